@@ -6,7 +6,7 @@ and it has an absolute timeout of its own (`GRANT_TIMEOUT`).
 """
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.sealed_items.about import AboutSteps
+from sessions_kms.sealed_items.about import About
 from sessions_kms.services import Services, services
 from sessions_kms.session.loading import GRANT
 from sessions_kms.signals import announce, session_ended
@@ -56,6 +56,6 @@ async def ending_of(made: Services, session_id: str) -> None:
 
     Raises TableUnavailable where it may be there yet.
     """
-    if await made.session_items.steps.end(session_id):
-        await AboutSteps(made).drop(session_id)
+    if await made.session_items.end(session_id):
+        await About(made).drop(session_id)
         announce(session_ended, session_id)

@@ -148,9 +148,11 @@ class MovingOut(db.SessionStore):
 
         def give_back() -> None:
             mark_id = mark_of(services(), session_id)
-            run_sync(services().session_items.give_back(
-                session_id, expected=sealed, mark_id=mark_id, now=now
-            ))
+            run_sync(
+                services().session_items.give_back(
+                    session_id, expected=sealed, mark_id=mark_id, now=now
+                )
+            )
             if sealed.about:
                 run_sync(About(services()).drop(session_id))
 
@@ -163,7 +165,9 @@ class MovingOut(db.SessionStore):
         session_id = id_of(sealed.session_key)
         row_ends_at = int(row.get_expiry_date().timestamp())
         item = mark(services(), session_id, row_ends_at=row_ends_at)
-        return run_sync(services().session_items.mark(session_id, expected=sealed, mark=item, now=now))
+        return run_sync(
+            services().session_items.mark(session_id, expected=sealed, mark=item, now=now)
+        )
 
     def _put(self, row: db.SessionStore, stale: str | None) -> bool:
         """Store a row where none is, or the one that was read; False if there is another one."""

@@ -24,9 +24,9 @@ from sessions_kms.aws.translation import KMS
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.steps import run_sync, BlockingCall, Pause, Wait, blocking
-from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
-from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
+from sessions_kms.concurrency.steps import BlockingCall, Pause, Wait, run_sync
+from sessions_kms.data_keys.cached_keyring import CachingKeyring
+from sessions_kms.data_keys.keyring import ConfirmingKeyring, DataKey, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.kinds import session_id
@@ -42,47 +42,6 @@ from sessions_kms.storage.table import Table
 Clock = Callable[[], float]
 
 
-class ServiceSteps:
-    """What services do that waits for the table or KMS, as steps."""
-
-    def __init__(self, services: "Services") -> None:
-        self._services = services
-
-    async def wait(self, seconds: float) -> None:
-        """Pause, on the request's account."""
-        if seconds > 0:
-            sleep = self._services.sleep
-            await (Pause(seconds) if sleep is time.sleep else BlockingCall(sleep, (seconds,)))
-            deadline.spend(seconds)
-
-    async def sealing_key(self) -> DataKey:
-        """Return the data key to seal with now. Raises StoreUnavailable."""
-        services = self._services
-        if isinstance(services.clock, ServerClock) and not services.clock.has_heard:
-            # Nothing is sealed by a clock that nobody has confirmed.
-            await services.not_before.steps.moment()
-        return await services.keyring.steps.generate(services.period())
-
-    async def is_live(self, record: Header) -> bool:
-        """Tell whether a record is still a session. Raises TableUnavailable."""
-        services, ends = self._services, record.ttl
-        if (timeout := services.config.absolute_timeout) is not None:
-            ends = min(ends, record.created_at + timeout)
-        if has_passed(services.clock, ends):
-            return False
-        return record.created_at > await services.not_before.steps.moment()
-
-    async def may_go_on(self, created_at: int) -> bool:
-        """Tell whether a session that was created then has not ended by its age alone.
-
-        Raises TableUnavailable.
-        """
-        services, timeout = self._services, self._services.config.absolute_timeout
-        if timeout is not None and has_passed(services.clock, created_at + timeout):
-            return False
-        return created_at > await services.not_before.steps.moment()
-
-
 @dataclass(frozen=True)
 class Services:
     """The parts of the store, wired. ``clock`` gives epoch seconds.
@@ -92,7 +51,7 @@ class Services:
 
     config: conf.Config
     table: Table
-    keyring: Keyring
+    keyring: ConfirmingKeyring
     not_before: NotBefore
     clock: Clock = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -137,14 +96,38 @@ class Services:
         """What AWS tells of the whole table."""
         return Description(self.table)
 
-    @cached_property
-    def steps(self) -> ServiceSteps:
-        """What waits for the table or KMS, as steps."""
-        return ServiceSteps(self)
+    async def wait(self, seconds: float) -> None:
+        """Pause, on the request's account."""
+        if seconds > 0:
+            sleep = self.sleep
+            await (Pause(seconds) if sleep is time.sleep else BlockingCall(sleep, (seconds,)))
+            deadline.spend(seconds)
 
-    wait = blocking(ServiceSteps.wait)
-    sealing_key = blocking(ServiceSteps.sealing_key)
-    is_live = blocking(ServiceSteps.is_live)
+    async def sealing_key(self) -> DataKey:
+        """Return the data key to seal with now. Raises StoreUnavailable."""
+        if isinstance(self.clock, ServerClock) and not self.clock.has_heard:
+            # Nothing is sealed by a clock that nobody has confirmed.
+            await self.not_before.moment()
+        return await self.keyring.generate(self.period())
+
+    async def is_live(self, record: Header) -> bool:
+        """Tell whether a record is still a session. Raises TableUnavailable."""
+        ends = record.ttl
+        if (timeout := self.config.absolute_timeout) is not None:
+            ends = min(ends, record.created_at + timeout)
+        if has_passed(self.clock, ends):
+            return False
+        return record.created_at > await self.not_before.moment()
+
+    async def may_go_on(self, created_at: int) -> bool:
+        """Tell whether a session that was created then has not ended by its age alone.
+
+        Raises TableUnavailable.
+        """
+        timeout = self.config.absolute_timeout
+        if timeout is not None and has_passed(self.clock, created_at + timeout):
+            return False
+        return created_at > await self.not_before.moment()
 
     def period(self) -> int:
         """Return the period of now, 0 in strict mode. Raises StoreUnavailable."""
@@ -161,7 +144,7 @@ class Services:
 
     @cached_property
     def _named_not_befores(self) -> NamedNotBefores:
-        return NamedNotBefores(self.not_before_items.steps.get, clock=local_of(self.clock))
+        return NamedNotBefores(self.not_before_items.get, clock=local_of(self.clock))
 
     def probe(self) -> None:
         """Use the table and KMS once. Raises StoreUnavailable when either cannot be used."""
@@ -195,7 +178,7 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
         pause=_pausing(parts.get("sleep")),
     )
     not_before = NotBefore(
-        NotBeforeItems(table, config.namespace).steps.get,
+        NotBeforeItems(table, config.namespace).get,
         at_least=config.not_before or 0,
         clock=local_of(clock),
     )
@@ -214,21 +197,19 @@ def _table_client(config: conf.Config) -> TableClient:
         raise ImproperlyConfigured(str(exc)) from None
 
 
-def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Keyring:
+def build_keyring(config: conf.Config, table: Table, clock: Clock) -> ConfirmingKeyring:
     """Wire KMS, the sharing of data keys (unless in strict mode) and the cache."""
     kms = build_kms_keyring(config)
     published, length = DataKeyItems(table, config.namespace), config.data_key_period
     shared = SharedKeyring(kms, published, period_length=length, clock=clock) if length else kms
-    return Keyring(
-        CachingKeyringSteps(
-            shared.steps,
-            context=kms.context,
-            max_age=config.data_key_cache_age,
-            max_stale=config.data_key_max_stale,
-            period_length=length,
-            clock=clock,
-            wall=local_of(clock),
-        )
+    return CachingKeyring(
+        shared,
+        context=kms.context,
+        max_age=config.data_key_cache_age,
+        max_stale=config.data_key_max_stale,
+        period_length=length,
+        clock=clock,
+        wall=local_of(clock),
     )
 
 

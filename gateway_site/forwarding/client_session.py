@@ -97,7 +97,7 @@ def _is_to_be_saved(request: HttpRequest, response: HttpResponse) -> bool:
 
 async def _ended(session: GrantStore, token: str) -> None:
     __traceback_hide__ = True
-    await grants().steps.end(session, access_token=token)
+    await grants().end(session, access_token=token)
 
 
 def _has_nothing(request: HttpRequest) -> bool:

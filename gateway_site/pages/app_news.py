@@ -23,8 +23,8 @@ from django.utils.html import format_html
 from gateway_site.forwarding.passage import wait_in_thread
 from oauth.clients.told import ToldGrant
 from sessions_kms import SHORT_ID, StoreUnavailable, about, id_of
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.services import services
-from sessions_kms.concurrency.steps import blocking
 
 logger = logging.getLogger(__name__)
 
@@ -85,9 +85,9 @@ def _seen(session: Session, now: int) -> tuple[int, set[str]]:
 
 
 def _grants(ids: Sequence[str]) -> Iterator[ToldGrant]:
-    read = blocking(about.About(services().of_any).read)
+    labels = about.About(services().of_any)
     for each in ids:
-        if (grant := ToldGrant.in_words(read(each))) is not None:
+        if (grant := ToldGrant.in_words(run_sync(labels.read(each)))) is not None:
             yield grant
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import cast
 
 from django.contrib import messages
@@ -28,6 +27,7 @@ from oauth.clients.server import authorization_server
 from oauth.provider.config import provider
 from oauth.sign_in import click_delay
 from sessions_kms import StoreUnavailable, about, user_id_of
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Shown:
 
 async def grants_ahead(asked: Asked) -> list[LiveGrant]:
     """Return the apps of whoever asks, before their page does. Raises StoreUnavailable."""
-    return await live_grants.live_grants_in_steps(services(), user_id_of(asked.user))
+    return await live_grants.live_grants(services(), user_id_of(asked.user))
 
 
 @reads_ahead(grants=grants_ahead)
@@ -66,9 +66,12 @@ async def grants_ahead(asked: Asked) -> list[LiveGrant]:
 def apps(request: HttpRequest) -> HttpResponse:
     """Show the apps of whoever is signed in."""
     found: Sequence[Shown] | None
-    by_itself = partial(live_grants.live_grants, services(), _user_id(request))
     try:
-        grants = taken(request, "grants", by_itself)
+        grants = taken(
+            request,
+            "grants",
+            lambda: run_sync(live_grants.live_grants(services(), _user_id(request))),
+        )
         listed = set(map(about.short_client_id, authorization_server().listed))
         found = [Shown.of(each, listed) for each in grants]
     except StoreUnavailable as exc:

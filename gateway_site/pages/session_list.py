@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from gateway_site.pages.session_label import SignIn
 from sessions_kms import about
-from sessions_kms.operations.listing import InspectionSteps, Listing, Row
+from sessions_kms.operations.listing import Inspection, Listing, Row
 from sessions_kms.operations.page_token import start_of, token_of
 from sessions_kms.services import services
 
@@ -47,7 +47,7 @@ class SessionList:
     def __init__(self, user_id: str, current: str | None) -> None:
         __traceback_hide__ = True
         self._user_id = user_id
-        self._inspection = InspectionSteps(services(), current)
+        self._inspection = Inspection(services(), current)
         self._name = f"sessions of {user_id}"
 
     async def page(self, token: str | None) -> Page:

@@ -24,9 +24,9 @@ from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
 from gateway_site.pages.session_list import AFTER, Page, SessionList
 from oauth.sign_in import click_delay
 from sessions_kms import StoreUnavailable, id_of, user_id_of
-from sessions_kms.concurrency.steps import blocking, run_sync
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.operations import ending
-from sessions_kms.operations.listing import Count, Inspection, InspectionSteps
+from sessions_kms.operations.listing import Count, Inspection
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,9 @@ def count_of(request: HttpRequest) -> Count | None:
     """Count the sessions of the signed-in person; None if the store cannot be asked."""
     inspection = Inspection(services())
     try:
-        return taken(request, "count", partial(blocking(inspection.count_of_user), _user_id(request)))
+        return taken(
+            request, "count", lambda: run_sync(inspection.count_of_user(_user_id(request)))
+        )
     except StoreUnavailable as exc:
         _log(exc)
         return None
@@ -47,7 +49,7 @@ def count_of(request: HttpRequest) -> Count | None:
 
 async def count_ahead(asked: Asked) -> Count:
     """Count the sessions of whoever asks, before their page does. Raises StoreUnavailable."""
-    steps = InspectionSteps(services()).count_of_user(user_id_of(asked.user))
+    steps = Inspection(services()).count_of_user(user_id_of(asked.user))
     return await steps
 
 

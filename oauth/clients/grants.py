@@ -34,9 +34,9 @@ from oauth.provider.token_set import TokenSet
 from oauth.sign_in.session_user import note_password
 from oauth.tokens import vault
 from sessions_kms import GrantStore, StoreUnavailable, about, id_of, user_id_of
-from sessions_kms.concurrency.steps import BlockingCall, blocking
+from sessions_kms.concurrency.steps import BlockingCall
 from sessions_kms.format.token_tombstone import TokenTombstone
-from sessions_kms.sealed_items.tokens import NewToken, SealedToken, TokenSteps
+from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens
 from sessions_kms.services import Services, services
 
 Welcomes: TypeAlias = Callable[[str], bool]
@@ -44,13 +44,13 @@ Welcomes: TypeAlias = Callable[[str], bool]
 _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.1
 
 
-class GrantSteps:
+class Grants:
     """The verbs of grants, as steps. All raise StoreUnavailable when they cannot tell."""
 
     def __init__(self, services: Services, lifetimes: Lifetimes) -> None:
-        self._services = services
+        self.services = self._services = services
         self._lifetimes = lifetimes
-        self._tokens = TokenSteps(services, removal.of_expired(services))
+        self._tokens = Tokens(services, removal.of_expired(services))
         self._ends = GrantEnd(services)
         self._known = KnownGrants(services.clock)
 
@@ -243,21 +243,6 @@ class GrantSteps:
         """By which of the provider's names a back-channel logout finds a grant."""
         more = (session_links.SESSION,) if self._lifetimes.end_with_sid else ()
         return (session_links.SUBJECT, *more)
-
-
-class Grants:
-    """The same, each done in the thread that calls it."""
-
-    def __init__(self, services: Services, lifetimes: Lifetimes) -> None:
-        self.steps = GrantSteps(services, lifetimes)
-        self.services = services
-
-    allow = blocking(GrantSteps.allow)
-    redeem = blocking(GrantSteps.redeem)
-    refresh = blocking(GrantSteps.refresh)
-    revoke = blocking(GrantSteps.revoke)
-    end = blocking(GrantSteps.end)
-    session = blocking(GrantSteps.session)
 
 
 _grants: Grants | None = None

@@ -18,7 +18,7 @@ from oauth.clients.told import ToldGrant
 from oauth.logout import session_links
 from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.operations import ending
-from sessions_kms.operations.listing import Inspection, InspectionSteps, Row
+from sessions_kms.operations.listing import Inspection, Row
 from sessions_kms.services import Services
 
 LIVE_MAX = 50
@@ -42,14 +42,9 @@ def link(stored: SessionBase, user_id: str) -> None:
     session_links.put(stored, LINKED, [_name(user_id)])
 
 
-def live_grants(services: Services, user_id: str) -> list[LiveGrant]:
+async def live_grants(services: Services, user_id: str) -> list[LiveGrant]:
     """Return the grants of a person, newest first. Raises StoreUnavailable."""
-    return run_sync(live_grants_in_steps(services, user_id))
-
-
-async def live_grants_in_steps(services: Services, user_id: str) -> list[LiveGrant]:
-    """Return the same, in steps."""
-    inspection = InspectionSteps(services)
+    inspection = Inspection(services)
     found = await inspection.linked_ids_of_user(user_id, _name(user_id))
     rows = await inspection.rows_of_user(user_id, found[:LISTED_MAX])
     grants = []
@@ -75,7 +70,7 @@ def _ended(services: Services, session_id: str, user_id: str, reason: str = ENDE
 
 def end_all(services: Services, user_id: str) -> int:
     """End the grants of a person; return how many that were. Raises StoreUnavailable."""
-    found = live_grants(services, user_id)
+    found = run_sync(live_grants(services, user_id))
     return sum(_ended(services, each.row.id, user_id) for each in found)
 
 

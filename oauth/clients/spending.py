@@ -36,7 +36,7 @@ from sessions_kms import GrantStore, StoreUnavailable
 from sessions_kms.concurrency.sync_and_async import CallInDjangosThread
 from sessions_kms.exceptions import FateUnknown
 from sessions_kms.format.token_tombstone import TokenTombstone
-from sessions_kms.sealed_items.tokens import Exchange, SealedToken, TokenSteps
+from sessions_kms.sealed_items.tokens import Exchange, SealedToken, Tokens
 from sessions_kms.services import Services
 
 REFRESHED = "_grant_refreshed"  # in the session: each refresh is a save of it
@@ -65,7 +65,7 @@ class Spending:
         self._services = services
         self._lifetimes = lifetimes
         self._presented = presented
-        self._tokens = TokenSteps(services, removal.of_expired(services))
+        self._tokens = Tokens(services, removal.of_expired(services))
         self._ends = GrantEnd(services)
 
     async def issued(self) -> Issued:

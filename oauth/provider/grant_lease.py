@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from oauth.provider.token_set import TokenSet
 from sessions_kms import Leases, StoreUnavailable
-from sessions_kms.concurrency.steps import run_sync, Pause
+from sessions_kms.concurrency.steps import Pause, run_sync
 from sessions_kms.services import Services
 
 LEASE = 15  # seconds; longer than a provider may take for one answer
@@ -79,7 +79,7 @@ class GrantLease:
         __traceback_hide__ = True
         waited = 0.0
         while True:
-            claim = await self._leases.steps.claim(self._secret, self._holder, seconds=LEASE)
+            claim = await self._leases.claim(self._secret, self._holder, seconds=LEASE)
             if claim.result is not None:
                 return Claimed(Outcome.opened(claim.result), waited)
             if claim.held:
@@ -93,17 +93,17 @@ class GrantLease:
     async def renewed(self) -> None:
         """Hold it longer. Where that cannot be done now, it may be done later."""
         with suppress(StoreUnavailable):
-            await self._leases.steps.renew(self._secret, self._holder, seconds=LEASE)
+            await self._leases.renew(self._secret, self._holder, seconds=LEASE)
 
     async def released(self) -> None:
         """Give it up with no outcome. Where that cannot be done, it ends by itself."""
         with suppress(StoreUnavailable):
-            await self._leases.steps.release(self._secret, self._holder)
+            await self._leases.release(self._secret, self._holder)
 
     async def shortened(self, *, keep: int) -> None:
         """Keep an outcome for so many seconds at most. That is only thrift: it may fail."""
         with suppress(StoreUnavailable):
-            await self._leases.steps.shorten(self._secret, keep=keep)
+            await self._leases.shorten(self._secret, keep=keep)
 
     def complete(self, outcome: Outcome, *, keep: int) -> bool:
         """Keep the outcome for so many seconds; False when the lease went to another.
@@ -111,4 +111,6 @@ class GrantLease:
         Raises StoreUnavailable.
         """
         __traceback_hide__ = True
-        return run_sync(self._leases.complete(self._secret, self._holder, outcome.sealed(), keep=keep))
+        return run_sync(
+            self._leases.complete(self._secret, self._holder, outcome.sealed(), keep=keep)
+        )

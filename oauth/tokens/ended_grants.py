@@ -6,13 +6,13 @@ The sessions stay. Whoever holds tokens of such a grant must consent again.
 from django.utils.asyncio import async_unsafe
 
 from oauth.provider.token_set import TokenSet
-from sessions_kms.services import Services
 from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.services import Services
 
 
 async def is_ended(services: Services, provider: str, held: TokenSet) -> bool:
     """Tell whether a token set is of a grant that an operator ended. Raises StoreUnavailable."""
-    return _ends(await services.not_before_of(provider).steps.moment(), held)
+    return _ends(await services.not_before_of(provider).moment(), held)
 
 
 def standing(services: Services, provider: str, held: TokenSet | None) -> TokenSet | None:

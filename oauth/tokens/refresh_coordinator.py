@@ -81,7 +81,7 @@ class Refresh:
         """Ask the provider for the successor, and keep it for all. Raises as `found` does."""
         try:
             # Nothing is spent that could not be sealed, nor while KMS has to be asked first.
-            await self._services.steps.sealing_key()
+            await self._services.sealing_key()
             self._work = pool(self._provider.name).submit(self._refresh_and_seal)
             token_set = await self._awaited(self._work)
         except ProviderUnavailable:

@@ -19,13 +19,13 @@ from django.core.signing import BadSignature
 from django.http import HttpRequest
 from django.urls import reverse
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.format.kinds import is_session_id
 from sessions_kms.models import Session
 from sessions_kms.operations import users
 from sessions_kms.operations.listing import Inspection, Listing
 from sessions_kms.operations.page_token import start_of, token_of
 from sessions_kms.services import services
-from sessions_kms.concurrency.steps import run_sync
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

@@ -17,12 +17,12 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from sessions_kms.admin.pages import TEMPLATES, AdminPages, shown, shows_outage
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.format.kinds import SHORT_ID
 from sessions_kms.models import Session
 from sessions_kms.operations import ending, users
 from sessions_kms.operations.listing import ROWS, Inspection
 from sessions_kms.services import services
-from sessions_kms.concurrency.steps import run_sync
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

@@ -12,10 +12,9 @@ Nothing but a leaf and the middlewares awaits asyncio, which threads do not have
 import asyncio
 from asyncio import _get_running_loop, current_task
 from collections.abc import Callable, Coroutine, Generator
-from functools import wraps
 from threading import local
 from time import monotonic, sleep
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.executors import executor, in_thread
@@ -142,27 +141,3 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
         _mode.blocking_task = before
     coroutine.close()
     raise RuntimeError("A coroutine that was to block awaits what only an event loop has.")
-
-
-P = ParamSpec("P")
-S = TypeVar("S")
-S_co = TypeVar("S_co", covariant=True)
-
-
-class HasSteps(Protocol[S_co]):
-    @property
-    def steps(self) -> S_co: ...
-
-
-def blocking(
-    method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[HasSteps[S], P], T]:
-    name = method.__name__
-
-    @wraps(method)
-    def done(face: HasSteps[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        __traceback_hide__ = True
-        steps: Coroutine[Any, Any, T] = getattr(face.steps, name)(*args, **kwargs)
-        return run_sync(steps)
-
-    return done

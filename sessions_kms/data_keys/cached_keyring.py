@@ -19,7 +19,7 @@ from sessions_kms.concurrency.background import Background, Job, start_thread
 from sessions_kms.concurrency.elapsed import Moment, Stopwatch
 from sessions_kms.concurrency.single_flight import Flights
 from sessions_kms.concurrency.steps import run_sync
-from sessions_kms.data_keys.keyring import DataKey, KeyringSteps
+from sessions_kms.data_keys.keyring import DataKey, Keyring
 from sessions_kms.exceptions import (
     InvalidRecord,
     KMSUnavailable,
@@ -64,7 +64,7 @@ class SealingEntry(Entry):
     lead: float
 
 
-class CachingKeyringSteps:
+class CachingKeyring:
     """Holds the data keys of another keyring.
 
     A key is *fresh* below ``max_age`` seconds since KMS was asked for it, and then
@@ -75,7 +75,7 @@ class CachingKeyringSteps:
 
     def __init__(
         self,
-        keyring: KeyringSteps,
+        keyring: Keyring,
         *,
         context: Callable[[int], Mapping[str, str]],
         max_age: float,

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
-from sessions_kms.concurrency.steps import BlockingCall, blocking
+from sessions_kms.concurrency.steps import BlockingCall
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.format.attributes import ENCRYPTED_KEY_MAX_BYTES
 
@@ -33,7 +33,7 @@ class DataKey:
     kms_key_id: str
 
 
-class KeyringSteps(Protocol):
+class Keyring(Protocol):
     """The two verbs of data keys, as steps."""
 
     async def generate(self, period: int) -> DataKey:
@@ -51,7 +51,7 @@ class KeyringSteps(Protocol):
         ...
 
 
-class ConfirmingKeyringSteps(KeyringSteps, Protocol):
+class ConfirmingKeyring(Keyring, Protocol):
     """The verbs of a keyring that can have KMS confirm what it said."""
 
     async def confirmed(self, key: DataKey) -> DataKey:
@@ -62,7 +62,7 @@ class ConfirmingKeyringSteps(KeyringSteps, Protocol):
         ...
 
 
-class KMSKeyringSteps:
+class KMSKeyring:
     """Asks KMS each time: wraps under one KMS key, unwraps with this and with previous ones."""
 
     def __init__(
@@ -144,43 +144,6 @@ class KMSKeyringSteps:
                 raise KMSUnavailable
             return moved
         return None
-
-
-class Keyring:
-    """The verbs of a keyring, each done in the thread that calls it."""
-
-    def __init__(self, steps: ConfirmingKeyringSteps) -> None:
-        self.steps = steps
-
-    generate = blocking(KeyringSteps.generate)
-    unwrap = blocking(KeyringSteps.unwrap)
-    confirmed = blocking(ConfirmingKeyringSteps.confirmed)
-
-
-class KMSKeyring:
-    """The verbs of KMS alone, each done in the thread that calls it."""
-
-    def __init__(
-        self,
-        kms: KMS,
-        *,
-        key_id: str,
-        decrypt_key_ids: Sequence[str],
-        namespace: str,
-        encryption_context: Mapping[str, str],
-    ) -> None:
-        self.steps = KMSKeyringSteps(
-            kms,
-            key_id=key_id,
-            decrypt_key_ids=decrypt_key_ids,
-            namespace=namespace,
-            encryption_context=encryption_context,
-        )
-        self.context = self.steps.context
-
-    generate = blocking(KMSKeyringSteps.generate)
-    unwrap = blocking(KMSKeyringSteps.unwrap)
-    rewrap = blocking(KMSKeyringSteps.rewrap)
 
 
 def _check_answer(answered_by: str, asked: str, plaintext_bytes: int) -> None:

@@ -10,8 +10,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from sessions_kms.aws.translation import IncorrectKey
-from sessions_kms.concurrency.steps import HasSteps, blocking
-from sessions_kms.data_keys.keyring import DataKey, KMSKeyring, KMSKeyringSteps
+from sessions_kms.data_keys.keyring import DataKey, KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format.published_key import PublishedKey
 
@@ -20,7 +19,7 @@ PUBLISHED_FOR: Final = 24 * 3600  # seconds after its period's end that a publis
 logger = logging.getLogger(__name__)
 
 
-class PublishedKeySteps(Protocol):
+class PublishedKeys(Protocol):
     """Where the fleet publishes its data keys."""
 
     async def get(self, period: int) -> PublishedKey | None: ...
@@ -28,13 +27,13 @@ class PublishedKeySteps(Protocol):
     async def replace(self, key: PublishedKey, *, old: bytes) -> bool: ...
 
 
-class SharedKeyringSteps:
+class SharedKeyring:
     """Gives all processes the same data key of a period, by publishing it in the table."""
 
     def __init__(
         self,
-        keyring: KMSKeyringSteps,
-        published: PublishedKeySteps,
+        keyring: KMSKeyring,
+        published: PublishedKeys,
         *,
         period_length: int,
         clock: Callable[[], float],
@@ -103,25 +102,6 @@ class SharedKeyringSteps:
         if isinstance(exc, InvalidRecord | IncorrectKey):
             return True
         return exc.refused_key not in (None, self._keyring.key_id)
-
-
-class SharedKeyring:
-    """The same, each verb done in the thread that calls it."""
-
-    def __init__(
-        self,
-        keyring: KMSKeyring,
-        published: HasSteps[PublishedKeySteps],
-        *,
-        period_length: int,
-        clock: Callable[[], float],
-    ) -> None:
-        self.steps = SharedKeyringSteps(
-            keyring.steps, published.steps, period_length=period_length, clock=clock
-        )
-
-    generate = blocking(SharedKeyringSteps.generate)
-    unwrap = blocking(SharedKeyringSteps.unwrap)
 
 
 def published_until(period: int, period_length: int) -> int:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.measurements import Measurements
@@ -32,7 +33,6 @@ from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, To
 from sessions_kms.services import id_of, services
 from sessions_kms.session import links
 from sessions_kms.storage.session_items import Conflict
-from sessions_kms.concurrency.steps import run_sync
 
 LIFETIME = 300  # seconds
 LOOKS = 5  # at an index, which lags behind
@@ -138,7 +138,9 @@ class Canary:
         stale = self._record()
         self._save(conflict=1)
         try:
-            run_sync(services().session_items.replace(stale, expected=stale, now=int(services().clock())))
+            run_sync(
+                services().session_items.replace(stale, expected=stale, now=int(services().clock()))
+            )
         except Conflict:
             return ok("canary conflict", "a save over another one's is refused")
         except FateUnknown:  # as where another item was replaced than the condition names
@@ -169,7 +171,9 @@ class Canary:
         return failing("canary cycle", what, TRANSACTIONS)
 
     def _about(self) -> Finding:
-        here, there = (run_sync(about.About(services()).read(each)) for each in (self._id, self._old_id))
+        here, there = (
+            run_sync(about.About(services()).read(each)) for each in (self._id, self._old_id)
+        )
         if here == self._words and not there:
             return ok("canary about", "what it tells of itself has moved with its key")
         return warning(

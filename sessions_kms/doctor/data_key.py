@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from sessions_kms.aws.translation import IncorrectKey
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.doctor import named
@@ -13,7 +14,6 @@ from sessions_kms.doctor.trouble import guarded
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format.kinds import data_key_id
 from sessions_kms.services import build_kms_keyring, services
-from sessions_kms.concurrency.steps import run_sync
 
 NAME = "data key"
 

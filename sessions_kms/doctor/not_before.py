@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.services import services
 from sessions_kms.storage.not_before import known_names, latest
-from sessions_kms.concurrency.steps import run_sync
 
 NAME = "not-before"
 ALL = "`manage.py end_sessions --all`"

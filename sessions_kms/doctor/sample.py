@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from sessions_kms.aws.translation import IncorrectKey
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
@@ -14,7 +15,6 @@ from sessions_kms.format.kinds import SESSION, is_session_id, owner_prefix
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import tombstone_in
 from sessions_kms.services import build_kms_keyring, services
-from sessions_kms.concurrency.steps import run_sync
 
 ITEMS = 200
 DATA_KEYS = 5

@@ -37,10 +37,12 @@ def end_session(services: Services, ended_id: str, *, user_id: object) -> bool:
     Raises StoreUnavailable.
     """
     owner = owner_of(services.config.namespace, user_id)
-    record = stored_head(services, ended_id)
+    record = run_sync(stored_head(services, ended_id))
     if owner is None or record is None or record.owner != owner:
         return False
-    if not run_sync(services.session_items.end(record.id, salt=record.salt)):  # It has another id by now.
+    if not run_sync(
+        services.session_items.end(record.id, salt=record.salt)
+    ):  # It has another id by now.
         return False
     run_sync(about.About(services).drop(record.id))
     _announce_end(services, record)
@@ -165,7 +167,7 @@ def _end_all(
 
 
 def _end(services: Services, ended_id: str) -> bool:
-    record = stored_head(services, ended_id)
+    record = run_sync(stored_head(services, ended_id))
     if record is not None:
         return end_record(services, record)
     run_sync(services.session_items.end(ended_id))
@@ -178,7 +180,7 @@ def _end_by_link(services: Services, item_id: str) -> bool | None:
     Links are written before their session, so one that is not there may be stored next. The
     item stays then, for who looks again; DynamoDB deletes it in the end.
     """
-    record = stored_head(services, linked_session(item_id))
+    record = run_sync(stored_head(services, linked_session(item_id)))
     if record is None:
         return None
     was_live = end_record(services, record)
@@ -186,20 +188,15 @@ def _end_by_link(services: Services, item_id: str) -> bool | None:
     return was_live
 
 
-def stored_head(services: Services, found: str) -> RecordHead | None:
+async def stored_head(services: Services, found: str) -> RecordHead | None:
     """Return the record of an id, live or not, without its ciphertext; None for no valid one.
 
     Raises TableUnavailable.
     """
-    return run_sync(stored_head_in_steps(services, found))
-
-
-async def stored_head_in_steps(services: Services, found: str) -> RecordHead | None:
-    """Return the same, in steps."""
     if not is_session_id(found):  # Another kind of item, or what somebody typed.
         return None
     try:
-        return await once_more(partial(services.session_items.steps.head, found))
+        return await once_more(partial(services.session_items.head, found))
     except InvalidRecord:
         return None
 

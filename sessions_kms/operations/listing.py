@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from sessions_kms.concurrency.steps import run_sync, blocking
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item, item_size, number
@@ -82,7 +82,7 @@ class Count:
     newest: tuple[tuple[str, int], ...] = ()
 
 
-class InspectionSteps:
+class Inspection:
     """What one request looks at of somebody's sessions, as steps. All raise StoreUnavailable."""
 
     def __init__(self, services: Services, current: str | None = None) -> None:
@@ -93,13 +93,15 @@ class InspectionSteps:
         self._current_id = None if current is None else session_id(self.namespace, current)
         self.belongs = Ownership(self.services)
         self._about_answers = True
+        self._asked: set[tuple[bytes, int]] = set()
+        self._kms_answers = True
 
     async def of_user(self, user_id: str, start: Item | None = None) -> Listing:
         """Return the next live sessions of a user, newest first."""
         owner = owner_of(self.namespace, user_id)
         if owner is None:
             return Listing([])
-        page = await self.services.table.steps.owned(owner, start, limit=OWNED_ROWS)
+        page = await self.services.table.owned(owner, start, limit=OWNED_ROWS)
         rows = await self.rows_of_user(user_id, (item["id"]["S"] for item in page.items))
         return Listing(rows, page.next)
 
@@ -107,7 +109,7 @@ class InspectionSteps:
         """Return those sessions of these ids that are live and this user's; each is a call."""
         owner, rows = owner_of(self.namespace, user_id), []
         for each in ids:
-            record = await ending.stored_head_in_steps(self.services, each)
+            record = await ending.stored_head(self.services, each)
             if record is None or record.owner is None or record.owner != owner:
                 continue
             if await _is_listed(self.services, record):
@@ -131,7 +133,7 @@ class InspectionSteps:
         ids: list[str] = []
         start: Item | None = None
         for _ in range(PAGES_MAX):
-            page = await self.services.table.steps.owned(owner, start, limit=KEYS)
+            page = await self.services.table.owned(owner, start, limit=KEYS)
             ids += [item["id"]["S"] for item in page.items]
             if (start := page.next) is None:
                 break
@@ -145,7 +147,7 @@ class InspectionSteps:
         owner = owner_of(self.namespace, user_id)
         if owner is None:
             return Count(0, more=False)
-        page = await self.services.table.steps.owned(owner, limit=COUNTED)
+        page = await self.services.table.owned(owner, limit=COUNTED)
         newest = []
         for key in page.items:
             if not await _may_be_live(self.services, key):
@@ -155,10 +157,10 @@ class InspectionSteps:
 
     async def find(self, item_id: str) -> Row | None:
         """Return the live session of an id, if it is of this project."""
-        record = await ending.stored_head_in_steps(self.services, item_id)
-        if record is None or not await self.services.steps.is_live(record):
+        record = await ending.stored_head(self.services, item_id)
+        if record is None or not await self.services.is_live(record):
             return None
-        return self.row(record) if await self.belongs.told(record) else None
+        return self.row(record) if await self.belongs.is_ours(record) else None
 
     async def present(self) -> Row | None:
         """Return the session that asks."""
@@ -169,7 +171,7 @@ class InspectionSteps:
         if not self._about_answers:
             return {}
         try:
-            return await about.AboutSteps(self.services).read(item_id)
+            return await about.About(self.services).read(item_id)
         except StoreUnavailable:
             self._about_answers = False  # Nor is it waited for with the next one.
             return {}
@@ -190,28 +192,6 @@ class InspectionSteps:
             key_period=record.key_period,
         )
 
-
-class Inspection:
-    """What one request looks at, in its thread. All methods raise StoreUnavailable."""
-
-    def __init__(self, services: Services, current: str | None = None) -> None:
-        """``current`` is the session key of the one that asks."""
-        __traceback_hide__ = True
-        self.steps = InspectionSteps(services, current)
-        self._services = self.steps.services
-        self._namespace = self.steps.namespace
-        self._belongs = self.steps.belongs
-        self._asked: set[tuple[bytes, int]] = set()
-        self._kms_answers = True
-
-    of_user = blocking(InspectionSteps.of_user)
-    rows_of_user = blocking(InspectionSteps.rows_of_user)
-    linked_ids_of_user = blocking(InspectionSteps.linked_ids_of_user)
-    count_of_user = blocking(InspectionSteps.count_of_user)
-    find = blocking(InspectionSteps.find)
-    present = blocking(InspectionSteps.present)
-    about = blocking(InspectionSteps.about)
-
     def whole_table(self, start: Item | None = None) -> Listing:
         """Return the next live sessions in the table's own order.
 
@@ -219,7 +199,7 @@ class Inspection:
         """
         rows: list[Row] = []
         for _ in range(READS):
-            page = run_sync(self._services.table.scan(start, limit=ROWS - len(rows)))
+            page = run_sync(self.services.table.scan(start, limit=ROWS - len(rows)))
             rows += [row for item in page.items if (row := self._listed(item)) is not None]
             start = page.next
             if start is None or len(rows) == ROWS:
@@ -234,7 +214,7 @@ class Inspection:
         """
         rows: list[Row] = []
         for _ in range(READS):
-            page = run_sync(self._services.table.scan(start, limit=ROWS - len(rows), whole=True))
+            page = run_sync(self.services.table.scan(start, limit=ROWS - len(rows), whole=True))
             rows += [row for item in page.items if (row := self.grant(item)) is not None]
             start = page.next
             if start is None or len(rows) == ROWS:
@@ -243,9 +223,9 @@ class Inspection:
 
     def grant(self, item: Item) -> Row | None:
         """Return the live grant that a whole item of the table tells of, if it tells of one."""
-        if not kinds.ABOUT.is_in(self._namespace, item["id"]["S"]):
+        if not kinds.ABOUT.is_in(self.namespace, item["id"]["S"]):
             return None
-        words = run_sync(about.About(self._services).words_of(item))
+        words = run_sync(about.About(self.services).words_of(item))
         if not about.is_of_grant(words):
             return None
         row = run_sync(self.find(item["id"]["S"].rpartition("#")[2]))
@@ -254,17 +234,17 @@ class Inspection:
     def size(self, item_id: str) -> int | None:
         """Return how many bytes the item of a session has, which reads all of it."""
         try:
-            record = run_sync(self._services.session_items.get(item_id))
+            record = run_sync(self.services.session_items.get(item_id))
         except InvalidRecord:
             return None
         return None if record is None else item_size(record.to_item())
 
     def end(self, item_id: str) -> bool:
         """End a session of this project; False when there is none of that id any more."""
-        record = ending.stored_head(self._services, item_id)
-        if record is None or not self._belongs(record):
+        record = run_sync(ending.stored_head(self.services, item_id))
+        if record is None or not run_sync(self.belongs.is_ours(record)):
             return False
-        return ending.end_record(self._services, record)
+        return ending.end_record(self.services, record)
 
     def _listed(self, item: Item) -> Row | None:
         kind = kinds.of(item["id"]["S"])
@@ -274,16 +254,16 @@ class Inspection:
             record = RecordHead.from_item(item, kind)
         except InvalidRecord:
             return None
-        if not run_sync(self._services.is_live(record)):
+        if not run_sync(self.services.is_live(record)):
             return None
         ours = self._seems_ours(record)
-        return None if ours is False else self.steps.row(record, doubtful=ours is None)
+        return None if ours is False else self.row(record, doubtful=ours is None)
 
     def _seems_ours(self, record: RecordHead) -> bool | None:
         if record.owner is None and not self._may_ask(record):
             return None
         try:
-            return self._belongs(record)
+            return run_sync(self.belongs.is_ours(record))
         except KMSUnavailable:
             self._kms_answers = False
             return None
@@ -303,7 +283,7 @@ async def _is_listed(services: Services, record: RecordHead) -> bool:
         record.check_times()
     except InvalidRecord:
         return False
-    return await services.steps.is_live(record)
+    return await services.is_live(record)
 
 
 async def _may_be_live(services: Services, key: Item) -> bool:
@@ -314,7 +294,7 @@ async def _may_be_live(services: Services, key: Item) -> bool:
         return False
     if created_at > services.clock() + CLOCK_SKEW:
         return False
-    return await services.steps.may_go_on(created_at)
+    return await services.may_go_on(created_at)
 
 
 def time_of(seconds: int) -> datetime:

@@ -5,7 +5,6 @@ when its data key unwraps under our encryption context.
 """
 
 from sessions_kms.aws.translation import IncorrectKey
-from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.data_keys.known_keys import KnownKeys
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.kinds import owner_prefix
@@ -21,12 +20,8 @@ class Ownership:
         self._owner_prefix = owner_prefix(services.config.namespace)
         self._known: KnownKeys[bool] = KnownKeys()
 
-    def __call__(self, record: RecordHead) -> bool:
+    async def is_ours(self, record: RecordHead) -> bool:
         """Tell whether a record is of this namespace. Raises KMSUnavailable."""
-        return run_sync(self.told(record))
-
-    async def told(self, record: RecordHead) -> bool:
-        """Tell the same, in steps."""
         if record.owner is not None:
             return record.owner.startswith(self._owner_prefix)
         wrapped = (record.encrypted_key, record.key_period)
@@ -36,7 +31,7 @@ class Ownership:
 
     async def _unwraps(self, encrypted_key: bytes, period: int) -> bool:
         try:
-            await self._services.keyring.steps.unwrap(encrypted_key, period)
+            await self._services.keyring.unwrap(encrypted_key, period)
         except (InvalidRecord, IncorrectKey):  # Or wrapped by a KMS key of another project.
             return False
         return True

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item, as_binary, as_number, number
@@ -19,7 +20,6 @@ from sessions_kms.operations.table_scan import TableScan
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
 from sessions_kms.storage.condition import Condition, ended_until
-from sessions_kms.concurrency.steps import run_sync
 
 
 @dataclass
@@ -105,7 +105,7 @@ class Clearing:
 
     def _is_ours(self, record: RecordHead) -> bool:
         try:
-            return self._belongs(record)
+            return run_sync(self._belongs.is_ours(record))
         except KMSUnavailable:
             self.cleared.doubtful += 1
             return False

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.data_keys.known_keys import KnownKeys, WrappedKey
 from sessions_kms.exceptions import InvalidRecord
@@ -26,7 +27,6 @@ from sessions_kms.operations.table_scan import TableScan
 from sessions_kms.services import Services
 from sessions_kms.storage.condition import equal
 from sessions_kms.storage.table import Table
-from sessions_kms.concurrency.steps import run_sync
 
 
 class Left(Enum):

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.services import Services
-from sessions_kms.concurrency.steps import run_sync
 
 THREADS = 8  # calls at once: some hundred writes a second
 ITEMS = 1000  # of a page, which is at most 1 MB
@@ -44,9 +44,11 @@ class TableScan:
         start: Item | None = None
         while True:
             page = self._patiently(
-                lambda start=start: run_sync(self._services.table.scan(  # type: ignore[misc]
-                    start, limit=ITEMS, consistent=consistent, whole=whole
-                ))
+                lambda start=start: run_sync(
+                    self._services.table.scan(  # type: ignore[misc]
+                        start, limit=ITEMS, consistent=consistent, whole=whole
+                    )
+                )
             )
             yield page.items
             if page.next is None:

@@ -2,11 +2,11 @@
 
 import os
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.format.attributes import as_binary, as_number
 from sessions_kms.format.kinds import LOGOUT_TOKEN, logout_token_id
 from sessions_kms.services import Services
 from sessions_kms.storage.confirmation_limit import Confirm
-from sessions_kms.concurrency.steps import run_sync
 
 STAMP_BYTES = 16
 
@@ -14,7 +14,9 @@ STAMP_BYTES = 16
 def was_used(services: Services, issuer: str, token_id: str) -> bool:
     """Tell whether a logout token was used. Raises TableUnavailable."""
     item_id = _id(services, issuer, token_id)
-    return run_sync(services.table.get(item_id, confirm=Confirm.NEVER)) is not None  # It ends sessions again.
+    return (
+        run_sync(services.table.get(item_id, confirm=Confirm.NEVER)) is not None
+    )  # It ends sessions again.
 
 
 def remember_used(services: Services, issuer: str, token_id: str, *, until: int) -> None:

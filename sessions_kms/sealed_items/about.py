@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.kinds import ABOUT as ABOUT_ITEM
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.sealed_items.sealing import SealingSteps
+from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 
 ABOUT: Final = "_about"
@@ -87,12 +86,12 @@ def _is_word(found: object) -> bool:
     return isinstance(found, str) and len(found) <= LETTERS_MAX
 
 
-class AboutSteps:
+class About:
     """The items about the sessions of some services, as steps."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._sealing = SealingSteps(services)
+        self._sealing = Sealing(services)
 
     async def sealed(self, record: SessionRecord, words: Words) -> Item:
         """Return the item about a session, which ends when that can end at the latest.
@@ -116,12 +115,12 @@ class AboutSteps:
         if words:
             with suppress(StoreUnavailable):
                 item = await self.sealed(record, words)
-                await self._services.table.steps.put(item, sure=False)
+                await self._services.table.put(item, sure=False)
 
     async def drop(self, session_id: str) -> None:
         """Delete the item of a session that has ended; DynamoDB does so later if that fails."""
         with suppress(StoreUnavailable):
-            await self._services.table.steps.delete(id_of(self._services, session_id))
+            await self._services.table.delete(id_of(self._services, session_id))
 
     async def read(self, session_id: str) -> Words:
         """Return the words about a session; none where they are not there or not readable.
@@ -129,7 +128,7 @@ class AboutSteps:
         Raises StoreUnavailable.
         """
         item_id = id_of(self._services, session_id)
-        item = await self._services.table.steps.get(item_id)
+        item = await self._services.table.get(item_id)
         return {} if item is None else await self.words_of(item)
 
     async def words_of(self, item: Item) -> Words:
@@ -147,16 +146,3 @@ class AboutSteps:
         if len(record.encrypted_data) > BYTES_MAX:
             raise InvalidRecord("encryptedData")
         return await self._sealing.open(record, record.id)
-
-
-class About:
-    """The same, each done in the thread that calls it."""
-
-    def __init__(self, services: Services) -> None:
-        self.steps = AboutSteps(services)
-
-    sealed = blocking(AboutSteps.sealed)
-    write = blocking(AboutSteps.write)
-    drop = blocking(AboutSteps.drop)
-    read = blocking(AboutSteps.read)
-    words_of = blocking(AboutSteps.words_of)

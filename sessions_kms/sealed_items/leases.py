@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.attributes import Item, as_binary, as_number, as_text, binary, number, text
 from sessions_kms.format.kinds import LEASE, lease_id
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.sealed_items.sealing import SealingSteps
+from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 from sessions_kms.storage.confirmation_limit import Confirm
 
@@ -71,12 +70,12 @@ class _Lease:
         )
 
 
-class LeaseSteps:
+class Leases:
     """The leases of one namespace, as steps. All raise StoreUnavailable when they cannot tell."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._sealing = SealingSteps(services)
+        self._sealing = Sealing(services)
 
     async def claim(self, secret: str, holder: str, *, seconds: int) -> Claim:
         """Take the lease for so many seconds, unless it is held or its work is done."""
@@ -147,7 +146,7 @@ class LeaseSteps:
 
     async def _get(self, secret: str, confirm: Confirm = Confirm.ALWAYS) -> _Lease | None:
         __traceback_hide__ = True
-        item = await self._services.table.steps.get(self.id_of(secret), confirm=confirm)
+        item = await self._services.table.get(self.id_of(secret), confirm=confirm)
         with _refusing():
             return None if item is None else _Lease.of(item)
 
@@ -168,26 +167,12 @@ class LeaseSteps:
     async def _put_item(self, item: Item, before: _Lease | None) -> bool:
         __traceback_hide__ = True
         stamp = before.stamp if before else None
-        return await self._services.table.steps.put_stamped(item, expected=stamp)
+        return await self._services.table.put_stamped(item, expected=stamp)
 
     def id_of(self, secret: str) -> str:
         """Return the id of the item that a lease of this secret is kept in."""
         __traceback_hide__ = True
         return lease_id(self._services.config.namespace, secret)
-
-
-class Leases:
-    """The same, each done in the thread that calls it."""
-
-    def __init__(self, services: Services) -> None:
-        self.steps = LeaseSteps(services)
-        self.id_of = self.steps.id_of
-
-    claim = blocking(LeaseSteps.claim)
-    renew = blocking(LeaseSteps.renew)
-    complete = blocking(LeaseSteps.complete)
-    shorten = blocking(LeaseSteps.shorten)
-    release = blocking(LeaseSteps.release)
 
 
 def _holding(holder: str, ends: int) -> Item:

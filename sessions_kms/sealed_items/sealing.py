@@ -4,7 +4,6 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from sessions_kms.concurrency.steps import blocking
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge
 from sessions_kms.format import envelope
@@ -67,7 +66,7 @@ class Seal:
         )
 
 
-class SealingSteps:
+class Sealing:
     """Sealing and opening with the data keys of some services, as steps."""
 
     def __init__(self, services: Services) -> None:
@@ -78,7 +77,7 @@ class SealingSteps:
         __traceback_hide__ = True
         if len(payload) > ITEM_MAX_BYTES:
             raise SessionTooLarge(len(payload), ITEM_MAX_BYTES)
-        data_key = await self._services.steps.sealing_key()
+        data_key = await self._services.sealing_key()
         # A data key must not seal before its period, even if the clock was set back meanwhile.
         now = max(int(self._services.clock()), data_key.period)
         return Seal(self._services.config.namespace, payload, data_key, now)
@@ -90,7 +89,7 @@ class SealingSteps:
         if record.is_ahead(services.clock()):
             raise alarmed("updated_in_future", AHEAD)
         record.check_times()
-        keyring, namespace = services.keyring.steps, services.config.namespace
+        keyring, namespace = services.keyring, services.config.namespace
         data_key = await keyring.unwrap(record.encrypted_key, record.key_period)
         try:
             return envelope.open_(
@@ -109,13 +108,3 @@ class SealingSteps:
             if again.plaintext == data_key.plaintext:
                 raise
         raise alarmed("data_key", "KMS unwraps a data key to different bytes each time.")
-
-
-class Sealing:
-    """The same, each done in the thread that calls it."""
-
-    def __init__(self, services: Services) -> None:
-        self.steps = SealingSteps(services)
-
-    seal = blocking(SealingSteps.seal)
-    open = blocking(SealingSteps.open)

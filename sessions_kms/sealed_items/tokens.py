@@ -15,7 +15,6 @@ from typing import Final, TypeAlias
 
 from sessions_kms.aws.clock import has_passed
 from sessions_kms.aws.errors import TransactionCanceled
-from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item, as_binary, binary, number
 from sessions_kms.format.kind import Kind
@@ -26,7 +25,7 @@ from sessions_kms.format.token_tombstone import (
     TokenTombstone,
     token_tombstone_in,
 )
-from sessions_kms.sealed_items.sealing import SealingSteps
+from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 from sessions_kms.storage.acknowledgement import Acknowledgement
 from sessions_kms.storage.condition import ABSENT, Action, Delete, Put, ended_until, equal
@@ -90,7 +89,7 @@ def new_stamp() -> bytes:
     return os.urandom(STAMP_BYTES)
 
 
-class TokenSteps:
+class Tokens:
     """The tokens of some services, as steps. All raise StoreUnavailable when they cannot tell.
 
     ``on_expired`` is called with the id of an item that a token was shown for and that is over,
@@ -104,8 +103,8 @@ class TokenSteps:
     ) -> None:
         self._services = services
         self._on_expired = on_expired
-        self._sealing = SealingSteps(services)
-        self._table = services.table.steps
+        self._sealing = Sealing(services)
+        self._table = services.table
 
     async def find(self, token: str) -> FoundToken:
         """Return what a token opens now; None where that is nothing, or not valid."""
@@ -253,21 +252,6 @@ class TokenSteps:
             item_id=item_id if kind is TOKEN else answer_id(item_id),
             kind=kind,
         )
-
-
-class Tokens:
-    """The same, each done in the thread that calls it."""
-
-    def __init__(self, services: Services) -> None:
-        self.steps = TokenSteps(services)
-        self.id_of = self.steps.id_of
-
-    find = blocking(TokenSteps.find)
-    answer = blocking(TokenSteps.answer)
-    begin = blocking(TokenSteps.begin)
-    exchange = blocking(TokenSteps.exchange)
-    forget = blocking(TokenSteps.forget)
-    remove = blocking(TokenSteps.remove)
 
 
 def _refuse(item_id: str, error: InvalidRecord) -> None:

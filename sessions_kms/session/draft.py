@@ -12,7 +12,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from sessions_kms.format.ancestors import succeeding
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.serializer import Codec
-from sessions_kms.sealed_items.sealing import SealingSteps
+from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 from sessions_kms.session import anonymous, links
 from sessions_kms.session.lifetime import Lifetime
@@ -109,7 +109,7 @@ async def sealed(
     __traceback_hide__ = True
     if not is_checked:
         check(services, codec, draft, base)
-    seal = await SealingSteps(services).seal(draft.payload)
+    seal = await Sealing(services).seal(draft.payload)
     created = seal.now if base is None or draft.starts_anew(base) else base.created_at
     stays = base is not None and base.session_key == draft.session_key
     record = seal.record(

@@ -76,7 +76,7 @@ def due(
 async def write(services: Services, record: SessionRecord, names: Iterable[str]) -> None:
     """Write the items of a session that is about to be stored. Raises TableUnavailable."""
     for name in names:
-        await services.table.steps.put(_item(services, record, name))
+        await services.table.put(_item(services, record, name))
 
 
 async def drop(services: Services, session_id: str, names: Collection[str]) -> None:
@@ -89,7 +89,7 @@ async def drop(services: Services, session_id: str, names: Collection[str]) -> N
     with suppress(TableUnavailable):
         for name in names:
             item_id = link_id(services.config.namespace, name, session_id)
-            await services.table.steps.delete(item_id)
+            await services.table.delete(item_id)
 
 
 def _is_name(name: object) -> bool:

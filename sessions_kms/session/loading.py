@@ -15,7 +15,7 @@ from sessions_kms.format.kinds import SHORT_ID, session_id
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.sealed_items.sealing import SealingSteps
+from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 from sessions_kms.session import next_cookie
 from sessions_kms.session.next_cookie import TRIED_MAX
@@ -47,8 +47,8 @@ class Loading:
     def __init__(self, services: Services, codec: Codec) -> None:
         self._services = services
         self._codec = codec
-        self._sealing = SealingSteps(services)
-        self._items = services.session_items.steps
+        self._sealing = Sealing(services)
+        self._items = services.session_items
         self._namespace = services.config.namespace
 
     async def load(self, session_key: str) -> Found | None:
@@ -78,7 +78,7 @@ class Loading:
         else:
             if not isinstance(stands, SessionRecord):
                 return False
-            return await self._services.steps.is_live(stands)
+            return await self._services.is_live(stands)
         await refused(record_id, reason)
         return False
 
@@ -108,7 +108,7 @@ class Loading:
         """Return what stands where it is a session. Raises UpdateError, SessionMoved."""
         if isinstance(stands, Tombstone):
             raise SessionMoved
-        if stands is None or not await self._services.steps.is_live(stands):
+        if stands is None or not await self._services.is_live(stands):
             raise UpdateError
         return stands
 
@@ -160,7 +160,7 @@ class Loading:
         __traceback_hide__ = True
         if not isinstance(stands, SessionRecord):
             return stands
-        if not await self._services.steps.is_live(stands):
+        if not await self._services.is_live(stands):
             return None
         found = await self.opened(stands, key)
         # Its key never left the server: whoever shows it as a cookie has it from elsewhere.

@@ -8,7 +8,7 @@ from sessions_kms.format.kinds import session_id
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items import about
-from sessions_kms.sealed_items.about import AboutSteps
+from sessions_kms.sealed_items.about import About
 from sessions_kms.services import Services
 from sessions_kms.session import links, next_cookie
 from sessions_kms.session.draft import Draft, sealed
@@ -54,7 +54,7 @@ class Moving:
             if patience.is_over:
                 raise StoreUnavailable(BUSY)
             if self._base is expected:  # One may arrive yet.
-                await self._services.steps.wait(patience.pause())
+                await self._services.wait(patience.pause())
 
     async def _tried(self) -> Snapshot | None:
         """Try once; return what was applied by now, or have the next try expect what stands."""
@@ -82,12 +82,12 @@ class Moving:
         # Whatever fails from now on.
         next_cookie.may_change(self._old_key, made.session_key, services.config.namespace)
         words = about.told(made)
-        await services.session_items.steps.move(
+        await services.session_items.move(
             record,
             old_id=self._old_id,
             expected=base,
             now=record.updated_at,
-            put=await AboutSteps(services).sealed(record, words) if words else None,
+            put=await About(services).sealed(record, words) if words else None,
             delete=about.id_of(services, self._old_id) if base.about else None,
         )
 

@@ -15,7 +15,7 @@ from sessions_kms.format.kinds import session_id
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealed_items import about
-from sessions_kms.sealed_items.about import AboutSteps
+from sessions_kms.sealed_items.about import About
 from sessions_kms.services import Services
 from sessions_kms.session import links
 from sessions_kms.session.draft import Draft, sealed
@@ -76,10 +76,10 @@ class Repository:
         if made.links:
             await links.write(services, record, made.links)
         if words := about.told(made):
-            await AboutSteps(services).write(record, words)
+            await About(services).write(record, words)
         try:
             with telemetry.spanned("operation", "create"):
-                await services.session_items.steps.create(record, now=record.updated_at)
+                await services.session_items.create(record, now=record.updated_at)
         except RecordExists:
             raise CreateError from None
         return made
@@ -104,17 +104,17 @@ class Repository:
         record_id = self._id(session_key)
         with telemetry.spanned("operation", "delete"):
             salt = None if base is None else base.salt
-            if not await self._services.session_items.steps.end(record_id, salt=salt):
+            if not await self._services.session_items.end(record_id, salt=salt):
                 raise SessionMoved
             if base is not None and base.about:
-                await AboutSteps(self._services).drop(record_id)
+                await About(self._services).drop(record_id)
 
     async def must_be_there(self, session_key: str) -> None:
         """Raise UpdateError where no session has this key, SessionMoved where one had."""
         __traceback_hide__ = True
         if await self._loading.exists(session_key):
             return
-        stands = await self._services.session_items.steps.find(self._id(session_key))
+        stands = await self._services.session_items.find(self._id(session_key))
         raise SessionMoved if isinstance(stands, Tombstone) else UpdateError
 
     def _id(self, session_key: str) -> str:

@@ -22,7 +22,7 @@ from sessions_kms.exceptions import (
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items import about
-from sessions_kms.sealed_items.about import AboutSteps
+from sessions_kms.sealed_items.about import About
 from sessions_kms.services import Services
 from sessions_kms.session import links
 from sessions_kms.session.draft import Draft, check, sealed
@@ -77,7 +77,7 @@ class Saving:
         __traceback_hide__ = True
         lane = own.lane
         if pause := lane.pause():
-            await self._services.steps.wait(pause)
+            await self._services.wait(pause)
         waiting = lane.waiting()
         for place in waiting:
             _meet(lane, place)
@@ -123,7 +123,7 @@ class Saving:
         if known.links:
             await links.drop(self._services, record.id, known.links - made.links)
         if known.about and about.told(known) and not about.told(made):
-            await AboutSteps(self._services).drop(record.id)
+            await About(self._services).drop(record.id)
         return True
 
     def _together(self, own: Place[Part], taken: Places, known: Snapshot) -> Draft:
@@ -153,12 +153,12 @@ class Saving:
         if made.links:
             await links.write(services, record, links.due(services, record, made, known))
         if made.about and about.is_due(services, record, made, known):
-            await AboutSteps(services).write(record, about.told(made))
+            await About(services).write(record, about.told(made))
         before = [place.wants.tries.begin(made) for place in taken]
         began = services.lanes.steady()
         try:
             now = record.updated_at
-            await services.session_items.steps.replace(record, expected=known, now=now)
+            await services.session_items.replace(record, expected=known, now=now)
         except (Conflict, SessionTooLarge) as exc:
             for place, was_pending in zip(taken, before, strict=True):
                 place.wants.tries.pending = was_pending
@@ -188,7 +188,7 @@ class Saving:
         known: Snapshot = lane.known
         _give_up(lane, known, stands)
         if is_same(known, stands):  # One may arrive yet.
-            await self._services.steps.wait(own.patience.pause())
+            await self._services.wait(own.patience.pause())
         else:
             key = self._draft.session_key
             lane.known = (await self._loading.surely_opened(stands, key))[0]

@@ -5,20 +5,19 @@ Written once, as steps; `DataKeyItems` does each in the thread that calls it.
 
 from functools import partial
 
-from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.attributes import as_binary
 from sessions_kms.format.kinds import data_key_id
 from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.storage.condition import ABSENT, Condition, equal
 from sessions_kms.storage.doubts import once_more
-from sessions_kms.storage.table import Table, TableSteps, held
+from sessions_kms.storage.table import Table, held
 
 
-class DataKeyItemSteps:
+class DataKeyItems:
     """The published data keys of one namespace, as steps. All raise TableUnavailable."""
 
-    def __init__(self, table: TableSteps, namespace: str) -> None:
+    def __init__(self, table: Table, namespace: str) -> None:
         self._table = table
         self._namespace = namespace
 
@@ -47,14 +46,3 @@ class DataKeyItemSteps:
         """Put a data key; sent again it meets itself, which whoever asked recognises."""
         item = key.to_item(data_key_id(self._namespace, key.period))
         return await held(self._table.put(item, when=when))
-
-
-class DataKeyItems:
-    """The same, each done in the thread that calls it."""
-
-    def __init__(self, table: Table, namespace: str) -> None:
-        self.steps = DataKeyItemSteps(table.steps, namespace)
-
-    get = blocking(DataKeyItemSteps.get)
-    publish = blocking(DataKeyItemSteps.publish)
-    replace = blocking(DataKeyItemSteps.replace)

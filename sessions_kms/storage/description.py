@@ -1,16 +1,15 @@
 """What AWS tells of the whole table: how large it is, what it deletes, what time it is there."""
 
 from sessions_kms.aws.clock import moment_of
-from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.storage.condition import key_of
-from sessions_kms.storage.table import Table, TableSteps
+from sessions_kms.storage.table import Table
 
 
-class DescriptionSteps:
+class Description:
     """Questions about one table, as steps. All raise TableUnavailable."""
 
-    def __init__(self, table: TableSteps) -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
 
     async def estimated_items(self) -> int:
@@ -34,14 +33,3 @@ class DescriptionSteps:
         """Return what time it is at AWS, by the `Date` of an answer; None where it has none."""
         answer = await self._table.read("get_item", {"Key": key_of("clock")})
         return moment_of(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
-
-
-class Description:
-    """The same, each asked in the thread that calls it."""
-
-    def __init__(self, table: Table) -> None:
-        self.steps = DescriptionSteps(table.steps)
-
-    estimated_items = blocking(DescriptionSteps.estimated_items)
-    ttl_attribute = blocking(DescriptionSteps.ttl_attribute)
-    server_time = blocking(DescriptionSteps.server_time)

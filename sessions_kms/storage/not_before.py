@@ -17,7 +17,6 @@ from typing import Any
 
 from sessions_kms.concurrency.elapsed import Stopwatch
 from sessions_kms.concurrency.single_flight import Flights
-from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.record import CLOCK_SKEW
 from sessions_kms.telemetry import telemetry
@@ -50,7 +49,7 @@ def latest(now: float) -> int:
     return int(now) + CLOCK_SKEW
 
 
-class NotBeforeSteps:
+class NotBefore:
     """One process's view of the moment, read again every 30 seconds.
 
     ``at_least`` is a moment of the settings; ``name`` is whose moment it is, for the log.
@@ -121,29 +120,6 @@ class NotBeforeSteps:
         self._read_at = now
         self._alarm.tell(now, setting=self._setting, item=moment)
         return self._moment
-
-
-class NotBefore:
-    """The same view, looked at in the thread that calls."""
-
-    def __init__(
-        self,
-        read: Read,
-        *,
-        at_least: int,
-        clock: Callable[[], float],
-        name: str | None = None,
-    ) -> None:
-        self.steps = NotBeforeSteps(read, at_least=at_least, clock=clock, name=name)
-        self.held = self.steps.held
-        self.at_least = self.steps.at_least
-
-    moment = blocking(NotBeforeSteps.moment)
-
-    @property
-    def accepted(self) -> int:
-        """The latest moment that counted for this process, however old; 0 for none."""
-        return self.steps.accepted
 
 
 class _Alarm:

@@ -3,21 +3,20 @@
 Written once, as steps; `NotBeforeItems` does each in the thread that calls it.
 """
 
-from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item, as_number, number
 from sessions_kms.format.kinds import NOT_BEFORE, not_before_id
 from sessions_kms.storage.condition import Condition
-from sessions_kms.storage.table import Table, TableSteps, held
+from sessions_kms.storage.table import Table, held
 
 
-class NotBeforeItemSteps:
+class NotBeforeItems:
     """The items of one namespace in which the moments are, as steps.
 
     With a name it is the moment of something else that began, such as a grant of tokens.
     """
 
-    def __init__(self, table: TableSteps, namespace: str) -> None:
+    def __init__(self, table: Table, namespace: str) -> None:
         self._table = table
         self._namespace = namespace
 
@@ -51,13 +50,3 @@ def _lower(moment: int, latest: int) -> Condition:
         "attribute_not_exists(#id) OR #notBefore < :moment OR #notBefore > :latest",
         {":moment": as_number(moment), ":latest": as_number(latest)},
     )
-
-
-class NotBeforeItems:
-    """The same, each done in the thread that calls it."""
-
-    def __init__(self, table: Table, namespace: str) -> None:
-        self.steps = NotBeforeItemSteps(table.steps, namespace)
-
-    get = blocking(NotBeforeItemSteps.get)
-    raise_to = blocking(NotBeforeItemSteps.raise_to)

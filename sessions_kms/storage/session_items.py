@@ -13,7 +13,6 @@ from operator import eq
 from typing import Final, Protocol, TypeAlias
 
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
-from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import (
     FateUnknown,
     InvalidRecord,
@@ -34,7 +33,7 @@ from sessions_kms.storage.condition import (
 )
 from sessions_kms.storage.confirmation_limit import Confirm
 from sessions_kms.storage.sending import REPEATS_MAX
-from sessions_kms.storage.table import Table, TableSteps, held
+from sessions_kms.storage.table import Table, held
 
 Stored: TypeAlias = SessionRecord | Tombstone | None
 
@@ -68,10 +67,10 @@ class Conflict(Exception):
         self.current = current
 
 
-class SessionItemSteps:
+class SessionItems:
     """The verbs of records, as steps."""
 
-    def __init__(self, table: TableSteps) -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
 
     async def find(self, session_id: str, *, confirm: Confirm = Confirm.ALWAYS) -> Stored:
@@ -226,24 +225,6 @@ class SessionItemSteps:
             with suppress(InvalidRecord):
                 return _stored(failure.item)
         return await self.find(session_id)
-
-
-class SessionItems:
-    """The same, each done in the thread that calls it."""
-
-    def __init__(self, table: Table) -> None:
-        self.steps = SessionItemSteps(table.steps)
-
-    find = blocking(SessionItemSteps.find)
-    get = blocking(SessionItemSteps.get)
-    head = blocking(SessionItemSteps.head)
-    create = blocking(SessionItemSteps.create)
-    replace = blocking(SessionItemSteps.replace)
-    move = blocking(SessionItemSteps.move)
-    take_over = blocking(SessionItemSteps.take_over)
-    mark = blocking(SessionItemSteps.mark)
-    give_back = blocking(SessionItemSteps.give_back)
-    end = blocking(SessionItemSteps.end)
 
 
 def _stored(item: Item) -> SessionRecord | Tombstone:

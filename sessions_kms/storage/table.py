@@ -2,7 +2,7 @@
 
 Every read is consistent, but those of the index; every write states its precondition, or that
 it has none. All verbs raise TableUnavailable when the answer cannot be told. They are written
-once, as steps (`TableSteps`); `Table` does each in the thread that calls it.
+once, as steps (`Table`); `Table` does each in the thread that calls it.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from sessions_kms.aws.client.asking import TableClient, connection_of
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
-from sessions_kms.concurrency.steps import Pause, Wait, blocking
+from sessions_kms.concurrency.steps import Pause, Wait
 from sessions_kms.exceptions import FateUnknown, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.record import HEAD_ATTRIBUTES
@@ -63,7 +63,7 @@ class Trace(NamedTuple):
     is_left: Callable[[Item | None], bool]
 
 
-class TableSteps:
+class Table:
     """The verbs of one table, as steps. ``pause`` makes the wait between two tries.
 
     A connection may give the answer to another request. So what is not there is read once more,
@@ -337,27 +337,6 @@ class TableSteps:
     async def read(self, operation: str, params: Mapping[str, Any] | None = None) -> Answer:
         """Return the answer to what asks about this table, or in it, and changes nothing."""
         return await self._sender.read(operation, **(params or {}))
-
-
-class Table:
-    """The same verbs, each done in the thread that calls it."""
-
-    def __init__(
-        self, client: TableClient, *, name: str, pause: Callable[[float], Wait] = Pause
-    ) -> None:
-        self.steps = TableSteps(client, name=name, pause=pause)
-
-    get = blocking(TableSteps.get)
-    put = blocking(TableSteps.put)
-    put_once = blocking(TableSteps.put_once)
-    put_stamped = blocking(TableSteps.put_stamped)
-    update = blocking(TableSteps.update)
-    delete = blocking(TableSteps.delete)
-    transact = blocking(TableSteps.transact)
-    scan = blocking(TableSteps.scan)
-    owned = blocking(TableSteps.owned)
-    owned_ids = blocking(TableSteps.owned_ids)
-    read = blocking(TableSteps.read)
 
 
 async def held(write: Coroutine[Any, Any, object]) -> bool:

@@ -153,7 +153,10 @@ class Importer:
         """
         now = int(self._services.clock())
         try:
-            told = (self._services.config.not_before or 0, run_sync(self._services.not_before_items.get()))
+            told = (
+                self._services.config.not_before or 0,
+                run_sync(self._services.not_before_items.get()),
+            )
         except InvalidRecord as exc:
             raise TableUnavailable from exc
         ended = any(0 < moment <= not_before.latest(now) for moment in told)
@@ -189,11 +192,13 @@ class Importer:
         run_sync(links.write(self._services, record, links.names_in(content)))
         if content.get(USER_ID) is not None:
             run_sync(about.About(self._services).write(record, about.words_in(content)))
-        run_sync(self._services.session_items.take_over(
-            record,
-            mark=mark(self._services, record.id, row_ends_at=old.ends_at),
-            now=record.updated_at,
-        ))
+        run_sync(
+            self._services.session_items.take_over(
+                record,
+                mark=mark(self._services, record.id, row_ends_at=old.ends_at),
+                now=record.updated_at,
+            )
+        )
         if fault := links.fault_in(content.get(links.LINKS, [])):
             logger.warning(
                 "Session %s... keeps something else under %r, which is ignored there: %s",

@@ -23,11 +23,11 @@ fault between any two writes, the next request finds one of these lines. Whoever
 session leaves the mark, or puts one: a row that another request is about to put is dead.
 """
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.format.attributes import Item, as_number
 from sessions_kms.format.kinds import MOVED
 from sessions_kms.services import Services
 from sessions_kms.storage.confirmation_limit import Confirm
-from sessions_kms.concurrency.steps import run_sync
 
 # Seconds after the row's end: a process of the old release may have put that off.
 MARKED_FOR = 90 * 24 * 3600

@@ -139,7 +139,7 @@ class ItemPeer:
 
 def _seen(operation: str, call: Call) -> dict[str, Any]:
     """Return the parameters of the operation on a session that a call of the engine's makes."""
-    sender: Any = services().table.steps._sender
+    sender: Any = services().table._sender
     asks = sender.client
     sender.client = getattr(asks, "boto", asks)  # The wire has no events.
     events = sender.client.meta.events

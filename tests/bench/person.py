@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import django
+
 from sessions_kms.concurrency.steps import run_sync
 
 django.setup(set_prefix=False)
@@ -59,15 +60,17 @@ def client_token() -> Issued:
         challenge=code_challenge(VERIFIER),
     )
     allowed = run_sync(grants().allow(_user(), consent, "corp", _token_set(), backend=BACKEND))
-    issued = run_sync(grants().redeem(
-        allowed.code,
-        verifier=VERIFIER,
-        client_id="client",
-        redirect_uri=None,
-        resource=None,
-        arrived_at=services().clock(),
-        welcomes=lambda _: True,
-    ))
+    issued = run_sync(
+        grants().redeem(
+            allowed.code,
+            verifier=VERIFIER,
+            client_id="client",
+            redirect_uri=None,
+            resource=None,
+            arrived_at=services().clock(),
+            welcomes=lambda _: True,
+        )
+    )
     connections.close_all()  # of this thread, which may have the event loop
     return issued
 

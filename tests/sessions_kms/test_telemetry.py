@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.kinds import session_id
 from sessions_kms.telemetry import telemetry
@@ -25,7 +26,6 @@ from tests.sessions_kms.support.fleet import DAY, MAX_AGE, PERIOD, Process, kms_
 from tests.sessions_kms.support.sessions import saved
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.processes import printed_by
-from sessions_kms.concurrency.steps import run_sync
 
 
 class Recorded:

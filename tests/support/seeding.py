@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sessions_kms import services
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.format.attributes import Item
 from sessions_kms.sealed_items import sealing
-from sessions_kms.concurrency.steps import run_sync
 
 DAY = 86_400
 DAYS = 6  # over which the sessions were created, each day with a data key of its own
@@ -73,7 +73,7 @@ def _put(then: services.Services, numbers: range) -> list[Seeded]:
 
 
 def _write(then: services.Services, items: list[Item]) -> None:
-    sender: Any = then.table.steps._sender
+    sender: Any = then.table._sender
     client = getattr(sender.client, "boto", sender.client)
     left: Any = {sender.name: [{"PutRequest": {"Item": item}} for item in items]}
     while left:

@@ -99,4 +99,4 @@ async def _opened(token: str, upstream: str) -> Session:
     __traceback_hide__ = True
     if not are_made():
         await BlockingCall(services)
-    return await grants().steps.session(token, upstream=upstream)
+    return await grants().session(token, upstream=upstream)

@@ -70,13 +70,15 @@ def _answer(request: HttpRequest, sociallogin: SocialLogin, pending: Pending) ->
         scope=wish.scope,
         challenge=wish.challenge,
     )
-    allowed = run_sync(grants().allow(
-        cast("AbstractBaseUser", request.user),  # nobody else owns an account
-        consent,
-        provider,
-        sociallogin.token_set,
-        backend=request.session[BACKEND_SESSION_KEY],
-    ))
+    allowed = run_sync(
+        grants().allow(
+            cast("AbstractBaseUser", request.user),  # nobody else owns an account
+            consent,
+            provider,
+            sociallogin.token_set,
+            backend=request.session[BACKEND_SESSION_KEY],
+        )
+    )
     return leading_back.with_code(request, server.issuer, client, asked, allowed)
 
 

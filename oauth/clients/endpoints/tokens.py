@@ -85,27 +85,31 @@ def revoke(request: HttpRequest) -> HttpResponse:
 
 def _redeemed(form: Form, resource: str | None, arrived_at: float) -> Issued:
     __traceback_hide__ = True
-    return run_sync(grants().redeem(
-        required(form, "code"),
-        verifier=required(form, "code_verifier"),
-        client_id=form["client_id"],
-        redirect_uri=form.get("redirect_uri"),
-        resource=resource,
-        arrived_at=arrived_at,
-        welcomes=_welcomes(form),
-    ))
+    return run_sync(
+        grants().redeem(
+            required(form, "code"),
+            verifier=required(form, "code_verifier"),
+            client_id=form["client_id"],
+            redirect_uri=form.get("redirect_uri"),
+            resource=resource,
+            arrived_at=arrived_at,
+            welcomes=_welcomes(form),
+        )
+    )
 
 
 def _refreshed(form: Form, resource: str | None, arrived_at: float) -> Issued:
     __traceback_hide__ = True
-    return run_sync(grants().refresh(
-        required(form, "refresh_token"),
-        client_id=form["client_id"],
-        resource=resource,
-        scope=form.get("scope"),
-        arrived_at=arrived_at,
-        welcomes=_welcomes(form),
-    ))
+    return run_sync(
+        grants().refresh(
+            required(form, "refresh_token"),
+            client_id=form["client_id"],
+            resource=resource,
+            scope=form.get("scope"),
+            arrived_at=arrived_at,
+            welcomes=_welcomes(form),
+        )
+    )
 
 
 _GRANT_TYPES: dict[str, Callable[[Form, str | None, float], Issued]] = {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from oauth.clients.sealed_grant import AccessTokenItem, Answer, SealedGrant
-from sessions_kms.sealed_items.tokens import TokenSteps
+from sessions_kms.sealed_items.tokens import Tokens
 
 NAMED_MAX: Final = 8
 
@@ -43,7 +43,7 @@ def items_of(grant: SealedGrant, item_id: str) -> list[str]:
     """Return the ids of all items that a token names, whose own item is this one."""
     previous = None if grant.previous is None else grant.previous.id
     spent = [each for each in (item_id, grant.refresh_token, previous) if each is not None]
-    answers = [TokenSteps.answer_beside(each) for each in spent]
+    answers = [Tokens.answer_beside(each) for each in spent]
     return [*spent, *answers, *(each.id for each in grant.access_tokens)]
 
 

@@ -19,7 +19,7 @@ from sessions_kms.sealed_items.tokens import (
     Exchange,
     NewToken,
     SealedToken,
-    TokenSteps,
+    Tokens,
     new_stamp,
 )
 
@@ -47,9 +47,7 @@ class Spent:
         return token.is_token(self.token, token.CODE)
 
 
-def next_pair(
-    tokens: TokenSteps, lifetimes: Lifetimes, spent: Spent, stored: GrantStore
-) -> NextPair:
+def next_pair(tokens: Tokens, lifetimes: Lifetimes, spent: Spent, stored: GrantStore) -> NextPair:
     """Return the next pair for a token, whose session was saved a moment ago."""
     __traceback_hide__ = True
     now, grant = tokens.now(), spent.grant

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable
 
 from oauth.network.background import AT_EXIT, Background
 from sessions_kms import StoreUnavailable
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.sealed_items.tokens import Tokens
 from sessions_kms.services import Services
-from sessions_kms.concurrency.steps import run_sync
 
 THREADS = 2
 
@@ -30,7 +30,7 @@ def remove_soon(
 
 
 def of_expired(services: Services) -> Callable[[str, int], None]:
-    """Return what deletes an item that is over, which a token was shown for (`TokenSteps`)."""
+    """Return what deletes an item that is over, which a token was shown for (`Tokens`)."""
 
     def remove(item_id: str, ended_by: int) -> None:
         remove_soon(services, [item_id], ended_by=ended_by)

@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import Any
 
 from sessions_kms.aws import clients
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.rights.trying import Call, asking, is_permitted
@@ -16,7 +17,6 @@ from sessions_kms.doctor.trouble import POLICY, trouble
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.services import build_kms_keyring
 from sessions_kms.storage.table import OWNER_INDEX
-from sessions_kms.concurrency.steps import run_sync
 
 QUERY, GENERATE, DECRYPT = "dynamodb:Query", "kms:GenerateDataKey", "kms:Decrypt"
 NEVER = "attribute_exists(id)"  # of an id that nothing has

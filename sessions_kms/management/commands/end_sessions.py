@@ -12,6 +12,7 @@ from django.db import DatabaseError
 
 from sessions_kms import conf
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.kinds import owner_of
 from sessions_kms.management.base import (
@@ -29,7 +30,6 @@ from sessions_kms.operations.purging import Cleared, Clearing
 from sessions_kms.sealed_items import about
 from sessions_kms.services import build_kms_keyring, services
 from sessions_kms.storage import not_before
-from sessions_kms.concurrency.steps import run_sync
 
 MOVING_IN = "sessions_kms.moving_in"
 PASSES_MAX = 20

@@ -12,6 +12,7 @@ from typing import Any
 import django
 from django.core.management import call_command
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.services import services
 from tests.bench import aws
 from tests.bench.calls import counted, deletes, lone_puts, puts, reads, transactions, writes
@@ -20,7 +21,6 @@ from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
-from sessions_kms.concurrency.steps import run_sync
 
 PER = 1000
 LOGIN = "/accounts/oidc/corp/login/"
@@ -138,14 +138,16 @@ class Client:
     def refresh(self) -> None:
         from oauth.clients.grants import grants
 
-        self._issued = run_sync(grants().refresh(
-            self._issued.refresh_token,
-            client_id="client",
-            resource=None,
-            scope=None,
-            arrived_at=services().clock(),
-            welcomes=lambda _: True,
-        ))
+        self._issued = run_sync(
+            grants().refresh(
+                self._issued.refresh_token,
+                client_id="client",
+                resource=None,
+                scope=None,
+                arrived_at=services().clock(),
+                welcomes=lambda _: True,
+            )
+        )
 
 
 async def _asked(path: str, token: str) -> int:

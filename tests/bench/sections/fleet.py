@@ -10,15 +10,15 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.conf import Config
-from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
+from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
 from tests.sessions_kms.support.fakes import KEY, FakeDataKeyTable, FakeKMS
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync
 
 NOON = 1_800_014_400.0 - 1_800_014_400 % 86400 + 43200
 MILLION = 1_000_000
@@ -89,18 +89,16 @@ class Fleet:
         return (len(self._kms.calls) - before) * MILLION / requests
 
     def _process(self) -> Keyring:
-        return Keyring(
-            CachingKeyringSteps(
-                self._shared().steps,
-                context=self._direct().context,
-                max_age=DEFAULTS.data_key_cache_age,
-                max_stale=DEFAULTS.data_key_max_stale,
-                period_length=DEFAULTS.data_key_period,
-                clock=self._clock,
-                monotonic=self._clock,
-                chance=self._random.random,
-                start=self._jobs.append,
-            )
+        return CachingKeyring(
+            self._shared(),
+            context=self._direct().context,
+            max_age=DEFAULTS.data_key_cache_age,
+            max_stale=DEFAULTS.data_key_max_stale,
+            period_length=DEFAULTS.data_key_period,
+            clock=self._clock,
+            monotonic=self._clock,
+            chance=self._random.random,
+            start=self._jobs.append,
         )
 
     def _keys_of_the_past(self) -> dict[int, DataKey]:
@@ -112,7 +110,9 @@ class Fleet:
 
     def _shared(self) -> SharedKeyring:
         period = DEFAULTS.data_key_period
-        return SharedKeyring(self._direct(), self._table, period_length=period, clock=self._clock)
+        return SharedKeyring(
+            self._direct(), self._table.items, period_length=period, clock=self._clock
+        )
 
     def _direct(self) -> KMSKeyring:
         return KMSKeyring(

@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.format.kinds import session_id
 from sessions_kms.services import services
 from tests.bench import aws, django_site
@@ -15,7 +16,6 @@ from tests.bench.measuring import Here, Timed, compete, ratio
 from tests.bench.peers import OURS, TUNED, BarePeer, EnginePeer, Peer
 from tests.bench.result import Plot, Section, Table
 from tests.bench.scale import Scale
-from sessions_kms.concurrency.steps import run_sync
 
 BATCH = 25  # items, the most that DynamoDB takes at once
 
@@ -51,11 +51,13 @@ def run(scale: Scale, folder: Path) -> Section:
 
 def _fill(count: int) -> None:
     """Put copies of a sealed record under ids of their own."""
-    asks: Any = services().table.steps._sender.client
+    asks: Any = services().table._sender.client
     client: Any = getattr(asks, "boto", asks)
     sealed = EnginePeer(OURS)
     sealed.store(content(1 * KB))
-    template = run_sync(services().table.get(session_id(services().config.namespace, str(sealed.key))))
+    template = run_sync(
+        services().table.get(session_id(services().config.namespace, str(sealed.key)))
+    )
     assert template is not None
     for start in range(0, count, BATCH):
         puts = [

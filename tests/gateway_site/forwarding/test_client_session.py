@@ -32,12 +32,12 @@ from oauth.provider.token_set import TokenSet
 from oauth.sign_in import session_user
 from oauth.sign_in.adapters.openid import code_challenge
 from oauth.sign_in.authentication import AuthenticationMiddleware
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.outages import Outage
 from tests.oauth.support.grants import ASKED
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync
 
 VERIFIER = "v" * 43
 

@@ -19,6 +19,7 @@ from oauth.clients.server import AuthorizationServer
 from oauth.sign_in import click_delay
 from oauth.sign_in.click_delay import DELAY
 from oauth.signals import grant_ended
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.services import id_of, services
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.clients.support import urls
@@ -29,7 +30,6 @@ from tests.oauth.support.grants import ASKED, CONSENT, TOKENS, VERIFIER
 from tests.oauth.support.shown import shown_to
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
 
 END, END_ALL = "/apps/end/", "/apps/end-all/"
 

@@ -127,7 +127,7 @@ async def allow(upstream: str) -> str:
         challenge=code_challenge(VERIFIER),
     )
     user = await User.objects.aget(username="ada")
-    steps = grants().steps.allow(
+    steps = grants().allow(
         user, consent, "corp", token_set(GRANTED), backend=settings.AUTHENTICATION_BACKENDS[0]
     )
     allowed = await steps

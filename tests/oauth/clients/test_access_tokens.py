@@ -22,6 +22,7 @@ from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import LATE, Lifetimes
 from oauth.clients.sealed_grant import Answer, SealedGrant
 from oauth.network.background import WAITING_MAX
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations.ending import end_sessions_of
 from sessions_kms.operations.purging import Clearing
@@ -32,7 +33,6 @@ from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.memory_dynamodb import after, refused
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.wire import Killed, killed_after, lost, unreachable
-from sessions_kms.concurrency.steps import run_sync
 
 AGE = 3600
 GRACE = 120
@@ -53,7 +53,7 @@ def _settled() -> Iterator[None]:
 
 
 def item_of(one: GrantWorld, shown: str) -> str:
-    return one.grants.steps._tokens.id_of(shown)
+    return one.grants._tokens.id_of(shown)
 
 
 def is_there(one: GrantWorld, shown: str) -> bool:
@@ -506,7 +506,7 @@ async def test_nobody_waits_for_a_deletion_in_an_event_loop(
     one: GrantWorld, issued: Issued, held: Held
 ) -> None:
     one.clock.advance(AGE)
-    steps = one.grants.steps
+    steps = one.grants
     assert await steps.session(issued.access_token, upstream="mcp") is None
     assert await asyncio.to_thread(held.met.acquire, timeout=30)
     other = one.begin()

@@ -11,6 +11,7 @@ import pytest
 from oauth.clients.grants import Grants
 from oauth.clients.lifetimes import Lifetimes
 from oauth.network import background
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
@@ -19,7 +20,6 @@ from tests.oauth.support.grants import ASKED, BACKEND, CONSENT, VERIFIER, People
 from tests.oauth.support.logout_fixtures import post
 from tests.oauth.support.logout_provider import ABSENT, LogoutProvider
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,13 +15,13 @@ import pytest
 from oauth.clients.errors import InvalidGrant
 from oauth.clients.exchange import removal
 from oauth.clients.issued import Issued
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.grants import CONSENT, TOKENS, VERIFIER, GrantWorld
 from tests.sessions_kms.support import reference_format as ref
 from tests.sessions_kms.support.fakes import KEY
 from tests.sessions_kms.support.leaks import EveryRecord, error_chain
 from tests.sessions_kms.support.memory_dynamodb import refused
-from sessions_kms.concurrency.steps import run_sync
 
 NAMESPACE = "django"
 UPSTREAM = (TOKENS.access_token, TOKENS.refresh_token or "", TOKENS.grant_secret)
@@ -208,7 +208,9 @@ VERBS: dict[str, Callable[[GrantWorld, str, Issued], Any]] = {
     "allow": lambda one, _, __: one.allow(),
     "redeem": lambda one, code, _: one.redeem(code),
     "refresh": lambda one, _, issued: one.refresh(issued.refresh_token),
-    "revoke": lambda one, _, issued: run_sync(one.grants.revoke(issued.access_token, client_id="dcr.one")),
+    "revoke": lambda one, _, issued: run_sync(
+        one.grants.revoke(issued.access_token, client_id="dcr.one")
+    ),
     "session": lambda one, _, issued: one.session(issued.access_token),
 }
 CALLS = [

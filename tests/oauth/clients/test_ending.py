@@ -12,6 +12,7 @@ from oauth.provider.token_set import TokenSet
 from oauth.signals import grant_ended
 from sessions_kms import about
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
@@ -20,7 +21,6 @@ from tests.oauth.support.grants import BACKEND, CONSENT, TOKENS, GrantWorld, Peo
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.stacks import install
-from sessions_kms.concurrency.steps import run_sync
 
 GRACE = 120
 
@@ -211,7 +211,9 @@ def test_fifty_first_ends_the_one_that_was_used_least_lately(one: GrantWorld) ->
     one.clock.advance(10)
     grants[0] = one.refresh(grants[0].refresh_token)
     one.clock.advance(10)
-    allowed = run_sync(one.grants.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND))
+    allowed = run_sync(
+        one.grants.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)
+    )
     grant_ended.disconnect(note)
     grants.append(one.redeem(allowed.code))
     assert [one.lives(each) for each in grants] == [True, False, *[True] * 49]

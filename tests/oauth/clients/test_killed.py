@@ -21,6 +21,7 @@ from gateway_site.local.kms import LocalKMS
 from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
 from oauth.clients.issued import Issued
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.sealed_items.tokens import Tokens
 from tests.gateway_site.support.client_tokens import CLIENT_ID, REDIRECT_URI
 from tests.gateway_site.support.reborn import Reborn, running_reborn
@@ -29,7 +30,6 @@ from tests.sessions_kms.support.faults import Answer, Dropped, Exchange, FaultPr
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install, settings_of
 from tests.support.clock import FakeClock
 from tests.support.waiting import wait_until
-from sessions_kms.concurrency.steps import run_sync
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -89,7 +89,9 @@ class Scene:
             | {"resource": f"{self.gateway.url}/gateway/open"}
         )
         self.stack.clock.now = time.time() - ago
-        return run_sync(grants().allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND)).code
+        return run_sync(
+            grants().allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND)
+        ).code
 
     def redeemed(self) -> str:
         """Begin a grant whose code was redeemed a while ago; return its refresh token."""

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from oauth.clients import live_grants
 from oauth.clients.live_grants import COMPARED_MAX, ENDED_MAX, LIVE_MAX
 from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
@@ -18,7 +19,6 @@ from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.wire import Handle
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync
 
 ROUND_TRIP = 0.005  # seconds
 READS = ("Query user", "Query logout", "GetItem session", "GetItem about")
@@ -144,11 +144,13 @@ def test_what_is_too_many_ends_a_few_at_a_time(one: GrantWorld) -> None:
 
 def test_grants_of_others_are_not_among_them(one: GrantWorld) -> None:
     one.begin()
-    run_sync(one.grants.allow(User(pk=77, username="eve"), CONSENT, "corp", TOKENS, backend=BACKEND))
+    run_sync(
+        one.grants.allow(User(pk=77, username="eve"), CONSENT, "corp", TOKENS, backend=BACKEND)
+    )
     names = {each.split("#")[2] for each in one.items if each.startswith("logout#")}
     assert len(names) == 2
     for person in ("7", "77"):
-        (found,) = live_grants.live_grants(services(), person)
+        (found,) = run_sync(live_grants.live_grants(services(), person))
         assert found.row.user_id == person
 
 
@@ -161,7 +163,9 @@ def test_refresh_and_call_keep_the_name_that_a_grant_is_found_by(one: GrantWorld
     assert after is not None
     assert before[LINKS] == after[LINKS]
     assert len(after[LINKS]) == 1
-    assert [each.row.id for each in live_grants.live_grants(services(), "7")] == [one.id_of(issued)]
+    assert [each.row.id for each in run_sync(live_grants.live_grants(services(), "7"))] == [
+        one.id_of(issued)
+    ]
 
 
 def test_list_has_an_end(one: GrantWorld, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,4 +174,4 @@ def test_list_has_an_end(one: GrantWorld, monkeypatch: pytest.MonkeyPatch) -> No
     for _ in range(3):
         one.clock.advance(1)
         ids.insert(0, one.id_of(one.begin()))
-    assert [each.row.id for each in live_grants.live_grants(services(), "7")] == ids[:2]
+    assert [each.row.id for each in run_sync(live_grants.live_grants(services(), "7"))] == ids[:2]

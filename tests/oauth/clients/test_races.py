@@ -5,6 +5,7 @@ from typing import Any
 
 from oauth.clients.errors import InvalidGrant
 from oauth.clients.issued import Issued
+from sessions_kms.concurrency.steps import run_sync
 from tests.oauth.support.grants import (
     ASKED,
     BACKEND,
@@ -15,7 +16,6 @@ from tests.oauth.support.grants import (
     PeopleInMemory,
 )
 from tests.sessions_kms.support.fakes import together
-from sessions_kms.concurrency.steps import run_sync
 
 MANY = 64
 
@@ -64,7 +64,7 @@ def test_calls_go_on_while_it_is_refreshed(one: GrantWorld) -> None:
 
 
 async def test_all_verbs_do_their_work_in_an_event_loop(one: GrantWorld) -> None:
-    steps = one.grants.steps
+    steps = one.grants
     allow = steps.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)
     code = (await allow).code
     asked = ASKED | {"redirect_uri": None, "arrived_at": one.clock()}

@@ -14,6 +14,7 @@ from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import LATE, Lifetimes
 from oauth.sign_in import session_user
 from oauth.signals import grant_ended
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations.ending import end_before
 from sessions_kms.services import services
@@ -30,7 +31,6 @@ from tests.sessions_kms.support.wire import (
     truncated,
     unreachable,
 )
-from sessions_kms.concurrency.steps import run_sync
 
 FIRST = "TransactWriteItems token answer token token answer"  # the code's answer goes
 LATER = "TransactWriteItems token answer token token token answer"  # and a token is buried
@@ -148,7 +148,7 @@ def test_tombstone_ends_the_grant_for_seven_days(one: GrantWorld) -> None:
 
 def test_token_of_longer_ago_ends_nothing_and_its_tombstone_goes(one: GrantWorld) -> None:
     world, first, last = buried_for(7)
-    item_id = world.grants.steps._tokens.id_of(first.refresh_token)
+    item_id = world.grants._tokens.id_of(first.refresh_token)
     assert item_id in world.items, "DynamoDB is late"
     for _ in range(2):
         with pytest.raises(InvalidGrant):

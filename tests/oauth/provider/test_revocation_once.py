@@ -11,13 +11,13 @@ from oauth.exceptions import OAuthError
 from oauth.provider.grant_lease import LEASE
 from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.logout_fixtures import held_by, refreshed, revoked, settled, sign_out
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.sessions_kms.support.stacks import Stack, install
-from sessions_kms.concurrency.steps import run_sync
 
 
 def test_two_sign_outs_of_one_session_revoke_once(idp: LogoutProvider, visitor: Visitor) -> None:

@@ -6,8 +6,8 @@ import json
 import os
 from typing import Any
 
-from tests.support.talking_process import TalkingProcess, obey
 from sessions_kms.concurrency.steps import run_sync
+from tests.support.talking_process import TalkingProcess, obey
 
 ENVIRONMENT = "WORKER_GRANTS"
 AWS = ("AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL_DYNAMODB")
@@ -32,7 +32,9 @@ class GrantCommands:
         from oauth.clients.grants import grants
         from tests.oauth.support.grants import BACKEND, CONSENT, TOKENS, PeopleInMemory
 
-        return run_sync(grants().allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)).code
+        return run_sync(
+            grants().allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)
+        ).code
 
     def redeem(self, code: str) -> dict[str, Any]:
         from oauth.clients.grants import grants

@@ -16,10 +16,10 @@ from oauth.clients.grants import Grants
 from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import Lifetimes
 from oauth.provider.token_set import TokenSet
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import id_of
 from tests.sessions_kms.model.world import World
-from sessions_kms.concurrency.steps import run_sync
 
 BACKEND = "tests.oauth.support.grants.PeopleInMemory"
 VERIFIER = "v" * 43
@@ -85,7 +85,9 @@ class GrantWorld:
 
     def allow(self, **changes: Any) -> str:
         consent = Consent(**(vars(CONSENT) | changes))
-        allowed = run_sync(self.grants.allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND))
+        allowed = run_sync(
+            self.grants.allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND)
+        )
         return allowed.code
 
     def redeem(self, code: str, **changes: Any) -> Issued:

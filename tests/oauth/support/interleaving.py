@@ -25,11 +25,12 @@ import pytest
 from oauth.clients import token
 from oauth.clients.errors import GrantError
 from oauth.clients.exchange import named_items, removal
-from oauth.clients.grants import Grants, GrantSteps
+from oauth.clients.grants import Grants
 from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import CODE_GRACE, Lifetimes
 from oauth.clients.sealed_grant import SealedGrant
 from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.grant_store import ending_of
@@ -55,7 +56,6 @@ from tests.oauth.support.interleaved import (
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.stepping import resume
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync
 
 GRACE = 120  # seconds, in which time is counted here
 START = 1_800_000_000
@@ -242,7 +242,7 @@ class Interleaving:
         services = replace(self._services, lanes=Lanes())
         install(services)
         self.clock.now = START + GRACE * each.arrived
-        steps = self._presented(self._process(services).steps, each)
+        steps = self._presented(self._process(services), each)
         told = iter(each.history)
         outcome, error = None, None
         try:
@@ -277,7 +277,7 @@ class Interleaving:
     def _process(self, services: Services) -> Grants:
         return Grants(services, self.world.lifetimes)
 
-    async def _presented(self, grants: GrantSteps, each: Request) -> Any:
+    async def _presented(self, grants: Grants, each: Request) -> Any:
         if each.who == ENDS:
             return await ending_of(grants._services, self._session)
         if each.who == REVOKES:

@@ -22,8 +22,9 @@ from oauth.provider.grant_lease import LEASE
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import refresh_coordinator, turns, vault
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.sealed_items.leases import Leases, LeaseSteps
+from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
 from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
 from tests.oauth.support.fake_provider import Answer, FakeProvider
@@ -36,7 +37,6 @@ from tests.oauth.support.requests import (
     successor_of,
 )
 from tests.sessions_kms.support.stacks import Stack, install
-from sessions_kms.concurrency.steps import run_sync
 
 MANY = 50
 
@@ -308,14 +308,14 @@ def test_lease_is_renewed_while_the_provider_is_slow(
     monkeypatch.setattr(refresh_coordinator, "RENEW_EVERY", 0.02)
     monkeypatch.setattr(refresh_coordinator, "WORK_MAX", 1000.0)
     renewals: list[bool] = []
-    renew = LeaseSteps.renew
+    renew = Leases.renew
 
-    async def counted(self: LeaseSteps, secret: str, holder: str, *, seconds: int) -> bool:
+    async def counted(self: Leases, secret: str, holder: str, *, seconds: int) -> bool:
         store.clock.advance(seconds - 1)
         renewals.append(await renew(self, secret, holder, seconds=seconds))
         return renewals[-1]
 
-    monkeypatch.setattr(LeaseSteps, "renew", counted)
+    monkeypatch.setattr(Leases, "renew", counted)
     corp.hooks["/token"] = lambda: until(lambda: len(renewals) >= 3)
     assert get_token(expired).refresh_token in corp.refresh_tokens
     assert all(renewals)
@@ -364,10 +364,10 @@ def test_answer_is_sealed_again_when_the_table_fails_at_first(
     complete = Leases.complete
     failures = iter([True, True, False])
 
-    def failing(self: Leases, *args: Any, **kwargs: Any) -> bool:
+    async def failing(self: Leases, *args: Any, **kwargs: Any) -> bool:
         if next(failures):
             raise StoreUnavailable
-        return complete(self, *args, **kwargs)
+        return await complete(self, *args, **kwargs)
 
     monkeypatch.setattr(Leases, "complete", failing)
     held = stored(expired)

@@ -12,14 +12,14 @@ import oauth
 from oauth.provider.grant_lease import LEASE, Claimed, GrantLease
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases
-from sessions_kms.services import ServiceSteps, services
+from sessions_kms.services import Services, services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import get_token, request_of, stored
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
 
 
 def test_key_changed_meanwhile_loses_no_grant(
@@ -124,9 +124,9 @@ def test_whoever_comes_to_the_lease_late_looks_at_the_session_again(
     monkeypatch.setattr(GrantLease, "claimed", late)
     assert get_token(signed_in) == newer
     assert corp.refreshes == []
-    assert (
-        run_sync(Leases(services()).claim(old.grant_secret, "another", seconds=LEASE)).held
-    )  # It was given back.
+    assert run_sync(
+        Leases(services()).claim(old.grant_secret, "another", seconds=LEASE)
+    ).held  # It was given back.
 
 
 def test_request_whose_session_is_anothers_by_now_gets_no_token(
@@ -144,11 +144,11 @@ def test_request_whose_session_is_anothers_by_now_gets_no_token(
 def test_nothing_is_spent_that_could_not_be_sealed(
     corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unavailable(_: ServiceSteps) -> None:
+    async def unavailable(_: Services) -> None:
         raise StoreUnavailable
 
     store.clock.advance(4000)
-    monkeypatch.setattr(ServiceSteps, "sealing_key", unavailable)
+    monkeypatch.setattr(Services, "sealing_key", unavailable)
     with pytest.raises(StoreUnavailable):
         get_token(signed_in)
     assert corp.refreshes == []

@@ -16,7 +16,7 @@ from oauth.tokens import refresh_coordinator
 from oauth.tokens.fresh_token import FreshToken
 from oauth.tokens.turns import InTurn
 from sessions_kms.concurrency.steps import Pause, Wait, run_sync
-from sessions_kms.sealed_items.leases import LeaseSteps
+from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -92,7 +92,7 @@ def test_slow_answer_is_waited_for_in_an_event_loop_too(
     def hold() -> None:
         assert go_on.wait(30)
 
-    monkeypatch.setattr(LeaseSteps, "renew", renew)
+    monkeypatch.setattr(Leases, "renew", renew)
     corp.hooks["/token"] = hold
     asyncio.run(turn_of(request_of(expired)).steps())
     assert stored(expired).refresh_token in corp.refresh_tokens

@@ -16,14 +16,15 @@ from django.core.management import call_command
 
 from sessions_kms import outages
 from sessions_kms.aws.clock import ServerClock
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.outages import Outage
 from sessions_kms.services import build
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.staff import Staff, record_id, signed_in
+from tests.sessions_kms.support.stepping import blocking
 from tests.support.processes import finished
-from sessions_kms.concurrency.steps import run_sync, blocking
 
 CONFIRM = {"post": "yes"}
 BEFORE = {"before_0": "2027-01-15", "before_1": "08:00"}
@@ -76,7 +77,7 @@ def test_session_that_cannot_be_attributed_is_shown_as_an_outage(
     def refuse(encrypted: bytes, period: int) -> Any:
         raise KMSUnavailable
 
-    keyring = fake.services.keyring.steps
+    keyring = fake.services.keyring
     unwrap = keyring.unwrap
     fake.clock.advance(86400)  # The reader's own session has another data key.
     root = Staff("other", superuser=True)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format import envelope
@@ -29,7 +30,6 @@ from tests.sessions_kms.support.sealed import (
     seal,
 )
 from tests.sessions_kms.support.stacks import FAKE_KEY
-from sessions_kms.concurrency.steps import run_sync
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import (
     KMSUnavailable,
     SessionMoved,
@@ -33,7 +34,6 @@ from tests.sessions_kms.support.faults import (
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import saved_key
-from sessions_kms.concurrency.steps import run_sync
 
 make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)

@@ -18,6 +18,7 @@ from sessions_kms.aws import boto_http, circuit, clients
 from sessions_kms.aws import translation as aws
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.storage.table import Table
@@ -25,7 +26,6 @@ from tests.sessions_kms.support.slow_server import MANNERS, Manner, running_slow
 from tests.support.certificates import server_context
 from tests.support.clock import FakeClock
 from tests.support.waiting import until
-from sessions_kms.concurrency.steps import run_sync
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"
 HASTY = Limits(connect=0.1, first_byte=0.1, attempt=0.2, call=0.3)

@@ -15,11 +15,11 @@ import pytest
 from pytest_django import Settings
 
 from sessions_kms.aws import retrying
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.operations import OPERATIONS, Answer, Scene, check, prepare
 from tests.sessions_kms.support.wire import FAULTS, Killed, stray
-from sessions_kms.concurrency.steps import run_sync
 
 STRAY = "an answer to another request"
 LONG = bool(os.environ.get("FUZZ_EXAMPLES"))

@@ -78,7 +78,7 @@ def parts_of_waiting() -> list[Any]:
 
 
 def locks_of(stack: Stack) -> list[Any]:
-    cache: Any = stack.services.keyring.steps
+    cache: Any = stack.services.keyring
     return [
         services._lock,
         clients._clients_lock,
@@ -87,8 +87,8 @@ def locks_of(stack: Stack) -> list[Any]:
         cache._background._busy,
         cache._flights._lock,
         stack.services.lanes.lock,
-        stack.services.not_before.steps._raising,
-        stack.services.not_before.steps._reading._lock,
+        stack.services.not_before._raising,
+        stack.services.not_before._reading._lock,
     ]
 
 
@@ -117,10 +117,10 @@ def test_child_forked_while_its_parent_writes_a_session_does_not_wait_for_it(sta
 
 
 def test_locks_that_are_held_are_all_that_there_are(stack: Stack) -> None:
-    parts: list[Any] = [services, aws, clients, stack.services.not_before.steps]
+    parts: list[Any] = [services, aws, clients, stack.services.not_before]
     parts += [calls, resolving, *parts_of_waiting(), stack.services.lanes]
-    cache: Any = stack.services.keyring.steps
-    parts += [stack.services.not_before.steps._reading]
+    cache: Any = stack.services.keyring
+    parts += [stack.services.not_before._reading]
     parts += [cache, cache._background, cache._flights, cache._keyring, cache._keyring._keyring]
     found = [value for part in parts for value in vars(part).values() if is_lock(value)]
     assert {id(lock) for lock in found} == {id(lock) for lock in locks_of(stack)}

@@ -15,6 +15,7 @@ from pytest_django import Settings
 
 from gateway_site.local.kms import LocalKMS
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import KMSUnavailable, SessionMoved, StoreUnavailable
 from sessions_kms.format.kinds import session_id
 from sessions_kms.operations.listing import Inspection
@@ -23,7 +24,6 @@ from sessions_kms.services import services
 from tests.sessions_kms.support.regions import HOME, OTHER, TwoRegions, two_regions
 from tests.sessions_kms.support.sessions import saved
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync
 
 DAY = 24 * 3600
 
@@ -156,7 +156,9 @@ def test_lease_of_a_region_that_went_down_is_taken_over_when_it_ends(
 
 def test_not_before_is_in_force_in_every_region(regions: TwoRegions, clock: FakeClock) -> None:
     key = saved(n=1).session_key
-    assert run_sync(regions.services[HOME].not_before_items.raise_to(int(clock()), latest=int(clock())))
+    assert run_sync(
+        regions.services[HOME].not_before_items.raise_to(int(clock()), latest=int(clock()))
+    )
     regions.table.replicate()
     regions.serve(OTHER)
     clock.advance(30)
@@ -298,7 +300,9 @@ def test_cost_not_before_raised_in_two_regions_may_end_up_lower(
     regions.table.replicate()
     clock.advance(30)
     assert run_sync(regions.services[OTHER].not_before.moment()) == now - 60
-    assert run_sync(regions.services[HOME].not_before.moment()) == now  # Only processes that saw it know.
+    assert (
+        run_sync(regions.services[HOME].not_before.moment()) == now
+    )  # Only processes that saw it know.
 
 
 def test_cost_what_was_not_replicated_is_not_there_after_a_failover(

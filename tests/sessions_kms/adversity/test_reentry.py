@@ -47,7 +47,7 @@ def asking(logger: str, ask: Callable[[], object]) -> Iterator[Asking]:
 
 def refuse_cold(fake: Stack) -> None:
     """Have KMS refuse its key to a process that holds nothing of it."""
-    caching: Any = fake.services.keyring.steps
+    caching: Any = fake.services.keyring
     caching._drop(lambda _entry: True)
     caching._keyring._keyring._kms.set_state(State.REFUSING)
 

@@ -14,6 +14,7 @@ import pytest
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens
 from sessions_kms.services import id_of
@@ -28,7 +29,6 @@ from tests.sessions_kms.support.surplus import (
 )
 from tests.support.clock import FakeClock
 from tests.support.waiting import until
-from sessions_kms.concurrency.steps import run_sync
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
@@ -61,7 +61,7 @@ def behind(
         stack.services = services.build(
             stack.config, clock=stack.clock, sleep=steady.advance, lanes=Lanes(steady)
         )
-        table = stack.services.table.steps
+        table = stack.services.table
         monkeypatch.setattr(table, "_limit", ConfirmationLimit(steady))
         install(stack.services)
         yield Behind(stack, proxy, steady)

@@ -18,12 +18,12 @@ from sessions_kms.aws import translation as aws
 from sessions_kms.aws.role_credentials import REST, FetchedCredentials
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.storage.table import Table
 from tests.sessions_kms.support.slow_server import Manner, running_slowly
 from tests.support.clock import FakeClock
 from tests.support.waiting import until
-from sessions_kms.concurrency.steps import run_sync
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"
 HINDERED = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")

@@ -16,6 +16,7 @@ from django.contrib.sessions.backends.base import SessionBase
 
 from sessions_kms.aws.translation import DataKeyAnswer
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
@@ -29,7 +30,6 @@ from tests.sessions_kms.support.leaks import (
     raised_by,
     record_everything,
 )
-from sessions_kms.concurrency.steps import run_sync
 
 make_faulty = make_faulty_fixture
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -137,9 +137,9 @@ def test_objects_show_no_secret(visitor: Visitor) -> None:
         services,
         services.table,
         keyring,
-        keyring.steps._entries,
-        keyring.steps._sealing,
-        keyring.steps._flights,
+        keyring._entries,
+        keyring._sealing,
+        keyring._flights,
         run_sync(services.session_items.get(item)),
         DataKeyAnswer("arn", TOKEN.encode(), b""),
         copy.copy(session),

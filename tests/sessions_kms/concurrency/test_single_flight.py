@@ -324,7 +324,9 @@ def test_in_an_outage_one_probes_and_the_rest_go_on_with_the_stale_key() -> None
 
 def test_slow_key_holds_up_no_other() -> None:
     process = Process()
-    slow, quick = (run_sync(kms_keyring(process.kms).generate(period)) for period in (PERIOD, PERIOD - 1))
+    slow, quick = (
+        run_sync(kms_keyring(process.kms).generate(period)) for period in (PERIOD, PERIOD - 1)
+    )
     asked, release = threading.Event(), threading.Event()
     released: list[bool] = []
 

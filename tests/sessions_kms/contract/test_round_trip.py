@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.record import CLOCK_SKEW, SessionRecord
 from sessions_kms.sealed_items.sealing import Sealing
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.sealed import COOKIE
-from sessions_kms.concurrency.steps import run_sync
 
 JSON = st.recursive(
     st.one_of(

@@ -10,13 +10,13 @@ import pytest
 from gateway_site.local.kms import LocalKMS
 from sessions_kms.aws import clients
 from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.data_keys import keyring as keyring_module
 from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from tests.sessions_kms.support.fakes import FOREIGN_KEY, KEY, OLD_KEY, FakeKMS, State
 from tests.sessions_kms.support.fleet import PERIOD, kms_keyring
 from tests.sessions_kms.support.quiet import shown_frames
-from sessions_kms.concurrency.steps import run_sync
 
 
 @dataclass
@@ -136,9 +136,11 @@ def test_flipped_bit_is_invalid(cloud: Cloud) -> None:
 
 def test_data_key_of_a_previous_kms_key_is_unwrapped_by_it(cloud: Cloud) -> None:
     generated = run_sync(cloud.keyring(cloud.old_key).generate(PERIOD))
-    unwrapped = run_sync(cloud.keyring(cloud.key, cloud.foreign_key, cloud.old_key).unwrap(
-        generated.encrypted, PERIOD
-    ))
+    unwrapped = run_sync(
+        cloud.keyring(cloud.key, cloud.foreign_key, cloud.old_key).unwrap(
+            generated.encrypted, PERIOD
+        )
+    )
     assert unwrapped == generated
     assert unwrapped.kms_key_id == cloud.old_key
     assert cloud.calls() == ["generate_data_key", *["decrypt"] * 3]
@@ -187,9 +189,11 @@ def test_refusing_previous_kms_key_is_named_when_no_other_unwraps(cloud: Cloud) 
     generated = run_sync(cloud.keyring(cloud.old_key).generate(PERIOD))
     cloud.refuse(cloud.old_key)
     with pytest.raises(KMSUnavailable) as caught:
-        run_sync(cloud.keyring(cloud.key, cloud.old_key, cloud.foreign_key).unwrap(
-            generated.encrypted, PERIOD
-        ))
+        run_sync(
+            cloud.keyring(cloud.key, cloud.old_key, cloud.foreign_key).unwrap(
+                generated.encrypted, PERIOD
+            )
+        )
     assert caught.value.refused_key == cloud.old_key
     assert cloud.calls() == ["generate_data_key", *["decrypt"] * 3]
 

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
-from sessions_kms.data_keys.keyring import Keyring
+from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.format.published_key import PublishedKey
 from tests.sessions_kms.support.fakes import (
@@ -29,7 +29,6 @@ from tests.sessions_kms.support.fleet import (
     put_clock,
 )
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync
 
 NEXT = PERIOD + DAY
 
@@ -227,7 +226,7 @@ def test_processes_with_skewed_clocks_read_what_each_other_sealed() -> None:
 
 def test_fleet_of_one_constructed_with_defaults_works() -> None:
     direct = kms_keyring(FakeKMS())
-    cache = CachingKeyringSteps(
-        direct.steps, context=direct.context, max_age=300, max_stale=3600, period_length=DAY
+    cache = CachingKeyring(
+        direct, context=direct.context, max_age=300, max_stale=3600, period_length=DAY
     )
-    assert run_sync(Keyring(cache).generate(PERIOD)).period == PERIOD
+    assert run_sync(cache.generate(PERIOD)).period == PERIOD

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
@@ -20,7 +21,6 @@ from tests.sessions_kms.support.fakes import (
 )
 from tests.sessions_kms.support.fleet import DAY, NOW, PERIOD, kms_keyring
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def table() -> FakeDataKeyTable:
 
 
 def shared(keyring: KMSKeyring, table: FakeDataKeyTable, now: float = NOW) -> SharedKeyring:
-    return SharedKeyring(keyring, table, period_length=DAY, clock=FakeClock(now))
+    return SharedKeyring(keyring, table.items, period_length=DAY, clock=FakeClock(now))
 
 
 def plant(table: FakeDataKeyTable, encrypted: bytes) -> PublishedKey:

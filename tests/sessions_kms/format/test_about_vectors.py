@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.sealed_items import about
 from tests.sessions_kms.format.test_vectors import services_of
 from tests.sessions_kms.support import reference_format
 from tests.vectors.telling import FOLDER as NAME
 from tests.vectors.vector import FOLDER, Vector, load
-from sessions_kms.concurrency.steps import run_sync
 
 PATHS = sorted((FOLDER / NAME).glob("*.json"))
 every_vector = pytest.mark.parametrize("name", [path.stem for path in PATHS])

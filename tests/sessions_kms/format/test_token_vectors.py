@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.sealed_items.tokens import SealedToken, Tokens
@@ -13,7 +14,6 @@ from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.reference_format import CannotTell, Invalid, NoSession
 from tests.vectors.opening import FOLDER as NAME
 from tests.vectors.vector import FOLDER, Vector, load
-from sessions_kms.concurrency.steps import run_sync
 
 PATHS = sorted((FOLDER / NAME).glob("*.json"))
 every_vector = pytest.mark.parametrize("name", [path.stem for path in PATHS])

@@ -9,6 +9,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.doctor import sample
 from sessions_kms.exceptions import SessionMoved
 from sessions_kms.format.tombstone import LIFETIME, Tombstone
@@ -18,7 +19,6 @@ from sessions_kms.operations.purging import Clearing
 from sessions_kms.operations.rewrapping import Rewrapping
 from sessions_kms.services import Services, id_of, services
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
 
 pytestmark = pytest.mark.parametrize("make_stack", ["fake", "servers"], indirect=True)
 
@@ -121,7 +121,8 @@ def test_clearing_deletes_it_when_its_time_is_over(stack: Stack, moved: tuple[st
 def test_rewrapping_and_the_doctors_sample_pass_it_over(moved: tuple[str, str]) -> None:
     keyring: Any = None  # No data key is found that would be asked about.
     holders = [
-        Rewrapping(services(), keyring)._holder(item) for item in run_sync(services().table.scan()).items
+        Rewrapping(services(), keyring)._holder(item)
+        for item in run_sync(services().table.scan()).items
     ]
     assert id_of(moved[0]) not in [holder.item_id for holder in holders if holder]
     seen = sample.Sample()

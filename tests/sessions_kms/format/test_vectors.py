@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.conf import Config
-from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
+from sessions_kms.data_keys.keyring import DataKey, KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.format.kinds import session_id
 from sessions_kms.format.serializer import codec_of
@@ -25,7 +26,6 @@ from tests.sessions_kms.support.stacks import FAKE_KEY, install
 from tests.sessions_kms.support.stepping import as_coroutine
 from tests.vectors import generate
 from tests.vectors.vector import FOLDER, NAMES, Vector, from_dynamodb_json, load
-from sessions_kms.concurrency.steps import run_sync
 
 DOCUMENT = ROOT / "docs" / "format.md"
 SECURITY_LOG = "django.security.SuspiciousSession"
@@ -87,7 +87,7 @@ def services_of(vector: Vector) -> Services:
     return Services(
         config,
         Table(client, name="vectors"),
-        Keyring(VectorKeyring(vector, config)),
+        VectorKeyring(vector, config),
         NotBefore(as_coroutine(lambda: vector.not_before), at_least=0, clock=lambda: vector.now),
         clock=lambda: vector.now,
     )

@@ -13,6 +13,7 @@ from sessions_kms import services
 from sessions_kms.aws import clients
 from sessions_kms.aws import translation as aws
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.infrastructure.iam_policy import role_policy
@@ -27,7 +28,6 @@ from tests.sessions_kms.support.deployed import Deployed, deploying
 from tests.sessions_kms.support.iam import ACCOUNT, Enforcement
 from tests.sessions_kms.support.stacks import REGION, install
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync
 
 DOCS = ROOT / "docs" / "aws.md"
 DAY = 24 * 3600

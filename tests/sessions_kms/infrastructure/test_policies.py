@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.infrastructure.policies import ROLES
 from sessions_kms.operations import ending
@@ -23,7 +24,6 @@ from tests.sessions_kms.support.deployed import Deployed, deploying, printed
 from tests.sessions_kms.support.iam import Enforcement, Request, some
 from tests.sessions_kms.support.stacks import FAKE_KEY
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync
 
 DOCS = ROOT / "docs" / "aws.md"
 WEB = {

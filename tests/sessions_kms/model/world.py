@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.conf import Config
-from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
-from sessions_kms.data_keys.keyring import Keyring, KMSKeyring
+from sessions_kms.data_keys.cached_keyring import CachingKeyring
+from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.format import envelope
 from sessions_kms.format.record import SessionRecord
@@ -26,7 +27,6 @@ from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import install, table_over
 from tests.sessions_kms.support.wire import Wire, WiredKMS
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync
 
 NEVER = -(10**9)
 DISTURBED_FOR = 60  # seconds for which the last failure may still be felt (back-offs, not-before)
@@ -76,21 +76,17 @@ class World:
         shared = SharedKeyring(
             kms, DataKeyItems(table, namespace), period_length=length, clock=self.clock
         )
-        keyring = Keyring(
-            CachingKeyringSteps(
-                shared.steps if length else kms.steps,
-                context=kms.context,
-                max_age=self.config.data_key_cache_age,
-                max_stale=self.config.data_key_max_stale,
-                period_length=length,
-                clock=self.clock,
-                monotonic=self.clock,
-                background=False,
-            )
+        keyring = CachingKeyring(
+            shared if length else kms,
+            context=kms.context,
+            max_age=self.config.data_key_cache_age,
+            max_stale=self.config.data_key_max_stale,
+            period_length=length,
+            clock=self.clock,
+            monotonic=self.clock,
+            background=False,
         )
-        not_before = NotBefore(
-            NotBeforeItems(table, namespace).steps.get, at_least=0, clock=self.clock
-        )
+        not_before = NotBefore(NotBeforeItems(table, namespace).get, at_least=0, clock=self.clock)
         return Services(self.config, table, keyring, not_before, clock=self.clock, sleep=self.sleep)
 
     def restart(self, process: int) -> None:
@@ -156,7 +152,9 @@ class World:
         kms.calls, self.wire.calls, self.wire._faults = [], [], {}
         kms.set_state(State.ENABLED)
         try:
-            return run_sync(self._kms_keyring().unwrap(record.encrypted_key, record.key_period)).plaintext
+            return run_sync(
+                self._kms_keyring().unwrap(record.encrypted_key, record.key_period)
+            ).plaintext
         finally:
             kms.set_state(self.state)
             kms.calls, self.wire.calls, self.wire._faults = asked, calls, faults

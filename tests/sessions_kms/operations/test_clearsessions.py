@@ -14,13 +14,13 @@ from pytest_django import Settings
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.sealed_items.leases import Leases
 from tests.sessions_kms.support.commands import Run, run
 from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import saved
 from tests.sessions_kms.support.stacks import Stack, install
-from sessions_kms.concurrency.steps import run_sync
 
 WEEK = 7 * 86_400
 

@@ -3,13 +3,13 @@
 import pytest
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.services import services
 from tests.sessions_kms.support.commands import end, run
 from tests.sessions_kms.support.granted import granted
 from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
 
 LONG = "dcr." + "x" * 700
 DOCUMENT = "https://claude.ai/client.json"

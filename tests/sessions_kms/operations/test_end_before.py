@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sessions_kms import services
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.storage.not_before import NAMES_MAX, NamedNotBefores, NotBefore
@@ -17,7 +18,6 @@ from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
 from tests.sessions_kms.support.stepping import as_coroutine
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync
 
 make_faulty = make_faulty_fixture
 NOW = 1_800_000_000
@@ -156,6 +156,6 @@ def test_runbook_of_a_moment_to_come_leaves_what_had_ended_ended(stack: Stack) -
 
 
 def _start_anew(stack: Stack) -> None:
-    read = stack.services.not_before_items.steps.get
+    read = stack.services.not_before_items.get
     not_before = NotBefore(read, at_least=0, clock=stack.clock)
     install(replace(stack.services, not_before=not_before))

@@ -394,7 +394,7 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_done(
 
 def test_session_that_kms_cannot_tell_of_is_left_and_told(fake: Stack) -> None:
     saved(), saved("7")
-    fake.services.keyring.steps._keyring = Unanswering()  # type: ignore[attr-defined]
+    fake.services.keyring._keyring = Unanswering()  # type: ignore[attr-defined]
     fake.clock.advance(3600)
     done = end("--all", "--json")
     assert (done.status, done.json["deleted"], done.json["doubtful"]) == (3, 1, 1)

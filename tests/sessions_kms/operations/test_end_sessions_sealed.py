@@ -8,11 +8,11 @@ import pytest
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.background import Background
+from sessions_kms.concurrency.steps import run_sync
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
-from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % 86_400
@@ -66,7 +66,7 @@ def test_what_an_idle_process_seals_after_the_end_of_the_period_ends_too(
     stack = make_stack(data_key_cache_age=3600)
     saved()
     other = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
-    other.keyring.steps._background = Background(None)  # type: ignore[attr-defined]  # Not in time.
+    other.keyring._background = Background(None)  # type: ignore[attr-defined]  # Not in time.
     stack.clock.now = PERIOD + 86_400 - 100
     run_sync(other.sealing_key())
     stack.clock.advance(500)

@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
@@ -13,7 +14,7 @@ from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support.sessions import link_items, lives
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync, blocking
+from tests.sessions_kms.support.stepping import blocking
 
 LINK, OTHER_LINK = "a" * 64, "b" * 64
 

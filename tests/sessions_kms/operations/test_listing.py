@@ -8,7 +8,8 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.data_keys.keyring import DataKey, Keyring
+from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import listing as inspection
@@ -17,7 +18,6 @@ from sessions_kms.services import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.stacks import Stack, fake_stack, install
-from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 DAY = 86400
@@ -140,7 +140,8 @@ def test_what_is_no_live_session_is_not_shown(stack: Stack) -> None:
     assert ids(Inspection(services.services()).whole_table().rows) == [live]
     assert ids(run_sync(Inspection(services.services()).of_user("7")).rows) == [live]
     assert [
-        run_sync(Inspection(services.services()).find(each)) is None for each in (expired, broken, live)
+        run_sync(Inspection(services.services()).find(each)) is None
+        for each in (expired, broken, live)
     ] == [
         True,
         True,
@@ -281,9 +282,9 @@ class Counting:
 
     def __init__(self, stack: Stack, *, outage: bool = False) -> None:
         self.count = 0
-        self._inner = stack.services.keyring.steps
+        self._inner = stack.services.keyring
         self._outage = outage
-        stack.services = dataclasses.replace(stack.services, keyring=Keyring(self))
+        stack.services = dataclasses.replace(stack.services, keyring=self)
         install(stack.services)
 
     async def generate(self, period: int) -> DataKey:

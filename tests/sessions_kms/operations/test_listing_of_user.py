@@ -12,15 +12,15 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.operations import ending
 from sessions_kms.operations import listing as inspection
-from sessions_kms.operations.listing import Count, Inspection, InspectionSteps
+from sessions_kms.operations.listing import Count, Inspection
 from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
 from sessions_kms.storage.not_before import READ_EVERY
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 DAY = 86_400
@@ -199,14 +199,14 @@ def test_session_that_is_anothers_by_its_record_is_not_listed(fake: Stack) -> No
 def test_event_loop_waits_for_nothing_where_the_not_before_must_be_read_again(
     fake: Stack,
     monkeypatch: pytest.MonkeyPatch,
-    read: Callable[[InspectionSteps], Coroutine[Any, Any, Any]],
+    read: Callable[[Inspection], Coroutine[Any, Any, Any]],
 ) -> None:
     session = SessionStore()
     session.update({USER_ID: "7"})
     session.save()
     fake.clock.advance(READ_EVERY)
     waited = asked_in_a_loop(monkeypatch)
-    found = asyncio.run(read(InspectionSteps(services(), session.session_key)))
+    found = asyncio.run(read(Inspection(services(), session.session_key)))
     assert found
     assert waited == []
 

@@ -1,19 +1,21 @@
 """Whose a record is: KMS is asked once about each data key, whatever it answers."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.data_keys import known_keys as wrapped_keys
-from sessions_kms.data_keys.keyring import DataKey, Keyring
+from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.operations.ownership import Ownership
 from sessions_kms.services import id_of
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
+from tests.sessions_kms.support.stepping import blocking
 
 
 class Answering:
@@ -45,8 +47,8 @@ def anonymous(stack: Stack) -> SessionRecord:
     return record
 
 
-def belonging(stack: Stack, keyring: Answering) -> Ownership:
-    return Ownership(replace(stack.services, keyring=Keyring(keyring)))
+def belonging(stack: Stack, keyring: Answering) -> Callable[[SessionRecord], bool]:
+    return blocking(Ownership(replace(stack.services, keyring=keyring)).is_ours)
 
 
 @pytest.mark.parametrize(

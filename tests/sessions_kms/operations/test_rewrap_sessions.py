@@ -9,6 +9,7 @@ import pytest
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.exceptions import FateUnknown
 from sessions_kms.operations import rewrapping
@@ -24,7 +25,6 @@ from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import REGION, Stack, install
-from sessions_kms.concurrency.steps import run_sync
 
 make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -101,7 +101,9 @@ def test_everything_moves_and_the_old_key_is_needed_no_more(stack: Stack) -> Non
     assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 8, 0)
     assert opens(stack, *keys)
     assert run_sync(about.About(stack.services).read(id_of(keys[1]))) == {"browser": "Firefox"}
-    assert run_sync(Leases(services.services()).claim(LEASE, "other", seconds=10)).result == b"result"
+    assert (
+        run_sync(Leases(services.services()).claim(LEASE, "other", seconds=10)).result == b"result"
+    )
     tokens = Tokens(services.services())
     for token, content in ((TOKEN, b"opens"), (SPENT, b"spent")):
         found = run_sync(tokens.find(token))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import table_scan as sweeping
@@ -16,7 +17,6 @@ from tests.sessions_kms.support.faults import Fault, answer, applied, dropped, e
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
 
 make_faulty = make_faulty_fixture
 ID = "an-id"

@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import ending
@@ -20,7 +21,6 @@ from tests.sessions_kms.support.commands import run
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.sessions import id_of_record
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
 
 ADA = "7"
 WORDS = {"browser": "Firefox", "system": "Windows"}
@@ -176,7 +176,7 @@ def test_kms_that_cannot_be_asked_is_waited_for_once_and_nothing_is_told(
         asked.append(period)
         raise KMSUnavailable
 
-    monkeypatch.setattr(fake.services.keyring.steps, "unwrap", refuse)
+    monkeypatch.setattr(fake.services.keyring, "unwrap", refuse)
     inspection = Inspection(services())
     assert [run_sync(inspection.about(id_of_record(session))) for _ in range(3)] == [{}, {}, {}]
     assert len(asked) == 1

@@ -49,45 +49,45 @@ CASES: dict[
 ] = {
     "claim": (
         lambda stack: Leases(stack.services),
-        lambda leases: leases.steps.claim(SECRET, "one", seconds=30),
+        lambda leases: leases.claim(SECRET, "one", seconds=30),
         Claim(held=True),
     ),
     "claim what is done": (
         kept,
-        lambda leases: leases.steps.claim(SECRET, "two", seconds=30),
+        lambda leases: leases.claim(SECRET, "two", seconds=30),
         Claim(held=False, result=b"result"),
     ),
-    "renew": (held, lambda leases: leases.steps.renew(SECRET, "one", seconds=30), True),
+    "renew": (held, lambda leases: leases.renew(SECRET, "one", seconds=30), True),
     "complete": (
         held,
-        lambda leases: leases.steps.complete(SECRET, "one", b"result", keep=60),
+        lambda leases: leases.complete(SECRET, "one", b"result", keep=60),
         True,
     ),
-    "shorten": (kept, lambda leases: leases.steps.shorten(SECRET, keep=60), None),
-    "release": (held, lambda leases: leases.steps.release(SECRET, "one"), None),
+    "shorten": (kept, lambda leases: leases.shorten(SECRET, keep=60), None),
+    "release": (held, lambda leases: leases.release(SECRET, "one"), None),
     "write": (
         lambda stack: (About(stack.services), sealed(stack)),
-        lambda prepared: prepared[0].steps.write(prepared[1], WORDS),
+        lambda prepared: prepared[0].write(prepared[1], WORDS),
         None,
     ),
     "read": (
         told,
-        lambda prepared: prepared[0].steps.read(prepared[1].id),
+        lambda prepared: prepared[0].read(prepared[1].id),
         WORDS,
     ),
     "open": (
         lambda stack: (Sealing(stack.services), sealed(stack)),
-        lambda prepared: prepared[0].steps.open(prepared[1], SECRET),
+        lambda prepared: prepared[0].open(prepared[1], SECRET),
         b"{}",
     ),
     "is live": (
         lambda stack: (stack.services, sealed(stack)),
-        lambda prepared: prepared[0].steps.is_live(prepared[1]),
+        lambda prepared: prepared[0].is_live(prepared[1]),
         True,
     ),
     "moment": (
         lambda stack: stack.services.not_before_of("provider"),
-        lambda not_before: not_before.steps.moment(),
+        lambda not_before: not_before.moment(),
         0,
     ),
 }
@@ -98,7 +98,7 @@ LOCKS = (type(Lock()), type(RLock()))
 
 def forget(stack: Stack) -> None:
     """Let go of the data keys that are held, so that KMS is asked in the middle."""
-    keyring: Any = stack.services.keyring.steps
+    keyring: Any = stack.services.keyring
     keyring._drop(lambda _: True)
 
 
@@ -125,10 +125,10 @@ def test_no_lock_of_threads_is_held_while_it_waits(fake: Stack, name: str) -> No
     prepare, begin, _ = CASES[name]
     prepared = prepare(fake)
     forget(fake)
-    keyring: Any = fake.services.keyring.steps
+    keyring: Any = fake.services.keyring
     views: list[Any] = [fake.services.not_before, fake.services.not_before_of("provider")]
     parts = [keyring, keyring._flights, keyring._background, fake.services.lanes]
-    parts += [part for view in views for part in (view.steps, view.steps._reading)]
+    parts += [part for view in views for part in (view, view._reading)]
     locks = [lock for part in parts for lock in vars(part).values() if isinstance(lock, LOCKS)]
     assert len(locks) >= len(parts)
     waits = 0
@@ -147,13 +147,13 @@ def is_free(lock: Any) -> bool:
 
 
 def nobody_flies(stack: Stack) -> bool:
-    keyring: Any = stack.services.keyring.steps
-    flights = [keyring._flights, stack.services.not_before.steps._reading]
-    flights.append(stack.services.not_before_of("provider").steps._reading)
+    keyring: Any = stack.services.keyring
+    flights = [keyring._flights, stack.services.not_before._reading]
+    flights.append(stack.services.not_before_of("provider")._reading)
     return not any(each._flights for each in flights)
 
 
 async def test_fresh_moment_takes_no_wait(fake: Stack) -> None:
-    await fake.services.not_before.steps.moment()
+    await fake.services.not_before.moment()
     with pytest.raises(StopIteration):
-        resume(fake.services.not_before.steps.moment())
+        resume(fake.services.not_before.moment())

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.sealed_items import leases as module
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Claim, Leases
 from tests.sessions_kms.support.memory_dynamodb import error
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.wire import Handle
-from sessions_kms.concurrency.steps import run_sync
 
 SECRET = "s" * 32
 RESULT = b"the refreshed token"
@@ -24,7 +24,9 @@ def leases(stack: Stack) -> Leases:
 
 def test_first_claim_holds_and_the_second_waits_for_its_end(leases: Leases) -> None:
     assert run_sync(leases.claim(SECRET, "one", seconds=30)) == Claim(held=True)
-    assert run_sync(leases.claim(SECRET, "two", seconds=30)) == Claim(held=False, wait=30 + CLOCK_DIFFERENCE)
+    assert run_sync(leases.claim(SECRET, "two", seconds=30)) == Claim(
+        held=False, wait=30 + CLOCK_DIFFERENCE
+    )
 
 
 def test_holder_may_claim_again(leases: Leases) -> None:
@@ -36,7 +38,9 @@ def test_result_is_found_by_all_who_come_later(leases: Leases) -> None:
     run_sync(leases.claim(SECRET, "one", seconds=30))
     assert run_sync(leases.complete(SECRET, "one", RESULT, keep=600))
     for holder in ("one", "two"):
-        assert run_sync(leases.claim(SECRET, holder, seconds=30)) == Claim(held=False, result=RESULT)
+        assert run_sync(leases.claim(SECRET, holder, seconds=30)) == Claim(
+            held=False, result=RESULT
+        )
 
 
 def test_other_secret_is_another_lease(leases: Leases) -> None:
@@ -182,7 +186,7 @@ def test_result_is_kept_though_the_holder_renews_its_lease_meanwhile(
     """The holder's own renewal comes between the read and the write of its result."""
     worker, waiter = Leases(stack.services), Leases(stack.services)
     run_sync(worker.claim(SECRET, "one", seconds=30))
-    read = worker.steps._get
+    read = worker._get
 
     async def read_and_renewed(secret: str) -> object:
         found = await read(secret)
@@ -190,7 +194,7 @@ def test_result_is_kept_though_the_holder_renews_its_lease_meanwhile(
         assert run_sync(waiter.renew(secret, "one", seconds=30))
         return found
 
-    monkeypatch.setattr(worker.steps, "_get", read_and_renewed)
+    monkeypatch.setattr(worker, "_get", read_and_renewed)
     assert run_sync(worker.complete(SECRET, "one", RESULT, keep=600))
     assert run_sync(waiter.claim(SECRET, "two", seconds=30)).result == RESULT
 

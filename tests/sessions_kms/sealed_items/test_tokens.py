@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.aws.clock import ServerClock
-from sessions_kms.concurrency.steps import blocking, run_sync
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
 from sessions_kms.format.kinds import answer_id, session_id
 from sessions_kms.format.token_tombstone import TokenTombstone
@@ -19,12 +19,12 @@ from sessions_kms.sealed_items.tokens import (
     NewToken,
     SealedToken,
     Tokens,
-    TokenSteps,
     new_stamp,
 )
 from sessions_kms.services import services
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack
+from tests.sessions_kms.support.stepping import blocking
 from tests.sessions_kms.support.wire import lost
 
 ONE, NEXT, ACCESS = (f"gw{each}_" + each * 32 for each in "rca")
@@ -214,7 +214,7 @@ def test_answer_is_forgotten_or_left_to_its_ttl(fake: Stack, *, done: bool) -> N
 def test_item_that_is_over_is_told_of_each_time_that_its_token_is_shown(fake: Stack) -> None:
     told: list[tuple[str, int]] = []
     tokens = begun(fake)
-    watched = TokenSteps(fake.services, lambda item_id, ttl: told.append((item_id, ttl)))
+    watched = Tokens(fake.services, lambda item_id, ttl: told.append((item_id, ttl)))
     assert is_done(tokens, exchange(tokens))
     buried, now = "gwr_" + "b" * 32, int(fake.clock())
     fake.put_item(tombstone(tokens, buried, now + 60).to_item())
@@ -239,7 +239,7 @@ def test_clock_that_is_wrong_makes_nothing_be_over(fake: Stack) -> None:
         clock.hear(formatdate(now + offset, usegmt=True))
     assert clock() > now + 3600
     services = replace(fake.services, clock=clock)
-    watched = TokenSteps(services, lambda item_id, _: told.append(item_id))
+    watched = Tokens(services, lambda item_id, _: told.append(item_id))
     assert isinstance(run_sync(watched.find(ONE)), SealedToken)
     assert told == []
 

@@ -8,6 +8,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.test import RequestFactory
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.operations import ending
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import id_of, services
@@ -15,8 +16,8 @@ from sessions_kms.session.links import LINKS, LINKS_MAX
 from tests.sessions_kms.support.leaks import TOKEN, Secrets, in_error, in_reports
 from tests.sessions_kms.support.sessions import again, link_items, lives
 from tests.sessions_kms.support.stacks import Stack
+from tests.sessions_kms.support.stepping import blocking
 from tests.sessions_kms.support.wire import Handle
-from sessions_kms.concurrency.steps import run_sync, blocking
 
 LINK, OTHER_LINK = "a" * 64, "b" * 64
 MALFORMED = [
@@ -66,7 +67,7 @@ def before(
 def test_session_that_is_being_stored_while_its_link_is_ended_can_be_ended_later(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = stack.services.session_items.steps
+    items = stack.services.session_items
     before(monkeypatch, items, "create", lambda: ending.end_linked(services(), LINK))
     session = linked(LINK)
     assert lives(session)

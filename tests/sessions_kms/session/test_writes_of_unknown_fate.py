@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item, as_binary
 from sessions_kms.format.published_key import PublishedKey
@@ -21,7 +22,6 @@ from tests.sessions_kms.support import wire
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import Items
 from tests.sessions_kms.support.wire import Fault, Handle, Wire
-from sessions_kms.concurrency.steps import run_sync
 
 DOCUMENT = ROOT / "docs" / "operations.md"
 LOST = ("unreachable", "lost", "late", "truncated", "delayed_by_a_call", "delayed_for_long")
@@ -45,7 +45,9 @@ def marked(items: Items) -> Any:
 
 
 def given_back(items: Items) -> Any:
-    return run_sync(items.sessions.give_back(FIRST.id, expected=FIRST, mark_id=MARK["id"]["S"], now=NOW))
+    return run_sync(
+        items.sessions.give_back(FIRST.id, expected=FIRST, mark_id=MARK["id"]["S"], now=NOW)
+    )
 
 
 def rewrapped(items: Items) -> Any:
@@ -66,13 +68,21 @@ def replaced(items: Items) -> Any:
     run_sync(items.data_keys.replace(data_key(b"mine"), old=b"old"))
 
 
+def created(items: Items) -> Any:
+    return run_sync(items.sessions.create(FIRST, now=NOW))
+
+
+def deleted(items: Items) -> Any:
+    return run_sync(items.table.delete(FIRST.id))
+
+
 Prepare = Callable[[Items], object]
 NOTHING: Prepare = lambda _: None  # noqa: E731
 # The line of the document, what is there before, the write, and whether it may meet DynamoDB twice.
 WRITES: dict[str, tuple[str, Prepare, Callable[[Items], Any]]] = {
-    "create": ("session: create", NOTHING, lambda items: run_sync(items.sessions.create(FIRST, now=NOW))),
+    "create": ("session: create", NOTHING, created),
     "end": ("session: delete", with_record, lambda items: run_sync(items.sessions.end(FIRST.id))),
-    "delete": ("name of a session", with_record, lambda items: run_sync(items.table.delete(FIRST.id))),
+    "delete": ("name of a session", with_record, deleted),
     "put": ("name of a session", NOTHING, lambda items: run_sync(items.table.put(NAMED))),
     "mark": ("mark of a session", with_record, marked),
     "take over": (

@@ -2,12 +2,12 @@
 
 import pytest
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.storage.data_key_items import DataKeyItems
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 PERIOD = 1_799_971_200

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.storage.not_before import NotBefore
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.stepping import as_coroutine
+from tests.sessions_kms.support.stepping import as_coroutine, blocking
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync, blocking
 
 
 class Source:
@@ -149,7 +149,7 @@ def test_threads_that_wait_for_a_read_share_its_outcome(
 
     source.error = error
     not_before = NotBefore(as_coroutine(slow), at_least=0, clock=clock)
-    flights: Any = not_before.steps._reading
+    flights: Any = not_before._reading
     enter = flights._enter
 
     def enter_and_tell(*arguments: Any) -> Any:

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from sessions_kms import services
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.storage.not_before import ALARM_EVERY, NAMES_MAX, NamedNotBefores, NotBefore
@@ -19,7 +20,6 @@ from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.stepping import as_coroutine
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 FAR = NOW + 100 * 365 * 86_400  # whatever the real clock of a server shows
@@ -51,7 +51,7 @@ def restarted(stack: Stack) -> None:
 
 
 def parts_of(stack: Stack) -> dict[str, object]:
-    read = stack.services.not_before_items.steps.get
+    read = stack.services.not_before_items.get
     not_before = NotBefore(read, at_least=stack.config.not_before or 0, clock=stack.clock)
     return {
         "table": stack.services.table,
@@ -128,7 +128,9 @@ def test_setting_that_has_passed_counts_beside_an_item_far_ahead(
     source: Source, clock: FakeClock
 ) -> None:
     source.moment = FAR
-    assert run_sync(NotBefore(as_coroutine(source), at_least=NOW - 5, clock=clock).moment()) == NOW - 5
+    assert (
+        run_sync(NotBefore(as_coroutine(source), at_least=NOW - 5, clock=clock).moment()) == NOW - 5
+    )
 
 
 def test_accepted_moment_of_a_name_is_remembered_however_many_names_follow(
@@ -289,7 +291,7 @@ def test_moment_that_is_set_far_ahead_again_meanwhile_is_no_success(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The write was refused by what stood then; what stands now ends nothing."""
-    items = stack.services.not_before_items.steps
+    items = stack.services.not_before_items
     reading = items.get
     put(stack, NOW + 10)
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.storage.not_before_items import NotBeforeItems
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 

@@ -23,7 +23,7 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Pause, run_sync
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 from sessions_kms.storage.sending import PAUSES, REPEATS_MAX
-from sessions_kms.storage.table import Table, TableSteps
+from sessions_kms.storage.table import Table
 from tests.support.clock import FakeClock
 
 URL = {"endpoint_url": "aws"}
@@ -85,8 +85,8 @@ def drive(request: pytest.FixtureRequest) -> Drive:
     return run_sync if request.param == "thread" else asyncio.run
 
 
-def table_of(client: Any) -> TableSteps:
-    return TableSteps(client, name="sessions", pause=lambda _: Pause(0))
+def table_of(client: Any) -> Table:
+    return Table(client, name="sessions", pause=lambda _: Pause(0))
 
 
 async def written(client: Client) -> Any:
@@ -176,7 +176,7 @@ def test_no_pause_is_begun_after_which_no_time_is_left(clock: FakeClock, drive: 
         paused.append(seconds)
         return Pause(0)
 
-    table = TableSteps(never, name="sessions", pause=pause)
+    table = Table(never, name="sessions", pause=pause)
     with pytest.raises(NotApplied):
         drive(table.put_once(ITEM))
     assert paused == []
@@ -192,7 +192,7 @@ def test_write_that_is_refused_is_not_sent_again_after_a_pause_that_took_all_tim
         return Pause(0)
 
     with pytest.raises(NotApplied):
-        drive(TableSteps(client, name="sessions", pause=pause).put_once(ITEM))
+        drive(Table(client, name="sessions", pause=pause).put_once(ITEM))
     assert client.asked == 1
 
 

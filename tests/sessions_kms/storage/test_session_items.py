@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionTooLarge
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
 from sessions_kms.format.kinds import session_id
@@ -15,7 +16,6 @@ from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.storage.session_items import Conflict, RecordExists, SessionItems
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 PERIOD = 1_799_971_200
@@ -250,7 +250,9 @@ def test_item_that_is_too_large_is_refused_with_its_sizes(
     with pytest.raises(SessionTooLarge):
         run_sync(records.replace(following(old, encrypted_data=huge), expected=old, now=NOW))
     with pytest.raises(SessionTooLarge):
-        run_sync(records.move(record("b", encrypted_data=huge), old_id=old.id, expected=old, now=NOW))
+        run_sync(
+            records.move(record("b", encrypted_data=huge), old_id=old.id, expected=old, now=NOW)
+        )
     assert list(stack.sessions()) == [old.id]
     assert run_sync(records.get(old.id)) == old
 

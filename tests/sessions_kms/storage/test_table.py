@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
 from sessions_kms.format.record import HEAD_ATTRIBUTES
@@ -14,8 +15,8 @@ from sessions_kms.storage.not_before_items import NotBeforeItems
 from sessions_kms.storage.session_items import Conflict, RecordExists, SessionItems
 from sessions_kms.storage.table import Table
 from tests.sessions_kms.support.recording import NOW, TABLE, Recording, nothing_done, record
+from tests.sessions_kms.support.stepping import blocking
 from tests.sessions_kms.support.wire import truncated, twice
-from sessions_kms.concurrency.steps import run_sync, blocking
 
 
 @pytest.fixture
@@ -146,7 +147,10 @@ def test_item_of_another_id_than_was_asked_for_is_no_answer(
 
 def test_item_may_be_read_in_part(client: Recording, table: Table) -> None:
     client.memory.items["a"] = record("a").to_item()
-    assert run_sync(table.get("a", only=("id", "ttl"))) == {"id": {"S": "a"}, "ttl": {"N": str(NOW + 1000)}}
+    assert run_sync(table.get("a", only=("id", "ttl"))) == {
+        "id": {"S": "a"},
+        "ttl": {"N": str(NOW + 1000)},
+    }
 
 
 def test_read_that_is_cut_short_is_no_miss(client: Recording, table: Table) -> None:
@@ -180,7 +184,9 @@ def test_pages_start_where_told_and_are_consistent_only_where_told(
 def test_pages_are_without_ciphertext_unless_whole(client: Recording, table: Table) -> None:
     item = record("a").to_item()
     client.memory.items["a"] = item
-    assert run_sync(table.scan()).items == [{name: item[name] for name in HEAD_ATTRIBUTES if name in item}]
+    assert run_sync(table.scan()).items == [
+        {name: item[name] for name in HEAD_ATTRIBUTES if name in item}
+    ]
     assert run_sync(table.scan(whole=True)).items == [item]
 
 

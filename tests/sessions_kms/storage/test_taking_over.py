@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.format.attributes import Item
 from sessions_kms.storage.session_items import RecordExists, SessionItems
 from sessions_kms.storage.table import Table
@@ -17,7 +18,6 @@ from tests.sessions_kms.support.recording import (
     record,
 )
 from tests.sessions_kms.support.wire import Fault, truncated
-from sessions_kms.concurrency.steps import run_sync
 
 
 @pytest.fixture

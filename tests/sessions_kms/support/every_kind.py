@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item
@@ -22,7 +23,6 @@ from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, To
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
 from sessions_kms.switching import moved_marks
-from sessions_kms.concurrency.steps import run_sync
 
 LINK = "1f" * 32
 SECRET = "s" * 32

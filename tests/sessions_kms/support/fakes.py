@@ -137,9 +137,9 @@ class FakeDataKeyTable:
         self.puts = 0
 
     @property
-    def steps(self) -> "PublishedSteps":
-        """The same, as steps."""
-        return PublishedSteps(self)
+    def items(self) -> "PublishedItems":
+        """The same, as coroutines."""
+        return PublishedItems(self)
 
     def get(self, period: int) -> PublishedKey | None:
         self._check_reachable()
@@ -169,7 +169,7 @@ class FakeDataKeyTable:
             raise TableUnavailable
 
 
-class PublishedSteps:
+class PublishedItems:
     """The verbs of a table of data keys, each a call that blocks."""
 
     def __init__(self, table: FakeDataKeyTable) -> None:

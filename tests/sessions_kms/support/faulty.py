@@ -39,13 +39,11 @@ class FaultyStack:
         table = self.stack.services.table
         keyring = services.build_keyring(config, table, clock)
         # A renewal in the background would blur the moment at which a key is given up.
-        keyring.steps._background = Background(None)  # type: ignore[attr-defined]
+        keyring._background = Background(None)  # type: ignore[attr-defined]
         self.stack.services = dataclasses.replace(
             self.stack.services,
             keyring=keyring,
-            not_before=NotBefore(
-                self.stack.services.not_before_items.steps.get, at_least=0, clock=clock
-            ),
+            not_before=NotBefore(self.stack.services.not_before_items.get, at_least=0, clock=clock),
         )
         install(self.stack.services)
         self.table.heal()

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
-from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
+from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.data_keys.cached_keyring import CachingKeyring
+from sessions_kms.data_keys.keyring import DataKey, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeDataKeyTable, FakeKMS
+from tests.sessions_kms.support.stepping import blocking
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync, blocking
 
 DAY = 24 * 3600
 NOW = 1_800_000_000
@@ -49,9 +50,9 @@ class Process:
         self.clock = clock or FakeClock(NOW)
         self.jobs: list[Callable[[], None]] = []
         direct = kms_keyring(self.kms, key_id=key_id, decrypt_key_ids=decrypt_key_ids)
-        shared = SharedKeyring(direct, self.table, period_length=DAY, clock=self.clock)
-        self.cache = CachingKeyringSteps(
-            shared.steps,
+        shared = SharedKeyring(direct, self.table.items, period_length=DAY, clock=self.clock)
+        self.cache = CachingKeyring(
+            shared,
             context=direct.context,
             clock=self.clock,
             **{
@@ -63,7 +64,7 @@ class Process:
                 **options,
             },
         )
-        self.keyring = Keyring(self.cache)
+        self.keyring = self.cache
         self.generate = blocking(self.keyring.generate)
         self.unwrap = blocking(self.keyring.unwrap)
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import SessionMoved
 from sessions_kms.operations.ending import end_linked, end_sessions_of
 from sessions_kms.sealed_items import about
@@ -21,7 +22,6 @@ from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Leases
 from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support.sessions import saved_key
-from sessions_kms.concurrency.steps import run_sync
 
 ADA, BOB = "1", "2"
 FIRST, SECOND = "1" * 64, "2" * 64

@@ -4,8 +4,8 @@ import json
 import os
 from typing import Any
 
-from tests.sessions_kms.support.worker import Commands, Worker, main
 from sessions_kms.concurrency.steps import run_sync
+from tests.sessions_kms.support.worker import Commands, Worker, main
 
 VERSIONS = "WORKER_VERSIONS"
 

@@ -22,8 +22,8 @@ from sessions_kms import services
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.concurrency.steps import Pause
 from sessions_kms.conf import Config
-from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
-from sessions_kms.data_keys.keyring import Keyring, KMSKeyring
+from sessions_kms.data_keys.cached_keyring import CachingKeyring
+from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import provisioning
@@ -132,18 +132,16 @@ def fake_stack(clock: FakeClock, **config: Any) -> Stack:
     shared = SharedKeyring(
         kms, DataKeyItems(table, made.namespace), period_length=length, clock=clock
     )
-    keyring = Keyring(
-        CachingKeyringSteps(
-            shared.steps if length else kms.steps,
-            context=kms.context,
-            max_age=made.data_key_cache_age,
-            max_stale=made.data_key_max_stale,
-            period_length=length,
-            clock=clock,
-            background=False,
-        )
+    keyring = CachingKeyring(
+        shared if length else kms,
+        context=kms.context,
+        max_age=made.data_key_cache_age,
+        max_stale=made.data_key_max_stale,
+        period_length=length,
+        clock=clock,
+        background=False,
     )
-    moments = NotBeforeItems(table, made.namespace).steps
+    moments = NotBeforeItems(table, made.namespace)
     not_before = NotBefore(moments.get, at_least=made.not_before or 0, clock=clock)
     wired = Services(
         made,

@@ -4,14 +4,15 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from sessions_kms.concurrency import steps as waits
-from sessions_kms.concurrency.steps import BlockingCall, Wait
+from sessions_kms.concurrency.steps import BlockingCall, Wait, run_sync
 from sessions_kms.exceptions import StoreUnavailable
 
 WITHIN = 10  # seconds, after which a thread counts as hung
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 Driver = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -25,6 +26,11 @@ def as_coroutine(call: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]
         return outcome
 
     return called
+
+
+def blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Return a coroutine function as one that blocks."""
+    return lambda *args, **kwargs: run_sync(function(*args, **kwargs))
 
 
 def in_time(call: Callable[[], object]) -> object:

@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.format.attributes import as_binary, as_number
 from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import SessionRecord
@@ -17,7 +18,6 @@ from sessions_kms.storage.condition import Condition, ended_until, equal
 from sessions_kms.storage.table import Page
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import Items
-from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 TABLE = "sessions"
@@ -46,24 +46,24 @@ EXPECTED = Stored(1, b"s" * 16, 0)
 WRITES: dict[str, Callable[[Items], object]] = {
     "create": lambda items: run_sync(items.sessions.create(record("a", b"n" * 16), now=NOW)),
     "create again": lambda items: run_sync(items.sessions.create(record("a", b"s" * 16), now=NOW)),
-    "replace": lambda items: run_sync(items.sessions.replace(
-        record("a", b"n" * 16), expected=EXPECTED, now=NOW
-    )),
-    "move": lambda items: run_sync(items.sessions.move(
-        record("b", b"n" * 16), old_id="a", expected=EXPECTED, now=NOW
-    )),
-    "move to one that is there": lambda items: run_sync(items.sessions.move(
-        record("c", b"n" * 16), old_id="a", expected=EXPECTED, now=NOW
-    )),
+    "replace": lambda items: run_sync(
+        items.sessions.replace(record("a", b"n" * 16), expected=EXPECTED, now=NOW)
+    ),
+    "move": lambda items: run_sync(
+        items.sessions.move(record("b", b"n" * 16), old_id="a", expected=EXPECTED, now=NOW)
+    ),
+    "move to one that is there": lambda items: run_sync(
+        items.sessions.move(record("c", b"n" * 16), old_id="a", expected=EXPECTED, now=NOW)
+    ),
     "delete": lambda items: run_sync(items.table.delete("a")),
     "end": lambda items: run_sync(items.sessions.end("a")),
     "raise": lambda items: run_sync(items.moments.raise_to(NOW, latest=NOW + 300)),
-    "rewrap": lambda items: run_sync(items.table.update(
-        "a", ANEW, when=equal("encryptedKey", as_binary(b"wrapped"))
-    )),
-    "rewrap another": lambda items: run_sync(items.table.update(
-        "a", ANEW, when=equal("encryptedKey", as_binary(b"x"))
-    )),
+    "rewrap": lambda items: run_sync(
+        items.table.update("a", ANEW, when=equal("encryptedKey", as_binary(b"wrapped")))
+    ),
+    "rewrap another": lambda items: run_sync(
+        items.table.update("a", ANEW, when=equal("encryptedKey", as_binary(b"x")))
+    ),
     "owned": lambda items: sorted(run_sync(items.table.owned_ids(OWNER))),
     "get": lambda items: run_sync(items.sessions.get("a")),
     "head": lambda items: run_sync(items.sessions.head("a")),
@@ -75,34 +75,50 @@ WRITES: dict[str, Callable[[Items], object]] = {
     "scan, whole and consistent": lambda items: ids_of(
         run_sync(items.table.scan(whole=True, consistent=True))
     ),
-    "scan, page by page": lambda items: paged(lambda start: run_sync(items.table.scan(start, limit=2))),
+    "scan, page by page": lambda items: paged(
+        lambda start: run_sync(items.table.scan(start, limit=2))
+    ),
     "delete created": lambda items: run_sync(items.table.delete("a", when=created_until(NOW - 5))),
-    "delete created earlier": lambda items: run_sync(items.table.delete("a", when=created_until(NOW - 6))),
+    "delete created earlier": lambda items: run_sync(
+        items.table.delete("a", when=created_until(NOW - 6))
+    ),
     "delete ended": lambda items: run_sync(items.table.delete("a", when=ended_until(NOW))),
     "delete sealed": lambda items: run_sync(items.table.delete("a", when=sealed_in(0, but=None))),
-    "delete sealed but": lambda items: run_sync(items.table.delete("a", when=sealed_in(0, but=b"wrapped"))),
-    "delete sealed of another": lambda items: run_sync(items.table.delete("a", when=sealed_in(0, but=b"x"))),
-    "delete what lacks what is compared": lambda items: run_sync(items.table.delete(
-        "lease#a", when=Condition("#encryptedKey <> :but", {":but": as_binary(b"x")})
-    )),
-    "take over": lambda items: run_sync(items.sessions.take_over(record("a", b"n" * 16), mark=MARK, now=NOW)),
-    "take over what was": lambda items: run_sync(items.sessions.take_over(
-        record("a", b"n" * 16), mark=stamped(b"2"), now=NOW
-    )),
+    "delete sealed but": lambda items: run_sync(
+        items.table.delete("a", when=sealed_in(0, but=b"wrapped"))
+    ),
+    "delete sealed of another": lambda items: run_sync(
+        items.table.delete("a", when=sealed_in(0, but=b"x"))
+    ),
+    "delete what lacks what is compared": lambda items: run_sync(
+        items.table.delete(
+            "lease#a", when=Condition("#encryptedKey <> :but", {":but": as_binary(b"x")})
+        )
+    ),
+    "take over": lambda items: run_sync(
+        items.sessions.take_over(record("a", b"n" * 16), mark=MARK, now=NOW)
+    ),
+    "take over what was": lambda items: run_sync(
+        items.sessions.take_over(record("a", b"n" * 16), mark=stamped(b"2"), now=NOW)
+    ),
     "mark": lambda items: run_sync(items.sessions.mark("a", expected=EXPECTED, mark=MARK, now=NOW)),
-    "give back": lambda items: run_sync(items.sessions.give_back(
-        "a", expected=EXPECTED, mark_id="lease#a", now=NOW
-    )),
+    "give back": lambda items: run_sync(
+        items.sessions.give_back("a", expected=EXPECTED, mark_id="lease#a", now=NOW)
+    ),
     "publish": lambda items: run_sync(items.data_keys.publish(PublishedKey(1, b"new", NOW, NOW))),
-    "publish again": lambda items: run_sync(items.data_keys.publish(PublishedKey(2, b"new", NOW, NOW))),
-    "replace key": lambda items: run_sync(items.data_keys.replace(
-        PublishedKey(2, b"new", NOW, NOW), old=b"key"
-    )),
-    "replace other key": lambda items: run_sync(items.data_keys.replace(
-        PublishedKey(2, b"new", NOW, NOW), old=b"other"
-    )),
+    "publish again": lambda items: run_sync(
+        items.data_keys.publish(PublishedKey(2, b"new", NOW, NOW))
+    ),
+    "replace key": lambda items: run_sync(
+        items.data_keys.replace(PublishedKey(2, b"new", NOW, NOW), old=b"key")
+    ),
+    "replace other key": lambda items: run_sync(
+        items.data_keys.replace(PublishedKey(2, b"new", NOW, NOW), old=b"other")
+    ),
     "stamp": lambda items: run_sync(items.table.put_stamped(stamped(b"2"), expected=b"1")),
-    "stamp of another": lambda items: run_sync(items.table.put_stamped(stamped(b"2"), expected=b"3")),
+    "stamp of another": lambda items: run_sync(
+        items.table.put_stamped(stamped(b"2"), expected=b"3")
+    ),
     "stamp of none": lambda items: run_sync(items.table.put_stamped(stamped(b"2"), expected=None)),
 }
 
@@ -150,7 +166,9 @@ def outcome(items: Items, name: str, state: Stored | None) -> tuple[str, list[st
     for item_id in ("a", "b", "c", "data-key#django#1", "lease#a", "moved#a"):
         run_sync(table.delete(item_id))
     if state:
-        run_sync(table.put(record("a", state.salt, revision=state.revision, ttl=state.ttl).to_item()))
+        run_sync(
+            table.put(record("a", state.salt, revision=state.revision, ttl=state.ttl).to_item())
+        )
     run_sync(table.put(record("c", b"c" * 16).to_item()))
     run_sync(table.put(PublishedKey(2, b"key", NOW, NOW).to_item("data-key#django#2")))
     run_sync(table.put(stamped(b"1")))
@@ -158,9 +176,10 @@ def outcome(items: Items, name: str, state: Stored | None) -> tuple[str, list[st
         told = WRITES[name](items)
     except Exception as exc:  # noqa: BLE001 - its type is what is compared
         told = type(exc)
-    found = [run_sync(table.get(item_id)) or {} for item_id in ("a", "b", "c", "lease#a", "moved#a")]
+    ids = ("a", "b", "c", "lease#a", "moved#a")
+    found: list[dict[str, Any] | None] = [run_sync(table.get(item_id)) for item_id in ids]
     key = (run_sync(table.get("data-key#django#2")) or {}).get("encryptedKey")
-    salts = [str(item.get("salt") or item.get("stamp")) for item in found]
+    salts = [str(item and (item.get("salt") or item.get("stamp"))) for item in found]
     return repr(told), [*salts, str(key)]
 
 

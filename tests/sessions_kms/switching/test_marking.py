@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.record import SessionRecord
@@ -15,7 +16,6 @@ from tests.sessions_kms.support.faults import Fault, applied, changed, cut_off, 
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
 
 make_faulty = make_faulty_fixture
 servers_only = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)

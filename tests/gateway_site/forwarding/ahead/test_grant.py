@@ -26,11 +26,11 @@ from oauth.clients.server import AuthorizationServer
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.adapters.openid import code_challenge
 from sessions_kms import StoreUnavailable
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.services import services
 from tests.gateway_site.forwarding.test_passage import here, in_a_new_loop
 from tests.oauth.support.grants import ASKED
 from tests.sessions_kms.support.stacks import Stack
-from sessions_kms.concurrency.steps import run_sync
 
 VERIFIER = "v" * 43
 MIDDLEWARE = "gateway_site.forwarding.client_session.ClientSessionMiddleware"

@@ -23,6 +23,7 @@ from oauth.clients.server import AuthorizationServer, authorization_server
 from oauth.network.http import Answer
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run_sync
 from tests.gateway_site.support.page_requests import assert_accessible, parse
 from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack
 from tests.oauth.support.fake_provider import FakeProvider
@@ -30,7 +31,6 @@ from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.shown import shown_to
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
-from sessions_kms.concurrency.steps import run_sync
 
 TYPED = {"sec-fetch-site": "none"}  # of an address that was typed, or opened by a program
 

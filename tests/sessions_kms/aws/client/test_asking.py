@@ -23,7 +23,7 @@ from sessions_kms.aws.clock import ServerClock
 from sessions_kms.concurrency.steps import BlockingCall, run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.storage.condition import Delete
-from sessions_kms.storage.table import TableSteps
+from sessions_kms.storage.table import Table
 from tests.sessions_kms.aws.transport import scripted
 from tests.sessions_kms.support.scripted_server import Said, Server, running_by_script
 from tests.support import certificates
@@ -49,8 +49,8 @@ def drive(request: pytest.FixtureRequest) -> Drive:
     return run_sync if request.param == "thread" else asyncio.run
 
 
-def table_of(client: Any) -> TableSteps:
-    return TableSteps(client, name="sessions")
+def table_of(client: Any) -> Table:
+    return Table(client, name="sessions")
 
 
 def wired() -> HasWire:
@@ -88,7 +88,7 @@ async def test_loop_takes_a_thread_for_what_boto_has_yet_to_find_and_none_after_
     await table.put_once(ITEM)
     await table.transact(Delete("x"))
     assert no_thread == [client.ready]
-    await TableSteps(client, name="another").get("x")  # whose endpoint may be another
+    await Table(client, name="another").get("x")  # whose endpoint may be another
     assert no_thread == [client.ready] * 2
     operations = [asked.headers["X-Amz-Target"].partition(".")[2] for asked in server.asked]
     assert operations == [

@@ -168,7 +168,7 @@ def test_wire_that_is_wished_for_and_impossible_is_an_error_at_start(
 def test_choice_is_told_once(wish: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "sessions_kms.aws.client"):
         made: Any = services.build(config(client=wish)).table
-    by_wire = isinstance(made.steps._sender.client, WireClient)
+    by_wire = isinstance(made._sender.client, WireClient)
     assert by_wire == (wish != "boto")
     asker = "the wire" if by_wire else "boto"
     ours = [each.message for each in caplog.records if each.name.startswith("sessions_kms")]
