@@ -16,8 +16,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 from gateway_site.health import probes
 from gateway_site.health.readiness import draining
 from gateway_site.health.shared_answer import PATHS, READINESS
-from sessions_kms.concurrency.steps import Wait
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
+from sessions_kms.concurrency.waits import Wait
 
 PROBE_TIMEOUT = 5.0  # seconds until what does not answer counts as unavailable
 VERBOSE = re.compile(r"(?:\A|&)verbose(?:[=&]|\Z)")  # in a query, which is not parsed

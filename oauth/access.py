@@ -2,8 +2,8 @@
 
 A request and a provider's name enter, a token set that is good for a while leaves,
 refreshed if need be and then saved in the session at once: a view that fails
-afterwards answers 5xx, and Django saves no session then. The steps of both are written
-once, in `oauth.tokens.fresh_token`; this door finds what they need for this process.
+afterwards answers 5xx, and Django saves no session then. The work of both is written
+once, in `oauth.tokens.fresh_token`; this module finds what it needs for this process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from oauth.provider import config
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import ended_grants, vault
 from oauth.tokens.fresh_token import FreshToken
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 
 
@@ -74,4 +74,4 @@ async def _fresh_token(request: HttpRequest, provider: str, refused: TokenSet | 
     configured = config.provider(provider)
     if configured is None:
         raise NotConnected("There is no such provider.")
-    return await FreshToken(services(), request.session, configured, refused).steps()
+    return await FreshToken(services(), request.session, configured, refused).get()

@@ -85,7 +85,7 @@ PUBLIC_MODULES = (
     "sessions_kms.concurrency.bounded_pool",  # for what nothing can interrupt
     "sessions_kms.concurrency.executors",  # pools of threads
     "sessions_kms.concurrency.finishing",  # what goes on though its request is cancelled
-    "sessions_kms.concurrency.steps",  # what a middleware of one's own is written in
+    "sessions_kms.concurrency.waits",  # what waits in a middleware of your own
     "sessions_kms.concurrency.sync_and_async",
     "sessions_kms.concurrency.turn",
     "sessions_kms.cookies.decoding",

@@ -13,7 +13,7 @@ from sessions_kms.signals import announce, session_ended
 
 
 class GrantStore(SessionStore):
-    """The session of a grant. For those who are steps themselves its verbs are steps, too."""
+    """The session of a grant; its own coroutines are for those that are coroutines, too."""
 
     async def creating(self) -> None:
         """Store it under a new key. Raises StoreUnavailable, or SessionTooLarge."""
@@ -52,7 +52,7 @@ class GrantStore(SessionStore):
 
 
 async def ending_of(made: Services, session_id: str) -> None:
-    """End the session of an id, of which neither token nor key is known, as steps.
+    """End the session of an id, of which neither token nor key is known.
 
     Raises TableUnavailable where it may be there yet.
     """

@@ -11,7 +11,7 @@ from typing import Any
 from django.core.signals import setting_changed
 
 from sessions_kms import backend, conf
-from sessions_kms.concurrency.steps import BlockingCall, run_sync
+from sessions_kms.concurrency.waits import BlockingCall, run_sync
 from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID
 from sessions_kms.services import Services, id_of, services
 from sessions_kms.session.loading import Found, Loading

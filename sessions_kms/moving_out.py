@@ -14,7 +14,7 @@ from django.db import router, transaction
 from sessions_kms import backend
 from sessions_kms.concurrency.executors import in_djangos_thread
 from sessions_kms.concurrency.lanes import BUSY
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.kinds import SESSION_KEY
 from sessions_kms.format.serializer import codec_of

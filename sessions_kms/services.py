@@ -24,7 +24,7 @@ from sessions_kms.aws.translation import KMS
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.steps import BlockingCall, Pause, Wait, run_sync
+from sessions_kms.concurrency.waits import BlockingCall, Pause, Wait, run_sync
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.data_keys.keyring import ConfirmingKeyring, DataKey, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring

@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.dispatch import Signal
 
 from sessions_kms.concurrency.executors import executor, in_thread
-from sessions_kms.concurrency.steps import BlockingCall
+from sessions_kms.concurrency.waits import BlockingCall
 from sessions_kms.format.kinds import SHORT_ID
 
 THREADS: Final = 8  # of receivers, for all event loops of the process
@@ -28,7 +28,7 @@ def announce(signal: Signal, session_id: str, **details: Any) -> None:
 
 
 async def announced(signal: Signal, session_id: str, **details: Any) -> None:
-    """Send a signal about a session, in steps."""
+    """Send a signal about a session; receivers that block do not block an event loop."""
     if signal.has_listeners():
         await ReceiverCall(partial(announce, signal, session_id, **details))
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import grimp
@@ -23,6 +24,14 @@ GIVEN_SERVICES = (
     "oauth/tokens",
     "oauth/logout",
 )
+# What a `Wait` is made of: the only code below the middlewares that awaits an event loop's own.
+LEAVES = {
+    "oauth.network.http",
+    "oauth.network.name_lookup",
+    "sessions_kms.aws.resolving",
+    "sessions_kms.aws.transport.looping",
+    "sessions_kms.concurrency.finishing",
+}
 NAMED = re.compile(r"(?<![\w*<.-])(?:\w+/)*(\w+\.py)\b")  # the file's own name
 MAX_LINES = 500
 MAX_MODULES = 15  # of a folder, beside its __init__
@@ -61,6 +70,52 @@ def test_rooms_are_given_the_services_and_only_doors_ask_for_those_of_the_proces
         if any(alias.name == "services" for alias in node.names)
     }
     assert askers == set()
+
+
+def awaited(tree: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield what is awaited, and whether a `Wait` does so, to suspend."""
+    functions: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while functions:
+        node, is_leaf = functions.pop()
+        for each in ast.iter_child_nodes(node):
+            is_suspend = isinstance(each, ast.AsyncFunctionDef) and each.name == "suspend"
+            functions.append((each, is_leaf or is_suspend))
+            if isinstance(each, ast.Await):
+                yield each.value, is_leaf
+            elif isinstance(each, ast.AsyncWith):
+                yield from ((item.context_expr, is_leaf) for item in each.items)
+            elif isinstance(each, ast.AsyncFor):
+                yield each.iter, is_leaf
+
+
+def is_of_asyncio(node: ast.AST) -> bool:
+    return any(isinstance(each, ast.Name) and each.id == "asyncio" for each in ast.walk(node))
+
+
+@pytest.mark.parametrize("package", ["sessions_kms", "oauth"])
+def test_nothing_but_a_wait_awaits_what_only_an_event_loop_has(package: str) -> None:
+    """A thread runs the same coroutines, and has no event loop (`concurrency.waits`)."""
+    found = {
+        module_of(path)
+        for path in files(package)
+        for node, is_leaf in awaited(ast.parse(path.read_bytes()))
+        if is_of_asyncio(node) and not is_leaf
+    }
+    assert found == {each for each in LEAVES if each.startswith(package)}
+
+
+@pytest.mark.parametrize("package", ["sessions_kms", "oauth"])
+def test_no_thread_lock_is_held_across_an_await(package: str) -> None:
+    """Other tasks of the same event loop would wait for it forever."""
+    held = [
+        (module_of(path), node.lineno)
+        for path in files(package)
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.With)
+        and any("lock" in ast.unparse(item.context_expr).lower() for item in node.items)
+        and any(isinstance(each, ast.Await) for each in ast.walk(node))
+    ]
+    assert held == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -24,7 +24,7 @@ from gateway_site.rules import origin
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from oauth.clients.grants import grants
 from sessions_kms import GrantStore, outages
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 
 
 class ClientSessionMiddleware(SessionMiddleware):

@@ -23,7 +23,7 @@ from django.utils.html import format_html
 from gateway_site.forwarding.passage import wait_in_thread
 from oauth.clients.told import ToldGrant
 from sessions_kms import SHORT_ID, StoreUnavailable, about, id_of
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from oauth.clients.server import authorization_server
 from oauth.provider.config import provider
 from oauth.sign_in import click_delay
 from sessions_kms import StoreUnavailable, about, user_id_of
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)

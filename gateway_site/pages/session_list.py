@@ -42,7 +42,7 @@ class Page:
 
 
 class SessionList:
-    """The sessions of a user, as steps; ``current`` is the session key of the one that asks."""
+    """The sessions of a user; ``current`` is the session key of the one that asks."""
 
     def __init__(self, user_id: str, current: str | None) -> None:
         __traceback_hide__ = True

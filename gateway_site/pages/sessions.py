@@ -24,7 +24,7 @@ from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
 from gateway_site.pages.session_list import AFTER, Page, SessionList
 from oauth.sign_in import click_delay
 from sessions_kms import StoreUnavailable, id_of, user_id_of
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Count, Inspection
 from sessions_kms.services import services
@@ -49,8 +49,7 @@ def count_of(request: HttpRequest) -> Count | None:
 
 async def count_ahead(asked: Asked) -> Count:
     """Count the sessions of whoever asks, before their page does. Raises StoreUnavailable."""
-    steps = Inspection(services()).count_of_user(user_id_of(asked.user))
-    return await steps
+    return await Inspection(services()).count_of_user(user_id_of(asked.user))
 
 
 async def page_ahead(asked: Asked) -> Page:

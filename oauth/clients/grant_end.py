@@ -15,7 +15,7 @@ from oauth.provider.revocation import revoke_soon
 from oauth.signals import grant_ended
 from oauth.tokens import vault
 from sessions_kms import SHORT_ID, GrantStore, id_of
-from sessions_kms.concurrency.steps import BlockingCall
+from sessions_kms.concurrency.waits import BlockingCall
 from sessions_kms.grant_store import ending_of
 from sessions_kms.services import Services
 

@@ -1,7 +1,7 @@
 """What people allowed clients: made, redeemed, refreshed, used and ended.
 
-Consents, codes and tokens enter; codes, tokens and the sessions of grants leave. Each verb is
-written once, as steps. Knows nothing of HTTP.
+Consents, codes and tokens enter; codes, tokens and the sessions of grants leave. Knows nothing of
+HTTP.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from oauth.provider.token_set import TokenSet
 from oauth.sign_in.session_user import note_password
 from oauth.tokens import vault
 from sessions_kms import GrantStore, StoreUnavailable, about, id_of, user_id_of
-from sessions_kms.concurrency.steps import BlockingCall
+from sessions_kms.concurrency.waits import BlockingCall
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens
 from sessions_kms.services import Services, services
@@ -45,7 +45,7 @@ _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.
 
 
 class Grants:
-    """The verbs of grants, as steps. All raise StoreUnavailable when they cannot tell."""
+    """The grants of some services. All methods raise StoreUnavailable when they cannot tell."""
 
     def __init__(self, services: Services, lifetimes: Lifetimes) -> None:
         self.services = self._services = services

@@ -16,7 +16,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from oauth.clients.grant_end import ENDED, TOO_MANY, tell
 from oauth.clients.told import ToldGrant
 from oauth.logout import session_links
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection, Row
 from sessions_kms.services import Services

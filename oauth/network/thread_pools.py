@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sessions_kms.concurrency.executors import executor
-from sessions_kms.concurrency.steps import Wait
+from sessions_kms.concurrency.waits import Wait
 
 THREADS = 16  # for each configured provider
 

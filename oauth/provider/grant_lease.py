@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from oauth.provider.token_set import TokenSet
 from sessions_kms import Leases, StoreUnavailable
-from sessions_kms.concurrency.steps import Pause, run_sync
+from sessions_kms.concurrency.waits import Pause, run_sync
 from sessions_kms.services import Services
 
 LEASE = 15  # seconds; longer than a provider may take for one answer
@@ -62,7 +62,7 @@ class Claimed:
 class GrantLease:
     """The lease of one token set's grant, for one who would spend its refresh token.
 
-    All of it waits in steps, but `complete`, which is called in the thread that has the answer.
+    All methods are coroutines except `complete`, which the thread that has the answer calls.
     """
 
     def __init__(self, services: Services, held: TokenSet) -> None:

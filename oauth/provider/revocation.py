@@ -19,7 +19,7 @@ from oauth.provider.config import Provider
 from oauth.provider.grant_lease import GrantLease, Outcome, Taken
 from oauth.provider.token_set import TokenSet
 from sessions_kms import StoreUnavailable
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ The sessions stay. Whoever holds tokens of such a grant must consent again.
 from django.utils.asyncio import async_unsafe
 
 from oauth.provider.token_set import TokenSet
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import Services
 
 

@@ -1,4 +1,4 @@
-"""The way to a token set that is good for a while: the steps of `oauth.get_token`.
+"""The way to a token set that is good for a while: the work of `oauth.get_token`.
 
 What a session holds (`repository`) is judged (`freshness`). Where it has to be refreshed, those
 who want the same take turns (`turns`); one of all processes makes the successor, and the others
@@ -42,7 +42,7 @@ class FreshToken:
     provider: Provider
     refused: TokenSet | None = field(default=None, repr=False)
 
-    async def steps(self) -> TokenSet:
+    async def get(self) -> TokenSet:
         """Return the token set. Raises as `oauth.get_token` says."""
         held = await self._repository.at_hand()
         if self._freshness.is_good(held):
@@ -69,7 +69,7 @@ class FreshToken:
             held.grant_secret,
             (self.provider.name, held.subject),
             patience=0 if lasts else WAIT_MAX + WORK_MAX,
-            steps=lambda: self._turn(held.subject, lasts),
+            work=lambda: self._turn(held.subject, lasts),
         )
 
     async def _turn(self, subject: str, lasts: bool) -> Stored | None:

@@ -17,7 +17,7 @@ from oauth.exceptions import NotConnected, ReauthenticationRequired
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from oauth.tokens.ended_grants import is_ended
-from sessions_kms.concurrency.steps import Wait
+from sessions_kms.concurrency.waits import Wait
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from oauth.network.sql_connections import give_back
 from oauth.network.thread_pools import THREADS
 from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.finishing import Finisher
-from sessions_kms.concurrency.steps import Wait, run_sync
 from sessions_kms.concurrency.turn import Turn
+from sessions_kms.concurrency.waits import Wait, run_sync
 
 TASKS_MAX = 1024  # of one process, those that wait included
 PER_ACCOUNT = THREADS // 4  # refreshes of one account at a provider, at one time in one process
@@ -76,23 +76,23 @@ class InTurn(Wait):
     """Work that one at a time does in this process, of all with the same name.
 
     ``account`` is whose they are, at which provider: a few of one account are done at one time.
-    ``patience`` is how many seconds each turn is waited for. Raises Busy, and what the steps
-    raise.
+    ``patience`` is how many seconds each turn is waited for. Raises Busy, and what the work
+    raises.
     """
 
     name: str = field(repr=False)  # a grant secret
     account: tuple[str, str] = field(repr=False)
     patience: float
-    steps: Callable[[], Coroutine[Any, Any, Any]] = field(repr=False)
+    work: Callable[[], Coroutine[Any, Any, Any]] = field(repr=False)
     has_begun: bool = field(default=False, init=False)
 
     def block(self) -> Any:
-        """Do the steps in this thread."""
+        """Do the work in this thread."""
         give_back()  # The turn, the lease and the provider may all take long.
         return run_sync(self._in_turn())
 
     async def suspend(self) -> Any:
-        """Do them in the event loop, to their end once they have begun."""
+        """Do it in the event loop, to its end once it has begun."""
         return await _refreshes.finish(self._in_turn(), lambda: self.has_begun)
 
     async def _in_turn(self) -> Any:
@@ -108,7 +108,7 @@ class InTurn(Wait):
             await self._come(turn)
             self.has_begun = True
             try:
-                return await self.steps()
+                return await self.work()
             finally:
                 turn.give_back()
 

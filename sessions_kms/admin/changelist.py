@@ -19,7 +19,7 @@ from django.core.signing import BadSignature
 from django.http import HttpRequest
 from django.urls import reverse
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.kinds import is_session_id
 from sessions_kms.models import Session
 from sessions_kms.operations import users

@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from sessions_kms.admin.pages import TEMPLATES, AdminPages, shown, shows_outage
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.kinds import SHORT_ID
 from sessions_kms.models import Session
 from sessions_kms.operations import ending, users

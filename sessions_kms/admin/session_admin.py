@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from sessions_kms.admin.changelist import GRANTS, USER, SessionList, label_users
 from sessions_kms.admin.ending import EndingAdmin
 from sessions_kms.admin.pages import shown, shows_outage
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.models import Session
 from sessions_kms.operations.listing import Inspection, time_of
 from sessions_kms.sealed_items.about import CLIENT

@@ -1,7 +1,6 @@
 """One call of a service of AWS: its attempts, its deadline, and the circuit that they share.
 
-What asks once, and is waited for, enters; steps leave, which return its answer or raise boto's
-error. Knows no operation.
+Takes what asks once, and returns its answer or raises boto's error. Knows no operation.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from sessions_kms.aws.retrying import (
     seconds_told,
 )
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Pause, Wait
+from sessions_kms.concurrency.waits import Pause, Wait
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.background import start_thread
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.telemetry import telemetry
 
 TIMEOUTS: Final = 5  # in a row, after which it opens

@@ -161,7 +161,7 @@ def signing_with(offset: float) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(ValueError):  # Steps that nobody ended are closed in whatever context.
+        with suppress(ValueError):  # An abandoned coroutine is closed in any context.
             _signing_offset.reset(token)
 
 

@@ -17,7 +17,7 @@ from sessions_kms.aws.client.asking import TableClient, asking, table_of
 from sessions_kms.aws.clients import kms_client
 from sessions_kms.aws.errors import WRITES, is_named, table_error
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import BlockingCall, Wait, run_sync
+from sessions_kms.concurrency.waits import BlockingCall, Wait, run_sync
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.telemetry import telemetry
 

@@ -1,1 +1,1 @@
-"""Threads and event loops: bounded waits, one flight for many, work written once as steps."""
+"""Threads and event loops: bounded waits, single flight, coroutines that run in both."""

@@ -176,7 +176,7 @@ def _put_back(token: Token[Any]) -> None:
     try:  # noqa: SIM105 - each call comes here
         token.var.reset(token)
     except ValueError:
-        pass  # Steps that nobody ended are closed in whatever context is there, without it.
+        pass  # An abandoned coroutine is closed in whatever context is there.
 
 
 def call_left() -> float | None:

@@ -1,8 +1,8 @@
 """Work that an event loop does to its end, even if whoever asked for it is cancelled meanwhile.
 
-Steps enter, what they return or raise leaves. So many at a time, each in a task of its own, which
-is held here: a loop holds its tasks weakly. Only the end of the loop ends one earlier, as the
-death of the process would. Knows nothing of what is done.
+Takes a coroutine, and returns its result or raises its error. Each has its own task, which is
+held here, because a loop holds its tasks weakly; their number is bounded. Only the end of the
+loop ends one earlier, as the death of the process would.
 """
 
 import asyncio

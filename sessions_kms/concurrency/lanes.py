@@ -172,7 +172,7 @@ class Lanes(Generic[T]):
     def __init__(self, steady: Callable[[], float] = monotonic) -> None:
         self.steady = steady
         self.latency = 0.0
-        self.lock = RLock()  # Steps that nobody ended leave in the middle of anything.
+        self.lock = RLock()  # An abandoned coroutine is closed in the middle of anything.
         self._lanes: dict[str, Lane[T]] = {}
         self._rests: OrderedDict[str, float] = OrderedDict()
 

@@ -1,8 +1,8 @@
 """Single flight: one call serves all who ask for the same thing meanwhile, its failure too.
 
-Takes a key and the work to do, in steps, gives the work's result. Threads and event loops of
-the process share their flights. A failure is remembered for a short back-off. Knows nothing
-about what is fetched.
+Takes a key and the work to do, a coroutine function, and gives the work's result. Threads and
+event loops of the process share their flights. A failure is remembered for a short back-off.
+Knows nothing about what is fetched.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.elapsed import Moment, Stopwatch
-from sessions_kms.concurrency.steps import Wait
+from sessions_kms.concurrency.waits import Wait
 from sessions_kms.concurrency.waking import Wakeup, hold, is_held_here, let_go
 from sessions_kms.exceptions import SessionsKMSError, StoreUnavailable
 
@@ -80,7 +80,7 @@ class Flights(Generic[T]):
         self._stopwatch = stopwatch
         self._unavailable = unavailable
         self._back_off = back_off
-        self._lock = RLock()  # Steps that nobody ended leave in the middle of anything.
+        self._lock = RLock()  # An abandoned coroutine is closed in the middle of anything.
         self._flights: dict[Hashable, _Flight[T]] = {}
         self._failures: OrderedDict[Hashable, _Failure] = OrderedDict()
 

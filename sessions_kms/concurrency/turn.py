@@ -1,4 +1,4 @@
-"""One at a time, for steps: whoever has the turn holds no lock of threads while it waits.
+"""A lock for coroutines: its holder holds no thread lock while it waits.
 
 Who has it does not wait for itself. Log handlers and signal receivers run in the middle of
 what they are told of; one that asks who is signed in would wait for its own caller for good.
@@ -17,7 +17,7 @@ class Turn:
     __slots__ = ("_is_taken", "_lock", "_waiting")
 
     def __init__(self) -> None:
-        self._lock = RLock()  # Steps that nobody ended leave in the middle of anything.
+        self._lock = RLock()  # An abandoned coroutine is closed in the middle of anything.
         self._is_taken = False
         self._waiting: list[Wakeup] = []  # few: each session has a turn, and a deque is large
 

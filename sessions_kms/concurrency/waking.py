@@ -8,7 +8,7 @@ from concurrent import futures
 from contextlib import suppress
 from contextvars import ContextVar
 
-from sessions_kms.concurrency.steps import Wait
+from sessions_kms.concurrency.waits import Wait
 
 # What is held from here: by this thread or task, and by the threads that work for it.
 _held: ContextVar[tuple[object, ...]] = ContextVar("sessions_kms_held", default=())
@@ -32,7 +32,7 @@ def hold(thing: object) -> None:
 
 def let_go(thing: object) -> None:
     """Note that it is not."""
-    # Not by a token: steps that nobody ended are closed in whatever context is there.
+    # Not by a token: an abandoned coroutine is closed in whatever context is there.
     held = _held.get()
     is_last = bool(held) and held[-1] is thing
     _held.set(held[:-1] if is_last else tuple(each for each in held if each is not thing))

@@ -18,7 +18,7 @@ from typing import Any, Final
 from sessions_kms.concurrency.background import Background, Job, start_thread
 from sessions_kms.concurrency.elapsed import Moment, Stopwatch
 from sessions_kms.concurrency.single_flight import Flights
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.keyring import DataKey, Keyring
 from sessions_kms.exceptions import (
     InvalidRecord,

@@ -1,8 +1,8 @@
 """Data keys: generate one to seal with, unwrap one to open with, each by a call of KMS.
 
 Takes a period or an encrypted data key and gives a `DataKey`. Knows AWS KMS only through the
-object it is given, and nothing about sessions. The two verbs are steps: other keyrings wear
-them, too, and `Keyring` does them in the thread that calls it.
+object it is given, and nothing about sessions. Other keyrings, which share and cache data
+keys, have the same two methods.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
-from sessions_kms.concurrency.steps import BlockingCall
+from sessions_kms.concurrency.waits import BlockingCall
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.format.attributes import ENCRYPTED_KEY_MAX_BYTES
 
@@ -34,7 +34,7 @@ class DataKey:
 
 
 class Keyring(Protocol):
-    """The two verbs of data keys, as steps."""
+    """What every keyring does."""
 
     async def generate(self, period: int) -> DataKey:
         """Return the data key to seal with in a period; its own ``period`` may be another.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
 from sessions_kms.exceptions import InvalidRecord

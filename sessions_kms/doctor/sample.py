@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from sessions_kms.aws.translation import IncorrectKey
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded

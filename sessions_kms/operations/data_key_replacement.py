@@ -4,7 +4,7 @@ Takes a period and gives the data key that is published now. Done once: whoever 
 later, or at the same time, finds that it was replaced.
 """
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.data_keys.shared_keyring import published_until
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from sessions_kms.aws.clock import ServerClock
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.format.kinds import (
     is_session_id,

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item, item_size, number
@@ -83,7 +83,7 @@ class Count:
 
 
 class Inspection:
-    """What one request looks at of somebody's sessions, as steps. All raise StoreUnavailable."""
+    """What one request looks at of somebody's sessions. All methods raise StoreUnavailable."""
 
     def __init__(self, services: Services, current: str | None = None) -> None:
         """``current`` is the session key of the one that asks."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item, as_binary, as_number, number

@@ -2,7 +2,7 @@
 
 import os
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.attributes import as_binary, as_number
 from sessions_kms.format.kinds import LOGOUT_TOKEN, logout_token_id
 from sessions_kms.services import Services

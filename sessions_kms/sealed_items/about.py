@@ -87,7 +87,7 @@ def _is_word(found: object) -> bool:
 
 
 class About:
-    """The items about the sessions of some services, as steps."""
+    """The items about the sessions of some services."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

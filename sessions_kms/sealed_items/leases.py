@@ -71,7 +71,7 @@ class _Lease:
 
 
 class Leases:
-    """The leases of one namespace, as steps. All raise StoreUnavailable when they cannot tell."""
+    """The leases of one namespace. All methods raise StoreUnavailable when they cannot tell."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

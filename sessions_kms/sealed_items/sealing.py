@@ -67,7 +67,7 @@ class Seal:
 
 
 class Sealing:
-    """Sealing and opening with the data keys of some services, as steps."""
+    """Sealing and opening with the data keys of some services."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

@@ -90,7 +90,7 @@ def new_stamp() -> bytes:
 
 
 class Tokens:
-    """The tokens of some services, as steps. All raise StoreUnavailable when they cannot tell.
+    """The tokens of some services. All methods raise StoreUnavailable when they cannot tell.
 
     ``on_expired`` is called with the id of an item that a token was shown for and that is over,
     and with its end in epoch seconds. It must not wait.

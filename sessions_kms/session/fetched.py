@@ -81,7 +81,7 @@ def at_hand(fetched: Fetched) -> Iterator[None]:
     finally:
         if fetched.claim():
             fetched.drop()
-        with suppress(ValueError):  # Steps that nobody ended are closed in whatever context.
+        with suppress(ValueError):  # An abandoned coroutine is closed in any context.
             _fetched.reset(token)
 
 

@@ -120,7 +120,7 @@ class _Keeping:
         return self._kept
 
     def __exit__(self, *_: object) -> None:
-        with suppress(ValueError):  # Steps that nobody ended are closed in whatever context.
+        with suppress(ValueError):  # An abandoned coroutine is closed in any context.
             _keys.reset(self._token)
 
 

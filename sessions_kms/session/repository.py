@@ -1,7 +1,7 @@
 """Sessions, stored: what loads, creates, saves, moves and ends them, put together.
 
-Keys, drafts and snapshots enter; snapshots leave, and the one who asked goes on from them. Each
-verb is steps, for a thread or an event loop. Knows no `SessionStore`, and remembers nothing.
+Keys, drafts and snapshots enter; snapshots leave, and the caller goes on from them. Knows no
+`SessionStore`, and remembers nothing.
 """
 
 from dataclasses import replace

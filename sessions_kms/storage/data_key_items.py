@@ -1,7 +1,4 @@
-"""The data keys that the fleet publishes in the table, wrapped by KMS: one item a period.
-
-Written once, as steps; `DataKeyItems` does each in the thread that calls it.
-"""
+"""The data keys that the fleet publishes in the table, wrapped by KMS: one item a period."""
 
 from functools import partial
 
@@ -15,7 +12,7 @@ from sessions_kms.storage.table import Table, held
 
 
 class DataKeyItems:
-    """The published data keys of one namespace, as steps. All raise TableUnavailable."""
+    """The published data keys of one namespace. All raise TableUnavailable."""
 
     def __init__(self, table: Table, namespace: str) -> None:
         self._table = table

@@ -7,7 +7,7 @@ from sessions_kms.storage.table import Table
 
 
 class Description:
-    """Questions about one table, as steps. All raise TableUnavailable."""
+    """What AWS says about one table. All methods raise TableUnavailable."""
 
     def __init__(self, table: Table) -> None:
         self._table = table

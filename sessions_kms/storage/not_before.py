@@ -1,6 +1,6 @@
 """The moment before which no session counts, for the whole fleet.
 
-Takes what reads it from the table, in steps, and gives epoch seconds. It only
+Takes a coroutine function that reads it from the table, and gives epoch seconds. It only
 moves forward in memory, whatever the table says. One that lies far ahead of the clock
 does not count until it is near: it would lock everybody out. There are others, with a
 name, for what else has a beginning.

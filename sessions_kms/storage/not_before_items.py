@@ -1,7 +1,4 @@
-"""The items in which the moments are before which nothing counts: read, and moved forward.
-
-Written once, as steps; `NotBeforeItems` does each in the thread that calls it.
-"""
+"""The items in which the moments are before which nothing counts: read, and moved forward."""
 
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item, as_number, number
@@ -11,7 +8,7 @@ from sessions_kms.storage.table import Table, held
 
 
 class NotBeforeItems:
-    """The items of one namespace in which the moments are, as steps.
+    """The items of one namespace in which the moments are.
 
     With a name it is the moment of something else that began, such as a grant of tokens.
     """

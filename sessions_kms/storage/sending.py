@@ -14,7 +14,7 @@ from sessions_kms.aws.client.asking import TableClient
 from sessions_kms.aws.errors import TransactionCanceled
 from sessions_kms.aws.translation import call_table
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Pause, Wait
+from sessions_kms.concurrency.waits import Pause, Wait
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 from sessions_kms.storage.acknowledgement import Acknowledgement
 

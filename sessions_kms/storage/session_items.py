@@ -2,8 +2,7 @@
 
 Takes and gives records; knows neither session keys nor plaintext. All methods raise
 TableUnavailable when the answer cannot be told, and InvalidRecord when an item that they read
-is not what the format says. Written once, as steps; `SessionItems` does each in the thread
-that calls it.
+is not what the format says.
 """
 
 from collections.abc import Callable
@@ -68,7 +67,7 @@ class Conflict(Exception):
 
 
 class SessionItems:
-    """The verbs of records, as steps."""
+    """The records of sessions."""
 
     def __init__(self, table: Table) -> None:
         self._table = table

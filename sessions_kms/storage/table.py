@@ -1,8 +1,7 @@
 """The DynamoDB table: items of any kind, each under its id.
 
 Every read is consistent, but those of the index; every write states its precondition, or that
-it has none. All verbs raise TableUnavailable when the answer cannot be told. They are written
-once, as steps (`Table`); `Table` does each in the thread that calls it.
+it has none. All methods raise TableUnavailable when the answer cannot be told.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from sessions_kms.aws.client.asking import TableClient, connection_of
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
-from sessions_kms.concurrency.steps import Pause, Wait
+from sessions_kms.concurrency.waits import Pause, Wait
 from sessions_kms.exceptions import FateUnknown, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.record import HEAD_ATTRIBUTES
@@ -64,7 +63,7 @@ class Trace(NamedTuple):
 
 
 class Table:
-    """The verbs of one table, as steps. ``pause`` makes the wait between two tries.
+    """One table. ``pause`` makes the wait between two tries.
 
     A connection may give the answer to another request. So what is not there is read once more,
     on another connection, and so is what was written, unless the answer has the old item. Where

@@ -20,7 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 from django.utils import timezone
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID
 from sessions_kms.format.serializer import codec_of

@@ -23,7 +23,7 @@ fault between any two writes, the next request finds one of these lines. Whoever
 session leaves the mark, or puts one: a row that another request is about to put is dead.
 """
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.attributes import Item, as_number
 from sessions_kms.format.kinds import MOVED
 from sessions_kms.services import Services

@@ -6,7 +6,7 @@ import time
 
 import django
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 
 django.setup(set_prefix=False)
 

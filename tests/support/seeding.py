@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sessions_kms import services
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.attributes import Item
 from sessions_kms.sealed_items import sealing
 

@@ -18,7 +18,7 @@ from django.http import HttpRequest
 
 from oauth.clients.grants import grants
 from sessions_kms import GrantStore, ahead
-from sessions_kms.concurrency.steps import BlockingCall
+from sessions_kms.concurrency.waits import BlockingCall
 from sessions_kms.services import are_made, services
 
 BEARER = re.compile(r"bearer(?: +(?P<token>.*))?", re.IGNORECASE)  # RFC 6750 section 2.1

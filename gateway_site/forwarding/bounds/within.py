@@ -15,18 +15,18 @@ T = TypeVar("T")
 
 async def within(seconds: float, work: Awaitable[T]) -> T:
     """Return what is awaited. Raises TimeoutError where it has to be waited for, and too long."""
-    steps = work.__await__()
+    iterator = work.__await__()
     try:
-        wait = next(steps)
+        wait = next(iterator)
     except StopIteration as end:
         found: T = end.value
         return found
     async with asyncio.timeout(seconds):
-        return await _rest(steps, wait)
+        return await _rest(iterator, wait)
 
 
 @coroutine
-def _rest(steps: Generator[Any, Any, T], wait: Any) -> Generator[Any, Any, T]:
+def _rest(iterator: Generator[Any, Any, T], wait: Any) -> Generator[Any, Any, T]:
     """Go on with what waits for something already."""
     try:
         while True:
@@ -36,7 +36,7 @@ def _rest(steps: Generator[Any, Any, T], wait: Any) -> Generator[Any, Any, T]:
             except BaseException as raised:  # noqa: BLE001 - it is thrown where the wait is
                 error = raised
             try:
-                wait = steps.send(outcome) if error is None else steps.throw(error)
+                wait = iterator.send(outcome) if error is None else iterator.throw(error)
             finally:
                 error = None  # Its traceback has this frame: each would keep the other.
     except StopIteration as end:

@@ -26,7 +26,7 @@ from oauth.clients.grants import grants
 from oauth.clients.rules import authorization_request
 from oauth.clients.rules.refusal import Refused
 from oauth.clients.server import authorization_server
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 
 logger = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from oauth.clients.server import AuthorizationServer, authorization_server
 from oauth.exceptions import ProviderBusy
 from oauth.network.concurrency_limit import ConcurrencyLimit
 from sessions_kms import outages
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 
 AT_ONCE = 16  # requests of one process, which each ask the store some times
 RESOURCE = "resource"  # which may be repeated: RFC 8707 section 2.2

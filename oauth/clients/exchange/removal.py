@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from oauth.network.background import AT_EXIT, Background
 from sessions_kms import StoreUnavailable
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.tokens import Tokens
 from sessions_kms.services import Services
 

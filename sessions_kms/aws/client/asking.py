@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from sessions_kms.aws.calls import Answer, NotBegun
 from sessions_kms.aws.client.has_wire import HasWire
 from sessions_kms.aws.clock import signing_time
-from sessions_kms.concurrency.steps import BlockingCall, Wait
+from sessions_kms.concurrency.waits import BlockingCall, Wait
 from sessions_kms.exceptions import StoreUnavailable
 
 if TYPE_CHECKING:

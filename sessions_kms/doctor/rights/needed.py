@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import Any
 
 from sessions_kms.aws import clients
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.rights.trying import Call, asking, is_permitted

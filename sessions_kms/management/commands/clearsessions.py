@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 
 from sessions_kms.aws.errors import DENIED, kind_of
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.management.base import INCOMPLETE, OperatorCommand, UsageError, session_engine
 from sessions_kms.operations.provisioning import TTL_ATTRIBUTE

@@ -12,7 +12,7 @@ from django.db import DatabaseError
 
 from sessions_kms import conf
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.kinds import owner_of
 from sessions_kms.management.base import (

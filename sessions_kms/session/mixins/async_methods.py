@@ -14,7 +14,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.utils.asyncio import async_unsafe
 
 from sessions_kms.concurrency.finishing import Finisher
-from sessions_kms.concurrency.steps import Wait
+from sessions_kms.concurrency.waits import Wait
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.session.mixins.overrides import Verb, in_a_thread
 

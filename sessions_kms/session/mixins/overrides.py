@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from django.contrib.sessions.backends.base import SessionBase
 
-from sessions_kms.concurrency.steps import BlockingCall, Wait
+from sessions_kms.concurrency.waits import BlockingCall, Wait
 
 Verb = Literal["load", "exists", "create", "save", "cycle_key", "delete"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import django
 from django.core.management import call_command
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 from tests.bench import aws
 from tests.bench.calls import counted, deletes, lone_puts, puts, reads, transactions, writes

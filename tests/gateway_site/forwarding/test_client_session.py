@@ -32,7 +32,7 @@ from oauth.provider.token_set import TokenSet
 from oauth.sign_in import session_user
 from oauth.sign_in.adapters.openid import code_challenge
 from oauth.sign_in.authentication import AuthenticationMiddleware
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.outages import Outage
 from tests.oauth.support.grants import ASKED

@@ -19,7 +19,7 @@ from oauth.clients.server import AuthorizationServer
 from oauth.sign_in import click_delay
 from oauth.sign_in.click_delay import DELAY
 from oauth.signals import grant_ended
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import id_of, services
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.clients.support import urls

@@ -14,7 +14,7 @@ from django.core.signals import got_request_exception, request_finished, request
 
 from gateway_site.forwarding.passage import Passage
 from sessions_kms.aws.client.asking import BotoAsks
-from sessions_kms.concurrency.steps import BlockingCall, Pause
+from sessions_kms.concurrency.waits import BlockingCall, Pause
 
 took: Counter[str] = Counter()
 WAITS: tuple[Any, ...] = (BotoAsks, BlockingCall, Pause)

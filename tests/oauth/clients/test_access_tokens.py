@@ -22,7 +22,7 @@ from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import LATE, Lifetimes
 from oauth.clients.sealed_grant import Answer, SealedGrant
 from oauth.network.background import WAITING_MAX
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations.ending import end_sessions_of
 from sessions_kms.operations.purging import Clearing

@@ -11,7 +11,7 @@ import pytest
 from oauth.clients.grants import Grants
 from oauth.clients.lifetimes import Lifetimes
 from oauth.network import background
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS

@@ -15,7 +15,7 @@ import pytest
 from oauth.clients.errors import InvalidGrant
 from oauth.clients.exchange import removal
 from oauth.clients.issued import Issued
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.grants import CONSENT, TOKENS, VERIFIER, GrantWorld
 from tests.sessions_kms.support import reference_format as ref

@@ -12,7 +12,7 @@ from oauth.provider.token_set import TokenSet
 from oauth.signals import grant_ended
 from sessions_kms import about
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection

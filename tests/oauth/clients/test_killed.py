@@ -21,7 +21,7 @@ from gateway_site.local.kms import LocalKMS
 from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
 from oauth.clients.issued import Issued
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.tokens import Tokens
 from tests.gateway_site.support.client_tokens import CLIENT_ID, REDIRECT_URI
 from tests.gateway_site.support.reborn import Reborn, running_reborn

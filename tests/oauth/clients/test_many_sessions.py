@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from oauth.clients import live_grants
 from oauth.clients.live_grants import COMPARED_MAX, ENDED_MAX, LIVE_MAX
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS

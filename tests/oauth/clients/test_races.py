@@ -5,7 +5,7 @@ from typing import Any
 
 from oauth.clients.errors import InvalidGrant
 from oauth.clients.issued import Issued
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from tests.oauth.support.grants import (
     ASKED,
     BACKEND,

@@ -14,7 +14,7 @@ from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import LATE, Lifetimes
 from oauth.sign_in import session_user
 from oauth.signals import grant_ended
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations.ending import end_before
 from sessions_kms.services import services

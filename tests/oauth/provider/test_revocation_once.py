@@ -11,7 +11,7 @@ from oauth.exceptions import OAuthError
 from oauth.provider.grant_lease import LEASE
 from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
 from tests.oauth.support.fixtures import Visitor

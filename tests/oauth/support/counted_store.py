@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from gateway_site.local.kms import LocalKMS
 from oauth.network import background
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from tests.bench.calls import counted
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install
 from tests.support.clock import FakeClock

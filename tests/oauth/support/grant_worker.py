@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from tests.support.talking_process import TalkingProcess, obey
 
 ENVIRONMENT = "WORKER_GRANTS"

@@ -16,7 +16,7 @@ from oauth.clients.grants import Grants
 from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import Lifetimes
 from oauth.provider.token_set import TokenSet
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import id_of
 from tests.sessions_kms.model.world import World

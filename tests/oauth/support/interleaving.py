@@ -30,7 +30,7 @@ from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import CODE_GRACE, Lifetimes
 from oauth.clients.sealed_grant import SealedGrant
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.grant_store import ending_of

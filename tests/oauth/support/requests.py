@@ -14,7 +14,7 @@ from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from oauth.tokens.refresh_coordinator import Refresh
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 from tests.oauth.support.fixtures import Visitor
 

@@ -18,7 +18,7 @@ from oauth.provider.token_set import new_grant_secret
 from oauth.tokens import vault
 from oauth.tokens.refresh_coordinator import KEPT
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import (

@@ -12,7 +12,7 @@ import oauth
 from oauth.provider.grant_lease import LEASE, Claimed, GrantLease
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import Services, services

@@ -16,7 +16,7 @@ from django.core.management import call_command
 
 from sessions_kms import outages
 from sessions_kms.aws.clock import ServerClock
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.outages import Outage
 from sessions_kms.services import build

@@ -18,7 +18,7 @@ from sessions_kms.aws import boto_http, circuit, clients
 from sessions_kms.aws import translation as aws
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.storage.table import Table

@@ -15,7 +15,7 @@ import pytest
 from pytest_django import Settings
 
 from sessions_kms.aws import retrying
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.operations import OPERATIONS, Answer, Scene, check, prepare

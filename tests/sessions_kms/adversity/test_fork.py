@@ -17,7 +17,7 @@ from sessions_kms.aws import translation as aws
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.executors import executor
-from sessions_kms.concurrency.steps import CALLS
+from sessions_kms.concurrency.waits import CALLS
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack, settings_of

@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from gateway_site.local.kms import LocalKMS
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable, SessionMoved, StoreUnavailable
 from sessions_kms.format.kinds import session_id
 from sessions_kms.operations.listing import Inspection

@@ -14,7 +14,7 @@ import pytest
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens
 from sessions_kms.services import id_of

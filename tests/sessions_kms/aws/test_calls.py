@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from sessions_kms.aws import retrying
 from sessions_kms.aws.calls import Service
 from sessions_kms.aws.circuit import TIMEOUTS
-from sessions_kms.concurrency.steps import BlockingCall, run_sync
+from sessions_kms.concurrency.waits import BlockingCall, run_sync
 
 
 class Broken(Exception):

@@ -11,7 +11,7 @@ import pytest
 from sessions_kms.aws.calls import Service
 from sessions_kms.aws.circuit import PROBE_EVERY, TIMEOUTS, Circuit, CircuitOpen, Outcome
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Wait, run_sync
+from sessions_kms.concurrency.waits import Wait, run_sync
 from tests.support.clock import FakeClock
 
 ANSWERED, TIMED_OUT, FAILED = Outcome.ANSWERED, Outcome.TIMED_OUT, Outcome.FAILED

@@ -18,7 +18,7 @@ from sessions_kms.aws import translation as aws
 from sessions_kms.aws.role_credentials import REST, FetchedCredentials
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.storage.table import Table
 from tests.sessions_kms.support.slow_server import Manner, running_slowly

@@ -18,7 +18,7 @@ from sessions_kms.aws.calls import Service
 from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries, seconds_told
 from sessions_kms.aws.translation import KMS, call_table
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.support.scripted_server import Said, Server, running_by_script
 

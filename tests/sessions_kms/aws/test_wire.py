@@ -16,7 +16,7 @@ from django.contrib.sessions.backends.base import SessionBase
 
 from sessions_kms.aws.translation import DataKeyAnswer
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture

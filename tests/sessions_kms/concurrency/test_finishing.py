@@ -9,7 +9,7 @@ import pytest
 
 from sessions_kms.concurrency import finishing
 from sessions_kms.concurrency.finishing import Finisher
-from sessions_kms.concurrency.steps import Pause, Wait
+from sessions_kms.concurrency.waits import Pause, Wait
 
 WITHIN = 20  # seconds, after which something counts as hung
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency import deadline, steps
+from sessions_kms.concurrency import deadline, waits
 from sessions_kms.concurrency.executors import executor
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.support.stacks import Stack
@@ -19,7 +19,7 @@ def steady(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     SessionStore("k" * 32).exists("k" * 32)  # What comes with the first session is there then.
     fake.dynamodb.calls.clear()
     steady = FakeClock(0.0)
-    monkeypatch.setattr(steps, "monotonic", steady)
+    monkeypatch.setattr(waits, "monotonic", steady)
     monkeypatch.setattr(deadline, "monotonic", steady)
     return steady
 
@@ -28,8 +28,8 @@ def steady(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 def all_busy() -> Iterator[threading.Event]:
     """Keep every thread that makes the engine's calls busy until the event is set."""
     free = threading.Event()
-    threads = executor("sessions_kms-calls", steps.CALLS)
-    jobs = [threads.submit(free.wait) for _ in range(steps.CALLS)]
+    threads = executor("sessions_kms-calls", waits.CALLS)
+    jobs = [threads.submit(free.wait) for _ in range(waits.CALLS)]
     yield free
     free.set()
     for job in jobs:

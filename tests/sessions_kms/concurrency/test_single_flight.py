@@ -10,7 +10,7 @@ import pytest
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.elapsed import Stopwatch
 from sessions_kms.concurrency.single_flight import Flights, _Flight
-from sessions_kms.concurrency.steps import Pause, run_sync
+from sessions_kms.concurrency.waits import Pause, run_sync
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, SessionsKMSError
 from tests.sessions_kms.support.fakes import Call, State, together

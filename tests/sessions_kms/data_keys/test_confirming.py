@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sessions_kms.aws.translation import DataKeyAnswer
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable
 from tests.sessions_kms.support.fakes import KEY, FakeKMS, State

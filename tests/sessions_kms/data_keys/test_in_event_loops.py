@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
 from tests.sessions_kms.support.drivers import DRIVERS

@@ -10,7 +10,7 @@ import pytest
 from gateway_site.local.kms import LocalKMS
 from sessions_kms.aws import clients
 from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys import keyring as keyring_module
 from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable

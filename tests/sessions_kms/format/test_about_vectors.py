@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items import about
 from tests.sessions_kms.format.test_vectors import services_of
 from tests.sessions_kms.support import reference_format

@@ -9,7 +9,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.doctor import sample
 from sessions_kms.exceptions import SessionMoved
 from sessions_kms.format.tombstone import LIFETIME, Tombstone

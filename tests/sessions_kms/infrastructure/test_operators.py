@@ -13,7 +13,7 @@ from sessions_kms import services
 from sessions_kms.aws import clients
 from sessions_kms.aws import translation as aws
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.infrastructure.iam_policy import role_policy

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.infrastructure.policies import ROLES
 from sessions_kms.operations import ending

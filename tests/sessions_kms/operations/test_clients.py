@@ -3,7 +3,7 @@
 import pytest
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.services import services
 from tests.sessions_kms.support.commands import end, run

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sessions_kms import services
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.storage.not_before import NAMES_MAX, NamedNotBefores, NotBefore

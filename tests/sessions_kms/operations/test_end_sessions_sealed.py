@@ -8,7 +8,7 @@ import pytest
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.background import Background
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.sessions import lives, saved

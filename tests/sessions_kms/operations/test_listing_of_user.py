@@ -12,7 +12,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations import ending
 from sessions_kms.operations import listing as inspection
 from sessions_kms.operations.listing import Count, Inspection

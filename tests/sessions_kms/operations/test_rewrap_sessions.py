@@ -9,7 +9,7 @@ import pytest
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.exceptions import FateUnknown
 from sessions_kms.operations import rewrapping

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import table_scan as sweeping

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items.about import About
 from sessions_kms.sealed_items.leases import Claim, Leases

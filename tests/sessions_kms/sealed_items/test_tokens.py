@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.aws.clock import ServerClock
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
 from sessions_kms.format.kinds import answer_id, session_id
 from sessions_kms.format.token_tombstone import TokenTombstone

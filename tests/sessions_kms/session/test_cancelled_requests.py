@@ -18,12 +18,12 @@ from django.contrib.sessions.backends.base import UpdateError
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline, waking
 from sessions_kms.concurrency.finishing import Finisher
-from sessions_kms.concurrency.steps import Pause, Wait
+from sessions_kms.concurrency.waits import Pause, Wait
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import next_cookie
 from sessions_kms.session.mixins import async_methods
 from tests.sessions_kms.model.world import World
-from tests.sessions_kms.session.test_steps import (
+from tests.sessions_kms.session.test_coroutines import (
     NEW,
     WITHIN,
     ChangesItsKey,

@@ -23,7 +23,7 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.session.mixins.async_methods import sync_only
 from sessions_kms.signals import session_created, session_cycled, session_ended, session_refused
 from tests.sessions_kms.model.world import World
-from tests.sessions_kms.session.test_steps import WITHIN, saved, until
+from tests.sessions_kms.session.test_coroutines import WITHIN, saved, until
 from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import saved_key, stored
 from tests.sessions_kms.support.stacks import Stack, install

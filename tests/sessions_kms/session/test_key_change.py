@@ -15,7 +15,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import id_of, services
 from sessions_kms.session.next_cookie import TRIED_MAX
 from tests.sessions_kms.model.world import World

@@ -8,7 +8,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.test import RequestFactory
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations import ending
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import id_of, services

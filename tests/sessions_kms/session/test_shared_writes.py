@@ -17,7 +17,7 @@ from sessions_kms.concurrency import deadline, lanes
 from sessions_kms.concurrency.backoff import PATIENCE
 from sessions_kms.concurrency.executors import executor
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.steps import CALLS
+from sessions_kms.concurrency.waits import CALLS
 from sessions_kms.exceptions import SessionMoved, SessionTooLarge, StoreUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
 from sessions_kms.session.parts import Part

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item, as_binary
 from sessions_kms.format.published_key import PublishedKey

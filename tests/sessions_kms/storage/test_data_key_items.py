@@ -2,7 +2,7 @@
 
 import pytest
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.storage.data_key_items import DataKeyItems

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.storage.not_before import NotBefore
 from tests.sessions_kms.conftest import MakeStack

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.storage.not_before_items import NotBeforeItems
 from tests.sessions_kms.support.stacks import Stack

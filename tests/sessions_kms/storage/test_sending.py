@@ -20,7 +20,7 @@ from sessions_kms.aws import calls
 from sessions_kms.aws.circuit import TIMEOUTS
 from sessions_kms.aws.retrying import GarbledAnswer
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Pause, run_sync
+from sessions_kms.concurrency.waits import Pause, run_sync
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 from sessions_kms.storage.sending import PAUSES, REPEATS_MAX
 from sessions_kms.storage.table import Table

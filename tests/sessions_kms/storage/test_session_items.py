@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionTooLarge
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
 from sessions_kms.format.kinds import session_id

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.attributes import Item
 from sessions_kms.storage.session_items import RecordExists, SessionItems
 from sessions_kms.storage.table import Table

@@ -4,6 +4,6 @@ import asyncio
 
 import pytest
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 
 DRIVERS = pytest.mark.parametrize("drive", [run_sync, asyncio.run], ids=["thread", "loop"])

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item

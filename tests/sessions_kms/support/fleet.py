@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.data_keys.keyring import DataKey, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import SessionMoved
 from sessions_kms.operations.ending import end_linked, end_sessions_of
 from sessions_kms.sealed_items import about

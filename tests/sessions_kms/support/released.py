@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from tests.sessions_kms.support.worker import Commands, Worker, main
 
 VERSIONS = "WORKER_VERSIONS"

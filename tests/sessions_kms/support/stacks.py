@@ -20,7 +20,7 @@ from moto.core.botocore_stubber import BotocoreStubber
 from gateway_site.local.kms import LocalKMS
 from sessions_kms import services
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.steps import Pause
+from sessions_kms.concurrency.waits import Pause
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.data_keys.keyring import KMSKeyring

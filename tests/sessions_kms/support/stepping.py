@@ -6,8 +6,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from itertools import count
 from typing import Any, ParamSpec, TypeVar
 
-from sessions_kms.concurrency import steps as waits
-from sessions_kms.concurrency.steps import BlockingCall, Wait, run_sync
+from sessions_kms.concurrency import waits
+from sessions_kms.concurrency.waits import BlockingCall, Wait, run_sync
 from sessions_kms.exceptions import StoreUnavailable
 
 WITHIN = 10  # seconds, after which a thread counts as hung

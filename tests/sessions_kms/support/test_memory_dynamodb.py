@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.attributes import as_binary, as_number
 from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import SessionRecord

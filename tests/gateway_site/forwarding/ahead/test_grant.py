@@ -26,7 +26,7 @@ from oauth.clients.server import AuthorizationServer
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.adapters.openid import code_challenge
 from sessions_kms import StoreUnavailable
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 from tests.gateway_site.forwarding.test_passage import here, in_a_new_loop
 from tests.oauth.support.grants import ASKED

@@ -23,7 +23,7 @@ from oauth.clients.server import AuthorizationServer, authorization_server
 from oauth.network.http import Answer
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.waits import run_sync
 from tests.gateway_site.support.page_requests import assert_accessible, parse
 from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack
 from tests.oauth.support.fake_provider import FakeProvider

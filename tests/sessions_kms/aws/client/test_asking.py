@@ -20,7 +20,7 @@ from sessions_kms.aws.client.has_wire import HasWire
 from sessions_kms.aws.client.making import table_client
 from sessions_kms.aws.client.wish import Wish
 from sessions_kms.aws.clock import ServerClock
-from sessions_kms.concurrency.steps import BlockingCall, run_sync
+from sessions_kms.concurrency.waits import BlockingCall, run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.storage.condition import Delete
 from sessions_kms.storage.table import Table

@@ -15,7 +15,7 @@ from oauth.provider.config import provider
 from oauth.tokens import refresh_coordinator
 from oauth.tokens.fresh_token import FreshToken
 from oauth.tokens.turns import InTurn
-from sessions_kms.concurrency.steps import Pause, Wait, run_sync
+from sessions_kms.concurrency.waits import Pause, Wait, run_sync
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
 from tests.oauth.support.fake_provider import FakeProvider
@@ -36,7 +36,7 @@ def turn_of(request: HttpRequest) -> InTurn:
     """Go as far as the turn, which is to be waited for next."""
     corp = provider("corp")
     assert corp is not None
-    steps = FreshToken(services(), request.session, corp).steps()
+    steps = FreshToken(services(), request.session, corp).get()
     wait: Wait = resume(steps)
     while not isinstance(wait, InTurn):
         wait = resume(steps, wait.block())
@@ -66,7 +66,7 @@ def test_refresh_is_done_in_an_event_loop_as_in_a_thread(
     corp: FakeProvider, expired: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def without_a_thread(turn: InTurn) -> Any:
-        return await turn.steps()
+        return await turn.work()
 
     monkeypatch.setattr(InTurn, "looping", without_a_thread)
     new = asyncio.run(oauth.aget_token(request_of(expired), "corp"))
@@ -94,7 +94,7 @@ def test_slow_answer_is_waited_for_in_an_event_loop_too(
 
     monkeypatch.setattr(Leases, "renew", renew)
     corp.hooks["/token"] = hold
-    asyncio.run(turn_of(request_of(expired)).steps())
+    asyncio.run(turn_of(request_of(expired)).work())
     assert stored(expired).refresh_token in corp.refresh_tokens
 
 
@@ -102,7 +102,7 @@ def test_refresh_that_is_cancelled_at_any_step_spends_nothing_twice_and_keeps_no
     corp: FakeProvider, expired: Visitor, store: Stack
 ) -> None:
     number = 1
-    while was_cancelled(turn_of(request_of(expired)).steps(), number):
+    while was_cancelled(turn_of(request_of(expired)).work(), number):
         assert get_token(expired) == stored(expired)
         assert stored(expired).refresh_token in corp.refresh_tokens
         assert not corp.reused

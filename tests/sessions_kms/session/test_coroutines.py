@@ -22,8 +22,8 @@ from django.http import HttpRequest
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline, waking
 from sessions_kms.concurrency.lanes import Lane
-from sessions_kms.concurrency.steps import Wait, run_sync
 from sessions_kms.concurrency.turn import Turn
+from sessions_kms.concurrency.waits import Wait, run_sync
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import next_cookie
 from sessions_kms.session.links import LINKS

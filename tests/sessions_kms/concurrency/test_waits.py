@@ -1,0 +1,282 @@
+"""Coroutines do the same in threads and in event loops, and end wherever they are cancelled."""
+
+import asyncio
+import gc
+import sys
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import current_thread, main_thread
+from typing import Any
+
+import pytest
+
+from sessions_kms.concurrency import deadline, waits
+from sessions_kms.concurrency.waits import BlockingCall, Pause, Wait, run_sync
+from sessions_kms.exceptions import StoreUnavailable
+from tests.sessions_kms.support.drivers import DRIVERS
+from tests.sessions_kms.support.stepping import Driver
+
+
+def halved(number: int) -> int:
+    if number % 2:
+        raise ValueError(number)
+    return number // 2
+
+
+async def halving(number: int) -> list[int]:
+    """Halve until it is odd, which is told by the error."""
+    found = [number]
+    try:
+        while True:
+            await Pause(0)
+            found.append(await BlockingCall(halved, (found[-1],)))
+    except ValueError:
+        return found
+
+
+@DRIVERS
+def test_outcomes_are_returned_and_errors_raised_where_they_are_awaited(drive: Driver) -> None:
+    assert drive(halving(12)) == [12, 6, 3]
+
+
+async def twice(number: int) -> list[int]:
+    first = await halving(number)
+    return first + await halving(number + 4)
+
+
+@DRIVERS
+def test_coroutines_await_coroutines(drive: Driver) -> None:
+    assert drive(twice(2)) == [2, 1, 6, 3]
+
+
+async def failing() -> None:
+    await BlockingCall(halved, (1,))
+
+
+@DRIVERS
+def test_error_that_nobody_handles_is_raised(drive: Driver) -> None:
+    with pytest.raises(ValueError, match="1"):
+        drive(failing())
+
+
+@DRIVERS
+def test_coroutine_that_waits_for_nothing_is_run(drive: Driver) -> None:
+    async def at_once() -> int:
+        return 7
+
+    assert drive(at_once()) == 7
+
+
+def test_event_loop_makes_a_blocking_call_in_a_thread() -> None:
+    async def there() -> bool:
+        is_here: bool = await BlockingCall(lambda: current_thread() is main_thread())
+        return is_here
+
+    assert run_sync(there())
+    assert not asyncio.run(there())
+
+
+def test_cancelled_task_ends_its_coroutine_where_it_waits() -> None:
+    ended = []
+
+    async def waiting() -> None:
+        try:
+            await Pause(3600)
+        finally:
+            ended.append(True)
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(waiting())
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())
+    assert ended == [True]
+
+
+def test_call_that_waits_for_a_thread_too_long_is_not_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moments = iter([0.0, deadline.REQUEST])
+    monkeypatch.setattr(waits, "monotonic", lambda: next(moments))
+    begun: list[int] = []
+
+    async def calling() -> None:
+        await BlockingCall(begun.append, (1,))
+
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(calling())
+    assert begun == []
+
+
+def test_repr_of_a_call_shows_no_argument() -> None:
+    assert "secret" not in repr(BlockingCall(print, ("secret",)))
+
+
+@DRIVERS
+def test_error_that_follows_one_that_was_dealt_with_does_not_drag_it_along(drive: Driver) -> None:
+    async def going_on() -> None:
+        with suppress(ValueError):
+            await BlockingCall(halved, (1,))
+        raise KeyError("another")
+
+    with pytest.raises(KeyError) as raised:
+        drive(going_on())
+    assert raised.value.__context__ is None
+
+
+def test_error_goes_once_nobody_has_it() -> None:
+    class Gone(Exception):
+        pass
+
+    def fail() -> None:
+        raise Gone
+
+    async def failing() -> None:
+        await BlockingCall(fail)
+
+    def attempt() -> "weakref.ref[Gone]":
+        try:
+            run_sync(failing())
+        except Gone as exc:
+            return weakref.ref(exc)
+        raise AssertionError
+
+    gc.disable()
+    try:
+        assert attempt()() is None
+    finally:
+        gc.enable()
+
+
+# Which way: whether an event loop runs in this thread
+
+
+class Seen(Wait):
+    """Tells how it was waited for."""
+
+    def block(self) -> str:
+        return "blocked"
+
+    async def suspend(self) -> str:
+        await asyncio.sleep(0)
+        return "suspended"
+
+
+class During(Wait):
+    """Calls something while it blocks, as a signal receiver or a log handler would."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call = call
+
+    def block(self) -> Any:
+        return self.call()
+
+
+async def seen() -> str:
+    told: str = await Seen()
+    return told
+
+
+async def seen_during(call: Callable[[], Any]) -> list[Any]:
+    return [await During(call), await Seen()]
+
+
+def test_thread_blocks_and_event_loop_suspends() -> None:
+    assert run_sync(seen()) == "blocked"
+    assert asyncio.run(seen()) == "suspended"
+
+
+def test_run_sync_blocks_within_the_thread_of_a_loop_and_only_its_own_task() -> None:
+    async def within() -> list[Any]:
+        other = asyncio.create_task(seen())
+        nested = run_sync(seen_during(lambda: asyncio.create_task(seen())))
+        in_thread = await asyncio.to_thread(lambda: run_sync(seen()))
+        return [run_sync(seen()), await seen(), await other, await nested[0], nested[1], in_thread]
+
+    expected = ["blocked", "suspended", "suspended", "suspended", "blocked", "blocked"]
+    assert asyncio.run(within()) == expected
+
+
+def test_run_sync_blocks_in_a_callback_that_is_no_task() -> None:
+    async def within() -> str:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[str] = loop.create_future()
+        loop.call_soon(lambda: done.set_result(run_sync(seen())))
+        return await done
+
+    assert asyncio.run(within()) == "blocked"
+
+
+def test_event_loop_that_is_started_within_run_sync_suspends() -> None:
+    assert run_sync(seen_during(lambda: asyncio.run(seen()))) == ["suspended", "blocked"]
+
+
+def test_run_sync_in_a_thread_that_a_blocked_loop_waits_for_blocks() -> None:
+    def elsewhere() -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(run_sync, seen_during(lambda: asyncio.run(seen()))).result()
+
+    async def within() -> list[Any]:
+        return run_sync(seen_during(elsewhere))
+
+    assert asyncio.run(within()) == [["suspended", "blocked"], "blocked"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
+def test_eager_task_that_is_made_within_run_sync_suspends() -> None:
+    async def within() -> str:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+        task: asyncio.Task[str]
+        task, _ = run_sync(seen_during(lambda: asyncio.create_task(seen())))
+        assert not task.done()
+        return await task
+
+    assert asyncio.run(within()) == "suspended"
+
+
+def test_error_within_run_sync_leaves_the_loop_as_it_was() -> None:
+    async def within() -> str:
+        with pytest.raises(ValueError, match="1"):
+            run_sync(failing())
+        return await seen()
+
+    assert asyncio.run(within()) == "suspended"
+
+
+@pytest.mark.parametrize("in_loop", [False, True], ids=["thread", "loop"])
+def test_what_only_an_event_loop_has_cannot_be_awaited_in_a_thread(in_loop: bool) -> None:
+    ended = []
+
+    async def sleeping() -> None:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            ended.append(True)
+
+    async def within() -> None:
+        run_sync(sleeping())
+
+    with pytest.raises(RuntimeError, match="only an event loop"):
+        asyncio.run(within()) if in_loop else run_sync(sleeping())
+    assert ended == [True]
+
+
+def test_traceback_of_a_blocked_call_is_that_of_plain_calls() -> None:
+    with pytest.raises(ValueError, match="1") as raised:
+        run_sync(failing())
+    ours = [each.name for each in raised.traceback if "concurrency" in str(each.path)]
+    assert ours[1:] == ["run_sync", "failing", "__await__", "block", "halved"]
+
+
+@pytest.mark.filterwarnings("default::RuntimeWarning")
+def test_coroutine_that_is_never_awaited_warns(recwarn: pytest.WarningsRecorder) -> None:
+    """Warnings fail a test, so that a forgotten await does."""
+    halving(2)  # type: ignore[unused-coroutine]
+    gc.collect()
+    assert ["never awaited" in str(each.message) for each in recwarn] == [True]
