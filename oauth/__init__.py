@@ -22,10 +22,6 @@ is imported at its first use, so that this package can be imported before Django
 
 from typing import TYPE_CHECKING
 
-from oauth.old_paths import OLD_PATHS
-from sessions_kms.face.offering import offering
-from sessions_kms.face.old_paths import OldPaths
-
 if TYPE_CHECKING:
     from oauth.access import aget_token, astanding, get_token, needs_consent, standing
     from oauth.exceptions import (
@@ -123,6 +119,11 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:  # a type checker is to know the names, and no others
-    __getattr__ = offering(__name__, _HOMES)
 
-OldPaths(__name__, OLD_PATHS).install()
+    def __getattr__(name: str) -> object:
+        """Import a name at its first use. Raises AttributeError for any other."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from pkgutil import resolve_name  # noqa: PLC0415 - nothing is imported before it is used
+
+        return resolve_name(f"{__name__}.{_HOMES[name]}")

@@ -23,9 +23,6 @@ setting, and needs neither Django nor boto3.
 
 from typing import TYPE_CHECKING
 
-from sessions_kms.face.offering import offering
-from sessions_kms.face.old_paths import OLD_PATHS, OldPaths
-
 if TYPE_CHECKING:
     from sessions_kms.aws.calls import hanging as open_circuits
     from sessions_kms.aws.clock import moment_of as moment_of_date
@@ -126,6 +123,11 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:  # a type checker is to know the names, and no others
-    __getattr__ = offering(__name__, _HOMES)
 
-OldPaths(__name__, OLD_PATHS).install()
+    def __getattr__(name: str) -> object:
+        """Import a name at its first use. Raises AttributeError for any other."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from pkgutil import resolve_name  # noqa: PLC0415 - nothing is imported before it is used
+
+        return resolve_name(f"{__name__}.{_HOMES[name]}")

@@ -16,11 +16,11 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, 
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
+from sessions_kms.concurrency.lazy_module import LazyModule, is_imported
 from sessions_kms.concurrency.turn import Turn
 from sessions_kms.concurrency.waits import BlockingCall, Wait, run_sync
 from sessions_kms.concurrency.waking import is_held_here
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
-from sessions_kms.face.lazy_module import LazyModule, is_imported
 from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID, session_id
 from sessions_kms.format.serializer import codec_of
 from sessions_kms.session import fetched

@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 
 from sessions_kms import conf
 from sessions_kms.backend import SessionStore
-from sessions_kms.face.lazy_module import LazyModule
+from sessions_kms.concurrency.lazy_module import LazyModule
 
 if TYPE_CHECKING:
     from sessions_kms import moving_in

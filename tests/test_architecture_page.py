@@ -70,7 +70,7 @@ def test_every_room_is_on_the_page_and_no_other(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_file_that_stands_in_no_room_is_on_the_page(package: str) -> None:
     stand = {f"{package}/{path.name}" for path in (ROOT / package).glob("[!_]*.py")}
-    assert sorted(stand - {*FILE.findall(TEXT), f"{package}/old_paths.py"}) == []
+    assert sorted(stand - {*FILE.findall(TEXT)}) == []
 
 
 def test_every_file_that_is_named_exists() -> None:
@@ -92,7 +92,7 @@ def test_every_way_has_a_file_at_each_step() -> None:
 
 def test_every_room_has_its_tests() -> None:
     """Tests mirror the rooms, but for those that put others together or serve both packages."""
-    together = {"management", "templatetags", "face"}
+    together = {"management", "templatetags"}
     missing = [
         f"{package}/{room}"
         for package in PACKAGES

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 
+from sessions_kms.concurrency.lazy_module import LazyModule
 from sessions_kms.exceptions import SessionMoved
-from sessions_kms.face.lazy_module import LazyModule
 from sessions_kms.format.kinds import session_id
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sessions_kms.face.lazy_module import LazyModule, is_imported
+from sessions_kms.concurrency.lazy_module import LazyModule, is_imported
 
 NAME = "imported_once_at_first_use"
 SOURCE = "answer = object()\n"

@@ -1,1 +1,0 @@
-"""What a package offers, and under which names it did so before."""
