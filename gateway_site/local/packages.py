@@ -1,8 +1,8 @@
 """Make the virtual environment of `make`: `python -m gateway_site.local.packages FOLDER FILE`.
 
 Runs before anything is installed, so with the standard library alone. uv does it where it is on the
-PATH and gets at the packages, which takes seconds; otherwise venv and pip, with a bar: pip itself
-shows a screen of lines, or nothing for a minute. Whatever fails ends in one sentence.
+PATH and gets at the packages, which takes seconds; otherwise venv and pip, whose screen of lines
+is shown only if it fails. Whatever fails ends in one sentence.
 """
 
 from __future__ import annotations
@@ -11,15 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-PATIENCE = 3.0  # seconds without a bar
-WIDTH = 30
 PINNED = re.compile(r"^[A-Za-z0-9._-]+(?:\[[^]]*\])?==", re.MULTILINE)
-# A package is named once when it is looked for, and the last step names them all at once.
-FOUND = re.compile(r"(?:Collecting|Requirement already satisfied:) ")
 
 INTERRUPTED = "Interrupted. Nothing is lost: run the same command again."
 FAILED = "The packages could not be installed; the lines above are the installer's."
@@ -55,7 +50,7 @@ def _install(folder: Path, requirements: str) -> int:
     print(f"Packages: installing {total}, from {requirements}.", flush=True)  # noqa: T201 - it is a program
     if (uv := shutil.which("uv")) and _install_by_uv(uv, folder, requirements):
         return 0
-    return _install_by_pip(folder, requirements, total)
+    return _install_by_pip(folder, requirements)
 
 
 def _install_by_uv(uv: str, folder: Path, requirements: str) -> bool:
@@ -71,67 +66,39 @@ def _install_by_uv(uv: str, folder: Path, requirements: str) -> bool:
     )
 
 
-def _install_by_pip(folder: Path, requirements: str, total: int) -> int:
+def _install_by_pip(folder: Path, requirements: str) -> int:
     python = _python(folder)
     if not python.exists() and (failed := _make_environment(folder)):
         return failed
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["--progress-bar", "off", "--require-hashes", "-r", requirements]
-    return _run(command, total)
+    return _run(command)
 
 
 def _make_environment(folder: Path) -> int:
     failed = 1
     try:
-        failed = _run([sys.executable, "-m", "venv", str(folder)], 0)
+        failed = _run([sys.executable, "-m", "venv", str(folder)])
     finally:
         if failed:  # Half of one would be taken for a whole one.
             shutil.rmtree(folder, ignore_errors=True)
     return failed
 
 
-def _run(command: Sequence[str], total: int) -> int:
-    """Run a command with a bar; print what it said and one sentence if it fails."""
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        if process.stdout is None:
-            raise AssertionError("Its output was asked for.")
-        draw = sys.stderr.write if total and sys.stderr.isatty() else None
-        said = followed(process.stdout, total, draw)
-    if process.returncode:
-        known = reason("".join(said))
-        sys.stderr.write(f"{known}\n" if known else "".join([*said, f"{FAILED}\n"]))
-    return process.returncode
+def _run(command: Sequence[str]) -> int:
+    """Run a command; print one sentence if it fails, after its output if the failure is unknown."""
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode:
+        known = reason(done.stdout)
+        sys.stderr.write(f"{known}\n" if known else f"{done.stdout}{FAILED}\n")
+    return done.returncode
 
 
 def reason(said: str) -> str | None:
     """Return the sentence for what an installer said, if it is a failure that is known."""
     return next((sentence for words, sentence in REASONS.items() if re.search(words, said)), None)
-
-
-def followed(
-    lines: Iterable[str],
-    total: int,
-    draw: Callable[[str], object] | None,
-    clock: Callable[[], float] = time.monotonic,
-) -> list[str]:
-    """Return all lines, and draw a bar of the packages that they name, if it takes long."""
-    said, began, drawn = [], clock(), False
-    for line in lines:
-        said.append(line)
-        if draw is not None and clock() - began > PATIENCE:
-            draw(f"\r{bar(sum(map(bool, map(FOUND.match, said))), total)}")
-            drawn = True
-    if draw is not None and drawn:
-        draw("\r" + " " * (WIDTH + 20) + "\r")
-    return said
-
-
-def bar(done: int, total: int) -> str:
-    """Return a line that shows so many of a total."""
-    part = min(done, total) * WIDTH // max(total, 1)
-    return f"[{'#' * part}{' ' * (WIDTH - part)}] {min(done, total)} of {total}"
 
 
 def _python(folder: Path) -> Path:

@@ -18,7 +18,6 @@ from gateway_site.local.environment import Secrets
 from gateway_site.local.options import LOOPBACK, Ports
 from gateway_site.local.people import PEOPLE
 from gateway_site.local.processes import HOST, ROOT, Child, StackError
-from gateway_site.local.progress import Steps
 from gateway_site.local.state import (
     StateInUseError,
     lock,
@@ -54,11 +53,10 @@ class Stack:
             ) from None
         if dropped := environment.not_taken(self.inherited):
             say(f"Not taken, since a local run makes its own: {', '.join(dropped)}.")
-        steps = Steps(say)
         running = self.state / "running.json"
-        with folder_lock, Supervisor(running, self.logs, steps.tick) as supervisor:
+        with folder_lock, Supervisor(running, self.logs) as supervisor:
             try:
-                self._start(supervisor, steps)
+                self._start(supervisor, say)
                 say(self.welcome())
                 supervisor.watch()
             except StopRequestedError:
@@ -66,7 +64,7 @@ class Stack:
             finally:
                 running_stack.forget(self.state)
 
-    def _start(self, supervisor: Supervisor, steps: Steps) -> None:
+    def _start(self, supervisor: Supervisor, say: Callable[[str], object]) -> None:
         secrets = self.secrets()
         base = environment.base(self.inherited)
         variables = environment.gateway(self.inherited, self.ports, self.state, secrets)
@@ -75,21 +73,21 @@ class Stack:
         sites = self.sites(base, outer, secrets)
 
         running_stack.forget(self.state)  # a killed run leaves it behind
-        with steps.step("Configuration: read."):
-            endpoints = [sys.executable, "-m", "gateway_site.local.endpoints"]
-            require_loopback(supervisor.run("endpoints", endpoints, outer))
-            supervisor.require_ports([*services, *sites])
-        with steps.step(f"AWS: {_named(services)}."):
-            supervisor.start(*services)
-        with steps.step(f"Table {environment.TABLE} and KMS key {ALIAS}: made where missing."):
-            outer["KMS_KEY_ARN"] = self._created(supervisor, outer)
-        with steps.step("SQL database: migrated."):
-            supervisor.run("migrate", [*MANAGE, "migrate", "--no-input"], outer)
-            if self.has_own_provider:
-                supervisor.run("staff", grant_to_staff(), outer)
+        say("Configuration: read.")
+        endpoints = [sys.executable, "-m", "gateway_site.local.endpoints"]
+        require_loopback(supervisor.run("endpoints", endpoints, outer))
+        supervisor.require_ports([*services, *sites])
+        say(f"AWS: {_named(services)}.")
+        supervisor.start(*services)
+        say(f"Table {environment.TABLE} and KMS key {ALIAS}: made where missing.")
+        outer["KMS_KEY_ARN"] = self._created(supervisor, outer)
+        say("SQL database: migrated.")
+        supervisor.run("migrate", [*MANAGE, "migrate", "--no-input"], outer)
+        if self.has_own_provider:
+            supervisor.run("staff", grant_to_staff(), outer)
         self._tell(outer, base)
-        with steps.step(f"Sites: {_named(sites)}."):
-            supervisor.start(*sites)
+        say(f"Sites: {_named(sites)}.")
+        supervisor.start(*sites)
 
     def _created(self, supervisor: Supervisor, outer: dict[str, str]) -> str:
         command = [*MANAGE, "create_session_store", "--create-key", "--alias", ALIAS, "--json"]

@@ -37,13 +37,10 @@ class StopRequestedError(Exception):
 class Supervisor:
     """A context: whatever was started in it has ended when it is left."""
 
-    def __init__(
-        self, running: Path, logs: Path, tick: Callable[[], object] = lambda: None
-    ) -> None:
-        """Take the record of what runs, the folder of logs, and what each wait calls."""
+    def __init__(self, running: Path, logs: Path) -> None:
+        """Take the record of what runs, and the folder of logs."""
         self.running = running
         self.logs = logs
-        self._tick = tick
         self.children: list[Child] = []
         self.stop_requested = False
 
@@ -114,7 +111,6 @@ class Supervisor:
         deadline = time.monotonic() + START_WITHIN
         while not condition():
             self._pause(POLL)
-            self._tick()
             if time.monotonic() > deadline:
                 raise StackError(f"{failure} after {START_WITHIN} seconds: read {log}.")
 

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import islice
+from time import monotonic
 from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import services
@@ -24,6 +23,7 @@ FAILED = 1
 USAGE = 2  # options that do not fit, or a person, a provider or a key that is not known
 INCOMPLETE = 3  # another run has to finish the work
 WARNINGS = 4  # and --strict
+INTERVAL = 0.1  # seconds between two counts on a terminal
 LOOKED_THROUGH = 10_000  # names, for one that was meant
 
 
@@ -128,23 +128,23 @@ class OperatorCommand(BaseCommand):
 
     @contextmanager
     def progress(self, what: str, *, total: int | None = None) -> Iterator[Callable[..., None]]:
-        """Show a progress bar on a terminal; give a function that takes how much more is done."""
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:,}"),
-            TimeElapsedColumn(),
-        )
-        console = Console(stderr=True)
-        with Progress(
-            *columns,
-            console=console,
-            transient=True,
-            disable=self.is_quiet or not console.is_terminal,
-        ) as bar:
-            task = bar.add_task(what, total=total)
-            yield lambda advance=1: bar.advance(task, advance)
+        """Count what is done on a terminal; give a function that takes how much more is done."""
+        if self.is_quiet or not self.stderr.isatty():
+            yield lambda _=1: None
+            return
+        done, shown_at = 0, -INTERVAL
+
+        def advance(more: int = 1) -> None:
+            nonlocal done, shown_at
+            done += more
+            if (now := monotonic()) >= shown_at + INTERVAL:
+                shown_at = now
+                self._write_over(f"{what}: {done:,}" + (f" of {total:,}" if total else ""))
+
+        try:
+            yield advance
+        finally:
+            self._write_over("")
 
     @contextmanager
     def resumable(self, how: str) -> Iterator[None]:
@@ -157,7 +157,7 @@ class OperatorCommand(BaseCommand):
             raise CommandError(f"{_in_full(exc)} {how}", returncode=INCOMPLETE) from exc
 
     def wait_until(self, moment: float, what: str) -> None:
-        """Wait for a moment, in epoch seconds, with a progress bar."""
+        """Wait for a moment, in epoch seconds, counting seconds on a terminal."""
         clock, sleep = services().clock, services().sleep
         left = moment - clock()
         if left <= 0:
@@ -167,6 +167,11 @@ class OperatorCommand(BaseCommand):
             for _ in range(math.ceil(left)):
                 sleep(1)
                 advance()
+
+    def _write_over(self, line: str) -> None:
+        """Write on a terminal's current line, and leave the cursor at its beginning."""
+        self.stderr.write(f"\r\x1b[K{line}\r", style_func=str, ending="")
+        self.stderr.flush()
 
     def _answer(self) -> str:
         try:

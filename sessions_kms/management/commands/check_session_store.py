@@ -6,9 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 from django.core.management import get_commands
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.doctor import Finding, Level, Measurements, examine, worst
@@ -16,8 +13,7 @@ from sessions_kms.doctor.finding import failing
 from sessions_kms.management.base import FAILED, WARNINGS, OperatorCommand
 
 MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
-COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILING: "bold red"}
-WIDTH = 80
+STYLES = {Level.OK: "SUCCESS", Level.WARNING: "WARNING", Level.FAILING: "ERROR"}
 SECONDS = 25.0  # that all waits for AWS may take together
 INTERRUPTED = failing("interrupted", "not everything was checked", "Run this again.")
 
@@ -48,10 +44,10 @@ class Command(OperatorCommand):
             with deadline.request(SECONDS):
                 for finding in examine(measured, writes=not options["no_canary"]):
                     findings.append(finding)
-                    self._print(finding, no_color=options["no_color"])
+                    self._print(finding)
         except KeyboardInterrupt:
             findings.append(INTERRUPTED)
-            self._print(INTERRUPTED, no_color=options["no_color"])
+            self._print(INTERRUPTED)
         level = worst(findings)
         self.conclude(
             {
@@ -65,14 +61,14 @@ class Command(OperatorCommand):
             status=_status(level, strict=options["strict"]),
         )
 
-    def _print(self, finding: Finding, *, no_color: bool) -> None:
+    def _print(self, finding: Finding) -> None:
         """Print a finding as it is made; with --json all of them are one object at the end."""
         if self.as_json:
             return
-        if self.stdout.isatty():
-            self.stdout.write(_row(finding, no_color=no_color))
-        else:
-            self.stdout.write("\n".join(_lines(finding)))
+        mark = getattr(self.style, STYLES[finding.level])(f"{MARKS[finding.level]:<4}")
+        self.stdout.write(f"{mark} {finding.name}: {finding.detail}")
+        if finding.remedy:
+            self.stdout.write(f"     {finding.remedy}")
         self.stdout.flush()
 
 
@@ -80,29 +76,6 @@ def _status(level: Level, *, strict: bool) -> int:
     if level is Level.FAILING:
         return FAILED
     return WARNINGS if strict and level is Level.WARNING else 0
-
-
-def _lines(finding: Finding) -> Iterator[str]:
-    yield f"{MARKS[finding.level]:<4} {finding.name}: {finding.detail}"
-    if finding.remedy:
-        yield f"     {finding.remedy}"
-
-
-def _row(finding: Finding, *, no_color: bool) -> str:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True, width=4)
-    table.add_column(width=26)
-    table.add_column(overflow="fold")
-    told = Text(finding.detail)
-    if finding.remedy:
-        told.append(f"\n{finding.remedy}", style="italic")
-    mark = Text(MARKS[finding.level], style=COLOURS[finding.level])
-    table.add_row(mark, Text(finding.name), told)
-    console = Console(force_terminal=True, no_color=no_color or None, highlight=False)
-    console.width = max(console.width, WIDTH)
-    with console.capture() as captured:
-        console.print(table)
-    return captured.get().rstrip("\n")
 
 
 def _measured(measured: Measurements) -> Iterator[str]:
