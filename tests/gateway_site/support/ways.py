@@ -31,7 +31,7 @@ def count() -> None:
     }.items():
         signal.connect(_counting(what))
     for kind in WAITS:
-        kind.blocking = _noting_loops(kind.blocking)
+        kind.block = _noting_loops(kind.block)
 
 
 def _counted(name: str, method: Callable[[Passage], Any]) -> Callable[[Passage], Any]:
