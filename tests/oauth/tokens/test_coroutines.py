@@ -68,7 +68,7 @@ def test_refresh_is_done_in_an_event_loop_as_in_a_thread(
     async def without_a_thread(turn: InTurn) -> Any:
         return await turn.work()
 
-    monkeypatch.setattr(InTurn, "looping", without_a_thread)
+    monkeypatch.setattr(InTurn, "suspend", without_a_thread)
     new = asyncio.run(oauth.aget_token(request_of(expired), "corp"))
     assert new == stored(expired)
     assert len(corp.refreshes) == 1

@@ -164,7 +164,7 @@ def test_ending_what_is_unknown_leaves_nothing(fake: Stack, engine: str) -> None
 # There, back and there again, with a process killed between any two calls
 
 TABLE_CALLS = [
-    (BotoAsks, "blocking"),
+    (BotoAsks, "block"),
 ]
 ROW_CALLS = [
     (DatabaseStore, "load"),
