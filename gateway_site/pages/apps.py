@@ -11,21 +11,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from django.contrib import messages
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
+from gateway_site.pages.ending import end_all_entries, end_entry
 from oauth.clients import live_grants
 from oauth.clients.live_grants import LiveGrant
 from oauth.clients.rules.names import warning_about
 from oauth.clients.server import authorization_server
 from oauth.provider.config import provider
-from oauth.sign_in import click_delay
 from sessions_kms import StoreUnavailable, about, user_id_of
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
@@ -87,16 +86,14 @@ def apps(request: HttpRequest) -> HttpResponse:
 def end_one(request: HttpRequest) -> HttpResponse:
     """End the app of the form, if it is one of this user's."""
     session_id = request.POST.get("app", "")
-    try:
-        ended = live_grants.end(services(), session_id, user_id=_user_id(request))
-    except StoreUnavailable:
-        messages.error(request, UNKNOWN)
-        return redirect("apps")
-    if ended:
-        messages.success(request, "The app has been disconnected.")
-    else:
-        messages.warning(request, "There is no such app: it may have been disconnected already.")
-    return redirect("apps")
+    return end_entry(
+        request,
+        "apps",
+        lambda: live_grants.end(services(), session_id, user_id=_user_id(request)),
+        ended="The app has been disconnected.",
+        missing="There is no such app: it may have been disconnected already.",
+        unknown=UNKNOWN,
+    )
 
 
 @require_POST
@@ -104,16 +101,13 @@ def end_one(request: HttpRequest) -> HttpResponse:
 @login_required
 def end_all(request: HttpRequest) -> HttpResponse:
     """End every app of this user, and tell how many."""
-    if click_delay.is_too_soon(request):
-        messages.warning(request, click_delay.TOO_SOON)
-        return redirect("apps")
-    try:
-        ended = live_grants.end_all(services(), _user_id(request))
-    except StoreUnavailable:
-        messages.error(request, UNKNOWN)
-        return redirect("apps")
-    messages.success(request, _counted(ended))
-    return redirect("apps")
+    return end_all_entries(
+        request,
+        "apps",
+        lambda: live_grants.end_all(services(), _user_id(request)),
+        ended=_counted,
+        unknown=UNKNOWN,
+    )
 
 
 def _user_id(request: HttpRequest) -> str:

@@ -21,8 +21,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
+from gateway_site.pages.ending import end_all_entries, end_entry
 from gateway_site.pages.session_list import AFTER, Page, SessionList
-from oauth.sign_in import click_delay
 from sessions_kms import StoreUnavailable, id_of, user_id_of
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations import ending
@@ -91,16 +91,14 @@ def end_one(request: HttpRequest) -> HttpResponse:
     session_id = request.POST.get("session", "")
     if session_id == _current_id(request):
         return redirect("account_logout")
-    try:
-        ended = ending.end_session(services(), session_id, user_id=request.user.pk)
-    except StoreUnavailable:
-        messages.error(request, UNKNOWN)
-        return redirect("sessions")
-    if ended:
-        messages.success(request, "The session has been ended.")
-    else:
-        messages.warning(request, "There is no such session: it may have ended already.")
-    return redirect("sessions")
+    return end_entry(
+        request,
+        "sessions",
+        lambda: ending.end_session(services(), session_id, user_id=request.user.pk),
+        ended="The session has been ended.",
+        missing="There is no such session: it may have ended already.",
+        unknown=UNKNOWN,
+    )
 
 
 @require_POST
@@ -108,16 +106,14 @@ def end_one(request: HttpRequest) -> HttpResponse:
 @login_required
 def end_others(request: HttpRequest) -> HttpResponse:
     """End every session of this user but the present one, apps' too, and tell how many."""
-    if click_delay.is_too_soon(request):
-        messages.warning(request, click_delay.TOO_SOON)
-        return redirect("sessions")
-    try:
-        ended = ending.end_sessions_of(services(), request.user.pk, but=request.session.session_key)
-    except StoreUnavailable:
-        messages.error(request, UNKNOWN)
-        return redirect("sessions")
-    messages.success(request, _counted(ended))
-    return redirect("sessions")
+    current = request.session.session_key
+    return end_all_entries(
+        request,
+        "sessions",
+        lambda: ending.end_sessions_of(services(), request.user.pk, but=current),
+        ended=_counted,
+        unknown=UNKNOWN,
+    )
 
 
 def _user_id(request: HttpRequest) -> str:

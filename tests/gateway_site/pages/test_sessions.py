@@ -326,8 +326,11 @@ def test_end_that_cannot_be_told_is_not_called_one(
 def test_session_that_the_index_does_not_show_yet_is_listed(
     corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def nothing(*_: object, **__: object) -> Page:
+        return Page([], None)
+
     visitor.sign_in(corp)
-    monkeypatch.setattr(store.services.table, "owned", lambda *_, **__: Page([], None))
+    monkeypatch.setattr(store.services.table, "owned", nothing)
     assert shown(rows(visitor)) == [own_id(visitor)[:8]]
 
 

@@ -23,7 +23,7 @@ from sessions_kms.services import build
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.staff import Staff, record_id, signed_in
-from tests.sessions_kms.support.stepping import blocking
+from tests.sessions_kms.support.stepping import as_coroutine, blocking
 from tests.support.processes import finished
 
 CONFIRM = {"post": "yes"}
@@ -60,7 +60,7 @@ def test_list_that_cannot_be_read_says_so(
 def test_reason_is_in_the_log_once(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(fake.services.table, "scan", fail)
+    monkeypatch.setattr(fake.services.table, "scan", as_coroutine(fail))
     known = {StoreUnavailable: Outage(logging.getLogger("tests.outage"), "store", "The store")}
     monkeypatch.setattr(outages, "OUTAGES", known)
     caplog.set_level(logging.ERROR, logger="sessions_kms.refused")  # the gateway silences it
@@ -108,7 +108,7 @@ def test_ending_that_fails_says_so_and_logs_what_was_done(
         deleted.append(item_id)
         return end(item_id, **expected)
 
-    monkeypatch.setattr(fake.services.session_items, "end", end_one)
+    monkeypatch.setattr(fake.services.session_items, "end", as_coroutine(end_one))
     chosen = [record_id(each) for each in sessions]
     form = {"action": "delete_selected", "_selected_action": chosen} | CONFIRM
     assert_outage(root.post("", form, status=503))

@@ -21,6 +21,7 @@ from tests.sessions_kms.support.commands import Run, run
 from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import saved
 from tests.sessions_kms.support.stacks import Stack, install
+from tests.sessions_kms.support.stepping import as_coroutine
 
 WEEK = 7 * 86_400
 
@@ -83,7 +84,9 @@ def test_where_the_role_may_not_ask_it_says_so(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "DescribeTimeToLive")
-    monkeypatch.setattr(fake.services.description, "ttl_attribute", lambda: refuse(denied))
+    monkeypatch.setattr(
+        fake.services.description, "ttl_attribute", as_coroutine(lambda: refuse(denied))
+    )
     done = clear()
     assert (done.status, "this role may not ask" in done.out) == (3, True)
     assert clear("--force").status == 0

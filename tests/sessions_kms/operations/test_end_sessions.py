@@ -20,6 +20,7 @@ from tests.sessions_kms.support.commands import end, run
 from tests.sessions_kms.support.memory_dynamodb import after, refused, unharmed
 from tests.sessions_kms.support.sessions import id_of_record, lives, saved
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
+from tests.sessions_kms.support.stepping import as_coroutine
 from tests.sessions_kms.support.wire import Handle
 
 NOW = 1_800_000_000
@@ -294,7 +295,9 @@ def test_sessions_of_one_user_end(stack: Stack) -> None:
 def test_user_whose_sessions_go_on_beginning_is_not_called_signed_out(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fake.services.table, "owned_ids", lambda _: [id_of_record(saved("7"))])
+    monkeypatch.setattr(
+        fake.services.table, "owned_ids", as_coroutine(lambda _: [id_of_record(saved("7"))])
+    )
     done = end("--user", "7")
     assert done.status == 3
     assert "go on beginning" in done.err

@@ -13,6 +13,7 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
+from tests.sessions_kms.support.stepping import as_coroutine, blocking
 
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % 86_400
@@ -176,13 +177,13 @@ def test_session_that_a_lagging_scan_does_not_show_yet_ends_too(
 ) -> None:
     session = saved()
     table: Any = stack.services.table
-    page = table.scan
+    page = blocking(table.scan)
 
     def lagging(start: Any = None, *, consistent: bool = False, **more: Any) -> Any:
         found = page(start, consistent=consistent, **more)
         return found if consistent else found._replace(items=[])
 
-    monkeypatch.setattr(table, "scan", lagging)
+    monkeypatch.setattr(table, "scan", as_coroutine(lagging))
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
     assert not lives(session)
 
@@ -192,6 +193,6 @@ def test_key_that_stays_in_use_for_good_is_told(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved()
-    monkeypatch.setattr(stack.services.table, "delete", lambda *_, **__: True)
+    monkeypatch.setattr(stack.services.table, "delete", as_coroutine(lambda *_, **__: True))
     done = end("--key-period", str(PERIOD))
     assert (done.status, "goes on sealing" in done.err) == (3, True)

@@ -14,7 +14,7 @@ from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support.sessions import link_items, lives
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.stepping import blocking
+from tests.sessions_kms.support.stepping import as_coroutine, blocking
 
 LINK, OTHER_LINK = "a" * 64, "b" * 64
 
@@ -69,7 +69,7 @@ def test_session_that_the_index_shows_late_is_ended_too(
     def lagging(owner: str) -> list[str]:
         return sorted(owned(owner))[: next(shown, 9)]
 
-    monkeypatch.setattr(fake.services.table, "owned_ids", lagging)
+    monkeypatch.setattr(fake.services.table, "owned_ids", as_coroutine(lagging))
     assert ending.end_sessions_of(services(), "7") == 2
     assert not lives(early)
     assert not lives(late)
@@ -80,7 +80,7 @@ def test_ended_session_that_the_index_still_shows_is_counted_once(
 ) -> None:
     signed_in("7")
     stale = run_sync(fake.services.table.owned_ids("user#django#7"))
-    monkeypatch.setattr(fake.services.table, "owned_ids", lambda owner: stale)
+    monkeypatch.setattr(fake.services.table, "owned_ids", as_coroutine(lambda owner: stale))
     assert ending.end_sessions_of(services(), "7") == 1
 
 
@@ -93,7 +93,7 @@ def test_sessions_that_go_on_beginning_are_told(
         begun.append(id_of(signed_in("7").session_key or ""))
         return begun
 
-    monkeypatch.setattr(fake.services.table, "owned_ids", owned)
+    monkeypatch.setattr(fake.services.table, "owned_ids", as_coroutine(owned))
     with pytest.raises(StoreUnavailable, match="go on beginning"):
         ending.end_sessions_of(services(), "7")
     assert len(begun) == ending.PASSES_MAX

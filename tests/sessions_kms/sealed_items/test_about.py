@@ -21,6 +21,7 @@ from tests.sessions_kms.support.commands import run
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.sessions import id_of_record
 from tests.sessions_kms.support.stacks import Stack
+from tests.sessions_kms.support.stepping import as_coroutine
 
 ADA = "7"
 WORDS = {"browser": "Firefox", "system": "Windows"}
@@ -176,7 +177,7 @@ def test_kms_that_cannot_be_asked_is_waited_for_once_and_nothing_is_told(
         asked.append(period)
         raise KMSUnavailable
 
-    monkeypatch.setattr(fake.services.keyring, "unwrap", refuse)
+    monkeypatch.setattr(fake.services.keyring, "unwrap", as_coroutine(refuse))
     inspection = Inspection(services())
     assert [run_sync(inspection.about(id_of_record(session))) for _ in range(3)] == [{}, {}, {}]
     assert len(asked) == 1

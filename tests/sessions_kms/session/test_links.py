@@ -16,7 +16,7 @@ from sessions_kms.session.links import LINKS, LINKS_MAX
 from tests.sessions_kms.support.leaks import TOKEN, Secrets, in_error, in_reports
 from tests.sessions_kms.support.sessions import again, link_items, lives
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.stepping import blocking
+from tests.sessions_kms.support.stepping import as_coroutine, blocking
 from tests.sessions_kms.support.wire import Handle
 
 LINK, OTHER_LINK = "a" * 64, "b" * 64
@@ -91,7 +91,7 @@ def test_session_that_is_stored_between_two_looks_is_ended_at_once(
             fake.put_item(item)
         return owned(owner)
 
-    monkeypatch.setattr(fake.services.table, "owned_ids", looked)
+    monkeypatch.setattr(fake.services.table, "owned_ids", as_coroutine(looked))
     assert ending.end_linked(services(), LINK) == 1
     assert not lives(session)
     assert link_items(fake) == set()

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from itertools import count
 from typing import Any, ParamSpec, TypeVar
 
@@ -21,8 +22,8 @@ Driver = Callable[[Coroutine[Any, Any, Any]], Any]
 def as_coroutine(call: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
     """Return a call that blocks as a coroutine function."""
 
-    async def called(*args: Any) -> T:
-        outcome: T = await BlockingCall(call, args)
+    async def called(*args: Any, **kwargs: Any) -> T:
+        outcome: T = await BlockingCall(partial(call, **kwargs), args)
         return outcome
 
     return called
