@@ -330,6 +330,8 @@ def test_menu_of_a_phone_opens_by_keyboard_without_javascript(
         press(page, page.locator("summary"))
         press(page, apps)
         expect(page.get_by_role("heading", level=1)).to_have_text("Connected apps")
+        menu, sign_out = page.locator("summary"), page.get_by_role("button", name="Sign out")
+        assert abs(box_of(menu)["y"] - box_of(sign_out)["y"]) < 5  # in one line
         page.set_viewport_size({"width": 1000, "height": 640})
         expect(apps).to_be_visible()  # wide enough to show the menu open
         expect(page.locator("summary")).to_be_hidden()
