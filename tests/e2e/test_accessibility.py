@@ -203,7 +203,7 @@ STATES: dict[str, State] = {
     "connect a client": signed_in_at("/try/demo/"),
     "consent": before_consent,
     "choice of upstream": at_the_choice_of_upstream,
-    "app is unknown": signed_in_at("/oauth/authorize?client_id=x"),
+    "app cannot connect": signed_in_at("/oauth/authorize?client_id=x"),
     "refused": without_a_csrf_token,
     "outage": in_an_outage,
     "admin list": signed_in_at("/admin/sessions_kms/session/"),
