@@ -27,6 +27,11 @@ admin.site.unregister(User)
 class AccountsAdmin(UserModelAdmin):
     """Django's own, with the accounts in the list, on the page of a user and in the search."""
 
+    class Media:
+        """What the pages load: rows that fit a phone."""
+
+        css = {"all": ["sessions_kms/admin.css", "user_admin.css"]}  # noqa: RUF012 - as Django documents it
+
     list_display = ("username", "accounts", "email", "is_staff", "is_superuser", "is_active")
     search_fields = (*UserAdmin.search_fields, "socialaccount__uid")
     readonly_fields = ("accounts",)
@@ -40,7 +45,7 @@ class AccountsAdmin(UserModelAdmin):
         fieldsets = super().get_fieldsets(request, obj)
         return fieldsets if obj is None else [(None, {"fields": ["accounts"]}), *fieldsets]
 
-    @admin.display(description="accounts (provider, subject)")
+    @admin.display(description="accounts")
     def accounts(self, user: User) -> str:
         """Show the accounts that a user signs in with."""
         found = [

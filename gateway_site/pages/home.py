@@ -49,6 +49,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "connect": AuthProcess.CONNECT,
         "display_name": user_display(request.user),
         "connections": connections,
+        "can_call": any(connection.upstreams for connection in connections),
         # The last account is the only way to sign in: allauth would refuse to disconnect it.
         "removable": sum(len(connection.accounts) for connection in connections) > 1,
         "session_end": _session_end(request.session),

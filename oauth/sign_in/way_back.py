@@ -50,14 +50,14 @@ def stray(request: HttpRequest, provider: str) -> HttpResponse | None:
         "an old" if is_late else "no known",
     )
     if not request.user.is_authenticated:
-        messages.info(
+        messages.warning(
             request,
             f"That sign-in expired or was started in another browser ({Code.STATE_UNKNOWN})."
             " Please try again.",
         )
         return HttpResponseRedirect(sign_in_address(next_url, again=True))
     if (state or {}).get("process") == AuthProcess.CONNECT:
-        messages.info(request, "That took too long, so nothing was connected. Please try again.")
+        messages.warning(request, "That took too long, so nothing was connected. Please try again.")
     return HttpResponseRedirect(next_url or resolve_url(settings.LOGIN_REDIRECT_URL))
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 CONFIRMED = "post"  # a field of every confirmation, as in Django's own
-OWN_STAYS = "Your own present session goes on."
+OWN_STAYS = "Your own session is not ended."
 
 
 class DateTimeInput(AdminSplitDateTime):
@@ -46,7 +46,7 @@ class BeforeForm(forms.Form):
     before = forms.SplitDateTimeField(
         label="Created at or before",
         widget=DateTimeInput,
-        help_text="A time that has passed. Sessions created later go on.",
+        help_text="A time that has passed. Sessions created later are kept.",
     )
 
     def clean_before(self) -> datetime:

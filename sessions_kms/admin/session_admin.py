@@ -4,6 +4,7 @@ Two permissions, both given to superusers: `view_session`, and `end_session`, wh
 includes it. Nothing is added or changed here.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -116,7 +117,7 @@ class SessionAdmin(EndingAdmin):
             return None
         session = Session.of(row)
         session.size = inspection.size(row.id)
-        session.about = ", ".join(run_sync(inspection.about(row.id)).values())
+        session.about = ", ".join(_named(run_sync(inspection.about(row.id))))
         label_users([session], request, self.admin_site)
         if row.current:
             session.content = ", ".join(sorted(request.session.keys()))
@@ -193,6 +194,11 @@ class SessionAdmin(EndingAdmin):
     def content(self, session: Session) -> str:
         """Show the names of what the session holds, never a value."""
         return session.content
+
+
+def _named(words: Mapping[str, str]) -> list[str]:
+    """Return what a session tells of itself, each with its name, such as "browser: Firefox"."""
+    return [f"{name.replace('_', ' ')}: {word}" for name, word in words.items()]
 
 
 def _cell(moment: datetime) -> str:

@@ -23,6 +23,7 @@ from tests.e2e.stack import LocalStack
 
 FOLDER = ROOT / "docs" / "images"
 WIDTH, HEIGHT = 800, 400  # pixels; a page that is higher is shown whole
+SEEN_WHOLE = 2000  # pixels: the height of a window in which every part of a page is seen
 SMALLER = ("/usr/bin/pngquant", "--force", "--ext=.png", "--strip", "64")  # colours
 BYTES_MAX = 60_000
 APPS = {
@@ -65,7 +66,10 @@ def allowed(stack: LocalStack, page: Page, name: str, redirect_uri: str) -> None
 
 
 def taken(page: Page, name: str) -> None:
-    """Write a picture of the whole page, in few colours."""
+    """Write a picture of the whole page once its buttons wait no longer, in few colours."""
+    page.set_viewport_size({"width": WIDTH, "height": SEEN_WHOLE})
+    expect(page.locator("[aria-disabled=true]")).to_have_count(0)
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
     file = FOLDER / f"{name}.png"
     page.screenshot(path=file, full_page=True)
     subprocess.run([*SMALLER, file], check=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
 from tests.e2e.clients import consent_address, registered
 from tests.e2e.keyboard import press_until_focused
@@ -29,6 +29,10 @@ OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clie
 TABLE_OVERFLOW = """
 Math.max(0, ...[...document.querySelectorAll("#content, .results")].map(
   each => each.scrollWidth - each.clientWidth))
+"""
+ROWS_CUT_OFF = """
+[...document.querySelectorAll("#content .form-row")].filter(
+  each => each.scrollWidth > each.clientWidth).length
 """
 OUTLINE = "getComputedStyle(document.activeElement).outlineStyle"
 AT_THE_END = "document.activeElement === document.body"
@@ -134,6 +138,37 @@ def of_a_session_in_the_admin(stack: LocalStack, page: Page) -> None:
     page.get_by_role("link", name="(this session)").click()
 
 
+def at_the_choice_of_upstream(stack: LocalStack, page: Page) -> None:
+    """Be asked by an app that does not say which upstream it wants."""
+    arrive(page, stack)
+    redirect_uri = "http://127.0.0.1:9/callback"
+    address = consent_address(stack, registered(stack, redirect_uri), redirect_uri)
+    page.goto(address.partition("&resource=")[0])
+    expect(page.get_by_role("radio").first).to_be_visible()
+
+
+def of_a_grant_in_the_admin(stack: LocalStack, page: Page) -> None:
+    told_of_an_app(stack, page)
+    page.goto(f"{stack.url}/admin/sessions_kms/session/?grants=1")
+    page.locator("#result_list .field-short_id a").first.click()
+    expect(page.locator("#content")).to_contain_text("client id: ")
+
+
+def at_the_providers_consent(stack: LocalStack, page: Page) -> None:
+    at_the_provider(stack, page)
+    page.get_by_label("Username").fill("grace")
+    page.get_by_label("Password").fill("grace")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("button", name="Allow")).to_be_visible()
+
+
+def of_the_provider(path: str) -> State:
+    def go(stack: LocalStack, page: Page) -> None:
+        page.goto(f"http://127.0.0.1:{stack.provider}{path}")
+
+    return go
+
+
 def at_the_providers_error(stack: LocalStack, page: Page) -> None:
     page.goto(f"http://127.0.0.1:{stack.provider}/identity/o/authorize?client_id=x")
 
@@ -147,6 +182,8 @@ def at_the_provider(stack: LocalStack, page: Page) -> None:
 STATES: dict[str, State] = {
     "signed out": at("/"),
     "sign-in page": at("/accounts/login/"),
+    "consent was not given": at("/accounts/3rdparty/login/cancelled/"),
+    "continue to a call": signed_in_at(f"/continue/?to=/gateway/provider/{'long' * 40}"),
     "continue to the provider": at("/accounts/oidc/local/login/"),
     "not found": at("/nothing/here"),
     "no consent": without_consent,
@@ -165,6 +202,8 @@ STATES: dict[str, State] = {
     "tried in vain": signed_in_at("/try/feed/?call=1"),
     "connect a client": signed_in_at("/try/demo/"),
     "consent": before_consent,
+    "choice of upstream": at_the_choice_of_upstream,
+    "app cannot connect": signed_in_at("/oauth/authorize?client_id=x"),
     "refused": without_a_csrf_token,
     "outage": in_an_outage,
     "admin list": signed_in_at("/admin/sessions_kms/session/"),
@@ -172,7 +211,12 @@ STATES: dict[str, State] = {
     "admin, end before": signed_in_at("/admin/sessions_kms/session/end-before/"),
     "admin, confirmation": signed_in_at("/admin/sessions_kms/session/end-of-user/?user=1"),
     "admin, session": of_a_session_in_the_admin,
+    "admin, grant": of_a_grant_in_the_admin,
+    "admin, users": signed_in_at("/admin/auth/user/"),
     "provider's sign-in": at_the_provider,
+    "provider's consent": at_the_providers_consent,
+    "provider's account": of_the_provider("/"),
+    "provider's not found": of_the_provider("/nothing"),
     "provider's error": at_the_providers_error,
 }
 # Django's own frame and search form are not ours to mend: what is held is WCAG, without what
@@ -286,6 +330,8 @@ def test_menu_of_a_phone_opens_by_keyboard_without_javascript(
         press(page, page.locator("summary"))
         press(page, apps)
         expect(page.get_by_role("heading", level=1)).to_have_text("Connected apps")
+        menu, sign_out = page.locator("summary"), page.get_by_role("button", name="Sign out")
+        assert abs(box_of(menu)["y"] - box_of(sign_out)["y"]) < 5  # in one line
         page.set_viewport_size({"width": 1000, "height": 640})
         expect(apps).to_be_visible()  # wide enough to show the menu open
         expect(page.locator("summary")).to_be_hidden()
@@ -320,3 +366,51 @@ def test_allow_and_deny_have_one_size(stack: LocalStack, looked_at: Page) -> Non
         allow, deny = [box for box in boxes if box is not None]
         assert (allow["width"], allow["height"]) == (deny["width"], deny["height"])
         assert allow["y"] == deny["y"]
+
+
+def test_warnings_are_amber_in_both_schemes(stack: LocalStack, looked_at: Page) -> None:
+    before_consent(stack, looked_at)
+    warnings = looked_at.locator(".notice")
+    expect(warnings).to_have_count(2)  # of the mixed alphabets, and of the app's place
+    for scheme in SCHEMES:
+        looked_at.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # a name at a time
+        for each in warnings.all():
+            for part in ("backgroundColor", "borderLeftColor"):
+                colour = each.evaluate(f"each => getComputedStyle(each).{part}")
+                red, green, blue = map(int, re.findall(r"\d+", colour)[:3])
+                assert red > green > blue, (scheme, part, colour)
+
+
+def test_sign_in_is_a_card_in_the_middle_with_a_logo_and_icons(
+    stack: LocalStack, looked_at: Page
+) -> None:
+    looked_at.goto(f"{stack.url}/accounts/login/")
+    card = looked_at.locator("main > .sign-in-card")
+    expect(card.get_by_role("paragraph")).to_have_count(1)
+    for width in (320, 1000):
+        looked_at.set_viewport_size({"width": width, "height": 800})
+        box = box_of(card)
+        assert abs(box["x"] + box["width"] / 2 - width / 2) <= 1
+        assert box["width"] <= 26 * 16  # 26rem
+        logo = box_of(card.locator("img"))
+        assert (logo["width"], logo["height"]) == (56, 56)
+        button = card.get_by_role("button", name="Sign in with Local provider", exact=True)
+        icon, edge = box_of(button.locator(".avatar")), box_of(button)
+        assert icon["width"] == icon["height"] == 28
+        assert edge["x"] < icon["x"] < edge["x"] + 28 * 2
+    assert card.locator("img").evaluate("logo => logo.complete && logo.naturalWidth > 0")
+
+
+def box_of(found: Locator) -> FloatRect:
+    box = found.bounding_box()
+    assert box is not None
+    return box
+
+
+def test_admins_page_of_a_grant_is_not_cut_off_beside_the_navigation(
+    stack: LocalStack, looked_at: Page
+) -> None:
+    of_a_grant_in_the_admin(stack, looked_at)
+    for width in (1000, 320):
+        looked_at.set_viewport_size({"width": width, "height": 800})
+        assert looked_at.evaluate(ROWS_CUT_OFF) == 0

@@ -95,7 +95,7 @@ def test_second_account_is_connected_and_the_first_disconnected(
     page.goto(stack.url)
     card(page).get_by_role("button", name="Re-authenticate").click()
     allow(page)
-    expect(card(page)).to_contain_text("grace@example.com holds the token")
+    expect(card(page)).to_contain_text("grace@example.com used for calls")
 
     card(page).get_by_role("link", name="Disconnect grace@example.com").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Disconnect Local provider?")

@@ -402,7 +402,10 @@ def test_cookie_names_are_not_those_of_another_django_site(
     "path", ["/signup/", "/accounts/signup/", "/password/reset/", "/identity/o/api/clients"]
 )
 def test_nobody_can_sign_up_or_reset_or_register(provider: Provider, path: str) -> None:
-    assert requests.get(provider.issuer + path, timeout=10).status_code == 404
+    answer = requests.get(provider.issuer + path, timeout=10)
+    assert answer.status_code == 404
+    assert "<h1>Page not found</h1>" in answer.text
+    assert '<link rel="stylesheet" href="/style.css">' in answer.text
 
 
 def test_other_hosts_are_refused(provider: Provider) -> None:

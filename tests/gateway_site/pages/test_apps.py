@@ -180,6 +180,13 @@ def test_all_are_ended_and_the_sessions_stay(ada: Visitor, corp: FakeProvider) -
     assert "no app" in post(ada, END_ALL)
 
 
+def test_page_without_apps_says_how_to_connect_one(ada: Visitor) -> None:
+    page = assert_accessible(ada.client.get("/apps/").content.decode())
+    (main,) = page.all("main")
+    assert "No app may call services in your name." in main.text
+    assert [link.attributes["href"] for link in main.all("a")] == ["/"]
+
+
 def test_all_are_ended_by_no_click_on_a_page_that_has_just_appeared(ada: Visitor) -> None:
     """Another site's page may have put it under the second click of a double click."""
     token = allow(ada)

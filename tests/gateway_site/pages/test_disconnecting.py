@@ -58,8 +58,8 @@ def test_two_accounts_at_one_provider_are_told_apart(corp: FakeProvider, visitor
     card = cards(home(visitor))["Corp"]
 
     first, second = accounts(card)
-    assert "holds the token" not in first
-    assert second.startswith("bob@example.com holds the token")
+    assert "used for calls" not in first
+    assert second.startswith("bob@example.com used for calls")
     assert list(links(card)) == [
         "Disconnect ada@example.com of Corp",
         "Disconnect bob@example.com of Corp",

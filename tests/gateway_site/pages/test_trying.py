@@ -27,6 +27,7 @@ from tests.sessions_kms.support.stacks import Stack
 pytestmark = pytest.mark.django_db(transaction=True)
 
 JSON = "application/json"
+WHAT_ADDRESSES_ARE_FOR = "You can call the services below with your account."
 
 
 @pytest.fixture
@@ -273,8 +274,17 @@ def test_upstream_without_get_is_not_offered(
 ) -> None:
     settings.UPSTREAMS = declared(upstream, METHODS="POST")
     visitor.sign_in(upstream)
-    assert "/try/people/" not in visitor.client.get("/").content.decode()
+    page = visitor.client.get("/").content.decode()
+    assert "/try/people/" not in page
+    assert WHAT_ADDRESSES_ARE_FOR not in page
     assert visitor.client.get("/try/people/").status_code == 404
+
+
+def test_home_page_says_what_the_addresses_are_for(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(upstream)
+    assert WHAT_ADDRESSES_ARE_FOR in visitor.client.get("/").content.decode()
 
 
 def test_stranger_is_sent_to_sign_in(upstream: FakeProvider) -> None:

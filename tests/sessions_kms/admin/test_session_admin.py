@@ -211,7 +211,7 @@ def test_page_of_a_session_shows_no_more_than_its_record_says(root: Staff, ada: 
 
 def test_page_of_a_session_shows_what_it_tells_of_itself(root: Staff, ada: Any) -> None:
     telling = signed_in(ada, _about={"browser": "Firefox", "system": "<b>"})
-    assert "Firefox, &lt;b&gt;" in root.get(f"{quote(record_id(telling))}/change/")
+    assert "browser: Firefox, system: &lt;b&gt;" in root.get(f"{quote(record_id(telling))}/change/")
     silent = root.get(f"{quote(record_id(signed_in(ada)))}/change/")
     assert "not known" in silent
 
@@ -284,7 +284,7 @@ def test_own_present_session_is_not_ended_here(root: Staff, ada: Any) -> None:
     form = {"action": "delete_selected", "_selected_action": [root.session_id, record_id(other)]}
     page = root.post("", form | {"index": "0"})
     assert "1 session will end" in page
-    assert "Your own present session goes on." in page
+    assert "Your own session is not ended." in page
     root.post("", form | CONFIRM)
     assert not lives(other)
     assert log() == [record_id(other)[:8]]
@@ -339,7 +339,7 @@ def test_all_sessions_of_a_user_are_ended_after_a_question(root: Staff, ada: Any
 def test_ones_own_present_session_outlives_the_others(root: Staff) -> None:
     other = signed_in(root.user)
     address = f"end-of-user/?user={root.user.pk}"
-    assert "Your own present session goes on." in root.get(address)
+    assert "Your own session is not ended." in root.get(address)
     assert messages(root.post(address)) == ["1 session of root ended."]
     assert not lives(other)
 

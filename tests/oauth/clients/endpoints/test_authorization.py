@@ -50,7 +50,10 @@ def test_whole_way_from_registration_to_tokens(corp: FakeProvider, ada: Visitor,
     assert app.register().status_code == 201
     asked = ada.client.get(app.address())
     assert asked.status_code == 200
-    assert_accessible(asked.content.decode())
+    page = assert_accessible(asked.content.decode())
+    assert [e.text for e in page.all("span") if e.attributes.get("class") == "distance"] == [
+        "in 7 days"
+    ]
 
     back = WayBack.of(allow(ada, app, corp))
 
@@ -194,7 +197,7 @@ def test_decision_goes_by_a_document_of_the_last_five_minutes(
     assert len(fetched) == 2
     answer = decide(ada, app.address(), decision)
     assert (answer.status_code, len(fetched)) == (400, 3)
-    assert b"Go on to" not in answer.content
+    assert b"Continue to" not in answer.content
     assert ada.client.get(app.address()).status_code == 400, "what is cached is the new one"
 
 
@@ -364,7 +367,9 @@ def test_who_has_no_account_at_the_provider_connects_one_first(
 
 def test_deny_leads_back_with_the_error(corp: FakeProvider, ada: Visitor, app: App) -> None:
     app.register()
-    back = WayBack.of(decide(ada, app.address(), "deny"))
+    answer = decide(ada, app.address(), "deny")
+    assert "You did not allow it." in assert_accessible(answer.content.decode()).text
+    back = WayBack.of(answer)
     assert back.is_led
     assert back.answer.pop("error_description")
     assert back.answer == {"error": "access_denied", "state": app.state, "iss": ISSUER}

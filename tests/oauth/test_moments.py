@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from django.template import Context, Template
 
-from gateway_site.templatetags.moments import distance
+from oauth.templatetags.moments import distance
 from tests.gateway_site.support.page_requests import parse
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
