@@ -37,14 +37,14 @@ def rewrap(table: Table, *, old: bytes = b"old", created_at: int | None = None) 
 @pytest.mark.parametrize(
     ("do", "done"),
     [
-        (lambda table: table.delete(ID, when=created_until(100)), True),
-        (lambda table: table.delete(ID, when=created_until(99)), False),
-        (lambda table: table.delete(ID, when=ended_until(200)), True),
-        (lambda table: table.delete(ID, when=ended_until(199)), False),
-        (lambda table: table.delete(ID, when=sealed_in(50, but=None)), True),
-        (lambda table: table.delete(ID, when=sealed_in(50, but=b"new")), True),
-        (lambda table: table.delete(ID, when=sealed_in(50, but=b"old")), False),
-        (lambda table: table.delete(ID, when=sealed_in(51, but=None)), False),
+        (lambda table: run_sync(table.delete(ID, when=created_until(100))), True),
+        (lambda table: run_sync(table.delete(ID, when=created_until(99))), False),
+        (lambda table: run_sync(table.delete(ID, when=ended_until(200))), True),
+        (lambda table: run_sync(table.delete(ID, when=ended_until(199))), False),
+        (lambda table: run_sync(table.delete(ID, when=sealed_in(50, but=None))), True),
+        (lambda table: run_sync(table.delete(ID, when=sealed_in(50, but=b"new"))), True),
+        (lambda table: run_sync(table.delete(ID, when=sealed_in(50, but=b"old"))), False),
+        (lambda table: run_sync(table.delete(ID, when=sealed_in(51, but=None))), False),
     ],
 )
 def test_item_is_deleted_only_if_what_is_meant_holds(stack: Stack, do: Do, done: bool) -> None:
@@ -72,9 +72,9 @@ def test_data_key_that_is_another_by_now_is_not_rewrapped(stack: Stack) -> None:
 @pytest.mark.parametrize(
     "do",
     [
-        lambda table: table.delete(ID, when=created_until(2**40)),
-        lambda table: table.delete(ID, when=ended_until(2**40)),
-        lambda table: table.delete(ID, when=sealed_in(50, but=None)),
+        lambda table: run_sync(table.delete(ID, when=created_until(2**40))),
+        lambda table: run_sync(table.delete(ID, when=ended_until(2**40))),
+        lambda table: run_sync(table.delete(ID, when=sealed_in(50, but=None))),
         rewrap,
     ],
 )
@@ -149,7 +149,7 @@ def test_delete_outlasts_a_key_change_of_the_session(make_faulty: MakeFaulty) ->
 @pytest.mark.parametrize(
     ("operation", "do"),
     [
-        ("DeleteItem", lambda table: table.delete(ID, when=created_until(100))),
+        ("DeleteItem", lambda table: run_sync(table.delete(ID, when=created_until(100)))),
         ("UpdateItem", rewrap),
     ],
 )
