@@ -9,11 +9,11 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from tests.e2e.conftest import browser, visitor
+from tests.e2e.conftest import browser, playwright, visitor
 from tests.e2e.stack import LocalStack
 from tests.interop.openid_provider import OpenIDProvider
 
-__all__ = ["browser", "visitor"]
+__all__ = ["browser", "playwright", "visitor"]
 
 NAMES = ("oidc-provider", "canaille")
 

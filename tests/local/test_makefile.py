@@ -104,6 +104,22 @@ def test_provider_that_is_missing_fails_its_test(
     assert "--without=canaille" in str(raised.value)
 
 
+def test_every_fixture_of_the_providers_tests_exists() -> None:
+    """They run on demand only, so nobody would notice that a fixture has moved."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "--setup-plan", "tests/interop"],
+        cwd=ROOT,
+        env=os.environ | {"INTEROP": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "test_sign_out_leaves_the_provider_too_in_a_browser" in done.stdout
+    # A plan runs no test; an error has another code.
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout
+
+
 def test_uv_installs_where_it_is_on_the_path(
     tmp_path: Path, requirements: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,9 +102,9 @@ class Person:
         if page.get_by_role("button", name="Sign in with Local provider").count():
             sign_in(page, self.stack)
             self._open(page, address)
-        page.get_by_role("button", name="Allow").click()
+        allow(page)
         page.wait_for_url(f"http://127.0.0.1:{self.stack.provider}/**")
-        page.get_by_role("button", name="Allow").click()
+        allow(page)
         page.wait_for_url(self._is_elsewhere, wait_until="domcontentloaded")
 
     def _open(self, page: Page, address: str) -> None:
@@ -120,3 +120,10 @@ class Person:
         """Tell whether an address is the client's own."""
         own = (self.stack.url, f"http://127.0.0.1:{self.stack.provider}")
         return not url.startswith(own)
+
+
+def allow(page: Page) -> None:
+    """Press Allow, which counts once it has been in view for a second: the page may be long."""
+    button = page.get_by_role("button", name="Allow")
+    button.scroll_into_view_if_needed()
+    button.click()

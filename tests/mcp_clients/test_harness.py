@@ -16,6 +16,7 @@ from tests.mcp_clients.client import CallFailed, Client
 from tests.mcp_clients.disturbances import DISTURBANCES
 from tests.mcp_clients.place import Place
 from tests.mcp_clients.programs import PROGRAMS
+from tests.mcp_clients.programs.dialogue import Dialogue
 
 ANSWER = '{"name": "Ada Lovelace", "token": "the provider\'s, opaque", "sha256": "0123456789ab"}'
 ADDRESS = "http://127.0.0.1:8000/oauth/authorize?a=1&b='%20\"$HOME"
@@ -85,6 +86,18 @@ def test_browser_hands_the_address_over_whole(place: Place) -> None:
     ask(Scripted(place, iter(())))
     (file,) = place.asked_folder.iterdir()
     assert file.read_text(encoding="utf-8") == ADDRESS
+
+
+def test_program_that_has_ended_fails_its_calls_and_can_be_started_again(place: Place) -> None:
+    dialogue = Dialogue()
+    environment, folder = place.environment, place.folder
+    dialogue.begin(["true"], environment, folder, place.log)
+    dialogue._process.wait()
+    with pytest.raises(CallFailed, match="has ended"):
+        dialogue.ask("a line that nobody reads")
+    dialogue.begin(["cat"], environment, folder, place.log)
+    assert dialogue.ask("a line") == "a line\n"
+    dialogue.end()
 
 
 def test_every_disturbance_has_an_end() -> None:

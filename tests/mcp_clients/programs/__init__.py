@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mcp_clients.client import Client
 from tests.mcp_clients.programs.claude_code import ClaudeCode, ClaudeCodeSession
 from tests.mcp_clients.programs.codex import Codex
-from tests.mcp_clients.programs.fastmcp_command import FastMCP
+from tests.mcp_clients.programs.fastmcp_command import FastMCP, FastMCPSession
 from tests.mcp_clients.programs.mcp_remote import MCPRemote, MCPRemoteAnew
 from tests.mcp_clients.programs.mcporter import MCPorter
 from tests.mcp_clients.programs.python_sdk import (
@@ -31,6 +31,7 @@ PROGRAMS: tuple[type[Client], ...] = (
     TypeScriptSession,
     FirstTypeScriptSession,
     FastMCP,
+    FastMCPSession,
     MCPRemote,
     MCPRemoteAnew,
     MCPorter,

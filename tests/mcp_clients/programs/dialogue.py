@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Timer
 
@@ -38,7 +38,8 @@ class Dialogue:
         self._open.callback(self._process.kill)
 
     def end(self) -> None:
-        self._open.close()
+        with suppress(BrokenPipeError):  # a last line that the program did not live to read
+            self._open.close()
 
     def ask(self, line: str, is_answer: Callable[[str], bool] = lambda _: True) -> str:
         """Give it a line; return the first that answers. Raises CallFailed where none does."""

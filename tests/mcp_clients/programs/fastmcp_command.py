@@ -1,4 +1,4 @@
-"""fastmcp's client, by its command; the variable FASTMCP names it."""
+"""fastmcp's client, by its command and by its class; the variable FASTMCP names the command."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any
 from tests.mcp_clients.client import Client
 from tests.mcp_clients.place import Place
 from tests.mcp_clients.programs.command import output
+from tests.mcp_clients.programs.session import Session
+
+PROGRAM = Path(__file__).with_name("fastmcp_session.py")
 
 
 class FastMCP(Client):
@@ -27,8 +30,7 @@ class FastMCP(Client):
         }
 
     def available(self) -> str | None:
-        command = Path(os.environ.get("FASTMCP", ""))
-        return None if command.is_file() else "it is not installed: run `make mcp-clients`"
+        return missing()
 
     def sign_in(self) -> None:
         self.call("whoami", {})
@@ -37,3 +39,22 @@ class FastMCP(Client):
         given = ["--input-json", json.dumps(arguments), "--auth", "oauth", "--json"]
         command = [os.environ["FASTMCP"], "call", self.place.url, tool, *given]
         return output(self.place, command, self.variables)
+
+
+class FastMCPSession(Session):
+    """Keeps one client open, and its tokens in memory, as fastmcp does by default."""
+
+    name = "fastmcp, one session"
+
+    def available(self) -> str | None:
+        return missing()
+
+    def program(self) -> list[str | Path]:
+        """Return the command of the program, with the Python that fastmcp is installed for."""
+        return [Path(os.environ["FASTMCP"]).with_name("python"), PROGRAM, self.place.url]
+
+
+def missing() -> str | None:
+    """Return why fastmcp cannot run here; None if it can."""
+    command = Path(os.environ.get("FASTMCP", ""))
+    return None if command.is_file() else "it is not installed: run `make mcp-clients`"
