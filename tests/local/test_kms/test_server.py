@@ -5,12 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import pytest
 
 from gateway_site.local.kms import LocalKMS, running_kms
+from gateway_site.local.kms import server as kms_server
 from tests.local.test_kms.clients import REGION, clients, fails
 
 AUTHORIZATION = (
@@ -109,6 +110,19 @@ def test_bodies_are_bounded_before_they_are_read(server: LocalKMS) -> None:
     assert _raw(server, "Content-Length: 1e3") == 411
     assert _raw(server, "Transfer-Encoding: chunked") == 411
     assert _raw(server, "X-Nothing: 1") == 411
+
+
+def test_connections_are_bounded(server: LocalKMS, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kms_server, "MAX_CONNECTIONS", 2)
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    with ExitStack() as stack:
+        answers = []
+        for _ in range(3):
+            to = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            to.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            with suppress(ConnectionResetError):
+                answers.append(to.recv(12))
+    assert [answer for answer in answers if answer] == [b"HTTP/1.1 200"] * 2
 
 
 def test_calls_name_the_operations_in_order() -> None:
