@@ -1,278 +1,204 @@
-"""The operations that create, describe, enable, disable, delete and replicate keys."""
+"""The operations that create, describe, enable, disable, delete and replicate keys.
 
-from __future__ import annotations
+Differences from AWS: a description and tags are accepted and not kept; automatic rotation can be
+enabled, disabled and read, but no key is rotated; a key whose deletion is scheduled stays in that
+state, since no key is ever deleted; a primary key does not wait for its replicas.
+"""
 
-import re
+import time
 import uuid
 from dataclasses import replace
 
 from . import policy
-from .errors import KMSError, invalid
-from .keys import (
-    DAY,
-    DISABLED,
-    ENABLED,
-    PENDING_DELETION,
-    PENDING_REPLICA_DELETION,
-    Key,
-)
-from .parameters import MAX_TAGS
-from .protocol import (
-    REGION,
-    Answer,
-    Call,
-    operation,
-    page,
+from .keys import DISABLED, ENABLED, PENDING_DELETION, Key
+from .request import (
+    ACCOUNT,
+    KMSError,
+    Request,
+    Response,
+    register_operation,
     require_enabled,
     require_not_pending,
 )
 
-USAGES = (
-    "SIGN_VERIFY",
-    "ENCRYPT_DECRYPT",
-    "GENERATE_VERIFY_MAC",
-    "KEY_AGREEMENT",
-    "ENCAPSULATE_DECAPSULATE",
-)
+DAY = 24 * 60 * 60
 SYMMETRIC = "SYMMETRIC_DEFAULT"
+USAGE = "ENCRYPT_DECRYPT"
+REGION = r"([a-z]+-){2,3}[0-9]+"
+ALIAS = "alias/[a-zA-Z0-9/_-]+"
+ROTATION_DAYS = 365
+# The quota "Key policy document size", AWS KMS Developer Guide, "Resource quotas".
+MAX_POLICY = 32 * 1024
 
 
-@operation("CreateKey")
-def create_key(call: Call) -> Answer:
-    _check_kind(call)
-    account, region = call.caller.account, call.caller.region
-    multi_region = call.parameters.flag("MultiRegion")
+@register_operation("CreateKey", "Description", "KeySpec", "KeyUsage", "MultiRegion", "Tags")
+def create_key(request: Request) -> Response:
+    request.get_text("KeySpec", pattern=SYMMETRIC)
+    request.get_text("KeyUsage", pattern=USAGE)
+    multi_region = request.get_flag("MultiRegion")
+    region = request.caller.region
     key = Key(
-        account=account,
+        account=ACCOUNT,
         region=region,
         key_id=f"mrk-{uuid.uuid4().hex}" if multi_region else str(uuid.uuid4()),
-        created=call.now,
-        policy=_new_policy(call) or policy.default(account),
-        description=_description(call),
+        created=time.time(),
+        policy=policy.build_default(ACCOUNT),
         primary_region=region if multi_region else None,
-        tags=call.parameters.tags(),
     )
-    with call.store.transaction():
-        call.store.put_key(key)
-        call.store.add_material(key, call.now)
-    return {"KeyMetadata": _metadata(call, key)}
+    request.store.put_key(key)
+    request.store.add_material(key)
+    return {"KeyMetadata": _describe(request, key)}
 
 
-@operation("ReplicateKey")
-def replicate_key(call: Call) -> Answer:
-    region = call.parameters.required_text("ReplicaRegion", maximum=32, pattern=REGION)
-    key = call.own_key("ReplicateKey")
-    if not key.is_primary:
+@register_operation("ReplicateKey", "KeyId", "ReplicaRegion")
+def replicate_key(request: Request) -> Response:
+    region = request.get_required_text("ReplicaRegion", maximum=32, pattern=REGION)
+    key = request.find_key()
+    if key.primary_region != key.region:
         raise KMSError("UnsupportedOperationException", f"{key.arn} is not a multi-Region primary.")
     require_enabled(key)
-    replica = Key(
-        account=key.account,
-        region=region,
-        key_id=key.key_id,
-        created=call.now,
-        policy=_new_policy(call) or policy.default(key.account),
-        description=_description(call),
-        primary_region=key.region,
-        tags=call.parameters.tags(),
-    )
-    if call.store.key(key.account, region, key.key_id):
-        raise KMSError("AlreadyExistsException", f"{replica.arn} already exists.")
-    with call.store.transaction():
-        call.store.put_key(replica)
+    if region in request.store.get_related(key):
+        raise KMSError("AlreadyExistsException", f"{key.arn} is in {region} already.")
+    replica = replace(key, region=region, created=time.time(), policy=policy.build_default(ACCOUNT))
+    request.store.put_key(replica)
     # AWS answers with the transient state Creating; here the replica can be used at once.
-    return {
-        "ReplicaKeyMetadata": _metadata(call, replica),
-        "ReplicaPolicy": replica.policy,
-        "ReplicaTags": _tag_list(replica.tags),
-    }
+    return {"ReplicaKeyMetadata": _describe(request, replica)}
 
 
-@operation("DescribeKey")
-def describe_key(call: Call) -> Answer:
-    key = call.key_or_alias(call.parameters.required_text("KeyId"), "DescribeKey")
-    return {"KeyMetadata": _metadata(call, key)}
+@register_operation("DescribeKey", "KeyId")
+def describe_key(request: Request) -> Response:
+    return {"KeyMetadata": _describe(request, request.find_key_or_alias("KeyId", "DescribeKey"))}
 
 
-@operation("ListKeys")
-def list_keys(call: Call) -> Answer:
-    keys = call.store.keys(call.caller.account, call.caller.region)
-    found, paging = page(call, keys, lambda key: key.key_id)
-    return {"Keys": [{"KeyId": key.key_id, "KeyArn": key.arn} for key in found], **paging}
+@register_operation("EnableKey", "KeyId")
+def enable_key(request: Request) -> Response:
+    return _set_state(request, ENABLED)
 
 
-@operation("EnableKey")
-def enable_key(call: Call) -> Answer:
-    return _set_state(call, "EnableKey", ENABLED)
+@register_operation("DisableKey", "KeyId")
+def disable_key(request: Request) -> Response:
+    return _set_state(request, DISABLED)
 
 
-@operation("DisableKey")
-def disable_key(call: Call) -> Answer:
-    return _set_state(call, "DisableKey", DISABLED)
-
-
-@operation("ScheduleKeyDeletion")
-def schedule_key_deletion(call: Call) -> Answer:
-    days = call.parameters.integer("PendingWindowInDays", 7, 30) or 30
-    key = call.own_key("ScheduleKeyDeletion")
+@register_operation("ScheduleKeyDeletion", "KeyId", "PendingWindowInDays")
+def schedule_key_deletion(request: Request) -> Response:
+    days = request.get_integer("PendingWindowInDays", 7, 30) or 30
+    key = request.find_key()
     require_not_pending(key)
-    waits = key.is_primary and len(call.store.related(key)) > 1
-    pending = replace(
-        key,
-        state=PENDING_REPLICA_DELETION if waits else PENDING_DELETION,
-        deletion_date=None if waits else call.now + days * DAY,
-        pending_window=days,
-    )
-    _put(call, pending)
-    answer = {"KeyId": key.arn, "KeyState": pending.state, "PendingWindowInDays": days}
-    return answer | ({} if waits else {"DeletionDate": pending.deletion_date})
+    date = time.time() + days * DAY
+    request.store.put_key(replace(key, state=PENDING_DELETION, deletion_date=date))
+    return {"KeyId": key.arn, "KeyState": PENDING_DELETION, "DeletionDate": date}
 
 
-@operation("CancelKeyDeletion")
-def cancel_key_deletion(call: Call) -> Answer:
-    key = call.own_key("CancelKeyDeletion")
+@register_operation("CancelKeyDeletion", "KeyId")
+def cancel_key_deletion(request: Request) -> Response:
+    key = request.find_key()
     if key.state in (ENABLED, DISABLED):
         raise KMSError("KMSInvalidStateException", f"{key.arn} is not pending deletion.")
-    _put(call, replace(key, state=DISABLED, deletion_date=None, pending_window=None))
+    request.store.put_key(replace(key, state=DISABLED, deletion_date=None))
     return {"KeyId": key.arn}
 
 
-@operation("GetKeyPolicy")
-def get_key_policy(call: Call) -> Answer:
-    key = call.own_key("GetKeyPolicy")
-    _check_policy_name(call)
-    return {"Policy": key.policy, "PolicyName": "default"}
-
-
-@operation("PutKeyPolicy")
-def put_key_policy(call: Call) -> Answer:
-    call.parameters.required_text("Policy", maximum=131072)
-    key = call.own_key("PutKeyPolicy")
-    _check_policy_name(call)
-    _put(call, replace(key, policy=_new_policy(call) or key.policy))
+@register_operation("PutKeyPolicy", "KeyId", "Policy", "PolicyName")
+def put_key_policy(request: Request) -> Response:
+    text = request.get_required_text("Policy", maximum=MAX_POLICY)
+    request.get_text("PolicyName", pattern="default")
+    key = request.find_key()
+    try:
+        policy.parse(text)
+    except policy.InvalidPolicy as error:
+        raise KMSError("MalformedPolicyDocumentException", f"The key policy {error}.") from None
+    request.store.put_key(replace(key, policy=text))
     return {}
 
 
-@operation("TagResource")
-def tag_resource(call: Call) -> Answer:
-    tags = call.parameters.tags()
-    key = call.own_key("TagResource")
+@register_operation("EnableKeyRotation", "KeyId")
+def enable_key_rotation(request: Request) -> Response:
+    return _set_rotation(request, ROTATION_DAYS)
+
+
+@register_operation("DisableKeyRotation", "KeyId")
+def disable_key_rotation(request: Request) -> Response:
+    return _set_rotation(request, None)
+
+
+@register_operation("GetKeyRotationStatus", "KeyId")
+def get_key_rotation_status(request: Request) -> Response:
+    key = request.find_key()
+    primary = request.store.get_related(key)[key.primary_region or key.region]
+    days = primary.rotation_period
+    if days is None or key.state != ENABLED:
+        return {"KeyRotationEnabled": False}
+    return {"KeyRotationEnabled": True, "RotationPeriodInDays": days}
+
+
+@register_operation("CreateAlias", "AliasName", "TargetKeyId")
+def create_alias(request: Request) -> Response:
+    arn = _get_alias_arn(request)
+    key = request.find_key("TargetKeyId")
     require_not_pending(key)
-    if len(key.tags | tags) > MAX_TAGS:
-        raise KMSError("LimitExceededException", f"A key has at most {MAX_TAGS} tags.")
-    _put(call, replace(key, tags=key.tags | tags))
+    if request.store.get_alias_target(arn):
+        raise KMSError("AlreadyExistsException", f"An alias with the name {arn} already exists")
+    request.store.put_alias(arn, key)
     return {}
 
 
-@operation("UntagResource")
-def untag_resource(call: Call) -> Answer:
-    names = call.parameters.texts("TagKeys", count=MAX_TAGS, maximum=128)
-    key = call.own_key("UntagResource")
+@register_operation("UpdateAlias", "AliasName", "TargetKeyId")
+def update_alias(request: Request) -> Response:
+    arn = _get_alias_arn(request)
+    request.find_key_or_alias("AliasName", "UpdateAlias")  # both keys' policies must allow it
+    key = request.find_key("TargetKeyId")
     require_not_pending(key)
-    _put(call, replace(key, tags={k: v for k, v in key.tags.items() if k not in names}))
+    request.store.put_alias(arn, key)
     return {}
 
 
-@operation("ListResourceTags")
-def list_resource_tags(call: Call) -> Answer:
-    key = call.own_key("ListResourceTags")
-    found, paging = page(call, key.tags, lambda name: name, limit=50)
-    return {"Tags": _tag_list({name: key.tags[name] for name in found}), **paging}
+def _get_alias_arn(request: Request) -> str:
+    name = request.get_required_text("AliasName", maximum=256, pattern=ALIAS)
+    if name.startswith("alias/aws/"):
+        raise KMSError("NotAuthorizedException", "alias/aws/ is reserved for AWS.")
+    return request.build_arn(name)
 
 
-def _set_state(call: Call, action: str, state: str) -> Answer:
-    key = call.own_key(action)
+def _set_state(request: Request, state: str) -> Response:
+    key = request.find_key()
     require_not_pending(key)
-    _put(call, replace(key, state=state))
+    request.store.put_key(replace(key, state=state))
     return {}
 
 
-def _put(call: Call, key: Key) -> None:
-    with call.store.transaction():
-        call.store.put_key(key)
+def _set_rotation(request: Request, days: int | None) -> Response:
+    key = request.find_key()
+    if key.is_replica:
+        raise KMSError("UnsupportedOperationException", f"{key.arn} is a replica: use its primary.")
+    require_enabled(key)
+    request.store.put_key(replace(key, rotation_period=days))
+    return {}
 
 
-def _check_kind(call: Call) -> None:
-    """Refuse every kind of key but a symmetric one with material of KMS's own."""
-    call.parameters.refuse("CustomKeyStoreId", "XksKeyId")
-    usage = call.parameters.choice("KeyUsage", USAGES)
-    spec = call.parameters.text("KeySpec")
-    old_spec = call.parameters.text("CustomerMasterKeySpec")
-    if spec and old_spec:
-        raise invalid("KeySpec and CustomerMasterKeySpec may not be specified together.")
-    if (spec or old_spec or SYMMETRIC) != SYMMETRIC:
-        raise _unsupported("KeySpec", SYMMETRIC)
-    if usage not in (None, "ENCRYPT_DECRYPT"):
-        raise invalid(f"KeyUsage {usage} is not compatible with KeySpec {SYMMETRIC}.")
-    if call.parameters.text("Origin") not in (None, "AWS_KMS"):
-        raise _unsupported("Origin", "AWS_KMS")
-
-
-def _unsupported(name: str, only: str) -> KMSError:
-    return KMSError("UnsupportedOperationException", f"This local KMS knows no {name} but {only}.")
-
-
-def _description(call: Call) -> str:
-    return call.parameters.text("Description", minimum=0, maximum=8192) or ""
-
-
-def _new_policy(call: Call) -> str | None:
-    """Return the policy that is to be set; refuse one that locks the caller out."""
-    text = call.parameters.text("Policy", maximum=131072)
-    if text is None:
-        return None
-    if re.search(r"[^\t\n\r\u0020-\u00ff]", text):
-        raise KMSError("MalformedPolicyDocumentException", "The key policy is not Latin-1 text.")
-    bypass = call.parameters.flag("BypassPolicyLockoutSafetyCheck")
-    caller = call.caller
-    allowed = policy.allows(text, caller.account, caller.arn, "kms:PutKeyPolicy")
-    if not allowed and not bypass:
-        raise KMSError(
-            "MalformedPolicyDocumentException",
-            "The new key policy will not allow you to update the key policy in the future.",
-        )
-    return text
-
-
-def _check_policy_name(call: Call) -> None:
-    if call.parameters.text("PolicyName", maximum=128) not in (None, "default"):
-        raise KMSError("NotFoundException", "No such policy exists")
-
-
-def _tag_list(tags: dict[str, str]) -> list[Answer]:
-    return [{"TagKey": name, "TagValue": value} for name, value in tags.items()]
-
-
-def _metadata(call: Call, key: Key) -> Answer:
+def _describe(request: Request, key: Key) -> Response:
     metadata: dict[str, object] = {
-        "AWSAccountId": key.account,
         "KeyId": key.key_id,
         "Arn": key.arn,
-        "CreationDate": key.created,
-        "Enabled": key.state == ENABLED,
-        "Description": key.description,
-        "KeyUsage": "ENCRYPT_DECRYPT",
+        "KeyUsage": USAGE,
         "KeyState": key.state,
         "Origin": "AWS_KMS",
         "KeyManager": "CUSTOMER",
-        "CustomerMasterKeySpec": SYMMETRIC,
         "KeySpec": SYMMETRIC,
-        "EncryptionAlgorithms": [SYMMETRIC],
         "MultiRegion": key.primary_region is not None,
-        "CurrentKeyMaterialId": call.store.materials(key)[-1].material_id,
     }
     if key.deletion_date is not None:
         metadata["DeletionDate"] = key.deletion_date
-    if key.state == PENDING_REPLICA_DELETION:
-        metadata["PendingDeletionWindowInDays"] = key.pending_window
     if key.primary_region is not None:
-        metadata["MultiRegionConfiguration"] = _multi_region(call, key)
+        metadata["MultiRegionConfiguration"] = _describe_regions(request, key)
     return metadata
 
 
-def _multi_region(call: Call, key: Key) -> Answer:
-    entries = {k.region: {"Arn": k.arn, "Region": k.region} for k in call.store.related(key)}
+def _describe_regions(request: Request, key: Key) -> Response:
+    related = request.store.get_related(key)
+    entries = {region: {"Arn": each.arn, "Region": region} for region, each in related.items()}
     return {
-        "MultiRegionKeyType": "PRIMARY" if key.is_primary else "REPLICA",
+        "MultiRegionKeyType": "REPLICA" if key.is_replica else "PRIMARY",
         "PrimaryKey": entries.pop(key.primary_region or key.region),
         "ReplicaKeys": list(entries.values()),
     }

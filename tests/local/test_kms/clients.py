@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
 
 ACCOUNT = "123456789012"
-FOREIGN_ACCOUNT = "444455556666"
 REGION = "eu-central-1"
 OTHER_REGION = "us-west-2"
 ADMINISTRATOR = "ADMINISTRATOR"
@@ -28,14 +27,11 @@ APPLICATION = "APPLICATION"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 CONTEXT = {"purpose": "test", "namespace": "django"}
 PLAINTEXT = b"0123456789abcdef0123456789abcdef"
-DAY = 24 * 60 * 60
 
 # KMS API Reference, "Common Errors", with the codes that JSON services give them on the wire.
 COMMON_ERRORS = {
     "AccessDeniedException",
     "IncompleteSignatureException",
-    "InvalidSignatureException",
-    "MissingAuthenticationTokenException",
     "NotAuthorizedException",
     "SerializationException",
     "UnknownOperationException",

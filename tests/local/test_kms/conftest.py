@@ -1,4 +1,4 @@
-"""One local KMS for each test, its clock, and clients of it."""
+"""One local KMS for each test, and clients of it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from tests.local.test_kms.clients import (
     Connect,
     clients,
 )
-from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
 
 
 @pytest.fixture
-def server(clock: FakeClock) -> Iterator[LocalKMS]:
-    with running_kms(clock=clock) as server:
+def server() -> Iterator[LocalKMS]:
+    with running_kms() as server:
         yield server
 
 

@@ -35,7 +35,7 @@ def test_answers_agree_with_moto_where_moto_is_right(server: LocalKMS, engine: s
 
 def _check_shared_behaviour(kms: KMSClient) -> None:
     metadata = kms.create_key(Description="shared")["KeyMetadata"]
-    assert (metadata["Description"], metadata["KeyState"]) == ("shared", "Enabled")
+    assert (metadata["KeyState"], metadata["Origin"]) == ("Enabled", "AWS_KMS")
     assert (metadata["KeySpec"], metadata["KeyManager"]) == ("SYMMETRIC_DEFAULT", "CUSTOMER")
     arn = metadata["Arn"]
     made = kms.generate_data_key(KeyId=arn, KeySpec="AES_256", EncryptionContext=CONTEXT)
@@ -54,9 +54,9 @@ def _check_shared_behaviour(kms: KMSClient) -> None:
     kms.create_alias(AliasName="alias/moto", TargetKeyId=arn)
     with fails("AlreadyExistsException", "already exists"):
         kms.create_alias(AliasName="alias/moto", TargetKeyId=arn)
-    with fails("ValidationException", "Invalid identifier"):
+    with fails("ValidationException"):
         kms.create_alias(AliasName="moto", TargetKeyId=arn)
-    with fails("ValidationException", "Aliases must refer to keys. Not aliases"):
+    with fails("ValidationException"):
         kms.create_alias(AliasName="alias/second", TargetKeyId="alias/moto")
     with fails("NotAuthorizedException"):
         kms.create_alias(AliasName="alias/aws/s3", TargetKeyId=arn)

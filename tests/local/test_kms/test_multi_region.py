@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway_site.local.kms import policy
 from tests.local.test_kms.clients import (
-    DAY,
+    ACCOUNT,
+    APPLICATION,
     OTHER_REGION,
     REGION,
     Connect,
     fails,
-    state,
 )
-from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
@@ -39,62 +39,53 @@ def test_a_blob_opens_in_either_region(
     blob = kms.encrypt(KeyId=primary, Plaintext=b"x", EncryptionContext=context)["CiphertextBlob"]
     opened = there.decrypt(CiphertextBlob=blob, KeyId=replica, EncryptionContext=context)
     assert (opened["KeyId"], opened["Plaintext"]) == (replica, b"x")
-    assert there.decrypt(CiphertextBlob=blob, EncryptionContext=context)["KeyId"] == replica
     with fails("InvalidCiphertextException"):
         there.decrypt(CiphertextBlob=blob, KeyId=replica)
     back = there.encrypt(KeyId=replica, Plaintext=b"y")["CiphertextBlob"]
     assert kms.decrypt(CiphertextBlob=back, KeyId=primary)["Plaintext"] == b"y"
 
 
-def test_a_replica_shares_key_id_and_material_but_not_the_rest(
-    connect: Connect, kms: KMSClient, primary: str
-) -> None:
-    answer = kms.replicate_key(
-        KeyId=primary,
-        ReplicaRegion=OTHER_REGION,
-        Description="there",
-        Tags=[{"TagKey": "a", "TagValue": "b"}],
-    )
-    metadata = answer["ReplicaKeyMetadata"]
-    assert metadata["Arn"] == primary.replace(REGION, OTHER_REGION)
-    assert metadata["KeyId"].startswith("mrk-")
-    assert answer["ReplicaTags"] == [{"TagKey": "a", "TagValue": "b"}]
-    configuration = metadata["MultiRegionConfiguration"]
-    assert configuration["MultiRegionKeyType"] == "REPLICA"
-    assert configuration["PrimaryKey"] == {"Arn": primary, "Region": REGION}
-    assert configuration["ReplicaKeys"] == [{"Arn": metadata["Arn"], "Region": OTHER_REGION}]
-    here = kms.describe_key(KeyId=primary)["KeyMetadata"]
-    assert here["MultiRegionConfiguration"]["MultiRegionKeyType"] == "PRIMARY"
-    assert here["CurrentKeyMaterialId"] == metadata["CurrentKeyMaterialId"]
-    assert here["Description"] == ""
-    assert kms.list_resource_tags(KeyId=primary)["Tags"] == []
-
-
-def test_a_replica_is_disabled_by_itself(
+def test_each_key_describes_the_primary_and_its_replicas(
     connect: Connect, kms: KMSClient, primary: str, replica: str
 ) -> None:
+    assert replica == primary.replace(REGION, OTHER_REGION)
+    for client, arn, kind in (
+        (kms, primary, "PRIMARY"),
+        (connect(OTHER_REGION), replica, "REPLICA"),
+    ):
+        metadata = client.describe_key(KeyId=arn)["KeyMetadata"]
+        assert metadata["KeyId"].startswith("mrk-")
+        assert metadata["MultiRegionConfiguration"] == {
+            "MultiRegionKeyType": kind,
+            "PrimaryKey": {"Arn": primary, "Region": REGION},
+            "ReplicaKeys": [{"Arn": replica, "Region": OTHER_REGION}],
+        }
+
+
+def test_a_replica_has_a_state_and_a_policy_of_its_own(
+    connect: Connect, kms: KMSClient, primary: str
+) -> None:
+    denial = policy.build_denial(ACCOUNT, APPLICATION, "kms:Decrypt")
+    kms.put_key_policy(KeyId=primary, Policy=denial)
+    answer = kms.replicate_key(KeyId=primary, ReplicaRegion=OTHER_REGION)
+    replica = answer["ReplicaKeyMetadata"]["Arn"]
     blob = kms.encrypt(KeyId=primary, Plaintext=b"x")["CiphertextBlob"]
     kms.disable_key(KeyId=primary)
-    assert connect(OTHER_REGION).decrypt(CiphertextBlob=blob)["Plaintext"] == b"x"
+    there = connect(OTHER_REGION, APPLICATION)
+    assert there.decrypt(KeyId=replica, CiphertextBlob=blob)["Plaintext"] == b"x"
     with fails("DisabledException"):
-        kms.decrypt(CiphertextBlob=blob)
+        kms.decrypt(KeyId=primary, CiphertextBlob=blob)
 
 
-def test_rotation_of_the_primary_rotates_the_replica(
+def test_a_replica_has_the_rotation_of_its_primary(
     connect: Connect, kms: KMSClient, primary: str, replica: str
 ) -> None:
     there = connect(OTHER_REGION)
-    before = there.encrypt(KeyId=replica, Plaintext=b"x")["CiphertextBlob"]
-    for refused in (there.rotate_key_on_demand, there.enable_key_rotation):
-        with fails("UnsupportedOperationException"):
-            refused(KeyId=replica)
-    kms.rotate_key_on_demand(KeyId=primary)
-    kms.enable_key_rotation(KeyId=primary, RotationPeriodInDays=100)
-    assert there.get_key_rotation_status(KeyId=replica)["RotationPeriodInDays"] == 100
-    after = there.generate_data_key(KeyId=replica, KeySpec="AES_256")
-    current = kms.describe_key(KeyId=primary)["KeyMetadata"]["CurrentKeyMaterialId"]
-    assert after["KeyMaterialId"] == current
-    assert there.decrypt(CiphertextBlob=before)["Plaintext"] == b"x"
+    with fails("UnsupportedOperationException"):
+        there.enable_key_rotation(KeyId=replica)
+    assert there.get_key_rotation_status(KeyId=replica)["KeyRotationEnabled"] is False
+    kms.enable_key_rotation(KeyId=primary)
+    assert there.get_key_rotation_status(KeyId=replica)["RotationPeriodInDays"] == 365
 
 
 def test_only_a_primary_is_replicated_and_once_in_a_region(
@@ -111,21 +102,3 @@ def test_only_a_primary_is_replicated_and_once_in_a_region(
     for region in ("nowhere", "", None):
         with fails("ValidationException"):
             kms.replicate_key(KeyId=primary, ReplicaRegion=region)  # type: ignore[arg-type]  # the server must refuse it
-
-
-def test_a_primary_waits_for_its_replicas_before_it_is_deleted(
-    connect: Connect, kms: KMSClient, primary: str, replica: str, clock: FakeClock
-) -> None:
-    answer = kms.schedule_key_deletion(KeyId=primary, PendingWindowInDays=7)
-    assert answer["KeyState"] == "PendingReplicaDeletion"
-    assert "DeletionDate" not in dict(answer)
-    with fails("KMSInvalidStateException", "is pending replica deletion"):
-        kms.encrypt(KeyId=primary, Plaintext=b"x")
-    clock.advance(100 * DAY)
-    assert state(kms, primary) == "PendingReplicaDeletion"
-    connect(OTHER_REGION).schedule_key_deletion(KeyId=replica, PendingWindowInDays=7)
-    clock.advance(7 * DAY)
-    assert state(kms, primary) == "PendingDeletion"
-    clock.advance(7 * DAY)
-    with fails("NotFoundException"):
-        kms.describe_key(KeyId=primary)

@@ -1,16 +1,17 @@
-"""The HTTP side: protocol faults, bounds, loopback only, clean ends."""
+"""The HTTP side: protocol faults, bounds, clean ends."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import socket
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import pytest
 
-from gateway_site.local.kms import CannotStart, LocalKMS, running_kms
+from gateway_site.local.kms import LocalKMS, running_kms
+from gateway_site.local.kms import server as kms_server
 from tests.local.test_kms.clients import REGION, clients, fails
 
 AUTHORIZATION = (
@@ -20,7 +21,7 @@ AUTHORIZATION = (
 
 
 HEADERS = {
-    "X-Amz-Target": "TrentService.ListKeys",
+    "X-Amz-Target": "TrentService.CreateKey",
     "Content-Type": "application/x-amz-json-1.1",
     "Authorization": AUTHORIZATION,
 }
@@ -31,37 +32,37 @@ def test_the_landing_page_says_ok_without_credentials(server: LocalKMS) -> None:
     assert send(server, method="GET", path="/keys")[0] == 404
 
 
-def test_a_request_without_a_signature_is_missing_its_token(server: LocalKMS) -> None:
-    status, answer = send(server, without="Authorization")
-    assert (status, answer["__type"]) == (400, "MissingAuthenticationTokenException")
-
-
 @pytest.mark.parametrize(
-    ("authorization", "code"),
+    "authorization",
     [
-        ("Bearer token", "IncompleteSignatureException"),
-        ("AWS4-HMAC-SHA256 Credential=AKID", "IncompleteSignatureException"),
-        (AUTHORIZATION.replace(REGION, "nowhere"), "IncompleteSignatureException"),
-        (AUTHORIZATION.partition(", Signature")[0], "IncompleteSignatureException"),
-        (AUTHORIZATION.replace("/kms/", "/dynamodb/"), "InvalidSignatureException"),
+        "",
+        "Bearer token",
+        "AWS4-HMAC-SHA256 Credential=AKID",
+        AUTHORIZATION.replace(REGION, "%"),
+        AUTHORIZATION.partition(", Signature")[0],
+        AUTHORIZATION.replace("/kms/", "/dynamodb/"),
     ],
 )
 def test_a_credential_scope_that_is_not_whole_is_refused(
-    server: LocalKMS, authorization: str, code: str
+    server: LocalKMS, authorization: str
 ) -> None:
     status, answer = send(server, Authorization=authorization)
-    assert (status, answer["__type"]) == (400, code)
+    assert (status, answer["__type"]) == (400, "IncompleteSignatureException")
+    assert send(server, without="Authorization") == (status, answer)
 
 
-@pytest.mark.parametrize("target", ["TrentService.Sign", "ListKeys", "TrentService.", "x"])
-def test_an_unknown_operation_is_refused(server: LocalKMS, target: str) -> None:
+@pytest.mark.parametrize("target", ["TrentService.Sign", "CreateKey", "TrentService.", "x"])
+def test_an_unknown_operation_is_refused_and_told_what_the_local_kms_is_for(
+    server: LocalKMS, target: str
+) -> None:
     status, answer = send(server, X_Amz_Target=target)
     assert (status, answer["__type"]) == (400, "UnknownOperationException")
+    assert "for this project's development and tests" in answer["message"]
     assert send(server, without="X-Amz-Target")[1]["__type"] == "UnknownOperationException"
     assert send(server, path="/other")[1]["__type"] == "UnknownOperationException"
 
 
-@pytest.mark.parametrize("body", ["{", "[]", '"x"', "\x00", "[" * 200_000, '{"Limit": "1"}'])
+@pytest.mark.parametrize("body", ["{", "[]", '"x"', "\x00", "[" * 200_000])
 def test_a_body_that_is_not_a_json_object_is_refused(server: LocalKMS, body: str) -> None:
     status, answer = send(server, body=body)
     assert (status, answer["__type"]) == (400, "SerializationException")
@@ -79,12 +80,12 @@ def test_a_body_that_is_not_a_json_object_is_refused(server: LocalKMS, body: str
         {"NumberOfBytes": 32.0},
         {"NumberOfBytes": "32"},
         {"DryRun": "true"},
-        {"GrantTokens": "token"},
-        {"GrantTokens": [1]},
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(server: LocalKMS, members: dict[str, Any]) -> None:
-    body = json.dumps({"KeyId": "alias/x", "KeySpec": "AES_256"} | members)
+    _, created = send(server)
+    named = {"KeyId": created["KeyMetadata"]["KeyId"], "KeySpec": "AES_256"}
+    body = json.dumps(named | members)
     status, answer = send(server, body=body, X_Amz_Target="TrentService.GenerateDataKey")
     assert (status, answer["__type"]) == (400, "SerializationException")
 
@@ -111,6 +112,19 @@ def test_bodies_are_bounded_before_they_are_read(server: LocalKMS) -> None:
     assert _raw(server, "X-Nothing: 1") == 411
 
 
+def test_connections_are_bounded(server: LocalKMS, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kms_server, "MAX_CONNECTIONS", 2)
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    with ExitStack() as stack:
+        answers = []
+        for _ in range(3):
+            to = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            to.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            with suppress(ConnectionResetError):
+                answers.append(to.recv(12))
+    assert [answer for answer in answers if answer] == [b"HTTP/1.1 200"] * 2
+
+
 def test_calls_name_the_operations_in_order() -> None:
     with running_kms() as server, clients(server.url) as connect:
         key = connect().create_key()["KeyMetadata"]["KeyId"]
@@ -132,23 +146,6 @@ def test_it_ends_while_a_client_keeps_its_connection_open() -> None:
         assert to.recv(4096) == b""
     with pytest.raises(OSError, match="refused"):
         socket.create_connection((host, int(port)), timeout=10)
-
-
-EVERYWHERE = "0.0.0.0"  # noqa: S104 -- it must be refused
-
-
-@pytest.mark.parametrize("host", [EVERYWHERE, "::", "192.0.2.1", "example.com", ""])
-def test_it_listens_on_nothing_but_loopback(host: str) -> None:
-    with pytest.raises(CannotStart), running_kms(host=host):
-        pytest.fail("it listens")
-
-
-def test_it_listens_on_every_name_of_loopback() -> None:
-    for host in ("localhost", "127.0.0.1", "::1"):
-        if host == "::1" and not _has_ipv6():
-            continue
-        with running_kms(host=host) as server:
-            assert send(server, method="GET")[0] == 200
 
 
 def send(
@@ -176,12 +173,3 @@ def _raw(server: LocalKMS, header: str) -> int:
         to.sendall(f"POST / HTTP/1.1\r\nHost: {host}\r\n{header}\r\n\r\n".encode())
         answer = b"".join(iter(lambda: to.recv(4096), b""))
     return int(answer.split(b" ", 2)[1])
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as trial:
-            trial.bind(("::1", 0))
-    except OSError:
-        return False
-    return True

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway_site.local.kms import LocalKMS
-from gateway_site.local.kms.server import serving
+from gateway_site.local.kms.server import serve
 from sessions_kms.backend import SessionStore
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved_key, stored
@@ -174,7 +174,7 @@ def test_first_data_key_of_a_period_is_one_for_all_processes(
             with suppress(threading.BrokenBarrierError):
                 all_ask.wait(timeout=1.5)
 
-    with serving(None, 0, on_call=on_call) as url:
+    with serve(None, 0, on_call=on_call) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", url)
         stack = real_time(make_stack, clock)
         with workers(stack, 3) as processes:

@@ -65,7 +65,9 @@ def disable(client: "KMSClient", key_id: str) -> None:
 
 
 def deny(client: "KMSClient", key_id: str) -> None:
-    denied = policy.denying(key_id.split(":")[4], ACCESS_KEY_ID, "kms:Decrypt", "kms:Generate*")
+    denied = policy.build_denial(
+        key_id.split(":")[4], ACCESS_KEY_ID, "kms:Decrypt", "kms:Generate*"
+    )
     client.put_key_policy(KeyId=key_id, Policy=denied)
 
 

@@ -59,7 +59,7 @@ def set_policy(key: str, text: str) -> None:
 
 def deny(store: Store, *actions: str) -> None:
     account = store.key.split(":")[4]
-    set_policy(store.key, policy.denying(account, "testing", *actions))
+    set_policy(store.key, policy.build_denial(account, "testing", *actions))
 
 
 @pytest.mark.parametrize("pending", [False, True])
@@ -172,7 +172,7 @@ def test_right_to_look_that_is_denied_is_a_warning_that_names_it(
     assert found[name].level == "warning"
     assert found[name].detail == f"cannot be checked: AWS denies {action}"
     assert f"grant {action}" in found[name].remedy
-    set_policy(store.key, policy.default(store.key.split(":")[4]))
+    set_policy(store.key, policy.build_default(store.key.split(":")[4]))
     assert troubles("--no-canary") == {}
 
 

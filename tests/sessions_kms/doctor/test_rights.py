@@ -162,7 +162,7 @@ def test_key_that_does_more_is_seen_by_dry_runs_and_limited_by_the_remedy(
         dry = [body for name, body in proxy.requests if name in {"Encrypt", "CreateGrant"}]
         assert [body["DryRun"] for body in dry] == [True, True]
         proxy.heal()
-        denying = policy.denying(store.key.split(":")[4], "testing", "kms:Encrypt")
+        denying = policy.build_denial(store.key.split(":")[4], "testing", "kms:Encrypt")
         client("kms").put_key_policy(KeyId=store.key, PolicyName="default", Policy=denying)
         assert "over-grant key" not in found_wrong()
 
@@ -172,11 +172,11 @@ def test_previous_key_that_may_not_decrypt_is_named(store: Store) -> None:
     previous = checked_store.new_key()
     store.configure(DECRYPT_KEY_IDS=[previous])
     account = previous.split(":")[4]
-    denying = policy.denying(account, "testing", "kms:Decrypt")
+    denying = policy.build_denial(account, "testing", "kms:Decrypt")
     client("kms").put_key_policy(KeyId=previous, PolicyName="default", Policy=denying)
     assert found_wrong()["right kms:Decrypt"]["detail"] == f"denied on {previous}"
     client("kms").put_key_policy(
-        KeyId=previous, PolicyName="default", Policy=policy.default(account)
+        KeyId=previous, PolicyName="default", Policy=policy.build_default(account)
     )
     assert "right kms:Decrypt" not in found_wrong()
 
