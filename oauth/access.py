@@ -71,6 +71,7 @@ async def astanding(provider: str, held: TokenSet | None) -> TokenSet | None:
 
 
 async def _fresh_token(request: HttpRequest, provider: str, refused: TokenSet | None) -> TokenSet:
+    __traceback_hide__ = True
     configured = config.provider(provider)
     if configured is None:
         raise NotConnected("There is no such provider.")

@@ -58,10 +58,12 @@ class Repository:
 
     async def load(self, session_key: str) -> Found | None:
         """Return what a key opens, or one that the request's cookies say has followed it."""
+        __traceback_hide__ = True
         return await self._loads.load(session_key)
 
     async def exists(self, session_key: str) -> bool:
         """Tell whether a live session has this key."""
+        __traceback_hide__ = True
         return await self._loading.exists(session_key)
 
     async def create(self, draft: Draft) -> Snapshot:

@@ -291,4 +291,4 @@ def test_frames_with_data_keys_are_hidden(ask: str) -> None:
     encrypted = run_sync(ours.generate(PERIOD)).encrypted
     kms.set_state(State.REFUSING)
     asked = {"generate": (PERIOD,), "unwrap": (encrypted, PERIOD)}[ask]
-    assert shown_frames(lambda: getattr(ours, ask)(*asked), keyring_module) == set()
+    assert shown_frames(lambda: run_sync(getattr(ours, ask)(*asked)), keyring_module) == set()
