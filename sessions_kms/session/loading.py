@@ -38,7 +38,6 @@ class Loads(Protocol):
 
     async def load(self, session_key: str) -> Found | None:
         """Return what a key opens, or one that the request's cookies say has followed it."""
-        __traceback_hide__ = True
         ...
 
 
