@@ -1,7 +1,4 @@
-"""What the lists of sessions and of apps do to end one entry, or all of them: end, tell, go back.
-
-Nothing is known of what is ended, and a store that cannot be reached ends nothing silently.
-"""
+"""Ending one or all entries of the lists of sessions and of apps: end, say how it went, go back."""
 
 from __future__ import annotations
 

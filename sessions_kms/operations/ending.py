@@ -40,9 +40,8 @@ def end_session(services: Services, ended_id: str, *, user_id: object) -> bool:
     record = run_sync(stored_head(services, ended_id))
     if owner is None or record is None or record.owner != owner:
         return False
-    if not run_sync(
-        services.session_items.end(record.id, salt=record.salt)
-    ):  # It has another id by now.
+    was_there = run_sync(services.session_items.end(record.id, salt=record.salt))
+    if not was_there:  # It has another id by now.
         return False
     run_sync(about.About(services).drop(record.id))
     _announce_end(services, record)
