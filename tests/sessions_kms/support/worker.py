@@ -10,6 +10,7 @@ from importlib import import_module
 from statistics import median
 from typing import Any
 
+from sessions_kms.concurrency.waits import Wait
 from tests.support.talking_process import TalkingProcess, obey
 
 ENVIRONMENT = "WORKER_SESSIONS_KMS"
@@ -32,7 +33,7 @@ def at_once(*told: tuple[Worker, str, dict[str, Any]]) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class Slowly:
+class Slowly(Wait):
     """What waits for a call, in a thread, and for its way there and back: seconds each."""
 
     wait: Any

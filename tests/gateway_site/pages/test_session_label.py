@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway_site.pages.user_agents import LENGTH_MAX, browser_of, system_of
+from gateway_site.pages.session_label import LENGTH_MAX, browser_of, system_of
 
 KHTML = "AppleWebKit/537.36 (KHTML, like Gecko)"
 MAC = "Macintosh; Intel Mac OS X 10_15_7"
