@@ -1,8 +1,8 @@
 """What lists say about a session: the browser, its system and the provider of the sign-in.
 
-All words are ours, none are the visitor's. A row says "Firefox on Windows" and no more: no version and
-no model, nothing that identifies anybody. A library that knows every device would run a thousand
-patterns over what a stranger sends; here are some plain words, looked for in order.
+All words are ours, none are the visitor's. A row says "Firefox on Windows" and no more: no
+version and no model, nothing that identifies anybody. A library that knows every device would run
+a thousand patterns over what a stranger sends; here are some plain words, looked for in order.
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/Browser_detection_using_the_user_agent
 """
 

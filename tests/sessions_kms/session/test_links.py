@@ -121,9 +121,10 @@ def test_session_that_changes_its_key_while_its_link_is_ended_is_ended(
         ended.append(ending.end_linked(services(), LINK))
         return moved[0]
 
-    monkeypatch.setattr(
-        table, "owned_ids", lambda owner: sorted(owned(owner), key=lambda each: old in each)
-    )
+    def old_last(owner: str) -> list[str]:
+        return sorted(owned(owner), key=lambda each: old in each)
+
+    monkeypatch.setattr(table, "owned_ids", as_coroutine(old_last))
     fake.dynamodb.on("TransactWriteItems session session", move_meanwhile)
     session.cycle_key()
     assert ended == [1]
