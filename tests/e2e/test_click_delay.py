@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from oauth.sign_in.click_delay import DELAY
 from tests.e2e.clients import consent_address, registered
 from tests.e2e.hostile_page import hostile_page
 from tests.e2e.keyboard import press_until_focused
@@ -207,6 +208,7 @@ def test_without_javascript_the_form_works_and_says_what_to_do_where_it_came_too
         allow(page).click()
         while page.url.startswith(stack.url):
             expect(page.get_by_role("alert")).to_contain_text("then confirm again")
+            page.wait_for_timeout(DELAY * 1000)  # as a person who reads it
             allow(page).click()
         assert page.url.startswith(f"http://127.0.0.1:{stack.provider}/")
 
