@@ -135,7 +135,8 @@ def before_consent(stack: LocalStack, page: Page) -> None:
 
 def of_a_session_in_the_admin(stack: LocalStack, page: Page) -> None:
     signed_in_at("/admin/sessions_kms/session/")(stack, page)
-    page.get_by_role("link", name="(this session)").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="(this session)").click()
 
 
 def at_the_choice_of_upstream(stack: LocalStack, page: Page) -> None:
