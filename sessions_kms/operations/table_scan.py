@@ -6,12 +6,14 @@ for a moment, such as a throttled call, is tried again with pauses.
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.services import Services
+from sessions_kms.storage.table import Page
 
 THREADS = 8  # calls at once: some hundred writes a second
 ITEMS = 1000  # of a page, which is at most 1 MB
@@ -43,17 +45,15 @@ class TableScan:
         """
         start: Item | None = None
         while True:
-            page = self._patiently(
-                lambda start=start: run_sync(
-                    self._services.table.scan(  # type: ignore[misc]
-                        start, limit=ITEMS, consistent=consistent, whole=whole
-                    )
-                )
-            )
+            page = self._patiently(partial(self._page, start, consistent=consistent, whole=whole))
             yield page.items
             if page.next is None:
                 return
             start = page.next
+
+    def _page(self, start: Item | None, *, consistent: bool, whole: bool) -> Page:
+        read = self._services.table.scan(start, limit=ITEMS, consistent=consistent, whole=whole)
+        return run_sync(read)
 
     def each(self, work: Callable[[T], R], things: Iterable[T]) -> list[R]:
         """Do something with each thing, several at once; return the results in order.

@@ -1,4 +1,4 @@
-"""What was seen, for whoever reads it: rows enter, lines leave."""
+"""Printing what was seen of each client after each disturbance."""
 
 from __future__ import annotations
 
