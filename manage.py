@@ -13,19 +13,19 @@ def main() -> None:
     from django.core.management import execute_from_command_line, load_command_class
 
     if sys.argv[1:2] == ["runlocal"]:
-        # It replaces this shell's variables, so what they say must not be read before it.
+        # It replaces this shell's variables, so the settings must not be read first.
         load_command_class("gateway_site", "runlocal").run_from_argv(sys.argv)
         return
-    if LOCAL.is_dir():  # `make run` was used here; nothing of it is imported elsewhere
-        from gateway_site.local import running_stack
+    if LOCAL.is_dir():  # `make run` was used here; in production nothing of it is imported
+        from gateway_site.local import state
 
-        if running_stack.is_passed_over(os.environ, LOCAL):
-            names = ", ".join(running_stack.elsewhere(os.environ))
+        if state.is_running_stack_ignored(os.environ, LOCAL):
+            names = ", ".join(state.list_other_stack(os.environ))
             sys.stderr.write(
-                f"Not using the local stack that runs ({LOCAL}): unset these to use it: {names}.\n"
+                f"Not using the running local stack ({LOCAL}). To use it, unset {names}.\n"
             )
-        elif running_stack.adopt(os.environ, LOCAL):
-            sys.stderr.write(f"Using the local stack that runs ({LOCAL}).\n")
+        elif state.use_running_stack(os.environ, LOCAL):
+            sys.stderr.write(f"Using the running local stack ({LOCAL}).\n")
     execute_from_command_line(sys.argv)
 
 

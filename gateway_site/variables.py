@@ -113,7 +113,7 @@ def is_known(name: str) -> bool:
     )
 
 
-def concerns_us(name: str) -> bool:
+def concerns_gateway(name: str) -> bool:
     """Tell whether a variable is the gateway's, or what `refuse_unknown` may have to judge."""
     beginnings = (*OURS, *(f"{family.kind}_" for family in FAMILIES))
     return is_known(name) or name.startswith(beginnings) or _near_miss(name) is not None

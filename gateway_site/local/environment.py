@@ -1,12 +1,15 @@
-"""What the children of the local stack see of the world.
+"""The environment of each child of the local stack.
 
-The caller's environment, ports, state folder and secrets enter; each child's whole
-environment leaves. What is not named here does not reach a child: an inherited profile,
-endpoint or key would send it to a real account.
+Only what is named here reaches a child: an inherited profile, endpoint or key would send it to a
+real account. `python -m gateway_site.local.environment`, run in the gateway's environment, reads
+the gateway's settings, and prints where its AWS clients would go.
 """
 
+import importlib
+import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +30,7 @@ INHERITED = re.compile(
     "|PYTHON(PATH|HOME|WARNINGS|DONTWRITEBYTECODE)|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE"
     "|HTTPS?_PROXY|https?_proxy|ALL_PROXY|all_proxy"
 )
-# What the local run makes, its provider among it. Nothing of the caller's may take its place.
+# What the local run makes, including its provider. The caller cannot replace it.
 MADE_HERE = re.compile(
     "(KMS_KEY_ARN|DECRYPT_KEY_ARNS|SESSIONS_TABLE|DATABASE_URL|DJANGO_SECRET_KEY|ALLOWED_HOSTS"
     "|GATEWAY_LOCAL|OAUTH_LOCAL_.+)(_FILE)?"
@@ -38,20 +41,20 @@ OTHER_PROVIDER = re.compile("OAUTH_(?!LOCAL_)[A-Z][A-Z0-9_]*")
 
 @dataclass(frozen=True)
 class Secrets:
-    """What is made at the first start and kept in the state folder."""
+    """Secrets that are created at the first start and kept in the state folder."""
 
     django_secret_key: str = field(repr=False)
     client_secret: str = field(repr=False)
 
 
-def base(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return what every child gets."""
+def build_base(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that every child gets."""
     kept = {name: value for name, value in inherited.items() if INHERITED.fullmatch(name)}
     direct = ",".join([*LOOPBACK, *_no_proxy(inherited)])
     return kept | {"NO_PROXY": direct, "no_proxy": direct, "PYTHONUNBUFFERED": "1"}
 
 
-def aws(ports: Ports) -> dict[str, str]:
+def build_aws(ports: Ports) -> dict[str, str]:
     """Return the variables that keep the AWS SDK on this machine.
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
@@ -70,11 +73,11 @@ def aws(ports: Ports) -> dict[str, str]:
     }
 
 
-def gateway(
+def build_gateway(
     inherited: Mapping[str, str], ports: Ports, state: Path, secrets: Secrets
 ) -> dict[str, str]:
-    """Return the gateway's own variables, but for KMS_KEY_ARN, which is known later."""
-    made = aws(ports) | {
+    """Return the gateway's variables without KMS_KEY_ARN, which is known later."""
+    made = build_aws(ports) | {
         "DJANGO_SETTINGS_MODULE": "gateway_site.settings",
         "GATEWAY_LOCAL": "1",
         "DJANGO_SECRET_KEY": secrets.django_secret_key,
@@ -82,18 +85,18 @@ def gateway(
         "ALLOWED_HOSTS": ",".join(LOOPBACK),
         "SESSIONS_TABLE": TABLE,
     }
-    if other_providers(inherited):
+    if select_other_providers(inherited):
         return made
     return (
         made
-        | clients(inherited, ports)
+        | build_clients(inherited, ports)
         | {
             "OAUTH_LOCAL_NAME": "Local provider",
             "OAUTH_LOCAL_ISSUER": f"http://127.0.0.1:{ports.provider}",
             "OAUTH_LOCAL_CLIENT_ID": CLIENT_ID,
             "OAUTH_LOCAL_CLIENT_SECRET": secrets.client_secret,
             "OAUTH_LOCAL_SINGLE_LOGOUT": "1",
-            "OAUTH_LOCAL_ALLOWED_DOMAINS": "*",  # its people are made up
+            "OAUTH_LOCAL_ALLOWED_DOMAINS": "*",  # its accounts are made up
             # Something to call with the token: /gateway/provider/identity/o/api/userinfo
             "UPSTREAM_PROVIDER_URL": f"http://127.0.0.1:{ports.provider}",
             "UPSTREAM_PROVIDER_PROVIDER": "local",
@@ -103,10 +106,10 @@ def gateway(
     )
 
 
-def clients(inherited: Mapping[str, str], ports: Ports) -> dict[str, str]:
-    """Return what lets OAuth clients in, and the MCP server that they may call.
+def build_clients(inherited: Mapping[str, str], ports: Ports) -> dict[str, str]:
+    """Return the variables that let OAuth clients call the MCP server.
 
-    What the caller says of it counts more: `AUTHORIZATION_ISSUER`, `PUBLIC_URL`, and which clients.
+    The caller's own `AUTHORIZATION_ISSUER`, `PUBLIC_URL` and `CLIENTS_REGISTRATION` win.
     """
     home = {"AUTHORIZATION_ISSUER": f"http://127.0.0.1:{ports.gateway}"}
     usual = {"CLIENTS_REGISTRATION": "1"} | ({} if inherited.get("PUBLIC_URL") else home)
@@ -117,37 +120,37 @@ def clients(inherited: Mapping[str, str], ports: Ports) -> dict[str, str]:
     }
 
 
-def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return what the caller may decide: every variable of the gateway's, but what is made here.
+def select_gateway_variables(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the caller's variables for the gateway, without those that are made here.
 
-    Misspelt ones are among them, for the gateway to refuse.
+    Misspelt ones are included, so that the gateway rejects them.
     """
     return {
         name: value
         for name, value in inherited.items()
-        if variables.concerns_us(name) and not MADE_HERE.fullmatch(name)
+        if variables.concerns_gateway(name) and not MADE_HERE.fullmatch(name)
     }
 
 
-def not_taken(inherited: Mapping[str, str]) -> list[str]:
-    """Return the names of the caller's variables that what is made here takes the place of."""
+def list_replaced(inherited: Mapping[str, str]) -> list[str]:
+    """Return the names of the caller's variables that are replaced by those made here."""
     return sorted(name for name, value in inherited.items() if value and MADE_HERE.fullmatch(name))
 
 
-def upstreams(inherited: Mapping[str, str]) -> list[str]:
-    """Return the names of the upstreams that the caller declared, as addresses have them."""
+def list_upstreams(inherited: Mapping[str, str]) -> list[str]:
+    """Return the names of the caller's upstreams as they appear in addresses."""
     found = {UPSTREAM.fullmatch(name) for name, value in inherited.items() if value.strip()}
     return sorted(match[1].lower() for match in found if match)
 
 
-def other_providers(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of the providers that the caller configured, if there is one."""
+def select_other_providers(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the caller's providers, or {} if there is none."""
     found = {name: value for name, value in inherited.items() if OTHER_PROVIDER.fullmatch(name)}
     has_client = any(name.endswith("_CLIENT_ID") and found[name].strip() for name in found)
     return found if has_client else {}
 
 
-def provider(inherited: Mapping[str, str], ports: Ports, secrets: Secrets) -> dict[str, str]:
+def build_provider(inherited: Mapping[str, str], ports: Ports, secrets: Secrets) -> dict[str, str]:
     """Return the variables of the local OpenID provider."""
     homes = [f"http://{host}:{ports.gateway}" for host in LOOPBACK]
     made = {
@@ -161,6 +164,23 @@ def provider(inherited: Mapping[str, str], ports: Ports, secrets: Secrets) -> di
 
 
 def _no_proxy(inherited: Mapping[str, str]) -> Iterable[str]:
-    """Both spellings are in use; Python reads the lower-case one first."""
+    """Return the hosts that the caller reaches directly: both spellings are in use."""
     text = inherited.get("no_proxy") or inherited.get("NO_PROXY") or ""
     return [host.strip() for host in text.split(",") if host.strip()]
+
+
+def main() -> None:
+    """Print the addresses of this environment's AWS clients as JSON.
+
+    The SDK itself says so: nothing about its order of precedence is assumed here, and no call
+    leaves the process. A mistake in the settings is an error before any child starts.
+    """
+    import boto3  # noqa: PLC0415 -- the stack itself does not need it
+
+    importlib.import_module(os.environ["DJANGO_SETTINGS_MODULE"])
+    clients = {"dynamodb": boto3.client("dynamodb"), "kms": boto3.client("kms")}
+    json.dump({name: client.meta.endpoint_url for name, client in clients.items()}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

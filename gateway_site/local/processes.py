@@ -1,8 +1,4 @@
-"""The processes of the local stack, each ending with the one that started it.
-
-A command and an environment enter; a running process, its readiness and its end leave.
-Knows nothing of what the processes do.
-"""
+"""The processes of the local stack, each of which ends with the one that started it."""
 
 import ctypes
 import http.client
@@ -20,19 +16,19 @@ from typing import IO
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 PR_SET_PDEATHSIG = 1  # prctl(2)
-LOG_END = 20_000  # characters of a log that are looked at for why a process ended
+LOG_END = 20_000  # characters of a log that are searched for the reason of an end
 REFUSAL = re.compile(r"^(?:[\w.]*ImproperlyConfigured|CommandError): (.+)", re.MULTILINE)
 CHECKS = re.compile(r"^SystemCheckError: .*?^ERRORS:\n(.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)
-END_WITHIN = 4  # seconds that a process gets to end by itself
+END_WITHIN = 4  # seconds until a process that was asked to end is killed
 
 
 class StackError(Exception):
-    """The stack cannot run; the message is one sentence for the person who started it."""
+    """The stack cannot run; the message is one sentence for the user."""
 
 
 @dataclass
 class Child:
-    """One long-running process with a port of its own.
+    """One long-running process that listens on a port.
 
     It is ready when `health` (a path) answers 200 or, without one, when it accepts a
     connection.
@@ -52,13 +48,15 @@ class Child:
             self.process = spawn(self.command, self.environment, log, log)
 
     def is_ready(self) -> bool:
-        return _answers_200(self.port, self.health) if self.health else _accepts(self.port)
+        return (
+            _answers_200(self.port, self.health) if self.health else _accepts_connections(self.port)
+        )
 
     def is_alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
     def end(self) -> None:
-        """Ask the process to end; kill it when it does not."""
+        """Ask the process to end; kill it if it does not."""
         if self.process is None:
             return
         self.process.terminate()
@@ -75,9 +73,9 @@ def spawn(
     stdout: IO[bytes],
     stderr: IO[bytes],
 ) -> "subprocess.Popen[bytes]":
-    """Start a process that the terminal's Ctrl-C spares and that, on Linux, dies with this one.
+    """Start a process that ignores the terminal's Ctrl-C and, on Linux, dies with this one.
 
-    Raises StackError when there is no such program.
+    Raises StackError if the program is missing.
     """
     try:
         return subprocess.Popen(
@@ -88,7 +86,7 @@ def spawn(
             stdout=stdout,
             stderr=stderr,
             process_group=0,
-            preexec_fn=_tie_to_parent(),  # noqa: PLW1509 -- there is one thread
+            preexec_fn=_build_parent_tie(),  # noqa: PLW1509 -- there is one thread
         )
     except OSError as error:
         raise StackError(
@@ -97,17 +95,17 @@ def spawn(
         ) from None
 
 
-def how_it_ended(process: "subprocess.Popen[bytes] | None") -> str:
+def describe_exit(process: "subprocess.Popen[bytes] | None") -> str:
     code = process.returncode if process else None
     if code is not None and code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"exit status {code}"
 
 
-def last_words(log: Path) -> str:
-    """Return what Django says is wrong with the configuration, at a log's end; else nothing.
+def find_configuration_error(log: Path) -> str:
+    """Return the configuration error that Django reports at a log's end, or "".
 
-    Of these errors alone: each is a sentence for the person who configures, without a value.
+    Only these errors are quoted: each is a sentence for the operator, without any value.
     """
     text = log.read_text(encoding="utf-8", errors="replace")[-LOG_END:]
     for pattern in (CHECKS, REFUSAL):
@@ -117,29 +115,29 @@ def last_words(log: Path) -> str:
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """Start a new log; that of the run before is kept beside it."""
+    """Start a new log; keep that of the previous run beside it."""
     if path.exists():
         path.replace(path.with_name(path.name + ".1"))
     return path.open("wb")
 
 
 def require_free_port(port: int, name: str, option: str) -> None:
-    """Raise StackError when something has the port."""
+    """Raise StackError if the port is in use."""
     try:
         with socket.create_server((HOST, port)):
             return
     except OSError as error:
         reason = error.strerror
     raise StackError(
-        f"Port {port}, for the {name}, is not free ({reason}): end what listens on it, or "
+        f"Port {port}, for the {name}, is not free ({reason}): stop what listens on it, or "
         f"choose another with {option}."
     )
 
 
-def _tie_to_parent() -> Callable[[], None] | None:
-    """Return what a new process does before it becomes the program: ask to be killed with us."""
+def _build_parent_tie() -> Callable[[], None] | None:
+    """Return what a new process runs before the program: it asks to be killed with this one."""
     if sys.platform != "linux":
-        return None  # elsewhere `leftovers` ends it at the next start
+        return None  # elsewhere the next start ends it: `supervisor.kill_leftovers`
     prctl = ctypes.CDLL(None).prctl
     parent = os.getpid()
 
@@ -151,7 +149,7 @@ def _tie_to_parent() -> Callable[[], None] | None:
     return tie
 
 
-def _accepts(port: int) -> bool:
+def _accepts_connections(port: int) -> bool:
     with socket.socket() as connection:
         connection.settimeout(1)
         return connection.connect_ex((HOST, port)) == 0

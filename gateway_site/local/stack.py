@@ -1,7 +1,4 @@
-"""The local stack: DynamoDB, KMS, the OpenID provider, the MCP server and the gateway.
-
-Ports and a state folder enter; what leaves is a served gateway, until it is told to end.
-"""
+"""The local stack: DynamoDB, KMS, the OpenID provider, the MCP server and the gateway."""
 
 import importlib.util
 import json
@@ -13,92 +10,87 @@ from pathlib import Path
 from secrets import token_urlsafe
 from urllib.parse import urlsplit
 
-from gateway_site.local import aws_env, environment, mcp_clients, running_stack
+from gateway_site.local import environment, state
 from gateway_site.local.environment import Secrets
 from gateway_site.local.options import LOOPBACK, Ports
-from gateway_site.local.people import PEOPLE
 from gateway_site.local.processes import HOST, ROOT, Child, StackError
-from gateway_site.local.state import (
-    StateInUseError,
-    lock,
-    persistent_secret,
-    private_folder,
-    write_private,
-)
+from gateway_site.local.provider import PEOPLE
 from gateway_site.local.supervisor import StopRequestedError, Supervisor
+from gateway_site.rules.mcp_clients import claude_code, codex, vs_code
 
 MANAGE = (sys.executable, str(ROOT / "manage.py"))
 ALIAS = "alias/gateway-local"
+MCP_NAME = "gateway-demo"  # under which an MCP client shows the server
 
 
 @dataclass
 class Stack:
-    """What each child is, and the order of the day."""
+    """The children, and the order in which they start."""
 
     inherited: Mapping[str, str] = field(repr=False)
     ports: Ports
-    state: Path
+    folder: Path
     roto: Path = Path(sysconfig.get_path("scripts")) / "roto-server"
 
     def serve(self, say: Callable[[str], object]) -> None:
-        """Serve until told to end. Raises StackError when it cannot, or no longer can."""
-        private_folder(self.state)
-        private_folder(self.logs)
+        """Serve until asked to end. Raises StackError if it cannot start, or when a child dies."""
+        state.make_private_folder(self.folder)
+        state.make_private_folder(self.logs)
         try:
-            folder_lock = lock(self.state)
-        except StateInUseError:
+            folder_lock = state.acquire_lock(self.folder)
+        except state.StateInUseError:
             raise StackError(
-                f"Another runlocal uses {self.state}: end it, or choose another folder "
+                f"Another runlocal uses {self.folder}: stop it, or choose another folder "
                 "with --state."
             ) from None
-        if dropped := environment.not_taken(self.inherited):
-            say(f"Not taken, since a local run makes its own: {', '.join(dropped)}.")
-        running = self.state / "running.json"
+        if replaced := environment.list_replaced(self.inherited):
+            say(f"Ignored, because the local stack sets its own: {', '.join(replaced)}.")
+        running = self.folder / "running.json"
         with folder_lock, Supervisor(running, self.logs) as supervisor:
             try:
                 self._start(supervisor, say)
                 say(self.welcome())
                 supervisor.watch()
             except StopRequestedError:
-                say("Ending.")
+                say("Stopping.")
             finally:
-                running_stack.forget(self.state)
+                state.withdraw_variables(self.folder)
 
     def _start(self, supervisor: Supervisor, say: Callable[[str], object]) -> None:
         secrets = self.secrets()
-        base = environment.base(self.inherited)
-        variables = environment.gateway(self.inherited, self.ports, self.state, secrets)
-        outer = base | environment.passed_on(self.inherited) | variables
+        base = environment.build_base(self.inherited)
+        variables = environment.build_gateway(self.inherited, self.ports, self.folder, secrets)
+        outer = base | environment.select_gateway_variables(self.inherited) | variables
         services = [self.dynamodb(base), self.kms(base)]
         sites = self.sites(base, outer, secrets)
 
-        running_stack.forget(self.state)  # a killed run leaves it behind
-        say("Configuration: read.")
-        endpoints = [sys.executable, "-m", "gateway_site.local.endpoints"]
-        require_loopback(supervisor.run("endpoints", endpoints, outer))
+        state.withdraw_variables(self.folder)  # a killed run leaves them behind
+        say("Checking the configuration.")
+        endpoints = [sys.executable, "-m", "gateway_site.local.environment"]
+        require_loopback(supervisor.run_step("endpoints", endpoints, outer))
         supervisor.require_ports([*services, *sites])
-        say(f"AWS: {_named(services)}.")
+        say(f"Starting AWS: {_describe(services)}.")
         supervisor.start(*services)
-        say(f"Table {environment.TABLE} and KMS key {ALIAS}: made where missing.")
-        outer["KMS_KEY_ARN"] = self._created(supervisor, outer)
-        say("SQL database: migrated.")
-        supervisor.run("migrate", [*MANAGE, "migrate", "--no-input"], outer)
+        say(f"Creating table {environment.TABLE} and KMS key {ALIAS}, if they are missing.")
+        outer["KMS_KEY_ARN"] = self._create_store(supervisor, outer)
+        say("Migrating the SQL database.")
+        supervisor.run_step("migrate", [*MANAGE, "migrate", "--no-input"], outer)
         if self.has_own_provider:
-            supervisor.run("staff", grant_to_staff(), outer)
-        self._tell(outer, base)
-        say(f"Sites: {_named(sites)}.")
+            supervisor.run_step("staff", build_staff_command(), outer)
+        self._publish(outer, base)
+        say(f"Starting the sites: {_describe(sites)}.")
         supervisor.start(*sites)
 
-    def _created(self, supervisor: Supervisor, outer: dict[str, str]) -> str:
+    def _create_store(self, supervisor: Supervisor, outer: dict[str, str]) -> str:
         command = [*MANAGE, "create_session_store", "--create-key", "--alias", ALIAS, "--json"]
-        return key_arn(supervisor.run("create_session_store", command, outer))
+        return parse_key_arn(supervisor.run_step("create_session_store", command, outer))
 
-    def _tell(self, outer: Mapping[str, str], base: Mapping[str, str]) -> None:
-        """Leave for other commands, and for other projects, how to reach this stack."""
+    def _publish(self, outer: Mapping[str, str], base: Mapping[str, str]) -> None:
+        """Tell other commands, and other projects, how to reach this stack."""
         proxies = {name: base[name] for name in ("NO_PROXY", "no_proxy")}
         own = {name: value for name, value in outer.items() if name not in base}
-        running_stack.tell(self.state, own | proxies)
-        write_private(self.aws_file, aws_env.script(own, self.aws_file))
+        state.publish_variables(self.folder, own | proxies)
+        state.write_private_file(self.aws_file, state.build_aws_script(own, self.aws_file))
 
     def sites(self, base: dict[str, str], outer: dict[str, str], secrets: Secrets) -> list[Child]:
         """Return the gateway and, unless the caller configured others, the provider."""
@@ -109,12 +101,12 @@ class Stack:
 
     def secrets(self) -> Secrets:
         return Secrets(
-            persistent_secret(self.state / "secret-key", lambda: token_urlsafe(48)),
-            persistent_secret(self.state / "client-secret", lambda: token_urlsafe(32)),
+            state.load_or_create_secret(self.folder / "secret-key", lambda: token_urlsafe(48)),
+            state.load_or_create_secret(self.folder / "client-secret", lambda: token_urlsafe(32)),
         )
 
     def dynamodb(self, base: dict[str, str]) -> Child:
-        data = str(self.state / "dynamodb")
+        data = str(self.folder / "dynamodb")
         address = ("--host", HOST, "--port", str(self.ports.dynamodb))
         return Child(
             name="local DynamoDB",
@@ -127,7 +119,7 @@ class Stack:
 
     def kms(self, base: dict[str, str]) -> Child:
         module = [sys.executable, "-m", "gateway_site.local.kms"]
-        file = str(self.state / "kms.sqlite3")
+        file = str(self.folder / "kms.sqlite3")
         return Child(
             name="local KMS",
             command=[*module, "--port", str(self.ports.kms), "--state", file],
@@ -140,11 +132,11 @@ class Stack:
 
     def provider(self, base: dict[str, str], secrets: Secrets) -> Child:
         module = [sys.executable, "-m", "gateway_site.local.provider"]
-        folder = str(self.state / "provider")
+        folder = str(self.folder / "provider")
         return Child(
             name="local OpenID provider",
             command=[*module, "--port", str(self.ports.provider), "--state", folder],
-            environment=base | environment.provider(self.inherited, self.ports, secrets),
+            environment=base | environment.build_provider(self.inherited, self.ports, secrets),
             port=self.ports.provider,
             option="--provider-port",
             log=self.logs / "provider.log",
@@ -180,66 +172,72 @@ class Stack:
 
     def welcome(self) -> str:
         home = f"http://{HOST}:{self.ports.gateway}"
-        ready = [f"The gateway is at {home}/"]
+        ready = [f"The gateway runs at {home}/"]
         if self.has_own_provider:
-            ready.append(f"Sign in as {_people()}.")
+            ready.append(f"Sign in as {_list_accounts()}.")
             ready += [
                 f"  1. Open {home}/ and sign in.",
                 f"  2. Call an upstream with your token: {self._upstreams(home)}",
-                f"  3. As ada, see the sessions (nobody can read inside): {home}/admin/",
-                "  4. Let an MCP client in, by one of these, or as docs/mcp.md says:",
-                *(f"     {line}" for line in mcp_clients.lines(f"{self._issuer}/gateway/demo")),
+                f"  3. As ada, look at the list of sessions: {home}/admin/",
+                "  4. Connect an MCP client, with one of these or as docs/mcp.md says:",
+                *(f"     {line}" for line in _list_mcp_clients(f"{self._issuer}/gateway/demo")),
             ]
-        ready.append(f"Logs are in {self.logs}; Ctrl-C ends everything, and loses nothing.")
+        ready.append(f"Logs are in {self.logs}. Ctrl-C stops everything; your data is kept.")
         return "\n".join(ready)
 
     def _upstreams(self, home: str) -> str:
-        """Return the addresses to try: the caller's own upstreams, else the provider itself."""
-        declared = environment.upstreams(self.inherited) or ["provider"]
+        """Return the addresses to try: the caller's upstreams, or the provider itself."""
+        declared = environment.list_upstreams(self.inherited) or ["provider"]
         return " ".join(f"{home}/try/{name}/" for name in declared)
 
     @property
     def _issuer(self) -> str:
-        """Return the address that clients know the gateway by."""
-        made = environment.clients(self.inherited, self.ports)
+        """Return the address under which clients know the gateway."""
+        made = environment.build_clients(self.inherited, self.ports)
         named = (made | dict(self.inherited)).get("AUTHORIZATION_ISSUER")
         return named or self.inherited["PUBLIC_URL"]
 
     @property
     def has_own_provider(self) -> bool:
         """Whether the local provider runs: the caller configured no other."""
-        return not environment.other_providers(self.inherited)
+        return not environment.select_other_providers(self.inherited)
 
     @property
     def logs(self) -> Path:
-        return self.state / "log"
+        return self.folder / "log"
 
     @property
     def aws_file(self) -> Path:
-        return self.state / "aws.env"
+        return self.folder / "aws.env"
 
 
-def grant_to_staff() -> list[str]:
-    """Return the command that makes the ready-made staff so, before they first sign in."""
-    [person] = (person for person in PEOPLE if person.staff)
+def build_staff_command() -> list[str]:
+    """Return the command that makes the staff account a superuser before its first sign-in."""
+    [person] = (person for person in PEOPLE if person.is_staff)
     account = ["--provider", "local", "--subject", str(person.subject)]
     return [*MANAGE, "staff", "grant", *account, "--superuser", "--no-input"]
 
 
-def _people() -> str:
-    told = (
-        f"{person.username} (password {person.password}{', staff' if person.staff else ''})"
+def _list_accounts() -> str:
+    accounts = (
+        f"{person.username} (password {person.password}{', staff' if person.is_staff else ''})"
         for person in PEOPLE
     )
-    return " or ".join(told)
+    return " or ".join(accounts)
 
 
-def _named(children: Sequence[Child]) -> str:
+def _list_mcp_clients(url: str) -> list[str]:
+    """Return one line to paste for each client: the example, Claude Code, Codex and VS Code."""
+    commands = (build(MCP_NAME, url) for build in (claude_code, codex, vs_code))
+    return [f".venv/bin/python examples/mcp_client.py {url}", *commands]
+
+
+def _describe(children: Sequence[Child]) -> str:
     return ", ".join(f"{child.name} on port {child.port}" for child in children)
 
 
 def require_package(name: str) -> None:
-    """Raise StackError where a package is missing that a child needs."""
+    """Raise StackError if a package that a child needs is missing."""
     if importlib.util.find_spec(name) is None:
         raise StackError(
             f"The package {name} is not installed: install requirements/local.txt, as `make run` "
@@ -257,12 +255,12 @@ def require_loopback(endpoints: str) -> None:
             )
 
 
-def key_arn(answer: str) -> str:
-    """Return the key of what `create_session_store --json` printed."""
+def parse_key_arn(answer: str) -> str:
+    """Return the key's ARN from the output of `create_session_store --json`."""
     try:
         arn = json.loads(answer)["key_arn"]
     except (ValueError, KeyError, TypeError):
         arn = None
     if not isinstance(arn, str):
-        raise StackError("create_session_store did not say which KMS key it made.")
+        raise StackError("create_session_store did not print which KMS key it created.")
     return arn

@@ -1,34 +1,37 @@
 """The folder in which the local stack keeps what must survive a restart.
 
-A path enters; a private folder, persistent secrets and an exclusive lock leave. Knows
-nothing of what the secrets are for.
+It holds secrets and an exclusive lock. While `runlocal` has the lock, the folder also tells other
+commands of this checkout (`variables.json`) and other projects (`aws.env`) how to reach the stack.
 """
 
 import fcntl
+import json
 import os
+import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, MutableMapping
 from io import TextIOWrapper
 from pathlib import Path
+from shlex import quote
 
 LOCK = "lock"  # the name of the file
 LOCK_TRIES = 20
-LOCK_PAUSE = 0.02  # seconds; whoever asks whether the folder is locked holds it for less
+LOCK_PAUSE = 0.02  # seconds; `is_locked` holds the lock for less
 
 
 class StateInUseError(Exception):
     """Another process holds the lock of this state folder."""
 
 
-def private_folder(path: Path) -> Path:
-    """Create the folder where missing, and leave it readable by its owner only."""
+def make_private_folder(path: Path) -> Path:
+    """Create the folder if it is missing, and make it accessible to its owner only."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.chmod(0o700)
     return path
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private_file(path: Path, text: str) -> None:
     """Replace the file in one step: a process killed in between leaves the old one whole."""
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
@@ -39,20 +42,20 @@ def write_private(path: Path, text: str) -> None:
     Path(file.name).replace(path)
 
 
-def persistent_secret(path: Path, make: Callable[[], str]) -> str:
-    """Return the secret kept in the file; make and keep one where there is none."""
+def load_or_create_secret(path: Path, make: Callable[[], str]) -> str:
+    """Return the secret in the file; create both if there is no file."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         secret = make()
-    write_private(path, secret)
+    write_private_file(path, secret)
     return secret
 
 
-def lock(folder: Path) -> TextIOWrapper:
-    """Take the folder for this process, until the returned file is closed or the process ends.
+def acquire_lock(folder: Path) -> TextIOWrapper:
+    """Lock the folder until the returned file is closed or the process ends.
 
-    Raises StateInUseError when another process has it.
+    Raises StateInUseError when another process has the lock.
     """
     file = (folder / LOCK).open("a", encoding="utf-8")
     for _ in range(LOCK_TRIES):
@@ -67,7 +70,7 @@ def lock(folder: Path) -> TextIOWrapper:
 
 
 def is_locked(folder: Path) -> bool:
-    """Tell whether a process has the folder."""
+    """Return True if a process has the lock of the folder."""
     try:
         file = (folder / LOCK).open(encoding="utf-8")
     except (FileNotFoundError, PermissionError):
@@ -78,3 +81,99 @@ def is_locked(folder: Path) -> bool:
         except BlockingIOError:
             return True
         return False
+
+
+VARIABLES_FILE = "variables.json"
+SETTINGS = "gateway_site.settings"
+# An environment with one of these means another stack. A Region alone, trusted authorities or the
+# output format of AWS's command line lead nowhere.
+OTHER_STACK = re.compile(
+    "AWS_(?!REGION$|DEFAULT_REGION$|CA_BUNDLE$|PAGER$|DEFAULT_OUTPUT$|CLI_).+"
+    "|KMS_KEY_ARN|SESSIONS_TABLE|DATABASE_URL|DJANGO_SECRET_KEY"
+)
+
+
+def publish_variables(folder: Path, variables: Mapping[str, str]) -> None:
+    """Write the gateway's variables for other commands, readable by the owner only."""
+    text = json.dumps(variables, indent=2, sort_keys=True) + "\n"
+    write_private_file(folder / VARIABLES_FILE, text)
+
+
+def withdraw_variables(folder: Path) -> None:
+    """Remove the published variables: the stack does not run, or not yet."""
+    (folder / VARIABLES_FILE).unlink(missing_ok=True)
+
+
+def list_other_stack(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the variables by which an environment means another stack."""
+    return sorted(
+        name for name, value in environment.items() if value and OTHER_STACK.fullmatch(name)
+    )
+
+
+def is_running_stack_ignored(environment: Mapping[str, str], folder: Path) -> bool:
+    """Return True if a stack runs here and the environment means another one.
+
+    `GATEWAY_LOCAL` marks the running stack's own gateway, which got all its variables from it.
+    """
+    is_gateway = environment.get("DJANGO_SETTINGS_MODULE") == SETTINGS
+    is_marked = bool(environment.get("GATEWAY_LOCAL"))
+    means_other = is_gateway and not is_marked and bool(list_other_stack(environment))
+    return means_other and is_locked(folder)
+
+
+def use_running_stack(environment: MutableMapping[str, str], folder: Path) -> bool:
+    """Add the running stack's variables to an environment that names no other stack.
+
+    Return whether they were added.
+    """
+    if environment.get("DJANGO_SETTINGS_MODULE") != SETTINGS or not is_locked(folder):
+        return False
+    if list_other_stack(environment):
+        return False
+    try:
+        variables = json.loads((folder / VARIABLES_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, PermissionError):  # still starting, or another user's
+        return False
+    environment.update(variables)
+    return True
+
+
+# For other projects: a script for POSIX shells
+
+AWS_NAMES = "AWS_[A-Z0-9_]*"
+KEY = "KMS_KEY_ARN"
+
+
+def build_aws_script(variables: Mapping[str, str], path: Path) -> str:
+    """Return the script to be written to a path: it sets variables of AWS and `KMS_KEY_ARN` only.
+
+    With the argument `off` it restores what the shell had before. Meanwhile
+    `gateway_aws_before` holds what the shell exported, in the shell's own quoting: a second `on`
+    must not take the stack's variables for the shell's.
+    """
+    ours = {name: value for name, value in variables.items() if name.startswith("AWS_")}
+    ours[KEY] = variables[KEY]
+    exports = "\n".join(f"  export {name}={quote(value)}" for name, value in sorted(ours.items()))
+    return f"""\
+# DynamoDB and KMS of the running local stack, for another project. In bash, zsh or ksh:
+#   . {path}        # and KEY_ID in its SESSIONS_KMS is os.environ["{KEY}"]
+#   . {path} off    # what the shell had before
+_gateway_aws_unset() {{
+  unset {KEY} $(env | sed -n 's/^\\({AWS_NAMES}\\)=.*/\\1/p')
+}}
+if [ "${{1-}}" = off ]; then
+  if [ -n "${{gateway_aws_before+set}}" ]; then
+    _gateway_aws_unset
+    eval "$gateway_aws_before"
+    unset gateway_aws_before
+  fi
+else
+  if [ -z "${{gateway_aws_before+set}}" ]; then
+    gateway_aws_before=$(export -p | grep -E '^[a-z]+( -[a-z]+)? ({AWS_NAMES}|{KEY})=' || :)
+  fi
+  _gateway_aws_unset
+{exports}
+fi
+unset -f _gateway_aws_unset
+"""

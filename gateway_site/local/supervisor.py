@@ -1,52 +1,57 @@
 """Start processes in order, watch them, and end all of them together.
 
-Children and steps enter; the process runs until it is asked to end or a child dies.
-One thread: signals set a flag that each wait looks at.
+The ids of running children are recorded in a file. Where the system does not end the children of
+a killed supervisor, the next start kills those that are provably the same processes: a reused id
+is recognized by its start time and command line. There is one thread: signals set a flag that each
+wait looks at.
 """
 
+import json
+import os
 import signal
+import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-from gateway_site.local import leftovers
 from gateway_site.local.processes import (
     Child,
     StackError,
-    how_it_ended,
-    last_words,
+    describe_exit,
+    find_configuration_error,
     open_log,
     require_free_port,
     spawn,
 )
+from gateway_site.local.state import write_private_file
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-POLL = 0.05  # seconds between two looks while something starts
-WATCH = 0.25  # and once all runs
+POLL = 0.05  # seconds between two checks while something starts
+WATCH = 0.25  # and when everything runs
 START_WITHIN = 180  # seconds, on a busy machine, for a child to be ready or a step to end
 PORT_FREE_WITHIN = 2  # seconds for the processes of a killed run to go
 
 
 class StopRequestedError(Exception):
-    """The person, or the system, asked the stack to end."""
+    """The user or the system asked the stack to end."""
 
 
 class Supervisor:
-    """A context: whatever was started in it has ended when it is left."""
+    """A context manager: everything started in it has ended when it exits."""
 
     def __init__(self, running: Path, logs: Path) -> None:
-        """Take the record of what runs, and the folder of logs."""
         self.running = running
         self.logs = logs
         self.children: list[Child] = []
         self.stop_requested = False
 
     def __enter__(self) -> Self:
-        self.handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
-        leftovers.kill_recorded(self.running)
+        self.handlers = {number: signal.signal(number, self._request_stop) for number in SIGNALS}
+        kill_leftovers(self.running)
         return self
 
     def __exit__(
@@ -62,7 +67,7 @@ class Supervisor:
             signal.signal(number, handler)
 
     def require_ports(self, children: Sequence[Child]) -> None:
-        """Raise StackError, before anything is started, when a port is not free, or given twice."""
+        """Raise StackError, before anything starts, if a port is not free or is given twice."""
         _require_different(children)
         deadline = time.monotonic() + PORT_FREE_WITHIN
         for child in children:
@@ -76,17 +81,17 @@ class Supervisor:
                     self._pause(POLL)
 
     def start(self, *children: Child) -> None:
-        """Start the children together and return once each of them is ready."""
+        """Start the children together and return when all of them are ready."""
         for child in children:
             self.children.append(child)
             child.start()
         pids = [child.process.pid for child in self.children if child.process]
-        leftovers.record(self.running, pids)
+        record_children(self.running, pids)
         for child in children:
             self._wait(child.is_ready, f"The {child.name} is not ready", child.log)
 
-    def run(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> str:
-        """Run a step to its end and return what it printed."""
+    def run_step(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> str:
+        """Run a command to its end and return what it printed."""
         path = self.logs / f"{name}.log"
         with open_log(path) as log, tempfile.TemporaryFile() as output:
             process = spawn(command, environment, output, log)
@@ -97,13 +102,14 @@ class Supervisor:
                 process.wait()
             if process.returncode:
                 raise StackError(
-                    last_words(path) or f"{name} failed ({how_it_ended(process)}): read {path}."
+                    find_configuration_error(path)
+                    or f"{name} failed ({describe_exit(process)}): read {path}."
                 )
             output.seek(0)
             return output.read().decode("utf-8")
 
     def watch(self) -> None:
-        """Return never: raise when a child has died, or when the stack is asked to end."""
+        """Never return: raise when a child has died, or when the stack is asked to end."""
         while True:
             self._pause(WATCH)
 
@@ -120,13 +126,13 @@ class Supervisor:
         for child in self.children:
             if not child.is_alive():
                 raise StackError(
-                    last_words(child.log)
-                    or f"The {child.name} has ended ({how_it_ended(child.process)}) and the rest "
-                    f"with it: read {child.log}, then start again."
+                    find_configuration_error(child.log)
+                    or f"The {child.name} has ended ({describe_exit(child.process)}), so the stack "
+                    f"ends too: read {child.log}, then start again."
                 )
         time.sleep(seconds)
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
         self.stop_requested = True
 
 
@@ -136,6 +142,44 @@ def _require_different(children: Sequence[Child]) -> None:
         other = first.setdefault(child.port, child)
         if other is not child:
             raise StackError(
-                f"The {other.name} and the {child.name} cannot have both port {child.port}: "
+                f"The {other.name} and the {child.name} cannot both use port {child.port}: "
                 f"choose another with {other.option} or {child.option}."
             )
+
+
+def record_children(path: Path, pids: Iterable[int]) -> None:
+    """Record which processes run now."""
+    write_private_file(path, json.dumps({str(pid): _identify(pid) for pid in pids}))
+
+
+def kill_leftovers(path: Path) -> None:
+    """Kill the recorded processes that are still the same, then delete the record."""
+    for pid, identity in _read_record(path).items():
+        if identity and identity == _identify(pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    path.unlink(missing_ok=True)
+
+
+def _read_record(path: Path) -> dict[int, str]:
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        return {int(pid): str(identity) for pid, identity in recorded.items()}
+    except (OSError, ValueError, AttributeError):  # none, or not a record
+        return {}
+
+
+def _identify(pid: int) -> str:
+    """Return the start time and the command line of a process, or "" if there is none."""
+    try:
+        answer = subprocess.run(
+            ["ps", "-ww", "-o", "lstart=", "-o", "command=", "-p", str(pid)],  # noqa: S607
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.local import aws_env, environment
+from gateway_site.local import environment, state
 from gateway_site.local.environment import Secrets
 from gateway_site.local.options import Ports
 
@@ -30,11 +30,13 @@ BEFORE = {
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    variables = environment.gateway(
+    variables = environment.build_gateway(
         {}, Ports(), tmp_path, Secrets("the-secret-key" * 5, "the-client-secret")
     )
     path = tmp_path / "aws.env"
-    path.write_text(aws_env.script(variables | {"KMS_KEY_ARN": KEY}, path), encoding="utf-8")
+    path.write_text(
+        state.build_aws_script(variables | {"KMS_KEY_ARN": KEY}, path), encoding="utf-8"
+    )
     return path
 
 
@@ -57,7 +59,9 @@ def seen(shell: str, commands: str) -> dict[str, str]:
 def test_sourced_it_changes_what_leads_to_aws_and_nothing_else(shell: str, script: Path) -> None:
     found = seen(shell, f". {script}")
     assert found["KMS_KEY_ARN"] == KEY
-    assert {name for name in found if name.startswith("AWS_")} == set(environment.aws(Ports()))
+    assert {name for name in found if name.startswith("AWS_")} == set(
+        environment.build_aws(Ports())
+    )
     others = {"DATABASE_URL", "DJANGO_SECRET_KEY"}
     assert {name: found[name] for name in others} == {name: BEFORE[name] for name in others}
     assert "the-secret-key" not in script.read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ import jwt
 import pytest
 import requests
 
-from gateway_site.local.people import PEOPLE
+from gateway_site.local.provider import PEOPLE
 from tests.local.form import submit
 from tests.support.processes import free_ports, running
 

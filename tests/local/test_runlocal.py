@@ -88,8 +88,8 @@ class Run:
         """What it says when it does not start: one line of what is wrong, and no traceback."""
         answer = finished(self.command(*options), self.environment)
         assert answer.returncode == 1
-        said = [line for line in answer.stdout.splitlines() if not line.startswith("Not taken")]
-        assert said in ([], ["Configuration: read."])
+        said = [line for line in answer.stdout.splitlines() if not line.startswith("Ignored")]
+        assert said in ([], ["Checking the configuration."])
         [line] = answer.stderr.splitlines()
         return line
 
@@ -200,7 +200,7 @@ def stack_error(run: Run, **changes: Path) -> str:
     said: list[str] = []
     with pytest.raises(StackError) as error:
         Stack(run.environment, run.ports, run.state, **changes).serve(said.append)
-    assert "The gateway is at" not in "".join(said)
+    assert "The gateway runs at" not in "".join(said)
     return str(error.value)
 
 
@@ -218,7 +218,7 @@ def test_port_in_use_is_refused_in_one_sentence_before_anything_starts(
 
 def test_port_given_twice_is_refused_in_one_sentence_before_anything_starts(run: Run) -> None:
     line = run.refusal("--port", str(run.ports.provider))
-    assert f"both port {run.ports.provider}: choose another with" in line
+    assert f"both use port {run.ports.provider}: choose another with" in line
     assert "--port" in line
     assert "--provider-port" in line
     assert not any(is_listening(port) for port in run.all_ports)

@@ -11,7 +11,7 @@ from gateway_site.local import environment
 from gateway_site.local.environment import Secrets
 from gateway_site.local.options import Ports
 from gateway_site.local.processes import StackError
-from gateway_site.local.stack import Stack, key_arn, require_loopback
+from gateway_site.local.stack import Stack, parse_key_arn, require_loopback
 from tests.support.processes import finished, module
 
 PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4, mcp=5)
@@ -46,21 +46,21 @@ HOSTILE = {
 def outer(inherited: dict[str, str]) -> dict[str, str]:
     """The gateway's whole environment, as the stack puts it together."""
     return (
-        environment.base(inherited)
-        | environment.passed_on(inherited)
-        | environment.gateway(inherited, PORTS, STATE, SECRETS)
+        environment.build_base(inherited)
+        | environment.select_gateway_variables(inherited)
+        | environment.build_gateway(inherited, PORTS, STATE, SECRETS)
     )
 
 
 def ask_endpoints(variables: dict[str, str]) -> str:
-    done = finished(module("gateway_site.local.endpoints"), variables)
+    done = finished(module("gateway_site.local.environment"), variables)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_nothing_of_a_hostile_environment_reaches_a_child() -> None:
     built = outer({"PATH": "/bin"} | HOSTILE)
-    assert {name for name in built if name.startswith("AWS_")} == set(environment.aws(PORTS))
+    assert {name for name in built if name.startswith("AWS_")} == set(environment.build_aws(PORTS))
     kept = {name for name in HOSTILE if built.get(name) == HOSTILE[name]}
     # A provider may be behind the proxy, and the caller may decide what says where nothing is.
     assert kept == {"http_proxy", "SESSIONS_NAMESPACE", "PROXY_SCHEME_HEADER"}
@@ -71,7 +71,7 @@ def test_every_variable_of_the_gateway_is_passed_on_or_named() -> None:
     files = {"DJANGO_SECRET_KEY_FILE", "OAUTH_CORP_CLIENT_SECRET_FILE", "OAUTH_LOCAL_CLIENT_ID"}
     given = dict.fromkeys({*variables.NAMES, *patterns, *files, "SIGN_IN_ALOWED_DOMAINS"}, "mine")
     kept = {name for name, value in outer(given).items() if value == "mine"}
-    named = set(environment.not_taken(given))
+    named = set(environment.list_replaced(given))
     assert kept | named == set(given)
     assert not kept & named
     assert named == {
@@ -82,7 +82,10 @@ def test_every_variable_of_the_gateway_is_passed_on_or_named() -> None:
 
 def test_variables_of_other_programs_are_not_passed_on() -> None:
     assert (
-        environment.passed_on(dict.fromkeys(["GITHUB_TOKEN", "LOGLEVEL", "REDIS_URL"], "x")) == {}
+        environment.select_gateway_variables(
+            dict.fromkeys(["GITHUB_TOKEN", "LOGLEVEL", "REDIS_URL"], "x")
+        )
+        == {}
     )
 
 
@@ -115,7 +118,7 @@ def test_endpoint_that_only_looks_like_loopback_is_refused(url: str) -> None:
 
 
 def test_loopback_is_never_asked_through_a_proxy() -> None:
-    built = environment.base(HOSTILE)
+    built = environment.build_base(HOSTILE)
     assert built["NO_PROXY"] == built["no_proxy"] == "127.0.0.1,localhost,intranet.example"
 
 
@@ -171,7 +174,7 @@ def test_no_client_is_let_in_where_the_caller_configured_another_provider() -> N
 
 
 def test_provider_knows_no_secret_but_its_own_client() -> None:
-    built = environment.provider(HOSTILE, PORTS, SECRETS)
+    built = environment.build_provider(HOSTILE, PORTS, SECRETS)
     assert built["PROVIDER_CLIENT_SECRET"] == SECRETS.client_secret
     assert SECRETS.django_secret_key not in built.values()
     assert (
@@ -185,14 +188,14 @@ def test_secrets_do_not_show_in_a_repr() -> None:
 
 
 def test_database_path_with_blanks_and_signs_is_quoted() -> None:
-    built = environment.gateway({}, PORTS, Path("/my state/50%?#"), SECRETS)
+    built = environment.build_gateway({}, PORTS, Path("/my state/50%?#"), SECRETS)
     assert built["DATABASE_URL"] == "sqlite:////my%20state/50%25%3F%23/gateway.sqlite3"
 
 
 @pytest.mark.parametrize("answer", ["", "{}", '{"key_arn": null}', "[]", "not json"])
 def test_unexpected_answer_of_create_session_store_is_an_error(answer: str) -> None:
     with pytest.raises(StackError, match="KMS key"):
-        key_arn(answer)
+        parse_key_arn(answer)
 
 
 def test_declared_upstreams_are_named_as_their_addresses_have_them() -> None:
@@ -202,7 +205,7 @@ def test_declared_upstreams_are_named_as_their_addresses_have_them() -> None:
         "UPSTREAM_BIG_ORDERS_URL": "https://orders.example.com",
         "UPSTREAM_EMPTY_URL": " ",
     }
-    assert environment.upstreams(inherited) == ["api", "big_orders"]
+    assert environment.list_upstreams(inherited) == ["api", "big_orders"]
 
 
 def test_welcome_says_where_to_try_the_declared_upstreams(tmp_path: Path) -> None:

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.local import leftovers
 from gateway_site.local.processes import Child, StackError, require_free_port
 from gateway_site.local.state import (
     StateInUseError,
-    lock,
-    persistent_secret,
-    private_folder,
-    write_private,
+    acquire_lock,
+    load_or_create_secret,
+    make_private_folder,
+    write_private_file,
 )
-from gateway_site.local.supervisor import StopRequestedError, Supervisor
+from gateway_site.local.supervisor import (
+    StopRequestedError,
+    Supervisor,
+    kill_leftovers,
+    record_children,
+)
 from tests.support.processes import free_ports, is_listening
 from tests.support.waiting import wait_until
 
@@ -164,13 +168,13 @@ def test_port_that_a_closed_connection_still_holds_counts_as_free(tmp_path: Path
 
 def test_step_returns_what_it_printed(supervisor: Supervisor) -> None:
     command = [sys.executable, "-c", "import os; print(os.environ['WORD'])"]
-    assert supervisor.run("step", command, {"WORD": "said"}) == "said\n"
+    assert supervisor.run_step("step", command, {"WORD": "said"}) == "said\n"
 
 
 def test_step_that_fails_is_named_with_its_log(supervisor: Supervisor, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "raise SystemExit('no such table')"]
     with pytest.raises(StackError, match=r"step failed \(exit status 1\): read .*step\.log"):
-        supervisor.run("step", command, {})
+        supervisor.run_step("step", command, {})
     assert "no such table" in (tmp_path / "step.log").read_text(encoding="utf-8")
 
 
@@ -195,7 +199,7 @@ def test_mistake_that_django_names_is_told_itself(
     supervisor: Supervisor, log: str, told: str
 ) -> None:
     with pytest.raises(StackError) as error:
-        supervisor.run("step", ["/bin/sh", "-c", f"printf '%s' \"{log}\" >&2; exit 1"], {})
+        supervisor.run_step("step", ["/bin/sh", "-c", f"printf '%s' \"{log}\" >&2; exit 1"], {})
     assert str(error.value) == told
 
 
@@ -203,13 +207,13 @@ def test_unexpected_error_is_not_quoted_since_it_may_hold_a_secret(
     supervisor: Supervisor,
 ) -> None:
     with pytest.raises(StackError) as error:
-        supervisor.run("step", ["/bin/sh", "-c", "echo 'ValueError: secret' >&2; exit 1"], {})
+        supervisor.run_step("step", ["/bin/sh", "-c", "echo 'ValueError: secret' >&2; exit 1"], {})
     assert "secret" not in str(error.value)
 
 
 def test_log_of_the_run_before_is_kept(supervisor: Supervisor, tmp_path: Path) -> None:
     for word in ("first", "second"):
-        supervisor.run("step", ["/bin/sh", "-c", f"echo {word} >&2"], {})
+        supervisor.run_step("step", ["/bin/sh", "-c", f"echo {word} >&2"], {})
     assert (tmp_path / "step.log.1").read_text(encoding="utf-8") == "first\n"
 
 
@@ -238,8 +242,8 @@ def test_child_dies_with_a_killed_supervisor(tmp_path: Path) -> None:
 def test_recorded_leftover_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "running.json"
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        leftovers.record(path, [process.pid])
-        leftovers.kill_recorded(path)
+        record_children(path, [process.pid])
+        kill_leftovers(path)
         assert process.wait(timeout=10) == -signal.SIGKILL
     assert not path.exists()
 
@@ -247,10 +251,10 @@ def test_recorded_leftover_is_killed(tmp_path: Path) -> None:
 def test_process_that_merely_has_a_recorded_id_is_spared(tmp_path: Path) -> None:
     path = tmp_path / "running.json"
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        leftovers.record(path, [process.pid])
+        record_children(path, [process.pid])
         recorded = path.read_text(encoding="utf-8")
         path.write_text(recorded.replace("input()", "other()"), encoding="utf-8")
-        leftovers.kill_recorded(path)
+        kill_leftovers(path)
         assert process.poll() is None
         process.kill()
 
@@ -259,27 +263,27 @@ def test_process_that_merely_has_a_recorded_id_is_spared(tmp_path: Path) -> None
 def test_unreadable_record_of_leftovers_is_forgotten(tmp_path: Path, text: str) -> None:
     path = tmp_path / "running.json"
     path.write_text(text, encoding="utf-8")
-    leftovers.kill_recorded(path)
+    kill_leftovers(path)
     assert not path.exists()
 
 
 def test_state_folder_is_locked_until_the_lock_is_closed(tmp_path: Path) -> None:
-    with lock(tmp_path), pytest.raises(StateInUseError):
-        lock(tmp_path)
-    lock(tmp_path).close()
+    with acquire_lock(tmp_path), pytest.raises(StateInUseError):
+        acquire_lock(tmp_path)
+    acquire_lock(tmp_path).close()
 
 
 def test_secret_is_made_once_and_private(tmp_path: Path) -> None:
-    folder = private_folder(tmp_path / "a" / "b")
+    folder = make_private_folder(tmp_path / "a" / "b")
     path = folder / "secret"
-    assert persistent_secret(path, lambda: "first") == "first"
-    assert persistent_secret(path, lambda: "second") == "first"
+    assert load_or_create_secret(path, lambda: "first") == "first"
+    assert load_or_create_secret(path, lambda: "second") == "first"
     assert path.stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700
-    write_private(path, "third")
+    write_private_file(path, "third")
     assert [each.name for each in folder.iterdir()] == ["secret"]
 
 
 def test_open_folder_is_made_private(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    assert private_folder(tmp_path).stat().st_mode & 0o777 == 0o700
+    assert make_private_folder(tmp_path).stat().st_mode & 0o777 == 0o700

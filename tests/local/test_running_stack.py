@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.local import running_stack
-from gateway_site.local.state import is_locked, lock
+from gateway_site.local.state import (
+    acquire_lock,
+    is_locked,
+    publish_variables,
+    use_running_stack,
+    withdraw_variables,
+)
 from tests import ROOT
 
 TOLD = {"KMS_KEY_ARN": "arn:local", "AWS_ENDPOINT_URL_KMS": "http://127.0.0.1:3"}
@@ -16,10 +21,10 @@ BARE = {"PATH": "/bin", "DJANGO_SETTINGS_MODULE": "gateway_site.settings"}
 
 
 def test_command_without_a_configuration_gets_that_of_the_running_stack(tmp_path: Path) -> None:
-    with lock(tmp_path):
-        running_stack.tell(tmp_path, TOLD)
+    with acquire_lock(tmp_path):
+        publish_variables(tmp_path, TOLD)
         environment = dict(BARE)
-        assert running_stack.adopt(environment, tmp_path)
+        assert use_running_stack(environment, tmp_path)
     assert environment == BARE | TOLD
 
 
@@ -31,10 +36,10 @@ OTHER_NAMES = "DATABASE_URL DJANGO_SECRET_KEY"
 def test_command_that_names_anything_of_another_stack_is_left_alone(
     tmp_path: Path, variable: str
 ) -> None:
-    with lock(tmp_path):
-        running_stack.tell(tmp_path, TOLD)
+    with acquire_lock(tmp_path):
+        publish_variables(tmp_path, TOLD)
         environment = BARE | {variable: "theirs"}
-        assert not running_stack.adopt(environment, tmp_path)
+        assert not use_running_stack(environment, tmp_path)
     assert environment == BARE | {variable: "theirs"}
 
 
@@ -44,49 +49,49 @@ def test_command_that_names_anything_of_another_stack_is_left_alone(
 def test_variable_that_leads_nowhere_does_not_keep_the_stack_from_being_found(
     tmp_path: Path, variable: str
 ) -> None:
-    with lock(tmp_path):
-        running_stack.tell(tmp_path, TOLD)
-        assert running_stack.adopt(BARE | {variable: "eu-west-1"}, tmp_path)
+    with acquire_lock(tmp_path):
+        publish_variables(tmp_path, TOLD)
+        assert use_running_stack(BARE | {variable: "eu-west-1"}, tmp_path)
 
 
 def test_other_project_is_left_alone(tmp_path: Path) -> None:
-    with lock(tmp_path):
-        running_stack.tell(tmp_path, TOLD)
+    with acquire_lock(tmp_path):
+        publish_variables(tmp_path, TOLD)
         environment = {"DJANGO_SETTINGS_MODULE": "somebody.elses"}
-        assert not running_stack.adopt(environment, tmp_path)
+        assert not use_running_stack(environment, tmp_path)
 
 
 def test_stack_that_was_killed_is_not_found_though_its_file_is_there(tmp_path: Path) -> None:
-    lock(tmp_path).close()
-    running_stack.tell(tmp_path, TOLD)
+    acquire_lock(tmp_path).close()
+    publish_variables(tmp_path, TOLD)
     environment = dict(BARE)
-    assert not running_stack.adopt(environment, tmp_path)
+    assert not use_running_stack(environment, tmp_path)
     assert environment == BARE
 
 
 def test_stack_that_is_still_starting_is_not_found(tmp_path: Path) -> None:
-    with lock(tmp_path):
-        running_stack.tell(tmp_path, TOLD)
-        running_stack.forget(tmp_path)
-        assert not running_stack.adopt(dict(BARE), tmp_path)
+    with acquire_lock(tmp_path):
+        publish_variables(tmp_path, TOLD)
+        withdraw_variables(tmp_path)
+        assert not use_running_stack(dict(BARE), tmp_path)
 
 
 def test_asking_whether_it_runs_keeps_nobody_from_starting(tmp_path: Path) -> None:
     assert not is_locked(tmp_path)
-    with lock(tmp_path):
+    with acquire_lock(tmp_path):
         assert is_locked(tmp_path)
     assert not is_locked(tmp_path)
-    lock(tmp_path).close()
+    acquire_lock(tmp_path).close()
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({}, "Using the local stack that runs ({state}).\n"),
+        ({}, "Using the running local stack ({state}).\n"),
         (
             {"AWS_PROFILE": "work", "DATABASE_URL": "sqlite:///x"},
-            "Not using the local stack that runs ({state}): unset these to use it:"
-            " AWS_PROFILE, DATABASE_URL.\n",
+            "Not using the running local stack ({state}). To use it, unset AWS_PROFILE,"
+            " DATABASE_URL.\n",
         ),
         # The stack's own processes: their logs began with a line that was not true.
         ({"AWS_ACCESS_KEY_ID": "local", "GATEWAY_LOCAL": "1"}, ""),
@@ -98,8 +103,8 @@ def test_manage_py_says_in_one_line_whether_it_uses_the_stack(
     (tmp_path / "manage.py").write_bytes((ROOT / "manage.py").read_bytes())
     state = tmp_path / ".local"
     state.mkdir()
-    with lock(state):
-        running_stack.tell(state, TOLD)
+    with acquire_lock(state):
+        publish_variables(state, TOLD)
         answer = subprocess.run(
             [sys.executable, "manage.py", "version"],
             cwd=tmp_path,

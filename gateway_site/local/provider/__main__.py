@@ -24,9 +24,9 @@ def main() -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_site.local.provider.settings"
     django.setup()
     call_command("migrate", verbosity=0, interactive=False)
-    from gateway_site.local.provider.setup import prepare  # noqa: PLC0415 -- its models need setup()
+    from gateway_site.local.provider import site  # noqa: PLC0415 -- its models need setup()
 
-    prepare()
+    site.create_rows()
     uvicorn.run(
         get_asgi_application(),
         host="127.0.0.1",

@@ -1,7 +1,7 @@
-"""Settings of the local OpenID provider.
+"""Settings of the local OpenID provider, from the `PROVIDER_*` variables.
 
-The `PROVIDER_*` variables enter: the state folder, the one client, the life of an access
-token. Cookie names differ from the gateway's, because cookies ignore ports.
+They name the state folder, the one client and the lifetime of an access token. Cookie names
+differ from the gateway's, because cookies ignore ports.
 """
 
 import os
@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.core.management.utils import get_random_secret_key
 
-from gateway_site.local.state import persistent_secret, private_folder
+from gateway_site.local.state import load_or_create_secret, make_private_folder
 
 HERE = Path(__file__).resolve().parent
-STATE = private_folder(Path(os.environ["PROVIDER_STATE"]).resolve())
+STATE = make_private_folder(Path(os.environ["PROVIDER_STATE"]).resolve())
 
 
-def _new_signing_key() -> str:
+def _generate_signing_key() -> str:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
 
@@ -33,10 +33,10 @@ CLIENT_SECRET = os.environ["PROVIDER_CLIENT_SECRET"]
 REDIRECT_URIS = os.environ["PROVIDER_REDIRECT_URIS"].split()
 POST_LOGOUT_REDIRECT_URIS = os.environ.get("PROVIDER_POST_LOGOUT_REDIRECT_URIS", "").split()
 
-SECRET_KEY = persistent_secret(STATE / "secret-key", get_random_secret_key)
+SECRET_KEY = load_or_create_secret(STATE / "secret-key", get_random_secret_key)
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
-ROOT_URLCONF = "gateway_site.local.provider.urls"
+ROOT_URLCONF = "gateway_site.local.provider.site"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -100,17 +100,17 @@ CONTENT_SECURITY_POLICY = {
 
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 # The passwords are public and the client's secret is random: slow hashing protects neither.
-PASSWORD_HASHERS = ["gateway_site.local.provider.hashers.QuickHasher"]
+PASSWORD_HASHERS = ["gateway_site.local.provider.site.QuickHasher"]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = ACCOUNT_LOGOUT_REDIRECT_URL = "/"
-ACCOUNT_ADAPTER = "gateway_site.local.provider.adapters.NoSignupAdapter"
+ACCOUNT_ADAPTER = "gateway_site.local.provider.site.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_RATE_LIMITS = False  # allauth answers 429 to the 31st sign-in in a minute
 
-IDP_OIDC_ADAPTER = "gateway_site.local.provider.adapters.ProviderAdapter"
-IDP_OIDC_PRIVATE_KEY = persistent_secret(STATE / "signing-key.pem", _new_signing_key)
+IDP_OIDC_ADAPTER = "gateway_site.local.provider.site.OIDCAdapter"
+IDP_OIDC_PRIVATE_KEY = load_or_create_secret(STATE / "signing-key.pem", _generate_signing_key)
 IDP_OIDC_ACCESS_TOKEN_EXPIRES_IN = int(os.environ.get("PROVIDER_ACCESS_TOKEN_LIFE", "3600"))
 IDP_OIDC_AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
 IDP_OIDC_ROTATE_REFRESH_TOKEN = True

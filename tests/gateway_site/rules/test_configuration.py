@@ -30,7 +30,7 @@ DECLARED = {
 
 
 def local(inherited: dict[str, str]) -> dict[str, str]:
-    return environment.passed_on(inherited) | environment.gateway(
+    return environment.select_gateway_variables(inherited) | environment.build_gateway(
         inherited, PORTS, Path("/state"), SECRETS
     )
 
