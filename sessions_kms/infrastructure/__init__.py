@@ -1,5 +1,1 @@
-"""The infrastructure of a session store, as templates that an operator deploys.
-
-`store` says what it is called and `policies` who may do what; table and key are what
-`provisioning` makes. `cloudformation`, `terraform` and `iam_policy` write it in three languages.
-"""
+"""The table, key and roles of a store, as templates and policies for an operator to deploy."""

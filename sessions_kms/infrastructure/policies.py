@@ -1,14 +1,15 @@
-"""Who may do what: the IAM policy of each role, and the policy of the KMS key.
+"""The IAM policy of each role, and the policy of the KMS key.
 
-Takes a store, and ARNs as the language of a template writes them: texts, or references.
-Each action is one that the code calls; a test runs the code under these policies.
+ARNs and the encryption context are written as the language of a template writes them: as texts, or
+as references. Each action is one that the code calls; a test runs the code under these policies.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sessions_kms.infrastructure.store import Store
+from sessions_kms.data_keys.keyring import PURPOSE
+from sessions_kms.storage.table import OWNER_INDEX
 
 WEB, ADMIN, DOCTOR = "web", "admin", "doctor"
 ROLES = {
@@ -16,10 +17,6 @@ ROLES = {
     ADMIN: "runs the commands for operators, and Django's admin where it lists sessions",
     DOCTOR: "runs check_session_store",
 }
-
-SERVICE = "The AWS service that the site runs on: it assumes the web role"
-SERVICE_DEFAULT = "ecs-tasks.amazonaws.com"
-OPERATOR = "Who assumes the roles admin and doctor (an IAM ARN)"
 
 Statement = dict[str, Any]
 
@@ -48,6 +45,28 @@ _KEY_ADMINISTRATION = [
 _MULTI_REGION_ADMINISTRATION = ["kms:ReplicateKey", "kms:UpdatePrimaryRegion"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """One store and its names. ``replicas`` are Regions besides the home Region.
+
+    ``old_keys`` are the ARNs of KMS keys that it is moving away from.
+    """
+
+    table: str
+    namespace: str
+    alias: str
+    encryption_context: Mapping[str, str] = field(default_factory=dict)
+    old_keys: tuple[str, ...] = ()
+    multi_region: bool = False
+    replicas: tuple[str, ...] = ()
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """Return the encryption context of every data key, without its period, as IAM reads it."""
+        own = {name: _literal(value) for name, value in self.encryption_context.items()}
+        return {"purpose": PURPOSE, "namespace": self.namespace, **own}
+
+
 @dataclass(frozen=True)
 class Resources:
     """The ARNs that policies name, of every Region; ``old_keys`` may be empty."""
@@ -58,50 +77,77 @@ class Resources:
     old_keys: Sequence[Any] = ()
 
 
-def role_statements(role: str, store: Store, arns: Resources) -> list[Statement]:
-    """Return the statements of a role's policy; every role may do what the site may."""
-    more = {WEB: (), ADMIN: _admin(store, arns), DOCTOR: _doctor(arns)}
-    return [*_web(store, arns), *more[role]]
+def resources_of(store: Store, *, key: str, account: str, region: str) -> Resources:
+    """Return the ARNs of an existing table and key.
+
+    ``key`` is the ARN of the KMS key; account and Region are the table's.
+    """
+    partition = key.split(":")[1]
+    tables = [
+        f"arn:{partition}:dynamodb:{each}:{account}:table/{store.table}"
+        for each in dict.fromkeys([region, *store.replicas])
+    ]
+    return Resources(
+        tables=tables,
+        indexes=[f"{table}/index/{OWNER_INDEX}" for table in tables],
+        keys=list(dict.fromkeys([key, *(_replica_key(key, each) for each in store.replicas)])),
+        old_keys=store.old_keys,
+    )
 
 
-def document(statements: Sequence[Statement]) -> dict[str, Any]:
-    """Return a policy document."""
-    return {"Version": "2012-10-17", "Statement": list(statements)}
+def _replica_key(key: str, region: str) -> str:
+    """Return the ARN of a multi-Region key's replica: its key id is the same everywhere."""
+    before, account, resource = key.rsplit(":", 2)
+    return f"{before.rpartition(':')[0]}:{region}:{account}:{resource}"
 
 
-def key_statements(store: Store, *, account: Any, roles: dict[str, Any]) -> list[Statement]:
-    """Return the statements of the key's policy.
+def role_policy(role: str, context: Mapping[str, Any], arns: Resources) -> dict[str, Any]:
+    """Return the policy document of a role; every role may do what the site may."""
+    more = {WEB: (), ADMIN: _admin(context, arns), DOCTOR: _doctor(arns)}
+    return _document([*_web(context, arns), *more[role]])
+
+
+def key_policy(
+    context: Mapping[str, Any], *, account: Any, roles: Mapping[str, Any], multi_region: bool
+) -> dict[str, Any]:
+    """Return the policy document of the key.
 
     ``account`` is the ARN of the account's root, ``roles`` has the ARN of each role. The
     account administers the key; only the roles use it, and only for sessions of this store.
     An IAM policy must grant the same: the principal of a statement is the account.
     """
     administration = sorted(
-        [*_KEY_ADMINISTRATION, *(_MULTI_REGION_ADMINISTRATION if store.multi_region else [])]
+        [*_KEY_ADMINISTRATION, *(_MULTI_REGION_ADMINISTRATION if multi_region else [])]
     )
-    return [
-        _of_key("KeyAdministration", account, administration),
-        _of_key("DataKeys", account, ["kms:GenerateDataKey", "kms:Decrypt"])
-        | {"Condition": _context(store) | _principals(roles.values())},
-        _of_key("MovingKeys", account, ["kms:ReEncryptFrom", "kms:ReEncryptTo"])
-        | {"Condition": _context(store) | _principals([roles[ADMIN]])},
-    ]
+    return _document(
+        [
+            _of_key("KeyAdministration", account, administration),
+            _of_key("DataKeys", account, ["kms:GenerateDataKey", "kms:Decrypt"])
+            | {"Condition": _equals(context) | _principals(roles.values())},
+            _of_key("MovingKeys", account, ["kms:ReEncryptFrom", "kms:ReEncryptTo"])
+            | {"Condition": _equals(context) | _principals([roles[ADMIN]])},
+        ]
+    )
 
 
-def _web(store: Store, arns: Resources) -> Iterator[Statement]:
+def _document(statements: list[Statement]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _web(context: Mapping[str, Any], arns: Resources) -> Iterator[Statement]:
     yield _allow(
         "SessionItems",
         ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"],
         arns.tables,
     )
     yield _allow("SessionsOfOneUser", ["dynamodb:Query"], arns.indexes)
-    condition = {"Condition": _context(store)}
+    condition = {"Condition": _equals(context)}
     yield _allow("DataKeys", ["kms:GenerateDataKey", "kms:Decrypt"], arns.keys) | condition
     if arns.old_keys:
         yield _allow("PreviousDataKeys", ["kms:Decrypt"], arns.old_keys) | condition
 
 
-def _admin(store: Store, arns: Resources) -> Iterator[Statement]:
+def _admin(context: Mapping[str, Any], arns: Resources) -> Iterator[Statement]:
     yield _allow(
         "WholeTable",
         [
@@ -115,7 +161,7 @@ def _admin(store: Store, arns: Resources) -> Iterator[Statement]:
     if arns.old_keys:
         # ReEncrypt is authorised once on each side, each by the encryption context of its side.
         # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awskeymanagementservice.html
-        condition = {"Condition": _context(store)}
+        condition = {"Condition": _equals(context)}
         yield _allow("MovingKeysFrom", ["kms:ReEncryptFrom"], arns.old_keys) | condition
         yield _allow("MovingKeysTo", ["kms:ReEncryptTo"], arns.keys) | condition
 
@@ -157,13 +203,8 @@ def _of_key(sid: str, account: Any, actions: list[str]) -> Statement:
     }
 
 
-def _context(store: Store) -> dict[str, Any]:
-    return {
-        "StringEquals": {
-            f"kms:EncryptionContext:{name}": _literal(value)
-            for name, value in store.context.items()
-        }
-    }
+def _equals(context: Mapping[str, Any]) -> dict[str, Any]:
+    return {"StringEquals": {f"kms:EncryptionContext:{name}": context[name] for name in context}}
 
 
 def _principals(roles: Any) -> dict[str, Any]:

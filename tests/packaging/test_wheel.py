@@ -55,7 +55,12 @@ def test_wheel_holds_every_file_of_the_engine_and_no_other(wheel: Path) -> None:
         names = set(archive.namelist())
     held = {name for name in names if ".dist-info/" not in name}
     assert held == files_of_the_package()
-    assert {"sessions_kms/py.typed", "sessions_kms/management/commands/end_sessions.py"} <= held
+    assert {
+        "sessions_kms/py.typed",
+        "sessions_kms/management/commands/end_sessions.py",
+        "sessions_kms/infrastructure/stack.yaml",
+        "sessions_kms/infrastructure/main.tf",
+    } <= held
     assert any(name.startswith("sessions_kms/migrations/0") for name in held)
     assert any(name.startswith("sessions_kms/templates/") for name in held)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)

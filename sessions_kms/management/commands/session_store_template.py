@@ -9,10 +9,8 @@ from typing import Any
 from django.conf import settings
 
 from sessions_kms import conf
-from sessions_kms.infrastructure import cloudformation, terraform
-from sessions_kms.infrastructure.iam_policy import role_policy
-from sessions_kms.infrastructure.policies import ROLES
-from sessions_kms.infrastructure.store import Store
+from sessions_kms.infrastructure.policies import ROLES, Store, resources_of, role_policy
+from sessions_kms.infrastructure.templates import render_cloudformation, render_terraform
 from sessions_kms.management.base import OperatorCommand, UsageError
 from sessions_kms.operations import provisioning
 
@@ -21,11 +19,11 @@ FORMATS = ("cloudformation", "terraform", "iam-policy")
 
 class Command(OperatorCommand):
     help = (
-        "Print the infrastructure of the session store as CloudFormation (JSON) or Terraform, "
-        "or the IAM policies alone. It has the table with its index, TTL, backups and "
-        "deletion protection; the KMS key with its alias and policy; and three roles, each "
-        "with the least rights: for the site, for operators, for check_session_store. What "
-        "the options do not name comes from SESSIONS_KMS. Calls nobody, changes nothing."
+        "Print the infrastructure of the session store as CloudFormation (YAML) or Terraform, "
+        "or the IAM policies alone: the table with its index, TTL, backups and deletion "
+        "protection; the KMS key with its alias and policy; and three least-privilege roles, "
+        "for the site, for operators and for check_session_store. Names that the options do "
+        "not give come from SESSIONS_KMS. Makes no AWS calls and changes nothing."
     )
     requires_system_checks = ()  # SESSIONS_KMS may still lack what this creates.
     changes = False
@@ -62,17 +60,15 @@ class Command(OperatorCommand):
     def operate(self, options: dict[str, Any]) -> None:
         raw = getattr(settings, conf.SETTING, None)
         self._raw: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
-        store = self._store(options)
-        if options["format"] == "terraform":
-            text = terraform.configuration(store)
-            self.conclude({"format": "terraform", "text": text}, text.rstrip("\n"))
-            return
-        if options["format"] == "cloudformation":
-            document = cloudformation.template(store)
-        else:
+        store, form = self._store(options), options["format"]
+        if form == "iam-policy":
             document = self._policies(store, options)
-        result = {"format": options["format"], "document": document}
-        self.conclude(result, json.dumps(document, indent=2, ensure_ascii=False))
+            text = json.dumps(document, indent=2, ensure_ascii=False)
+            self.conclude({"format": form, "document": document}, text)
+            return
+        render = render_terraform if form == "terraform" else render_cloudformation
+        text = render(store)
+        self.conclude({"format": form, "text": text}, text.rstrip("\n"))
 
     def _store(self, options: dict[str, Any]) -> Store:
         alias, replicas = options["alias"], tuple(dict.fromkeys(options["replica"]))
@@ -94,10 +90,8 @@ class Command(OperatorCommand):
     def _policies(self, store: Store, options: dict[str, Any]) -> dict[str, Any]:
         key = self._key(store, options["key"])
         region, account = self._home(key, options)
-        policies = {
-            role: role_policy(role, store, key=key, account=account, region=region)
-            for role in ROLES
-        }
+        arns = resources_of(store, key=key, account=account, region=region)
+        policies = {role: role_policy(role, store.context, arns) for role in ROLES}
         return policies[options["role"]] if options["role"] else policies
 
     def _key(self, store: Store, given: str | None) -> str:

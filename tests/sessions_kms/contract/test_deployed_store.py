@@ -6,9 +6,14 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from sessions_kms.infrastructure.iam_policy import role_policy
-from sessions_kms.infrastructure.policies import ROLES, WEB, document, key_statements
-from sessions_kms.infrastructure.store import Store
+from sessions_kms.infrastructure.policies import (
+    ROLES,
+    WEB,
+    Store,
+    key_policy,
+    resources_of,
+    role_policy,
+)
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.contract.test_sync import *  # noqa: F403 - its tests run here, too
 from tests.sessions_kms.operations.test_ending import *  # noqa: F403
@@ -51,7 +56,8 @@ def policies_of(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
         encryption_context=config.encryption_context,
         old_keys=config.decrypt_key_ids,
     )
-    policy = role_policy(WEB, store, key=config.key_id, account=ACCOUNT, region=REGION)
+    arns = resources_of(store, key=config.key_id, account=ACCOUNT, region=REGION)
+    policy = role_policy(WEB, store.context, arns)
     roles = dict.fromkeys(ROLES, ROLE)
     root = f"arn:aws:iam::{ACCOUNT}:root"
-    return policy, document(key_statements(store, account=root, roles=roles))
+    return policy, key_policy(store.context, account=root, roles=roles, multi_region=False)

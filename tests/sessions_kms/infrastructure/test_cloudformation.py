@@ -1,6 +1,5 @@
 """The CloudFormation template: linted, deployed, and fit for the engine."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import provisioning
-from tests.sessions_kms.support.deployed import Deployed, deploying, template
+from tests.sessions_kms.support.deployed import Deployed, deploying, printed_yaml, template
 from tests.sessions_kms.support.stacks import REGION
 from tests.support.clock import FakeClock
 
@@ -27,11 +26,11 @@ def deployed(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[De
         yield stack
 
 
-def lint(folder: Path, *templates: dict[str, Any]) -> str:
+def lint(folder: Path, *templates: str) -> str:
     """Return what the linter says of templates, in one process: it takes seconds to start."""
-    files = [folder / f"{number}.json" for number in range(len(templates))]
-    for file, made in zip(files, templates, strict=True):
-        file.write_text(json.dumps(made))
+    files = [folder / f"{number}.yaml" for number in range(len(templates))]
+    for file, text in zip(files, templates, strict=True):
+        file.write_text(text, encoding="utf-8")
     linter = Path(sys.executable).with_name("cfn-lint")
     options = ("--regions", REGION, "--format", "parseable", "--template")
     command = [str(part) for part in (linter, *options, *files)]
@@ -45,12 +44,46 @@ def test_linter_finds_nothing_but_a_fault_that_is_there(settings: Settings, tmp_
         "ENCRYPTION_CONTEXT": {"stage": "prod ${x}"},
         "DECRYPT_KEY_IDS": [OLD_KEY],
     }
-    three_regions = template("--replica", "eu-central-1", "--replica", "us-east-1")
-    faulty = template()
-    faulty["Resources"]["SessionsTable"]["Properties"]["BillingMode"] = "FREE"
-    said = lint(tmp_path, template(), template("--multi-region"), three_regions, faulty)
+    plain = printed_yaml()
+    three_regions = printed_yaml("--replica", "eu-central-1", "--replica", "us-east-1")
+    faulty = plain.replace("BillingMode: PAY_PER_REQUEST", "BillingMode: FREE")
+    said = lint(tmp_path, plain, printed_yaml("--multi-region"), three_regions, faulty)
     assert "'FREE' is not one of" in said
-    assert {line.partition(":")[0] for line in said.splitlines()} == {str(tmp_path / "3.json")}
+    assert {line.partition(":")[0] for line in said.splitlines()} == {str(tmp_path / "3.yaml")}
+
+
+@pytest.mark.parametrize("options", [[], ["--replica", "eu-central-1"]])
+def test_table_is_the_one_that_provisioning_makes(options: list[str]) -> None:
+    table = template(*options)["Resources"]["SessionsTable"]["Properties"]
+    if options:  # A global table has this for each of its Regions.
+        table["DeletionProtectionEnabled"] = True
+    assert provisioning.TABLE.items() <= table.items()
+    ttl = {"AttributeName": provisioning.TTL_ATTRIBUTE, "Enabled": True}
+    assert table["TimeToLiveSpecification"] == ttl
+
+
+def test_keys_say_what_they_are_for() -> None:
+    resources = template("--multi-region")["Resources"]
+    for name in ("SessionsKey", "SessionsReplicaKey"):
+        description = resources[name]["Properties"]["Description"]
+        assert description == provisioning.KEY_DESCRIPTION
+
+
+def test_policies_survive_the_way_into_yaml(settings: Settings) -> None:
+    strange = 'a "${b}" %{c} {{ d }} {% e %} \\d # \n ü <x>'
+    settings.SESSIONS_KMS = {"ENCRYPTION_CONTEXT": {strange: strange}}
+    (statement,) = (
+        each
+        for each in template()["Resources"]["WebRole"]["Properties"]["Policies"][0][
+            "PolicyDocument"
+        ]["Statement"]
+        if each["Sid"] == "DataKeys"
+    )
+    assert statement["Condition"]["StringEquals"] == {
+        "kms:EncryptionContext:purpose": "sessions_kms",
+        "kms:EncryptionContext:namespace": {"Ref": "Namespace"},
+        f"kms:EncryptionContext:{strange}": strange.replace("${", "${$}{"),
+    }
 
 
 def test_deployed_table_needs_nothing_that_moto_does_not_leave_out(deployed: Deployed) -> None:
@@ -106,7 +139,7 @@ def test_each_region_has_the_same_policy_of_the_key() -> None:
     resources = template("--replica", "eu-central-1")["Resources"]
     primary, replica = resources["SessionsKey"], resources["SessionsReplicaKey"]
     assert primary["Properties"]["KeyPolicy"] == replica["Properties"]["KeyPolicy"]
-    assert (primary["Condition"], replica["Condition"]) == ("IsHome", "IsAnother")
+    assert (primary["Condition"], replica["Condition"]) == ("IsHome", "IsReplica")
 
 
 def test_replicas_are_protected_and_backed_up_as_the_table_is() -> None:

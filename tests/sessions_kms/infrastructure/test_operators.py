@@ -16,9 +16,14 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.exceptions import KMSUnavailable
-from sessions_kms.infrastructure.iam_policy import role_policy
-from sessions_kms.infrastructure.policies import ADMIN, ROLES, document, key_statements
-from sessions_kms.infrastructure.store import Store
+from sessions_kms.infrastructure.policies import (
+    ADMIN,
+    ROLES,
+    Store,
+    key_policy,
+    resources_of,
+    role_policy,
+)
 from sessions_kms.management.base import INCOMPLETE
 from sessions_kms.operations import ending, provisioning
 from sessions_kms.operations.listing import Inspection
@@ -62,12 +67,13 @@ def moving(deployed: Deployed, clock: FakeClock) -> Enforcement:
         session.update(content)
         session.save()
 
+    arns = resources_of(store, key=deployed.key, account=ACCOUNT, region=REGION)
     root, operator = f"arn:aws:iam::{ACCOUNT}:root", f"arn:aws:iam::{ACCOUNT}:role/operator"
     roles = dict.fromkeys(ROLES, operator)
     enforced = Enforcement(
         operator,
-        role_policy(ADMIN, store, key=deployed.key, account=ACCOUNT, region=REGION),
-        document(key_statements(store, account=root, roles=roles)),
+        role_policy(ADMIN, store.context, arns),
+        key_policy(store.context, account=root, roles=roles, multi_region=False),
     )
     enforced.install()
     now = dataclasses.replace(before, key_id=deployed.key, decrypt_key_ids=(old,))
@@ -152,7 +158,8 @@ def test_documented_rights_of_create_session_store_are_those_that_it_uses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL")
-    everything = document([{"Effect": "Allow", "Action": ["dynamodb:*", "kms:*"], "Resource": "*"}])
+    allowed = {"Effect": "Allow", "Action": ["dynamodb:*", "kms:*"], "Resource": "*"}
+    everything = {"Statement": [allowed]}
     creator = Enforcement("creator", everything, everything)
     with mock_aws():
         creator.install()

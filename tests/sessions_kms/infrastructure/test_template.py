@@ -1,6 +1,7 @@
 """`session_store_template` as an operator runs it: where names come from, what is refused."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from django.core.management import CommandError
 from pytest_django import Settings
 
 from sessions_kms.infrastructure.policies import ROLES
+from sessions_kms.operations import provisioning
 from tests.sessions_kms.support.deployed import printed, template
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
@@ -30,11 +32,26 @@ def resources(*options: str) -> list[str]:
 @pytest.mark.parametrize("raw", [None, {}, "sessions"])
 def test_templates_need_no_settings(settings: Settings, raw: Any) -> None:
     settings.SESSIONS_KMS = raw
-    table = template()["Resources"]["SessionsTable"]["Properties"]
-    assert table["TableName"] == "sessions"
+    expected = {
+        "TableName": "sessions",
+        "Namespace": "django",
+        "KeyAlias": provisioning.DEFAULT_ALIAS,
+        "RolePrefix": "sessions",
+    }
+    assert defaults().items() >= expected.items()
     text = printed("--format", "terraform")
-    assert 'name                        = "sessions"' in text
-    assert 'values   = ["django"]' in text
+    found = dict(re.findall(r'variable "(\w+)" \{[^}]*?default += "(.*)"', text))
+    assert found == {
+        "table_name": "sessions",
+        "namespace": "django",
+        "key_alias": provisioning.DEFAULT_ALIAS,
+        "web_service": defaults()["WebService"],
+    }
+
+
+def defaults(*options: str) -> dict[str, str]:
+    """Return what the template's parameters are unless a deployment says otherwise."""
+    return {name: each["Default"] for name, each in template(*options)["Parameters"].items()}
 
 
 def test_names_come_from_the_settings(settings: Settings) -> None:
@@ -79,7 +96,7 @@ def test_table_named_by_its_arn_says_where_it_lies(settings: Settings) -> None:
     table = "arn:aws:dynamodb:us-east-1:210987654321:table/mine"
     settings.SESSIONS_KMS = {"KEY_ID": KEY, "TABLE_NAME": table, "REGION_NAME": "us-east-1"}
     assert resources() == [table, f"{table}/index/by-owner", KEY]
-    assert template()["Resources"]["SessionsTable"]["Properties"]["TableName"] == "mine"
+    assert defaults()["TableName"] == "mine"
 
 
 def test_policies_name_table_and_key_of_every_region(settings: Settings) -> None:
@@ -109,17 +126,19 @@ def test_json_is_one_object(settings: Settings, form: str) -> None:
     found = json.loads(printed("--format", form, "--json"))
     assert found["format"] == form
     text = printed("--format", form)
-    if form == "terraform":
-        assert found["text"] == text
-    else:
+    if form == "iam-policy":
         assert found["document"] == json.loads(text)
+    else:
+        assert found["text"] == text
 
 
 def test_role_names_fit_into_iams_limit() -> None:
-    made = template("--table", "t" * 255)["Resources"]
-    names = [made[f"{role.title()}Role"]["Properties"]["RoleName"] for role in ROLES]
-    assert len(set(names)) == len(ROLES)
-    assert max(map(len, names)) == 64
+    table = "t" * 255
+    prefix = defaults("--table", table)["RolePrefix"]
+    assert max(len(f"{prefix}-{role}") for role in ROLES) == 64
+    parameter = template("--table", table)["Parameters"]["RolePrefix"]
+    assert parameter["MaxLength"] == len(prefix)
+    assert f"substr(var.table_name, 0, {len(prefix)})" in printed("--format", "terraform")
 
 
 @pytest.mark.parametrize(

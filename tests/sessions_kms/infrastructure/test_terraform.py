@@ -9,7 +9,6 @@ import hcl2
 import pytest
 from pytest_django import Settings
 
-from sessions_kms.infrastructure.hcl import Block, Expression, written
 from sessions_kms.infrastructure.policies import ROLES
 from sessions_kms.operations import provisioning
 from tests.sessions_kms.support.deployed import printed, template
@@ -24,6 +23,9 @@ VALUES = {
     "data.aws_partition.here.partition": "aws",
     "data.aws_caller_identity.here.account_id": ACCOUNT,
     "local.account_root": f"arn:aws:iam::{ACCOUNT}:root",
+    "local.role_prefix": "sessions",
+    "var.namespace": "gateway",
+    "var.table_name": "sessions",
     "aws_dynamodb_table.sessions.arn": TABLE,
     "aws_dynamodb_table.sessions.name": "sessions",
     "aws_kms_key.sessions.arn": KEY,
@@ -55,11 +57,33 @@ def parsed(*options: str) -> dict[str, dict[str, Any]]:
     read = loads(printed("--format", "terraform", *options))
     return {
         f"{plain(kind)}.{plain(name)}": plain(body)
-        for block in [*read["resource"], *read["data"]]
+        for block in read["resource"]
         for kind, named in block.items()
-        if isinstance(named, dict)
         for name, body in named.items()
     }
+
+
+def policies(*options: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the statements that `jsonencode` makes of each role's policy, and of the key's."""
+    text = printed("--format", "terraform", *options)
+    loads(text)  # It is HCL. What it encodes is JSON besides, but for the references.
+    encoded = re.findall(
+        r"^  (?:key_)?policy += jsonencode\((\{.*?^  \})\)", text, re.MULTILINE | re.DOTALL
+    )
+    names = re.findall(r'"aws_iam_role_policy" "(\w+)"', text)
+    documents = [filled_in(json.loads(each)) for each in encoded]
+    return {
+        name: [normal(statement) for statement in document["Statement"]]
+        for name, document in zip(["key", *names], documents, strict=True)
+    }
+
+
+def filled_in(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {filled(name): filled_in(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [filled_in(each) for each in value]
+    return filled(value)
 
 
 def plain(value: Any) -> Any:
@@ -80,26 +104,6 @@ def filled(text: str) -> str:
     return text.replace("$${", "${").replace("%%{", "%{")
 
 
-def policy(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the statements that Terraform would make of a policy document."""
-    return [normal(_statement(each)) for each in document["statement"]]
-
-
-def _statement(block: dict[str, Any]) -> dict[str, Any]:
-    conditions: dict[str, Any] = {}
-    for each in block.get("condition", []):
-        conditions.setdefault(each["test"], {})[each["variable"]] = each["values"]
-    made = {
-        "Sid": block.get("sid"),
-        "Effect": "Allow",
-        "Action": block["actions"],
-        "Resource": block.get("resources"),
-        "Condition": conditions,
-        "Principal": {each["type"]: each["identifiers"] for each in block.get("principals", [])},
-    }
-    return {name: value for name, value in made.items() if value}
-
-
 def normal(value: Any) -> Any:
     """Write what is one as a list of one: IAM reads both alike."""
     if isinstance(value, dict):
@@ -112,18 +116,21 @@ def normal(value: Any) -> Any:
 def test_policies_of_roles_are_those_of_iam_policy(role: str, options: list[str]) -> None:
     arns = ["--role", role, "--key", KEY]
     expected = json.loads(printed("--format", "iam-policy", *arns, *options))
-    found = parsed(*options)[f"aws_iam_policy_document.{role}"]
-    assert policy(found) == [normal(each) for each in expected["Statement"]]
+    assert policies(*options)[role] == [normal(each) for each in expected["Statement"]]
 
 
 @pytest.mark.parametrize("options", [[], ["--replica", THERE]])
 def test_policy_of_the_key_is_that_of_cloudformation(options: list[str]) -> None:
     key = template(*options)["Resources"]["SessionsKey"]["Properties"]["KeyPolicy"]
-    substituted = json.loads(
-        json.dumps(key).replace("${AWS::Partition}", "aws").replace("${AWS::AccountId}", ACCOUNT)
-    )
-    expected = [normal(_without_sub(each)) for each in substituted["Statement"]]
-    assert policy(parsed(*options)["aws_iam_policy_document.key"]) == expected
+    text = json.dumps(key).replace('{"Ref": "Namespace"}', '"gateway"')
+    for parameter, text_of_it in [
+        ("AWS::Partition", "aws"),
+        ("AWS::AccountId", ACCOUNT),
+        ("RolePrefix", "sessions"),
+    ]:
+        text = text.replace(f"${{{parameter}}}", text_of_it)
+    expected = [normal(_without_sub(each)) for each in json.loads(text)["Statement"]]
+    assert policies(*options)["key"] == expected
 
 
 def _without_sub(value: Any) -> Any:
@@ -177,7 +184,7 @@ def test_replicas_have_table_key_and_alias() -> None:
     ]
     key, alias = found["aws_kms_replica_key.eu_central_1"], found["aws_kms_alias.eu_central_1"]
     assert (key["region"], key["primary_key_arn"]) == (THERE, KEY)
-    assert (alias["region"], alias["name"]) == (THERE, "alias/sessions-kms")
+    assert (alias["region"], alias["name"]) == (THERE, "var.key_alias")
 
 
 def test_every_reference_is_to_something_declared() -> None:
@@ -195,23 +202,14 @@ def test_every_reference_is_to_something_declared() -> None:
     assert variables == set(re.findall(r'^variable "(\w+)"', text, re.MULTILINE))
 
 
-def test_text_is_never_read_as_a_template() -> None:
-    hostile = '"${file("/etc/passwd")}" %{ if true } \\ \n ü'
-    text = written([Block("a", ("b",), {"c": hostile, "d": Expression("e.f")})])
-    assert '"\\"$${file(\\"/etc/passwd\\")}\\" %%{ if true } \\\\ \\n ü"' in text
-    assert "d = e.f" in text
+def test_text_is_never_read_as_a_template(settings: Settings) -> None:
+    hostile = '"${file("/etc/passwd")}" %{ if true } {{ x }} \\ \n ü'
+    settings.SESSIONS_KMS = {"ENCRYPTION_CONTEXT": {hostile: hostile}}
+    context = policies()["web"][2]["Condition"]["StringEquals"]
+    assert context[f"kms:EncryptionContext:{hostile}"] == [hostile.replace("${", "${$}{")]
+    assert "%{ if" not in printed("--format", "terraform").replace("%%{", "")
 
 
-def test_arguments_are_laid_out_as_terraform_does() -> None:
-    long = ["x" * 60, "y" * 60]
-    text = written(
-        [
-            Block("a", (), {"b": 1, "longer": True, "list": long, "z": None}, (Block("c"),)),
-            Block("d", ("e",), {"f": {"g": 1, "h": "i"}}),
-        ]
-    )
-    assert text == (
-        "a {\n  b      = 1\n  longer = true\n  list = [\n"
-        f'    "{long[0]}",\n    "{long[1]}",\n  ]\n  z = null\n\n  c {{}}\n}}\n\n'
-        'd "e" {\n  f = { g = 1, h = "i" }\n}\n'
-    )
+def test_keys_say_what_they_are_for() -> None:
+    for name in ("aws_kms_key.sessions", "aws_kms_replica_key.eu_central_1"):
+        assert parsed("--replica", THERE)[name]["description"] == provisioning.KEY_DESCRIPTION

@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from cfnlint.decode import cfn_yaml
 from django.core.management import call_command
 from moto import mock_aws
 from moto.kms.models import kms_backends
@@ -31,8 +32,13 @@ def printed(*options: str) -> str:
 
 
 def template(*options: str) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(printed("--format", "cloudformation", *options))
-    return made
+    """Return the CloudFormation template as plain objects, its short forms written out."""
+    read: dict[str, Any] = json.loads(json.dumps(cfn_yaml.loads(printed_yaml(*options))))
+    return read
+
+
+def printed_yaml(*options: str) -> str:
+    return printed("--format", "cloudformation", *options)
 
 
 @dataclass(frozen=True)
