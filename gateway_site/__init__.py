@@ -1,17 +1,16 @@
 """The gateway: a Django project that signs people in and calls upstreams with their tokens."""
 
-# The rooms, from left to right: each imports only from those before it (`.importlinter`).
+# The subpackages, lowest first: each imports only from those above it (`.importlinter`).
 #
 #   environment                              variables, read once
-#   providers                                OAuth providers by environment
-#   health                                   is this process to be sent requests?
+#   providers                                OAuth providers from variables
+#   health                                   liveness and readiness
 #   edge                                     what surrounds every request
-#   rules                                    what a call may be: URLs, headers, cookies, bodies
+#   rules                                    what a call may be: URLs, headers, bodies, origin
 #   transport                                connections to upstreams
-#   forwarding                               a call, from admission to its answer
-#   pages | server                           what people see | the ASGI server and its bounds
-#   settings  urls  asgi  wsgi  middleware   the doors: what is started,
-#   checks  apps  outages  variables           and what Django finds
-#   admin  runserver_check  templatetags
-#   account_adapter  messages  storage         classes that the settings name
+#   forwarding                               a call, from admission to its response
+#   pages | server                           pages for people | the ASGI server and its limits
+#   settings  urls  asgi  wsgi  checks       entry points: what is started, what Django finds
+#   apps  outages  variables  admin            and what the settings name
+#   templatetags  account_adapter  messages
 #   local -> management                      the stack of `make run` | the commands

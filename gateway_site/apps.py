@@ -11,7 +11,7 @@ class GatewayConfig(AppConfig):
     verbose_name = "Gateway"
 
     def ready(self) -> None:
-        from gateway_site import checks, runserver_check  # noqa: F401  (they register)
+        from gateway_site import checks  # noqa: F401  (they register)
         from gateway_site.pages import session_label  # noqa: F401  (they register)
 
 

@@ -9,18 +9,14 @@ django.setup(set_prefix=False)
 
 from django.conf import settings  # noqa: E402 - they are configured above, as all here needs
 
-from gateway_site.edge import (  # noqa: E402 - as above
-    access_log,
-    oauth_errors,
-    static_files,
-    trusted_proxies,
-)
+from gateway_site.edge import access_log, oauth_errors, trusted_proxies  # noqa: E402 - as above
+from gateway_site.edge.static_files import serve_static_files  # noqa: E402 - as above
 from gateway_site.forwarding.handler import gateway  # noqa: E402 - as above
 from gateway_site.server import door, lifespan  # noqa: E402 - as above
 
 django_application = gateway()
 site = (
-    static_files.asgi(django_application, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
+    serve_static_files(django_application, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
     if settings.STATIC_ROOT.is_dir()  # `collectstatic` has run
     else django_application
 )

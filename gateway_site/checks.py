@@ -1,4 +1,4 @@
-"""System checks of the project: what the environment lacks."""
+"""System checks of the project: missing or risky environment variables, and a wrong `runserver`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +7,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.management import get_commands
 
 
 @register
@@ -142,4 +143,19 @@ def not_a_local_run(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
         return []
     return [
         Error("GATEWAY_LOCAL is set: it is for `manage.py runlocal` only.", id="gateway_site.E003")
+    ]
+
+
+@register
+def runserver_is_asgi(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse another app's `runserver`: over WSGI it holds event streams back, silently."""
+    provider = get_commands()["runserver"]
+    if provider == "gateway_site":
+        return []
+    return [
+        Error(
+            f"`manage.py runserver` is that of {provider}, which does not serve ASGI.",
+            hint="Put gateway_site before django.contrib.staticfiles in INSTALLED_APPS.",
+            id="gateway_site.E004",
+        )
     ]

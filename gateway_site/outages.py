@@ -20,8 +20,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseServerError
 from django.template import loader
 
 from gateway_site.edge import descriptors
-from gateway_site.edge.database_outage import database
-from gateway_site.edge.tally import Tally
+from gateway_site.edge.reports import Tally
 from gateway_site.forwarding.passage import REQUEST_ID
 from gateway_site.rules import problems, url_rules
 from sessions_kms.middleware import unavailable
@@ -70,7 +69,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if error is None or not is_outage(error):
         return _failure(request)
     response = _answer(request, "database_unavailable", DETAIL)
-    database.refused(error)
+    problems.database_outage.refused(error)
     kind = type(error.__cause__ or error).__name__
     log_refusal(request, f"The database cannot be used: {kind}.", response)
     return response
@@ -96,7 +95,7 @@ def _answer(request: HttpRequest, code: str, detail: str) -> HttpResponse:
 @receiver(connection_created, dispatch_uid="gateway.database_reached")
 def note_reached(**_: Any) -> None:
     """Note that a connection was had: the outage is over, if there was one."""
-    database.served()
+    problems.database_outage.served()
 
 
 def is_outage(error: BaseException) -> bool:

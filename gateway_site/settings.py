@@ -98,14 +98,14 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "gateway_site.edge.own_cookies.OwnCookiesMiddleware",
-    "gateway_site.middleware.HealthMiddleware",
-    "gateway_site.edge.public_address.PublicAddressMiddleware",
+    "gateway_site.health.HealthMiddleware",
+    "gateway_site.edge.middleware.PublicAddressMiddleware",
     # These two need no session, and give their headers to the 503 of the third as well.
     "django.middleware.security.SecurityMiddleware",
-    "gateway_site.edge.content_policy.ContentPolicyMiddleware",
+    "gateway_site.edge.middleware.ContentPolicyMiddleware",
     "sessions_kms.middleware.StoreUnavailableMiddleware",
     "oauth.sign_out.SignOutMiddleware",  # outside of the session's: it acts when that has saved
-    "gateway_site.edge.signed_out.SignedOutMiddleware",
+    "gateway_site.edge.middleware.SignedOutMiddleware",
     "gateway_site.forwarding.client_session.ClientSessionMiddleware"
     if AUTHORIZATION_SERVER
     else "django.contrib.sessions.middleware.SessionMiddleware",
@@ -154,7 +154,7 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if GATEWAY_LOCAL
-        else "gateway_site.storage.HashedStaticFilesStorage",
+        else "gateway_site.edge.static_files.HashedStaticFilesStorage",
     },
 }
 

@@ -18,10 +18,9 @@ from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
-from gateway_site.edge import received_bodies
-from gateway_site.edge.asgi import ASGIApplication, Receive, Scope, Send
+from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send, body_of
 from gateway_site.edge.trusted_proxies import TRUSTED
-from gateway_site.health.shared_answer import PATHS
+from gateway_site.health import PATHS
 
 logger = logging.getLogger("gateway_site.access")
 
@@ -77,7 +76,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
             request.status = HTTPStatus.INTERNAL_SERVER_ERROR
             raise
         finally:
-            if request.status == GONE and (body := received_bodies.of(scope)) and body.has_ended:
+            if request.status == GONE and (body := body_of(scope)) and body.has_ended:
                 request.status = HTTPStatus.REQUEST_TIMEOUT
             _tell(scope, request)
             _noted.reset(token)

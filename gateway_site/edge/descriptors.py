@@ -1,12 +1,25 @@
-"""How many connections fit into the descriptors of a process.
+"""File descriptors: how many connections fit into a process's limit, and what happens at the limit.
 
-Each client's may need a second one, to the upstream that it calls; so there are at most as
-many to upstreams, idle ones among them, as from clients.
+A client's connection may need a second descriptor, for the upstream that it calls. So there are at
+most as many connections to upstreams, idle ones included, as from clients.
+
+While no descriptor is left, asyncio calls `accept` as many times as the backlog is long, logs a
+traceback for each failure, and schedules a retry for each, a second later. Here one of those
+retries takes effect, and one line a minute is logged. uvloop needs none of this: libuv closes such
+connections. This relies on private parts of asyncio's selector event loop, the same from Python
+3.11 to 3.13; the tests run that loop, and fail if it changes.
 """
 
+from __future__ import annotations
+
+import asyncio
 import errno
+import logging
 import resource
 import socket
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
 
 RESERVED = 128  # descriptors for table, keys, database, providers, files
 SPARE = 16  # clients' connections above the bound, which are told no more than health
@@ -43,3 +56,58 @@ def each_way(limit: int, backlog: int = BACKLOG) -> int:
 def are_few(limit: int, backlog: int = BACKLOG) -> bool:
     """Tell whether not even the least number of connections fits."""
     return 0 <= limit < 2 * LEAST + RESERVED + SPARE + backlog
+
+
+logger = logging.getLogger(__name__)
+
+ACCEPT_FAILED = "socket.accept() out of system resource"  # asyncio's
+ACCEPT_WARNING = "Cannot accept connections; retrying once a second: %s. Raise `ulimit -n`."
+WARNING_INTERVAL = 60.0  # seconds
+PAUSE = 1.0  # seconds, asyncio's own (asyncio.constants.ACCEPT_RETRY_DELAY)
+START_SERVING = (
+    "_start_serving"  # of the loop: has it accept connections, at first and after a pause
+)
+
+
+def pause_without_descriptors(loop: asyncio.AbstractEventLoop) -> None:
+    """Have a loop accept again once a second, at most, after it could not."""
+    start_serving = getattr(loop, START_SERVING, None)
+    if start_serving is None:
+        return
+    setattr(loop, START_SERVING, AcceptRetries(loop, start_serving).start_serving)
+    loop.set_exception_handler(AcceptErrorHandler(loop).handle)
+
+
+class AcceptRetries:
+    """Lets one retry for each listening socket through, of all that are due at one time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, start_serving: Callable[..., None]) -> None:
+        self._loop = loop
+        self._start_serving = start_serving
+        self._started: WeakKeyDictionary[socket.socket, float] = WeakKeyDictionary()
+
+    def start_serving(
+        self, protocol_factory: object, listener: socket.socket, *options: object
+    ) -> None:
+        """Accept connections, unless that was started a moment ago, or the socket is closed."""
+        now = self._loop.time()
+        is_due = now - self._started.get(listener, float("-inf")) >= PAUSE / 2
+        if is_due and listener.fileno() >= 0:
+            self._started[listener] = now
+            self._start_serving(protocol_factory, listener, *options)
+
+
+class AcceptErrorHandler:
+    """A loop's exception handler, which logs a failed `accept` once a minute."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._handle = loop.get_exception_handler() or type(loop).default_exception_handler
+        self._logged = float("-inf")
+
+    def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log a failed `accept`, unless that was done in the last minute; pass on all others."""
+        if context.get("message") != ACCEPT_FAILED:
+            self._handle(loop, context)
+        elif loop.time() - self._logged >= WARNING_INTERVAL:
+            self._logged = loop.time()
+            logger.error(ACCEPT_WARNING, context.get("exception"))

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 
-from gateway_site.edge.asgi import ASGIApplication, Receive, Scope, Send
+from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 
 PREFIXES = ("/oauth/", "/.well-known/oauth-")
 TOKEN_OF_OLD = "/token"  # noqa: S105 - an address

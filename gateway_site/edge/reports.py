@@ -1,13 +1,14 @@
-"""Error reports and access logs without secrets, whether DEBUG is on or off.
+"""Error reports and log lines without secrets, whether DEBUG is on or off.
 
-A request and a traceback enter; what leaves shows where and of what kind, and
-no value that a cookie, a header, a form, a query or a variable held.
+Reports show where an error happened and its type, and no value of a cookie, a header, a form, a
+query or a variable. Frequent events are counted and logged once a minute (`Tally`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import ItemsView, Mapping
+import time
+from collections.abc import Callable, ItemsView, Mapping
 from http import HTTPStatus
 from types import FrameType
 from typing import Any
@@ -101,3 +102,27 @@ class RefusalFilter(logging.Filter):
         if is_refusal or record.name.startswith("django.security."):
             record.exc_info = record.exc_text = None
         return True
+
+
+TALLY_INTERVAL = 60.0  # seconds
+
+
+class Tally:
+    """Warns with a sentence that has `%d` for how often it happened since it was last told."""
+
+    def __init__(
+        self, logger: logging.Logger, sentence: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._logger = logger
+        self._sentence = sentence
+        self._clock = clock
+        self._count = 0
+        self._told = float("-inf")
+
+    def add(self) -> None:
+        """Count once more; log, unless that was done a moment ago."""
+        self._count += 1
+        now = self._clock()
+        if now - self._told >= TALLY_INTERVAL:
+            self._logger.warning(self._sentence, self._count)
+            self._count, self._told = 0, now

@@ -1,6 +1,7 @@
-"""Static files, served in front of the application: 503 where one cannot be opened now.
+"""Static files: served in front of the application, under names with a hash of their content.
 
-ServeStatic starts its answer before it opens the file. What it sends is held back until then.
+ServeStatic starts its response before it opens the file. The start is held back until the file is
+open, so that a file that cannot be opened now is a 503.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from typing import Any
 from wsgiref.headers import Headers
 
 from servestatic import ServeStaticASGI
+from servestatic.storage import CompressedManifestStaticFilesStorage
 from servestatic.utils import decode_path_info
 
 from gateway_site.edge import descriptors
-from gateway_site.edge.asgi import ASGIApplication, Receive, Scope, Send
+from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 
 RETRY_AFTER = b"5"  # seconds
 
 
-def asgi(application: ASGIApplication, *, root: Path, prefix: str) -> ASGIApplication:
+def serve_static_files(application: ASGIApplication, *, root: Path, prefix: str) -> ASGIApplication:
     """Return an application with the files of a folder, under a prefix, in front of another."""
     files = ServeStaticASGI(
         application,
@@ -62,3 +64,17 @@ async def _serve_file(files: ASGIApplication, scope: Scope, receive: Receive, se
 def _add_headers(headers: Headers, path: str, url: str) -> None:
     """Forbid guessing the type of a static file."""
     headers["X-Content-Type-Options"] = "nosniff"
+
+
+class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]  # no types
+    """Falls back to the plain name of a file that `collectstatic` has not seen.
+
+    Otherwise every page, and the error page with it, fails for a missing style sheet.
+    """
+
+    def stored_name(self, name: str) -> str:
+        """Return the hashed name, or the name itself where there is none."""
+        try:
+            return str(super().stored_name(name))
+        except ValueError:
+            return name

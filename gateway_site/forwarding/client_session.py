@@ -16,11 +16,10 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.asyncio import async_unsafe
 from django.utils.cache import patch_vary_headers
 
-from gateway_site.edge.database_outage import database
 from gateway_site.forwarding import client_calls
 from gateway_site.forwarding.ahead import grant
 from gateway_site.forwarding.client_calls import CHALLENGE, ClientCall
-from gateway_site.rules import origin
+from gateway_site.rules import origin, problems
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from oauth.clients.grants import grants
 from sessions_kms import GrantStore, outages
@@ -115,7 +114,7 @@ def _challenged(request: HttpRequest) -> HttpResponse:
     if outages.is_at_hand():
         detail = "The session store cannot be used at the moment."
         return unavailable("store_unavailable", detail).response()
-    if database.is_at_hand():
+    if problems.database_outage.is_at_hand():
         detail = "The database cannot be used at the moment."
         return unavailable("database_unavailable", detail).response()
     return _refused(request, signed_out(), invalid=False)

@@ -33,9 +33,8 @@ from django.http.response import HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, get_resolver, resolve
 
 from gateway_site.edge import access_log, descriptors, own_cookies
-from gateway_site.edge.asgi import Receive, Send
-from gateway_site.edge.listening import Client, ClientGone
-from gateway_site.edge.tally import Tally
+from gateway_site.edge.client import Client, ClientGone, Receive, Send
+from gateway_site.edge.reports import Tally
 from gateway_site.forwarding import admission, client_calls, proxy
 from gateway_site.forwarding.ahead import page, staff
 from gateway_site.forwarding.bounds.gate import Busy, Gate, PersonGates
@@ -52,7 +51,7 @@ from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.passage import Chain, NeedsThread, Passage
 from gateway_site.forwarding.people import people
 from gateway_site.forwarding.request import Request
-from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
+from gateway_site.health import PATHS as HEALTH_PATHS
 from gateway_site.rules import cookies, problems, url_rules
 from gateway_site.rules.headers import Headers
 from oauth.backchannel import backchannel_logout

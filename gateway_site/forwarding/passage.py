@@ -40,14 +40,14 @@ WITHOUT_IO = "_gateway_without_io"  # the view's
 KNOWN = frozenset(
     {
         "gateway_site.edge.own_cookies.OwnCookiesMiddleware",
-        "gateway_site.middleware.HealthMiddleware",  # its addresses never come here
-        "gateway_site.edge.public_address.PublicAddressMiddleware",
+        "gateway_site.health.HealthMiddleware",  # its addresses never come here
+        "gateway_site.edge.middleware.PublicAddressMiddleware",
         "django.middleware.security.SecurityMiddleware",
         "csp.middleware.CSPMiddleware",
-        "gateway_site.edge.content_policy.ContentPolicyMiddleware",
+        "gateway_site.edge.middleware.ContentPolicyMiddleware",
         "sessions_kms.middleware.StoreUnavailableMiddleware",
         "oauth.sign_out.SignOutMiddleware",  # waits after a sign-out, which needs the session's I/O
-        "gateway_site.edge.signed_out.SignedOutMiddleware",
+        "gateway_site.edge.middleware.SignedOutMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
         # Of a client's call whose token was not read ahead it needs I/O, whose guard is Django's.
         "gateway_site.forwarding.client_session.ClientSessionMiddleware",

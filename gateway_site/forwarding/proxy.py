@@ -13,9 +13,8 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from gateway_site.edge.asgi import Send
-from gateway_site.edge.listening import ANSWER_TIME, Client, ClientGone
-from gateway_site.edge.tally import Tally
+from gateway_site.edge.client import ANSWER_TIME, Client, ClientGone, Send
+from gateway_site.edge.reports import Tally
 from gateway_site.edge.trusted_proxies import Address, address
 from gateway_site.forwarding import bearer, client_calls
 from gateway_site.forwarding.bounds.concurrency_limit import Slots

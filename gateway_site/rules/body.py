@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from gateway_site.edge.asgi import Receive
-from gateway_site.edge.listening import Client, ClientGone
+from gateway_site.edge.client import Client, ClientGone, Receive
 from gateway_site.rules.headers import Headers, value_of
 from gateway_site.rules.problems import Problem
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -12,9 +13,16 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
 
+from sessions_kms.outages import Outage
+
 CONTENT_TYPE = "application/problem+json"
 MARK = "X-Gateway-Problem"  # with the problem's code; no answer of an upstream has it
 RETRY_AFTER = 5  # seconds
+
+outage_logger = logging.getLogger("gateway_site.outages")
+# Whether the SQL database is out of reach of this process, logged once per outage.
+database_outage = Outage(outage_logger, "database", "The database")
+
 # What Django and its middleware refuse before the gateway's own rules are asked.
 DETAILS = {
     400: "The request was not understood.",

@@ -1,12 +1,40 @@
-"""The server: uvicorn on httptools, with bounds on what a client may take, and for how long.
+"""The server: uvicorn with httptools, and limits on what a client may use and for how long.
 
-python -m gateway_site.server --host 0.0.0.0 --port 8000     how it is started (__main__)
-options        what every way of starting it has in common
-protocol       one connection: what is refused, when it is closed
-request_lines  where each request begins, and its first line, pure
-heads          the rules of a request's head, pure
-connections    all connections of a process: how many, and which goes first
-accepting      pauses while no descriptor is left
-lifespan       what becomes of a process that is told to end
-door           what is refused under other servers too, ASGI and WSGI
+`python -m gateway_site.server --host 0.0.0.0 --port 8000` starts it (`__main__`). The options here
+are shared by every way of starting it.
+
+protocol         one connection: what is rejected, when it is closed
+request_syntax   where each request begins, its first line and its head, pure
+connections      all connections of a process: how many, and which goes first
+lifespan         what a process does when it is told to stop
+door             what is rejected under other servers too, ASGI and WSGI
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gateway_site.edge import descriptors
+
+APPLICATION = "gateway_site.asgi:application"
+# Named as uvicorn.Config does. https://uvicorn.dev/settings/
+OPTIONS: dict[str, Any] = {
+    "http": "gateway_site.server.protocol:BoundedProtocol",
+    "ws": "none",
+    "lifespan": "auto",  # `runserver` may serve an application that has none
+    "access_log": False,  # gateway_site.edge.access_log writes it
+    "proxy_headers": False,  # PROXY_SCHEME_HEADER names the one header that is believed
+    # asyncio accepts as many at a time before it hands one over: each takes a descriptor.
+    "backlog": descriptors.BACKLOG,
+}
+
+
+def arguments() -> Iterator[str]:
+    """Yield the options as uvicorn's command line takes them; one that comes later counts."""
+    for name, value in OPTIONS.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            yield f"--{option}" if value else f"--no-{option}"
+        else:
+            yield from (f"--{option}", str(value))

@@ -7,7 +7,7 @@ import sys
 
 import uvicorn
 
-from gateway_site.server.options import APPLICATION, arguments
+from gateway_site.server import APPLICATION, arguments
 
 if __name__ == "__main__":  # worker processes import this module too
     uvicorn.main([APPLICATION, *arguments(), *sys.argv[1:]], prog_name="gateway_site.server")

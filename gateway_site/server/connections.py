@@ -19,10 +19,10 @@ from django.conf import settings
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from gateway_site.edge import received_bodies, trusted_proxies
+from gateway_site.edge import trusted_proxies
+from gateway_site.edge.client import BODIES_SIZE, ReceivedBodies
 from gateway_site.edge.descriptors import SPARE, allowed, are_few, each_way
-from gateway_site.edge.received_bodies import ReceivedBodies
-from gateway_site.edge.tally import Tally
+from gateway_site.edge.reports import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Connections:
         self._peers: Counter[str] = Counter()
         self._sweeping = False
         self._refused = Tally(logger, "%d connections found no place.")
-        self.bodies = ReceivedBodies(received_bodies.SIZE)
+        self.bodies = ReceivedBodies(BODIES_SIZE)
 
     def admit(self, connection: Connection) -> bool:
         """Count a new connection. Return whether it may ask for more than health."""

@@ -21,9 +21,9 @@ from typing import Any
 
 from django.conf import settings
 
-from gateway_site.edge.asgi import ASGIApplication, Receive, Scope, Send
+from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 from gateway_site.rules import problems
-from gateway_site.server import heads
+from gateway_site.server.request_syntax import oversized_field
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 FRAMINGS = frozenset({b"content-length", b"transfer-encoding"})
@@ -93,7 +93,7 @@ def wsgi(application: WSGIApplication) -> WSGIApplication:
 def _refusal(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
     found = [(name.lower(), value) for name, value in headers]
     names = [name for name, _ in found]
-    if oversized := heads.oversized(found):
+    if oversized := oversized_field(found):
         return Refusal(oversized.status, str(oversized))
     if FRAMINGS.issubset(names):
         return FRAMING

@@ -16,9 +16,9 @@ from types import FrameType
 
 from django.conf import settings
 
-from gateway_site.edge.asgi import ASGIApplication, Receive, Scope, Send
-from gateway_site.health.readiness import draining
-from gateway_site.server import accepting
+from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
+from gateway_site.edge.descriptors import pause_without_descriptors
+from gateway_site.health import draining
 
 YOUNG = 10_000  # objects, some 100 of which a call has, that there may be more of between two looks
 
@@ -32,7 +32,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
             return
         await receive()
         _look_seldom_for_garbage()
-        accepting.pause_without_descriptors(asyncio.get_running_loop())
+        pause_without_descriptors(asyncio.get_running_loop())
         _drain_first(settings.DRAIN_SECONDS)
         await send({"type": "lifespan.startup.complete"})
         await receive()

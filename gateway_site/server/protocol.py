@@ -28,16 +28,22 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from gateway_site.edge import oauth_errors, received_bodies, trusted_proxies
-from gateway_site.edge.listening import ANSWER_TIME
-from gateway_site.edge.received_bodies import ReceivedBody
-from gateway_site.edge.tally import Tally
-from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
+from gateway_site.edge import oauth_errors, trusted_proxies
+from gateway_site.edge.client import ANSWER_TIME, BODY_KEY, ReceivedBody
+from gateway_site.edge.reports import Tally
+from gateway_site.health import PATHS as HEALTH_PATHS
 from gateway_site.rules import problems
-from gateway_site.server import connections, heads
+from gateway_site.server import connections
 from gateway_site.server.answer_transport import AnswerTransport
-from gateway_site.server.heads import Refusal
-from gateway_site.server.request_lines import RequestLines
+from gateway_site.server.request_syntax import (
+    HEAD_FIELDS,
+    HEAD_SIZE,
+    Refusal,
+    RequestLines,
+    check_head,
+    has_body,
+    head_too_large,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -160,18 +166,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
-        if len(self.headers) > heads.HEAD_FIELDS:
-            raise heads.too_large()
+        if len(self.headers) > HEAD_FIELDS:
+            raise head_too_large()
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
-        heads.check(version, self.url, self.headers)
+        check_head(version, self.url, self.headers)
         self._lines.begin_body(self.headers)
         if version == "1.0":
             self.expect_100_continue = False  # which it may not know: RFC 9110 section 10.1.1
         if len(self.pipeline) >= PIPELINED:
             raise Refusal(400, "Too many requests were sent ahead.")
-        if self.parser.should_upgrade() and heads.has_body(self.headers):
+        if self.parser.should_upgrade() and has_body(self.headers):
             raise Refusal(400, "No other protocol is spoken here.")  # httptools drops the body
         application = self.app
         if not self._take():
@@ -284,16 +290,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _begin_body(self) -> None:
         """Count the body of a request, if it has one, and let the application tell of it."""
-        body = self._all.bodies.begin(self) if heads.has_body(self.headers) else None
+        body = self._all.bodies.begin(self) if has_body(self.headers) else None
         self._bodies.append(body)
         if body is not None:
-            self.scope[received_bodies.KEY] = body  # type: ignore[literal-required]  # ours
+            self.scope[BODY_KEY] = body  # type: ignore[literal-required]  # ours
 
     def _count(self, data: bytes) -> None:
         """Bound what is neither body nor a whole head: half a head, chunk extensions, trailers."""
         self._overhead = 0 if self._progress else self._overhead + len(data)
-        if self._overhead > heads.HEAD_SIZE:
-            self._refuse(heads.too_large())
+        if self._overhead > HEAD_SIZE:
+            self._refuse(head_too_large())
 
     def _end_after_this(self) -> None:
         """Answer the last request that was read, then close."""

@@ -12,7 +12,7 @@ from tests.bench.gateway_environment import CLIENTS
 os.environ |= CLIENTS
 
 from gateway_site.asgi import application
-from gateway_site.server.options import OPTIONS
+from gateway_site.server import OPTIONS
 from tests.bench.person import client_token
 from tests.bench.uvicorn_server import serve
 

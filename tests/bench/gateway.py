@@ -6,7 +6,7 @@ python -m tests.bench.gateway
 from __future__ import annotations
 
 from gateway_site.asgi import application
-from gateway_site.server.options import OPTIONS
+from gateway_site.server import OPTIONS
 from tests.bench.person import signed_in_cookie
 from tests.bench.uvicorn_server import serve
 

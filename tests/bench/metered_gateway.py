@@ -26,7 +26,7 @@ from tests.bench.person import client_token, signed_in_cookie  # noqa: I001 - it
 from django.conf import settings
 from django.core.management import call_command
 
-from gateway_site.server.options import OPTIONS
+from gateway_site.server import OPTIONS
 from tests.bench.stall_meter import StallMeter
 from tests.bench.uvicorn_server import serve
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
-from gateway_site.server.options import OPTIONS
+from gateway_site.server import OPTIONS
 from tests.bench.uvicorn_server import serve
 
 PLAIN, OURS = "plain", "ours"

@@ -21,10 +21,10 @@ from psycopg_pool import PoolTimeout
 from pytest_django import Settings
 
 from gateway_site import outages
-from gateway_site.edge import database_outage
-from gateway_site.edge.tally import Tally
+from gateway_site.edge.reports import Tally
 from gateway_site.forwarding.passage import REQUEST_ID
 from gateway_site.outages import is_outage
+from gateway_site.rules import problems
 from sessions_kms.outages import QUIET, Outage
 from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
@@ -112,8 +112,8 @@ def failing_after(get_response: GetResponse) -> GetResponse:
 
 @pytest.fixture
 def database(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Outage:
-    outage = Outage(database_outage.logger, "database", "The database", clock)
-    monkeypatch.setattr(outages, "database", outage)
+    outage = Outage(problems.outage_logger, "database", "The database", clock)
+    monkeypatch.setattr(problems, "database_outage", outage)
     return outage
 
 
@@ -152,7 +152,7 @@ def test_outage_has_one_traceback_and_its_end_is_told(
     clock.advance(QUIET)
     connection_created.send(type(connection), connection=connection)
     told = [
-        each.getMessage() for each in caplog.records if each.name == database_outage.logger.name
+        each.getMessage() for each in caplog.records if each.name == problems.outage_logger.name
     ]
     assert len(told) == 2
     assert told[0].startswith("OperationalError: no server. The database cannot be used")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from gateway_site.storage import HashedStaticFilesStorage
+from gateway_site.edge.static_files import HashedStaticFilesStorage
 from tests import ROOT
 from tests.deploy_check import PRODUCTION
 from tests.support.processes import finished

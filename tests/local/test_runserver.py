@@ -17,7 +17,7 @@ import requests
 from django.core.management import get_commands
 from django.test import override_settings
 
-from gateway_site.runserver_check import runserver_is_asgi
+from gateway_site.checks import runserver_is_asgi
 from tests import ROOT
 from tests.support.processes import free_ports, is_listening, running
 from tests.support.waiting import wait_until

@@ -12,7 +12,7 @@ import asyncio
 from asyncio import FIRST_COMPLETED
 from weakref import WeakValueDictionary
 
-from gateway_site.edge.listening import Client, ClientGone
+from gateway_site.edge.client import Client, ClientGone
 from gateway_site.transport.fair_queue import FairQueue
 
 PATIENCE = 2.0  # seconds

@@ -12,8 +12,7 @@ from typing import TypeVar
 from django.conf import settings
 from django.http.response import HttpResponseBase
 
-from gateway_site.edge.asgi import Scope
-from gateway_site.edge.listening import Client
+from gateway_site.edge.client import Client, Scope
 from gateway_site.forwarding.bounds.gate import PATIENCE, Gate, Place
 from oauth import EXCHANGES_MAX
 from oauth.provider import config

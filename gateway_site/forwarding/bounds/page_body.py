@@ -14,7 +14,7 @@ from typing import Any
 from django.core.exceptions import RequestAborted, RequestDataTooBig
 from django.urls import ResolverMatch
 
-from gateway_site.edge.listening import Client
+from gateway_site.edge.client import Client
 from gateway_site.rules.headers import value_of
 from oauth import POSTED_FORM_MAX
 from oauth.backchannel import backchannel_logout

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from django.conf import settings
 
 from gateway_site.edge import descriptors
-from gateway_site.edge.tally import Tally
+from gateway_site.edge.reports import Tally
 from gateway_site.rules.problems import Problem, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client

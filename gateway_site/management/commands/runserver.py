@@ -19,7 +19,7 @@ from django.db import connections
 from django.utils import autoreload
 from django.utils.module_loading import import_string
 
-from gateway_site.server.options import OPTIONS
+from gateway_site.server import OPTIONS
 
 DEFAULT_APPLICATION = "gateway_site.asgi.application"
 GRACE = 1  # seconds in which open requests may end by themselves

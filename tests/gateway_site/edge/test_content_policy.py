@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 from django.test import RequestFactory
 from pytest_django import Settings
 
-from gateway_site.edge.content_policy import ContentPolicyMiddleware
+from gateway_site.edge.middleware import ContentPolicyMiddleware
 
 View = Callable[[HttpRequest], HttpResponseBase]
 POLICY = {"DIRECTIVES": {"default-src": [SELF], "script-src": [SELF, NONCE]}}

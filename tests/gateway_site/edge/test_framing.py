@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway_site.edge.listening import Client
+from gateway_site.edge.client import Client
 from gateway_site.rules.body import Body, framing
 from gateway_site.rules.headers import Headers
 

@@ -11,7 +11,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from pytest_django import Settings
 
-from gateway_site.edge.public_address import PublicAddressMiddleware
+from gateway_site.edge.middleware import PublicAddressMiddleware
 from tests.deploy_check import PRODUCTION
 from tests.gateway_site.support.loading import load_settings, local, production
 from tests.oauth.support.fake_provider import FakeProvider

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway_site.edge.listening import Client
-from gateway_site.edge.received_bodies import KEY, ReceivedBodies, ReceivedBody
+from gateway_site.edge.client import BODY_KEY, Client, ReceivedBodies, ReceivedBody
 from gateway_site.rules.body import CHUNKED, KEPT, Body
 
 LIMIT = 1_000_000
@@ -26,7 +25,7 @@ class Request:
 
     def __post_init__(self) -> None:
         self.body = self.bodies.begin(self)
-        self.client = Client({"headers": [], KEY: self.body}, self._receive)
+        self.client = Client({"headers": [], BODY_KEY: self.body}, self._receive)
 
     def end_body(self) -> None:
         self.has_ended = True

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway_site.edge.listening import ClientGone
+from gateway_site.edge.client import ClientGone
 from gateway_site.forwarding import call_watch
 from gateway_site.forwarding.call_watch import Watched
 from gateway_site.forwarding.session_watch import SessionEnded, caller_of, watchers

@@ -16,7 +16,7 @@ from django.contrib.messages.middleware import MessageMiddleware
 from django.http import HttpRequest, HttpResponse
 
 from gateway_site.edge import descriptors
-from gateway_site.edge.listening import Client
+from gateway_site.edge.client import Client
 from gateway_site.forwarding import bearer, proxy
 from gateway_site.forwarding.call import Call
 from gateway_site.rules.headers import Headers

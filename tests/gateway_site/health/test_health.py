@@ -14,27 +14,34 @@ from django.db import OperationalError
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
-from gateway_site import middleware
-from gateway_site.health import probes, readiness
-from gateway_site.health.shared_answer import Health
+from gateway_site import health as gateway_site_health
+from gateway_site.health import (
+    SHARED_CHECKS,
+    MigrationsProbe,
+    SharedProbe,
+    migrations_probe,
+    shared_probes,
+)
 from sessions_kms.exceptions import KMSUnavailable
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
 
-MakeHealth = Callable[..., Health]
+MakeHealth = Callable[..., SharedProbe]
 
 
 @pytest.fixture
 def make_health(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeHealth]:
     """Make what the middleware asks, on the test's clock."""
-    made: dict[str, Health] = {}
+    made: dict[str, SharedProbe] = {}
 
-    def make(probe: Callable[[], None], name: str = "migrations") -> Health:
-        made[name] = Health(name, probe, max_age=5, clock=clock)
+    def make(probe: Callable[[], None], name: str = "migrations") -> SharedProbe:
+        made[name] = SharedProbe(name, probe, max_age=5, clock=clock)
         return made[name]
 
-    monkeypatch.setattr(probes, "migrations", lambda: made["migrations"])
-    monkeypatch.setattr(probes, "shared", lambda: {each: made[each] for each in probes.SHARED})
+    monkeypatch.setattr(gateway_site_health, "migrations_probe", lambda: made["migrations"])
+    monkeypatch.setattr(
+        gateway_site_health, "shared_probes", lambda: {each: made[each] for each in SHARED_CHECKS}
+    )
     yield make
     for health in made.values():
         health.close()
@@ -77,24 +84,24 @@ def test_liveness_asks_nothing(make_health: MakeHealth, probe: Probe, path: str)
 def test_migrated_process_is_ready_and_asks_the_database_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    migrations = readiness.Migrations()
+    migrations = MigrationsProbe()
     migrations()
-    monkeypatch.setattr(readiness, "_missing", lambda: True)
+    monkeypatch.setattr(gateway_site_health, "_missing_migrations", lambda: True)
     migrations()
-    probes.SHARED["sql"]()
+    SHARED_CHECKS["sql"]()
 
 
 def test_process_with_migrations_missing_is_not_ready_until_they_are_applied(
     make_health: MakeHealth, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_health(readiness.Migrations())
-    monkeypatch.setattr(readiness, "_missing", lambda: True)
+    make_health(MigrationsProbe())
+    monkeypatch.setattr(gateway_site_health, "_missing_migrations", lambda: True)
     response = Client().get("/readyz")
     assert response.status_code == 503
     assert response.json() == {"status": "unavailable", "reason": "migrations"}
     assert response.headers["Cache-Control"] == "no-store"
 
-    monkeypatch.setattr(readiness, "_missing", lambda: False)
+    monkeypatch.setattr(gateway_site_health, "_missing_migrations", lambda: False)
     clock.advance(5)
     assert (Client().get("/readyz").status_code, Client().get("/readyz").json()) == (
         200,
@@ -108,10 +115,10 @@ def test_database_that_cannot_be_asked_leaves_a_process_ready_and_is_asked_again
     def down() -> bool:
         raise OperationalError
 
-    make_health(readiness.Migrations())
-    monkeypatch.setattr(readiness, "_missing", down)
+    make_health(MigrationsProbe())
+    monkeypatch.setattr(gateway_site_health, "_missing_migrations", down)
     assert Client().get("/readyz").status_code == 200
-    monkeypatch.setattr(readiness, "_missing", lambda: True)
+    monkeypatch.setattr(gateway_site_health, "_missing_migrations", lambda: True)
     clock.advance(5)
     assert Client().get("/readyz").status_code == 503
 
@@ -121,7 +128,7 @@ def test_draining_process_is_not_ready_and_lives(
 ) -> None:
     make_health(probe)
     draining = threading.Event()
-    monkeypatch.setattr(middleware, "draining", draining)
+    monkeypatch.setattr(gateway_site_health, "draining", draining)
     draining.set()
     response = Client().get("/readyz")
     assert (response.status_code, response.json()["reason"]) == (503, "draining")
@@ -138,13 +145,13 @@ def test_what_all_share_is_told_and_is_no_reason(
     make_health(Probe())
     make_health(probe, "sql")
     for name in ("table", "kms"):
-        make_health(probes.SHARED[name], name)
+        make_health(SHARED_CHECKS[name], name)
     assert set(Client().get("/readyz?verbose").json()["shared"].values()) == {"ok", "closed"}
 
     store.dynamodb.unavailable = True
     probe.error = OperationalError("canary")
     clock.advance(5)
-    monkeypatch.setattr("gateway_site.health.probes.open_circuits", lambda: ["dynamodb"])
+    monkeypatch.setattr("gateway_site.health.open_circuits", lambda: ["dynamodb"])
 
     for query in ("verbose", "verbose=1", "a=1&verbose", "verbose&a"):
         assert "shared" in Client().get(f"/readyz?{query}").json(), query
@@ -256,8 +263,8 @@ async def test_waiting_for_the_store_does_not_block_the_loop(
 async def test_database_that_never_answers_is_no_reason_and_what_is_asked_is_bounded(
     make_health: MakeHealth, probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(middleware, "PROBE_TIMEOUT", 0.05)
-    for name in ("migrations", *probes.SHARED):
+    monkeypatch.setattr(gateway_site_health, "PROBE_TIMEOUT", 0.05)
+    for name in ("migrations", *SHARED_CHECKS):
         make_health(probe, name)
     probe.go.clear()
     client: Any = AsyncClient()
@@ -271,11 +278,11 @@ async def test_database_that_never_answers_is_no_reason_and_what_is_asked_is_bou
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_forked_child_asks_with_threads_of_its_own() -> None:
-    assert probes.migrations() is probes.migrations()
+    assert migrations_probe() is migrations_probe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads, since Python 3.12
         child = os.fork()
     if child == 0:  # pragma: no cover - not measured in the child
-        os._exit(probes.migrations.cache_info().currsize + probes.shared.cache_info().currsize)
+        os._exit(migrations_probe.cache_info().currsize + shared_probes.cache_info().currsize)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0

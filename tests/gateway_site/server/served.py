@@ -15,7 +15,7 @@ from typing import Any, ParamSpec
 
 import uvicorn
 
-from gateway_site.server.options import OPTIONS
+from gateway_site.server import OPTIONS
 
 P = ParamSpec("P")
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway_site.edge import received_bodies
-from gateway_site.edge.received_bodies import ReceivedBodies
+from gateway_site.edge.client import ReceivedBodies
 from gateway_site.server import connections
 from gateway_site.server.connections import SWEEP, Connections
 from gateway_site.server.protocol import LINGER, BoundedProtocol
@@ -36,7 +35,7 @@ FRAMINGS = [b"Content-Length: %d" % SIZE, b"Transfer-Encoding: chunked"]
 def running() -> Iterator[Running]:
     application = Application()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(received_bodies, "SIZE", LIMIT)
+        patch.setattr(connections, "BODIES_SIZE", LIMIT)
         with serving(application) as served:
             yield served, application
 
@@ -116,7 +115,7 @@ def test_request_behind_a_body_that_was_ended_is_not_served(
     application: Application, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It came with the same packet: the parser has to stop there, and to answer once."""
-    monkeypatch.setattr(received_bodies, "SIZE", 100)
+    monkeypatch.setattr(connections, "BODIES_SIZE", 100)
     with serving(application) as served:
         body = b"POST /body " + HOST + b"Content-Length: 200\r\n\r\n" + b"x" * 200
         got = answer(served.connected(body + b"GET /x " + HOST + b"\r\n"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway_site.edge.listening import Client, ClientGone
+from gateway_site.edge.client import Client, ClientGone
 from gateway_site.forwarding.bounds.gate import PATIENCE, Busy, Gate
 from tests.gateway_site.server.served import advance, on_moved_clock, turns
 

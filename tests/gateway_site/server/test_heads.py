@@ -6,7 +6,13 @@ from contextlib import suppress
 
 import pytest
 
-from gateway_site.server import heads
+from gateway_site.server.request_syntax import (
+    FIELD_SIZE,
+    HEAD_FIELDS,
+    HEAD_SIZE,
+    PATH_SIZE,
+    TARGET_SIZE,
+)
 from tests.gateway_site.server.served import Application, Served, answer, one_answer
 
 HOST = b"Host: a\r\n"
@@ -57,16 +63,16 @@ CASES: dict[str, tuple[int, bytes]] = {
     "HTTP/2 by its version": (505, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
     "HTTP/0.9": (505, b"GET /\r\n\r\n"),
     "TLS": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
-    "a long target": (414, b"GET /" + b"x" * heads.TARGET_SIZE + b" HTTP/1.1\r\nHost: a\r\n\r\n"),
-    "a long path": (414, b"GET /" + b"x" * heads.PATH_SIZE + b"?a HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "a long target": (414, b"GET /" + b"x" * TARGET_SIZE + b" HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "a long path": (414, b"GET /" + b"x" * PATH_SIZE + b"?a HTTP/1.1\r\nHost: a\r\n\r\n"),
     "long cookies": (
-        431, b"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + b"x" * heads.HEAD_SIZE + b"\r\n\r\n",
+        431, b"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + b"x" * HEAD_SIZE + b"\r\n\r\n",
     ),
     "a long field": (
-        431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * heads.FIELD_SIZE + b"\r\n\r\n",
+        431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * FIELD_SIZE + b"\r\n\r\n",
     ),
     "a long name": (
-        431, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"x" * heads.FIELD_SIZE + b": x\r\n\r\n",
+        431, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"x" * FIELD_SIZE + b": x\r\n\r\n",
     ),
     "a field that is long in all its lines": (
         431, b"GET / HTTP/1.1\r\nHost: a\r\n" + (b"X: " + b"x" * 1024 + b"\r\n") * 16 + b"\r\n",
@@ -82,7 +88,7 @@ CASES: dict[str, tuple[int, bytes]] = {
     "a target without an end": (431, b"GET /" + b"x" * 1_000_000),
     "empty lines without an end": (400, b"\r\n" * 500_000),
     "many fields": (
-        431, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * heads.HEAD_FIELDS + b"\r\n",
+        431, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * HEAD_FIELDS + b"\r\n",
     ),
 }  # fmt: skip
 
@@ -102,16 +108,16 @@ def test_refused_with_a_reason_and_closed_before_anything_sees_it(
     assert application.reached == []
 
 
-LARGEST = heads.HEAD_SIZE - len(b"/hostacookie") - 2 * 4
+LARGEST = HEAD_SIZE - len(b"/hostacookie") - 2 * 4
 
 
 @pytest.mark.parametrize(
     "request_",
     [
         b"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + b"x" * LARGEST + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * (heads.FIELD_SIZE - 1) + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * (FIELD_SIZE - 1) + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nContent-Type: " + b";" * 1024 + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * (heads.HEAD_FIELDS - 1) + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * (HEAD_FIELDS - 1) + b"\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nX-Empty:\r\n\r\n",
         b"GET / HTTP/1.0\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n",

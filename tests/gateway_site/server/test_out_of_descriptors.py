@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.server.accepting import LINE_EVERY, MESSAGE, pause_without_descriptors
+from gateway_site.edge.descriptors import ACCEPT_FAILED, WARNING_INTERVAL, pause_without_descriptors
 from tests.gateway_site.server.served import MovedLoop, advance, answer, on_moved_clock
 from tests.gateway_site.server.test_starting import DESCRIPTORS, HEALTH, Started, start
 from tests.support.processes import free_port
@@ -90,7 +90,7 @@ def test_each_request_is_answered_503_in_its_own_form_until_there_are_some_again
             wait_until(lambda: "Cannot accept connections" in log(tmp_path), "the log has a line")
         assert answer(waiting).startswith(b"HTTP/1.1 200 ")
         assert "no descriptor was left" in log(tmp_path)
-        assert MESSAGE not in log(tmp_path)
+        assert ACCEPT_FAILED not in log(tmp_path)
         assert "Traceback" not in log(tmp_path)
 
 
@@ -105,7 +105,7 @@ def test_process_that_cannot_accept_rests_and_goes_on_by_itself(tmp_path: Path) 
             time.sleep(5)
             assert sum(started.process.cpu_times()[:2]) - before < 1
             assert log(tmp_path).count("Cannot accept connections") == 1
-            assert MESSAGE not in log(tmp_path)
+            assert ACCEPT_FAILED not in log(tmp_path)
         assert all(answer(client).startswith(b"HTTP/1.1 200 ") for client in waiting)
 
 
@@ -190,8 +190,8 @@ def test_line_is_written_once_a_minute_and_others_as_ever(caplog: pytest.LogCapt
         pause_without_descriptors(loop)
         for _ in range(3):
             for _ in range(1000):
-                loop.call_exception_handler({"message": MESSAGE, "exception": OSError("it")})
-            loop.moved += LINE_EVERY - 1
+                loop.call_exception_handler({"message": ACCEPT_FAILED, "exception": OSError("it")})
+            loop.moved += WARNING_INTERVAL - 1
         loop.call_exception_handler({"message": "another"})
     finally:
         loop.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway_site.edge.listening import Client
+from gateway_site.edge.client import Client
 from gateway_site.rules.body import PACE, PATIENCE, Body
 from gateway_site.rules.problems import Problem
 from tests.gateway_site.server.served import advance, on_moved_clock

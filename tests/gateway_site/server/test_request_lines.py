@@ -8,9 +8,7 @@ from itertools import pairwise
 import httptools
 import pytest
 
-from gateway_site.server import request_lines
-from gateway_site.server.heads import Refusal
-from gateway_site.server.request_lines import RequestLines
+from gateway_site.server.request_syntax import Refusal, RequestLines, _Chunks
 from tests.gateway_site.server.served import Application, Served, answer, one_answer
 
 BEFORE = {
@@ -151,7 +149,7 @@ def test_request_that_begins_where_none_was_expected_is_refused(
     served: Served, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should the two that look for the end of a body ever differ, nothing gets past."""
-    monkeypatch.setattr(request_lines._Chunks, "end", lambda *_: None)
+    monkeypatch.setattr(_Chunks, "end", lambda *_: None)
     got = answer(served.connected(BEFORE["chunks"] + BAD["RTSP"] + BEFORE["a request"]))
     assert got.endswith(b"answer to /first")
     assert application.reached == ["/first"]

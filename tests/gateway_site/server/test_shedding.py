@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import pytest
 from pytest_django import Settings
 
-from gateway_site.edge import access_log, received_bodies, tally
+from gateway_site.edge import access_log
+from gateway_site.edge.reports import TALLY_INTERVAL, Tally
 from gateway_site.forwarding import handler
 from gateway_site.forwarding.bounds import gate, lanes
+from gateway_site.server import connections
 from oauth.provider import config as providers
 from tests.gateway_site.server import urls
 from tests.gateway_site.server.served import Served, answer, ended, is_open, one_answer, serving
@@ -36,7 +38,7 @@ SWEEP = 1
 def served(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     settings.ROOT_URLCONF = "tests.gateway_site.server.urls"
     settings.MIDDLEWARE = [
-        "gateway_site.middleware.HealthMiddleware",
+        "gateway_site.health.HealthMiddleware",
         "django.middleware.common.CommonMiddleware",
     ]
     monkeypatch.setattr(handler, "THREADS", PLACES)
@@ -257,7 +259,7 @@ def test_flood_of_bodies_ends_who_waits_in_line_and_nobody_whose_work_has_begun(
 ) -> None:
     """An answer of 408 would say that nothing was done."""
     caplog.set_level(logging.INFO, "gateway_site.access")
-    monkeypatch.setattr(received_bodies, "SIZE", 20_000)
+    monkeypatch.setattr(connections, "BODIES_SIZE", 20_000)
     body = POST.replace(b"5", b"9000") + b"x" * 9000
     working = [served.connected(body) for _ in range(PLACES)]
     wait_until(lambda: len(urls.reached) == PLACES, "all threads have work")
@@ -309,9 +311,9 @@ def test_page_may_be_a_stream(served: Served) -> None:
 
 def test_flood_is_no_flood_of_lines(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
-    shed = tally.Tally(logging.getLogger("flood"), "%d went away.", lambda: now)
+    shed = Tally(logging.getLogger("flood"), "%d went away.", lambda: now)
     for _ in range(1000):
         shed.add()
-    now += tally.EVERY
+    now += TALLY_INTERVAL
     shed.add()
     assert [record.getMessage() for record in caplog.records] == ["1 went away.", "1000 went away."]

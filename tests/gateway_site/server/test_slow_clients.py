@@ -12,9 +12,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from gateway_site.edge.listening import ANSWER_TIME
-from gateway_site.server import connections
-from gateway_site.server.options import OPTIONS
+from gateway_site.edge.client import ANSWER_TIME
+from gateway_site.server import OPTIONS, connections
 from gateway_site.server.protocol import HEAD_TIME, LINGER, BoundedProtocol
 from tests.gateway_site.server.served import Application, Served, answer, ended, is_open, one_answer
 

@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 
 from gateway_site.edge.descriptors import RESERVED
-from gateway_site.server.options import APPLICATION, OPTIONS, arguments
+from gateway_site.server import APPLICATION, OPTIONS, arguments
 from tests import ROOT
 from tests.gateway_site.server.served import answer
 from tests.support.processes import free_ports, running

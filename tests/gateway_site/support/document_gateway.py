@@ -20,7 +20,7 @@ from django.contrib.auth.models import User  # isort: skip
 from django.core.management import call_command  # isort: skip
 from django.db import connections  # isort: skip
 
-from gateway_site.server.options import OPTIONS
+from gateway_site.server import OPTIONS
 from oauth.clients import documents
 from tests.gateway_site.support.documents import HOST, PATIENCE
 from tests.oauth.support.hostile import ADDRESS, Internet

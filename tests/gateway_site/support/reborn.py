@@ -108,7 +108,7 @@ def bear(listener: socket.socket) -> None:
 def serve(listener: socket.socket) -> None:
     import uvicorn
 
-    from gateway_site.server.options import APPLICATION, OPTIONS
+    from gateway_site.server import APPLICATION, OPTIONS
 
     uvicorn.run(APPLICATION, fd=listener.fileno(), log_config=None, **OPTIONS)
 

@@ -39,7 +39,7 @@ from gateway_site.forwarding import bearer as tokens  # noqa: E402
 from gateway_site.forwarding import proxy  # noqa: E402
 from gateway_site.forwarding.bounds.person_calls import person_calls  # noqa: E402
 from gateway_site.forwarding.people import people  # noqa: E402
-from gateway_site.server.options import OPTIONS  # noqa: E402
+from gateway_site.server import OPTIONS  # noqa: E402
 from oauth.access import aget_token  # noqa: E402
 from oauth.clients.consent import Consent  # noqa: E402
 from oauth.clients.grants import grants  # noqa: E402

@@ -14,8 +14,7 @@ from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
-from gateway_site import outages
-from gateway_site.edge import database_outage
+from gateway_site.rules import problems
 from oauth.clients.endpoints import arrival, tokens
 from oauth.clients.exchange import removal
 from oauth.clients.rules.client import Client as OAuthClient
@@ -336,8 +335,8 @@ def test_outage_is_503_after_which_no_client_gives_up_its_token(
 def test_outage_of_the_sql_database_is_told_likewise(
     app: App, pair: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database = Outage(database_outage.logger, "database", "The database")
-    monkeypatch.setattr(outages, "database", database)
+    database = Outage(problems.outage_logger, "database", "The database")
+    monkeypatch.setattr(problems, "database_outage", database)
 
     def away(*_: Any) -> Any:
         raise OperationalError("no server")

@@ -1,0 +1,127 @@
+"""Django middlewares around every request: public address, content policy, sign-out cookie."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from csp.constants import HEADER
+from csp.middleware import CheckableLazyObject, CSPMiddleware
+from django.conf import settings
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.dispatch import receiver
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
+
+
+class PublicAddressMiddleware(SyncAndAsyncMiddleware):
+    """Replaces the Host by that of `PUBLIC_URL`; comes before everything that reads the Host.
+
+    Redirect URIs, addresses after a sign-out, what upstreams receive and which origins may post
+    here all follow from the Host. So neither a proxy that passes on another Host nor a made-up one
+    changes them. ALLOWED_HOSTS is checked first.
+    """
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Pass the request on under the public host. Raises DisallowedHost as Django does."""
+        if settings.PUBLIC_URL:
+            request.get_host()
+            request.META["HTTP_HOST"] = urlsplit(settings.PUBLIC_URL).netloc
+        return self.get_response(request)  # or what is awaited for it
+
+
+# A link to one of our pages cannot scroll it to where its explanation is out of view.
+# https://wicg.github.io/document-policy/, https://wicg.github.io/scroll-to-text-fragment/
+UPSTREAMS = "/gateway/"  # whose pages are not ours
+DOCUMENT_POLICY, LOAD_AT_TOP = "Document-Policy", "force-load-at-top"
+OF_ONE_ANSWER = "_csp_"  # how its decorators' marks on a response begin
+NONCE = "_csp_nonce"  # of a request, once something asked for it
+
+
+class ContentPolicyMiddleware(CSPMiddleware):
+    """Sets the Content-Security-Policy of the settings, built once.
+
+    django-csp builds it twice for every response. Responses with a policy of their own, by a
+    decorator or a nonce, are left to django-csp.
+    """
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Set the header, unless the answer has one or is exempt."""
+        if not request.path_info.startswith(UPSTREAMS):
+            response.headers.setdefault(DOCUMENT_POLICY, LOAD_AT_TOP)
+        if settings.DEBUG or hasattr(request, NONCE) or _is_marked(response):
+            return super().process_response(request, response)
+        for name, value in self._usual.items():
+            if name not in response:
+                response[name] = value
+        setattr(request, "csp_nonce", self._too_late)  # noqa: B010 - for mypy it has none
+        return response
+
+    @cached_property
+    def _usual(self) -> dict[str, str]:
+        """The headers that an answer gets about which nothing is special."""
+        plain = super().process_response(HttpRequest(), HttpResponse())
+        return {name: value for name, value in plain.items() if name.startswith(HEADER)}
+
+    @cached_property
+    def _too_late(self) -> CheckableLazyObject:
+        """Raise CSPNonceError when it is looked at: the header would not have this nonce."""
+        return CheckableLazyObject(self._csp_nonce_post_response)
+
+
+def _is_marked(response: HttpResponseBase) -> bool:
+    return bool([name for name in vars(response) if name.startswith(OF_ONE_ANSWER)])
+
+
+SIGNED_OUT = "_gateway_signed_out"  # of a request: True once it signed out, False once in again
+
+
+@receiver(user_logged_out, dispatch_uid="gateway_site.signed_out")
+def _note_sign_out(request: HttpRequest | None, **kwargs: Any) -> None:
+    if request is not None:
+        setattr(request, SIGNED_OUT, True)
+
+
+@receiver(user_logged_in, dispatch_uid="gateway_site.signed_in")
+def _note_sign_in(request: HttpRequest | None, **kwargs: Any) -> None:
+    if request is not None:
+        setattr(request, SIGNED_OUT, False)
+
+
+class SignedOutMiddleware(SyncAndAsyncMiddleware):
+    """Sets a cookie in browsers in which somebody signed out and nobody has signed in since.
+
+    The sign-in page reads it: after a sign-out it asks before it redirects to a provider that may
+    still know the person. The cookie does not say who signed out.
+    """
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Pass the request on; where no sign-in page needs the cookie, there is no more to do."""
+        if settings.SKIP_PROVIDER_BUTTON:
+            return super().__call__(request)
+        return self.get_response(request)
+
+    async def process(self, request: HttpRequest) -> HttpResponseBase:
+        """Set the cookie with the answer to a sign-out, take it with that to a sign-in."""
+        return _set_cookie(request, await self.get_answer(request))
+
+
+def _set_cookie(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    signed_out = getattr(request, SIGNED_OUT, None)
+    name = settings.SIGNED_OUT_COOKIE_NAME
+    is_over = signed_out is False and name in request.COOKIES
+    if signed_out or is_over:
+        response.set_cookie(
+            name,
+            "1" if signed_out else "",
+            max_age=None if signed_out else 0,
+            secure=settings.SESSION_COOKIE_SECURE,
+            httponly=True,
+            samesite="Lax",
+        )
+    return response

@@ -1,1 +1,0 @@
-"""Whether this process should be sent requests, and what it shares with the others."""
