@@ -1,9 +1,8 @@
-"""Settings of the gateway, from environment variables: `.env.example` describes each.
+"""Settings of the gateway, from environment variables (docs/settings.md).
 
-The defaults are those of production. The module can be imported with no
-variable at all, since commands that create things need it; `checks.py` then
-says what is missing. `GATEWAY_LOCAL` is for `manage.py runlocal` alone and
-relaxes what plain http on loopback requires, nothing else.
+The defaults are those of production. The module can be imported without any variable, since
+commands that create things need it; `checks.py` then reports what is missing. `GATEWAY_LOCAL` is
+for `manage.py runlocal` only and relaxes what plain http on loopback requires, nothing else.
 """
 
 import os
@@ -17,65 +16,60 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
 
 from gateway_site import providers, variables
-from gateway_site.environment import admission, branding, clients, secret_files
-from gateway_site.environment.addresses import (
-    LOOPBACK_HOSTS,
-    hosts,
-    networks,
-    proxy_header,
-    public_url,
-)
-from gateway_site.environment.database import database
-from gateway_site.environment.reading import Variables
-from gateway_site.rules import upstream
+from gateway_site.environment import admission
+from gateway_site.environment.admission_variables import SignInVariables
+from gateway_site.environment.clients import ClientVariables
+from gateway_site.environment.database import parse_database_url
+from gateway_site.environment.gateway_variables import GatewayVariables
+from gateway_site.environment.parsers import LOOPBACK_HOSTS
+from gateway_site.environment.secret_files import load_secret_files
+from gateway_site.rules.upstream import read_upstreams
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DAY = 24 * 3600
-SECRET_KEY_LENGTH = 50  # characters, as Django has it (security.W009)
 
-variables.refuse_unknown(os.environ)
-_environment = secret_files.applied(os.environ, variables.is_secret)
-_env = Variables(_environment)
+variables.reject_unknown(os.environ)
+_environment = load_secret_files(os.environ, variables.is_secret)
+_env = GatewayVariables(_environment)
+_clients = ClientVariables(_environment)
 
-DEBUG = bool(_env.flag("DEBUG"))
-GATEWAY_LOCAL = bool(_env.flag("GATEWAY_LOCAL"))
+DEBUG = _env.debug
+GATEWAY_LOCAL = _env.gateway_local
 SECURE = not GATEWAY_LOCAL  # https only, which plain http on loopback cannot be
+_scheme = "https" if SECURE else "http"
 
-SECRET_KEY = _env.text("DJANGO_SECRET_KEY")
-if SECRET_KEY and len(SECRET_KEY) < SECRET_KEY_LENGTH:
-    raise ImproperlyConfigured(
-        f"DJANGO_SECRET_KEY has {len(SECRET_KEY)} characters. Use at least {SECRET_KEY_LENGTH}, as "
-        "python -c 'import secrets; print(secrets.token_urlsafe(50))' prints."
-    )
-SECRET_KEY_FALLBACKS = _env.items("DJANGO_SECRET_KEY_FALLBACKS")
-PUBLIC_URL = public_url(_env, "PUBLIC_URL", local=GATEWAY_LOCAL)
-UPSTREAMS = upstream.configured(os.environ)
-# OAuth clients that sign in here themselves: None where they do not.
-AUTHORIZATION_SERVER = clients.authorization_server(
-    _env,
+SECRET_KEY = _env.django_secret_key
+SECRET_KEY_FALLBACKS = _env.django_secret_key_fallbacks
+PUBLIC_URL = _env.public_url
+if PUBLIC_URL and not PUBLIC_URL.startswith(f"{_scheme}://"):
+    raise _env.error(GatewayVariables.public_url, f"must begin with {_scheme}://.")
+UPSTREAMS = read_upstreams(os.environ)
+# OAuth clients that sign in here themselves: None if they may not.
+AUTHORIZATION_SERVER = _clients.build_server(
     {each.name: each.provider for each in UPSTREAMS.values() if each.clients},
     url=PUBLIC_URL,
-    local=GATEWAY_LOCAL,
+    scheme=_scheme,
 )
-OAUTH_CLIENTS = clients.lifetimes(_env)
-ALLOWED_HOSTS = hosts(_env, "ALLOWED_HOSTS")
+OAUTH_CLIENTS = _clients.build_lifetimes()
+ALLOWED_HOSTS = _env.allowed_hosts
 if GATEWAY_LOCAL and not ALLOWED_HOSTS:
     ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
-CSRF_TRUSTED_ORIGINS = _env.items("CSRF_TRUSTED_ORIGINS")
+CSRF_TRUSTED_ORIGINS = _env.csrf_trusted_origins
 _origin = PUBLIC_URL or (AUTHORIZATION_SERVER.issuer if AUTHORIZATION_SERVER else "")
 if _origin and (_public_host := split_domain_port(urlsplit(_origin).netloc)[0]):
     ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, _public_host]))
 
 if GATEWAY_LOCAL and not LOOPBACK_HOSTS.issuperset(ALLOWED_HOSTS):
     raise ImproperlyConfigured(
-        "GATEWAY_LOCAL serves plain http: ALLOWED_HOSTS and PUBLIC_URL may then hold loopback "
-        "names only (127.0.0.1, localhost, [::1])."
+        "GATEWAY_LOCAL serves plain http: ALLOWED_HOSTS and PUBLIC_URL may then contain "
+        "only loopback names (127.0.0.1, localhost, [::1])."
     )
 
-REQUIRED_VARIABLES = ["DJANGO_SECRET_KEY", "KMS_KEY_ARN", "SESSIONS_TABLE"]
-if not (GATEWAY_LOCAL or DEBUG):
-    REQUIRED_VARIABLES += ["DATABASE_URL", *([] if _origin else ["ALLOWED_HOSTS"])]
-MISSING_VARIABLES = _env.missing(REQUIRED_VARIABLES)
+_required = [each for each in GatewayVariables.declarations() if each.required]
+if GATEWAY_LOCAL or DEBUG:
+    _required.remove(GatewayVariables.database_url)
+elif not _origin:
+    _required.append(GatewayVariables.allowed_hosts)
+MISSING_VARIABLES = [each.name for each in _required if not _env.get_text(each)]
 
 # Applications
 
@@ -124,8 +118,8 @@ WSGI_APPLICATION = "gateway_site.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        # The operator's own go before the gateway's.
-        "DIRS": [_templates] if (_templates := _env.folder("TEMPLATES_DIR")) else [],
+        # The operator's templates replace the gateway's.
+        "DIRS": [_env.templates_dir] if _env.templates_dir else [],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -139,8 +133,8 @@ TEMPLATES = [
 
 # Data
 
-_SQLITE = f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
-DATABASES = {"default": database(_env, "DATABASE_URL", _SQLITE)}
+_sqlite = f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
+DATABASES = {"default": _env.database_url or parse_database_url(_sqlite)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 USE_TZ = True
@@ -161,24 +155,23 @@ STORAGES = {
 # Sessions and the other cookies
 
 SESSION_ENGINE = "sessions_kms.backend"
-SESSION_COOKIE_AGE = _env.whole_number("SESSIONS_IDLE_TIMEOUT", 7 * DAY, minimum=1)
+SESSION_COOKIE_AGE = _env.sessions_idle_timeout
 
 SESSIONS_KMS: dict[str, Any] = {
-    "NAMESPACE": _env.text("SESSIONS_NAMESPACE") or "django",
-    "DECRYPT_KEY_IDS": _env.items("DECRYPT_KEY_ARNS"),
-    "ABSOLUTE_TIMEOUT": _env.whole_number("SESSIONS_ABSOLUTE_TIMEOUT", 7 * DAY),
-    "ANONYMOUS_MAX_SIZE": 64 * 1024,  # bytes; a sign-up that waits for its end holds tokens
+    "NAMESPACE": _env.sessions_namespace,
+    "DECRYPT_KEY_IDS": _env.decrypt_key_arns,
+    "NOT_BEFORE": _env.sessions_not_before,
+    "ABSOLUTE_TIMEOUT": _env.sessions_absolute_timeout,
+    "GRANT_TIMEOUT": _clients.grant_age,
+    "DATA_KEY_PERIOD": _env.data_key_period,
+    "DATA_KEY_CACHE_AGE": _env.data_key_cache_age,
+    "DATA_KEY_MAX_STALE": _env.data_key_max_stale,
+    "ANONYMOUS_MAX_SIZE": 64 * 1024,  # bytes; a sign-up that is not complete holds tokens
 }
-if (_age := clients.grant_age(_env)) is not None:
-    SESSIONS_KMS["GRANT_TIMEOUT"] = _age
-for _key, _variable in {"KEY_ID": "KMS_KEY_ARN", "TABLE_NAME": "SESSIONS_TABLE"}.items():
-    if _env.text(_variable):
-        SESSIONS_KMS[_key] = _env.text(_variable)
-if _moment := _env.text("SESSIONS_NOT_BEFORE"):
-    SESSIONS_KMS["NOT_BEFORE"] = int(_moment) if _moment.isdecimal() else _moment
-for _key in ("DATA_KEY_PERIOD", "DATA_KEY_CACHE_AGE", "DATA_KEY_MAX_STALE"):
-    if _env.text(_key):
-        SESSIONS_KMS[_key] = _env.whole_number(_key, 0)
+if _env.kms_key_arn:
+    SESSIONS_KMS["KEY_ID"] = _env.kms_key_arn
+if _env.sessions_table:
+    SESSIONS_KMS["TABLE_NAME"] = _env.sessions_table
 
 # Cookies ignore ports, so the local run needs names that no other site on loopback uses.
 COOKIE_PREFIX = "__Host-" if SECURE else "gateway_"
@@ -199,11 +192,11 @@ SIGNED_OUT_COOKIE_NAME = COOKIE_PREFIX + "signed-out"
 # Transport and headers
 
 SECURE_SSL_REDIRECT = SECURE
-TRUSTED_PROXIES = networks(_env, "TRUSTED_PROXIES")
-SECURE_PROXY_SSL_HEADER = proxy_header(_env, "PROXY_SCHEME_HEADER")
-SECURE_HSTS_SECONDS = _env.whole_number("HSTS_SECONDS", 365 * DAY) if SECURE else 0
+TRUSTED_PROXIES = _env.trusted_proxies
+SECURE_PROXY_SSL_HEADER = _env.proxy_scheme_header
+SECURE_HSTS_SECONDS = _env.hsts_seconds if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE
-SECURE_HSTS_PRELOAD = bool(_env.flag("HSTS_PRELOAD"))
+SECURE_HSTS_PRELOAD = _env.hsts_preload
 # security.W021: preloading binds a whole domain for months; its owner must ask for it.
 SILENCED_SYSTEM_CHECKS = [] if SECURE_HSTS_PRELOAD else ["security.W021"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -211,16 +204,18 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
-# Seconds for which a process that is told to end goes on, so that balancers notice.
-DRAIN_SECONDS = _env.whole_number("DRAIN_SECONDS", 0 if GATEWAY_LOCAL else 5)
+# Seconds for which a process that was asked to end keeps serving, so that load balancers notice.
+DRAIN_SECONDS = _env.drain_seconds
+if DRAIN_SECONDS is None:
+    DRAIN_SECONDS = 0 if GATEWAY_LOCAL else 5
 
 OAUTH_PROVIDERS = providers.configured(_environment)
 
-SITE_NAME = branding.site_name(_env.text("SITE_NAME"))
-SITE_LOGO = branding.logo(_env.text("SITE_LOGO"))
-# Providers whose every account may sign in; where anybody may have one, it is an error.
-OPEN_PROVIDERS = admission.require_lists(_environment, OAUTH_PROVIDERS)
-SIGN_IN_CONTACT = _env.text("SIGN_IN_CONTACT")  # whom somebody asks who may not
+SITE_NAME = _env.site_name
+SITE_LOGO = _env.site_logo
+# Providers of which every account may sign in. If anybody can open one, that is an error.
+OPEN_PROVIDERS = admission.require_rules(_environment, OAUTH_PROVIDERS)
+SIGN_IN_CONTACT = SignInVariables(_environment).contact  # for people who may not sign in
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -236,9 +231,8 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# Seconds for which a call of an upstream, and a page that only shows something, may go by what the
-# database said of its person.
-PERSON_CACHE_AGE = _env.whole_number("PERSON_CACHE_AGE", 2, maximum=60)
+# Seconds for which calls of upstreams, and pages that only show something, may use a cached user.
+PERSON_CACHE_AGE = _env.person_cache_age
 
 # Signing in
 
@@ -250,7 +244,7 @@ LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 ACCOUNT_LOGOUT_REDIRECT_URL = "home"
 
-SKIP_PROVIDER_BUTTON = bool(_env.flag("SKIP_PROVIDER_BUTTON"))
+SKIP_PROVIDER_BUTTON = _env.skip_provider_button
 SOCIALACCOUNT_ONLY = True
 ACCOUNT_EMAIL_VERIFICATION = "none"
 # Nobody is asked for either: a form would tell what is taken (`oauth.sign_in.signup_race`).
@@ -267,12 +261,10 @@ if SECURE:
 DEFAULT_EXCEPTION_REPORTER = "gateway_site.edge.reports.ExceptionReporter"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "gateway_site.edge.reports.ExceptionReporterFilter"
 
-LOG_LEVEL = (_env.text("LOG_LEVEL") or "INFO").upper()
-if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-    raise ImproperlyConfigured("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR.")
+LOG_LEVEL = _env.log_level
 _is_command = Path(sys.argv[0]).name in {"manage.py", "django-admin"}
 if LOG_LEVEL == "INFO" and _is_command and sys.argv[1:2] != ["runserver"]:
-    LOG_LEVEL = "WARNING"  # What a command prints is not to be looked for among lines of the log.
+    LOG_LEVEL = "WARNING"  # The output of a command is not mixed with lines of the log.
 
 LOGGING = {
     "version": 1,

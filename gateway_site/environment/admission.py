@@ -1,64 +1,40 @@
-"""Who may sign in, by environment: `SIGN_IN_ALLOWED_…` and, for one provider, `OAUTH_<NAME>_…`.
+"""Who may sign in: from the variables to the member "admission" of a provider's settings.
 
-What enters are environment variables; what leaves is the member "admission" of a provider's
-settings (`oauth.access_rule.rule`), and what it adds to the authorization request.
+See `oauth.access_rule.rule`. A rule also adds to the authorization request.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.environment.reading import Variables
+from gateway_site.environment.admission_variables import (
+    GITHUB,
+    AdmissionVariables,
+    SignInVariables,
+    UpstreamGroupVariables,
+    read_groups,
+)
+from gateway_site.environment.variable import Variable, Variables
 from oauth.access_rule import (
     GROUP_ID,
     Admission,
-    address,
-    domain,
-    domain_entry,
-    github_group,
     is_apple,
     is_google,
     is_open,
     is_shared_entra,
 )
 
-SUFFIXES = (
-    "ALLOWED_DOMAINS",
-    "ALLOWED_EMAILS",
-    "ALLOWED_GROUPS",
-    "ALLOWED_ORGS",
-    "ALLOWED_TEAMS",
-    "GROUPS_CLAIM",
-    "TRUST_EMAIL",
-    "HOSTED_DOMAIN",
-    "STAFF_GROUPS",
-    "SUPERUSER_GROUPS",
-)
-GENERAL = "SIGN_IN_"
-NAMES = tuple(f"{GENERAL}ALLOWED_{kind}" for kind in ("DOMAINS", "EMAILS", "GROUPS"))
-GITHUB = "GITHUB"  # the name of the provider that is no OpenID provider
-UPSTREAM_GROUPS = re.compile(r"UPSTREAM_([A-Z0-9_]+)_ALLOWED_GROUPS")
-GROUP_LENGTH = 256
-NAMED_MAX = 100  # groups of one provider: they are kept in the session
-GITHUB_MAX = 20  # organisations and teams: GitHub is asked for each at every sign-in
+NAMED_MAX = 100  # groups of one provider: they are stored in the session
+GITHUB_MAX = 20  # organizations and teams: each is a request to GitHub at every sign-in
 NOT_VERIFIED_SCOPE, MEMBERS_SCOPE = "user:email", "read:org"  # GitHub's
-EXAMPLES = {
-    "DOMAINS": "domains, such as example.com, .example.com for its subdomains, or * for everybody",
-    "EMAILS": "mail addresses, such as ada@example.com",
-    "ORGS": "organizations of GitHub, such as acme",
-    "TEAMS": "teams of GitHub, such as acme/operators",
-    "GROUPS": f"names of at most {GROUP_LENGTH} letters, separated by commas",
-    "GITHUB_GROUPS": "organizations and teams of GitHub, such as acme and acme/operators",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Read:
+class SignInRule:
     """What the variables of one provider become. ``scopes`` and ``auth_params`` are added."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -67,7 +43,7 @@ class Read:
 
 
 class Provider(Protocol):
-    """What is looked at of a configured provider."""
+    """What is needed of a configured provider."""
 
     @property
     def name(self) -> str: ...
@@ -77,68 +53,63 @@ class Provider(Protocol):
     def settings(self) -> Mapping[str, Any]: ...
 
 
-def read(environment: Mapping[str, str], name: str, issuer: str | None) -> Read:
-    """Return who may sign in with one provider; ``issuer`` is None where there is none.
-
-    Raises ImproperlyConfigured, naming the variable, when one is unusable.
-    """
-    return _Variables(environment, name.upper(), issuer).read()
+def read_rule(environment: Mapping[str, str], provider: Provider) -> SignInRule:
+    """Return who may sign in with one provider. Raises ImproperlyConfigured."""
+    return _RuleReader(environment, provider).read()
 
 
-def require_lists(environment: Mapping[str, str], providers: Iterable[Provider]) -> list[str]:
-    """Return the names of the providers without any list.
+def require_rules(environment: Mapping[str, str], providers: Iterable[Provider]) -> list[str]:
+    """Return the names of the providers without any rule.
 
-    Raises ImproperlyConfigured where such a one lets in anybody in the world, or where groups are
-    meant of which nobody can tell whose they are.
+    Raises ImproperlyConfigured where anybody in the world could sign in then, and for groups
+    without a provider that they belong to.
     """
     found = list(providers)
-    if len(found) > 1 and environment.get(f"{GENERAL}ALLOWED_GROUPS", "").strip():
-        raise ImproperlyConfigured(
-            f"{GENERAL}ALLOWED_GROUPS is for one provider alone: a group's name means nothing "
-            "without its provider. Set OAUTH_<NAME>_ALLOWED_GROUPS instead."
+    general = SignInVariables(environment)
+    if len(found) > 1:
+        general.reject(
+            [SignInVariables.allowed_groups],
+            "needs a single provider: a group's name means nothing without its provider. Set "
+            "OAUTH_<NAME>_ALLOWED_GROUPS instead.",
         )
     without = [each for each in found if not _has_rule(environment, each)]
     for each in without:
-        if each.name.upper() == GITHUB or any(map(is_open, _addresses(each))):
+        if each.name == GITHUB or any(map(is_open, _list_addresses(each))):
             prefix = f"OAUTH_{each.name.upper()}_ALLOWED_"
             raise ImproperlyConfigured(
-                f"{prefix}DOMAINS is missing: anybody may open an account at {each.name}, and "
-                f"could sign in here. Set it, {GENERAL}ALLOWED_DOMAINS or another list of "
+                f"{prefix}DOMAINS is missing: anybody can open an account at {each.name}, and "
+                f"could sign in here. Set it, SIGN_IN_ALLOWED_DOMAINS or another list from "
                 f"docs/who-may-sign-in.md; {prefix}DOMAINS=* lets everybody in."
             )
     return [each.name for each in without]
 
 
-def groups(environment: Mapping[str, str], variable: str, *, of_github: bool) -> frozenset[str]:
-    """Return a list of groups. Raises ImproperlyConfigured."""
-    if of_github:
-        return _entries(environment, variable, github_group, EXAMPLES["GITHUB_GROUPS"])
-    return _entries(environment, variable, _group, EXAMPLES["GROUPS"], split=_names)
+class _RuleReader:
+    """Reads the variables of one provider, and the general ones."""
 
+    def __init__(self, environment: Mapping[str, str], provider: Provider) -> None:
+        self._environment = environment
+        self._own = AdmissionVariables(environment, provider.name)
+        self._general = SignInVariables(environment)
+        self._issuer = provider.issuer
+        self._addresses = _list_addresses(provider)
+        self._is_github = self._own.name == GITHUB
 
-class _Variables(Variables):
-    """The variables of one provider, and the general ones."""
-
-    def __init__(self, environment: Mapping[str, str], name: str, issuer: str | None) -> None:
-        super().__init__(environment, f"OAUTH_{name}_")
-        self._name = name
-        self._issuer = issuer
-        self._of_github = name == GITHUB
-
-    def read(self) -> Read:
-        self._refuse_what_is_not_there()
+    def read(self) -> SignInRule:
+        self._reject_unsupported()
+        own, general = self._own, self._general
         found = {
-            "domains": self._list("ALLOWED_DOMAINS", domain_entry, EXAMPLES["DOMAINS"]),
-            "emails": self._list("ALLOWED_EMAILS", address, EXAMPLES["EMAILS"]),
-            "groups": self._allowed_groups(),
-            "staff_groups": self._rights("STAFF_GROUPS"),
-            "superuser_groups": self._rights("SUPERUSER_GROUPS"),
-            "upstream_groups": self._upstream_groups(),
-            "groups_claim": self.text("GROUPS_CLAIM"),
-            "trust_email": self._trust_email(),
-            "hosted_domain": self._hosted_domain(),
+            "domains": own.allowed_domains or general.allowed_domains,
+            "emails": own.allowed_emails or general.allowed_emails,
+            "groups": self._read_allowed_groups(),
+            "staff_groups": self._read_admin_groups(AdmissionVariables.staff_groups),
+            "superuser_groups": self._read_admin_groups(AdmissionVariables.superuser_groups),
+            "upstream_groups": self._read_upstream_groups(),
+            "groups_claim": own.groups_claim,
+            "trust_email": self._read_trust_email(),
+            "hosted_domain": self._read_hosted_domain(),
         }
-        # Lists, since settings are shown; sorted, since they are compared.
+        # Lists, because settings are shown; sorted, because they are compared.
         settings = {
             name: sorted(value) if isinstance(value, frozenset) else value
             for name, value in found.items()
@@ -147,128 +118,118 @@ class _Variables(Variables):
         admission = Admission.from_settings(settings)
         self._check_number(admission)
         hosted = admission.rule.hosted_domain
-        return Read(
+        return SignInRule(
             settings=settings,
-            scopes=self._scopes(admission),
+            scopes=self._build_scopes(admission),
             auth_params={"hd": hosted} if hosted else {},
         )
 
-    def _list(self, suffix: str, one: Callable[[str], str], what: str) -> frozenset[str]:
-        """Return a list; that of the provider replaces the general one."""
-        own = self._prefix + suffix
-        variable = own if self.text(suffix) else GENERAL + suffix
-        return _entries(self._environment, variable, one, what)
+    def _read_groups(self, variables: Variables, variable: Variable[str]) -> frozenset[str]:
+        return read_groups(variables, variable, is_github=self._is_github)
 
-    def _groups(self, variable: str) -> frozenset[str]:
-        return groups(self._environment, variable, of_github=self._of_github)
+    def _read_allowed_groups(self) -> frozenset[str]:
+        """Return the groups that may sign in; organizations and teams are groups."""
+        groups = self._read_groups(self._own, AdmissionVariables.allowed_groups)
+        own = groups | self._own.allowed_orgs | self._own.allowed_teams
+        return own or self._read_groups(self._general, SignInVariables.allowed_groups)
 
-    def _rights(self, suffix: str) -> frozenset[str]:
-        """Return the groups that give rights here."""
-        found = self._groups(self._prefix + suffix)
-        by_name = any(not GROUP_ID.fullmatch(each) for each in found)
-        if by_name and is_shared_entra(self._issuer):
-            raise ImproperlyConfigured(
-                f"{self._prefix}{suffix} must be object ids of groups with the issuers common and "
-                "organizations: whoever manages one of their tenants may make a group, or give "
-                "out a role, of any name."
+    def _read_admin_groups(self, variable: Variable[str]) -> frozenset[str]:
+        found = self._read_groups(self._own, variable)
+        has_names = any(not GROUP_ID.fullmatch(each) for each in found)
+        if has_names and is_shared_entra(self._issuer):
+            raise self._own.error(
+                variable,
+                "must be object ids of groups with the issuers common and organizations: the "
+                "administrator of any of their tenants can create a group, or assign a role, with "
+                "any name.",
             )
         return found
 
-    def _allowed_groups(self) -> frozenset[str]:
-        """Return the groups that may sign in; organisations and teams are groups."""
-        own = self._groups(self._prefix + "ALLOWED_GROUPS")
-        orgs = self._organisations("ORGS", slashes=0) | self._organisations("TEAMS", slashes=1)
-        return own | orgs or self._groups(GENERAL + "ALLOWED_GROUPS")
-
-    def _organisations(self, kind: str, *, slashes: int) -> frozenset[str]:
-        def one(text: str) -> str:
-            if text.count("/") != slashes:
-                raise ValueError
-            return github_group(text)
-
-        return _entries(self._environment, f"{self._prefix}ALLOWED_{kind}", one, EXAMPLES[kind])
-
-    def _upstream_groups(self) -> frozenset[str]:
+    def _read_upstream_groups(self) -> frozenset[str]:
         """Return the groups that upstreams with this provider's tokens ask for."""
-        return frozenset().union(*map(self._groups, self._upstream_lists()))
+        variable = UpstreamGroupVariables.allowed_groups
+        return frozenset().union(
+            *(self._read_groups(each, variable) for each in self._list_upstreams())
+        )
 
-    def _upstream_lists(self) -> Iterator[str]:
-        """Yield the variables that name such groups."""
-        for variable in self._environment:
-            match = UPSTREAM_GROUPS.fullmatch(variable)
-            provider = self._environment.get(f"UPSTREAM_{match[1]}_PROVIDER", "") if match else ""
-            if provider.strip().upper() == self._name:
-                yield variable
+    def _list_upstreams(self) -> Iterator[UpstreamGroupVariables]:
+        names = {
+            name
+            for variable in self._environment
+            for name, declaration in UpstreamGroupVariables.split(variable)
+            if declaration is UpstreamGroupVariables.allowed_groups
+        }
+        for name in sorted(names):
+            upstream = UpstreamGroupVariables(self._environment, name)
+            if upstream.provider == self._own.name:
+                yield upstream
 
-    def _trust_email(self) -> bool:
-        variable = self._prefix + "TRUST_EMAIL"
-        if not self.flag("TRUST_EMAIL"):
+    def _read_trust_email(self) -> bool:
+        if not self._own.trust_email:
             return False
-        if self._of_github:
-            raise ImproperlyConfigured(
-                f"{variable} is not for GitHub, which tells which addresses it has verified."
+        variable = AdmissionVariables.trust_email
+        if self._is_github:
+            raise self._own.error(
+                variable, "is not for GitHub, which says which addresses it has verified."
             )
-        shared = map(is_shared_entra, (self._issuer, self.text("AUTHORIZATION_URL")))
-        if any(shared):
-            raise ImproperlyConfigured(
-                f"{variable} would let everybody in: the manager of a tenant of Entra ID may "
-                "give its people any address. Have the claim xms_edov sent instead."
+        if any(map(is_shared_entra, self._addresses)):
+            raise self._own.error(
+                variable,
+                "would let everybody in: the administrator of any tenant of Entra ID can give its "
+                "users any address. Have Entra ID send the claim xms_edov instead.",
             )
         return True
 
-    def _hosted_domain(self) -> str | None:
-        variable, value = self._prefix + "HOSTED_DOMAIN", self.text("HOSTED_DOMAIN")
-        if value and not is_google(self._issuer):
-            raise ImproperlyConfigured(f"{variable} is for Google alone: use ALLOWED_DOMAINS.")
-        try:
-            return domain(value) if value else None
-        except ValueError:
-            raise ImproperlyConfigured(
-                f"{variable} must be one domain of Google Workspace, such as example.com."
-            ) from None
+    def _read_hosted_domain(self) -> str | None:
+        variable = AdmissionVariables.hosted_domain
+        if not is_google(self._issuer):
+            self._own.reject([variable], "is only for Google: use ALLOWED_DOMAINS.")
+        return self._own.hosted_domain
 
-    def _refuse_what_is_not_there(self) -> None:
-        """Refuse organisations where there are none, and groups where there are none."""
-        if not self._of_github:
-            for suffix in ("ALLOWED_ORGS", "ALLOWED_TEAMS"):
-                if self.text(suffix):
-                    raise ImproperlyConfigured(
-                        f"{self._prefix}{suffix} is for GitHub alone: use ALLOWED_GROUPS."
-                    )
-        elif self.text("GROUPS_CLAIM"):
-            raise ImproperlyConfigured(
-                f"{self._prefix}GROUPS_CLAIM is not for GitHub, whose groups are its "
-                "organizations and teams."
+    def _reject_unsupported(self) -> None:
+        """Reject lists of organizations, and of groups, for a provider that has none."""
+        own, declared = self._own, AdmissionVariables
+        if self._is_github:
+            own.reject(
+                [declared.groups_claim],
+                "is not for GitHub, whose groups are its organizations and teams.",
             )
-        who = self._without_groups()
-        if who is not None:
-            for variable in self._about_groups():
-                if self._environment.get(variable, "").strip():
-                    raise ImproperlyConfigured(
-                        f"{variable} cannot be used: {who} tells nothing of groups. Let people "
-                        "in by ALLOWED_DOMAINS or ALLOWED_EMAILS."
-                    )
+        else:
+            own.reject(
+                [declared.allowed_orgs, declared.allowed_teams],
+                "is only for GitHub: use ALLOWED_GROUPS.",
+            )
+        if (label := self._find_provider_without_groups()) is None:
+            return
+        problem = f"cannot be used: {label} sends no groups. Use ALLOWED_DOMAINS or ALLOWED_EMAILS."
+        own.reject(
+            [
+                declared.allowed_groups,
+                declared.staff_groups,
+                declared.superuser_groups,
+                declared.groups_claim,
+            ],
+            problem,
+        )
+        self._general.reject([SignInVariables.allowed_groups], problem)
+        for upstream in self._list_upstreams():
+            upstream.reject([UpstreamGroupVariables.allowed_groups], problem)
 
-    def _without_groups(self) -> str | None:
+    def _find_provider_without_groups(self) -> str | None:
         if is_google(self._issuer):
             return "Google"
         return "Apple" if is_apple(self._issuer) else None
 
-    def _about_groups(self) -> Iterable[str]:
-        own = ("ALLOWED_GROUPS", "STAFF_GROUPS", "SUPERUSER_GROUPS", "GROUPS_CLAIM")
-        yield from (self._prefix + suffix for suffix in own)
-        yield GENERAL + "ALLOWED_GROUPS"
-        yield from self._upstream_lists()
-
     def _check_number(self, admission: Admission) -> None:
-        most = GITHUB_MAX if self._of_github else NAMED_MAX
-        if len(admission.named_groups) > most:
+        maximum = GITHUB_MAX if self._is_github else NAMED_MAX
+        if len(admission.named_groups) > maximum:
             raise ImproperlyConfigured(
-                f"{self._prefix}…_GROUPS and the upstreams' name more than {most} groups together."
+                f"{self._own.prefix}…_GROUPS and the upstreams name more than {maximum} groups "
+                "together."
             )
 
-    def _scopes(self, admission: Admission) -> tuple[str, ...]:
-        if not self._of_github:
+    def _build_scopes(self, admission: Admission) -> tuple[str, ...]:
+        if not self._is_github:
             return ()
         wanted = {
             NOT_VERIFIED_SCOPE: admission.rule.asks_address,
@@ -277,48 +238,12 @@ class _Variables(Variables):
         return tuple(scope for scope, is_needed in wanted.items() if is_needed)
 
 
-def _addresses(provider: Provider) -> Iterable[str | None]:
-    """Return what tells who a provider is: without an issuer, where its people sign in."""
+def _list_addresses(provider: Provider) -> tuple[str | None, ...]:
+    """Return the addresses that identify a provider: without an issuer, its sign-in page."""
     overrides = provider.settings.get("openid_configuration_overrides") or {}
     return provider.issuer, overrides.get("authorization_endpoint")
 
 
 def _has_rule(environment: Mapping[str, str], provider: Provider) -> bool:
-    settings = read(environment, provider.name, provider.issuer).settings
+    settings = read_rule(environment, provider).settings
     return Admission.from_settings(settings).rule.is_set
-
-
-def _entries(
-    environment: Mapping[str, str],
-    variable: str,
-    one: Callable[[str], str],
-    what: str,
-    *,
-    split: Callable[[str], list[str]] | None = None,
-) -> frozenset[str]:
-    """Return the entries of a list, each in its one form. Raises ImproperlyConfigured."""
-    text = environment.get(variable, "").strip()
-    parts = [each for each in (split or _words)(text) if each]
-    try:
-        found = frozenset(one(each) for each in parts)
-    except ValueError:
-        found = frozenset()
-    if text and not found:
-        raise ImproperlyConfigured(f"{variable} must be {what}.")
-    return found
-
-
-def _words(text: str) -> list[str]:
-    return re.split(r"[\s,]+", text)
-
-
-def _names(text: str) -> list[str]:
-    """Split at commas; one within a name, as in that of a directory, is written `\\,`."""
-    parts = re.split(r"(?<!\\),", text)
-    return [part.replace("\\,", ",").strip() for part in parts]
-
-
-def _group(text: str) -> str:
-    if len(text) > GROUP_LENGTH or text == "*" or not text.isprintable():
-        raise ValueError
-    return text

@@ -1,4 +1,4 @@
-"""What an operator's gateway is called and shows in its header: `SITE_NAME` and `SITE_LOGO`."""
+"""The operator's name and logo of the site: `SITE_NAME` and `SITE_LOGO`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
+from gateway_site.environment.variable import InvalidValue
 
-NAME = "Gateway"
+DEFAULT_NAME = "Gateway"
 NAME_LENGTH = 40
 SIZE_MAX = 1024 * 1024  # bytes of a logo
-KINDS = {
+CONTENT_TYPES = {
     ".gif": "image/gif",
     ".jpeg": "image/jpeg",
     ".jpg": "image/jpeg",
@@ -37,35 +37,33 @@ class Logo:
         return [f"{parts.scheme}://{parts.netloc}"] if self.url else []
 
 
-def site_name(text: str) -> str:
-    """Return what the pages call the site."""
+def parse_site_name(text: str) -> str:
+    """Return the site's name."""
     if len(text) > NAME_LENGTH or not text.isprintable():
-        raise ImproperlyConfigured(f"SITE_NAME must be one line of at most {NAME_LENGTH} letters.")
-    return text or NAME
+        raise InvalidValue(f"must be one line of at most {NAME_LENGTH} letters.")
+    return text
 
 
-def logo(text: str) -> Logo | None:
-    """Return the logo at an https address or in a file, which is read now; None for none."""
-    if not text:
-        return None
+def load_logo(text: str) -> Logo:
+    """Return the logo at an https address or in a file, which is read now."""
     if "://" in text:
         if not re.fullmatch(r"https://[A-Za-z0-9.-]+(?::[0-9]+)?/[A-Za-z0-9._~%/?&=+-]*", text):
-            raise ImproperlyConfigured("SITE_LOGO must be an https:// address, or a file's path.")
+            raise InvalidValue("must be an https:// address, or a file's path.")
         return Logo(url=text)
-    return _from_file(Path(text))
+    return _load_file(Path(text))
 
 
-def _from_file(path: Path) -> Logo:
-    kind = KINDS.get(path.suffix.lower())
+def _load_file(path: Path) -> Logo:
+    kind = CONTENT_TYPES.get(path.suffix.lower())
     if kind is None:
-        raise ImproperlyConfigured(f"SITE_LOGO must be a file that ends in {', '.join(KINDS)}.")
+        raise InvalidValue(f"must be a file that ends in {', '.join(CONTENT_TYPES)}.")
     try:
         if not path.is_file():
-            raise ImproperlyConfigured("SITE_LOGO names no file that there is.")
+            raise InvalidValue(": file not found.")
         with path.open("rb") as file:
             content = file.read(SIZE_MAX + 1)
     except OSError as error:
-        raise ImproperlyConfigured(f"SITE_LOGO cannot be read: {error.strerror}.") from None
+        raise InvalidValue(f"cannot be read: {error.strerror}.") from None
     if not content or len(content) > SIZE_MAX:
-        raise ImproperlyConfigured(f"SITE_LOGO must have 1 to {SIZE_MAX:,} bytes.")
+        raise InvalidValue(f"must have 1 to {SIZE_MAX:,} bytes.")
     return Logo(kind=kind, content=content)

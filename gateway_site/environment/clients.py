@@ -1,8 +1,6 @@
-"""OAuth clients that sign in here, by environment: `AUTHORIZATION_ISSUER` and `CLIENTS_…`.
+"""OAuth clients that sign in here: `AUTHORIZATION_ISSUER` and `CLIENTS_…`.
 
-What enters are environment variables and the upstreams that are offered; what leaves are the
-settings `AUTHORIZATION_SERVER`, None where it is off, and `OAUTH_CLIENTS`. Nothing but the file of
-`CLIENTS_FILE` is read.
+They become the settings `AUTHORIZATION_SERVER` (None if no client may sign in) and `OAUTH_CLIENTS`.
 """
 
 from __future__ import annotations
@@ -12,165 +10,220 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway_site.environment.addresses import public_url
-from gateway_site.environment.reading import Variables
-from oauth.clients.rules import client_ids, document, listed, redirect_uris, strict_json
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_site.environment.parsers import number, parse_flag, parse_origin, parse_words
+from gateway_site.environment.variable import InvalidValue, Variable, Variables
+from oauth.clients.rules import client_ids, document, listed, strict_json
 from oauth.clients.rules.client import Client
+from oauth.clients.rules.redirect_uris import CURSOR, DEFAULT, is_private
+from oauth.clients.rules.redirect_uris import HOST as HOST_NAME
 from oauth.clients.server import AuthorizationServer
 
-ISSUER = "AUTHORIZATION_ISSUER"
-PREFIX = "CLIENTS_"
-SUFFIXES = (
-    "ACCESS_TOKEN_AGE",
-    "ALLOWED_HOSTS",
-    "END_WITH_SID",
-    "FILE",
-    "GRANT_AGE",
-    "METADATA_DOCUMENTS",
-    "REDIRECT_URIS",
-    "REFRESH_GRACE",
-    "REFUSED",
-    "REGISTRATION",
-)
-NAMES: tuple[str, ...] = (ISSUER, *(PREFIX + suffix for suffix in SUFFIXES))
-HOST = re.compile(rf"\.?(?:{redirect_uris.HOST}|localhost|[a-z0-9-]+)")
+HOST = re.compile(rf"\.?(?:{HOST_NAME}|localhost|[a-z0-9-]+)")
 DIGEST = re.compile("sha256:[0-9a-f]{64}")  # of a long client id, as `list_clients` shows it
 FILE_MAX = 256 * 1024  # bytes
-# Seconds, from and to.
-ACCESS_TOKEN_AGE = (60, 24 * 3600)
-REFRESH_GRACE = (0, 300)
-GRANT_AGE = (600, 90 * 24 * 3600)  # longer than a code and its consent take
+DAY = 24 * 3600  # seconds
 
 
-def authorization_server(
-    variables: Variables, upstreams: Mapping[str, str], *, url: str, local: bool
-) -> AuthorizationServer | None:
-    """Return what is configured; None where clients are not let in.
-
-    `upstreams` are the names of those that are offered, with their providers, and `url` is the
-    gateway's own address. Raises ImproperlyConfigured, naming the variable.
-    """
-    issuer = _issuer(variables, upstreams, url=url, local=local)
-    if issuer is None:
-        variables.refuse(
-            NAMES,
-            "is about nothing: no client is let in. Set PUBLIC_URL, and UPSTREAM_<NAME>_CLIENTS=1 "
-            "for each upstream that clients may call.",
-        )
-        return None
-    own = variables.under(PREFIX)
-    uris = _redirect_uris(own)
-    known = _listed(own, uris)
-    return AuthorizationServer(
-        issuer=issuer,
-        upstreams=dict(upstreams),
-        metadata_documents=bool(own.flag("METADATA_DOCUMENTS")),
-        registration=bool(own.flag("REGISTRATION")),
-        allowed_hosts=_hosts(own),
-        refused=_refused(own, known),
-        listed=known,
-        redirect_uris=uris,
-    )
-
-
-def lifetimes(variables: Variables) -> dict[str, Any]:
-    """Return the setting `OAUTH_CLIENTS`: what is set of how long tokens live."""
-    own = variables.under(PREFIX)
-    numbers = {
-        "access_token_age": _seconds(own, "ACCESS_TOKEN_AGE", ACCESS_TOKEN_AGE),
-        "refresh_grace": _seconds(own, "REFRESH_GRACE", REFRESH_GRACE),
-        "end_with_sid": own.flag("END_WITH_SID"),
-    }
-    return {name: value for name, value in numbers.items() if value is not None}
-
-
-def grant_age(variables: Variables) -> int | None:
-    """Return how long a grant lives from its consent on; None for as long as a session."""
-    return _seconds(variables.under(PREFIX), "GRANT_AGE", GRANT_AGE)
-
-
-def _issuer(
-    variables: Variables, upstreams: Mapping[str, str], *, url: str, local: bool
-) -> str | None:
-    """Return the one address under which clients know the gateway; never a request's."""
-    named = public_url(variables, ISSUER, local=local)
-    if named and url and named != url:
-        raise variables.error(ISSUER, "must be PUBLIC_URL, where both are set.")
-    if not named and not upstreams:
-        return None
-    if not (named or url):
-        raise variables.error(
-            f"UPSTREAM_{next(iter(upstreams)).upper()}_CLIENTS",
-            "needs PUBLIC_URL: clients must know the gateway by one address.",
-        )
-    return named or url
-
-
-def _seconds(own: Variables, suffix: str, bounds: tuple[int, int]) -> int | None:
-    least, most = bounds
-    what = f"must be a whole number of seconds, from {least} to {most}."
-    return own.number(suffix, what, minimum=least, maximum=most)
-
-
-def _hosts(own: Variables) -> frozenset[str]:
-    found = own.words("ALLOWED_HOSTS")
+def parse_client_hosts(text: str) -> frozenset[str]:
+    """Return hosts of clients."""
+    found = parse_words(text)
     if not all(HOST.fullmatch(each) for each in found):
-        raise own.error(
-            "ALLOWED_HOSTS",
-            "must be hosts in small letters, such as claude.ai, .example.com for what lies below "
-            "it, or localhost for programs on people's own computers.",
+        raise InvalidValue(
+            "must be hosts in lower case, such as claude.ai, .example.com for its subdomains, or "
+            "localhost for programs on people's own computers."
         )
     return frozenset(found)
 
 
-def _refused(own: Variables, known: Mapping[str, Client]) -> frozenset[str]:
-    """Return who is turned away; what would turn nobody away is an error."""
-    found = own.words("REFUSED")
-    if not all(HOST.fullmatch(each) or _is_id(each) for each in found):
-        raise own.error(
-            "REFUSED",
+def parse_refused_clients(text: str) -> frozenset[str]:
+    """Return hosts and ids of clients; an entry that could match none is an error."""
+    found = parse_words(text)
+    if not all(HOST.fullmatch(each) or _is_client_id(each) for each in found):
+        raise InvalidValue(
             "must be hosts as in CLIENTS_ALLOWED_HOSTS, or whole client ids as list_clients shows "
-            "them: dcr.…, sha256:…, or the https address of a document.",
-        )
-    if both := sorted(known.keys() & set(found)):
-        raise own.error(
-            "REFUSED", f"names {both[0]}, which CLIENTS_FILE lets in: remove it from either."
+            "them: dcr.…, sha256:…, or the https address of a document."
         )
     return frozenset(found)
 
 
-def _is_id(text: str) -> bool:
+def parse_redirect_uris(text: str) -> frozenset[str]:
+    """Return redirect URIs with private schemes."""
+    found = parse_words(text)
+    if not all(map(is_private, found)):
+        raise InvalidValue(
+            "must be whole addresses with a program's own scheme, such as "
+            f"{CURSOR}, without code, state, iss or error in the query. Addresses "
+            "with https or http need not be listed."
+        )
+    return frozenset(found)
+
+
+def parse_json_file(text: str) -> Any:
+    """Return the content of a JSON file; None if it is too large, which no list is."""
+    try:
+        with Path(text).open("rb") as file:
+            data = file.read(FILE_MAX + 1)
+        return strict_json.loads(data) if len(data) <= FILE_MAX else None
+    except OSError as error:
+        raise InvalidValue(f"names a file that cannot be read: {error.strerror}.") from None
+    except strict_json.InvalidJSON:
+        raise InvalidValue("names a file that is not valid JSON.") from None
+
+
+def _is_client_id(text: str) -> bool:
     return document.is_address(text) or any(
         form.fullmatch(text) for form in (client_ids.FORM, DIGEST)
     )
 
 
-def _redirect_uris(own: Variables) -> frozenset[str]:
-    """Return the addresses with schemes of their own; without the variable, the default ones."""
-    found = own.words("REDIRECT_URIS")
-    if not all(map(redirect_uris.is_private, found)):
-        raise own.error(
-            "REDIRECT_URIS",
-            f"must be whole addresses with a scheme of a program's own, such as "
-            f"{redirect_uris.CURSOR}, without code, state, iss or error in their query. Those with "
-            "https or http need not be listed.",
+class ClientVariables(Variables):
+    """Which OAuth clients may sign in here, and how long their tokens live."""
+
+    issuer = Variable(
+        "AUTHORIZATION_ISSUER",
+        parse_origin,
+        default="",
+        shown_default="`PUBLIC_URL`",
+        help_text="the https origin under which OAuth clients sign in to the gateway itself, if an"
+        " upstream's `CLIENTS` is 1",
+    )
+    access_token_age = Variable(
+        "CLIENTS_ACCESS_TOKEN_AGE",
+        number(60, DAY, "seconds"),
+        default=None,
+        shown_default="`3600`",
+        help_text="lifetime of a client's access token in seconds, 60 to 86400, and at most half of"
+        " `SESSIONS_IDLE_TIMEOUT`",
+    )
+    allowed_hosts = Variable[frozenset[str]](
+        "CLIENTS_ALLOWED_HOSTS",
+        parse_client_hosts,
+        default=frozenset(),
+        shown_default="all",
+        help_text="the only hosts that clients may belong to; `.example.com` means its subdomains,"
+        " `localhost` programs on people's computers",
+    )
+    end_with_sid = Variable(
+        "CLIENTS_END_WITH_SID",
+        parse_flag,
+        default=None,
+        shown_default="`0`",
+        help_text="whether a back-channel logout by `sid` also ends the grants of that sign-in",
+    )
+    file = Variable[Any](
+        "CLIENTS_FILE",
+        parse_json_file,
+        default=[],
+        shown_default="",
+        help_text="path of a JSON list of clients: registered beforehand, or pinned documents",
+    )
+    grant_age = Variable(
+        "CLIENTS_GRANT_AGE",
+        number(600, 90 * DAY, "seconds"),  # longer than a code and its consent take
+        default=None,
+        shown_default="`SESSIONS_ABSOLUTE_TIMEOUT`",
+        help_text="lifetime of a client's grant in seconds from the person's consent, 600 to"
+        " 7776000",
+    )
+    metadata_documents = Variable(
+        "CLIENTS_METADATA_DOCUMENTS",
+        parse_flag,
+        default=False,
+        help_text="whether clients may use a Client ID Metadata Document, which the gateway fetches"
+        " from the Internet",
+    )
+    redirect_uris = Variable(
+        "CLIENTS_REDIRECT_URIS",
+        parse_redirect_uris,
+        default=DEFAULT,
+        shown_default="Cursor's",
+        help_text="further exact redirect URIs with a program's own scheme"
+        " ([mcp.md](mcp.md#what-a-client-may-expect))",
+    )
+    refresh_grace = Variable(
+        "CLIENTS_REFRESH_GRACE",
+        number(0, 300, "seconds"),
+        default=None,
+        shown_default="`120`",
+        help_text="seconds for which a used refresh token gets the same answer again, 0 to 300",
+    )
+    refused = Variable[frozenset[str]](
+        "CLIENTS_REFUSED",
+        parse_refused_clients,
+        default=frozenset(),
+        help_text="clients that are refused: hosts as above, or whole client ids as `list_clients`"
+        " shows them",
+    )
+    registration = Variable(
+        "CLIENTS_REGISTRATION",
+        parse_flag,
+        default=False,
+        help_text="whether clients may register themselves (RFC 7591)",
+    )
+
+    def build_lifetimes(self) -> dict[str, Any]:
+        """Return the setting `OAUTH_CLIENTS`: only what is set."""
+        found = {
+            "access_token_age": self.access_token_age,
+            "refresh_grace": self.refresh_grace,
+            "end_with_sid": self.end_with_sid,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def build_server(
+        self, upstreams: Mapping[str, str], *, url: str, scheme: str
+    ) -> AuthorizationServer | None:
+        """Return the setting `AUTHORIZATION_SERVER`; None if no client may sign in.
+
+        `upstreams` are the names of those that clients may call, with their providers; `url` is
+        the gateway's own address. Raises ImproperlyConfigured.
+        """
+        issuer = self._choose_issuer(upstreams, url=url, scheme=scheme)
+        if issuer is None:
+            self.reject(
+                ClientVariables.declarations(),
+                "has no effect, because no client may sign in. Set PUBLIC_URL, and "
+                "UPSTREAM_<NAME>_CLIENTS=1 for each upstream that clients may call.",
+            )
+            return None
+        known = self._read_listed()
+        if both := sorted(known.keys() & self.refused):
+            raise self.error(
+                ClientVariables.refused,
+                f"names {both[0]}, which CLIENTS_FILE allows: remove it from one of them.",
+            )
+        return AuthorizationServer(
+            issuer=issuer,
+            upstreams=dict(upstreams),
+            metadata_documents=self.metadata_documents,
+            registration=self.registration,
+            allowed_hosts=self.allowed_hosts,
+            refused=self.refused,
+            listed=known,
+            redirect_uris=self.redirect_uris,
         )
-    return frozenset(found) or redirect_uris.DEFAULT
 
+    def _choose_issuer(self, upstreams: Mapping[str, str], *, url: str, scheme: str) -> str | None:
+        """Return the one address under which clients know the gateway, never a request's."""
+        named = self.issuer
+        if named and not named.startswith(f"{scheme}://"):
+            raise self.error(ClientVariables.issuer, f"must begin with {scheme}://.")
+        if named and url and named != url:
+            raise self.error(ClientVariables.issuer, "must equal PUBLIC_URL if both are set.")
+        if not named and not upstreams:
+            return None
+        if not (named or url):
+            raise ImproperlyConfigured(
+                f"UPSTREAM_{next(iter(upstreams)).upper()}_CLIENTS needs PUBLIC_URL: clients must "
+                "know the gateway by one address."
+            )
+        return named or url
 
-def _listed(own: Variables, uris: frozenset[str]) -> dict[str, Client]:
-    path = own.text("FILE")
-    if not path:
-        return {}
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(FILE_MAX + 1)
-        content = strict_json.loads(data) if len(data) <= FILE_MAX else None
-    except OSError as error:
-        raise own.error("FILE", f"names a file that cannot be read: {error.strerror}.") from None
-    except strict_json.InvalidJSON:
-        raise own.error("FILE", "names a file that is not valid JSON.") from None
-    try:
-        return listed.clients_of(content, uris)
-    except ValueError as error:
-        raise own.error("FILE", f"cannot be used: its content {error}") from None
+    def _read_listed(self) -> dict[str, Client]:
+        try:
+            return listed.clients_of(self.file, self.redirect_uris)
+        except ValueError as error:
+            problem = f"cannot be used: its content {error}"
+            raise self.error(ClientVariables.file, problem) from None

@@ -1,4 +1,4 @@
-"""The settings of the SQL database at a URL, with bounds on every wait for it."""
+"""The settings of the SQL database at `DATABASE_URL`, with a limit on every wait for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from environ import Env
 
-from gateway_site.environment.reading import Variables
+from gateway_site.environment.variable import InvalidValue
 
 POSTGRESQL = "django.db.backends.postgresql"
 # https://www.psycopg.org/psycopg3/docs/api/pool.html: connections of a process, and seconds
@@ -25,37 +25,34 @@ BOUNDS = {
 }
 
 
-def database(variables: Variables, name: str, default: str) -> dict[str, Any]:
+def parse_database_url(url: str) -> dict[str, Any]:
     """Return the settings of the database at a URL."""
-    url = variables.text(name) or default
     if url.partition(":")[0] not in Env.DB_SCHEMES:
-        raise variables.error(
-            name,
+        raise InvalidValue(
             "must be a database URL, such as postgres://user:password@host:5432/name "
-            "or sqlite:////var/lib/gateway/db.sqlite3.",
+            "or sqlite:////var/lib/gateway/db.sqlite3."
         )
     try:
         found = cast("dict[str, Any]", Env.db_url_config(url))
         if found.get("CONN_MAX_AGE") is not None:
             found["CONN_MAX_AGE"] = int(found["CONN_MAX_AGE"])
     except ValueError:
-        raise variables.error(
-            name,
-            "is not a whole database URL: percent-encode its password, and give numbers "
-            "where numbers are expected.",
+        raise InvalidValue(
+            "is not a valid database URL: percent-encode its password, and use numbers where "
+            "numbers are expected."
         ) from None
-    return _bounded(found) if found["ENGINE"] == POSTGRESQL else found
+    return _limit_waits(found) if found["ENGINE"] == POSTGRESQL else found
 
 
-def _bounded(found: dict[str, Any]) -> dict[str, Any]:
-    """Let no server, and no way there, hold up a process without end; the URL's options win."""
-    return _pooled({**found, "OPTIONS": {**BOUNDS, **found.get("OPTIONS", {})}})
+def _limit_waits(found: dict[str, Any]) -> dict[str, Any]:
+    """Add time limits, for the server and the network; the URL's options win."""
+    return _add_pool({**found, "OPTIONS": {**BOUNDS, **found.get("OPTIONS", {})}})
 
 
-def _pooled(found: dict[str, Any]) -> dict[str, Any]:
-    """Let the process keep its connections, unless the URL says for how long they last.
+def _add_pool(found: dict[str, Any]) -> dict[str, Any]:
+    """Keep connections in a pool, unless the URL says how long they last.
 
-    Each call of an upstream reads who calls, and a connection costs more than all the rest.
+    Each call of an upstream reads the caller's user, and connecting costs more than all the rest.
     https://docs.djangoproject.com/en/stable/ref/databases/#connection-pool
     """
     if "CONN_MAX_AGE" in found:

@@ -1,7 +1,6 @@
-"""Secrets that are kept in files, as Docker and Kubernetes hand them out: `<VARIABLE>_FILE`.
+"""Secrets in files, as Docker and Kubernetes provide them: `<VARIABLE>_FILE`.
 
-Variables enter, and leave with what the files hold in place of their paths. The process's own
-environment stays as it is, so that no child inherits a secret.
+The process's own environment stays as it is, so that no child inherits a secret.
 """
 
 from __future__ import annotations
@@ -11,16 +10,18 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.environment.names import FILE
+from gateway_site.environment.variable import FILE
 
 SIZE_MAX = 64 * 1024  # bytes
 
 
-def applied(environment: Mapping[str, str], is_secret: Callable[[str], bool]) -> dict[str, str]:
-    """Return the environment with each secret in place of the file that holds it.
+def load_secret_files(
+    environment: Mapping[str, str], is_secret: Callable[[str], bool]
+) -> dict[str, str]:
+    """Return the environment with each secret in place of the path of its file.
 
-    `is_secret` tells which variables may be in one. Raises ImproperlyConfigured where both are
-    set, and for a file that cannot be read, is empty, too large or no text.
+    `is_secret` says which variables may be in files. Raises ImproperlyConfigured if both are set,
+    and for a file that is unreadable, empty, too large or not text.
     """
     found = dict(environment)
     for variable, path in environment.items():
@@ -29,27 +30,27 @@ def applied(environment: Mapping[str, str], is_secret: Callable[[str], bool]) ->
             continue
         if environment.get(name, "").strip():
             raise ImproperlyConfigured(f"{name} and {variable} are both set: remove one of them.")
-        found[name] = _content(variable, Path(path.strip()))
+        found[name] = _load(variable, Path(path.strip()))
         del found[variable]
     return found
 
 
-def _content(variable: str, path: Path) -> str:
-    """Return what a regular file holds, without the newline at its end."""
+def _load(variable: str, path: Path) -> str:
+    """Return the content of a regular file without the newline at its end."""
     try:
         if not path.is_file():  # a pipe might never end
-            raise ImproperlyConfigured(f"{variable} names no file that there is.")
+            raise ImproperlyConfigured(f"{variable}: file not found.")
         with path.open("rb") as file:
             data = file.read(SIZE_MAX + 1)
         content = data.decode("utf-8")
     except OSError as error:
         raise ImproperlyConfigured(
-            f"The file of {variable} cannot be read: {error.strerror}."
+            f"{variable}: the file cannot be read: {error.strerror}."
         ) from None
     except ValueError:
-        raise ImproperlyConfigured(f"The file of {variable} is no text in UTF-8.") from None
+        raise ImproperlyConfigured(f"{variable}: the file is not UTF-8 text.") from None
     if len(data) > SIZE_MAX:
-        raise ImproperlyConfigured(f"The file of {variable} is over {SIZE_MAX:,} bytes long.")
+        raise ImproperlyConfigured(f"{variable}: the file has more than {SIZE_MAX:,} bytes.")
     if not content.strip() or "\0" in content:
-        raise ImproperlyConfigured(f"The file of {variable} is empty, or no text.")
+        raise ImproperlyConfigured(f"{variable}: the file is empty, or not text.")
     return content.removesuffix("\n").removesuffix("\r")

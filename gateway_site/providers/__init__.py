@@ -4,16 +4,15 @@ What enters are environment variables; what leaves are allauth's
 `SOCIALACCOUNT_PROVIDERS` and the origins that a sign-in form may lead to.
 A provider is never configured in the database, which would hold its secret.
 
-Variables of one subject are read by one module, which has their `SUFFIXES`; what one
-provider does otherwise than the rest is its module in `kinds`.
+The variables of one subject are read by one module; what one provider does differently is its
+module in `kinds`.
 """
 
 from gateway_site.providers.configuration import (
-    SUFFIXES,
     configured,
     form_action_origins,
     social_providers,
 )
 from gateway_site.providers.provider import Provider
 
-__all__ = ["SUFFIXES", "Provider", "configured", "form_action_origins", "social_providers"]
+__all__ = ["Provider", "configured", "form_action_origins", "social_providers"]

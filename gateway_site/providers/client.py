@@ -6,55 +6,42 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.providers.variables import Variables
-
-SUFFIXES = (
-    "CLIENT_SECRET",
-    "TOKEN_AUTH",
-    "PRIVATE_KEY_FILE",
-    "PRIVATE_KEY_ID",
-    "ASSERTION_AUDIENCE",
-    "TEAM_ID",
-)
-AUDIENCES = ("issuer", "endpoint")
-METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
+from gateway_site.providers.variables import ProviderVariables
 
 
-def read(variables: Variables) -> dict[str, Any]:
+def read(variables: ProviderVariables) -> dict[str, Any]:
     """Return the settings of `oauth.provider.config`. Raises ImproperlyConfigured."""
-    variables.refuse(["TEAM_ID"], "is Apple's alone, whose provider name is OAUTH_APPLE_….")
-    method, key = variables.text("TOKEN_AUTH"), variables.text("PRIVATE_KEY_FILE")
-    if method and method not in METHODS:
-        raise variables.error("TOKEN_AUTH", f"must be one of {', '.join(METHODS)}.")
+    variables.reject(
+        [ProviderVariables.team_id], "is only for Apple, whose variables are OAUTH_APPLE_…."
+    )
+    method, key = variables.token_auth, variables.private_key_file
     if (method == "private_key_jwt") != bool(key):
         raise ImproperlyConfigured(
-            f"{variables.variable('PRIVATE_KEY_FILE')} and "
-            f"{variables.variable('TOKEN_AUTH')}=private_key_jwt need each other."
+            f"{variables.get_name(ProviderVariables.private_key_file)} and "
+            f"{variables.get_name(ProviderVariables.token_auth)}=private_key_jwt need each other."
         )
     if not key:
         _require_secret(variables)
-    audience = variables.text("ASSERTION_AUDIENCE")
-    if audience and (audience not in AUDIENCES or not key):
+    if not key and variables.assertion_audience:
         raise variables.error(
-            "ASSERTION_AUDIENCE",
-            f"must be {' or '.join(AUDIENCES)}, and needs "
-            f"{variables.variable('PRIVATE_KEY_FILE')}.",
+            ProviderVariables.assertion_audience,
+            f"needs {variables.get_name(ProviderVariables.private_key_file)}.",
         )
     found = {
         "token_auth_method": method,
         "private_key_file": key,
-        "private_key_id": variables.text("PRIVATE_KEY_ID"),
-        "assertion_audience": audience,
+        "private_key_id": variables.private_key_id,
+        "assertion_audience": variables.assertion_audience,
     }
     return {name: value for name, value in found.items() if value}
 
 
-def _require_secret(variables: Variables) -> None:
+def _require_secret(variables: ProviderVariables) -> None:
     """Refuse a public client: a back end for browsers is a confidential one (RFC 10017)."""
-    if not variables.text("CLIENT_SECRET"):
+    if not variables.client_secret:
         raise variables.error(
-            "CLIENT_SECRET",
+            ProviderVariables.client_secret,
             "is missing: register the gateway as a confidential client (a web application), or "
-            f"set {variables.variable('PRIVATE_KEY_FILE')} with "
-            f"{variables.variable('TOKEN_AUTH')}=private_key_jwt.",
+            f"set {variables.get_name(ProviderVariables.private_key_file)} with "
+            f"{variables.get_name(ProviderVariables.token_auth)}=private_key_jwt.",
         )

@@ -9,24 +9,14 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.environment import admission
-from gateway_site.environment.names import declared
-from gateway_site.providers import client, endpoints, network, protection, sign_out, tokens
-from gateway_site.providers.kinds import kind, kind_of
+from gateway_site.providers import endpoints, network, protection, sign_out, tokens
+from gateway_site.providers.kinds import kind_of
 from gateway_site.providers.provider import OPENID, Provider
-from gateway_site.providers.variables import Variables
+from gateway_site.providers.variables import ProviderVariables
 
 # Each reads the variables of one subject into what `oauth.provider.config` calls them.
 SUBJECTS = (endpoints, protection, tokens, network, sign_out)
-# The first makes the provider.
-SUFFIXES = (
-    "CLIENT_ID",
-    "NAME",
-    *client.SUFFIXES,
-    *kind.SUFFIXES,
-    *(suffix for subject in SUBJECTS for suffix in subject.SUFFIXES),
-    *admission.SUFFIXES,
-)
-NAME_LENGTH = 40  # of allauth's SocialApp.name and of its provider column
+NAME_LENGTH = 40  # of allauth's column for the provider
 
 
 def configured(environment: Mapping[str, str]) -> list[Provider]:
@@ -34,8 +24,10 @@ def configured(environment: Mapping[str, str]) -> list[Provider]:
 
     Raises ImproperlyConfigured, naming the variable, when one is missing, unusable or unknown.
     """
-    names = declared(environment, "OAUTH", SUFFIXES)
-    providers = [_admitting(environment, _provider(Variables(environment, name))) for name in names]
+    names = ProviderVariables.list_names(environment)
+    providers = [
+        _admitting(environment, _provider(ProviderVariables(environment, name))) for name in names
+    ]
     # allauth finds the provider of an unfinished sign-up again by its client id.
     clients = [provider.client_id for provider in providers if provider.allauth_kind == OPENID]
     if len(set(clients)) < len(clients):
@@ -65,10 +57,11 @@ def form_action_origins(providers: Iterable[Provider]) -> list[str]:
     return sorted({origin for provider in providers for origin in provider.form_action})
 
 
-def _provider(variables: Variables) -> Provider:
+def _provider(variables: ProviderVariables) -> Provider:
     if variables.name == OPENID or len(variables.name) > NAME_LENGTH:
         raise ImproperlyConfigured(
-            f"{variables.variable('CLIENT_ID')}: choose another provider name, such as OAUTH_CORP_…"
+            f"{variables.get_name(ProviderVariables.client_id)}: choose another provider name, "
+            "such as OAUTH_CORP_…"
         )
     found = kind_of(variables)
     issuer = found.issuer()  # first: what is wrong with it is wrong with the rest
@@ -79,9 +72,9 @@ def _provider(variables: Variables) -> Provider:
         settings["client_prompt"] = prompt
     return Provider(
         name=variables.name,
-        label=_label(variables, found.label),
-        client_id=variables.text("CLIENT_ID"),
-        client_secret=variables.text("CLIENT_SECRET"),
+        label=variables.label or found.label or variables.name.replace("_", " ").title(),
+        client_id=variables.client_id,
+        client_secret=variables.client_secret,
         issuer=issuer,
         scopes=found.scopes(),
         auth_params=found.auth_params(),
@@ -93,7 +86,7 @@ def _provider(variables: Variables) -> Provider:
 
 def _admitting(environment: Mapping[str, str], provider: Provider) -> Provider:
     """Return a provider that knows who may sign in, and is asked for what tells it."""
-    found = admission.read(environment, provider.name, provider.issuer)
+    found = admission.read_rule(environment, provider)
     if not found.settings:
         return provider
     return replace(
@@ -102,10 +95,3 @@ def _admitting(environment: Mapping[str, str], provider: Provider) -> Provider:
         auth_params={**provider.auth_params, **found.auth_params},
         settings={**provider.settings, "admission": dict(found.settings)},
     )
-
-
-def _label(variables: Variables, default: str | None) -> str:
-    label = variables.text("NAME") or default or variables.name.replace("_", " ").title()
-    if len(label) > NAME_LENGTH:
-        raise variables.error("NAME", f"must not exceed {NAME_LENGTH} letters.")
-    return label

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway_site.providers.variables import Variables
-
-SUFFIXES = ("ALLOW_PRIVATE", "ALLOW_HTTP", "CA_FILE")
+from gateway_site.providers.variables import ProviderVariables
 
 
-def read(variables: Variables) -> dict[str, Any]:
+def read(variables: ProviderVariables) -> dict[str, Any]:
     """Return the settings of `oauth.provider.config`. Raises ImproperlyConfigured.
 
     Plain http leads to private networks only (`oauth.network.vetted_addresses`), so whoever allows
     the one means the other.
     """
-    allow_private, allow_http = variables.flag("ALLOW_PRIVATE"), variables.flag("ALLOW_HTTP")
+    allow_private, allow_http = variables.allow_private, variables.allow_http
     if allow_http and allow_private is False:
         raise variables.error(
-            "ALLOW_HTTP",
-            f"leads to private networks: remove {variables.variable('ALLOW_PRIVATE')}.",
+            ProviderVariables.allow_http,
+            "leads to private networks: remove "
+            f"{variables.get_name(ProviderVariables.allow_private)}.",
         )
     found: dict[str, Any] = {}
     if allow_private or allow_http:
         found["allow_private"] = True
     if allow_http:
         found["allow_http"] = True
-    if ca_file := variables.ca_file("CA_FILE"):
+    if ca_file := variables.ca_file:
         found["ca_file"] = ca_file
     return found

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway_site.providers.variables import Variables
-
-SUFFIXES = ("PAR", "DPOP")
+from gateway_site.providers.variables import ProviderVariables
 
 
-def read(variables: Variables) -> dict[str, Any]:
+def read(variables: ProviderVariables) -> dict[str, Any]:
     """Return the settings of `oauth.provider.config`. Raises ImproperlyConfigured."""
     found: dict[str, Any] = {}
-    pushed = variables.switch("PAR", {"auto"}, "must be auto, 1 or 0.")
-    if isinstance(pushed, bool):
-        found["par"] = pushed
-    if variables.flag("DPOP"):
+    if isinstance(variables.par, bool):
+        found["par"] = variables.par
+    if variables.dpop:
         found["dpop"] = True
     return found

@@ -1,7 +1,6 @@
-"""Upstreams by environment: `UPSTREAM_<NAME>_URL` and its companions.
+"""Upstreams: `UPSTREAM_<NAME>_URL` and its companions.
 
-What enters are environment variables; what leaves are frozen `Upstream`s. Nothing but
-these can be reached through the gateway.
+Nothing but these can be reached through the gateway.
 """
 
 from __future__ import annotations
@@ -11,40 +10,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
-
-from gateway_site.environment.addresses import LOOPBACK_HOSTS
-from gateway_site.environment.admission import groups
-from gateway_site.environment.names import declared
-from gateway_site.environment.reading import Variables
+from gateway_site.environment.admission_variables import (
+    GITHUB,
+    UpstreamGroupVariables,
+    read_groups,
+)
+from gateway_site.environment.parsers import (
+    LOOPBACK_HOSTS,
+    number,
+    parse_ca_file,
+    parse_flag,
+    parse_text,
+    parse_words,
+)
+from gateway_site.environment.variable import InvalidValue, Variable
 from gateway_site.rules import url_rules
 from gateway_site.rules.request_headers import LISTED, BadEntry, RequestHeaders
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 # TRACE would echo the token; CONNECT asks for a tunnel. RFC 9110 sections 9.3.6 and 9.3.8.
 FORBIDDEN_METHODS = frozenset({"CONNECT", "TRACE"})
-NUMBERS = {
-    "CONNECT_TIMEOUT": 5,
-    "READ_TIMEOUT": 60,
-    "STREAM_TIMEOUT": 3600,
-    "MAX_BODY": 100 * 1024 * 1024,
-    "MAX_CONCURRENT": 64,
-}
-# The first makes the upstream.
-SUFFIXES = (
-    "URL",
-    "PROVIDER",
-    "METHODS",
-    "PATHS",
-    "REQUEST_HEADERS",
-    "ALLOW_HTTP",
-    "CA_FILE",
-    "CLIENT_ADDRESS",
-    "ALLOWED_GROUPS",
-    "CLIENTS",
-    "REDIRECT_HOSTS",
-    *NUMBERS,
-)
 NAME_LENGTH = 40
 OWN_ADDRESSES = ("PUBLIC_URL", "AUTHORIZATION_ISSUER")
 # The last label of a name begins with a letter: what ends in a number is an address
@@ -59,14 +44,14 @@ HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
 class Upstream:
     """One declared upstream. Times are seconds, `max_body` is bytes.
 
-    `origin` is scheme, host and port without a default port; `prefix` is the path that
-    every target starts with, without its last slash. `paths` are the prefixes of what may
-    be asked for below it; empty allows everything. `allow_http` is for private networks
-    (`client` sees to it); the certificates of `ca_file` count in place of the public
-    authorities'. `client_address` tells whether the upstream may know who calls.
-    `allowed_groups` are groups at the provider; empty allows everybody who is signed in.
-    `clients` tells whether OAuth clients may call it, for people who allowed them to.
-    `redirect_hosts` are hosts that its redirects may lead programs to, credentials and all.
+    `origin` is scheme, host and port without a default port; `prefix` is the path that every
+    target starts with, without its last slash. `paths` are prefixes of what may be called below
+    it; empty allows everything. `allow_http` is for private networks only, which the client
+    enforces. The authorities of `ca_file` replace the public ones. With `client_address` the
+    upstream is told the caller's address. `allowed_groups` are groups at the provider; empty
+    allows everybody who is signed in. With `clients` OAuth clients may call it, for people who
+    allowed them to. `redirect_hosts` are hosts to which its redirects may lead programs, including
+    their credentials.
     """
 
     name: str
@@ -89,127 +74,212 @@ class Upstream:
     redirect_hosts: frozenset[str] = frozenset()
 
     def allows(self, groups: Iterable[str]) -> bool:
-        """Tell whether somebody in these groups at the provider may call it."""
+        """Return True if a person in these groups at the provider may call it."""
         return not self.allowed_groups or not self.allowed_groups.isdisjoint(groups)
 
 
-def configured(environment: Mapping[str, str]) -> dict[str, Upstream]:
-    """Return the upstreams of the environment, by the name in their addresses.
+def parse_methods(text: str) -> frozenset[str]:
+    """Return methods of HTTP."""
+    methods = frozenset(parse_words(text))
+    if methods & FORBIDDEN_METHODS or not all(re.fullmatch("[A-Z]+", m) for m in methods):
+        raise InvalidValue(
+            "must be methods in capitals, such as GET,POST; CONNECT and TRACE are never forwarded."
+        )
+    return methods
 
-    Raises ImproperlyConfigured, naming the variable, when one is missing, unusable or unknown.
-    """
-    names = declared(environment, "UPSTREAM", SUFFIXES)
-    return {name.lower(): _Variables(environment, name).upstream() for name in names}
+
+def parse_paths(text: str) -> tuple[str, ...]:
+    """Return prefixes of paths, without their last slashes."""
+    prefixes = tuple(prefix.rstrip("/") for prefix in parse_words(text))
+    if not all(prefix and _is_path(prefix) for prefix in prefixes):
+        raise InvalidValue("must be paths below the URL's, such as /user,/repos.")
+    return prefixes
 
 
-class _Variables(Variables):
+def parse_request_headers(text: str) -> RequestHeaders:
+    """Return the headers that pass: the usual ones and these."""
+    try:
+        return LISTED.with_more(parse_words(text))
+    except BadEntry as bad:
+        raise InvalidValue(str(bad)) from None
+
+
+def parse_redirect_hosts(text: str) -> frozenset[str]:
+    """Return names of hosts."""
+    found = frozenset(parse_words(text))
+    if not all(HOST_NAME.fullmatch(host) for host in found):
+        raise InvalidValue(
+            "must be whole host names in lower case, such as files.example.com, without scheme, "
+            "port, path or wildcard. Redirects lead there over https only."
+        )
+    return found
+
+
+class UpstreamVariables(UpstreamGroupVariables):
     """The variables of one upstream."""
 
-    def __init__(self, environment: Mapping[str, str], name: str) -> None:
-        super().__init__(environment, f"UPSTREAM_{name}_")
-        self._name = name
-        if len(name) > NAME_LENGTH:
-            raise ImproperlyConfigured(
-                f"{self.variable('URL')}: the name must not exceed {NAME_LENGTH} letters."
-            )
+    url = Variable("URL", parse_text, default="", help_text="creates an upstream: its address")
+    methods = Variable(
+        "METHODS",
+        parse_methods,
+        default=frozenset(METHODS),
+        shown_default=f"`{','.join(METHODS)}`",
+        help_text="methods that may be called",
+    )
+    paths = Variable[tuple[str, ...]](
+        "PATHS",
+        parse_paths,
+        default=(),
+        shown_default="all",
+        help_text="prefixes of the paths that may be called",
+    )
+    request_headers = Variable(
+        "REQUEST_HEADERS",
+        parse_request_headers,
+        default=LISTED,
+        shown_default="",
+        help_text="more headers of a request that pass"
+        " ([gateway.md](gateway.md#headers-that-pass))",
+    )
+    client_address = Variable(
+        "CLIENT_ADDRESS",
+        parse_flag,
+        default=False,
+        help_text="whether it is told the client's address",
+    )
+    clients = Variable(
+        "CLIENTS",
+        parse_flag,
+        default=False,
+        help_text="whether OAuth clients may call it, for people who allow them to",
+    )
+    redirect_hosts = Variable[frozenset[str]](
+        "REDIRECT_HOSTS",
+        parse_redirect_hosts,
+        default=frozenset(),
+        help_text="hosts to which its redirects may lead programs, with their token or cookie"
+        " ([gateway.md](gateway.md#what-is-changed-on-the-way))",
+    )
+    allow_http = Variable(
+        "ALLOW_HTTP",
+        parse_flag,
+        default=False,
+        help_text="whether it may be called without TLS in a private network",
+    )
+    ca_file = Variable(
+        "CA_FILE",
+        parse_ca_file,
+        default=None,
+        shown_default="the public authorities",
+        help_text="path of the certificates of the authorities that count",
+    )
+    connect_timeout = Variable(
+        "CONNECT_TIMEOUT", number(1), default=5, help_text="seconds to connect"
+    )
+    read_timeout = Variable(
+        "READ_TIMEOUT",
+        number(1),
+        default=60,
+        help_text="seconds until a response begins, and between two parts of it",
+    )
+    stream_timeout = Variable(
+        "STREAM_TIMEOUT",
+        number(1),
+        default=3600,
+        help_text="seconds between two parts of an event stream",
+    )
+    max_body = Variable(
+        "MAX_BODY",
+        number(1),
+        default=100 * 1024 * 1024,
+        help_text="maximum size of a request's body in bytes",
+    )
+    max_concurrent = Variable(
+        "MAX_CONCURRENT",
+        number(1),
+        default=64,
+        help_text="open calls of one client in a process; a person's browsers are one client, and"
+        " all clients of a person may have twice as many"
+        " ([gateway.md](gateway.md#how-many-calls-one-person-may-have-open))",
+    )
 
-    def upstream(self) -> Upstream:
-        origin, prefix = self._address()
+    def build(self) -> Upstream:
+        """Return the upstream. Raises ImproperlyConfigured."""
+        if len(self.name) > NAME_LENGTH:
+            raise self.error(
+                UpstreamVariables.url,
+                f": the upstream's name must not exceed {NAME_LENGTH} letters.",
+            )
+        origin, prefix = self._split_url()
+        if not self.provider:
+            raise self.error(
+                UpstreamVariables.provider,
+                "is missing: the provider whose token is sent, such as google.",
+            )
         return Upstream(
-            name=self._name.lower(),
+            name=self.name,
             origin=origin,
             prefix=prefix,
-            provider=self._provider(),
-            methods=self._methods(),
-            paths=self._paths(),
-            request_headers=self._request_headers(),
-            allow_http=bool(self.flag("ALLOW_HTTP")),
-            ca_file=self.ca_file("CA_FILE"),
-            client_address=bool(self.flag("CLIENT_ADDRESS")),
-            allowed_groups=self._allowed_groups(),
-            clients=bool(self.flag("CLIENTS")),
-            redirect_hosts=self._redirect_hosts(),
-            **{suffix.lower(): self._number(suffix) for suffix in NUMBERS},
+            provider=self.provider,
+            methods=self.methods,
+            paths=self.paths,
+            request_headers=self.request_headers,
+            connect_timeout=self.connect_timeout,
+            read_timeout=self.read_timeout,
+            stream_timeout=self.stream_timeout,
+            max_body=self.max_body,
+            max_concurrent=self.max_concurrent,
+            allow_http=self.allow_http,
+            ca_file=self.ca_file,
+            client_address=self.client_address,
+            allowed_groups=read_groups(
+                self, UpstreamVariables.allowed_groups, is_github=self.provider == GITHUB
+            ),
+            clients=self.clients,
+            redirect_hosts=self._read_redirect_hosts(),
         )
 
-    def _provider(self) -> str:
-        provider = self.text("PROVIDER").lower()
-        if not provider:
+    def _read_redirect_hosts(self) -> frozenset[str]:
+        hosts = self.redirect_hosts
+        own = "\n".join(self.environment.get(name, "").lower() for name in OWN_ADDRESSES)
+        if any(re.search(rf"//{re.escape(host)}(?![a-z0-9.-])", own) for host in hosts):
             raise self.error(
-                "PROVIDER", "is missing: the provider whose token is sent, such as google."
-            )
-        return provider
-
-    def _methods(self) -> frozenset[str]:
-        methods = frozenset(self.words("METHODS") or METHODS)
-        if methods & FORBIDDEN_METHODS or not all(re.fullmatch("[A-Z]+", m) for m in methods):
-            raise self.error(
-                "METHODS",
-                "must be methods in capitals, such as GET,POST; CONNECT and TRACE are never "
-                "passed on.",
-            )
-        return methods
-
-    def _paths(self) -> tuple[str, ...]:
-        prefixes = tuple(prefix.rstrip("/") for prefix in self.words("PATHS"))
-        if not all(prefix and _is_path(prefix) for prefix in prefixes):
-            raise self.error("PATHS", "must be paths below the URL's, such as /user,/repos.")
-        return prefixes
-
-    def _request_headers(self) -> RequestHeaders:
-        try:
-            return LISTED.with_more(self.words("REQUEST_HEADERS"))
-        except BadEntry as bad:
-            raise self.error("REQUEST_HEADERS", str(bad)) from None
-
-    def _allowed_groups(self) -> frozenset[str]:
-        of_github = self._provider() == "github"
-        return groups(self._environment, self.variable("ALLOWED_GROUPS"), of_github=of_github)
-
-    def _redirect_hosts(self) -> frozenset[str]:
-        found = frozenset(self.words("REDIRECT_HOSTS"))
-        if not all(HOST_NAME.fullmatch(host) for host in found):
-            raise self.error(
-                "REDIRECT_HOSTS",
-                "must be whole names of hosts in small letters, such as files.example.com, "
-                "without scheme, port, path or wildcard. Redirects lead there over https only.",
-            )
-        own = [self._environment.get(name, "").lower() for name in OWN_ADDRESSES]
-        if any(re.search(rf"//{re.escape(host)}(?![a-z0-9.-])", "\n".join(own)) for host in found):
-            raise self.error(
-                "REDIRECT_HOSTS",
+                UpstreamVariables.redirect_hosts,
                 "names the gateway's own host: no redirect may lead to its other addresses.",
             )
-        return found
+        return hosts
 
-    def _number(self, suffix: str) -> int:
-        return self.number(suffix, "must be a whole number above 0.", minimum=1) or NUMBERS[suffix]
-
-    def _address(self) -> tuple[str, str]:
-        """Return origin and path of the URL; plain http only where it is allowed, or loopback."""
+    def _split_url(self) -> tuple[str, str]:
+        """Return origin and path of the URL; plain http only on loopback or where it is allowed."""
         error = self.error(
-            "URL",
-            "must be an https:// address, without user name, query or fragment, and without odd "
-            "characters in its path. http:// is good on loopback; in a private network "
-            f"{self.variable('ALLOW_HTTP')}=1 allows it.",
+            UpstreamVariables.url,
+            "must be an https:// address, without user name, query or fragment, and without "
+            "unusual characters in its path. http:// is allowed on loopback, and in a private "
+            f"network with {self.get_name(UpstreamVariables.allow_http)}=1.",
         )
-        url = self.text("URL")
+        url = self.url
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
         except ValueError:
             raise error from None
         shown = f"[{host}]" if ":" in host else host
-        plain = parts.netloc.lower() in {shown, f"{shown}:{port}"}
-        local = host in LOOPBACK_HOSTS or self.flag("ALLOW_HTTP")
-        secure = parts.scheme == "https" or (parts.scheme == "http" and local)
+        is_plain = parts.netloc.lower() in {shown, f"{shown}:{port}"}
+        is_local = host in LOOPBACK_HOSTS or self.allow_http
+        is_secure = parts.scheme == "https" or (parts.scheme == "http" and is_local)
         prefix = parts.path.rstrip("/")
-        bare = not set("?#\\") & set(url)
-        if not (HOST.fullmatch(host) and plain and secure and bare and _is_path(prefix)):
+        is_bare = not set("?#\\") & set(url)
+        if not (HOST.fullmatch(host) and is_plain and is_secure and is_bare and _is_path(prefix)):
             raise error
         default = {"https": 443, "http": 80}[parts.scheme]
         origin = f"{parts.scheme}://{shown}" + (f":{port}" if port not in {None, default} else "")
         return origin, prefix
+
+
+def read_upstreams(environment: Mapping[str, str]) -> dict[str, Upstream]:
+    """Return the upstreams, by the name in their addresses. Raises ImproperlyConfigured."""
+    names = UpstreamVariables.list_names(environment)
+    return {name.lower(): UpstreamVariables(environment, name).build() for name in names}
 
 
 def _is_path(path: str) -> bool:

@@ -13,7 +13,7 @@ import django
 
 django.setup(set_prefix=False)
 
-from gateway_site.rules.upstream import configured  # noqa: E402
+from gateway_site.rules.upstream import read_upstreams  # noqa: E402
 from gateway_site.transport import upstream_client  # noqa: E402
 from gateway_site.transport.connections import Owner  # noqa: E402
 from gateway_site.transport.request import request  # noqa: E402
@@ -28,7 +28,7 @@ class OwnForwarder:
 
     def __init__(self, upstream: str) -> None:
         declared = {"UPSTREAM_BENCH_URL": upstream, "UPSTREAM_BENCH_PROVIDER": "corp"}
-        self._upstream = configured(declared)["bench"]
+        self._upstream = read_upstreams(declared)["bench"]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         url = self._upstream.origin + scope["raw_path"].decode()

@@ -251,8 +251,8 @@ def test_mistake_in_the_configuration_is_told_itself_before_anything_starts(run:
 def test_misspelt_variable_is_told_before_anything_starts(run: Run) -> None:
     run.variables = {"SESSIONS_IDLE_TIMOUT": "600"}
     line = run.refusal()
-    assert "SESSIONS_IDLE_TIMOUT is no variable that is known" in line
-    assert "The nearest is SESSIONS_IDLE_TIMEOUT" in line
+    assert "SESSIONS_IDLE_TIMOUT is not a known variable" in line
+    assert "Did you mean SESSIONS_IDLE_TIMEOUT?" in line
     assert not (run.state / "dynamodb").exists()
 
 

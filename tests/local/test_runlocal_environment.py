@@ -67,9 +67,9 @@ def test_nothing_of_a_hostile_environment_reaches_a_child() -> None:
 
 
 def test_every_variable_of_the_gateway_is_passed_on_or_named() -> None:
-    patterns = {f"{f.kind}_CORP_{s}" for f in variables.FAMILIES for s in f.suffixes}
+    patterns = {f"{f.kind}_CORP_{s}" for f in variables.FAMILIES for s in f.suffixes()}
     files = {"DJANGO_SECRET_KEY_FILE", "OAUTH_CORP_CLIENT_SECRET_FILE", "OAUTH_LOCAL_CLIENT_ID"}
-    given = dict.fromkeys({*variables.NAMES, *patterns, *files, "SIGN_IN_ALOWED_DOMAINS"}, "mine")
+    given = dict.fromkeys({*variables.GENERAL, *patterns, *files, "SIGN_IN_ALOWED_DOMAINS"}, "mine")
     kept = {name for name, value in outer(given).items() if value == "mine"}
     named = set(environment.list_replaced(given))
     assert kept | named == set(given)

@@ -7,14 +7,14 @@ from gateway_site.providers.kinds.github import GitHub
 from gateway_site.providers.kinds.google import Google
 from gateway_site.providers.kinds.kind import Kind
 from gateway_site.providers.kinds.plain import Plain
-from gateway_site.providers.variables import Variables
+from gateway_site.providers.variables import ProviderVariables
 
 # The names that are known: such a provider's addresses are built in.
 BY_NAME: dict[str, type[Kind]] = {"apple": Apple, "github": GitHub, "google": Google}
 BY_ADDRESS = (Entra, Cognito, Plain)
 
 
-def kind_of(variables: Variables) -> Kind:
+def kind_of(variables: ProviderVariables) -> Kind:
     """Return the kind of the provider that these variables configure."""
     if variables.name in BY_NAME:
         return BY_NAME[variables.name](variables)

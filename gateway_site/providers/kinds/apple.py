@@ -6,8 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway_site.providers.kinds.kind import BuiltIn
+from gateway_site.providers.variables import ProviderVariables
 
-NEEDED = ("TEAM_ID", "PRIVATE_KEY_FILE", "PRIVATE_KEY_ID")
+NEEDED = (
+    ProviderVariables.team_id,
+    ProviderVariables.private_key_file,
+    ProviderVariables.private_key_id,
+)
 
 
 class Apple(BuiltIn):
@@ -34,18 +39,20 @@ class Apple(BuiltIn):
 
         https://developer.apple.com/documentation/accountorganizationaldatasharing/creating-a-client-secret
         """
-        self.variables.refuse(
-            ["CLIENT_SECRET", "TOKEN_AUTH"], "is not needed: the key makes the secret."
+        variables = self.variables
+        variables.reject(
+            [ProviderVariables.client_secret, ProviderVariables.token_auth],
+            "is not needed: the client secret is made from the key.",
         )
-        found = {suffix: self.variables.text(suffix) for suffix in NEEDED}
-        for suffix, value in found.items():
-            if not value:
-                raise self.variables.error(
-                    suffix, f"is missing: Apple's client secret is made of {', '.join(NEEDED)}."
+        for needed in NEEDED:
+            if not variables.read(needed):
+                names = ", ".join(each.name for each in NEEDED)
+                raise variables.error(
+                    needed, f"is missing: Apple's client secret is made from {names}."
                 )
         return {
             "token_auth_method": "client_secret_post",
-            "apple_team_id": found["TEAM_ID"],
-            "private_key_file": found["PRIVATE_KEY_FILE"],
-            "private_key_id": found["PRIVATE_KEY_ID"],
+            "apple_team_id": variables.team_id,
+            "private_key_file": variables.private_key_file,
+            "private_key_id": variables.private_key_id,
         }

@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from gateway_site.providers.kinds.kind import Kind
-from gateway_site.providers.variables import Variables
+from gateway_site.providers.variables import ProviderVariables
 
 HOST = re.compile(r"cognito-idp\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 
@@ -15,10 +15,10 @@ class Cognito(Kind):
     """An OpenID Connect provider whose pages are on another host than its issuer."""
 
     @staticmethod
-    def is_meant(variables: Variables) -> bool:
+    def is_meant(variables: ProviderVariables) -> bool:
         """Tell whether the issuer is a user pool."""
         try:
-            return bool(HOST.fullmatch(urlsplit(variables.text("ISSUER")).hostname or ""))
+            return bool(HOST.fullmatch(urlsplit(variables.issuer).hostname or ""))
         except ValueError:
             return False
 
@@ -32,9 +32,9 @@ class Cognito(Kind):
 
     def sign_in_origins(self) -> list[str]:
         """Return the issuer's, and insist on the one of the user pool's domain."""
-        if not (self.variables.text("FORM_ACTION") or self.variables.text("AUTHORIZATION_URL")):
+        if not (self.variables.form_action or self.variables.authorization_url):
             raise self.variables.error(
-                "FORM_ACTION",
+                ProviderVariables.form_action,
                 "is missing: the domain of the user pool's sign-in page, such as "
                 "https://example.auth.eu-central-1.amazoncognito.com. Browsers block the button "
                 "otherwise.",

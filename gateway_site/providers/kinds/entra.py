@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway_site.providers.kinds.kind import Kind
-from gateway_site.providers.variables import Variables
+from gateway_site.providers.variables import ProviderVariables
 
 # https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud
 HOSTS = frozenset(
@@ -35,19 +35,19 @@ class Entra(Kind):
     default_client_prompt = "select_account"
 
     @staticmethod
-    def is_meant(variables: Variables) -> bool:
+    def is_meant(variables: ProviderVariables) -> bool:
         """Tell whether the issuer is one of Entra ID's."""
         try:
-            return urlsplit(variables.text("ISSUER")).hostname in HOSTS
+            return urlsplit(variables.issuer).hostname in HOSTS
         except ValueError:
             return False
 
     def issuer(self) -> str | None:
         """Return the issuer of a tenant by its id, or one that all tenants share."""
-        found = ISSUER.fullmatch(self.variables.text("ISSUER"))
+        found = ISSUER.fullmatch(self.variables.issuer)
         if found is None or not (TENANT.fullmatch(found[1]) or found[1] in SHARED):
             raise self.variables.error(
-                "ISSUER",
+                ProviderVariables.issuer,
                 "must be Entra ID's of version 2, such as "
                 "https://login.microsoftonline.com/<tenant id>/v2.0: with the tenant's id (small "
                 "letters), not its domain; or with common or organizations.",
@@ -58,7 +58,9 @@ class Entra(Kind):
         """Return what to ask for, with what the identity needs."""
         scopes = super().scopes()
         if "profile" not in scopes:
-            raise self.variables.error("SCOPES", "must include profile: Entra ID's tid and oid.")
+            raise self.variables.error(
+                ProviderVariables.scopes, "must include profile: Entra ID's tid and oid."
+            )
         return scopes
 
     def auth_params(self) -> Mapping[str, str]:
@@ -69,9 +71,9 @@ class Entra(Kind):
         params = super().auth_params()
         if "resource" in params:
             raise self.variables.error(
-                "AUTH_PARAMS",
+                ProviderVariables.auth_params,
                 "must not hold resource, which Entra ID refuses: name the API in "
-                f"{self.variables.variable('SCOPES')}, such as api://<id>/.default.",
+                f"{self.variables.get_name(ProviderVariables.scopes)}, such as api://<id>/.default.",
             )
         return params
 
@@ -87,22 +89,27 @@ class Entra(Kind):
 
         https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
         """
-        self.variables.refuse(["ID_FIELD"], "is built in: tid and oid, at Entra ID.")
+        self.variables.reject(
+            [ProviderVariables.id_field], "is built in: tid and oid, at Entra ID."
+        )
         return {"identity": ["tid", "oid"], **self._tenants()}
 
     def _tenants(self) -> dict[str, Any]:
-        tenants = sorted({each.lower() for each in self.variables.words("ALLOWED_TENANTS")})
-        is_shared = bool(SHARED & set(self.variables.text("ISSUER").split("/")))
+        tenants = sorted({each.lower() for each in self.variables.allowed_tenants})
+        is_shared = bool(SHARED & set(self.variables.issuer.split("/")))
         if is_shared and not tenants:
             raise self.variables.error(
-                "ALLOWED_TENANTS",
+                ProviderVariables.allowed_tenants,
                 "is missing: with the issuer common or organizations everybody who has a tenant "
                 "could sign in. List the ids of those that may.",
             )
         if tenants and not is_shared:
             raise self.variables.error(
-                "ALLOWED_TENANTS", "is for the issuers common and organizations alone: remove it."
+                ProviderVariables.allowed_tenants,
+                "is only for the issuers common and organizations: remove it.",
             )
         if not all(TENANT.fullmatch(each) for each in tenants):
-            raise self.variables.error("ALLOWED_TENANTS", "must be ids of tenants, not domains.")
+            raise self.variables.error(
+                ProviderVariables.allowed_tenants, "must be ids of tenants, not domains."
+            )
         return {"allowed_tenants": tenants} if tenants else {}

@@ -5,8 +5,8 @@ GitHub Enterprise Server is a plain OAuth 2.0 provider (`plain`), with addresses
 
 from typing import Any
 
-from gateway_site.providers import protection
 from gateway_site.providers.kinds.kind import BuiltIn
+from gateway_site.providers.variables import ProviderVariables
 
 
 class GitHub(BuiltIn):
@@ -18,9 +18,11 @@ class GitHub(BuiltIn):
 
     def scopes(self) -> tuple[str, ...]:
         """Return what to ask for; without any, what is public may be read."""
-        return self.variables.words("SCOPES")
+        return self.variables.scopes
 
     def settings(self) -> dict[str, Any]:
         """Refuse what GitHub does not know."""
-        self.variables.refuse(protection.SUFFIXES, "is not for GitHub, which does not know it.")
+        self.variables.reject(
+            [ProviderVariables.par, ProviderVariables.dpop], "is not supported by GitHub."
+        )
         return super().settings()

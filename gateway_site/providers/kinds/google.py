@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from gateway_site.providers.kinds.kind import BuiltIn
+from gateway_site.providers.variables import ProviderVariables
 
 
 class Google(BuiltIn):
@@ -20,7 +21,6 @@ class Google(BuiltIn):
 
         https://developers.google.com/identity/protocols/oauth2/scopes
         """
-        self._refuse_offline_access(
-            f"at Google {self.variables.variable('AUTH_PARAMS')} has access_type=offline for that."
-        )
+        params = self.variables.get_name(ProviderVariables.auth_params)
+        self._refuse_offline_access(f"at Google {params} has access_type=offline for that.")
         return super().scopes()

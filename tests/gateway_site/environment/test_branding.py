@@ -31,7 +31,7 @@ def test_logo_of_a_file_is_served_here_and_runs_nothing(
 ) -> None:
     file = tmp_path / "logo.svg"
     file.write_bytes(SVG)
-    settings.SITE_LOGO = branding.logo(str(file))
+    settings.SITE_LOGO = branding.load_logo(str(file))
     page = parse(Client().get("/").content.decode())
     [address] = {image.attributes["src"] for image in page.all("img")}
     answer = Client().get(address)
@@ -87,5 +87,5 @@ def test_templates_of_the_operator_go_before_the_gateways(
     settings.TEMPLATES = loaded["TEMPLATES"]
     assert parse(Client().get("/").content.decode()).all("h1")[0].text == "Mine"
     assert Client().get("/accounts/login/").status_code == 200
-    with pytest.raises(ImproperlyConfigured, match=r"^TEMPLATES_DIR names no folder"):
+    with pytest.raises(ImproperlyConfigured, match=r"^TEMPLATES_DIR: folder not found"):
         production(TEMPLATES_DIR=str(tmp_path / "absent"))

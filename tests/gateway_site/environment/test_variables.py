@@ -2,83 +2,113 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site import variables
-from gateway_site.environment import admission, clients
+from gateway_site.environment.variable import Variable, Variables
+from sessions_kms.conf import Config
 from tests import ROOT
 from tests.deploy_check import PRODUCTION
+from tests.gateway_site.environment import settings_tables
 from tests.gateway_site.support.loading import load_settings, production
 
-READERS = {"database", "flag", "hosts", "items", "proxy_header", "text", "whole_number"}
+FAMILIES = {
+    "OAUTH": {"OAUTH_CORP_CLIENT_ID": "corp", "OAUTH_CORP_ISSUER": "https://login.example.com"},
+    "UPSTREAM": {"UPSTREAM_API_URL": "https://api.example.com", "UPSTREAM_API_PROVIDER": "corp"},
+}
 
 
-def read_by_the_settings() -> Iterator[str]:
-    """Yield the names that the settings hand to a reader of variables."""
-    tree = ast.parse((ROOT / "gateway_site" / "settings.py").read_text(encoding="utf-8"))
-    constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    names = {value for value in constants if isinstance(value, str) and value in variables.NAMES}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", None) in READERS:
-            first = node.args[0]
-            if isinstance(first, ast.Constant):
-                yield str(first.value)
-    yield from names
-
-
-def documented(page: str) -> set[str]:
-    """The names in the first cells of the table of variables."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return set(re.findall(r"^\| `([A-Z][A-Z0-9_<>]+)` \| ", text, re.MULTILINE))
-
-
-def registered() -> set[str]:
-    patterns = {f"{f.kind}_<NAME>_{suffix}" for f in variables.FAMILIES for suffix in f.suffixes}
-    return {*variables.NAMES, *patterns}
-
-
-def test_every_variable_that_is_read_is_registered_and_no_other() -> None:
-    assert {*read_by_the_settings(), *admission.NAMES, *clients.NAMES} == set(variables.NAMES)
-
-
-def test_every_variable_has_a_row_in_the_settings_page_and_no_other() -> None:
-    rows = {name for name in documented("docs/settings.md") if is_gateway_row(name)}
-    assert rows == registered()
-
-
-def is_gateway_row(name: str) -> bool:
-    section = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
-    return f"| `{name}` |" in section.partition("## The gateway's variables")[2]
-
-
-def test_secrets_are_told_in_the_settings_page_as_such() -> None:
-    text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
-    told = set(re.findall(r"^\| `([A-Z][A-Z0-9_<>]+)` \| Secret\. ", text, re.MULTILINE))
-    secrets = {f"{f.kind}_<NAME>_{suffix}" for f in variables.FAMILIES for suffix in f.secrets}
-    assert told == {*variables.SECRETS, *secrets}
-
-
-def test_every_variable_is_in_the_example_environment() -> None:
-    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
-    shown = {line.removeprefix("# ").partition("=")[0] for line in lines if "=" in line}
-    names = {name for name in shown if re.fullmatch("[A-Z][A-Z0-9_]*", name)}
-    endings = {
-        f"{family.kind}_<NAME>_{suffix}"
-        for name in names
+def name_declared(name: str = "<NAME>") -> set[str]:
+    """Return the names of all variables, with this one for those of families."""
+    families = {
+        f"{family.kind}_{name}_{suffix}"
         for family in variables.FAMILIES
-        for _, suffix in family.owners(name)
+        for suffix in family.suffixes()
     }
-    made_by_make_run = {"GATEWAY_LOCAL"}
-    assert registered() - made_by_make_run <= names | endings
-    assert {name for name in names if not name.startswith("AWS_")} == {
-        name for name in names if variables.is_known(name)
-    }
+    return {*variables.GENERAL, *families}
+
+
+def test_every_declared_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: set[str] = set()
+    get_text = Variables.get_text
+
+    def record(self: Variables, variable: Variable[Any]) -> str:
+        looked_at.add(self.get_name(variable))
+        return get_text(self, variable)
+
+    monkeypatch.setattr(Variables, "get_text", record)
+    corp = {"OAUTH_CORP_CLIENT_SECRET": "s", "PUBLIC_URL": "https://gateway.example.com"}
+    production(**FAMILIES["OAUTH"], **FAMILIES["UPSTREAM"], **corp, UPSTREAM_API_CLIENTS="1")
+    names = {each.replace("UPSTREAM_CORP_", "UPSTREAM_API_") for each in name_declared("CORP")}
+    assert names - looked_at == set()
+
+
+def test_tables_of_the_settings_page_follow_from_the_declarations() -> None:
+    page = settings_tables.PAGE.read_text(encoding="utf-8")
+    assert len(settings_tables.TABLE.findall(page)) == len(settings_tables.TABLES)
+    assert settings_tables.fill(page) == page, f"run {settings_tables.COMMAND}"
+
+
+def test_help_is_one_sentence_that_continues_the_row() -> None:
+    families = [each for family in variables.FAMILIES for each in family.declarations()]
+    for declared in [*variables.GENERAL.values(), *families]:
+        plain = re.sub(r"\([^)]*\)|`[^`]*`|\[[^]]*\]", "", declared.help_text)
+        assert plain, declared.name
+        assert ". " not in plain, declared.name
+        assert not plain.endswith("."), declared.name
+
+
+def test_defaults_that_sessions_kms_has_too_are_the_same() -> None:
+    for name in ("DATA_KEY_PERIOD", "DATA_KEY_CACHE_AGE", "DATA_KEY_MAX_STALE"):
+        assert variables.GENERAL[name].default == getattr(Config, name.lower())
+    timeout = variables.GENERAL["SESSIONS_ABSOLUTE_TIMEOUT"]
+    assert timeout.default == Config.absolute_timeout
+    assert variables.GENERAL["SESSIONS_NAMESPACE"].default == Config.namespace
+
+
+# The example environment
+
+EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+ASSIGNMENTS = re.findall(r"^(# )?([A-Z][A-Z0-9_]*)=(.*)$", EXAMPLE, re.MULTILINE)
+
+
+def find_declarations() -> list[tuple[str, Variable[Any]]]:
+    names = [name for _, name, _ in ASSIGNMENTS if name not in variables.GENERAL]
+    pairs = ((name, family.split(name)) for name in names for family in variables.FAMILIES)
+    return [(name, declared) for name, found in pairs for _, declared in found]
+
+
+def test_example_environment_mentions_every_variable() -> None:
+    words = set(re.findall("[A-Z][A-Z0-9_]+", EXAMPLE))
+    assert set(variables.GENERAL) - {"GATEWAY_LOCAL"} <= words  # which `make run` sets
+    shown = {declared.name for name, declared in find_declarations()}
+    for family in variables.FAMILIES:
+        assert set(family.suffixes()) <= words | shown
+
+
+def test_example_environment_has_only_known_variables() -> None:
+    names = [name for _, name, _ in ASSIGNMENTS if not name.startswith("AWS_")]
+    assert [name for name in names if not variables.is_known(name)] == []
+
+
+def test_example_environment_shows_defaults_or_examples() -> None:
+    declared = {**variables.GENERAL, **dict(find_declarations())}
+    for comment, name, text in ASSIGNMENTS:
+        if name.startswith("AWS_"):
+            continue
+        is_required = declared[name].required or name == "ALLOWED_HOSTS"
+        assert bool(comment) != is_required or "_PROVIDER" in name, name
+        default = settings_tables.show_default(declared[name])
+        assert default in {"", f"`{text}`"} or not re.match("`[0-9A-Za-z]+`$", default), name
+
+
+def test_example_environment_is_short() -> None:
+    assert len(EXAMPLE.splitlines()) <= 140
 
 
 @pytest.mark.parametrize(
@@ -132,7 +162,7 @@ def test_variables_of_other_programs_are_left_alone() -> None:
 
 
 def test_near_miss_is_another_programs_where_the_right_one_is_set() -> None:
-    with pytest.raises(ImproperlyConfigured, match="The nearest is KMS_KEY_ARN"):
+    with pytest.raises(ImproperlyConfigured, match="Did you mean KMS_KEY_ARN"):
         load_settings({"KMS_KEY_ARNS": "x"})
     load_settings({"KMS_KEY_ARNS": "x", "KMS_KEY_ARN": "arn"})
 
@@ -179,12 +209,12 @@ def test_secret_and_its_file_exclude_each_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (None, "names no file"),
+        (None, "file not found"),
         (b"", "is empty"),
         (b"\n", "is empty"),
-        (b"\xff\xfesecret-value", "no text"),
-        (b"secret-value\0", "or no text"),
-        (b"secret-value" * 10_000, "over 65,536 bytes"),
+        (b"\xff\xfesecret-value", "not UTF-8 text"),
+        (b"secret-value\0", "or not text"),
+        (b"secret-value" * 10_000, "more than 65,536 bytes"),
     ],
 )
 def test_file_that_holds_no_secret_is_an_error_that_names_the_variable(

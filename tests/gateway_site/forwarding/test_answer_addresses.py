@@ -26,7 +26,7 @@ from gateway_site.forwarding.redirects import locations
 from gateway_site.rules import url_rules
 from gateway_site.rules.headers import ADDRESSES, REFERENCES, Headers
 from gateway_site.rules.problems import Problem
-from gateway_site.rules.upstream import Upstream, configured
+from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.transport.connections import Owner
 from tests.gateway_site.rules.test_url_parsers import ABSOLUTE
 from tests.gateway_site.rules.test_url_parsers import REFERENCES as ADDRESSES_GIVEN
@@ -35,7 +35,7 @@ HOST = "127.0.0.1:8000"
 BASE = f"https://{HOST}/gateway/{{}}/a/b"
 LISTED = "files.example.com"
 COMMON = {"PROVIDER": "corp", "REDIRECT_HOSTS": LISTED}
-UPSTREAMS = configured(
+UPSTREAMS = read_upstreams(
     {f"UPSTREAM_API_{key}": value for key, value in COMMON.items()}
     | {f"UPSTREAM_ROOT_{key}": value for key, value in COMMON.items()}
     | {

@@ -20,7 +20,7 @@ from gateway_site.edge.client import Client
 from gateway_site.forwarding import bearer, proxy
 from gateway_site.forwarding.call import Call
 from gateway_site.rules.headers import Headers
-from gateway_site.rules.upstream import configured
+from gateway_site.rules.upstream import read_upstreams
 from gateway_site.transport import upstream_client as client
 from gateway_site.transport.connections import Owner
 from oauth import TokenSet
@@ -86,7 +86,7 @@ def call_of(url: str, person: str = "1") -> Call:
     return Call(
         request=request,
         owner=Owner("session", person),
-        upstream=configured({"UPSTREAM_API_URL": url, "UPSTREAM_API_PROVIDER": "corp"})["api"],
+        upstream=read_upstreams({"UPSTREAM_API_URL": url, "UPSTREAM_API_PROVIDER": "corp"})["api"],
         method="GET",
         target=f"{url}/x",
         headers=[(b"accept", b"*/*")],

@@ -27,7 +27,7 @@ def calls(corp: FakeProvider, settings: Settings) -> list[bool]:
         "UPSTREAM_OPS_ALLOWED_GROUPS": "operators, Domain Admins",
     }
     configure(settings, environment("corp", corp) | variables)
-    settings.UPSTREAMS = upstreams.configured(variables)
+    settings.UPSTREAMS = upstreams.read_upstreams(variables)
     called: list[bool] = []
     corp.hooks["/ops"] = lambda: called.append(True)
     corp.failing["/ops"] = lambda: (200, "text/plain", b"the upstream's answer")

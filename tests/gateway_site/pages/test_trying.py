@@ -39,7 +39,9 @@ def upstream(corp: FakeProvider, settings: Settings) -> FakeProvider:
 
 def declared(provider: FakeProvider, **more: str) -> dict[str, upstreams.Upstream]:
     variables = {"URL": provider.issuer, "PROVIDER": "corp", **more}
-    return upstreams.configured({f"UPSTREAM_PEOPLE_{k}": value for k, value in variables.items()})
+    return upstreams.read_upstreams(
+        {f"UPSTREAM_PEOPLE_{k}": value for k, value in variables.items()}
+    )
 
 
 def response_to(visitor: Visitor, **headers: str) -> Any:

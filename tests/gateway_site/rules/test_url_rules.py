@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_site.rules import url_rules as paths
-from gateway_site.rules.upstream import Upstream, configured
+from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.rules.url_rules import PathRefused
 from gateway_site.transport.request import Request, request
 
-UPSTREAM = configured(
+UPSTREAM = read_upstreams(
     {
         "UPSTREAM_API_URL": "https://api.example.com:8443/base/v1",
         "UPSTREAM_API_PROVIDER": "corp",
         "UPSTREAM_API_PATHS": "/a,/b/c",
     }
 )["api"]
-ROOT_UPSTREAM = configured(
+ROOT_UPSTREAM = read_upstreams(
     {"UPSTREAM_ROOT_URL": "https://api.example.com", "UPSTREAM_ROOT_PROVIDER": "corp"}
 )["root"]
 
@@ -164,7 +164,7 @@ def test_second_lock_lets_the_base_itself_pass(target: str) -> None:
     assert read(target).head.startswith(b"GET %b HTTP/1.1\r\n" % asked)
 
 
-PLAIN_UPSTREAM = configured(
+PLAIN_UPSTREAM = read_upstreams(
     {"UPSTREAM_PLAIN_URL": "http://localhost:8000", "UPSTREAM_PLAIN_PROVIDER": "corp"}
 )["plain"]
 

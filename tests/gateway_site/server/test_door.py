@@ -241,7 +241,7 @@ def test_health_does_not_read_what_is_said_of_a_body(
 def test_method_that_an_upstream_declares_is_known(
     ports: dict[str, int], settings: Settings
 ) -> None:
-    settings.UPSTREAMS = upstreams.configured(
+    settings.UPSTREAMS = upstreams.read_upstreams(
         {
             "UPSTREAM_FILES_URL": "https://files.example.com",
             "UPSTREAM_FILES_PROVIDER": "corp",

@@ -4,11 +4,10 @@ import os
 from ipaddress import ip_network
 
 from gateway_site import providers
-from gateway_site.environment.database import database
-from gateway_site.environment.reading import Variables
+from gateway_site.environment.database import parse_database_url
 from tests.settings import *  # noqa: F403
 
-DATABASES = {"default": database(Variables(os.environ), "GATEWAY_TEST_DATABASE", "")}
+DATABASES = {"default": parse_database_url(os.environ["GATEWAY_TEST_DATABASE"])}
 OAUTH_PROVIDERS = providers.configured(
     {
         "OAUTH_CORP_CLIENT_ID": "gateway",

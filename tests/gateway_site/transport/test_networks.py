@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.rules.upstream import Upstream, configured
+from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.transport import upstream_client as client
 from gateway_site.transport.connections import Owner
 from gateway_site.transport.failures import ConnectError
@@ -22,7 +22,7 @@ ADA = Owner("session-a", "1")
 
 def upstream(url: str, **more: str) -> Upstream:
     variables = {"URL": url, "PROVIDER": "corp"} | more
-    return configured({f"UPSTREAM_API_{name}": text for name, text in variables.items()})["api"]
+    return read_upstreams({f"UPSTREAM_API_{name}": text for name, text in variables.items()})["api"]
 
 
 async def status_of(found: Upstream) -> int:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_site.rules.headers import Headers
-from gateway_site.rules.upstream import Upstream, configured
+from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.rules.url_rules import PathRefused
 from gateway_site.transport.failures import LocalProtocolError
 from gateway_site.transport.request import Request, request
@@ -19,7 +19,7 @@ CHUNKED = (b"transfer-encoding", b"chunked")
 
 
 def upstream(url: str = "https://api.example.com/v1") -> Upstream:
-    return configured({"UPSTREAM_API_URL": url, "UPSTREAM_API_PROVIDER": "corp"})["api"]
+    return read_upstreams({"UPSTREAM_API_URL": url, "UPSTREAM_API_PROVIDER": "corp"})["api"]
 
 
 def written(headers: Headers, *pieces: bytes, method: str = "POST") -> Request:

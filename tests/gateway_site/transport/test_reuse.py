@@ -17,7 +17,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from gateway_site.rules.upstream import Upstream, configured
+from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.transport import upstream_client as client
 from gateway_site.transport.connections import Owner
 from gateway_site.transport.failures import RemoteProtocolError, UpstreamFailed
@@ -31,7 +31,9 @@ PLAIN = OK + b"Content-Length: 5\r\n\r\nplain"
 EXTRA = OK + b"Content-Length: 5\r\n\r\nextra"
 HANG_UP = b"(hangs up)"
 PATIENCE = 20.0  # seconds
-NOWHERE = configured({"UPSTREAM_X_URL": "http://127.0.0.1:9", "UPSTREAM_X_PROVIDER": "corp"})["x"]
+NOWHERE = read_upstreams({"UPSTREAM_X_URL": "http://127.0.0.1:9", "UPSTREAM_X_PROVIDER": "corp"})[
+    "x"
+]
 READ_MAX = 256 * 1024  # bytes that asyncio reads at once
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n"
 
@@ -101,9 +103,9 @@ async def server(
     listening = await asyncio.start_server(found.serve, "127.0.0.1", 0, ssl=tls)
     port = listening.sockets[0].getsockname()[1]
     variables = {"URL": f"{found.scheme}://127.0.0.1:{port}", "PROVIDER": "corp"}
-    found.upstream = configured({f"UPSTREAM_API_{key}": text for key, text in variables.items()})[
-        "api"
-    ]
+    found.upstream = read_upstreams(
+        {f"UPSTREAM_API_{key}": text for key, text in variables.items()}
+    )["api"]
     yield found
     await client.close()
     listening.close()

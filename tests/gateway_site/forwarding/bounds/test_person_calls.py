@@ -9,7 +9,7 @@ import pytest
 from gateway_site.edge import descriptors
 from gateway_site.forwarding.bounds.person_calls import Limits, PersonCalls, limits_for
 from gateway_site.rules.problems import Problem
-from gateway_site.rules.upstream import Upstream, configured
+from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.transport import upstream_client
 from gateway_site.transport.connections import Owner
 from tests.gateway_site.server.served import advance, on_moved_clock, turns
@@ -26,7 +26,7 @@ def upstreams(**most: int) -> list[Upstream]:
             f"UPSTREAM_{name}_PROVIDER": "corp",
             f"UPSTREAM_{name}_MAX_CONCURRENT": str(number),
         }
-    return list(configured(variables).values())
+    return list(read_upstreams(variables).values())
 
 
 (API, TOOLS) = upstreams(API=2, TOOLS=2)

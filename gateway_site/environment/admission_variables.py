@@ -1,0 +1,206 @@
+"""The variables that say who may sign in, and how their lists are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from gateway_site.environment.parsers import parse_flag, parse_text, parse_words
+from gateway_site.environment.variable import Family, InvalidValue, Variable, Variables
+from oauth.access_rule import address, domain, domain_entry, github_group
+
+GITHUB = "github"  # the name of the provider without OpenID Connect
+GROUP_LENGTH = 256
+NOBODY: frozenset[str] = frozenset()
+EXAMPLES = {
+    "DOMAINS": "domains, such as example.com, .example.com for its subdomains, or * for everybody",
+    "EMAILS": "mail addresses, such as ada@example.com",
+    "ORGS": "organizations of GitHub, such as acme",
+    "TEAMS": "teams of GitHub, such as acme/operators",
+    "GROUPS": f"names of at most {GROUP_LENGTH} letters, separated by commas",
+    "GITHUB_GROUPS": "organizations and teams of GitHub, such as acme and acme/operators",
+}
+
+
+def entries(parse: Callable[[str], str], what: str) -> Callable[[str], frozenset[str]]:
+    """Return a parser of a list with one parser for each entry, which raises ValueError."""
+
+    def parse_entries(text: str) -> frozenset[str]:
+        return _parse_entries(parse_words(text), parse, what)
+
+    return parse_entries
+
+
+def one_domain(text: str) -> str:
+    """Return one domain in its normal form."""
+    try:
+        return domain(text)
+    except ValueError:
+        raise InvalidValue("must be one domain of Google Workspace, such as example.com.") from None
+
+
+def _parse_entries(parts: Iterable[str], parse: Callable[[str], str], what: str) -> frozenset[str]:
+    try:
+        found = frozenset(parse(each) for each in parts if each)
+    except ValueError:
+        found = frozenset()
+    if not found:
+        raise InvalidValue(f"must be {what}.")
+    return found
+
+
+def _organization(slashes: int) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.count("/") != slashes:
+            raise ValueError
+        return github_group(text)
+
+    return parse
+
+
+class SignInVariables(Variables):
+    """Who may sign in with any provider."""
+
+    allowed_domains = Variable(
+        "SIGN_IN_ALLOWED_DOMAINS",
+        entries(domain_entry, EXAMPLES["DOMAINS"]),
+        default=NOBODY,
+        help_text="domains of mail addresses that may sign in"
+        " ([who-may-sign-in.md](who-may-sign-in.md))",
+    )
+    allowed_emails = Variable(
+        "SIGN_IN_ALLOWED_EMAILS",
+        entries(address, EXAMPLES["EMAILS"]),
+        default=NOBODY,
+        help_text="mail addresses that may sign in",
+    )
+    allowed_groups = Variable(
+        "SIGN_IN_ALLOWED_GROUPS",
+        parse_text,
+        default="",
+        help_text="groups that may sign in; only with a single provider",
+    )
+    contact = Variable(
+        "SIGN_IN_CONTACT",
+        parse_text,
+        default="",
+        help_text="an address or a few words for people who may not sign in: whom to ask",
+    )
+
+
+class AdmissionVariables(Family):
+    """Who may sign in with one provider."""
+
+    kind = "OAUTH"
+
+    allowed_domains = Variable(
+        "ALLOWED_DOMAINS",
+        entries(domain_entry, EXAMPLES["DOMAINS"]),
+        default=NOBODY,
+        shown_default="`SIGN_IN_ALLOWED_DOMAINS`",
+        help_text="domains of mail addresses that may sign in with it"
+        " ([who-may-sign-in.md](who-may-sign-in.md))",
+    )
+    allowed_emails = Variable(
+        "ALLOWED_EMAILS",
+        entries(address, EXAMPLES["EMAILS"]),
+        default=NOBODY,
+        shown_default="`SIGN_IN_ALLOWED_EMAILS`",
+        help_text="mail addresses that may sign in with it",
+    )
+    allowed_groups = Variable(
+        "ALLOWED_GROUPS",
+        parse_text,
+        default="",
+        shown_default="`SIGN_IN_ALLOWED_GROUPS`",
+        help_text="its groups that may sign in",
+    )
+    allowed_orgs = Variable(
+        "ALLOWED_ORGS",
+        entries(_organization(slashes=0), EXAMPLES["ORGS"]),
+        default=NOBODY,
+        help_text="organizations of GitHub that may sign in",
+    )
+    allowed_teams = Variable(
+        "ALLOWED_TEAMS",
+        entries(_organization(slashes=1), EXAMPLES["TEAMS"]),
+        default=NOBODY,
+        help_text="teams of GitHub that may sign in, each as `org/team`",
+    )
+    hosted_domain = Variable(
+        "HOSTED_DOMAIN",
+        one_domain,
+        default=None,
+        help_text="the one domain of Google Workspace that may sign in",
+    )
+    groups_claim = Variable(
+        "GROUPS_CLAIM",
+        parse_text,
+        default="",
+        shown_default="`groups`",
+        help_text="the claim that has the groups, or the path to it",
+    )
+    trust_email = Variable(
+        "TRUST_EMAIL",
+        parse_flag,
+        default=False,
+        help_text="whether addresses count that the provider does not call verified",
+    )
+    staff_groups = Variable(
+        "STAFF_GROUPS", parse_text, default="", help_text="its groups that may enter the admin"
+    )
+    superuser_groups = Variable(
+        "SUPERUSER_GROUPS",
+        parse_text,
+        default="",
+        help_text="its groups that have all rights in the admin",
+    )
+
+
+class UpstreamGroupVariables(Family):
+    """Which groups at the provider may call one upstream."""
+
+    kind = "UPSTREAM"
+
+    provider = Variable(
+        "PROVIDER",
+        str.lower,
+        default="",
+        required=True,
+        help_text="the name of the provider whose token it gets",
+    )
+    allowed_groups = Variable(
+        "ALLOWED_GROUPS",
+        parse_text,
+        default="",
+        shown_default="everybody who is signed in",
+        help_text="groups at its provider that may call it",
+    )
+
+
+def read_groups(
+    variables: Variables, variable: Variable[str], *, is_github: bool
+) -> frozenset[str]:
+    """Return the groups in a list. Raises ImproperlyConfigured."""
+    text = variables.read(variable)
+    if not text:
+        return NOBODY
+    try:
+        if is_github:
+            parts = parse_words(text)
+            return _parse_entries(parts, github_group, EXAMPLES["GITHUB_GROUPS"])
+        return _parse_entries(_split_names(text), _parse_group, EXAMPLES["GROUPS"])
+    except InvalidValue as invalid:
+        raise variables.error(variable, str(invalid)) from None
+
+
+def _split_names(text: str) -> list[str]:
+    """Split at commas; one within a name, as in a directory's names, is written `\\,`."""
+    parts = re.split(r"(?<!\\),", text)
+    return [part.replace("\\,", ",").strip() for part in parts]
+
+
+def _parse_group(text: str) -> str:
+    if len(text) > GROUP_LENGTH or text == "*" or not text.isprintable():
+        raise ValueError
+    return text

@@ -1,0 +1,170 @@
+"""From a variable's text to its value. Each parser raises InvalidValue for an unusable text."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Collection
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+from gateway_site.environment.variable import InvalidValue
+
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"0", "false", "no", "off"})
+# JSON's exact whole numbers: https://www.rfc-editor.org/rfc/rfc8259#section-6
+NUMBER = re.compile("[0-9]{1,16}")
+NUMBER_MAX = 2**53 - 1
+ALLOWED_HOST = re.compile(r"\*|\.?[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]")
+ORIGIN = re.compile(
+    r"https?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+)
+Network = IPv4Network | IPv6Network
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
+
+
+def parse_text(text: str) -> str:
+    """Return the text as it is."""
+    return text
+
+
+def parse_items(text: str) -> list[str]:
+    """Return the items between commas."""
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def parse_words(text: str) -> tuple[str, ...]:
+    """Return the words between commas or blanks."""
+    return tuple(filter(None, re.split(r"[\s,]+", text)))
+
+
+def parse_flag(text: str) -> bool:
+    """Return whether a switch is on. A misspelt value is an error, not "off"."""
+    if text.lower() not in TRUE | FALSE:
+        raise InvalidValue("must be 1 or 0 (or true/false, yes/no, on/off).")
+    return text.lower() in TRUE
+
+
+def switch(*words: str) -> Callable[[str], bool | str]:
+    """Return a parser of a switch that may also be one of some words."""
+
+    def parse(text: str) -> bool | str:
+        value = text.lower()
+        if value in words:
+            return value
+        if value not in TRUE | FALSE:
+            raise InvalidValue(f"must be 1, 0 or one of these: {', '.join(words)}.")
+        return value in TRUE
+
+    return parse
+
+
+def one_of(choices: Collection[str]) -> Callable[[str], str]:
+    """Return a parser of one of some texts."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise InvalidValue(f"must be one of these: {', '.join(choices)}.")
+        return text
+
+    return parse
+
+
+def number(minimum: int = 0, maximum: int | None = None, unit: str = "") -> Callable[[str], int]:
+    """Return a parser of a whole number within these bounds."""
+    what = f"a whole number of {unit}" if unit else "a whole number"
+    bounds = f"{minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
+
+    def parse(text: str) -> int:
+        highest = NUMBER_MAX if maximum is None else maximum
+        if not NUMBER.fullmatch(text) or not minimum <= int(text) <= highest:
+            raise InvalidValue(f"must be {what}, {bounds}.")
+        return int(text)
+
+    return parse
+
+
+def parse_secret_key(text: str) -> str:
+    """Return Django's key, of the length that Django asks for (security.W009)."""
+    if len(text) < 50:
+        raise InvalidValue(
+            f"has {len(text)} characters. Use at least 50; "
+            "python -c 'import secrets; print(secrets.token_urlsafe(50))' prints such a key."
+        )
+    return text
+
+
+def parse_log_level(text: str) -> str:
+    """Return the name of a log level."""
+    return one_of(("DEBUG", "INFO", "WARNING", "ERROR"))(text.upper())
+
+
+def parse_time(text: str) -> int | str:
+    """Return a moment as epoch seconds, or as the text for the settings' own check."""
+    return int(text) if text.isdecimal() else text
+
+
+def parse_allowed_hosts(text: str) -> list[str]:
+    """Return `ALLOWED_HOSTS`: an entry with a scheme or a port would match no request.
+
+    See https://docs.djangoproject.com/en/stable/ref/settings/#allowed-hosts
+    """
+    found = parse_items(text)
+    if not all(ALLOWED_HOST.fullmatch(item) for item in found):
+        raise InvalidValue(
+            "must be host names without scheme, port or path, such as gateway.example.com."
+        )
+    return found
+
+
+def parse_scheme_header(text: str) -> tuple[str, str]:
+    """Return `SECURE_PROXY_SSL_HEADER` for the named header.
+
+    See https://docs.djangoproject.com/en/stable/ref/settings/#secure-proxy-ssl-header
+    """
+    if not text.isascii() or not text.replace("-", "").isalnum():
+        raise InvalidValue("must be the name of a header, such as X-Forwarded-Proto.")
+    return "HTTP_" + text.upper().replace("-", "_"), "https"
+
+
+def parse_origin(text: str) -> str:
+    """Return an origin without its last slash, such as `https://gateway.example.com`."""
+    origin = text.removesuffix("/").lower()
+    if not ORIGIN.fullmatch(origin):
+        raise InvalidValue(
+            "must be https:// and a host name, with a port if it is not 443 and without a path, "
+            "such as https://gateway.example.com."
+        )
+    return origin
+
+
+def parse_networks(text: str) -> list[Network]:
+    """Return networks, each an address or in CIDR notation (RFC 4632)."""
+    try:
+        found = [ip_network(item) for item in parse_items(text)]
+    except ValueError:
+        raise InvalidValue(
+            "must be addresses or networks, such as 10.0.0.0/8,192.0.2.7 (the bits of a network's "
+            "address after the prefix are 0)."
+        ) from None
+    if any(network.prefixlen == 0 for network in found):
+        raise InvalidValue("must not contain every address.")
+    return found
+
+
+def parse_folder(text: str) -> Path:
+    """Return the path of an existing folder."""
+    if not Path(text).is_dir():
+        raise InvalidValue(": folder not found.")
+    return Path(text)
+
+
+def parse_ca_file(text: str) -> str:
+    """Return the path of a file of certificates."""
+    try:
+        ssl.create_default_context(cafile=text)
+    except (OSError, ValueError):  # an SSLError is an OSError
+        raise InvalidValue(
+            "must be a readable PEM file with the certificates of one or more authorities."
+        ) from None
+    return text

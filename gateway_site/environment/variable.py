@@ -1,0 +1,196 @@
+"""One declaration for each environment variable, and sets of them that are read by attribute.
+
+`Variables` is a set; a `Family` is the set of one thing that the operator names, such as a
+provider. Documentation, checks and errors follow from the declarations.
+
+Not read by django-environ, which takes a value that starts with "$" for the name of another
+variable, and a misspelt switch for "off" (docs/contributing/libraries.md).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
+
+from django.core.exceptions import ImproperlyConfigured
+
+FILE = "_FILE"  # ends the variable that names the file which holds a secret
+
+# What Kubernetes tells each container about the services beside it. A service may have the name of
+# a provider or an upstream.
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+SERVICE_LINK = re.compile(
+    r".+_(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)"
+    r"(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
+
+T = TypeVar("T")
+
+
+class InvalidValue(ValueError):
+    """A parser's error: the message completes "<VARIABLE> …", or begins with a colon.
+
+    It never repeats the value, which may be a secret.
+    """
+
+
+class Variable(Generic[T]):
+    """One variable: on an instance of its `Variables` the attribute is its value.
+
+    `parse` gets the text without surrounding blanks; a blank text means `default`. `shown_default`
+    is what the documentation says where the value itself would not do.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parse: Callable[[str], T],
+        *,
+        default: T,
+        help_text: str,
+        shown_default: str | None = None,
+        required: bool = False,
+        secret: bool = False,
+    ) -> None:
+        self.name = name
+        self.parse = parse
+        self.default = default
+        self.help_text = help_text
+        self.shown_default = shown_default
+        self.required = required
+        self.secret = secret
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: Variables, owner: type) -> T: ...
+    def __get__(self, instance: Variables | None, owner: type) -> Self | T:
+        return self if instance is None else instance.read(self)
+
+
+class Variables:
+    """A set of declarations, read from one environment."""
+
+    def __init__(self, environment: Mapping[str, str], prefix: str = "") -> None:
+        self.environment = environment
+        self.prefix = prefix
+
+    @classmethod
+    def declarations(cls) -> list[Variable[Any]]:
+        """Return the declarations, those of base classes last."""
+        members = (member for base in cls.__mro__ for member in vars(base).values())
+        return [member for member in members if isinstance(member, Variable)]
+
+    def read(self, variable: Variable[T]) -> T:
+        """Return the value. Raises ImproperlyConfigured, naming the variable."""
+        text = self.get_text(variable)
+        if not text:
+            return variable.default
+        try:
+            return variable.parse(text)
+        except InvalidValue as invalid:
+            raise self.error(variable, str(invalid)) from None
+
+    def get_text(self, variable: Variable[Any]) -> str:
+        """Return the text without surrounding blanks, or "" if the variable is not set."""
+        return self.environment.get(self.get_name(variable), "").strip()
+
+    def get_name(self, variable: Variable[Any]) -> str:
+        """Return the variable's whole name."""
+        return self.prefix + variable.name
+
+    def error(self, variable: Variable[Any], problem: str) -> ImproperlyConfigured:
+        """Return an error that begins with the variable's name."""
+        blank = "" if problem.startswith(":") else " "
+        return ImproperlyConfigured(f"{self.get_name(variable)}{blank}{problem}")
+
+    def reject(self, variables: Iterable[Variable[Any]], problem: str) -> None:
+        """Raise ImproperlyConfigured for the first of these variables that is set."""
+        for variable in variables:
+            if self.get_text(variable):
+                raise self.error(variable, problem)
+
+
+class Family(Variables):
+    """The variables `<KIND>_<NAME>_…` of one thing that the operator names.
+
+    The first declaration of the class creates the thing. `name` is in lower case.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, environment: Mapping[str, str], name: str) -> None:
+        super().__init__(environment, f"{self.kind}_{name.upper()}_")
+        self.name = name.lower()
+
+    @classmethod
+    def suffixes(cls) -> tuple[str, ...]:
+        return tuple(variable.name for variable in cls.declarations())
+
+    @classmethod
+    def split(cls, variable: str) -> Iterator[tuple[str, Variable[Any]]]:
+        """Yield each <NAME> that a variable may belong to, with its declaration."""
+        for declaration in cls.declarations():
+            if match := re.fullmatch(rf"{cls.kind}_([A-Z][A-Z0-9_]*)_{declaration.name}", variable):
+                yield match[1], declaration
+
+    @classmethod
+    def list_mentioned(cls, environment: Mapping[str, str]) -> set[str]:
+        """Return the <NAME>s whose first variable is present, even if it is blank."""
+        first = cls.declarations()[0]
+        return {
+            name
+            for variable in environment
+            for name, declaration in cls.split(variable)
+            if declaration is first
+        }
+
+    @classmethod
+    def list_names(cls, environment: Mapping[str, str]) -> list[str]:
+        """Return the <NAME>s whose first variable is set.
+
+        Raises ImproperlyConfigured for one of their variables that is not declared.
+        """
+        first = re.compile(rf"{cls.kind}_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_{cls.suffixes()[0]}")
+        names = sorted(
+            match[1]
+            for variable, value in environment.items()
+            if (match := first.fullmatch(variable)) and value.strip()
+        )
+        cls._reject_unknown(environment, names)
+        return names
+
+    @classmethod
+    def _reject_unknown(cls, environment: Mapping[str, str], names: Iterable[str]) -> None:
+        """Raise ImproperlyConfigured for an undeclared variable that begins with one of the names.
+
+        It may belong to another, longer name, whose first variable is at least mentioned.
+        """
+        suffixes = cls.suffixes()
+        first = f"_{suffixes[0]}"
+        mentioned = [
+            variable.removesuffix(first)
+            for variable in environment
+            if variable.startswith(f"{cls.kind}_") and variable.endswith(first)
+        ]
+        known = {f"{prefix}_{suffix}" for prefix in mentioned for suffix in suffixes}
+        prefixes = tuple(f"{cls.kind}_{name}_" for name in names)
+        for variable in sorted(environment):
+            if (
+                variable.startswith(prefixes)
+                and variable not in known
+                and not SERVICE_LINK.fullmatch(variable)
+            ):
+                raise ImproperlyConfigured(
+                    f"{variable} is not a known variable. Did you mean "
+                    f"{find_nearest(variable, known, 0)}? The variables of "
+                    f"{cls.kind}_<NAME> end in {', '.join(suffixes)}."
+                )
+
+
+def find_nearest(name: str, known: Iterable[str], cutoff: float) -> str | None:
+    """Return the most similar name, if it is at least that similar (0 to 1)."""
+    found = difflib.get_close_matches(name, sorted(known), 1, cutoff)
+    return found[0] if found else None

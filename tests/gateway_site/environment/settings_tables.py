@@ -1,0 +1,62 @@
+"""The tables of variables in docs/settings.md; `python -m` this module writes them anew.
+
+Each stands between two markers and follows from the declarations.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from gateway_site import variables
+from gateway_site.environment.variable import Variable
+from tests import ROOT
+
+PAGE = ROOT / "docs/settings.md"
+TABLE = re.compile(r"(?<=<!-- variables: )(\w+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
+COMMAND = f"python -m {__spec__.name if __spec__ else __name__}"
+
+
+def fill(page: str) -> str:
+    """Return the page with each table as the declarations have it."""
+    return TABLE.sub(lambda match: f"{match[1]}{match[2]}{TABLES[match[1]]}", page)
+
+
+def build_table(declarations: Iterable[Variable[Any]], prefix: str = "") -> str:
+    rows = "".join(map(build_row, [f"{prefix}{each.name}" for each in declarations], declarations))
+    return f"| variable | default | meaning |\n|---|---|---|\n{rows}"
+
+
+def build_row(name: str, declared: Variable[Any]) -> str:
+    secret = "Secret: " if declared.secret else ""
+    return f"| `{name}` | {show_default(declared)} | {secret}{declared.help_text} |\n"
+
+
+def show_default(declared: Variable[Any]) -> str:
+    """Return the default as the environment would write it, or in words."""
+    if declared.shown_default is not None:
+        return declared.shown_default
+    if declared.required:
+        return "required"
+    return f"`{text}`" if (text := write(declared.default)) else ""
+
+
+def write(value: object) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, tuple | list | frozenset):
+        return ",".join(sorted(value))
+    return "" if value is None else str(value)
+
+
+TABLES = {
+    "general": build_table([variables.GENERAL[name] for name in sorted(variables.GENERAL)]),
+    **{
+        family.kind: build_table(family.declarations(), f"{family.kind}_<NAME>_")
+        for family in variables.FAMILIES
+    },
+}
+
+if __name__ == "__main__":
+    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
