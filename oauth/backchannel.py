@@ -93,14 +93,14 @@ def _end(token: LogoutToken) -> int:
     It is remembered afterwards, so that a provider may send it again after a failure;
     two at once end the same sessions.
     """
-    if used_tokens.was_used(services(), token.issuer, token.id):
+    if used_tokens.is_used(services(), token.issuer, token.id):
         raise InvalidLogoutToken("The logout token was used before.")
     if token.session_id is not None:
         names = session_links.known_links(token.issuer, session_links.SESSION, token.session_id)
     else:
         names = session_links.known_links(token.issuer, session_links.SUBJECT, token.subject or "")
     ended = sum(end_linked(services(), name) for name in names)
-    used_tokens.remember_used(services(), token.issuer, token.id, until=token.ends_at)
+    used_tokens.mark_used(services(), token.issuer, token.id, until=token.ends_at)
     return ended
 
 

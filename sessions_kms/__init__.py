@@ -16,7 +16,7 @@ setting, and needs neither Django nor boto3.
 #   services  signals                              what a process needs, put together | who is told
 #   sealed_items                                   what is sealed beside the sessions
 #   session                                        load, save, merge, expiry of one session
-#   operations | switching                         of many sessions | from and to another engine
+#   operations                                     many sessions: list, end, rewrap, import
 #   backend  moving_in  moving_out  middleware     the doors: what settings name,
 #   checks  apps  models  grant_store                what Django finds, what tokens open
 #   doctor | infrastructure | admin -> management  what operators and administrators use
@@ -93,7 +93,6 @@ PUBLIC_MODULES = (
     "sessions_kms.grant_store",
     "sessions_kms.operations.ending",
     "sessions_kms.operations.listing",
-    "sessions_kms.operations.page_token",
     "sessions_kms.operations.used_tokens",
     "sessions_kms.doctor.finding",  # for a doctor of one's own, and a command that shows it
     "sessions_kms.management.base",

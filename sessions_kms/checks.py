@@ -21,10 +21,10 @@ from sessions_kms.concurrency.lazy_module import LazyModule
 if TYPE_CHECKING:
     from sessions_kms import moving_in
     from sessions_kms.aws import clients
-    from sessions_kms.switching import importer
+    from sessions_kms.operations import session_import
 else:  # Servers run no checks: these come with those who do.
     clients = LazyModule("sessions_kms.aws.clients")
-    importer = LazyModule("sessions_kms.switching.importer")
+    session_import = LazyModule("sessions_kms.operations.session_import")
     moving_in = LazyModule("sessions_kms.moving_in")
 
 ENGINE = "sessions_kms.backend"
@@ -88,7 +88,7 @@ def check_old_engine(**_: Any) -> list[checks.CheckMessage]:
     if not issubclass(_store(), moving_in.SessionStore) or list(conf.faults(raw)):
         return []
     try:
-        importer.OldEngine(conf.parse(raw).migrate_from)
+        session_import.OldEngine(conf.parse(raw).migrate_from)
     except ImproperlyConfigured as exc:
         return [checks.Error(f"SESSIONS_KMS['MIGRATE_FROM']: {exc}", id="sessions_kms.E016")]
     return []

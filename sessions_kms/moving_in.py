@@ -1,7 +1,7 @@
-"""`SESSION_ENGINE` for the time of the change from a database engine: reads both, writes ours.
+"""`SESSION_ENGINE` while moving from a database engine: reads both, writes this one.
 
-A session that is found in the old engine only is taken over when it is first read, under
-the key that its visitor holds. Processes that still run the old engine go on with its row.
+A session that is only in the old engine is imported when it is first read, under the key that its
+visitor holds. Processes that still run the old engine continue to use its row.
 """
 
 import logging
@@ -13,48 +13,54 @@ from django.core.signals import setting_changed
 from sessions_kms import backend, conf
 from sessions_kms.concurrency.waits import BlockingCall, run_sync
 from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID
+from sessions_kms.operations.session_import import (
+    AllEnded,
+    Importer,
+    OldEngine,
+    OldSession,
+    is_marked,
+    new_mark,
+)
 from sessions_kms.services import Services, id_of, services
 from sessions_kms.session.loading import Found, Loading
 from sessions_kms.session.repository import Repository
-from sessions_kms.switching.importer import AllEnded, Importer, OldEngine, OldSession
-from sessions_kms.switching.moved_marks import is_marked, mark
 
 logger = logging.getLogger("sessions_kms")
 
 
 class SessionStore(backend.SessionStore):
-    """Sessions of ours, and those that are still in `MIGRATE_FROM`."""
+    """Sessions of this engine, and those that are still in `MIGRATE_FROM`."""
 
     def exists(self, session_key: str) -> bool:
-        """Tell whether a live session has this key, here or there."""
+        """Return True if a live session has this key in either engine."""
         __traceback_hide__ = True
-        # In this order: it may be taken over meanwhile.
+        # In this order: it may be imported meanwhile.
         return self._is_there(session_key) or super().exists(session_key)
 
     def cycle_key(self) -> None:
-        """Move the session to a new key; the old engine's row of the former one ends."""
+        """Move the session to a new key; delete the old engine's row of the previous one."""
         __traceback_hide__ = True
-        former = self.session_key
+        previous = self.session_key
         super().cycle_key()
-        if former and former != self.session_key:
-            _end_former(former)
+        if previous and previous != self.session_key:
+            _delete_row(previous)
 
     def delete(self, session_key: str | None = None) -> None:
-        """End the session with this key, or this session, here and there."""
+        """End the session with this key, or this session, in both engines."""
         __traceback_hide__ = True
         key = run_sync(self._own_key()) if session_key is None else session_key
         if key is None or not self._validate_session_key(key):
             return
         if (old := _old().find(key)) is not None:
-            # Another request may be about to take it over; and its row may outlast an error.
-            ended = mark(services(), id_of(key), row_ends_at=old.ends_at)
+            # Another request may be about to import it, and its row may outlast an error.
+            ended = new_mark(services(), id_of(key), row_ends_at=old.ends_at)
             run_sync(services().table.put(ended))
         super().delete(key)
         _old().end(key)
 
     def _repository(self) -> Repository:
         loading = Loading(services(), self._codec)
-        return Repository(services(), self._codec, TakingOver(services(), loading))
+        return Repository(services(), self._codec, ImportingLoader(services(), loading))
 
     def _is_there(self, session_key: str) -> bool:
         __traceback_hide__ = True
@@ -62,37 +68,37 @@ class SessionStore(backend.SessionStore):
         return row is not None and not is_marked(services(), id_of(session_key))
 
 
-class TakingOver:
-    """Loads a session from the table, or takes it over from the old engine before."""
+class ImportingLoader:
+    """Loads a session from the table, after importing it from the old engine if necessary."""
 
     def __init__(self, services: Services, loading: Loading) -> None:
         self._services = services
         self._loading = loading
 
     async def load(self, session_key: str) -> Found | None:
-        """Return what a key opens, here or there. Raises what `Loading.load` raises."""
+        """Return the session of a key. Raises what `Loading.load` raises."""
         __traceback_hide__ = True
         found = await self._loading.load(session_key)
-        if found is not None or not await BlockingCall(self._is_taken_over, (session_key,)):
+        if found is not None or not await BlockingCall(self._is_imported, (session_key,)):
             return found
-        # It may be another request that has taken it over meanwhile.
+        # Another request may have imported it meanwhile.
         return await self._loading.load(session_key)
 
-    def _is_taken_over(self, session_key: str) -> bool:
-        """Take a session over, unless it was before; False where there is none to be."""
+    def _is_imported(self, session_key: str) -> bool:
+        """Import a session unless it was imported before; return False if there is none."""
         __traceback_hide__ = True
         if (old := _row(self._services, session_key)) is None:
             return False
         if not is_marked(self._services, id_of(session_key)):
             try:
-                Importer(self._services, _old()).take(old)
+                Importer(self._services, _old()).import_one(old)
             except AllEnded:
                 return False
         return True
 
 
 def _row(services: Services, session_key: str) -> OldSession | None:
-    """Return the old engine's session of a key, unless it can only have ended."""
+    """Return the old engine's session of a key, unless it must have ended."""
     __traceback_hide__ = True
     if not SESSION_KEY.fullmatch(session_key):
         return None
@@ -100,16 +106,15 @@ def _row(services: Services, session_key: str) -> OldSession | None:
     return None if old is None or run_sync(services.not_before.moment()) > 0 else old
 
 
-def _end_former(session_key: str) -> None:
-    """End the row of a key that was changed; the visitor must be told the new one in any case."""
+def _delete_row(session_key: str) -> None:
+    """Delete the row of a previous key; a failure must not keep the visitor from the new key."""
     __traceback_hide__ = True
     try:
         _old().end(session_key)
     except Exception as exc:  # noqa: BLE001 - a database, and perhaps a cache, of any kind
-        # It was taken over before, and its mark keeps it from being so again. The error's
-        # frames hold the key.
+        # Its mark keeps it from being imported again. The error's frames hold the key.
         logger.warning(
-            "The old engine's row of session %s..., whose key was changed, could not be ended: %s",
+            "Could not delete the old engine's row of session %s..., whose key has changed: %s",
             id_of(session_key)[:SHORT_ID],
             type(exc).__name__,
         )

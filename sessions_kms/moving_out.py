@@ -1,7 +1,7 @@
-"""`SESSION_ENGINE` for the way back to a database engine: reads both, writes rows again.
+"""`SESSION_ENGINE` while moving back to a database engine: reads both, writes rows again.
 
-Sealed sessions open only with their visitors' cookies, so they cannot be moved all at
-once: each goes back when its visitor comes. `switching.moved_marks` says what decides until then.
+Decrypting a session takes its visitor's cookie, so sessions cannot be moved all at once: each moves
+back with its visitor's next request. `operations.session_import` says which one counts until then.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,17 +18,16 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.kinds import SESSION_KEY
 from sessions_kms.format.serializer import codec_of
+from sessions_kms.operations.session_import import CHUNK, is_marked, mark_id, new_mark
 from sessions_kms.sealed_items.about import About
 from sessions_kms.services import id_of, services
 from sessions_kms.session import next_cookie
 from sessions_kms.session.repository import Repository
 from sessions_kms.session.snapshot import Snapshot
-from sessions_kms.switching.importer import CHUNK
-from sessions_kms.switching.moved_marks import is_marked, mark, mark_of
 
 
 class MovingOut(db.SessionStore):
-    """A database engine that takes back what it does not have. For another one than `db`:
+    """A database engine that moves sealed sessions back to rows. For an engine other than `db`:
 
     `class SessionStore(MovingOut, cached_db.SessionStore): pass`
     """
@@ -48,8 +47,10 @@ class MovingOut(db.SessionStore):
             if sealed.session_key != key:  # The cookie's session had its key changed.
                 key = self._session_key = sealed.session_key
                 next_cookie.settled(self)
-            if self._take_back(sealed, content) and self._in_transaction():
-                return self._row()  # Nobody else sees it, and the sealed one stays, until then.
+            if self._move_back(sealed, content) and self._in_transaction():
+                return (
+                    self._row()
+                )  # Until the commit nobody else sees it, and the sealed one stays.
             if patience.is_over:
                 raise StoreUnavailable(BUSY)
             run_sync(services().wait(patience.pause()))
@@ -59,7 +60,7 @@ class MovingOut(db.SessionStore):
         return await in_djangos_thread(self.load)
 
     def delete(self, session_key: str | None = None) -> None:
-        """End the session with this key, or this session, here and there."""
+        """End the session with this key, or this session, in both engines."""
         __traceback_hide__ = True
         key = self.session_key if session_key is None else session_key
         if key is None or not self._is_known(key):
@@ -74,13 +75,13 @@ class MovingOut(db.SessionStore):
         self._on_commit(end)
 
     async def adelete(self, session_key: str | None = None) -> None:
-        """End the session with this key, or this session, here and there."""
+        """End the session with this key, or this session, in both engines."""
         __traceback_hide__ = True
         await in_djangos_thread(self.delete, session_key)
 
     @classmethod
     def clear_expired(cls) -> None:
-        """Delete expired rows, and bring those up to date that were taken over before.
+        """Delete expired rows, and update rows whose sessions are sealed.
 
         Raises StoreUnavailable.
         """
@@ -91,12 +92,12 @@ class MovingOut(db.SessionStore):
 
     @classmethod
     async def aclear_expired(cls) -> None:
-        """Delete expired rows, and bring those up to date that were taken over before."""
+        """Delete expired rows, and update rows whose sessions are sealed."""
         await in_djangos_thread(cls.clear_expired)
 
     @classmethod
     def _keys(cls) -> Iterator[str]:
-        """Yield the keys of all rows, some read at a time."""
+        """Yield the keys of all rows, read in batches."""
         keys = (
             cls.get_model_class()
             .objects.order_by("session_key")
@@ -121,21 +122,21 @@ class MovingOut(db.SessionStore):
         return {}
 
     def _is_known(self, key: str) -> bool:
-        """Tell whether there is anything to end: any garbage would leave a mark otherwise."""
+        """Return True if there is a session to end: otherwise any text would leave a mark."""
         __traceback_hide__ = True
         if not SESSION_KEY.fullmatch(key):
             return False
         return self.exists(key) or backend.SessionStore().exists(key)
 
     def _end(self, key: str) -> None:
-        """End the sealed session, and a row that another request is about to make of it."""
+        """End the sealed session, and a row that another request is about to write."""
         __traceback_hide__ = True
         backend.SessionStore().delete(key)
         row_ends_at = int(services().clock()) + self.get_session_cookie_age()
-        run_sync(services().table.put(mark(services(), id_of(key), row_ends_at=row_ends_at)))
+        run_sync(services().table.put(new_mark(services(), id_of(key), row_ends_at=row_ends_at)))
 
-    def _take_back(self, sealed: Snapshot, content: dict[str, Any]) -> bool:
-        """Make a sealed session a row; False if another request changed either meanwhile."""
+    def _move_back(self, sealed: Snapshot, content: dict[str, Any]) -> bool:
+        """Move a sealed session to a row; return False if another request changed either."""
         __traceback_hide__ = True
         key, now = sealed.session_key, int(services().clock())
         session_id = id_of(key)
@@ -146,36 +147,35 @@ class MovingOut(db.SessionStore):
         if not (is_safe and self._put(row, stale)):
             return False
 
-        def give_back() -> None:
-            mark_id = mark_of(services(), session_id)
+        def delete_sealed() -> None:
             run_sync(
                 services().session_items.give_back(
-                    session_id, expected=sealed, mark_id=mark_id, now=now
+                    session_id, expected=sealed, mark_id=mark_id(services(), session_id), now=now
                 )
             )
             if sealed.about:
                 run_sync(About(services()).drop(session_id))
 
-        self._on_commit(give_back)
+        self._on_commit(delete_sealed)
         return True
 
     def _mark(self, sealed: Snapshot, row: db.SessionStore, now: int) -> bool:
-        """Let the sealed session be the one until it is gone; False if it is, or was changed."""
+        """Mark the sealed session; return False if it is gone or was changed."""
         __traceback_hide__ = True
         session_id = id_of(sealed.session_key)
         row_ends_at = int(row.get_expiry_date().timestamp())
-        item = mark(services(), session_id, row_ends_at=row_ends_at)
+        item = new_mark(services(), session_id, row_ends_at=row_ends_at)
         return run_sync(
             services().session_items.mark(session_id, expected=sealed, mark=item, now=now)
         )
 
     def _put(self, row: db.SessionStore, stale: str | None) -> bool:
-        """Store a row where none is, or the one that was read; False if there is another one."""
+        """Write the row, or replace the one that was read; return False if there is another."""
         __traceback_hide__ = True
         as_read = self._rows().filter(session_key=row.session_key, session_data=stale)
         try:
             with transaction.atomic(using=as_read.db):
-                is_there = as_read.update(session_data=stale) > 0  # and is locked from now on
+                is_there = as_read.update(session_data=stale) > 0  # It is locked from now on.
                 row.save(must_create=not is_there)
         except (CreateError, UpdateError):
             return False
@@ -185,7 +185,7 @@ class MovingOut(db.SessionStore):
         return self.model.objects.using(router.db_for_write(self.model))
 
     def _on_commit(self, work: Callable[[], None]) -> None:
-        """Do it once the row's fate is sealed: at once, unless the view is one transaction."""
+        """Run it when the row is committed: at once, unless the view is one transaction."""
         transaction.on_commit(work, using=self._rows().db)
 
     def _in_transaction(self) -> bool:

@@ -18,7 +18,6 @@ GIVEN_SERVICES = (
     "sessions_kms/operations",
     "sessions_kms/sealed_items",
     "sessions_kms/session",
-    "sessions_kms/switching",
     "oauth/provider",
     "oauth/admission",
     "oauth/tokens",

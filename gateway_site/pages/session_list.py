@@ -8,8 +8,13 @@ from urllib.parse import urlencode
 
 from gateway_site.pages.session_label import SignIn
 from sessions_kms import about
-from sessions_kms.operations.listing import Inspection, Listing, Row
-from sessions_kms.operations.page_token import start_of, token_of
+from sessions_kms.operations.listing import (
+    Inspection,
+    Listing,
+    Row,
+    read_page_token,
+    sign_page_token,
+)
 from sessions_kms.services import services
 
 AFTER = "after"  # the parameter of a page's address
@@ -52,8 +57,8 @@ class SessionList:
 
     async def page(self, token: str | None) -> Page:
         """Return the page that a token leads to. Raises BadSignature or StoreUnavailable."""
-        start = None if token is None else start_of(services(), token, listing=self._name)
-        found = await self._inspection.of_user(self._user_id, start)
+        start = None if token is None else read_page_token(services(), token, listing=self._name)
+        found = await self._inspection.list_user_sessions(self._user_id, start)
         rows = [row for row in found.rows if not row.current]
         if start is None and (present := await self._present(found.rows)) is not None:
             rows.insert(0, present)
@@ -66,7 +71,7 @@ class SessionList:
     async def _present(self, found: Sequence[Row]) -> Row | None:
         """Return the present session; the index may lag behind, or have it on a later page."""
         there = next((row for row in found if row.current), None)
-        return there or await self._inspection.present()
+        return there or await self._inspection.find_current()
 
     async def _shown(self, rows: Sequence[Row]) -> list[Shown]:
         shown = []
@@ -79,5 +84,5 @@ class SessionList:
     def _older_url(self, found: Listing) -> str:
         if found.next is None:
             return ""
-        token = token_of(services(), found.next, listing=self._name)
+        token = sign_page_token(services(), found.next, listing=self._name)
         return "?" + urlencode({AFTER: token})

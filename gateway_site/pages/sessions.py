@@ -40,7 +40,7 @@ def count_of(request: HttpRequest) -> Count | None:
     inspection = Inspection(services())
     try:
         return taken(
-            request, "count", lambda: run_sync(inspection.count_of_user(_user_id(request)))
+            request, "count", lambda: run_sync(inspection.count_user_sessions(_user_id(request)))
         )
     except StoreUnavailable as exc:
         _log(exc)
@@ -49,7 +49,7 @@ def count_of(request: HttpRequest) -> Count | None:
 
 async def count_ahead(asked: Asked) -> Count:
     """Count the sessions of whoever asks, before their page does. Raises StoreUnavailable."""
-    return await Inspection(services()).count_of_user(user_id_of(asked.user))
+    return await Inspection(services()).count_user_sessions(user_id_of(asked.user))
 
 
 async def page_ahead(asked: Asked) -> Page:

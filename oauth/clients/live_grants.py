@@ -45,8 +45,8 @@ def link(stored: SessionBase, user_id: str) -> None:
 async def live_grants(services: Services, user_id: str) -> list[LiveGrant]:
     """Return the grants of a person, newest first. Raises StoreUnavailable."""
     inspection = Inspection(services)
-    found = await inspection.linked_ids_of_user(user_id, _name(user_id))
-    rows = await inspection.rows_of_user(user_id, found[:LISTED_MAX])
+    found = await inspection.find_linked_ids(user_id, _name(user_id))
+    rows = await inspection.read_rows(user_id, found[:LISTED_MAX])
     grants = []
     for row in rows:
         told = ToldGrant.in_words(await inspection.about(row.id))
@@ -88,13 +88,13 @@ def make_room(services: Services, user_id: str) -> list[ToldGrant]:
 
 def _too_many(inspection: Inspection, user_id: str) -> list[str]:
     """Return the ids of the grants that are to end first, which are none if one more may be."""
-    count = run_sync(inspection.count_of_user(user_id))
+    count = run_sync(inspection.count_user_sessions(user_id))
     if count.number < LIVE_MAX and not count.more:
         return []
-    found = run_sync(inspection.linked_ids_of_user(user_id, _name(user_id)))
+    found = run_sync(inspection.find_linked_ids(user_id, _name(user_id)))
     if len(found) < LIVE_MAX:
         return []
-    compared = run_sync(inspection.rows_of_user(user_id, found[:COMPARED_MAX]))
+    compared = run_sync(inspection.read_rows(user_id, found[:COMPARED_MAX]))
     live = sorted(compared, key=lambda row: row.updated_at)
     older = found[COMPARED_MAX:]
     return [row.id for row in live[: max(0, len(live) - LIVE_MAX + 1)]] + older[::-1]

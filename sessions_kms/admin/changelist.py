@@ -23,8 +23,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.kinds import is_session_id
 from sessions_kms.models import Session
 from sessions_kms.operations import users
-from sessions_kms.operations.listing import Inspection, Listing
-from sessions_kms.operations.page_token import start_of, token_of
+from sessions_kms.operations.listing import Inspection, Listing, read_page_token, sign_page_token
 from sessions_kms.services import services
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class SessionList(ChangeList):
         self.show_admin_actions = bool(listing.rows)
         self.params = {}  # What the search form would carry on.
         label_users(self.result_list, request, self.model_admin.admin_site)
-        user = users.named([self.user_id or ""]).get(self.user_id or "")
+        user = users.get_users([self.user_id or ""]).get(self.user_id or "")
         self.user_name = None if user is None else user.get_username()
 
     def _read(self, request: HttpRequest) -> Listing:
@@ -69,7 +68,7 @@ class SessionList(ChangeList):
             found = run_sync(inspection.find(text)) if is_session_id(text) else None
             if found is not None:
                 return told(inspection, Listing([found]))
-            matches = users.matching(text)
+            matches = users.find_users(text)
             if len(matches) > 1:
                 self.candidates = [
                     ("?" + urlencode({USER: each}), f"{user.get_username()} ({each})")
@@ -88,20 +87,20 @@ class SessionList(ChangeList):
         start = None
         if token := request.GET.get(AFTER):
             try:
-                start = start_of(services(), token, listing=name)
+                start = read_page_token(services(), token, listing=name)
             except BadSignature:
                 text = "The link to that page is not valid any more. This is the first page."
                 messages.warning(request, text)
                 raise IncorrectLookupParameters from None
             self.first_url = f"?{name}"
         if self.user_id is not None:
-            listing = told(inspection, run_sync(inspection.of_user(self.user_id, start)))
+            listing = told(inspection, run_sync(inspection.list_user_sessions(self.user_id, start)))
         elif self.only_grants:
-            listing = inspection.grants(start)
+            listing = inspection.list_grants(start)
         else:
-            listing = inspection.whole_table(start)
+            listing = inspection.list_table(start)
         if listing.next is not None:
-            token = token_of(services(), listing.next, listing=name)
+            token = sign_page_token(services(), listing.next, listing=name)
             self.next_url = "?" + urlencode(of_user | {AFTER: token})
         return listing
 
@@ -115,7 +114,7 @@ def told(inspection: Inspection, listing: Listing) -> Listing:
 def label_users(sessions: Iterable[Session], request: HttpRequest, site: admin.AdminSite) -> None:
     """Name the user of each session, with a link for those who may view users."""
     shown = list(sessions)
-    found = users.named(each.row.user_id for each in shown if each.row.user_id is not None)
+    found = users.get_users(each.row.user_id for each in shown if each.row.user_id is not None)
     for session in shown:
         session.user_name, session.user_url = session.row.user_id or "", ""
         if user := found.get(session.user_name):

@@ -121,7 +121,7 @@ class EndingAdmin(AdminPages):
         user_id = request.GET.get("user", "")
         if not user_id:
             return self.to_list()
-        user = users.named([user_id]).get(user_id)
+        user = users.get_users([user_id]).get(user_id)
         name = user_id if user is None else user.get_username()
         if CONFIRMED in request.POST:
             # First, since what fails on the way has ended some.

@@ -20,7 +20,7 @@ from sessions_kms.admin.ending import EndingAdmin
 from sessions_kms.admin.pages import shown, shows_outage
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.models import Session
-from sessions_kms.operations.listing import Inspection, time_of
+from sessions_kms.operations.listing import Inspection, to_datetime
 from sessions_kms.sealed_items.about import CLIENT
 from sessions_kms.services import services
 
@@ -178,7 +178,7 @@ class SessionAdmin(EndingAdmin):
         period = session.row.key_period
         if not period:
             return "a data key of its own"
-        return f"the data key of {shown(time_of(period))} (--key-period {period})"
+        return f"the data key of {shown(to_datetime(period))} (--key-period {period})"
 
     @admin.display(description="writes")
     def revision(self, session: Session) -> int:

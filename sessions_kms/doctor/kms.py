@@ -9,7 +9,7 @@ from sessions_kms.conf import Config
 from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import NO_KEY, guarded, in_time
-from sessions_kms.operations.provisioning import found
+from sessions_kms.operations.provisioning import describe_or_none
 
 DESCRIBE, ROTATION = "kms:DescribeKey", "kms:GetKeyRotationStatus"
 
@@ -39,7 +39,7 @@ def _current(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
 
 def _described(arn: str) -> Any:
     client = clients.control_client("kms", translation.region_of(arn))
-    return found(lambda: in_time(partial(client.describe_key, KeyId=arn))["KeyMetadata"])
+    return describe_or_none(lambda: in_time(partial(client.describe_key, KeyId=arn))["KeyMetadata"])
 
 
 def _state(key: Description) -> Finding:

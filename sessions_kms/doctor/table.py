@@ -12,7 +12,7 @@ from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.trouble import CREATE, ELSEWHERE, guarded, in_time
 from sessions_kms.operations.provisioning import (
     TTL_ATTRIBUTE,
-    found,
+    describe_or_none,
     key_schema_fits,
     owner_index,
     owner_index_fits,
@@ -57,7 +57,7 @@ class TableCheck:
 
     def _described(self) -> Iterator[Finding]:
         describe = partial(self._client.describe_table, TableName=self._name)
-        table = found(lambda: in_time(describe)["Table"])
+        table = describe_or_none(lambda: in_time(describe)["Table"])
         if table is None:
             region = self._client.meta.region_name
             yield failing("table", f"{self._name} does not exist in {region}", ELSEWHERE)

@@ -1,4 +1,4 @@
-"""What the commands for operators share: output for people and programs, questions, progress."""
+"""Base class of the operator commands: text or JSON output, confirmation, progress."""
 
 import difflib
 import json
@@ -20,36 +20,36 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import services
 
 FAILED = 1
-USAGE = 2  # options that do not fit, or a person, a provider or a key that is not known
-INCOMPLETE = 3  # another run has to finish the work
-WARNINGS = 4  # and --strict
+USAGE = 2  # invalid options, or an unknown user, provider or key
+INCOMPLETE = 3  # another run has to finish it
+WARNINGS = 4  # with --strict
 INTERVAL = 0.1  # seconds between two counts on a terminal
-LOOKED_THROUGH = 10_000  # names, for one that was meant
+COMPARED_MAX = 10_000  # names, for a suggestion
 
 
 class UsageError(CommandError):
-    """Options that do not fit together or say nothing that is known; nothing was done."""
+    """Options are inconsistent, or name something unknown; nothing was done."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, returncode=USAGE)
 
 
 def unknown(what: str, given: str, known: Iterable[str], *, cutoff: float = 0.6) -> UsageError:
-    """Return the error for a name that is not known, with the nearest that is."""
+    """Return the error for an unknown name, with the nearest known one."""
     near = nearest(given, known, cutoff=cutoff)
     return UsageError(what + (f" Did you mean {shown(near)}?" if near else ""))
 
 
 def nearest(given: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Return the known name that is most like a given one, of as many as take a moment."""
-    near = difflib.get_close_matches(given, list(islice(known, LOOKED_THROUGH)), 1, cutoff)
+    """Return the most similar known name, of the first ones, or None."""
+    near = difflib.get_close_matches(given, list(islice(known, COMPARED_MAX)), 1, cutoff)
     return near[0] if near else None
 
 
 def shown(text: str) -> str:
-    """Return what somebody else chose as one word that can play no tricks on a terminal or an eye.
+    """Return untrusted text as one word that cannot deceive a terminal or a reader.
 
-    A letter of another script may look like one of ASCII: such text is told twice.
+    Letters of other scripts may look like ASCII ones, so such text is also shown escaped.
     """
     if text and all(letter.isprintable() and not letter.isspace() for letter in text):
         return text if text.isascii() else f"{text} {text!a}"
@@ -59,8 +59,8 @@ def shown(text: str) -> str:
 class OperatorCommand(BaseCommand):
     """A command with `--json`: one object on stdout, everything else on stderr.
 
-    With --verbosity 0, a command that changes something prints nothing but errors and questions.
-    Exit status 0 done, 1 failed, 2 usage, 3 incomplete, 4 warnings under --strict.
+    With --verbosity 0, a command that changes something prints only errors and questions.
+    Exit status: 0 done, 1 failed, 2 usage, 3 incomplete, 4 warnings with --strict.
     """
 
     changes = True  # whether the command changes something: offers --dry-run and --no-input
@@ -69,7 +69,7 @@ class OperatorCommand(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         if self.changes:
             parser.add_argument(
-                "--dry-run", action="store_true", help="say what would be done, and do nothing"
+                "--dry-run", action="store_true", help="print what would be done, without doing it"
             )
             parser.add_argument(
                 "--no-input",
@@ -86,12 +86,12 @@ class OperatorCommand(BaseCommand):
         try:
             self.operate(options)
         except StoreUnavailable as exc:
-            raise CommandError(_in_full(exc)) from exc
+            raise CommandError(_with_cause(exc)) from exc
         except ImproperlyConfigured as exc:  # Not every command waits for the system checks.
             raise CommandError(str(exc)) from exc
         except KeyboardInterrupt as exc:
             status = INCOMPLETE if self.changes else FAILED
-            text = "Interrupted. Run the same command again: what was done stays done."
+            text = "Interrupted. Run the same command again to continue."
             raise CommandError(text, returncode=status) from exc
 
     def operate(self, options: dict[str, Any]) -> None:
@@ -99,12 +99,12 @@ class OperatorCommand(BaseCommand):
         raise NotImplementedError
 
     def say(self, line: str) -> None:
-        """Tell a person something; with --json on stderr."""
+        """Print a line, with --json to stderr."""
         if not self.is_quiet:
             (self.stderr if self.as_json else self.stdout).write(line)
 
     def conclude(self, result: dict[str, Any], summary: str, *, status: int = 0) -> None:
-        """Print the outcome in the form that was asked for, and exit with its status."""
+        """Print the result as JSON or the summary, and exit with a status other than 0."""
         if self.as_json:
             self.stdout.write(json.dumps(result))
         elif not self.is_quiet:
@@ -113,14 +113,16 @@ class OperatorCommand(BaseCommand):
             sys.exit(status)
 
     def confirm(self, question: str) -> None:
-        """Ask before something that cannot be taken back. Ends the command unless yes.
+        """Ask for confirmation, and end the command unless the answer is yes.
 
-        On stderr, since stdout may be a pipe, and with --json holds one object.
+        It asks on stderr, since stdout may be a pipe and has one object with --json.
         """
         if not self.ask:
             return
         if not sys.stdin.isatty():
-            raise CommandError("Nobody is there to confirm: add --no-input, or --dry-run first.")
+            raise CommandError(
+                "No terminal to confirm on; pass --no-input (or try --dry-run first)."
+            )
         self.stderr.write(f"{question} [y/N] ", style_func=str, ending="")
         self.stderr.flush()
         if self._answer() not in {"y", "yes"}:
@@ -128,7 +130,7 @@ class OperatorCommand(BaseCommand):
 
     @contextmanager
     def progress(self, what: str, *, total: int | None = None) -> Iterator[Callable[..., None]]:
-        """Count what is done on a terminal; give a function that takes how much more is done."""
+        """Show a count on a terminal; yield a function that increases it."""
         if self.is_quiet or not self.stderr.isatty():
             yield lambda _=1: None
             return
@@ -148,16 +150,16 @@ class OperatorCommand(BaseCommand):
 
     @contextmanager
     def resumable(self, how: str) -> Iterator[None]:
-        """Tell how to go on, should this work be interrupted or fail half-way."""
+        """Add a hint how to continue if the block is interrupted or AWS becomes unavailable."""
         try:
             yield
         except KeyboardInterrupt as exc:
             raise CommandError(f"Interrupted. {how}", returncode=INCOMPLETE) from exc
         except StoreUnavailable as exc:
-            raise CommandError(f"{_in_full(exc)} {how}", returncode=INCOMPLETE) from exc
+            raise CommandError(f"{_with_cause(exc)} {how}", returncode=INCOMPLETE) from exc
 
     def wait_until(self, moment: float, what: str) -> None:
-        """Wait for a moment, in epoch seconds, counting seconds on a terminal."""
+        """Wait until a time in epoch seconds, counting seconds on a terminal."""
         clock, sleep = services().clock, services().sleep
         left = moment - clock()
         if left <= 0:
@@ -169,7 +171,7 @@ class OperatorCommand(BaseCommand):
                 advance()
 
     def _write_over(self, line: str) -> None:
-        """Write on a terminal's current line, and leave the cursor at its beginning."""
+        """Replace a terminal's current line, and leave the cursor at its beginning."""
         self.stderr.write(f"\r\x1b[K{line}\r", style_func=str, ending="")
         self.stderr.flush()
 
@@ -177,7 +179,7 @@ class OperatorCommand(BaseCommand):
         try:
             return input().strip().lower()
         except (EOFError, KeyboardInterrupt):
-            self.stderr.write("")  # What is said next begins a line.
+            self.stderr.write("")  # Start a new line.
             return ""
 
     def _stop(self, message: str) -> NoReturn:
@@ -185,11 +187,11 @@ class OperatorCommand(BaseCommand):
 
 
 def session_engine() -> Any:
-    """Return the class of the sessions that this site has."""
+    """Return the session class of this site."""
     return import_module(settings.SESSION_ENGINE).SessionStore
 
 
-def _in_full(error: StoreUnavailable) -> str:
-    # Ours tell little by design: an operator is helped by AWS's own words.
+def _with_cause(error: StoreUnavailable) -> str:
+    # Our errors say little by design; AWS's own message helps an operator.
     cause = error.__cause__
     return f"{error} ({cause})" if cause else str(error)

@@ -1,1 +1,1 @@
-"""Of many sessions at once: listed, ended, purged, wrapped anew; and the table and key set up."""
+"""What an operator does: list, end, delete, rewrap and import sessions; create table and key."""

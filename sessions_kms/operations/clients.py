@@ -1,7 +1,7 @@
-"""The grants of OAuth clients in the whole table, by what their sessions tell of themselves.
+"""The grants of OAuth clients in the whole table, found by the metadata of their sessions.
 
-No session is decrypted, and no token needed. A grant that could not tell, since the table was out
-of reach at that moment, is not found here; it ends with its person's other sessions.
+No session is decrypted and no token is needed. A grant whose metadata could not be written, because
+the table was unreachable, is not found here; it ends with its user's other sessions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sessions_kms.services import Services
 
 @dataclass
 class ClientUse:
-    """One client: what it calls itself, its id, its grants, and when one was last written."""
+    """One client: its name, its id, its grants, and when one was last written."""
 
     name: str
     client_id: str
@@ -34,37 +34,37 @@ class ClientUse:
 
 
 class ClientGrants:
-    """Passes over the table. Raises StoreUnavailable."""
+    """Scans the table for grants. All methods raise StoreUnavailable."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._inspection = Inspection(services)
-        self.looked_at = 0
+        self.scanned = 0
 
-    def found(self) -> Iterator[Row]:
+    def scan(self) -> Iterator[Row]:
         """Yield all live grants."""
         with TableScan(self._services) as scan:
             for items in scan.pages(whole=True):
-                self.looked_at += len(items)
-                for row in scan.each(self._inspection.grant, items):
+                self.scanned += len(items)
+                for row in scan.each(self._inspection.read_grant, items):
                     if row is not None:
                         yield row
 
-    def of(self, name_or_id: str) -> Iterator[Row]:
+    def find(self, name_or_id: str) -> Iterator[Row]:
         """Yield the live grants of the clients of this name or id."""
         wanted = {name_or_id, about.short_client_id(name_or_id)}
-        for row in self.found():
+        for row in self.scan():
             if row.words[about.CLIENT] == name_or_id or row.words.get(about.CLIENT_ID) in wanted:
                 yield row
 
     def clients(self) -> list[ClientUse]:
-        """Return the clients that have grants, those with the most first."""
-        found: dict[tuple[str, str], ClientUse] = {}
-        for row in self.found():
+        """Return the clients that have grants, those with the most grants first."""
+        uses: dict[tuple[str, str], ClientUse] = {}
+        for row in self.scan():
             key = row.words[about.CLIENT], row.words.get(about.CLIENT_ID, "")
-            found.setdefault(key, ClientUse(*key)).add(row)
-        return sorted(found.values(), key=lambda use: (-use.grants, use.name, use.client_id))
+            uses.setdefault(key, ClientUse(*key)).add(row)
+        return sorted(uses.values(), key=lambda use: (-use.grants, use.name, use.client_id))
 
     def end(self, rows: Iterator[Row]) -> int:
-        """End these grants; return how many were live."""
+        """End these grants; return the number of live ones."""
         return sum(self._inspection.end(row.id) for row in rows)

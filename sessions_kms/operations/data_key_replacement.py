@@ -1,7 +1,6 @@
-"""Taking the data key of one period out of use: another one is published in its place.
+"""Replacing the data key of one period, after a leak: another one is published instead.
 
-Takes a period and gives the data key that is published now. Done once: whoever comes
-later, or at the same time, finds that it was replaced.
+It is replaced only once: a second call, later or at the same time, finds the replacement.
 """
 
 from sessions_kms.concurrency.waits import run_sync
@@ -12,46 +11,46 @@ from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import CLOCK_SKEW
 from sessions_kms.services import Services
 
-TRIES = 5
+ATTEMPTS = 5
 
 
 def is_in_use(services: Services, period: int) -> bool:
-    """Tell whether sessions may still be sealed under the data key of a period.
+    """Return True if a process may still seal sessions with the data key of a period.
 
-    A process that had nothing to seal for a while asks for the next one only with its next
-    session, which it still seals with the key that it holds.
+    A process that sealed nothing for a while fetches the next data key only with its next session,
+    which it still seals with the cached one.
     """
     length, cache_age = services.config.data_key_period, services.config.data_key_cache_age
     return length > 0 and services.clock() < period + length + cache_age + CLOCK_SKEW
 
 
-def begun(services: Services, moment: int) -> int:
-    """Return the start of the period that a moment lies in.
+def get_period_start(services: Services, moment: int) -> int:
+    """Return the start of the period that a time belongs to. Raises TableUnavailable.
 
-    One that is published began, if under another DATA_KEY_PERIOD. Raises TableUnavailable.
+    A time with a published data key is a start, if under another DATA_KEY_PERIOD.
     """
     start = services.config.period_of(moment)
     return moment if start != moment and _published(services, moment) else start
 
 
-def replacement(services: Services, period: int) -> PublishedKey | None:
-    """Return the data key that took the place of a period's leaked one, while it is published.
+def get_replacement(services: Services, period: int) -> PublishedKey | None:
+    """Return the published replacement of a period's data key, or None.
 
     Raises TableUnavailable.
     """
     try:
         published = run_sync(services.data_key_items.get(period))
-    except InvalidRecord:  # Nobody can have sealed under what cannot be read.
+    except InvalidRecord:  # No process can have used what cannot be read.
         return None
     return published if published is not None and published.replaced_at is not None else None
 
 
-def replaced(services: Services, keyring: KMSKeyring, period: int) -> PublishedKey:
-    """Return the data key that took the place of a period's leaked one, publishing it if need be.
+def replace_data_key(services: Services, keyring: KMSKeyring, period: int) -> PublishedKey:
+    """Publish a replacement of a period's data key unless there is one; return it.
 
     Raises StoreUnavailable.
     """
-    for _ in range(TRIES):
+    for _ in range(ATTEMPTS):
         published = _published(services, period)
         if published is not None and published.replaced_at is not None:
             return published
@@ -63,12 +62,12 @@ def replaced(services: Services, keyring: KMSKeyring, period: int) -> PublishedK
             ttl=published_until(period, services.config.data_key_period),
             replaced_at=now,
         )
-        # What was put is read again: the answer may be lost, or another have been first.
+        # Read it again: the answer may be lost, or another call was first.
         if published is None:
             run_sync(services.data_key_items.publish(key))
         else:
             run_sync(services.data_key_items.replace(key, old=published.encrypted))
-    raise TableUnavailable("The published data key is changed by others all the time.")
+    raise TableUnavailable("Other processes keep changing the published data key.")
 
 
 def _published(services: Services, period: int) -> PublishedKey | None:

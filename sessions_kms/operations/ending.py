@@ -1,7 +1,7 @@
-"""The sessions of one user, ended through the owner index, without decryption.
+"""Ending sessions, without decryption: one, those of a user or a link, those before a cutoff.
 
-The index is eventually consistent: a session just created may be missing from it,
-one just ended may still be in it. So ending is repeated until nothing new shows up.
+The owner index is eventually consistent: it may lack a session that was just created, and still
+have one that just ended. So ending is repeated until nothing new shows up.
 """
 
 from collections.abc import Callable
@@ -28,20 +28,20 @@ PASSES_MAX = 20
 EMPTY_PASSES = 2
 BETWEEN_PASSES = 0.5  # seconds; an index is usually not further behind
 AHEAD_MAX = 60  # seconds that this machine's clock may be ahead of AWS's
-GRAIN = 2  # seconds that two readings of AWS's clock may differ by
+RESOLUTION = 2  # seconds by which two readings of AWS's clock may differ
 
 
 def end_session(services: Services, ended_id: str, *, user_id: object) -> bool:
-    """End one session of this user; False when there is none of that id.
+    """End one session of this user; return False if there is none of that id.
 
     Raises StoreUnavailable.
     """
     owner = owner_of(services.config.namespace, user_id)
-    record = run_sync(stored_head(services, ended_id))
+    record = run_sync(load_head(services, ended_id))
     if owner is None or record is None or record.owner != owner:
         return False
     was_there = run_sync(services.session_items.end(record.id, salt=record.salt))
-    if not was_there:  # It has another id by now.
+    if not was_there:  # It has another id now.
         return False
     run_sync(about.About(services).drop(record.id))
     _announce_end(services, record)
@@ -49,7 +49,7 @@ def end_session(services: Services, ended_id: str, *, user_id: object) -> bool:
 
 
 def end_sessions_of(services: Services, user_id: object, *, but: str | None = None) -> int:
-    """End all sessions of a user, but the one with this session key; return how many.
+    """End all sessions of a user except the one with this session key; return their number.
 
     Raises StoreUnavailable.
     """
@@ -60,7 +60,7 @@ def end_sessions_of(services: Services, user_id: object, *, but: str | None = No
 
 
 def end_linked(services: Services, name: str) -> int:
-    """End all sessions that list this name among their links; return how many.
+    """End all sessions that list this name among their links; return their number.
 
     Raises StoreUnavailable.
     """
@@ -68,10 +68,10 @@ def end_linked(services: Services, name: str) -> int:
 
 
 def end_before(services: Services, moment: int) -> bool:
-    """End all sessions created until a moment, in epoch seconds; on every process in a minute.
+    """End all sessions created up to a cutoff in epoch seconds, within a minute everywhere.
 
-    False when the moment in force is as late already. Deletes nothing. Raises ValueError for
-    a moment to come, which would lock everybody out, or before 1970, and StoreUnavailable.
+    Return False if a cutoff as late is in effect already. Deletes nothing. Raises ValueError for
+    a cutoff in the future, which would lock everybody out, or before 1970, and StoreUnavailable.
     """
     raised = _raised(services, moment)
     services.not_before.at_least(moment)
@@ -79,25 +79,25 @@ def end_before(services: Services, moment: int) -> bool:
 
 
 def require_past(services: Services, moment: int) -> None:
-    """Raise ValueError for a moment that only this machine's clock calls past.
+    """Raise ValueError for a cutoff that is past only by this machine's clock.
 
     Raises TableUnavailable.
     """
     there = run_sync(services.description.server_time())
-    if there is None or not isinstance(services.clock, ServerClock):  # One that is given is right.
+    if there is None or not isinstance(services.clock, ServerClock):  # A configured clock is right.
         return
     ahead = round(services.clock.local() - there)
-    if ahead > AHEAD_MAX and moment > there + GRAIN:
+    if ahead > AHEAD_MAX and moment > there + RESOLUTION:
         raise ValueError(
-            f"This machine's clock is {ahead:,} s ahead of AWS's, and the moment lies in the"
-            " future by that: nobody could sign in until then. Set the clock right."
+            f"This machine's clock is {ahead:,} s ahead of AWS's, so this time is in the future:"
+            " nobody could sign in until then. Correct the clock."
         )
 
 
 def end_before_of(services: Services, name: str, moment: int) -> bool:
-    """End what else has a beginning, the tokens of a provider of this name, say; no session.
+    """End what was granted up to a cutoff under a name, such as a provider's tokens; no session.
 
-    As `end_before` does otherwise.
+    Otherwise like `end_before`.
     """
     raised = _raised(services, moment, name)
     services.not_before_of(name).at_least(moment)
@@ -105,24 +105,24 @@ def end_before_of(services: Services, name: str, moment: int) -> bool:
 
 
 def _raised(services: Services, moment: int, name: str | None = None) -> bool:
-    if moment < 0:  # What the table would then hold is no moment to any reader.
-        raise ValueError("The moment lies before 1970.")
+    if moment < 0:  # No reader would accept it.
+        raise ValueError("The time is before 1970.")
     if moment > services.clock():
-        raise ValueError("The moment lies in the future: nobody could sign in until then.")
+        raise ValueError("The time is in the future: nobody could sign in until then.")
     try:
         return run_sync(services.not_before_items.raise_to(moment, name, latest=_latest(services)))
     except InvalidRecord as exc:
-        raise TableUnavailable("The moment in the table cannot be read.") from exc
+        raise TableUnavailable("The cutoff in the table cannot be read.") from exc
 
 
 def _latest(services: Services) -> int:
-    """Return the latest moment that counts, by AWS's clock where this machine's is behind."""
+    """Return the latest cutoff that counts, by AWS's clock if this machine's is behind."""
     there = run_sync(services.description.server_time())
     return latest(max(services.clock(), there or 0))
 
 
 def end_record(services: Services, record: RecordHead) -> bool:
-    """End the session of a record that was read; tell whether it was still live, and there.
+    """End the session of a record; return True if it still existed and was live.
 
     Raises StoreUnavailable.
     """
@@ -146,9 +146,9 @@ def _end_all(
     kept: set[str | None],
     end: Callable[[Services, str], bool | None],
 ) -> int:
-    """End what the index shows, until nothing new does; return how many were still live.
+    """End what the index shows until nothing new shows up; return the number of live sessions.
 
-    ``end`` gives None for what may be there later: the next pass looks again.
+    ``end`` returns None for a session that may exist later: the next pass tries again.
     """
     over = set(kept)
     ended = empty = 0
@@ -162,11 +162,11 @@ def _end_all(
         if empty == EMPTY_PASSES:
             return ended
         services.sleep(BETWEEN_PASSES)
-    raise StoreUnavailable("Sessions go on beginning while they are ended.")
+    raise StoreUnavailable("New sessions keep beginning while sessions are being ended.")
 
 
 def _end(services: Services, ended_id: str) -> bool:
-    record = run_sync(stored_head(services, ended_id))
+    record = run_sync(load_head(services, ended_id))
     if record is not None:
         return end_record(services, record)
     run_sync(services.session_items.end(ended_id))
@@ -174,12 +174,12 @@ def _end(services: Services, ended_id: str) -> bool:
 
 
 def _end_by_link(services: Services, item_id: str) -> bool | None:
-    """End the session of a link's item; None while there is none.
+    """End the session of a link's item; return None if there is none.
 
-    Links are written before their session, so one that is not there may be stored next. The
-    item stays then, for who looks again; DynamoDB deletes it in the end.
+    Links are written before their session, so a missing session may be stored next. Then the item
+    stays for the next pass; in the end DynamoDB deletes it.
     """
-    record = run_sync(stored_head(services, linked_session(item_id)))
+    record = run_sync(load_head(services, linked_session(item_id)))
     if record is None:
         return None
     was_live = end_record(services, record)
@@ -187,20 +187,20 @@ def _end_by_link(services: Services, item_id: str) -> bool | None:
     return was_live
 
 
-async def stored_head(services: Services, found: str) -> RecordHead | None:
-    """Return the record of an id, live or not, without its ciphertext; None for no valid one.
+async def load_head(services: Services, item_id: str) -> RecordHead | None:
+    """Return the record of an id, live or not, without its ciphertext, or None.
 
     Raises TableUnavailable.
     """
-    if not is_session_id(found):  # Another kind of item, or what somebody typed.
+    if not is_session_id(item_id):  # Another item type, or what somebody typed.
         return None
     try:
-        return await once_more(partial(services.session_items.head, found))
+        return await once_more(partial(services.session_items.head, item_id))
     except InvalidRecord:
         return None
 
 
-def ends_at(services: Services, record: RecordHead) -> int:
+def get_end(services: Services, record: RecordHead) -> int:
     """Return when the session of a record ends at the latest, in epoch seconds."""
     timeout = services.config.longest_age
     return record.ttl if timeout is None else min(record.ttl, record.created_at + timeout)

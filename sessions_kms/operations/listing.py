@@ -1,19 +1,26 @@
-"""Sessions as administrators see them: what records say in the clear, page by page.
+"""Sessions as administrators see them: the unencrypted attributes of records, page by page.
 
-No session is decrypted; what it tells of itself (`sealed_items.about`) is read for one at a
-time. A page is a bounded number of calls, however large the table.
+No session is decrypted; its metadata (`sealed_items.about`) is read for one session at a time. A
+page takes a bounded number of calls, however large the table.
 
-An owner tells whose record it is. Where projects share a table, an anonymous record is
-of this one if its data key unwraps here: a page asks KMS about a few data keys at most,
-and shows a record that it could not ask about as doubtful. One session is looked at
-and ended only when it is known to be of this project.
+The owner of a record shows which project it belongs to. Where projects share a table, an anonymous
+record belongs to this one if its data key unwraps here: a page makes KMS calls for a few data keys
+at most, and marks the remaining records as doubtful. A single session is shown and ended only if
+it certainly belongs to this project.
+
+Links to further pages carry a signed token, since the item that a page starts at may belong to
+another project: a token opens only the listing that it was made for.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from django.core import signing
+
+from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.data_keys.known_keys import KnownKeys
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item, item_size, number
@@ -26,16 +33,57 @@ from sessions_kms.format.kinds import (
 )
 from sessions_kms.format.record import CLOCK_SKEW, RecordHead
 from sessions_kms.operations import ending
-from sessions_kms.operations.ownership import Ownership
 from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
 
+
+def sign_page_token(services: Services, start: Item, *, listing: str) -> str:
+    """Return a token for the item that a page starts at. Any text names a listing."""
+    return signing.dumps(start, salt=_salt(services, listing))
+
+
+def read_page_token(services: Services, token: str, *, listing: str) -> Item:
+    """Return the item that a page starts at. Raises django.core.signing.BadSignature."""
+    start: Item = signing.loads(token, salt=_salt(services, listing))
+    return start
+
+
+def _salt(services: Services, listing: str) -> str:
+    config = services.config
+    return f"sessions_kms.page:{config.table_name}:{config.namespace}:{listing}"
+
+
+class Ownership:
+    """Which records belong to this namespace; at most one KMS call for each data key."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._owner_prefix = owner_prefix(services.config.namespace)
+        self._known: KnownKeys[bool] = KnownKeys()
+
+    async def is_ours(self, record: RecordHead) -> bool:
+        """Return True if a record belongs to this namespace. Raises KMSUnavailable."""
+        if record.owner is not None:
+            return record.owner.startswith(self._owner_prefix)
+        wrapped = (record.encrypted_key, record.key_period)
+        if wrapped not in self._known:
+            self._known[wrapped] = await self._unwraps(*wrapped)
+        return self._known[wrapped]
+
+    async def _unwraps(self, encrypted_key: bytes, period: int) -> bool:
+        try:
+            await self._services.keyring.unwrap(encrypted_key, period)
+        except (InvalidRecord, IncorrectKey):  # Or wrapped by a KMS key of another project.
+            return False
+        return True
+
+
 ROWS = 100  # of the whole table on a page
-OWNED_ROWS = 25  # of one user on a page; each is read by itself
-COUNTED = 100  # of one user at most, by the index alone
-KEYS, PAGES_MAX = 1000, 20  # of one owner, where the index alone is looked through: keys on a page
-READS = 4  # of the whole table for a page: other items may stand between the sessions
-KEYS_ASKED = 10  # data keys that KMS is asked about for a page
+OWNED_ROWS = 25  # of one user on a page; each takes a read
+COUNTED = 100  # of one user at most, by the index
+KEYS, PAGES_MAX = 1000, 20  # of one owner, where only the index is read: keys on a page
+READS = 4  # scans for a page: other items may be between the sessions
+KEYS_ASKED = 10  # data keys to unwrap for a page
 
 # A record that somebody forged may name any time.
 _LATEST = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
@@ -45,8 +93,8 @@ _LATEST = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 class Row:
     """One session.
 
-    ``doubtful`` is one that may be of another project. ``key_period`` is 0 where the
-    data key seals this record alone. ``words`` are what it tells of itself, where they were read.
+    A ``doubtful`` one may belong to another project. ``key_period`` is 0 if the data key seals only
+    this record. ``words`` are its metadata, if they were read.
     """
 
     id: str
@@ -64,7 +112,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """Some sessions, and where the following ones start, None at the end."""
+    """Some sessions, and where the next page starts, or None at the end."""
 
     rows: list[Row]
     next: Item | None = None
@@ -72,9 +120,9 @@ class Listing:
 
 @dataclass(frozen=True)
 class Count:
-    """How many sessions a user has at most, of those that were counted; ``more`` were not.
+    """An upper bound of a user's live sessions; with ``more`` there are others not counted.
 
-    ``newest`` has the ids of those, and when each began in epoch seconds, the newest first.
+    ``newest`` has the id of each and its start in epoch seconds, newest first.
     """
 
     number: int
@@ -83,43 +131,43 @@ class Count:
 
 
 class Inspection:
-    """What one request looks at of somebody's sessions. All methods raise StoreUnavailable."""
+    """Reads sessions for one request. All methods raise StoreUnavailable."""
 
     def __init__(self, services: Services, current: str | None = None) -> None:
-        """``current`` is the session key of the one that asks."""
+        """``current`` is the session key of the request."""
         __traceback_hide__ = True
         self.services = services.of_any
         self.namespace = self.services.config.namespace
         self._current_id = None if current is None else session_id(self.namespace, current)
-        self.belongs = Ownership(self.services)
+        self.ownership = Ownership(self.services)
         self._about_answers = True
         self._asked: set[tuple[bytes, int]] = set()
         self._kms_answers = True
 
-    async def of_user(self, user_id: str, start: Item | None = None) -> Listing:
-        """Return the next live sessions of a user, newest first."""
+    async def list_user_sessions(self, user_id: str, start: Item | None = None) -> Listing:
+        """Return the next page of a user's live sessions, newest first."""
         owner = owner_of(self.namespace, user_id)
         if owner is None:
             return Listing([])
         page = await self.services.table.owned(owner, start, limit=OWNED_ROWS)
-        rows = await self.rows_of_user(user_id, (item["id"]["S"] for item in page.items))
+        rows = await self.read_rows(user_id, (item["id"]["S"] for item in page.items))
         return Listing(rows, page.next)
 
-    async def rows_of_user(self, user_id: str, ids: Iterable[str]) -> list[Row]:
-        """Return those sessions of these ids that are live and this user's; each is a call."""
+    async def read_rows(self, user_id: str, ids: Iterable[str]) -> list[Row]:
+        """Return the sessions of these ids that are live and this user's, with a call for each."""
         owner, rows = owner_of(self.namespace, user_id), []
         for each in ids:
-            record = await ending.stored_head(self.services, each)
+            record = await ending.load_head(self.services, each)
             if record is None or record.owner is None or record.owner != owner:
                 continue
             if await _is_listed(self.services, record):
-                rows.append(self.row(record))
+                rows.append(self.to_row(record))
         return rows
 
-    async def linked_ids_of_user(self, user_id: str, name: str) -> list[str]:
+    async def find_linked_ids(self, user_id: str, name: str) -> list[str]:
         """Return the ids of a user's sessions that list a name (`session.links`), newest first.
 
-        By the index alone: it lags behind, and does not say which have idled out.
+        Reads only the index, which lags behind and includes sessions that have idled out.
         """
         owner = owner_of(self.namespace, user_id)
         if owner is None:
@@ -139,10 +187,10 @@ class Inspection:
                 break
         return ids
 
-    async def count_of_user(self, user_id: str) -> Count:
-        """Count the sessions of a user by the index alone, in one call.
+    async def count_user_sessions(self, user_id: str) -> Count:
+        """Count the sessions of a user in one call.
 
-        It lags behind, and does not say which have idled out: there may be fewer.
+        Reads only the index, which lags behind and includes sessions that have idled out.
         """
         owner = owner_of(self.namespace, user_id)
         if owner is None:
@@ -156,46 +204,46 @@ class Inspection:
         return Count(len(newest), page.next is not None, tuple(newest))
 
     async def find(self, item_id: str) -> Row | None:
-        """Return the live session of an id, if it is of this project."""
-        record = await ending.stored_head(self.services, item_id)
+        """Return the live session of an id if it belongs to this project."""
+        record = await ending.load_head(self.services, item_id)
         if record is None or not await self.services.is_live(record):
             return None
-        return self.row(record) if await self.belongs.is_ours(record) else None
+        return self.to_row(record) if await self.ownership.is_ours(record) else None
 
-    async def present(self) -> Row | None:
-        """Return the session that asks."""
+    async def find_current(self) -> Row | None:
+        """Return the session of the request."""
         return None if self._current_id is None else await self.find(self._current_id)
 
     async def about(self, item_id: str) -> about.Words:
-        """Return what a session tells of itself; nothing where that cannot be read now."""
+        """Return the metadata of a session, empty if it cannot be read now."""
         if not self._about_answers:
             return {}
         try:
             return await about.About(self.services).read(item_id)
         except StoreUnavailable:
-            self._about_answers = False  # Nor is it waited for with the next one.
+            self._about_answers = False  # Do not wait for the next one either.
             return {}
 
-    def row(self, record: RecordHead, *, doubtful: bool = False) -> Row:
-        """Return what is listed of a record."""
+    def to_row(self, record: RecordHead, *, doubtful: bool = False) -> Row:
+        """Return the row of a record."""
         owner = record.owner
         return Row(
             id=record.id,
             user_id=None if owner is None else owner.removeprefix(owner_prefix(self.namespace)),
             doubtful=doubtful,
             current=record.id == self._current_id,
-            created_at=time_of(record.created_at),
-            updated_at=time_of(record.updated_at),
-            ends_at=time_of(ending.ends_at(self.services, record)),
+            created_at=to_datetime(record.created_at),
+            updated_at=to_datetime(record.updated_at),
+            ends_at=to_datetime(ending.get_end(self.services, record)),
             version=record.version,
             revision=record.revision,
             key_period=record.key_period,
         )
 
-    def whole_table(self, start: Item | None = None) -> Listing:
-        """Return the next live sessions in the table's own order.
+    def list_table(self, start: Item | None = None) -> Listing:
+        """Return the next page of live sessions, in the table's order.
 
-        They are fewer than a page, or none, where other items stand between them.
+        It has fewer rows, or none, where other items are between them.
         """
         rows: list[Row] = []
         for _ in range(READS):
@@ -206,23 +254,23 @@ class Inspection:
                 break
         return Listing(rows, start)
 
-    def grants(self, start: Item | None = None) -> Listing:
-        """Return the next live grants of OAuth clients in the table's own order.
+    def list_grants(self, start: Item | None = None) -> Listing:
+        """Return the next page of live grants of OAuth clients, in the table's order.
 
-        They are known by what they tell of themselves, and so have words. They are fewer than a
-        page, or none, as of the whole table.
+        Their metadata identifies them, so the rows have it. A page has fewer rows, or none, where
+        other items are between them.
         """
         rows: list[Row] = []
         for _ in range(READS):
             page = run_sync(self.services.table.scan(start, limit=ROWS - len(rows), whole=True))
-            rows += [row for item in page.items if (row := self.grant(item)) is not None]
+            rows += [row for item in page.items if (row := self.read_grant(item)) is not None]
             start = page.next
             if start is None or len(rows) == ROWS:
                 break
         return Listing(rows, start)
 
-    def grant(self, item: Item) -> Row | None:
-        """Return the live grant that a whole item of the table tells of, if it tells of one."""
+    def read_grant(self, item: Item) -> Row | None:
+        """Return the live grant whose metadata this item holds, if it does."""
         if not kinds.ABOUT.is_in(self.namespace, item["id"]["S"]):
             return None
         words = run_sync(about.About(self.services).words_of(item))
@@ -232,7 +280,7 @@ class Inspection:
         return None if row is None else replace(row, words=words)
 
     def size(self, item_id: str) -> int | None:
-        """Return how many bytes the item of a session has, which reads all of it."""
+        """Return the size of a session's item in bytes, which reads the whole item."""
         try:
             record = run_sync(self.services.session_items.get(item_id))
         except InvalidRecord:
@@ -240,9 +288,9 @@ class Inspection:
         return None if record is None else item_size(record.to_item())
 
     def end(self, item_id: str) -> bool:
-        """End a session of this project; False when there is none of that id any more."""
-        record = run_sync(ending.stored_head(self.services, item_id))
-        if record is None or not run_sync(self.belongs.is_ours(record)):
+        """End a session of this project; return False if there is none of that id."""
+        record = run_sync(ending.load_head(self.services, item_id))
+        if record is None or not run_sync(self.ownership.is_ours(record)):
             return False
         return ending.end_record(self.services, record)
 
@@ -257,13 +305,13 @@ class Inspection:
         if not run_sync(self.services.is_live(record)):
             return None
         ours = self._seems_ours(record)
-        return None if ours is False else self.row(record, doubtful=ours is None)
+        return None if ours is False else self.to_row(record, doubtful=ours is None)
 
     def _seems_ours(self, record: RecordHead) -> bool | None:
         if record.owner is None and not self._may_ask(record):
             return None
         try:
-            return run_sync(self.belongs.is_ours(record))
+            return run_sync(self.ownership.is_ours(record))
         except KMSUnavailable:
             self._kms_answers = False
             return None
@@ -276,7 +324,7 @@ class Inspection:
 
 
 async def _is_listed(services: Services, record: RecordHead) -> bool:
-    """Tell whether a record is live, and not one that somebody forged with a time to come."""
+    """Return True if a record is live and not forged with a time in the future."""
     if record.is_ahead(services.clock()):
         return False
     try:
@@ -287,7 +335,7 @@ async def _is_listed(services: Services, record: RecordHead) -> bool:
 
 
 async def _may_be_live(services: Services, key: Item) -> bool:
-    """Tell whether what a key of the index says leaves room for a live session."""
+    """Return True if a key of the index may belong to a live session."""
     try:
         created_at = number(key, "createdAt")
     except InvalidRecord:
@@ -297,6 +345,6 @@ async def _may_be_live(services: Services, key: Item) -> bool:
     return await services.may_go_on(created_at)
 
 
-def time_of(seconds: int) -> datetime:
-    """Return a time of a record, or the latest that there is."""
+def to_datetime(seconds: int) -> datetime:
+    """Return epoch seconds as a datetime, capped at its maximum."""
     return datetime.fromtimestamp(min(seconds, _LATEST), UTC)

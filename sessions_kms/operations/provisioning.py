@@ -1,7 +1,4 @@
-"""The table and the KMS key, created or completed; every step may be taken again.
-
-Takes AWS clients for setting up and a name, and says what it did.
-"""
+"""Creating or completing the table and the KMS key; every step can be repeated."""
 
 import re
 import time
@@ -10,6 +7,69 @@ from typing import Any
 
 from sessions_kms.aws.calls import error_code, is_client_error
 from sessions_kms.storage.table import OWNER_INDEX
+
+NEW_KEY = {"Arn": "(the ARN of the new key)", "KeyId": "(new)"}
+READ_ONLY = ("describe_", "get_", "list_")
+
+
+class DryRunClient:
+    """An AWS client for `--dry-run`: only calls that read are made.
+
+    It remembers what the others would have created, for the calls that follow.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._created: dict[str, Mapping[str, Any]] = {}
+
+    @property
+    def exceptions(self) -> Any:
+        """The real client's."""
+        return self._client.exceptions
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return getattr(self._client, name) if name.startswith(READ_ONLY) else _nothing
+
+    def get_waiter(self, name: str) -> Any:
+        """Wait for nothing."""
+        return self
+
+    def wait(self, **_: Any) -> None:
+        """Return at once."""
+
+    # DynamoDB
+
+    def create_table(self, **table: Any) -> None:
+        self._created[table["TableName"]] = table
+
+    def describe_table(self, TableName: str) -> Any:  # noqa: N803 -- boto's names
+        created = self._created.get(TableName)
+        return {"Table": created} if created else self._client.describe_table(TableName=TableName)
+
+    def describe_time_to_live(self, TableName: str) -> Any:  # noqa: N803
+        if TableName in self._created:
+            return {"TimeToLiveDescription": {}}
+        return self._client.describe_time_to_live(TableName=TableName)
+
+    def describe_continuous_backups(self, TableName: str) -> Any:  # noqa: N803
+        if TableName in self._created:
+            return {"ContinuousBackupsDescription": {}}
+        return self._client.describe_continuous_backups(TableName=TableName)
+
+    # KMS
+
+    def create_key(self, **_: Any) -> Any:
+        return {"KeyMetadata": NEW_KEY}
+
+    def get_key_rotation_status(self, KeyId: str) -> Any:  # noqa: N803
+        if KeyId == NEW_KEY["Arn"]:
+            return {"KeyRotationEnabled": False}
+        return self._client.get_key_rotation_status(KeyId=KeyId)
+
+
+def _nothing(**_: Any) -> dict[str, Any]:
+    return {}
+
 
 TTL_ATTRIBUTE = "ttl"
 DEFAULT_ALIAS = "alias/sessions-kms"
@@ -44,17 +104,19 @@ _ALIAS = re.compile(r"alias/(?!aws/)[a-zA-Z0-9/_-]{1,250}")
 
 
 class ProvisioningError(Exception):
-    """What stands under the name cannot be used; the message says why and what to do."""
+    """An existing table or key cannot be used; the message says why and what to do."""
 
 
 def create_table(
     client: Any, name: str, *, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[str]:
-    """Create the table, or complete the one that stands; yield each thing done.
+    """Create the table or complete the existing one; yield each step done.
 
     Raises ProvisioningError.
     """
-    if found(lambda: client.describe_table(TableName=name)) is None and _create(client, name):
+    if describe_or_none(lambda: client.describe_table(TableName=name)) is None and _create(
+        client, name
+    ):
         yield f"created table {name} with deletion protection"
     _wait(client, name)
     table = client.describe_table(TableName=name)["Table"]
@@ -62,28 +124,28 @@ def create_table(
     yield from _protect(client, table)
     yield from _enable_ttl(client, name)
     yield from _enable_recovery(client, name, sleep)
-    yield from _add_index(client, table)  # last: filling it may take long, and the rest can be used
+    yield from _add_index(client, table)  # last, since filling it may take long
 
 
 def create_key(client: Any, alias: str) -> tuple[str, list[str]]:
-    """Return the ARN of the KMS key of this alias, created if there is none, and what was done.
+    """Create the KMS key of this alias unless it exists; return its ARN and the steps done.
 
     A new key is symmetric, customer-managed and rotated every year. Raises ProvisioningError.
     """
     if not is_alias(alias):
         raise ProvisioningError(
-            f"{alias!r} is not the alias of a key of yours: use alias/NAME, of letters, digits,"
-            " '/', '_' and '-', and not alias/aws/..."
+            f"{alias!r} cannot be the alias of a customer-managed key: use alias/NAME, of letters,"
+            " digits, '/', '_' and '-', and not alias/aws/..."
         )
     done = []
-    key = found(lambda: client.describe_key(KeyId=alias)["KeyMetadata"])
+    key = describe_or_none(lambda: client.describe_key(KeyId=alias)["KeyMetadata"])
     if key is None:
         key = _create_key(client, alias)
         done.append(f"created key {key['Arn']} as {alias}")
     elif faults := key_faults(key):
         raise ProvisioningError(
             f"{alias} names the key {key['Arn']}, which cannot be used: {', '.join(faults)}."
-            " Mend it, or choose another alias."
+            " Fix it, or choose another alias."
         )
     if not client.get_key_rotation_status(KeyId=key["Arn"])["KeyRotationEnabled"]:
         client.enable_key_rotation(KeyId=key["Arn"])
@@ -92,12 +154,12 @@ def create_key(client: Any, alias: str) -> tuple[str, list[str]]:
 
 
 def is_alias(name: str) -> bool:
-    """Tell whether this can be the alias of a customer's key."""
+    """Return True if this can be the alias of a customer-managed key."""
     return _ALIAS.fullmatch(name) is not None
 
 
 def key_faults(key: Mapping[str, Any]) -> list[str]:
-    """Return why a KMS key, as DescribeKey tells it, is not one to seal sessions with."""
+    """Return why a KMS key, as DescribeKey returns it, cannot seal sessions."""
     faults = []
     if key["KeyState"] != "Enabled":
         faults.append(f"it is {key['KeyState']}")
@@ -108,8 +170,8 @@ def key_faults(key: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def found(describe: Callable[[], Any]) -> Any:
-    """Return what a describing call answers, None where AWS knows no such thing."""
+def describe_or_none(describe: Callable[[], Any]) -> Any:
+    """Return the result of a describe call, or None if the resource does not exist."""
     try:
         return describe()
     except Exception as exc:
@@ -122,18 +184,18 @@ def found(describe: Callable[[], Any]) -> Any:
 
 
 def key_schema_fits(table: Mapping[str, Any]) -> bool:
-    """Tell whether a table, as DescribeTable tells it, has the key of the sessions."""
+    """Return True if a table, as DescribeTable returns it, has the right key schema."""
     return bool(table["KeySchema"] == KEY_SCHEMA) and _types_fit(table, KEY_SCHEMA)
 
 
 def owner_index(table: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the index of owners, whatever its schema."""
+    """Return the owner index, whatever its schema."""
     indexes = table.get("GlobalSecondaryIndexes", [])
     return next((index for index in indexes if index["IndexName"] == OWNER_INDEX), None)
 
 
 def owner_index_fits(table: Mapping[str, Any], index: Mapping[str, Any]) -> bool:
-    """Tell whether an index of this table is by owner and creation."""
+    """Return True if an index of this table has the right key schema."""
     return bool(index["KeySchema"] == OWNER_INDEX_SCHEMA) and _types_fit(table, OWNER_INDEX_SCHEMA)
 
 
@@ -149,7 +211,7 @@ def _create(client: Any, name: str) -> bool:
             TableName=name, **TABLE, SSESpecification={"Enabled": True, "SSEType": "KMS"}
         )
     except client.exceptions.ResourceInUseException:
-        return False  # Another run of this was faster.
+        return False  # Another run was faster.
     return True
 
 

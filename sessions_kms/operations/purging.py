@@ -1,7 +1,7 @@
-"""Deleting what is over from the table: sessions until a moment, of a data key, or expired.
+"""Deleting sessions from the table: those up to a cutoff, of a data key, or expired.
 
-Each delete states its reason as a condition, so that what was renewed or created
-meanwhile stays. Yields how many items were looked at; `Cleared` counts the rest.
+Each delete states its reason as a condition, so that a session that was renewed or created
+meanwhile stays. The methods yield the number of items scanned; `Cleared` counts the rest.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from sessions_kms.format.attributes import Item, as_binary, as_number, number
 from sessions_kms.format.kind import Kind
 from sessions_kms.format.record import CLOCK_SKEW, RecordHead
 from sessions_kms.operations import ending
-from sessions_kms.operations.ownership import Ownership
+from sessions_kms.operations.listing import Ownership
 from sessions_kms.operations.table_scan import TableScan
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
@@ -24,45 +24,45 @@ from sessions_kms.storage.condition import Condition, ended_until
 
 @dataclass
 class Cleared:
-    """What one pass did. ``doubtful`` sessions stay: KMS could not tell whose they are."""
+    """Counts of one scan. ``doubtful`` sessions stay: KMS could not tell whose they are."""
 
-    looked_at: int = 0
+    scanned: int = 0
     deleted: int = 0
     doubtful: int = 0
 
 
 @dataclass
 class Clearing:
-    """Passes over the table of some services. All methods raise TableUnavailable."""
+    """Scans of the table that delete. All methods raise TableUnavailable."""
 
     services: Services
     cleared: Cleared = field(default_factory=Cleared)
 
     def __post_init__(self) -> None:
-        """Remember which data keys are ours from one pass to the next."""
+        """Remember which data keys are ours from one scan to the next."""
         self._namespace = self.services.config.namespace
-        self._belongs = Ownership(self.services)
+        self._ownership = Ownership(self.services)
 
-    def created(self, until: int) -> Iterator[int]:
-        """Delete this namespace's sessions that were created until a moment."""
+    def delete_created(self, until: int) -> Iterator[int]:
+        """Delete this namespace's sessions that were created up to a time."""
         table, created = self.services.table, created_until(until)
         return self._sessions(
             lambda record: record.created_at <= until,
             lambda record: run_sync(table.delete(record.id, when=created, expected=_known(record))),
         )
 
-    def sealed(self, period: int, *, but: bytes | None) -> Iterator[int]:
-        """Delete this namespace's sessions that were sealed in a period, but under a data key."""
+    def delete_sealed(self, period: int, *, but: bytes | None) -> Iterator[int]:
+        """Delete this namespace's sessions that were sealed in a period, without one data key."""
         table, sealed = self.services.table, sealed_in(period, but=but)
         return self._sessions(
             lambda record: record.key_period == period and record.encrypted_key != but,
             lambda record: run_sync(table.delete(record.id, when=sealed, expected=_known(record))),
-            consistent=True,  # Nothing else ends what a scan that lags behind would miss.
+            consistent=True,  # A stale read would miss sessions that nothing else ends.
         )
 
-    def expired(self, *, at_most: int) -> Iterator[int]:
-        """Delete what has expired, of every namespace and kind, as DynamoDB's TTL would."""
-        # The clock that set the end may be behind this one.
+    def delete_expired(self, *, at_most: int) -> Iterator[int]:
+        """Delete expired items of every namespace and type, as DynamoDB's TTL would."""
+        # The clock that set the expiry may be behind this one.
         until = int(self.services.clock()) - CLOCK_SKEW
         table, ended = self.services.table, ended_until(until)
         with TableScan(self.services) as scan:
@@ -72,7 +72,7 @@ class Clearing:
                 self.cleared.deleted += sum(
                     scan.each(lambda item_id: run_sync(table.delete(item_id, when=ended)), ids)
                 )
-                yield self._looked_at(items)
+                yield self._scanned(items)
                 if self.cleared.deleted >= at_most:
                     return
 
@@ -87,16 +87,16 @@ class Clearing:
         with TableScan(self.services) as scan:
             for items in scan.pages(consistent=consistent):
                 found = [record for record in _records(items) if chosen(record)]
-                told = [each for each in self._told(items) if chosen(each)]
-                scan.each(delete, told)
+                beside = [each for each in self._items_beside(items) if chosen(each)]
+                scan.each(delete, beside)
                 ours = [record for record in found if self._is_ours(record)]
                 deleted = scan.each(delete, ours)
                 self.cleared.deleted += sum(deleted)
                 self._announce(ours, deleted)
-                yield self._looked_at(items)
+                yield self._scanned(items)
 
-    def _told(self, items: list[Item]) -> Iterator[RecordHead]:
-        """Yield what this namespace keeps beside its sessions, which ends with those."""
+    def _items_beside(self, items: list[Item]) -> Iterator[RecordHead]:
+        """Yield the items of this namespace that are stored beside sessions and end with them."""
         for item in items:
             item_id = item["id"]["S"]
             kind = kinds.of(item_id)
@@ -105,7 +105,7 @@ class Clearing:
 
     def _is_ours(self, record: RecordHead) -> bool:
         try:
-            return run_sync(self._belongs.is_ours(record))
+            return run_sync(self._ownership.is_ours(record))
         except KMSUnavailable:
             self.cleared.doubtful += 1
             return False
@@ -113,21 +113,21 @@ class Clearing:
     def _announce(self, records: list[RecordHead], deleted: list[bool]) -> None:
         now = self.services.clock()
         for record, was_deleted in zip(records, deleted, strict=True):
-            if was_deleted and ending.ends_at(self.services, record) > now:
+            if was_deleted and ending.get_end(self.services, record) > now:
                 announce(session_ended, record.id)
 
-    def _looked_at(self, items: list[Item]) -> int:
-        self.cleared.looked_at += len(items)
+    def _scanned(self, items: list[Item]) -> int:
+        self.cleared.scanned += len(items)
         return len(items)
 
 
 def created_until(moment: int) -> Condition:
-    """Return the condition that an item was created until a moment."""
+    """Return the condition that an item was created up to a time."""
     return Condition("#createdAt <= :until", {":until": as_number(moment)})
 
 
 def sealed_in(period: int, *, but: bytes | None) -> Condition:
-    """Return the condition that an item was sealed in a period, but under this data key."""
+    """Return the condition that an item was sealed in a period, except with this data key."""
     if but is None:
         return Condition("#keyPeriod = :period", {":period": as_number(period)})
     values = {":period": as_number(period), ":but": as_binary(but)}
@@ -135,7 +135,7 @@ def sealed_in(period: int, *, but: bytes | None) -> Condition:
 
 
 def _known(record: RecordHead) -> Item:
-    """Return what the answer to its deletion has."""
+    """Return the attributes that the response to its deletion has."""
     return {"salt": as_binary(record.salt)}
 
 
@@ -146,7 +146,7 @@ def _records(items: list[Item]) -> Iterator[RecordHead]:
 
 
 def _head(item: Item, kind: Kind) -> Iterator[RecordHead]:
-    """Yield what an item says in the clear; nothing where it is not what the format says."""
+    """Yield the unencrypted part of an item; nothing if the item is invalid."""
     with suppress(InvalidRecord):
         yield RecordHead.from_item(item, kind)
 

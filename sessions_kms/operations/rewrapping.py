@@ -1,8 +1,8 @@
-"""Moving wrapped data keys from previous KMS keys to the present one, while the site runs.
+"""Moving wrapped data keys from previous KMS keys to the current one, while the site runs.
 
-KMS re-wraps each distinct data key once, without giving its plaintext; no session is
-opened, and its revision stays. Each item is changed only if it still holds the data
-key that was read, so a pass may be killed, repeated, or run twice at once.
+KMS re-wraps each distinct data key once without returning its plaintext; no session is decrypted,
+and its revision stays. An item is changed only if it still holds the data key that was read, so a
+scan can be killed, repeated, or run twice at once.
 """
 
 from collections.abc import Iterator
@@ -29,11 +29,11 @@ from sessions_kms.storage.condition import equal
 from sessions_kms.storage.table import Table
 
 
-class Left(Enum):
+class NotMoved(Enum):
     """Why a data key is not moved."""
 
-    PRESENT = auto()  # no previous KMS key wrapped it
-    INVALID = auto()  # KMS calls it invalid: another namespace's, or forged
+    CURRENT = auto()  # no previous KMS key wrapped it
+    INVALID = auto()  # KMS rejects it: of another namespace, or forged
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ class Holder:
 
 @dataclass
 class Moved:
-    """What one pass did. ``found`` items held a data key wrapped by a previous KMS key."""
+    """Counts of one scan. ``found`` items held a data key wrapped by a previous KMS key."""
 
-    looked_at: int = 0
+    scanned: int = 0
     found: int = 0
     moved: int = 0
     invalid: int = 0
-    asked: int = 0  # distinct data keys that KMS was asked about
+    asked: int = 0  # distinct data keys that KMS re-wrapped or rejected
 
 
 class Rewrapping:
-    """Passes over the table of some services. All methods raise StoreUnavailable."""
+    """Scans of the table that move data keys. All methods raise StoreUnavailable."""
 
     def __init__(self, services: Services, keyring: KMSKeyring, *, dry_run: bool = False) -> None:
         self.moved = Moved()
@@ -65,10 +65,10 @@ class Rewrapping:
         self._dry_run = dry_run
         self._namespace = services.config.namespace
         self._owner_prefix = kinds.owner_prefix(self._namespace)
-        self._known: KnownKeys[bytes | Left] = KnownKeys()
+        self._known: KnownKeys[bytes | NotMoved] = KnownKeys()
 
     def move_published(self) -> None:
-        """Move the data keys that the fleet seals with now and next, ahead of all others."""
+        """Move the data keys of the current and the next period before all others."""
         self.moved = Moved()
         length = self._services.config.data_key_period
         if not length:
@@ -79,10 +79,10 @@ class Rewrapping:
             self._move(scan, [item for item in found if item is not None])
 
     def settled_at(self) -> float:
-        """Return when no process seals any longer with a data key wrapped by a previous KMS key.
+        """Return when no process uses a data key wrapped by a previous KMS key any longer.
 
-        A process takes what is published when it renews its data key, and may go on with the
-        one it holds for as long as KMS or the table cannot be reached.
+        A process fetches the published data key when it renews its own, and uses the cached one
+        for as long as KMS or the table is unreachable.
         """
         config, now = self._services.config, self._services.clock()
         if not config.data_key_period:
@@ -91,13 +91,13 @@ class Rewrapping:
         published_at = int(now) if item is None else number(item, "createdAt")
         return published_at + config.data_key_cache_age + config.data_key_max_stale
 
-    def one_pass(self) -> Iterator[int]:
-        """Move what the table holds; yield how many items were looked at."""
+    def scan(self) -> Iterator[int]:
+        """Move all data keys in the table; yield the number of items scanned."""
         self.moved = Moved()
         with TableScan(self._services) as scan:
             for items in scan.pages(consistent=True):
                 self._move(scan, items)
-                self.moved.looked_at += len(items)
+                self.moved.scanned += len(items)
                 yield len(items)
 
     def _published(self, period: int) -> Item | None:
@@ -106,33 +106,37 @@ class Rewrapping:
     def _move(self, scan: TableScan, items: list[Item]) -> None:
         holders = [holder for item in items if (holder := self._holder(item)) is not None]
         outcomes = self._outcomes(scan, holders)
-        old = [(each, new) for each in holders if not isinstance(new := outcomes[each.key], Left)]
+        old = [
+            (each, new) for each in holders if not isinstance(new := outcomes[each.key], NotMoved)
+        ]
         self.moved.found += len(old)
-        self.moved.invalid += sum(outcomes[each.key] is Left.INVALID for each in holders)
+        self.moved.invalid += sum(outcomes[each.key] is NotMoved.INVALID for each in holders)
         if not self._dry_run:
             self.moved.moved += sum(scan.each(lambda pair: self._put(*pair), old))
 
-    def _outcomes(self, scan: TableScan, holders: list[Holder]) -> dict[WrappedKey, bytes | Left]:
+    def _outcomes(
+        self, scan: TableScan, holders: list[Holder]
+    ) -> dict[WrappedKey, bytes | NotMoved]:
         keys = dict.fromkeys(holder.key for holder in holders)
         unknown = [key for key in keys if key not in self._known]
         self.moved.asked += len(unknown)
-        asked = dict(zip(unknown, scan.each(self._rewrapped, unknown), strict=True))
+        asked = dict(zip(unknown, scan.each(self._rewrap, unknown), strict=True))
         outcomes = {key: asked[key] if key in asked else self._known[key] for key in keys}
         self._remember(asked)
         return outcomes
 
-    def _rewrapped(self, key: WrappedKey) -> bytes | Left:
+    def _rewrap(self, key: WrappedKey) -> bytes | NotMoved:
         try:
             new = run_sync(self._keyring.rewrap(*key))
         except InvalidRecord:
-            return Left.INVALID
-        return Left.PRESENT if new is None else new
+            return NotMoved.INVALID
+        return NotMoved.CURRENT if new is None else new
 
-    def _remember(self, asked: dict[WrappedKey, bytes | Left]) -> None:
+    def _remember(self, asked: dict[WrappedKey, bytes | NotMoved]) -> None:
         for key, outcome in asked.items():
             self._known[key] = outcome
-            if not isinstance(outcome, Left):
-                self._known[outcome, key[1]] = Left.PRESENT
+            if not isinstance(outcome, NotMoved):
+                self._known[outcome, key[1]] = NotMoved.CURRENT
 
     def _put(self, holder: Holder, new: bytes) -> bool:
         is_published = kinds.of(holder.item_id) is kinds.DATA_KEY
@@ -140,7 +144,7 @@ class Rewrapping:
         return put_wrapped(self._services.table, holder, new, created_at=now)
 
     def _holder(self, item: Item) -> Holder | None:
-        """Return what an item holds; None for one of another namespace or without a data key."""
+        """Return the data key of an item, or None for another namespace or no data key."""
         item_id = item["id"]["S"]
         if not self._may_be_ours(item, item_id):
             return None
@@ -163,9 +167,9 @@ class Rewrapping:
 
 
 def put_wrapped(table: Table, holder: Holder, new: bytes, *, created_at: int | None) -> bool:
-    """Put a wrapped data key in the place of the one held; False when it is not there any more.
+    """Replace a wrapped data key; return False if the item does not hold it any more.
 
-    With ``created_at`` that becomes the item's time.
+    ``created_at`` becomes the item's creation time, if given.
     """
     changes = {"encryptedKey": as_binary(new)}
     if created_at is not None:

@@ -1,7 +1,7 @@
-"""Passes over the whole table, page by page; the work on a page is shared by a few threads.
+"""Scans of the whole table, page by page, with a few threads that work on each page.
 
-A pass keeps nothing between pages, so one that was killed is begun again. What fails
-for a moment, such as a throttled call, is tried again with pauses.
+A scan keeps no state between pages, so one that was killed is started again. A call that fails for
+a moment, because it was throttled for example, is retried with pauses.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,36 +16,36 @@ from sessions_kms.services import Services
 from sessions_kms.storage.table import Page
 
 THREADS = 8  # calls at once: some hundred writes a second
-ITEMS = 1000  # of a page, which is at most 1 MB
-PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between tries
+ITEMS = 1000  # on a page, which has at most 1 MB
+PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between attempts
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class TableScan:
-    """Reads the table and runs what its user does with a page. Close it, or use `with`."""
+    """Reads the table, and runs a function for each item of a page. Use it with `with`."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="sessions_kms-scan")
 
     def __enter__(self) -> "TableScan":
-        """Begin."""
+        """Return the scan."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let the calls under way end, and begin no others."""
+        """Finish the running calls and cancel the others."""
         self._pool.shutdown(cancel_futures=True)
 
     def pages(self, *, consistent: bool = False, whole: bool = False) -> Iterator[list[Item]]:
-        """Yield all items of the table, without their ciphertext unless whole.
+        """Yield all items of the table, without their ciphertext unless ``whole``.
 
         Raises TableUnavailable.
         """
         start: Item | None = None
         while True:
-            page = self._patiently(partial(self._page, start, consistent=consistent, whole=whole))
+            page = self._retry(partial(self._page, start, consistent=consistent, whole=whole))
             yield page.items
             if page.next is None:
                 return
@@ -56,13 +56,13 @@ class TableScan:
         return run_sync(read)
 
     def each(self, work: Callable[[T], R], things: Iterable[T]) -> list[R]:
-        """Do something with each thing, several at once; return the results in order.
+        """Call a function with each thing, several at once; return the results in order.
 
-        Raises StoreUnavailable once it was tried for some seconds.
+        Raises StoreUnavailable after some seconds of retries.
         """
-        return list(self._pool.map(lambda thing: self._patiently(lambda: work(thing)), things))
+        return list(self._pool.map(lambda thing: self._retry(lambda: work(thing)), things))
 
-    def _patiently(self, call: Callable[[], R]) -> R:
+    def _retry(self, call: Callable[[], R]) -> R:
         for pause in PAUSES:
             try:
                 return call()

@@ -1,4 +1,4 @@
-"""Logout tokens that were used, kept by their issuer and id until they end: each counts once."""
+"""Used logout tokens, stored by issuer and id until they expire, so that each counts once."""
 
 import os
 
@@ -11,18 +11,17 @@ from sessions_kms.storage.confirmation_limit import Confirm
 STAMP_BYTES = 16
 
 
-def was_used(services: Services, issuer: str, token_id: str) -> bool:
-    """Tell whether a logout token was used. Raises TableUnavailable."""
+def is_used(services: Services, issuer: str, token_id: str) -> bool:
+    """Return True if a logout token was used before. Raises TableUnavailable."""
     item_id = _id(services, issuer, token_id)
-    return (
-        run_sync(services.table.get(item_id, confirm=Confirm.NEVER)) is not None
-    )  # It ends sessions again.
+    # A wrong "no" only ends the same sessions again.
+    return run_sync(services.table.get(item_id, confirm=Confirm.NEVER)) is not None
 
 
-def remember_used(services: Services, issuer: str, token_id: str, *, until: int) -> None:
-    """Keep that a logout token was used until it ends, in epoch seconds. Raises TableUnavailable.
+def mark_used(services: Services, issuer: str, token_id: str, *, until: int) -> None:
+    """Store that a logout token was used, until it expires. Raises TableUnavailable.
 
-    Of two that do so at once one is first, and the other leaves that as it is.
+    ``until`` is in epoch seconds. Of two calls at once the second changes nothing.
     """
     item = LOGOUT_TOKEN.item(_id(services, issuer, token_id)) | {
         "ttl": as_number(until),

@@ -149,7 +149,7 @@ def test_clearing_leaves_a_grant_that_lives_beyond_other_sessions(make_stack: Ma
     made = created(_session_expiry=400 * DAY)
     saved("7")
     stack.clock.advance(2 * DAY)
-    for _ in Clearing(stack.services).expired(at_most=100):
+    for _ in Clearing(stack.services).delete_expired(at_most=100):
         pass
     assert set(stack.sessions()) == {id_of_record(made)}
 

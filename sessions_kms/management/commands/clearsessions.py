@@ -1,4 +1,4 @@
-"""`manage.py clearsessions`: Django's own, but for sessions that DynamoDB itself deletes."""
+"""`manage.py clearsessions`: Django's command, for sessions that DynamoDB itself deletes."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -20,46 +20,46 @@ MAX_ITEMS = 100_000
 
 class Command(OperatorCommand):
     help = (
-        "Delete expired sessions. While DynamoDB's TTL is on, it does that, and there is "
-        "nothing to do. While TTL is off, use --force: it deletes a limited number of expired "
-        "items. With another session engine this is Django's own command."
+        "Delete expired sessions. While DynamoDB's TTL is on, DynamoDB does that and there is "
+        "nothing to do. While TTL is off, --force deletes a limited number of expired items. "
+        "With another session engine this is Django's own command."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "--force", action="store_true", help="go through the table, unless its TTL is on"
+            "--force", action="store_true", help="scan the table, unless its TTL is on"
         )
         parser.add_argument(
             "--max-items",
             type=int,
             default=MAX_ITEMS,
             metavar="N",
-            help="with --force: delete so many at most (default: %(default)s)",
+            help="with --force: delete at most N items (default: %(default)s)",
         )
 
     def operate(self, options: dict[str, Any]) -> None:
         if not issubclass(session_engine(), SessionStore):
             self._clear_another_engine()
-        elif _deletes_by_itself():
+        elif _ttl_is_on():
             self.conclude(
                 {"ttl": True, "deleted": 0},
-                "DynamoDB deletes expired sessions by itself: there is nothing to do.",
+                "Nothing to do: DynamoDB deletes expired sessions.",
             )
         elif options["force"] and self.dry_run:
             self.conclude(
                 {"ttl": False, "deleted": 0},
-                "Would go through the whole table and delete what has expired,"
-                f" {options['max_items']:,} items at most.",
+                "Would scan the whole table and delete expired items,"
+                f" {options['max_items']:,} at most.",
             )
         elif options["force"]:
             self._clear(options["max_items"])
         else:
             self.conclude(
                 {"ttl": False, "deleted": 0},
-                "DynamoDB does not delete expired sessions: the TTL of the table is off, or this"
-                " role may not ask. Enable it by manage.py create_session_store, or add --force"
-                " to delete them now.",
+                "DynamoDB does not delete expired sessions: the table's TTL is off, or this role"
+                " may not read it. Enable TTL with manage.py create_session_store, or pass"
+                " --force to delete expired sessions now.",
                 status=INCOMPLETE,
             )
 
@@ -67,9 +67,12 @@ class Command(OperatorCommand):
         if at_most < 1:
             raise UsageError("--max-items must be at least 1.")
         clearing = Clearing(services())
-        with self.resumable("Run the same command again to go on."), self.progress("items") as done:
-            for looked_at in clearing.expired(at_most=at_most):
-                done(looked_at)
+        with (
+            self.resumable("Run the same command again to continue."),
+            self.progress("items") as done,
+        ):
+            for scanned in clearing.delete_expired(at_most=at_most):
+                done(scanned)
         deleted, more = clearing.cleared.deleted, clearing.cleared.deleted >= at_most
         self.conclude(
             {"ttl": False, "deleted": deleted, "more": more},
@@ -81,7 +84,7 @@ class Command(OperatorCommand):
     def _clear_another_engine(self) -> None:
         engine = {"engine": settings.SESSION_ENGINE}
         if self.dry_run:
-            self.conclude(engine, f"Would have {settings.SESSION_ENGINE} clear what has expired.")
+            self.conclude(engine, f"Would clear expired sessions of {settings.SESSION_ENGINE}.")
             return
         try:
             session_engine().clear_expired()
@@ -94,8 +97,8 @@ class Command(OperatorCommand):
             self.conclude(engine, "")
 
 
-def _deletes_by_itself() -> bool:
-    """Tell whether TTL is on; where this role may not ask, it is taken to be off."""
+def _ttl_is_on() -> bool:
+    """Return True if TTL is on; a role that may not read it counts as off."""
     try:
         return run_sync(services().description.ttl_attribute()) == TTL_ATTRIBUTE
     except TableUnavailable as exc:

@@ -11,7 +11,7 @@ from sessions_kms import conf
 from sessions_kms.aws import clients
 from sessions_kms.management.base import OperatorCommand, UsageError
 from sessions_kms.operations import provisioning
-from sessions_kms.operations.dry_run import DryClient
+from sessions_kms.operations.provisioning import DryRunClient
 
 
 class Command(OperatorCommand):
@@ -19,9 +19,9 @@ class Command(OperatorCommand):
         "Create the DynamoDB table of the sessions, or complete the existing one: on-demand "
         "billing, TTL on 'ttl', index 'by-owner', point-in-time recovery, deletion "
         "protection. With --create-key, also create a KMS key with rotation and an alias. "
-        "Safe to run again. Run it with rights that the running site should not have."
+        "Safe to run again. Run it with permissions that the site itself should not have."
     )
-    requires_system_checks = ()  # SESSIONS_KMS may still lack the key that this creates.
+    requires_system_checks = ()  # SESSIONS_KMS may not have the key yet.
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -32,7 +32,7 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--create-key",
             action="store_true",
-            help="create a KMS key under the alias unless there is one",
+            help="create a KMS key with the alias unless it exists",
         )
         parser.add_argument(
             "--alias",
@@ -46,7 +46,7 @@ class Command(OperatorCommand):
         table = options["table"] or in_settings.get("TABLE_NAME")
         region = options["region"] or in_settings.get("REGION_NAME")
         if not table:
-            raise UsageError("Name the table: --table NAME, or TABLE_NAME in SESSIONS_KMS.")
+            raise UsageError("Pass --table NAME, or set TABLE_NAME in SESSIONS_KMS.")
         self._done: list[str] = []
         result = {"table": table, "done": self._done, "dry_run": self.dry_run}
         try:
@@ -56,8 +56,8 @@ class Command(OperatorCommand):
         except provisioning.ProvisioningError as exc:
             raise CommandError(str(exc)) from exc
         except Exception as exc:
-            # boto's errors have no common root with a message of their own; AWS's text helps here.
-            raise CommandError(f"AWS did not do it: {exc}") from exc
+            # boto's errors have no common base class; AWS's own message helps here.
+            raise CommandError(f"AWS call failed: {exc}") from exc
         self.conclude(result, "\n".join(self._summary(result)))
 
     def _create_key(self, region: str | None, alias: str) -> str:
@@ -74,16 +74,17 @@ class Command(OperatorCommand):
 
     def _client(self, service: str, region: str | None) -> Any:
         client = clients.control_client(service, region)
-        return DryClient(client) if self.dry_run else client
+        return DryRunClient(client) if self.dry_run else client
 
     def _report(self, step: str) -> None:
-        """Tell each step when it is done: should the next one fail, it is known what stands."""
+        """Print each step when it is done, in case the next one fails."""
         self._done.append(step)
         self.say(f"[dry run] {step}" if self.dry_run else step)
 
     def _summary(self, result: Mapping[str, Any]) -> Iterator[str]:
         if not self._done:
-            yield "nothing to do: everything stands"
+            what = "table and key already exist" if "key_arn" in result else "table already exists"
+            yield f"nothing to do: {what}"
         yield f"TABLE_NAME: {result['table']}"
         if "key_arn" in result:
             yield f"KEY_ID: {result['key_arn']}"

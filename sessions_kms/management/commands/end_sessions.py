@@ -39,14 +39,13 @@ TIME = "ISO 8601 with a zone, such as 2026-01-31T12:00:00Z, or epoch seconds"
 class Command(OperatorCommand):
     help = (
         "End many sessions at once. Choose one: those of a user (--user), the grants of an "
-        "OAuth client (--client), those that began until a moment (--before), all (--all), or "
-        "those under one leaked data key (--key-period). With --before and --all they have "
-        "ended on every process within a minute; deleting them from the table comes afterwards, "
-        "and may be interrupted and run again. "
-        "With --provider, that provider's tokens end and the sessions stay. Ended sessions "
-        "cannot be brought back: people sign in again."
+        "OAuth client (--client), those that began up to a time (--before), all (--all), or "
+        "those sealed with one leaked data key (--key-period). With --before and --all they end "
+        "in every process within a minute; then the command deletes them from the table, which "
+        "can be interrupted and run again. With --provider, that provider's tokens end and the "
+        "sessions stay. Ended sessions cannot be restored: users sign in again."
     )
-    requires_system_checks = ()  # An incident does not wait for them.
+    requires_system_checks = ()  # They must not delay the response to an incident.
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -55,21 +54,21 @@ class Command(OperatorCommand):
             "--user", metavar="ID", help="end the sessions of this user: the id, not the name"
         )
         which.add_argument(
-            "--before", metavar="TIME", help=f"end the sessions that began until {TIME}"
+            "--before", metavar="TIME", help=f"end the sessions that began up to {TIME}"
         )
         which.add_argument(
-            "--all", action="store_true", help="end the sessions that began until now"
+            "--all", action="store_true", help="end the sessions that began up to now"
         )
         which.add_argument(
             "--key-period",
             metavar="PERIOD",
-            help="end the sessions that one data key sealed: that of the period that"
-            " began then (as TIME). If it is still in use, another data key is published first",
+            help="end the sessions sealed with the data key of the period that began at this TIME."
+            " If it is still in use, another data key is published first",
         )
         which.add_argument(
             "--client",
             metavar="NAME_OR_ID",
-            help="end the grants of this OAuth client, by its id or what it calls itself",
+            help="end the grants of the OAuth client with this id or name",
         )
         parser.add_argument(
             "--provider",
@@ -79,17 +78,17 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--no-delete",
             action="store_true",
-            help="with --before or --all: do not delete what has ended; DynamoDB's TTL does",
+            help="with --before or --all: leave deleting to DynamoDB's TTL",
         )
 
     def operate(self, options: dict[str, Any]) -> None:
         by_moment = options["all"] or options["before"] is not None
         if options["no_delete"] and not by_moment:
-            raise UsageError("--no-delete goes with --before or --all.")
+            raise UsageError("--no-delete requires --before or --all.")
         if options["provider"] is not None:
             self._end_grants(options["provider"], self._moment("--before", options["before"]))
             return
-        self._tell_of_another_engine()
+        self._warn_of_other_engine()
         if options["user"] is not None:
             self._end_user(options["user"])
         elif options["client"] is not None:
@@ -101,23 +100,23 @@ class Command(OperatorCommand):
         else:
             self._end_period(self._moment("--key-period", options["key_period"]))
 
-    def _tell_of_another_engine(self) -> None:
-        """Tell of sessions that this does not end, before anybody relies on it."""
+    def _warn_of_other_engine(self) -> None:
+        """Warn about sessions that this command does not end."""
         if not issubclass(session_engine(), SessionStore):
             self.say(
-                f"SESSION_ENGINE is {settings.SESSION_ENGINE}: the sessions that are its own, such"
-                " as the rows of django_session, are not ended by this. End them there, too."
+                f"SESSION_ENGINE is {settings.SESSION_ENGINE}: this does not end that engine's own"
+                " sessions, such as the rows of django_session. End them there too."
             )
 
     def _moment(self, option: str, text: str | None) -> int:
         if text is None:
-            raise UsageError("--provider goes with --before.")
+            raise UsageError("--provider requires --before.")
         try:
             moment = conf.parse_moment(int(text) if text.isdecimal() else text)
         except ValueError as exc:
             raise UsageError(f"{option} {exc}") from exc
         if moment > services().clock():
-            raise UsageError(f"{option} must not lie in the future.")
+            raise UsageError(f"{option} must not be in the future.")
         return moment
 
     # One user
@@ -128,42 +127,44 @@ class Command(OperatorCommand):
             raise UsageError("--user must be the id of a user, at most about 1,000 bytes long.")
         known = len(run_sync(services().table.owned_ids(owner)))
         if not known:
-            with suppress(DatabaseError):  # that is out of reach is no reason not to end sessions
+            with suppress(
+                DatabaseError
+            ):  # An unreachable database must not prevent ending sessions.
                 self._require_user(user_id)
-        told = f"{known:,} sessions of user {user_id}, as the index knows them"
+        what = f"{known:,} sessions of user {user_id} (as counted by the index)"
         if self.dry_run:
-            self.conclude({"user": user_id, "found": known}, f"Would end {told}.")
+            self.conclude({"user": user_id, "found": known}, f"Would end {what}.")
             return
-        self.confirm(f"End {told}?")
-        with self.resumable("Run the same command again to go on."):
+        self.confirm(f"End {what}?")
+        with self.resumable("Run the same command again to continue."):
             ended = ending.end_sessions_of(services(), user_id)
         if settings.SESSION_ENGINE == MOVING_IN:
-            self.say(
-                "Sessions that are still in the old engine only are not ended: end them there."
-            )
+            self.say("Sessions that are only in the old engine are not ended: end them there.")
         self.conclude({"user": user_id, "ended": ended}, f"Ended {ended:,} live sessions.")
 
     def _require_user(self, user_id: str) -> None:
-        """Refuse an id that is nobody's. (Somebody who was deleted may have sessions yet.)
+        """Raise UsageError if no user has this id, suggesting one with a similar name or address.
 
-        Raises UsageError, with the id of somebody whose name or address is meant, or near.
+        A deleted user may still have sessions.
         """
-        if users.named([user_id]):
+        if users.get_users([user_id]):
             return
-        meant = users.matching(user_id)
-        if not meant and (near := nearest(user_id, users.names())):
-            meant = users.matching(near)
-        told = " or ".join(f"{key} ({shown(user.get_username())})" for key, user in meant.items())
+        meant = users.find_users(user_id)
+        if not meant and (near := nearest(user_id, users.iterate_names())):
+            meant = users.find_users(near)
+        suggestion = " or ".join(
+            f"{key} ({shown(user.get_username())})" for key, user in meant.items()
+        )
         raise UsageError(
-            f"No user has the id {shown(user_id)}, and no session is of that id."
-            + (f" Did you mean {told}?" if told else "")
+            f"No user has the id {shown(user_id)}, and no session belongs to it."
+            + (f" Did you mean {suggestion}?" if suggestion else "")
         )
 
     # One OAuth client
 
     def _end_client(self, client: str) -> None:
         grants = ClientGrants(services())
-        found = list(grants.of(client))
+        found = list(grants.find(client))
         if not found:
             names = [name for each in grants.clients() for name in (each.name, each.client_id)]
             raise unknown(f"No client {shown(client)} has a grant.", client, names)
@@ -174,137 +175,137 @@ class Command(OperatorCommand):
             self.conclude({**result, "found": len(found)}, f"Would end {what}.")
             return
         self.confirm(f"End {what}?")
-        with self.resumable("Run the same command again to go on."):
+        with self.resumable("Run the same command again to continue."):
             ended = grants.end(iter(found))
         self.conclude({**result, "ended": ended}, f"Ended {_grants(ended)}.")
 
-    # Everything until a moment
+    # Everything up to a time
 
     def _end_until(self, moment: int, *, delete: bool) -> None:
-        what = f"every session that began until {_shown(moment)}"
+        what = f"every session that began up to {_format_time(moment)}"
         if self.dry_run:
-            self.conclude({"moment": moment, "items": self._items},
-                          f"Would end {what}. {self._told_estimate()}")  # fmt: skip
+            result = {"moment": moment, "items": self._items}
+            self.conclude(result, f"Would end {what}. {self._size_estimate()}")
             return
         self._require_past(moment)
-        self.confirm(f"End {what}? {self._told_estimate()}")
+        self.confirm(f"End {what}? {self._size_estimate()}")
         raised = ending.end_before(services(), moment)
         self.say(
-            f"Ended {what}: in force on every process within a minute."
+            f"Ended {what}: effective in every process within a minute."
             if raised
-            else "This moment, or a later one, was in force already."
+            else "This time, or a later one, is already in effect."
         )
-        result = {"moment": moment, "raised": raised}
+        outcome = {"moment": moment, "raised": raised}
         if not delete:
-            self.conclude(result, "Nothing was deleted: DynamoDB's TTL does that in time.")
+            self.conclude(outcome, "Nothing was deleted: DynamoDB's TTL does that later.")
             return
         clearing = Clearing(services())
         with self.resumable(
-            "The sessions have ended. To go on deleting them, run:"
+            "The sessions have ended. To continue deleting them, run:"
             f" manage.py end_sessions --before {moment}"
         ):
-            self._conclude(result, [self._pass(clearing, clearing.created(moment))])
+            self._conclude(outcome, [self._pass(clearing, clearing.delete_created(moment))])
 
     # One data key
 
     def _end_period(self, period: int) -> None:
         if period == 0:
             raise UsageError(
-                "Sessions of period 0 have a data key each: end them by --before or --all."
+                "Each session of period 0 has its own data key: use --before or --all."
             )
         in_use = data_key_replacement.is_in_use(services(), period)
         if in_use:
             self._require_begun(period)
-        what = f"every session sealed under the data key of {_shown(period)}"
+        what = f"every session sealed with the data key of {_format_time(period)}"
         first = " Another data key would be published first." if in_use else ""
         if self.dry_run:
-            self.conclude({"period": period, "in_use": in_use, "items": self._items},
-                          f"Would end {what}.{first} {self._told_estimate()}")  # fmt: skip
+            result = {"period": period, "in_use": in_use, "items": self._items}
+            self.conclude(result, f"Would end {what}.{first} {self._size_estimate()}")
             return
-        self.confirm(f"End {what}?{first} {self._told_estimate()}")
-        with self.resumable("Run the same command again to go on."):
+        self.confirm(f"End {what}?{first} {self._size_estimate()}")
+        with self.resumable("Run the same command again to continue."):
             self._conclude({"period": period}, self._end_sealed(period, in_use))
 
     def _require_begun(self, period: int) -> None:
-        """Refuse a moment in the midst of a period: its data key would go on in use."""
-        begun = data_key_replacement.begun(services(), period)
-        if begun != period:
+        """Raise UsageError for a time within a period, whose data key would stay in use."""
+        start = data_key_replacement.get_period_start(services(), period)
+        if start != period:
             raise UsageError(
-                f"No period began at {_shown(period)}: it lies in the one of {_shown(begun)}."
-                f" For that one, it is --key-period {begun}."
+                f"No period began at {_format_time(period)}: it is within the one of"
+                f" {_format_time(start)}. For that one, use --key-period {start}."
             )
 
     def _end_sealed(self, period: int, in_use: bool) -> list[Cleared]:
         passes = []
         clearing = Clearing(services())
         if in_use:
-            published = data_key_replacement.replaced(
+            published = data_key_replacement.replace_data_key(
                 services(), build_kms_keyring(services().config), period
             )
             kept: bytes | None = published.encrypted
-            self.say("Another data key of this period is published.")
-            passes.append(self._pass(clearing, clearing.sealed(period, but=kept)))
+            self.say("Another data key of this period has been published.")
+            passes.append(self._pass(clearing, clearing.delete_sealed(period, but=kept)))
             self.wait_until(
                 published.created_at + services().config.data_key_cache_age,
-                "Waiting until every process has taken it",
+                "Waiting until every process uses it",
             )
-        else:  # One that took its place in time sealed on until the period's end.
-            replacement = data_key_replacement.replacement(services(), period)
+        else:  # An earlier replacement stayed in use until the end of the period.
+            replacement = data_key_replacement.get_replacement(services(), period)
             kept = None if replacement is None else replacement.encrypted
         for _ in range(PASSES_MAX):
-            passes.append(self._pass(clearing, clearing.sealed(period, but=kept)))
+            passes.append(self._pass(clearing, clearing.delete_sealed(period, but=kept)))
             if passes[-1].deleted == 0:
                 return passes
-        raise TableUnavailable("Some process goes on sealing under the data key that was replaced.")
+        raise TableUnavailable("Some process keeps using the data key that was replaced.")
 
     # The tokens of a provider
 
     def _end_grants(self, provider: str, moment: int) -> None:
         known = sorted(not_before.known_names())
         if provider not in known:
-            names = ", ".join(known) or "none: no installed app keeps tokens"
-            what = f"There is no provider {shown(provider)}. There are: {names}."
+            names = ", ".join(known) or "none (no installed app stores tokens)"
+            what = f"Unknown provider {shown(provider)}. Known providers: {names}."
             raise unknown(what, provider, known)
-        what = f"every grant of tokens by {provider} until {_shown(moment)}"
+        what = f"all tokens of {provider} granted up to {_format_time(moment)}"
         if self.dry_run:
             self.conclude({"provider": provider, "moment": moment}, f"Would end {what}.")
             return
         self._require_past(moment)
-        self.confirm(f"End {what}? The sessions stay; people consent again.")
+        self.confirm(f"End {what}? The sessions stay; users have to consent again.")
         raised = ending.end_before_of(services(), provider, moment)
         self.conclude(
             {"provider": provider, "moment": moment, "raised": raised},
-            f"Ended {what}: in force on every process within a minute."
+            f"Ended {what}: effective in every process within a minute."
             if raised
-            else "This moment, or a later one, was in force already.",
+            else "This time, or a later one, is already in effect.",
         )
 
-    # What they share
+    # Shared helpers
 
     def _require_past(self, moment: int) -> None:
-        """Refuse a moment that only this machine's clock calls past."""
+        """Raise UsageError for a time that is past only by this machine's clock."""
         try:
             ending.require_past(services(), moment)
         except ValueError as exc:
             raise UsageError(str(exc)) from exc
 
     def _pass(self, clearing: Clearing, work: Iterator[int]) -> Cleared:
-        with self.progress("items looked at", total=self._items) as advance:
-            for looked_at in work:
-                advance(looked_at)
+        with self.progress("items scanned", total=self._items) as advance:
+            for scanned in work:
+                advance(scanned)
         return clearing.cleared
 
     def _conclude(self, result: dict[str, Any], passes: list[Cleared]) -> None:
         deleted = sum(cleared.deleted for cleared in passes)
-        looked_at, doubtful = passes[-1].looked_at, passes[-1].doubtful
-        summary = f"Deleted {deleted:,} sessions; the table held {looked_at:,} items of all kinds."
+        scanned, doubtful = passes[-1].scanned, passes[-1].doubtful
+        summary = f"Deleted {deleted:,} sessions; the table had {scanned:,} items of all types."
         if doubtful:
             summary += (
-                f" {doubtful:,} were left: KMS could not tell whether they are of this namespace."
-                " Run the same command again once it can."
+                f" {doubtful:,} are left, because KMS could not say whether they belong to this"
+                " namespace. Run the same command again when KMS is available."
             )
         self.conclude(
-            {**result, "deleted": deleted, "looked_at": looked_at, "doubtful": doubtful},
+            {**result, "deleted": deleted, "looked_at": scanned, "doubtful": doubtful},
             summary,
             status=INCOMPLETE if doubtful else 0,
         )
@@ -313,15 +314,15 @@ class Command(OperatorCommand):
     def _items(self) -> int | None:
         try:
             return run_sync(services().description.estimated_items())
-        except TableUnavailable:  # This role may not ask.
+        except TableUnavailable:  # This role may not be allowed to.
             return None
 
-    def _told_estimate(self) -> str:
+    def _size_estimate(self) -> str:
         if self._items is None:
-            return "How many items the table holds is not known."
+            return "The number of items in the table is not known."
         return (
-            f"The table holds about {self._items:,} items of all kinds and namespaces,"
-            " as AWS counted up to six hours ago."
+            f"The table has about {self._items:,} items of all types and namespaces"
+            " (counted by AWS up to six hours ago)."
         )
 
 
@@ -329,5 +330,5 @@ def _grants(number: int) -> str:
     return "1 grant" if number == 1 else f"{number:,} grants"
 
 
-def _shown(moment: int) -> str:
+def _format_time(moment: int) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")

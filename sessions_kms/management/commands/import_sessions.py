@@ -1,4 +1,4 @@
-"""`manage.py import_sessions`: nobody is signed out by the change of engine."""
+"""`manage.py import_sessions`: change the session engine without signing anybody out."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -9,12 +9,12 @@ from django.db import DatabaseError
 
 from sessions_kms import conf
 from sessions_kms.management.base import INCOMPLETE, OperatorCommand, unknown
+from sessions_kms.operations.session_import import AllEnded, Importer, OldEngine
 from sessions_kms.services import services
-from sessions_kms.switching.importer import AllEnded, Importer, OldEngine
 
 ALL_ENDED = (
-    "All sessions before some moment were ended, and the old engine does not say when its"
-    " sessions began: this would bring ended ones back. If there are none such, add"
+    "All sessions before some time were ended, and the old engine does not store when its"
+    " sessions began, so importing could restore ended sessions. If there are none, pass"
     " --ignore-not-before."
 )
 ENGINES = (
@@ -25,11 +25,10 @@ ENGINES = (
 
 class Command(OperatorCommand):
     help = (
-        "Take over the live sessions of a database engine. Nobody is signed out when "
-        "SESSION_ENGINE changes: sessions keep their keys, which are in the visitors' "
-        "cookies, and end when they would have. The rows stay. May be stopped and run again. "
-        "If the site runs meanwhile, first set SESSION_ENGINE to 'sessions_kms.moving_in' "
-        "everywhere."
+        "Import the live sessions of a database engine. Nobody is signed out when "
+        "SESSION_ENGINE changes: sessions keep their keys, which are in the visitors' cookies, "
+        "and their expiry. The rows stay. Can be stopped and run again. If the site is running, "
+        "first set SESSION_ENGINE to 'sessions_kms.moving_in' everywhere."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -43,7 +42,7 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--ignore-not-before",
             action="store_true",
-            help="import even after `end_sessions --before`: this may bring ended sessions back",
+            help="import even after `end_sessions --before`: this may restore ended sessions",
         )
 
     def operate(self, options: dict[str, Any]) -> None:
@@ -54,19 +53,19 @@ class Command(OperatorCommand):
                 raise
             raise unknown(str(exc), options["engine"], ENGINES) from exc
         importer = Importer(services(), old, ignore_not_before=options["ignore_not_before"])
-        live = self._counted(old)
+        live = self._count(old)
         if self.dry_run:
-            self.conclude({"live": live}, f"{live:,} live sessions would be taken over.")
+            self.conclude({"live": live}, f"Would import {live:,} live sessions.")
             return
-        self.confirm(f"Take over {live:,} live sessions?")
+        self.confirm(f"Import {live:,} live sessions?")
         try:
-            with self.resumable("Run it again to go on."):
-                self._take_all(importer, live)
+            with self.resumable("Run it again to continue."):
+                self._import_all(importer, live)
         except AllEnded as exc:
             raise CommandError(ALL_ENDED) from exc
         except DatabaseError as exc:
             raise CommandError(
-                f"The old engine's table cannot be read any more ({exc}). Run it again to go on.",
+                f"The old engine's table became unreadable ({exc}). Run it again to continue.",
                 returncode=INCOMPLETE,
             ) from exc
         counts = importer.counts
@@ -78,7 +77,7 @@ class Command(OperatorCommand):
             status=INCOMPLETE if left else 0,
         )
 
-    def _counted(self, old: OldEngine) -> int:
+    def _count(self, old: OldEngine) -> int:
         try:
             return old.count()
         except DatabaseError as exc:
@@ -88,7 +87,7 @@ class Command(OperatorCommand):
         except ImproperlyConfigured as exc:
             raise CommandError(str(exc)) from exc
 
-    def _take_all(self, importer: Importer, live: int) -> None:
+    def _import_all(self, importer: Importer, live: int) -> None:
         with self.progress("sessions", total=live) as advance:
-            for looked_at in importer.take_all():
-                advance(looked_at)
+            for scanned in importer.import_all():
+                advance(scanned)

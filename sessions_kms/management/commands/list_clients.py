@@ -1,4 +1,4 @@
-"""`manage.py list_clients`: which OAuth clients have grants, and of how many people."""
+"""`manage.py list_clients`: the OAuth clients that have grants, and of how many users."""
 
 from dataclasses import asdict
 from typing import Any
@@ -10,20 +10,19 @@ from sessions_kms.services import services
 
 class Command(OperatorCommand):
     help = (
-        "List the OAuth clients that people allowed to call for them: what each calls itself, "
-        "its id, how many grants it has, and of how many people. Reads the whole table. End "
-        "them by `end_sessions --client`."
+        "List the OAuth clients that users have allowed: each one's name, id, number of grants "
+        "and number of users. Scans the whole table. `end_sessions --client` ends their grants."
     )
     changes = False
 
     def operate(self, options: dict[str, Any]) -> None:
-        found = ClientGrants(services()).clients()
-        told = [asdict(each) | _counted(each) for each in found]
-        lines = [_line(each) for each in found] or ["No client has a grant."]
-        self.conclude({"clients": told}, "\n".join(lines))
+        clients = ClientGrants(services()).clients()
+        lines = [_line(each) for each in clients] or ["No client has a grant."]
+        result = [asdict(each) | _summary(each) for each in clients]
+        self.conclude({"clients": result}, "\n".join(lines))
 
 
-def _counted(use: ClientUse) -> dict[str, Any]:
+def _summary(use: ClientUse) -> dict[str, Any]:
     written = None if use.last_written is None else use.last_written.isoformat()
     return {"people": len(use.people), "last_written": written}
 
@@ -31,5 +30,5 @@ def _counted(use: ClientUse) -> dict[str, Any]:
 def _line(use: ClientUse) -> str:
     return (
         f"{shown(use.name)}  {shown(use.client_id)}  grants: {use.grants:,}"
-        f"  people: {len(use.people):,}  last written: {_counted(use)['last_written']}"
+        f"  people: {len(use.people):,}  last written: {_summary(use)['last_written']}"
     )

@@ -1,4 +1,4 @@
-"""`manage.py rewrap_sessions`: move everything to the present KMS key, while the site runs."""
+"""`manage.py rewrap_sessions`: move all data keys to the current KMS key, while the site runs."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -16,13 +16,13 @@ PASSES_MAX = 20
 
 class Command(OperatorCommand):
     help = (
-        "Move everything from the previous KMS keys (DECRYPT_KEY_IDS) to the present one "
+        "Move all data keys from the previous KMS keys (DECRYPT_KEY_IDS) to the current one "
         "(KEY_ID). The site keeps running, and nobody is signed out. 1. Add the new key to "
-        "DECRYPT_KEY_IDS on every process. 2. Set KEY_ID to the new key and DECRYPT_KEY_IDS "
-        "to the old one, on every process. 3. Run this command. It waits until no process can "
-        "hold an old data key, then goes through the table until nothing is left. 4. Empty "
-        "DECRYPT_KEY_IDS. May be interrupted and run again. KMS re-wraps each data key: no "
-        "session is opened."
+        "DECRYPT_KEY_IDS in every process. 2. Set KEY_ID to the new key and DECRYPT_KEY_IDS "
+        "to the old one, in every process. 3. Run this command. It waits until no process can "
+        "use an old data key, then scans the table until nothing is left. 4. Empty "
+        "DECRYPT_KEY_IDS. Can be interrupted and run again. KMS re-wraps each data key: no "
+        "session is decrypted."
     )
     requires_system_checks = ()
 
@@ -31,22 +31,22 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--no-wait",
             action="store_true",
-            help="do not wait for DATA_KEY_CACHE_AGE and DATA_KEY_MAX_STALE: only if every process"
-            " was restarted since KEY_ID was changed",
+            help="do not wait for DATA_KEY_CACHE_AGE and DATA_KEY_MAX_STALE; safe only if every"
+            " process was restarted after KEY_ID was changed",
         )
 
     def operate(self, options: dict[str, Any]) -> None:
         config = services().config
         previous = [key for key in config.decrypt_key_ids if key != config.key_id]
         if not previous:
-            self.conclude({"moved": 0}, "DECRYPT_KEY_IDS names no previous key: nothing to move.")
+            self.conclude({"moved": 0}, "Nothing to move: DECRYPT_KEY_IDS has no previous key.")
             return
         self._require_one_region(config.key_id, previous)
         if self.dry_run:
-            self._look()
+            self._count()
             return
         self.confirm(f"Move the data keys of {len(previous)} previous KMS keys to {config.key_id}?")
-        with self.resumable("Nothing is lost. Run the same command again to go on."):
+        with self.resumable("Nothing is lost. Run the same command again to continue."):
             passes = self._move(wait=not options["no_wait"])
         self._conclude(passes)
 
@@ -54,14 +54,14 @@ class Command(OperatorCommand):
         for other in previous:
             if region_of(other) != region_of(key_id):
                 raise CommandError(
-                    f"{other} is in another Region than KEY_ID, and KMS re-wraps within one"
-                    " only. Name its replica in that Region, if it has one; else leave it in"
-                    " DECRYPT_KEY_IDS until the last session that it sealed has ended."
+                    f"{other} is in another Region than KEY_ID, and KMS re-wraps only within one"
+                    " Region. Use its replica in that Region, if there is one; otherwise leave it"
+                    " in DECRYPT_KEY_IDS until the last session that it sealed has ended."
                 )
 
-    def _look(self) -> None:
+    def _count(self) -> None:
         rewrapping = self._rewrapping()
-        found = self._pass(rewrapping, "items looked at").found
+        found = self._pass(rewrapping, "items scanned").found
         self.conclude({"found": found}, f"Would move the data keys of {found:,} items.")
 
     def _move(self, *, wait: bool) -> list[Moved]:
@@ -70,13 +70,13 @@ class Command(OperatorCommand):
         passes = [rewrapping.moved, self._pass(rewrapping, "items, first pass")]
         if wait:
             self.wait_until(
-                rewrapping.settled_at(), "Waiting until every process has taken the new data key"
+                rewrapping.settled_at(), "Waiting until every process uses the new data key"
             )
         for _ in range(PASSES_MAX):
-            passes.append(self._pass(rewrapping, "items, looking again"))
+            passes.append(self._pass(rewrapping, "items, again"))
             if passes[-1].found == 0:
                 return passes
-        raise TableUnavailable("Some process goes on sealing under a previous KMS key.")
+        raise TableUnavailable("Some process keeps using a previous KMS key.")
 
     def _rewrapping(self) -> Rewrapping:
         keyring = build_kms_keyring(services().config)
@@ -84,27 +84,27 @@ class Command(OperatorCommand):
 
     def _pass(self, rewrapping: Rewrapping, what: str) -> Moved:
         with self.progress(what) as advance:
-            for looked_at in rewrapping.one_pass():
-                advance(looked_at)
+            for scanned in rewrapping.scan():
+                advance(scanned)
         return rewrapping.moved
 
     def _conclude(self, passes: list[Moved]) -> None:
         moved = sum(each.moved for each in passes)
         last = passes[-1]
         summary = (
-            f"Moved the data keys of {moved:,} items; of {last.looked_at:,} in the table none is"
-            " left under a previous KMS key: DECRYPT_KEY_IDS can be emptied."
+            f"Moved the data keys of {moved:,} items; none of the {last.scanned:,} items in the"
+            " table uses a previous KMS key any more. You can empty DECRYPT_KEY_IDS."
         )
         if last.invalid:
             summary += (
-                f" {last.invalid:,} items were left, whose data keys KMS calls invalid: they are"
-                " of another namespace, or forged."
+                f" {last.invalid:,} items were left because KMS rejects their data keys: they"
+                " belong to another namespace or are forged."
             )
         self.conclude(
             {
                 "moved": moved,
-                "passes": len(passes) - 1,  # the first is of what is published alone
-                "looked_at": last.looked_at,
+                "passes": len(passes) - 1,  # the first has only the published data keys
+                "looked_at": last.scanned,
                 "invalid": last.invalid,
                 "data_keys": sum(each.asked for each in passes),
             },

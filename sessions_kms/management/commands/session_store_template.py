@@ -25,36 +25,37 @@ class Command(OperatorCommand):
         "for the site, for operators and for check_session_store. Names that the options do "
         "not give come from SESSIONS_KMS. Makes no AWS calls and changes nothing."
     )
-    requires_system_checks = ()  # SESSIONS_KMS may still lack what this creates.
+    requires_system_checks = ()  # SESSIONS_KMS may not have the key and the table yet.
     changes = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--format", required=True, choices=FORMATS)
-        parser.add_argument("--table", help="table name (default: TABLE_NAME, else 'sessions')")
-        parser.add_argument("--namespace", help="namespace (default: NAMESPACE, else 'django')")
+        parser.add_argument("--table", help="table name (default: TABLE_NAME, or 'sessions')")
+        parser.add_argument("--namespace", help="namespace (default: NAMESPACE, or 'django')")
         parser.add_argument(
             "--alias", default=provisioning.DEFAULT_ALIAS, help="alias of the key (%(default)s)"
         )
         parser.add_argument(
             "--multi-region",
             action="store_true",
-            help="a multi-Region key and a global table: a key cannot become one later",
+            help="a multi-Region key and a global table: a key cannot be converted later",
         )
         parser.add_argument(
             "--replica",
             action="append",
             default=[],
             metavar="REGION",
-            help="another Region that has the table and the key; implies --multi-region; may be"
-            " given more than once",
+            help="another Region for table and key; implies --multi-region; can be repeated",
         )
         policy = parser.add_argument_group("for --format iam-policy")
-        policy.add_argument("--role", choices=list(ROLES), help="the policy of this role alone")
+        policy.add_argument(
+            "--role", choices=list(ROLES), help="print only the policy of this role"
+        )
         policy.add_argument("--key", metavar="ARN", help="the KMS key (default: KEY_ID)")
         policy.add_argument("--account", help="account of the table (default: the key's)")
         policy.add_argument(
-            "--region", help="home Region of the table (default: REGION_NAME, else the key's)"
+            "--region", help="home Region of the table (default: REGION_NAME, or the key's)"
         )
 
     def operate(self, options: dict[str, Any]) -> None:
@@ -73,7 +74,9 @@ class Command(OperatorCommand):
     def _store(self, options: dict[str, Any]) -> Store:
         alias, replicas = options["alias"], tuple(dict.fromkeys(options["replica"]))
         if not provisioning.is_alias(alias):
-            raise UsageError(f"{alias!r} is not the alias of a key of yours: use alias/NAME.")
+            raise UsageError(
+                f"{alias!r} is not an alias of a customer-managed key: use alias/NAME."
+            )
         for region in replicas:
             self._parsed("REGION_NAME", region, "--replica")
         table = self._value("TABLE_NAME", options["table"], "--table") or "sessions"
@@ -98,7 +101,7 @@ class Command(OperatorCommand):
         key: str | None = self._value("KEY_ID", given, "--key")
         if key is None:
             raise UsageError(
-                "A policy names the key: give --key ARN, or KEY_ID in SESSIONS_KMS."
+                "A policy names the key: pass --key ARN, or set KEY_ID in SESSIONS_KMS."
                 " create_session_store --create-key prints it."
             )
         # https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html
@@ -118,7 +121,7 @@ class Command(OperatorCommand):
         return region or named[3], options["account"] or named[4]
 
     def _value(self, name: str, given: str | None = None, option: str = "") -> Any:
-        """Return what an option gives, else what the settings say, else None."""
+        """Return the value of an option, or of the setting, or None."""
         if given:
             return self._parsed(name, given, option)
         if name in self._raw:

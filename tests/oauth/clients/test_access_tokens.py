@@ -458,7 +458,7 @@ def test_items_of_a_grant_that_ended_in_a_list_open_nothing(one: GrantWorld) -> 
 
 def test_clearsessions_deletes_expired_ones(one: GrantWorld, issued: Issued) -> None:
     one.clock.advance(AGE + 300)
-    list(Clearing(services()).expired(at_most=100))
+    list(Clearing(services()).delete_expired(at_most=100))
     assert not is_there(one, issued.access_token)
     assert is_there(one, issued.refresh_token)
 

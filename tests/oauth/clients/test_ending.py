@@ -153,7 +153,7 @@ def test_audit_trail_names_the_session_and_why(one: GrantWorld) -> None:
 
 def test_lists_of_sessions_show_and_end_it(one: GrantWorld) -> None:
     issued = one.begin()
-    (row,) = run_sync(Inspection(services()).of_user("7")).rows
+    (row,) = run_sync(Inspection(services()).list_user_sessions("7")).rows
     assert row.id == one.id_of(issued)
     assert ToldGrant.in_words(run_sync(Inspection(services()).about(row.id))) == ToldGrant(
         client="A client",
@@ -182,12 +182,12 @@ def test_grant_lives_and_is_listed_beyond_the_absolute_timeout_of_sessions() -> 
         one.clock.advance(86_400)
         issued = one.refresh(issued.refresh_token)
     assert one.lives(issued)
-    (row,) = run_sync(Inspection(services()).of_user("7")).rows
+    (row,) = run_sync(Inspection(services()).list_user_sessions("7")).rows
     assert row.id == one.id_of(issued)
     assert row.ends_at.timestamp() == one.clock() + 86_400
     one.clock.advance(86_400)
     assert not one.lives(issued)
-    assert list(run_sync(Inspection(services()).of_user("7")).rows) == []
+    assert list(run_sync(Inspection(services()).list_user_sessions("7")).rows) == []
 
 
 # One too many

@@ -62,7 +62,7 @@ def test_session_is_read_saved_and_ended_in_the_other_region(
     there["token"] = "renewed"
     there.save()
     assert SessionStore(key)["token"] == "renewed"
-    rows = run_sync(Inspection(services()).of_user("7")).rows
+    rows = run_sync(Inspection(services()).list_user_sessions("7")).rows
     assert [row.created_at.timestamp() for row in rows] == [int(clock())]
     there.delete()
     assert SessionStore(key).load() == {}

@@ -49,7 +49,9 @@ def test_tombstone_says_when_and_not_where_or_whose(stack: Stack, moved: tuple[s
 
 def test_sessions_of_a_user_are_those_that_live_on(moved: tuple[str, str]) -> None:
     old, new = moved
-    assert [each.id for each in run_sync(Inspection(services()).of_user("7")).rows] == [id_of(new)]
+    assert [each.id for each in run_sync(Inspection(services()).list_user_sessions("7")).rows] == [
+        id_of(new)
+    ]
     assert not ending.end_session(services(), id_of(old), user_id="7")
     assert ending.end_sessions_of(services(), "7") == 1
     with pytest.raises(SessionMoved):
@@ -64,7 +66,7 @@ def test_session_that_moves_while_it_is_ended_is_not_told_as_ended(
     session[USER_ID] = "7"
     session.save()
     old = id_of(str(session.session_key))
-    read = ending.stored_head
+    read = ending.load_head
 
     def read_then_moved(made: Services, found: str) -> Any:
         record = read(made, found)
@@ -72,7 +74,7 @@ def test_session_that_moves_while_it_is_ended_is_not_told_as_ended(
             session.cycle_key()
         return record
 
-    monkeypatch.setattr(ending, "stored_head", read_then_moved)
+    monkeypatch.setattr(ending, "load_head", read_then_moved)
     assert not ending.end_session(services(), old, user_id="7")
     assert SessionStore().exists(str(session.session_key))
     old = id_of(str(session.session_key))
@@ -100,7 +102,7 @@ def test_its_time_is_over_only_if_the_last_answer_says_so_too(stack: Stack) -> N
 def test_admin_lists_and_ends_none(moved: tuple[str, str]) -> None:
     old, new = moved
     inspection = Inspection(services())
-    assert [row.id for row in inspection.whole_table().rows] == [id_of(new)]
+    assert [row.id for row in inspection.list_table().rows] == [id_of(new)]
     assert run_sync(inspection.find(id_of(old))) is None
     assert not inspection.end(id_of(old))
     with pytest.raises(SessionMoved):
@@ -112,9 +114,9 @@ def test_clearing_deletes_it_when_its_time_is_over(stack: Stack, moved: tuple[st
     for seconds, there in ((LIFETIME, True), (301, False)):
         stack.clock.advance(seconds)
         clearing = Clearing(services())
-        list(clearing.expired(at_most=100))
+        list(clearing.delete_expired(at_most=100))
         assert (id_of(old) in stack.items()) is there
-    list(Clearing(services()).created(int(stack.clock())))
+    list(Clearing(services()).delete_created(int(stack.clock())))
     assert stack.sessions() == {}
 
 

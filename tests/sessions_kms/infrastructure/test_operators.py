@@ -90,7 +90,7 @@ def test_operator_needs_all_of_the_policy_and_nothing_else(
         assert run("end_sessions", *which, "--no-input").status == 0
     assert run("clearsessions").status == INCOMPLETE  # moto's CloudFormation leaves TTL off.
     assert run("clearsessions", "--force").status == 0
-    Inspection(services.services()).whole_table()
+    Inspection(services.services()).list_table()
     assert moving.denied == set()
     assert moving.used == moving.granted()
 
@@ -107,8 +107,8 @@ def test_admin_of_django_needs_scan_beside_the_policy_of_web_and_nothing_else(
         session.update(content)
         session.save()
     inspection = Inspection(services.services())
-    assert len(inspection.whole_table().rows) == 3
-    one, _ = run_sync(inspection.of_user("7")).rows
+    assert len(inspection.list_table().rows) == 3
+    one, _ = run_sync(inspection.list_user_sessions("7")).rows
     assert run_sync(inspection.find(one.id)) is not None
     assert inspection.end(one.id)
     assert ending.end_sessions_of(services.services(), "7") == 1

@@ -71,8 +71,8 @@ def use_the_site(number: int = 7) -> None:
     user.update({"_auth_user_id": person, "_links": [link], "_about": {"browser": "Firefox"}})
     user.save()
     user.cycle_key()
-    assert len(run_sync(Inspection(services.services()).of_user(person)).rows) == 1
-    assert run_sync(Inspection(services.services()).count_of_user(person)).number == 1
+    assert len(run_sync(Inspection(services.services()).list_user_sessions(person)).rows) == 1
+    assert run_sync(Inspection(services.services()).count_user_sessions(person)).number == 1
     assert ending.end_linked(services.services(), link) == 1
     user["late"] = 1
     with pytest.raises(UpdateError):

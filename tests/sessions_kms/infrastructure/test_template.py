@@ -144,7 +144,7 @@ def test_role_names_fit_into_iams_limit() -> None:
 @pytest.mark.parametrize(
     ("raw", "options", "message"),
     [
-        ({}, ["--format", "iam-policy"], "give --key ARN, or KEY_ID in SESSIONS_KMS"),
+        ({}, ["--format", "iam-policy"], "pass --key ARN, or set KEY_ID in SESSIONS_KMS"),
         ({"KEY_ID": "alias/x"}, ["--format", "iam-policy"], r"SESSIONS_KMS\['KEY_ID'\] must be"),
         ({}, ["--format", "terraform", "--table", "a/b"], "--table must be the name"),
         ({}, ["--format", "terraform", "--namespace", "a b"], "--namespace must be 1 to 64"),

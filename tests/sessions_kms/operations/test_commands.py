@@ -65,7 +65,7 @@ def test_create_prints_each_step_and_what_to_set(names: tuple[str, str]) -> None
 def test_create_again_does_nothing_and_prints_the_same_to_set(names: tuple[str, str]) -> None:
     command = ["create_session_store", "--table", names[0], "--create-key", "--alias", names[1]]
     first = run(*command).splitlines()
-    assert run(*command).splitlines() == ["nothing to do: everything stands", *first[-2:]]
+    assert run(*command).splitlines() == ["nothing to do: table and key already exist", *first[-2:]]
 
 
 @pytest.mark.usefixtures("bare")
@@ -112,7 +112,9 @@ def test_dry_run_tells_each_step_and_takes_none(names: tuple[str, str]) -> None:
     steps = [line for line in told if line.startswith("[dry run] ")]
     assert len(steps) == len(done) - 2
     assert [line.split()[2] for line in steps] == [line.split()[0] for line in done[:-2]]
-    assert run(*command, "--dry-run").splitlines()[0] == "nothing to do: everything stands"
+    assert (
+        run(*command, "--dry-run").splitlines()[0] == "nothing to do: table and key already exist"
+    )
 
 
 @pytest.mark.usefixtures("bare")
@@ -151,13 +153,13 @@ def test_create_in_another_region_by_option(names: tuple[str, str]) -> None:
 @pytest.mark.parametrize("raw", [None, {}, "sessions", {"TABLE_NAME": ""}])
 def test_create_without_a_table_name_says_where_to_give_it(settings: Settings, raw: Any) -> None:
     settings.SESSIONS_KMS = raw
-    with pytest.raises(CommandError, match="--table NAME, or TABLE_NAME in SESSIONS_KMS"):
+    with pytest.raises(CommandError, match="--table NAME, or set TABLE_NAME in SESSIONS_KMS"):
         run("create_session_store")
 
 
 @pytest.mark.usefixtures("bare")
 def test_create_in_what_is_no_region_says_so(names: tuple[str, str]) -> None:
-    with pytest.raises(CommandError, match=r"AWS did not do it: .*'Middle Earth' doesn't match"):
+    with pytest.raises(CommandError, match=r"AWS call failed: .*'Middle Earth' doesn't match"):
         run("create_session_store", "--table", names[0], "--region", "Middle Earth")
 
 
@@ -185,7 +187,7 @@ def test_create_reports_what_was_done_before_it_failed(
 
     monkeypatch.setattr(clients, "control_client", without_table)
     out = io.StringIO()
-    with pytest.raises(CommandError, match=r"AWS did not do it: .*endpoint"):
+    with pytest.raises(CommandError, match=r"AWS call failed: .*endpoint"):
         call_command(
             *["create_session_store", "--table", names[0], "--create-key", "--alias", names[1]],
             stdout=out,

@@ -195,4 +195,4 @@ def test_key_that_stays_in_use_for_good_is_told(
     saved()
     monkeypatch.setattr(stack.services.table, "delete", as_coroutine(lambda *_, **__: True))
     done = end("--key-period", str(PERIOD))
-    assert (done.status, "goes on sealing" in done.err) == (3, True)
+    assert (done.status, "keeps using" in done.err) == (3, True)

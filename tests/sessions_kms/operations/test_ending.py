@@ -35,7 +35,7 @@ def test_nobody_has_no_sessions(stack: Stack) -> None:
 
 def test_one_session_is_ended_by_its_own_user_only(stack: Stack) -> None:
     session = signed_in("7")
-    [info] = run_sync(Inspection(services()).of_user("7")).rows
+    [info] = run_sync(Inspection(services()).list_user_sessions("7")).rows
     assert not ending.end_session(services(), info.id, user_id="8")
     assert not ending.end_session(services(), info.id, user_id="")
     assert lives(session)
@@ -94,7 +94,7 @@ def test_sessions_that_go_on_beginning_are_told(
         return begun
 
     monkeypatch.setattr(fake.services.table, "owned_ids", as_coroutine(owned))
-    with pytest.raises(StoreUnavailable, match="go on beginning"):
+    with pytest.raises(StoreUnavailable, match="keep beginning"):
         ending.end_sessions_of(services(), "7")
     assert len(begun) == ending.PASSES_MAX
 

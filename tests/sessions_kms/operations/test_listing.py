@@ -25,10 +25,10 @@ DAY = 86400
 
 def pages() -> list[list[Row]]:
     """Follow the whole table to its end."""
-    found, listing = [], Inspection(services.services()).whole_table()
+    found, listing = [], Inspection(services.services()).list_table()
     found.append(listing.rows)
     while listing.next is not None:
-        listing = Inspection(services.services()).whole_table(listing.next)
+        listing = Inspection(services.services()).list_table(listing.next)
         found.append(listing.rows)
     return found
 
@@ -54,7 +54,7 @@ def test_row_tells_what_the_record_says_in_the_clear(stack: Stack) -> None:
     stack.clock.advance(60)
     session["more"] = "x" * 1000
     session.save()
-    [row] = Inspection(services.services(), session.session_key).whole_table().rows
+    [row] = Inspection(services.services(), session.session_key).list_table().rows
     assert row.id == id_of(session.session_key or "")
     assert (row.user_id, row.doubtful, row.current) == ("7", False, True)
     assert row.created_at == datetime.fromtimestamp(NOW, UTC)
@@ -63,7 +63,7 @@ def test_row_tells_what_the_record_says_in_the_clear(stack: Stack) -> None:
     assert (row.version, row.revision, row.key_period) == (1, 2, NOW - NOW % DAY)
     assert 1000 < (Inspection(services.services()).size(row.id) or 0) < 2000
     assert Inspection(services.services()).size("x" * 43) is None
-    assert not Inspection(services.services(), None).whole_table().rows[0].current
+    assert not Inspection(services.services(), None).list_table().rows[0].current
 
 
 def test_whole_table_is_seen_once_page_by_page(stack: Stack, few_rows: None) -> None:
@@ -77,14 +77,14 @@ def test_whole_table_is_seen_once_page_by_page(stack: Stack, few_rows: None) -> 
 
 def test_pages_go_on_where_an_item_was_deleted(stack: Stack, few_rows: None) -> None:
     made = {saved_id("7") for _ in range(10)}
-    first = Inspection(services.services()).whole_table()
+    first = Inspection(services.services()).list_table()
     for row in first.rows:  # Among them the one that the next page starts after.
         stack.delete_item(row.id)
     assert first.next is not None
-    second = Inspection(services.services()).whole_table(first.next)
+    second = Inspection(services.services()).list_table(first.next)
     assert len(second.rows) == 4
     assert second.next is not None
-    third = Inspection(services.services()).whole_table(second.next)
+    third = Inspection(services.services()).list_table(second.next)
     assert {*ids(first.rows), *ids(second.rows), *ids(third.rows)} == made
 
 
@@ -94,12 +94,12 @@ def test_users_pages_go_on_where_an_item_was_deleted(stack: Stack, few_rows: Non
         made.insert(0, saved_id("7"))
         stack.clock.advance(1)
     saved_id("8")
-    first = run_sync(Inspection(services.services()).of_user("7"))
+    first = run_sync(Inspection(services.services()).list_user_sessions("7"))
     assert ids(first.rows) == made[:3]
     assert first.next is not None
     for each in made[1:3]:
         stack.delete_item(each)
-    rest = run_sync(Inspection(services.services()).of_user("7", first.next))
+    rest = run_sync(Inspection(services.services()).list_user_sessions("7", first.next))
     assert (ids(rest.rows), rest.next) == (made[3:], None)
 
 
@@ -108,7 +108,7 @@ def test_page_is_a_bounded_number_of_calls_among_many_other_items(fake: Stack) -
         fake.put_item(lease(number))
     calls = fake.dynamodb.calls
     calls.clear()
-    listing = Inspection(services.services()).whole_table()
+    listing = Inspection(services.services()).list_table()
     assert listing.rows == []
     assert listing.next is not None
     assert calls == ["Scan"] * READS
@@ -119,12 +119,12 @@ def test_page_of_sessions_is_one_call(fake: Stack) -> None:
         saved_id("7")
     calls = fake.dynamodb.calls
     calls.clear()
-    listing = Inspection(services.services()).whole_table()
+    listing = Inspection(services.services()).list_table()
     # The data key stands among them: a second call for the row in its place, if it came up.
     assert len(listing.rows) == ROWS
     assert calls.count("Scan") <= 2
     calls.clear()
-    assert len(run_sync(Inspection(services.services()).of_user("7")).rows) == OWNED_ROWS
+    assert len(run_sync(Inspection(services.services()).list_user_sessions("7")).rows) == OWNED_ROWS
     assert (calls.count("Query user"), calls.count("GetItem session")) == (1, OWNED_ROWS)
 
 
@@ -137,8 +137,8 @@ def test_what_is_no_live_session_is_not_shown(stack: Stack) -> None:
     stack.put_item(stack.items()[future] | {"version": {"N": "2"}})
     live = saved_id("7")
     assert {expired, broken, future, live} <= set(stack.items())
-    assert ids(Inspection(services.services()).whole_table().rows) == [live]
-    assert ids(run_sync(Inspection(services.services()).of_user("7")).rows) == [live]
+    assert ids(Inspection(services.services()).list_table().rows) == [live]
+    assert ids(run_sync(Inspection(services.services()).list_user_sessions("7")).rows) == [live]
     assert [
         run_sync(Inspection(services.services()).find(each)) is None
         for each in (expired, broken, live)
@@ -152,7 +152,7 @@ def test_what_is_no_live_session_is_not_shown(stack: Stack) -> None:
 def test_sessions_before_the_not_before_are_not_shown(make_stack: MakeStack) -> None:
     make_stack(not_before=NOW)
     saved_id("7")
-    assert Inspection(services.services()).whole_table().rows == []
+    assert Inspection(services.services()).list_table().rows == []
 
 
 @pytest.mark.parametrize("given", ["data-key#django#1799971200", "", "x" * 43, "é" * 43, "x" * 44])
@@ -169,14 +169,16 @@ def test_forged_times_are_shown_as_the_latest(stack: Stack) -> None:
     far = {"N": "9" * 38}
     item = stack.items()[made] | {"createdAt": far, "updatedAt": far, "ttl": far}
     stack.put_item(item | {"keyPeriod": far, "revision": far})
-    [row] = Inspection(services.services()).whole_table().rows
+    [row] = Inspection(services.services()).list_table().rows
     assert row.ends_at.year == row.created_at.year == 9999
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 2000, "\ud800"])
 def test_user_that_no_session_can_name_has_none(stack: Stack, user_id: str) -> None:
     saved_id("7")
-    assert run_sync(Inspection(services.services()).of_user(user_id)) == inspection.Listing([])
+    assert run_sync(
+        Inspection(services.services()).list_user_sessions(user_id)
+    ) == inspection.Listing([])
 
 
 def test_session_is_ended_once(stack: Stack) -> None:
@@ -184,7 +186,7 @@ def test_session_is_ended_once(stack: Stack) -> None:
     assert Inspection(services.services()).end(made)
     assert not Inspection(services.services()).end(made)
     assert Inspection(services.services()).end(anonymous)
-    assert ids(Inspection(services.services()).whole_table().rows) == [other]
+    assert ids(Inspection(services.services()).list_table().rows) == [other]
 
 
 def stored_by(neighbour: Stack, ours: Stack, user: str | None = None) -> str:
@@ -207,7 +209,7 @@ def neighbour_of(stack: Stack) -> Stack:
 def assert_hidden(stack: Stack, foreign: list[str]) -> None:
     ours = [saved_id("7"), saved_id()]
     assert set(foreign) < set(stack.items())
-    assert sorted(ids(Inspection(services.services()).whole_table().rows)) == sorted(ours)
+    assert sorted(ids(Inspection(services.services()).list_table().rows)) == sorted(ours)
     for each in foreign:
         assert run_sync(Inspection(services.services()).find(each)) is None
         assert not Inspection(services.services()).end(each)
@@ -230,7 +232,7 @@ def test_kms_is_asked_about_few_data_keys_for_a_page(make_fake: MakeStack) -> No
     for _ in range(KEYS_ASKED + 20):
         saved_id()
     asked = Counting(stack)
-    rows = Inspection(services.services()).whole_table().rows
+    rows = Inspection(services.services()).list_table().rows
     assert len(rows) == KEYS_ASKED + 20
     assert asked.count == KEYS_ASKED
     assert sum(row.doubtful for row in rows) == 20
@@ -239,7 +241,7 @@ def test_kms_is_asked_about_few_data_keys_for_a_page(make_fake: MakeStack) -> No
 def test_signed_in_sessions_are_shown_without_kms(fake: Stack) -> None:
     saved_id("7")
     asked = Counting(fake)
-    assert len(Inspection(services.services()).whole_table().rows) == 1
+    assert len(Inspection(services.services()).list_table().rows) == 1
     assert asked.count == 0
 
 
@@ -248,7 +250,7 @@ def test_kms_outage_leaves_anonymous_sessions_in_doubt_and_is_met_once(fake: Sta
     fake.clock.advance(2 * DAY)
     saved_id()
     asked = Counting(fake, outage=True)
-    doubtful = {row.id: row.doubtful for row in Inspection(services.services()).whole_table().rows}
+    doubtful = {row.id: row.doubtful for row in Inspection(services.services()).list_table().rows}
     assert (doubtful[anonymous], doubtful[signed_in]) == (True, False)
     assert list(doubtful.values()).count(True) == 2
     assert asked.count == 1
@@ -268,8 +270,8 @@ def test_unreachable_table_is_told(fake: Stack) -> None:
     made = saved_id("7")
     fake.dynamodb.unavailable = True
     for look in (
-        Inspection(services.services()).whole_table,
-        lambda: run_sync(Inspection(services.services()).of_user("7")),
+        Inspection(services.services()).list_table,
+        lambda: run_sync(Inspection(services.services()).list_user_sessions("7")),
         lambda: run_sync(Inspection(services.services()).find(made)),
         lambda: Inspection(services.services()).end(made),
     ):

@@ -35,12 +35,12 @@ def signed_in(**content: Any) -> str:
 
 
 def listed() -> list[str]:
-    return [row.id for row in run_sync(Inspection(services()).of_user("7")).rows]
+    return [row.id for row in run_sync(Inspection(services()).list_user_sessions("7")).rows]
 
 
 def counted() -> Count:
     """Count, without which ones that were."""
-    return replace(run_sync(Inspection(services()).count_of_user("7")), newest=())
+    return replace(run_sync(Inspection(services()).count_user_sessions("7")), newest=())
 
 
 def calls(stack: Stack) -> Counter[str]:
@@ -78,13 +78,13 @@ def test_sessions_of_a_user_are_listed_newest_first_and_nobody_elses(stack: Stac
     other = SessionStore()
     other.update({USER_ID: "8"})
     other.save()
-    rows = run_sync(Inspection(services(), first.session_key).of_user("7")).rows
+    rows = run_sync(Inspection(services(), first.session_key).list_user_sessions("7")).rows
     assert [row.id for row in rows] == [newest, id_of(str(first.session_key))]
     assert [row.current for row in rows] == [False, True]
     assert [int(row.created_at.timestamp()) for row in rows] == [NOW + 10, NOW]
     assert int(rows[0].ends_at.timestamp()) == NOW + 10 + 7 * DAY
     assert counted() == Count(2, more=False)
-    found = run_sync(Inspection(services()).count_of_user("7")).newest
+    found = run_sync(Inspection(services()).count_user_sessions("7")).newest
     assert [session_id for session_id, _ in found] == listed()
 
 
@@ -121,9 +121,11 @@ def test_what_has_ended_hides_no_older_session(
     for _ in range(3):
         signed_in(_session_expiry=10)
     stack.clock.advance(60)
-    first = run_sync(Inspection(services()).of_user("7"))
+    first = run_sync(Inspection(services()).list_user_sessions("7"))
     assert first.rows == []
-    assert {row.id for row in run_sync(Inspection(services()).of_user("7", first.next)).rows} == old
+    assert {
+        row.id for row in run_sync(Inspection(services()).list_user_sessions("7", first.next)).rows
+    } == old
 
 
 def test_what_has_ended_by_its_age_is_not_counted(stack: Stack) -> None:
@@ -146,7 +148,7 @@ def test_what_began_before_the_not_before_is_not_counted(make_stack: MakeStack) 
 def test_user_that_no_session_can_name_has_none_to_count(stack: Stack, user_id: str) -> None:
     signed_in()
     SessionStore().create()
-    assert run_sync(Inspection(services()).count_of_user(user_id)) == Count(0, more=False)
+    assert run_sync(Inspection(services()).count_user_sessions(user_id)) == Count(0, more=False)
 
 
 @pytest.mark.parametrize(
@@ -190,9 +192,9 @@ def test_session_that_is_anothers_by_its_record_is_not_listed(fake: Stack) -> No
 @pytest.mark.parametrize(
     "read",
     [
-        lambda steps: steps.of_user("7"),
-        lambda steps: steps.count_of_user("7"),
-        lambda steps: steps.present(),
+        lambda steps: steps.list_user_sessions("7"),
+        lambda steps: steps.count_user_sessions("7"),
+        lambda steps: steps.find_current(),
     ],
     ids=["list", "count", "present"],
 )
@@ -218,7 +220,7 @@ NAMES = "a" * 64, "b" * 64
 
 
 def linked(name: str = NAMES[0]) -> list[str]:
-    return run_sync(Inspection(services()).linked_ids_of_user("7", name))
+    return run_sync(Inspection(services()).find_linked_ids("7", name))
 
 
 def test_sessions_that_list_a_name_are_found_among_others_newest_first(
@@ -237,12 +239,12 @@ def test_sessions_that_list_a_name_are_found_among_others_newest_first(
     signed_in()
     others = id_of(str(other.session_key))
     assert linked() == [second, first]
-    rows = run_sync(Inspection(services()).rows_of_user("7", [first, others, second]))
+    rows = run_sync(Inspection(services()).read_rows("7", [first, others, second]))
     assert [row.id for row in rows] == [first, second]
     assert ending.end_session(services(), first, user_id="7")
     assert linked() == [second]
     assert linked("c" * 64) == []
-    assert run_sync(Inspection(services()).linked_ids_of_user("", NAMES[0])) == []
+    assert run_sync(Inspection(services()).find_linked_ids("", NAMES[0])) == []
 
 
 def test_finding_them_reads_keys_alone_and_no_more_than_some_pages(

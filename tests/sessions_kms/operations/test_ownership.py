@@ -12,7 +12,7 @@ from sessions_kms.data_keys import known_keys as wrapped_keys
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.operations.ownership import Ownership
+from sessions_kms.operations.listing import Ownership
 from sessions_kms.services import id_of
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import blocking

@@ -114,14 +114,14 @@ def test_second_run_does_nothing(dynamodb: Any, name: str) -> None:
 def test_two_runs_at_once_make_one_table(
     dynamodb: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = provisioning.found
+    look = provisioning.describe_or_none
 
     def look_too_early(describe: Any) -> Any:
-        monkeypatch.setattr(provisioning, "found", look)
+        monkeypatch.setattr(provisioning, "describe_or_none", look)
         list(create_table(dynamodb, name))  # The other run, which is done by then.
         return None
 
-    monkeypatch.setattr(provisioning, "found", look_too_early)
+    monkeypatch.setattr(provisioning, "describe_or_none", look_too_early)
     assert list(create_table(dynamodb, name)) == []
 
 
@@ -302,7 +302,7 @@ def test_alias_of_a_key_that_cannot_be_used_is_refused(kms: Any, alias: str, sta
         kms.disable_key(KeyId=_key_id(arn))
     else:
         kms.schedule_key_deletion(KeyId=_key_id(arn), PendingWindowInDays=7)
-    with pytest.raises(ProvisioningError, match=f"cannot be used: it is {state}. Mend it"):
+    with pytest.raises(ProvisioningError, match=f"cannot be used: it is {state}. Fix it"):
         create_key(kms, alias)
 
 

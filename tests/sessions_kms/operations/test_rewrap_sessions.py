@@ -354,7 +354,7 @@ def test_number_of_data_keys_remembered_is_bounded(
     old = switch(stack)
     config: Config = replace(stack.config, decrypt_key_ids=(old,))
     made = rewrapping.Rewrapping(stack.services, services.build_kms_keyring(config))
-    assert sum(made.one_pass()) == 5
+    assert sum(made.scan()) == 5
     assert len(made._known) == 2
     assert made.moved.moved == 5
     assert made.moved.asked == 5

@@ -191,18 +191,18 @@ def test_clearing_by_moment_or_data_key_takes_it_along(stack: Stack) -> None:
     later = signed_in()
     until = int(stack.clock()) - 30
     clearing = Clearing(stack.services)
-    list(clearing.created(until))
+    list(clearing.delete_created(until))
     assert clearing.cleared.deleted == 1, "sessions are counted"
     assert about_items(stack).keys() == {f"about#django#{id_of_record(later)}", "about#django2#x"}
     period = int(stack.sessions()[id_of_record(later)]["keyPeriod"]["N"])
-    list(clearing.sealed(period, but=None))
+    list(clearing.delete_sealed(period, but=None))
     assert list(about_items(stack)) == ["about#django2#x"]
 
 
 def test_item_that_is_over_is_cleared(fake: Stack) -> None:
     signed_in()
     fake.clock.advance(2 * WEEK)
-    list(Clearing(fake.services).expired(at_most=10))
+    list(Clearing(fake.services).delete_expired(at_most=10))
     assert about_items(fake) == {}
 
 

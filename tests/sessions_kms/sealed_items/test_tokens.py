@@ -268,7 +268,7 @@ def test_clearing_deletes_what_is_over(stack: Stack, tokens: Tokens) -> None:
     assert is_done(tokens, exchange(tokens))
     stack.put_item(tombstone(tokens, "gwr_" + "b" * 32, int(stack.clock()) + 60).to_item())
     stack.clock.advance(4 * 3600)
-    for _ in Clearing(stack.services).expired(at_most=100):
+    for _ in Clearing(stack.services).delete_expired(at_most=100):
         pass
     assert [name for name in stack.items() if name.startswith(("token#", "answer#"))] == []
 
@@ -278,7 +278,7 @@ def test_sessions_of_a_moment_end_with_their_tokens(stack: Stack, tokens: Tokens
     moment = int(stack.clock())
     stack.clock.advance(10)
     run_sync(tokens.begin(NewToken("gwr_" + "b" * 32, CONTENT, moment + 3600)))
-    for _ in Clearing(stack.services).created(moment):
+    for _ in Clearing(stack.services).delete_created(moment):
         pass
     kept = [name for name in stack.items() if name.startswith(("token#", "answer#"))]
     assert kept == [tokens.id_of("gwr_" + "b" * 32)]

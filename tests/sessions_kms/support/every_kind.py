@@ -15,14 +15,14 @@ from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.kind import Kind
 from sessions_kms.format.tombstone import is_tombstone
+from sessions_kms.operations import session_import
 from sessions_kms.operations.ending import end_before
-from sessions_kms.operations.used_tokens import remember_used, was_used
+from sessions_kms.operations.used_tokens import is_used, mark_used
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, Tokens, new_stamp
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
-from sessions_kms.switching import moved_marks
 
 LINK = "1f" * 32
 SECRET = "s" * 32
@@ -74,7 +74,7 @@ def write() -> Names:
     run_sync(Leases(services()).claim(SECRET, "one", seconds=30))
     assert run_sync(Leases(services()).complete(SECRET, "one", b"result", keep=600))
     now = int(services().clock())
-    remember_used(services(), ISSUER, "token", until=now + 600)
+    mark_used(services(), ISSUER, "token", until=now + 600)
     tokens = Tokens(services())
     run_sync(tokens.begin(NewToken(TOKEN, b"opens", now + 600)))
     found = run_sync(tokens.find(TOKEN))
@@ -88,7 +88,9 @@ def write() -> Names:
     )
     with suppress(FateUnknown):  # roto answers no transaction in full
         run_sync(tokens.exchange(spending))
-    run_sync(services().table.put(moved_marks.mark(services(), "elsewhere", row_ends_at=now)))
+    run_sync(
+        services().table.put(session_import.new_mark(services(), "elsewhere", row_ends_at=now))
+    )
     return names
 
 
@@ -110,7 +112,7 @@ def _not_before(_: Names) -> int:
 
 
 def _moved(_: Names) -> bool:
-    return moved_marks.is_marked(services(), "elsewhere")
+    return session_import.is_marked(services(), "elsewhere")
 
 
 def _lease(_: Names) -> str:
@@ -124,7 +126,7 @@ def _link(names: Names) -> bool:
 
 
 def _logout_token(_: Names) -> bool:
-    return was_used(services(), ISSUER, "token")
+    return is_used(services(), ISSUER, "token")
 
 
 def _about(names: Names) -> about.Words:

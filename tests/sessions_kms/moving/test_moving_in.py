@@ -14,8 +14,8 @@ from django.test import RequestFactory
 from sessions_kms import moving_in
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
+from sessions_kms.operations.session_import import OldEngine
 from sessions_kms.services import id_of
-from sessions_kms.switching.importer import OldEngine
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.leaks import Secrets, in_error, in_reports, raised_by
 from tests.sessions_kms.support.old_engine import saved

@@ -1,8 +1,30 @@
-"""Sessions of Django's database engines, taken over under the keys that the visitors hold.
+"""Sessions of Django's database engines, imported under the keys that the visitors hold.
 
-Takes rows of `django_session` and gives sealed records. A row stays for processes that still
-run the old engine. With the record a mark is written that outlives it (`moved_marks`): a row is
-taken over once, so that it never brings back a session that has been ended since.
+A row of `django_session` becomes a sealed record. The row stays, for processes that still run the
+old engine. With the record a mark is written that outlives it: a row is imported only once, so it
+never brings back a session that has ended since.
+
+While a project changes its engine, in either direction, a session key may have a row, a record and
+a mark. They decide which of the two is the session:
+
+| row | record | mark | the session | `moving_in`, `import_sessions` | `moving_out`       |
+|-----|--------|------|-------------|--------------------------------|--------------------|
+|     |        |      | is none     | nothing                        | nothing            |
+| x   |        |      | is the row  | imports it: row, record, mark  | uses the row       |
+|     | x      |      | is sealed   | uses the record                | moves it back: row |
+|     | x      | x    | is sealed   | uses the record                | moves it back: row |
+| x   | x      | x    | is sealed   | uses the record                | moves it back: row |
+| x   |        | x    | has ended   | nothing                        | deletes the row    |
+|     |        | x    | has ended   | nothing                        | nothing            |
+| x   | x      |      | impossible  |                                |                    |
+
+A tombstone (`tombstone`) is not a record: the session lives on under another key, which has neither
+row nor mark. A request with the old key is asked to come again for 15 seconds.
+
+An import writes record and mark in one transaction. On the way back the mark is written before
+the row, and another transaction deletes both when the row is the session. So after a failure
+between any two writes, the next request finds one of these lines. Ending a session leaves its
+mark, or writes one: a row that another request is about to write counts as ended.
 """
 
 import logging
@@ -22,15 +44,37 @@ from django.utils import timezone
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
-from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID
+from sessions_kms.format.attributes import Item, as_number
+from sessions_kms.format.kinds import MOVED, SESSION_KEY, SHORT_ID
 from sessions_kms.format.serializer import codec_of
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services, id_of
 from sessions_kms.session import links
 from sessions_kms.storage import not_before
+from sessions_kms.storage.confirmation_limit import Confirm
 from sessions_kms.storage.session_items import RecordExists
-from sessions_kms.switching.moved_marks import mark
+
+# Seconds after the row's end: a process of the old release may have extended the row.
+MARKED_FOR = 90 * 24 * 3600
+
+
+def mark_id(services: Services, session_id: str) -> str:
+    """Return the id of a session's mark."""
+    return MOVED.id_in(services.config.namespace, session_id)
+
+
+def new_mark(services: Services, session_id: str, *, row_ends_at: int) -> Item:
+    """Return the mark of a session whose row ends at this time."""
+    marked = MOVED.item(mark_id(services, session_id))
+    return marked | {"ttl": as_number(row_ends_at + MARKED_FOR)}
+
+
+def is_marked(services: Services, session_id: str) -> bool:
+    """Return True if a session without a record has ended. Raises TableUnavailable."""
+    item_id = mark_id(services, session_id)
+    return run_sync(services.table.get(item_id, confirm=Confirm.LIMITED)) is not None
+
 
 logger = logging.getLogger("sessions_kms")
 
@@ -48,11 +92,11 @@ class OldSession:
 
 
 class AllEnded(Exception):
-    """All sessions until some moment were ended; the old engine does not say when its own began."""
+    """All sessions before some time were ended, and the old engine does not store start times."""
 
 
 class OldEngine:
-    """The engine that a project comes from: `django.contrib.sessions.backends.db` or alike."""
+    """The engine that a project moves from, such as `django.contrib.sessions.backends.db`."""
 
     def __init__(self, module: str) -> None:
         """Raise ImproperlyConfigured for an engine that keeps no rows."""
@@ -62,27 +106,27 @@ class OldEngine:
             raise ImproperlyConfigured(f"{module} is not a session engine.") from exc
         if not issubclass(self.store, DatabaseStore):
             raise ImproperlyConfigured(
-                f"{module} keeps no sessions in a database: sessions of"
-                " django.contrib.sessions.backends.db and cached_db can be taken over."
+                f"{module} does not store sessions in a database: only sessions of"
+                " django.contrib.sessions.backends.db and cached_db can be imported."
             )
 
     @cached_property
     def _rows(self) -> Any:
         try:
             return self.store.get_model_class().objects
-        except RuntimeError as exc:  # Django's word for a model of an app that is not installed
+        except RuntimeError as exc:  # Django raises it for a model of an app that is not installed
             raise ImproperlyConfigured(
                 "The old engine's app, such as django.contrib.sessions, must still be in"
                 " INSTALLED_APPS: its table is read."
             ) from exc
 
     def count(self) -> int:
-        """Return how many rows are live, taken over or not."""
+        """Return the number of live rows, imported or not."""
         count: int = self._live().count()
         return count
 
     def sessions(self) -> Iterator[list[OldSession]]:
-        """Yield all live sessions, some at a time, in the order of their keys."""
+        """Yield all live sessions in batches, ordered by key."""
         after = ""
         while rows := list(
             self._live().filter(session_key__gt=after).order_by("session_key")[:CHUNK]
@@ -92,32 +136,32 @@ class OldEngine:
 
     def find(self, key: str) -> OldSession | None:
         """Return the live session of this key."""
-        with _own_connection():
+        with _fresh_connection():
             row = self._live().filter(session_key=key).first()
             return None if row is None else self._read(row)
 
-    def still_there(self, sessions: Iterable[OldSession]) -> set[str]:
+    def live_keys(self, sessions: Iterable[OldSession]) -> set[str]:
         """Return the keys of these sessions whose rows are still live."""
         keys = [old.key for old in sessions]
         return set(self._live().filter(session_key__in=keys).values_list("session_key", flat=True))
 
     def end(self, key: str) -> None:
         """Delete the row of this key."""
-        with _own_connection():
+        with _fresh_connection():
             self.store(key).delete(key)
 
     def _live(self) -> Any:
         return self._rows.filter(expire_date__gt=timezone.now())
 
     def _read(self, row: Any) -> OldSession:
-        # Django gives nothing for data that it did not sign; an empty session is no loss either.
+        # Django decodes data that it did not sign to nothing; an empty session is no loss either.
         content = self.store().decode(row.session_data) or None
         ends_at = int(row.expire_date.timestamp())
         return OldSession(row.session_key, ends_at, content)
 
 
 class Importer:
-    """Seals old sessions; what became of each is one word, counted in ``counts``."""
+    """Imports old sessions. ``counts`` has the number of each outcome."""
 
     def __init__(
         self, services: Services, old: OldEngine, *, ignore_not_before: bool = False
@@ -130,42 +174,42 @@ class Importer:
         self._sealing = Sealing(services)
         self._codec = codec_of(old.store().serializer)
 
-    def take_all(self) -> Iterator[int]:
-        """Take over every live session; yield how many more were looked at.
+    def import_all(self) -> Iterator[int]:
+        """Import every live session; yield how many more were read.
 
-        May be stopped and run again at any time. Raises AllEnded and StoreUnavailable.
+        Can be stopped and run again at any time. Raises AllEnded and StoreUnavailable.
         """
         with ThreadPoolExecutor(THREADS, thread_name_prefix="import") as pool:
             for sessions in self._old.sessions():
-                now = self.moment()
-                outcomes = list(pool.map(lambda old, now=now: self.seal(old, now), sessions))
+                now = self.get_start()
+                outcomes = list(pool.map(lambda old, now=now: self.import_at(old, now), sessions))
                 self._settle(sessions, outcomes)
                 yield len(sessions)
 
-    def take(self, old: OldSession) -> None:
-        """Take over one session. Raises AllEnded and StoreUnavailable."""
-        self.seal(old, self.moment())
+    def import_one(self, old: OldSession) -> None:
+        """Import one session. Raises AllEnded and StoreUnavailable."""
+        self.import_at(old, self.get_start())
 
-    def moment(self) -> int:
-        """Return when what is taken over next begins. Raises AllEnded and TableUnavailable.
+    def get_start(self) -> int:
+        """Return the start time of sessions imported now. Raises AllEnded and TableUnavailable.
 
-        The table is asked afterwards: a moment that is set later ends what begins now.
+        The table is read after the clock: a cutoff that is set later ends these sessions.
         """
         now = int(self._services.clock())
         try:
-            told = (
+            cutoffs = (
                 self._services.config.not_before or 0,
                 run_sync(self._services.not_before_items.get()),
             )
         except InvalidRecord as exc:
             raise TableUnavailable from exc
-        ended = any(0 < moment <= not_before.latest(now) for moment in told)
+        ended = any(0 < moment <= not_before.latest(now) for moment in cutoffs)
         if ended and not self._ignore_not_before:
             raise AllEnded
         return now
 
-    def seal(self, old: OldSession, now: int) -> str:
-        """Store one session, unless it was taken over before; return what became of it."""
+    def import_at(self, old: OldSession, now: int) -> str:
+        """Store one session unless it was imported before; return the outcome."""
         __traceback_hide__ = True
         if old.content is None or not SESSION_KEY.fullmatch(old.key):
             return "unreadable"
@@ -188,38 +232,38 @@ class Importer:
             ttl=end,
             user_id=content.get(USER_ID),
         )
-        # A session that was here before, and went back, has names by which it may be ended.
+        # A session that was sealed before and went back has names by which it can be ended.
         run_sync(links.write(self._services, record, links.names_in(content)))
         if content.get(USER_ID) is not None:
             run_sync(about.About(self._services).write(record, about.words_in(content)))
         run_sync(
             self._services.session_items.take_over(
                 record,
-                mark=mark(self._services, record.id, row_ends_at=old.ends_at),
+                mark=new_mark(self._services, record.id, row_ends_at=old.ends_at),
                 now=record.updated_at,
             )
         )
         if fault := links.fault_in(content.get(links.LINKS, [])):
             logger.warning(
-                "Session %s... keeps something else under %r, which is ignored there: %s",
+                "Session %s...: the value under %r is not a list of link names and is ignored: %s",
                 record.id[:SHORT_ID],
                 links.LINKS,
                 fault,
             )
 
     def _settle(self, sessions: list[OldSession], outcomes: list[str]) -> None:
-        """End what was signed out of, or changed its key, in the old engine meanwhile."""
-        alive = self._old.still_there(sessions)
+        """End sessions that ended or changed their key in the old engine meanwhile."""
+        alive = self._old.live_keys(sessions)
         for old, outcome in zip(sessions, outcomes, strict=True):
             gone = outcome == "imported" and old.key not in alive
-            # One that changed its key here meanwhile lives on.
+            # A session that changed its key in this engine meanwhile stays.
             gone = gone and run_sync(self._services.session_items.end(id_of(old.key)))
             self.counts["ended meanwhile" if gone else outcome] += 1
 
 
 @contextmanager
-def _own_connection() -> Iterator[None]:
-    """Use the database in a thread that is not a request's: nothing else closes its connection."""
+def _fresh_connection() -> Iterator[None]:
+    """Close the thread's connections to the database: outside a request nothing else does."""
     close_old_connections()
     try:
         yield

@@ -15,9 +15,8 @@ from sessions_kms import moving_in, moving_out
 from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
+from sessions_kms.operations.session_import import Importer, OldEngine, mark_id, new_mark
 from sessions_kms.services import id_of, services
-from sessions_kms.switching.importer import Importer, OldEngine
-from sessions_kms.switching.moved_marks import mark, mark_of
 from tests.sessions_kms.support import interrupted, old_engine
 from tests.sessions_kms.support.interrupted import Calls, Killed
 from tests.sessions_kms.support.old_engine import ENGINE, saved
@@ -53,7 +52,7 @@ def bring_about(stack: Stack, state: str) -> None:
         ours.save(must_create=True)
     if "m" in state:
         ends_at = int(stack.clock.now) + 1000
-        stack.put_item(mark(stack.services, id_of(KEY), row_ends_at=ends_at))
+        stack.put_item(new_mark(stack.services, id_of(KEY), row_ends_at=ends_at))
 
 
 def put_row() -> None:
@@ -68,7 +67,7 @@ def state_of(stack: Stack, key: str) -> str:
     here = {
         "r": old_engine.is_there(key),
         "s": id_of(key) in items,
-        "m": mark_of(stack.services, id_of(key)) in items,
+        "m": mark_id(stack.services, id_of(key)) in items,
     }
     return "".join(letter for letter, is_there in here.items() if is_there)
 
@@ -106,7 +105,7 @@ def test_engine_that_moves_in_finds_the_session(stack: Stack, state: str) -> Non
 def test_import_leaves_the_session_what_it_is(stack: Stack, state: str) -> None:
     session, left, _ = STATES[state]
     bring_about(stack, state)
-    list(Importer(stack.services, OldEngine(ENGINE)).take_all())
+    list(Importer(stack.services, OldEngine(ENGINE)).import_all())
     assert state_of(stack, KEY) == left
     assert visit(SessionStore, KEY) == session
 
@@ -150,7 +149,7 @@ def test_mark_outlives_the_row_by_90_days(fake: Stack, engine: str) -> None:
     put_row()
     end_unread(ENGINES[engine], KEY)
     ends_at = fake.clock.now + (settings.SESSION_COOKIE_AGE or 0) + 90 * 24 * 3600
-    marked = fake.items()[mark_of(fake.services, id_of(KEY))]
+    marked = fake.items()[mark_id(fake.services, id_of(KEY))]
     assert abs(int(marked["ttl"]["N"]) - ends_at) <= 2
 
 
@@ -191,7 +190,7 @@ def repeated(calls: Calls, request: Callable[[], Any]) -> Any:
 def begin_anew(stack: Stack) -> None:
     old_engine.empty()
     stack.delete_item(id_of(KEY))
-    stack.delete_item(mark_of(stack.services, id_of(KEY)))
+    stack.delete_item(mark_id(stack.services, id_of(KEY)))
 
 
 @pytest.mark.parametrize("emptied", [False, True])

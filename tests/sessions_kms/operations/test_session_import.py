@@ -19,9 +19,9 @@ from sessions_kms import moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.operations import ending
+from sessions_kms.operations.session_import import CHUNK, AllEnded, Importer, OldEngine
 from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
-from sessions_kms.switching.importer import CHUNK, AllEnded, Importer, OldEngine
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.old_engine import ENGINE, saved
 from tests.sessions_kms.support.sessions import stored
@@ -101,7 +101,7 @@ def test_outage_in_the_middle_loses_nothing_and_the_next_run_finishes(fake: Stac
     for number in range(CHUNK + 5):
         saved(number=number)
     importer = Importer(fake.services, OldEngine(ENGINE))
-    taken = importer.take_all()
+    taken = importer.import_all()
     assert next(taken) == CHUNK
     fake.dynamodb.unavailable = True
     with pytest.raises(StoreUnavailable):
@@ -157,7 +157,7 @@ def test_table_that_is_lost_in_the_middle_is_told(
         raise OperationalError("server closed the connection")
 
     saved(a=1)
-    monkeypatch.setattr(OldEngine, "still_there", lost)
+    monkeypatch.setattr(OldEngine, "live_keys", lost)
     with pytest.raises(CommandError, match=r"server closed.*Run it again") as caught:
         run()
     assert caught.value.returncode == 3
@@ -204,7 +204,7 @@ def test_session_that_ended_in_the_old_engine_meanwhile_is_not_brought_back(
     key = saved(a=1)
     importer = Importer(stack.services, OldEngine(ENGINE))
     (sessions,) = OldEngine(ENGINE).sessions()
-    outcomes = [importer.seal(each, importer.moment()) for each in sessions]
+    outcomes = [importer.import_at(each, importer.get_start()) for each in sessions]
     old_process = DatabaseStore(key)
     if end == "signed out":
         old_process.flush()
@@ -224,7 +224,9 @@ def test_session_that_ended_here_between_its_reading_and_its_sealing_stays_ended
     visitor = moving_in.SessionStore(key)
     visitor.load()
     visitor.flush()
-    assert [importer.seal(each, importer.moment()) for each in sessions] == ["there already"]
+    assert [importer.import_at(each, importer.get_start()) for each in sessions] == [
+        "there already"
+    ]
     assert stored(key) == {}
 
 
@@ -232,14 +234,16 @@ def test_session_whose_key_was_changed_here_meanwhile_lives_on(stack: Stack) -> 
     key = saved(a=1)
     importer = Importer(stack.services, OldEngine(ENGINE))
     (sessions,) = OldEngine(ENGINE).sessions()
-    outcomes = [importer.seal(each, importer.moment()) for each in sessions]
+    outcomes = [importer.import_at(each, importer.get_start()) for each in sessions]
     visitor = moving_in.SessionStore(key)
     visitor.cycle_key()
     importer._settle(sessions, outcomes)
     assert importer.counts["imported"] == 1
     assert importer.counts["ended meanwhile"] == 0
     assert stored(str(visitor.session_key)) == {"a": 1}
-    assert [importer.seal(each, importer.moment()) for each in sessions] == ["there already"]
+    assert [importer.import_at(each, importer.get_start()) for each in sessions] == [
+        "there already"
+    ]
     with pytest.raises(SessionMoved):
         stored(key)
 
@@ -250,7 +254,7 @@ def test_end_of_all_sessions_in_the_middle_of_an_import_holds_for_what_comes_lat
     fake = make_fake()
     keys = [saved(number=number) for number in range(CHUNK + 5)]
     importer = Importer(fake.services, OldEngine(ENGINE))
-    taken = importer.take_all()
+    taken = importer.import_all()
     next(taken)
     ending.end_before(services(), int(fake.clock.now))
     with pytest.raises(AllEnded):
@@ -279,7 +283,7 @@ def test_session_with_something_else_for_links_stays_good_and_is_told(
     key, other = saved(**{USER_ID: "7", LINKS: ["https://example.org/"]}), saved(a=1)
     with caplog.at_level(logging.WARNING, "sessions_kms"):
         assert run() == (NOTHING | {"imported": 2}, 0)
-    assert f"{id_of(key)[:8]}... keeps something else under '{LINKS}'" in caplog.text
+    assert f"{id_of(key)[:8]}...: the value under '{LINKS}' is not a list" in caplog.text
     assert id_of(other)[:8] not in caplog.text
     session = SessionStore(key)
     session["b"] = 1

@@ -22,9 +22,9 @@ from sessions_kms import backend, moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
+from sessions_kms.operations.session_import import mark_id
 from sessions_kms.services import id_of
 from sessions_kms.session import next_cookie
-from sessions_kms.switching.moved_marks import mark_of
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.old_engine import saved
 from tests.sessions_kms.support.sessions import stored
@@ -307,7 +307,7 @@ def test_clearing_ends_the_rows_of_sessions_that_ended_meanwhile(stack: Stack) -
     assert not old_engine.is_there(expired)
     assert old_engine.content(lives) == {"b": 2}
     assert old_engine.content(untouched) == {"c": 1}
-    assert mark_of(stack.services, id_of(lives)) not in stack.items()
+    assert mark_id(stack.services, id_of(lives)) not in stack.items()
 
 
 def test_clearing_reads_a_large_table_a_few_rows_at_a_time(
