@@ -48,7 +48,7 @@ mcp-clients: $(VENV)/.dev-installed
 	FASTMCP=$(VENV)-clients/bin/fastmcp $(BIN)/python -m tests.mcp_clients $(ARGS)
 
 # The supported pairs of Python and Django that this machine has the interpreters of.
-matrix: $(VENV)/.release-installed
+matrix: $(VENV)/.dev-installed
 	$(BIN)/nox $(ARGS)
 
 # Twenty minutes; ARGS="--minutes 2" for a trial.
@@ -85,10 +85,10 @@ check: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.deploy_check
 
 # Known vulnerabilities of what is pinned (which asks a service for them), and patterns in the code.
-audit: $(VENV)/.release-installed
+audit: $(VENV)/.dev-installed
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive sessions_kms oauth gateway_site
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes \
-	  -r requirements/gateway.txt -r requirements/dev.txt -r requirements/release.txt
+	  -r requirements/gateway.txt -r requirements/dev.txt
 
 format: $(VENV)/.dev-installed
 	$(BIN)/ruff check --fix .
@@ -96,7 +96,7 @@ format: $(VENV)/.dev-installed
 
 # Rewrites the hash-pinned requirements from pyproject.toml; they name no host.
 lock: $(VENV)/.dev-installed
-	for group in gateway local dev bench release interop clients; do \
+	for group in gateway local dev bench interop clients; do \
 	  $(BIN)/uv pip compile pyproject.toml --group $$group --universal --python-version 3.11 \
 	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
 	    --upgrade --output-file requirements/$$group.txt || exit 1; \
