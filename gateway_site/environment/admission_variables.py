@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from gateway_site.environment.parsers import parse_flag, parse_text, parse_words
+from gateway_site.environment.parsers import declare_flag, declare_text, parse_words
 from gateway_site.environment.variable import Family, InvalidValue, Variable, Variables
 from oauth.access_rule import address, domain, domain_entry, github_group
 
@@ -64,27 +64,20 @@ class SignInVariables(Variables):
     allowed_domains = Variable(
         "SIGN_IN_ALLOWED_DOMAINS",
         entries(domain_entry, EXAMPLES["DOMAINS"]),
-        default=NOBODY,
-        help_text="domains of mail addresses that may sign in"
-        " ([who-may-sign-in.md](who-may-sign-in.md))",
+        NOBODY,
+        "domains of mail addresses that may sign in ([who-may-sign-in.md](who-may-sign-in.md))",
     )
     allowed_emails = Variable(
         "SIGN_IN_ALLOWED_EMAILS",
         entries(address, EXAMPLES["EMAILS"]),
-        default=NOBODY,
-        help_text="mail addresses that may sign in",
+        NOBODY,
+        "mail addresses that may sign in",
     )
-    allowed_groups = Variable(
-        "SIGN_IN_ALLOWED_GROUPS",
-        parse_text,
-        default="",
-        help_text="groups that may sign in; only with a single provider",
+    allowed_groups = declare_text(
+        "SIGN_IN_ALLOWED_GROUPS", "groups that may sign in; only with a single provider"
     )
-    contact = Variable(
-        "SIGN_IN_CONTACT",
-        parse_text,
-        default="",
-        help_text="an address or a few words for people who may not sign in: whom to ask",
+    contact = declare_text(
+        "SIGN_IN_CONTACT", "an address or a few words for people who may not sign in: whom to ask"
     )
 
 
@@ -96,64 +89,45 @@ class AdmissionVariables(Family):
     allowed_domains = Variable(
         "ALLOWED_DOMAINS",
         entries(domain_entry, EXAMPLES["DOMAINS"]),
-        default=NOBODY,
-        shown_default="`SIGN_IN_ALLOWED_DOMAINS`",
-        help_text="domains of mail addresses that may sign in with it"
+        NOBODY,
+        "domains of mail addresses that may sign in with it"
         " ([who-may-sign-in.md](who-may-sign-in.md))",
+        shown_default="`SIGN_IN_ALLOWED_DOMAINS`",
     )
     allowed_emails = Variable(
         "ALLOWED_EMAILS",
         entries(address, EXAMPLES["EMAILS"]),
-        default=NOBODY,
+        NOBODY,
+        "mail addresses that may sign in with it",
         shown_default="`SIGN_IN_ALLOWED_EMAILS`",
-        help_text="mail addresses that may sign in with it",
     )
-    allowed_groups = Variable(
-        "ALLOWED_GROUPS",
-        parse_text,
-        default="",
-        shown_default="`SIGN_IN_ALLOWED_GROUPS`",
-        help_text="its groups that may sign in",
+    allowed_groups = declare_text(
+        "ALLOWED_GROUPS", "its groups that may sign in", shown_default="`SIGN_IN_ALLOWED_GROUPS`"
     )
     allowed_orgs = Variable(
         "ALLOWED_ORGS",
         entries(_organization(slashes=0), EXAMPLES["ORGS"]),
-        default=NOBODY,
-        help_text="organizations of GitHub that may sign in",
+        NOBODY,
+        "organizations of GitHub that may sign in",
     )
     allowed_teams = Variable(
         "ALLOWED_TEAMS",
         entries(_organization(slashes=1), EXAMPLES["TEAMS"]),
-        default=NOBODY,
-        help_text="teams of GitHub that may sign in, each as `org/team`",
+        NOBODY,
+        "teams of GitHub that may sign in, each as `org/team`",
     )
     hosted_domain = Variable(
-        "HOSTED_DOMAIN",
-        one_domain,
-        default=None,
-        help_text="the one domain of Google Workspace that may sign in",
+        "HOSTED_DOMAIN", one_domain, None, "the one domain of Google Workspace that may sign in"
     )
-    groups_claim = Variable(
-        "GROUPS_CLAIM",
-        parse_text,
-        default="",
-        shown_default="`groups`",
-        help_text="the claim that has the groups, or the path to it",
+    groups_claim = declare_text(
+        "GROUPS_CLAIM", "the claim that has the groups, or the path to it", shown_default="`groups`"
     )
-    trust_email = Variable(
-        "TRUST_EMAIL",
-        parse_flag,
-        default=False,
-        help_text="whether addresses count that the provider does not call verified",
+    trust_email = declare_flag(
+        "TRUST_EMAIL", "whether addresses count that the provider does not call verified"
     )
-    staff_groups = Variable(
-        "STAFF_GROUPS", parse_text, default="", help_text="its groups that may enter the admin"
-    )
-    superuser_groups = Variable(
-        "SUPERUSER_GROUPS",
-        parse_text,
-        default="",
-        help_text="its groups that have all rights in the admin",
+    staff_groups = declare_text("STAFF_GROUPS", "its groups that may enter the admin")
+    superuser_groups = declare_text(
+        "SUPERUSER_GROUPS", "its groups that have all rights in the admin"
     )
 
 
@@ -163,18 +137,12 @@ class UpstreamGroupVariables(Family):
     kind = "UPSTREAM"
 
     provider = Variable(
-        "PROVIDER",
-        str.lower,
-        default="",
-        required=True,
-        help_text="the name of the provider whose token it gets",
+        "PROVIDER", str.lower, "", "the name of the provider whose token it gets", required=True
     )
-    allowed_groups = Variable(
+    allowed_groups = declare_text(
         "ALLOWED_GROUPS",
-        parse_text,
-        default="",
+        "groups at its provider that may call it",
         shown_default="everybody who is signed in",
-        help_text="groups at its provider that may call it",
     )
 
 

@@ -12,7 +12,13 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.environment.parsers import number, parse_flag, parse_origin, parse_words
+from gateway_site.environment.parsers import (
+    declare_flag,
+    number,
+    parse_flag,
+    parse_origin,
+    parse_words,
+)
 from gateway_site.environment.variable import InvalidValue, Variable, Variables
 from oauth.clients.rules import client_ids, document, listed, strict_json
 from oauth.clients.rules.client import Client
@@ -84,83 +90,77 @@ class ClientVariables(Variables):
     issuer = Variable(
         "AUTHORIZATION_ISSUER",
         parse_origin,
-        default="",
-        shown_default="`PUBLIC_URL`",
-        help_text="the https origin under which OAuth clients sign in to the gateway itself, if an"
+        "",
+        "the https origin under which OAuth clients sign in to the gateway itself, if an"
         " upstream's `CLIENTS` is 1",
+        shown_default="`PUBLIC_URL`",
     )
     access_token_age = Variable(
         "CLIENTS_ACCESS_TOKEN_AGE",
         number(60, DAY, "seconds"),
-        default=None,
-        shown_default="`3600`",
-        help_text="lifetime of a client's access token in seconds, 60 to 86400, and at most half of"
+        None,
+        "lifetime of a client's access token in seconds, 60 to 86400, and at most half of"
         " `SESSIONS_IDLE_TIMEOUT`",
+        shown_default="`3600`",
     )
     allowed_hosts = Variable[frozenset[str]](
         "CLIENTS_ALLOWED_HOSTS",
         parse_client_hosts,
-        default=frozenset(),
-        shown_default="all",
-        help_text="the only hosts that clients may belong to; `.example.com` means its subdomains,"
+        frozenset(),
+        "the only hosts that clients may belong to; `.example.com` means its subdomains,"
         " `localhost` programs on people's computers",
+        shown_default="all",
     )
     end_with_sid = Variable(
         "CLIENTS_END_WITH_SID",
         parse_flag,
-        default=None,
+        None,
+        "whether a back-channel logout by `sid` also ends the grants of that sign-in",
         shown_default="`0`",
-        help_text="whether a back-channel logout by `sid` also ends the grants of that sign-in",
     )
     file = Variable[Any](
         "CLIENTS_FILE",
         parse_json_file,
-        default=[],
+        [],
+        "path of a JSON list of clients: registered beforehand, or pinned documents",
         shown_default="",
-        help_text="path of a JSON list of clients: registered beforehand, or pinned documents",
     )
     grant_age = Variable(
         "CLIENTS_GRANT_AGE",
-        number(600, 90 * DAY, "seconds"),  # longer than a code and its consent take
-        default=None,
+        number(600, 90 * DAY, "seconds"),
+        None,
+        "lifetime of a client's grant in seconds from the person's consent, 600 to 7776000",
         shown_default="`SESSIONS_ABSOLUTE_TIMEOUT`",
-        help_text="lifetime of a client's grant in seconds from the person's consent, 600 to"
-        " 7776000",
     )
-    metadata_documents = Variable(
+    metadata_documents = declare_flag(
         "CLIENTS_METADATA_DOCUMENTS",
-        parse_flag,
-        default=False,
-        help_text="whether clients may use a Client ID Metadata Document, which the gateway fetches"
+        "whether clients may use a Client ID Metadata Document, which the gateway fetches"
         " from the Internet",
     )
     redirect_uris = Variable(
         "CLIENTS_REDIRECT_URIS",
         parse_redirect_uris,
-        default=DEFAULT,
-        shown_default="Cursor's",
-        help_text="further exact redirect URIs with a program's own scheme"
+        DEFAULT,
+        "further exact redirect URIs with a program's own scheme"
         " ([mcp.md](mcp.md#what-a-client-may-expect))",
+        shown_default="Cursor's",
     )
     refresh_grace = Variable(
         "CLIENTS_REFRESH_GRACE",
         number(0, 300, "seconds"),
-        default=None,
+        None,
+        "seconds for which a used refresh token gets the same answer again, 0 to 300",
         shown_default="`120`",
-        help_text="seconds for which a used refresh token gets the same answer again, 0 to 300",
     )
     refused = Variable[frozenset[str]](
         "CLIENTS_REFUSED",
         parse_refused_clients,
-        default=frozenset(),
-        help_text="clients that are refused: hosts as above, or whole client ids as `list_clients`"
+        frozenset(),
+        "clients that are refused: hosts as above, or whole client ids as `list_clients`"
         " shows them",
     )
-    registration = Variable(
-        "CLIENTS_REGISTRATION",
-        parse_flag,
-        default=False,
-        help_text="whether clients may register themselves (RFC 7591)",
+    registration = declare_flag(
+        "CLIENTS_REGISTRATION", "whether clients may register themselves (RFC 7591)"
     )
 
     def build_lifetimes(self) -> dict[str, Any]:

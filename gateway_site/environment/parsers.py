@@ -1,4 +1,4 @@
-"""From a variable's text to its value. Each parser raises InvalidValue for an unusable text."""
+"""From a variable's text to its value: each parser raises InvalidValue for an unusable text."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import ssl
 from collections.abc import Callable, Collection
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from typing import Any
 
-from gateway_site.environment.variable import InvalidValue
+from gateway_site.environment.variable import InvalidValue, Variable
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
@@ -23,9 +24,14 @@ Network = IPv4Network | IPv6Network
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 
 
-def parse_text(text: str) -> str:
-    """Return the text as it is."""
-    return text
+def declare_text(name: str, help_text: str, **options: Any) -> Variable[str]:
+    """Declare a variable whose value is its text; ``options`` are those of `Variable`."""
+    return Variable(name, str, "", help_text, **options)
+
+
+def declare_flag(name: str, help_text: str) -> Variable[bool]:
+    """Declare a switch that is off by default."""
+    return Variable(name, parse_flag, default=False, help_text=help_text)
 
 
 def parse_items(text: str) -> list[str]:

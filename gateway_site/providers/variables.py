@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 from gateway_site.environment.admission_variables import AdmissionVariables
 from gateway_site.environment.parsers import (
     LOOPBACK_HOSTS,
+    declare_flag,
+    declare_text,
     number,
     one_of,
     parse_ca_file,
     parse_flag,
-    parse_text,
     parse_words,
     switch,
 )
@@ -57,191 +58,137 @@ def parse_prompt(text: str) -> str:
 class ProviderVariables(AdmissionVariables):
     """The variables of one provider; `name` is the one in its addresses."""
 
-    client_id = Variable(
-        "CLIENT_ID",
-        parse_text,
-        default="",
-        help_text="creates a provider: the client id that the provider gave the gateway",
+    client_id = declare_text(
+        "CLIENT_ID", "creates a provider: the client id that the provider gave the gateway"
     )
-    client_secret = Variable(
+    client_secret = declare_text(
         "CLIENT_SECRET",
-        parse_text,
-        default="",
+        "the client secret that the provider gave the gateway",
         shown_default="required without a key",
         secret=True,
-        help_text="the client secret that the provider gave the gateway",
     )
-    issuer = Variable(
-        "ISSUER",
-        parse_text,
-        default="",
-        shown_default="built in for `GOOGLE` and `APPLE`",
-        help_text="the OpenID Connect issuer",
+    issuer = declare_text(
+        "ISSUER", "the OpenID Connect issuer", shown_default="built in for `GOOGLE` and `APPLE`"
     )
-    authorization_url = Variable(
+    authorization_url = declare_text(
         "AUTHORIZATION_URL",
-        parse_text,
-        default="",
-        shown_default="the provider's metadata",
-        help_text="the authorization endpoint; required for a plain OAuth 2.0 provider"
+        "the authorization endpoint; required for a plain OAuth 2.0 provider"
         " ([providers.md](providers.md))",
-    )
-    token_url = Variable(
-        "TOKEN_URL",
-        parse_text,
-        default="",
         shown_default="the provider's metadata",
-        help_text="the token endpoint",
     )
-    userinfo_url = Variable(
-        "USERINFO_URL",
-        parse_text,
-        default="",
-        shown_default="the provider's metadata",
-        help_text="the userinfo endpoint",
+    token_url = declare_text(
+        "TOKEN_URL", "the token endpoint", shown_default="the provider's metadata"
     )
-    jwks_url = Variable(
-        "JWKS_URL",
-        parse_text,
-        default="",
-        shown_default="the provider's metadata",
-        help_text="the address of the provider's keys",
+    userinfo_url = declare_text(
+        "USERINFO_URL", "the userinfo endpoint", shown_default="the provider's metadata"
     )
-    id_field = Variable(
-        "ID_FIELD",
-        parse_text,
-        default="",
-        help_text="the field of a plain provider's userinfo that has the account's permanent id",
+    jwks_url = declare_text(
+        "JWKS_URL", "the address of the provider's keys", shown_default="the provider's metadata"
+    )
+    id_field = declare_text(
+        "ID_FIELD", "the field of a plain provider's userinfo that has the account's permanent id"
     )
     allowed_tenants = Variable[tuple[str, ...]](
         "ALLOWED_TENANTS",
         parse_words,
-        default=(),
-        help_text="tenants of Entra ID that may sign in at its shared issuers",
+        (),
+        "tenants of Entra ID that may sign in at its shared issuers",
     )
-    team_id = Variable("TEAM_ID", parse_text, default="", help_text="the team of a client at Apple")
+    team_id = declare_text("TEAM_ID", "the team of a client at Apple")
     label = Variable(
-        "NAME",
-        parse_label,
-        default="",
-        shown_default="from `<NAME>`",
-        help_text="the label of its button",
+        "NAME", parse_label, "", "the label of its button", shown_default="from `<NAME>`"
     )
     scopes = Variable[tuple[str, ...]](
-        "SCOPES",
-        parse_words,
-        default=(),
-        shown_default="`openid,profile,email`",
-        help_text="the scopes to request",
+        "SCOPES", parse_words, (), "the scopes to request", shown_default="`openid,profile,email`"
     )
     auth_params = Variable[Mapping[str, str]](
         "AUTH_PARAMS",
         parse_pairs,
-        default={},
+        {},
+        "further parameters of the authorization request",
         shown_default="",
-        help_text="further parameters of the authorization request",
     )
     client_prompt = Variable(
         "CLIENT_PROMPT",
         parse_prompt,
-        default="",
-        shown_default="[the provider's metadata decides](mcp.md#what-a-person-sees)",
-        help_text="`prompt` of the authorization request after a person allowed an OAuth client:"
+        "",
+        "`prompt` of the authorization request after a person allowed an OAuth client:"
         " `consent`, `login`, `select_account`, several of them, or `unchanged` to keep"
         " `AUTH_PARAMS`",
+        shown_default="[the provider's metadata decides](mcp.md#what-a-person-sees)",
     )
     form_action = Variable[tuple[str, ...]](
-        "FORM_ACTION",
-        parse_words,
-        default=(),
-        help_text="origins that browsers pass on the way to its sign-in page",
+        "FORM_ACTION", parse_words, (), "origins that browsers pass on the way to its sign-in page"
     )
     token_auth = Variable(
         "TOKEN_AUTH",
         one_of(TOKEN_AUTH_METHODS),
-        default="",
+        "",
+        "`client_secret_basic`, `client_secret_post` or `private_key_jwt`",
         shown_default="the provider's metadata decides",
-        help_text="`client_secret_basic`, `client_secret_post` or `private_key_jwt`",
     )
-    private_key_file = Variable(
-        "PRIVATE_KEY_FILE",
-        parse_text,
-        default="",
-        help_text="path of the key for `private_key_jwt`, read at each use",
+    private_key_file = declare_text(
+        "PRIVATE_KEY_FILE", "path of the key for `private_key_jwt`, read at each use"
     )
-    private_key_id = Variable(
-        "PRIVATE_KEY_ID",
-        parse_text,
-        default="",
-        help_text="the id under which the provider knows that key",
+    private_key_id = declare_text(
+        "PRIVATE_KEY_ID", "the id under which the provider knows that key"
     )
     assertion_audience = Variable(
         "ASSERTION_AUDIENCE",
         one_of(AUDIENCES),
-        default="",
+        "",
+        "the audience of an assertion of `private_key_jwt`: `issuer` or `endpoint`",
         shown_default="`issuer`",
-        help_text="the audience of an assertion of `private_key_jwt`: `issuer` or `endpoint`",
     )
     par = Variable[bool | str](
         "PAR",
         switch("auto"),
-        default="auto",
-        help_text="whether authorization requests are pushed: `auto`, `1` or `0`"
+        "auto",
+        "whether authorization requests are pushed: `auto`, `1` or `0`"
         " ([gateway.md](gateway.md#par-and-dpop))",
     )
-    dpop = Variable(
-        "DPOP",
-        parse_flag,
-        default=False,
-        help_text="whether tokens are bound to a key of the session",
-    )
-    revocation_url = Variable(
+    dpop = declare_flag("DPOP", "whether tokens are bound to a key of the session")
+    revocation_url = declare_text(
         "REVOCATION_URL",
-        parse_text,
-        default="",
+        "the address at which tokens are revoked",
         shown_default="the provider's metadata",
-        help_text="the address at which tokens are revoked",
     )
     refresh_leeway = Variable(
         "REFRESH_LEEWAY",
         number(maximum=LEEWAY_MAX, unit="seconds"),
-        default=None,
+        None,
+        "seconds before a token's expiry at which it is refreshed",
         shown_default="`60`",
-        help_text="seconds before a token's expiry at which it is refreshed",
     )
     single_logout = Variable[bool | str](
         "SINGLE_LOGOUT",
         switch("no-hint", "post", "post-no-hint"),
-        default=False,
-        help_text="whether signing out here also signs out there: `1`, `no-hint`, `post` or"
-        " `post-no-hint`",
+        False,
+        "whether signing out here also signs out there: `1`, `no-hint`, `post` or `post-no-hint`",
     )
     backchannel_logout = Variable(
         "BACKCHANNEL_LOGOUT",
         parse_flag,
-        default=None,
+        None,
+        "whether sign-outs there end sessions here: `1` or `0`",
         shown_default="the provider's metadata decides",
-        help_text="whether sign-outs there end sessions here: `1` or `0`",
     )
     allow_private = Variable(
         "ALLOW_PRIVATE",
         parse_flag,
-        default=None,
+        None,
+        "whether its metadata may name addresses of a private network",
         shown_default="`0`",
-        help_text="whether its metadata may name addresses of a private network",
     )
-    allow_http = Variable(
-        "ALLOW_HTTP",
-        parse_flag,
-        default=False,
-        help_text="whether it may be called without TLS in a private network",
+    allow_http = declare_flag(
+        "ALLOW_HTTP", "whether it may be called without TLS in a private network"
     )
     ca_file = Variable(
         "CA_FILE",
         parse_ca_file,
-        default=None,
+        None,
+        "path of the certificates of the authorities that count",
         shown_default="the public authorities",
-        help_text="path of the certificates of the authorities that count",
     )
 
     def get_origin(self, variable: Variable[str] | Variable[tuple[str, ...]], url: str) -> str:

@@ -17,10 +17,10 @@ from gateway_site.environment.admission_variables import (
 )
 from gateway_site.environment.parsers import (
     LOOPBACK_HOSTS,
+    declare_flag,
+    declare_text,
     number,
     parse_ca_file,
-    parse_flag,
-    parse_text,
     parse_words,
 )
 from gateway_site.environment.variable import InvalidValue, Variable
@@ -118,87 +118,63 @@ def parse_redirect_hosts(text: str) -> frozenset[str]:
 class UpstreamVariables(UpstreamGroupVariables):
     """The variables of one upstream."""
 
-    url = Variable("URL", parse_text, default="", help_text="creates an upstream: its address")
+    url = declare_text("URL", "creates an upstream: its address")
     methods = Variable(
         "METHODS",
         parse_methods,
-        default=frozenset(METHODS),
+        frozenset(METHODS),
+        "methods that may be called",
         shown_default=f"`{','.join(METHODS)}`",
-        help_text="methods that may be called",
     )
     paths = Variable[tuple[str, ...]](
-        "PATHS",
-        parse_paths,
-        default=(),
-        shown_default="all",
-        help_text="prefixes of the paths that may be called",
+        "PATHS", parse_paths, (), "prefixes of the paths that may be called", shown_default="all"
     )
     request_headers = Variable(
         "REQUEST_HEADERS",
         parse_request_headers,
-        default=LISTED,
+        LISTED,
+        "more headers of a request that pass ([gateway.md](gateway.md#headers-that-pass))",
         shown_default="",
-        help_text="more headers of a request that pass"
-        " ([gateway.md](gateway.md#headers-that-pass))",
     )
-    client_address = Variable(
-        "CLIENT_ADDRESS",
-        parse_flag,
-        default=False,
-        help_text="whether it is told the client's address",
-    )
-    clients = Variable(
-        "CLIENTS",
-        parse_flag,
-        default=False,
-        help_text="whether OAuth clients may call it, for people who allow them to",
+    client_address = declare_flag("CLIENT_ADDRESS", "whether it is told the client's address")
+    clients = declare_flag(
+        "CLIENTS", "whether OAuth clients may call it, for people who allow them to"
     )
     redirect_hosts = Variable[frozenset[str]](
         "REDIRECT_HOSTS",
         parse_redirect_hosts,
-        default=frozenset(),
-        help_text="hosts to which its redirects may lead programs, with their token or cookie"
+        frozenset(),
+        "hosts to which its redirects may lead programs, with their token or cookie"
         " ([gateway.md](gateway.md#what-is-changed-on-the-way))",
     )
-    allow_http = Variable(
-        "ALLOW_HTTP",
-        parse_flag,
-        default=False,
-        help_text="whether it may be called without TLS in a private network",
+    allow_http = declare_flag(
+        "ALLOW_HTTP", "whether it may be called without TLS in a private network"
     )
     ca_file = Variable(
         "CA_FILE",
         parse_ca_file,
-        default=None,
+        None,
+        "path of the certificates of the authorities that count",
         shown_default="the public authorities",
-        help_text="path of the certificates of the authorities that count",
     )
-    connect_timeout = Variable(
-        "CONNECT_TIMEOUT", number(1), default=5, help_text="seconds to connect"
-    )
+    connect_timeout = Variable("CONNECT_TIMEOUT", number(1), 5, "seconds to connect")
     read_timeout = Variable(
         "READ_TIMEOUT",
         number(1),
-        default=60,
-        help_text="seconds until a response begins, and between two parts of it",
+        60,
+        "seconds until a response begins, and between two parts of it",
     )
     stream_timeout = Variable(
-        "STREAM_TIMEOUT",
-        number(1),
-        default=3600,
-        help_text="seconds between two parts of an event stream",
+        "STREAM_TIMEOUT", number(1), 3600, "seconds between two parts of an event stream"
     )
     max_body = Variable(
-        "MAX_BODY",
-        number(1),
-        default=100 * 1024 * 1024,
-        help_text="maximum size of a request's body in bytes",
+        "MAX_BODY", number(1), 100 * 1024 * 1024, "maximum size of a request's body in bytes"
     )
     max_concurrent = Variable(
         "MAX_CONCURRENT",
         number(1),
-        default=64,
-        help_text="open calls of one client in a process; a person's browsers are one client, and"
+        64,
+        "open calls of one client in a process; a person's browsers are one client, and"
         " all clients of a person may have twice as many"
         " ([gateway.md](gateway.md#how-many-calls-one-person-may-have-open))",
     )
