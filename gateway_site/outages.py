@@ -21,7 +21,7 @@ from django.template import loader
 
 from gateway_site.edge import descriptors
 from gateway_site.edge.reports import Tally
-from gateway_site.forwarding.passage import REQUEST_ID
+from gateway_site.forwarding.middleware_run import REQUEST_ID
 from gateway_site.rules import problems, url_rules
 from sessions_kms.middleware import unavailable
 from sessions_kms.outages import log_refusal

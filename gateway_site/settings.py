@@ -271,7 +271,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {
         "refusals": {"()": "gateway_site.edge.reports.RefusalFilter"},
-        "refusals_told": {"()": "gateway_site.edge.access_log.RefusalsTold"},
+        "refusals_told": {"()": "gateway_site.edge.access_log.RejectionFilter"},
         "request_ids": {"()": "gateway_site.edge.access_log.RequestIds"},
         "once_per_minute": {"()": "sessions_kms.outages.OncePerMinute"},
     },

@@ -10,14 +10,11 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from gateway_site.forwarding import admission
-from gateway_site.pages.disconnecting import DisconnectView
-from gateway_site.pages.home import home
-from gateway_site.pages.logo import site_logo
-from gateway_site.pages.onward import onward
+from gateway_site.forwarding.admission import admit, index
+from gateway_site.pages.connections import DisconnectView
+from gateway_site.pages.home import home, sign_in_page, site_logo
 from gateway_site.pages.sessions import end_one, end_others, sessions
-from gateway_site.pages.sign_in import sign_in_page
-from gateway_site.pages.trying import try_upstream
+from gateway_site.pages.upstreams import continue_to_call, try_upstream
 from oauth.backchannel import backchannel_logout
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # as allauth documents
@@ -26,14 +23,14 @@ admin.site.site_url = None  # its header links to the pages by name (`admin/base
 
 urlpatterns = [
     # First, since calls are by far the most. Forwarded by gateway_site.forwarding.handler.
-    path("gateway/<path:path>", admission.admit),
-    path("gateway/", admission.index, name="gateway"),
+    path("gateway/<path:path>", admit),
+    path("gateway/", index, name="gateway"),
     path("", home, name="home"),
     path("sessions/", sessions, name="sessions"),
     path("sessions/end/", end_one, name="end_session"),
     path("sessions/end-others/", end_others, name="end_other_sessions"),
     path("try/<str:name>/", try_upstream, name="try_upstream"),
-    path("continue/", onward, name="onward"),
+    path("continue/", continue_to_call, name="continue_to_call"),
     path("accounts/3rdparty/", DisconnectView.as_view(), name="socialaccount_connections"),
     # allauth's sign-up form, to which nothing leads: it would tell what is taken.
     path("accounts/3rdparty/signup/", RedirectView.as_view(pattern_name="account_login")),
@@ -46,7 +43,7 @@ urlpatterns = [
     ),
     # Nothing of it is loaded, or answers, unless it is switched on.
     *(
-        [path("", include("gateway_site.pages.app_urls")), path("", include("oauth.clients.urls"))]
+        [path("", include("gateway_site.pages.apps")), path("", include("oauth.clients.urls"))]
         if settings.AUTHORIZATION_SERVER
         else []
     ),

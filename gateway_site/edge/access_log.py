@@ -32,7 +32,7 @@ GONE = 499  # as nginx tells of a client that went before it was answered
 
 
 @dataclass
-class Noted:
+class LogEntry:
     """What is known of a request while it is served; others add who and where."""
 
     id: str
@@ -42,25 +42,25 @@ class Noted:
     began: float = field(default_factory=perf_counter)
 
 
-_noted: ContextVar[Noted | None] = ContextVar("gateway_request", default=None)
+_current: ContextVar[LogEntry | None] = ContextVar("gateway_request", default=None)
 
 
-def noted(scope: Scope) -> Noted | None:
+def entry_of(scope: Scope) -> LogEntry | None:
     """Return what is noted of a request; None under an application without this log."""
-    found: Noted | None = scope.get(KEY)
+    found: LogEntry | None = scope.get(KEY)
     return found
 
 
 def asgi(application: ASGIApplication) -> ASGIApplication:
     """Return an application with a line for each request that the given one answers."""
 
-    async def logged(scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve_logged(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].removeprefix(scope["root_path"]) in PATHS:
             await application(scope, receive, send)
             return
-        request = Noted(_id_of(scope))
+        request = LogEntry(_id_of(scope))
 
-        def told(message: Mapping[str, Any]) -> Awaitable[None]:
+        def send_with_id(message: Mapping[str, Any]) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 request.status = message["status"]
                 # An upstream's own id is in no line of this log.
@@ -69,19 +69,19 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
                 message = {**message, "headers": headers}
             return send(message)
 
-        token = _noted.set(request)
+        token = _current.set(request)
         try:
-            await application({**scope, KEY: request}, receive, told)
+            await application({**scope, KEY: request}, receive, send_with_id)
         except Exception:
             request.status = HTTPStatus.INTERNAL_SERVER_ERROR
             raise
         finally:
             if request.status == GONE and (body := body_of(scope)) and body.has_ended:
                 request.status = HTTPStatus.REQUEST_TIMEOUT
-            _tell(scope, request)
-            _noted.reset(token)
+            _log(scope, request)
+            _current.reset(token)
 
-    return logged
+    return serve_logged
 
 
 class RequestIds(logging.Filter):
@@ -89,12 +89,12 @@ class RequestIds(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep the record."""
-        request = _noted.get()
+        request = _current.get()
         record.request_id = "-" if request is None else request.id
         return True
 
 
-class RefusalsTold(logging.Filter):
+class RejectionFilter(logging.Filter):
     """Drops what Django says of a refused request that has its line here: nobody has to act on it.
 
     A code that has run out, a challenge and an address that is tried are the daily life of OAuth
@@ -107,18 +107,18 @@ class RefusalsTold(logging.Filter):
         status = getattr(record, "status_code", HTTPStatus.INTERNAL_SERVER_ERROR)
         if record.exc_info or status == HTTPStatus.INTERNAL_SERVER_ERROR:
             return True
-        return status != HTTPStatus.SERVICE_UNAVAILABLE and _noted.get() is None
+        return status != HTTPStatus.SERVICE_UNAVAILABLE and _current.get() is None
 
 
 def _id_of(scope: Scope) -> str:
     if scope.get(TRUSTED):
-        told = [value for name, value in scope["headers"] if name == HEADER]
-        if len(told) == 1 and ID.fullmatch(told[0]):
-            return str(told[0], "ascii")
+        sent = [value for name, value in scope["headers"] if name == HEADER]
+        if len(sent) == 1 and ID.fullmatch(sent[0]):
+            return str(sent[0], "ascii")
     return os.urandom(8).hex()
 
 
-def _tell(scope: Scope, request: Noted) -> None:
+def _log(scope: Scope, request: LogEntry) -> None:
     if not logger.isEnabledFor(logging.INFO):
         return
     logger.info(

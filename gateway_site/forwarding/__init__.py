@@ -1,5 +1,5 @@
-"""`/gateway/<upstream>/<path>`: calls of declared upstreams with the person's token.
+"""Calls of upstreams under `/gateway/<upstream>/<path>`, with the signed-in person's token.
 
-A browser's request enters; what leaves goes to a declared upstream, with the token of
-the signed-in person in place of every credential of the browser's own.
+The request that leaves goes to a declared upstream, with the person's token in place of all of the
+caller's own credentials.
 """

@@ -1,4 +1,4 @@
-"""The one place where the gateway asks for a token; its failures become problems."""
+"""Tokens for upstreams: the only place where the gateway asks for one. Failures become problems."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from sessions_kms.services import services
 B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 
 
-async def access_token(
+async def fetch_access_token(
     request: HttpRequest, provider: str, refused: TokenSet | None = None
 ) -> TokenSet:
-    """Return a valid token, a bearer's or one that is bound to a key that is held as well.
+    """Return a valid bearer token, or one that is bound to a key that is stored with it.
 
-    `refused` is one that an upstream answered 401 to.
-
-    Raises Problem.
+    `refused` is a token that an upstream answered 401 to. Raises Problem.
     """
     try:
         token = await aget_token(request, provider, refused)
     except NotConnected:
-        raise _sign_in(provider, "not_connected", "This account is not connected.") from None
+        raise _sign_in_problem(
+            provider, "not_connected", "This account is not connected."
+        ) from None
     except ReauthenticationRequired:
-        raise _sign_in(
-            provider, "reauthentication_required", "The provider asks for a new sign-in."
+        raise _sign_in_problem(
+            provider, "reauthentication_required", "The provider requires a new sign-in."
         ) from None
     except ProviderUnavailable:
         raise unavailable(
@@ -50,15 +50,15 @@ async def access_token(
         ) from None
     if not _is_usable(token):
         raise Problem(
-            502, "unusable_token", "The provider's token is of a kind that cannot be sent."
+            502, "unusable_token", "The provider's token is of a type that cannot be sent."
         )
     return token
 
 
-def authorization(token: TokenSet, method: str, url: str, nonce: str | None) -> Headers:
-    """Return the headers that present a token, with a proof of its key where it is bound to one.
+def authorization_headers(token: TokenSet, method: str, url: str, nonce: str | None) -> Headers:
+    """Return the headers that present a token, with a proof of possession if it is bound to a key.
 
-    `nonce` is what the upstream asked the proof to have.
+    `nonce` is what the upstream demanded in the proof.
     """
     if token.dpop_key is None:
         return [(b"authorization", b"Bearer " + token.access_token.encode("ascii"))]
@@ -68,13 +68,13 @@ def authorization(token: TokenSet, method: str, url: str, nonce: str | None) -> 
 
 
 def _is_usable(token: TokenSet) -> bool:
-    """Tell whether there is a way to send it: RFC 6750, or RFC 9449."""
+    """Return True if the token can be sent: RFC 6750, or RFC 9449."""
     kind = "bearer" if token.dpop_key is None else dpop.SCHEME.lower()
     return token.token_type.lower() == kind and bool(B64TOKEN.fullmatch(token.access_token))
 
 
-def sign_in_url(provider: str) -> str:
-    """Return where a signed-in person consents again."""
+def reconnect_url(provider: str) -> str:
+    """Return the address at which a signed-in person connects a provider again."""
     if provider == "github":
         url = reverse("github_login")
     else:
@@ -82,5 +82,5 @@ def sign_in_url(provider: str) -> str:
     return url + "?process=connect"
 
 
-def _sign_in(provider: str, code: str, detail: str) -> Problem:
-    return Problem(401, code, detail, provider=provider, sign_in_url=sign_in_url(provider))
+def _sign_in_problem(provider: str, code: str, detail: str) -> Problem:
+    return Problem(401, code, detail, provider=provider, sign_in_url=reconnect_url(provider))

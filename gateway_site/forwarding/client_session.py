@@ -1,115 +1,209 @@
-"""A middleware in place of Django's for sessions, where OAuth clients are let in.
+"""Sessions of OAuth clients' calls: read by their token, and set by a middleware.
 
-`Authorization: Bearer gwa_…` makes the session of a grant that of a call, before anything asks for
-a CSRF token: no browser sends that header by itself. Cookies then count for nothing, and none is
-set. Everywhere else, and for every other request, it is Django's own.
+`Authorization: Bearer gwa_…` selects the session of a grant for a call, before anything asks for a
+CSRF token: no browser sends that header by itself. Cookies are then ignored, and none is set. For
+every other request the middleware is Django's own.
+
+The session is read in the event loop, before Django's middleware runs, and left in the ASGI scope,
+as is an error. The middleware takes it once; otherwise it reads the session itself. This module is
+imported only where clients are allowed.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+import re
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from django.conf import settings
-from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.utils.asyncio import async_unsafe
 from django.utils.cache import patch_vary_headers
 
-from gateway_site.forwarding import client_calls
-from gateway_site.forwarding.ahead import grant
-from gateway_site.forwarding.client_calls import CHALLENGE, ClientCall
+from gateway_site.forwarding.upstream_call import (
+    CHALLENGE,
+    ClientGrant,
+    client_challenge,
+    client_grant_of,
+    mark_client_request,
+    split_client_path,
+)
 from gateway_site.rules import origin, problems
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from oauth.clients.grants import grants
-from sessions_kms import GrantStore, outages
-from sessions_kms.concurrency.waits import run_sync
+from sessions_kms import GrantStore, ahead, outages
+from sessions_kms.concurrency.waits import BlockingCall, run_sync
+from sessions_kms.services import are_made, services
+
+BEARER = re.compile(r"bearer(?: +(?P<token>.*))?", re.IGNORECASE)  # RFC 6750 section 2.1
+GRANT_KEY = "gateway.grant"  # in the scope
+
+GrantSession = GrantStore | None
+
+
+class PrefetchedGrant:
+    """What one token opened at one upstream, to be taken once."""
+
+    def __init__(self, token: str, upstream: str) -> None:
+        self._of: tuple[str, str] | None = (token, upstream)
+        self._outcome: Future[GrantSession] = Future()
+
+    async def read(self) -> GrantSession:
+        """Read and return the session; an error is raised to the taker."""
+        __traceback_hide__ = True
+        assert self._of is not None  # noqa: S101 - it is read before it is taken
+        try:
+            self._outcome.set_result(await _load_grant(*self._of))
+        except Exception as error:  # noqa: BLE001 - whoever takes it gets it
+            self._outcome.set_exception(error)
+            return None
+        return self._outcome.result()
+
+    def is_of(self, token: str, upstream: str) -> bool:
+        """Return True if this is for the token at the upstream."""
+        __traceback_hide__ = True
+        return self._of == (token, upstream)
+
+    def take(self) -> GrantSession:
+        """Return what was read, or raise its error, once."""
+        __traceback_hide__ = True
+        self._of, outcome = None, self._outcome
+        del self._outcome  # The scope lives as long as a response streams.
+        return outcome.result()
+
+
+@asynccontextmanager
+async def prefetch_grant(
+    scope: dict[str, Any], token: str, upstream: str
+) -> AsyncIterator[Mapping[str, Any] | SessionBase]:
+    """Read what a token opens at an upstream, leave it in the scope, and yield it.
+
+    Yields an empty mapping if the token opens nothing, or if that cannot be determined. Waits here
+    and within the block share one time limit.
+    """
+    __traceback_hide__ = True
+    with ahead.bounded():
+        scope[GRANT_KEY] = left = PrefetchedGrant(token, upstream)
+        found = await left.read()
+        yield {} if found is None else found
+
+
+def bearer_token(authorization: str) -> str | None:
+    """Return the bearer token of an `Authorization` header; None without one."""
+    __traceback_hide__ = True
+    match = BEARER.fullmatch(authorization)
+    return None if match is None else match["token"] or ""
+
+
+def bearer_token_of_scope(scope: Mapping[str, Any]) -> str | None:
+    """Return the bearer token of a scope, read as Django reads the header."""
+    __traceback_hide__ = True
+    found = [value for name, value in scope["headers"] if name == b"authorization"]
+    return bearer_token(b",".join(found).decode("latin-1"))
+
+
+def prefetched_grant(request: HttpRequest, token: str, upstream: str) -> PrefetchedGrant | None:
+    """Return what was prefetched for a token at an upstream."""
+    __traceback_hide__ = True
+    left: PrefetchedGrant | None = getattr(request, "scope", {}).get(GRANT_KEY)
+    return left if left is not None and left.is_of(token, upstream) else None
+
+
+async def _load_grant(token: str, upstream: str) -> GrantSession:
+    __traceback_hide__ = True
+    if not are_made():
+        await BlockingCall(services)
+    return await grants().session(token, upstream=upstream)
 
 
 class ClientSessionMiddleware(SessionMiddleware):
-    """Gives a call the session that its token opens, and its answer no cookie."""
+    """Sets the session that a token opens, and no cookie."""
 
-    # Django's middleware takes an answer from here; its stubs have it that this one gives none.
+    # Django accepts a response from here, unlike its stubs.
     def process_request(self, request: HttpRequest) -> HttpResponse | None:  # type: ignore[override]
-        """Find the session; answer 401 where a program has nothing to show."""
+        """Set the session; answer 401 to a program without credentials."""
         __traceback_hide__ = True
-        if (found := client_calls.offered(request.path_info)) is not None:
-            token = grant.token_of(request.headers.get("Authorization", ""))
+        if (found := split_client_path(request.path_info)) is not None:
+            token = bearer_token(request.headers.get("Authorization", ""))
             if token is not None:
-                return _opened(request, token, found[0])
-            if _has_nothing(request):
-                return _challenged(request)
+                return _use_token(request, token, found[0])
+            if _has_no_credentials(request):
+                return _challenge_or_outage(request)
         super().process_request(request)
         return None
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        """Save what changed; only a browser's session has a cookie."""
-        if client_calls.of(request) is None:
+        """Save changes; only a browser's session has a cookie."""
+        if client_grant_of(request) is None:
             response = super().process_response(request, response)
-        elif _is_to_be_saved(request, response):
+        elif _needs_saving(request, response):
             with suppress(UpdateError):  # it has ended meanwhile
                 request.session.save()
-        if client_calls.offered(request.path_info) is not None:
+        if split_client_path(request.path_info) is not None:
             patch_vary_headers(response, ("Authorization", "Cookie"))
             if response.status_code == 401 and not response.get(CHALLENGE, "").startswith("Bearer"):
-                invalid = client_calls.of(request) is not None
-                told = client_calls.challenge_of(request.path_info, invalid=invalid)
+                invalid = client_grant_of(request) is not None
+                told = client_challenge(request.path_info, invalid=invalid)
                 response[CHALLENGE] = told or ""
         return response
 
 
-def _opened(request: HttpRequest, token: str, upstream: str) -> HttpResponse | None:
-    """Have the request go on with the session that a token opens at this upstream."""
+def _use_token(request: HttpRequest, token: str, upstream: str) -> HttpResponse | None:
+    """Set the session that a token opens at this upstream; return a 401 if there is none."""
     __traceback_hide__ = True
-    session = _session_of(request, token, upstream)
+    session = _grant_session(request, token, upstream)
     if session is None:
-        detail = "The access token is not valid, or not any more, or not for this upstream."
-        return _refused(request, Problem(401, "invalid_token", detail), invalid=True)
+        detail = "The access token is invalid, has expired, or is not for this upstream."
+        return _unauthorized(request, Problem(401, "invalid_token", detail), invalid=True)
     request.session = session
-    client_calls.mark(request, ClientCall(lambda: _ended(session, token)))
+    mark_client_request(request, ClientGrant(lambda: _end_grant(session, token)))
     request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # Django's own switch
     return None
 
 
-def _session_of(request: HttpRequest, token: str, upstream: str) -> GrantStore | None:
+def _grant_session(request: HttpRequest, token: str, upstream: str) -> GrantStore | None:
     __traceback_hide__ = True
-    if (ahead := grant.of(request, token, upstream)) is not None:
-        return ahead.taken()
-    _will_wait()
+    if (ahead := prefetched_grant(request, token, upstream)) is not None:
+        return ahead.take()
+    _require_thread()
     return run_sync(grants().session(token, upstream=upstream))
 
 
-@async_unsafe("A token's session has to be read.")
-def _will_wait() -> None:
+@async_unsafe("The session of a token has to be read.")
+def _require_thread() -> None:
     """Raise SynchronousOnlyOperation in an event loop.
 
-    A call of its own rather than a decorator, whose frame would hold the token.
+    A separate function, since the frame of a decorator would hold the token.
     """
 
 
-def _is_to_be_saved(request: HttpRequest, response: HttpResponse) -> bool:
-    """Tell whether a grant changed; one that Django flushed, at a new password, has no key."""
+def _needs_saving(request: HttpRequest, response: HttpResponse) -> bool:
+    """Return True if a grant changed; one that Django flushed at a new password has no key."""
     session = request.session
     is_there = session.session_key is not None
     return is_there and session.modified and response.status_code < 500
 
 
-async def _ended(session: GrantStore, token: str) -> None:
+async def _end_grant(session: GrantStore, token: str) -> None:
     __traceback_hide__ = True
     await grants().end(session, access_token=token)
 
 
-def _has_nothing(request: HttpRequest) -> bool:
-    """Tell whether a program shows neither a cookie nor a token; a person is sent to sign in."""
+def _has_no_credentials(request: HttpRequest) -> bool:
+    """Return True for a program without cookie and token; people are sent to sign in."""
     has_cookie = settings.SESSION_COOKIE_NAME in request.COOKIES
     return not has_cookie and not origin.is_navigation(request)
 
 
-def _challenged(request: HttpRequest) -> HttpResponse:
-    """Return where a sign-in begins; in an outage, in which it would not end, that it is one.
+def _challenge_or_outage(request: HttpRequest) -> HttpResponse:
+    """Return the challenge; in an outage, in which a sign-in would fail, a 503.
 
-    The SDK for Python asks once more without its token where a refresh was answered 503, and opens
-    the browser at the challenge: a 503 makes it keep what it has.
+    The Python SDK repeats a call without its token after a refresh was answered 503, and opens the
+    browser at the challenge. A 503 makes it keep what it has.
     """
     if outages.is_at_hand():
         detail = "The session store cannot be used at the moment."
@@ -117,10 +211,10 @@ def _challenged(request: HttpRequest) -> HttpResponse:
     if problems.database_outage.is_at_hand():
         detail = "The database cannot be used at the moment."
         return unavailable("database_unavailable", detail).response()
-    return _refused(request, signed_out(), invalid=False)
+    return _unauthorized(request, signed_out(), invalid=False)
 
 
-def _refused(request: HttpRequest, problem: Problem, *, invalid: bool) -> HttpResponse:
-    told = client_calls.challenge_of(request.path_info, invalid=invalid)
+def _unauthorized(request: HttpRequest, problem: Problem, *, invalid: bool) -> HttpResponse:
+    told = client_challenge(request.path_info, invalid=invalid)
     problem.headers[CHALLENGE] = told or ""
     return problem.response()

@@ -1,15 +1,15 @@
-"""The ASGI application: Django's own, which forwards what the gateway's view admits.
+"""The ASGI application: Django's handler, which also forwards calls that the gateway admits.
 
-A call of an upstream passes through Django's whole middleware like any request, but its
-body stays in the ASGI channel. Its session is read ahead, and then middleware and view need
-neither a thread nor a wait (`passage`). A call that needs a thread after all has given it and its
-database connection back before the upstream is called: an open stream holds neither.
+A call of an upstream runs through all of Django's middleware like any request, but its body stays
+in the ASGI channel. Its session is prefetched, so that middleware and view need neither a thread
+nor a wait (`middleware_run`). If a call requires a thread after all, thread and database connection
+are given back before the upstream is called: an open stream holds neither.
 
-Pages take the same way with the body read before: nothing is held for a client that sends slowly
-or reads slowly. What a page shows is read ahead as well where its view says what that is
-(`ahead.page`), and then only the database takes a thread; all others have one. Who finds no
-place for too long is told to come again; calls, pages, what asks a provider and OAuth clients wait
-in lines of their own (`lanes`), so that a slow provider or client's document holds up nothing else.
+Pages take the same path, with the body read first: a client that sends or reads slowly holds
+nothing. If the view declares what it shows, that is prefetched too (`prefetch`), and only the
+database takes a thread; all other pages run in one. A request that waits too long for a thread is
+answered 503. Calls, pages, views that call a provider and OAuth clients have separate thread pools
+(`thread_pools`), so that a slow provider or a slow client document delays nothing else.
 """
 
 from __future__ import annotations
@@ -35,24 +35,42 @@ from django.urls import Resolver404, ResolverMatch, get_resolver, resolve
 from gateway_site.edge import access_log, descriptors, own_cookies
 from gateway_site.edge.client import Client, ClientGone, Receive, Send
 from gateway_site.edge.reports import Tally
-from gateway_site.forwarding import admission, client_calls, proxy
-from gateway_site.forwarding.ahead import page, staff
-from gateway_site.forwarding.bounds.gate import Busy, Gate, PersonGates
-from gateway_site.forwarding.bounds.lanes import (
-    CLIENTS,
-    THREADS,
-    ClientLanes,
-    Lane,
-    ProviderLane,
-    provider_asked_by,
+from gateway_site.forwarding.admission import ORIGINAL_SCOPE
+from gateway_site.forwarding.middleware_run import (
+    MiddlewareChain,
+    MiddlewareRun,
+    RequiresThread,
+    renew_session_cookie,
 )
-from gateway_site.forwarding.bounds.page_body import PageBody
-from gateway_site.forwarding.call import Admitted
-from gateway_site.forwarding.passage import Chain, NeedsThread, Passage
-from gateway_site.forwarding.people import people
-from gateway_site.forwarding.request import Request
+from gateway_site.forwarding.page_body import PageBody, has_session_cookie, is_staff_request
+from gateway_site.forwarding.prefetch import (
+    Prefetch,
+    drop_prefetched,
+    is_personal,
+    prefetch_page,
+    prefetches_of,
+)
+from gateway_site.forwarding.proxy import forward
+from gateway_site.forwarding.thread_pools import (
+    CLIENT_VIEWS,
+    THREADS,
+    Busy,
+    ClientThreadPools,
+    FairSemaphore,
+    ProviderThreadPool,
+    ThreadPool,
+    UserSemaphores,
+    provider_called_by,
+)
+from gateway_site.forwarding.upstream_call import (
+    AdmittedResponse,
+    GatewayRequest,
+    settle_problem,
+    split_client_path,
+)
+from gateway_site.forwarding.user_cache import user_cache
 from gateway_site.health import PATHS as HEALTH_PATHS
-from gateway_site.rules import cookies, problems, url_rules
+from gateway_site.rules import problems, url_rules
 from gateway_site.rules.headers import Headers
 from oauth.backchannel import backchannel_logout
 from oauth.sign_in.views import callback, sign_in
@@ -62,59 +80,60 @@ from sessions_kms.middleware import TEXT, unavailable
 logger = logging.getLogger(__name__)
 
 Content = Mapping[str, Any]  # of a session
-Making = Callable[[Content], Awaitable[HttpResponseBase]]
+MakePage = Callable[[Content], Awaitable[HttpResponseBase]]
 
-ASK_A_PROVIDER = frozenset({sign_in, callback, backchannel_logout})
-QUERY_IN_LOOP = 4096  # bytes; of a page with a longer one a thread parses it
-# The middleware sees no body. Without these it does not look for one; a CSRF token is then
-# read from its header only.
-ABOUT_BODY = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
-OF_CONTENT = frozenset({b"content-length", b"content-type"})  # of an answer that has none
-# Calls that are admitted at one time: of a thousand that come at once the first is on its way to
-# its upstream before the last is looked at, and no time-out measures how busy the event loop is.
+PROVIDER_VIEWS = frozenset({sign_in, callback, backchannel_logout})
+QUERY_IN_LOOP = 4096  # bytes; a longer query is parsed in a thread
+# The middleware sees no body. Without these headers it does not look for one, and reads a CSRF
+# token from its header only.
+BODY_HEADERS = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
+CONTENT_HEADERS = frozenset({b"content-length", b"content-type"})  # of a response without a body
+# Calls that are admitted at the same time. Of a thousand that arrive at once the first is on its
+# way to its upstream before the last is looked at, and no timeout measures how busy the event loop
+# is.
 ADMISSIONS = 32
-# Pages of one person that are made at one time. One more waits so many seconds; nobody else does.
-OWN_PAGES, OWN_PATIENCE = THREADS // 4, 5.0
-BUSY = "Too many requests wait here. Try again in a few seconds."
+# Pages of one person that are made at the same time, and seconds that one more waits.
+USER_PAGES, USER_PAGES_TIMEOUT = THREADS // 4, 5.0
+BUSY = "Too many requests are waiting. Try again in a few seconds."
 
-_shed = Tally(logger, "%d requests were told to come again: no thread was free.")
+_shed = Tally(logger, "%d requests were answered 503: no thread was free.")
 
 
 class GatewayHandler(ASGIHandler):
     """Django's handler, and the proxy under `/gateway/`."""
 
-    request_class = Request
+    request_class = GatewayRequest
 
     def __init__(self) -> None:
         super().__init__()
-        self.admission = Chain()
-        self._doors = Gate(ADMISSIONS)
-        self._calls = Lane("gateway-admission", THREADS)
-        self._pages = Lane("gateway-pages", THREADS)
-        self._own_pages = PersonGates(OWN_PAGES, OWN_PATIENCE)
-        self._providers = ProviderLane()
-        self._clients = ClientLanes()
-        # Imports all views, and what answers when one fails, while files can be opened.
+        self.middleware_chain = MiddlewareChain()
+        self._admissions = FairSemaphore(ADMISSIONS)
+        self._calls = ThreadPool("gateway-admission", THREADS)
+        self._pages = ThreadPool("gateway-pages", THREADS)
+        self._user_pages = UserSemaphores(USER_PAGES, USER_PAGES_TIMEOUT)
+        self._providers = ProviderThreadPool()
+        self._clients = ClientThreadPools()
+        # Imports all views and the error handler now, while files can be opened.
         get_resolver().resolve_error_handler(HTTPStatus.INTERNAL_SERVER_ERROR)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http" or (path := _path(scope)) in HEALTH_PATHS:
-            await self._at_once(scope, receive, send)
+            await self._serve_health_check(scope, receive, send)
             return
         client = Client(scope, receive)
         try:  # noqa: SIM105 - each call comes here
-            # By the decoded path: one that is only spelt otherwise is the gateway's to refuse.
-            await (self._call if path.startswith(url_rules.ROOT) else self._page)(
+            # By the decoded path: one that is only spelled differently is the gateway's to reject.
+            await (self._serve_call if path.startswith(url_rules.ROOT) else self._serve_page)(
                 scope, client, send
             )
         except (ClientGone, RequestAborted):
             pass
 
-    async def _call(self, scope: Any, client: Client, send: Send) -> None:
-        """Forward what the view admits."""
+    async def _serve_call(self, scope: Any, client: Client, send: Send) -> None:
+        """Forward a call that the view admits."""
         try:
-            response = await self._admitted(scope, client)
+            response = await self._admit(scope, client)
         except Busy:
             _shed.add()
             response = problems.unavailable("busy", BUSY).response()
@@ -122,157 +141,174 @@ class GatewayHandler(ASGIHandler):
             if not descriptors.are_exhausted(error):
                 raise
             response = problems.unavailable("service_unavailable", TEXT).response()
-        if isinstance(response, Admitted):
-            if known := access_log.noted(scope):
-                known.upstream = response.call.upstream.name
+        if isinstance(response, AdmittedResponse):
+            if entry := access_log.entry_of(scope):
+                entry.upstream = response.call.upstream.name
             call = response.call
             try:
-                problem = await proxy.forward(call, client, send, _header_list(response))
+                problem = await forward(call, client, send, _header_list(response))
                 if problem is None:
                     return
-                refusal = (await client_calls.settled(call, problem)).response()
-                problems.carry(response, refusal)
-                await cookies.renew(call.request, refusal)
-            finally:  # An aborted call's request, session and tokens would wait for the collector.
+                rejection = (await settle_problem(call, problem)).response()
+                problems.carry(response, rejection)
+                await renew_session_cookie(call.request, rejection)
+            finally:  # Otherwise an aborted call's session and tokens wait for the collector.
                 call.release()
-            response = refusal
+            response = rejection
         await self.send_response(problems.replaced(response), send)
 
-    async def _admitted(self, scope: Any, client: Client) -> HttpResponseBase:
-        """Return what middleware and view answer to a call: in the event loop, if that can be."""
-        seen = _seen(scope)
-        passage = Passage(self, self.admission, seen, io.BytesIO())
-        if not self.admission.is_known:
-            return await self._calls.run(client, passage.in_thread)
-        async with self._doors.place(client) as place, _session_of(seen) as content:
-            if people().answers_for(content):
+    async def _admit(self, scope: Any, client: Client) -> HttpResponseBase:
+        """Run middleware and view for a call: in the event loop, if possible."""
+        django_scope = _django_scope(scope)
+        run = MiddlewareRun(self, self.middleware_chain, django_scope, io.BytesIO())
+        if not self.middleware_chain.is_non_blocking:
+            return await self._calls.run(client, run.run_in_thread)
+        async with (
+            self._admissions.permit(client) as permit,
+            _prefetch_session(django_scope) as content,
+        ):
+            if user_cache().is_cached(content):
                 try:
-                    return passage.in_loop()
-                except NeedsThread:
+                    return run.run_in_loop()
+                except RequiresThread:
                     pass
-            place.leave()  # Who waits for a thread holds up nobody who needs none.
-            return await self._calls.run(client, passage.in_thread)
+            permit.release()  # Waiting for a thread must not delay calls that need none.
+            return await self._calls.run(client, run.run_in_thread)
 
-    async def _page(self, scope: Any, client: Client, send: Send) -> None:
-        match = _match(scope)
+    async def _serve_page(self, scope: Any, client: Client, send: Send) -> None:
+        match = _resolve(scope)
         try:
             body = await PageBody(
                 scope, client, match, lambda: self._is_staff(scope, client)
             ).read()
-            response = await self._made(scope, client, body, match)
+            response = await self._make_page(scope, client, body, match)
         except (Busy, RequestDataTooBig, TimeoutError, StoreUnavailable, OperationalError) as error:
-            response = _refusal(error, scope)
+            response = _rejection(error, scope)
         except OSError as error:
             if not descriptors.are_exhausted(error):
                 raise
-            response = _refusal(error, scope)
+            response = _rejection(error, scope)
         await self.send_response(response, send)
         if response.streaming:
             response.close()
 
     async def _is_staff(self, scope: Any, client: Client) -> bool:
-        """Return whether a staff member asks for a page; it is read in turn, as pages are."""
-        seen = _seen(scope)
-        if not staff.has_cookie(seen):
+        """Return True for a request of a staff member; waits for a page thread, as pages do."""
+        django_scope = _django_scope(scope)
+        if not has_session_cookie(django_scope):
             return False
-        async with self._pages.place(client):
-            return await staff.is_staff(seen, self._pages.apart)
+        async with self._pages.permit(client):
+            return await is_staff_request(django_scope, self._pages.run_with_context)
 
-    async def _made(
+    async def _make_page(
         self, scope: Any, client: Client, body: io.BytesIO, match: ResolverMatch | None
     ) -> HttpResponseBase:
-        """Return a page: in the event loop, if all that it waits for can be read ahead."""
-        work = Passage(self, self.admission, scope, body).in_thread
-        if match is not None and (match.url_name or "").startswith(CLIENTS):
+        """Return a page: made in the event loop, if all that it waits for can be prefetched."""
+        work = MiddlewareRun(self, self.middleware_chain, scope, body).run_in_thread
+        if match is not None and (match.url_name or "").startswith(CLIENT_VIEWS):
             return await self._clients.choose(match.func, scope).run(client, work)
-        if (provider := _provider_asked(match)) is not None:
+        if (provider := _provider_called(match)) is not None:
             return await self._providers.run(client, work, provider=provider)
-        if match is None or not page.is_own(match.func, scope["method"]):
+        if match is None or not is_personal(match.func, scope["method"]):
             return await self._pages.run(client, work)
-        seen = _seen(scope)
+        django_scope = _django_scope(scope)
         is_short = len(scope.get("query_string", b"")) <= QUERY_IN_LOOP
-        reads = page.reads_of(match.func, scope["method"]) if is_short else None
-        if reads is None or not self.admission.is_known:
-            return await self._of_person(seen, client, lambda _: self._pages.in_thread(work))
-        passage = Passage(self, self.admission, seen, body)
-        return await self._of_person(
-            seen, client, lambda content: self._read_ahead(seen, passage, content, reads)
+        prefetches = prefetches_of(match.func, scope["method"]) if is_short else None
+        if prefetches is None or not self.middleware_chain.is_non_blocking:
+            return await self._make_personal_page(
+                django_scope, client, lambda _: self._pages.in_thread(work)
+            )
+        run = MiddlewareRun(self, self.middleware_chain, django_scope, body)
+        return await self._make_personal_page(
+            django_scope,
+            client,
+            lambda content: self._make_prefetched_page(django_scope, run, content, prefetches),
         )
 
-    async def _of_person(self, seen: Any, client: Client, make: Making) -> HttpResponseBase:
-        """Return a page that is its person's own, of which each has so many made at one time."""
-        cookies = own_cookies.believed(seen)
-        async with self._pages.place(client), ahead.session(cookies) as content:
-            own = self._own_pages.place(content.get(SESSION_KEY), client)
-            if own.take_at_once():
+    async def _make_personal_page(
+        self, django_scope: Any, client: Client, make: MakePage
+    ) -> HttpResponseBase:
+        """Return a page that depends on its person; each person has a few made at the same time."""
+        cookies = own_cookies.believed(django_scope)
+        async with self._pages.permit(client), ahead.session(cookies) as content:
+            own = self._user_pages.permit(content.get(SESSION_KEY), client)
+            if own.try_acquire():
                 client.start_work()
                 try:
                     return await make(content)
                 finally:
-                    own.leave()
-        # Who waits for an own page to be made holds up nobody else's. The session is read again.
-        async with own, self._pages.place(client), ahead.session(cookies) as content:
+                    own.release()
+        # Waits without holding a page thread. The session is read again afterwards.
+        async with own, self._pages.permit(client), ahead.session(cookies) as content:
             client.start_work()
             return await make(content)
 
-    async def _read_ahead(
-        self, seen: Any, passage: Passage, content: Content, reads: Mapping[str, page.Read]
+    async def _make_prefetched_page(
+        self,
+        django_scope: Any,
+        run: MiddlewareRun,
+        content: Content,
+        prefetches: Mapping[str, Prefetch],
     ) -> HttpResponseBase:
-        """Return a page that reads what it shows ahead; in a thread where that is not all."""
+        """Return a page made in the event loop from what was prefetched, or else in a thread."""
         try:
-            with suppress(NeedsThread):
-                await page.read(seen, content, reads, self._pages.apart)
-                return passage.in_loop()
+            with suppress(RequiresThread):
+                await prefetch_page(django_scope, content, prefetches, self._pages.run_with_context)
+                return run.run_in_loop()
         finally:
-            page.drop(seen)  # What is done in a thread asks for everybody and everything.
-        return await self._pages.in_thread(passage.in_thread)
+            drop_prefetched(django_scope)  # In a thread the view loads everything itself.
+        return await self._pages.in_thread(run.run_in_thread)
 
-    async def _at_once(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Answer who asks for health, without waiting in a line: busy must not look broken.
+    async def _serve_health_check(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer a health check without waiting for a permit: busy must not look broken.
 
         Headers about a body are dropped, since nothing here reads one.
         """
-        headers = [pair for pair in scope.get("headers", ()) if pair[0].lower() not in ABOUT_BODY]
+        headers = [pair for pair in scope.get("headers", ()) if pair[0].lower() not in BODY_HEADERS]
         try:
             await super().__call__({**scope, "headers": headers}, receive, send)
         except (RequestDataTooBig, TimeoutError) as error:
-            await self.send_response(_refusal(error, scope), send)
+            await self.send_response(_rejection(error, scope), send)
 
     async def read_body(self, receive: Receive) -> io.BytesIO:
-        """Read the body of a health check, as large as any page's; Django asks for it.
+        """Read the body of a health check, as large as any page's; Django calls this.
 
         Raises RequestDataTooBig, TimeoutError and RequestAborted.
         """
         unknown: dict[str, Any] = {"headers": []}
-        return await PageBody(unknown, Client(unknown, receive), None, _nobody).read()
+        return await PageBody(unknown, Client(unknown, receive), None, _is_nobody_staff).read()
 
 
-async def _nobody() -> bool:
+async def _is_nobody_staff() -> bool:
     return False
 
 
-def _seen(scope: Any) -> Any:
-    """Return a call's scope as Django sees it, without a body, and the whole one beside it."""
-    headers = [pair for pair in own_cookies.counting(scope["headers"]) if pair[0] not in ABOUT_BODY]
+def _django_scope(scope: Any) -> Any:
+    """Return a call's scope as Django sees it, without a body, with the original one inside."""
+    headers = [
+        pair for pair in own_cookies.counting(scope["headers"]) if pair[0] not in BODY_HEADERS
+    ]
     cookies = own_cookies.decode(headers)
-    return {**scope, "headers": headers, own_cookies.SIFTED: cookies, admission.SCOPE: scope}
+    return {**scope, "headers": headers, own_cookies.SIFTED: cookies, ORIGINAL_SCOPE: scope}
 
 
-def _session_of(seen: Any) -> AbstractAsyncContextManager[Mapping[str, Any] | SessionBase]:
-    """Return the reading of a call's session, which a client's token names or a cookie."""
+def _prefetch_session(
+    django_scope: Any,
+) -> AbstractAsyncContextManager[Mapping[str, Any] | SessionBase]:
+    """Return a context manager that reads a call's session, by a client's token or a cookie."""
     __traceback_hide__ = True
-    offered = settings.AUTHORIZATION_SERVER and client_calls.offered(_path(seen))
-    if offered:
-        from gateway_site.forwarding.ahead import grant  # noqa: PLC0415 - not where none is let in
+    if settings.AUTHORIZATION_SERVER and (found := split_client_path(_path(django_scope))):
+        # Not imported where clients are not allowed.
+        from gateway_site.forwarding import client_session  # noqa: PLC0415
 
-        if (token := grant.shown(seen)) is not None:
-            return grant.session(seen, token, offered[0])
-    return ahead.session(own_cookies.believed(seen))
+        if (token := client_session.bearer_token_of_scope(django_scope)) is not None:
+            return client_session.prefetch_grant(django_scope, token, found[0])
+    return ahead.session(own_cookies.believed(django_scope))
 
 
-def _refusal(error: Exception, scope: Any) -> HttpResponse:
-    """Return an answer to what was refused before Django saw it."""
-    match = _match(scope)
+def _rejection(error: Exception, scope: Any) -> HttpResponse:
+    """Return the response to a request that is rejected before Django sees it."""
+    match = _resolve(scope)
     view = match and match.func
     if isinstance(error, RequestDataTooBig | TimeoutError):
         status = HTTPStatus(413 if isinstance(error, RequestDataTooBig) else 408)
@@ -285,12 +321,12 @@ def _refusal(error: Exception, scope: Any) -> HttpResponse:
 
 
 def _unavailable(view: object, error: Exception) -> HttpResponse:
-    """Return the 503 as a program at a view of its own can read it, or anybody."""
+    """Return a 503 in the view's own format, if it has one, or as plain text."""
     if not isinstance(error, Busy):
         return problems.not_now(view, TEXT) or unavailable()
     _shed.add()
-    again = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
-    return problems.not_now(view, BUSY) or _plain(503, BUSY, again)
+    headers = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
+    return problems.not_now(view, BUSY) or _plain(503, BUSY, headers)
 
 
 def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:
@@ -303,17 +339,17 @@ def gateway() -> GatewayHandler:
     return GatewayHandler()
 
 
-def _provider_asked(match: ResolverMatch | None) -> str | None:
-    """Return the name of the provider that a page will ask, as its address tells it."""
+def _provider_called(match: ResolverMatch | None) -> str | None:
+    """Return the name of the provider that a page will call, or None."""
     if match is None:
         return None
-    if match.func in ASK_A_PROVIDER:
+    if match.func in PROVIDER_VIEWS:
         name: str = match.kwargs["provider_id"]
         return name
-    return provider_asked_by(match.func)
+    return provider_called_by(match.func)
 
 
-def _match(scope: Any) -> ResolverMatch | None:
+def _resolve(scope: Any) -> ResolverMatch | None:
     try:
         return resolve(_path(scope))
     except Resolver404:
@@ -325,9 +361,11 @@ def _path(scope: Any) -> str:
     return path.removeprefix(get_script_prefix(scope).rstrip("/"))
 
 
-def _header_list(response: Admitted) -> Headers:
-    """Return what the middleware adds to an answer; the admitted response has no content."""
-    pairs = [(name.lower().encode("ascii"), value) for name, value in response.items()]
-    told = [(name, value.encode("latin-1")) for name, value in pairs if name not in OF_CONTENT]
-    set_here = [cookie.OutputString().encode("latin-1") for cookie in response.cookies.values()]
-    return told + [(b"set-cookie", value) for value in set_here]
+def _header_list(response: AdmittedResponse) -> Headers:
+    """Return the headers that the middleware added to a response without a body."""
+    headers = [
+        (name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()
+    ]
+    headers = [pair for pair in headers if pair[0] not in CONTENT_HEADERS]
+    cookies = [cookie.OutputString().encode("latin-1") for cookie in response.cookies.values()]
+    return headers + [(b"set-cookie", value) for value in cookies]

@@ -1,30 +1,35 @@
-"""One call of an upstream: request and answer pass through piece by piece, both ways.
+"""One call of an upstream: request and response pass through piece by piece.
 
-An admitted call enters; the answer goes to the ASGI server, or a problem leaves. Neither
-a thread nor a database connection is held meanwhile, and once an answer has begun, little
-more than the two connections.
+An admitted call enters; its response goes to the ASGI server, or a problem is returned. No thread
+and no database connection is held meanwhile, and once a response has started, little more than the
+two network connections.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
+from types import coroutine
+from typing import Any, TypeVar
 
 from django.http import HttpRequest
 
 from gateway_site.edge.client import ANSWER_TIME, Client, ClientGone, Send
 from gateway_site.edge.reports import Tally
 from gateway_site.edge.trusted_proxies import Address, address
-from gateway_site.forwarding import bearer, client_calls
-from gateway_site.forwarding.bounds.concurrency_limit import Slots
-from gateway_site.forwarding.bounds.person_calls import person_calls
-from gateway_site.forwarding.bounds.within import within
-from gateway_site.forwarding.call import Call
-from gateway_site.forwarding.call_watch import Watched
-from gateway_site.forwarding.redirects import locations
-from gateway_site.forwarding.session_watch import SessionEnded, caller_of
-from gateway_site.rules import cookies, url_rules
+from gateway_site.forwarding import bearer
+from gateway_site.forwarding.answer_addresses import rewrite_addresses
+from gateway_site.forwarding.call_limits import CallerSlots, user_calls
+from gateway_site.forwarding.call_watch import SessionEnded, WatchedBlock, watch_session
+from gateway_site.forwarding.middleware_run import with_session_cookie
+from gateway_site.forwarding.upstream_call import (
+    UpstreamCall,
+    concurrency_key,
+    headers_for_caller,
+    reject_unauthorized,
+)
+from gateway_site.rules import url_rules
 from gateway_site.rules.body import EMPTY, TAKES_BODY, Body
 from gateway_site.rules.headers import Headers, joined, to_browser, to_upstream
 from gateway_site.rules.problems import Problem, forbidden, signed_out, unavailable
@@ -41,31 +46,33 @@ logger = logging.getLogger(__name__)
 Content = AsyncGenerator[bytes, None]
 Message = Mapping[str, Any]  # of ASGI
 
-SESSION_CHECK = 60.0  # seconds between two looks at whether the session and its person stand
-# nginx holds an answer back until it has a few KB of it.
+SESSION_CHECK = 60.0  # seconds between two checks of the session and its user
+# nginx buffers a response until it has a few KB of it.
 # https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering
 UNBUFFERED = (b"x-accel-buffering", b"no")
 READER_TIMEOUT = ANSWER_TIME
 
-slots = Slots()
-_no_connection = Tally(logger, "%d calls found no free connection to their upstream.")
+slots = CallerSlots()
+_no_connection = Tally(
+    logger, "%d calls were answered 503: no connection to the upstream was free."
+)
 
 
-async def forward(call: Call, client: Client, send: Send, extra: Headers) -> Problem | None:
-    """Make the call and pass on its answer; return why it was not made.
+async def forward(call: UpstreamCall, client: Client, send: Send, extra: Headers) -> Problem | None:
+    """Make the call and forward its response; return a problem if it was not made.
 
-    The answer gets the `extra` headers, a list that is emptied then. An answer that breaks off
-    is left unfinished, so that the server aborts it: a clean end would tell the client that it
-    has everything.
+    The response gets the `extra` headers, a list that is then emptied. A response that breaks off
+    is left unfinished, so that the server aborts it: a clean end would tell the client that it has
+    everything.
     """
     owner, exchange = call.owner, _Exchange(call, client, send, extra)
-    caller = caller_of(call.request.session, owner.person)
+    caller = watch_session(call.request.session, owner.person)
     try:
         with (
-            slots.taken(client_calls.bounded_as(call), call.upstream.max_concurrent),
-            Watched(exchange.body.watch, lambda: caller.watch(SESSION_CHECK)),
+            slots.take(concurrency_key(call), call.upstream.max_concurrent),
+            WatchedBlock(exchange.body.watch, lambda: caller.watch(SESSION_CHECK)),
         ):
-            async with person_calls().place(owner, call.upstream):
+            async with user_calls().place(owner, call.upstream):
                 await exchange.run()
     except Problem as problem:
         return problem
@@ -78,9 +85,9 @@ async def forward(call: Call, client: Client, send: Send, extra: Headers) -> Pro
 
 
 class _Exchange:
-    """One request to an upstream, and its answer."""
+    """One request to an upstream, and its response."""
 
-    def __init__(self, call: Call, client: Client, send: Send, extra: Headers) -> None:
+    def __init__(self, call: UpstreamCall, client: Client, send: Send, extra: Headers) -> None:
         self.call = call
         self.upstream = call.upstream
         self.has_begun = False
@@ -89,43 +96,45 @@ class _Exchange:
         self._extra = extra
 
     async def run(self) -> None:
-        """Make the call and pass on the answer. Raises Problem unless one has begun."""
-        answer = await self._answered()
+        """Make the call and forward the response. Raises Problem unless a response has started."""
+        answer = await self._fetch()
         try:
-            client_calls.refuse_unauthorized(self.call, answer.status)
+            reject_unauthorized(self.call, answer.status)
             is_stream = _is_event_stream(answer)
-            first = [await self._head(answer, is_stream=is_stream)]
-            patience = self.upstream.stream_timeout if is_stream else self.upstream.read_timeout
+            first = [await self._response_start(answer, is_stream=is_stream)]
+            piece_timeout = (
+                self.upstream.stream_timeout if is_stream else self.upstream.read_timeout
+            )
             self._release(answer)
-            await self._pass_on(first, answer, patience)
+            await self._stream(first, answer, piece_timeout)
         finally:
             answer.close()
 
-    async def _answered(self) -> Answer:
-        """Return the answer, of a further call where the upstream did not take the token."""
-        headers, token = self._headers(), await self._token()
-        answer = await self._attempt(headers, token, self.body.pieces())
+    async def _fetch(self) -> Answer:
+        """Return the response; try again if the upstream did not accept the token."""
+        headers, token = self._request_headers(), await self._token()
+        answer = await self._send_request(headers, token, self.body.pieces())
         self.body.end()
         if answer.status == 401:
-            answer = await self._with_nonce(headers, token, answer)
+            answer = await self._retry_with_nonce(headers, token, answer)
         if answer.status == 401 and self.body.can_replay:
-            answer = await self._with_another_token(headers, token, answer)
+            answer = await self._retry_with_new_token(headers, token, answer)
         return answer
 
-    async def _with_nonce(self, headers: Headers, token: TokenSet, answer: Answer) -> Answer:
-        """Return the answer to a proof with the nonce that the last one lacked, if it did."""
+    async def _retry_with_nonce(self, headers: Headers, token: TokenSet, answer: Answer) -> Answer:
+        """Try again with the nonce that the upstream demands, if it does."""
         nonce = _demanded_nonce(token, answer)
         if nonce is None:
             return answer
         answer.close()
         if not self.body.can_replay:
             raise unavailable("nonce_required", "The upstream asks for the call once more.")
-        return await self._attempt(headers, token, self.body.replay(), nonce)
+        return await self._send_request(headers, token, self.body.replay(), nonce)
 
-    async def _with_another_token(
+    async def _retry_with_new_token(
         self, headers: Headers, refused: TokenSet, answer: Answer
     ) -> Answer:
-        """Return the answer to a token that is newer than the refused one, if there is any."""
+        """Try again with a newer token than the rejected one, if there is one."""
         try:
             token = await self._token(refused=refused)
         except BaseException:
@@ -134,10 +143,10 @@ class _Exchange:
         if token.access_token == refused.access_token:
             return answer
         answer.close()
-        return await self._attempt(headers, token, self.body.replay())
+        return await self._send_request(headers, token, self.body.replay())
 
-    def _headers(self) -> Headers:
-        """Return what goes to the upstream, but for `Authorization`."""
+    def _request_headers(self) -> Headers:
+        """Return the upstream's request headers, without `Authorization`."""
         call, came = self.call, self.call.request
         empty = EMPTY if call.method in TAKES_BODY else []
         return [
@@ -147,26 +156,26 @@ class _Exchange:
                 host=came.get_host(),
                 scheme=came.scheme or "https",
                 prefix=call.script_name + url_rules.ROOT + self.upstream.name,
-                client=_client(came) if self.upstream.client_address else None,
+                client=_client_address(came) if self.upstream.client_address else None,
             ),
             *(self.body.framing or empty),
         ]
 
     async def _token(self, refused: TokenSet | None = None) -> TokenSet:
-        """Return the person's token, if its groups may call this upstream. Raises Problem."""
+        """Return the person's token, if their groups may call this upstream. Raises Problem."""
         request, provider = self.call.request, self.upstream.provider
-        held = await bearer.access_token(request, provider, refused=refused)
+        held = await bearer.fetch_access_token(request, provider, refused=refused)
         if not self.upstream.allows(held.groups):
             raise forbidden(provider)
         return held
 
-    async def _attempt(
+    async def _send_request(
         self, headers: Headers, token: TokenSet, content: Content, nonce: str | None = None
     ) -> Answer:
-        """Return the answer once its headers are there; ``nonce`` is what a proof was to have."""
+        """Return the response once its headers are there; `nonce` goes into the proof."""
         call, is_bound = self.call, token.dpop_key is not None
         nonce = nonce or (dpop.nonces.of(call.target) if is_bound else None)
-        shown = bearer.authorization(token, call.method, call.target, nonce)
+        shown = bearer.authorization_headers(token, call.method, call.target, nonce)
         try:
             asked = request(self.upstream, call.method, call.target, [*headers, *shown], content)
             answer = await upstream_client.ask(call.owner, self.upstream, asked)
@@ -177,59 +186,59 @@ class _Exchange:
             raise unavailable("busy", "Too many calls are open.") from None
         except UpstreamFailed as error:
             self._log(error)
-            raise _failure(error) from None
+            raise _problem_of(error) from None
         if is_bound:
-            dpop.nonces.remember(call.target, _told_nonce(answer))
+            dpop.nonces.remember(call.target, _nonce_of(answer))
         return answer
 
-    async def _head(self, answer: Answer, *, is_stream: bool) -> Message:
-        """Return the head of the answer, as it goes to the client."""
+    async def _response_start(self, answer: Answer, *, is_stream: bool) -> Message:
+        """Return the start of the response as it goes to the client."""
         status, came = answer.status, answer.headers
-        told = client_calls.told(self.call, to_browser(came, status))
-        headers = [*told, *locations(self.call, status, came)]
+        told = headers_for_caller(self.call, to_browser(came, status))
+        headers = [*told, *rewrite_addresses(self.call, status, came)]
         if is_stream:
             headers.append(UNBUFFERED)
         extra = self._extra
         if self.call.request.session.modified:
-            extra = await cookies.renewed(self.call.request, extra)
+            extra = await with_session_cookie(self.call.request, extra)
         headers += _without(extra, headers)
         return {"type": "http.response.start", "status": status, "headers": headers}
 
     def _release(self, answer: Answer) -> None:
-        """Let go of all that a stream does not need, whoever else has it still."""
+        """Drop everything that a stream does not need, even if others still refer to it."""
         self.call.release()
         self.body.drop()
         self._extra.clear()
         answer.headers.clear()
 
-    async def _pass_on(self, first: list[Message], answer: Answer, patience: float) -> None:
-        """Hand over what comes first, and the body; one that breaks off is left unfinished.
+    async def _stream(self, first: list[Message], answer: Answer, piece_timeout: float) -> None:
+        """Send the first messages and the body; a response that breaks off is left unfinished.
 
-        The next piece of it is waited for so many seconds. Raises ClientGone if the client takes
-        nothing for too long.
+        The next piece is awaited for so many seconds. Raises ClientGone if the client reads nothing
+        for too long.
         """
         self.has_begun = True
         more = not answer.is_there
         try:
             if not more:
                 first.append(_body(answer.rest(), more=False))
-            await within(READER_TIMEOUT, self._hand_over(first))
+            await wait_bounded(READER_TIMEOUT, self._send_all(first))
             while more:
-                piece = await answer.piece(patience)
+                piece = await answer.piece(piece_timeout)
                 more = not answer.has_ended
-                await within(READER_TIMEOUT, self._send(_body(piece, more=more)))
+                await wait_bounded(READER_TIMEOUT, self._send(_body(piece, more=more)))
         except UpstreamFailed as error:
             self._log(error)
         except TimeoutError:
             raise ClientGone from None
 
-    async def _hand_over(self, messages: list[Message]) -> None:
-        """Give the server parts of the answer, which the list is rid of: a stream keeps no head."""
+    async def _send_all(self, messages: list[Message]) -> None:
+        """Send messages and remove them from the list, so that a stream keeps no headers."""
         while messages:
             await self._send(messages.pop(0))
 
     def _log(self, error: Exception) -> None:
-        # The kind alone: a message may repeat what was sent, the token included.
+        # Only the type: a message may repeat what was sent, the token included.
         logger.warning(
             'Upstream %s at %s failed: %s. docs/operations.md, "Upstream down", says what to do.',
             self.upstream.name,
@@ -238,20 +247,20 @@ class _Exchange:
         )
 
 
-def _client(request: HttpRequest) -> Address | None:
-    """Return who calls; None where that is not known, as behind a Unix socket."""
+def _client_address(request: HttpRequest) -> Address | None:
+    """Return the client's address; None if it is unknown, as behind a Unix socket."""
     return address(request.META.get("REMOTE_ADDR") or "")
 
 
 def _demanded_nonce(token: TokenSet, answer: Answer) -> str | None:
-    """Return the nonce that the proof lacked, if it was that (RFC 9449 section 9)."""
+    """Return the nonce that the upstream demands in a proof, if it does (RFC 9449 section 9)."""
     if token.dpop_key is None or answer.status != 401:
         return None
     is_demanded = dpop.DEMAND in joined(answer.headers, b"www-authenticate")
-    return dpop.usable(_told_nonce(answer)) if is_demanded else None
+    return dpop.usable(_nonce_of(answer)) if is_demanded else None
 
 
-def _told_nonce(answer: Answer) -> str | None:
+def _nonce_of(answer: Answer) -> str | None:
     return joined(answer.headers, dpop.NONCE.lower().encode("ascii")) or None
 
 
@@ -265,12 +274,50 @@ def _is_event_stream(answer: Answer) -> bool:
 
 
 def _without(extra: Headers, headers: Headers) -> Headers:
-    """Leave out what is set already; several cookies may be among the rest."""
+    """Leave out headers that are set already; several cookies may be among the rest."""
     names = {name for name, _ in headers}
     return [(name, value) for name, value in extra if name not in names]
 
 
-def _failure(error: UpstreamFailed) -> Problem:
+def _problem_of(error: UpstreamFailed) -> Problem:
     if isinstance(error, UpstreamTimeout):
         return Problem(504, "upstream_timeout", "The upstream did not answer in time.")
     return Problem(502, "upstream_failed", "The upstream could not be reached, or failed.")
+
+
+T = TypeVar("T")
+
+
+async def wait_bounded(seconds: float, work: Awaitable[T]) -> T:
+    """Return the result of an awaitable. Raises TimeoutError if it has to wait too long.
+
+    Without a timer if there is nothing to wait for: `asyncio.timeout` creates one each time, and
+    the server accepts most messages at once.
+    """
+    iterator = work.__await__()
+    try:
+        wait = next(iterator)
+    except StopIteration as end:
+        found: T = end.value
+        return found
+    async with asyncio.timeout(seconds):
+        return await _resume(iterator, wait)
+
+
+@coroutine
+def _resume(iterator: Generator[Any, Any, T], wait: Any) -> Generator[Any, Any, T]:
+    """Continue an awaitable that waits for something already."""
+    try:
+        while True:
+            error: BaseException | None = None
+            try:
+                outcome = yield wait
+            except BaseException as raised:  # noqa: BLE001 - it is thrown where the wait is
+                error = raised
+            try:
+                wait = iterator.send(outcome) if error is None else iterator.throw(error)
+            finally:
+                error = None  # Its traceback has this frame: each would keep the other.
+    except StopIteration as end:
+        found: T = end.value
+        return found

@@ -1,1 +1,1 @@
-"""The pages of somebody who is signed in. They name tokens, and never show one."""
+"""Pages for signed-in people. They name tokens, and never show one."""

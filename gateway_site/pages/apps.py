@@ -1,43 +1,135 @@
-"""The apps that a person allowed to call upstreams for them (`oauth.clients`), and the ends of it.
+"""The apps that a person allowed to call upstreams (`oauth.clients`): list, disconnecting, news.
 
-An app is named by the digest that its session is stored under, and ended only if that names the
-user who asks. Loaded only where clients are let in.
+An app is named by the digest that its session is stored under, and is disconnected only if that
+belongs to the signed-in user. This module is imported only where clients are allowed.
+
+News: at the first view of the home page after an app was allowed, every other browser session of
+the person shows a message, new sessions included for a week. So an app that was allowed in a stolen
+session is noticed in any other. Apps that have ended by then are not announced. This costs no
+query: the home page counts sessions by an index that has their start times, and only those that are
+new to the browser's session are read.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
-from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import path, reverse
+from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
-from gateway_site.pages.ending import end_all_entries, end_entry
+from gateway_site.forwarding.middleware_run import require_thread
+from gateway_site.forwarding.prefetch import PageRequest, prefetches, take_prefetched
+from gateway_site.pages.entry_list import EntryList, user_id
 from oauth.clients import live_grants
 from oauth.clients.live_grants import LiveGrant
 from oauth.clients.rules.names import warning_about
 from oauth.clients.server import authorization_server
+from oauth.clients.told import ToldGrant
 from oauth.provider.config import provider
-from sessions_kms import StoreUnavailable, about, user_id_of
+from sessions_kms import SHORT_ID, StoreUnavailable, about, id_of, user_id_of
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = "The apps cannot be reached right now, so it is not known whether any was ended. \
-Please try again in a moment."
+ANNOUNCED = "_apps_seen"  # in the session: a time, and the short ids of sessions that began later
+WEEK = 7 * 24 * 3600  # seconds that a new browser session looks back
+LAG = 60  # seconds that the index may be behind
+READ_MAX = 10  # sessions for one view of the page, one read each
+
+Session = SessionBase | Mapping[str, Any]  # or its content
+Newest = Sequence[tuple[str, int]]  # ids and start times of a person's sessions
+
+
+def has_new_sessions(session: Session, session_key: str, newest: Newest) -> bool:
+    """Return True if the person has sessions to read, which requires a thread."""
+    __traceback_hide__ = True
+    return bool(_new_sessions(session, session_key, newest, _now()))
+
+
+def announce_new_apps(request: HttpRequest, newest: Newest) -> None:
+    """Add a message for each new app; `newest` are the person's sessions by the index."""
+    now = _now()
+    unknown = _new_sessions(request.session, request.session.session_key or "", newest, now)
+    if not unknown:
+        return
+    require_thread(request)
+    new = unknown[:READ_MAX]
+    try:
+        found = list(_read_grants(new))
+    except StoreUnavailable as exc:  # The next view announces them.
+        logger.warning("Could not read a user's new sessions: %s", exc)
+        return
+    for grant in found:
+        messages.info(request, _announcement(grant))
+    # Those beyond READ_MAX are left for the next view.
+    after, known = _announced(request.session, now)
+    settled = max(after, now - LAG) if new == unknown else after
+    known |= {each[:SHORT_ID] for each in new}
+    since = [each[:SHORT_ID] for each, began in newest if began > settled]
+    request.session[ANNOUNCED] = [settled, [each for each in since if each in known]]
+
+
+def _now() -> int:
+    return int(services().clock())
+
+
+def _new_sessions(session: Session, session_key: str, newest: Newest, now: int) -> list[str]:
+    __traceback_hide__ = True
+    after, known = _announced(session, now)
+    own = id_of(session_key)
+    young = [each for each, began in newest if began > after and each != own]
+    return [each for each in young if each[:SHORT_ID] not in known]
+
+
+def _announced(session: Session, now: int) -> tuple[int, set[str]]:
+    __traceback_hide__ = True
+    seen = session.get(ANNOUNCED)
+    return (now - WEEK, set()) if seen is None else (max(seen[0], now - WEEK), set(seen[1]))
+
+
+def _read_grants(ids: Sequence[str]) -> Iterator[ToldGrant]:
+    labels = about.About(services().of_any)
+    for each in ids:
+        if (grant := ToldGrant.in_words(run_sync(labels.read(each)))) is not None:
+            yield grant
+
+
+def _announcement(grant: ToldGrant) -> str:
+    return format_html(
+        "“<bdi>{}</bdi>” was allowed to call {} in your name. If that was not you, disconnect it "
+        'under <a href="{}">Connected apps</a>.',
+        grant.client,
+        grant.upstream,
+        reverse("apps"),
+    )
+
+
+APPS = EntryList(
+    page="apps",
+    ended="The app has been disconnected.",
+    missing="There is no such app. It may have been disconnected already.",
+    ended_none="There was no app to disconnect.",
+    ended_one="One app has been disconnected.",
+    ended_many="{} apps have been disconnected.",
+    unknown="The apps cannot be reached right now, so it is unknown whether any was disconnected. "
+    "Please try again in a moment.",
+)
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One app, as the page shows it. ``is_listed``: the operator answers for what it is."""
+class ListedApp:
+    """One app in the list. `is_listed`: the operator vouches for it."""
 
     grant: LiveGrant
     provider: str
@@ -45,37 +137,37 @@ class Shown:
     name_warning: str
 
     @classmethod
-    def of(cls, grant: LiveGrant, listed: Collection[str]) -> Shown:
-        """Return what is shown of a grant; ``listed`` are the ids of the operator's own clients."""
+    def of(cls, grant: LiveGrant, listed: Collection[str]) -> ListedApp:
+        """Return the entry of a grant; `listed` are the ids of the operator's own clients."""
         told = grant.told
         configured = provider(told.provider)
         label = configured.label if configured else told.provider
         return cls(grant, label, told.client_id in listed, warning_about(told.client))
 
 
-async def grants_ahead(asked: Asked) -> list[LiveGrant]:
-    """Return the apps of whoever asks, before their page does. Raises StoreUnavailable."""
+async def prefetch_grants(asked: PageRequest) -> list[LiveGrant]:
+    """Read the person's apps. Raises StoreUnavailable."""
     return await live_grants.live_grants(services(), user_id_of(asked.user))
 
 
-@reads_ahead(grants=grants_ahead)
+@prefetches(grants=prefetch_grants)
 @require_safe
 @never_cache
 @login_required
 def apps(request: HttpRequest) -> HttpResponse:
-    """Show the apps of whoever is signed in."""
-    found: Sequence[Shown] | None
+    """Show the signed-in person's apps."""
+    found: Sequence[ListedApp] | None
     try:
-        grants = taken(
+        grants = take_prefetched(
             request,
             "grants",
-            lambda: run_sync(live_grants.live_grants(services(), _user_id(request))),
+            lambda: run_sync(live_grants.live_grants(services(), user_id(request))),
         )
         listed = set(map(about.short_client_id, authorization_server().listed))
-        found = [Shown.of(each, listed) for each in grants]
+        found = [ListedApp.of(each, listed) for each in grants]
     except StoreUnavailable as exc:
-        # The page itself was reached with a session that could be read.
-        logger.warning("The apps of a user cannot be listed: %s", exc)
+        # The session of this request could be read.
+        logger.warning("Could not list a user's apps: %s", exc)
         found = None
     return render(request, "apps.html", {"apps": found})
 
@@ -84,15 +176,10 @@ def apps(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 def end_one(request: HttpRequest) -> HttpResponse:
-    """End the app of the form, if it is one of this user's."""
+    """Disconnect the app of the form, if it is this user's."""
     session_id = request.POST.get("app", "")
-    return end_entry(
-        request,
-        "apps",
-        lambda: live_grants.end(services(), session_id, user_id=_user_id(request)),
-        ended="The app has been disconnected.",
-        missing="There is no such app: it may have been disconnected already.",
-        unknown=UNKNOWN,
+    return APPS.end_one(
+        request, lambda: live_grants.end(services(), session_id, user_id=user_id(request))
     )
 
 
@@ -100,23 +187,12 @@ def end_one(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 def end_all(request: HttpRequest) -> HttpResponse:
-    """End every app of this user, and tell how many."""
-    return end_all_entries(
-        request,
-        "apps",
-        lambda: live_grants.end_all(services(), _user_id(request)),
-        ended=_counted,
-        unknown=UNKNOWN,
-    )
+    """Disconnect every app of this user."""
+    return APPS.end_all(request, lambda: live_grants.end_all(services(), user_id(request)))
 
 
-def _user_id(request: HttpRequest) -> str:
-    return user_id_of(cast("AbstractBaseUser", request.user))
-
-
-def _counted(ended: int) -> str:
-    if ended == 0:
-        return "There was no app to disconnect."
-    return (
-        "One app has been disconnected." if ended == 1 else f"{ended} apps have been disconnected."
-    )
+urlpatterns = [
+    path("apps/", apps, name="apps"),
+    path("apps/end/", end_one, name="end_app"),
+    path("apps/end-all/", end_all, name="end_apps"),
+]

@@ -1,4 +1,9 @@
-"""The home page: a sign-in, or what is connected; and news of apps."""
+"""The home page, the sign-in page, and the site's logo.
+
+With `SKIP_PROVIDER_BUTTON` and a single provider the sign-in page redirects to it at once. It does
+not after a sign-out, since a provider that knows the person would sign them in again; nor after a
+failed sign-in, which could loop forever.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +11,95 @@ from datetime import UTC, datetime
 from typing import cast
 
 from allauth.account.utils import user_display
+from allauth.account.views import login
+from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.providers.base import AuthProcess
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
 from django.contrib.sessions.backends.base import SessionBase
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.cache import never_cache
+from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_safe
 
-from gateway_site.forwarding.ahead.page import Asked, reads_ahead
-from gateway_site.forwarding.passage import NeedsThread
-from gateway_site.pages.connected import accounts_ahead, connections_of
-from gateway_site.pages.sessions import count_ahead, count_of
-from gateway_site.pages.sign_in import is_led_on
+from gateway_site.forwarding.middleware_run import RequiresThread
+from gateway_site.forwarding.prefetch import PageRequest, prefetches
+from gateway_site.forwarding.thread_pools import calls_provider
+from gateway_site.pages.connections import connections_of, prefetch_accounts
+from gateway_site.pages.sessions import count_sessions, prefetch_count
+from gateway_site.rules import origin
+from oauth import SIGN_IN_AGAIN
+from oauth.sign_in.views import lead_to
 from sessions_kms import SessionStore
 from sessions_kms.operations.listing import Count
 
 
-async def sessions_ahead(asked: Asked) -> Count | None:
-    """Count the person's sessions if apps may be among them. News of apps need a thread."""
+@login_not_required
+@require_safe
+@cache_control(public=True, max_age=3600)
+def site_logo(request: HttpRequest) -> HttpResponse:
+    """Serve the operator's logo. By the site's policy an SVG runs nothing as a document."""
+    found = settings.SITE_LOGO
+    if found is None or not found.content:
+        raise Http404
+    return HttpResponse(found.content, content_type=found.kind)
+
+
+def only_provider() -> str | None:
+    """Return the provider that the sign-in page redirects to, or None."""
+    found = [each.name for each in settings.OAUTH_PROVIDERS]
+    return found[0] if settings.SKIP_PROVIDER_BUTTON and len(found) == 1 else None
+
+
+@calls_provider(only_provider)
+@login_not_required
+@never_cache
+def sign_in_page(request: HttpRequest) -> HttpResponse:
+    """Offer the providers, or redirect to the only one."""
+    if not skips_provider_button(request):
+        return cast("HttpResponse", login(request))
+    [provider] = get_adapter().list_providers(request)
+    return lead_to(request, get_adapter().get_provider(request, provider.sub_id))
+
+
+def skips_provider_button(request: HttpRequest) -> bool:
+    """Return True if the sign-in page redirects this visitor to the only provider."""
+    return (
+        only_provider() is not None
+        and not request.user.is_authenticated
+        and not request.COOKIES.get(settings.SIGNED_OUT_COOKIE_NAME)
+        and SIGN_IN_AGAIN not in request.GET
+        and origin.is_navigation(request)
+        and "Sec-Purpose" not in request.headers  # a prefetched page
+    )
+
+
+async def prefetch_session_count(asked: PageRequest) -> Count | None:
+    """Count the person's sessions, if apps are allowed. News of apps require a thread."""
     if settings.AUTHORIZATION_SERVER is None:
         return None
-    from gateway_site.pages import app_news  # noqa: PLC0415 - not where no client is let in
+    from gateway_site.pages.apps import has_new_sessions  # noqa: PLC0415 - only where clients are allowed
 
-    found = await count_ahead(asked)
-    if app_news.are_due(asked.session, asked.session_key, found.newest):
-        raise NeedsThread
+    found = await prefetch_count(asked)
+    if has_new_sessions(asked.session, asked.session_key, found.newest):
+        raise RequiresThread
     return found
 
 
-@reads_ahead(accounts=accounts_ahead, count=sessions_ahead)
+@prefetches(accounts=prefetch_accounts, count=prefetch_session_count)
 @require_safe
 @never_cache
 def home(request: HttpRequest) -> HttpResponse:
     """Offer a sign-in for each provider, or show the connections."""
     if not request.user.is_authenticated:
-        return redirect("account_login") if is_led_on(request) else render(request, "home.html")
+        return (
+            redirect("account_login")
+            if skips_provider_button(request)
+            else render(request, "home.html")
+        )
     connections = connections_of(request)
     if settings.AUTHORIZATION_SERVER is not None:
-        _tell_of_apps(request)
+        _announce_new_apps(request)
     context = {
         "connect": AuthProcess.CONNECT,
         "display_name": user_display(request.user),
@@ -57,14 +112,14 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(request, "home.html", context)
 
 
-def _tell_of_apps(request: HttpRequest) -> None:
-    from gateway_site.pages import app_news  # noqa: PLC0415 - not where no client is let in
+def _announce_new_apps(request: HttpRequest) -> None:
+    from gateway_site.pages.apps import announce_new_apps  # noqa: PLC0415 - only where clients are allowed
 
-    if (sessions := count_of(request)) is not None:
-        app_news.tell(request, sessions.newest)
+    if (sessions := count_sessions(request)) is not None:
+        announce_new_apps(request, sessions.newest)
 
 
 def _session_end(session: SessionBase) -> datetime:
-    """Return when this session ends at the latest; without such a limit, when it idles out."""
+    """Return when this session ends at the latest; without such a limit, its expiry when idle."""
     absolute = cast("SessionStore", session).absolute_end()
     return (absolute or session.get_expiry_date()).astimezone(UTC)

@@ -1,8 +1,8 @@
-"""What lists say about a session: the browser, its system and the provider of the sign-in.
+"""What lists say about a session: browser, system and the provider of the sign-in.
 
-All words are ours, none are the visitor's. A row says "Firefox on Windows" and no more: no
-version and no model, nothing that identifies anybody. A library that knows every device would run
-a thousand patterns over what a stranger sends; here are some plain words, looked for in order.
+All words are ours, none are the visitor's. A row says "Firefox on Windows": no version, no model,
+nothing that identifies anybody. A library that knows every device would run a thousand patterns
+over what a stranger sends; a few plain words, searched in order, are enough here.
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/Browser_detection_using_the_user_agent
 """
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:  # a model: this is imported before all apps are ready
     from allauth.socialaccount.models import SocialLogin
 
 BROWSER, SYSTEM, PROVIDER = "browser", "system", "provider"
-LENGTH_MAX: Final = 512  # letters that are looked at
+LENGTH_MAX: Final = 512  # characters that are searched
 
-# Each names those after it, too: Edge says that it is Chrome, and Chrome that it is Safari.
+# Each also names those after it: Edge claims to be Chrome, and Chrome to be Safari.
 BROWSERS: Final = (
     ("Edg/", "Edge"),
     ("EdgA/", "Edge"),
@@ -37,31 +37,31 @@ BROWSERS: Final = (
     ("FxiOS/", "Firefox"),
     ("Firefox/", "Firefox"),
     ("CriOS/", "Chrome"),
-    ("Chrome/", "Chrome"),  # Brave and Chromium say no other name
+    ("Chrome/", "Chrome"),  # Brave and Chromium do not name themselves
     ("Safari/", "Safari"),
 )
-# Phones say that they are like a Mac, and Android that it is Linux.
+# iPhones claim to be like a Mac, and Android to be Linux.
 SYSTEMS: Final = (
     ("iPhone", "iPhone"),
     ("iPad", "iPad"),
     ("Android", "Android"),
     ("Windows", "Windows"),
     ("CrOS", "ChromeOS"),
-    ("Macintosh", "macOS"),  # iPads that ask for a desktop's pages say so, too
+    ("Macintosh", "macOS"),  # also iPads that request desktop pages
     ("Linux", "Linux"),
 )
 
 
 @dataclass(frozen=True)
-class SignIn:
-    """How somebody signed in, as a list shows it; what is not known is empty."""
+class SignInLabel:
+    """How somebody signed in, as a list shows it; unknown parts are empty."""
 
     device: str = ""
     provider: str = ""
 
     @classmethod
-    def told_by(cls, words: Mapping[str, str]) -> SignIn:
-        """Read what a session tells."""
+    def told_by(cls, words: Mapping[str, str]) -> SignInLabel:
+        """Make the label of a session's metadata."""
         browser, system = words.get(BROWSER, ""), words.get(SYSTEM, "")
         device = f"{browser} on {system}" if browser and system else browser or system
         name = words.get(PROVIDER, "")
@@ -70,8 +70,8 @@ class SignIn:
 
 
 @receiver(user_logged_in, dispatch_uid="gateway_site.about")
-def tell(request: HttpRequest, sociallogin: SocialLogin | None = None, **_: Any) -> None:
-    """Have the session of somebody who is now signed in tell how that came about."""
+def label_session(request: HttpRequest, sociallogin: SocialLogin | None = None, **_: Any) -> None:
+    """Store how somebody signed in, in the new session."""
     user_agent = request.headers.get("User-Agent", "")
     words = {
         BROWSER: browser_of(user_agent),
@@ -82,15 +82,15 @@ def tell(request: HttpRequest, sociallogin: SocialLogin | None = None, **_: Any)
 
 
 def browser_of(user_agent: str) -> str | None:
-    """Return the family of a browser; None for one that is not known."""
-    return _first(BROWSERS, user_agent)
+    """Return the family of a browser, or None."""
+    return _first_match(BROWSERS, user_agent)
 
 
 def system_of(user_agent: str) -> str | None:
-    """Return the family of a system; None for one that is not known."""
-    return _first(SYSTEMS, user_agent)
+    """Return the family of a system, or None."""
+    return _first_match(SYSTEMS, user_agent)
 
 
-def _first(known: tuple[tuple[str, str], ...], user_agent: str) -> str | None:
-    looked_at = user_agent[:LENGTH_MAX]
-    return next((family for word, family in known if word in looked_at), None)
+def _first_match(known: tuple[tuple[str, str], ...], user_agent: str) -> str | None:
+    searched = user_agent[:LENGTH_MAX]
+    return next((family for word, family in known if word in searched), None)

@@ -1,18 +1,19 @@
-"""Where a person is signed in (`session_list`), and the ends of it.
+"""The list of a person's sessions, page by page, and ending them.
 
-A session is named by the digest that its record is stored under, and ended only if
-its record names the user who asks.
+A session is named by the digest that its record is stored under, and is ended only if its record
+belongs to the signed-in user.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.decorators import login_required
 from django.core.signing import BadSignature
 from django.http import HttpRequest, HttpResponse
@@ -20,66 +21,152 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
-from gateway_site.pages.ending import end_all_entries, end_entry
-from gateway_site.pages.session_list import AFTER, Page, SessionList
-from sessions_kms import StoreUnavailable, id_of, user_id_of
+from gateway_site.forwarding.prefetch import PageRequest, prefetches, take_prefetched
+from gateway_site.pages.entry_list import EntryList, user_id
+from gateway_site.pages.session_label import SignInLabel
+from sessions_kms import StoreUnavailable, about, id_of, user_id_of
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations import ending
-from sessions_kms.operations.listing import Count, Inspection
+from sessions_kms.operations.listing import (
+    Count,
+    Inspection,
+    Listing,
+    Row,
+    read_page_token,
+    sign_page_token,
+)
 from sessions_kms.services import services
+
+AFTER = "after"  # the parameter of a page's address
+
+
+@dataclass(frozen=True)
+class ListedSession:
+    """One session, and how the person signed in to it."""
+
+    row: Row
+    sign_in: SignInLabel
+
+
+@dataclass(frozen=True)
+class SessionPage:
+    """Some of a person's sessions, and the address of older ones.
+
+    The current one comes first, then the newest.
+    """
+
+    rows: Sequence[ListedSession]
+    older_url: str
+    is_first: bool
+
+    @property
+    def has_others(self) -> bool:
+        """Whether there may be another session to end."""
+        one_page = self.is_first and not self.older_url
+        return not one_page or any(not shown.row.current for shown in self.rows)
+
+
+class SessionList:
+    """A user's sessions; `current` is the session key of this request."""
+
+    def __init__(self, user_id: str, current: str | None) -> None:
+        __traceback_hide__ = True
+        self._user_id = user_id
+        self._inspection = Inspection(services(), current)
+        self._name = f"sessions of {user_id}"
+
+    async def page(self, token: str | None) -> SessionPage:
+        """Return the page of a token. Raises BadSignature or StoreUnavailable."""
+        start = None if token is None else read_page_token(services(), token, listing=self._name)
+        found = await self._inspection.list_user_sessions(self._user_id, start)
+        rows = [row for row in found.rows if not row.current]
+        if start is None and (present := await self._present(found.rows)) is not None:
+            rows.insert(0, present)
+        return SessionPage(
+            await self._shown(rows),
+            older_url=self._older_url(found),
+            is_first=start is None,
+        )
+
+    async def _present(self, found: Sequence[Row]) -> Row | None:
+        """Return the current session; the index may lag, or have it on a later page."""
+        there = next((row for row in found if row.current), None)
+        return there or await self._inspection.find_current()
+
+    async def _shown(self, rows: Sequence[Row]) -> list[ListedSession]:
+        shown = []
+        for row in rows:
+            words = await self._inspection.about(row.id)
+            if not about.is_of_grant(words):
+                shown.append(ListedSession(row, SignInLabel.told_by(words)))
+        return shown
+
+    def _older_url(self, found: Listing) -> str:
+        if found.next is None:
+            return ""
+        token = sign_page_token(services(), found.next, listing=self._name)
+        return "?" + urlencode({AFTER: token})
+
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = "The sessions cannot be reached right now, so it is not known whether any was ended. \
-Please try again in a moment."
+SESSIONS = EntryList(
+    page="sessions",
+    ended="The session has been ended.",
+    missing="There is no such session. It may have ended already.",
+    ended_none="There was no other session to end.",
+    ended_one="One other session has been ended.",
+    ended_many="{} other sessions have been ended.",
+    unknown="The sessions cannot be reached right now, so it is unknown whether any was ended. "
+    "Please try again in a moment.",
+)
 
 
-def count_of(request: HttpRequest) -> Count | None:
-    """Count the sessions of the signed-in person; None if the store cannot be asked."""
+def count_sessions(request: HttpRequest) -> Count | None:
+    """Count the signed-in person's sessions; None if the store is unavailable."""
     inspection = Inspection(services())
     try:
-        return taken(
-            request, "count", lambda: run_sync(inspection.count_user_sessions(_user_id(request)))
+        return take_prefetched(
+            request, "count", lambda: run_sync(inspection.count_user_sessions(user_id(request)))
         )
     except StoreUnavailable as exc:
         _log(exc)
         return None
 
 
-async def count_ahead(asked: Asked) -> Count:
-    """Count the sessions of whoever asks, before their page does. Raises StoreUnavailable."""
+async def prefetch_count(asked: PageRequest) -> Count:
+    """Count the person's sessions. Raises StoreUnavailable."""
     return await Inspection(services()).count_user_sessions(user_id_of(asked.user))
 
 
-async def page_ahead(asked: Asked) -> Page:
-    """Read the page that is asked for, before it is. Raises BadSignature or StoreUnavailable."""
+async def prefetch_sessions(asked: PageRequest) -> SessionPage:
+    """Read the requested page. Raises BadSignature or StoreUnavailable."""
     listing = SessionList(user_id_of(asked.user), asked.session_key)
     return await listing.page(asked.query().get(AFTER))
 
 
-@reads_ahead(page=page_ahead)
+@prefetches(page=prefetch_sessions)
 @require_safe
 @never_cache
 @login_required
 def sessions(request: HttpRequest) -> HttpResponse:
-    """Show a page of the sessions of whoever is signed in; those of apps have their own."""
+    """Show a page of the signed-in person's sessions; apps have a page of their own."""
     try:
-        page = taken(request, "page", partial(_page, request))
+        page = take_prefetched(request, "page", partial(_load_page, request))
     except BadSignature:
-        messages.warning(request, "That link is not valid any more. These are the newest.")
+        messages.warning(request, "That link is no longer valid. These are your newest sessions.")
         return redirect("sessions")
     except StoreUnavailable as exc:
-        # The page itself was reached with a session that could be read.
+        # The session of this request could be read.
         _log(exc)
         page = None
     has_apps = settings.AUTHORIZATION_SERVER is not None
     return render(request, "sessions.html", {"page": page, "has_apps": has_apps})
 
 
-def _page(request: HttpRequest) -> Page:
-    """Read the page of the address. Raises BadSignature or StoreUnavailable."""
-    listing = SessionList(_user_id(request), request.session.session_key)
+def _load_page(request: HttpRequest) -> SessionPage:
+    """Read the requested page. Raises BadSignature or StoreUnavailable."""
+    listing = SessionList(user_id(request), request.session.session_key)
     return run_sync(listing.page(request.GET.get(AFTER)))
 
 
@@ -87,17 +174,13 @@ def _page(request: HttpRequest) -> Page:
 @never_cache
 @login_required
 def end_one(request: HttpRequest) -> HttpResponse:
-    """End the session of the form, if it is one of this user's; the present one by signing out."""
+    """End the session of the form, if it is this user's; the current one by signing out."""
     session_id = request.POST.get("session", "")
     if session_id == _current_id(request):
         return redirect("account_logout")
-    return end_entry(
+    return SESSIONS.end_one(
         request,
-        "sessions",
         lambda: ending.end_session(services(), session_id, user_id=request.user.pk),
-        ended="The session has been ended.",
-        missing="There is no such session: it may have ended already.",
-        unknown=UNKNOWN,
     )
 
 
@@ -105,34 +188,16 @@ def end_one(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 def end_others(request: HttpRequest) -> HttpResponse:
-    """End every session of this user but the present one, apps' too, and tell how many."""
+    """End every session of this user except the current one, including those of apps."""
     current = request.session.session_key
-    return end_all_entries(
-        request,
-        "sessions",
-        lambda: ending.end_sessions_of(services(), request.user.pk, but=current),
-        ended=_counted,
-        unknown=UNKNOWN,
+    return SESSIONS.end_all(
+        request, lambda: ending.end_sessions_of(services(), request.user.pk, but=current)
     )
 
 
-def _user_id(request: HttpRequest) -> str:
-    return user_id_of(cast("AbstractBaseUser", request.user))
-
-
 def _log(error: StoreUnavailable) -> None:
-    logger.warning("The sessions of a user cannot be listed: %s", error)
+    logger.warning("Could not list a user's sessions: %s", error)
 
 
 def _current_id(request: HttpRequest) -> str:
     return id_of(request.session.session_key or "")
-
-
-def _counted(ended: int) -> str:
-    if ended == 0:
-        return "There was no other session to end."
-    return (
-        "One other session has been ended."
-        if ended == 1
-        else f"{ended} other sessions have been ended."
-    )

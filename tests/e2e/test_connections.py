@@ -106,7 +106,7 @@ def test_second_account_is_connected_and_the_first_disconnected(
 
     expect(page.get_by_role("status").first).to_contain_text("disconnected")
     expect(card(page)).not_to_contain_text("grace@example.com")
-    expect(card(page)).to_contain_text("this session holds no token")
+    expect(card(page)).to_contain_text("without a token in this session")
     become_at_provider(page, stack, "ada")
     page.goto(stack.url)
     card(page).get_by_role("button", name="Re-authenticate").click()

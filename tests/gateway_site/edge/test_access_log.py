@@ -15,7 +15,7 @@ from django.http import HttpResponse
 from django.utils.log import log_response
 
 from gateway_site.edge import access_log, trusted_proxies
-from gateway_site.edge.access_log import RefusalsTold, RequestIds
+from gateway_site.edge.access_log import RejectionFilter, RequestIds
 from tests.gateway_site.support.gateways import Gateway
 from tests.support.waiting import wait_until
 
@@ -25,7 +25,7 @@ PROXY = {trusted_proxies.TRUSTED: True}
 
 async def answer(scope: Any, receive: Any, send: Any) -> None:
     """Answer, as somebody who called an upstream, and write a line of the log."""
-    noted = access_log.noted(scope)
+    noted = access_log.entry_of(scope)
     assert noted is not None
     noted.user, noted.upstream = "7", "people"
     logging.getLogger("tests.inner").warning("inner")
@@ -187,7 +187,7 @@ def test_django_logs_no_503_since_whoever_cannot_serve_has_logged_why(
 @contextmanager
 def silenced() -> Iterator[None]:
     """Have the filter where the settings have it."""
-    told = RefusalsTold()
+    told = RejectionFilter()
     logging.getLogger("django.request").addFilter(told)
     yield
     logging.getLogger("django.request").removeFilter(told)

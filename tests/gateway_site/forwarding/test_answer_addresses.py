@@ -19,10 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.utils import parse_header_links
 
-from gateway_site.forwarding import client_calls
-from gateway_site.forwarding.call import Call
-from gateway_site.forwarding.client_calls import ClientCall
-from gateway_site.forwarding.redirects import locations
+from gateway_site.forwarding.answer_addresses import rewrite_addresses
+from gateway_site.forwarding.upstream_call import ClientGrant, UpstreamCall, mark_client_request
 from gateway_site.rules import url_rules
 from gateway_site.rules.headers import ADDRESSES, REFERENCES, Headers
 from gateway_site.rules.problems import Problem
@@ -82,7 +80,7 @@ FIELDS = st.lists(st.one_of(ODD, LINKS), min_size=1, max_size=3)
 def request(*, client: bool) -> HttpRequest:
     found = RequestFactory(HTTP_HOST=HOST).get("/gateway/api/a/b", secure=True)
     if client:
-        client_calls.mark(found, ClientCall(_never))
+        mark_client_request(found, ClientGrant(_never))
     return found
 
 
@@ -90,8 +88,8 @@ async def _never() -> None:
     raise AssertionError
 
 
-def call(upstream: Upstream, *, client: bool = True, method: str = "GET") -> Call:
-    return Call(
+def call(upstream: Upstream, *, client: bool = True, method: str = "GET") -> UpstreamCall:
+    return UpstreamCall(
         request=request(client=client),
         owner=Owner("session", "person"),
         upstream=upstream,
@@ -142,10 +140,10 @@ def linked(value: str) -> Iterator[str]:
     yield from (part.split(";")[0].strip(" \t<>\"'") for part in value.split(","))
 
 
-def answered(asked: Call, status: int, came: Headers) -> dict[bytes, list[str]] | None:
+def answered(asked: UpstreamCall, status: int, came: Headers) -> dict[bytes, list[str]] | None:
     """Return what leaves, by name; None for a redirect that is not passed on."""
     try:
-        found = locations(asked, status, came)
+        found = rewrite_addresses(asked, status, came)
     except Problem as caught:
         problem = caught
     else:

@@ -381,17 +381,17 @@ def test_somebody_who_is_not_known_is_looked_up_in_a_thread_with_the_session_tha
     assert int(both.control("reads")) - reads == 2
 
 
-@pytest.mark.parametrize("is_known", [True, False])
-def test_calls_with_a_token_read_one_item_each(both: Gateway, is_known: bool) -> None:
+@pytest.mark.parametrize("is_non_blocking", [True, False])
+def test_calls_with_a_token_read_one_item_each(both: Gateway, is_non_blocking: bool) -> None:
     """In a thread, too, where who calls is asked for: it goes on with the session that was read."""
     both.control("way/loop")
     case = Case(OPEN, 200, headers=(SHOWN,))
     token = token_of(both, case)
     ask(both, case, b"", token)
     for _ in range(3):
-        if not is_known:
+        if not is_non_blocking:
             both.control(f"age/{LONG}")  # which forgets everybody
         before, reads = counts(both), int(both.control("all-reads"))
         assert ask(both, case, b"", token).startswith(b"HTTP/1.1 200 ")
         assert int(both.control("all-reads")) - reads == 1
-        assert (counts(both) - before)[LOOP if is_known else THREAD] == 1
+        assert (counts(both) - before)[LOOP if is_non_blocking else THREAD] == 1

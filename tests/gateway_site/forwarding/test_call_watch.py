@@ -14,8 +14,13 @@ import pytest
 
 from gateway_site.edge.client import ClientGone
 from gateway_site.forwarding import call_watch
-from gateway_site.forwarding.call_watch import Watched
-from gateway_site.forwarding.session_watch import SessionEnded, caller_of, watchers
+from gateway_site.forwarding.call_watch import (
+    WATCH_DELAY,
+    SessionEnded,
+    WatchedBlock,
+    user_changes,
+    watch_session,
+)
 from sessions_kms.backend import SessionStore
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
@@ -46,13 +51,13 @@ class Watching:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin to watch as soon as a call waits."""
-    monkeypatch.setattr(call_watch, "BEGINS_AFTER", 0)
+    monkeypatch.setattr(call_watch, "WATCH_DELAY", 0)
 
 
 async def test_call_that_is_over_soon_has_no_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call_watch, "BEGINS_AFTER", NEVER)
+    monkeypatch.setattr(call_watch, "WATCH_DELAY", NEVER)
     watcher, before = Watching(), asyncio.all_tasks()
-    with Watched(watcher):
+    with WatchedBlock(watcher):
         for _ in range(10):
             await asyncio.sleep(0)
         assert asyncio.all_tasks() == before
@@ -60,13 +65,13 @@ async def test_call_that_is_over_soon_has_no_watcher(monkeypatch: pytest.MonkeyP
 
 
 def test_client_that_goes_is_noticed_within_a_quarter_of_a_second() -> None:
-    assert call_watch.BEGINS_AFTER <= 0.25
+    assert WATCH_DELAY <= 0.25
 
 
 @pytest.mark.usefixtures("at_once")
 async def test_watchers_end_with_the_call() -> None:
     watcher = Watching()
-    with Watched(watcher):
+    with WatchedBlock(watcher):
         await watcher.begun.wait()
     await until(lambda: watcher.was_cancelled)
 
@@ -79,7 +84,7 @@ async def test_what_a_watcher_raises_ends_the_call_and_the_other_watcher(
     other, call = Watching(), Watching()
 
     async def calling() -> None:
-        with Watched(other, Watching(raised)):
+        with WatchedBlock(other, Watching(raised)):
             await call()
 
     with pytest.raises(type(raised)):
@@ -95,7 +100,7 @@ async def test_what_a_watcher_raises_ends_the_call_and_the_other_watcher(
 @pytest.mark.usefixtures("at_once")
 async def test_watcher_does_not_begin_after_the_call() -> None:
     watcher = Watching()
-    with Watched(watcher):
+    with WatchedBlock(watcher):
         pass
     for _ in range(10):
         await asyncio.sleep(0)
@@ -107,7 +112,7 @@ async def test_watcher_that_is_late_does_nothing() -> None:
     wrong: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
     watcher = Watching(ClientGone())
-    with Watched(watcher):
+    with WatchedBlock(watcher):
         while not watcher.begun.is_set():  # noqa: ASYNC110 - the call ends in the same turn
             await asyncio.sleep(0)
     for _ in range(10):
@@ -120,7 +125,7 @@ async def test_cancelled_call_stays_cancelled_and_ends_its_watchers() -> None:
     watcher = Watching()
 
     async def calling() -> None:
-        with Watched(watcher):
+        with WatchedBlock(watcher):
             await asyncio.Future()
 
     task = asyncio.create_task(calling())
@@ -132,7 +137,7 @@ async def test_cancelled_call_stays_cancelled_and_ends_its_watchers() -> None:
 
 
 async def test_failing_call_raises_its_own() -> None:
-    with pytest.raises(TimeoutError, match="of the call"), Watched(Watching()):
+    with pytest.raises(TimeoutError, match="of the call"), WatchedBlock(Watching()):
         raise TimeoutError("of the call")
 
 
@@ -143,9 +148,9 @@ async def test_person_who_changed_before_anybody_watched_is_looked_at(
     """Their session is not there: whoever looks sees that at once, and nobody else for an hour."""
     install(fake_stack(clock).services)
     session = SessionStore("a" * 32)
-    caller = caller_of(session, "1")
+    caller = watch_session(session, "1")
     if is_told:
-        watchers.tell("1")
+        user_changes.notify("1")
     task = asyncio.create_task(caller.watch(NEVER))
     if is_told:
         with pytest.raises(SessionEnded):
@@ -175,7 +180,7 @@ async def test_all_calls_of_a_loop_have_one_timer(monkeypatch: pytest.MonkeyPatc
     call_at = loop.call_at
     monkeypatch.setattr(loop, "call_at", noting)
     for _ in range(20):
-        with Watched(Watching()), Watched(Watching()):
+        with WatchedBlock(Watching()), WatchedBlock(Watching()):
             pass
     assert len(timers) == 1
 
@@ -186,7 +191,7 @@ async def advance(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Awaitabl
     loop, ahead = asyncio.get_running_loop(), 0.0
     time = loop.time
     monkeypatch.setattr(loop, "time", lambda: time() + ahead)
-    monkeypatch.setattr(call_watch, "BEGINS_AFTER", NEVER)
+    monkeypatch.setattr(call_watch, "WATCH_DELAY", NEVER)
 
     async def advanced(seconds: float) -> None:
         nonlocal ahead
@@ -201,10 +206,10 @@ async def test_those_that_take_longer_are_watched_each_in_its_time(
     advance: Callable[[float], Awaitable[None]],
 ) -> None:
     first, over, last = Watching(), Watching(), Watching()
-    with Watched(first):
-        with Watched(over):
+    with WatchedBlock(first):
+        with WatchedBlock(over):
             await advance(NEVER / 2)
-        with Watched(last):
+        with WatchedBlock(last):
             await advance(NEVER / 2)
             assert first.begun.is_set()
             assert not last.begun.is_set()
@@ -226,7 +231,7 @@ async def test_each_call_is_watched_in_its_own_context(
         async def watcher() -> None:
             found.append(WHO.get())
 
-        with Watched(watcher):
+        with WatchedBlock(watcher):
             if who != "soon over":
                 await over.wait()
 
@@ -246,7 +251,7 @@ async def test_call_that_is_ended_is_no_garbage_that_refers_to_itself() -> None:
         raise ClientGone
 
     async def calling(call: Watching) -> None:
-        with Watched(leaving):
+        with WatchedBlock(leaving):
             await call()
 
     gone = weakref.ref(call)

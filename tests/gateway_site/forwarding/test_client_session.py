@@ -19,11 +19,18 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from pytest_django import Settings
 
-from gateway_site.forwarding import admission, client_calls, client_session
-from gateway_site.forwarding.call import Call
-from gateway_site.forwarding.client_calls import ClientCall
+from gateway_site.forwarding import client_session
+from gateway_site.forwarding.admission import ORIGINAL_SCOPE, admit
 from gateway_site.forwarding.client_session import ClientSessionMiddleware
-from gateway_site.rules import cookies
+from gateway_site.forwarding.middleware_run import renew_session_cookie
+from gateway_site.forwarding.upstream_call import (
+    CHALLENGE,
+    GRANT_ENDING_CODES,
+    ClientGrant,
+    UpstreamCall,
+    mark_client_request,
+    settle_problem,
+)
 from gateway_site.rules.problems import Problem
 from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
@@ -76,8 +83,8 @@ def admitted(token: str) -> HttpResponse:
     def view(request: HttpRequest) -> HttpResponse:
         path = b"/gateway/tools/x"
         scope = {"raw_path": path, "query_string": b"", "method": "POST", "headers": []}
-        request.scope = {admission.SCOPE: scope}  # type: ignore[attr-defined]  # as under ASGI
-        return admission.admit(request, "tools/x")
+        request.scope = {ORIGINAL_SCOPE: scope}  # type: ignore[attr-defined]  # as under ASGI
+        return admit(request, "tools/x")
 
     return called(token, AuthenticationMiddleware(view))  # type: ignore[arg-type]  # it is sync
 
@@ -92,11 +99,11 @@ def test_process_that_lacks_a_newer_key_of_djangos_has_a_program_try_again(
     answer = admitted(token)
     assert (answer.status_code, answer["X-Gateway-Problem"]) == (503, "key_missing")
     assert int(answer["Retry-After"]) > 0
-    assert client_calls.CHALLENGE not in answer
+    assert CHALLENGE not in answer
     monkeypatch.setattr(session_user, "started_at", time.time() + 1)
     answer = admitted(token)
     assert (answer.status_code, answer["X-Gateway-Problem"]) == (401, "signed_out")
-    assert answer[client_calls.CHALLENGE].startswith("Bearer")
+    assert answer[CHALLENGE].startswith("Bearer")
     assert store.items() == before
 
 
@@ -106,7 +113,9 @@ def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(token: str)
     def change(request: HttpRequest) -> HttpResponse:
         request.session["changed"] = True
         response = HttpResponse()
-        async_to_sync(cookies.renew)(request, response)  # as after a refresh while forwarding
+        async_to_sync(renew_session_cookie)(
+            request, response
+        )  # as after a refresh while forwarding
         return response
 
     response = called(token, change)
@@ -158,7 +167,7 @@ def test_who_shows_nothing_in_an_outage_of_the_database_is_led_to_no_sign_in(
     assert with_nothing().status_code == 401
 
 
-@pytest.mark.parametrize("code", sorted(client_calls.OVER))
+@pytest.mark.parametrize("code", sorted(GRANT_ENDING_CODES))
 async def test_grant_of_no_use_that_cannot_be_ended_now_is_an_outage(code: str) -> None:
     """A 401 would have its client refresh, which works, and ask again for ever."""
 
@@ -166,11 +175,11 @@ async def test_grant_of_no_use_that_cannot_be_ended_now_is_an_outage(code: str) 
         raise TableUnavailable
 
     request = RequestFactory().post("/gateway/tools/x")
-    client_calls.mark(request, ClientCall(end))
-    call = cast("Call", SimpleNamespace(request=request))
-    problem = await client_calls.settled(call, Problem(401, code, "Sign in."))
+    mark_client_request(request, ClientGrant(end))
+    call = cast("UpstreamCall", SimpleNamespace(request=request))
+    problem = await settle_problem(call, Problem(401, code, "Sign in."))
     assert (problem.status, problem.code) == (503, "store_unavailable")
-    assert client_calls.CHALLENGE not in problem.headers
+    assert CHALLENGE not in problem.headers
 
 
 async def test_token_is_looked_for_in_a_thread_only(token: str) -> None:

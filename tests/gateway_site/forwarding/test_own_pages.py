@@ -16,11 +16,11 @@ from django.views.decorators.csrf import csrf_exempt
 from pytest_django import Settings
 
 from gateway_site.forwarding import handler as handlers
-from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
-from gateway_site.forwarding.bounds.lanes import THREADS
 from gateway_site.forwarding.handler import GatewayHandler
-from gateway_site.forwarding.people import People
-from tests.gateway_site.forwarding.test_passage import a_session, ask, in_a_new_loop
+from gateway_site.forwarding.prefetch import PageRequest, prefetches, take_prefetched
+from gateway_site.forwarding.thread_pools import THREADS
+from gateway_site.forwarding.user_cache import UserCache
+from tests.gateway_site.forwarding.test_middleware_run import a_session, ask, in_a_new_loop
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
 
@@ -28,7 +28,7 @@ TABS, SESSIONS = 40, 10
 go_on = threading.Event()
 
 
-async def hold(asked: Asked) -> str:
+async def hold(asked: PageRequest) -> str:
     while asked.query() and not go_on.is_set():  # noqa: ASYNC110 - a thread waits for it, too
         await asyncio.sleep(0.001)
     return "read"
@@ -39,9 +39,9 @@ def hold_in_a_thread(request: HttpRequest) -> str:
     return "read"
 
 
-@reads_ahead(read=hold)
+@prefetches(read=hold)
 def listed(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(taken(request, "read", lambda: hold_in_a_thread(request)))
+    return HttpResponse(take_prefetched(request, "read", lambda: hold_in_a_thread(request)))
 
 
 @csrf_exempt
@@ -58,7 +58,7 @@ def page(request: pytest.FixtureRequest, settings: Settings) -> tuple[str, str]:
     if "templates" in request.param:
         settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": ["/etc/gateway/templates"]}]
     if "middleware" in request.param:
-        foreign = "tests.gateway_site.forwarding.test_passage.Foreign"
+        foreign = "tests.gateway_site.forwarding.test_middleware_run.Foreign"
         settings.MIDDLEWARE = [*settings.MIDDLEWARE, foreign]
     return ("POST", "/ended") if request.param == "end" else ("GET", "/listed")
 
@@ -67,9 +67,9 @@ def page(request: pytest.FixtureRequest, settings: Settings) -> tuple[str, str]:
 def handler(
     page: tuple[str, str], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[GatewayHandler]:
-    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.test_own_pages"
+    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.test_user_pages"
     install(fake_stack(FakeClock()).services)
-    monkeypatch.setattr(People, "at_hand", lambda _, session: User(pk=session[SESSION_KEY]))
+    monkeypatch.setattr(UserCache, "cached_user", lambda _, session: User(pk=session[SESSION_KEY]))
     go_on.clear()
     yield GatewayHandler()
     go_on.set()
@@ -86,19 +86,19 @@ def signed_in(person: int) -> str:
 
 
 def places(handler: GatewayHandler) -> int:
-    return handler._pages._gate._free
+    return handler._pages._semaphore._free
 
 
 def all_have_come(handler: GatewayHandler, waiting: int) -> bool:
     """Tell whether the person has all places that one may have, and the rest waits for those."""
-    (own, *_) = [*handler._own_pages._gates.values(), None]
+    (own, *_) = [*handler._user_pages._semaphores.values(), None]
     return own is not None and (own._free, len(own._waiting)) == (0, waiting)
 
 
 async def settled(handler: GatewayHandler, waiting: int) -> None:
     while not all_have_come(handler, waiting):  # noqa: ASYNC110 - it has no event to wait for
         await asyncio.sleep(0.001)
-    assert places(handler) == THREADS - handlers.OWN_PAGES
+    assert places(handler) == THREADS - handlers.USER_PAGES
 
 
 def test_person_of_many_tabs_and_sessions_leaves_places_to_others(
@@ -114,7 +114,7 @@ def test_person_of_many_tabs_and_sessions_leaves_places_to_others(
             )
             for n in range(TABS)
         ]
-        await settled(handler, TABS - handlers.OWN_PAGES)
+        await settled(handler, TABS - handlers.USER_PAGES)
         another = (await ask(handler, address, grace, method=method))[0]
         assert not [each for each in tabs if each.done()]
         go_on.set()
@@ -122,27 +122,27 @@ def test_person_of_many_tabs_and_sessions_leaves_places_to_others(
 
     assert in_a_new_loop(many) == (200, [200] * TABS)
     gc.collect()
-    assert (places(handler), len(handler._own_pages)) == (THREADS, 0)
+    assert (places(handler), len(handler._user_pages)) == (THREADS, 0)
 
 
 def test_page_that_waits_for_the_persons_others_for_too_long_is_told_to_come_again(
     handler: GatewayHandler, page: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handler._own_pages, "_patience", 0.01)
+    monkeypatch.setattr(handler._user_pages, "_timeout", 0.01)
     method, address = page
     key = signed_in(1)
 
     async def one_too_many() -> tuple[int, list[int]]:
         tabs = [
             asyncio.create_task(ask(handler, f"{address}?held-up", key, method=method))
-            for _ in range(handlers.OWN_PAGES)
+            for _ in range(handlers.USER_PAGES)
         ]
         await settled(handler, 0)
         late = (await ask(handler, address, key, method=method))[0]
         go_on.set()
         return late, [each[0] for each in await asyncio.gather(*tabs)]
 
-    assert in_a_new_loop(one_too_many) == (503, [200] * handlers.OWN_PAGES)
+    assert in_a_new_loop(one_too_many) == (503, [200] * handlers.USER_PAGES)
     assert places(handler) == THREADS
 
 

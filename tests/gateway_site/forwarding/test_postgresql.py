@@ -21,7 +21,7 @@ from gateway_site.environment.postgresql import (
     BoundedConnection,
     Silence,
 )
-from gateway_site.forwarding.bounds.lanes import PROVIDER_THREADS
+from gateway_site.forwarding.thread_pools import PROVIDER_THREADS
 from tests.gateway_site.support.gateways import Gateway, running_gateway
 from tests.gateway_site.support.postgresql import PostgreSQL, binaries, running_postgresql
 from tests.gateway_site.support.signing_in import Visitor, sign_in_at_once

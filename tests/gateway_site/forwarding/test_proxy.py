@@ -17,8 +17,9 @@ from django.http import HttpRequest, HttpResponse
 
 from gateway_site.edge import descriptors
 from gateway_site.edge.client import Client
-from gateway_site.forwarding import bearer, proxy
-from gateway_site.forwarding.call import Call
+from gateway_site.forwarding import bearer
+from gateway_site.forwarding.proxy import _no_connection, forward, slots
+from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.upstream import read_upstreams
 from gateway_site.transport import upstream_client as client
@@ -79,11 +80,11 @@ class Session(SessionStore):
     """A session to which a reference can be weak."""
 
 
-def call_of(url: str, person: str = "1") -> Call:
+def call_of(url: str, person: str = "1") -> UpstreamCall:
     request = HttpRequest()
     request.META.update({"SERVER_NAME": "testserver", "SERVER_PORT": "80"})
     request.session = Session("a" * 32)
-    return Call(
+    return UpstreamCall(
         request=request,
         owner=Owner("session", person),
         upstream=read_upstreams({"UPSTREAM_API_URL": url, "UPSTREAM_API_PROVIDER": "corp"})["api"],
@@ -120,7 +121,7 @@ async def test_stream_holds_neither_request_nor_session_nor_headers() -> None:
     async with upstream_saying(STREAM + EVENT) as url:
         server, call = Server(), call_of(url)
         request, session = weakref.ref(call.request), weakref.ref(call.request.session)
-        task = asyncio.create_task(proxy.forward(call, server.client, server.send, extra))
+        task = asyncio.create_task(forward(call, server.client, server.send, extra))
         await server.came.wait()
         gc.collect()
         assert request() is None
@@ -141,7 +142,7 @@ async def test_request_and_session_are_gone_without_the_collector() -> None:
         request, session = weakref.ref(call.request), weakref.ref(call.request.session)
         gc.disable()
         try:
-            assert await proxy.forward(call, server.client, server.send, []) is None
+            assert await forward(call, server.client, server.send, []) is None
             assert request() is None
             assert session() is None
         finally:
@@ -151,7 +152,7 @@ async def test_request_and_session_are_gone_without_the_collector() -> None:
 async def test_answer_that_came_as_a_whole_is_handed_over_as_a_whole() -> None:
     async with upstream_saying(PLAIN) as url:
         server = Server()
-        assert await proxy.forward(call_of(url), server.client, server.send, []) is None
+        assert await forward(call_of(url), server.client, server.send, []) is None
     assert server.messages[1:] == [
         {"type": "http.response.body", "body": b"plain", "more_body": False}
     ]
@@ -161,12 +162,12 @@ async def test_answer_that_came_as_a_whole_is_handed_over_as_a_whole() -> None:
 async def test_failed_and_cancelled_calls_leave_nothing_open(answer: bytes) -> None:
     async with upstream_saying(answer) as url:
         server = Server()
-        task = asyncio.create_task(proxy.forward(call_of(url), server.client, server.send, []))
+        task = asyncio.create_task(forward(call_of(url), server.client, server.send, []))
         await asyncio.wait([task], timeout=0.05)
         task.cancel()
         await asyncio.wait([task])
         assert not len(client.pool())
-    assert not len(proxy.slots)
+    assert not len(slots)
 
 
 async def test_call_that_finds_all_connections_in_use_is_told_to_come_back(
@@ -174,13 +175,13 @@ async def test_call_that_finds_all_connections_in_use_is_told_to_come_back(
 ) -> None:
     """Two people have half of them each, and it takes a line in the log, whoever comes then."""
     monkeypatch.setattr(descriptors, "allowed", lambda: 0)
-    monkeypatch.setattr(proxy._no_connection, "_told", float("-inf"))
+    monkeypatch.setattr(_no_connection, "_told", float("-inf"))
     everything = client.limits().per_upstream
     async with upstream_saying(STREAM + EVENT) as url:
         servers = [Server() for _ in range(everything)]
         calls = [call_of(url, person=str(n % 2)) for n in range(everything)]
         tasks = [
-            asyncio.create_task(proxy.forward(call, server.client, server.send, []))
+            asyncio.create_task(forward(call, server.client, server.send, []))
             for call, server in zip(calls, servers, strict=True)
         ]
         for server in servers:
@@ -188,7 +189,7 @@ async def test_call_that_finds_all_connections_in_use_is_told_to_come_back(
         for _ in range(3):
             late = call_of(url, person="late")
             late.upstream = replace(late.upstream, connect_timeout=0)
-            problem = await proxy.forward(late, Server().client, Server().send, [])
+            problem = await forward(late, Server().client, Server().send, [])
             assert problem is not None
             assert (problem.status, problem.code) == (503, "busy")
             assert int(problem.headers["Retry-After"]) > 0
@@ -196,4 +197,4 @@ async def test_call_that_finds_all_connections_in_use_is_told_to_come_back(
             task.cancel()
         await asyncio.wait(tasks)
     lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert lines == ["1 calls found no free connection to their upstream."]
+    assert lines == ["1 calls were answered 503: no connection to the upstream was free."]

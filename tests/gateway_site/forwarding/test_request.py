@@ -10,7 +10,7 @@ from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from pytest_django import Settings
 
-from gateway_site.forwarding.request import Request
+from gateway_site.forwarding.upstream_call import GatewayRequest
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def hosts(settings: Settings) -> None:
     settings.USE_X_FORWARDED_HOST = True
 
 
-def request_of(host: str | None = None) -> Request:
+def request_of(host: str | None = None) -> GatewayRequest:
     scope = {
         "type": "http",
         "method": "GET",
@@ -27,7 +27,7 @@ def request_of(host: str | None = None) -> Request:
         "server": ("b.example", 80),
         "headers": [] if host is None else [(b"host", host.encode())],
     }
-    return Request(scope, io.BytesIO())
+    return GatewayRequest(scope, io.BytesIO())
 
 
 def test_host_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:

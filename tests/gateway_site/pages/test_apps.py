@@ -10,7 +10,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
-from gateway_site.pages import app_news
+from gateway_site.pages import apps
+from gateway_site.pages.apps import ANNOUNCED, announce_new_apps
 from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
 from oauth.clients.rules.client import Client as OAuthClient
@@ -237,10 +238,10 @@ def test_outage_says_that_nothing_was_ended(ada: Visitor, store: Stack) -> None:
     assert store.dynamodb is not None
     store.dynamodb.on("Query user", refused)
     assert "None was disconnected" in page(ada).text
-    assert "not known whether any was ended" in post(ada, END_ALL)
+    assert "unknown whether any was disconnected" in post(ada, END_ALL)
     store.dynamodb.heal()
     store.dynamodb.on("DeleteItem session", refused)
-    assert "not known whether any was ended" in post(ada, END, app=app)
+    assert "unknown whether any was disconnected" in post(ada, END, app=app)
     store.dynamodb.heal()
     assert lives(token)
 
@@ -283,14 +284,14 @@ def test_app_that_the_index_shows_late_is_told_of_all_the_same(
     allow(ada, client_name="First")
     store.clock.advance(30)
     allow(ada, client_name="Second")
-    whole = app_news.tell
+    whole = announce_new_apps
 
     def lagging(request: Any, newest: Any) -> None:
         whole(request, newest[:1])
 
-    monkeypatch.setattr(app_news, "tell", lagging)
+    monkeypatch.setattr(apps, "announce_new_apps", lagging)
     assert told(ada) == ["Second"]
-    monkeypatch.setattr(app_news, "tell", whole)
+    monkeypatch.setattr(apps, "announce_new_apps", whole)
     assert told(ada) == ["First"]
     assert told(ada) == []
 
@@ -298,7 +299,7 @@ def test_app_that_the_index_shows_late_is_told_of_all_the_same(
 def test_many_new_apps_are_told_of_in_several_views(
     ada: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app_news, "LOOKED_AT", 2)
+    monkeypatch.setattr(apps, "READ_MAX", 2)
     for number in range(3):
         allow(ada, client_name=f"App {number}")
     store.clock.advance(600)
@@ -321,4 +322,4 @@ def test_nothing_of_it_is_there_where_no_client_is_let_in(corp: FakeProvider) ->
     for address in ("/", "/sessions/"):
         assert "app" not in page(visitor, address).text.lower()
     assert visitor.client.get("/apps/").status_code == 404
-    assert app_news.SEEN not in visitor.session
+    assert ANNOUNCED not in visitor.session

@@ -10,8 +10,8 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from gateway_site.pages import connected
-from gateway_site.pages.connected import missing_scope
+from gateway_site.pages import connections
+from gateway_site.pages.connections import missing_scope
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault as tokens
 from tests.gateway_site.support.page_requests import Element, assert_accessible
@@ -160,7 +160,7 @@ def test_expired_token_that_cannot_be_refreshed_asks_for_a_sign_in(
     corp.gives_refresh_token = False
     visitor.sign_in(corp)
     card = cards(home(visitor))["Corp"]
-    assert status(card) == "Token expired: please re-authenticate"
+    assert status(card) == "Token expired; please sign in again"
     assert "Expired" in facts(card)
     assert buttons(card) == ["Re-authenticate with Corp"]
 
@@ -172,7 +172,7 @@ def test_refused_refresh_asks_for_a_sign_in_which_mends_it(
     visitor.sign_in(corp)
     corp.refresh_tokens.clear()
     card = cards(home(visitor))["Corp"]
-    assert status(card) == "Token expired: please re-authenticate"
+    assert status(card) == "Token expired; please sign in again"
 
     corp.expires_in = 3600
     (form,) = card.all("form")
@@ -190,7 +190,7 @@ def test_unreachable_provider_leaves_the_page_whole(corp: FakeProvider, visitor:
     visitor.sign_in(corp)
     corp.failing["/token"] = lambda: (503, "text/plain", b"")
     card = cards(home(visitor))["Corp"]
-    assert status(card) == "Token expired, to be renewed at its next use"
+    assert status(card) == "Token expired; it will be renewed when it is next used"
     assert buttons(card) == ["Re-authenticate with Corp"]
 
 
@@ -200,14 +200,14 @@ def test_page_does_not_wait_for_a_slow_provider_whose_answer_is_kept(
     corp.expires_in = 0
     visitor.sign_in(corp)
     corp.expires_in = 3600
-    monkeypatch.setattr(connected, "RENEWAL_TIMEOUT", 0.05)
+    monkeypatch.setattr(connections, "RENEWAL_TIMEOUT", 0.05)
     answered = threading.Event()
     corp.hooks["/token"] = lambda: wait_for(answered)
     try:
         card = cards(home(visitor))["Corp"]
     finally:
         answered.set()
-    assert status(card) == "Token expired, to be renewed at its next use"
+    assert status(card) == "Token expired; it will be renewed when it is next used"
     wait_until(lambda: status(cards(home(visitor))["Corp"]) == "Connected", "it is renewed")
     assert len(corp.refreshes) == 1
 
@@ -244,7 +244,7 @@ def test_connection_of_another_session_shows_that_this_one_holds_no_token(
 
     card = cards(home(elsewhere))["Other"]
 
-    assert status(card) == "Connected, but this session holds no token"
+    assert status(card) == "Connected, but without a token in this session"
     assert facts(card) == {}
     assert accounts(card) == ["ada@example.com Disconnect ada@example.com of Other"]
     assert buttons(card) == ["Re-authenticate with Other"]
@@ -299,7 +299,7 @@ def test_unreadable_token_set_counts_as_none(corp: FakeProvider, visitor: Visito
     session[tokens.session_key("corp")] = {"version": 99}
     session.save()
     card = cards(home(visitor))["Corp"]
-    assert status(card) == "Connected, but this session holds no token"
+    assert status(card) == "Connected, but without a token in this session"
 
 
 def test_no_token_is_on_the_page(corp: FakeProvider, visitor: Visitor) -> None:

@@ -207,7 +207,7 @@ def test_session_of_another_person_is_not_ended(corp: FakeProvider) -> None:
 
     said = messages(bob, END, {"session": own_id(ada)})
 
-    assert said == "There is no such session: it may have ended already."
+    assert said == "There is no such session. It may have ended already."
     assert is_signed_in(ada)
 
 

@@ -13,7 +13,8 @@ from django.conf import settings
 from django.test import Client
 from pytest_django import Settings
 
-from gateway_site.pages import trying
+from gateway_site.pages import upstreams as pages_upstreams
+from gateway_site.pages.upstreams import SIZE_MAX
 from gateway_site.rules import upstream as upstreams
 from gateway_site.transport import upstream_client as client
 from oauth.tokens import vault as held_tokens
@@ -183,7 +184,7 @@ def test_token_that_must_be_renewed_by_the_person_offers_that(
     page = tried(visitor)
 
     assert status(page) == "401 Unauthorized , from the gateway"
-    assert "The provider asks for a new sign-in." in page.text
+    assert "The provider requires a new sign-in." in page.text
     (form,) = page.all("main")[0].all("form")
     assert form.attributes["action"] == "/accounts/oidc/corp/login/?process=connect"
     assert [button.text for button in form.all("button")] == ["Re-authenticate with Corp"]
@@ -225,14 +226,14 @@ def test_long_answer_is_shown_from_its_beginning(upstream: FakeProvider, visitor
     upstream.failing["/userinfo"] = answering(b"x" * 1_000_000, "text/plain")
     page = tried(visitor)
     assert "The beginning of the answer" in page.text
-    assert shown(page) == "x" * trying.SHOWN
+    assert shown(page) == "x" * SIZE_MAX
 
 
 def test_slow_upstream_is_left_after_a_while(
     upstream: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor.sign_in(upstream)
-    monkeypatch.setattr(trying, "TIMEOUT", 0)
+    monkeypatch.setattr(pages_upstreams, "TIMEOUT", 0)
     seen = threading.Event()
     upstream.hooks["/userinfo"] = lambda: wait_for(seen)
     try:

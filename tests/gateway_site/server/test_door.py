@@ -14,7 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import pytest
 from pytest_django import Settings
 
-from gateway_site.forwarding import request as requests
+from gateway_site.forwarding import upstream_call
 from gateway_site.rules import upstream as upstreams
 from tests.gateway_site.server.served import answer, serving
 
@@ -233,7 +233,7 @@ def test_health_does_not_read_what_is_said_of_a_body(
         read.append(line)
         return "", {}
 
-    monkeypatch.setattr(requests, "parse_header_parameters", parse)
+    monkeypatch.setattr(upstream_call, "parse_header_parameters", parse)
     assert asked(ports[server], "GET /livez HTTP/1.1", "Content-Type: a;b=c\r\n")[0] == 200
     assert set(read) <= {""}
 

@@ -13,8 +13,8 @@ from pytest_django import Settings
 
 from gateway_site.edge import access_log
 from gateway_site.edge.reports import TALLY_INTERVAL, Tally
-from gateway_site.forwarding import handler
-from gateway_site.forwarding.bounds import gate, lanes
+from gateway_site.forwarding import handler, thread_pools
+from gateway_site.forwarding.thread_pools import PROVIDER_QUEUE_TIMEOUT, QUEUE_TIMEOUT
 from gateway_site.server import connections
 from oauth.provider import config as providers
 from tests.gateway_site.server import urls
@@ -42,10 +42,10 @@ def served(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serv
         "django.middleware.common.CommonMiddleware",
     ]
     monkeypatch.setattr(handler, "THREADS", PLACES)
-    monkeypatch.setattr(lanes, "EXCHANGES_MAX", PLACES)
-    monkeypatch.setattr(lanes, "PROVIDER_THREADS", PLACES_OF_PROVIDERS)
+    monkeypatch.setattr(thread_pools, "EXCHANGES_MAX", PLACES)
+    monkeypatch.setattr(thread_pools, "PROVIDER_THREADS", PLACES_OF_PROVIDERS)
     for name in ("CLIENT_THREADS", "CONSENT_THREADS", "DOCUMENT_THREADS"):
-        monkeypatch.setattr(lanes, name, PLACES)
+        monkeypatch.setattr(thread_pools, name, PLACES)
     urls.go_on.clear()
     urls.reached.clear()
     urls.arrivals.clear()
@@ -63,7 +63,7 @@ def all_busy(served: Served, request: bytes) -> None:
 def test_page_that_waits_for_too_long_is_told_to_come_again(served: Served) -> None:
     all_busy(served, PAGE)
     client = served.connected(PAGE)
-    served.advance(gate.PATIENCE - 1)
+    served.advance(QUEUE_TIMEOUT - 1)
     assert is_open(client)
     served.advance(1.5)
     got = one_answer(client)
@@ -76,7 +76,7 @@ def test_page_that_waits_for_too_long_is_told_to_come_again(served: Served) -> N
 def test_call_that_waits_for_too_long_gets_a_problem_document(served: Served) -> None:
     all_busy(served, CALL)
     client = served.connected(CALL.replace(b"Host", b"Connection: close\r\nHost"))
-    served.advance(gate.PATIENCE + 0.5)
+    served.advance(QUEUE_TIMEOUT + 0.5)
     got = answer(client)
     assert got.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 5\r\n" in got
@@ -110,7 +110,7 @@ def test_slow_provider_holds_up_no_page_no_call_and_no_other_provider(
     late = sign_ins("corp")
     busy += [sign_ins("other"), served.connected(PAGE), served.connected(CALL)]
     wait_until(lambda: len(urls.reached) == len(busy), "all others are served")
-    served.advance(lanes.PROVIDER_PATIENCE - 1)
+    served.advance(PROVIDER_QUEUE_TIMEOUT - 1)
     assert is_open(late)
     served.advance(1.5)
     assert one_answer(late).startswith(b"HTTP/1.1 503 ")
@@ -125,7 +125,7 @@ def test_oauth_clients_hold_up_no_page_no_call_and_no_sign_in(
     late = served.connected(CLIENT)
     others = [sign_ins("corp"), *map(served.connected, (PAGE, CALL, CONSENT, DOCUMENT))]
     wait_until(lambda: len(urls.reached) == PLACES + len(others), "all others are served")
-    served.advance(lanes.PROVIDER_PATIENCE + 0.5)
+    served.advance(PROVIDER_QUEUE_TIMEOUT + 0.5)
     got = one_answer(late)
     assert got.startswith(b"HTTP/1.1 503 ")
     # In the one form after which a client keeps its tokens.
@@ -151,7 +151,7 @@ def test_consents_hold_up_no_program_and_documents_no_consent(
     all_busy(served, busy)
     late, clients = served.connected(busy), list(map(served.connected, others))
     wait_until(lambda: len(urls.reached) == PLACES + len(others), "the others are served")
-    served.advance(lanes.PROVIDER_PATIENCE - 1)
+    served.advance(PROVIDER_QUEUE_TIMEOUT - 1)
     assert is_open(late)
     served.advance(1.5)
     assert one_answer(late).startswith(b"HTTP/1.1 503 ")
@@ -183,7 +183,7 @@ def test_made_up_providers_share_one_line(
 
 
 def provider_asked(path: str) -> str | None:
-    return handler._provider_asked(handler._match({"path": path}))
+    return handler._provider_called(handler._resolve({"path": path}))
 
 
 def test_what_asks_a_provider_is_told_by_its_address() -> None:

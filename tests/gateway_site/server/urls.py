@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
-from gateway_site.forwarding.bounds.lanes import WAITS_FOR_DOCUMENT
+from gateway_site.forwarding.thread_pools import WAITS_FOR_DOCUMENT
 from oauth.clients.endpoints import arrival
 from oauth.clients.endpoints.answers import for_programs
 

@@ -37,8 +37,9 @@ from django.middleware.security import SecurityMiddleware  # noqa: E402
 from gateway_site.asgi import application, django_application  # noqa: E402
 from gateway_site.forwarding import bearer as tokens  # noqa: E402
 from gateway_site.forwarding import proxy  # noqa: E402
-from gateway_site.forwarding.bounds.person_calls import person_calls  # noqa: E402
-from gateway_site.forwarding.people import people  # noqa: E402
+from gateway_site.forwarding.call_limits import user_calls  # noqa: E402
+from gateway_site.forwarding.proxy import slots  # noqa: E402
+from gateway_site.forwarding.user_cache import user_cache  # noqa: E402
 from gateway_site.server import OPTIONS  # noqa: E402
 from oauth.access import aget_token  # noqa: E402
 from oauth.clients.consent import Consent  # noqa: E402
@@ -138,7 +139,7 @@ async def allow(upstream: str) -> str:
 
 def set_https(value: str) -> str:
     """Redirect to https from now on, as production does."""
-    middleware: Any = inspect.unwrap(vars(django_application.admission)["_middleware_chain"])
+    middleware: Any = inspect.unwrap(vars(django_application.middleware_chain)["_middleware_chain"])
     while not isinstance(middleware, SecurityMiddleware):
         middleware = inspect.unwrap(middleware.get_response)
     middleware.redirect = value == "1"
@@ -146,14 +147,14 @@ def set_https(value: str) -> str:
 
 
 def set_way(value: str) -> str:
-    django_application.admission.is_known = value == "loop"
+    django_application.middleware_chain.is_non_blocking = value == "loop"
     return value
 
 
 def set_age(value: str) -> str:
     """Have people known for so many seconds, and forget those who are."""
     settings.PERSON_CACHE_AGE = int(value)
-    people.cache_clear()
+    user_cache.cache_clear()
     return value
 
 
@@ -188,7 +189,7 @@ async def advance(seconds: str) -> None:
 
 async def count_calls(_: str) -> str:
     """Return of how many clients and people the gateway holds that a call is open."""
-    return str(len(proxy.slots) + len(person_calls()))
+    return str(len(slots) + len(user_calls()))
 
 
 async def count_tasks(_: str) -> str:

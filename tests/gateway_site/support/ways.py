@@ -1,4 +1,4 @@
-"""Counts which way requests took through Django, the signals that were sent of them, and and
+"""Counts which way requests took through Django, the signals that were sent of them, and
 each wait of the engine that the event loop's own thread had, which holds up all others.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from django.core.signals import got_request_exception, request_finished, request_started
 
-from gateway_site.forwarding.passage import Passage
+from gateway_site.forwarding.middleware_run import MiddlewareRun
 from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.concurrency.waits import BlockingCall, Pause
 
@@ -23,7 +23,8 @@ RECEIVERS: list[Callable[..., None]] = []  # which signals hold weakly
 
 def count() -> None:
     for name in ("in_loop", "in_thread"):
-        setattr(Passage, name, _counted(name, getattr(Passage, name)))
+        method = f"run_{name}"
+        setattr(MiddlewareRun, method, _counted(name, getattr(MiddlewareRun, method)))
     for signal, what in {
         request_started: "started",
         request_finished: "finished",
@@ -34,9 +35,9 @@ def count() -> None:
         kind.block = _noting_loops(kind.block)
 
 
-def _counted(name: str, method: Callable[[Passage], Any]) -> Callable[[Passage], Any]:
-    def counted(passage: Passage) -> Any:
-        response = method(passage)
+def _counted(name: str, method: Callable[[MiddlewareRun], Any]) -> Callable[[MiddlewareRun], Any]:
+    def counted(run: MiddlewareRun) -> Any:
+        response = method(run)
         took[name] += 1  # not where it was left
         return response
 

@@ -15,7 +15,7 @@ ALWAYS = ("oauth.clients.server", "oauth.clients.rules")
 PARTS = (
     "oauth.clients.",
     "gateway_site.forwarding.client_session",
-    "gateway_site.forwarding.ahead.grant",
+    "gateway_site.forwarding.client_session",
     "gateway_site.pages.app",
     "sessions_kms.sealed_items.tokens",
 )

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from django.test import override_settings
 
-from gateway_site.forwarding.people import people
+from gateway_site.forwarding.user_cache import user_cache
 from oauth.sign_in import session_user
 
 OLD = "old-0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNO"
@@ -39,11 +39,11 @@ class KeyProcess:
             patch.object(session_user, "started_at", NOW + self.started),
             patch.object(session_user, "clock", lambda: NOW + at),
         ):
-            people.cache_clear()  # which is another process's
+            user_cache.cache_clear()  # which is another process's
             try:
                 yield
             finally:
-                people.cache_clear()
+                user_cache.cache_clear()
 
     def does(self, what: Callable[[], Any], at: float) -> Any:
         """Return what comes of something that is done here."""

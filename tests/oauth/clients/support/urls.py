@@ -7,7 +7,7 @@ from oauth.clients.endpoints import approval  # noqa: F401 - connects, as it doe
 
 urlpatterns = [
     *urls.urlpatterns,
-    path("", include("gateway_site.pages.app_urls")),
+    path("", include("gateway_site.pages.apps")),
     path("", include("oauth.clients.urls")),
 ]
 handler500 = urls.handler500

@@ -1,11 +1,11 @@
-"""Try a connection: one call of an upstream through the gateway itself, shown as a page.
+"""Pages about one upstream: trying it, connecting a client, and continuing to it after a sign-in.
+
+Trying a connection makes one call through the gateway itself and shows the response. The browser's
+request is sent to the gateway's ASGI application again with an upstream's address, so that every
+rule of the gateway applies. Status, media type and the beginning of the response are shown as text.
 
 An upstream that OAuth clients may call, such as an MCP server, says little to a plain GET: its page
 shows how to connect a client, and calls only on request (`?call`).
-
-The browser's request enters, and is put to the gateway's ASGI application anew with an
-upstream's address: every rule of the gateway holds. Status, kind and the beginning of
-the answer leave as text.
 """
 
 from __future__ import annotations
@@ -27,29 +27,47 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from gateway_site.forwarding import bearer
+from gateway_site.forwarding.admission import ADDRESS_FIELD, is_call_address
 from gateway_site.forwarding.handler import gateway
-from gateway_site.pages.upstream_address import accepts_clients, address_of
+from gateway_site.pages.connections import accepts_clients, upstream_url
 from gateway_site.rules import mcp_clients, problems
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
 from oauth import give_back_sql_connections, token_set_of
 from oauth.provider import config
 
-CALL = "call"  # the parameter that asks for a call where a client would be connected
+
+@require_safe
+@never_cache
+@login_required
+def continue_to_call(request: HttpRequest) -> HttpResponse:
+    """Offer the link to a call that needed a sign-in first.
+
+    The redirects of a sign-in come from the provider's site, and calls from other sites are
+    rejected. So the person decides: a call from somebody else's link is made only if they have seen
+    its address.
+    """
+    address = request.GET.get(ADDRESS_FIELD, "")
+    if not is_call_address(address):
+        raise Http404
+    return render(request, "continue.html", {"address": address})
+
+
+CALL = "call"  # the parameter that requests a call instead of the client setups
 METHOD = "GET"
-SHOWN = 64 * 1024  # bytes of an answer
+SIZE_MAX = 64 * 1024  # bytes of an answer
 TIMEOUT = 10.0  # seconds
-# The call is another one: these would ask for a part of its answer, an encoded one, or none.
-NOT_PASSED_ON = ("accept", "connection", "content-", "if-", "range", "transfer-", "upgrade")
-ACCEPTED = [(b"accept", b"application/json, */*;q=0.5"), (b"accept-encoding", b"identity")]
+# These would request a part of the response, an encoded one, or none.
+DROPPED_HEADERS = ("accept", "connection", "content-", "if-", "range", "transfer-", "upgrade")
+ACCEPT_HEADERS = [(b"accept", b"application/json, */*;q=0.5"), (b"accept-encoding", b"identity")]
 HIDDEN = "[a token, not shown]"
 
 
 @dataclass
-class Answer:
-    """What came of a call; ``body`` is its beginning. The status is 0 while none came.
+class TrialResponse:
+    """The response to a trial call; `body` is its beginning. The status is 0 until it has started.
 
-    ``cookies`` are the gateway's own: it passes on none of an upstream's.
+    `cookies` are the gateway's own: it passes on none of an upstream's.
     """
 
     status: int = 0
@@ -57,7 +75,7 @@ class Answer:
     cookies: SimpleCookie = field(default_factory=SimpleCookie)
     body: bytearray = field(default_factory=bytearray)
     complete: bool = False
-    cut: bool = False  # more came than is shown
+    cut: bool = False  # there was more than is shown
 
     @property
     def kind(self) -> str:
@@ -71,7 +89,7 @@ class Answer:
 
     @property
     def phrase(self) -> str:
-        """The status and what it is called."""
+        """The status with its phrase."""
         known = self.status in {status.value for status in HTTPStatus}
         return f"{self.status} {HTTPStatus(self.status).phrase}" if known else str(self.status)
 
@@ -80,7 +98,7 @@ class Answer:
 @never_cache
 @login_required
 def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
-    """Call an upstream's first path and show what it answers, or how a client is connected."""
+    """Call an upstream's first path and show the response, or show how to connect a client."""
     upstream = settings.UPSTREAMS.get(name)
     if upstream is None:
         raise Http404
@@ -90,7 +108,7 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
         raise Http404
     path = f"/gateway/{upstream.name}" + (upstream.paths[0] if upstream.paths else "/")
     # Under WSGI, which has no scope, the call has an event loop of its own.
-    call = _called if hasattr(request, "scope") else _called_alone
+    call = _call_gateway if hasattr(request, "scope") else _call_gateway_in_new_loop
     give_back_sql_connections()  # the call may take long
     answer = async_to_sync(call)(_scope(request, path))
     provider = config.provider(upstream.provider)
@@ -100,8 +118,8 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
         "path": path,
         "answer": answer,
         "problem": _problem(answer),
-        "sign_in_url": bearer.sign_in_url(upstream.provider),
-        "text": _without_tokens(request, upstream, _text(answer)),
+        "sign_in_url": bearer.reconnect_url(upstream.provider),
+        "text": _remove_tokens(request, upstream, _text(answer)),
     }
     response = render(request, "try.html", context)
     response.cookies.update(answer.cookies)  # The call may have refreshed the token.
@@ -109,8 +127,8 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _client_setups(request: HttpRequest, upstream: Upstream) -> HttpResponse:
-    """Return the page that says how to connect a client to an upstream."""
-    address = address_of(request, upstream)
+    """Return the page that shows how to connect a client to an upstream."""
+    address = upstream_url(request, upstream)
     context = {
         "upstream": upstream,
         "address": address,
@@ -126,7 +144,7 @@ def _scope(request: HttpRequest, path: str) -> dict[str, Any]:
     headers = [
         (name.lower().encode("ascii"), value.encode("latin-1"))
         for name, value in request.headers.items()
-        if not name.lower().startswith(NOT_PASSED_ON)
+        if not name.lower().startswith(DROPPED_HEADERS)
     ]
     scope: dict[str, Any] = getattr(request, "scope", {})
     return {
@@ -138,15 +156,15 @@ def _scope(request: HttpRequest, path: str) -> dict[str, Any]:
         "raw_path": (prefix + path).encode("ascii"),
         "root_path": prefix,
         "query_string": b"",
-        "headers": [*headers, *ACCEPTED],
+        "headers": [*headers, *ACCEPT_HEADERS],
         "client": scope.get("client"),
         "server": scope.get("server"),
     }
 
 
-async def _called(scope: dict[str, Any]) -> Answer:
-    """Call the gateway; after a while, or a while into the answer, be gone as a browser can."""
-    answer, enough = Answer(), asyncio.Event()
+async def _call_gateway(scope: dict[str, Any]) -> TrialResponse:
+    """Call the gateway; disconnect after a time or a size, as a browser can."""
+    answer, enough = TrialResponse(), asyncio.Event()
 
     async def receive() -> Mapping[str, Any]:
         await enough.wait()
@@ -161,28 +179,28 @@ async def _called(scope: dict[str, Any]) -> Answer:
                 else:
                     answer.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
             return
-        piece, room = message.get("body", b""), SHOWN - len(answer.body)
-        answer.body += piece[:room]
-        answer.cut = answer.cut or len(piece) > room
+        piece, space = message.get("body", b""), SIZE_MAX - len(answer.body)
+        answer.body += piece[:space]
+        answer.cut = answer.cut or len(piece) > space
         answer.complete = not message.get("more_body", False) and not answer.cut
-        if len(answer.body) >= SHOWN:
+        if len(answer.body) >= SIZE_MAX:
             enough.set()
 
-    patience = asyncio.get_running_loop().call_later(TIMEOUT, enough.set)
+    timer = asyncio.get_running_loop().call_later(TIMEOUT, enough.set)
     await gateway()(scope, receive, send)
-    patience.cancel()
+    timer.cancel()
     return answer
 
 
-async def _called_alone(scope: dict[str, Any]) -> Answer:
-    """Call the gateway in an event loop that ends then, and with it the connection."""
+async def _call_gateway_in_new_loop(scope: dict[str, Any]) -> TrialResponse:
+    """Call the gateway in an event loop that ends afterwards, with its connections."""
     try:
-        return await _called(scope)
+        return await _call_gateway(scope)
     finally:
         await upstream_client.close()
 
 
-def _problem(answer: Answer) -> dict[str, Any] | None:
+def _problem(answer: TrialResponse) -> dict[str, Any] | None:
     try:
         problem = json.loads(answer.body) if answer.is_problem else None
     except ValueError:
@@ -190,8 +208,8 @@ def _problem(answer: Answer) -> dict[str, Any] | None:
     return problem if isinstance(problem, dict) else None
 
 
-def _text(answer: Answer) -> str:
-    """Return the body as a person reads it; JSON laid out, and nothing for what is no text."""
+def _text(answer: TrialResponse) -> str:
+    """Return the body as text: JSON indented, and nothing for binary data."""
     body = bytes(answer.body)
     if answer.complete and (answer.kind == "application/json" or answer.kind.endswith("+json")):
         try:
@@ -202,8 +220,8 @@ def _text(answer: Answer) -> str:
     return "" if "\0" in text else text
 
 
-def _without_tokens(request: HttpRequest, upstream: Upstream, text: str) -> str:
-    """Take out what an upstream repeats of the call: the page shows no token.
+def _remove_tokens(request: HttpRequest, upstream: Upstream, text: str) -> str:
+    """Remove tokens that an upstream repeats: the page shows none.
 
     The session is read again, since the call, or another request, may have refreshed the token.
     """

@@ -1,15 +1,16 @@
-"""The line in front of the threads: in turn, not for long, and not for those who have gone."""
+"""Work that a lane does apart sees the context of its task, its request's id say, and leaves it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 from gateway_site.edge.client import Client, ClientGone
-from gateway_site.forwarding.bounds.gate import PATIENCE, Busy, Gate
+from gateway_site.forwarding.thread_pools import QUEUE_TIMEOUT, Busy, FairSemaphore, ThreadPool
 from tests.gateway_site.server.served import advance, on_moved_clock, turns
 
 GONE = {"type": "http.disconnect"}
@@ -43,12 +44,14 @@ def client(channel: Channel | None = None, peer: str | None = None, **headers: s
 class Visit:
     """One request: it takes a place, notes so, and leaves when it is told to."""
 
-    def __init__(self, gate: Gate, name: str, order: list[str], who: Client | None = None) -> None:
+    def __init__(
+        self, gate: FairSemaphore, name: str, order: list[str], who: Client | None = None
+    ) -> None:
         self.leave = asyncio.Event()
         self.task = asyncio.ensure_future(self._visit(gate, name, order, who or client()))
 
-    async def _visit(self, gate: Gate, name: str, order: list[str], who: Client) -> None:
-        async with gate.place(who):
+    async def _visit(self, gate: FairSemaphore, name: str, order: list[str], who: Client) -> None:
+        async with gate.permit(who):
             order.append(name)
             await self.leave.wait()
 
@@ -59,7 +62,7 @@ class Visit:
 
 @on_moved_clock
 async def test_as_many_as_there_are_places_come_in_at_once_and_the_rest_in_turn() -> None:
-    gate, order = Gate(2), list[str]()
+    gate, order = FairSemaphore(2), list[str]()
     visits = {name: Visit(gate, name, order) for name in "abcd"}
     await turns()
     assert order == ["a", "b"]
@@ -73,12 +76,12 @@ async def test_as_many_as_there_are_places_come_in_at_once_and_the_rest_in_turn(
 
 @on_moved_clock
 async def test_place_that_is_left_early_is_one_place() -> None:
-    gate, order = Gate(1), list[str]()
-    async with gate.place(client()) as place:
+    gate, order = FairSemaphore(1), list[str]()
+    async with gate.permit(client()) as place:
         first, second = Visit(gate, "first", order), Visit(gate, "second", order)
         await turns()
         assert order == []
-        place.leave()
+        place.release()
         await turns()
         assert order == ["first"]
     await turns()
@@ -89,9 +92,9 @@ async def test_place_that_is_left_early_is_one_place() -> None:
 
 @on_moved_clock
 async def test_who_waits_for_too_long_is_told_so_and_costs_the_others_nothing() -> None:
-    gate, order = Gate(1), list[str]()
+    gate, order = FairSemaphore(1), list[str]()
     inside, early = Visit(gate, "inside", order), Visit(gate, "early", order)
-    await advance(PATIENCE - 0.5)
+    await advance(QUEUE_TIMEOUT - 0.5)
     late = Visit(gate, "late", order)
     await advance(0.6)
     with pytest.raises(Busy):
@@ -105,7 +108,7 @@ async def test_who_waits_for_too_long_is_told_so_and_costs_the_others_nothing() 
 
 @on_moved_clock
 async def test_who_has_gone_gets_no_place_and_the_next_does() -> None:
-    gate, order, channel = Gate(1), list[str](), Channel()
+    gate, order, channel = FairSemaphore(1), list[str](), Channel()
     inside = Visit(gate, "inside", order)
     gone = Visit(gate, "gone", order, client(channel))
     next_ = Visit(gate, "next", order)
@@ -120,7 +123,7 @@ async def test_who_has_gone_gets_no_place_and_the_next_does() -> None:
 
 @on_moved_clock
 async def test_who_goes_at_the_moment_of_its_turn_hands_it_on() -> None:
-    gate, order, channel = Gate(1), list[str](), Channel()
+    gate, order, channel = FairSemaphore(1), list[str](), Channel()
     inside = Visit(gate, "inside", order)
     gone, next_ = Visit(gate, "gone", order, client(channel)), Visit(gate, "next", order)
     await turns()
@@ -136,7 +139,7 @@ async def test_who_goes_at_the_moment_of_its_turn_hands_it_on() -> None:
 def test_who_is_cancelled_keeps_no_place(has_turn: bool) -> None:
     @on_moved_clock
     async def cancelled() -> None:
-        gate, order = Gate(1), list[str]()
+        gate, order = FairSemaphore(1), list[str]()
         inside, one = Visit(gate, "inside", order), Visit(gate, "one", order)
         await turns()
         if has_turn:
@@ -154,7 +157,7 @@ def test_who_is_cancelled_keeps_no_place(has_turn: bool) -> None:
 
 @on_moved_clock
 async def test_what_was_heard_while_waiting_is_read_later() -> None:
-    gate, order = Gate(1), list[str]()
+    gate, order = FairSemaphore(1), list[str]()
     inside = Visit(gate, "inside", order)
     channel = Channel(LAST)
     who = client(channel)
@@ -169,7 +172,7 @@ async def test_what_was_heard_while_waiting_is_read_later() -> None:
 
 @on_moved_clock
 async def test_of_a_body_one_piece_is_held_while_waiting() -> None:
-    gate, order = Gate(1), list[str]()
+    gate, order = FairSemaphore(1), list[str]()
     inside = Visit(gate, "inside", order)
     channel = Channel(PIECE, PIECE, LAST)
     who = client(channel)
@@ -183,7 +186,7 @@ async def test_of_a_body_one_piece_is_held_while_waiting() -> None:
 
 @on_moved_clock
 async def test_body_that_the_client_sends_when_told_to_is_not_asked_for_while_waiting() -> None:
-    gate, order = Gate(1), list[str]()
+    gate, order = FairSemaphore(1), list[str]()
     inside, channel = Visit(gate, "inside", order), Channel(LAST)
     waiting = Visit(gate, "waiting", order, client(channel, Expect="100-continue"))
     await turns()
@@ -195,7 +198,7 @@ async def test_body_that_the_client_sends_when_told_to_is_not_asked_for_while_wa
 @on_moved_clock
 async def test_who_finds_a_place_is_not_listened_to() -> None:
     channel = Channel(GONE)
-    await Visit(Gate(1), "a", [], client(channel)).left()
+    await Visit(FairSemaphore(1), "a", [], client(channel)).left()
     assert channel.asked == 0
 
 
@@ -218,7 +221,7 @@ def test_who_sends_many_requests_keeps_nobody_else_from_their_turn(
 ) -> None:
     @on_moved_clock
     async def crowded() -> None:
-        gate, order = Gate(1), list[str]()
+        gate, order = FairSemaphore(1), list[str]()
         inside = Visit(gate, "inside", order)
         await turns()
         crowd = [Visit(gate, "many", order, many[n % len(many)]) for n in range(40)]
@@ -232,3 +235,19 @@ def test_who_sends_many_requests_keeps_nobody_else_from_their_turn(
         assert len(order) == 42
 
     crowded()
+
+
+said: ContextVar[str] = ContextVar("said", default="nothing")
+
+
+def test_work_apart_sees_the_context_of_its_task_and_leaves_nothing_in_it() -> None:
+    def work() -> str:
+        before = said.get()
+        said.set("by the work")
+        return before
+
+    async def task() -> tuple[str, str]:
+        said.set("by the task")
+        return await ThreadPool("lane", 1).run_with_context(work), said.get()
+
+    assert asyncio.run(task()) == ("by the task", "by the task")

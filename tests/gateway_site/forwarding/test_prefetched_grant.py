@@ -15,11 +15,15 @@ from django.test import RequestFactory
 from django.urls import path
 from pytest_django import Settings
 
-from gateway_site.forwarding.ahead import grant
-from gateway_site.forwarding.ahead.grant import GrantAhead
+from gateway_site.forwarding.client_session import (
+    GRANT_KEY,
+    PrefetchedGrant,
+    prefetch_grant,
+    prefetched_grant,
+)
 from gateway_site.forwarding.handler import GatewayHandler
-from gateway_site.forwarding.passage import without_io
-from gateway_site.forwarding.people import People
+from gateway_site.forwarding.middleware_run import without_io
+from gateway_site.forwarding.user_cache import UserCache
 from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
 from oauth.clients.server import AuthorizationServer
@@ -28,7 +32,7 @@ from oauth.sign_in.adapters.openid import code_challenge
 from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
-from tests.gateway_site.forwarding.test_passage import here, in_a_new_loop
+from tests.gateway_site.forwarding.test_middleware_run import here, in_a_new_loop
 from tests.oauth.support.grants import ASKED
 from tests.sessions_kms.support.stacks import Stack
 
@@ -54,14 +58,14 @@ urlpatterns = [
 
 @pytest.fixture(autouse=True)
 def project(store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.ahead.test_grant"
+    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.test_prefetched_grant"
     settings.AUTHORIZATION_SERVER = AuthorizationServer(
         issuer="http://testserver", upstreams={"tools": "corp", "others": "corp"}
     )
     settings.MIDDLEWARE = [
         MIDDLEWARE if each.endswith("SessionMiddleware") else each for each in settings.MIDDLEWARE
     ]
-    monkeypatch.setattr(People, "answers_for", lambda *_: True)
+    monkeypatch.setattr(UserCache, "is_cached", lambda *_: True)
 
 
 def allowed(user: User) -> str:
@@ -118,12 +122,12 @@ def reads(store: Stack) -> int:
 def test_calls_that_interleave_have_each_its_own_session(monkeypatch: pytest.MonkeyPatch) -> None:
     (slow, slow_token), (fast, fast_token) = tokens().items()
     handler = GatewayHandler()
-    read = GrantAhead.read
+    read = PrefetchedGrant.read
 
     async def interleaved() -> list[str]:
         waits, goes_on, has_read = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-        async def slowly(self: GrantAhead) -> Any:
+        async def slowly(self: PrefetchedGrant) -> Any:
             found = await read(self)
             if self.is_of(slow_token, "tools") and not has_read.is_set():
                 has_read.set()
@@ -131,7 +135,7 @@ def test_calls_that_interleave_have_each_its_own_session(monkeypatch: pytest.Mon
                 await goes_on.wait()
             return found
 
-        monkeypatch.setattr(GrantAhead, "read", slowly)
+        monkeypatch.setattr(PrefetchedGrant, "read", slowly)
         first = asyncio.create_task(asked(handler, scope_of(slow_token)))
         await waits.wait()
         between = [await asked(handler, scope_of(each)) for each in (fast_token, slow_token)]
@@ -161,7 +165,7 @@ def opened_ahead(token: str, upstream: str) -> dict[str, Any]:
     scope = scope_of(token)
 
     async def reading() -> None:
-        async with grant.session(scope, token, upstream):
+        async with prefetch_grant(scope, token, upstream):
             pass
 
     async_to_sync(reading)()
@@ -178,31 +182,31 @@ def test_what_was_read_is_for_its_token_and_upstream_and_once() -> None:
     mine, another = tokens().values()
     scope = opened_ahead(mine, "tools")
     request = request_of(scope)
-    assert grant.of(request, another, "tools") is None
-    assert grant.of(request, mine, "others") is None
-    assert grant.of(request_of(scope_of(mine)), mine, "tools") is None
-    found = grant.of(request, mine, "tools")
+    assert prefetched_grant(request, another, "tools") is None
+    assert prefetched_grant(request, mine, "others") is None
+    assert prefetched_grant(request_of(scope_of(mine)), mine, "tools") is None
+    found = prefetched_grant(request, mine, "tools")
     assert found is not None
-    assert found.taken() is not None
-    assert grant.of(request, mine, "tools") is None
+    assert found.take() is not None
+    assert prefetched_grant(request, mine, "tools") is None
 
 
 def test_token_of_another_upstream_opens_nothing() -> None:
     token = next(iter(tokens().values()))
-    found = grant.of(request_of(opened_ahead(token, "others")), token, "others")
+    found = prefetched_grant(request_of(opened_ahead(token, "others")), token, "others")
     assert found is not None
-    assert found.taken() is None
+    assert found.take() is None
 
 
 def test_outage_is_raised_to_who_takes(store: Stack) -> None:
     token = next(iter(tokens().values()))
     store.dynamodb.unavailable = True
-    found = grant.of(request_of(opened_ahead(token, "tools")), token, "tools")
+    found = prefetched_grant(request_of(opened_ahead(token, "tools")), token, "tools")
     assert found is not None
     with pytest.raises(StoreUnavailable):
-        found.taken()
+        found.take()
 
 
 def test_no_token_shows_in_what_was_left() -> None:
     token = next(iter(tokens().values()))
-    assert token not in repr(opened_ahead(token, "tools")[grant.KEY])
+    assert token not in repr(opened_ahead(token, "tools")[GRANT_KEY])

@@ -27,9 +27,9 @@ from django.views.decorators.csrf import csrf_exempt
 from pytest_django import Settings
 
 from gateway_site.forwarding import proxy
-from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.handler import GatewayHandler
-from gateway_site.forwarding.passage import Chain, Passage, without_io
+from gateway_site.forwarding.middleware_run import MiddlewareChain, MiddlewareRun, without_io
+from gateway_site.forwarding.upstream_call import AdmittedResponse
 from sessions_kms.backend import SessionStore
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
@@ -37,7 +37,7 @@ from tests.support.clock import FakeClock
 Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
 PATIENCE = 30  # seconds until a test that waits for ever fails
 ADMITTED: list[Any] = []
-MAIN = "tests.gateway_site.forwarding.test_passage."
+MAIN = "tests.gateway_site.forwarding.test_middleware_run."
 
 
 def here() -> str:
@@ -79,7 +79,7 @@ def admitted(request: HttpRequest) -> HttpResponse:
     call: Any = SimpleNamespace(
         where=here(), upstream=SimpleNamespace(name="api"), release=lambda: None
     )
-    response = Admitted(call)
+    response = AdmittedResponse(call)
     ADMITTED.append(response)
     return response
 
@@ -128,7 +128,7 @@ class Foreign(CommonMiddleware):
 
 @pytest.fixture(autouse=True)
 def project(settings: Settings) -> None:
-    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.test_passage"
+    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.test_middleware_run"
     install(fake_stack(FakeClock()).services)
 
 
@@ -210,7 +210,7 @@ def answer(address: str, key: str = "") -> tuple[int, bytes]:
 
 
 def test_every_middleware_of_the_settings_is_known() -> None:
-    assert Chain().is_known
+    assert MiddlewareChain().is_non_blocking
 
 
 def test_marked_view_is_called_in_the_loop_and_no_other() -> None:
@@ -285,7 +285,7 @@ def test_call_that_waits_for_a_thread_holds_up_none_that_needs_none(
     async def both() -> Answer:
         waiting = asyncio.create_task(ask(handler, "/gateway/not-marked"))
         try:
-            while handler._calls._gate._free:  # noqa: ASYNC110 - it has no event to wait for
+            while handler._calls._semaphore._free:  # noqa: ASYNC110 - it has no event to wait for
                 await asyncio.sleep(0)
             async with asyncio.timeout(PATIENCE / 2):
                 return await ask(handler, "/gateway/asking")
@@ -358,9 +358,9 @@ def test_all_of_an_admitted_response_is_closed_whatever_fails_of_it() -> None:
         closed.append("failing")
         raise LookupError
 
-    response = Admitted(Mock())
+    response = AdmittedResponse(Mock())
     vars(response)["_resource_closers"] += [failing, lambda: closed.append("other")]
-    response.close_untold()
+    response.close_silently()
     assert closed == ["failing", "other"]
     assert response.closed
 
@@ -377,12 +377,12 @@ def test_page_that_is_answered_keeps_no_body_and_refers_to_itself_no_more() -> N
     ]
     scope = {"type": "http", "method": "POST", "path": "/reading", "headers": headers}
 
-    class Noting(Chain):
+    class Noting(MiddlewareChain):
         def get_response(self, request: HttpRequest) -> HttpResponseBase:
             seen.append(request)
             return super().get_response(request)
 
-    response = Passage(GatewayHandler(), Noting(), scope, io.BytesIO(body)).in_thread()
+    response = MiddlewareRun(GatewayHandler(), Noting(), scope, io.BytesIO(body)).run_in_thread()
     assert isinstance(response, HttpResponse)
     assert response.content == b"100000"
     assert not {"_body", "_post", "_files", "user", "auser", "_messages"} & vars(seen[0]).keys()

@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from gateway_site.edge import descriptors
-from gateway_site.forwarding.bounds.person_calls import Limits, PersonCalls, limits_for
+from gateway_site.forwarding.call_limits import CallerSlots, UserCalls, UserLimits, user_limits
 from gateway_site.rules.problems import Problem
 from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.transport import upstream_client
 from gateway_site.transport.connections import Owner
 from tests.gateway_site.server.served import advance, on_moved_clock, turns
 
-FEW = Limits(per_upstream=100, in_all=6, waiting=5)
+FEW = UserLimits(per_upstream=100, in_all=6, waiting=5)
 
 
 def upstreams(**most: int) -> list[Upstream]:
@@ -35,12 +35,12 @@ def upstreams(**most: int) -> list[Upstream]:
 class Call:
     """A call: it takes a place, and leaves it when it is told to."""
 
-    def __init__(self, calls: PersonCalls, owner: Owner, upstream: Upstream = API) -> None:
+    def __init__(self, calls: UserCalls, owner: Owner, upstream: Upstream = API) -> None:
         self.is_open = False
         self._leave = asyncio.Event()
         self.task = asyncio.ensure_future(self._call(calls, owner, upstream))
 
-    async def _call(self, calls: PersonCalls, owner: Owner, upstream: Upstream) -> None:
+    async def _call(self, calls: UserCalls, owner: Owner, upstream: Upstream) -> None:
         async with calls.place(owner, upstream):
             self.is_open = True
             await self._leave.wait()
@@ -63,14 +63,14 @@ def opened(calls: list[Call]) -> list[bool]:
     return [each.is_open for each in calls]
 
 
-def of(person: str, count: int, calls: PersonCalls, upstream: Upstream = API) -> list[Call]:
+def of(person: str, count: int, calls: UserCalls, upstream: Upstream = API) -> list[Call]:
     """Begin calls of one person, each by an app of its own."""
     return [Call(calls, Owner(f"{person}'s app {n}", person), upstream) for n in range(count)]
 
 
 @on_moved_clock
 async def test_person_has_twice_what_one_client_has_and_others_have_theirs() -> None:
-    calls = PersonCalls(FEW)
+    calls = UserCalls(FEW)
     ada, grace = of("ada", 6, calls), of("grace", 1, calls)
     await turns()
     assert opened(ada) == [True] * 4 + [False] * 2
@@ -84,7 +84,7 @@ async def test_person_has_twice_what_one_client_has_and_others_have_theirs() -> 
 
 @on_moved_clock
 async def test_upstreams_have_one_limit_together_and_none_waits_for_anothers() -> None:
-    calls = PersonCalls(FEW)
+    calls = UserCalls(FEW)
     first, second = of("ada", 6, calls, API), of("ada", 4, calls, TOOLS)
     await turns()
     assert opened(first) == [True] * 4 + [False] * 2
@@ -100,7 +100,7 @@ async def test_upstreams_have_one_limit_together_and_none_waits_for_anothers() -
 
 @on_moved_clock
 async def test_call_that_waits_for_too_long_is_told_to_come_again() -> None:
-    calls = PersonCalls(FEW)
+    calls = UserCalls(FEW)
     ada = of("ada", 5, calls)
     await advance(API.connect_timeout - 1)
     assert not ada[4].task.done()
@@ -116,7 +116,7 @@ async def test_call_that_waits_for_too_long_is_told_to_come_again() -> None:
 
 @on_moved_clock
 async def test_so_many_wait_and_one_more_is_told_at_once() -> None:
-    calls = PersonCalls(FEW)
+    calls = UserCalls(FEW)
     ada = of("ada", 4 + FEW.waiting + 1, calls)
     await turns()
     assert ada[-1].code == "503 busy after 5"
@@ -132,7 +132,7 @@ async def test_so_many_wait_and_one_more_is_told_at_once() -> None:
 
 @on_moved_clock
 async def test_app_that_waits_with_many_keeps_no_other_app_of_the_person_from_its_turn() -> None:
-    calls = PersonCalls(Limits(per_upstream=100, in_all=100, waiting=100))
+    calls = UserCalls(UserLimits(per_upstream=100, in_all=100, waiting=100))
     greedy = [Call(calls, Owner("greedy", "ada")) for _ in range(30)]
     modest = Call(calls, Owner("modest", "ada"))
     await turns()
@@ -147,7 +147,7 @@ async def test_app_that_waits_with_many_keeps_no_other_app_of_the_person_from_it
 def test_call_that_is_cancelled_while_it_waits_keeps_no_place(has_turn: bool) -> None:
     @on_moved_clock
     async def cancelled() -> None:
-        calls = PersonCalls(FEW)
+        calls = UserCalls(FEW)
         ada = of("ada", 5, calls)
         await turns()
         if has_turn:
@@ -165,11 +165,11 @@ def test_call_that_is_cancelled_while_it_waits_keeps_no_place(has_turn: bool) ->
 
 def test_limits_are_those_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(descriptors, "allowed", lambda: 65_536)
-    usual = limits_for(upstreams(A=64, B=64, C=64))
+    usual = user_limits(upstreams(A=64, B=64, C=64))
     assert (usual.at(upstreams(A=64)[0]), usual.in_all) == (128, 256)
-    assert limits_for(upstreams(A=10)).in_all == 256
-    assert limits_for([]).in_all == 256
-    large = limits_for(upstreams(A=64, B=200))
+    assert user_limits(upstreams(A=10)).in_all == 256
+    assert user_limits([]).in_all == 256
+    large = user_limits(upstreams(A=64, B=200))
     assert [large.at(each) for each in upstreams(A=64, B=200)] == [128, 400]
     assert large.in_all == 400
 
@@ -181,7 +181,7 @@ def test_whatever_is_configured_one_person_leaves_half_to_others(
     (upstream,) = upstreams(A=most)
     for allowed in [-1, *range(0, 70_000, 97)]:
         monkeypatch.setattr(descriptors, "allowed", lambda allowed=allowed: allowed)
-        limits, pool = limits_for([upstream]), upstream_client.limits()
+        limits, pool = user_limits([upstream]), upstream_client.limits()
         assert 1 <= limits.in_all <= pool.in_all / 2
         assert 1 <= limits.at(upstream) <= pool.per_upstream / 2
         # What they hold of the clients' connections, of which there are as many.
@@ -189,3 +189,28 @@ def test_whatever_is_configured_one_person_leaves_half_to_others(
         clients = descriptors.each_way(allowed)
         assert limits.in_all + limits.waiting <= clients * 3 / 4
         assert 1 <= pool.idle_per_person <= max(1, pool.idle / 4)
+
+
+def test_limit_holds_for_each_key_and_a_free_slot_is_taken_again() -> None:
+    slots = CallerSlots()
+    with slots.take("a", 2), slots.take("a", 2), slots.take("b", 1):
+        with pytest.raises(Problem) as refused, slots.take("a", 2):
+            pass
+        assert refused.value.status == 429
+    with slots.take("a", 1):
+        assert len(slots) == 1
+    assert len(slots) == 0
+
+
+def test_key_that_is_only_refused_is_not_remembered() -> None:
+    slots = CallerSlots()
+    with pytest.raises(Problem), slots.take("a", 0):
+        pass
+    assert len(slots) == 0
+
+
+def test_slot_of_a_call_that_fails_is_given_back() -> None:
+    slots = CallerSlots()
+    with pytest.raises(RuntimeError), slots.take("a", 1):
+        raise RuntimeError
+    assert len(slots) == 0

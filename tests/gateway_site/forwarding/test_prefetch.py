@@ -25,18 +25,27 @@ from django.urls import path
 from django.views.decorators.http import require_safe
 from pytest_django import Settings
 
-from gateway_site.forwarding.ahead import page
-from gateway_site.forwarding.ahead.page import Asked, PageAhead, reads_ahead, taken
-from gateway_site.forwarding.passage import IN_LOOP, NeedsThread
-from gateway_site.forwarding.people import People
-from gateway_site.pages import app_news, connected, home
+from gateway_site.forwarding import prefetch
+from gateway_site.forwarding.middleware_run import IN_LOOP, RequiresThread
+from gateway_site.forwarding.prefetch import (
+    PageRequest,
+    PrefetchedPage,
+    _run_with_connection,
+    prefetches,
+    take_prefetched,
+)
+from gateway_site.forwarding.user_cache import UserCache
+from gateway_site.pages import home
+from gateway_site.pages.apps import ANNOUNCED, announce_new_apps
+from gateway_site.pages.connections import _is_renewal_refused, prefetch_accounts
+from gateway_site.pages.home import prefetch_session_count
 from oauth import standing
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from sessions_kms import StoreUnavailable, id_of
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations.listing import Count
-from tests.gateway_site.forwarding.test_passage import a_session, answer, here, look_up
+from tests.gateway_site.forwarding.test_middleware_run import a_session, answer, here, look_up
 from tests.oauth.support.fixtures import configure
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
@@ -47,80 +56,84 @@ SIGNED_IN = {
     BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend",
     HASH_SESSION_KEY: ADA.get_session_auth_hash(),
 }
-READ: list[Asked] = []
+READ: list[PageRequest] = []
 MANY = "?" + "a&" * 1001  # parameters, of which Django takes 1000
 
 
-async def greeting(asked: Asked) -> str:
+async def greeting(asked: PageRequest) -> str:
     READ.append(asked)
     if "fail" in asked.query():
         raise StoreUnavailable("not now")
     return f"hello {asked.user.get_username()} {await asked.database(here)}"
 
 
-async def in_need_of_a_thread(asked: Asked) -> str:
+async def in_need_of_a_thread(asked: PageRequest) -> str:
     READ.append(asked)
-    raise NeedsThread
+    raise RequiresThread
 
 
 def by_itself() -> str:
     return f"by itself {here()}"
 
 
-@reads_ahead(greeting=greeting)
+@prefetches(greeting=greeting)
 def shown(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return HttpResponse(f"nobody {here()}")
-    return HttpResponse(f"{taken(request, 'greeting', by_itself)} | {request.user} {here()}")
+    return HttpResponse(
+        f"{take_prefetched(request, 'greeting', by_itself)} | {request.user} {here()}"
+    )
 
 
-@reads_ahead(greeting=greeting)
+@prefetches(greeting=greeting)
 def forgiving(request: HttpRequest) -> HttpResponse:
     try:
-        return HttpResponse(taken(request, "greeting", by_itself))
+        return HttpResponse(take_prefetched(request, "greeting", by_itself))
     except StoreUnavailable:
         return HttpResponse(f"unknown {here()}")
 
 
-@reads_ahead(greeting=greeting)
+@prefetches(greeting=greeting)
 def greedy(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(" ".join(taken(request, "greeting", by_itself) for _ in range(2)))
+    return HttpResponse(" ".join(take_prefetched(request, "greeting", by_itself) for _ in range(2)))
 
 
-@reads_ahead(renewed=in_need_of_a_thread, greeting=greeting)
+@prefetches(renewed=in_need_of_a_thread, greeting=greeting)
 def renewing(request: HttpRequest) -> HttpResponse:
-    said = [taken(request, name, by_itself) for name in ("renewed", "greeting")]
+    said = [take_prefetched(request, name, by_itself) for name in ("renewed", "greeting")]
     return HttpResponse(" | ".join([*said, str(request.user)]))
 
 
-@reads_ahead(first=greeting, second=greeting)
+@prefetches(first=greeting, second=greeting)
 def twofold(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(taken(request, "first", by_itself) + taken(request, "second", by_itself))
+    return HttpResponse(
+        take_prefetched(request, "first", by_itself) + take_prefetched(request, "second", by_itself)
+    )
 
 
-async def twice_two(asked: Asked) -> int:
+async def twice_two(asked: PageRequest) -> int:
     return 4
 
 
-@reads_ahead(four=twice_two)
+@prefetches(four=twice_two)
 def twice(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(taken(request, "four", by_itself))
+    return HttpResponse(take_prefetched(request, "four", by_itself))
 
 
-@reads_ahead()
+@prefetches()
 @require_safe
 def unsafe(request: HttpRequest) -> HttpResponse:
     raise NotImplementedError
 
 
-@reads_ahead()
+@prefetches()
 def of_an_operator(request: HttpRequest) -> HttpResponse:
     """Render what an operator's own template may: it asks the database."""
     context = Context({"look_up": look_up, "here": here})
     return HttpResponse(Template("{{ look_up }}{{ here }}").render(context))
 
 
-@reads_ahead()
+@prefetches()
 def conditional(request: HttpRequest) -> HttpResponse:
     condition = "{% if here != 'nowhere' and not look_up %}yes{% else %}no{% endif %}"
     return HttpResponse(Template(condition).render(Context({"look_up": look_up, "here": here})))
@@ -141,9 +154,9 @@ handler500 = "gateway_site.outages.server_error"
 
 @pytest.fixture(autouse=True)
 def project(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.ahead.test_page"
+    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.test_prefetch"
     install(fake_stack(FakeClock()).services)
-    monkeypatch.setattr(People, "at_hand", lambda *_: ADA)
+    monkeypatch.setattr(UserCache, "cached_user", lambda *_: ADA)
     READ.clear()
 
 
@@ -151,12 +164,12 @@ def unknown(monkeypatch: pytest.MonkeyPatch, found: Callable[[], User | None]) -
     """Have nobody at hand, and the database say this; return where it is asked."""
     asked: list[str] = []
 
-    def asking(_: People, session: Mapping[str, Any]) -> User | None:
+    def asking(_: UserCache, session: Mapping[str, Any]) -> User | None:
         asked.append(f"{session[SESSION_KEY]} {here()}")
         return found()
 
-    monkeypatch.setattr(People, "at_hand", lambda *_: None)
-    monkeypatch.setattr(People, "found", asking)
+    monkeypatch.setattr(UserCache, "cached_user", lambda *_: None)
+    monkeypatch.setattr(UserCache, "load_user", asking)
     return asked
 
 
@@ -293,7 +306,7 @@ def test_error_keeps_nothing_of_the_session_for_the_collector(
 
 
 def test_what_was_read_is_for_no_other_session() -> None:
-    left = PageAhead("a" * 32)
+    left = PrefetchedPage("a" * 32)
     left._found["greeting"] = "hello"
     assert left.has("greeting", "a" * 32)
     assert not left.has("greeting", "b" * 32)
@@ -308,24 +321,24 @@ def test_thread_gives_its_connection_back_as_after_a_request(
     """Which it may have from a request before: that may be too old, or broken."""
     done = Mock()
     done.ask.side_effect = error
-    monkeypatch.setattr(page, "reset_queries", done.reset)
-    monkeypatch.setattr(page, "close_old_connections", done.close)
+    monkeypatch.setattr(prefetch, "reset_queries", done.reset)
+    monkeypatch.setattr(prefetch, "close_old_connections", done.close)
     with suppress(OperationalError):
-        page._connected(done.ask)
+        _run_with_connection(done.ask)
     assert done.mock_calls == [call.reset(), call.close(), call.ask(), call.close()]
 
 
 def test_error_is_taken_once() -> None:
-    left = PageAhead("a" * 32)
+    left = PrefetchedPage("a" * 32)
     left._errors["greeting"] = StoreUnavailable()
     assert left.has("greeting", "a" * 32)
     with pytest.raises(StoreUnavailable):
-        left.taken("greeting")
+        left.take("greeting")
     assert not left.has("greeting", "a" * 32)
 
 
 def test_who_asks_is_told_without_the_session() -> None:
-    asked = Asked(ADA, {"a": "of the session"}, "k" * 32, b"secret=s", None)  # type: ignore[arg-type]
+    asked = PageRequest(ADA, {"a": "of the session"}, "k" * 32, b"secret=s", None)  # type: ignore[arg-type]
     assert "k" * 32 not in repr(asked)
     assert "secret" not in repr(asked)
     assert "of the session" not in repr(asked)
@@ -333,9 +346,9 @@ def test_who_asks_is_told_without_the_session() -> None:
 
 def test_news_of_apps_are_looked_for_in_a_thread() -> None:
     request = in_loop(SessionStore(a_session(**SIGNED_IN)))
-    with pytest.raises(NeedsThread):
-        app_news.tell(request, [("x" * 43, 2_000_000_000)])
-    assert app_news.SEEN not in request.session
+    with pytest.raises(RequiresThread):
+        announce_new_apps(request, [("x" * 43, 2_000_000_000)])
+    assert ANNOUNCED not in request.session
 
 
 @pytest.mark.parametrize("clients", [True, False])
@@ -344,22 +357,22 @@ def test_home_page_with_news_of_apps_is_not_tried_in_the_loop(
 ) -> None:
     """The session that was read ahead is the thread's then, which need not read it again."""
 
-    async def counted(_: Asked) -> Count:
+    async def counted(_: PageRequest) -> Count:
         return Count(len(newest), more=False, newest=tuple(newest))
 
     monkeypatch.setattr(home, "count_ahead", counted)
     settings.AUTHORIZATION_SERVER = SimpleNamespace() if clients else None
     key = a_session(**SIGNED_IN)
-    asked = Asked(ADA, SIGNED_IN, key, b"", None)  # type: ignore[arg-type]
+    asked = PageRequest(ADA, SIGNED_IN, key, b"", None)  # type: ignore[arg-type]
     newest = [(id_of(key), 2_000_000_000)]
-    found = asyncio.run(home.sessions_ahead(asked))
+    found = asyncio.run(prefetch_session_count(asked))
     assert (found is not None) == clients  # Nothing is counted where nothing can be news.
     newest.append(("x" * 43, 2_000_000_000))
     if clients:
-        with pytest.raises(NeedsThread):
-            asyncio.run(home.sessions_ahead(asked))
+        with pytest.raises(RequiresThread):
+            asyncio.run(prefetch_session_count(asked))
     else:
-        assert asyncio.run(home.sessions_ahead(asked)) is None
+        assert asyncio.run(prefetch_session_count(asked)) is None
 
 
 @pytest.fixture
@@ -380,8 +393,8 @@ def expired(settings: Settings) -> TokenSet:
 def test_token_is_renewed_in_a_thread(expired: TokenSet) -> None:
     session = SessionStore()
     vault.store(session, "corp", expired)
-    with pytest.raises(NeedsThread):
-        connected._refused_renewal(in_loop(session), "corp")
+    with pytest.raises(RequiresThread):
+        _is_renewal_refused(in_loop(session), "corp")
 
 
 def test_token_that_must_be_renewed_is_seen_before_more_is_read(expired: TokenSet) -> None:
@@ -389,8 +402,8 @@ def test_token_that_must_be_renewed_is_seen_before_more_is_read(expired: TokenSe
         raise NotImplementedError
 
     held = {vault.session_key("corp"): expired.to_session()}
-    with pytest.raises(NeedsThread):
-        asyncio.run(connected.accounts_ahead(Asked(ADA, held, "k" * 32, b"", database)))
+    with pytest.raises(RequiresThread):
+        asyncio.run(prefetch_accounts(PageRequest(ADA, held, "k" * 32, b"", database)))
 
 
 def test_which_grants_were_ended_is_asked_for_before_the_page_asks(expired: TokenSet) -> None:
@@ -401,7 +414,7 @@ def test_which_grants_were_ended_is_asked_for_before_the_page_asks(expired: Toke
         with pytest.raises(SynchronousOnlyOperation):
             standing("corp", held)
         content = {vault.session_key("corp"): held.to_session()}
-        await connected.accounts_ahead(Asked(ADA, content, "k" * 32, b"", AsyncMock()))
+        await prefetch_accounts(PageRequest(ADA, content, "k" * 32, b"", AsyncMock()))
         assert standing("corp", held) == held
 
     asyncio.run(ask())

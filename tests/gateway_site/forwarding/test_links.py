@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from gateway_site.rules.links import LENGTH_MAX, LINKS_MAX, PARAMETERS_MAX, replace_addresses
+from gateway_site.forwarding.answer_addresses import (
+    LINKS_LENGTH_MAX,
+    LINKS_MAX,
+    PARAMETERS_MAX,
+    replace_link_addresses,
+)
 
 
 def replace(address: str) -> str | None:
@@ -13,7 +18,7 @@ def replace(address: str) -> str | None:
 
 
 def replaced(*fields: str) -> list[str]:
-    return replace_addresses(list(fields), replace)
+    return replace_link_addresses(list(fields), replace)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +130,7 @@ def test_link_that_would_say_something_else_without_a_parameter_is_dropped(param
 @pytest.mark.parametrize(
     "fields",
     [
-        ["<api/x>; title=" + "a" * LENGTH_MAX],
+        ["<api/x>; title=" + "a" * LINKS_LENGTH_MAX],
         ["<api/x>"] * (LINKS_MAX + 1),
         [", ".join(["<api/x>"] * (LINKS_MAX + 1))],
         ["<api/x>" + "; a" * (PARAMETERS_MAX + 1)],
@@ -140,7 +145,7 @@ def test_nothing_is_resolved_of_fields_beyond_the_bounds(fields: list[str]) -> N
         asked.append(address)
         return address
 
-    assert replace_addresses(fields, noting) == []
+    assert replace_link_addresses(fields, noting) == []
     assert not asked
 
 

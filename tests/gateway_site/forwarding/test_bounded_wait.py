@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway_site.forwarding.bounds.within import within
+from gateway_site.forwarding.proxy import wait_bounded
 
 NEVER = 3600.0  # seconds
 
@@ -54,7 +54,7 @@ def coming() -> asyncio.Future[str]:
 async def test_result_is_returned_and_a_timer_made_only_for_a_wait(
     work: Callable[[], Awaitable[str]], waits: bool, timers: list[float]
 ) -> None:
-    assert await within(NEVER, work()) == "done"
+    assert await wait_bounded(NEVER, work()) == "done"
     assert timers == [NEVER] * waits
 
 
@@ -66,7 +66,7 @@ async def test_error_is_raised(waits: bool) -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        await within(NEVER, failing())
+        await wait_bounded(NEVER, failing())
 
 
 async def test_what_takes_too_long_is_cancelled_where_it_waits() -> None:
@@ -80,7 +80,7 @@ async def test_what_takes_too_long_is_cancelled_where_it_waits() -> None:
             cleaned.append("up")
 
     with pytest.raises(TimeoutError):
-        await within(0.01, waiting())
+        await wait_bounded(0.01, waiting())
     assert cleaned == ["up"]
     task = asyncio.current_task()
     assert task is not None
@@ -98,7 +98,7 @@ async def test_cancellation_stays_one() -> None:
             cancelled.set()
             raise
 
-    task = asyncio.create_task(within(NEVER, waiting()))
+    task = asyncio.create_task(wait_bounded(NEVER, waiting()))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -1,7 +1,7 @@
-"""The body of a request for a page: how large it may be, and the reading of it.
+"""The body of a request for a page: how large it may be, and reading it before a thread is taken.
 
-The scope of a request, its view and its client enter; the body leaves, read before a thread is
-taken. No page takes files. Bodies of calls to upstreams are not read here.
+No page accepts files. Staff may send larger bodies, so `is_staff_request` determines in the event
+loop whether a request is a staff member's. Bodies of calls to upstreams are not read here.
 """
 
 from __future__ import annotations
@@ -9,20 +9,26 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any
 
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.core.exceptions import RequestAborted, RequestDataTooBig
 from django.urls import ResolverMatch
 
+from gateway_site.edge import own_cookies
 from gateway_site.edge.client import Client
+from gateway_site.forwarding.prefetch import InThread, find_user, with_connection
 from gateway_site.rules.headers import value_of
 from oauth import POSTED_FORM_MAX
 from oauth.backchannel import backchannel_logout
 from oauth.sign_in.views import callback
+from sessions_kms import ahead
 
-SIZE = 16 * 1024  # bytes, of a page that is named by nothing below
+PAGE_SIZE = 16 * 1024  # bytes, for all other pages
 ADMIN_SIZE = 2_621_440  # bytes, for staff: what Django parses by default
-TIME = 30.0  # seconds in which a body must be there
+BODY_TIME = 30.0  # seconds in which a body must be there
 LENGTH_DIGITS = 18
 
 POSTED_BY_PROVIDERS = frozenset({callback, backchannel_logout})
@@ -33,9 +39,9 @@ ADMIN_LOGIN = "login"  # the name of its page for people who are not signed in
 class PageBody:
     """The body of one request.
 
-    `is_staff` finds out whether the request's session belongs to a staff member. That costs a read
-    of the session, so it is awaited only for a body that is too large for anybody else, and before
-    more of it is received.
+    `is_staff` determines whether the session belongs to a staff member. That costs a read of the
+    session, so it is awaited only for a body that is too large for anybody else, before more is
+    received.
     """
 
     def __init__(
@@ -46,8 +52,8 @@ class PageBody:
         is_staff: Callable[[], Awaitable[bool]],
     ) -> None:
         self._client = client
-        self._announced = _announced(scope)
-        self._limit = limit_of(match)
+        self._announced = _announced_size(scope)
+        self._limit = body_limit(match)
         self._staff_limit = ADMIN_SIZE if _is_in_admin(match) else self._limit
         self._is_staff = is_staff
 
@@ -57,7 +63,7 @@ class PageBody:
         Raises RequestDataTooBig, TimeoutError, RequestAborted, and what `is_staff` raises.
         """
         body, more = io.BytesIO(), True
-        async with asyncio.timeout(TIME):
+        async with asyncio.timeout(BODY_TIME):
             await self._check(self._announced)
             while more:
                 more = await self._add_piece(body)
@@ -66,7 +72,7 @@ class PageBody:
         return body
 
     async def _add_piece(self, body: io.BytesIO) -> bool:
-        """Add what comes next, and keep nothing else of it; return whether more will come."""
+        """Add the next piece; return whether more will come."""
         message = await self._client.receive()
         if message["type"] == "http.disconnect":
             raise RequestAborted
@@ -80,17 +86,39 @@ class PageBody:
             raise RequestDataTooBig
 
 
-def limit_of(match: ResolverMatch | None) -> int:
+def body_limit(match: ResolverMatch | None) -> int:
     """Return how many bytes anybody may send to a view."""
     is_providers = match is not None and match.func in POSTED_BY_PROVIDERS
-    return POSTED_FORM_MAX if is_providers else SIZE
+    return POSTED_FORM_MAX if is_providers else PAGE_SIZE
 
 
 def _is_in_admin(match: ResolverMatch | None) -> bool:
     return match is not None and ADMIN in match.app_names and match.url_name != ADMIN_LOGIN
 
 
-def _announced(scope: Any) -> int:
-    """Return the length that a request's head announces; 0 where it announces none."""
+def _announced_size(scope: Any) -> int:
+    """Return the length that a request's head announces, 0 without one."""
     length = value_of(scope["headers"], b"content-length") or b""
     return int(length) if length.isdigit() and len(length) <= LENGTH_DIGITS else 0
+
+
+async def is_staff_request(scope: Any, in_thread: InThread) -> bool:
+    """Return True if the session of a request belongs to an active staff member.
+
+    Raises StoreUnavailable and django.db.OperationalError if that cannot be determined.
+    """
+    __traceback_hide__ = True
+    cookies = own_cookies.believed(scope)
+    async with ahead.session(cookies) as content:
+        if content.get(SESSION_KEY) is None:
+            # Nobody is signed in; or the session was not read, and loading it raises the error.
+            store = import_module(settings.SESSION_ENGINE).SessionStore
+            await store(cookies.get(settings.SESSION_COOKIE_NAME)).aget(SESSION_KEY)
+            return False
+        person = await find_user(content, with_connection(in_thread))
+        return person is not None and getattr(person, "is_staff", False)
+
+
+def has_session_cookie(scope: Any) -> bool:
+    """Return True if a request has a session cookie."""
+    return settings.SESSION_COOKIE_NAME in own_cookies.believed(scope)

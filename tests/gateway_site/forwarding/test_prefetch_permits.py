@@ -10,13 +10,13 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from pytest_django import Settings
 
-from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
 from gateway_site.forwarding.handler import GatewayHandler
-from gateway_site.forwarding.passage import NeedsThread
-from gateway_site.forwarding.people import People
+from gateway_site.forwarding.middleware_run import RequiresThread
+from gateway_site.forwarding.prefetch import PageRequest, prefetches, take_prefetched
+from gateway_site.forwarding.user_cache import UserCache
 from sessions_kms import StoreUnavailable
-from tests.gateway_site.forwarding.ahead.test_page import ADA, SIGNED_IN
-from tests.gateway_site.forwarding.test_passage import a_session, ask, in_a_new_loop
+from tests.gateway_site.forwarding.test_middleware_run import a_session, ask, in_a_new_loop
+from tests.gateway_site.forwarding.test_prefetch import ADA, SIGNED_IN
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
 
@@ -28,7 +28,7 @@ def _refuse() -> None:
 
 
 def _need_a_thread() -> None:
-    raise NeedsThread
+    raise RequiresThread
 
 
 def _fail() -> None:
@@ -42,7 +42,7 @@ ENDS: dict[str, Callable[[], None]] = {
 }
 
 
-async def reading(asked: Asked) -> str:
+async def reading(asked: PageRequest) -> str:
     for name in asked.query():
         if name == HELD_UP:
             await asyncio.get_running_loop().create_future()
@@ -50,9 +50,9 @@ async def reading(asked: Asked) -> str:
     return "read ahead"
 
 
-@reads_ahead(read=reading)
+@prefetches(read=reading)
 def shown(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(taken(request, "read", lambda: "by itself"))
+    return HttpResponse(take_prefetched(request, "read", lambda: "by itself"))
 
 
 urlpatterns = [path("shown", shown)]
@@ -62,18 +62,18 @@ handler500 = "gateway_site.outages.server_error"
 @pytest.fixture(autouse=True)
 def handler(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> GatewayHandler:
     """Have one place for pages, which a page does not wait long for."""
-    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.ahead.test_places"
+    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.test_prefetch_permits"
     install(fake_stack(FakeClock()).services)
-    monkeypatch.setattr(People, "at_hand", lambda *_: ADA)
+    monkeypatch.setattr(UserCache, "cached_user", lambda *_: ADA)
     monkeypatch.setattr("gateway_site.forwarding.handler.THREADS", 1)
     made = GatewayHandler()
-    monkeypatch.setattr(made._pages._gate, "_patience", 0.05)
+    monkeypatch.setattr(made._pages._semaphore, "_patience", 0.05)
     return made
 
 
 async def free(handler: GatewayHandler, free: int) -> None:
     """Wait until so many places are free."""
-    while handler._pages._gate._free != free:  # noqa: ASYNC110 - it has no event to wait for
+    while handler._pages._semaphore._free != free:  # noqa: ASYNC110 - it has no event to wait for
         await asyncio.sleep(0)
 
 
@@ -102,4 +102,4 @@ def test_place_is_given_back(handler: GatewayHandler, end: str, status: int) -> 
         return [(await ask(handler, f"/shown{query}", key))[0] for query in (f"?{end}", "")]
 
     assert in_a_new_loop(two) == [status, 200]
-    assert handler._pages._gate._free == 1
+    assert handler._pages._semaphore._free == 1

@@ -1,0 +1,60 @@
+"""Ending one or all entries of a page that lists sessions or apps, and reporting the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from django.contrib import messages
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from oauth.sign_in import click_delay
+from sessions_kms import StoreUnavailable, user_id_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryList:
+    """A page that lists entries, by its URL name, and its messages. `ended_many` has `{}`."""
+
+    page: str
+    ended: str
+    missing: str
+    ended_none: str
+    ended_one: str
+    ended_many: str
+    unknown: str
+
+    def end_one(self, request: HttpRequest, end: Callable[[], bool]) -> HttpResponse:
+        """End one entry; report whether it existed, or that this is unknown."""
+        try:
+            existed = end()
+        except StoreUnavailable:
+            messages.error(request, self.unknown)
+        else:
+            if existed:
+                messages.success(request, self.ended)
+            else:
+                messages.warning(request, self.missing)
+        return redirect(self.page)
+
+    def end_all(self, request: HttpRequest, end: Callable[[], int]) -> HttpResponse:
+        """End all entries, unless the click came too soon; report how many there were."""
+        if click_delay.is_too_soon(request):
+            messages.warning(request, click_delay.TOO_SOON)
+            return redirect(self.page)
+        try:
+            count = end()
+        except StoreUnavailable:
+            messages.error(request, self.unknown)
+        else:
+            few = {0: self.ended_none, 1: self.ended_one}
+            messages.success(request, few.get(count, self.ended_many.format(count)))
+        return redirect(self.page)
+
+
+def user_id(request: HttpRequest) -> str:
+    """Return the id of the signed-in user."""
+    return user_id_of(cast("AbstractBaseUser", request.user))
