@@ -15,7 +15,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
 
-from gateway_site import providers, variables
+from gateway_site import variables
 from gateway_site.environment import admission
 from gateway_site.environment.admission_variables import SignInVariables
 from gateway_site.environment.clients import ClientVariables
@@ -23,6 +23,7 @@ from gateway_site.environment.database import parse_database_url
 from gateway_site.environment.gateway_variables import GatewayVariables
 from gateway_site.environment.parsers import LOOPBACK_HOSTS
 from gateway_site.environment.secret_files import load_secret_files
+from gateway_site.providers import configuration as providers
 from gateway_site.rules.upstream import read_upstreams
 
 BASE_DIR = Path(__file__).resolve().parent.parent

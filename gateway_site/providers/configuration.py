@@ -1,4 +1,4 @@
-"""From the environment to allauth's settings."""
+"""From the environment to the configured providers and allauth's settings."""
 
 from __future__ import annotations
 
@@ -9,68 +9,77 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.environment import admission
-from gateway_site.providers import endpoints, network, protection, sign_out, tokens
-from gateway_site.providers.kinds import kind_of
-from gateway_site.providers.provider import OPENID, Provider
+from gateway_site.providers.known_providers import provider_type_of
+from gateway_site.providers.provider_types import OPENID_CONNECT, ProviderConfig
+from gateway_site.providers.subject_settings import (
+    read_endpoints,
+    read_logout,
+    read_network,
+    read_protection,
+    read_tokens,
+)
 from gateway_site.providers.variables import ProviderVariables
 
-# Each reads the variables of one subject into what `oauth.provider.config` calls them.
-SUBJECTS = (endpoints, protection, tokens, network, sign_out)
+# Each reads the variables of one subject into the names that `oauth.provider.config` has for them.
+READERS = (read_endpoints, read_protection, read_tokens, read_network, read_logout)
 NAME_LENGTH = 40  # of allauth's column for the provider
 
 
-def configured(environment: Mapping[str, str]) -> list[Provider]:
+def configured(environment: Mapping[str, str]) -> list[ProviderConfig]:
     """Return the providers of the environment, by name.
 
-    Raises ImproperlyConfigured, naming the variable, when one is missing, unusable or unknown.
+    Raises ImproperlyConfigured, naming the variable, if one is missing, unusable or unknown.
     """
     names = ProviderVariables.list_names(environment)
     providers = [
-        _admitting(environment, _provider(ProviderVariables(environment, name))) for name in names
+        _with_admission(environment, _provider(ProviderVariables(environment, name)))
+        for name in names
     ]
     # allauth finds the provider of an unfinished sign-up again by its client id.
-    clients = [provider.client_id for provider in providers if provider.allauth_kind == OPENID]
+    clients = [
+        provider.client_id for provider in providers if provider.allauth_kind == OPENID_CONNECT
+    ]
     if len(set(clients)) < len(clients):
         raise ImproperlyConfigured(
-            "Two providers have the same OAUTH_<NAME>_CLIENT_ID: register one of them anew."
+            "Two providers have the same OAUTH_<NAME>_CLIENT_ID: register one of them again."
         )
     return providers
 
 
-def social_providers(providers: Iterable[Provider]) -> dict[str, Any]:
+def social_providers(providers: Iterable[ProviderConfig]) -> dict[str, Any]:
     """Return allauth's `SOCIALACCOUNT_PROVIDERS`."""
     kinds: dict[str, Any] = {
-        name: {"OAUTH_PKCE_ENABLED": True, "APPS": []} for name in (OPENID, "github")
+        name: {"OAUTH_PKCE_ENABLED": True, "APPS": []} for name in (OPENID_CONNECT, "github")
     }
     for provider in providers:
         kinds[provider.allauth_kind]["APPS"].append(provider.allauth_app())
     return kinds
 
 
-def form_action_origins(providers: Iterable[Provider]) -> list[str]:
-    """Return the origins that the Content-Security-Policy must let forms lead to.
+def form_action_origins(providers: Iterable[ProviderConfig]) -> list[str]:
+    """Return the origins that the Content-Security-Policy must allow forms to lead to.
 
     Browsers apply form-action to the redirect that answers the sign-in form
-    (https://www.w3.org/TR/CSP3/#directive-form-action), so the origin of each
-    provider's authorization endpoint belongs in it.
+    (https://www.w3.org/TR/CSP3/#directive-form-action), so the origin of each provider's
+    authorization endpoint belongs in it.
     """
     return sorted({origin for provider in providers for origin in provider.form_action})
 
 
-def _provider(variables: ProviderVariables) -> Provider:
-    if variables.name == OPENID or len(variables.name) > NAME_LENGTH:
+def _provider(variables: ProviderVariables) -> ProviderConfig:
+    if variables.name == OPENID_CONNECT or len(variables.name) > NAME_LENGTH:
         raise ImproperlyConfigured(
             f"{variables.get_name(ProviderVariables.client_id)}: choose another provider name, "
             "such as OAUTH_CORP_…"
         )
-    found = kind_of(variables)
-    issuer = found.issuer()  # first: what is wrong with it is wrong with the rest
+    found = provider_type_of(variables)
+    issuer = found.issuer()  # first: the other errors may follow from a wrong issuer
     settings = found.client()
-    for subject in SUBJECTS:
-        settings |= subject.read(variables)
+    for read in READERS:
+        settings |= read(variables)
     if prompt := found.client_prompt():
         settings["client_prompt"] = prompt
-    return Provider(
+    return ProviderConfig(
         name=variables.name,
         label=variables.label or found.label or variables.name.replace("_", " ").title(),
         client_id=variables.client_id,
@@ -84,8 +93,8 @@ def _provider(variables: ProviderVariables) -> Provider:
     )
 
 
-def _admitting(environment: Mapping[str, str], provider: Provider) -> Provider:
-    """Return a provider that knows who may sign in, and is asked for what tells it."""
+def _with_admission(environment: Mapping[str, str], provider: ProviderConfig) -> ProviderConfig:
+    """Return a provider with its access rule, and with the scopes that the rule needs."""
     found = admission.read_rule(environment, provider)
     if not found.settings:
         return provider

@@ -14,7 +14,7 @@ from django.core.checks import Error, Tags, run_checks
 from django.urls import include, path
 from pytest_django import Settings
 
-from gateway_site import providers
+from gateway_site.providers import configuration as providers
 from oauth import checks
 from sessions_kms.backend import SessionStore
 

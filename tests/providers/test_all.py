@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from allauth.socialaccount.models import SocialAccount
 
-from gateway_site.providers import configured, form_action_origins
+from gateway_site.providers.configuration import configured, form_action_origins
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import get_token
 from tests.providers.conftest import Serve

@@ -10,7 +10,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.providers import configured
+from gateway_site.providers.configuration import configured
 from oauth import checks
 from tests.oauth.support.fake_provider import CLIENT_ID
 from tests.oauth.support.fixtures import Visitor

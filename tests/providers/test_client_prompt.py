@@ -12,7 +12,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
-from gateway_site.providers import configured
+from gateway_site.providers.configuration import configured
 from oauth.clients.server import AuthorizationServer
 from oauth.provider import metadata
 from tests.oauth.clients.support import urls

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from gateway_site.providers import Provider, configured
+from gateway_site.providers.configuration import configured
+from gateway_site.providers.provider_types import ProviderConfig
 from tests import ROOT
 from tests.providers.stubs import ALL, Stub
 
@@ -22,8 +23,8 @@ def blocks() -> list[dict[str, str]]:
     return [dict(VARIABLE.findall(block)) for block in BLOCK.findall(text)]
 
 
-def documented() -> dict[str, Provider]:
-    found: dict[str, Provider] = {}
+def documented() -> dict[str, ProviderConfig]:
+    found: dict[str, ProviderConfig] = {}
     for variables in blocks():
         if any(name.endswith("_CLIENT_ID") for name in variables):
             (provider,) = configured(variables)

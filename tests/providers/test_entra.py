@@ -10,7 +10,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.providers import configured
+from gateway_site.providers.configuration import configured
 from tests.oauth.support.fixtures import Visitor
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in

@@ -11,7 +11,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.providers import configured
+from gateway_site.providers.configuration import configured
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import get_token
 from tests.providers.conftest import Serve

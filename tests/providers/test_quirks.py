@@ -6,7 +6,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.providers import configured
+from gateway_site.providers.configuration import configured
 from tests.oauth.support.fixtures import Visitor
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in

@@ -7,7 +7,7 @@ from django.core.checks import Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
-from gateway_site import providers
+from gateway_site.providers import configuration as providers
 from oauth.access_rule.evidence import Refusal
 from oauth.access_rule.rule import Admission
 from tests import ROOT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.providers import configured, form_action_origins, social_providers
+from gateway_site.providers.configuration import configured, form_action_origins, social_providers
 from tests.gateway_site.support.loading import production
 
 CORP = {

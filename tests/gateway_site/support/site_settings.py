@@ -3,8 +3,8 @@
 import os
 from ipaddress import ip_network
 
-from gateway_site import providers
 from gateway_site.environment.database import parse_database_url
+from gateway_site.providers import configuration as providers
 from tests.settings import *  # noqa: F403
 
 DATABASES = {"default": parse_database_url(os.environ["GATEWAY_TEST_DATABASE"])}

@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from pytest_django import Settings
 
-from gateway_site.providers import configured
+from gateway_site.providers.configuration import configured
 from oauth.logout.single_logout import ADDRESS_MAX, METADATA_WAIT
 from oauth.network import background
 from oauth.provider import metadata

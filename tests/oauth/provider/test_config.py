@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
-from gateway_site.providers import configured, social_providers
+from gateway_site.providers.configuration import configured, social_providers
 from oauth import checks
 from oauth.provider.config import REFRESH_LEEWAY, provider
 

@@ -20,7 +20,7 @@ from django.db.backends.signals import connection_created
 from django.test import Client
 from pytest_django import Settings
 
-from gateway_site import providers
+from gateway_site.providers import configuration as providers
 from oauth.network import background
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault

@@ -1,0 +1,193 @@
+"""One configured provider, and the types of providers: OpenID Connect, or plain OAuth 2.0.
+
+A type turns variables into the settings of a provider. Known providers, which differ from the rest,
+are in `known_providers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway_site.providers.subject_settings import ENDPOINTS, read_client
+from gateway_site.providers.variables import ProviderVariables
+
+OPENID_CONNECT = "openid_connect"  # the allauth provider that can have many apps
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderConfig:
+    """One configured provider. `settings` has the names of `oauth.provider.config`."""
+
+    name: str
+    label: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    issuer: str | None
+    scopes: tuple[str, ...]
+    auth_params: Mapping[str, str]
+    form_action: tuple[str, ...]
+    allauth_kind: str = OPENID_CONNECT
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def allauth_app(self) -> dict[str, Any]:
+        """Return the provider as an entry of allauth's `APPS`, with PKCE (RFC 7636)."""
+        settings: dict[str, Any] = {
+            "oauth_pkce_enabled": True,
+            "scope": list(self.scopes),
+            "auth_params": dict(self.auth_params),
+            **self.settings,
+        }
+        app = {"name": self.label, "client_id": self.client_id, "secret": self.client_secret}
+        if self.allauth_kind != OPENID_CONNECT:
+            return app | {"settings": settings}
+        return app | {
+            "provider_id": self.name,
+            "settings": settings | {"server_url": self.issuer, "uid_field": "sub"},
+        }
+
+
+class OpenIDProvider:
+    """A standard OpenID Connect provider. Every method may raise ImproperlyConfigured."""
+
+    label: str | None = None
+    allauth_kind = OPENID_CONNECT
+    default_scopes: tuple[str, ...] = ("openid", "profile", "email")
+    default_auth_params: Mapping[str, str] = {}
+    default_client_prompt: str | None = None
+
+    def __init__(self, variables: ProviderVariables) -> None:
+        self.variables = variables
+
+    def issuer(self) -> str | None:
+        """Return the issuer without a trailing slash; None without OpenID Connect."""
+        issuer = self.variables.issuer
+        if not issuer:
+            raise self.variables.error(
+                ProviderVariables.issuer,
+                "is missing: the provider's OpenID Connect issuer, such as "
+                "https://login.example.com. (One without OpenID Connect has "
+                f"{self.variables.get_name(ProviderVariables.authorization_url)} and others in "
+                "place of it.)",
+            )
+        self.variables.get_origin(ProviderVariables.issuer, issuer)
+        return issuer.rstrip("/")  # allauth appends "/.well-known/…"
+
+    def scopes(self) -> tuple[str, ...]:
+        """Return the scopes to request."""
+        scopes = self.variables.scopes or self.default_scopes
+        if "openid" not in scopes:
+            raise self.variables.error(ProviderVariables.scopes, "must include openid.")
+        return scopes
+
+    def auth_params(self) -> Mapping[str, str]:
+        """Return additional parameters of the authorization request."""
+        return self.variables.auth_params or self.default_auth_params
+
+    def client_prompt(self) -> str | None:
+        """Return the `prompt` after a consent; None if the provider's metadata decides.
+
+        A `prompt` in AUTH_PARAMS takes precedence over the type's default.
+        """
+        prompt = self.variables.client_prompt
+        if not prompt and "prompt" in self.auth_params():
+            return None
+        return prompt or self.default_client_prompt
+
+    def form_action(self) -> tuple[str, ...]:
+        """Return the origins that the redirects to the sign-in page pass."""
+        more = [
+            self.variables.get_origin(ProviderVariables.form_action, url)
+            for url in self.variables.form_action
+        ]
+        return tuple(dict.fromkeys([*self.sign_in_origins(), *more]))
+
+    def sign_in_origins(self) -> list[str]:
+        """Return the origins of the sign-in page that the other variables name."""
+        named = (ProviderVariables.issuer, ProviderVariables.authorization_url)
+        urls = {each: self.variables.read(each) for each in named}
+        return [self.variables.get_origin(each, url) for each, url in urls.items() if url]
+
+    def client(self) -> dict[str, Any]:
+        """Return the settings for authentication at the token endpoint."""
+        return read_client(self.variables)
+
+    def settings(self) -> dict[str, Any]:
+        """Return all other settings."""
+        self.variables.reject(
+            [ProviderVariables.allowed_tenants],
+            "is only for Entra ID's issuers common and organizations.",
+        )
+        self.variables.reject(
+            [ProviderVariables.id_field], "is only for a provider without an issuer."
+        )
+        return {}
+
+    def _refuse_offline_access(self, instead: str) -> None:
+        if "offline_access" in self.variables.scopes:
+            raise self.variables.error(
+                ProviderVariables.scopes, f"must not hold offline_access: {instead}"
+            )
+
+
+class BuiltInProvider(OpenIDProvider):
+    """A provider whose addresses are known."""
+
+    built_in_issuer: str | None = None
+    origin: str
+
+    def issuer(self) -> str | None:
+        """Return the built-in issuer, and reject another."""
+        self.variables.reject(
+            [ProviderVariables.issuer, *ENDPOINTS.values()],
+            "is built in: remove it, or choose another provider name.",
+        )
+        return self.built_in_issuer
+
+    def sign_in_origins(self) -> list[str]:
+        """Return the built-in origin."""
+        return [self.origin]
+
+
+OAUTH2_REQUIRED = (
+    ProviderVariables.authorization_url,
+    ProviderVariables.token_url,
+    ProviderVariables.userinfo_url,
+    ProviderVariables.id_field,
+)
+OPENID_ONLY = (
+    ProviderVariables.jwks_url,
+    ProviderVariables.single_logout,
+    ProviderVariables.backchannel_logout,
+)
+
+
+class OAuth2Provider(OpenIDProvider):
+    """Plain OAuth 2.0 (RFC 6749): the userinfo endpoint says who signs in; nothing is signed."""
+
+    @staticmethod
+    def is_meant(variables: ProviderVariables) -> bool:
+        """Return True if these are the variables of such a provider."""
+        return not variables.issuer and any(variables.read(each) for each in OAUTH2_REQUIRED)
+
+    def issuer(self) -> None:
+        """Return None; reject missing variables."""
+        issuer = self.variables.get_name(ProviderVariables.issuer)
+        for needed in OAUTH2_REQUIRED:
+            if not self.variables.read(needed):
+                names = ", ".join(each.name for each in OAUTH2_REQUIRED)
+                raise self.variables.error(
+                    needed, f"is missing: a provider without {issuer} needs {names}."
+                )
+        self.variables.reject(OPENID_ONLY, f"needs {issuer}.")
+
+    def scopes(self) -> tuple[str, ...]:
+        """Return the scopes to request, if any."""
+        return self.variables.scopes
+
+    def settings(self) -> dict[str, Any]:
+        """Return the userinfo field that identifies a person."""
+        issuer = self.variables.get_name(ProviderVariables.issuer)
+        self.variables.reject([ProviderVariables.allowed_tenants], f"needs {issuer}.")
+        return {"identity": [self.variables.id_field]}

@@ -1,0 +1,121 @@
+"""The settings that follow from each group of a provider's variables.
+
+They have the names of `oauth.provider.config`. Each reader raises ImproperlyConfigured, naming the
+variable.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_site.providers.variables import ProviderVariables
+
+
+def read_client(variables: ProviderVariables) -> dict[str, Any]:
+    """Read how the gateway authenticates at the token endpoint."""
+    variables.reject(
+        [ProviderVariables.team_id], "is only for Apple, whose variables are OAUTH_APPLE_…."
+    )
+    method, key = variables.token_auth, variables.private_key_file
+    if (method == "private_key_jwt") != bool(key):
+        raise ImproperlyConfigured(
+            f"{variables.get_name(ProviderVariables.private_key_file)} and "
+            f"{variables.get_name(ProviderVariables.token_auth)}=private_key_jwt need each other."
+        )
+    if not key:
+        _require_secret(variables)
+    if not key and variables.assertion_audience:
+        raise variables.error(
+            ProviderVariables.assertion_audience,
+            f"needs {variables.get_name(ProviderVariables.private_key_file)}.",
+        )
+    found = {
+        "token_auth_method": method,
+        "private_key_file": key,
+        "private_key_id": variables.private_key_id,
+        "assertion_audience": variables.assertion_audience,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _require_secret(variables: ProviderVariables) -> None:
+    """Reject a public client: a back end for browsers is a confidential one (RFC 10017)."""
+    if not variables.client_secret:
+        raise variables.error(
+            ProviderVariables.client_secret,
+            "is missing: register the gateway as a confidential client (a web application), or "
+            f"set {variables.get_name(ProviderVariables.private_key_file)} with "
+            f"{variables.get_name(ProviderVariables.token_auth)}=private_key_jwt.",
+        )
+
+
+# By the name that metadata has for each (OpenID Connect Discovery section 3; RFC 8414).
+ENDPOINTS = {
+    "authorization_endpoint": ProviderVariables.authorization_url,
+    "token_endpoint": ProviderVariables.token_url,
+    "userinfo_endpoint": ProviderVariables.userinfo_url,
+    "jwks_uri": ProviderVariables.jwks_url,
+}
+
+
+def read_endpoints(variables: ProviderVariables) -> dict[str, Any]:
+    """Read the addresses that the metadata does not have, or has wrong."""
+    found = {name: url for name, each in ENDPOINTS.items() if (url := variables.read(each))}
+    for name, url in found.items():
+        variables.get_origin(ENDPOINTS[name], url)
+    return {"openid_configuration_overrides": found} if found else {}
+
+
+def read_protection(variables: ProviderVariables) -> dict[str, Any]:
+    """Read how sign-ins and tokens are protected: pushed requests, and DPoP."""
+    found: dict[str, Any] = {}
+    if isinstance(variables.par, bool):
+        found["par"] = variables.par
+    if variables.dpop:
+        found["dpop"] = True
+    return found
+
+
+def read_tokens(variables: ProviderVariables) -> dict[str, Any]:
+    """Read when tokens are refreshed, and where they are revoked."""
+    found: dict[str, Any] = {}
+    if url := variables.revocation_url:
+        variables.get_origin(ProviderVariables.revocation_url, url)
+        found["revocation_url"] = url
+    if variables.refresh_leeway is not None:
+        found["refresh_leeway"] = variables.refresh_leeway
+    return found
+
+
+def read_network(variables: ProviderVariables) -> dict[str, Any]:
+    """Read which networks and certificates are trusted.
+
+    Plain http is only used in private networks (`oauth.network.vetted_addresses`), so ALLOW_HTTP
+    implies ALLOW_PRIVATE.
+    """
+    allow_private, allow_http = variables.allow_private, variables.allow_http
+    if allow_http and allow_private is False:
+        raise variables.error(
+            ProviderVariables.allow_http,
+            "leads to private networks: remove "
+            f"{variables.get_name(ProviderVariables.allow_private)}.",
+        )
+    found: dict[str, Any] = {}
+    if allow_private or allow_http:
+        found["allow_private"] = True
+    if allow_http:
+        found["allow_http"] = True
+    if ca_file := variables.ca_file:
+        found["ca_file"] = ca_file
+    return found
+
+
+def read_logout(variables: ProviderVariables) -> dict[str, Any]:
+    """Read what a sign-out does at the provider, and one there at the gateway."""
+    found: dict[str, Any] = {}
+    if single := variables.single_logout:
+        found["single_logout"] = "hint" if single is True else single
+    back = variables.backchannel_logout
+    return found if back is None else found | {"backchannel_logout": back}
