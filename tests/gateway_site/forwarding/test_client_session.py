@@ -19,7 +19,6 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from pytest_django import Settings
 
-from gateway_site.forwarding import client_session
 from gateway_site.forwarding.admission import ORIGINAL_SCOPE, admit
 from gateway_site.forwarding.client_session import ClientSessionMiddleware
 from gateway_site.forwarding.middleware_run import renew_session_cookie
@@ -31,6 +30,7 @@ from gateway_site.forwarding.upstream_call import (
     mark_client_request,
     settle_problem,
 )
+from gateway_site.rules import problems
 from gateway_site.rules.problems import Problem
 from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
@@ -143,7 +143,7 @@ def test_person_who_is_refused_later_is_challenged_as_well(token: str) -> None:
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> Outage:
     outage = Outage(logging.getLogger("database"), "database", "The database", FakeClock())
-    monkeypatch.setattr(client_session, "database", outage)
+    monkeypatch.setattr(problems, "database_outage", outage)
     return outage
 
 

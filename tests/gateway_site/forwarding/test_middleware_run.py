@@ -26,7 +26,6 @@ from django.utils.asyncio import async_unsafe
 from django.views.decorators.csrf import csrf_exempt
 from pytest_django import Settings
 
-from gateway_site.forwarding import proxy
 from gateway_site.forwarding.handler import GatewayHandler
 from gateway_site.forwarding.middleware_run import MiddlewareChain, MiddlewareRun, without_io
 from gateway_site.forwarding.upstream_call import AdmittedResponse
@@ -315,13 +314,13 @@ def told_of(monkeypatch: pytest.MonkeyPatch, address: str) -> list[Signal]:
 def test_in_the_loop_django_alone_is_not_told_that_a_call_begins_and_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(proxy, "forward", forwarded)
+    monkeypatch.setattr("gateway_site.forwarding.handler.forward", forwarded)
     assert told_of(monkeypatch, "/gateway/admitted") == []
 
 
 def test_in_a_thread_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, also of a call that was tried in the loop before."""
-    monkeypatch.setattr(proxy, "forward", forwarded)
+    monkeypatch.setattr("gateway_site.forwarding.handler.forward", forwarded)
     expected = [signals.request_started, signals.request_finished]
     assert told_of(monkeypatch, "/gateway/admitted-in-a-thread") == expected
 
@@ -329,7 +328,7 @@ def test_in_a_thread_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_others_are_told_that_a_call_begins_and_ends(
     monkeypatch: pytest.MonkeyPatch, sent: Counter[str]
 ) -> None:
-    monkeypatch.setattr(proxy, "forward", forwarded)
+    monkeypatch.setattr("gateway_site.forwarding.handler.forward", forwarded)
     assert answer("/gateway/admitted") == (200, b"loop")
     assert sent == {"started": 1, "finished": 1}
 
@@ -346,7 +345,7 @@ def test_admitted_response_holds_no_request(
         assert ADMITTED[-1].closed
         await forwarded(call, receive, send, extra)
 
-    monkeypatch.setattr(proxy, "forward", looking)
+    monkeypatch.setattr("gateway_site.forwarding.handler.forward", looking)
     answer("/gateway/admitted" if is_in_loop else "/gateway/admitted-in-a-thread")
     assert not held
 

@@ -360,7 +360,7 @@ def test_home_page_with_news_of_apps_is_not_tried_in_the_loop(
     async def counted(_: PageRequest) -> Count:
         return Count(len(newest), more=False, newest=tuple(newest))
 
-    monkeypatch.setattr(home, "count_ahead", counted)
+    monkeypatch.setattr(home, "prefetch_count", counted)
     settings.AUTHORIZATION_SERVER = SimpleNamespace() if clients else None
     key = a_session(**SIGNED_IN)
     asked = PageRequest(ADA, SIGNED_IN, key, b"", None)  # type: ignore[arg-type]

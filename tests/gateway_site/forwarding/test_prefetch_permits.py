@@ -67,7 +67,7 @@ def handler(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> GatewayHandl
     monkeypatch.setattr(UserCache, "cached_user", lambda *_: ADA)
     monkeypatch.setattr("gateway_site.forwarding.handler.THREADS", 1)
     made = GatewayHandler()
-    monkeypatch.setattr(made._pages._semaphore, "_patience", 0.05)
+    monkeypatch.setattr(made._pages._semaphore, "_timeout", 0.05)
     return made
 
 

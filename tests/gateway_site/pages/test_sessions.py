@@ -319,7 +319,7 @@ def test_end_that_cannot_be_told_is_not_called_one(
     there = signed_in(corp)
     forget_messages(visitor)
     store.dynamodb.on("Query user", refused)
-    assert "not known whether" in messages(visitor, END_OTHERS)
+    assert "unknown whether" in messages(visitor, END_OTHERS)
     assert is_signed_in(there)
 
 
@@ -387,7 +387,7 @@ def test_link_to_a_page_is_good_for_its_own_person_only(
 
     assert response.redirect_chain == [(LIST, 302)]
     page = response.content.decode()
-    assert "not valid any more" in page
+    assert "no longer valid" in page
     assert own_id(bob)[:8] in page
     assert not [ada for ada in adas if own_id(ada)[:8] in page]
 

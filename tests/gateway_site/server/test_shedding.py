@@ -97,7 +97,7 @@ def test_pages_hold_up_no_call_and_calls_no_page(served: Served, busy: bytes, ot
 def sign_ins(served: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], socket.socket]:
     """Return what begins a sign-in at a provider, of which `corp` and `other` are configured."""
     known = dict.fromkeys(("corp", "other"))
-    monkeypatch.setattr(handler, "ASK_A_PROVIDER", frozenset({urls.sign_in}))
+    monkeypatch.setattr(handler, "PROVIDER_VIEWS", frozenset({urls.sign_in}))
     monkeypatch.setattr(providers, "provider", lambda name: name if name in known else None)
     return lambda name: served.connected(PAGE.replace(b"/page", f"/sign-in/{name}".encode()))
 
