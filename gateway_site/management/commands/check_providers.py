@@ -1,4 +1,4 @@
-"""`manage.py check_providers`: can people sign in, as far as that shows without a person?"""
+"""`manage.py check_providers`: check whether people can sign in, without a person."""
 
 from __future__ import annotations
 
@@ -30,16 +30,15 @@ ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 
 class Command(OperatorCommand):
     help = (
-        "Find out whether people can sign in, as far as that can be tried without a person. "
-        "Asks each provider for its metadata and keys, checks TLS and the clock, tries the "
-        "client's credentials with a made-up code and the redirect URI, pushes a request "
-        "where the provider requires it, and looks at what its sign-outs need. Where OAuth "
-        "clients are let in, it looks at what those need, too. Each finding "
-        "says what to do; docs/providers.md has more. Exit status: 0 nothing is failing, 1 "
-        "something is, 2 the provider is not configured, 4 there are warnings (with "
-        "--strict)."
+        "Check whether people can sign in, as far as that is possible without a person. "
+        "Fetches each provider's metadata and keys, checks TLS and the clock, tries the "
+        "client's credentials with an invalid code and the redirect URI, pushes a request "
+        "if the provider requires it, and checks what its sign-outs need. If OAuth clients "
+        "may sign in, it also checks what they need. Each finding says what to do; "
+        "docs/providers.md has more. Exit status: 0 nothing is failing, 1 something is "
+        "failing, 2 the provider is not configured, 4 there are warnings (with --strict)."
     )
-    requires_system_checks = ()  # A private key that cannot be used is a finding.
+    requires_system_checks = ()  # An unusable private key is a finding.
     changes = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -53,16 +52,16 @@ class Command(OperatorCommand):
         parser.add_argument("--strict", action="store_true", help="exit 4 when there are warnings")
 
     def operate(self, options: dict[str, Any]) -> None:
-        site = _site(options["url"])
+        site = _find_site(options["url"])
         found: dict[str, list[Finding]] = {}
-        chosen = _chosen(options["name"])
-        with self.progress("Examining", total=len(chosen)) as advance:
+        chosen = _select_providers(options["name"])
+        with self.progress("Checking", total=len(chosen)) as advance:
             for provider in chosen:
-                looked = doctor.examine(provider, site, clock=services().clock)
-                found[provider.name] = list(looked)
+                findings = doctor.examine(provider, site, clock=services().clock)
+                found[provider.name] = list(findings)
                 advance()
-        clients = _clients() if options["name"] is None else []
-        level = worst(each for findings in [*found.values(), clients] for each in findings)
+        clients = _check_clients() if options["name"] is None else []
+        level = worst(each for group in [*found.values(), clients] for each in group)
         self.conclude(
             {
                 "ok": level is not Level.FAILING,
@@ -72,13 +71,13 @@ class Command(OperatorCommand):
                 },
                 "clients": [asdict(each) for each in clients],
             },
-            "\n".join(_lines(found | ({"OAuth clients": clients} if clients else {})))
+            "\n".join(_build_lines(found | ({"OAuth clients": clients} if clients else {})))
             or "No provider is configured.",
-            status=_status(level, strict=options["strict"]),
+            status=_exit_status(level, strict=options["strict"]),
         )
 
 
-def _chosen(name: str | None) -> list[Provider]:
+def _select_providers(name: str | None) -> list[Provider]:
     known = {provider.name: provider for provider in config.all_providers()}
     if name is None:
         return list(known.values())
@@ -87,14 +86,14 @@ def _chosen(name: str | None) -> list[Provider]:
     return [known[name]]
 
 
-def _clients() -> list[Finding]:
-    """Look at what OAuth clients need, where they are let in."""
+def _check_clients() -> list[Finding]:
+    """Check what OAuth clients need, if they may sign in."""
     server = getattr(settings, "AUTHORIZATION_SERVER", None)
     return [] if server is None else list(doctor.examine_clients(server, config.all_providers()))
 
 
-def _site(given: str | None) -> str | None:
-    """Return this site's origin: as given, as configured, or by its one host."""
+def _find_site(given: str | None) -> str | None:
+    """Return this site's origin: the given one, the configured one, or that of its only host."""
     origin = given or getattr(settings, "PUBLIC_URL", None)
     if origin:
         if not ORIGIN.fullmatch(origin.rstrip("/")):
@@ -104,13 +103,13 @@ def _site(given: str | None) -> str | None:
     return f"https://{plain[0]}" if len(plain) == 1 else None
 
 
-def _status(level: Level, *, strict: bool) -> int:
+def _exit_status(level: Level, *, strict: bool) -> int:
     if level is Level.FAILING:
         return FAILED
     return WARNINGS if strict and level is Level.WARNING else 0
 
 
-def _lines(found: dict[str, list[Finding]]) -> Iterator[str]:
+def _build_lines(found: dict[str, list[Finding]]) -> Iterator[str]:
     for name, findings in found.items():
         yield name
         for finding in findings:

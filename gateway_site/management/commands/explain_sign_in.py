@@ -1,4 +1,4 @@
-"""`manage.py explain_sign_in`: why somebody may sign in, or may not."""
+"""`manage.py explain_sign_in`: why a person may sign in, or may not."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from oauth.provider import config
 from sessions_kms.management.base import OperatorCommand, UsageError, nearest, shown, unknown
 
 SIZE_MAX = 64 * 1024  # bytes of a file of claims
-LOOKED_THROUGH = 10_000  # users, for one that was meant
+SEARCHED_MAX = 10_000  # users, for one with a similar name
 
 
 class Command(OperatorCommand):
     help = (
-        "Explain why somebody may or may not sign in (docs/who-may-sign-in.md). Changes "
-        "nothing, asks no provider. Exit status: 0 explained, 1 failed, 2 wrong options, or "
-        "no such person or provider."
+        "Explain why a person may or may not sign in (docs/who-may-sign-in.md). Changes "
+        "nothing and calls no provider. Exit status: 0 explained, 1 failed, 2 wrong options, "
+        "or no such user or provider."
     )
     changes = False
 
@@ -37,10 +37,12 @@ class Command(OperatorCommand):
         who.add_argument(
             "--user",
             metavar="ID",
-            help="somebody who signed in before, by the number in the admin and in"
-            " `manage.py staff list`: what their providers said last is explained",
+            help="a user who has signed in before, by the number in the admin and in"
+            " `manage.py staff list`; explains what their providers said last",
         )
-        who.add_argument("--provider", metavar="NAME", help="where somebody would sign in")
+        who.add_argument(
+            "--provider", metavar="NAME", help="the provider with which the person would sign in"
+        )
         parser.add_argument(
             "--claims",
             metavar="FILE",
@@ -54,20 +56,22 @@ class Command(OperatorCommand):
             raise UsageError("--provider and --claims need each other.")
         try:
             if options["provider"]:
-                self._claims(options["provider"], options["claims"])
+                self._explain_claims(options["provider"], options["claims"])
             else:
-                self._user(options["user"])
+                self._explain_user(options["user"])
         except DatabaseError as exc:
             raise CommandError(f"The database cannot be used: {exc}") from exc
 
-    def _claims(self, name: str, path: str) -> None:
+    def _explain_claims(self, name: str, path: str) -> None:
         provider = config.provider(name)
         if provider is None:
-            raise unknown(f"There is no provider {shown(name)}.", name, _names(), cutoff=0.0)
-        found = explain(provider, _read(path))
-        self.conclude({"sign_ins": [_as_json(found)]}, _text(found))
+            raise unknown(
+                f"There is no provider {shown(name)}.", name, _provider_names(), cutoff=0.0
+            )
+        found = explain(provider, _read_claims(path))
+        self.conclude({"sign_ins": [_as_json(found)]}, _format(found))
 
-    def _user(self, given: str) -> None:
+    def _explain_user(self, given: str) -> None:
         user = User.objects.filter(pk=int(given)).first() if _is_number(given) else None
         if user is None:
             raise _unknown_user(given)
@@ -75,24 +79,26 @@ class Command(OperatorCommand):
         configured = [(each, config.provider(each.provider)) for each in accounts]
         found = [explain(provider, each.extra_data) for each, provider in configured if provider]
         gone = [each.provider for each, provider in configured if provider is None]
-        lines = [_text(each) for each in found]
-        lines += [f"{name}: is not configured, so nobody signs in there." for name in gone]
+        lines = [_format(each) for each in found]
+        lines += [f"{name}: not configured, so nobody can sign in with it." for name in gone]
         if not user.is_active:
-            lines.append("The user is not active: nobody can sign in as this user.")
+            lines.append("The user is inactive and cannot sign in.")
         result = {
             "user": user.pk,
             "active": user.is_active,
             "not_configured": gone,
             "sign_ins": [_as_json(each) for each in found],
         }
-        self.conclude(result, "\n".join(lines) or "No account: nobody can sign in as this user.")
+        self.conclude(
+            result, "\n".join(lines) or "The user has no account at a provider and cannot sign in."
+        )
 
 
-def _text(found: Explanation) -> str:
+def _format(found: Explanation) -> str:
     verdict = {
         True: "may sign in.",
         False: f"may not sign in: {found.code}.",
-        None: "cannot be told from this.",
+        None: "unknown: these claims do not decide it.",
     }[found.allowed]
     steps = "".join(f"\n  {step}" for step in found.steps)
     return f"{found.provider}: {verdict}{steps}"
@@ -102,7 +108,7 @@ def _as_json(found: Explanation) -> dict[str, Any]:
     return {**asdict(found), "steps": list(found.steps)}
 
 
-def _read(path: str) -> Mapping[str, Any]:
+def _read_claims(path: str) -> Mapping[str, Any]:
     try:
         if path == "-":
             content = sys.stdin.read(SIZE_MAX + 1).encode()
@@ -122,7 +128,7 @@ def _read(path: str) -> Mapping[str, Any]:
     return claims
 
 
-def _names() -> list[str]:
+def _provider_names() -> list[str]:
     return [each.name for each in config.all_providers()]
 
 
@@ -131,8 +137,8 @@ def _is_number(text: str) -> bool:
 
 
 def _unknown_user(given: str) -> UsageError:
-    """Return an error that says who may be meant: by name, say, in place of the number."""
-    known = dict(User.objects.values_list("username", "pk")[:LOOKED_THROUGH])
+    """Return an error that suggests a user, such as the one with this name."""
+    known = dict(User.objects.values_list("username", "pk")[:SEARCHED_MAX])
     near = nearest(given, known)
     hint = f" Did you mean {known[near]} ({shown(near)})?" if near else ""
     return UsageError(f"There is no user {shown(given)}.{hint}")

@@ -1,6 +1,6 @@
 """`manage.py runlocal`: the whole gateway on this machine, without AWS or a provider account.
 
-Needs no environment and touches neither database nor session itself.
+It needs no environment, and uses neither database nor sessions itself.
 """
 
 import os
@@ -16,7 +16,7 @@ from gateway_site.local.stack import Stack
 
 class Command(BaseCommand):
     help = options.HELP
-    requires_system_checks = ()  # they would ask for the variables that the stack makes
+    requires_system_checks = ()  # they would require the variables that the stack sets
 
     def add_arguments(self, parser: CommandParser) -> None:
         options.add_to(parser)
@@ -32,8 +32,8 @@ class Command(BaseCommand):
         if given["host"] not in LOOPBACK:
             forwarded = (f"-L {each}:127.0.0.1:{each}" for each in (ports.gateway, ports.provider))
             raise CommandError(
-                "runlocal serves plain http with ready-made passwords, so it listens on "
-                "127.0.0.1 only. To reach it from another machine, forward its two ports: "
+                "runlocal serves plain http with public passwords, so it listens on 127.0.0.1 "
+                "only. To use it from another machine, forward its two ports: "
                 f"ssh {' '.join(forwarded)} HOST"
             )
         os.umask(0o077)

@@ -1,4 +1,4 @@
-"""`manage.py runserver` over ASGI: event streams pass unbuffered, as in production.
+"""`manage.py runserver` over ASGI: event streams are not buffered, as in production.
 
 Options, checks, static files and the reloader are those of Django's own command.
 """
@@ -22,7 +22,7 @@ from django.utils.module_loading import import_string
 from gateway_site.server import OPTIONS
 
 DEFAULT_APPLICATION = "gateway_site.asgi.application"
-GRACE = 1  # seconds in which open requests may end by themselves
+GRACE = 1  # seconds for open requests to end by themselves
 
 BIND_ERRORS = {
     errno.EACCES: "You don't have permission to access that port.",
@@ -33,16 +33,16 @@ LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class Server(uvicorn.Server):
-    """Ends open event streams as a reader that goes would, instead of by cancelling them.
+    """Ends open event streams by closing their connections instead of cancelling them.
 
-    Django takes a cancelled stream for an error and logs its traceback.
+    Django logs a cancelled stream as an error with its traceback.
     """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().call_later(GRACE, self.hang_up)
+        asyncio.get_running_loop().call_later(GRACE, self.close_connections)
         await super().shutdown(sockets)
 
-    def hang_up(self) -> None:
+    def close_connections(self) -> None:
         for connection in list(self.server_state.connections):
             connection.transport.close()
 
@@ -57,8 +57,8 @@ class Command(runserver.Command):
     def run(self, **options: Any) -> None:
         if getattr(settings, "GATEWAY_LOCAL", False) and self.addr not in LOOPBACK:
             raise CommandError(
-                "GATEWAY_LOCAL serves plain http, so it listens on 127.0.0.1 only. To reach it "
-                "from another machine, forward the port: ssh -L 8000:127.0.0.1:8000 HOST"
+                "GATEWAY_LOCAL serves plain http, so it listens on 127.0.0.1 only. To use it from "
+                "another machine, forward the port: ssh -L 8000:127.0.0.1:8000 HOST"
             )
         super().run(**options)
 
@@ -70,10 +70,10 @@ class Command(runserver.Command):
         self.check_migrations()
         for connection in connections.all(initialized_only=True):
             connection.close()
-        self.serve(self.application(**options))
+        self.serve(self.load_application(**options))
 
-    def application(self, **options: Any) -> Any:
-        """Return the project's ASGI application, static files in front of it where asked."""
+    def load_application(self, **options: Any) -> Any:
+        """Return the project's ASGI application, with static files if they are asked for."""
         application = import_string(getattr(settings, "ASGI_APPLICATION", DEFAULT_APPLICATION))
         if options["use_static_handler"] and (settings.DEBUG or options["insecure_serving"]):
             return ASGIStaticFilesHandler(application)
@@ -95,13 +95,13 @@ class Command(runserver.Command):
                 Server(config).run(sockets=[listener])
 
     def listen(self) -> socket.socket:
-        """Bind here: where it fails, uvicorn would end no more than the reloader's thread."""
+        """Bind the port here: if uvicorn failed to, only the reloader's thread would end."""
         family = socket.AF_INET6 if self.use_ipv6 else socket.AF_INET
         try:
             listener = socket.create_server((self.addr, int(self.port)), family=family)
         except OSError as error:
             self.stderr.write(f"Error: {BIND_ERRORS.get(error.errno or 0, error)}")
-            os._exit(1)  # sys.exit would end no more than the reloader's thread
-        # asyncio turns Nagle's delay off for sockets that name their protocol only.
+            os._exit(1)  # sys.exit would only end the reloader's thread
+        # asyncio turns Nagle's algorithm off only for sockets that name their protocol.
         kind, protocol = socket.SOCK_STREAM, socket.IPPROTO_TCP
         return socket.socket(family, kind, protocol, fileno=listener.detach())

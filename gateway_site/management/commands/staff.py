@@ -21,20 +21,20 @@ from sessions_kms.management.base import OperatorCommand, UsageError, shown, unk
 class Command(OperatorCommand):
     help = (
         "Grant and revoke access to the admin, and list who has it. Name people by the "
-        "account that they sign in with: a user name does not tell who somebody is. Exit "
+        "account that they sign in with, because a user name does not identify a person. Exit "
         "status: 0 done, 1 failed or not confirmed, 2 wrong options, or no such person or "
         "provider."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="grant|revoke|list")
-        grant = actions.add_parser("grant", help="let somebody enter the admin")
+        grant = actions.add_parser("grant", help="allow a person to enter the admin")
         grant.add_argument(
             "--superuser",
             action="store_true",
-            help="also give all rights in the admin; without it they may only enter",
+            help="also give all rights in the admin; without it the person may only enter",
         )
-        revoke = actions.add_parser("revoke", help="take the rights of staff and superusers away")
+        revoke = actions.add_parser("revoke", help="remove the rights of staff and superusers")
         for each in (grant, revoke):
             self._add_person(each)
             super().add_arguments(each)
@@ -47,18 +47,21 @@ class Command(OperatorCommand):
     @staticmethod
     def _add_person(parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--provider", metavar="NAME", required=True, help="where they sign in, such as google"
+            "--provider",
+            metavar="NAME",
+            required=True,
+            help="the provider with which the person signs in, such as google",
         )
         person = parser.add_mutually_exclusive_group(required=True)
         person.add_argument(
             "--subject",
             metavar="SUB",
-            help="the provider's lasting id of the account: the claim `sub`, at GitHub the number",
+            help="the provider's permanent id of the account: the claim `sub`, or GitHub's number",
         )
         person.add_argument(
             "--email",
             metavar="ADDRESS",
-            help="an address that this provider has verified, of somebody who signed in before",
+            help="an address that this provider has verified, of a person who has signed in before",
         )
 
     def operate(self, options: dict[str, Any]) -> None:
@@ -66,13 +69,13 @@ class Command(OperatorCommand):
             if options["action"] == "list":
                 self._list()
             elif options["action"] == "grant":
-                self._grant(self._found(options), options)
+                self._grant(self._find_account(options), options)
             else:
-                self._revoke(self._known(options))
+                self._revoke(self._require_account(options))
         except DatabaseError as exc:
             raise CommandError(f"The database cannot be used: {exc}") from exc
 
-    # What is done
+    # Actions
 
     def _grant(self, account: SocialAccount | None, options: dict[str, Any]) -> None:
         rights = {"is_staff": True} | ({"is_superuser": True} if options["superuser"] else {})
@@ -80,38 +83,42 @@ class Command(OperatorCommand):
         provider, subject = options["provider"], options["subject"]
         if account is None:
             self.say(
-                f"Nobody has signed in with {shown(subject)} at {provider} yet. A user is"
-                " made now, and the first sign-in with that account takes it."
+                f"Nobody has signed in with {shown(subject)} at {provider} yet. This creates"
+                " a user, whom the first sign-in with that account will get."
             )
-        elif _has(account.user, rights) and not self._by_groups(account.user, rights):
-            self._conclude(account, f"{_described(account.user)}: has that already.")
+        elif _has(account.user, rights) and not self._has_only_by_groups(account.user, rights):
+            self._conclude(account, f"{_describe(account.user)}: already has these rights.")
             return
-        whom = f"{shown(subject)} at {provider}" if account is None else _described(account.user)
-        if not self._confirmed(f"Make {whom} {what}"):
+        whom = f"{shown(subject)} at {provider}" if account is None else _describe(account.user)
+        if not self._confirm_change(f"Make {whom} {what}"):
             return
         if account is None:
-            account = self._created(provider, subject)
+            account = self._create_account(provider, subject)
         self._set(account, rights)
-        self._conclude(account, f"{_described(account.user)}: is {what} now.")
+        self._conclude(account, f"{_describe(account.user)}: is now {what}.")
 
     def _revoke(self, account: SocialAccount) -> None:
         rights = {"is_staff": False, "is_superuser": False}
         if _has(account.user, rights):
-            self._conclude(account, f"{_described(account.user)}: is not staff.")
+            self._conclude(account, f"{_describe(account.user)}: is not staff.")
             return
-        if self._confirmed(f"Take all rights in the admin from {_described(account.user)}"):
+        if self._confirm_change(f"Remove all rights in the admin from {_describe(account.user)}"):
             sources = _sources(account.user)
             self._set(account, rights)
-            again = f" Groups at {sources} give it again at the next sign-in." if sources else ""
-            self._conclude(account, f"{_described(account.user)}: is not staff any more.{again}")
+            again = (
+                f" Groups at {sources} will restore the rights at the next sign-in."
+                if sources
+                else ""
+            )
+            self._conclude(account, f"{_describe(account.user)}: is no longer staff.{again}")
 
     def _list(self) -> None:
         staff = User.objects.filter(Q(is_staff=True) | Q(is_superuser=True)).order_by("pk")
         found = [_as_json(user) for user in staff]
-        lines = [f"{_described(user)}: {_rights(user)}" for user in staff]
+        lines = [f"{_describe(user)}: {_rights(user)}" for user in staff]
         self.conclude({"staff": found}, "\n".join(lines) or "Nobody is staff.")
 
-    def _confirmed(self, what: str) -> bool:
+    def _confirm_change(self, what: str) -> bool:
         if self.dry_run:
             self.conclude({"done": False}, f"Would do: {what}.")
             return False
@@ -119,57 +126,60 @@ class Command(OperatorCommand):
         return True
 
     def _set(self, account: SocialAccount, rights: dict[str, bool]) -> None:
-        """Set rights, if the account is still that person's: a question may wait for long."""
+        """Set rights, if the account still belongs to that user: a question may wait for long."""
         user = User.objects.filter(pk=account.user_id, socialaccount=account.pk)
         with transaction.atomic():
             if not user.update(**rights):
-                raise CommandError(
-                    "The account became somebody else's meanwhile. Nothing was done."
-                )
-            # From now on it stands whatever the groups say, or is gone.
+                raise CommandError("The account now belongs to another user. Nothing was changed.")
+            # From now on the rights do not depend on groups.
             give_for_good(account.user, rights)
         account.user.refresh_from_db()
 
     @staticmethod
-    def _by_groups(user: User, rights: dict[str, bool]) -> bool:
-        """Tell whether groups alone hold up what is to be given for good."""
+    def _has_only_by_groups(user: User, rights: dict[str, bool]) -> bool:
+        """Return True if the user has one of these rights only by groups."""
         return any(getattr(row, flag) for row in by_groups(user) for flag in rights)
 
-    def _created(self, provider: str, subject: str) -> SocialAccount:
+    def _create_account(self, provider: str, subject: str) -> SocialAccount:
         try:
             return accounts.create(provider, subject)
         except IntegrityError as exc:
             raise CommandError(
-                "Somebody signs in with that account at this moment: run the same command again."
+                "A person is signing in with that account right now: run the same command again."
             ) from exc
 
     def _conclude(self, account: SocialAccount, summary: str) -> None:
         self.conclude({"done": True, **_as_json(account.user)}, summary)
 
-    # Whom it is done to
+    # People
 
-    def _found(self, options: dict[str, Any]) -> SocialAccount | None:
-        """Return the account that is meant, None for a subject that nobody came with yet."""
+    def _find_account(self, options: dict[str, Any]) -> SocialAccount | None:
+        """Return the account, or None for a subject that has never signed in."""
         provider = options["provider"]
         self._require_provider(provider, also_former=options["action"] == "revoke")
         if options["email"] is not None:
-            return self._with_address(provider, options["email"])
+            return self._find_by_address(provider, options["email"])
         if not accounts.is_subject(options["subject"]):
             longest = accounts.SUBJECT_MAX
             text = f"--subject must have 1 to {longest} characters, all of them printable."
             raise UsageError(text)
         return accounts.find(provider, options["subject"])
 
-    def _known(self, options: dict[str, Any]) -> SocialAccount:
-        account, provider, subject = self._found(options), options["provider"], options["subject"]
+    def _require_account(self, options: dict[str, Any]) -> SocialAccount:
+        account, provider, subject = (
+            self._find_account(options),
+            options["provider"],
+            options["subject"],
+        )
         if account is None:
             known = (each.uid for each in accounts.at(provider))
-            raise unknown(f"Nobody signed in with {shown(subject)} at {provider}.", subject, known)
+            text = f"Nobody has signed in with {shown(subject)} at {provider}."
+            raise unknown(text, subject, known)
         return account
 
     @staticmethod
     def _require_provider(name: str, *, also_former: bool) -> None:
-        """Refuse a provider that is not configured; rights are taken from former ones' people."""
+        """Reject a provider that is not configured; rights can be revoked for former ones too."""
         known = {each.name for each in config.all_providers()}
         if also_former:
             known |= set(SocialAccount.objects.values_list("provider", flat=True).distinct())
@@ -177,12 +187,12 @@ class Command(OperatorCommand):
             raise unknown(f"There is no provider {shown(name)}.", name, sorted(known), cutoff=0.0)
 
     @staticmethod
-    def _with_address(provider: str, address: str) -> SocialAccount:
+    def _find_by_address(provider: str, address: str) -> SocialAccount:
         found = accounts.with_address(provider, address)
         if len(found) > 1:
             subjects = ", ".join(shown(each.uid) for each in found)
             raise UsageError(
-                f"Several accounts at {provider} have that address as verified. Name one by"
+                f"Several accounts at {provider} have this verified address. Choose one with"
                 f" --subject: {subjects}."
             )
         if not found:
@@ -191,8 +201,8 @@ class Command(OperatorCommand):
                 for each in accounts.verified_addresses(account)
             )  # fmt: skip
             raise unknown(
-                f"No account at {provider} had {shown(address)} as verified when it last signed"
-                " in. Somebody who never did is named by --subject.",
+                f"No account at {provider} had the verified address {shown(address)} when it last"
+                " signed in. Use --subject for a person who has never signed in.",
                 address,
                 known,
             )
@@ -204,22 +214,22 @@ def _has(user: User, rights: dict[str, bool]) -> bool:
 
 
 def _rights(user: User) -> str:
-    told = [("staff", user.is_staff), ("superuser", user.is_superuser)]
-    names = ", ".join(name for name, has in told if has)
+    rights = [("staff", user.is_staff), ("superuser", user.is_superuser)]
+    names = ", ".join(name for name, is_given in rights if is_given)
     sources = _sources(user)
     return f"{names} (by groups at {sources})" if sources else names
 
 
 def _sources(user: User) -> str:
-    """Return the providers whose groups alone give a user rights."""
+    """Return the providers whose groups give a user rights, as text."""
     return ", ".join(sorted({row.account.provider for row in by_groups(user)}))
 
 
-def _described(user: User) -> str:
-    """Say who a user is: by accounts, beside the name that they chose."""
-    state = "" if user.is_active else ", not active"
+def _describe(user: User) -> str:
+    """Describe a user by accounts, beside the name that they chose."""
+    state = "" if user.is_active else ", inactive"
     listed = "; ".join(_account(account) for account in _accounts(user))
-    return f"user {user.pk} ({shown(user.get_username())}{state}), {listed or 'without an account'}"
+    return f"user {user.pk} ({shown(user.get_username())}{state}), {listed or 'no account'}"
 
 
 def _account(account: SocialAccount) -> str:

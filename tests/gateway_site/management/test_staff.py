@@ -100,7 +100,7 @@ def test_address_that_the_provider_has_not_verified_names_nobody(
     EmailAddress.objects.update(verified=True)  # whoever says so: it is not this provider
     done = grant("--email", "ada@example.com")
     assert done.status == 2
-    assert "No account at corp had ada@example.com as verified" in done.err
+    assert "No account at corp had the verified address ada@example.com" in done.err
     assert "--subject" in done.err
     assert rights(visitor) == (False, False)
 
@@ -196,7 +196,7 @@ def test_address_makes_nobody(corp: FakeProvider) -> None:
 def test_revoking_makes_nobody(ada: Visitor) -> None:
     done = revoke("--subject", "1002")
     assert done.status == 2
-    assert done.err == "Nobody signed in with 1002 at corp. Did you mean 1001?"
+    assert done.err == "Nobody has signed in with 1002 at corp. Did you mean 1001?"
     assert User.objects.count() == 1
 
 
@@ -253,7 +253,7 @@ def test_it_says_what_it_will_do_and_asks(ada: Visitor, answers: list[str]) -> N
     assert staff("grant", *named, "--superuser").status == 0
     assert rights(ada) == (True, True)
     refused = staff("revoke", *named)
-    assert f"Take all rights in the admin from {whom}? [y/N]" in refused.err
+    assert f"Remove all rights in the admin from {whom}? [y/N]" in refused.err
     assert (refused.status, rights(ada)) == (1, (True, True))
     assert staff("revoke", *named).status == 0
     assert rights(ada) == (False, False)
@@ -290,14 +290,14 @@ def test_account_that_changed_hands_during_the_question_gets_nothing(
     monkeypatch.setattr("builtins.input", answer)
     done = staff("grant", "--provider", "corp", "--subject", "1001")
     assert done.status == 1
-    assert "somebody else's meanwhile" in done.err
+    assert "now belongs to another user" in done.err
     assert not User.objects.filter(is_staff=True).exists()
 
 
 def test_doing_it_again_is_done_already(ada: Visitor) -> None:
     assert "is not staff." in revoke("--subject", "1001").out
     assert grant("--subject", "1001", "--superuser").status == 0
-    assert "has that already" in grant("--subject", "1001").out
+    assert "already has these rights" in grant("--subject", "1001").out
     assert rights(ada) == (True, True)
 
 
@@ -344,7 +344,7 @@ def test_list_names_accounts_beside_names(ada: Visitor, mallory: Visitor) -> Non
     assert told.status == 0
     first, second = told.out.strip().splitlines()
     assert first == f"user {ada.user_id} (ada), corp 1001 <ada@example.com>: staff, superuser"
-    assert second.endswith("(left, not active), without an account: staff")
+    assert second.endswith("(left, inactive), no account: staff")
     assert staff("list", "--json").json["staff"][0] == {
         "user": user_of(ada).pk,
         "name": "ada",

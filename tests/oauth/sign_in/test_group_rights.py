@@ -73,7 +73,7 @@ def test_grant_by_hand_of_what_groups_gave_makes_it_stand(ada: Person) -> None:
 
 def test_revoking_takes_it_at_once_and_says_that_groups_give_it_again(ada: Person) -> None:
     ada.sign_in("admins")
-    assert "Groups at corp give it again" in staff("revoke").out
+    assert "Groups at corp will restore the rights" in staff("revoke").out
     assert ada.rights() == NONE
     assert ada.sign_in("admins") == STAFF
     assert ada.sign_in() == NONE
