@@ -24,8 +24,8 @@ setting, and needs neither Django nor boto3.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sessions_kms.aws.calls import hanging as open_circuits
-    from sessions_kms.aws.clock import moment_of as moment_of_date
+    from sessions_kms.aws.calls import open_circuits
+    from sessions_kms.aws.clock import parse_date as moment_of_date
     from sessions_kms.backend import SessionStore
     from sessions_kms.exceptions import (
         InvalidRecord,
@@ -115,9 +115,9 @@ _HOMES = {
     "TableUnavailable": "exceptions:TableUnavailable",
     "about": "sealed_items.about",
     "id_of": "services:id_of",
-    "moment_of_date": "aws.clock:moment_of",
+    "moment_of_date": "aws.clock:parse_date",
     "not_before_names_from": "storage.not_before:names_from",
-    "open_circuits": "aws.calls:hanging",
+    "open_circuits": "aws.calls:open_circuits",
     "user_id_of": "operations.users:user_id_of",
 }
 

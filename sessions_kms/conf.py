@@ -50,7 +50,7 @@ class Config:
     data_key_max_stale: int = 3600
     migrate_from: str = "django.contrib.sessions.backends.db"
     anonymous_max_size: int | None = None  # bytes
-    client: Literal["auto", "boto", "wire"] = "auto"
+    client: Literal["auto", "boto", "builtin"] = "auto"
 
     @property
     def grant_age(self) -> int:
@@ -207,8 +207,10 @@ def _size(value: Any) -> int:
 
 
 def _client(value: Any) -> str:
-    if value not in ("auto", "boto", "wire"):
-        raise ValueError("must be 'auto', 'boto' or 'wire'.")
+    if value == "wire":
+        raise ValueError("'wire' is now named 'builtin'.")
+    if value not in ("auto", "boto", "builtin"):
+        raise ValueError("must be 'auto', 'boto' or 'builtin'.")
     return str(value)
 
 

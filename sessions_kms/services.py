@@ -16,11 +16,10 @@ from django.core.signals import setting_changed
 
 from sessions_kms import conf
 from sessions_kms.aws import calls, clients
-from sessions_kms.aws.client.asking import TableClient
-from sessions_kms.aws.client.making import table_client
-from sessions_kms.aws.client.wish import WireImpossible
-from sessions_kms.aws.clock import ServerClock, has_passed, local_of
-from sessions_kms.aws.translation import KMS
+from sessions_kms.aws.clock import ServerClock, has_passed, local_clock, set_clock
+from sessions_kms.aws.errors import ClientUnsupported
+from sessions_kms.aws.kms import KMS
+from sessions_kms.aws.table_client import TableClient, create_table_client
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.lanes import Lanes
@@ -105,7 +104,7 @@ class Services:
 
     async def sealing_key(self) -> DataKey:
         """Return the data key to seal with now. Raises StoreUnavailable."""
-        if isinstance(self.clock, ServerClock) and not self.clock.has_heard:
+        if isinstance(self.clock, ServerClock) and not self.clock.is_synchronized:
             # Nothing is sealed by a clock that nobody has confirmed.
             await self.not_before.moment()
         return await self.keyring.generate(self.period())
@@ -144,7 +143,7 @@ class Services:
 
     @cached_property
     def _named_not_befores(self) -> NamedNotBefores:
-        return NamedNotBefores(self.not_before_items.get, clock=local_of(self.clock))
+        return NamedNotBefores(self.not_before_items.get, clock=local_clock(self.clock))
 
     def probe(self) -> None:
         """Use the table and KMS once. Raises StoreUnavailable when either cannot be used."""
@@ -171,7 +170,7 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
     """
     clock = clock or ServerClock()
     if isinstance(clock, ServerClock):
-        clients.go_by(clock)
+        set_clock(clock)
     table = Table(
         _table_client(config),
         name=config.table_name,
@@ -180,7 +179,7 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
     not_before = NotBefore(
         NotBeforeItems(table, config.namespace).get,
         at_least=config.not_before or 0,
-        clock=local_of(clock),
+        clock=local_clock(clock),
     )
     defaults: dict[str, Any] = {
         "table": table,
@@ -192,8 +191,8 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
 
 def _table_client(config: conf.Config) -> TableClient:
     try:
-        return table_client(config.region_name, config.client)
-    except WireImpossible as exc:
+        return create_table_client(config.region_name, config.client)
+    except ClientUnsupported as exc:
         raise ImproperlyConfigured(str(exc)) from None
 
 
@@ -209,7 +208,7 @@ def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Confirming
         max_stale=config.data_key_max_stale,
         period_length=length,
         clock=clock,
-        wall=local_of(clock),
+        wall=local_clock(clock),
     )
 
 

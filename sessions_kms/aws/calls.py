@@ -1,36 +1,33 @@
-"""One call of a service of AWS: its attempts, its deadline, and the circuit that they share.
+"""One call of an AWS service: its attempts, its deadline, and the circuit breaker they share.
 
-Takes what asks once, and returns its answer or raises boto's error. Knows no operation.
+Takes an awaitable that makes one attempt; returns its response or raises boto's error. Retries
+follow boto's standard mode. Knows no operation.
+https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 """
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeGuard
+from threading import Lock
+from time import sleep
+from typing import Any, Final
 
-from sessions_kms.aws import clients, retrying
-from sessions_kms.aws.circuit import Circuit, CircuitOpen, Outcome
-from sessions_kms.aws.clock import offset_if_refused, signing_with
-from sessions_kms.aws.retrying import (
-    ATTEMPTS,
-    UNTRIED,
-    Failure,
-    Retries,
-    RetriesOfCall,
-    seconds_told,
-)
+from sessions_kms.aws.circuit import Circuit, Outcome
+from sessions_kms.aws.clock import current_clock, offset_if_refused, signing_with
+from sessions_kms.aws.errors import Failure, error_code, failure_of, is_client_error, is_timeout
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.waits import Pause, Wait
 
-if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
-
-Answer = dict[str, Any]
-
-# boto is imported at the first call, not with the engine: it costs more than Django's own start.
-
+ATTEMPTS: Final = 3
+THROTTLED_PAUSE: Final = 1.0  # seconds at most before the second attempt, twice that later
+PAUSE: Final = 0.05  # the same for other failures; boto's limit of 20 s matters from the sixth on
+PAUSES: Final = {"dynamodb": 0.025}  # the same for services that differ
+RETRY_AFTER_MAX: Final = 5.0  # seconds that a service may add to a pause
+# Tokens of boto's standard mode: the quota, and the cost of retries.
+QUOTA, THROTTLED_COST, RETRY_COST, NO_RETRY = 500, 5, 14, 1
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-SIGNATURE_REFUSED = frozenset(
+SIGNATURE_ERRORS: Final = frozenset(
     {
         "AuthFailure",
         "InvalidSignatureException",
@@ -40,173 +37,190 @@ SIGNATURE_REFUSED = frozenset(
     }
 )
 
-
-class NotBegun(Exception):
-    """An attempt found no thread in time."""
+Response = dict[str, Any]
 
 
 class Service:
-    """What this process knows of one service: its circuit, and what retries may yet cost."""
+    """What this process knows about one service: its circuit breaker and its retry quota."""
 
     def __init__(self, name: str) -> None:
         self.circuit = Circuit(name)
-        self._retries = Retries(name)
+        self.quota = RetryQuota(name)
 
-    async def ask(
-        self, ask: Wait, *, probe: Callable[[], Wait] | None = None, attempts: int = ATTEMPTS
-    ) -> Answer:
-        """Ask until there is an answer, as often and as long as the caller's `deadline.call` lets.
+    async def call(
+        self, request: Wait, *, probe: Callable[[], Wait] | None = None, attempts: int = ATTEMPTS
+    ) -> Response:
+        """Send a request until there is a response, within the caller's `deadline.call`.
 
-        ``probe`` gives what asks for something that changes nothing, the same thing by default.
-        Raises what boto raises, GarbledAnswer, NotBegun, OutOfTime, or CircuitOpen.
+        ``probe`` makes a request that changes nothing, this one by default. Raises what boto
+        raises, GarbledAnswer, NotStarted, OutOfTime, or CircuitOpen.
         """
         if self.circuit.is_open:
-            await self.circuit.passed(partial(_probed, probe, ask))
-            if not deadline.has_time_for(0):  # It was the probe, which took what there was.
+            await self.circuit.check(partial(_probe, probe, request))
+            if not deadline.has_time_for(0):  # The call was the probe, and used up the time.
                 raise deadline.OutOfTime
         try:
-            answer: Answer = await ask
-        except Exception as exc:  # noqa: BLE001 - whatever it is, it is judged below
+            response: Response = await request
+        except Exception as exc:  # noqa: BLE001 - `_retry` decides
             failure: Exception | None = exc
-        else:  # Nearly always: nothing was made yet for what else may become of a call.
-            if self.circuit.in_a_row:
-                self.circuit.answered()
-            self._retries.answered(UNTRIED)
-            return answer
+        else:
+            if self.circuit.timeouts:
+                self.circuit.record_response()
+            if self.quota.tokens != QUOTA:
+                self.quota.refill(NO_RETRY)
+            return response
         try:
-            return await self._again(ask, failure, probe, attempts)
+            return await self._retry(request, failure, probe, attempts)
         finally:
-            failure = None  # Its traceback has this frame: each would keep the other.
+            failure = None  # Its traceback has this frame: each would keep the other alive.
 
-    async def _again(
+    async def _retry(
         self,
-        ask: Wait,
+        request: Wait,
         failure: Exception | None,
         probe: Callable[[], Wait] | None,
         attempts: int,
-    ) -> Answer:
-        """Go on from a first attempt that failed."""
-        retries = self._retries.of_call(attempts)
+    ) -> Response:
+        """Continue after a first attempt that failed."""
+        retries = Retries(self.quota, attempts)
         while True:
             try:
-                answer = await _signed_in_time(ask, failure)
+                response = await _send_correctly_signed(request, failure)
             except Exception as exc:
                 failure = None
-                self.circuit.heard(_outcome(exc), partial(_probed, probe, ask))
+                self.circuit.record(_outcome_of(exc), partial(_probe, probe, request))
                 pause = self._pause_after(exc, retries)
                 if pause is None:
                     raise
             else:
-                self.circuit.answered()
-                retries.answered()
-                return answer
-            await Pause(pause, retrying.sleep)
+                self.circuit.record_response()
+                retries.succeed()
+                return response
+            await Pause(pause, sleep)
 
-    def _pause_after(self, exc: Exception, retries: RetriesOfCall) -> float | None:
-        """Return the seconds until the next attempt; None where none is to be or can be made."""
-        failure = _failure(exc)
+    def _pause_after(self, exc: Exception, retries: "Retries") -> float | None:
+        """Return the seconds until the next attempt; None for no further attempt."""
+        failure = failure_of(exc)
         if failure is None or self.circuit.is_open:
             return None
         pause = retries.pause_after(failure)
         return pause if pause is not None and deadline.has_time_for(pause) else None
 
 
-async def _signed_in_time(ask: Wait, failure: Exception | None) -> Answer:
-    """Ask, and once more where the signature was refused for its time: by that answer's `Date`.
+class RetryQuota:
+    """The retries that all calls of one service may still make: each costs tokens.
 
-    ``failure`` is how it ended if it was asked already.
+    Successful calls refill it, so that a service in trouble does not get three times the calls.
     """
-    answer: Answer
+
+    def __init__(self, service: str, *, chance: Callable[[], float] = random.random) -> None:
+        self.pause = PAUSES.get(service, PAUSE)
+        self.chance = chance
+        self.tokens = QUOTA
+        self._lock = Lock()
+
+    def spend(self, cost: int) -> bool:
+        """Take tokens; False where there are too few."""
+        with self._lock:
+            if cost > self.tokens:
+                return False
+            self.tokens -= cost
+            return True
+
+    def refill(self, tokens: int) -> None:
+        """Add tokens, up to the quota."""
+        with self._lock:
+            self.tokens = min(QUOTA, self.tokens + tokens)
+
+
+class Retries:
+    """The retries of one call, whose attempts are made one after the other."""
+
+    __slots__ = ("_attempts", "_cost", "_quota", "_tried")
+
+    def __init__(self, quota: RetryQuota, attempts: int = ATTEMPTS) -> None:
+        self._quota = quota
+        self._attempts = attempts
+        self._tried = 0
+        self._cost = 0  # of the last retry
+
+    def pause_after(self, failure: Failure) -> float | None:
+        """Return the seconds from a failed attempt to the next; None for no further attempt."""
+        self._tried += 1
+        if self._tried >= self._attempts or not failure.is_transient:
+            return None
+        cost = THROTTLED_COST if failure.is_throttled else RETRY_COST
+        if not self._quota.spend(cost):
+            return None
+        self._cost = cost
+        longest = THROTTLED_PAUSE if failure.is_throttled else self._quota.pause
+        pause: float = self._quota.chance() * longest * 2 ** (self._tried - 1)
+        return max(pause, min(failure.retry_after or 0.0, pause + RETRY_AFTER_MAX))
+
+    def succeed(self) -> None:
+        """Give back what the last retry cost."""
+        self._quota.refill(self._cost or NO_RETRY)
+
+
+async def _send_correctly_signed(request: Wait, failure: Exception | None) -> Response:
+    """Send a request, and again if AWS rejected the time of its signature: by AWS's `Date`.
+
+    ``failure`` is how it ended if it was sent already.
+    """
+    response: Response
     if failure is None:
         try:
-            answer = await ask
-            return answer
+            response = await request
+            return response
         except Exception as exc:  # noqa: BLE001 - it is raised below
             failure = exc
     try:
-        offset = _offset_of_refusal(failure)
+        offset = _offset_of_rejection(failure)
         if offset is None:
             raise failure
     finally:
-        failure = None  # Its traceback has this frame: each would keep the other.
+        failure = None  # Its traceback has this frame: each would keep the other alive.
     with signing_with(offset):
-        answer = await ask
-        return answer
+        response = await request
+        return response
 
 
-def _offset_of_refusal(exc: Exception) -> float | None:
-    if not is_client_error(exc) or error_code(exc) not in SIGNATURE_REFUSED:
+def _offset_of_rejection(exc: Exception) -> float | None:
+    if not is_client_error(exc) or error_code(exc) not in SIGNATURE_ERRORS:
         return None
     headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return offset_if_refused(clients.clock(), headers.get("date"))
+    return offset_if_refused(current_clock(), headers.get("date"))
 
 
-async def _probed(probe: Callable[[], Wait] | None, ask: Wait) -> "Outcome":
-    """Ask what a probe is, the same thing without one."""
+async def _probe(probe: Callable[[], Wait] | None, request: Wait) -> Outcome:
     try:
-        await (probe() if probe else ask)
-    except Exception as exc:  # noqa: BLE001 - whatever it is, it is how that ended
-        return _outcome(exc)
-    return Outcome.ANSWERED
+        await (probe() if probe else request)
+    except Exception as exc:  # noqa: BLE001 - any error is an outcome
+        return _outcome_of(exc)
+    return Outcome.RESPONSE
 
 
-def _outcome(exc: Exception) -> Outcome:
-    from botocore import exceptions
-
-    if isinstance(exc, exceptions.ReadTimeoutError | exceptions.ConnectTimeoutError | TimeoutError):
-        return Outcome.TIMED_OUT
-    return Outcome.ANSWERED if is_client_error(exc) else Outcome.FAILED
-
-
-def _failure(exc: Exception) -> Failure | None:
-    """Return how an attempt failed; None where the answer that came is to blame."""
-    from botocore import exceptions
-
-    if is_client_error(exc):
-        told: Mapping[str, Any] = exc.response.get("ResponseMetadata", {})
-        wait = seconds_told(told.get("HTTPHeaders", {}))
-        return Failure(error_code(exc), told.get("HTTPStatusCode"), wait)
-    unanswered = (exceptions.ConnectionError, exceptions.HTTPClientError, retrying.GarbledAnswer)
-    return Failure() if isinstance(exc, unanswered) else None
-
-
-def is_client_error(exc: Exception) -> "TypeGuard[ClientError]":
-    """Tell whether AWS answered with an error of its own, which has a code."""
-    from botocore.exceptions import ClientError
-
-    return isinstance(exc, ClientError)
-
-
-def was_not_sent(exc: Exception) -> bool:
-    """Tell whether a single attempt that failed so did not reach AWS: it was not even begun, or
-    there was no connection.
-    """
-    from botocore import exceptions
-
-    unsent = (exceptions.ConnectTimeoutError, exceptions.EndpointConnectionError)
-    return isinstance(exc, (*unsent, CircuitOpen, NotBegun, deadline.OutOfTime))
-
-
-def error_code(exc: "ClientError") -> str:
-    """Return the name that AWS gave to an error."""
-    return str(exc.response.get("Error", {}).get("Code", ""))
+def _outcome_of(exc: Exception) -> Outcome:
+    if is_timeout(exc):
+        return Outcome.TIMEOUT
+    return Outcome.RESPONSE if is_client_error(exc) else Outcome.FAILURE
 
 
 _services: dict[str, Service] = {}
 
 
 def service(name: str) -> Service:
-    """Return what this process knows of a service."""
+    """Return what this process knows about a service."""
     return _services.get(name) or _services.setdefault(name, Service(name))
 
 
-def hanging() -> list[str]:
+def open_circuits() -> list[str]:
     """Return the services whose circuits are open."""
     return sorted(name for name, known in _services.items() if known.circuit.is_open)
 
 
 def reset() -> None:
-    """Forget what is known: the settings changed, or this is a forked child."""
+    """Forget all services: the settings changed, or this is a forked child."""
     for known in _services.values():
-        known.circuit.forget()
+        known.circuit.stop_probing()
     _services.clear()

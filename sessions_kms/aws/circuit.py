@@ -1,6 +1,6 @@
-"""A service that times out again and again is not waited for until a probe is answered.
+"""A circuit breaker: calls of a service that keeps timing out fail at once, until a probe succeeds.
 
-Outcomes enter; `CircuitOpen` leaves at once. Knows nothing of what is asked.
+Outcomes enter; `CircuitOpen` leaves at once. Knows nothing about the calls.
 """
 
 import logging
@@ -15,7 +15,7 @@ from sessions_kms.concurrency.background import start_thread
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.telemetry import telemetry
 
-TIMEOUTS: Final = 5  # in a row, after which it opens
+TIMEOUTS_MAX: Final = 5  # in a row; then it opens
 PROBE_EVERY: Final = 0.5  # seconds between probes
 PROBE: Final = 1.0  # seconds that a probe may take
 
@@ -23,25 +23,25 @@ logger = logging.getLogger(__name__)
 
 
 class CircuitOpen(Exception):
-    """The service did not answer for so often that this call was not begun."""
+    """The service timed out so often that this call was not started."""
 
 
 class Outcome(Enum):
     """How an attempt ended."""
 
-    ANSWERED = "answered"  # an error is an answer, too
-    TIMED_OUT = "timed out"
-    FAILED = "failed"  # at once: no connection, say. It holds nobody up, and proves nothing
+    RESPONSE = "response"  # an error response counts, too
+    TIMEOUT = "timeout"
+    FAILURE = "failure"  # at once, such as no connection: it delays nobody, and proves nothing
 
 
 Probe = Callable[[], Coroutine[Any, Any, Outcome]]
 
 
 class Circuit:
-    """What one process knows of one service: whether it answers in time.
+    """Whether one service responds in time, as this process has seen it.
 
-    While it is open one thread probes; where no thread can be started, a call does that
-    comes when a probe is due, in its own way: an event loop goes on meanwhile.
+    While the circuit is open, one thread probes. Where no thread can be started, the next call
+    after a probe is due makes it, and an event loop continues meanwhile.
     """
 
     def __init__(
@@ -57,97 +57,97 @@ class Circuit:
         self._clock = clock
         self._pause = pause
         self._lock = Lock()
-        self.in_a_row = 0  # time-outs
+        self.timeouts = 0  # in a row
         self.is_open = False  # whether calls fail at once
         self._probing = False
         self._next_probe = 0.0
-        self._forgotten = False
+        self._is_stopped = False
 
-    def forget(self) -> None:
-        """Probe no more: nobody will ask this one again."""
-        self._forgotten = True
+    def stop_probing(self) -> None:
+        """End the thread that probes: this circuit will not be used again."""
+        self._is_stopped = True
 
-    async def passed(self, probe: Probe) -> None:
-        """Let a call pass while the service answers. Raises CircuitOpen."""
-        if self._takes_probe() and not self._probes_behind(probe):
+    async def check(self, probe: Probe) -> None:
+        """Let a call pass unless the circuit is open. Raises CircuitOpen."""
+        if self._claim_probe() and not self._start_probing(probe):
             await self._probe_once(probe)
         if self.is_open:
             telemetry.count("circuit", service=self._service, event="refused")
             raise CircuitOpen
 
-    def answered(self) -> None:
-        """Hear that an attempt was answered."""
-        self.in_a_row = 0
+    def record_response(self) -> None:
+        """Note that an attempt got a response."""
+        self.timeouts = 0
 
-    def heard(self, outcome: Outcome, probe: Probe) -> None:
-        """Hear how an attempt ended; the last one of too many time-outs opens the circuit."""
-        if outcome is Outcome.ANSWERED:
-            self.answered()
-        elif outcome is Outcome.TIMED_OUT and self._counts_up():
+    def record(self, outcome: Outcome, probe: Probe) -> None:
+        """Note how an attempt ended; the last of too many timeouts opens the circuit."""
+        if outcome is Outcome.RESPONSE:
+            self.record_response()
+        elif outcome is Outcome.TIMEOUT and self._count_timeout():
             logger.error(
                 "%s timed out %d times in a row. Calls fail at once until it answers a probe.",
                 self._service,
-                TIMEOUTS,
+                TIMEOUTS_MAX,
             )
             telemetry.count("circuit", service=self._service, event="opened")
-            if self._takes_probe() and not self._probes_behind(probe):
-                self._end_probe(False)  # The call that comes when it is due will do it.
+            if self._claim_probe() and not self._start_probing(probe):
+                self._end_probe(False)  # The first call after the next one is due makes it.
 
-    def _counts_up(self) -> bool:
-        """Count a time-out; True where it is the one that opens the circuit."""
+    def _count_timeout(self) -> bool:
+        """Count a timeout; return True if it opens the circuit."""
         with self._lock:
-            self.in_a_row += 1
-            if self.is_open or self.in_a_row < TIMEOUTS:
+            self.timeouts += 1
+            if self.is_open or self.timeouts < TIMEOUTS_MAX:
                 return False
             self.is_open = True
             return True
 
-    def _takes_probe(self) -> bool:
-        """Take the turn to probe, if nobody has it and it is time."""
+    def _claim_probe(self) -> bool:
+        """Return True if a probe is due and nobody else makes it: the caller must."""
         with self._lock:
             if not self.is_open or self._probing or self._clock() < self._next_probe:
                 return False
             self._probing = True
             return True
 
-    def _probes_behind(self, probe: Probe) -> bool:
-        """Probe in a thread until there is an answer; False where none can be started."""
+    def _start_probing(self, probe: Probe) -> bool:
+        """Probe in a thread until there is a response; return False if no thread can be started."""
         try:
-            self._start(lambda: self._probe_on(probe))
+            self._start(lambda: self._probe_until_response(probe))
         except RuntimeError:
             return False
         return True
 
-    def _probe_on(self, probe: Probe) -> None:
-        answered = False
+    def _probe_until_response(self, probe: Probe) -> None:
+        has_response = False
         try:
-            while not answered and not self._forgotten:
+            while not has_response and not self._is_stopped:
                 self._pause(PROBE_EVERY)
-                answered = run_sync(_answers(probe))
+                has_response = run_sync(_has_response(probe))
         finally:
-            self._end_probe(answered)
+            self._end_probe(has_response)
 
     async def _probe_once(self, probe: Probe) -> None:
-        answered = False
+        has_response = False
         try:
-            answered = await _answers(probe)
+            has_response = await _has_response(probe)
         finally:
-            self._end_probe(answered)
+            self._end_probe(has_response)
 
-    def _end_probe(self, answered: bool) -> None:
+    def _end_probe(self, has_response: bool) -> None:
         with self._lock:
             self._probing = False
             self._next_probe = self._clock() + PROBE_EVERY
-            if answered:
-                self.is_open, self.in_a_row = False, 0
-        if answered:
+            if has_response:
+                self.is_open, self.timeouts = False, 0
+        if has_response:
             logger.warning("%s answers again.", self._service)
             telemetry.count("circuit", service=self._service, event="closed")
 
 
-async def _answers(probe: Probe) -> bool:
+async def _has_response(probe: Probe) -> bool:
     try:
         with deadline.call(PROBE):
-            return await probe() is Outcome.ANSWERED
+            return await probe() is Outcome.RESPONSE
     except deadline.OutOfTime:
         return False

@@ -1,8 +1,8 @@
-"""The engine's clock: this machine's, corrected by what DynamoDB's answers say that it is.
+"""The engine's clock: this machine's, corrected by the `Date` of DynamoDB's responses.
 
-The `Date` of answers enters; epoch seconds leave. A machine whose clock is off by minutes
-would sign everybody out, seal records that others refuse, and sign requests that AWS
-refuses. Knows nothing of what was asked.
+A `Date` enters; epoch seconds leave. A machine whose clock is off by minutes would sign
+everybody out, seal records that others reject, and sign requests that AWS rejects. Knows
+nothing about the requests.
 """
 
 import logging
@@ -21,47 +21,47 @@ from sessions_kms.telemetry import telemetry
 
 logger = logging.getLogger(__name__)
 
-SAMPLES: Final = 5  # whose median counts
-IN_A_ROW: Final = 3  # that must agree before it does
-AGREEMENT: Final = 5.0  # seconds that they may differ by
-GRAIN: Final = 1.0  # seconds: a `Date` tells no more than whole ones
+SAMPLES: Final = 5  # their median is the offset
+IN_A_ROW: Final = 3  # must agree before the median counts
+AGREEMENT: Final = 5.0  # seconds by which they may differ
+GRAIN: Final = 1.0  # seconds: the resolution of a `Date`
 REFUSED_FROM: Final = 60.0  # seconds off; AWS itself refuses at 300
-OFFSET_MAX: Final = 7 * 24 * 3600  # seconds beyond which nothing can be told
+OFFSET_MAX: Final = 7 * 24 * 3600  # seconds; beyond that no correction is trusted
 
 
-class _Said(NamedTuple):
-    """What an answer said, to whom, and when by a clock that nobody sets."""
+class _Sample(NamedTuple):
+    """The time in a response, and when it came by the monotonic clock."""
 
     clock: "ServerClock"
     moment: float
-    heard: float
+    received: float
 
     def allows(self, moment: float) -> bool:
-        """Tell whether it may be so late by now, by this answer alone."""
-        return moment <= self.moment + time.monotonic() - self.heard + GRAIN
+        """Return True if a moment may have passed by now, by this response alone."""
+        return moment <= self.moment + time.monotonic() - self.received + GRAIN
 
 
-# Of this task, or of this thread: who asks for others, in a loop, is no witness of theirs.
-_said: ContextVar[_Said | None] = ContextVar("sessions_kms_said", default=None)
+# Of this task or thread: the last response to another one proves nothing about its own.
+_last_sample: ContextVar[_Sample | None] = ContextVar("sessions_kms_clock_sample", default=None)
 
 
 class ServerClock:
-    """Gives the time of the server that it hears, by a local clock and its offset.
+    """The time of the server, by the local clock and its offset.
 
-    The first answer counts until there are more; then the median of the last five, as soon
+    The first response counts until there are more; then the median of the last five, as soon
     as three in a row agree.
     """
 
     def __init__(self, local: Callable[[], float] = time.time) -> None:
         self.local = local
         self.offset = 0.0  # seconds that the local clock is behind the server's
-        self._heard: deque[float] = deque(maxlen=SAMPLES)
+        self._samples: deque[float] = deque(maxlen=SAMPLES)
         self._lock = threading.Lock()
 
     @property
-    def has_heard(self) -> bool:
-        """Tell whether it has heard what time it is at all."""
-        return bool(self._heard)
+    def is_synchronized(self) -> bool:
+        """Return True once a response has told the time."""
+        return bool(self._samples)
 
     def __call__(self) -> float:
         """Return epoch seconds. Raises StoreUnavailable where the local clock is off by days."""
@@ -69,68 +69,67 @@ class ServerClock:
             raise StoreUnavailable("The clock of this machine is wrong by more than a week.")
         return self.local() + self.offset
 
-    def hear(self, date: str | None) -> None:
-        """Hear the `Date` of an answer that has just come."""
-        moment = moment_of(date)
-        _said.set(None if moment is None else _Said(self, moment, time.monotonic()))
+    def observe(self, date: str | None) -> None:
+        """Take the `Date` of a response that has just come."""
+        moment = parse_date(date)
+        _last_sample.set(None if moment is None else _Sample(self, moment, time.monotonic()))
         if moment is None:
             return
         with self._lock:
             offset = moment - self.local()
-            if self._says_the_same(offset):
-                return
-            self._heard.append(offset)
-            believed = self._believed()
-            if believed is not None and abs(believed - self.offset) > GRAIN:
-                was, self.offset = self.offset, believed
-                if abs(was) <= REFUSED_FROM < abs(believed):
-                    _tell(believed)
+            samples = self._samples
+            if (
+                len(samples) == SAMPLES
+                and abs(offset - self.offset) <= GRAIN
+                and abs(samples[-1] - self.offset) <= GRAIN
+            ):
+                return  # Nearly always: this response and the last one confirm the offset.
+            samples.append(offset)
+            agreed = self._agreed_offset()
+            if agreed is not None and abs(agreed - self.offset) > GRAIN:
+                before, self.offset = self.offset, agreed
+                if abs(before) <= REFUSED_FROM < abs(agreed):
+                    _warn(agreed)
         telemetry.measure("clock.offset", self.offset)
 
     def has_passed(self, moment: float) -> bool:
-        """Tell whether it is so late, by this clock and by the last answer of this task alone.
+        """Return True if a moment has passed by this clock and by this task's last response alone.
 
-        One who is asked whether a session has ended must not believe an offset that is wrong.
+        A wrong offset must not end a session.
         """
-        said = _said.get()
-        return moment <= self() and (said is None or said.clock is not self or said.allows(moment))
+        if moment > self():
+            return False
+        last = _last_sample.get()
+        return last is None or last.clock is not self or last.allows(moment)
 
-    def _says_the_same(self, offset: float) -> bool:
-        """Tell whether an answer shows what is believed, as the last one did: nearly each does."""
-        return (
-            len(self._heard) == SAMPLES
-            and abs(offset - self.offset) <= GRAIN
-            and abs(self._heard[-1] - self.offset) <= GRAIN
-        )
-
-    def _believed(self) -> float | None:
-        """Return the offset that the answers show; None where the last ones do not agree."""
-        if len(self._heard) == 1:
-            return self._heard[0]
-        last = list(self._heard)[-IN_A_ROW:]
+    def _agreed_offset(self) -> float | None:
+        """Return the offset that the samples show; None where the last ones do not agree."""
+        if len(self._samples) == 1:
+            return self._samples[0]
+        last = list(self._samples)[-IN_A_ROW:]
         if len(last) < IN_A_ROW or max(last) - min(last) > AGREEMENT:
             return None
-        return _median(self._heard)
+        return _median(self._samples)
 
 
 def _median(values: Collection[float]) -> float:
-    """Return the middle one, or the mean of both; `statistics` takes 2 ms to be imported."""
+    """Return the median; importing `statistics` would take 2 ms."""
     ordered, half = sorted(values), len(values) // 2
     return (ordered[half] + ordered[~half]) / 2
 
 
-def _tell(offset: float) -> None:
-    """Log, once until it is right again, what nobody would notice: the engine makes up for it."""
+def _warn(offset: float) -> None:
+    """Log a wrong clock, once until it is right again; otherwise nobody would notice."""
     logger.warning(
-        "This machine's clock is %.0f s %s AWS's. Set it by NTP. Sessions and tokens go by AWS's"
-        " clock meanwhile.",
+        "This machine's clock is %.0f s %s AWS's. Synchronize it by NTP. Until then, sessions and"
+        " tokens use AWS's clock.",
         abs(offset),
         "behind" if offset > 0 else "ahead of",
     )
 
 
-@lru_cache(maxsize=16)  # Many answers come in one second.
-def moment_of(date: str | None) -> float | None:
+@lru_cache(maxsize=16)  # Many responses come in one second.
+def parse_date(date: str | None) -> float | None:
     """Return the epoch seconds of a `Date` (RFC 9110 section 5.6.7): the middle of its second."""
     try:
         return None if date is None else parsedate_to_datetime(date).timestamp() + GRAIN / 2
@@ -138,17 +137,17 @@ def moment_of(date: str | None) -> float | None:
         return None
 
 
-def local_of(clock: Callable[[], float]) -> Callable[[], float]:
-    """Return the clock to measure ages by: no correction makes anything older."""
+def local_clock(clock: Callable[[], float]) -> Callable[[], float]:
+    """Return the clock to measure ages with: a correction must not make anything older."""
     return clock.local if isinstance(clock, ServerClock) else clock
 
 
 def has_passed(clock: Callable[[], float], moment: float) -> bool:
-    """Tell whether a moment has passed, as surely as a clock can."""
+    """Return True if a moment has passed; a `ServerClock` also needs this task's last response."""
     return clock.has_passed(moment) if isinstance(clock, ServerClock) else moment <= clock()
 
 
-# Requests are signed by the same clock: AWS refuses what is signed five minutes off.
+# Requests are signed by the same clock: AWS rejects signatures that are five minutes off.
 
 _signed_at: ContextVar[float | None] = ContextVar("sessions_kms_signed_at", default=None)
 _signing_offset: ContextVar[float | None] = ContextVar("sessions_kms_signing_offset", default=None)
@@ -174,11 +173,25 @@ def signing_time(clock: ServerClock) -> float:
 
 
 def offset_if_refused(clock: ServerClock, date: str | None) -> float | None:
-    """Return the offset by which this task's last signature, now refused, would have been right.
+    """Return the offset that would have made this task's last signature, now rejected, right.
 
-    None where it was right: then it is not the time that it was refused for.
+    None where its time was right: then AWS rejected it for something else.
     """
-    moment, signed_at = moment_of(date), _signed_at.get()
+    moment, signed_at = parse_date(date), _signed_at.get()
     if moment is None or signed_at is None or abs(moment - signed_at) <= REFUSED_FROM:
         return None
     return moment - clock.local()
+
+
+_current = ServerClock()
+
+
+def current_clock() -> ServerClock:
+    """Return the process's clock: requests are signed by it, and DynamoDB's responses set it."""
+    return _current
+
+
+def set_clock(clock: ServerClock) -> None:
+    """Replace the process's clock."""
+    global _current  # noqa: PLW0603 - one per process, as the clients are
+    _current = clock

@@ -1,28 +1,31 @@
-"""What an error of AWS says of the call that raised it: of a write, whether it was applied.
+"""What an error says about a call of AWS: whether to retry it, and whether a write was applied.
 
-Takes boto's errors and the operation, gives an error of ours. Calls nothing.
+Errors of botocore, of the built-in client and of a call that did not start enter; a `Failure`
+for the retries, or one of our own errors, leaves. Calls nothing.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeGuard
 
-from sessions_kms.aws.calls import NotBegun, error_code, is_client_error, was_not_sent
 from sessions_kms.aws.circuit import CircuitOpen
+from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.concurrency.deadline import OutOfTime
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-CONDITION_FAILED = "ConditionalCheckFailedException"
-DENIED = frozenset({"AccessDeniedException"})
-TRANSACTION_CANCELED = "TransactionCanceledException"
+# boto is imported at the first call, not with the engine: it costs more than Django's own start.
+
+CONDITION_FAILED: Final = "ConditionalCheckFailedException"
+DENIED: Final = frozenset({"AccessDeniedException"})
+TRANSACTION_CANCELED: Final = "TransactionCanceledException"
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
-TRANSACTION_CONFLICT = "TransactionConflictException"
-WRITES = frozenset({"delete_item", "put_item", "transact_write_items", "update_item"})
-# What DynamoDB did not even begin, and takes if it is sent again.
+TRANSACTION_CONFLICT: Final = "TransactionConflictException"
+WRITES: Final = frozenset({"delete_item", "put_item", "transact_write_items", "update_item"})
+# Errors of writes that DynamoDB did not begin, and accepts when they are sent again.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-THROTTLED = frozenset(
+NOT_APPLIED: Final = frozenset(
     {
         "ProvisionedThroughputExceededException",
         "ReplicatedWriteConflictException",
@@ -32,14 +35,47 @@ THROTTLED = frozenset(
     }
 )
 
+# As boto's standard mode has them.
+# https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+THROTTLED: Final = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+TRANSIENT: Final = frozenset({"RequestTimeout", "RequestTimeoutException"})
+TRANSIENT_STATUSES: Final = frozenset({500, 502, 503, 504})
+TOO_MANY_REQUESTS: Final = 429
+RETRY_AFTER: Final = "x-amz-retry-after"  # milliseconds
 
-class Unmet(Exception):
-    """An answer that a write provides for, which is no failure."""
+
+class ClientUnsupported(ValueError):
+    """The built-in client is set, and cannot work here; the message says what to do."""
+
+
+class NotStarted(Exception):
+    """An attempt found no thread in time."""
+
+
+class UnmetCondition(Exception):
+    """A response that a write provides for, which is no failure."""
 
     telemetry_outcome: ClassVar = "condition"
 
 
-class ConditionFailed(Unmet):
+class ConditionFailed(UnmetCondition):
     """A write's precondition did not hold; ``item`` is what the table returned of it, if any."""
 
     def __init__(self, item: dict[str, Any] | None) -> None:
@@ -47,7 +83,7 @@ class ConditionFailed(Unmet):
         self.item = item
 
 
-class TransactionCanceled(Unmet):
+class TransactionCanceled(UnmetCondition):
     """A transaction was not applied, for reasons in the order of its items."""
 
     def __init__(self, reasons: list[str]) -> None:
@@ -55,20 +91,105 @@ class TransactionCanceled(Unmet):
         self.reasons = reasons
 
 
+class Failure(NamedTuple):
+    """A failed attempt: the name and status of AWS's error; neither where no response came.
+
+    ``retry_after`` is the number of seconds that the service asked for.
+    """
+
+    code: str | None = None
+    status: int | None = None
+    retry_after: float | None = None
+
+    @property
+    def is_throttled(self) -> bool:
+        """Return True if AWS asks for fewer calls."""
+        return self.code in THROTTLED or self.status == TOO_MANY_REQUESTS
+
+    @property
+    def is_transient(self) -> bool:
+        """Return True if another attempt may succeed."""
+        if self.code is None:
+            return True
+        return self.is_throttled or self.code in TRANSIENT or self.status in TRANSIENT_STATUSES
+
+
+def failure_of(exc: Exception) -> Failure | None:
+    """Return how an attempt failed; None for an error that no other attempt changes."""
+    from botocore import exceptions
+
+    if is_client_error(exc):
+        metadata: Mapping[str, Any] = exc.response.get("ResponseMetadata", {})
+        wait = retry_after(metadata.get("HTTPHeaders", {}))
+        return Failure(error_code(exc), metadata.get("HTTPStatusCode"), wait)
+    no_response = (exceptions.ConnectionError, exceptions.HTTPClientError, GarbledAnswer)
+    return Failure() if isinstance(exc, no_response) else None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a response asks to wait; None where it has no valid header."""
+    try:
+        seconds = int(headers[RETRY_AFTER]) / 1000
+    except (KeyError, ValueError, OverflowError):
+        return None
+    return seconds if seconds >= 0 else None
+
+
+def is_client_error(exc: Exception) -> "TypeGuard[ClientError]":
+    """Return True if AWS responded with an error of its own, which has a code."""
+    from botocore.exceptions import ClientError
+
+    return isinstance(exc, ClientError)
+
+
+def is_timeout(exc: Exception) -> bool:
+    """Return True if an attempt ran out of time."""
+    from botocore import exceptions
+
+    timeouts = (exceptions.ReadTimeoutError, exceptions.ConnectTimeoutError, TimeoutError)
+    return isinstance(exc, timeouts)
+
+
+def is_unsent(exc: Exception) -> bool:
+    """Return True if a single attempt that failed so did not reach AWS: it did not start, or
+    there was no connection.
+    """
+    from botocore import exceptions
+
+    unsent = (exceptions.ConnectTimeoutError, exceptions.EndpointConnectionError)
+    return isinstance(exc, (*unsent, CircuitOpen, NotStarted, OutOfTime))
+
+
+def error_code(exc: "ClientError") -> str:
+    """Return the name that AWS gave to an error."""
+    return str(exc.response.get("Error", {}).get("Code", ""))
+
+
+def error_name(exc: Exception) -> str:
+    """Return the name that AWS gave to an error, otherwise that of its class."""
+    code = error_code(exc) if is_client_error(exc) else ""
+    return code if code.isalpha() else type(exc).__name__
+
+
+def has_code(exc: "ClientError") -> bool:
+    """Return True if AWS named the error; without a name, its message may be the whole body."""
+    return error_code(exc).isalpha()
+
+
 def table_error(exc: Exception, operation: str, params: Mapping[str, Any]) -> Exception:
     """Translate an error of a DynamoDB call into one of ours."""
     if is_client_error(exc):
-        return _answered(exc, operation, params)
-    if not was_not_sent(exc):
-        return _untold(operation)
-    if isinstance(exc, NotBegun):
+        return _response_error(exc, operation, params)
+    if not is_unsent(exc):
+        return _unknown_outcome(operation)
+    if isinstance(exc, NotStarted):
         return TableUnavailable(str(exc))
-    # What was given up before it was begun is not to be begun after all.
+    # A call that was given up before it started must not be started after all.
     return TableUnavailable() if isinstance(exc, CircuitOpen | OutOfTime) else NotApplied()
 
 
-def _answered(exc: "ClientError", operation: str, params: Mapping[str, Any]) -> Exception:
-    """Translate an answer; what was not asked for, such as a failed condition, is none of ours."""
+def _response_error(exc: "ClientError", operation: str, params: Mapping[str, Any]) -> Exception:
+    """Translate an error response; one that this request cannot have is not its own."""
     code = error_code(exc)
     response: dict[str, Any] = dict(exc.response)
     if code == CONDITION_FAILED and "ConditionExpression" in params:
@@ -76,27 +197,16 @@ def _answered(exc: "ClientError", operation: str, params: Mapping[str, Any]) -> 
     if code == TRANSACTION_CANCELED and "TransactItems" in params:
         reasons = response.get("CancellationReasons") or []
         return TransactionCanceled([str((reason or {}).get("Code")) for reason in reasons])
-    if code in THROTTLED:
+    if code in NOT_APPLIED:
         return NotApplied()
-    return TableUnavailable() if _is_refusal(exc) else _untold(operation)
+    return TableUnavailable() if _is_rejection(exc) else _unknown_outcome(operation)
 
 
-def _untold(operation: str) -> TableUnavailable:
+def _unknown_outcome(operation: str) -> TableUnavailable:
     return FateUnknown() if operation in WRITES else TableUnavailable()
 
 
-def _is_refusal(exc: "ClientError") -> bool:
-    """Tell whether AWS itself said that the request was at fault, and so was not applied."""
+def _is_rejection(exc: "ClientError") -> bool:
+    """Return True if AWS itself rejected the request, and so did not apply it."""
     status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-    return is_named(exc) and 400 <= status < 500
-
-
-def is_named(exc: "ClientError") -> bool:
-    """Tell whether AWS named the error: without a name, its message may be the whole body."""
-    return error_code(exc).isalpha()
-
-
-def kind_of(exc: Exception) -> str:
-    """Return the name that AWS gave to an error, else that of its class."""
-    code = error_code(exc) if is_client_error(exc) else ""
-    return code if code.isalpha() else type(exc).__name__
+    return has_code(exc) and 400 <= status < 500

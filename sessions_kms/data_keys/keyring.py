@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
 
-from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
+from sessions_kms.aws.kms import KMS, DataKeyResponse, IncorrectKey
 from sessions_kms.concurrency.waits import BlockingCall
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.format.attributes import ENCRYPTED_KEY_MAX_BYTES
@@ -86,7 +86,7 @@ class KMSKeyring:
     async def generate(self, period: int) -> DataKey:
         """Have the KMS key make a new data key. Raises KMSUnavailable."""
         __traceback_hide__ = True
-        answer: DataKeyAnswer = await BlockingCall(
+        answer: DataKeyResponse = await BlockingCall(
             self._kms.generate_data_key, (self.key_id, self.context(period))
         )
         if not 1 <= len(answer.ciphertext) <= ENCRYPTED_KEY_MAX_BYTES:
@@ -106,7 +106,7 @@ class KMSKeyring:
         refused: str | None = None
         for key_id in self._unwrap_key_ids:
             try:
-                answer: DataKeyAnswer = await BlockingCall(
+                answer: DataKeyResponse = await BlockingCall(
                     self._kms.decrypt, (key_id, encrypted, self.context(period))
                 )
             except IncorrectKey:

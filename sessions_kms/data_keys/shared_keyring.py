@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Protocol
 
-from sessions_kms.aws.translation import IncorrectKey
+from sessions_kms.aws.kms import IncorrectKey
 from sessions_kms.data_keys.keyring import DataKey, KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format.published_key import PublishedKey

@@ -1,12 +1,11 @@
-"""Who asks the table, boto or the wire, and why."""
+"""The finding `client`: which client sends DynamoDB requests, and why."""
 
 from collections.abc import Iterator
 from functools import partial
 
 from sessions_kms.aws import clients
-from sessions_kms.aws.client.choice import choose
-from sessions_kms.aws.client.targets import target_of, tell_targets
-from sessions_kms.aws.client.wish import WireImpossible
+from sessions_kms.aws.client_choice import capture_requests, choose, target_of
+from sessions_kms.aws.errors import ClientUnsupported
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok
 from sessions_kms.doctor.trouble import guarded
@@ -15,7 +14,7 @@ NAME = "client"
 
 
 def client_findings(config: Config) -> Iterator[Finding]:
-    """Choose as the engine does."""
+    """Choose a client as the engine does."""
     yield from guarded(NAME, partial(_findings, config))
 
 
@@ -23,15 +22,15 @@ def _findings(config: Config) -> Iterator[Finding]:
     boto = clients.dynamodb_client(config.region_name)
     try:
         choice = choose(boto, config.client)
-    except WireImpossible as exc:
-        yield failing(NAME, "the wire is wished for, and cannot ask", str(exc))
+    except ClientUnsupported as exc:
+        yield failing(NAME, "the built-in client is set, and cannot be used", str(exc))
         return
-    if not choice.by_wire:
-        yield ok(NAME, f"boto asks: {choice.why}")
+    if not choice.is_builtin:
+        yield ok(NAME, f"boto: {choice.reason}")
         return
-    tell_targets(boto)
+    capture_requests(boto)
     target = target_of(boto, config.table_name)
     if target is None:
-        yield ok(NAME, "boto asks: the endpoint is more than a host and a port")
+        yield ok(NAME, "boto: the endpoint is more than a host and a port")
     else:
-        yield ok(NAME, f"the wire asks {target.endpoint.url}: {choice.why}")
+        yield ok(NAME, f"built-in, for {target.endpoint.url}: {choice.reason}")

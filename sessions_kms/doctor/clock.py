@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from sessions_kms.aws import calls, clients
-from sessions_kms.aws.clock import OFFSET_MAX, ServerClock, local_of, moment_of
+from sessions_kms.aws import clients, errors
+from sessions_kms.aws.clock import OFFSET_MAX, ServerClock, local_clock, parse_date
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded, in_time
@@ -26,12 +26,12 @@ def clock_findings(config: Config) -> Iterator[Finding]:
 
 
 def _findings(config: Config) -> Iterator[Finding]:
-    there = moment_of(_headers(config).get("date"))
+    there = parse_date(_headers(config).get("date"))
     if there is None:
         yield ok(NAME, "cannot be told: DynamoDB gave no Date")
         return
     clock = services().clock
-    skew = round(local_of(clock)() - there)
+    skew = round(local_clock(clock)() - there)
     detail = f"{abs(skew)} s {'ahead of' if skew > 0 else 'behind'} AWS's"
     if abs(skew) > WARN and isinstance(clock, ServerClock):
         detail += _correction(clock)
@@ -57,6 +57,6 @@ def _headers(config: Config) -> Mapping[str, str]:
         answer = in_time(partial(client.get_item, TableName=config.table_name, Key=key))
     except Exception as exc:  # noqa: BLE001 - that DynamoDB is out of reach is another finding
         # A refusal tells the time as well; for one, that of a request signed at a wrong time.
-        answer = exc.response if calls.is_client_error(exc) else {}
+        answer = exc.response if errors.is_client_error(exc) else {}
     headers: Mapping[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-from sessions_kms.aws.translation import IncorrectKey
+from sessions_kms.aws.kms import IncorrectKey
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.keyring import DataKey

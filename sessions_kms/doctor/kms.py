@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sessions_kms.aws import clients, translation
+from sessions_kms.aws import clients, kms
 from sessions_kms.conf import Config
 from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
@@ -38,7 +38,7 @@ def _current(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
 
 
 def _described(arn: str) -> Any:
-    client = clients.control_client("kms", translation.region_of(arn))
+    client = clients.control_client("kms", kms.region_of(arn))
     return describe_or_none(lambda: in_time(partial(client.describe_key, KeyId=arn))["KeyMetadata"])
 
 
@@ -87,7 +87,7 @@ def _manager(key: Description) -> Finding:
 
 def _rotation(key: Description) -> Iterator[Finding]:
     arn = key["Arn"]
-    client = clients.control_client("kms", translation.region_of(arn))
+    client = clients.control_client("kms", kms.region_of(arn))
     answer = in_time(partial(client.get_key_rotation_status, KeyId=arn))
     if answer["KeyRotationEnabled"]:
         yield ok("kms key rotation", f"every {answer.get('RotationPeriodInDays', 365)} days")
@@ -102,7 +102,7 @@ def _rotation(key: Description) -> Iterator[Finding]:
 
 
 def _regions(key: Description, table_regions: Sequence[str]) -> Finding:
-    name, home = "kms key Regions", translation.region_of(key["Arn"])
+    name, home = "kms key Regions", kms.region_of(key["Arn"])
     spread = key.get("MultiRegionConfiguration", {})
     regions = {
         each["Region"]

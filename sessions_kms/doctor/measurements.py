@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from sessions_kms.aws import clients, translation
+from sessions_kms.aws import clients, kms
 from sessions_kms.conf import Config
 
 
@@ -29,7 +29,7 @@ class Measurements:
     @contextmanager
     def kms_calls_counted(self, config: Config) -> Iterator[None]:
         """Count the calls that this process makes to the KMS of the configured keys meanwhile."""
-        regions = {translation.region_of(key) for key in (config.key_id, *config.decrypt_key_ids)}
+        regions = {kms.region_of(key) for key in (config.key_id, *config.decrypt_key_ids)}
         events = [clients.kms_client(region).meta.events for region in regions]
         for each in events:
             each.register("before-call.kms", self._count)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from sessions_kms.aws.translation import IncorrectKey
+from sessions_kms.aws.kms import IncorrectKey
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, failing, ok, warning

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
-from sessions_kms.aws import clients, translation
+from sessions_kms.aws import clients, kms
 from sessions_kms.conf import Config
 from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
@@ -29,7 +29,7 @@ class TableCheck:
         self.replicas: list[str] = []
         self._name = config.table_name
         self._region_name = config.region_name
-        self._key_region = translation.region_of(config.key_id)
+        self._key_region = kms.region_of(config.key_id)
         self._is_there = False
 
     def findings(self) -> Iterator[Finding]:

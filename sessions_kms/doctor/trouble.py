@@ -7,8 +7,8 @@ other one may hold what an answer held.
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from sessions_kms.aws import calls
-from sessions_kms.aws.errors import DENIED, kind_of
+from sessions_kms.aws import errors
+from sessions_kms.aws.errors import DENIED, error_name
 from sessions_kms.concurrency import deadline
 from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, failing, warning
@@ -86,7 +86,7 @@ def trouble(name: str, exc: Exception, *, needs: str | None = None) -> Finding:
     """Return the finding that an error is."""
     # Our own errors tell little by design; here is their cause, in AWS's words.
     cause = exc.__cause__ if isinstance(exc.__cause__, Exception) else exc
-    kind = kind_of(cause)
+    kind = error_name(cause)
     if needs and kind in DENIED:
         return warning(
             name,
@@ -98,8 +98,8 @@ def trouble(name: str, exc: Exception, *, needs: str | None = None) -> Finding:
 
 
 def _told(kind: str, exc: Exception) -> str:
-    if calls.is_client_error(exc):
+    if errors.is_client_error(exc):
         # Without a name of AWS's, the message may be the whole body.
-        named = calls.error_code(exc).isalpha()
+        named = errors.error_code(exc).isalpha()
         return f"{kind}: {exc.response['Error'].get('Message', '')}" if named else kind
     return f"{kind}: {exc}" if type(exc).__module__.startswith(_TELLING) else kind

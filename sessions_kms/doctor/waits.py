@@ -10,7 +10,7 @@ NAME = "waits"
 
 def wait_findings() -> Iterator[Finding]:
     """Look at the circuits that all that was asked before has left."""
-    hanging = calls.hanging()
+    hanging = calls.open_circuits()
     if hanging:
         yield failing(
             NAME,

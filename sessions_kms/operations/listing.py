@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from django.core import signing
 
-from sessions_kms.aws.translation import IncorrectKey
+from sessions_kms.aws.kms import IncorrectKey
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.known_keys import KnownKeys
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable

@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sessions_kms.aws.client.asking import connection_of
+from sessions_kms.aws.table_client import connection_of
 from sessions_kms.format.attributes import Item
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What AWS tells of the whole table: how large it is, what it deletes, what time it is there."""
 
-from sessions_kms.aws.clock import moment_of
+from sessions_kms.aws.clock import parse_date
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.storage.condition import key_of
 from sessions_kms.storage.table import Table
@@ -32,4 +32,4 @@ class Description:
     async def server_time(self) -> float | None:
         """Return what time it is at AWS, by the `Date` of an answer; None where it has none."""
         answer = await self._table.read("get_item", {"Key": key_of("clock")})
-        return moment_of(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
+        return parse_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))

@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Container, Coroutine, Mapping
 from typing import Any
 
-from sessions_kms.aws.client.asking import TableClient
 from sessions_kms.aws.errors import TransactionCanceled
-from sessions_kms.aws.translation import call_table
+from sessions_kms.aws.table_client import TableClient, call_table
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.waits import Pause, Wait
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
@@ -40,11 +39,11 @@ class Sender:
         self._pause = pause
 
     async def read(
-        self, operation: str, *, apart_from: Container[object] = (), **params: Any
+        self, operation: str, *, exclude: Container[object] = (), **params: Any
     ) -> Answer:
         """Send what changes nothing, on another connection than those."""
         return await call_table(
-            self.client, operation, apart_from=apart_from, TableName=self.name, **params
+            self.client, operation, exclude=exclude, TableName=self.name, **params
         )
 
     async def repeated(

@@ -9,8 +9,8 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
-from sessions_kms.aws.client.asking import TableClient, connection_of
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
+from sessions_kms.aws.table_client import TableClient, connection_of
 from sessions_kms.concurrency.waits import Pause, Wait
 from sessions_kms.exceptions import FateUnknown, TableUnavailable
 from sessions_kms.format.attributes import Item
@@ -104,9 +104,7 @@ class Table:
         answer = await self._sender.read("get_item", **params)
         item = _item_in(answer, item_id)
         if item is None and self._may_confirm(answer, item_id, confirm):
-            again = await self._sender.read(
-                "get_item", apart_from=(connection_of(answer),), **params
-            )
+            again = await self._sender.read("get_item", exclude=(connection_of(answer),), **params)
             item = self._confirmed(item_id, answer, again, confirm)
         return None if item is None else made(item)
 
@@ -241,9 +239,9 @@ class Table:
         """
         if told.connection is None and told.old is None:
             return True
-        apart_from = (told.connection,)
+        exclude = (told.connection,)
         params = _get_params(item_id)
-        answer = await self._sender.read("get_item", apart_from=apart_from, **params)
+        answer = await self._sender.read("get_item", exclude=exclude, **params)
         if is_left(_item_in(answer, item_id)):
             return True
         self._strays.add(told.connection, connection_of(answer))
@@ -323,7 +321,7 @@ class Table:
         answer = await self.read(operation, params)
         first = connection_of(answer)
         if first is not None and not answer.get("Items"):
-            answer = await self._sender.read(operation, apart_from=(first,), **params)
+            answer = await self._sender.read(operation, exclude=(first,), **params)
             if answer.get("Items"):
                 self._strays.add(first, connection_of(answer))
         if not all(_is_text(item, "id") for item in answer.get("Items", [{}])):

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from sessions_kms.aws import clients, translation
-from sessions_kms.aws.client.asking import HOT, asking
+from sessions_kms.aws import clients, table_client
+from sessions_kms.aws.table_client import request_for
 from sessions_kms.aws.wire import answer_json
+from sessions_kms.aws.wire.shapes import OPERATIONS
 
 TRANSACTION = "TransactWriteItems"
 
@@ -29,13 +30,13 @@ def counted() -> Iterator[Counter[str]]:
     read = answer_json.read
 
     def count(client: Any, operation: str, params: Any, *more: Any) -> Any:
-        name = HOT.get(operation, operation)
+        name = OPERATIONS.get(operation, operation)
         # That is a process's own, every 30 s, and no request's.
         item_id = params.get("Key", {}).get("id", {}).get("S", "")
         calls[f"{name} (not-before)" if item_id.startswith("not-before#") else name] += 1
         for each in params.get("TransactItems", []):
             calls["in transactions: " + next(iter(each))] += 1
-        return asking(client, operation, params, *more)
+        return request_for(client, operation, params, *more)
 
     # Of a transaction roto leaves out what was asked for and AWS tells: it would count as lost.
     def complete(operation: str, answer: Any) -> dict[str, Any]:
@@ -53,7 +54,10 @@ def counted() -> Iterator[Counter[str]]:
     events = clients._session().get_component("event_emitter")
     events.register("before-call.kms", count_kms)
     events.register(f"after-call.dynamodb.{TRANSACTION}", complete_by_boto)
-    with patch.object(translation, "asking", count), patch.object(answer_json, "read", complete):
+    with (
+        patch.object(table_client, "request_for", count),
+        patch.object(answer_json, "read", complete),
+    ):
         try:
             yield calls
         finally:

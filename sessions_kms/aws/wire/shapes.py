@@ -8,6 +8,16 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
+# By boto's names.
+OPERATIONS: Final = {
+    "delete_item": "DeleteItem",
+    "get_item": "GetItem",
+    "put_item": "PutItem",
+    "query": "Query",
+    "transact_write_items": "TransactWriteItems",
+    "update_item": "UpdateItem",
+}
+
 
 class Leaf(Enum):
     """A field that has no fields of its own."""

@@ -6,7 +6,7 @@ Seen is what can be tried without doing it: a grant is asked for only where KMS 
 import secrets
 from collections.abc import Iterator, Mapping
 
-from sessions_kms.aws import clients, translation
+from sessions_kms.aws import clients, kms
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, ok, warning
 from sessions_kms.doctor.rights.needed import NEVER, wrapped_data_key
@@ -48,7 +48,7 @@ def _key(config: Config) -> Finding:
     partition, account = key.split(":")[1], key.split(":")[4]
     tried: Mapping[str, Call] = {
         "kms:Encrypt": asking("encrypt", key, OTHER_CONTEXT, Plaintext=b"canary"),
-        "kms:CreateGrant": lambda: translation.call_kms(
+        "kms:CreateGrant": lambda: kms.call_kms(
             "create_grant",
             key,
             KeyId=key,

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from sessions_kms.aws import translation
-from sessions_kms.aws.errors import DENIED, kind_of
+from sessions_kms.aws import kms
+from sessions_kms.aws.errors import DENIED, error_name
 from sessions_kms.doctor.trouble import in_time
 
 DRY_RUN = "DryRunOperationException"
@@ -57,11 +57,11 @@ def ends_as_dry_run(call: Call) -> bool:
 
 def asking(operation: str, key_id: str, context: Mapping[str, str], **params: object) -> Call:
     """Return a dry run of a KMS operation on a key."""
-    return lambda: translation.call_kms(
+    return lambda: kms.call_kms(
         operation, key_id, KeyId=key_id, EncryptionContext=dict(context), DryRun=True, **params
     )
 
 
 def _kind(exc: Exception) -> str:
     cause = exc.__cause__
-    return kind_of(cause if isinstance(cause, Exception) else exc)
+    return error_name(cause if isinstance(cause, Exception) else exc)

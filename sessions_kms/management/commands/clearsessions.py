@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from sessions_kms.aws.errors import DENIED, kind_of
+from sessions_kms.aws.errors import DENIED, error_name
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
@@ -102,6 +102,6 @@ def _ttl_is_on() -> bool:
     try:
         return run_sync(services().description.ttl_attribute()) == TTL_ATTRIBUTE
     except TableUnavailable as exc:
-        if isinstance(exc.__cause__, Exception) and kind_of(exc.__cause__) in DENIED:
+        if isinstance(exc.__cause__, Exception) and error_name(exc.__cause__) in DENIED:
             return False
         raise

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from sessions_kms.aws.translation import region_of
+from sessions_kms.aws.kms import region_of
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.management.base import OperatorCommand
 from sessions_kms.operations.rewrapping import Moved, Rewrapping

@@ -133,7 +133,7 @@ def _here(key_arn: str, section: Section) -> Iterable[Stored]:
 def _elsewhere(
     stack: ExitStack, settings: dict[str, Any], folder: Path, section: Section
 ) -> Iterable[Stored]:
-    wire = engines.running(OURS, OURS, SESSIONS_KMS={**settings, "CLIENT": "wire"})
+    wire = engines.running(OURS, OURS, SESSIONS_KMS={**settings, "CLIENT": "builtin"})
     yield StoredElsewhere(stack.enter_context(wire))
     try:
         tree = before.unpacked(folder)

@@ -13,11 +13,11 @@ from typing import Any
 from django.core.signals import got_request_exception, request_finished, request_started
 
 from gateway_site.forwarding.middleware_run import MiddlewareRun
-from sessions_kms.aws.client.asking import BotoAsks
+from sessions_kms.aws.table_client import BotoRequest
 from sessions_kms.concurrency.waits import BlockingCall, Pause
 
 took: Counter[str] = Counter()
-WAITS: tuple[Any, ...] = (BotoAsks, BlockingCall, Pause)
+WAITS: tuple[Any, ...] = (BotoRequest, BlockingCall, Pause)
 RECEIVERS: list[Callable[..., None]] = []  # which signals hold weakly
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sessions_kms.aws.translation import call_table
+from sessions_kms.aws.table_client import call_table
 from sessions_kms.concurrency.waits import Wait, run_sync
 
 NO_ANSWER, UNKNOWN = FAULTS = ("no answer", "unknown")  # of a read, of a write

@@ -12,7 +12,7 @@ from tests.oauth.support.fixtures import Visitor
 __all__ = ["calls", "client_name", "store"]
 
 
-@pytest.mark.parametrize(("client_name", "read"), [("wire", 4), ("boto", 3)])
+@pytest.mark.parametrize(("client_name", "read"), [("builtin", 4), ("boto", 3)])
 def test_sign_in_costs_six_puts_and_three_or_four_reads(
     calls: Calls, corp: FakeProvider, visitor: Visitor, read: int
 ) -> None:

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from sessions_kms import services
-from sessions_kms.aws import boto_http, circuit, clients
-from sessions_kms.aws import translation as aws
+from sessions_kms.aws import boto_session, circuit, clients
+from sessions_kms.aws import kms as aws
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.concurrency.waits import run_sync
@@ -57,7 +57,7 @@ def test_answer_without_end_is_unavailable(
     trusted = tmp_path / "certificate.pem"
     context = server_context(trusted)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(trusted))
-    monkeypatch.setattr(circuit, "TIMEOUTS", 1000)
+    monkeypatch.setattr(circuit, "TIMEOUTS_MAX", 1000)
     with running_slowly(manner, context if scheme == "https" else None) as server:
         table = reaching(f"{scheme}://127.0.0.1:{server.port}", monkeypatch)
         for _ in range(TRIES):
@@ -85,7 +85,7 @@ def test_handshake_has_what_the_connection_has_left_it(
     monkeypatch.setattr(deadline, "monotonic", clock)
     ours, theirs = socket.socketpair()
     context = ssl.create_default_context()
-    context.sslsocket_class = boto_http._TLSSocket
+    context.sslsocket_class = boto_session._TLSSocket
     with (
         theirs,
         deadline.attempting(Limits(1, 9, 9, 9)),
@@ -103,7 +103,7 @@ def test_handshake_has_what_the_connection_has_left_it(
 def test_two_hundred_of_them_leave_no_thread_and_no_socket(
     manner: Manner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(circuit, "TIMEOUTS", 1000)
+    monkeypatch.setattr(circuit, "TIMEOUTS_MAX", 1000)
     with running_slowly(manner) as server:
         table = reaching(server.url, monkeypatch)
         with pytest.raises(TableUnavailable):
@@ -164,7 +164,7 @@ def silent_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 def test_two_hundred_calls_of_a_name_that_hangs_hold_one_thread(
     silent_names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(circuit, "TIMEOUTS", 1000)
+    monkeypatch.setattr(circuit, "TIMEOUTS_MAX", 1000)
     table = reaching("http://dynamodb.invalid", monkeypatch)
     assert failures(lambda number: run_sync(table.get(str(number))), 200) == 200
     assert silent_names == ["dynamodb.invalid"]

@@ -39,7 +39,7 @@ from tests.sessions_kms.support.sessions import saved
 faulty_by_config = make_faulty_fixture
 
 
-@pytest.fixture(params=["wire", pytest.param("boto", marks=pytest.mark.long)])
+@pytest.fixture(params=["builtin", pytest.param("boto", marks=pytest.mark.long)])
 def make_faulty(request: pytest.FixtureRequest, faulty_by_config: MakeFaulty) -> MakeFaulty:
     """Give a maker of stacks whose table is asked by one of the clients."""
     return lambda **config: faulty_by_config(client=request.param, **config)
@@ -285,7 +285,7 @@ def test_answer_that_cannot_be_told_is_success_or_store_unavailable(
     wrong = {what: exc for what, exc in raised.items() if exc and not is_unavailable(name, exc)}
     assert wrong == {}
     fine = {what for what, exc in raised.items() if exc is None}
-    if name == "load" and times and faulty.stack.config.client == "wire":
+    if name == "load" and times and faulty.stack.config.client == "builtin":
         # What the wire cannot read it asks for once more; what was said it takes for said.
         assert fine & SAID == set()
     elif name in {"load", "unwrap", "seal"}:

@@ -14,7 +14,7 @@ from itertools import combinations, product
 import pytest
 from pytest_django import Settings
 
-from sessions_kms.aws import retrying
+from sessions_kms.aws import calls
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.model.world import World
@@ -93,7 +93,7 @@ def quiet(
 ) -> None:
     settings.SESSION_ENGINE = "sessions_kms.backend"
     caplog.set_level("CRITICAL")
-    monkeypatch.setattr(retrying, "sleep", lambda _: None)  # between two tries of a read
+    monkeypatch.setattr(calls, "sleep", lambda _: None)  # between two tries of a read
 
 
 def strikes(calls: list[str]) -> Iterator[tuple[int, str]]:

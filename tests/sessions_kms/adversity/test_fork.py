@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from sessions_kms import services
 from sessions_kms.aws import calls, clients, resolving
-from sessions_kms.aws import translation as aws
+from sessions_kms.aws import kms as aws
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.executors import executor
@@ -74,7 +74,7 @@ def is_lock(value: Any) -> bool:
 
 def parts_of_waiting() -> list[Any]:
     service: Any = calls.service("dynamodb")
-    return [service.circuit, service._retries.quota, resolving.resolver._lookups]
+    return [service.circuit, service.quota, resolving.resolver._lookups]
 
 
 def locks_of(stack: Stack) -> list[Any]:
@@ -132,7 +132,7 @@ def test_child_forked_in_the_middle_of_a_flight_makes_one_of_its_own(
     parent, ask = os.getpid(), aws.KMS.generate_data_key
     flying, go_on = threading.Event(), threading.Event()
 
-    def slow_in_the_parent(*args: Any) -> aws.DataKeyAnswer:
+    def slow_in_the_parent(*args: Any) -> aws.DataKeyResponse:
         if os.getpid() == parent:
             flying.set()
             go_on.wait(30)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from sessions_kms.aws import calls, circuit
-from sessions_kms.aws.circuit import TIMEOUTS
+from sessions_kms.aws.circuit import TIMEOUTS_MAX
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
@@ -59,7 +59,7 @@ def test_table_that_hangs_is_asked_nothing_but_probes_until_it_answers(
     hang(faulty.table)
     faulty.table.operations.clear()
     faulty.table.requests.clear()
-    for _ in range(TIMEOUTS):
+    for _ in range(TIMEOUTS_MAX):
         with pytest.raises(TableUnavailable):
             load(key)
     monkeypatch.setattr(circuit, "PROBE_EVERY", 60)
@@ -69,7 +69,7 @@ def test_table_that_hangs_is_asked_nothing_but_probes_until_it_answers(
         with pytest.raises(TableUnavailable):
             saved_key(token="mine")
     asked = [request["Key"]["id"]["S"] for _, request in faulty.table.requests if "Key" in request]
-    assert len([each for each in asked if each != "probe"]) <= TIMEOUTS + 2
+    assert len([each for each in asked if each != "probe"]) <= TIMEOUTS_MAX + 2
     assert faulty.table.operations.count("PutItem") == 0
 
 
@@ -135,11 +135,11 @@ def test_process_without_a_data_key_gets_an_answer_at_once_while_kms_hangs(
     faulty.restart()
     hasty()
     hang(faulty.kms)
-    for _ in range(3 * TIMEOUTS):
+    for _ in range(3 * TIMEOUTS_MAX):
         with pytest.raises(KMSUnavailable):
             load(key)
         faulty.stack.clock.advance(1)
-    assert faulty.kms.operations.count("Decrypt") < 2 * TIMEOUTS
+    assert faulty.kms.operations.count("Decrypt") < 2 * TIMEOUTS_MAX
     faulty.kms.heal()
 
     def loads_later() -> bool:

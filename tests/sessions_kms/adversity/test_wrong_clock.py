@@ -14,7 +14,7 @@ import pytest
 
 from sessions_kms import services
 from sessions_kms.aws import clients
-from sessions_kms.aws.clock import ServerClock
+from sessions_kms.aws.clock import ServerClock, set_clock
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import Services
@@ -72,7 +72,7 @@ class Machine:
             clock = ServerClock(lambda: time.time() + self.ahead)
             self._services = services.build(self._config, clock=clock)
         assert isinstance(self._services.clock, ServerClock)
-        clients.go_by(self._services.clock)
+        set_clock(self._services.clock)
         install(self._services)
         yield
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from sessions_kms.aws import retrying
+from sessions_kms.aws import calls
 from sessions_kms.aws.calls import Service
-from sessions_kms.aws.circuit import TIMEOUTS
+from sessions_kms.aws.circuit import TIMEOUTS_MAX
 from sessions_kms.concurrency.waits import BlockingCall, run_sync
 
 
@@ -41,7 +41,7 @@ def refused() -> Exception:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrying, "sleep", lambda _: None)
+    monkeypatch.setattr(calls, "sleep", lambda _: None)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def service() -> Service:
 
 def ask(service: Service, *ends: Callable[[], Exception], attempts: int = 1) -> None:
     with suppress(ReadTimeoutError, ClientError, Broken):
-        run_sync(service.ask(BlockingCall(Ends(*ends)), attempts=attempts))
+        run_sync(service.call(BlockingCall(Ends(*ends)), attempts=attempts))
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def ask(service: Service, *ends: Callable[[], Exception], attempts: int = 1) -> 
 def test_answer_between_time_outs_keeps_the_circuit_closed(
     ends: tuple[Callable[[], Exception], ...], attempts: int, service: Service
 ) -> None:
-    for _ in range(TIMEOUTS - 2):
+    for _ in range(TIMEOUTS_MAX - 2):
         ask(service, timed_out)
-    assert service.circuit.in_a_row == TIMEOUTS - 2
+    assert service.circuit.timeouts == TIMEOUTS_MAX - 2
     ask(service, *ends, attempts=attempts)
-    assert (service.circuit.in_a_row, service.circuit.is_open) == (0, False)
+    assert (service.circuit.timeouts, service.circuit.is_open) == (0, False)
 
 
 @contextmanager

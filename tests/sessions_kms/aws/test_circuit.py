@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from sessions_kms.aws.calls import Service
-from sessions_kms.aws.circuit import PROBE_EVERY, TIMEOUTS, Circuit, CircuitOpen, Outcome
+from sessions_kms.aws.circuit import PROBE_EVERY, TIMEOUTS_MAX, Circuit, CircuitOpen, Outcome
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.waits import Wait, run_sync
 from tests.support.clock import FakeClock
 
-ANSWERED, TIMED_OUT, FAILED = Outcome.ANSWERED, Outcome.TIMED_OUT, Outcome.FAILED
+ANSWERED, TIMED_OUT, FAILED = Outcome.RESPONSE, Outcome.TIMEOUT, Outcome.FAILURE
 
 
 class Threads:
@@ -87,13 +87,13 @@ def circuit(threads: Threads, clock: FakeClock) -> Circuit:
 
 def times_out(circuit: Circuit, times: int, probe: Probed) -> None:
     for _ in range(times):
-        circuit.heard(TIMED_OUT, probe)
+        circuit.record(TIMED_OUT, probe)
 
 
 def is_refused(circuit: Circuit, probe: Probed) -> bool:
     try:
         if circuit.is_open:
-            run_sync(circuit.passed(probe))
+            run_sync(circuit.check(probe))
     except CircuitOpen:
         return True
     return False
@@ -103,12 +103,12 @@ def test_five_time_outs_in_a_row_open_it_and_four_do_not(
     circuit: Circuit, caplog: pytest.LogCaptureFixture
 ) -> None:
     never = Probed()
-    times_out(circuit, TIMEOUTS - 1, never)
-    circuit.heard(ANSWERED, never)
-    times_out(circuit, TIMEOUTS - 1, never)
-    circuit.heard(FAILED, never)  # Refused at once: it holds nobody up, and proves nothing.
+    times_out(circuit, TIMEOUTS_MAX - 1, never)
+    circuit.record(ANSWERED, never)
+    times_out(circuit, TIMEOUTS_MAX - 1, never)
+    circuit.record(FAILED, never)  # Refused at once: it holds nobody up, and proves nothing.
     assert not is_refused(circuit, never)
-    circuit.heard(TIMED_OUT, never)
+    circuit.record(TIMED_OUT, never)
     assert is_refused(circuit, never)
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "dynamodb timed out 5 times in a row" in caplog.text
@@ -118,7 +118,7 @@ def test_one_thread_probes_every_half_second_until_there_is_an_answer(
     circuit: Circuit, threads: Threads, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     probe = Probed(TIMED_OUT, FAILED, ANSWERED)
-    times_out(circuit, 3 * TIMEOUTS, probe)
+    times_out(circuit, 3 * TIMEOUTS_MAX, probe)
     for _ in range(100):
         assert is_refused(circuit, probe)
         clock.advance(1)
@@ -135,7 +135,7 @@ def test_without_threads_the_next_call_probes_once_it_is_due(
 ) -> None:
     threads.none = True
     probe = Probed(TIMED_OUT, ANSWERED)
-    times_out(circuit, TIMEOUTS, probe)
+    times_out(circuit, TIMEOUTS_MAX, probe)
     assert is_refused(circuit, probe)
     assert probe.count == 0
     clock.advance(PROBE_EVERY)
@@ -153,13 +153,13 @@ async def test_without_threads_an_event_loop_goes_on_while_its_call_probes(
     service = Service("dynamodb")
     service.circuit = Circuit("dynamodb", start=threads.start, clock=clock)
     threads.none = True
-    times_out(service.circuit, TIMEOUTS, Probed())
+    times_out(service.circuit, TIMEOUTS_MAX, Probed())
     clock.advance(PROBE_EVERY)
     ask = InALoop()
-    call = asyncio.create_task(service.ask(ask))
+    call = asyncio.create_task(service.call(ask))
     await ask.is_asked.wait()
     with pytest.raises(CircuitOpen):  # Another one does not wait for it.
-        await service.ask(ask)
+        await service.call(ask)
     ask.may_answer.set()
     assert await call == {"asked": 2}
 
@@ -172,19 +172,19 @@ def test_call_whose_probe_took_its_time_is_not_begun(
     service = Service("dynamodb")
     service.circuit = Circuit("dynamodb", start=threads.start, clock=clock)
     threads.none = True
-    times_out(service.circuit, TIMEOUTS, Probed())
+    times_out(service.circuit, TIMEOUTS_MAX, Probed())
     clock.advance(PROBE_EVERY)
     ask = InLine(clock)
     with suppress(deadline.OutOfTime), deadline.call(seconds):
-        assert run_sync(service.ask(ask)) == {"asked": 2}
+        assert run_sync(service.call(ask)) == {"asked": 2}
     assert ask.count == asked
     assert not service.circuit.is_open
 
 
 def test_it_opens_again_after_five_more(circuit: Circuit, threads: Threads) -> None:
-    times_out(circuit, TIMEOUTS, Probed())
-    circuit._probe_on(Probed(ANSWERED))
-    times_out(circuit, TIMEOUTS - 1, Probed())
+    times_out(circuit, TIMEOUTS_MAX, Probed())
+    circuit._probe_until_response(Probed(ANSWERED))
+    times_out(circuit, TIMEOUTS_MAX - 1, Probed())
     assert not circuit.is_open
     times_out(circuit, 1, Probed())
     assert circuit.is_open
@@ -198,9 +198,9 @@ def test_probe_that_breaks_ends_no_circuit_for_good(
     async def broken() -> Outcome:
         raise ZeroDivisionError
 
-    times_out(circuit, TIMEOUTS, Probed())
+    times_out(circuit, TIMEOUTS_MAX, Probed())
     with pytest.raises(ZeroDivisionError):
-        circuit._probe_on(broken)
+        circuit._probe_until_response(broken)
     clock.advance(PROBE_EVERY)
     threads.waiting.clear()
     assert is_refused(circuit, Probed(ANSWERED))
@@ -209,7 +209,7 @@ def test_probe_that_breaks_ends_no_circuit_for_good(
 
 def test_forgotten_one_probes_no_more(circuit: Circuit, threads: Threads) -> None:
     probe = Probed(TIMED_OUT)
-    times_out(circuit, TIMEOUTS, probe)
-    circuit.forget()
+    times_out(circuit, TIMEOUTS_MAX, probe)
+    circuit.stop_probing()
     threads.waiting.pop()()
     assert probe.count == 0

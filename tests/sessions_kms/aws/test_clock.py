@@ -10,8 +10,8 @@ from sessions_kms.aws.clock import (
     OFFSET_MAX,
     ServerClock,
     has_passed,
-    moment_of,
     offset_if_refused,
+    parse_date,
     signing_time,
     signing_with,
 )
@@ -31,7 +31,7 @@ def hearing(local: FakeClock, *offsets: float) -> ServerClock:
     """Return a clock that has heard a server which is so many seconds ahead, in turn."""
     heard = ServerClock(local)
     for offset in offsets:
-        heard.hear(date(local, offset))
+        heard.observe(date(local, offset))
     return heard
 
 
@@ -51,7 +51,7 @@ def test_wrong_clock_is_told_once(
 ) -> None:
     hearing(local, offset, *[offset + 3] * 5)
     [told] = caplog.messages
-    assert told.startswith(f"This machine's clock is {said} AWS's. Set it by NTP.")
+    assert told.startswith(f"This machine's clock is {said} AWS's. Synchronize it by NTP.")
 
 
 def test_clock_that_is_a_little_off_is_not_told(
@@ -93,8 +93,8 @@ def test_three_in_a_row_that_agree_are_believed(
 @pytest.mark.parametrize("said", [None, "", "yesterday", "Fri, 99 Jan 2027 08:00:00 GMT"])
 def test_what_is_no_date_is_not_heard(local: FakeClock, said: str | None) -> None:
     heard = ServerClock(local)
-    heard.hear(said)
-    assert not heard.has_heard
+    heard.observe(said)
+    assert not heard.is_synchronized
     assert heard() == NOW
 
 
@@ -106,14 +106,14 @@ def test_clock_that_is_a_week_off_can_tell_nothing(local: FakeClock) -> None:
             heard()
         local.advance(offset)  # Somebody sets it.
         for _ in range(3):
-            heard.hear(date(local, 0))
+            heard.observe(date(local, 0))
         assert heard() == pytest.approx(local(), abs=1)
 
 
 def test_moment_has_passed_only_if_the_answer_itself_says_so(local: FakeClock) -> None:
     heard = hearing(local, 600, 600, 600)
     assert heard.has_passed(NOW + 500)
-    heard.hear(date(local, 0))  # one answer that says otherwise
+    heard.observe(date(local, 0))  # one answer that says otherwise
     assert heard() > NOW + 500
     assert not heard.has_passed(NOW + 500)
     assert heard.has_passed(NOW)
@@ -140,14 +140,14 @@ def test_signature_that_was_right_is_not_made_again(local: FakeClock) -> None:
 
 
 def test_date_is_that_of_rfc_9110() -> None:
-    assert moment_of("Fri, 15 Jan 2027 08:00:00 GMT") == NOW + 0.5
+    assert parse_date("Fri, 15 Jan 2027 08:00:00 GMT") == NOW + 0.5
 
 
 async def test_answer_of_another_task_is_no_witness(local: FakeClock) -> None:
     heard = hearing(local, 600, 600, 600)
 
     async def another() -> None:
-        heard.hear(date(local, 0))
+        heard.observe(date(local, 0))
         assert not heard.has_passed(NOW + 500)
 
     await asyncio.create_task(another())

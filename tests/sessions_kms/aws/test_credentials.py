@@ -14,8 +14,8 @@ from botocore.exceptions import NoCredentialsError
 from botocore.utils import ContainerMetadataFetcher
 
 from sessions_kms.aws import clients
-from sessions_kms.aws import translation as aws
-from sessions_kms.aws.role_credentials import REST, FetchedCredentials
+from sessions_kms.aws import kms as aws
+from sessions_kms.aws.credentials import RETRY_AFTER, SharedCredentials
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.concurrency.waits import run_sync
@@ -132,9 +132,9 @@ def in_seconds(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
-def ending_in(seconds: float, source: Source) -> FetchedCredentials:
+def ending_in(seconds: float, source: Source) -> SharedCredentials:
     """Return the first credentials of a source when they have so many seconds left."""
-    credentials = FetchedCredentials(source.find)
+    credentials = SharedCredentials(source.find)
     assert credentials.get_frozen_credentials().access_key == "key 1"
     credentials._found._expiry_time = in_seconds(seconds)
     return credentials
@@ -147,7 +147,7 @@ def test_credentials_that_never_end_are_looked_for_once() -> None:
         looked.append(1)
         return Credentials("key", "secret")
 
-    credentials = FetchedCredentials(find)
+    credentials = SharedCredentials(find)
     assert [credentials.get_frozen_credentials().access_key for _ in range(3)] == ["key"] * 3
     assert credentials.secret_key == "secret"
     assert credentials.get_deferred_property("account_id")() is None
@@ -190,35 +190,35 @@ def test_credentials_at_their_end_are_waited_for_by_all_and_fetched_once() -> No
 def test_whether_credentials_are_soon_due_is_asked_once_a_second_and_of_new_ones_at_once(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions_kms.aws.role_credentials.time", clock)
-    credentials = FetchedCredentials(Source().find)
+    monkeypatch.setattr("sessions_kms.aws.credentials.time", clock)
+    credentials = SharedCredentials(Source().find)
     asked: list[int | None] = []
     credentials.get_frozen_credentials()
     found: Any = credentials._found
     monkeypatch.setattr(found, "refresh_needed", asked.append)
     for _ in range(3):
-        assert credentials.at_hand() is credentials.at_hand()
+        assert credentials.current() is credentials.current()
         clock.advance(1)
     assert len(asked) == 3
-    credentials.at_hand()
+    credentials.current()
     credentials._fetch()
     asked.clear()
-    credentials.at_hand()
+    credentials.current()
     assert asked == [None]
     found.refresh_needed = lambda seconds: True
-    assert credentials.at_hand() is not None
+    assert credentials.current() is not None
     clock.advance(1)
-    assert credentials.at_hand() is None
+    assert credentials.current() is None
 
 
 def test_lack_of_credentials_is_told_at_once_for_a_second_and_then_looked_into_again(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions_kms.aws.role_credentials.monotonic", clock)
+    monkeypatch.setattr("sessions_kms.aws.credentials.monotonic", clock)
     found: list[Credentials | None] = [None, Credentials("key", "secret")]
-    credentials = FetchedCredentials(lambda: found.pop(0))
+    credentials = SharedCredentials(lambda: found.pop(0))
     for _ in range(3):
         with pytest.raises(NoCredentialsError):
             credentials.get_frozen_credentials()
-    clock.advance(REST)
+    clock.advance(RETRY_AFTER)
     assert credentials.get_frozen_credentials().access_key == "key"

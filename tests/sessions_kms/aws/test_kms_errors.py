@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from sessions_kms.aws import retrying
-from sessions_kms.aws import translation as aws
+from sessions_kms.aws import calls
+from sessions_kms.aws import kms as aws
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from tests.sessions_kms.support.faults import error
@@ -31,7 +31,7 @@ class Expected(NamedTuple):
     refused: bool = False
 
 
-UNREACHABLE = Expected(400, retrying.ATTEMPTS, KMSUnavailable)
+UNREACHABLE = Expected(400, calls.ATTEMPTS, KMSUnavailable)
 REFUSED = Expected(400, 1, KMSUnavailable, refused=True)
 CODES = {
     "AccessDeniedException": REFUSED,

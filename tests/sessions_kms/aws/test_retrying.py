@@ -13,11 +13,13 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.retries.standard import ExponentialBackoff
 
-from sessions_kms.aws import clients, retrying
-from sessions_kms.aws.calls import Service
-from sessions_kms.aws.client.asking import BotoAsks
-from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries, seconds_told
-from sessions_kms.aws.translation import KMS, call_table
+from sessions_kms.aws import calls as aws_calls
+from sessions_kms.aws import clients
+from sessions_kms.aws.calls import ATTEMPTS, Retries, RetryQuota, Service
+from sessions_kms.aws.errors import Failure, retry_after
+from sessions_kms.aws.http1 import garbled
+from sessions_kms.aws.kms import KMS
+from sessions_kms.aws.table_client import BotoRequest, call_table
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.support.scripted_server import Said, Server, running_by_script
@@ -30,7 +32,7 @@ def pauses(
     *failures: Failure, service: str = "dynamodb", chance: float = 1.0
 ) -> list[float | None]:
     """Return the pauses of one call whose attempts fail so."""
-    retries = Retries(service, chance=lambda: chance).of_call()
+    retries = Retries(RetryQuota(service, chance=lambda: chance))
     return [retries.pause_after(failure) for failure in failures]
 
 
@@ -72,7 +74,7 @@ def test_pauses_grow_and_are_spread_by_chance() -> None:
 
 
 def test_service_may_ask_for_a_longer_pause() -> None:
-    asked = [pauses(THROTTLED._replace(wait=wait)) for wait in (0.0, 0.5, 1.5, 6.0, 60.0)]
+    asked = [pauses(THROTTLED._replace(retry_after=wait)) for wait in (0.0, 0.5, 1.5, 6.0, 60.0)]
     assert asked == [[1], [1], [1.5], [6], [6]]
 
 
@@ -81,22 +83,22 @@ def test_service_may_ask_for_a_longer_pause() -> None:
     [("1500", 1.5), ("0", 0), ("-1", None), ("x", None), ("", None), ("9" * 400, None)],
 )
 def test_pause_that_is_badly_told_is_none(told: str, seconds: float | None) -> None:
-    assert seconds_told({"x-amz-retry-after": told}) == seconds
-    assert seconds_told({}) is None
+    assert retry_after({"x-amz-retry-after": told}) == seconds
+    assert retry_after({}) is None
 
 
 def test_outage_uses_retries_up_and_answers_bring_them_back() -> None:
-    spent = Retries("dynamodb", chance=lambda: 1)
+    spent = RetryQuota("dynamodb", chance=lambda: 1)
     made = 0
-    while spent.of_call().pause_after(NO_ANSWER) is not None:
+    while Retries(spent).pause_after(NO_ANSWER) is not None:
         made += 1
     assert made == 35  # 500 tokens, 14 each
     for _ in range(4):  # 10 are left
-        spent.of_call().answered()
-    again = spent.of_call()
+        Retries(spent).succeed()
+    again = Retries(spent)
     assert again.pause_after(NO_ANSWER) is not None
-    again.answered()
-    assert spent.of_call().pause_after(NO_ANSWER) is not None
+    again.succeed()
+    assert Retries(spent).pause_after(NO_ANSWER) is not None
 
 
 # The same calls, answered by the same script, of boto's client and of ours.
@@ -131,7 +133,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def asked(service: Service, client: Any, **params: Any) -> Any:
-    return run_sync(service.ask(BotoAsks(client, "get_item", params)))
+    return run_sync(service.call(BotoRequest(client, "get_item", params)))
 
 
 def our_client() -> Any:
@@ -166,7 +168,7 @@ def schedule(
     seen = []
     for said in calls:
         server.script, server.asked = list(said), []
-        with suppress(ClientError, BotoCoreError, retrying.GarbledAnswer):
+        with suppress(ClientError, BotoCoreError, garbled.GarbledAnswer):
             call(TableName="t", Key={"id": {"S": "x"}})
         seen.append((len(server.asked), noted.copy()))
         noted.clear()
@@ -186,8 +188,8 @@ def test_schedule_of_reads_is_the_one_of_botos_standard_mode(
     with pausing(botocore.endpoint.time, "sleep") as noted:  # type: ignore[attr-defined]
         theirs = schedule(server, boto.get_item, noted, calls)
     service, client = Service("dynamodb"), our_client()
-    service._retries = Retries("dynamodb", chance=lambda: 0.5)
-    with pausing(retrying, "sleep") as noted:
+    service.quota = RetryQuota("dynamodb", chance=lambda: 0.5)
+    with pausing(aws_calls, "sleep") as noted:
         ours = schedule(server, partial(asked, service, client), noted, calls)
     assert ours == theirs
     assert {len(each) for _, each in theirs} == {0, 1, 2}
@@ -206,7 +208,7 @@ def test_no_attempt_is_waited_for_beyond_what_the_call_may_take(
     server: Server, call: Callable[[], None]
 ) -> None:
     server.script = [Said(400, "ThrottlingException", (("x-amz-retry-after", "4000"),))]
-    with pausing(retrying, "sleep") as noted, pytest.raises(StoreUnavailable) as caught:
+    with pausing(aws_calls, "sleep") as noted, pytest.raises(StoreUnavailable) as caught:
         call()
     assert isinstance(caught.value.__cause__, ClientError)
     assert (len(server.asked), noted) == (1, [])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.contrib.sessions.backends.base import SessionBase
 
-from sessions_kms.aws.translation import DataKeyAnswer
+from sessions_kms.aws.kms import DataKeyResponse
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
@@ -141,7 +141,7 @@ def test_objects_show_no_secret(visitor: Visitor) -> None:
         keyring._sealing,
         keyring._flights,
         run_sync(services.session_items.get(item)),
-        DataKeyAnswer("arn", TOKEN.encode(), b""),
+        DataKeyResponse("arn", TOKEN.encode(), b""),
         copy.copy(session),
     ]
     for thing in shown:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_kms.aws.translation import DataKeyAnswer
+from sessions_kms.aws.kms import DataKeyResponse
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
@@ -34,17 +34,19 @@ class WitnessKMS(FakeKMS):
         self.given_at: dict[bytes, float] = {}
         self.refused: set[str | None] = set()
 
-    def generate_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKeyAnswer:
+    def generate_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKeyResponse:
         return self._noted(super().generate_data_key(key_id, context))
 
-    def decrypt(self, key_id: str, ciphertext: bytes, context: Mapping[str, str]) -> DataKeyAnswer:
+    def decrypt(
+        self, key_id: str, ciphertext: bytes, context: Mapping[str, str]
+    ) -> DataKeyResponse:
         try:
             return self._noted(super().decrypt(key_id, ciphertext, context))
         except KMSUnavailable as exc:
             self.refused.add(exc.refused_key)
             raise
 
-    def _noted(self, answer: DataKeyAnswer) -> DataKeyAnswer:
+    def _noted(self, answer: DataKeyResponse) -> DataKeyResponse:
         self.given_at[answer.ciphertext] = self.clock()
         return answer
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sessions_kms.aws.translation import DataKeyAnswer
+from sessions_kms.aws.kms import DataKeyResponse
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable
@@ -25,7 +25,7 @@ class LyingKMS(FakeKMS):
 
     lies = 0
 
-    def decrypt(self, *asked: object) -> DataKeyAnswer:
+    def decrypt(self, *asked: object) -> DataKeyResponse:
         answer = super().decrypt(*asked)  # type: ignore[arg-type]
         if not self.lies:
             return answer

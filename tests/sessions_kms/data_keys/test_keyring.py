@@ -9,7 +9,7 @@ import pytest
 
 from gateway_site.local.kms import LocalKMS
 from sessions_kms.aws import clients
-from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
+from sessions_kms.aws.kms import KMS, DataKeyResponse, IncorrectKey
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys import keyring as keyring_module
 from sessions_kms.data_keys.keyring import KMSKeyring
@@ -253,8 +253,8 @@ each_size = pytest.mark.parametrize(
 @each_size
 def test_generated_blob_has_1_to_6144_bytes(size: int, accepted: bool) -> None:
     class OtherSize(FakeKMS):
-        def generate_data_key(self, key_id: str, context: object) -> DataKeyAnswer:
-            return DataKeyAnswer(key_id, bytes(32), bytes(size))
+        def generate_data_key(self, key_id: str, context: object) -> DataKeyResponse:
+            return DataKeyResponse(key_id, bytes(32), bytes(size))
 
     keyring = kms_keyring(OtherSize())
     if accepted:

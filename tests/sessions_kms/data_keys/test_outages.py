@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.aws.translation import DataKeyAnswer, IncorrectKey
+from sessions_kms.aws.kms import DataKeyResponse, IncorrectKey
 from sessions_kms.concurrency.single_flight import _Flight
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import (
@@ -308,7 +308,7 @@ def test_kms_that_calls_every_key_another_ones_lets_stale_keys_serve() -> None:
 
         def decrypt(
             self, key_id: str, ciphertext: bytes, context: Mapping[str, str]
-        ) -> DataKeyAnswer:
+        ) -> DataKeyResponse:
             if self.mistaken:
                 raise IncorrectKey
             return super().decrypt(key_id, ciphertext, context)

@@ -317,7 +317,7 @@ def test_canary_is_no_alarm(store: Store, caplog: pytest.LogCaptureFixture) -> N
         session_refused.disconnect(hear)
     assert refused == []
     told = [each.name for each in caplog.records if each.name.startswith(("django", "sessions"))]
-    assert told in ([], ["sessions_kms.aws.client.making"])  # which tells who asks
+    assert told in ([], ["sessions_kms.aws.table_client"])  # which tells who asks
 
 
 @on_aws

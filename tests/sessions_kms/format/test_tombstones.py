@@ -93,9 +93,9 @@ def test_its_time_is_over_only_if_the_last_answer_says_so_too(stack: Stack) -> N
     tombstone = Tombstone("a" * 43, now - 20)
     assert not services.is_unsettled(tombstone)
     for _ in range(3):
-        clock.hear(formatdate(now, usegmt=True))
+        clock.observe(formatdate(now, usegmt=True))
     assert not services.is_unsettled(tombstone)
-    clock.hear(formatdate(now - 20, usegmt=True))
+    clock.observe(formatdate(now - 20, usegmt=True))
     assert services.is_unsettled(tombstone)
 
 

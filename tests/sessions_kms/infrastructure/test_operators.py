@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from sessions_kms import services
 from sessions_kms.aws import clients
-from sessions_kms.aws import translation as aws
+from sessions_kms.aws import kms as aws
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config

@@ -12,7 +12,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 
 from sessions_kms import moving_in, moving_out
-from sessions_kms.aws.client.asking import BotoAsks
+from sessions_kms.aws.table_client import BotoRequest
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.operations.session_import import Importer, OldEngine, mark_id, new_mark
@@ -163,7 +163,7 @@ def test_ending_what_is_unknown_leaves_nothing(fake: Stack, engine: str) -> None
 # There, back and there again, with a process killed between any two calls
 
 TABLE_CALLS = [
-    (BotoAsks, "block"),
+    (BotoRequest, "block"),
 ]
 ROW_CALLS = [
     (DatabaseStore, "load"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
-from sessions_kms.aws.client.asking import BotoAsks
+from sessions_kms.aws.table_client import BotoRequest
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations import ending
@@ -51,15 +51,15 @@ def calls(stack: Stack) -> Counter[str]:
 def asked_in_a_loop(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return what the thread of an event loop waits for the table for, from now on."""
     found: list[str] = []
-    block = BotoAsks.block
+    block = BotoRequest.block
 
-    def noting(self: BotoAsks) -> Any:
+    def noting(self: BotoRequest) -> Any:
         with suppress(RuntimeError):
             asyncio.get_running_loop()
             found.append(self._operation)
         return block(self)
 
-    monkeypatch.setattr(BotoAsks, "block", noting)
+    monkeypatch.setattr(BotoRequest, "block", noting)
     return found
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from sessions_kms.aws.translation import IncorrectKey
+from sessions_kms.aws.kms import IncorrectKey
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys import known_keys as wrapped_keys

@@ -236,7 +236,7 @@ def test_clock_that_is_wrong_makes_nothing_be_over(fake: Stack) -> None:
     begun(fake)
     clock, now = ServerClock(fake.clock), fake.clock()
     for offset in (7200, 7200, 7200, 0):
-        clock.hear(formatdate(now + offset, usegmt=True))
+        clock.observe(formatdate(now + offset, usegmt=True))
     assert clock() > now + 3600
     services = replace(fake.services, clock=clock)
     watched = Tokens(services, lambda item_id, _: told.append(item_id))

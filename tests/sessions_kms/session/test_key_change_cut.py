@@ -9,7 +9,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from pytest_django import Settings
 
 from sessions_kms import services
-from sessions_kms.aws import retrying
+from sessions_kms.aws import calls
 from sessions_kms.backend import SessionStore
 from tests.sessions_kms.support.cutting import CuttingProxy, cutting_proxy
 from tests.sessions_kms.support.key_browser import ADA, MIDDLEWARE, Browser
@@ -30,7 +30,7 @@ def proxy(
     settings.MIDDLEWARE = MIDDLEWARE
     settings.SESSION_COOKIE_SECURE = False
     caplog.set_level(logging.CRITICAL)
-    monkeypatch.setattr(retrying, "sleep", lambda _: None)
+    monkeypatch.setattr(calls, "sleep", lambda _: None)
     address = urlsplit(roto_url)
     with cutting_proxy(str(address.hostname), int(address.port or 0)) as (made, url):
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", url)

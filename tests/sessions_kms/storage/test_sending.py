@@ -17,8 +17,8 @@ from botocore.exceptions import (
 )
 
 from sessions_kms.aws import calls
-from sessions_kms.aws.circuit import TIMEOUTS
-from sessions_kms.aws.retrying import GarbledAnswer
+from sessions_kms.aws.circuit import TIMEOUTS_MAX
+from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.waits import Pause, run_sync
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
@@ -111,7 +111,7 @@ def test_write_of_unknown_fate_is_sent_once(name: str, clock: FakeClock, drive: 
 def test_write_that_was_certainly_not_applied_is_sent_again_and_told_so(
     name: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, drive: Drive
 ) -> None:
-    monkeypatch.setattr("sessions_kms.aws.circuit.TIMEOUTS", 100)
+    monkeypatch.setattr("sessions_kms.aws.circuit.TIMEOUTS_MAX", 100)
     client = Client(NOT_APPLIED[name], clock)
     with pytest.raises(NotApplied):
         drive(written(client))
@@ -129,7 +129,7 @@ def test_refused_write_is_not_sent_again_and_its_fate_is_known(
 
 
 def hang(client: Client, drive: Drive) -> None:
-    for _ in range(TIMEOUTS):
+    for _ in range(TIMEOUTS_MAX):
         with pytest.raises(FateUnknown):
             drive(written(client))
 

@@ -14,7 +14,7 @@ from functools import partial
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
+from sessions_kms.aws.kms import KMS, DataKeyResponse, IncorrectKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
 from sessions_kms.format.published_key import PublishedKey
 from tests.sessions_kms.support.stepping import as_coroutine
@@ -71,7 +71,7 @@ class FakeKMS(KMS):
             for call in list(self.calls)
         )
 
-    def generate_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKeyAnswer:
+    def generate_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKeyResponse:
         key = self._asked("generate_data_key", key_id, context)
         plaintext = AESGCM.generate_key(256)
         nonce = os.urandom(NONCE_BYTES)
@@ -79,7 +79,9 @@ class FakeKMS(KMS):
         blob = b"%b\0%b%b" % (key_id.encode(), nonce, wrapped)
         return _answer(key, key_id, plaintext, blob)
 
-    def decrypt(self, key_id: str, ciphertext: bytes, context: Mapping[str, str]) -> DataKeyAnswer:
+    def decrypt(
+        self, key_id: str, ciphertext: bytes, context: Mapping[str, str]
+    ) -> DataKeyResponse:
         key = self._asked("decrypt", key_id, context)
         wrapped_by, _, rest = ciphertext.partition(b"\0")
         if wrapped_by.decode(errors="replace") not in self._keys or len(rest) <= NONCE_BYTES:
@@ -106,11 +108,11 @@ class FakeKMS(KMS):
         return key
 
 
-def _answer(key: _Key, key_id: str, plaintext: bytes, blob: bytes) -> DataKeyAnswer:
+def _answer(key: _Key, key_id: str, plaintext: bytes, blob: bytes) -> DataKeyResponse:
     if key.state is State.CUTTING:
         plaintext = plaintext[:-1]
     named = FOREIGN_KEY if key.state is State.MISNAMING else key_id
-    return DataKeyAnswer(named, plaintext, blob)
+    return DataKeyResponse(named, plaintext, blob)
 
 
 def _bound(context: Mapping[str, str]) -> bytes:

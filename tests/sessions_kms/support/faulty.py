@@ -12,7 +12,7 @@ import pytest
 
 from gateway_site.local.kms import LocalKMS
 from sessions_kms import services
-from sessions_kms.aws import retrying
+from sessions_kms.aws import calls
 from sessions_kms.concurrency.background import Background
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.storage.not_before import NotBefore
@@ -59,7 +59,7 @@ def behind_proxies(
     Nor does the patience with others' writes: what is slept moves the clock that it goes by.
     """
     steady = FakeClock(0)
-    monkeypatch.setattr(retrying, "sleep", lambda _: None)
+    monkeypatch.setattr(calls, "sleep", lambda _: None)
     with running_proxy(table_url) as table, running_proxy(kms_url) as kms:
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", table.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.url)

@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sessions_kms.aws.client.asking import CONNECTION
+from sessions_kms.aws.table_client import CONNECTION
 from sessions_kms.format.attributes import Item
 from tests.sessions_kms.support.wire import Fault, Handle, Wire
 

@@ -179,7 +179,7 @@ def aws_stack(kind: Kind, clock: FakeClock, **config: Any) -> Stack:
     client = kept_client("dynamodb")
     client.create_table(TableName=table, **BARE_TABLE)
     # Where moto was imported, it watches every client: what asks servers says so.
-    config = {"client": "wire"} | config if kind == "servers" else config
+    config = {"client": "builtin"} | config if kind == "servers" else config
     made = Config(key_id=key, table_name=table, region_name=REGION, **config)
     wired = services.build(made, clock=clock, sleep=lambda _: None)
 

@@ -16,7 +16,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from sessions_kms.aws.translation import DataKeyAnswer
+from sessions_kms.aws.kms import DataKeyResponse
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from tests.sessions_kms.support.fakes import FakeKMS
 
@@ -88,20 +88,22 @@ class WiredKMS(FakeKMS):
         super().__init__(*key_ids)
         self.wire = wire
 
-    def generate_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKeyAnswer:
+    def generate_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKeyResponse:
         handle = super().generate_data_key
         return self._sent("GenerateDataKey", lambda: handle(key_id, context))
 
-    def decrypt(self, key_id: str, ciphertext: bytes, context: Mapping[str, str]) -> DataKeyAnswer:
+    def decrypt(
+        self, key_id: str, ciphertext: bytes, context: Mapping[str, str]
+    ) -> DataKeyResponse:
         handle = super().decrypt
         return self._sent("Decrypt", lambda: handle(key_id, ciphertext, context))
 
-    def _sent(self, operation: str, handle: Callable[[], DataKeyAnswer]) -> DataKeyAnswer:
+    def _sent(self, operation: str, handle: Callable[[], DataKeyResponse]) -> DataKeyResponse:
         try:
             answer = self.wire.send(operation, handle)
         except (OSError, BotoCoreError, ClientError):
             raise KMSUnavailable from None
-        if not isinstance(answer, DataKeyAnswer):
+        if not isinstance(answer, DataKeyResponse):
             raise KMSUnavailable
         return answer
 

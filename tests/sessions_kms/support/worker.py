@@ -71,7 +71,7 @@ class Commands:
         """Make the clients, which takes long, and ask nothing but for a session that is not."""
         from sessions_kms import services
         from sessions_kms.aws import clients
-        from sessions_kms.aws import translation as aws
+        from sessions_kms.aws import kms as aws
 
         clients.kms_client(aws.region_of(services.services().config.key_id))
         self._store_class().exists("0" * 32)
@@ -119,15 +119,15 @@ class Commands:
 
     def be_slow(self, seconds: float) -> None:
         """Have each call of DynamoDB take so long on its way: half there, half back."""
-        translation: Any = import_module("sessions_kms.aws.translation")
-        ask = translation.asking
+        table_client: Any = import_module("sessions_kms.aws.table_client")
+        ask = table_client.request_for
 
         def slowly(client: Any, operation: str, *more: Any) -> Slowly:
             if operation == "put_item":
                 self._writes.append(1)
             return Slowly(ask(client, operation, *more), seconds / 2)
 
-        translation.asking = slowly
+        table_client.request_for = slowly
 
     def save_alone(self, times: int) -> float:
         """Give the seconds that a save takes which nobody is in the way of: their median."""

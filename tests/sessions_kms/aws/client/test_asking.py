@@ -14,12 +14,10 @@ import pytest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from sessions_kms.aws import clients
-from sessions_kms.aws.client import targets, wire_client
-from sessions_kms.aws.client.has_wire import HasWire
-from sessions_kms.aws.client.making import table_client
-from sessions_kms.aws.client.wish import Wish
-from sessions_kms.aws.clock import ServerClock
+from sessions_kms.aws import client_choice, clients
+from sessions_kms.aws.client_choice import ClientSetting
+from sessions_kms.aws.clock import ServerClock, current_clock, set_clock
+from sessions_kms.aws.table_client import BuiltinClient, create_table_client
 from sessions_kms.concurrency.waits import BlockingCall, run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.storage.condition import Delete
@@ -53,9 +51,9 @@ def table_of(client: Any) -> Table:
     return Table(client, name="sessions")
 
 
-def wired() -> HasWire:
-    client = table_client("eu-west-1", "wire")
-    assert isinstance(client, HasWire)
+def wired() -> BuiltinClient:
+    client = create_table_client("eu-west-1", "builtin")
+    assert isinstance(client, BuiltinClient)
     return client
 
 
@@ -81,15 +79,15 @@ async def test_loop_takes_a_thread_for_what_boto_has_yet_to_find_and_none_after_
     # What is put and what is deleted is looked at, since no answer has the item of before.
     server.script = [FOUND, FOUND, DONE, FOUND, DONE, DONE, DONE, TRANSACTED, OF_ANOTHER]
     assert await table.get("x") == ITEM
-    assert no_thread == [client.ready]
+    assert no_thread == [client.wait_for_state]
     assert await table.get("x") == ITEM
     await table.put(ITEM)
     await table.delete("x")
     await table.put_once(ITEM)
     await table.transact(Delete("x"))
-    assert no_thread == [client.ready]
+    assert no_thread == [client.wait_for_state]
     await Table(client, name="another").get("x")  # whose endpoint may be another
-    assert no_thread == [client.ready] * 2
+    assert no_thread == [client.wait_for_state] * 2
     operations = [asked.headers["X-Amz-Target"].partition(".")[2] for asked in server.asked]
     assert operations == [
         *("GetItem", "GetItem", "PutItem", "GetItem", "DeleteItem", "GetItem", "PutItem"),
@@ -101,7 +99,7 @@ async def test_loop_goes_on_while_credentials_are_fetched(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, go_on, client = threading.Event(), threading.Event(), wired()
-    fetch: Any = client.credentials._fetch  # type: ignore[attr-defined]
+    fetch: Any = client.credentials._fetch
     fetchers: list[threading.Thread] = []
 
     def slow() -> Any:
@@ -110,7 +108,7 @@ async def test_loop_goes_on_while_credentials_are_fetched(
         go_on.wait(5)
         return fetch()
 
-    monkeypatch.setattr(client.credentials, "_fetch", slow)  # type: ignore[attr-defined]
+    monkeypatch.setattr(client.credentials, "_fetch", slow)
     server.script = [FOUND]
     reading = asyncio.create_task(table_of(client).get("x"))
     assert await asyncio.to_thread(began.wait, 5)
@@ -124,13 +122,13 @@ async def test_credentials_that_are_soon_due_are_fetched_ahead(
     server: Server, monkeypatch: pytest.MonkeyPatch, no_thread: list[Callable[..., Any]]
 ) -> None:
     client = wired()
-    credentials: Any = client.credentials  # type: ignore[attr-defined]
+    credentials: Any = client.credentials
     server.script = [FOUND, FOUND]
     await table_of(client).get("x")
     no_thread.clear()
     fetched = threading.Event()
-    monkeypatch.setattr(credentials, "_due", lambda seconds: seconds is None)
-    credentials._good_in = 0  # A second has passed.
+    monkeypatch.setattr(credentials, "_expires_within", lambda seconds: seconds is None)
+    credentials._valid_in = 0  # A second has passed.
     monkeypatch.setattr(credentials, "_fetch", fetched.set)
     assert await table_of(client).get("x") == ITEM
     assert no_thread == []
@@ -139,7 +137,7 @@ async def test_credentials_that_are_soon_due_are_fetched_ahead(
 
 def test_new_credentials_sign_the_next_request(server: Server, drive: Drive) -> None:
     client = wired()
-    credentials: Any = client.credentials  # type: ignore[attr-defined]
+    credentials: Any = client.credentials
     server.script = [FOUND] * 3
     drive(table_of(client).get("x"))
     for key_id in ("ONE", "OTHER"):
@@ -168,10 +166,14 @@ def test_endpoint_with_a_path_is_asked_by_boto(
     assert "amz-sdk-invocation-id" in server.asked[0].headers  # boto's alone
 
 
-@pytest.mark.parametrize("wish", ["wire", "boto"])
+@pytest.mark.parametrize("setting", ["builtin", "boto"])
 @pytest.mark.parametrize("believed", [True, False])
 def test_tls_believes_whom_aws_ca_bundle_names(
-    wish: Wish, believed: bool, drive: Drive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setting: ClientSetting,
+    believed: bool,
+    drive: Drive,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pem = tmp_path / "certificate.pem"
     with running_by_script(certificates.server_context(pem)) as server:
@@ -180,7 +182,7 @@ def test_tls_believes_whom_aws_ca_bundle_names(
             monkeypatch.setenv("AWS_CA_BUNDLE", str(pem))
         clients.reset()
         server.script = [FOUND]
-        table = table_of(table_client("eu-west-1", wish))
+        table = table_of(create_table_client("eu-west-1", setting))
         if believed:
             assert drive(table.get("x")) == ITEM
         else:
@@ -203,7 +205,7 @@ def test_signature_refused_for_its_time_is_made_once_more_by_the_time_of_the_ref
     server: Server, drive: Drive
 ) -> None:
     for _ in range(3):  # A single answer that says otherwise is not believed.
-        clients.clock().hear(formatdate(usegmt=True))
+        current_clock().observe(formatdate(usegmt=True))
     there = time.time() + 3600
     server.script = [refused(there), TRANSACTED]
     drive(table_of(wired()).transact(Delete("x")))
@@ -226,7 +228,7 @@ def test_signature_refused_for_another_reason_is_not_made_again(
 
 async def test_witness_of_the_time_is_the_answer_of_this_task(server: Server) -> None:
     clock, there = ServerClock(), time.time() + 3600
-    clients.go_by(clock)
+    set_clock(clock)
     dates = [(("Date", formatdate(moment, usegmt=True)),) for moment in (there,) * 4]
     here = (("Date", formatdate(usegmt=True)),)
     server.script = [FOUND._replace(headers=date) for date in (*dates, here)]
@@ -283,19 +285,19 @@ def test_endpoint_is_asked_for_once_an_account_and_table(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[str] = []
-    target_of = targets.target_of
+    target_of = client_choice.target_of
 
     def noted(client: Any, table: str) -> Any:
         found.append(table)
         return target_of(client, table)
 
-    monkeypatch.setattr(wire_client, "target_of", noted)
+    monkeypatch.setattr(client_choice, "target_of", noted)
     client: Any = wired()
     for account in ("1", "1", "2"):
         frozen = client.credentials.get_frozen_credentials()._replace(account_id=account)
-        monkeypatch.setattr(client.credentials, "at_hand", lambda frozen=frozen: frozen)
+        monkeypatch.setattr(client.credentials, "current", lambda frozen=frozen: frozen)
         for table in ("a", "a", "b"):
-            client.ready(table)
+            client.wait_for_state(table)
     assert found == ["a", "b", "a", "b"]
 
 
@@ -303,7 +305,7 @@ def test_connection_ends_with_its_client(server: Server) -> None:
     server.script = [FOUND, FOUND]
     client = wired()
     run_sync(table_of(client).get("x"))
-    kept: Any = client.ready("sessions").line.blocking._kept  # type: ignore[union-attr]
+    kept: Any = client.wait_for_state("sessions").endpoint.blocking._kept  # type: ignore[union-attr]
     assert len(kept.all()) == 1
     del client
     assert kept.all() == []

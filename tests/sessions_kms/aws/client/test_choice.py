@@ -1,4 +1,4 @@
-"""Who asks a table: the wire, unless it would be missed by somebody, or could not get there."""
+"""Which client sends requests: the built-in one, unless boto is instrumented or alone fits."""
 
 import functools
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sessions_kms import services
 from sessions_kms.aws import clients
-from sessions_kms.aws.client.choice import choose
-from sessions_kms.aws.client.wire_client import WireClient
-from sessions_kms.aws.client.wish import WireImpossible
+from sessions_kms.aws.client_choice import choose
+from sessions_kms.aws.errors import ClientUnsupported
+from sessions_kms.aws.table_client import BuiltinClient
 from sessions_kms.conf import Config
 from tests.sessions_kms.support.stacks import FAKE_KEY
 
@@ -37,10 +37,10 @@ def client() -> Any:
     return clients.dynamodb_client("eu-west-1")
 
 
-def test_wire_asks_where_nobody_watches() -> None:
-    assert choose(client(), "auto").by_wire
-    assert choose(client(), "wire").by_wire
-    assert not choose(client(), "boto").by_wire
+def test_builtin_client_is_chosen_unless_boto_is_instrumented() -> None:
+    assert choose(client(), "auto").is_builtin
+    assert choose(client(), "builtin").is_builtin
+    assert not choose(client(), "boto").is_builtin
 
 
 @pytest.mark.parametrize(
@@ -63,15 +63,15 @@ def test_handler_that_is_not_botocores_is_not_passed_by(event: str, partly: bool
     watched = client()
     watched.meta.events.register(event, functools.partial(handle) if partly else handle)
     choice = choose(watched, "auto")
-    assert not choice.by_wire
-    assert choice.why.startswith(__name__)
-    assert choose(watched, "wire").by_wire
+    assert not choice.is_builtin
+    assert choice.reason == f"boto is instrumented by {__name__}"
+    assert choose(watched, "builtin").is_builtin
 
 
 def test_moto_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     clients.reset()
-    assert "moto" in choose(client(), "auto").why
+    assert "moto" in choose(client(), "auto").reason
 
 
 def plain(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -99,8 +99,8 @@ def test_wrapper_of_boto_is_not_passed_by(wrap: Any, monkeypatch: pytest.MonkeyP
     original: Any = BaseClient.__dict__["_make_api_call"]
     monkeypatch.setattr(BaseClient, "_make_api_call", wrap(original))
     choice = choose(client(), "auto")
-    assert not choice.by_wire
-    assert "_make_api_call" in choice.why
+    assert not choice.is_builtin
+    assert "_make_api_call" in choice.reason
 
 
 def test_function_of_boto_that_datadog_has_rewritten_is_not_passed_by(
@@ -108,38 +108,39 @@ def test_function_of_boto_that_datadog_has_rewritten_is_not_passed_by(
 ) -> None:
     original: Any = BaseClient.__dict__["_make_api_call"]
     monkeypatch.setattr(original, "__dd_wrapped__", True, raising=False)
-    assert "_make_api_call" in choose(client(), "auto").why
+    assert "_make_api_call" in choose(client(), "auto").reason
 
 
 @pytest.fixture(params=["proxy", "client certificate", "without verification", "no file"])
 def obstacle(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> tuple[Any, str]:
-    """A client that the wire could not go as, and what is told of it."""
+    """A client that the built-in one cannot replace, and what the message says about it."""
     if request.param == "proxy":
         monkeypatch.setenv("HTTPS_PROXY", "http://user:SECRET@proxy.example:3128")
-        return client(), "proxy for DynamoDB's endpoint"
+        return client(), "a proxy for DynamoDB's endpoint"
     made = client()
     session: Any = made._endpoint.http_session
     if request.param == "client certificate":
         session._cert_file = "client.pem"
-        return made, "client certificate"
+        return made, "a client certificate"
     if request.param == "without verification":
         session._verify = False
         return made, "TLS without verification"
     session._verify = str(tmp_path)
-    return made, "AWS_CA_BUNDLE that is no file"
+    return made, "an AWS_CA_BUNDLE that is not a file"
 
 
 def test_what_only_boto_can_do_is_left_to_boto(obstacle: tuple[Any, str]) -> None:
     made, told = obstacle
     choice = choose(made, "auto")
-    assert (choice.by_wire, choice.why) == (False, f"there is a {told}, which only boto knows")
-    assert not choose(made, "boto").by_wire
-    with pytest.raises(WireImpossible) as caught:
-        choose(made, "wire")
+    assert (choice.is_builtin, choice.reason) == (False, f"only boto supports {told}")
+    assert not choose(made, "boto").is_builtin
+    with pytest.raises(ClientUnsupported) as caught:
+        choose(made, "builtin")
     assert str(caught.value) == (
-        f"SESSIONS_KMS['CLIENT'] is 'wire', which knows no {told}. Set it to 'auto' or to 'boto'."
+        f"SESSIONS_KMS['CLIENT'] is 'builtin', which does not support {told}."
+        " Set it to 'auto' or 'boto'."
     )
 
 
@@ -148,31 +149,31 @@ def test_proxy_that_does_not_count_for_the_endpoint_is_none(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", "table.example")
-    assert choose(client(), "wire").by_wire
+    assert choose(client(), "builtin").is_builtin
 
 
 def config(**settings: Any) -> Config:
     return Config(key_id=FAKE_KEY, table_name="sessions", region_name="eu-west-1", **settings)
 
 
-def test_wire_that_is_wished_for_and_impossible_is_an_error_at_start(
+def test_builtin_client_that_is_unsupported_is_an_error_at_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://user:SECRET@proxy.example:3128")
-    with pytest.raises(ImproperlyConfigured, match="Set it to 'auto' or to 'boto'") as caught:
-        services.build(config(client="wire"))
+    with pytest.raises(ImproperlyConfigured, match="Set it to 'auto' or 'boto'") as caught:
+        services.build(config(client="builtin"))
     assert "SECRET" not in str(caught.value)
 
 
-@pytest.mark.parametrize("wish", ["auto", "boto", "wire"])
-def test_choice_is_told_once(wish: Any, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", "sessions_kms.aws.client"):
-        made: Any = services.build(config(client=wish)).table
-    by_wire = isinstance(made._sender.client, WireClient)
-    assert by_wire == (wish != "boto")
-    asker = "the wire" if by_wire else "boto"
+@pytest.mark.parametrize("setting", ["auto", "boto", "builtin"])
+def test_choice_is_logged_once(setting: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "sessions_kms.aws.table_client"):
+        made: Any = services.build(config(client=setting)).table
+    is_builtin = isinstance(made._sender.client, BuiltinClient)
+    assert is_builtin == (setting != "boto")
+    name = "built-in" if is_builtin else "boto"
     ours = [each.message for each in caplog.records if each.name.startswith("sessions_kms")]
-    assert [told.split(":")[0] for told in ours] == [f"DynamoDB is asked by {asker}"]
+    assert [message.split(" (")[0] for message in ours] == [f"DynamoDB client: {name}"]
 
 
 def test_authorities_are_those_that_boto_believes(
@@ -180,7 +181,7 @@ def test_authorities_are_those_that_boto_believes(
 ) -> None:
     bundle = tmp_path / "bundle.pem"
     bundle.write_text("")
-    assert Path(choose(client(), "wire").authorities).is_file()
+    assert Path(choose(client(), "builtin").authorities).is_file()
     monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
     clients.reset()
-    assert choose(client(), "wire").authorities == str(bundle)
+    assert choose(client(), "builtin").authorities == str(bundle)

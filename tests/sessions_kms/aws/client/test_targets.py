@@ -9,7 +9,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest
 
 from sessions_kms.aws import clients
-from sessions_kms.aws.client.targets import target_of, tell_targets
+from sessions_kms.aws.client_choice import capture_requests, target_of
 
 ACCOUNT = {"AWS_ACCOUNT_ID": "123456789012"}
 ARN = "arn:aws:dynamodb:eu-west-1:999999999999:table/sessions"
@@ -99,7 +99,7 @@ def environment(
 
 def telling() -> Any:
     client = clients.dynamodb_client(None)
-    tell_targets(client)
+    capture_requests(client)
     return client
 
 

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, SSLError
 
 from sessions_kms.aws import resolving
-from sessions_kms.aws.calls import was_not_sent
+from sessions_kms.aws.errors import is_unsent
 from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.resolving import Address, Resolver
@@ -47,7 +47,7 @@ def secure(server: Server, host: str = "127.0.0.1") -> Endpoint:
 def test_nobody_listens(transport: Transport) -> None:
     with pytest.raises(EndpointConnectionError) as caught:
         transport(free_port()).ask(request())
-    assert was_not_sent(caught.value)
+    assert is_unsent(caught.value)
 
 
 def test_call_that_has_no_time_left_is_not_begun(transport: Transport) -> None:
@@ -57,7 +57,7 @@ def test_call_that_has_no_time_left_is_not_begun(transport: Transport) -> None:
             threading.Event().wait(0.01)
         with pytest.raises(ConnectTimeoutError) as caught:
             asks.ask(request())
-        assert was_not_sent(caught.value)
+        assert is_unsent(caught.value)
         assert server.connections == 0
 
 
@@ -279,7 +279,7 @@ def test_handshake_that_stalls_ends_and_nothing_was_sent(
         asks = transport(secure(server), str(certificate), limits=limits)
         with pytest.raises(ConnectTimeoutError) as caught:
             asks.ask(request())
-        assert was_not_sent(caught.value)
+        assert is_unsent(caught.value)
 
 
 def test_handshake_that_is_closed_sent_nothing(
@@ -292,7 +292,7 @@ def test_handshake_that_is_closed_sent_nothing(
         asks = transport(secure(server), str(certificate))
         with pytest.raises(EndpointConnectionError) as caught:
             asks.ask(request())
-        assert was_not_sent(caught.value)
+        assert is_unsent(caught.value)
 
 
 def test_server_without_tls_is_not_spoken_to_in_the_clear(

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 
-from sessions_kms.aws.calls import was_not_sent
+from sessions_kms.aws.errors import is_unsent
 from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.transport import talking
 from sessions_kms.aws.transport.blocking import BlockingTransport
@@ -118,7 +118,7 @@ def test_thread_that_finds_all_in_use_waits_and_is_told_that_nothing_was_sent() 
         assert asked.wait(30)
         with pytest.raises(ConnectTimeoutError) as caught:
             blocking.ask(request(b"second"))
-        assert was_not_sent(caught.value)
+        assert is_unsent(caught.value)
         over.set()
         assert first.result(30).body == b"first"
         assert blocking.ask(request(b"third")).body == b"third"
@@ -141,7 +141,7 @@ async def test_task_that_finds_all_in_use_waits_and_is_told_that_nothing_was_sen
         second = asyncio.ensure_future(looping.ask(request(b"second")))
         with pytest.raises(ConnectTimeoutError) as caught:
             await second
-        assert was_not_sent(caught.value)
+        assert is_unsent(caught.value)
         over.set()
         assert (await first).body == b"first"
         assert (await looping.ask(request(b"third"))).body == b"third"

@@ -1,8 +1,8 @@
-"""Credentials that boto may have to ask for, without a call ever waiting its turn for them.
+"""Credentials that one thread fetches for all calls, so that no call waits longer than it may.
 
-boto looks for them when a client is made, and refreshes them within a call, under a lock: a
-service of roles that hangs would hold up one call after the other. Here one flight fetches
-them for all, and a call waits for it as long as the call may take.
+boto looks for credentials when it creates a client, and refreshes them within a call, under a lock:
+a role service that hangs would hold up one call after the other. Here a call waits for the thread
+that fetches them, as long as the call may take. Knows no client.
 """
 
 import copy
@@ -14,15 +14,17 @@ from typing import Any, Final
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.bounded_pool import BoundedPool
 
-FETCH: Final = 10.0  # seconds for all that one fetching asks; a call waits less
-LEAST: Final = 60  # seconds that credentials must have left, or a call waits for new ones
-REST: Final = 1.0  # seconds after a failure during which nobody asks again
+FETCH: Final = 10.0  # seconds for one fetch of credentials; a call waits less
+VALIDITY_MIN: Final = (
+    60  # seconds that credentials must have left; otherwise a call waits for new ones
+)
+RETRY_AFTER: Final = 1.0  # seconds after a failed fetch in which nobody fetches again
 
 
-class FetchedCredentials:
-    """What boto's signer takes for credentials, found at their first use and refreshed ahead.
+class SharedCredentials:
+    """Credentials as boto's signer takes them, fetched at their first use and refreshed ahead.
 
-    ``find`` gives boto's own object, or None where there are none.
+    ``find`` returns boto's own object, or None where there are none.
     """
 
     method = "sessions_kms"
@@ -32,64 +34,64 @@ class FetchedCredentials:
         self._lookups: BoundedPool[Any] = lookups or BoundedPool(threads=1)
         self._found: Any = None
         self._frozen: Any = None
-        self._good_in = 0  # the epoch second in which they were found to last for minutes yet
+        self._valid_in = 0  # the epoch second in which they were found to be valid for minutes
         self._failure: tuple[Exception, float] | None = None
 
     def get_frozen_credentials(self) -> Any:
         """Return credentials to sign with. Raises OutOfTime, or what boto raises."""
-        found = self.at_hand()
-        if found is None:
+        current = self.current()
+        if current is None:
             self._raise_recent_failure()
             return self._lookups.wait("credentials", self._fetch, deadline.call_left())
-        return found
+        return current
 
-    def at_hand(self) -> Any:
-        """Return credentials to sign with, without waiting; None where that has to be."""
+    def current(self) -> Any:
+        """Return credentials to sign with, without waiting; None where they must be fetched."""
         if self._frozen is None:
             return None
-        second = int(time())  # boto's answer takes as long as to sign a request.
-        if second == self._good_in:
+        second = int(time())  # To ask boto takes as long as to sign a request.
+        if second == self._valid_in:
             return self._frozen
-        if not self._due(None):  # For minutes yet they are good, as a rule.
-            self._good_in = second
-        elif self._due(LEAST):
+        if not self._expires_within(None):  # As a rule they are valid for minutes.
+            self._valid_in = second
+        elif self._expires_within(VALIDITY_MIN):
             return None
         else:
-            self._begin()
+            self._refresh_ahead()
         return self._frozen
 
     def get_deferred_property(self, name: str) -> Callable[[], Any]:
-        """Return a function that returns one of their properties (`account_id`, say)."""
+        """Return a function that returns one of their properties, such as `account_id`."""
         return lambda: getattr(self.get_frozen_credentials(), name, None)
 
     def __getattr__(self, name: str) -> Any:
-        """Give the rest as the frozen ones have it."""
+        """Return the attribute of the frozen credentials."""
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self.get_frozen_credentials(), name)
 
-    def _begin(self) -> None:
-        if self._failed_lately():
+    def _refresh_ahead(self) -> None:
+        if self._failed_recently():
             return
         with suppress(OSError, RuntimeError):
             self._lookups.begin("credentials", self._fetch)
 
-    def _due(self, seconds: int | None) -> bool:
-        """Tell whether they end within so many seconds, boto's own figure by default."""
+    def _expires_within(self, seconds: int | None) -> bool:
+        """Return True if they expire within so many seconds, boto's own figure by default."""
         needed = getattr(self._found, "refresh_needed", None)
         return needed is not None and bool(needed(seconds))
 
     def _fetch(self) -> Any:
         try:
             with deadline.call(FETCH):
-                self._frozen, self._good_in = self._fetched(), 0
+                self._frozen, self._valid_in = self._find_frozen(), 0
         except Exception as exc:
             self._failure = (exc, monotonic())
             raise
         self._failure = None
         return self._frozen
 
-    def _fetched(self) -> Any:
+    def _find_frozen(self) -> Any:
         from botocore.exceptions import NoCredentialsError
 
         self._found = self._found or self._find()
@@ -97,10 +99,10 @@ class FetchedCredentials:
             raise NoCredentialsError
         return self._found.get_frozen_credentials()
 
-    def _failed_lately(self) -> bool:
-        return self._failure is not None and monotonic() - self._failure[1] < REST
+    def _failed_recently(self) -> bool:
+        return self._failure is not None and monotonic() - self._failure[1] < RETRY_AFTER
 
     def _raise_recent_failure(self) -> None:
         failure = self._failure
-        if failure is not None and self._failed_lately():
+        if failure is not None and self._failed_recently():
             raise copy.copy(failure[0])
