@@ -106,7 +106,7 @@ MIDDLEWARE = [
     else "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "oauth.sign_in.authentication.AuthenticationMiddleware",
+    "oauth.sign_in.session_user.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -248,7 +248,7 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "home"
 SKIP_PROVIDER_BUTTON = _env.skip_provider_button
 SOCIALACCOUNT_ONLY = True
 ACCOUNT_EMAIL_VERIFICATION = "none"
-# Nobody is asked for either: a form would tell what is taken (`oauth.sign_in.signup_race`).
+# Nobody is asked for either: a form would tell what is taken (`oauth.sign_in.accounts`).
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email"]
 ACCOUNT_ADAPTER = "gateway_site.account_adapter.AccountAdapter"
 SOCIALACCOUNT_ADAPTER = "oauth.adapter.SocialAccountAdapter"

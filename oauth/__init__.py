@@ -4,42 +4,40 @@ What a project uses is the names of this package and the modules that `PUBLIC_MO
 is imported at its first use, so that this package can be imported before Django's apps are ready.
 """
 
-# The rooms, from left to right: each imports only from those before it (`.importlinter`).
+# The subpackages, from left to right: each imports only from those above it (`.importlinter`).
 #
-#   codes  exceptions  signals  telemetry   the ground
-#   models  request_id
-#   access_rule                             who may sign in: pure
-#   network                                 bounded, vetted HTTP, and what is fetched and kept
-#   provider                                what a provider is, and what is asked of it
-#   admission                               who may sign in: what a provider told
+#   codes  exceptions  signals  models
+#   access_rule                             who may sign in: the rule, pure
+#   network                                 bounded, vetted HTTP, and cached documents
+#   provider                                a provider: settings, metadata, keys, tokens, proofs
+#   admission                               who may sign in: what a provider says
 #   tokens                                  token sets in the session, and their refresh
 #   logout                                  what ends with a session, here and at the provider
 #   sign_in                                 allauth's flow, and what it leaves in the session
 #   clients                                 OAuth clients that sign in here, and their tokens
-#   access  adapter  backchannel  urls      the doors: what code and settings name,
+#   access  adapter  backchannel  urls      entry points: what code and settings name,
 #   sign_out  checks  apps  admin             and what Django finds
-#   doctor                                  can people sign in with a provider?
+#   doctor                                  checks whether people can sign in
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from oauth.access import aget_token, astanding, get_token, needs_consent, standing
+    from oauth.access import aget_token, aunless_ended, get_token, needs_consent, unless_ended
     from oauth.exceptions import (
         NotConnected,
         OAuthError,
         ProviderUnavailable,
         ReauthenticationRequired,
     )
+    from oauth.network.concurrency import release_sql_connections
     from oauth.network.http import tls_context
-    from oauth.network.posted_form import BODY_MAX as POSTED_FORM_MAX
-    from oauth.network.sql_connections import give_back as give_back_sql_connections
-    from oauth.network.vetted_addresses import is_private as is_private_address
+    from oauth.network.responses import POSTED_FORM_MAX
+    from oauth.network.vetted_addresses import is_private_address
     from oauth.provider.token_set import TokenSet
-    from oauth.sign_in.adapters.oauth2 import EXCHANGES as EXCHANGES_MAX
-    from oauth.sign_in.pending import NEXT_MAX as NEXT_URL_MAX
-    from oauth.sign_in.way_back import AGAIN as SIGN_IN_AGAIN
-    from oauth.sign_in.way_back import sign_in_address
-    from oauth.tokens.vault import load as token_set_of
+    from oauth.sign_in.failures import SIGN_IN_AGAIN, sign_in_url
+    from oauth.sign_in.oauth2_adapter import EXCHANGES_MAX
+    from oauth.sign_in.views import NEXT_URL_MAX
+    from oauth.tokens.vault import load_token_set
 
 __all__ = [
     "EXCHANGES_MAX",
@@ -52,78 +50,72 @@ __all__ = [
     "ReauthenticationRequired",
     "TokenSet",
     "aget_token",
-    "astanding",
+    "aunless_ended",
     "get_token",
-    "give_back_sql_connections",
     "is_private_address",
+    "load_token_set",
     "needs_consent",
-    "sign_in_address",
-    "standing",
+    "release_sql_connections",
+    "sign_in_url",
     "tls_context",
-    "token_set_of",
+    "unless_ended",
 ]
 
 PUBLIC_MODULES = (
-    "oauth.adapter",  # SOCIALACCOUNT_ADAPTER
-    "oauth.urls",
-    "oauth.sign_out",  # its middleware
-    "oauth.backchannel",
-    "oauth.sign_in.click_delay",
-    "oauth.exceptions",
-    "oauth.signals",
     "oauth.access_rule",
-    "oauth.provider.config",  # which providers are configured
-    "oauth.provider.dpop",
-    "oauth.sign_in.authentication",  # its middleware
-    "oauth.sign_in.views",
-    "oauth.sign_in.accounts",  # these two for commands of an operator
-    "oauth.sign_in.rights",
-    "oauth.sign_in.session_user",  # whose session it is
-    "oauth.admission.explaining",
+    "oauth.adapter",  # SOCIALACCOUNT_ADAPTER
+    "oauth.admission.explanation",
+    "oauth.backchannel",
+    "oauth.clients.consent",
     "oauth.clients.grants",
     "oauth.clients.live_grants",
-    "oauth.clients.told",  # what lists show of a grant
-    "oauth.clients.rules.challenge",
     "oauth.clients.rules.client",
-    "oauth.clients.rules.client_ids",
-    "oauth.clients.rules.document",
-    "oauth.clients.rules.listed",
     "oauth.clients.rules.names",
+    "oauth.clients.rules.parsing",
     "oauth.clients.rules.redirect_uris",
-    "oauth.clients.rules.strict_json",
-    "oauth.clients.server",  # what is configured of the clients that sign in here
+    "oauth.clients.rules.registration",
+    "oauth.clients.rules.resources",
+    "oauth.clients.server",  # what is configured for clients that sign in here
     "oauth.doctor",
+    "oauth.exceptions",
+    "oauth.provider.config",  # which providers are configured
+    "oauth.provider.dpop",
+    "oauth.sign_in.accounts",  # this and `rights` for an operator's commands
+    "oauth.sign_in.click_delay",
+    "oauth.sign_in.rights",
+    "oauth.sign_in.session_user",  # the session's user, and the middleware
+    "oauth.sign_in.views",
+    "oauth.sign_out",  # its middleware
+    "oauth.signals",
+    "oauth.urls",
 )
 
-# Within this package; after the colon what it is called there.
-_HOMES = {
-    "EXCHANGES_MAX": "sign_in.adapters.oauth2:EXCHANGES",
-    "NEXT_URL_MAX": "sign_in.pending:NEXT_MAX",
-    "POSTED_FORM_MAX": "network.posted_form:BODY_MAX",
-    "SIGN_IN_AGAIN": "sign_in.way_back:AGAIN",
-    "NotConnected": "exceptions:NotConnected",
-    "OAuthError": "exceptions:OAuthError",
-    "ProviderUnavailable": "exceptions:ProviderUnavailable",
-    "ReauthenticationRequired": "exceptions:ReauthenticationRequired",
-    "TokenSet": "provider.token_set:TokenSet",
-    "aget_token": "access:aget_token",
-    "astanding": "access:astanding",
-    "get_token": "access:get_token",
-    "give_back_sql_connections": "network.sql_connections:give_back",
-    "is_private_address": "network.vetted_addresses:is_private",
-    "needs_consent": "access:needs_consent",
-    "sign_in_address": "sign_in.way_back:sign_in_address",
-    "standing": "access:standing",
-    "tls_context": "network.http:tls_context",
-    "token_set_of": "tokens.vault:load",
+_MODULES = {
+    "oauth.access": ("aget_token", "aunless_ended", "get_token", "needs_consent", "unless_ended"),
+    "oauth.exceptions": (
+        "NotConnected",
+        "OAuthError",
+        "ProviderUnavailable",
+        "ReauthenticationRequired",
+    ),
+    "oauth.network.concurrency": ("release_sql_connections",),
+    "oauth.network.http": ("tls_context",),
+    "oauth.network.responses": ("POSTED_FORM_MAX",),
+    "oauth.network.vetted_addresses": ("is_private_address",),
+    "oauth.provider.token_set": ("TokenSet",),
+    "oauth.sign_in.failures": ("SIGN_IN_AGAIN", "sign_in_url"),
+    "oauth.sign_in.oauth2_adapter": ("EXCHANGES_MAX",),
+    "oauth.sign_in.views": ("NEXT_URL_MAX",),
+    "oauth.tokens.vault": ("load_token_set",),
 }
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-if not TYPE_CHECKING:  # a type checker is to know the names, and no others
+if not TYPE_CHECKING:  # a type checker knows the names from above, and no others
 
     def __getattr__(name: str) -> object:
         """Import a name at its first use. Raises AttributeError for any other."""
-        if name not in _HOMES:
+        if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from pkgutil import resolve_name  # noqa: PLC0415 - nothing is imported before it is used
+        from importlib import import_module  # noqa: PLC0415 - nothing is imported before it is used
 
-        return resolve_name(f"{__name__}.{_HOMES[name]}")
+        return getattr(import_module(_MODULE_OF[name]), name)

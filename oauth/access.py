@@ -14,17 +14,17 @@ from django.utils.asyncio import async_unsafe
 from oauth.exceptions import NotConnected
 from oauth.provider import config
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import ended_grants, vault
+from oauth.tokens import repository, vault
 from oauth.tokens.fresh_token import FreshToken
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 
 
 @async_unsafe("The token may have to be refreshed: use oauth.aget_token in an async view.")
-def get_token(request: HttpRequest, provider: str, refused: TokenSet | None = None) -> TokenSet:
+def get_token(request: HttpRequest, provider: str, rejected: TokenSet | None = None) -> TokenSet:
     """Return a token set of the signed-in person, good for longer than the leeway.
 
-    ``refused`` is one that an upstream answered 401 to: it is refreshed though it has
+    ``rejected`` is one that an upstream answered 401 to: it is refreshed though it has
     not expired, unless another request did so already or it is younger than half a
     minute; then the upstream has another reason, and the same set comes back.
 
@@ -33,17 +33,17 @@ def get_token(request: HttpRequest, provider: str, refused: TokenSet | None = No
     ProviderUnavailable, and `sessions_kms.exceptions.StoreUnavailable`. NoLongerAllowed is
     raised when the session has been ended, since its person may not sign in any more.
     """
-    return run_sync(_fresh_token(request, provider, refused))
+    return run_sync(_fresh_token(request, provider, rejected))
 
 
 async def aget_token(
-    request: HttpRequest, provider: str, refused: TokenSet | None = None
+    request: HttpRequest, provider: str, rejected: TokenSet | None = None
 ) -> TokenSet:
     """Do what `get_token` does, without blocking the event loop.
 
     A refresh that has begun is finished even if the caller is cancelled.
     """
-    return await _fresh_token(request, provider, refused)
+    return await _fresh_token(request, provider, rejected)
 
 
 def needs_consent(request: HttpRequest, provider: str) -> bool:
@@ -52,27 +52,27 @@ def needs_consent(request: HttpRequest, provider: str) -> bool:
     What was asked for and not granted is no reason to ask again: many providers name
     a scope otherwise than it was asked for, or leave it out.
     """
-    held = vault.load(request.session, provider)
-    configured = config.provider(provider)
+    held = vault.load_token_set(request.session, provider)
+    configured = config.find_provider(provider)
     if held is None or configured is None:
         return False
     return not set(configured.scope) <= {*held.requested_scope, *held.scope}
 
 
-def standing(provider: str, held: TokenSet | None) -> TokenSet | None:
+def unless_ended(provider: str, held: TokenSet | None) -> TokenSet | None:
     """Return a token set unless an operator ended its grant. Raises StoreUnavailable."""
-    return ended_grants.standing(services(), provider, held)
+    return repository.unless_ended(services(), provider, held)
 
 
-async def astanding(provider: str, held: TokenSet | None) -> TokenSet | None:
-    """Do what `standing` does, without blocking the event loop."""
-    is_over = held is None or await ended_grants.is_ended(services(), provider, held)
+async def aunless_ended(provider: str, held: TokenSet | None) -> TokenSet | None:
+    """Do what `unless_ended` does, without blocking the event loop."""
+    is_over = held is None or await repository.is_ended(services(), provider, held)
     return None if is_over else held
 
 
-async def _fresh_token(request: HttpRequest, provider: str, refused: TokenSet | None) -> TokenSet:
+async def _fresh_token(request: HttpRequest, provider: str, rejected: TokenSet | None) -> TokenSet:
     __traceback_hide__ = True
-    configured = config.provider(provider)
+    configured = config.find_provider(provider)
     if configured is None:
         raise NotConnected("There is no such provider.")
-    return await FreshToken(services(), request.session, configured, refused).get()
+    return await FreshToken(services(), request.session, configured, rejected).get()

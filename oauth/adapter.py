@@ -26,14 +26,12 @@ from django.shortcuts import redirect, render, resolve_url
 
 from oauth.codes import Code, remedy
 from oauth.exceptions import ProviderRefused, ProviderUnavailable, SignInRefused
-from oauth.network.transport import bounded
+from oauth.network.requests_adapter import mount_bounded_adapter
 from oauth.provider import config
 from oauth.provider.metadata import reach_of
-from oauth.request_id import request_id
-from oauth.sign_in import pending, refusal, signup_race, way_back
-from oauth.sign_in.adapters.choice import capturing
-from oauth.sign_in.adapters.openid import naming_the_request
-from oauth.sign_in.identity import telling_accounts_apart
+from oauth.sign_in import accounts, failures, views
+from oauth.sign_in.failures import get_request_id
+from oauth.sign_in.openid_adapter import adapter_class_for, add_nonce, set_account_identity
 
 logger = logging.getLogger(__name__)
 
@@ -77,44 +75,44 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         allauth fetches keys for each.
         """
         provider = super().get_provider(*args, **kwargs)
-        configured = config.provider(provider.sub_id)
+        configured = config.find_provider(provider.sub_id)
         has_issuer = configured is not None and configured.issuer is not None
         if isinstance(provider, OpenIDConnectProvider) and configured is not None:
-            telling_accounts_apart(provider, configured)
+            set_account_identity(provider, configured)
             if has_issuer:
-                naming_the_request(provider)
+                add_nonce(provider)
         if isinstance(provider, OAuth2Provider):
-            own = capturing(provider.oauth2_adapter_class, has_issuer=has_issuer)
+            own = adapter_class_for(provider.oauth2_adapter_class, has_issuer=has_issuer)
             provider.oauth2_adapter_class = own
             provider.supports_token_authentication = False
-        pending.bound(provider)
+        views.limit_pending_states(provider)
         return provider
 
     def get_requests_session(self) -> requests.Session:
         """Return a session whose answers are bounded in time and size.
 
         It reaches the networks that the provider of this request may; OpenID providers are
-        asked otherwise (`oauth.sign_in.adapters.plain`).
+        asked otherwise (`oauth.sign_in.openid_adapter`).
         """
         match = getattr(self.request, "resolver_match", None)
         name = match.kwargs.get("provider_id") if match else None
-        reach = reach_of(config.provider(name) if name else None)
-        return bounded(super().get_requests_session(), reach)
+        reach = reach_of(config.find_provider(name) if name else None)
+        return mount_bounded_adapter(super().get_requests_session(), reach)
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         """Note the sign-in, which may meet another one of the same new account.
 
         Somebody who was made ahead of it gets the name that the provider tells.
         """
-        signup_race.note(request, sociallogin)
-        if signup_race.was_made_ahead(sociallogin):
+        accounts.note_new_account(request, sociallogin)
+        if accounts.was_created_ahead(sociallogin):
             told = sociallogin.provider.extract_common_fields(sociallogin.account.extra_data)
             self.populate_user(request, sociallogin, told)
-            signup_race.introduce(request, sociallogin)
+            accounts.fill_in_profile(request, sociallogin)
 
     def is_auto_signup_allowed(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         """Save somebody new without a form, unless the project wants one."""
-        signup_race.settle(sociallogin)
+        accounts.drop_taken_names(sociallogin)
         return bool(super().is_auto_signup_allowed(request, sociallogin))
 
     def save_user(
@@ -152,8 +150,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         """
         if isinstance(exception, SignInRefused):
             state = (extra_context or {}).get("state") or {}
-            raise ImmediateHttpResponse(refusal.page(request, provider, exception, state))
-        next_url = way_back.wanted(request)
+            raise ImmediateHttpResponse(failures.refusal_page(request, provider, exception, state))
+        next_url = failures.requested_next_url(request)
         context = {} if extra_context is None else extra_context
         code = _code(request, exception, answered=bool(context.get("state")))
         logger.log(
@@ -161,7 +159,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
             "Sign-in with %s did not work (%s), request %s: %s %s",
             provider.sub_id,
             code,
-            request_id(request),
+            get_request_id(request),
             _described(exception),
             "" if error == AuthError.CANCELLED else _remedy(code, provider),
         )
@@ -170,8 +168,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         # Of the page to come.
         context |= {
             "code": code,
-            "request_id": request_id(request),
-            "sign_in_url": way_back.sign_in_address(next_url),
+            "request_id": get_request_id(request),
+            "sign_in_url": failures.sign_in_url(next_url),
         }
         down = isinstance(exception, requests.RequestException | ProviderUnavailable)
         if down or code in DOWN:
@@ -200,7 +198,7 @@ def _code(request: HttpRequest, exception: Exception | None, *, answered: bool) 
     if isinstance(exception, ProviderUnavailable | ProviderRefused):
         return exception.code
     if isinstance(exception, requests.RequestException):
-        return Code.USERINFO_STATUS  # which alone is asked so (`oauth.network.transport`)
+        return Code.USERINFO_STATUS  # which alone is asked so (`oauth.network.requests_adapter`)
     if isinstance(exception, OAuth2Error):
         return Code.TOKEN_OTHER
     if exception is not None:
@@ -238,8 +236,8 @@ def _unavailable(request: HttpRequest, provider: Provider, code: Code, next_url:
             "provider": provider,
             "busy": busy,
             "code": code,
-            "request_id": request_id(request),
-            "sign_in_url": way_back.sign_in_address(next_url),
+            "request_id": get_request_id(request),
+            "sign_in_url": failures.sign_in_url(next_url),
         },
         status=HTTPStatus.SERVICE_UNAVAILABLE,
     )

@@ -17,7 +17,7 @@ class OAuthConfig(AppConfig):
     def ready(self) -> None:
         from oauth import checks  # noqa: F401 - it registers
         from oauth.clients.server import SETTING
-        from oauth.logout import released  # noqa: F401 - it connects
+        from oauth.logout import deferred_revocation  # noqa: F401 - it connects
         from oauth.provider.config import all_providers
         from oauth.sign_in import capture, rights, session_user  # noqa: F401 - they connect
         from sessions_kms import not_before_names_from

@@ -17,9 +17,9 @@ from django.views.decorators.csrf import csrf_exempt
 from oauth.exceptions import ProviderUnavailable
 from oauth.logout import logout_token, session_links
 from oauth.logout.logout_token import InvalidLogoutToken, LogoutToken
-from oauth.network.posted_form import fields_of
+from oauth.network.responses import read_posted_form
 from oauth.provider import config, jwks, metadata
-from oauth.provider.config import Provider
+from oauth.provider.config import ProviderConfig
 from sessions_kms import StoreUnavailable
 from sessions_kms.operations import used_tokens
 from sessions_kms.operations.ending import end_linked
@@ -40,7 +40,7 @@ def backchannel_logout(request: HttpRequest, provider_id: str) -> HttpResponse:
     had better try again, which it may after errors that pass (section 2.5) and will not after 400.
     A key that is not known yet is such an error, as long as the set cannot be fetched again.
     """
-    provider = config.provider(provider_id)
+    provider = config.find_provider(provider_id)
     if provider is None or provider.issuer is None:
         return _refusal("There is no such provider.", status=404)
     if request.method != "POST":
@@ -63,7 +63,7 @@ def backchannel_logout(request: HttpRequest, provider_id: str) -> HttpResponse:
 def _posted_token(request: HttpRequest) -> str:
     """Return the one logout token of the form; other fields are ignored (section 2.5)."""
     try:
-        posted = fields_of(request).get("logout_token", [])
+        posted = read_posted_form(request).get("logout_token", [])
     except ValueError as exc:
         raise InvalidLogoutToken(str(exc)) from None
     if len(posted) != 1:
@@ -71,16 +71,16 @@ def _posted_token(request: HttpRequest) -> str:
     return posted[0]
 
 
-def _read(provider: Provider, token: str) -> LogoutToken:
-    found = metadata.of(provider)
-    if not session_links.allows(provider, found):
+def _read(provider: ProviderConfig, token: str) -> LogoutToken:
+    found = metadata.load_metadata(provider)
+    if not session_links.allows_backchannel_logout(provider, found):
         raise InvalidLogoutToken("Back-channel logout is not enabled for this provider.")
     issuer, url = found.issuer or "", found.jwks_uri or ""  # OpenID metadata has both
-    return logout_token.read(
+    return logout_token.verify_logout_token(
         token,
         issuer=issuer,
         client_id=provider.client_id,
-        find_keys=lambda key_id, algorithm: jwks.signing_keys(
+        find_keys=lambda key_id, algorithm: jwks.find_signing_keys(
             url, key_id=key_id, algorithm=algorithm, reach=found.reach
         ),
         now=services().clock(),
@@ -96,9 +96,9 @@ def _end(token: LogoutToken) -> int:
     if used_tokens.is_used(services(), token.issuer, token.id):
         raise InvalidLogoutToken("The logout token was used before.")
     if token.session_id is not None:
-        names = session_links.known_links(token.issuer, session_links.SESSION, token.session_id)
+        names = session_links.link_names(token.issuer, session_links.SESSION, token.session_id)
     else:
-        names = session_links.known_links(token.issuer, session_links.SUBJECT, token.subject or "")
+        names = session_links.link_names(token.issuer, session_links.SUBJECT, token.subject or "")
     ended = sum(end_linked(services(), name) for name in names)
     used_tokens.mark_used(services(), token.issuer, token.id, until=token.ends_at)
     return ended

@@ -21,9 +21,8 @@ from oauth.adapter import SocialAccountAdapter
 from oauth.exceptions import ProviderUnavailable
 from oauth.network.vetted_addresses import LOOPBACK_NAMES
 from oauth.provider import config
-from oauth.provider.client.apple import client_secret
-from oauth.provider.client.authentication import assertion
-from oauth.provider.config import AUTH_METHODS, PRIVATE_KEY, Provider
+from oauth.provider.config import AUTH_METHODS, PRIVATE_KEY, ProviderConfig
+from oauth.provider.token_endpoint import make_apple_secret, make_assertion
 from oauth.sign_in import views
 from oauth.sign_out import SignOutMiddleware
 from sessions_kms.checks import (
@@ -158,7 +157,7 @@ def token_endpoints_can_be_used(
     return [error for provider in config.all_providers() for error in _faults(provider)]
 
 
-def _faults(provider: Provider) -> Iterator[Error]:
+def _faults(provider: ProviderConfig) -> Iterator[Error]:
     if provider.auth_method not in (None, *AUTH_METHODS):
         yield Error(
             f"{provider.name} authenticates in an unknown way at its token endpoint.",
@@ -188,7 +187,7 @@ def _faults(provider: Provider) -> Iterator[Error]:
         )
 
 
-def _can_sign(provider: Provider) -> bool:
+def _can_sign(provider: ProviderConfig) -> bool:
     """Tell whether the provider's key can sign, if it has to."""
     if provider.auth_method != PRIVATE_KEY and provider.apple_team_id is None:
         return True
@@ -196,9 +195,9 @@ def _can_sign(provider: Provider) -> bool:
         return False
     try:
         made = (
-            client_secret(provider, now=0)  # Nobody is shown it.
+            make_apple_secret(provider, now=0)  # Nobody is shown it.
             if provider.apple_team_id
-            else assertion(provider, None, "check", now=0)
+            else make_assertion(provider, None, "check", now=0)
         )
         return bool(made)
     except ProviderUnavailable:

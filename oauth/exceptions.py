@@ -15,7 +15,7 @@ has a code, for a sign-in's page and the log.
 
 from allauth.socialaccount.providers.base import ProviderException
 
-from oauth.access_rule.evidence import Refusal
+from oauth.access_rule import Refusal
 from oauth.codes import Code
 
 

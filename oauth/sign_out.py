@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from oauth.logout import released
+from oauth.logout import deferred_revocation
 from sessions_kms.concurrency.sync_and_async import CallInDjangosThread, SyncAndAsyncMiddleware
 from sessions_kms.services import services
 
@@ -19,6 +19,8 @@ class SignOutMiddleware(SyncAndAsyncMiddleware):
     async def process(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on, and look at what it left behind."""
         response: HttpResponseBase = await self.get_answer(request)
-        if released.has_let_go(request):
-            await CallInDjangosThread(released.settle, (services(), request, response))
+        if deferred_revocation.has_pending_revocations(request):
+            await CallInDjangosThread(
+                deferred_revocation.revoke_pending, (services(), request, response)
+            )
         return response

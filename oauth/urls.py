@@ -11,7 +11,7 @@ _OPENID = f"{_PREFIX}/" if _PREFIX else ""
 
 urlpatterns = [
     path("logout/", single_logout.sign_out, name="account_logout"),
-    path("logout/done/", single_logout.returned, name="oauth_signed_out"),
+    path("logout/done/", single_logout.signed_out, name="oauth_signed_out"),
     path(f"{_OPENID}<str:provider_id>/login/", views.sign_in, name="openid_connect_login"),
     path(
         f"{_OPENID}<str:provider_id>/login/callback/",

@@ -1,6 +1,6 @@
 """Who may sign in: from the variables to the member "admission" of a provider's settings.
 
-See `oauth.access_rule.rule`. A rule also adds to the authorization request.
+See `oauth.access_rule`. A rule also adds to the authorization request.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ class _RuleReader:
         if not self._is_github:
             return ()
         wanted = {
-            NOT_VERIFIED_SCOPE: admission.rule.asks_address,
+            NOT_VERIFIED_SCOPE: admission.rule.requires_address,
             MEMBERS_SCOPE: bool(admission.named_groups),
         }
         return tuple(scope for scope, is_needed in wanted.items() if is_needed)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from gateway_site.environment.parsers import declare_flag, declare_text, parse_words
 from gateway_site.environment.variable import Family, InvalidValue, Variable, Variables
-from oauth.access_rule import address, domain, domain_entry, github_group
+from oauth.access_rule import parse_address, parse_domain, parse_domain_entry, parse_github_group
 
 GITHUB = "github"  # the name of the provider without OpenID Connect
 GROUP_LENGTH = 256
@@ -34,7 +34,7 @@ def entries(parse: Callable[[str], str], what: str) -> Callable[[str], frozenset
 def one_domain(text: str) -> str:
     """Return one domain in its normal form."""
     try:
-        return domain(text)
+        return parse_domain(text)
     except ValueError:
         raise InvalidValue("must be one domain of Google Workspace, such as example.com.") from None
 
@@ -53,7 +53,7 @@ def _organization(slashes: int) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.count("/") != slashes:
             raise ValueError
-        return github_group(text)
+        return parse_github_group(text)
 
     return parse
 
@@ -63,13 +63,13 @@ class SignInVariables(Variables):
 
     allowed_domains = Variable(
         "SIGN_IN_ALLOWED_DOMAINS",
-        entries(domain_entry, EXAMPLES["DOMAINS"]),
+        entries(parse_domain_entry, EXAMPLES["DOMAINS"]),
         NOBODY,
         "domains of mail addresses that may sign in ([who-may-sign-in.md](who-may-sign-in.md))",
     )
     allowed_emails = Variable(
         "SIGN_IN_ALLOWED_EMAILS",
-        entries(address, EXAMPLES["EMAILS"]),
+        entries(parse_address, EXAMPLES["EMAILS"]),
         NOBODY,
         "mail addresses that may sign in",
     )
@@ -88,7 +88,7 @@ class AdmissionVariables(Family):
 
     allowed_domains = Variable(
         "ALLOWED_DOMAINS",
-        entries(domain_entry, EXAMPLES["DOMAINS"]),
+        entries(parse_domain_entry, EXAMPLES["DOMAINS"]),
         NOBODY,
         "domains of mail addresses that may sign in with it"
         " ([who-may-sign-in.md](who-may-sign-in.md))",
@@ -96,7 +96,7 @@ class AdmissionVariables(Family):
     )
     allowed_emails = Variable(
         "ALLOWED_EMAILS",
-        entries(address, EXAMPLES["EMAILS"]),
+        entries(parse_address, EXAMPLES["EMAILS"]),
         NOBODY,
         "mail addresses that may sign in with it",
         shown_default="`SIGN_IN_ALLOWED_EMAILS`",
@@ -156,7 +156,7 @@ def read_groups(
     try:
         if is_github:
             parts = parse_words(text)
-            return _parse_entries(parts, github_group, EXAMPLES["GITHUB_GROUPS"])
+            return _parse_entries(parts, parse_github_group, EXAMPLES["GITHUB_GROUPS"])
         return _parse_entries(_split_names(text), _parse_group, EXAMPLES["GROUPS"])
     except InvalidValue as invalid:
         raise variables.error(variable, str(invalid)) from None

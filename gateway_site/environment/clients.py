@@ -20,9 +20,9 @@ from gateway_site.environment.parsers import (
     parse_words,
 )
 from gateway_site.environment.variable import InvalidValue, Variable, Variables
-from oauth.clients.rules import client_ids, document, listed, strict_json
+from oauth.clients.rules import client, parsing, registration
 from oauth.clients.rules.client import Client
-from oauth.clients.rules.redirect_uris import CURSOR, DEFAULT, is_private
+from oauth.clients.rules.redirect_uris import CURSOR_URI, DEFAULT_URIS, is_private_scheme
 from oauth.clients.rules.redirect_uris import HOST as HOST_NAME
 from oauth.clients.server import AuthorizationServer
 
@@ -57,10 +57,10 @@ def parse_refused_clients(text: str) -> frozenset[str]:
 def parse_redirect_uris(text: str) -> frozenset[str]:
     """Return redirect URIs with private schemes."""
     found = parse_words(text)
-    if not all(map(is_private, found)):
+    if not all(map(is_private_scheme, found)):
         raise InvalidValue(
             "must be whole addresses with a program's own scheme, such as "
-            f"{CURSOR}, without code, state, iss or error in the query. Addresses "
+            f"{CURSOR_URI}, without code, state, iss or error in the query. Addresses "
             "with https or http need not be listed."
         )
     return frozenset(found)
@@ -71,16 +71,16 @@ def parse_json_file(text: str) -> Any:
     try:
         with Path(text).open("rb") as file:
             data = file.read(FILE_MAX + 1)
-        return strict_json.loads(data) if len(data) <= FILE_MAX else None
+        return parsing.parse_json(data) if len(data) <= FILE_MAX else None
     except OSError as error:
         raise InvalidValue(f"names a file that cannot be read: {error.strerror}.") from None
-    except strict_json.InvalidJSON:
+    except parsing.InvalidJSON:
         raise InvalidValue("names a file that is not valid JSON.") from None
 
 
 def _is_client_id(text: str) -> bool:
-    return document.is_address(text) or any(
-        form.fullmatch(text) for form in (client_ids.FORM, DIGEST)
+    return client.is_document_url(text) or any(
+        form.fullmatch(text) for form in (registration.CLIENT_ID_FORMAT, DIGEST)
     )
 
 
@@ -140,7 +140,7 @@ class ClientVariables(Variables):
     redirect_uris = Variable(
         "CLIENTS_REDIRECT_URIS",
         parse_redirect_uris,
-        DEFAULT,
+        DEFAULT_URIS,
         "further exact redirect URIs with a program's own scheme"
         " ([mcp.md](mcp.md#what-a-client-may-expect))",
         shown_default="Cursor's",
@@ -223,7 +223,7 @@ class ClientVariables(Variables):
 
     def _read_listed(self) -> dict[str, Client]:
         try:
-            return listed.clients_of(self.file, self.redirect_uris)
+            return client.read_client_list(self.file, self.redirect_uris)
         except ValueError as error:
             problem = f"cannot be used: its content {error}"
             raise self.error(ClientVariables.file, problem) from None

@@ -24,7 +24,7 @@ from gateway_site.rules import body, origin, url_rules
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.connections import Owner
-from oauth import NEXT_URL_MAX, sign_in_address, token_set_of
+from oauth import NEXT_URL_MAX, load_token_set, sign_in_url
 from oauth.sign_in.session_user import is_behind
 from sessions_kms import id_of
 
@@ -119,7 +119,7 @@ def callable_upstreams(request: HttpRequest) -> list[Upstream]:
 
 def _groups(request: HttpRequest, provider: str) -> tuple[str, ...]:
     __traceback_hide__ = True
-    held = token_set_of(request.session, provider)
+    held = load_token_set(request.session, provider)
     return () if held is None else held.groups
 
 
@@ -163,7 +163,7 @@ def _answer_signed_out(request: HttpRequest) -> HttpResponse:
     # it.
     if origin.is_navigation(request):
         scope = getattr(request, "scope", {})
-        sign_in = sign_in_address(continue_url(scope.get(ORIGINAL_SCOPE, scope)))
+        sign_in = sign_in_url(continue_url(scope.get(ORIGINAL_SCOPE, scope)))
         return HttpResponseRedirect(sign_in, headers={"Cache-Control": "no-store"})
     if client_grant_of(request) is not None and is_behind(request):
         # A 401 would make programs discard their tokens.

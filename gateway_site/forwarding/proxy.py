@@ -256,12 +256,12 @@ def _demanded_nonce(token: TokenSet, answer: Answer) -> str | None:
     """Return the nonce that the upstream demands in a proof, if it does (RFC 9449 section 9)."""
     if token.dpop_key is None or answer.status != 401:
         return None
-    is_demanded = dpop.DEMAND in joined(answer.headers, b"www-authenticate")
-    return dpop.usable(_nonce_of(answer)) if is_demanded else None
+    is_demanded = dpop.NONCE_REQUIRED in joined(answer.headers, b"www-authenticate")
+    return dpop.valid_nonce(_nonce_of(answer)) if is_demanded else None
 
 
 def _nonce_of(answer: Answer) -> str | None:
-    return joined(answer.headers, dpop.NONCE.lower().encode("ascii")) or None
+    return joined(answer.headers, dpop.NONCE_HEADER.lower().encode("ascii")) or None
 
 
 def _body(piece: bytes, *, more: bool) -> Message:

@@ -219,7 +219,7 @@ class ProviderThreadPool:
     async def run(self, client: Client, work: Work, *, provider: str) -> HttpResponseBase:
         """Run work in a thread. Raises Busy and ClientGone before it has begun."""
         # Anybody can make names up: they share one queue.
-        name = provider if config.provider(provider) is not None else ""
+        name = provider if config.find_provider(provider) is not None else ""
         async with self._semaphores[name].permit(client):
             return await self._lane.run(client, work)
 

@@ -24,7 +24,7 @@ from gateway_site.rules.problems import Problem, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.rules.url_rules import ROOT
 from gateway_site.transport.connections import Owner
-from oauth.clients.rules.challenge import challenge
+from oauth.clients.rules.resources import make_challenge
 from sessions_kms import StoreUnavailable
 
 # Attributes that refer back to the request: its user, and its messages.
@@ -168,7 +168,7 @@ def client_challenge(path: str, *, invalid: bool) -> str | None:
     server, found = settings.AUTHORIZATION_SERVER, split_client_path(path)
     if server is None or found is None:
         return None
-    return challenge(server.issuer, *found, invalid=invalid)
+    return make_challenge(server.issuer, *found, invalid=invalid)
 
 
 async def settle_problem(call: UpstreamCall, problem: Problem) -> Problem:

@@ -31,11 +31,11 @@ from gateway_site.forwarding.middleware_run import require_thread
 from gateway_site.forwarding.prefetch import PageRequest, prefetches, take_prefetched
 from gateway_site.pages.entry_list import EntryList, user_id
 from oauth.clients import live_grants
+from oauth.clients.consent import GrantLabels
 from oauth.clients.live_grants import LiveGrant
-from oauth.clients.rules.names import warning_about
+from oauth.clients.rules.names import name_warning
 from oauth.clients.server import authorization_server
-from oauth.clients.told import ToldGrant
-from oauth.provider.config import provider
+from oauth.provider.config import find_provider
 from sessions_kms import SHORT_ID, StoreUnavailable, about, id_of, user_id_of
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
@@ -98,14 +98,14 @@ def _announced(session: Session, now: int) -> tuple[int, set[str]]:
     return (now - WEEK, set()) if seen is None else (max(seen[0], now - WEEK), set(seen[1]))
 
 
-def _read_grants(ids: Sequence[str]) -> Iterator[ToldGrant]:
+def _read_grants(ids: Sequence[str]) -> Iterator[GrantLabels]:
     labels = about.About(services().of_any)
     for each in ids:
-        if (grant := ToldGrant.in_words(run_sync(labels.read(each)))) is not None:
+        if (grant := GrantLabels.in_words(run_sync(labels.read(each)))) is not None:
             yield grant
 
 
-def _announcement(grant: ToldGrant) -> str:
+def _announcement(grant: GrantLabels) -> str:
     return format_html(
         "“<bdi>{}</bdi>” was allowed to call {} in your name. If that was not you, disconnect it "
         'under <a href="{}">Connected apps</a>.',
@@ -140,14 +140,14 @@ class ListedApp:
     def of(cls, grant: LiveGrant, listed: Collection[str]) -> ListedApp:
         """Return the entry of a grant; `listed` are the ids of the operator's own clients."""
         told = grant.told
-        configured = provider(told.provider)
+        configured = find_provider(told.provider)
         label = configured.label if configured else told.provider
-        return cls(grant, label, told.client_id in listed, warning_about(told.client))
+        return cls(grant, label, told.client_id in listed, name_warning(told.client))
 
 
 async def prefetch_grants(asked: PageRequest) -> list[LiveGrant]:
     """Read the person's apps. Raises StoreUnavailable."""
-    return await live_grants.live_grants(services(), user_id_of(asked.user))
+    return await live_grants.list_grants(services(), user_id_of(asked.user))
 
 
 @prefetches(grants=prefetch_grants)
@@ -161,7 +161,7 @@ def apps(request: HttpRequest) -> HttpResponse:
         grants = take_prefetched(
             request,
             "grants",
-            lambda: run_sync(live_grants.live_grants(services(), user_id(request))),
+            lambda: run_sync(live_grants.list_grants(services(), user_id(request))),
         )
         listed = set(map(about.short_client_id, authorization_server().listed))
         found = [ListedApp.of(each, listed) for each in grants]
@@ -179,7 +179,7 @@ def end_one(request: HttpRequest) -> HttpResponse:
     """Disconnect the app of the form, if it is this user's."""
     session_id = request.POST.get("app", "")
     return APPS.end_one(
-        request, lambda: live_grants.end(services(), session_id, user_id=user_id(request))
+        request, lambda: live_grants.end_grant(services(), session_id, user_id=user_id(request))
     )
 
 
@@ -188,7 +188,7 @@ def end_one(request: HttpRequest) -> HttpResponse:
 @login_required
 def end_all(request: HttpRequest) -> HttpResponse:
     """Disconnect every app of this user."""
-    return APPS.end_all(request, lambda: live_grants.end_all(services(), user_id(request)))
+    return APPS.end_all(request, lambda: live_grants.end_all_grants(services(), user_id(request)))
 
 
 urlpatterns = [

@@ -36,9 +36,9 @@ from oauth import (
     ReauthenticationRequired,
     TokenSet,
     aget_token,
-    astanding,
-    standing,
-    token_set_of,
+    aunless_ended,
+    load_token_set,
+    unless_ended,
 )
 from sessions_kms import StoreUnavailable
 
@@ -150,7 +150,7 @@ async def prefetch_accounts(asked: PageRequest) -> list[SocialAccount]:
     Which grants were ended is known then. A token that has to be refreshed requires a thread.
     """
     for name in (each.name for each in settings.OAUTH_PROVIDERS):
-        held = await astanding(name, token_set_of(asked.session, name))
+        held = await aunless_ended(name, load_token_set(asked.session, name))
         if held is not None and _status(name, held) == Status.RENEWABLE:
             raise RequiresThread
     return await asked.database(partial(_accounts_of, asked.user))
@@ -188,7 +188,7 @@ def _connection(
 ) -> Connection:
     name: str = provider.sub_id
     refused = _is_renewal_refused(request, name)
-    held = token_set_of(request.session, name)
+    held = load_token_set(request.session, name)
     own = [account for account in accounts if account.provider == name]
     described = {
         "provider": name,
@@ -213,7 +213,7 @@ def _connection(
 
 def _is_renewal_refused(request: HttpRequest, provider: str) -> bool:
     """Return True if an expired token cannot be refreshed; a page does not wait long for that."""
-    held = token_set_of(request.session, provider)
+    held = load_token_set(request.session, provider)
     if held is None or _status(provider, held) != Status.RENEWABLE:
         return False
     require_thread(request)
@@ -231,7 +231,7 @@ def _is_renewal_refused(request: HttpRequest, provider: str) -> bool:
 
 
 def _status(provider: str, held: TokenSet) -> Status:
-    if standing(provider, held) is None:
+    if unless_ended(provider, held) is None:
         return Status.REAUTHENTICATE
     if not _is_past(held.expires_at):
         return Status.HELD

@@ -29,7 +29,7 @@ from gateway_site.pages.connections import connections_of, prefetch_accounts
 from gateway_site.pages.sessions import count_sessions, prefetch_count
 from gateway_site.rules import origin
 from oauth import SIGN_IN_AGAIN
-from oauth.sign_in.views import lead_to
+from oauth.sign_in.views import redirect_to_provider
 from sessions_kms import SessionStore
 from sessions_kms.operations.listing import Count
 
@@ -59,7 +59,7 @@ def sign_in_page(request: HttpRequest) -> HttpResponse:
     if not skips_provider_button(request):
         return cast("HttpResponse", login(request))
     [provider] = get_adapter().list_providers(request)
-    return lead_to(request, get_adapter().get_provider(request, provider.sub_id))
+    return redirect_to_provider(request, get_adapter().get_provider(request, provider.sub_id))
 
 
 def skips_provider_button(request: HttpRequest) -> bool:

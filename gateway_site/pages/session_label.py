@@ -16,7 +16,7 @@ from allauth.account.signals import user_logged_in
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from oauth.provider.config import provider
+from oauth.provider.config import find_provider
 from sessions_kms import about
 
 if TYPE_CHECKING:  # a model: this is imported before all apps are ready
@@ -65,7 +65,7 @@ class SignInLabel:
         browser, system = words.get(BROWSER, ""), words.get(SYSTEM, "")
         device = f"{browser} on {system}" if browser and system else browser or system
         name = words.get(PROVIDER, "")
-        configured = provider(name)
+        configured = find_provider(name)
         return cls(device, configured.label if configured else name)
 
 

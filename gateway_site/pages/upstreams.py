@@ -33,7 +33,7 @@ from gateway_site.pages.connections import accepts_clients, upstream_url
 from gateway_site.rules import mcp_clients, problems
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
-from oauth import give_back_sql_connections, token_set_of
+from oauth import load_token_set, release_sql_connections
 from oauth.provider import config
 
 
@@ -109,9 +109,9 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
     path = f"/gateway/{upstream.name}" + (upstream.paths[0] if upstream.paths else "/")
     # Under WSGI, which has no scope, the call has an event loop of its own.
     call = _call_gateway if hasattr(request, "scope") else _call_gateway_in_new_loop
-    give_back_sql_connections()  # the call may take long
+    release_sql_connections()  # the call may take long
     answer = async_to_sync(call)(_scope(request, path))
-    provider = config.provider(upstream.provider)
+    provider = config.find_provider(upstream.provider)
     context = {
         "upstream": upstream,
         "provider_name": upstream.provider if provider is None else provider.label,
@@ -226,7 +226,7 @@ def _remove_tokens(request: HttpRequest, upstream: Upstream, text: str) -> str:
     The session is read again, since the call, or another request, may have refreshed the token.
     """
     for session in (request.session, type(request.session)(request.session.session_key)):
-        held = token_set_of(session, upstream.provider)
+        held = load_token_set(session, upstream.provider)
         for secret in (held.access_token, held.refresh_token, held.id_token) if held else ():
             text = text.replace(secret, HIDDEN) if secret else text
     return text

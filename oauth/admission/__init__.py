@@ -1,5 +1,5 @@
-"""Who may sign in: what a provider told of an account enters, a refusal or none leaves.
+"""Decides who may sign in, from what a provider says about an account.
 
-The rule and the decision itself stand in `oauth.access_rule`. `gathering`, `github` and `entra`
-ask, by `asking`; `admitting` acts on what was decided, and `explaining` puts it into words.
+The rule itself is `oauth.access_rule`. `claims` and `provider_api` read what a provider says,
+`decision` applies the rule, and `explanation` puts a decision into words.
 """

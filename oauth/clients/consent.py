@@ -1,6 +1,20 @@
-"""What a person allowed a client, as the consent page showed it: values only."""
+"""What a person allowed a client, as the consent page showed it, and the labels of the grant in
+lists.
 
+Labels are stored as the grant's session metadata (`sessions_kms.about`) and bounded; of a long host
+the end is kept, which says whose it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from sessions_kms import about
+
+LABEL_MAX = 100
+HOST, UPSTREAM, REDIRECT, PROVIDER = "client_host", "upstream", "redirect_host", "provider"
 
 
 @dataclass(frozen=True)
@@ -20,3 +34,49 @@ class Consent:
     resource: str
     scope: str
     challenge: str
+
+
+@dataclass(frozen=True)
+class GrantLabels:
+    """One grant in a list. ``host`` is empty where the client's name is only claimed.
+
+    ``client_id`` is as `sessions_kms.about.short_client_id` has it.
+    """
+
+    client: str
+    client_id: str
+    host: str
+    upstream: str
+    redirect_host: str
+    provider: str
+
+    @classmethod
+    def in_words(cls, words: Mapping[str, str]) -> GrantLabels | None:
+        """Read what a session tells of itself; None where it is no grant's."""
+        if about.CLIENT not in words:
+            return None
+        names = (about.CLIENT, about.CLIENT_ID, HOST, UPSTREAM, REDIRECT, PROVIDER)
+        return cls(*(words.get(name, "") for name in names))
+
+
+def make_labels(consent: Consent, provider: str) -> dict[str, str]:
+    """Return what the session of a grant tells of itself."""
+    words = {
+        about.CLIENT: consent.client_name[:LABEL_MAX],
+        about.CLIENT_ID: about.short_client_id(consent.client_id),
+        HOST: _shorten_host(consent.client_host or ""),
+        UPSTREAM: consent.upstream[:LABEL_MAX],
+        REDIRECT: _shorten_host(_redirect_host(consent.redirect_uri)),
+        PROVIDER: provider[:LABEL_MAX],
+    }
+    return {name: word for name, word in words.items() if word}
+
+
+def _redirect_host(redirect_uri: str) -> str:
+    """Return the host that a client is redirected to, or the private scheme of an app."""
+    parts = urlsplit(redirect_uri)
+    return (parts.hostname or "") if parts.scheme in {"http", "https"} else f"{parts.scheme}:"
+
+
+def _shorten_host(host: str) -> str:
+    return host if len(host) <= LABEL_MAX else "…" + host[1 - LABEL_MAX :]

@@ -1,25 +1,35 @@
-"""The end of a grant: its session goes, and then what it had of the provider is revoked there.
+"""Ends grants: deletes the session, then revokes at the provider, and deletes the items of the
+tokens.
 
-A grant that nothing leads to but the id of its session (an old token's, or in a list) ends here
-alone: what it held cannot be read. The items that a token named are deleted once the session is
-gone; others, of a grant that ended in a list, open nothing.
+A grant known only by the id of its session (from an old token, or a list) ends here alone: what it
+holds cannot be read. Items that a token names are deleted once the session is gone; those of a
+grant that was ended in a list open nothing.
+
+Items are deleted in the background, in threads of their own with a bounded queue, so that providers
+that hang when a grant is revoked do not delay it, nor the other way round. What is not deleted here
+opens nothing that is live, and stays until `clearsessions` or DynamoDB deletes it.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 
-from oauth.clients.exchange import removal
+from oauth.network.concurrency import EXIT_TIMEOUT, Background
 from oauth.provider.revocation import revoke_soon
 from oauth.signals import grant_ended
 from oauth.tokens import vault
-from sessions_kms import SHORT_ID, GrantStore, id_of
-from sessions_kms.concurrency.waits import BlockingCall
+from sessions_kms import SHORT_ID, GrantStore, StoreUnavailable, id_of
+from sessions_kms.concurrency.waits import BlockingCall, run_sync
 from sessions_kms.grant_store import ending_of
+from sessions_kms.sealed_items.tokens import Tokens
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
+
+DELETION_THREADS = 2
 
 REVOKED = "revoked"  # by the client, or since the provider gives nothing for it any more
 REUSED = "reused"  # a code or token was presented again that was spent
@@ -27,7 +37,48 @@ ENDED = "ended"  # by its person, in a list
 TOO_MANY = "too_many"  # its person allowed one more than there may be
 
 
-class GrantEnd:
+def delete_items_soon(
+    services: Services, item_ids: Iterable[str], *, ended_by: int | None = None
+) -> None:
+    """Delete items soon; if told, only those that ended by then (epoch seconds)."""
+    if ids := list(dict.fromkeys(item_ids)):
+        _background.submit(lambda: _delete_items(services, ids, ended_by))
+
+
+def expired_item_remover(services: Services) -> Callable[[str, int], None]:
+    """Return what deletes an item that is over, which a token was shown for (`Tokens`)."""
+
+    def remove(item_id: str, ended_by: int) -> None:
+        delete_items_soon(services, [item_id], ended_by=ended_by)
+
+    return remove
+
+
+def drain_deletions(seconds: float = EXIT_TIMEOUT) -> bool:
+    """Wait until nothing is left to delete, at most so long; False when something is."""
+    return _background.drain(seconds)
+
+
+def _delete_items(services: Services, item_ids: list[str], ended_by: int | None) -> None:
+    tokens = Tokens(services)
+    for each in item_ids:
+        try:
+            run_sync(tokens.remove(each, ended_by=ended_by))
+        except StoreUnavailable:
+            return  # The next one would wait as long: the queue has to get on.
+
+
+def _replace_background() -> None:
+    global _background  # noqa: PLW0603 - a forked child has none of the threads
+    _background = Background(DELETION_THREADS)
+
+
+_background = Background(DELETION_THREADS)
+os.register_at_fork(after_in_child=_replace_background)
+atexit.register(drain_deletions)
+
+
+class GrantRevoker:
     """Ends grants. Each verb raises StoreUnavailable unless the session is known to be gone.
 
     ``items`` are the ids of the items to delete with it.
@@ -44,16 +95,16 @@ class GrantEnd:
             await self.of(grant, reason, items)
         else:  # It has ended, or cannot be read.
             await ending_of(self._services, id_of(key))
-            removal.remove_soon(self._services, items)
+            delete_items_soon(self._services, items)
 
     async def of(self, grant: GrantStore, reason: str, items: Iterable[str]) -> None:
         """End a grant that was loaded."""
         __traceback_hide__ = True
-        held = {name: vault.load(grant, name) for name in vault.providers(grant)}
+        held = {name: vault.load_token_set(grant, name) for name in vault.stored_providers(grant)}
         session_id = id_of(grant.session_key or "")
         await grant.ending()
-        removal.remove_soon(self._services, items)
-        await BlockingCall(tell, (session_id, reason))
+        delete_items_soon(self._services, items)
+        await BlockingCall(announce_end, (session_id, reason))
         for provider, token_set in held.items():
             if token_set is not None:
                 revoke_soon(self._services, provider, token_set)
@@ -61,11 +112,11 @@ class GrantEnd:
     async def of_id(self, session_id: str, reason: str, items: Iterable[str]) -> None:
         """End the grant whose session has this id."""
         await ending_of(self._services, session_id)
-        removal.remove_soon(self._services, items)
-        await BlockingCall(tell, (session_id, reason))
+        delete_items_soon(self._services, items)
+        await BlockingCall(announce_end, (session_id, reason))
 
 
-def tell(session_id: str, reason: str) -> None:
+def announce_end(session_id: str, reason: str) -> None:
     """Tell the log, and who keeps an audit trail."""
     session = session_id[:SHORT_ID]
     if reason == REUSED:

@@ -17,18 +17,27 @@ from typing import Final, TypeAlias
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
 
-from oauth.clients import live_grants, token
-from oauth.clients.consent import Consent
-from oauth.clients.errors import InvalidGrant, InvalidScope, InvalidTarget
-from oauth.clients.exchange import removal
-from oauth.clients.exchange.named_items import items_answered, items_of
-from oauth.clients.grant_end import REVOKED, GrantEnd
-from oauth.clients.issued import Allowed, Issued
-from oauth.clients.known_grants import KnownGrant, KnownGrants
-from oauth.clients.lifetimes import CODE_AGE, LATE, UNREDEEMED_AGE, Lifetimes
-from oauth.clients.sealed_grant import Answer, SealedGrant
-from oauth.clients.spending import Presented, Spending
-from oauth.clients.told import words_of
+from oauth.clients import grant_end, live_grants, token_pair
+from oauth.clients.consent import Consent, make_labels
+from oauth.clients.grant_end import REVOKED, GrantRevoker
+from oauth.clients.rules.errors import InvalidGrant, InvalidScope, InvalidTarget
+from oauth.clients.sealed_grant import (
+    CachedGrant,
+    GrantCache,
+    IssuedCode,
+    SealedGrant,
+    SealedResponse,
+    TokenResponse,
+)
+from oauth.clients.token_pair import (
+    CODE_AGE,
+    LATE_ARRIVAL,
+    UNREDEEMED_AGE,
+    Lifetimes,
+    items_of,
+    items_of_response,
+)
+from oauth.clients.token_redemption import PresentedToken, TokenRedemption
 from oauth.logout import session_links
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.session_user import note_password
@@ -39,7 +48,7 @@ from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens
 from sessions_kms.services import Services, services
 
-Welcomes: TypeAlias = Callable[[str], bool]
+IsAllowed: TypeAlias = Callable[[str], bool]
 
 _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.1
 
@@ -50,9 +59,9 @@ class Grants:
     def __init__(self, services: Services, lifetimes: Lifetimes) -> None:
         self.services = self._services = services
         self._lifetimes = lifetimes
-        self._tokens = Tokens(services, removal.of_expired(services))
-        self._ends = GrantEnd(services)
-        self._known = KnownGrants(services.clock)
+        self._tokens = Tokens(services, grant_end.expired_item_remover(services))
+        self._ends = GrantRevoker(services)
+        self._known = GrantCache(services.clock)
 
     async def allow(
         self,
@@ -62,7 +71,7 @@ class Grants:
         token_set: TokenSet,
         *,
         backend: str,
-    ) -> Allowed:
+    ) -> IssuedCode:
         """Begin a grant; return the code for the client, good for a minute and one use.
 
         ``backend`` is the dotted path by which the person signed in (the browser session's
@@ -76,18 +85,20 @@ class Grants:
         stored[BACKEND_SESSION_KEY] = backend
         stored[HASH_SESSION_KEY] = user.get_session_auth_hash()
         note_password(stored, user)
-        stored[about.ABOUT] = words_of(consent, provider_id)
-        vault.store(stored, provider_id, token_set)
+        stored[about.ABOUT] = make_labels(consent, provider_id)
+        vault.store_token_set(stored, provider_id, token_set)
         # The provider may have to be asked whether it logs out by the back channel.
-        await BlockingCall(session_links.keep, (stored, provider_id, token_set, self._link_kinds))
-        live_grants.link(stored, user_id_of(user))
+        await BlockingCall(
+            session_links.link_session, (stored, provider_id, token_set, self._link_kinds)
+        )
+        live_grants.link_to_user(stored, user_id_of(user))
         stored.set_expiry(UNREDEEMED_AGE)
         await stored.creating()
         key = stored.session_key or ""
-        code, content = token.new(token.CODE), _sealed(key, consent)
+        code, content = token_pair.new_token(token_pair.CODE), _seal(key, consent)
         ends = int(self._services.clock()) + CODE_AGE
         await self._tokens.begin(NewToken(code, content.to_bytes(), ends))
-        return Allowed(code, tuple(ended))
+        return IssuedCode(code, tuple(ended))
 
     async def redeem(
         self,
@@ -98,8 +109,8 @@ class Grants:
         redirect_uri: str | None,
         resource: str | None,
         arrived_at: float,
-        welcomes: Welcomes,
-    ) -> Issued:
+        welcomes: IsAllowed,
+    ) -> TokenResponse:
         """Give the first pair of tokens for a code.
 
         ``arrived_at`` is the services' clock at the arrival of the request. ``welcomes`` tells
@@ -108,7 +119,7 @@ class Grants:
         `CODE_GRACE` before ends its grant (RFC 6749 section 4.1.2), once all of this was compared.
         """
         __traceback_hide__ = True
-        if not token.is_token(code, token.CODE) or not _VERIFIER.fullmatch(verifier):
+        if not token_pair.is_token(code, token_pair.CODE) or not _VERIFIER.fullmatch(verifier):
             raise InvalidGrant
 
         def check(grant: SealedGrant) -> None:
@@ -116,7 +127,7 @@ class Grants:
             _check_client(grant, client_id, welcomes)
             if redirect_uri not in {None, grant.redirect_uri}:
                 raise InvalidGrant
-            if not hmac.compare_digest(_challenge_of(verifier), grant.challenge or ""):
+            if not hmac.compare_digest(_make_challenge(verifier), grant.challenge or ""):
                 raise InvalidGrant
             _check_resource(grant, resource)
 
@@ -130,8 +141,8 @@ class Grants:
         resource: str | None,
         scope: str | None,
         arrived_at: float,
-        welcomes: Welcomes,
-    ) -> Issued:
+        welcomes: IsAllowed,
+    ) -> TokenResponse:
         """Give the next pair for a refresh token.
 
         ``arrived_at`` is the services' clock at the arrival of the request. Raises InvalidGrant;
@@ -139,7 +150,7 @@ class Grants:
         spend nothing.
         """
         __traceback_hide__ = True
-        if not token.is_token(refresh_token, token.REFRESH):
+        if not token_pair.is_token(refresh_token, token_pair.REFRESH):
             raise InvalidGrant
 
         def check(grant: SealedGrant) -> None:
@@ -158,7 +169,7 @@ class Grants:
         another client's token.
         """
         __traceback_hide__ = True
-        if not token.is_token(any_token) or token.is_token(any_token, token.CODE):
+        if not token_pair.is_token(any_token) or token_pair.is_token(any_token, token_pair.CODE):
             return
         found = await self._tokens.find(any_token)
         if isinstance(found, TokenTombstone):
@@ -170,8 +181,8 @@ class Grants:
             raise InvalidGrant
         key, items = grant.key, items_of(grant, found.id)
         if key is None and (content := await self._tokens.answer(any_token)) is not None:
-            answer = Answer.from_bytes(content)
-            key, items = answer.key, items + items_answered(answer, self._tokens.id_of)
+            answer = SealedResponse.from_bytes(content)
+            key, items = answer.key, items + items_of_response(answer, self._tokens.id_of)
         if key is None:
             await self._ends.of_id(grant.session, REVOKED, items)
         else:
@@ -192,7 +203,7 @@ class Grants:
         caller's to ask, as of any session.
         """
         __traceback_hide__ = True
-        if not token.is_token(access_token, token.ACCESS):
+        if not token_pair.is_token(access_token, token_pair.ACCESS):
             return None
         known = await self._known_of(access_token)
         if known is None or known.upstream != upstream:
@@ -204,12 +215,12 @@ class Grants:
 
     async def _issued(
         self, presented: str, check: Callable[[SealedGrant], None], arrived_at: float
-    ) -> Issued:
+    ) -> TokenResponse:
         __traceback_hide__ = True
-        spending = Presented(presented, check, arrived_at)
-        return await Spending(self._services, self._lifetimes, spending).issued()
+        spending = PresentedToken(presented, check, arrived_at)
+        return await TokenRedemption(self._services, self._lifetimes, spending).issued()
 
-    async def _known_of(self, access_token: str) -> KnownGrant | None:
+    async def _known_of(self, access_token: str) -> CachedGrant | None:
         __traceback_hide__ = True
         token_id = self._tokens.id_of(access_token)
         if (known := self._known.find(token_id)) is not None:
@@ -221,17 +232,17 @@ class Grants:
         if grant.key is None:
             return None
         items = tuple(items_of(grant, found.id))
-        known = KnownGrant(grant.key, grant.upstream, found.ttl, grant.previous, items)
+        known = CachedGrant(grant.key, grant.upstream, found.ttl, grant.previous, items)
         self._known.keep(token_id, known)
         return known
 
-    async def _forget_answer(self, known: KnownGrant) -> None:
+    async def _forget_answer(self, known: CachedGrant) -> None:
         """Have what was answered for the token before this one gone, once the grace is over.
 
         Until then that one, KMS and the table open the grant.
         """
         previous, grace = known.previous, self._lifetimes.refresh_grace
-        if previous is None or self._services.clock() <= previous.spent_at + grace + LATE:
+        if previous is None or self._services.clock() <= previous.spent_at + grace + LATE_ARRIVAL:
             return
         if self._known.is_forgotten(previous.id):
             return
@@ -257,7 +268,7 @@ def grants() -> Grants:
     return found
 
 
-def _sealed(key: str, consent: Consent) -> SealedGrant:
+def _seal(key: str, consent: Consent) -> SealedGrant:
     __traceback_hide__ = True
     return SealedGrant(
         key=key,
@@ -271,14 +282,14 @@ def _sealed(key: str, consent: Consent) -> SealedGrant:
     )
 
 
-def _challenge_of(verifier: str) -> str:
+def _make_challenge(verifier: str) -> str:
     """Return the challenge that a verifier answers, of the method S256 (RFC 7636 section 4.6)."""
     __traceback_hide__ = True
     digest = hashlib.sha256(verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def _check_client(grant: SealedGrant, client_id: str, welcomes: Welcomes) -> None:
+def _check_client(grant: SealedGrant, client_id: str, welcomes: IsAllowed) -> None:
     """Refuse another client, and one that an operator turned away since the consent."""
     if grant.client_id != client_id or not welcomes(grant.redirect_uri):
         raise InvalidGrant

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from django.contrib.sessions.backends.base import SessionBase
 
-from oauth.clients.grant_end import ENDED, TOO_MANY, tell
-from oauth.clients.told import ToldGrant
+from oauth.clients.consent import GrantLabels
+from oauth.clients.grant_end import ENDED, TOO_MANY, announce_end
 from oauth.logout import session_links
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations import ending
@@ -26,7 +26,7 @@ LIVE_MAX = 50
 LISTED_MAX = 500
 COMPARED_MAX = 4 * LIVE_MAX  # by their last use; what was allowed before all of these ends unread
 ENDED_MAX = 10  # by one consent, which adds one: so what is too many shrinks
-LINKED = "#grants"  # what no provider is called
+LINK_KEY = "#grants"  # what no provider is called
 
 
 @dataclass(frozen=True)
@@ -34,64 +34,64 @@ class LiveGrant:
     """One grant, by what its record and its words say."""
 
     row: Row
-    told: ToldGrant
+    told: GrantLabels
 
 
-def link(stored: SessionBase, user_id: str) -> None:
+def link_to_user(stored: SessionBase, user_id: str) -> None:
     """Have the session of a grant, which is about to begin, be found among those of its person."""
-    session_links.put(stored, LINKED, [_name(user_id)])
+    session_links.store_links(stored, LINK_KEY, [_link_name(user_id)])
 
 
-async def live_grants(services: Services, user_id: str) -> list[LiveGrant]:
+async def list_grants(services: Services, user_id: str) -> list[LiveGrant]:
     """Return the grants of a person, newest first. Raises StoreUnavailable."""
     inspection = Inspection(services)
-    found = await inspection.find_linked_ids(user_id, _name(user_id))
+    found = await inspection.find_linked_ids(user_id, _link_name(user_id))
     rows = await inspection.read_rows(user_id, found[:LISTED_MAX])
     grants = []
     for row in rows:
-        told = ToldGrant.in_words(await inspection.about(row.id))
+        told = GrantLabels.in_words(await inspection.about(row.id))
         if told is not None:
             grants.append(LiveGrant(row, told))
     return grants
 
 
-def end(services: Services, session_id: str, *, user_id: str) -> bool:
+def end_grant(services: Services, session_id: str, *, user_id: str) -> bool:
     """End one grant of a person; tell whether it was there. Raises StoreUnavailable."""
-    told = ToldGrant.in_words(run_sync(Inspection(services).about(session_id)))
-    return told is not None and _ended(services, session_id, user_id)
+    told = GrantLabels.in_words(run_sync(Inspection(services).about(session_id)))
+    return told is not None and _end(services, session_id, user_id)
 
 
-def _ended(services: Services, session_id: str, user_id: str, reason: str = ENDED) -> bool:
+def _end(services: Services, session_id: str, user_id: str, reason: str = ENDED) -> bool:
     was_there = ending.end_session(services, session_id, user_id=user_id)
     if was_there:
-        tell(session_id, reason)
+        announce_end(session_id, reason)
     return was_there
 
 
-def end_all(services: Services, user_id: str) -> int:
+def end_all_grants(services: Services, user_id: str) -> int:
     """End the grants of a person; return how many that were. Raises StoreUnavailable."""
-    found = run_sync(live_grants(services, user_id))
-    return sum(_ended(services, each.row.id, user_id) for each in found)
+    found = run_sync(list_grants(services, user_id))
+    return sum(_end(services, each.row.id, user_id) for each in found)
 
 
-def make_room(services: Services, user_id: str) -> list[ToldGrant]:
+def make_room(services: Services, user_id: str) -> list[GrantLabels]:
     """End what is too many before one more grant begins; return what that was.
 
     What that costs is bounded, whatever else the person has. Raises StoreUnavailable.
     """
     inspection = Inspection(services)
-    over = _too_many(inspection, user_id)[:ENDED_MAX]
-    told = {each: ToldGrant.in_words(run_sync(inspection.about(each))) for each in over}
-    ended = [each for each in over if _ended(services, each, user_id, TOO_MANY)]
+    over = _surplus_grants(inspection, user_id)[:ENDED_MAX]
+    told = {each: GrantLabels.in_words(run_sync(inspection.about(each))) for each in over}
+    ended = [each for each in over if _end(services, each, user_id, TOO_MANY)]
     return [known for each in ended if (known := told[each]) is not None]
 
 
-def _too_many(inspection: Inspection, user_id: str) -> list[str]:
+def _surplus_grants(inspection: Inspection, user_id: str) -> list[str]:
     """Return the ids of the grants that are to end first, which are none if one more may be."""
     count = run_sync(inspection.count_user_sessions(user_id))
     if count.number < LIVE_MAX and not count.more:
         return []
-    found = run_sync(inspection.find_linked_ids(user_id, _name(user_id)))
+    found = run_sync(inspection.find_linked_ids(user_id, _link_name(user_id)))
     if len(found) < LIVE_MAX:
         return []
     compared = run_sync(inspection.read_rows(user_id, found[:COMPARED_MAX]))
@@ -100,6 +100,6 @@ def _too_many(inspection: Inspection, user_id: str) -> list[str]:
     return [row.id for row in live[: max(0, len(live) - LIVE_MAX + 1)]] + older[::-1]
 
 
-def _name(user_id: str) -> str:
+def _link_name(user_id: str) -> str:
     """Return the name that links the grants of a person: no secret, as their owner is none."""
     return hashlib.sha256(b"oauth/1/grants\0" + user_id.encode()).hexdigest()

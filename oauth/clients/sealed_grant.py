@@ -1,20 +1,62 @@
-"""What the items of codes and tokens seal: which session they open, and for whom. Values only.
+"""What the items of codes and tokens seal: which session they open, and for whom.
 
-JSON enters and leaves. It opens with the token alone, so what it says was written here.
+The content is JSON. It opens only with the token, so it was written here. `GrantCache` remembers
+for a minute what an access token opens, so that a call reads one item. It holds ids of items, never
+a token; the session is read at each call, so a grant that has ended opens nothing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from threading import Lock
 from typing import Any
 
-from oauth.clients.issued import Issued
+from oauth.clients.consent import GrantLabels
+
+CACHE_SECONDS = 60  # seconds
+CACHE_MAX = 10_000
+DELETED_MAX = 10_000
+
+
+@dataclass(frozen=True, repr=False)
+class IssuedCode:
+    """A code, and the grants of the same person that ended to make room for its own."""
+
+    code: str
+    ended: tuple[GrantLabels, ...] = ()
+
+    def __repr__(self) -> str:
+        """Show no code."""
+        return f"Allowed(ended={self.ended!r})"
+
+
+@dataclass(frozen=True, repr=False)
+class TokenResponse:
+    """A pair of tokens (RFC 6749 section 5.1).
+
+    ``expires_in`` is in seconds, of the access token. ``refresh_token_timeout`` is how long the
+    refresh token may be kept without being used, and ``authorization_expires_in`` when the grant
+    ends whatever is done (draft-ietf-oauth-refresh-token-expiration-03); both are None where an
+    answer of an earlier release is repeated, which did not have them.
+    """
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    scope: str
+    refresh_token_timeout: int | None = None
+    authorization_expires_in: int | None = None
+
+    def __repr__(self) -> str:
+        """Show no token."""
+        return f"Issued(expires_in={self.expires_in}, scope={self.scope!r})"
 
 
 @dataclass(frozen=True)
-class Previous:
+class PreviousToken:
     """The token that was spent for this one: the id of its item, and when, in epoch seconds."""
 
     id: str
@@ -52,7 +94,7 @@ class SealedGrant:
     scope: str
     resource: str
     challenge: str | None = None
-    previous: Previous | None = None
+    previous: PreviousToken | None = None
     spent_at: int | None = None
     access_tokens: tuple[AccessTokenItem, ...] = ()
     refresh_token: str | None = None
@@ -64,7 +106,7 @@ class SealedGrant:
 
     def succeeding(
         self,
-        previous: Previous,
+        previous: PreviousToken,
         *,
         access_tokens: Sequence[AccessTokenItem],
         refresh_token: str,
@@ -90,19 +132,19 @@ class SealedGrant:
     def from_bytes(cls, content: bytes) -> SealedGrant:
         """Read what `to_bytes` returned; fields of a later release are ignored."""
         __traceback_hide__ = True
-        known = _known(cls, json.loads(content))
+        known = _known_fields(cls, json.loads(content))
         if known.get("previous") is not None:
-            known["previous"] = Previous(**_known(Previous, known["previous"]))
+            known["previous"] = PreviousToken(**_known_fields(PreviousToken, known["previous"]))
         named = known.get("access_tokens", ())
         known["access_tokens"] = tuple(
-            AccessTokenItem(**_known(AccessTokenItem, each)) for each in named
+            AccessTokenItem(**_known_fields(AccessTokenItem, each)) for each in named
         )
         known["refreshed_at"] = tuple(known.get("refreshed_at", ()))
         return cls(**known)
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
-class Answer:
+class SealedResponse:
     """What a client was answered for a token that it spent, and the key of the session.
 
     ``expires_in`` is what it was told at first, and ``…_ends_at`` in epoch seconds what that means
@@ -118,11 +160,11 @@ class Answer:
     refresh_token_ends_at: int | None = None
     grant_ends_at: int | None = None
 
-    def issued(self, now: float) -> Issued:
+    def issued(self, now: float) -> TokenResponse:
         """Return what a client is told at a moment, in epoch seconds."""
         __traceback_hide__ = True
         left = _seconds_left(self.access_token_ends_at, now)
-        return Issued(
+        return TokenResponse(
             self.access_token,
             self.refresh_token,
             self.expires_in if left is None else left,
@@ -137,10 +179,10 @@ class Answer:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> Answer:
+    def from_bytes(cls, content: bytes) -> SealedResponse:
         """Read what `to_bytes` returned."""
         __traceback_hide__ = True
-        return cls(**_known(cls, json.loads(content)))
+        return cls(**_known_fields(cls, json.loads(content)))
 
 
 def _seconds_left(ends_at: int | None, now: float) -> int | None:
@@ -148,7 +190,62 @@ def _seconds_left(ends_at: int | None, now: float) -> int | None:
     return None if ends_at is None else max(1, int(ends_at - now))
 
 
-def _known(of: type, members: dict[str, Any]) -> dict[str, Any]:
+def _known_fields(of: type, members: dict[str, Any]) -> dict[str, Any]:
     __traceback_hide__ = True
     names = {each.name for each in fields(of)}
     return {name: value for name, value in members.items() if name in names}
+
+
+@dataclass(frozen=True, repr=False)
+class CachedGrant:
+    """What an access token opens. ``ends_at`` is in epoch seconds, of the token.
+
+    ``items`` are the ids of the items that it names, to be deleted with the grant.
+    """
+
+    key: str
+    upstream: str
+    ends_at: int
+    previous: PreviousToken | None
+    items: tuple[str, ...] = ()
+
+
+class GrantCache:
+    """The grants of the tokens that were shown lately. ``clock`` gives epoch seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._known: OrderedDict[str, tuple[float, CachedGrant]] = OrderedDict()
+        self._forgotten: OrderedDict[str, None] = OrderedDict()
+
+    def find(self, token_id: str) -> CachedGrant | None:
+        """Return what is remembered of a token that has not ended."""
+        now = self._clock()
+        with self._lock:
+            until, known = self._known.get(token_id, (0.0, None))
+            # No longer than that, should the clock be set back.
+            if known is not None and now < until <= now + CACHE_SECONDS and now < known.ends_at:
+                return known
+            self._known.pop(token_id, None)
+            return None
+
+    def keep(self, token_id: str, known: CachedGrant) -> None:
+        """Remember it from now on."""
+        now = self._clock()
+        with self._lock:
+            self._known.pop(token_id, None)
+            self._known[token_id] = (now + CACHE_SECONDS, known)
+            while len(self._known) > CACHE_MAX or next(iter(self._known.values()))[0] <= now:
+                self._known.popitem(last=False)
+
+    def is_forgotten(self, spent: str) -> bool:
+        """Tell whether the answer to a spent token was deleted from here."""
+        return spent in self._forgotten
+
+    def forgot(self, spent: str) -> None:
+        """Remember that it was."""
+        with self._lock:
+            self._forgotten[spent] = None
+            if len(self._forgotten) > DELETED_MAX:
+                self._forgotten.popitem(last=False)

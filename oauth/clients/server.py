@@ -10,13 +10,20 @@ from dataclasses import dataclass, field
 
 from django.conf import settings
 
-from oauth.clients.rules import client_ids, document, redirect_uris
-from oauth.clients.rules.client import Client, Source
-from oauth.clients.rules.refusal import UnknownClient
+from oauth.clients.rules import redirect_uris, registration
+from oauth.clients.rules.client import (
+    CLIENT_ID_PREFIX,
+    HTTPS_SCHEME,
+    Client,
+    Source,
+    document_host,
+    is_document_url,
+)
+from oauth.clients.rules.errors import UnknownClient
 from sessions_kms import about
 
 SETTING = "AUTHORIZATION_SERVER"
-LOCAL = "localhost"  # stands for each way to write this computer
+LOOPBACK_HOST = "localhost"  # stands for each way to write this computer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,31 +43,31 @@ class AuthorizationServer:
     allowed_hosts: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
     listed: Mapping[str, Client] = field(default_factory=dict)
-    redirect_uris: frozenset[str] = redirect_uris.DEFAULT
+    redirect_uris: frozenset[str] = redirect_uris.DEFAULT_URIS
 
     def may_fetch(self, client_id: str) -> bool:
         """Tell whether what is known of a client stands in a document that has to be fetched."""
         return (
             self.metadata_documents
             and client_id not in self.listed
-            and document.is_address(client_id)
-            and self._welcomes(client_id, [document.host_of(client_id)])
+            and is_document_url(client_id)
+            and self._welcomes(client_id, [document_host(client_id)])
         )
 
     def described(self, client_id: str) -> Client:
         """Return a client of which all is known by its id. Raises UnknownClient."""
         if client_id in self.listed:
             return self.listed[client_id]
-        if not self.registration or not client_id.startswith(client_ids.PREFIX):
+        if not self.registration or not client_id.startswith(CLIENT_ID_PREFIX):
             raise UnknownClient
-        return client_ids.client_of(client_id, self.redirect_uris)
+        return registration.decode_client_id(client_id, self.redirect_uris)
 
     def has(self, client: Client, redirect_uri: str) -> bool:
         """Tell whether a client may have its answer at an address."""
         if not client.has(redirect_uri, self.redirect_uris):
             return False
         if client.source is Source.ITSELF:
-            return self._welcomes(client.id, [_place_of(redirect_uri)])
+            return self._welcomes(client.id, [_redirect_host(redirect_uri)])
         return True
 
     def may_redirect(self, client: Client, redirect_uri: str) -> bool:
@@ -72,11 +79,11 @@ class AuthorizationServer:
         """
         if client.source is Source.OPERATOR or redirect_uris.is_loopback(redirect_uri):
             return True
-        is_web = redirect_uri.startswith(document.SCHEME)
+        is_web = redirect_uri.startswith(HTTPS_SCHEME)
         return (
             is_web
             and bool(self.allowed_hosts)
-            and self._welcomes(client.id, [_place_of(redirect_uri)])
+            and self._welcomes(client.id, [_redirect_host(redirect_uri)])
         )
 
     def knows(self, client_id: str) -> bool:
@@ -85,7 +92,7 @@ class AuthorizationServer:
             client = self.described(client_id)
         except UnknownClient:
             return self.may_fetch(client_id)
-        places = [_place_of(each) for each in client.redirect_uris]
+        places = [_redirect_host(each) for each in client.redirect_uris]
         return client.source is Source.OPERATOR or any(
             self._welcomes(client_id, [each]) for each in places
         )
@@ -101,9 +108,11 @@ class AuthorizationServer:
         found = list(hosts)
         # A long id by its digest, too: so `list_clients` shows it.
         ids = {client_id, about.short_client_id(client_id)}
-        if ids & self.refused or any(_is_of(each, self.refused) for each in found):
+        if ids & self.refused or any(_is_listed_host(each, self.refused) for each in found):
             return False
-        return not self.allowed_hosts or all(_is_of(each, self.allowed_hosts) for each in found)
+        return not self.allowed_hosts or all(
+            _is_listed_host(each, self.allowed_hosts) for each in found
+        )
 
 
 def authorization_server() -> AuthorizationServer:
@@ -112,13 +121,13 @@ def authorization_server() -> AuthorizationServer:
     return found
 
 
-def _place_of(redirect_uri: str) -> str:
+def _redirect_host(redirect_uri: str) -> str:
     if redirect_uris.is_loopback(redirect_uri):
-        return LOCAL
+        return LOOPBACK_HOST
     return redirect_uris.host_of(redirect_uri)
 
 
-def _is_of(host: str, hosts: frozenset[str]) -> bool:
+def _is_listed_host(host: str, hosts: frozenset[str]) -> bool:
     """Tell whether a host is in a list, or lies below an entry that begins with a dot."""
     parts = host.split(".")
     return host in hosts or any("." + ".".join(parts[at:]) in hosts for at in range(1, len(parts)))

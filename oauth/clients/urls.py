@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from oauth.clients.endpoints import discovery, registration, tokens
+from oauth.clients.endpoints import discovery, tokens
 from oauth.clients.endpoints.authorization import authorize
 
 
@@ -20,7 +20,7 @@ RESOURCE = ".well-known/oauth-protected-resource/gateway/"
 urlpatterns = [
     path(
         ".well-known/oauth-protected-resource",
-        discovery.only_protected_resource,
+        discovery.sole_protected_resource,
         name="oauth_clients_only_resource",
     ),
     path(
@@ -33,7 +33,7 @@ urlpatterns = [
         discovery.server_metadata,
         name="oauth_clients_metadata",
     ),
-    path("oauth/register", registration.register, name="oauth_clients_register"),
+    path("oauth/register", discovery.register, name="oauth_clients_register"),
     path("oauth/authorize", authorize, name="oauth_clients_authorize"),
     path("oauth/token", tokens.token, name="oauth_clients_token"),
     # Where MCP clients refresh that keep their tokens and not the metadata: the SDK for Python, and

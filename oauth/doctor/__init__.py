@@ -11,23 +11,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from oauth.doctor.authorization import redirect_findings
-from oauth.doctor.client import client_findings
 from oauth.doctor.clients import examine_clients
-from oauth.doctor.connection import connection_findings
-from oauth.doctor.keys import key_findings
-from oauth.doctor.logout import logout_findings
-from oauth.doctor.remedies import trouble
+from oauth.doctor.provider import (
+    client_findings,
+    connection_findings,
+    failure_finding,
+    key_findings,
+    logout_findings,
+)
+from oauth.doctor.redirect_uri import redirect_findings
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.provider import metadata
-from oauth.provider.config import Provider
+from oauth.provider.config import ProviderConfig
 from sessions_kms.doctor.finding import Finding, ok
 
 __all__ = ["examine", "examine_clients"]
 
 
 def examine(
-    provider: Provider, site: str | None, *, clock: Callable[[], float]
+    provider: ProviderConfig, site: str | None, *, clock: Callable[[], float]
 ) -> Iterator[Finding]:
     """Look at everything in turn; without metadata there is nothing else to look at.
 
@@ -39,12 +41,12 @@ def examine(
 
 
 def _findings(
-    provider: Provider, site: str | None, clock: Callable[[], float]
+    provider: ProviderConfig, site: str | None, clock: Callable[[], float]
 ) -> Iterator[Finding]:
     try:
-        found = metadata.of(provider, anonymous=False)
+        found = metadata.load_metadata(provider, anonymous=False)
     except ProviderUnavailable as exc:
-        yield trouble("metadata", exc)
+        yield failure_finding("metadata", exc)
         return
     if provider.issuer is not None:
         yield ok("metadata", f"is of {found.issuer}")
@@ -60,4 +62,4 @@ def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findi
     try:
         yield from look()
     except (ProviderUnavailable, ProviderRefused) as exc:
-        yield trouble(name, exc)
+        yield failure_finding(name, exc)

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from oauth.clients.rules.resources import resource_of
 from oauth.clients.server import AuthorizationServer
 from oauth.codes import Code
-from oauth.doctor.remedies import PATIENCE
+from oauth.doctor.provider import REQUEST_TIMEOUT
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
 from oauth.network.vetted_addresses import ANYWHERE, PUBLIC
-from oauth.provider.config import Provider
+from oauth.provider.config import ProviderConfig
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 
 METADATA = "/.well-known/oauth-authorization-server"  # RFC 8414 section 3
@@ -30,24 +30,24 @@ GITHUB = "github"
 
 
 def examine_clients(
-    server: AuthorizationServer, providers: Iterable[Provider]
+    server: AuthorizationServer, providers: Iterable[ProviderConfig]
 ) -> Iterator[Finding]:
     """Look at the authorization server; ``providers`` are all that are configured."""
-    yield _document("issuer", server.issuer + METADATA, "issuer", server.issuer)
+    yield _check_document("issuer", server.issuer + METADATA, "issuer", server.issuer)
     for upstream in sorted(server.upstreams):
         resource = resource_of(server.issuer, upstream)
         address = server.issuer + RESOURCE + resource.removeprefix(server.issuer)
-        yield _document(f"resource {upstream}", address, "resource", resource)
+        yield _check_document(f"resource {upstream}", address, "resource", resource)
     if server.metadata_documents:
-        yield _egress()
-    yield from _github(server, providers)
+        yield _check_egress()
+    yield from _github_findings(server, providers)
 
 
-def _document(name: str, address: str, member: str, expected: str) -> Finding:
+def _check_document(name: str, address: str, member: str, expected: str) -> Finding:
     """Ask for one of our documents, which must say of itself what clients compare."""
     try:
-        answer = http.get(address, reach=ANYWHERE, patience=PATIENCE)
-        found = answer.content().get(member) if answer.status == 200 else None
+        answer = http.get(address, reach=ANYWHERE, patience=REQUEST_TIMEOUT)
+        found = answer.parse().get(member) if answer.status == 200 else None
     except ProviderUnavailable as exc:
         return failing(name, f"{address} cannot be read from here ({exc.code})", _remedy())
     if answer.status != 200:
@@ -66,10 +66,10 @@ def _remedy() -> str:
     )
 
 
-def _egress() -> Finding:
+def _check_egress() -> Finding:
     """Try whether documents of clients can be fetched at all."""
     name = "egress"
-    if any(map(_answers, DOCUMENTS)):
+    if any(map(_responds, DOCUMENTS)):
         return ok(name, "documents of clients can be fetched")
     hosts = ", ".join(address.split("/")[2] for address in DOCUMENTS)
     return warning(
@@ -81,15 +81,17 @@ def _egress() -> Finding:
     )
 
 
-def _answers(address: str) -> bool:
+def _responds(address: str) -> bool:
     try:
-        http.get(address, reach=PUBLIC, patience=PATIENCE)
+        http.get(address, reach=PUBLIC, patience=REQUEST_TIMEOUT)
     except ProviderUnavailable as exc:
         return exc.code not in NO_ANSWER
     return True
 
 
-def _github(server: AuthorizationServer, providers: Iterable[Provider]) -> Iterator[Finding]:
+def _github_findings(
+    server: AuthorizationServer, providers: Iterable[ProviderConfig]
+) -> Iterator[Finding]:
     for provider in providers:
         used = sorted(name for name, each in server.upstreams.items() if each == provider.name)
         if provider.kind == GITHUB and used:

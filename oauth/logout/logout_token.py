@@ -49,7 +49,7 @@ class LogoutToken:
     ends_at: int
 
 
-def read(
+def verify_logout_token(
     token: str, *, issuer: str, client_id: str, find_keys: FindKeys, now: float
 ) -> LogoutToken:
     """Return what the token says, if it is valid by section 2.6 of the specification.
@@ -57,25 +57,27 @@ def read(
     ``find_keys`` gives the issuer's keys for a key id and an algorithm. Raises
     InvalidLogoutToken, and what ``find_keys`` raises.
     """
-    claims = _verified(token, find_keys)
+    claims = _verify_signature(token, find_keys)
     _require(claims.get("iss") == issuer, "The logout token is of another issuer.")
-    _require(_is_for(claims.get("aud"), client_id), "The logout token is for another client.")
+    _require(
+        _is_sole_audience(claims.get("aud"), client_id), "The logout token is for another client."
+    )
     ends_at = _check_times(claims, now)
     _require("nonce" not in claims, "The logout token has a nonce, which is prohibited.")
     _check_events(claims.get("events"))
-    subject, session_id = _name(claims, "sub", SUBJECT_MAX), _name(claims, "sid")
+    subject, session_id = _optional_text(claims, "sub", SUBJECT_MAX), _optional_text(claims, "sid")
     _require(bool(subject or session_id), "The logout token names neither sub nor sid.")
-    token_id = _name(claims, "jti")
+    token_id = _optional_text(claims, "jti")
     if token_id is None:
         raise InvalidLogoutToken("The logout token has no jti.")
     return LogoutToken(issuer, token_id, subject, session_id, ends_at)
 
 
-def _verified(token: str, find_keys: FindKeys) -> Mapping[str, Any]:
+def _verify_signature(token: str, find_keys: FindKeys) -> Mapping[str, Any]:
     """Return the claims of a token that one of the keys signed."""
     _require(len(token) <= TOKEN_MAX, "The logout token is too long.")
     _require(token.count(".") == 2, "The logout token is not a signed JWT.")
-    header = _header(token)
+    header = _read_header(token)
     algorithm, key_id = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise InvalidLogoutToken("The logout token is not signed by an accepted algorithm.")
@@ -95,7 +97,7 @@ def _verified(token: str, find_keys: FindKeys) -> Mapping[str, Any]:
     raise InvalidLogoutToken("The logout token is not signed by a key of the provider.")
 
 
-def _header(token: str) -> Mapping[str, Any]:
+def _read_header(token: str) -> Mapping[str, Any]:
     try:
         header: dict[str, Any] = jwt.get_unverified_header(token)
     except JSON_ERRORS:
@@ -109,7 +111,7 @@ def _header(token: str) -> Mapping[str, Any]:
     return header
 
 
-def _is_for(audience: object, client_id: str) -> bool:
+def _is_sole_audience(audience: object, client_id: str) -> bool:
     """Tell whether the client is the audience, and nobody else that it does not know."""
     named = audience if isinstance(audience, list) else [audience]
     return bool(named) and all(each == client_id for each in named)
@@ -142,7 +144,7 @@ def _time(claims: Mapping[str, Any], name: str) -> float:
     return value
 
 
-def _name(claims: Mapping[str, Any], name: str, most: int = NAME_MAX) -> str | None:
+def _optional_text(claims: Mapping[str, Any], name: str, most: int = NAME_MAX) -> str | None:
     """Return a claim that is absent or a text of some length."""
     if name not in claims:
         return None

@@ -19,7 +19,7 @@ from django.utils.crypto import salted_hmac
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.provider import config, metadata
-from oauth.provider.config import Provider
+from oauth.provider.config import ProviderConfig
 from oauth.provider.metadata import Metadata
 from oauth.provider.token_set import TokenSet
 from sessions_kms import LINKS, LINKS_MAX
@@ -32,39 +32,39 @@ SESSION = "sid"
 SUBJECT = "sub"
 
 
-def keep(
+def link_session(
     session: SessionBase, name: str, token_set: TokenSet, kinds: Sequence[str] = (SESSION, SUBJECT)
 ) -> None:
     """Link the session to the one at the provider, if the provider may end it from there.
 
     ``kinds`` says by which of the provider's names that is.
     """
-    provider = config.provider(name)
-    if provider is None or not is_offered(provider):
-        drop(session, name)
+    provider = config.find_provider(name)
+    if provider is None or not offers_backchannel_logout(provider):
+        unlink_session(session, name)
         return
     names = [
-        link(claims["iss"], kind, claims[kind])
-        for claims in [_claims(token_set)]
+        link_name(claims["iss"], kind, claims[kind])
+        for claims in [_decode_claims(token_set)]
         for kind in kinds
         if isinstance(claims.get("iss"), str) and isinstance(claims.get(kind), str)
     ]
-    put(session, name, names)
+    store_links(session, name, names)
 
 
-def put(session: SessionBase, name: str, names: list[str]) -> None:
+def store_links(session: SessionBase, name: str, names: list[str]) -> None:
     """List these names in the session, under that of a provider, or one that no provider has."""
     session[PREFIX + name] = names
-    _list_all(session, first=name)
+    _update_links(session, first=name)
 
 
-def drop(session: SessionBase, name: str) -> None:
+def unlink_session(session: SessionBase, name: str) -> None:
     """Unlink the session from the provider."""
     if session.pop(PREFIX + name, None) is not None:
-        _list_all(session, first=name)
+        _update_links(session, first=name)
 
 
-def is_offered(provider: Provider) -> bool:
+def offers_backchannel_logout(provider: ProviderConfig) -> bool:
     """Tell whether a provider logs out by the back channel: as configured, or as it says.
 
     While that cannot be told, it is taken for granted: a link too many does no harm.
@@ -72,32 +72,32 @@ def is_offered(provider: Provider) -> bool:
     if provider.issuer is None:
         return False
     try:
-        found = metadata.of(provider)
+        found = metadata.load_metadata(provider)
     except ProviderUnavailable:
         return provider.backchannel_logout is not False
-    return allows(provider, found)
+    return allows_backchannel_logout(provider, found)
 
 
-def allows(provider: Provider, found: Metadata) -> bool:
+def allows_backchannel_logout(provider: ProviderConfig, found: Metadata) -> bool:
     """Tell the same of a provider whose metadata is known."""
     if provider.backchannel_logout is not None:
         return provider.backchannel_logout
     return found.backchannel_logout
 
 
-def link(issuer: str, kind: str, value: str, *, secret: str | None = None) -> str:
+def link_name(issuer: str, kind: str, value: str, *, secret: str | None = None) -> str:
     """Return the name of a provider's session (`sid`) or subject (`sub`)."""
     named = json.dumps([issuer, kind, value])
     return salted_hmac(SALT, named, secret=secret, algorithm="sha256").hexdigest()
 
 
-def known_links(issuer: str, kind: str, value: str) -> Iterator[str]:
+def link_names(issuer: str, kind: str, value: str) -> Iterator[str]:
     """Yield the names under the present key and the former ones (SECRET_KEY_FALLBACKS)."""
     for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
-        yield link(issuer, kind, value, secret=secret)
+        yield link_name(issuer, kind, value, secret=secret)
 
 
-def _list_all(session: SessionBase, *, first: str) -> None:
+def _update_links(session: SessionBase, *, first: str) -> None:
     """List the links of all providers, this one's first, where the session engine looks."""
     keys = [key for key in session.keys() if key.startswith(PREFIX)]  # noqa: SIM118 - a session is no dict
     keys.sort(key=lambda key: (key != PREFIX + first, key))
@@ -110,7 +110,7 @@ def _list_all(session: SessionBase, *, first: str) -> None:
         session.pop(LINKS, None)
 
 
-def _claims(token_set: TokenSet) -> Mapping[str, Any]:
+def _decode_claims(token_set: TokenSet) -> Mapping[str, Any]:
     """Return the claims of the id token, which was checked when it came."""
     __traceback_hide__ = True
     try:

@@ -1,6 +1,6 @@
 """What is configured of a provider: allauth's `SOCIALACCOUNT_PROVIDERS`, read once.
 
-A provider's name enters (allauth's `provider_id`, or its kind), a frozen `Provider`
+A provider's name enters (allauth's `provider_id`, or its kind), a frozen `ProviderConfig`
 leaves. Asks neither the database nor the network, so it may be used in every request.
 
 Besides allauth's own, an app's `settings` may hold `token_auth_method`
@@ -14,8 +14,8 @@ bound to a key), `revocation_url`, `refresh_leeway` (seconds),
 `allow_private` (whether its metadata may name addresses of a private network), `allow_http`
 (whether it may be asked without TLS there), `ca_file` (PEM; its certificates count in place of
 the public authorities'), `identity` (the claims that tell an account from every other),
-`allowed_tenants` (of an issuer that has many, see `oauth.provider.tenants`), `apple_team_id`
-(see `oauth.provider.client.apple`) and `admission` (who may sign in: `oauth.access_rule.rule`).
+`allowed_tenants` (of an issuer that has many, see `oauth.provider.metadata`), `apple_team_id`
+(see `oauth.provider.token_endpoint`) and `admission` (who may sign in: `oauth.access_rule`).
 
 An app of the kind `openid_connect` without `server_url` is a plain OAuth 2.0 provider:
 `openid_configuration_overrides` then name its endpoints, as they replace single ones of
@@ -34,7 +34,7 @@ from allauth.socialaccount.providers import registry
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from oauth.access_rule.rule import NOTHING_SAID, Admission
+from oauth.access_rule import DEFAULT_ADMISSION, Admission
 
 REFRESH_LEEWAY = 60  # seconds
 BASIC = "client_secret_basic"
@@ -49,7 +49,7 @@ POSTED = frozenset({"post", "post-no-hint"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Provider:
+class ProviderConfig:
     """One configured provider. ``issuer`` is None where there is no OpenID Connect."""
 
     name: str
@@ -77,7 +77,7 @@ class Provider:
     allowed_tenants: frozenset[str] = frozenset()
     apple_team_id: str | None = None
     posts_answers: bool = False
-    admission: Admission = NOTHING_SAID
+    admission: Admission = DEFAULT_ADMISSION
     metadata_overrides: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     def fixed_endpoint(self, name: str) -> str | None:
@@ -88,26 +88,26 @@ class Provider:
         return found if isinstance(found, str) else None
 
 
-def provider(name: str) -> Provider | None:
+def find_provider(name: str) -> ProviderConfig | None:
     """Return a configured provider; None where there is none of this name."""
-    return _configured().get(name)
+    return _providers_by_name().get(name)
 
 
-def all_providers() -> list[Provider]:
+def all_providers() -> list[ProviderConfig]:
     """Return all configured providers."""
-    return list(_configured().values())
+    return list(_providers_by_name().values())
 
 
 @cache
-def _configured() -> dict[str, Provider]:
-    return {each.name: each for each in _read(app_settings.PROVIDERS)}
+def _providers_by_name() -> dict[str, ProviderConfig]:
+    return {each.name: each for each in _read_providers(app_settings.PROVIDERS)}
 
 
-def _read(kinds: Mapping[str, Any]) -> Iterator[Provider]:
+def _read_providers(kinds: Mapping[str, Any]) -> Iterator[ProviderConfig]:
     for kind, configuration in kinds.items():
         for app in apps_of(configuration):
             settings = app.get("settings") or {}
-            yield Provider(
+            yield ProviderConfig(
                 name=app.get("provider_id") or kind,
                 kind=kind,
                 label=app.get("name") or app.get("provider_id") or kind,
@@ -134,12 +134,12 @@ def _read(kinds: Mapping[str, Any]) -> Iterator[Provider]:
                 apple_team_id=settings.get("apple_team_id"),
                 posts_answers=(settings.get("auth_params") or {}).get("response_mode")
                 == "form_post",
-                admission=_admission(settings.get("admission") or {}),
+                admission=_read_admission(settings.get("admission") or {}),
                 metadata_overrides=settings.get("openid_configuration_overrides") or {},
             )
 
 
-def _admission(settings: Mapping[str, Any]) -> Admission:
+def _read_admission(settings: Mapping[str, Any]) -> Admission:
     try:
         return Admission.from_settings(settings)
     except (TypeError, ValueError):
@@ -154,9 +154,9 @@ def apps_of(configuration: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(configuration.get("APPS") or ([single] if single else []))
 
 
-def _forget(*, setting: str, **_: Any) -> None:
+def _clear_cache(*, setting: str, **_: Any) -> None:
     if setting == "SOCIALACCOUNT_PROVIDERS":
-        _configured.cache_clear()
+        _providers_by_name.cache_clear()
 
 
-setting_changed.connect(_forget, dispatch_uid="oauth.providers")
+setting_changed.connect(_clear_cache, dispatch_uid="oauth.providers")

@@ -20,24 +20,24 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from oauth.exceptions import ProviderUnavailable
-from oauth.network.http import Answer
+from oauth.network.responses import ProviderResponse
 
 SCHEME = "DPoP"
-PROOF, NONCE = "DPoP", "DPoP-Nonce"  # headers
+PROOF_HEADER, NONCE_HEADER = "DPoP", "DPoP-Nonce"  # headers
 ALGORITHM = "ES256"  # of the fastest to sign with, and known to every server
 NONCE_TEXT = re.compile(r"[!#-\[\]-~]{1,512}")  # section 8.1; the length is ours
-DEMAND = "use_dpop_nonce"
+NONCE_REQUIRED = "use_dpop_nonce"
 NOT_BOUND = "The provider's token is not bound to a key, which OAUTH_<NAME>_DPOP=1 asks for."
 ORIGINS_MAX = 1024  # whose nonces are remembered
 
 
-def new_key() -> str:
+def new_dpop_key() -> str:
     """Return a new private key."""
     number = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value
-    return _text(number.to_bytes(32, "big"))
+    return _encode(number.to_bytes(32, "big"))
 
 
-def proof(
+def make_proof(
     key: str,
     method: str,
     url: str,
@@ -51,7 +51,7 @@ def proof(
     It takes a fifth of a millisecond, whatever is asked for.
     """
     __traceback_hide__ = True
-    private = ec.derive_private_key(int.from_bytes(_bytes(key), "big"), ec.SECP256R1())
+    private = ec.derive_private_key(int.from_bytes(_decode(key), "big"), ec.SECP256R1())
     claims: dict[str, object] = {
         "jti": secrets.token_urlsafe(16),
         "htm": method,
@@ -61,18 +61,18 @@ def proof(
     if nonce is not None:
         claims["nonce"] = nonce
     if access_token is not None:
-        claims["ath"] = _text(hashlib.sha256(access_token.encode("ascii")).digest())
-    header = {"typ": "dpop+jwt", "jwk": _public(private)}
+        claims["ath"] = _encode(hashlib.sha256(access_token.encode("ascii")).digest())
+    header = {"typ": "dpop+jwt", "jwk": _public_jwk(private)}
     return jwt.encode(claims, private, ALGORITHM, header)
 
 
-def headers(
+def make_dpop_headers(
     key: str, access_token: str, method: str, url: str, *, now: float, nonce: str | None = None
 ) -> dict[str, str]:
     """Return the headers that present a bound token to a resource server (section 7.1)."""
     __traceback_hide__ = True
-    shown = proof(key, method, url, now=now, nonce=nonce, access_token=access_token)
-    return {"Authorization": f"{SCHEME} {access_token}", PROOF: shown}
+    shown = make_proof(key, method, url, now=now, nonce=nonce, access_token=access_token)
+    return {"Authorization": f"{SCHEME} {access_token}", PROOF_HEADER: shown}
 
 
 class Nonces:
@@ -90,7 +90,7 @@ class Nonces:
 
         Every answer may name a new one, a good one as well (section 8.2).
         """
-        if (nonce := usable(nonce)) is None:
+        if (nonce := valid_nonce(nonce)) is None:
             return None
         self._by_origin[_origin(url)] = nonce
         if len(self._by_origin) > ORIGINS_MAX:
@@ -103,7 +103,7 @@ class Nonces:
         self._by_origin.clear()
 
 
-def usable(nonce: str | None) -> str | None:
+def valid_nonce(nonce: str | None) -> str | None:
     """Return a nonce as a server may name it (section 8.1); None for anything else."""
     return nonce if nonce is not None and NONCE_TEXT.fullmatch(nonce) else None
 
@@ -111,7 +111,7 @@ def usable(nonce: str | None) -> str | None:
 nonces = Nonces()
 
 
-def asked(url: str, ask: Callable[[str | None], Answer]) -> Answer:
+def send_with_nonce(url: str, ask: Callable[[str | None], ProviderResponse]) -> ProviderResponse:
     """Ask with the nonce that is known, and once more if the server demands another.
 
     ``ask`` takes the nonce, and is to make what else serves once anew.
@@ -127,26 +127,26 @@ def asked(url: str, ask: Callable[[str | None], Answer]) -> Answer:
     return answer
 
 
-def _demands_nonce(answer: Answer) -> bool:
+def _demands_nonce(answer: ProviderResponse) -> bool:
     """Tell whether a request was refused for its nonce alone (sections 8 and 9)."""
-    if answer.status == 401 and DEMAND in answer.challenge:
+    if answer.status == 401 and NONCE_REQUIRED in answer.challenge:
         return True
     if answer.status not in {400, 401}:
         return False
     try:
-        return answer.content().get("error") == DEMAND
+        return answer.parse().get("error") == NONCE_REQUIRED
     except ProviderUnavailable:
         return False
 
 
-def is_bound(token_type: str) -> bool:
+def is_dpop_bound(token_type: str) -> bool:
     """Tell whether a token's type, in whatever case, says that it is bound to a key."""
     return token_type.lower() == SCHEME.lower()
 
 
-def _public(private: ec.EllipticCurvePrivateKey) -> Mapping[str, str]:
+def _public_jwk(private: ec.EllipticCurvePrivateKey) -> Mapping[str, str]:
     numbers = private.public_key().public_numbers()
-    x, y = (_text(each.to_bytes(32, "big")) for each in (numbers.x, numbers.y))
+    x, y = (_encode(each.to_bytes(32, "big")) for each in (numbers.x, numbers.y))
     return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
 
 
@@ -155,9 +155,9 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _text(raw: bytes) -> str:
+def _encode(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def _bytes(text: str) -> bytes:
+def _decode(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=")

@@ -16,7 +16,7 @@ from typing import Any
 import jwt
 
 from oauth.codes import Code
-from oauth.network.http import is_shallow
+from oauth.network.responses import is_shallow
 from oauth.provider.token_set import MAX_TOKEN_LENGTH
 
 SUBJECT_MAX = 255  # ASCII characters; section 2
@@ -41,20 +41,20 @@ class InvalidIdToken(Exception):
         self.code = code
 
 
-class Unreadable(InvalidIdToken):
+class UnreadableIdToken(InvalidIdToken):
     """This is no id token."""
 
 
-class ForAnother(InvalidIdToken):
+class MisdirectedIdToken(InvalidIdToken):
     """It is of another issuer, or for another client."""
 
 
-def read(
+def verify_id_token(
     id_token: object, *, issuer: str, client_id: str, access_token: str, now: float
 ) -> dict[str, Any]:
     """Return the claims of an id token that came with an access token. Raises InvalidIdToken."""
     __traceback_hide__ = True
-    claims = claims_of(id_token)
+    claims = decode_claims(id_token)
     _check_parties(claims, issuer, client_id)
     _check_subject(claims.get("sub"))
     _check_times(claims, now)
@@ -63,8 +63,8 @@ def read(
     return claims
 
 
-def claims_of(id_token: object) -> dict[str, Any]:
-    """Return what a token says, unchecked. Raises Unreadable."""
+def decode_claims(id_token: object) -> dict[str, Any]:
+    """Return what a token says, unchecked. Raises UnreadableIdToken."""
     __traceback_hide__ = True
     try:
         if isinstance(id_token, str) and len(id_token) <= MAX_TOKEN_LENGTH:
@@ -73,17 +73,17 @@ def claims_of(id_token: object) -> dict[str, Any]:
                 return claims
     except (jwt.PyJWTError, RecursionError, TypeError, ValueError):
         pass
-    raise Unreadable("The id token cannot be read.", Code.ID_TOKEN_UNREADABLE)
+    raise UnreadableIdToken("The id token cannot be read.", Code.ID_TOKEN_UNREADABLE)
 
 
 def _check_parties(claims: Mapping[str, Any], issuer: str, client_id: str) -> None:
     """Accept a token of the issuer for this client; of several audiences it is the one meant."""
     if claims.get("iss") != issuer:
-        raise ForAnother("The id token is of another issuer.", Code.ID_TOKEN_ISSUER)
+        raise MisdirectedIdToken("The id token is of another issuer.", Code.ID_TOKEN_ISSUER)
     named = claims.get("aud")
     audience = named if isinstance(named, list) else [named]
     if client_id not in audience:
-        raise ForAnother("The id token is for another client.", Code.ID_TOKEN_AUDIENCE)
+        raise MisdirectedIdToken("The id token is for another client.", Code.ID_TOKEN_AUDIENCE)
     presenter = claims.get("azp")
     if presenter is None and len(audience) > 1:
         raise InvalidIdToken(
@@ -91,7 +91,9 @@ def _check_parties(claims: Mapping[str, Any], issuer: str, client_id: str) -> No
             Code.ID_TOKEN_AUDIENCE,
         )
     if presenter not in (None, client_id):
-        raise ForAnother("The id token is for another client to present.", Code.ID_TOKEN_AUDIENCE)
+        raise MisdirectedIdToken(
+            "The id token is for another client to present.", Code.ID_TOKEN_AUDIENCE
+        )
 
 
 def _check_subject(subject: object) -> None:

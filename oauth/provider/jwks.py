@@ -17,7 +17,7 @@ import jwt
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
-from oauth.network.kept_document import KeptDocuments
+from oauth.network.document_cache import DocumentCache
 from oauth.network.vetted_addresses import PUBLIC, Reach
 
 KEYS_AGE = 3600  # seconds; a key that the provider withdrew is trusted no longer than that
@@ -47,7 +47,7 @@ ALGORITHMS: Mapping[str, tuple[str, str | None]] = {
     "EdDSA": ED25519,
 }
 # Any algorithm of its kind makes the key.
-MAKERS = {RSA: "RS256", P_256: "ES256", P_384: "ES384", P_521: "ES512", ED25519: "EdDSA"}
+KEY_TYPES = {RSA: "RS256", P_256: "ES256", P_384: "ES384", P_521: "ES512", ED25519: "EdDSA"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class SigningKey:
 KeySet = tuple[SigningKey, ...]
 
 
-def signing_keys(
+def find_signing_keys(
     url: str, *, key_id: str | None, algorithm: str, reach: Reach = PUBLIC
 ) -> list[Any]:
     """Return the keys that may have signed with this algorithm; none where there is none.
@@ -71,26 +71,26 @@ def signing_keys(
     Without a key id there must be one key only that fits (OpenID Connect Core 10.1).
     Raises ProviderUnavailable when the keys cannot be fetched, or not so soon again.
     """
-    kept = _sets.of(url, reach)
-    seen = kept.fetches
-    if found := _fitting(kept.get(), key_id, algorithm):
+    cached = _key_sets.of(url, reach)
+    seen = cached.fetches
+    if found := _select_keys(cached.get(), key_id, algorithm):
         return found
-    if not (found := _fitting(kept.after(seen), key_id, algorithm)):
-        kept.lacks()
+    if not (found := _select_keys(cached.refetched(seen), key_id, algorithm)):
+        cached.note_missing()
     return found
 
 
-def usable_keys(url: str, reach: Reach = PUBLIC) -> KeySet:
+def load_signing_keys(url: str, reach: Reach = PUBLIC) -> KeySet:
     """Return the keys of a set that signatures are accepted by. Raises ProviderUnavailable."""
-    return _sets.of(url, reach).get()
+    return _key_sets.of(url, reach).get()
 
 
-def forget() -> None:
+def clear_key_cache() -> None:
     """Forget all keys."""
-    _sets.forget()
+    _key_sets.forget()
 
 
-def _fitting(keys: KeySet, key_id: str | None, algorithm: str) -> list[Any]:
+def _select_keys(keys: KeySet, key_id: str | None, algorithm: str) -> list[Any]:
     fitting = [
         each.key
         for each in keys
@@ -101,28 +101,28 @@ def _fitting(keys: KeySet, key_id: str | None, algorithm: str) -> list[Any]:
     return fitting if key_id is not None or len(fitting) == 1 else []
 
 
-def _fetched(url: str, reach: Reach) -> KeySet:
+def _fetch_keys(url: str, reach: Reach) -> KeySet:
     answer = http.get(url, reach=reach)
-    listed = answer.content().get("keys") if answer.status == 200 else None
+    listed = answer.parse().get("keys") if answer.status == 200 else None
     if not isinstance(listed, list):
         raise ProviderUnavailable("The provider's keys cannot be read.")
-    read = (_read(key) for key in listed[:KEYS_MAX] if isinstance(key, dict))
+    read = (_parse_key(key) for key in listed[:KEYS_MAX] if isinstance(key, dict))
     return tuple(key for key in read if key is not None)
 
 
-def _read(jwk: Mapping[str, Any]) -> SigningKey | None:
+def _parse_key(jwk: Mapping[str, Any]) -> SigningKey | None:
     """Return the key, if it is a public one for signatures, of a kind that is accepted."""
     try:
         kind = jwk["kty"], None if jwk["kty"] == "RSA" else jwk["crv"]
-        if kind not in MAKERS or not _is_public_and_signs(jwk) or not _is_cheap(jwk):
+        if kind not in KEY_TYPES or not _is_public_signing_key(jwk) or not _is_cheap(jwk):
             return None
-        made = jwt.PyJWK(dict(jwk), MAKERS[kind])
+        made = jwt.PyJWK(dict(jwk), KEY_TYPES[kind])
     except (jwt.PyJWTError, AttributeError, LookupError, TypeError, ValueError):
         return None
     return SigningKey(jwk.get("kid"), kind, jwk.get("alg"), made.key)
 
 
-def _is_public_and_signs(jwk: Mapping[str, Any]) -> bool:
+def _is_public_signing_key(jwk: Mapping[str, Any]) -> bool:
     operations = jwk.get("key_ops", ["verify"])
     return (
         jwk.get("use", "sig") == "sig"
@@ -142,4 +142,4 @@ def _number(text: str) -> int:
     return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), "big")
 
 
-_sets = KeptDocuments(_fetched, max_age=KEYS_AGE, max_stale=KEYS_MAX_STALE)
+_key_sets = DocumentCache(_fetch_keys, max_age=KEYS_AGE, max_stale=KEYS_MAX_STALE)

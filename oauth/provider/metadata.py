@@ -1,8 +1,14 @@
 """A provider's endpoints, as its metadata names them.
 
-A `Provider` enters, `Metadata` leaves. It is kept for an hour
-(`oauth.network.kept_document`), for allauth's adapters as well; while it cannot be fetched the
-last one serves on.
+Takes a `ProviderConfig`, returns `Metadata`. It is cached for an hour
+(`oauth.network.document_cache`), for allauth's adapters as well; while it cannot be fetched, the
+last one is used.
+
+Some issuers have many tenants, such as Entra ID's `common` and `organizations`. Their metadata
+names `https://login.microsoftonline.com/{tenantid}/v2.0` as the issuer; their id tokens name one
+with the person's tenant, which is in the claim `tid`. Anybody with a tenant there has an account,
+so only listed tenants are accepted.
+https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-issuer
 """
 
 from __future__ import annotations
@@ -17,25 +23,50 @@ from urllib.parse import urlsplit
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
-from oauth.network.kept_document import PAUSE, KeptDocuments
+from oauth.network.document_cache import FETCH_PAUSE, DocumentCache
 from oauth.network.vetted_addresses import ANYWHERE, LOOPBACK_NAMES, PUBLIC, Reach
-from oauth.provider import tenants
-from oauth.provider.config import POST, Provider
+from oauth.provider.config import POST, ProviderConfig
+from oauth.provider.id_token import MisdirectedIdToken
 
 logger = logging.getLogger(__name__)
 
+TENANT_PLACEHOLDER = "{tenantid}"
+
 METADATA_AGE = 3600  # seconds
 # Seconds between two fetches for somebody who holds a grant; any others cause one a minute.
-PAUSE_OF_GRANTS = 5
+GRANT_FETCH_PAUSE = 5
 WELL_KNOWN = "/.well-known/openid-configuration"
-NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+REQUIRED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 OPTIONAL = (
     "userinfo_endpoint",
     "revocation_endpoint",
     "end_session_endpoint",
     "pushed_authorization_request_endpoint",
 )
-PLAIN = re.compile(r"[!-~]+")  # what a URL is made of (RFC 3986)
+URL_CHARACTERS = re.compile(r"[!-~]+")  # what a URL is made of (RFC 3986)
+
+
+def issuer_of_metadata(provider: ProviderConfig, issuer: str) -> str:
+    """Return the issuer that the metadata of a configured one has to name."""
+    if not provider.allowed_tenants:
+        return issuer
+    parts = urlsplit(issuer)
+    _, _, *rest = parts.path.split("/")  # the first segment is `common` or `organizations`
+    return parts._replace(path="/".join(["", TENANT_PLACEHOLDER, *rest])).geturl()
+
+
+def issuer_of_id_token(provider: ProviderConfig, issuer: str, tenant: object) -> str:
+    """Return the issuer that an id token of a tenant has to name.
+
+    Raises MisdirectedIdToken when the tenant is not listed.
+    """
+    if TENANT_PLACEHOLDER not in issuer:
+        return issuer
+    if not isinstance(tenant, str) or tenant not in provider.allowed_tenants:
+        raise MisdirectedIdToken(
+            "The account is of a tenant that is not listed.", Code.ID_TOKEN_TENANT
+        )
+    return issuer.replace(TENANT_PLACEHOLDER, tenant)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,31 +90,31 @@ class Metadata:
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def of(provider: Provider, *, anonymous: bool = True) -> Metadata:
+def load_metadata(provider: ProviderConfig, *, anonymous: bool = True) -> Metadata:
     """Return the provider's metadata. Raises ProviderUnavailable when it is not to be had.
 
     Nobody ``anonymous``, without a grant of the provider, causes a fetch more than once a minute.
     """
     if provider.issuer is None:
-        return _without_discovery(provider)
-    return _documents.of(provider, provider.issuer).get(
-        pause=PAUSE if anonymous else PAUSE_OF_GRANTS
+        return _configured_metadata(provider)
+    return _cache.of(provider, provider.issuer).get(
+        pause=FETCH_PAUSE if anonymous else GRANT_FETCH_PAUSE
     )
 
 
-def known(provider: Provider) -> Metadata | None:
+def cached_metadata(provider: ProviderConfig) -> Metadata | None:
     """Return the provider's metadata if nobody has to be asked for it."""
     if provider.issuer is None:
         return None
-    return _documents.of(provider, provider.issuer).fresh
+    return _cache.of(provider, provider.issuer).fresh
 
 
-def forget() -> None:
+def clear_metadata_cache() -> None:
     """Forget all metadata, and that any could not be fetched."""
-    _documents.forget()
+    _cache.forget()
 
 
-def reach_of(provider: Provider | None, *, issuer_at: str | None = None) -> Reach:
+def reach_of(provider: ProviderConfig | None, *, issuer_at: str | None = None) -> Reach:
     """Return where the endpoints of a provider may be: where everybody can reach them.
 
     And where the issuer itself answered from, which only the settings name. Other addresses
@@ -105,13 +136,13 @@ def read_metadata(
     but where the issuer itself is on this machine without TLS, or the settings allow it.
     Raises ProviderUnavailable, and what reading a malformed document raises.
     """
-    issuer = _address(config, "issuer")
+    issuer = _required_url(config, "issuer")
     if issuer.rstrip("/") != expected_issuer.rstrip("/"):
         raise ProviderUnavailable(
             "The provider's metadata names another issuer.", Code.METADATA_ISSUER
         )
-    for name in (*NEEDED, *(name for name in OPTIONAL if config.get(name) is not None)):
-        if not is_safe(_address(config, name), issuer, allow_http=allow_http):
+    for name in (*REQUIRED, *(name for name in OPTIONAL if config.get(name) is not None)):
+        if not is_safe_endpoint(_required_url(config, name), issuer, allow_http=allow_http):
             raise ProviderUnavailable(
                 f"The {name} of the provider's metadata is not as safe as the issuer.",
                 Code.METADATA_ENDPOINT,
@@ -125,20 +156,20 @@ def read_metadata(
         requires_pushing=config.get("require_pushed_authorization_requests") is True,
         jwks_uri=config["jwks_uri"],
         backchannel_logout=config.get("backchannel_logout_supported") is True,
-        auth_methods=_names(config, "token_endpoint_auth_methods_supported"),
-        auth_algorithms=_names(config, "token_endpoint_auth_signing_alg_values_supported"),
+        auth_methods=_optional_names(config, "token_endpoint_auth_methods_supported"),
+        auth_algorithms=_optional_names(config, "token_endpoint_auth_signing_alg_values_supported"),
         document=config,
     )
 
 
-def is_safe(url: str, issuer: str, *, allow_http: bool) -> bool:
+def is_safe_endpoint(url: str, issuer: str, *, allow_http: bool) -> bool:
     """Tell whether an endpoint is as safe as its issuer."""
     try:
         endpoint = urlsplit(url)
         port = endpoint.port
     except ValueError:
         return False
-    if not PLAIN.fullmatch(url) or not endpoint.hostname or port == 0:
+    if not URL_CHARACTERS.fullmatch(url) or not endpoint.hostname or port == 0:
         return False
     if "@" in endpoint.netloc:  # a name and a password for somebody
         return False
@@ -148,7 +179,7 @@ def is_safe(url: str, issuer: str, *, allow_http: bool) -> bool:
     return endpoint.scheme == "https"
 
 
-def _address(config: Mapping[str, Any], name: str) -> str:
+def _required_url(config: Mapping[str, Any], name: str) -> str:
     found = config.get(name)
     if not isinstance(found, str) or not found:
         raise ProviderUnavailable(
@@ -157,7 +188,7 @@ def _address(config: Mapping[str, Any], name: str) -> str:
     return found
 
 
-def _names(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
+def _optional_names(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
     listed = config.get(name)
     if listed is None:
         return ()
@@ -168,18 +199,18 @@ def _names(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(each for each in listed if isinstance(each, str))
 
 
-def _fetched(provider: Provider, issuer: str) -> Metadata:
+def _fetch_and_log(provider: ProviderConfig, issuer: str) -> Metadata:
     try:
-        return _discovered(provider, issuer)
+        return _discover(provider, issuer)
     except ProviderUnavailable as exc:
         logger.warning("The metadata of %s cannot be had: %s", provider.name, exc)
         raise
 
 
-def _discovered(provider: Provider, issuer: str) -> Metadata:
-    document, peer = _document(provider, issuer)
+def _discover(provider: ProviderConfig, issuer: str) -> Metadata:
+    document, peer = _fetch_document(provider, issuer)
     config = {**document, **provider.metadata_overrides}
-    expected = tenants.issuer_of_metadata(provider, issuer.partition("/.well-known/")[0])
+    expected = issuer_of_metadata(provider, issuer.partition("/.well-known/")[0])
     try:
         found = read_metadata(config, expected, allow_http=provider.allow_http)
     except (AttributeError, LookupError, TypeError, ValueError):
@@ -193,13 +224,13 @@ def _discovered(provider: Provider, issuer: str) -> Metadata:
     )
 
 
-def _document(provider: Provider, issuer: str) -> tuple[dict[str, Any], str | None]:
+def _fetch_document(provider: ProviderConfig, issuer: str) -> tuple[dict[str, Any], str | None]:
     """Return the metadata, and the address that it came from.
 
     It is not asked for where the settings name all that is needed: this machine may know the
     provider by another name than the issuer's.
     """
-    if all(name in provider.metadata_overrides for name in NEEDED):
+    if all(name in provider.metadata_overrides for name in REQUIRED):
         return {"issuer": issuer}, None
     url = issuer if "/.well-known/" in issuer else issuer + WELL_KNOWN
     # The settings name it, so it may be anywhere.
@@ -208,10 +239,10 @@ def _document(provider: Provider, issuer: str) -> tuple[dict[str, Any], str | No
         raise ProviderUnavailable(
             "The provider's metadata cannot be fetched.", Code.METADATA_STATUS
         )
-    return answer.content(), answer.peer
+    return answer.parse(), answer.peer
 
 
-def _without_discovery(provider: Provider) -> Metadata:
+def _configured_metadata(provider: ProviderConfig) -> Metadata:
     document = provider.metadata_overrides
     url = document.get("token_endpoint") or provider.fixed_endpoint("access_token_url")
     if url is None:
@@ -227,4 +258,4 @@ def _without_discovery(provider: Provider) -> Metadata:
     )
 
 
-_documents = KeptDocuments(_fetched, max_age=METADATA_AGE)
+_cache = DocumentCache(_fetch_and_log, max_age=METADATA_AGE)

@@ -14,16 +14,16 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.network.http import Answer
+from oauth.network.responses import ProviderResponse
 from oauth.provider import token_endpoint
-from oauth.provider.config import Provider
+from oauth.provider.config import ProviderConfig
 from oauth.provider.metadata import Metadata
 
 # A URI; the specification bounds no length, and a browser has to take it.
-REFERENCE = re.compile(r"[A-Za-z][!-~]{0,1999}")
+REQUEST_URI = re.compile(r"[A-Za-z][!-~]{0,1999}")
 
 
-class PushingClient(OAuth2Client):  # type: ignore[misc]  # allauth has no types
+class PushingOAuth2Client(OAuth2Client):  # type: ignore[misc]  # allauth has no types
     """allauth's client, which leads to a provider by a request that ``push`` hands over."""
 
     push: Callable[[Mapping[str, str]], str]
@@ -38,13 +38,13 @@ class PushingClient(OAuth2Client):  # type: ignore[misc]  # allauth has no types
         return f"{authorization_url}?{query}"
 
 
-def is_wanted(provider: Provider, found: Metadata) -> bool:
+def uses_par(provider: ProviderConfig, found: Metadata) -> bool:
     """Tell whether to push: as configured, or else where the metadata requires it (section 5)."""
     return found.requires_pushing if provider.par is None else provider.par
 
 
-def pushed(
-    provider: Provider,
+def push_request(
+    provider: ProviderConfig,
     found: Metadata,
     request: Mapping[str, str],
     *,
@@ -61,15 +61,17 @@ def pushed(
             Code.PAR_ENDPOINT,
         )
     url = found.pushing_endpoint
-    return _reference(token_endpoint.ask(provider, found, request, clock=clock, url=url))
+    return _read_request_uri(
+        token_endpoint.post_as_client(provider, found, request, clock=clock, url=url)
+    )
 
 
-def _reference(answer: Answer) -> str:
+def _read_request_uri(answer: ProviderResponse) -> str:
     if answer.is_overloaded or 300 <= answer.status < 400:
         raise ProviderUnavailable(
             "The provider takes no pushed authorization requests now.", Code.PAR_STATUS
         )
-    content = answer.content()
+    content = answer.parse()
     if answer.status not in {200, 201} or content.get("error") is not None:
         own = content.get("error") == "invalid_client"
         raise ProviderRefused(
@@ -77,7 +79,7 @@ def _reference(answer: Answer) -> str:
             Code.TOKEN_INVALID_CLIENT if own else Code.PAR_REFUSED,
         )
     reference = content.get("request_uri")
-    if not isinstance(reference, str) or not REFERENCE.fullmatch(reference):
+    if not isinstance(reference, str) or not REQUEST_URI.fullmatch(reference):
         raise ProviderUnavailable(
             "The provider's answer has no usable request_uri.", Code.ANSWER_UNREADABLE
         )

@@ -1,7 +1,7 @@
 """The end of a grant at its provider (RFC 7009): a token set enters, nothing leaves.
 
 Runs in the background, after the session has let the token set go. The lease of the
-token set's grant (`oauth.provider.grant_lease`) is claimed for good first: a refresh
+token set's grant (`oauth.provider.refresh_lease`) is claimed for good first: a refresh
 that was under way is waited for and what it fetched is revoked, none begins afterwards, and of
 several sign-outs one revokes.
 """
@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from oauth.exceptions import ProviderUnavailable
-from oauth.network import background
+from oauth.network import concurrency
 from oauth.provider import config, metadata, token_endpoint
-from oauth.provider.config import Provider
-from oauth.provider.grant_lease import GrantLease, Outcome, Taken
+from oauth.provider.config import ProviderConfig
+from oauth.provider.refresh_lease import LeaseHeld, RefreshLease, RefreshOutcome
 from oauth.provider.token_set import TokenSet
 from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.waits import run_sync
@@ -24,27 +24,29 @@ from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
 
-KEPT = 3600  # seconds for which old copies of the token set find that it is revoked
+REVOKED_KEPT = 3600  # seconds for which old copies of the token set find that it is revoked
 WAIT_MAX = 60.0  # seconds that a refresh is waited for
 PAUSES = (1.0, 5.0)  # seconds before the provider is asked again
 T = TypeVar("T")
-REVOKED = Outcome(refused="revoked")
+REVOKED = RefreshOutcome(refused="revoked")
 
 
 def revoke_soon(services: Services, name: str, token_set: TokenSet) -> None:
     """Revoke a token set that nobody holds any more, in the background."""
-    provider = config.provider(name)
+    provider = config.find_provider(name)
     if provider is None or provider.client_id != token_set.client_id:
         logger.warning("A grant of %s was not revoked: its client is not configured.", name)
         return
     revocation = _Revocation(provider, services)
-    background.submit(lambda: revocation.run(token_set), account=f"{name}/{token_set.subject}")
+    concurrency.run_in_background(
+        lambda: revocation.run(token_set), account=f"{name}/{token_set.subject}"
+    )
 
 
 class _Revocation:
     """One revocation, with the services of the process that asked for it."""
 
-    def __init__(self, provider: Provider, made: Services) -> None:
+    def __init__(self, provider: ProviderConfig, made: Services) -> None:
         self._provider = provider
         self._services = made
 
@@ -53,7 +55,7 @@ class _Revocation:
         __traceback_hide__ = True
         name = self._provider.name
         try:
-            found = self._patiently(lambda: metadata.of(self._provider, anonymous=False))
+            found = self._patiently(lambda: metadata.load_metadata(self._provider, anonymous=False))
             if found.revocation_endpoint is None:
                 return
             last = self._last(token_set)
@@ -74,16 +76,16 @@ class _Revocation:
         patience = WAIT_MAX
         try:
             while True:
-                lease = GrantLease(self._services, held)
-                claimed = run_sync(lease.claimed(patience))
+                lease = RefreshLease(self._services, held)
+                claimed = run_sync(lease.claim(patience))
                 patience -= claimed.waited
                 if claimed.outcome is not None:
                     if claimed.outcome.token_set is None:
                         return None
                     held = claimed.outcome.token_set
-                elif lease.complete(REVOKED, keep=KEPT):
+                elif lease.complete(REVOKED, keep=REVOKED_KEPT):
                     return held
-        except Taken:
+        except LeaseHeld:
             pass  # Whoever holds it may have died, and the grant ends all the same.
         except StoreUnavailable:
             logger.warning("A grant is revoked without its lease.")
@@ -101,12 +103,12 @@ class _Revocation:
 
     def _revoke(self, held: TokenSet) -> bool:
         __traceback_hide__ = True
-        found = metadata.of(self._provider, anonymous=False)
+        found = metadata.load_metadata(self._provider, anonymous=False)
         form = {"token": held.access_token, "token_type_hint": "access_token"}
         if held.refresh_token is not None:
             form = {"token": held.refresh_token, "token_type_hint": "refresh_token"}
         url = found.revocation_endpoint
-        answer = token_endpoint.ask(
+        answer = token_endpoint.post_as_client(
             self._provider, found, form, clock=self._services.clock, url=url
         )
         if answer.is_overloaded:

@@ -1,22 +1,183 @@
-"""Requests of this client to a provider: its token endpoint, and others that want the same proof.
+"""Requests that this client sends to a provider, and how it authenticates them (RFC 6749 section
+2.3).
 
-A form enters, the provider's answer leaves. Knows nothing of what is asked for.
+Takes a form, returns the provider's response; knows nothing about the form's purpose. The client
+authenticates with a secret, with a key of its own, or in Apple's way, where the secret is a token
+signed with a key of the developer's team. The key is read each time, so that it can be replaced
+while the gateway runs.
+https://developer.apple.com/documentation/accountorganizationaldatasharing/creating-a-client-secret
 """
 
 from __future__ import annotations
 
+import base64
+import logging
+import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus
 
+import jwt
+
+from oauth.codes import Code
+from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
+from oauth.network.responses import ProviderResponse
 from oauth.provider import dpop
-from oauth.provider.client.authentication import authenticated
-from oauth.provider.config import Provider
+from oauth.provider.config import BASIC, ISSUER, POST, PRIVATE_KEY, ProviderConfig
 from oauth.provider.metadata import Metadata
 
+logger = logging.getLogger(__name__)
 
-def ask(
-    provider: Provider,
+APPLE_AUDIENCE = "https://appleid.apple.com"
+APPLE_CANCELLED = "user_cancelled_authorize"
+APPLE_SECRET_LIFETIME = (
+    300  # seconds; Apple takes six months at most, and a stolen one serves as long
+)
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_MEDIA_TYPE = "client-authentication+jwt"
+ASSERTION_LIFETIME = 60  # seconds
+# One for each kind of key, the most widely known first; the key decides.
+ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA")
+
+
+def sign_with_client_key(
+    provider: ProviderConfig,
+    claims: Mapping[str, object],
+    algorithms: Iterable[str],
+    headers: Mapping[str, Any],
+) -> str:
+    """Sign with the first of the algorithms that is one of this kind of key.
+
+    Raises ProviderUnavailable when the key cannot be used.
+    """
+    __traceback_hide__ = True
+    try:
+        pem = Path(provider.private_key_file or "").read_bytes()
+        for algorithm in algorithms:
+            if (token := _sign(claims, pem, algorithm, headers)) is not None:
+                return token
+    except (OSError, ValueError):
+        pass
+    logger.error("The private key of the provider %s cannot be used.", provider.name)
+    raise ProviderUnavailable(
+        "This gateway cannot authenticate itself to the provider.", Code.CLIENT_KEY
+    )
+
+
+def _sign(
+    claims: Mapping[str, object], pem: bytes, algorithm: str, headers: Mapping[str, Any]
+) -> str | None:
+    __traceback_hide__ = True
+    try:
+        return jwt.encode(dict(claims), pem, algorithm, dict(headers))
+    except (jwt.PyJWTError, TypeError, ValueError):
+        return None
+
+
+def make_apple_secret(provider: ProviderConfig, *, now: int) -> str:
+    """Return a new secret of this moment, signed with the P-256 key that Apple knows by its id.
+
+    Raises ProviderUnavailable when the key cannot be used.
+    """
+    __traceback_hide__ = True
+    claims = {
+        "iss": provider.apple_team_id,
+        "iat": now,
+        "exp": now + APPLE_SECRET_LIFETIME,
+        "aud": APPLE_AUDIENCE,
+        "sub": provider.client_id,
+    }
+    return sign_with_client_key(provider, claims, ["ES256"], {"kid": provider.private_key_id})
+
+
+def authenticate_form(
+    provider: ProviderConfig,
+    form: Mapping[str, str],
+    *,
+    issuer: str | None,
+    endpoint: str,
+    methods: Sequence[str],
+    algorithms: Sequence[str] = (),
+    now: int,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the form and the headers of a request that shows who this client is.
+
+    ``endpoint`` is what is asked, ``issuer`` and the rest are what the provider's metadata names.
+    Raises ProviderUnavailable when the private key cannot be used.
+    """
+    __traceback_hide__ = True
+    method = select_auth_method(provider, methods)
+    if method == PRIVATE_KEY:
+        proof = {
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": make_assertion(provider, issuer, endpoint, algorithms, now=now),
+        }
+        return {**form, "client_id": provider.client_id, **proof}, {}
+    if method == BASIC:
+        # Both parts are form-encoded first: RFC 6749 section 2.3.1.
+        pair = f"{quote_plus(provider.client_id)}:{quote_plus(provider.client_secret)}"
+        return dict(form), {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+    proof = {"client_secret": _client_secret(provider, now)} if method == POST else {}
+    return {**form, "client_id": provider.client_id, **proof}, {}
+
+
+def _client_secret(provider: ProviderConfig, now: int) -> str:
+    if provider.apple_team_id is None:
+        return provider.client_secret
+    return make_apple_secret(provider, now=now)
+
+
+def select_auth_method(provider: ProviderConfig, methods: Sequence[str]) -> str | None:
+    """Return how to authenticate; None for a public client, which only names itself.
+
+    Without a setting the metadata decides, where none are named it means
+    client_secret_basic (OpenID Connect Discovery section 3).
+    """
+    if provider.auth_method is not None:
+        return provider.auth_method
+    if not provider.client_secret:
+        return None
+    return POST if POST in methods and BASIC not in methods else BASIC
+
+
+def make_assertion(
+    provider: ProviderConfig,
+    issuer: str | None,
+    endpoint: str,
+    algorithms: Sequence[str] = (),
+    *,
+    now: int,
+) -> str:
+    """Return a signed assertion, good once and for a minute (RFC 7523, OIDC Core section 9).
+
+    Its only audience is the issuer, and its type says so (RFC 10070 section 4): an assertion
+    for an endpoint can be had by a provider that claims another one's endpoint as its own.
+    `assertion_audience` is for the providers that document the endpoint, and no type. Raises
+    ProviderUnavailable when the key cannot be used.
+    """
+    __traceback_hide__ = True
+    is_for_issuer = issuer is not None and provider.assertion_audience == ISSUER
+    claims: dict[str, object] = {
+        "iss": provider.client_id,
+        "sub": provider.client_id,
+        "aud": issuer if is_for_issuer else endpoint,
+        "jti": secrets.token_urlsafe(24),
+        "iat": now,
+        "exp": now + ASSERTION_LIFETIME,
+    }
+    headers = {"typ": ASSERTION_MEDIA_TYPE if is_for_issuer else "JWT"}
+    if provider.private_key_id:
+        headers["kid"] = provider.private_key_id
+    fitting = [each for each in ALGORITHMS if not algorithms or each in algorithms]
+    return sign_with_client_key(provider, claims, fitting, headers)
+
+
+def post_as_client(
+    provider: ProviderConfig,
     found: Metadata,
     form: Mapping[str, str],
     *,
@@ -24,7 +185,7 @@ def ask(
     url: str | None = None,
     dpop_key: str | None = None,
     patience: float | None = None,
-) -> http.Answer:
+) -> ProviderResponse:
     """Post a form as this client, to the token endpoint or another one that wants the same proof.
 
     With ``dpop_key`` the request also proves that this client holds that key; it is sent again
@@ -35,9 +196,9 @@ def ask(
     address = url or found.token_endpoint
     given_up_at = time.monotonic() + (http.POST_TIMEOUT if patience is None else patience)
 
-    def posted(nonce: str | None) -> http.Answer:
+    def posted(nonce: str | None) -> ProviderResponse:
         __traceback_hide__ = True
-        proven, headers = authenticated(
+        proven, headers = authenticate_form(
             provider,
             form,
             issuer=found.issuer,
@@ -47,8 +208,10 @@ def ask(
             now=int(clock()),
         )
         if dpop_key is not None:
-            headers[dpop.PROOF] = dpop.proof(dpop_key, "POST", address, now=clock(), nonce=nonce)
+            headers[dpop.PROOF_HEADER] = dpop.make_proof(
+                dpop_key, "POST", address, now=clock(), nonce=nonce
+            )
         left = max(given_up_at - time.monotonic(), 0.001)
         return http.post(address, proven, headers, reach=found.reach, patience=left)
 
-    return posted(None) if dpop_key is None else dpop.asked(address, posted)
+    return posted(None) if dpop_key is None else dpop.send_with_nonce(address, posted)

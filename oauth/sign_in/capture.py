@@ -25,10 +25,10 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from oauth.logout import session_links
-from oauth.logout.released import go_on, let_go
+from oauth.logout.deferred_revocation import keep_grant, revoke_later
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import rights
-from oauth.tokens import ended_grants, vault
+from oauth.tokens import repository, vault
 from sessions_kms.services import services
 
 # In the sign-in's state, which alone survives the sign-up form and the e-mail stage. It waits
@@ -38,31 +38,31 @@ OTHERS = "oauth_other_token_sets"
 
 
 @receiver(pre_social_login, dispatch_uid="oauth.carry")
-def carry(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
+def carry_token_set(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
     """Put the token set where the rest of the sign-in finds it.
 
     The refresh token of the same account is taken along here, and the token sets of
     the person's other providers, since allauth signs a person out before it signs the
     same person in again.
     """
-    token_set = _token_set(sociallogin)
+    token_set = _captured_token_set(sociallogin)
     if token_set is None:
         return
-    if _is_own(request, sociallogin):
-        held = vault.load(request.session, sociallogin.account.provider)
+    if _is_own_account(request, sociallogin):
+        held = vault.load_token_set(request.session, sociallogin.account.provider)
         provider = sociallogin.account.provider
         token_set = token_set.keeping_refresh_token(
-            ended_grants.standing(services(), provider, held)
+            repository.unless_ended(services(), provider, held)
         )
         if sociallogin.state.get("process") not in {AuthProcess.CONNECT, AuthProcess.REDIRECT}:
-            sociallogin.state[OTHERS] = others = _others(request, sociallogin)
+            sociallogin.state[OTHERS] = others = _other_token_sets(request, sociallogin)
             for name, data in others.items():
-                go_on(request, name, data["subject"])
+                keep_grant(request, name, data["subject"])
     sociallogin.state[STATE] = token_set.to_session()
 
 
 @receiver(user_logged_in, dispatch_uid="oauth.keep_sign_in")
-def keep_sign_in(
+def store_sign_in(
     request: HttpRequest,
     user: AbstractBaseUser,
     sociallogin: SocialLogin | None = None,
@@ -72,52 +72,54 @@ def keep_sign_in(
     if sociallogin is None or sociallogin.user != user:
         return
     for provider, data in sociallogin.state.pop(OTHERS, {}).items():
-        if vault.load(request.session, provider) is None:
-            _hold(request, provider, TokenSet.from_session(data))
-    _keep(request, sociallogin)
+        if vault.load_token_set(request.session, provider) is None:
+            _store(request, provider, TokenSet.from_session(data))
+    _store_and_link(request, sociallogin)
 
 
 @receiver(social_account_added, dispatch_uid="oauth.keep_added")
 @receiver(social_account_updated, dispatch_uid="oauth.keep_updated")
-def keep_connection(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
+def store_connection(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
     """Keep the tokens of an account that was connected, or connected again."""
-    if sociallogin.state.get("process") == AuthProcess.CONNECT and _is_own(request, sociallogin):
-        _keep(request, sociallogin)
+    if sociallogin.state.get("process") == AuthProcess.CONNECT and _is_own_account(
+        request, sociallogin
+    ):
+        _store_and_link(request, sociallogin)
 
 
 @receiver(social_account_removed, dispatch_uid="oauth.drop_removed")
-def drop_removed(request: HttpRequest, socialaccount: SocialAccount, **kwargs: Any) -> None:
+def drop_disconnected(request: HttpRequest, socialaccount: SocialAccount, **kwargs: Any) -> None:
     """Drop the tokens of an account that was disconnected."""
-    held = vault.load(request.session, socialaccount.provider)
+    held = vault.load_token_set(request.session, socialaccount.provider)
     if held is not None and held.subject == socialaccount.uid:
-        vault.drop(request.session, socialaccount.provider)
-        session_links.drop(request.session, socialaccount.provider)
-        let_go(request, socialaccount.provider, held)
+        vault.drop_token_set(request.session, socialaccount.provider)
+        session_links.unlink_session(request.session, socialaccount.provider)
+        revoke_later(request, socialaccount.provider, held)
 
 
-def _keep(request: HttpRequest, sociallogin: SocialLogin) -> None:
-    token_set = _token_set(sociallogin)
+def _store_and_link(request: HttpRequest, sociallogin: SocialLogin) -> None:
+    token_set = _captured_token_set(sociallogin)
     if token_set is not None:
-        rights.settle(sociallogin.account, token_set.groups)
+        rights.update_rights(sociallogin.account, token_set.groups)
         provider = sociallogin.account.provider
-        held = vault.load(request.session, provider)
-        kept = ended_grants.standing(services(), provider, held)
-        _hold(request, provider, token_set.keeping_refresh_token(kept))
+        held = vault.load_token_set(request.session, provider)
+        kept = repository.unless_ended(services(), provider, held)
+        _store(request, provider, token_set.keeping_refresh_token(kept))
         if held is not None:
-            let_go(request, provider, held)
+            revoke_later(request, provider, held)
 
 
-def _hold(request: HttpRequest, provider: str, token_set: TokenSet) -> None:
-    vault.store(request.session, provider, token_set)
-    session_links.keep(request.session, provider, token_set)
+def _store(request: HttpRequest, provider: str, token_set: TokenSet) -> None:
+    vault.store_token_set(request.session, provider, token_set)
+    session_links.link_session(request.session, provider, token_set)
 
 
-def _others(request: HttpRequest, sociallogin: SocialLogin) -> dict[str, Any]:
-    held = vault.others(request.session, sociallogin.account.provider)
+def _other_token_sets(request: HttpRequest, sociallogin: SocialLogin) -> dict[str, Any]:
+    held = vault.other_token_sets(request.session, sociallogin.account.provider)
     return {name: token_set.to_session() for name, token_set in held.items()}
 
 
-def _token_set(sociallogin: SocialLogin) -> TokenSet | None:
+def _captured_token_set(sociallogin: SocialLogin) -> TokenSet | None:
     """Return what the exchange captured; a resumed sign-in has it in its state only."""
     if STATE in sociallogin.state:
         return TokenSet.from_session(sociallogin.state[STATE])
@@ -125,5 +127,5 @@ def _token_set(sociallogin: SocialLogin) -> TokenSet | None:
     return captured
 
 
-def _is_own(request: HttpRequest, sociallogin: SocialLogin) -> bool:
+def _is_own_account(request: HttpRequest, sociallogin: SocialLogin) -> bool:
     return request.user.is_authenticated and sociallogin.user == request.user

@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from oauth.exceptions import ProviderUnavailable
 from oauth.provider import config, metadata
 
-FIELD, VALUE = "account", "another"  # of the form that begins the sign-in
+ACCOUNT_FIELD, ANOTHER_ACCOUNT = "account", "another"  # of the form that begins the sign-in
 # GitHub knows it as well:
 # https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps
 CHOOSE = "select_account"
@@ -28,7 +28,7 @@ UNCHANGED = "unchanged"  # of OAUTH_<NAME>_CLIENT_PROMPT: what AUTH_PARAMS says,
 
 def asks_for_another_account(request: HttpRequest) -> bool:
     """Return whether the form asks the provider to let the person choose an account."""
-    return request.POST.get(FIELD) == VALUE
+    return request.POST.get(ACCOUNT_FIELD) == ANOTHER_ACCOUNT
 
 
 def another_account_parameters(provider: OAuth2Provider) -> str:
@@ -38,7 +38,7 @@ def another_account_parameters(provider: OAuth2Provider) -> str:
     """
     prompt: str = provider.get_auth_params().get("prompt", "")
     asked = [each for each in prompt.split() if each != NO_PAGE]
-    known = _known_to(config.provider(provider.sub_id))
+    known = _supported_prompts(config.find_provider(provider.sub_id))
     # `login` where the metadata lists the prompts, and no choice is among them.
     wanted = SIGN_IN if known is not None and CHOOSE not in known else CHOOSE
     return urlencode({"prompt": " ".join(dict.fromkeys([*asked, wanted]))})
@@ -51,25 +51,25 @@ def client_parameters(provider: OAuth2Provider) -> Mapping[str, str]:
     `OAUTH_<NAME>_AUTH_PARAMS`; otherwise it is `consent` if the provider's metadata lists it.
     """
     parameters: dict[str, str] = provider.get_auth_params()
-    configured = config.provider(provider.sub_id)
+    configured = config.find_provider(provider.sub_id)
     wanted = configured.client_prompt if configured else None
     if wanted is None and not parameters.get("prompt"):
-        wanted = CONSENT if CONSENT in (_known_to(configured) or ()) else None
+        wanted = CONSENT if CONSENT in (_supported_prompts(configured) or ()) else None
     return parameters if wanted in {None, UNCHANGED} else {**parameters, "prompt": str(wanted)}
 
 
-def asks_after_consent(provider: OAuth2Provider) -> bool:
+def prompts_after_consent(provider: OAuth2Provider) -> bool:
     """Return whether the provider is asked to show a page after a person's consent."""
     return client_parameters(provider).get("prompt", NO_PAGE) != NO_PAGE
 
 
-def _known_to(configured: config.Provider | None) -> list[str] | None:
+def _supported_prompts(configured: config.ProviderConfig | None) -> list[str] | None:
     """Return the prompts that the provider's metadata lists; None where it does not tell.
 
     https://openid.net/specs/openid-connect-prompt-create-1_0.html#section-4.1
     """
     try:
-        found = metadata.of(configured) if configured and configured.issuer else None
+        found = metadata.load_metadata(configured) if configured and configured.issuer else None
     except ProviderUnavailable:
         return None  # The request that follows reports it.
     known = found.document.get("prompt_values_supported") if found else None

@@ -19,10 +19,10 @@ from django.db.models.signals import post_delete
 from django.dispatch import receiver
 
 from oauth.models import GroupRights
-from oauth.network.sql_connections import give_back
+from oauth.network.concurrency import release_sql_connections
 from oauth.provider import config
 from oauth.sign_in import accounts
-from oauth.tokens.fresh_token import account_refused
+from oauth.tokens.fresh_token import account_rejected
 
 logger = logging.getLogger(__name__)
 
@@ -30,68 +30,70 @@ FLAGS = ("is_staff", "is_superuser")
 Rights = dict[str, bool]
 
 
-def settle(account: SocialAccount, groups: Iterable[str]) -> None:
+def update_rights(account: SocialAccount, groups: Iterable[str]) -> None:
     """Give a user what the groups of an account give, and take what they give no more."""
-    wanted = _given(account.provider, frozenset(groups))
+    wanted = _rights_of_groups(account.provider, frozenset(groups))
     rows = GroupRights.objects.filter(account__user=account.user_id)
     if not any(wanted.values()) and not rows.exists():
         return
     with transaction.atomic():
-        user = _locked(account.user_id)
-        before = _flags(user)
+        user = _lock_user(account.user_id)
+        before = _read_flags(user)
         mine = rows.filter(pk=account.pk).first()
         others = list(rows.exclude(pk=account.pk))
-        by_hand = {flag: before[flag] and not _holds_up([*others, mine], flag) for flag in FLAGS}
+        by_hand = {flag: before[flag] and not _is_granted([*others, mine], flag) for flag in FLAGS}
         own = {flag: wanted[flag] and not by_hand[flag] for flag in FLAGS}
         for flag in FLAGS:
-            setattr(user, flag, by_hand[flag] or own[flag] or _holds_up(others, flag))
+            setattr(user, flag, by_hand[flag] or own[flag] or _is_granted(others, flag))
         user.save(update_fields=FLAGS)
         GroupRights.objects.update_or_create(account=account, defaults=own)
-    if before != _flags(user):
+    if before != _read_flags(user):
         logger.warning(
             "The groups of an account at %s changed the rights of user %s in the admin: %s.",
             account.provider,
             user.pk,
-            _flags(user),
+            _read_flags(user),
         )
 
 
-def give_for_good(user: AbstractUser, flags: Iterable[str]) -> None:
+def make_rights_permanent(user: AbstractUser, flags: Iterable[str]) -> None:
     """Have flags of a user stand as they are, whatever the groups gave until now."""
     GroupRights.objects.filter(account__user=user.pk).update(**dict.fromkeys(flags, False))
 
 
-def by_groups(user: AbstractUser) -> list[GroupRights]:
+def rights_by_groups(user: AbstractUser) -> list[GroupRights]:
     """Return what a user may do by groups alone."""
     rows = GroupRights.objects.filter(account__user=user.pk).select_related("account")
     return [row for row in rows.order_by("pk") if row.is_staff or row.is_superuser]
 
 
 @receiver(post_delete, sender=GroupRights, dispatch_uid="oauth.take_rights")
-def take(instance: GroupRights, **kwargs: Any) -> None:
+def withdraw_rights(instance: GroupRights, **kwargs: Any) -> None:
     """Take what only the groups of an account gave: the account is gone, or its provider."""
     user_id = instance.account.user_id
     rows = list(GroupRights.objects.filter(account__user=user_id).exclude(pk=instance.pk))
-    taken = {flag: False for flag in FLAGS if getattr(instance, flag) and not _holds_up(rows, flag)}
+    taken = {
+        flag: False for flag in FLAGS if getattr(instance, flag) and not _is_granted(rows, flag)
+    }
     if taken:
         get_user_model()._default_manager.filter(pk=user_id).update(**taken)
 
 
-@receiver(account_refused, dispatch_uid="oauth.take_refused")
-def take_refused(provider: str, subject: str, **kwargs: Any) -> None:
+@receiver(account_rejected, dispatch_uid="oauth.take_refused")
+def withdraw_refused_rights(provider: str, subject: str, **kwargs: Any) -> None:
     """Take what the groups of the account gave: its person may go on with another one."""
     try:
-        account = accounts.find(provider, subject)
+        account = accounts.find_account(provider, subject)
         if account is not None:
-            settle(account, ())
+            update_rights(account, ())
     except DatabaseError as exc:
         logger.warning("Rights by groups were not taken: %s.", type(exc).__name__)
     finally:
-        give_back()
+        release_sql_connections()
 
 
-def _given(provider: str, groups: frozenset[str]) -> Rights:
-    configured = config.provider(provider)
+def _rights_of_groups(provider: str, groups: frozenset[str]) -> Rights:
+    configured = config.find_provider(provider)
     if configured is None:
         return dict.fromkeys(FLAGS, False)
     superuser = bool(groups & configured.admission.superuser_groups)
@@ -101,7 +103,7 @@ def _given(provider: str, groups: frozenset[str]) -> Rights:
     }
 
 
-def _locked(user_id: Any) -> AbstractUser:
+def _lock_user(user_id: Any) -> AbstractUser:
     """Return a user whose flags nobody else changes meanwhile.
 
     It writes before it reads: SQLite would refuse to write after others did. What providers
@@ -120,9 +122,9 @@ def _locked(user_id: Any) -> AbstractUser:
     return user
 
 
-def _flags(user: AbstractUser) -> Rights:
+def _read_flags(user: AbstractUser) -> Rights:
     return {flag: getattr(user, flag) for flag in FLAGS}
 
 
-def _holds_up(rows: Iterable[GroupRights | None], flag: str) -> bool:
+def _is_granted(rows: Iterable[GroupRights | None], flag: str) -> bool:
     return any(getattr(row, flag) for row in rows if row is not None)

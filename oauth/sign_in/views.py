@@ -1,28 +1,45 @@
 """The start and the end of a sign-in, in front of allauth's own views of the same addresses.
 
-allauth's callback names its adapter itself, so the capture of the tokens needs
-a callback of ours; the rest of the flow is allauth's.
+allauth's callback names its adapter itself, so capturing the tokens needs a callback of ours; the
+rest of the flow is allauth's.
+
+Somebody without an account can start as many sign-ins as they like, and allauth keeps in the
+session what the address and the form of each say. The session is read at every request, so only few
+and small states are kept.
+
+Some providers send their response as a form (OAuth 2.0 Form Post Response Mode). The browser posts
+it from the provider's page, and sends no `SameSite=Lax` cookie with a POST from another site. So
+that POST signs nobody in: what the callback needs is passed on by a redirect to a GET of our own,
+to which the browser adds the cookies again. The rest is dropped, such as the name that Apple lets
+the browser send: anybody could have written it.
+https://openid.net/specs/oauth-v2-form-post-response-mode-1_0.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
 import requests
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.helpers import render_authentication_error
+from allauth.socialaccount.internal import statekit
 from allauth.socialaccount.models import SocialApp
-from allauth.socialaccount.providers.base import AuthProcess, ProviderException
+from allauth.socialaccount.providers.base import AuthProcess, Provider, ProviderException
 from allauth.socialaccount.providers.base.utils import respond_to_login_on_get
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
 from allauth.utils import get_request_param
 from django.contrib import messages
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth import REDIRECT_FIELD_NAME as NEXT
 from django.contrib.auth.decorators import login_not_required
+from django.contrib.sessions.backends.base import SessionBase
+from django.core.exceptions import SuspiciousOperation
 from django.http import (
     Http404,
     HttpRequest,
@@ -34,13 +51,88 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from oauth.network.responses import read_posted_form
 from oauth.provider import config
-from oauth.sign_in import click_delay, pending, prompts, signup_race, way_back
-from oauth.sign_in.posted_answer import led_on
+from oauth.sign_in import accounts, click_delay, failures, prompts
+from sessions_kms import AnonymousSessionTooLarge
+
+STATES_MAX = 10  # sign-ins of one session
+STATES_SIZE_MAX = 8 * 1024  # bytes of all of them, serialized
+NEXT_URL_MAX = 2000  # bytes
+PROCESSES = frozenset({AuthProcess.LOGIN, AuthProcess.CONNECT, AuthProcess.REDIRECT})
+PLACEHOLDER_ID = "x" * statekit.STATE_ID_LENGTH  # stands for an id that allauth has not chosen yet
+
+FORWARDED_FIELDS = ("code", "state", "error", "iss")  # RFC 9207 names the last
+FORWARDED_VALUE_MAX = 2048  # characters
 
 # What allauth lets a visitor add to the authorization request by the address.
-VISITORS_WISHES = ("scope", "auth_params", "action")
-ERRORS = (requests.RequestException, ProviderException, OAuth2Error)
+DROPPED_PARAMETERS = ("scope", "auth_params", "action")
+PROVIDER_ERRORS = (requests.RequestException, ProviderException, OAuth2Error)
+
+
+def check_parameters(request: HttpRequest) -> None:
+    """Refuse what no page of ours asks for, before anything is fetched or kept.
+
+    Raises SuspiciousOperation, which is a 400.
+    """
+    process = get_request_param(request, "process")
+    if process and process not in PROCESSES:
+        raise SuspiciousOperation("The process of a sign-in is none that there is.")
+    address = get_request_param(request, REDIRECT_FIELD_NAME) or ""
+    if len(address.encode(errors="surrogatepass")) > NEXT_URL_MAX:
+        raise SuspiciousOperation(
+            f"The address after a sign-in is over {NEXT_URL_MAX:,} bytes long."
+        )
+
+
+def limit_pending_states(provider: Provider) -> None:
+    """Have what a provider's sign-ins keep make room for the next: the oldest go first."""
+    stash = provider.stash_redirect_state
+
+    def stash_redirect_state(
+        request: HttpRequest, process: str, next_url: str | None = None, *args: Any, **more: Any
+    ) -> Any:
+        __traceback_hide__ = True
+        state = {"process": process, "next": next_url, "data": args, **more}
+        _make_room(request, provider.sub_id, state)
+        return stash(request, process, next_url, *args, **more)
+
+    provider.stash_redirect_state = stash_redirect_state
+
+
+def _make_room(request: HttpRequest, provider: str, state: Mapping[str, Any]) -> None:
+    """Drop the oldest that wait, until a new one fits. Raises AnonymousSessionTooLarge."""
+    __traceback_hide__ = True
+    states = statekit.get_states(request)
+    by_age = sorted(states, key=lambda each: states[each][1], reverse=True)
+    kept = {each: states[each] for each in by_age[: STATES_MAX - 1]}
+    new = {PLACEHOLDER_ID: (state, time.time(), provider)}
+    while (size := _serialized_size(request.session, kept | new)) > STATES_SIZE_MAX:
+        if not kept:
+            raise AnonymousSessionTooLarge(size, STATES_SIZE_MAX)
+        kept.popitem()
+    if len(kept) < len(states):
+        request.session[statekit.STATES_SESSION_KEY] = kept
+
+
+def _serialized_size(session: SessionBase, states: Mapping[str, Any]) -> int:
+    __traceback_hide__ = True
+    return len(session.serializer().dumps({statekit.STATES_SESSION_KEY: states}))
+
+
+def redirect_posted_response(request: HttpRequest) -> HttpResponse:
+    """Return the way to the callback, or 400; neither reads nor makes a session."""
+    try:
+        fields = read_posted_form(request)
+    except ValueError:
+        return HttpResponse("This is no answer of a provider.", "text/plain", 400)
+    kept = {name: fields[name] for name in FORWARDED_FIELDS if name in fields}
+    if any(len(values) > 1 or len(values[0]) > FORWARDED_VALUE_MAX for values in kept.values()):
+        return HttpResponse("This is no answer of a provider.", "text/plain", 400)
+    query = urlencode({name: values[0] for name, values in kept.items()})
+    answer = HttpResponseRedirect(f"{request.path}?{query}")
+    answer.status_code = HTTPStatus.SEE_OTHER
+    return answer
 
 
 @login_not_required
@@ -48,25 +140,25 @@ ERRORS = (requests.RequestException, ProviderException, OAuth2Error)
 @require_http_methods(["GET", "POST"])
 def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Ask for a confirmation (GET), or lead to the provider (POST)."""
-    pending.check_wishes(request)
-    provider = provider_of(request, provider_id)
+    check_parameters(request)
+    provider = get_provider_or_404(request, provider_id)
     confirmation: HttpResponse | None = respond_to_login_on_get(request, provider)
-    if confirmation is None and _connects(request) and click_delay.is_too_soon(request):
+    if confirmation is None and _is_connecting(request) and click_delay.is_too_soon(request):
         messages.warning(request, click_delay.TOO_SOON)
-        return HttpResponseRedirect(_confirmation_address(request))
-    return confirmation or lead_to(request, provider)
+        return HttpResponseRedirect(_confirmation_url(request))
+    return confirmation or redirect_to_provider(request, provider)
 
 
-def lead_to(request: HttpRequest, provider: OAuth2Provider) -> HttpResponse:
+def redirect_to_provider(request: HttpRequest, provider: OAuth2Provider) -> HttpResponse:
     """Lead to the provider, and from there to the request's `next`."""
-    pending.check_wishes(request)
+    check_parameters(request)
     query = request.GET.copy()
-    for name in VISITORS_WISHES:
+    for name in DROPPED_PARAMETERS:
         query.pop(name, None)
     if prompts.asks_for_another_account(request):
         query["auth_params"] = prompts.another_account_parameters(provider)
     request.GET = query  # type: ignore[assignment]  # Django's own attribute takes a copy too
-    return answered(request, provider, lambda: provider.redirect_from_request(request))
+    return show_provider_errors(request, provider, lambda: provider.redirect_from_request(request))
 
 
 @csrf_exempt  # a POST changes nothing
@@ -76,16 +168,16 @@ def lead_to(request: HttpRequest, provider: OAuth2Provider) -> HttpResponse:
 def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Take the provider's answer; allauth checks the state, and signs in or connects."""
     if request.method == "POST":
-        configured = config.provider(provider_id)
+        configured = config.find_provider(provider_id)
         if configured is None or not configured.posts_answers:
             return HttpResponseNotAllowed(["GET"])
-        return led_on(request)
-    provider = provider_of(request, provider_id)
-    if (elsewhere := way_back.stray(request, provider.sub_id)) is not None:
+        return redirect_posted_response(request)
+    provider = get_provider_or_404(request, provider_id)
+    if (elsewhere := failures.redirect_stray_callback(request, provider.sub_id)) is not None:
         return elsewhere
     view = _CallbackView.adapter_view(provider.get_oauth2_adapter(request))
-    return answered(
-        request, provider, lambda: signup_race.completed(request, lambda: view(request))
+    return show_provider_errors(
+        request, provider, lambda: accounts.complete_with_retries(request, lambda: view(request))
     )
 
 
@@ -106,30 +198,30 @@ class _CallbackView(OAuth2CallbackView):  # type: ignore[misc]  # allauth has no
         return state, page
 
 
-def _connects(request: HttpRequest) -> bool:
+def _is_connecting(request: HttpRequest) -> bool:
     """Return whether the request would add an account to the person who is signed in."""
     process = get_request_param(request, "process")
     return process == AuthProcess.CONNECT and request.user.is_authenticated
 
 
-def _confirmation_address(request: HttpRequest) -> str:
+def _confirmation_url(request: HttpRequest) -> str:
     """Return the address of the page that asks once more whether to connect the account."""
     given = {"process": AuthProcess.CONNECT, NEXT: get_request_param(request, NEXT)}
     return f"{request.path}?{urlencode({name: value for name, value in given.items() if value})}"
 
 
-def answered(
+def show_provider_errors(
     request: HttpRequest, provider: OAuth2Provider, view: Callable[[], HttpResponse]
 ) -> HttpResponse:
     """Return what a view answers; a page for what a provider does not, or should not."""
     try:
         return view()
-    except ERRORS as error:
+    except PROVIDER_ERRORS as error:
         page: HttpResponse = render_authentication_error(request, provider, exception=error)
         return page
 
 
-def provider_of(request: HttpRequest, provider_id: str) -> OAuth2Provider:
+def get_provider_or_404(request: HttpRequest, provider_id: str) -> OAuth2Provider:
     """Return a provider by its name. Raises Http404 where there is none."""
     try:
         provider = get_adapter().get_provider(request, provider_id)

@@ -1,36 +1,78 @@
-"""The way to a token set that is good for a while: the work of `oauth.get_token`.
+"""Whether a token set is good enough: for how long yet, for the upstream, for its provider.
 
-What a session holds (`repository`) is judged (`freshness`). Where it has to be refreshed, those
-who want the same take turns (`turns`); one of all processes makes the successor, and the others
-find it (`refresh_coordinator`). It is kept in the session as it is stored, and then adopted by
-the request's own.
+A token set enters, a judgement of this moment leaves. Knows nothing of where it is kept and of
+how another one is had.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.dispatch import Signal
 
 from oauth.exceptions import NoLongerAllowed, ProviderUnavailable, ReauthenticationRequired
-from oauth.provider.config import Provider
+from oauth.provider.config import ProviderConfig
 from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
 from oauth.signals import token_refreshed
-from oauth.tokens.freshness import Freshness
 from oauth.tokens.refresh_coordinator import WAIT_MAX, WORK_MAX, Refresh
-from oauth.tokens.repository import Stored, TokenRepository
-from oauth.tokens.turns import Busy, InTurn
+from oauth.tokens.refresh_queue import QueuedRefresh, RefreshBusy
+from oauth.tokens.repository import StoredTokenSet, TokenRepository
 from sessions_kms import SHORT_ID, StoreUnavailable, id_of
 from sessions_kms.services import Services
 from sessions_kms.signals import ReceiverCall
+
+REJECTED_AGE = 30  # seconds; a younger token that an upstream refuses is not refreshed for that
 
 GENERATIONS = 5  # of token sets that one call passes through
 
 # `provider`, `subject`: an account that may not sign in any more. Sent when what it began has
 # ended here; what it gave elsewhere is taken by those who gave it, who are to the right of here.
-account_refused = Signal()
+account_rejected = Signal()
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """How one call judges token sets; ``rejected`` is the one that its upstream answered 401 to."""
+
+    provider: ProviderConfig
+    clock: Callable[[], float]
+    rejected: TokenSet | None = field(default=None, repr=False)
+
+    def is_good(self, held: TokenSet) -> bool:
+        """Tell whether a token set can be handed out without a refresh."""
+        left = self._left(held)
+        if self._is_rejected(held):
+            return left > 0 and self.clock() - (held.issued_at or 0) < REJECTED_AGE
+        return left > (0 if held.refresh_token is None else self._leeway(held))
+
+    def lasts(self, held: TokenSet) -> bool:
+        """Tell whether a token set is at least not expired and not rejected."""
+        return self._left(held) > 0 and not self._is_rejected(held)
+
+    def require_renewable(self, held: TokenSet) -> None:
+        """Raise ReauthenticationRequired for a token set that no refresh can follow."""
+        if held.refresh_token is None:
+            raise ReauthenticationRequired("The token cannot be refreshed.")
+        if held.refresh_expires_at is not None and held.refresh_expires_at <= self.clock():
+            raise ReauthenticationRequired("The refresh token has expired.")
+        if held.client_id != self.provider.client_id:
+            raise ReauthenticationRequired("The token was issued to another client.")
+
+    def _is_rejected(self, held: TokenSet) -> bool:
+        return self.rejected is not None and self.rejected.access_token == held.access_token
+
+    def _left(self, held: TokenSet) -> float:
+        return float("inf") if held.expires_at is None else held.expires_at - self.clock()
+
+    def _leeway(self, held: TokenSet) -> float:
+        """Return the leeway: half the life of a token that lives shorter than two leeways."""
+        leeway = float(self.provider.refresh_leeway)
+        if held.expires_at is None or held.issued_at is None:
+            return leeway
+        return min(leeway, (held.expires_at - held.issued_at) / 2)
 
 
 @dataclass(frozen=True)
@@ -39,8 +81,8 @@ class FreshToken:
 
     services: Services = field(repr=False)
     session: SessionBase = field(repr=False)
-    provider: Provider
-    refused: TokenSet | None = field(default=None, repr=False)
+    provider: ProviderConfig
+    rejected: TokenSet | None = field(default=None, repr=False)
 
     async def get(self) -> TokenSet:
         """Return the token set. Raises as `oauth.get_token` says."""
@@ -50,7 +92,7 @@ class FreshToken:
         lasts = self._freshness.lasts(held)
         try:
             stored = await self._in_turn(held, lasts)
-        except Busy:
+        except RefreshBusy:
             if not lasts:
                 raise
             return held
@@ -62,17 +104,17 @@ class FreshToken:
 
     @property
     def _freshness(self) -> Freshness:
-        return Freshness(self.provider, self.services.clock, self.refused)
+        return Freshness(self.provider, self.services.clock, self.rejected)
 
-    def _in_turn(self, held: TokenSet, lasts: bool) -> InTurn:
-        return InTurn(
+    def _in_turn(self, held: TokenSet, lasts: bool) -> QueuedRefresh:
+        return QueuedRefresh(
             held.grant_secret,
             (self.provider.name, held.subject),
             patience=0 if lasts else WAIT_MAX + WORK_MAX,
             work=lambda: self._turn(held.subject, lasts),
         )
 
-    async def _turn(self, subject: str, lasts: bool) -> Stored | None:
+    async def _turn(self, subject: str, lasts: bool) -> StoredTokenSet | None:
         """Refresh, which is finished even if the caller is cancelled.
 
         None where that cannot be done, and what is held ``lasts``. Whoever may not sign in any
@@ -88,10 +130,10 @@ class FreshToken:
                 raise
             return None
 
-    async def _refreshed(self, *, patient: bool) -> Stored:
+    async def _refreshed(self, *, patient: bool) -> StoredTokenSet:
         """Return the good token set that the session holds, or holds from now on."""
         for _ in range(GENERATIONS):
-            stored: Stored = await self._repository.stored()
+            stored: StoredTokenSet = await self._repository.stored()
             held = stored.token_set
             if self._freshness.is_good(held):
                 return stored
@@ -130,10 +172,10 @@ class FreshToken:
             return
         for name, token_set in others.items():
             revoke_soon(self.services, name, token_set)
-        await ReceiverCall(self._tell_refused, (subject,))
+        await ReceiverCall(self._announce_rejection, (subject,))
 
-    def _tell_refused(self, subject: str) -> None:
-        account_refused.send(sender=None, provider=self.provider.name, subject=subject)
+    def _announce_rejection(self, subject: str) -> None:
+        account_rejected.send(sender=None, provider=self.provider.name, subject=subject)
 
     def _announce(self) -> None:
         key = self.session.session_key

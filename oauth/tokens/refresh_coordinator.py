@@ -1,7 +1,7 @@
 """The successor of a token set, made once, however many processes ask for it.
 
 Every token set has a random grant secret, and every refresh makes a new one. The
-lease of that name (`oauth.provider.grant_lease`) decides who asks the provider. The winner
+lease of that name (`oauth.provider.refresh_lease`) decides who asks the provider. The winner
 seals the new token set into the lease before anything else; whoever comes with an old copy
 (a session not yet saved, one saved before a crash or a key change) finds it there and never
 spends the old refresh token again. A refusal is kept in the same way, for a minute.
@@ -23,25 +23,26 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from oauth.exceptions import NoLongerAllowed, ProviderUnavailable, ReauthenticationRequired
-from oauth.network.thread_pools import Result, pool
-from oauth.provider.config import Provider
-from oauth.provider.grant_lease import GrantLease, Outcome, Taken
+from oauth.network.concurrency import FutureResult, thread_pool
+from oauth.provider.config import ProviderConfig
+from oauth.provider.refresh_lease import LeaseHeld, RefreshLease, RefreshOutcome
 from oauth.provider.token_set import TokenSet
-from oauth.telemetry import telemetry
-from oauth.tokens.refresh_request import NOT_ALLOWED, GrantRefused, refresh
+from oauth.tokens.refresh_request import NOT_ALLOWED, GrantRejected, request_refresh
 from sessions_kms import StoreUnavailable
 from sessions_kms.services import Services
+from sessions_kms.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
+telemetry = Telemetry("oauth")
 
 RENEW_EVERY = 5.0  # seconds
 WORK_MAX = 30.0  # seconds that one waits for the provider, its metadata included
 WAIT_MAX = 30.0  # seconds that one waits for another: a dead one's lease, then a refresh
 KEPT = 3600  # seconds after the save for which old copies of a token set find its successor
 KEPT_UNSAVED = 90 * 24 * 3600  # seconds, where no session ends by itself earlier
-REFUSAL_KEPT = 60  # seconds for which a dead refresh token is not tried again
+REJECTION_KEPT = 60  # seconds for which a dead refresh token is not tried again
 BACK_OFF = 5.0  # seconds after a failure during which this process does not ask again
-RESTING_MAX = 10_000  # grants
+BACK_OFF_MAX = 10_000  # grants
 SEAL_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between tries to seal an answer
 
 
@@ -51,12 +52,12 @@ class Refresh:
     Whoever does not find it holds the lease from then on, until it is `made` or `given_up`.
     """
 
-    def __init__(self, services: Services, provider: Provider, held: TokenSet) -> None:
+    def __init__(self, services: Services, provider: ProviderConfig, held: TokenSet) -> None:
         self.held = held
         self.is_made = False  # here, just now
         self._services = services
         self._provider = provider
-        self._lease = GrantLease(services, held)
+        self._lease = RefreshLease(services, held)
         self._work: Future[TokenSet] | None = None
         self._is_decided = False  # The provider answered, and the lease keeps what.
 
@@ -66,28 +67,28 @@ class Refresh:
         Who is not patient does not wait for another's refresh. Raises ReauthenticationRequired,
         ProviderUnavailable or StoreUnavailable.
         """
-        if _resting.holds(self.held.grant_secret, self._services.clock()):
+        if _back_off.holds(self.held.grant_secret, self._services.clock()):
             raise ProviderUnavailable("The provider could not be asked a moment ago.")
         try:
-            claimed = await self._lease.claimed(WAIT_MAX if patient else 0)
-        except Taken:
+            claimed = await self._lease.claim(WAIT_MAX if patient else 0)
+        except LeaseHeld:
             if patient:
                 self._rest()
-            raise _unfinished(patient=patient) from None
+            raise _in_progress(patient=patient) from None
         telemetry.record("lease.wait", claimed.waited, provider=self._provider.name)
-        return None if claimed.outcome is None else _token_set(claimed.outcome)
+        return None if claimed.outcome is None else _outcome_token_set(claimed.outcome)
 
     async def made(self) -> TokenSet:
         """Ask the provider for the successor, and keep it for all. Raises as `found` does."""
         try:
             # Nothing is spent that could not be sealed, nor while KMS has to be asked first.
             await self._services.sealing_key()
-            self._work = pool(self._provider.name).submit(self._refresh_and_seal)
+            self._work = thread_pool(self._provider.name).submit(self._refresh_and_seal)
             token_set = await self._awaited(self._work)
         except ProviderUnavailable:
             self._rest()
             raise
-        except GrantRefused as exc:
+        except GrantRejected as exc:
             self._is_decided = True
             raise _reauthentication(exc.reason) from None
         self._is_decided = self.is_made = True
@@ -101,25 +102,25 @@ class Refresh:
         if self._is_decided:
             return
         if self._work is None or self._work.cancel() or self._work.done():
-            await self._lease.released()
+            await self._lease.release()
 
     async def saved(self) -> None:
         """Keep the successor no longer than stale copies may need it."""
-        await self._lease.shortened(keep=KEPT)
+        await self._lease.shorten(keep=KEPT)
 
     async def _awaited(self, work: Future[TokenSet]) -> TokenSet:
         """Wait for the answer, renewing the lease meanwhile."""
         waited = 0.0
         while True:
             try:
-                token_set: TokenSet = await Result(work, RENEW_EVERY)
+                token_set: TokenSet = await FutureResult(work, RENEW_EVERY)
             except TimeoutError:
                 waited += RENEW_EVERY
             else:
                 return token_set
             if waited >= WORK_MAX:
                 raise ProviderUnavailable("The provider answers too slowly.")
-            await self._lease.renewed()
+            await self._lease.renew()
 
     def _refresh_and_seal(self) -> TokenSet:
         """Ask the provider and keep what it says. Runs in a thread that nobody cancels."""
@@ -128,19 +129,19 @@ class Refresh:
         lifetime = self._services.config.longest_age or KEPT_UNSAVED
         try:
             with telemetry.spanned("refresh", "refresh", provider=self._provider.name):
-                new = refresh(self._services, self._provider, self.held)
-        except GrantRefused as exc:
+                new = request_refresh(self._services, self._provider, self.held)
+        except GrantRejected as exc:
             logger.info("%s refuses to refresh a grant: %s.", self._provider.name, exc.reason)
-            keep = lifetime if exc.reason == NOT_ALLOWED else REFUSAL_KEPT
-            self._seal(Outcome(refused=exc.reason), keep)
+            keep = lifetime if exc.reason == NOT_ALLOWED else REJECTION_KEPT
+            self._seal(RefreshOutcome(refused=exc.reason), keep)
             raise
         except ProviderUnavailable as exc:
             logger.warning("A refresh at %s failed: %s", self._provider.name, exc)
             raise
-        self._seal(Outcome(new), lifetime)
+        self._seal(RefreshOutcome(new), lifetime)
         return new
 
-    def _seal(self, outcome: Outcome, keep: int) -> None:
+    def _seal(self, outcome: RefreshOutcome, keep: int) -> None:
         __traceback_hide__ = True
         for pause in (*SEAL_PAUSES, None):
             try:
@@ -157,10 +158,10 @@ class Refresh:
         logger.error("A refreshed token of %s could not be sealed.", self._provider.name)
 
     def _rest(self) -> None:
-        _resting.add(self.held.grant_secret, self._services.clock())
+        _back_off.add(self.held.grant_secret, self._services.clock())
 
 
-class _Resting:
+class _BackOff:
     """The grants that this process does not try to refresh for a moment."""
 
     def __init__(self) -> None:
@@ -168,7 +169,7 @@ class _Resting:
 
     def add(self, secret: str, now: float) -> None:
         self._until[secret] = now + BACK_OFF
-        if len(self._until) > RESTING_MAX:
+        if len(self._until) > BACK_OFF_MAX:
             with suppress(KeyError):
                 self._until.popitem(last=False)
 
@@ -183,7 +184,7 @@ class _Resting:
         self._until.clear()
 
 
-def _token_set(outcome: Outcome) -> TokenSet:
+def _outcome_token_set(outcome: RefreshOutcome) -> TokenSet:
     if outcome.token_set is None:
         raise _reauthentication(outcome.refused)
     return outcome.token_set
@@ -195,10 +196,10 @@ def _reauthentication(reason: str) -> ReauthenticationRequired:
     return ReauthenticationRequired("The provider refuses to refresh the token.")
 
 
-def _unfinished(*, patient: bool) -> ProviderUnavailable:
+def _in_progress(*, patient: bool) -> ProviderUnavailable:
     if patient:
         return ProviderUnavailable("Another request does not finish refreshing the token.")
     return ProviderUnavailable("Another request is refreshing the token.")
 
 
-_resting = _Resting()
+_back_off = _BackOff()

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from oauth.admission import admitting
+from oauth.admission import decision
 from oauth.codes import Code
 from oauth.exceptions import OAuthError, ProviderUnavailable, SignInRefused
-from oauth.network.http import Answer
+from oauth.network.responses import ProviderResponse
 from oauth.provider import dpop, metadata, token_endpoint
 from oauth.provider import id_token as id_tokens
-from oauth.provider.config import Provider
-from oauth.provider.id_token import ForAnother, InvalidIdToken, Unreadable
+from oauth.provider.config import ProviderConfig
+from oauth.provider.id_token import InvalidIdToken, MisdirectedIdToken, UnreadableIdToken
 from oauth.provider.token_set import MalformedTokens, TokenSet
 from sessions_kms.services import Services
 
@@ -50,12 +50,12 @@ CONFIGURATION = frozenset(
 PROOF = frozenset({"invalid_dpop_proof", "use_dpop_nonce"})
 # Seconds. A provider that is only slow may have spent the refresh token by the time that it is
 # given up: its answer is worth waiting for.
-PATIENCE = 24.0
+REFRESH_TIMEOUT = 24.0
 ANOTHER_GRANT = "another_grant"
 NOT_ALLOWED = "not_allowed"
 
 
-class GrantRefused(OAuthError):
+class GrantRejected(OAuthError):
     """The provider will not refresh this grant any more; ``reason`` is a fixed word."""
 
     def __init__(self, reason: str) -> None:
@@ -63,7 +63,7 @@ class GrantRefused(OAuthError):
         self.reason = reason
 
 
-def refresh(services: Services, provider: Provider, token_set: TokenSet) -> TokenSet:
+def request_refresh(services: Services, provider: ProviderConfig, token_set: TokenSet) -> TokenSet:
     """Return the successor of a token set that has a refresh token.
 
     Raises GrantRefused, or ProviderUnavailable when the provider cannot be asked, is
@@ -71,51 +71,53 @@ def refresh(services: Services, provider: Provider, token_set: TokenSet) -> Toke
     """
     __traceback_hide__ = True
     now = int(services.clock())
-    found = metadata.of(provider, anonymous=False)
+    found = metadata.load_metadata(provider, anonymous=False)
     form = {"grant_type": "refresh_token", "refresh_token": token_set.refresh_token or ""}
-    key = _key(provider, token_set)
-    answer = token_endpoint.ask(
-        provider, found, form, clock=services.clock, dpop_key=key, patience=PATIENCE
+    key = _dpop_key_for(provider, token_set)
+    answer = token_endpoint.post_as_client(
+        provider, found, form, clock=services.clock, dpop_key=key, patience=REFRESH_TIMEOUT
     )
-    new = _read(provider, token_set, answer, key, now)
-    new = _with_good_id_token(provider, token_set, new, found.issuer, now)
-    _notice_less_scope(provider, token_set, new)
-    return _still_admitted(services, provider, token_set, new)
+    new = _read_response(provider, token_set, answer, key, now)
+    new = _check_id_token(provider, token_set, new, found.issuer, now)
+    _log_lost_scope(provider, token_set, new)
+    return _check_admission(services, provider, token_set, new)
 
 
-def _key(provider: Provider, token_set: TokenSet) -> str | None:
+def _dpop_key_for(provider: ProviderConfig, token_set: TokenSet) -> str | None:
     """Return the key that the tokens are bound to; a new one where none was asked for yet.
 
     A confidential client's refresh token is bound to the client, not to a key (RFC 9449
     section 5): one from before DPoP was switched on brings tokens that are.
     """
     if token_set.dpop_key is None and provider.dpop:
-        return dpop.new_key()
+        return dpop.new_dpop_key()
     return token_set.dpop_key
 
 
-def _read(provider: Provider, old: TokenSet, answer: Answer, key: str | None, now: int) -> TokenSet:
+def _read_response(
+    provider: ProviderConfig, old: TokenSet, answer: ProviderResponse, key: str | None, now: int
+) -> TokenSet:
     __traceback_hide__ = True
     if answer.is_overloaded:
         raise ProviderUnavailable("The provider cannot refresh a token now.")
-    content = answer.content()
+    content = answer.parse()
     error = content.get("error")
     if error is not None:
-        raise _refusal(provider, error if isinstance(error, str) else "")
+        raise _error_of(provider, error if isinstance(error, str) else "")
     if answer.status != 200:
         raise ProviderUnavailable("The provider answers with another status than 200.")
     try:
         new = old.refreshed(content, now=now, dpop_key=key)
     except MalformedTokens as exc:
         raise ProviderUnavailable(str(exc)) from None
-    if key is not None and not dpop.is_bound(new.token_type):
+    if key is not None and not dpop.is_dpop_bound(new.token_type):
         raise ProviderUnavailable(dpop.NOT_BOUND)
     return new
 
 
-def _refusal(provider: Provider, error: str) -> OAuthError:
+def _error_of(provider: ProviderConfig, error: str) -> OAuthError:
     if error in FATAL:
-        return GrantRefused(error)
+        return GrantRejected(error)
     if error in PROOF:
         logger.error(
             "%s does not accept the proof of the tokens' key (%s): compare its clock with this "
@@ -133,8 +135,8 @@ def _refusal(provider: Provider, error: str) -> OAuthError:
     return ProviderUnavailable("The provider cannot refresh a token now.")
 
 
-def _with_good_id_token(
-    provider: Provider, old: TokenSet, new: TokenSet, issuer: str | None, now: int
+def _check_id_token(
+    provider: ProviderConfig, old: TokenSet, new: TokenSet, issuer: str | None, now: int
 ) -> TokenSet:
     """Accept an id token of the same issuer, subject and client only (OpenID Connect Core 12.2).
 
@@ -146,40 +148,40 @@ def _with_good_id_token(
         return replace(new, id_token=old.id_token)
     if new.id_token is None or new.id_token == old.id_token:
         return new
-    before = _claims(old.id_token) or {"iss": issuer, "sub": old.subject}
-    fault = _fault_of(new, before, old.client_id, now)
+    before = _decode_or_none(old.id_token) or {"iss": issuer, "sub": old.subject}
+    fault = _find_fault(new, before, old.client_id, now)
     if fault is None:
         return new
-    if isinstance(fault, Unreadable):
+    if isinstance(fault, UnreadableIdToken):
         raise ProviderUnavailable(str(fault))
-    if isinstance(fault, ForAnother):
+    if isinstance(fault, MisdirectedIdToken):
         logger.error("%s refreshed a grant with the id token of another.", provider.name)
-        raise GrantRefused(ANOTHER_GRANT)
+        raise GrantRejected(ANOTHER_GRANT)
     logger.error("An id token of %s was left out of a refresh: %s", provider.name, fault)
     return replace(new, id_token=old.id_token)
 
 
-def _still_admitted(
-    services: Services, provider: Provider, old: TokenSet, new: TokenSet
+def _check_admission(
+    services: Services, provider: ProviderConfig, old: TokenSet, new: TokenSet
 ) -> TokenSet:
     """Return the new token set with its groups, if its person may still sign in."""
     __traceback_hide__ = True
     try:
-        return admitting.at_refresh(services, provider, old, new)
+        return decision.admit_refresh(services, provider, old, new)
     except SignInRefused as exc:
         reason = exc.reason
     logger.warning("%s told at a refresh that somebody may not sign in: %s.", provider.name, reason)
-    raise GrantRefused(NOT_ALLOWED)
+    raise GrantRejected(NOT_ALLOWED)
 
 
-def _fault_of(
+def _find_fault(
     new: TokenSet, before: Mapping[str, Any], client_id: str, now: int
 ) -> InvalidIdToken | None:
     __traceback_hide__ = True
     try:
-        if not _is_of_the_same(id_tokens.claims_of(new.id_token), before):
-            return ForAnother("The id token is of another grant.", Code.ID_TOKEN_SUBJECT)
-        id_tokens.read(
+        if not _is_same_grant(id_tokens.decode_claims(new.id_token), before):
+            return MisdirectedIdToken("The id token is of another grant.", Code.ID_TOKEN_SUBJECT)
+        id_tokens.verify_id_token(
             new.id_token,
             issuer=str(before.get("iss")),
             client_id=client_id,
@@ -191,21 +193,21 @@ def _fault_of(
     return None
 
 
-def _is_of_the_same(claims: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+def _is_same_grant(claims: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """Compare what stays the same; a refresh's id token may lack the nonce."""
     same = all(claims.get(name) == before.get(name) for name in ("iss", "sub"))
     return same and claims.get("nonce") in (None, before.get("nonce"))
 
 
-def _claims(id_token: str | None) -> dict[str, Any] | None:
+def _decode_or_none(id_token: str | None) -> dict[str, Any] | None:
     __traceback_hide__ = True
     try:
-        return id_tokens.claims_of(id_token)
-    except Unreadable:
+        return id_tokens.decode_claims(id_token)
+    except UnreadableIdToken:
         return None
 
 
-def _notice_less_scope(provider: Provider, old: TokenSet, new: TokenSet) -> None:
+def _log_lost_scope(provider: ProviderConfig, old: TokenSet, new: TokenSet) -> None:
     lost = sorted(set(old.scope) - set(new.scope))
     if lost:
         logger.warning("%s granted less at a refresh than before: %r is gone.", provider.name, lost)

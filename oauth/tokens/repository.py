@@ -1,8 +1,9 @@
-"""The token set that one session has for one provider: read, replaced and ended as it is stored.
+"""The token set that a session has for a provider: read, replaced and ended as it is stored.
 
-A session enters, a token set leaves, and the other way round. Every change is made by a session
-object of its own and saved at once: what else the request changed is its own business, and may
-be undone by an error. Knows nothing of clocks, of providers' answers and of who waits for whom.
+Every change is made by a session object of its own and saved at once: whatever else the request
+changed is saved separately, and may be undone by an error. Knows nothing of clocks, of providers'
+responses and of who waits for whom. An operator may have ended the grants given until some moment
+(`end_sessions --provider`): their sessions stay, and their people must consent again.
 """
 
 from __future__ import annotations
@@ -12,15 +13,44 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
+from django.utils.asyncio import async_unsafe
 
 from oauth.exceptions import NotConnected, ReauthenticationRequired
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
-from oauth.tokens.ended_grants import is_ended
-from sessions_kms.concurrency.waits import Wait
+from sessions_kms.concurrency.waits import Wait, run_sync
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
+
+
+async def is_ended(services: Services, provider: str, held: TokenSet) -> bool:
+    """Tell whether a token set is of a grant that an operator ended. Raises StoreUnavailable."""
+    return _is_ended_by(await services.not_before_of(provider).moment(), held)
+
+
+def unless_ended(services: Services, provider: str, held: TokenSet | None) -> TokenSet | None:
+    """Return a token set unless its grant was ended.
+
+    Raises StoreUnavailable, and SynchronousOnlyOperation where an event loop would have to wait.
+    """
+    __traceback_hide__ = True
+    if held is None:
+        return None
+    moments = services.not_before_of(provider)
+    if (until := moments.held()) is None:
+        _require_thread()
+        until = run_sync(moments.moment())
+    return None if _is_ended_by(until, held) else held
+
+
+@async_unsafe("Which grants were ended has to be read: use oauth.aunless_ended in an async view.")
+def _require_thread() -> None:
+    """Raise SynchronousOnlyOperation in an event loop."""
+
+
+def _is_ended_by(until: int, held: TokenSet) -> bool:
+    return until > 0 and held.granted_at <= until
 
 
 @dataclass(frozen=True)
@@ -41,7 +71,7 @@ class SessionCall(Wait):
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredTokenSet:
     """A token set, and the session as it was stored with it."""
 
     token_set: TokenSet
@@ -60,15 +90,15 @@ class TokenRepository:
         """Return what the request's own session holds. Raises as `stored` does."""
         return await self._required(self._session)
 
-    async def stored(self) -> Stored:
+    async def stored(self) -> StoredTokenSet:
         """Return what the session holds as it is stored now.
 
         Raises NotConnected for nothing, ReauthenticationRequired for a grant that was ended.
         """
         session = self._reloaded()
-        return Stored(await self._required(session), session)
+        return StoredTokenSet(await self._required(session), session)
 
-    async def replaced(self, old: TokenSet, new: TokenSet) -> Stored:
+    async def replaced(self, old: TokenSet, new: TokenSet) -> StoredTokenSet:
         """Put a token set in the place of another one, and return what is stored then.
 
         That is the new one, unless a sign-in came between. Raises NotConnected when the session
@@ -77,7 +107,7 @@ class TokenRepository:
         session = self._reloaded()
         held = await self._held(session)
         if held is not None and held.grant_secret == old.grant_secret:
-            vault.store(session, self._provider, new)
+            vault.store_token_set(session, self._provider, new)
             held = await self._kept(session)
         if held is None:
             logger.warning(
@@ -86,7 +116,7 @@ class TokenRepository:
                 self._provider,
             )
             raise NotConnected("The session or the connection has ended meanwhile.")
-        return Stored(held, session)
+        return StoredTokenSet(held, session)
 
     async def ended(self, subject: str) -> dict[str, TokenSet] | None:
         """End a session that was begun with this account, and return what else it held.
@@ -98,21 +128,21 @@ class TokenRepository:
         if await self._held(session) is None:
             return None
         if vault.is_signed_in_with(session, self._provider, subject):
-            others = vault.others(session, self._provider)
+            others = vault.other_token_sets(session, self._provider)
             await SessionCall(session, "flush")
             return others
-        vault.drop(session, self._provider)
+        vault.drop_token_set(session, self._provider)
         await self._kept(session)
         return {}
 
-    def adopt(self, stored: Stored) -> TokenSet:
+    def adopt(self, stored: StoredTokenSet) -> TokenSet:
         """Have the request's own session go on from what is stored. Raises NotConnected.
 
         Not done where the refresh is: what else the request does to its session goes on
         meanwhile.
         """
         try:
-            vault.adopt(self._session, stored.session, self._provider)
+            vault.adopt_stored(self._session, stored.session, self._provider)
         except UpdateError:
             raise NotConnected("The session is another person's by now.") from None
         return stored.token_set
@@ -130,7 +160,7 @@ class TokenRepository:
         # One that is loaded has nothing to wait for, which is so of nearly every call.
         is_loaded = hasattr(session, "_session_cache")
         data = session.get(key) if is_loaded else await SessionCall(session, "get", (key,))
-        return vault.read(data, self._provider)
+        return vault.parse_token_set(data, self._provider)
 
     async def _kept(self, session: SessionBase) -> TokenSet | None:
         """Save, and return what is held afterwards: another request may have dropped it."""
@@ -139,7 +169,7 @@ class TokenRepository:
                 await SessionCall(session, "save")
             except UpdateError:
                 return None
-        return vault.load(session, self._provider)
+        return vault.load_token_set(session, self._provider)
 
     def _reloaded(self) -> SessionBase:
         """Return the session as it is stored now; one that is not stored yet is itself."""

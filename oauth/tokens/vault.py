@@ -2,7 +2,7 @@
 
 One key each, so that two requests that change the tokens of two providers do not
 meet. No other place may hold a token, but for a lease's sealed result
-(`oauth.provider.grant_lease`).
+(`oauth.provider.refresh_lease`).
 """
 
 import logging
@@ -25,24 +25,28 @@ def session_key(provider: str) -> str:
     return PREFIX + provider
 
 
-def providers(session: SessionBase) -> list[str]:
+def stored_providers(session: SessionBase) -> list[str]:
     """Return the providers that the session has an entry for."""
     return [key.removeprefix(PREFIX) for key in session.keys() if key.startswith(PREFIX)]  # noqa: SIM118 - a session is no dict
 
 
-def load(session: SessionBase | Mapping[str, Any], provider: str) -> TokenSet | None:
+def load_token_set(session: SessionBase | Mapping[str, Any], provider: str) -> TokenSet | None:
     """Return the token set held for a provider; None where there is none that can be read."""
     __traceback_hide__ = True
-    return read(session.get(session_key(provider)), provider)
+    return parse_token_set(session.get(session_key(provider)), provider)
 
 
-def others(session: SessionBase, provider: str) -> dict[str, TokenSet]:
+def other_token_sets(session: SessionBase, provider: str) -> dict[str, TokenSet]:
     """Return the token sets held for other providers, by their names."""
-    held = {name: load(session, name) for name in providers(session) if name != provider}
+    held = {
+        name: load_token_set(session, name)
+        for name in stored_providers(session)
+        if name != provider
+    }
     return {name: token_set for name, token_set in held.items() if token_set is not None}
 
 
-def read(data: object, provider: str) -> TokenSet | None:
+def parse_token_set(data: object, provider: str) -> TokenSet | None:
     """Read what a session holds for a provider; None where it cannot be read."""
     __traceback_hide__ = True
     if data is None:
@@ -54,12 +58,12 @@ def read(data: object, provider: str) -> TokenSet | None:
         return None
 
 
-def store(session: SessionBase, provider: str, token_set: TokenSet) -> None:
+def store_token_set(session: SessionBase, provider: str, token_set: TokenSet) -> None:
     """Hold a token set for a provider, in place of an earlier one."""
     session[session_key(provider)] = token_set.to_session()
 
 
-def drop(session: SessionBase, provider: str) -> None:
+def drop_token_set(session: SessionBase, provider: str) -> None:
     """Hold nothing for a provider."""
     session.pop(session_key(provider), None)
 
@@ -74,7 +78,7 @@ def is_signed_in_with(session: SessionBase, provider: str, subject: str) -> bool
     )
 
 
-def adopt(session: SessionBase, stored: SessionBase, provider: str) -> None:
+def adopt_stored(session: SessionBase, stored: SessionBase, provider: str) -> None:
     """Hold the token set that another object of the same session has stored or loaded.
 
     It is no change of this request: saved again an hour later, at the end of a long
@@ -85,5 +89,5 @@ def adopt(session: SessionBase, stored: SessionBase, provider: str) -> None:
         return
     if isinstance(session, SessionStore) and isinstance(stored, SessionStore):
         session.catch_up(stored)
-    elif (held := load(stored, provider)) is not None:
-        store(session, provider, held)
+    elif (held := load_token_set(stored, provider)) is not None:
+        store_token_set(session, provider, held)

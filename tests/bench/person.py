@@ -17,10 +17,10 @@ from django.db import connections  # noqa: E402
 
 from oauth.clients.consent import Consent  # noqa: E402
 from oauth.clients.grants import grants  # noqa: E402
-from oauth.clients.issued import Issued  # noqa: E402
+from oauth.clients.sealed_grant import TokenResponse  # noqa: E402
 from oauth.clients.server import authorization_server  # noqa: E402
 from oauth.provider.token_set import TokenSet  # noqa: E402
-from oauth.sign_in.adapters.openid import code_challenge  # noqa: E402
+from oauth.sign_in.openid_adapter import code_challenge  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
 from sessions_kms.services import services  # noqa: E402
@@ -40,13 +40,13 @@ def signed_in_cookie() -> str:
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = BACKEND
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    held.store(session, "corp", _token_set())
+    held.store_token_set(session, "corp", _token_set())
     session.save()
     connections.close_all()  # of this thread, which may have the event loop
     return f"gateway_sessionid={session.session_key}"
 
 
-def client_token() -> Issued:
+def client_token() -> TokenResponse:
     """Return the tokens of a client that somebody allowed to call the upstream."""
     resource = f"{authorization_server().issuer}/gateway/{UPSTREAM}"
     consent = Consent(

@@ -35,7 +35,7 @@ __all__ = [
 @pytest.fixture(autouse=True)
 def no_memory() -> Iterator[None]:
     yield
-    metadata.forget()
-    jwks.forget()
+    metadata.clear_metadata_cache()
+    jwks.clear_key_cache()
     dpop.nonces.clear()
-    refresh_coordinator._resting.clear()
+    refresh_coordinator._back_off.clear()

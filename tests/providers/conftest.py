@@ -26,8 +26,8 @@ Serve = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def no_memory() -> Iterator[None]:
     yield
-    metadata.forget()
-    http._tls.cache_clear()
+    metadata.clear_metadata_cache()
+    http._cached_tls_context.cache_clear()
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def test_metadata_that_cannot_be_reached_promises_nothing_and_sends_nobody_anywh
     provider.more_of_metadata = LISTED
     sign_in(visitor, provider)
     app = registered_app(settings, provider.name)
-    metadata.forget()
+    metadata.clear_metadata_cache()
     path = "/.well-known/openid-configuration"
     provider.failing[path] = lambda: (503, "text/plain", b"")
     page = visitor.client.get(app.address())
@@ -142,7 +142,7 @@ def test_metadata_that_cannot_be_reached_promises_nothing_and_sends_nobody_anywh
     assert MAY_ASK in page.content.decode()
     assert "Location" not in allow(visitor, app)
     del provider.failing[path]
-    metadata.forget()
+    metadata.clear_metadata_cache()
     check_prompt(visitor, app, "consent")
 
 

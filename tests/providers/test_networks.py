@@ -50,7 +50,7 @@ def test_without_tls_nothing_leaves_for_the_internet(
     internet.reached.clear()
 
     assert visitor.client.get(back).status_code == 503
-    metadata.forget()
+    metadata.clear_metadata_cache()
     assert visitor.start().status_code == 503
 
     assert internet.reached == []
@@ -63,7 +63,7 @@ def test_metadata_may_name_endpoints_without_tls_only_where_it_is_allowed(
     gitlab = serve(GitLab)
     gitlab.more_of_metadata = {"token_endpoint": "http://gitlab.internal/token"}
     assert visitor.start("gitlab").status_code == 503
-    metadata.forget()
+    metadata.clear_metadata_cache()
     configure(settings, gitlab.environment | {"OAUTH_GITLAB_ALLOW_HTTP": "1"})
     assert visitor.start("gitlab").status_code == 302
 

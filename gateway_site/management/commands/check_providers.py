@@ -12,7 +12,7 @@ from django.conf import settings
 
 from oauth import doctor
 from oauth.provider import config
-from oauth.provider.config import Provider
+from oauth.provider.config import ProviderConfig
 from sessions_kms.doctor.finding import Finding, Level, worst
 from sessions_kms.management.base import (
     FAILED,
@@ -77,7 +77,7 @@ class Command(OperatorCommand):
         )
 
 
-def _select_providers(name: str | None) -> list[Provider]:
+def _select_providers(name: str | None) -> list[ProviderConfig]:
     known = {provider.name: provider for provider in config.all_providers()}
     if name is None:
         return list(known.values())

@@ -15,7 +15,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from oauth.admission.explaining import Explanation, explain
+from oauth.admission.explanation import Explanation, explain
 from oauth.provider import config
 from sessions_kms.management.base import OperatorCommand, UsageError, nearest, shown, unknown
 
@@ -63,7 +63,7 @@ class Command(OperatorCommand):
             raise CommandError(f"The database cannot be used: {exc}") from exc
 
     def _explain_claims(self, name: str, path: str) -> None:
-        provider = config.provider(name)
+        provider = config.find_provider(name)
         if provider is None:
             raise unknown(
                 f"There is no provider {shown(name)}.", name, _provider_names(), cutoff=0.0
@@ -76,7 +76,7 @@ class Command(OperatorCommand):
         if user is None:
             raise _unknown_user(given)
         accounts = SocialAccount.objects.filter(user=user).order_by("pk")
-        configured = [(each, config.provider(each.provider)) for each in accounts]
+        configured = [(each, config.find_provider(each.provider)) for each in accounts]
         found = [explain(provider, each.extra_data) for each, provider in configured if provider]
         gone = [each.provider for each, provider in configured if provider is None]
         lines = [_format(each) for each in found]

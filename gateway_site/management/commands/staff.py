@@ -14,7 +14,7 @@ from django.db.models import Q
 
 from oauth.provider import config
 from oauth.sign_in import accounts
-from oauth.sign_in.rights import by_groups, give_for_good
+from oauth.sign_in.rights import make_rights_permanent, rights_by_groups
 from sessions_kms.management.base import OperatorCommand, UsageError, shown, unknown
 
 
@@ -132,17 +132,17 @@ class Command(OperatorCommand):
             if not user.update(**rights):
                 raise CommandError("The account now belongs to another user. Nothing was changed.")
             # From now on the rights do not depend on groups.
-            give_for_good(account.user, rights)
+            make_rights_permanent(account.user, rights)
         account.user.refresh_from_db()
 
     @staticmethod
     def _has_only_by_groups(user: User, rights: dict[str, bool]) -> bool:
         """Return True if the user has one of these rights only by groups."""
-        return any(getattr(row, flag) for row in by_groups(user) for flag in rights)
+        return any(getattr(row, flag) for row in rights_by_groups(user) for flag in rights)
 
     def _create_account(self, provider: str, subject: str) -> SocialAccount:
         try:
-            return accounts.create(provider, subject)
+            return accounts.create_account(provider, subject)
         except IntegrityError as exc:
             raise CommandError(
                 "A person is signing in with that account right now: run the same command again."
@@ -163,7 +163,7 @@ class Command(OperatorCommand):
             longest = accounts.SUBJECT_MAX
             text = f"--subject must have 1 to {longest} characters, all of them printable."
             raise UsageError(text)
-        return accounts.find(provider, options["subject"])
+        return accounts.find_account(provider, options["subject"])
 
     def _require_account(self, options: dict[str, Any]) -> SocialAccount:
         account, provider, subject = (
@@ -172,7 +172,7 @@ class Command(OperatorCommand):
             options["subject"],
         )
         if account is None:
-            known = (each.uid for each in accounts.at(provider))
+            known = (each.uid for each in accounts.accounts_at(provider))
             text = f"Nobody has signed in with {shown(subject)} at {provider}."
             raise unknown(text, subject, known)
         return account
@@ -188,7 +188,7 @@ class Command(OperatorCommand):
 
     @staticmethod
     def _find_by_address(provider: str, address: str) -> SocialAccount:
-        found = accounts.with_address(provider, address)
+        found = accounts.find_accounts_by_address(provider, address)
         if len(found) > 1:
             subjects = ", ".join(shown(each.uid) for each in found)
             raise UsageError(
@@ -197,7 +197,7 @@ class Command(OperatorCommand):
             )
         if not found:
             known = (
-                each for account in accounts.at(provider)
+                each for account in accounts.accounts_at(provider)
                 for each in accounts.verified_addresses(account)
             )  # fmt: skip
             raise unknown(
@@ -222,7 +222,7 @@ def _rights(user: User) -> str:
 
 def _sources(user: User) -> str:
     """Return the providers whose groups give a user rights, as text."""
-    return ", ".join(sorted({row.account.provider for row in by_groups(user)}))
+    return ", ".join(sorted({row.account.provider for row in rights_by_groups(user)}))
 
 
 def _describe(user: User) -> str:
@@ -248,7 +248,7 @@ def _as_json(user: User) -> dict[str, Any]:
         "active": user.is_active,
         "staff": user.is_staff,
         "superuser": user.is_superuser,
-        "by_groups_at": sorted({row.account.provider for row in by_groups(user)}),
+        "by_groups_at": sorted({row.account.provider for row in rights_by_groups(user)}),
         "accounts": [
             {"provider": account.provider, "subject": account.uid} for account in _accounts(user)
         ],

@@ -1,18 +1,28 @@
-"""The provider's answer to a consent: the grant is made, and its code led to the client.
+"""A consent that waits for the provider's response in this browser's sealed session, and its
+completion.
 
-allauth's signal enters once it has taken the answer and knows whose account it is there; nobody is
-signed in and nothing connected by it. The tokens of this exchange alone are sealed: what allauth
-carries on may hold the browser session's refresh token.
+allauth keeps what waits by the `state` that the provider will send back: two tabs cannot swap
+clients, a made-up address opens none, ten wait at most, and each is removed by its response
+(`oauth.sign_in.views`). What is kept is the authorization request as it came, and what cannot be
+derived from it: how the client was shown, and who allowed it.
+
+allauth sends its signal once it has accepted the response and knows whose account it is there;
+nobody is signed in and nothing connected by it. Only the tokens of this exchange are sealed: what
+allauth carries on may hold the browser session's refresh token.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.models import SocialLogin
+from allauth.socialaccount.providers.base import AuthProcess
 from allauth.socialaccount.signals import pre_social_login
 from django.contrib.auth import BACKEND_SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -20,46 +30,107 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 
 from oauth.clients.consent import Consent
-from oauth.clients.endpoints import leading_back
-from oauth.clients.endpoints.pending import Pending
+from oauth.clients.endpoints import pages
 from oauth.clients.grants import grants
 from oauth.clients.rules import authorization_request
-from oauth.clients.rules.refusal import Refused
+from oauth.clients.rules.client import Client, Source
+from oauth.clients.rules.errors import RequestRejected
 from oauth.clients.server import authorization_server
+from oauth.sign_in import prompts, views
 from sessions_kms.concurrency.waits import run_sync
 
 logger = logging.getLogger(__name__)
 
+STATE_KEY = "oauth_client"  # of allauth's state
+NEXT_KEY = "next"  # where allauth leads a person who breaks it off: to the consent again
+
+
+@dataclass(frozen=True)
+class PendingConsent:
+    """What a person allowed, until the provider says who they are there."""
+
+    user: str
+    name: str
+    source: Source
+    host: str | None
+    query: str
+    upstream: str | None = None  # where the person had to choose one
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> PendingConsent | None:
+        """Return what waits under allauth's state; None for any other sign-in."""
+        kept = state.get(STATE_KEY)
+        if kept is None:
+            return None
+        more = {"source": Source(kept["source"]), "query": urlsplit(state[NEXT_KEY]).query}
+        return cls(**kept | more)
+
+    def client(self, client_id: str, redirect_uri: str) -> Client:
+        """Return the client as it was shown."""
+        return Client(client_id, self.name, (redirect_uri,), self.source, self.host)
+
+
+def redirect_to_provider(
+    request: HttpRequest, provider_id: str, client: Client, choice: str | None = None
+) -> HttpResponse:
+    """Lead to the provider: a grant has an authorization of its own there.
+
+    A rotating refresh token cannot live in two sessions. ``choice`` is the upstream that the person
+    chose, None where the request names it.
+    """
+    provider = views.get_provider_or_404(request, provider_id)
+    kept = asdict(PendingConsent(str(request.user.pk), client.name, client.source, client.host, ""))
+    del kept["query"]
+    kept["source"] = client.source.value
+    del kept["upstream"]
+    if choice is not None:  # A release that knows no choice can read all others.
+        kept["upstream"] = choice
+    return views.show_provider_errors(
+        request,
+        provider,
+        lambda: provider.redirect(
+            request,
+            AuthProcess.REDIRECT,
+            next_url=pages.request_url(request),
+            auth_params=dict(prompts.client_parameters(provider)),
+            **{STATE_KEY: kept},
+        ),
+    )
+
 
 @receiver(pre_social_login, dispatch_uid="oauth.clients.approve")
-def approve(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
+def complete_consent(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
     """End allauth's flow here, where it was begun by a consent.
 
     Raises ImmediateHttpResponse, which is how allauth is told, and StoreUnavailable.
     """
     __traceback_hide__ = True
-    pending = Pending.of(sociallogin.state)
+    pending = PendingConsent.of(sociallogin.state)
     if pending is not None:
-        raise ImmediateHttpResponse(_answer(request, sociallogin, pending))
+        raise ImmediateHttpResponse(_complete(request, sociallogin, pending))
 
 
-def _answer(request: HttpRequest, sociallogin: SocialLogin, pending: Pending) -> HttpResponse:
+def _complete(
+    request: HttpRequest, sociallogin: SocialLogin, pending: PendingConsent
+) -> HttpResponse:
     __traceback_hide__ = True
     provider = sociallogin.account.provider
-    if not _is_own(request, sociallogin, pending):
+    if not _is_own_account(request, sociallogin, pending):
         logger.info("A consent came back from %s with somebody else's account.", provider)
         why = (
             "You signed in there with an account that is not yours here. Sign in with the one "
             "that you have connected, or connect this one first."
         )
-        return leading_back.refused(request, why, HTTPStatus.FORBIDDEN)
+        return pages.rejection_page(request, why, HTTPStatus.FORBIDDEN)
     server = authorization_server()
-    asked = authorization_request.read(pending.query)
+    asked = authorization_request.parse_authorization_request(pending.query)
     client = pending.client(asked.client_id, asked.redirect_uri)
     try:
-        wish = authorization_request.wish(asked, server.issuer, server.upstreams, pending.upstream)
-    except Refused as refused:  # no longer offered
-        return leading_back.error(request, server, client, asked, refused)
+        wish = authorization_request.select_grant(
+            asked, server.issuer, server.upstreams, pending.upstream
+        )
+    except RequestRejected as refused:  # no longer offered
+        return pages.error_response(request, server, client, asked, refused)
     consent = Consent(
         client_id=client.id,
         client_name=client.name,
@@ -79,10 +150,12 @@ def _answer(request: HttpRequest, sociallogin: SocialLogin, pending: Pending) ->
             backend=request.session[BACKEND_SESSION_KEY],
         )
     )
-    return leading_back.with_code(request, server.issuer, client, asked, allowed)
+    return pages.code_response(request, server.issuer, client, asked, allowed)
 
 
-def _is_own(request: HttpRequest, sociallogin: SocialLogin, pending: Pending) -> bool:
+def _is_own_account(
+    request: HttpRequest, sociallogin: SocialLogin, pending: PendingConsent
+) -> bool:
     """Tell whether it is who allowed it, with an account that was theirs already."""
     user = request.user
     return (

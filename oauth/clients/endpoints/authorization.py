@@ -17,16 +17,25 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from oauth.clients.documents import AGE_MOST, CONSENT_AGE, DocumentUnavailable, documents
-from oauth.clients.endpoints import consent_page, leading_back, pending
+from oauth.clients.endpoints import approval, pages
+from oauth.clients.metadata_documents import (
+    CACHE_SECONDS_MAX,
+    CONSENT_CACHE_SECONDS,
+    DocumentUnavailable,
+    document_fetcher,
+)
 from oauth.clients.rules import authorization_request, resources
-from oauth.clients.rules.authorization_request import Asked
-from oauth.clients.rules.client import Client
-from oauth.clients.rules.document import host_of
-from oauth.clients.rules.refusal import ACCESS_DENIED, INVALID_REQUEST, Refused, UnknownClient
+from oauth.clients.rules.authorization_request import AuthorizationRequest
+from oauth.clients.rules.client import Client, document_host
+from oauth.clients.rules.errors import (
+    ACCESS_DENIED,
+    INVALID_REQUEST,
+    RequestRejected,
+    UnknownClient,
+)
 from oauth.clients.server import AuthorizationServer, authorization_server
 from oauth.sign_in import click_delay
-from oauth.sign_in.way_back import sign_in_address
+from oauth.sign_in.failures import sign_in_url
 
 logger = logging.getLogger(__name__)
 
@@ -47,35 +56,35 @@ class ClickRequired(Exception):
 def authorize(request: HttpRequest) -> HttpResponse:
     """Ask for consent (GET), or act on it (POST)."""
     try:
-        asked = authorization_request.read(request.META["QUERY_STRING"])
-    except Refused as refused:
-        return _refused(request, refused)
+        asked = authorization_request.parse_authorization_request(request.META["QUERY_STRING"])
+    except RequestRejected as refused:
+        return _reject(request, refused)
     if not (request.user.is_authenticated and request.user.is_active):
-        return HttpResponseRedirect(sign_in_address(pending.address_of(request)))
+        return HttpResponseRedirect(sign_in_url(pages.request_url(request)))
     server = authorization_server()
     try:
-        client = _client(request, server, asked)
+        client = _find_client(request, server, asked)
     except ClickRequired:
-        return consent_page.before_fetch(request, host_of(asked.client_id))
+        return pages.confirm_fetch_page(request, document_host(asked.client_id))
     except (UnknownClient, DocumentUnavailable) as refused:
-        return _refused(request, refused)
+        return _reject(request, refused)
     try:
-        choices = authorization_request.choices(asked, server.issuer, server.upstreams)
-    except Refused as refused:
-        return leading_back.error(request, server, client, asked, refused)
-    return _decided(request, server, client, asked, choices)
+        choices = authorization_request.find_choices(asked, server.issuer, server.upstreams)
+    except RequestRejected as refused:
+        return pages.error_response(request, server, client, asked, refused)
+    return _apply_decision(request, server, client, asked, choices)
 
 
 def waits_for_document(method: str, query: str, fetch_site: str) -> bool:
     """Return True if a client's document is fetched for such a request of a signed-in person."""
     try:
-        asked = authorization_request.read(query)
-    except Refused:
+        asked = authorization_request.parse_authorization_request(query)
+    except RequestRejected:
         return False
-    max_age = CONSENT_AGE if method == "POST" else AGE_MOST
+    max_age = CONSENT_CACHE_SECONDS if method == "POST" else CACHE_SECONDS_MAX
     return (
         authorization_server().may_fetch(asked.client_id)
-        and documents().cached(asked.client_id, max_age) is None
+        and document_fetcher().cached(asked.client_id, max_age) is None
         and _may_fetch(method, fetch_site)
     )
 
@@ -93,19 +102,21 @@ def _may_fetch(method: str, fetch_site: str) -> bool:
     return method == "POST" or fetch_site in OWN_SITES
 
 
-def _client(request: HttpRequest, server: AuthorizationServer, asked: Asked) -> Client:
+def _find_client(
+    request: HttpRequest, server: AuthorizationServer, asked: AuthorizationRequest
+) -> Client:
     """Return the client, whose address it is that the answer goes to.
 
     Raises ClickRequired, UnknownClient and DocumentUnavailable.
     """
     decides = request.POST.get(DECISION) in {ALLOW, DENY}
-    max_age = CONSENT_AGE if decides else AGE_MOST
+    max_age = CONSENT_CACHE_SECONDS if decides else CACHE_SECONDS_MAX
     if not server.may_fetch(asked.client_id):
         client = server.described(asked.client_id)
-    elif (cached := documents().cached(asked.client_id, max_age)) is not None:
+    elif (cached := document_fetcher().cached(asked.client_id, max_age)) is not None:
         client = cached
     elif _may_fetch(request.method or "", request.headers.get(FETCH_SITE, "")):
-        client = documents().client(server, asked.client_id, str(request.user.pk), max_age)
+        client = document_fetcher().client(server, asked.client_id, str(request.user.pk), max_age)
     else:
         raise ClickRequired
     if not server.has(client, asked.redirect_uri):
@@ -113,41 +124,39 @@ def _client(request: HttpRequest, server: AuthorizationServer, asked: Asked) -> 
     return client
 
 
-def _decided(
+def _apply_decision(
     request: HttpRequest,
     server: AuthorizationServer,
     client: Client,
-    asked: Asked,
+    asked: AuthorizationRequest,
     choices: tuple[str, ...],
 ) -> HttpResponse:
     decision = request.POST.get(DECISION)
     if decision == DENY:
-        denied = Refused(ACCESS_DENIED, "The person did not allow it.")
-        return leading_back.error(request, server, client, asked, denied)
+        denied = RequestRejected(ACCESS_DENIED, "The person did not allow it.")
+        return pages.error_response(request, server, client, asked, denied)
     if decision != ALLOW:
-        return consent_page.page(request, server, client, asked, choices)
+        return pages.consent_page(request, server, client, asked, choices)
     if click_delay.is_too_soon(request):
-        return consent_page.page(
+        return pages.consent_page(
             request, server, client, asked, choices, notice=click_delay.TOO_SOON
         )
-    choice = request.POST.get(consent_page.UPSTREAM) if len(choices) > 1 else None
+    choice = request.POST.get(pages.UPSTREAM_FIELD) if len(choices) > 1 else None
     try:
-        upstream = resources.chosen(choices, choice)
-    except Refused:
-        return consent_page.page(
-            request, server, client, asked, choices, notice=consent_page.NO_CHOICE
-        )
+        upstream = resources.choose_upstream(choices, choice)
+    except RequestRejected:
+        return pages.consent_page(request, server, client, asked, choices, notice=pages.NO_CHOICE)
     provider = server.upstreams[upstream]
-    if not consent_page.accounts_of(request, provider):
-        return consent_page.page(request, server, client, asked, choices)
+    if not pages.accounts_of(request, provider):
+        return pages.consent_page(request, server, client, asked, choices)
     logger.info("A person allows a client to call %s, and goes to %s.", upstream, provider)
-    return pending.led_to(request, provider, client, choice)
+    return approval.redirect_to_provider(request, provider, client, choice)
 
 
-def _refused(request: HttpRequest, why: Refused | DocumentUnavailable) -> HttpResponse:
+def _reject(request: HttpRequest, why: RequestRejected | DocumentUnavailable) -> HttpResponse:
     """Return a page: nobody knows yet whom else to tell."""
     is_temporary = isinstance(why, DocumentUnavailable)
     status = HTTPStatus.SERVICE_UNAVAILABLE if is_temporary else HTTPStatus.BAD_REQUEST
-    code = why.code if isinstance(why, Refused) else INVALID_REQUEST
+    code = why.code if isinstance(why, RequestRejected) else INVALID_REQUEST
     logger.info("An authorization request was refused (%s): %s", code, why)
-    return leading_back.refused(request, str(why), status)
+    return pages.rejection_page(request, str(why), status)

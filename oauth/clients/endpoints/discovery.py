@@ -1,7 +1,8 @@
-"""Where clients learn whom to ask: the metadata of what they call, and of who gives the tokens.
+"""Where clients learn which addresses to use (RFC 9728, RFC 8414), and register themselves (RFC
+7591).
 
-RFC 9728 and RFC 8414. All of it comes from the settings: nothing of a request is repeated but the
-path of an upstream that is offered.
+The metadata comes from the settings; the only part of a request that is repeated is the path of an
+upstream that is offered. A registration is not stored: the client's id says what it registered.
 """
 
 from __future__ import annotations
@@ -9,28 +10,30 @@ from __future__ import annotations
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
-from oauth.clients.endpoints.answers import for_programs, json_answer
-from oauth.clients.rules import resources
-from oauth.clients.rules.registration import GRANT_TYPES, RESPONSE_TYPES
+from oauth.clients.endpoints import api
+from oauth.clients.endpoints.api import api_endpoint, json_response
+from oauth.clients.rules import parsing, resources
+from oauth.clients.rules.errors import INVALID_CLIENT_METADATA, RequestRejected
+from oauth.clients.rules.registration import GRANT_TYPES, RESPONSE_TYPES, register_client
 from oauth.clients.server import AuthorizationServer, authorization_server
 
-KEPT = {"Cache-Control": "public, max-age=300"}
+CACHEABLE = {"Cache-Control": "public, max-age=300"}
 
 
-@for_programs("GET", "HEAD")
+@api_endpoint("GET", "HEAD")
 def protected_resource(request: HttpRequest, upstream: str, rest: str = "") -> HttpResponse:
     """Tell who gives tokens for an upstream (RFC 9728 section 2).
 
     The resource is exactly the address that was asked about, since strict clients compare it.
     """
     server = authorization_server()
-    if upstream not in server.upstreams or not resources.is_below(rest):
+    if upstream not in server.upstreams or not resources.is_plain_path(rest):
         raise Http404
-    return _described(server, upstream, rest)
+    return _resource_metadata(server, upstream, rest)
 
 
-@for_programs("GET", "HEAD")
-def only_protected_resource(request: HttpRequest) -> HttpResponse:
+@api_endpoint("GET", "HEAD")
+def sole_protected_resource(request: HttpRequest) -> HttpResponse:
     """Tell the same at the root, where some clients look, if one upstream is offered.
 
     RFC 9728 section 3.1: at the root it would describe the whole origin. With several upstreams
@@ -40,10 +43,10 @@ def only_protected_resource(request: HttpRequest) -> HttpResponse:
     if len(server.upstreams) != 1:
         raise Http404
     (upstream,) = server.upstreams
-    return _described(server, upstream)
+    return _resource_metadata(server, upstream)
 
 
-def _described(server: AuthorizationServer, upstream: str, rest: str = "") -> HttpResponse:
+def _resource_metadata(server: AuthorizationServer, upstream: str, rest: str = "") -> HttpResponse:
     document = {
         "resource": resources.resource_of(server.issuer, upstream) + rest,
         "authorization_servers": [server.issuer],
@@ -51,10 +54,10 @@ def _described(server: AuthorizationServer, upstream: str, rest: str = "") -> Ht
         "bearer_methods_supported": ["header"],
         "resource_name": upstream,
     }
-    return json_answer(document, headers=KEPT)
+    return json_response(document, headers=CACHEABLE)
 
 
-@for_programs("GET", "HEAD")
+@api_endpoint("GET", "HEAD")
 def server_metadata(request: HttpRequest) -> HttpResponse:
     """Tell what the authorization server is and can (RFC 8414 section 2)."""
     server = authorization_server()
@@ -77,4 +80,18 @@ def server_metadata(request: HttpRequest) -> HttpResponse:
     }
     if server.registration:
         document["registration_endpoint"] = server.issuer + reverse("oauth_clients_register")
-    return json_answer(document, headers=KEPT)
+    return json_response(document, headers=CACHEABLE)
+
+
+@api_endpoint("POST")
+def register(request: HttpRequest) -> HttpResponse:
+    """Register a client; 404 where no client may register itself."""
+    server = authorization_server()
+    if not server.registration:
+        raise Http404
+    text = api.read_body(request, api.JSON)
+    try:
+        metadata = parsing.parse_json(text)
+    except parsing.InvalidJSON:
+        raise RequestRejected(INVALID_CLIENT_METADATA, "The request is not valid JSON.") from None
+    return json_response(register_client(metadata, server.redirect_uris), status=201)

@@ -12,45 +12,50 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from oauth.clients.endpoints import bodies
-from oauth.clients.endpoints.answers import for_programs, json_answer, not_now, refusal
-from oauth.clients.endpoints.arrival import arrival_of
-from oauth.clients.errors import TooManyRefreshes
+from oauth.clients.endpoints import api
+from oauth.clients.endpoints.api import (
+    api_endpoint,
+    arrival_time,
+    error_response,
+    json_response,
+    unavailable_response,
+)
 from oauth.clients.grants import grants
-from oauth.clients.issued import Issued
-from oauth.clients.rules import basic_credentials, resources
-from oauth.clients.rules.parameters import once, required
-from oauth.clients.rules.refusal import (
+from oauth.clients.rules import parsing, resources
+from oauth.clients.rules.errors import (
     INVALID_CLIENT,
     INVALID_TARGET,
     TEMPORARILY_UNAVAILABLE,
     UNSUPPORTED_GRANT_TYPE,
-    Refused,
+    RequestRejected,
+    TooManyRefreshes,
     UnknownClient,
 )
+from oauth.clients.rules.parsing import require_parameter, require_unique
+from oauth.clients.sealed_grant import TokenResponse
 from oauth.clients.server import AuthorizationServer, authorization_server
 from oauth.exceptions import ProviderBusy
-from oauth.network.concurrency_limit import ConcurrencyLimit
+from oauth.network.concurrency import ConcurrencyLimit
 from sessions_kms import outages
 from sessions_kms.concurrency.waits import run_sync
 
-AT_ONCE = 16  # requests of one process, which each ask the store some times
+REQUESTS_MAX = 16  # requests of one process, which each ask the store some times
 RESOURCE = "resource"  # which may be repeated: RFC 8707 section 2.2
 
-_requests = ConcurrencyLimit(AT_ONCE)
+_requests = ConcurrencyLimit(REQUESTS_MAX)
 
 Form = dict[str, str]
 
 
-@for_programs("POST")
+@api_endpoint("POST")
 def token(request: HttpRequest) -> HttpResponse:
     """Give tokens for a code, or for a refresh token."""
     __traceback_hide__ = True
-    arrived_at = arrival_of(request)
-    form, resource = _fields(request)
-    give = _GRANT_TYPES.get(required(form, "grant_type"))
+    arrived_at = arrival_time(request)
+    form, resource = _read_fields(request)
+    give = _GRANT_TYPES.get(require_parameter(form, "grant_type"))
     if give is None:
-        raise Refused(UNSUPPORTED_GRANT_TYPE, "The grant_type is not supported.")
+        raise RequestRejected(UNSUPPORTED_GRANT_TYPE, "The grant_type is not supported.")
     server = authorization_server()
     _check_client(server, form)
     audience = _audience(server, resource)
@@ -58,83 +63,83 @@ def token(request: HttpRequest) -> HttpResponse:
     def answer() -> HttpResponse:
         __traceback_hide__ = True
         try:
-            return _answer(give(form, audience, arrived_at))
+            return _token_response(give(form, audience, arrived_at))
         except TooManyRefreshes as error:
             again = {"Retry-After": str(error.retry_after)}
-            response = refusal(TEMPORARILY_UNAVAILABLE, str(error), 503, again)
+            response = error_response(TEMPORARILY_UNAVAILABLE, str(error), 503, again)
             outages.log_refusal(request, str(error), response)  # One client's: no outage.
             return response
 
-    return _one_of_few(answer)
+    return _with_slot(answer)
 
 
-@for_programs("POST")
+@api_endpoint("POST")
 def revoke(request: HttpRequest) -> HttpResponse:
     """End the grant of a token (RFC 7009); one that is not known has ended already."""
     __traceback_hide__ = True
-    form, _ = _fields(request)
-    presented, client_id = required(form, "token"), required(form, "client_id")
+    form, _ = _read_fields(request)
+    presented, client_id = require_parameter(form, "token"), require_parameter(form, "client_id")
 
     def end() -> HttpResponse:
         __traceback_hide__ = True
         run_sync(grants().revoke(presented, client_id=client_id))
-        return json_answer({})
+        return json_response({})
 
-    return _one_of_few(end)
+    return _with_slot(end)
 
 
-def _redeemed(form: Form, resource: str | None, arrived_at: float) -> Issued:
+def _redeem_code(form: Form, resource: str | None, arrived_at: float) -> TokenResponse:
     __traceback_hide__ = True
     return run_sync(
         grants().redeem(
-            required(form, "code"),
-            verifier=required(form, "code_verifier"),
+            require_parameter(form, "code"),
+            verifier=require_parameter(form, "code_verifier"),
             client_id=form["client_id"],
             redirect_uri=form.get("redirect_uri"),
             resource=resource,
             arrived_at=arrived_at,
-            welcomes=_welcomes(form),
+            welcomes=_may_keep_grant(form),
         )
     )
 
 
-def _refreshed(form: Form, resource: str | None, arrived_at: float) -> Issued:
+def _refresh(form: Form, resource: str | None, arrived_at: float) -> TokenResponse:
     __traceback_hide__ = True
     return run_sync(
         grants().refresh(
-            required(form, "refresh_token"),
+            require_parameter(form, "refresh_token"),
             client_id=form["client_id"],
             resource=resource,
             scope=form.get("scope"),
             arrived_at=arrived_at,
-            welcomes=_welcomes(form),
+            welcomes=_may_keep_grant(form),
         )
     )
 
 
-_GRANT_TYPES: dict[str, Callable[[Form, str | None, float], Issued]] = {
-    "authorization_code": _redeemed,
-    "refresh_token": _refreshed,
+_GRANT_TYPES: dict[str, Callable[[Form, str | None, float], TokenResponse]] = {
+    "authorization_code": _redeem_code,
+    "refresh_token": _refresh,
 }
 
 
-def _fields(request: HttpRequest) -> tuple[Form, list[str]]:
+def _read_fields(request: HttpRequest) -> tuple[Form, list[str]]:
     """Return the fields that come once, and the resources. Raises Refused."""
     __traceback_hide__ = True
-    pairs = bodies.form_of(request)
+    pairs = api.read_form(request)
     resource = [value for name, value in pairs if name == RESOURCE and value]
-    form = once([pair for pair in pairs if pair[0] != RESOURCE])
-    return _identified(form, request.headers.get("Authorization", "")), resource
+    form = require_unique([pair for pair in pairs if pair[0] != RESOURCE])
+    return _with_client_id(form, request.headers.get("Authorization", "")), resource
 
 
-def _identified(form: Form, header: str) -> Form:
+def _with_client_id(form: Form, header: str) -> Form:
     """Return the form with the client_id of `Authorization`, if that was sent. Raises Refused."""
     __traceback_hide__ = True
     if not header:
         return form
-    client_id = basic_credentials.client_id_of(header)
+    client_id = parsing.parse_basic_client_id(header)
     if form.get("client_id", client_id) != client_id:
-        raise Refused(INVALID_CLIENT, "Authorization names another client than the form.")
+        raise RequestRejected(INVALID_CLIENT, "Authorization names another client than the form.")
     return form | {"client_id": client_id}
 
 
@@ -143,35 +148,35 @@ def _check_client(server: AuthorizationServer, form: Form) -> None:
 
     Whose the code is, and where it was sent, its item knows.
     """
-    if not server.knows(required(form, "client_id")):
+    if not server.knows(require_parameter(form, "client_id")):
         raise UnknownClient("The client is not known here, or not any more.")
 
 
-def _welcomes(form: Form) -> Callable[[str], bool]:
+def _may_keep_grant(form: Form) -> Callable[[str], bool]:
     return partial(authorization_server().welcomes, form["client_id"])
 
 
 def _audience(server: AuthorizationServer, named: list[str]) -> str | None:
     """Return the resource that a token is asked for. Raises Refused."""
     if len(named) > 1:
-        raise Refused(INVALID_TARGET, "A token is for one resource.")
+        raise RequestRejected(INVALID_TARGET, "A token is for one resource.")
     if not named:
         return None
-    upstream = resources.upstream_of(server.issuer, server.upstreams, named[0])
+    upstream = resources.find_upstream(server.issuer, server.upstreams, named[0])
     return resources.resource_of(server.issuer, upstream)
 
 
-def _one_of_few(work: Callable[[], HttpResponse]) -> HttpResponse:
+def _with_slot(work: Callable[[], HttpResponse]) -> HttpResponse:
     """Do it, unless too many are at it; the body has been read by then."""
     __traceback_hide__ = True
     try:
-        with _requests.one(""):
+        with _requests.slot(""):
             return work()
     except ProviderBusy:
-        return not_now("Too many clients ask for tokens at once.")
+        return unavailable_response("Too many clients ask for tokens at once.")
 
 
-def _answer(issued: Issued) -> HttpResponse:
+def _token_response(issued: TokenResponse) -> HttpResponse:
     __traceback_hide__ = True
     document: dict[str, Any] = {
         "access_token": issued.access_token,
@@ -185,4 +190,4 @@ def _answer(issued: Issued) -> HttpResponse:
         document["refresh_token_timeout"] = issued.refresh_token_timeout
     if issued.authorization_expires_in is not None:
         document["authorization_expires_in"] = issued.authorization_expires_in
-    return json_answer(document, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})
+    return json_response(document, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})

@@ -1,12 +1,38 @@
-"""A client: what is known of it, and from whom."""
+"""A client: what is known about it, and who says so.
+
+The operator lists clients in a file, with the members of RFC 7591 section 2. Other clients are
+known by a Client ID Metadata Document: the client's id is the address of what it says about itself,
+and the fetch verifies its host. A listed client whose id is an https address is taken from the
+list, and its document is not fetched. The third kind registers itself
+(`oauth.clients.rules.registration`).
+https://datatracker.ietf.org/doc/draft-ietf-oauth-client-id-metadata-document/
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
-from oauth.clients.rules import redirect_uris
+from oauth.clients.rules import names, redirect_uris
+from oauth.clients.rules.errors import UnknownClient
+from oauth.clients.rules.redirect_uris import HOST, PCHAR
+
+CLIENT_ID_PREFIX = "dcr."  # of clients that registered themselves
+HTTPS_SCHEME = "https://"
+DOCUMENT_URL_MAX = 512
+DOCUMENT_URIS_MAX = 20
+# One spelling: the usual port, no query and no fragment, and something after the first slash.
+DOCUMENT_URL = re.compile(rf"https://(?P<host>{HOST})/(?P<path>(?:{PCHAR}|/)+)")
+DOT_SEGMENT = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
+# What only a client with a secret would have.
+SECRET_MEMBERS = frozenset({"client_secret", "client_secret_expires_at"})
+
+LISTED_MEMBERS = frozenset({"client_id", "client_name", "client_uri", "redirect_uris"})
+CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")  # VSCHAR, without blanks: RFC 6749 appendix A.1
+CLIENTS_MAX = 1000
 
 
 class Source(Enum):
@@ -29,4 +55,115 @@ class Client:
 
     def has(self, redirect_uri: str, listed: Collection[str]) -> bool:
         """Tell whether an address is one of its own."""
-        return redirect_uris.is_among(redirect_uri, self.redirect_uris, listed)
+        return redirect_uris.matches_any(redirect_uri, self.redirect_uris, listed)
+
+
+def is_document_url(client_id: str) -> bool:
+    """Tell whether an id may be the address of a document."""
+    match = DOCUMENT_URL.fullmatch(client_id)
+    return (
+        match is not None
+        and len(client_id) <= DOCUMENT_URL_MAX
+        and not any(DOT_SEGMENT.fullmatch(each) for each in match["path"].split("/"))
+    )
+
+
+def document_host(client_id: str) -> str:
+    """Return the host of an address. Raises UnknownClient for what is none."""
+    match = DOCUMENT_URL.fullmatch(client_id)
+    if match is None or not is_document_url(client_id):
+        raise UnknownClient(
+            "The client's id must be an https address with a path, at the usual port, without "
+            "query, fragment and dot segments."
+        )
+    return match["host"]
+
+
+def read_document(client_id: str, members: Mapping[str, Any], listed: Collection[str]) -> Client:
+    """Return the client that a document describes. Raises UnknownClient, which says why not."""
+    host = document_host(client_id)
+    if members.get("client_id") != client_id:
+        raise UnknownClient("The client's document is about another client_id than its address.")
+    # A client that has a key would have to prove it at each token request, which is not built.
+    if (
+        members.get("token_endpoint_auth_method", "none") != "none"
+        or SECRET_MEMBERS & members.keys()
+    ):
+        raise UnknownClient("The client's document wants another authentication than none.")
+    name = names.clean_name(members.get("client_name"))
+    if name == names.UNNAMED:
+        raise UnknownClient("The client's document has no client_name.")
+    if not names.is_acceptable(name):
+        raise UnknownClient(f"The client_name of the client's document {names.UNACCEPTABLE}")
+    return Client(client_id, name, _read_redirect_uris(members, listed), Source.DOCUMENT, host)
+
+
+def _read_redirect_uris(members: Mapping[str, Any], listed: Collection[str]) -> tuple[str, ...]:
+    asked = members.get("redirect_uris")
+    if not isinstance(asked, list) or len(asked) > DOCUMENT_URIS_MAX:
+        raise UnknownClient("The client's document has no list of redirect_uris, or a long one.")
+    found = tuple(each for each in asked if redirect_uris.is_acceptable(each, listed))
+    if not found:
+        raise UnknownClient("The client's document has no redirect_uris that are acceptable.")
+    return found
+
+
+def read_client_list(content: object, listed: Collection[str]) -> dict[str, Client]:
+    """Return the clients of a file's JSON. Raises ValueError, with a sentence that says why."""
+    if not isinstance(content, list) or len(content) > CLIENTS_MAX:
+        raise ValueError(f"must be a JSON list of at most {CLIENTS_MAX} clients.")
+    found: dict[str, Client] = {}
+    for number, each in enumerate(content, 1):
+        client = _read_listed_client(each, f"client {number}", listed)
+        if client.id in found:
+            raise ValueError(f"client {number} has the client_id of another.")
+        found[client.id] = client
+    return found
+
+
+def _read_listed_client(members: object, which: str, listed: Collection[str]) -> Client:
+    if not isinstance(members, dict) or not {"client_id", "redirect_uris"} <= members.keys():
+        raise ValueError(f"{which} must be an object with client_id and redirect_uris.")
+    if unknown := sorted(members.keys() - LISTED_MEMBERS):
+        raise ValueError(
+            f"{which} has {unknown[0]}: known are {', '.join(sorted(LISTED_MEMBERS))}."
+        )
+    client_id = _read_client_id(members["client_id"], which)
+    uris = members["redirect_uris"]
+    if not isinstance(uris, list) or not uris:
+        raise ValueError(f"{which} must have a list of redirect_uris.")
+    if not all(redirect_uris.is_acceptable(each, listed) for each in uris):
+        raise ValueError(
+            f"{which} has redirect_uris that are neither https at a name, nor http on loopback, "
+            "nor in CLIENTS_REDIRECT_URIS, or that have code, state, iss or error in their query."
+        )
+    host = _find_host(client_id, members, which)
+    name = names.clean_name(members.get("client_name", host or client_id))
+    if "client_name" in members and not names.is_acceptable(name):
+        raise ValueError(f"{which}: client_name {names.UNACCEPTABLE}")
+    return Client(client_id, name, tuple(uris), Source.OPERATOR, host)
+
+
+def _read_client_id(client_id: object, which: str) -> str:
+    if not isinstance(client_id, str) or not CLIENT_ID.fullmatch(client_id):
+        raise ValueError(f"{which} must have a client_id of 1 to 512 plain letters.")
+    if client_id.startswith(CLIENT_ID_PREFIX):
+        raise ValueError(
+            f"{which}: ids that begin with {CLIENT_ID_PREFIX} are given to who registers."
+        )
+    if client_id.startswith(HTTPS_SCHEME) and not is_document_url(client_id):
+        raise ValueError(f"{which} must have the address of a document, with a path.")
+    return client_id
+
+
+def _find_host(client_id: str, members: dict[str, Any], which: str) -> str | None:
+    """Return the host that stands for a client: its document's, or that of its own site."""
+    if is_document_url(client_id):
+        return document_host(client_id)
+    uri = members.get("client_uri")
+    if uri is None:
+        return None
+    match = redirect_uris.HTTPS.fullmatch(uri) if isinstance(uri, str) else None
+    if match is None:
+        raise ValueError(f"{which} must have an https address as client_uri.")
+    return match["host"]

@@ -17,34 +17,34 @@ from operator import attrgetter
 from oauth.clients.rules import lookalikes
 
 LENGTH_MAX = 60  # characters
-READ_MAX = 1000  # of what was sent
+INPUT_MAX = 1000  # of what was sent
 MARKS_MAX = 2  # combining marks in a row: more would grow over the lines above
 # Cc, Cf, Cs, Co, Cn, Zl, Zp: controls, orders to reverse the text, and nothing that shows.
-UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # Letters and marks that show nothing either: Default_Ignorable_Code_Point of Unicode's
 # DerivedCoreProperties.txt, as far as it is none of those, and the blank of Braille.
 BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 # With which scripts Latin may stand: UTS 39, section 5.2, "Highly Restrictive".
-COMBINED = tuple(
+COMBINED_SCRIPTS = tuple(
     frozenset(each.split()) for each in ("Latn Hani Hira Kana", "Latn Hani Bopo", "Latn Hani Hang")
 )
-NAMELESS = "An app without a name"
+UNNAMED = "An app without a name"
 UNACCEPTABLE = "must have a letter and no quotation marks."
 
 
-def shown(claimed: object) -> str:
+def clean_name(claimed: object) -> str:
     """Return a claimed name as it may be shown; a name of ours where none is left of it.
 
     Letters of other forms that mean the same become plain ones (NFKC).
     """
-    text = claimed[:READ_MAX] if isinstance(claimed, str) else ""
-    visible = "".join(filter(_is_seen, unicodedata.normalize("NFKC", text)))
+    text = claimed[:INPUT_MAX] if isinstance(claimed, str) else ""
+    visible = "".join(filter(_is_visible, unicodedata.normalize("NFKC", text)))
     # Once more: what stood apart by something unseen may be one letter now.
     folded = unicodedata.normalize("NFKC", visible)
-    name = _with_few_marks(" ".join(folded.split()))
-    return name[:LENGTH_MAX].strip() or NAMELESS
+    name = _limit_marks(" ".join(folded.split()))
+    return name[:LENGTH_MAX].strip() or UNNAMED
 
 
 def is_acceptable(name: str) -> bool:
@@ -57,7 +57,7 @@ def is_acceptable(name: str) -> bool:
     return "''" not in plain and any(each.isalpha() for each in name)
 
 
-def warning_about(name: str) -> str:
+def name_warning(name: str) -> str:
     """Return a sentence for the person who reads a name that may imitate another; "" for others.
 
     Such names are not rejected: people and companies may well have them.
@@ -82,7 +82,9 @@ def mixes_scripts(name: str) -> bool:
     if not used:
         return False
     together = frozenset.intersection(*used)
-    return not together and not any(all(each & allowed for each in used) for allowed in COMBINED)
+    return not together and not any(
+        all(each & allowed for each in used) for allowed in COMBINED_SCRIPTS
+    )
 
 
 def looks_like_ascii(name: str) -> bool:
@@ -153,13 +155,13 @@ def _characters(points: str) -> str:
     return "".join(chr(int(each, 36)) for each in points.split())
 
 
-def _is_seen(letter: str) -> bool:
+def _is_visible(letter: str) -> bool:
     if letter.isspace():
         return True
-    return unicodedata.category(letter) not in UNSEEN and not BLANK.match(letter)
+    return unicodedata.category(letter) not in INVISIBLE and not BLANK.match(letter)
 
 
-def _with_few_marks(text: str) -> str:
+def _limit_marks(text: str) -> str:
     kept, marks = [], 0
     for letter in text:
         marks = marks + 1 if unicodedata.category(letter).startswith("M") else 0

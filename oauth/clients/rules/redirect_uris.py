@@ -15,12 +15,12 @@ from collections.abc import Collection, Iterable
 from urllib.parse import unquote_plus, urlsplit
 
 # What Cursor registers, sometimes as its only one.
-CURSOR = "cursor://anysphere.cursor-mcp/oauth/callback"
-DEFAULT = frozenset({CURSOR})
+CURSOR_URI = "cursor://anysphere.cursor-mcp/oauth/callback"
+DEFAULT_URIS = frozenset({CURSOR_URI})
 LENGTH_MAX = 512
 PORT_MAX = 65535
 # What an answer adds to an address: RFC 6749 section 4.1.2, RFC 9207.
-OF_ANSWERS = frozenset({"code", "state", "iss", "error", "error_description"})
+RESPONSE_PARAMETERS = frozenset({"code", "state", "iss", "error", "error_description"})
 
 LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # The last label is no number, which browsers would take for an address.
@@ -41,9 +41,9 @@ NEVER_PRIVATE = frozenset(
 )  # fmt: skip
 
 
-def is_acceptable(uri: object, listed: Collection[str] = DEFAULT) -> bool:
+def is_acceptable(uri: object, listed: Collection[str] = DEFAULT_URIS) -> bool:
     """Tell whether a client may have an address; ``listed`` ones it may have as they are."""
-    if not isinstance(uri, str) or len(uri) > LENGTH_MAX or has_parameter_of_answers(uri):
+    if not isinstance(uri, str) or len(uri) > LENGTH_MAX or has_response_parameter(uri):
         return False
     match = HTTPS.fullmatch(uri) or LOOPBACK.fullmatch(uri)
     if match is None:
@@ -51,18 +51,20 @@ def is_acceptable(uri: object, listed: Collection[str] = DEFAULT) -> bool:
     return match["port"] is None or int(match["port"]) <= PORT_MAX
 
 
-def is_private(uri: str) -> bool:
+def is_private_scheme(uri: str) -> bool:
     """Tell whether an operator may list an address: one of a program's own scheme."""
     match = PRIVATE.fullmatch(uri)
     if len(uri) > LENGTH_MAX or match is None or match["scheme"] in NEVER_PRIVATE:
         return False
-    return not has_parameter_of_answers(uri)
+    return not has_response_parameter(uri)
 
 
-def has_parameter_of_answers(uri: str) -> bool:
+def has_response_parameter(uri: str) -> bool:
     """Return True if an address has a parameter of an answer; some servers split at `;` too."""
     pairs = re.split("[&;]", uri.partition("?")[2])
-    return not OF_ANSWERS.isdisjoint(unquote_plus(pair.partition("=")[0]) for pair in pairs)
+    return not RESPONSE_PARAMETERS.isdisjoint(
+        unquote_plus(pair.partition("=")[0]) for pair in pairs
+    )
 
 
 def is_loopback(uri: str) -> bool:
@@ -81,12 +83,16 @@ def authority_of(uri: str) -> str:
     return urlsplit(uri).netloc or urlsplit(uri).scheme
 
 
-def portless(uri: str) -> str:
+def without_port(uri: str) -> str:
     """Return an address as it is compared: one on this computer without its port."""
     match = LOOPBACK.fullmatch(uri)
     return uri if match is None else f"http://{match['host']}{match['rest']}"
 
 
-def is_among(uri: str, registered: Iterable[str], listed: Collection[str] = DEFAULT) -> bool:
+def matches_any(
+    uri: str, registered: Iterable[str], listed: Collection[str] = DEFAULT_URIS
+) -> bool:
     """Tell whether an address is one of a client's."""
-    return is_acceptable(uri, listed) and portless(uri) in {portless(each) for each in registered}
+    return is_acceptable(uri, listed) and without_port(uri) in {
+        without_port(each) for each in registered
+    }

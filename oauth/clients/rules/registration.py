@@ -1,33 +1,104 @@
-"""A registration of a client by itself (RFC 7591): metadata enters, the answer leaves.
+"""Clients that register themselves (RFC 7591): all that is known about one is in its id. Nothing is
+stored.
 
-What a client asks for and does not get is left out of the answer, as section 2 has it: everybody
-gets a public client, two grant types, and those of its addresses that are acceptable.
+An id is `dcr.` and the base64url of canonical JSON, unsigned: anybody can get any id signed, so a
+signature would prove nothing, and ids would die with its key. Instead an id is checked whenever it
+is used, as if it came for the first time.
+
+What a client requests and does not get is left out of the response (section 2): every client is
+public, has two grant types, and keeps those of its addresses that are acceptable.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
+import re
 from collections.abc import Collection
 from typing import Any
 
-from oauth.clients.rules import client_ids, names, redirect_uris
-from oauth.clients.rules.refusal import INVALID_CLIENT_METADATA, INVALID_REDIRECT_URI, Refused
+from oauth.clients.rules import names, redirect_uris
+from oauth.clients.rules.client import CLIENT_ID_PREFIX, Client, Source
+from oauth.clients.rules.errors import (
+    INVALID_CLIENT_METADATA,
+    INVALID_REDIRECT_URI,
+    RequestRejected,
+    UnknownClient,
+)
+
+CLIENT_ID_MAX = 800
+URIS_MAX = 5
+CLIENT_ID_FORMAT = re.compile(re.escape(CLIENT_ID_PREFIX) + r"[A-Za-z0-9_-]+")
 
 GRANT_TYPES = ("authorization_code", "refresh_token")
 RESPONSE_TYPES = ("code",)
 
 
-def registered(metadata: object, listed: Collection[str]) -> dict[str, Any]:
+def make_client_id(name: str, uris: Collection[str]) -> str:
+    """Return the id of a client with this name and these addresses. Raises Refused."""
+    found = _encode(name, [redirect_uris.without_port(each) for each in uris])
+    if len(found) > CLIENT_ID_MAX:
+        raise RequestRejected(
+            INVALID_CLIENT_METADATA, "The client's name and addresses are too long."
+        )
+    return found
+
+
+def decode_client_id(client_id: str, listed: Collection[str]) -> Client:
+    """Return the client that an id describes. Raises UnknownClient for one never given out."""
+    name, uris = _decode(client_id)
+    distinct = 1 <= len(set(uris)) == len(uris) <= URIS_MAX
+    plain = all(
+        redirect_uris.is_acceptable(each, listed) and redirect_uris.without_port(each) == each
+        for each in uris
+    )
+    if not (distinct and plain and names.clean_name(name) == name and names.is_acceptable(name)):
+        raise UnknownClient
+    return Client(client_id, name, tuple(uris), Source.ITSELF)
+
+
+def _encode(name: str, uris: list[str]) -> str:
+    members = {"client_name": name, "redirect_uris": uris}
+    text = json.dumps(members, separators=(",", ":"), sort_keys=True)
+    return CLIENT_ID_PREFIX + base64.urlsafe_b64encode(text.encode("ascii")).decode("ascii").rstrip(
+        "="
+    )
+
+
+def _decode(client_id: str) -> tuple[str, list[str]]:
+    """Return name and addresses of an id that is in its one form. Raises UnknownClient."""
+    if len(client_id) > CLIENT_ID_MAX or not CLIENT_ID_FORMAT.fullmatch(client_id):
+        raise UnknownClient
+    body = client_id.removeprefix(CLIENT_ID_PREFIX)
+    try:
+        members = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    except (RecursionError, ValueError, binascii.Error):
+        raise UnknownClient from None
+    if not isinstance(members, dict) or members.keys() != {"client_name", "redirect_uris"}:
+        raise UnknownClient
+    name, uris = members["client_name"], members["redirect_uris"]
+    if not isinstance(name, str) or not _is_list_of_text(uris) or _encode(name, uris) != client_id:
+        raise UnknownClient
+    return name, uris
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def register_client(metadata: object, listed: Collection[str]) -> dict[str, Any]:
     """Return the answer to a registration. Raises Refused."""
     if not isinstance(metadata, dict):
-        raise Refused(INVALID_CLIENT_METADATA, "The request is no JSON object.")
+        raise RequestRejected(INVALID_CLIENT_METADATA, "The request is no JSON object.")
     asked = metadata.get("redirect_uris")
     if not isinstance(asked, list):
-        raise Refused(INVALID_REDIRECT_URI, "redirect_uris must be a list of addresses.")
-    name, uris = names.shown(metadata.get("client_name")), _acceptable(asked, listed)
+        raise RequestRejected(INVALID_REDIRECT_URI, "redirect_uris must be a list of addresses.")
+    name, uris = names.clean_name(metadata.get("client_name")), _acceptable_uris(asked, listed)
     if not names.is_acceptable(name):
-        raise Refused(INVALID_CLIENT_METADATA, f"client_name {names.UNACCEPTABLE}")
+        raise RequestRejected(INVALID_CLIENT_METADATA, f"client_name {names.UNACCEPTABLE}")
     return {
-        "client_id": client_ids.made(name, list(uris)),
+        "client_id": make_client_id(name, list(uris)),
         "client_name": name,
         "redirect_uris": list(uris.values()),
         "grant_types": list(GRANT_TYPES),
@@ -36,22 +107,20 @@ def registered(metadata: object, listed: Collection[str]) -> dict[str, Any]:
     }
 
 
-def _acceptable(asked: list[object], listed: Collection[str]) -> dict[str, str]:
+def _acceptable_uris(asked: list[object], listed: Collection[str]) -> dict[str, str]:
     """Return the addresses that may be had as they came, by how they are compared."""
     found = {
-        redirect_uris.portless(each): each
+        redirect_uris.without_port(each): each
         for each in asked
         if isinstance(each, str) and redirect_uris.is_acceptable(each, listed)
     }
     if not found:
-        raise Refused(
+        raise RequestRejected(
             INVALID_REDIRECT_URI,
             "None of the addresses is https at a name, http on 127.0.0.1, [::1] or localhost, or "
             "one that the gateway's operator lists, or their queries have code, state, iss or "
             "error.",
         )
-    if len(found) > client_ids.URIS_MAX:
-        raise Refused(
-            INVALID_REDIRECT_URI, f"A client has {client_ids.URIS_MAX} addresses at most."
-        )
+    if len(found) > URIS_MAX:
+        raise RequestRejected(INVALID_REDIRECT_URI, f"A client has {URIS_MAX} addresses at most.")
     return found

@@ -1,6 +1,7 @@
-"""Which upstream a client means, by RFC 8707's `resource` or by scope, and what it may have there.
+"""Upstreams as protected resources: by RFC 8707's `resource` or by scope, and in challenges (RFC
+9728).
 
-The issuer and the names of the offered upstreams enter. The audience is the upstream, whichever of
+Takes the issuer and the names of the offered upstreams. The audience is the upstream, whichever of
 its addresses is named.
 """
 
@@ -9,39 +10,41 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from oauth.clients.rules.refusal import INVALID_TARGET, Refused
+from oauth.clients.rules.errors import INVALID_TARGET, RequestRejected
 
-ROOT = "/gateway/"
+GATEWAY_PATH = "/gateway/"
 OFFLINE_ACCESS = "offline_access"  # some clients refresh only when they see it offered
-REST = re.compile(r"/?|(?:/[A-Za-z0-9._~-]{1,100}){1,20}/?")
-DOTS = re.compile(r"\.{1,2}")
+PLAIN_PATH = re.compile(r"/?|(?:/[A-Za-z0-9._~-]{1,100}){1,20}/?")
+DOT_SEGMENT = re.compile(r"\.{1,2}")
+
+METADATA_PATH = "/.well-known/oauth-protected-resource"
 
 
 def resource_of(issuer: str, upstream: str) -> str:
     """Return the audience of an upstream's tokens."""
-    return f"{issuer}{ROOT}{upstream}"
+    return f"{issuer}{GATEWAY_PATH}{upstream}"
 
 
-def is_below(rest: str) -> bool:
+def is_plain_path(rest: str) -> bool:
     """Tell whether what follows an upstream's name in an address can be echoed: plain segments."""
-    return bool(REST.fullmatch(rest)) and not any(map(DOTS.fullmatch, rest.split("/")))
+    return bool(PLAIN_PATH.fullmatch(rest)) and not any(map(DOT_SEGMENT.fullmatch, rest.split("/")))
 
 
-def upstream_of(issuer: str, offered: Collection[str], resource: str) -> str:
+def find_upstream(issuer: str, offered: Collection[str], resource: str) -> str:
     """Return the upstream that an address is of. Raises Refused for one that is not offered.
 
     Scheme and host may be in capitals (RFC 3986 section 6.2.2.1).
     """
     origin, path = resource[: len(issuer)].lower(), resource[len(issuer) :]
-    name, slash, rest = path.removeprefix(ROOT).partition("/")
-    if origin != issuer or not path.startswith(ROOT) or name not in offered:
+    name, slash, rest = path.removeprefix(GATEWAY_PATH).partition("/")
+    if origin != issuer or not path.startswith(GATEWAY_PATH) or name not in offered:
         raise _not_offered()
-    if not is_below(slash + rest):
+    if not is_plain_path(slash + rest):
         raise _not_offered()
     return name
 
 
-def possible(
+def find_upstreams(
     issuer: str, offered: Collection[str], resource: str | None, scope: Iterable[str]
 ) -> tuple[str, ...]:
     """Return the upstreams that a request may be about, at least one. Raises Refused.
@@ -50,14 +53,14 @@ def possible(
     send neither, and their person has to choose.
     """
     if resource is not None:
-        return (upstream_of(issuer, offered, resource),)
+        return (find_upstream(issuer, offered, resource),)
     named = [each for each in dict.fromkeys(scope) if each in offered]
     if not (named or offered):
         raise _not_offered()
     return tuple(named or sorted(offered))
 
 
-def chosen(choices: tuple[str, ...], choice: str | None) -> str:
+def choose_upstream(choices: tuple[str, ...], choice: str | None) -> str:
     """Return the upstream that a person chose; the only one there is need not be chosen.
 
     Raises Refused.
@@ -69,11 +72,28 @@ def chosen(choices: tuple[str, ...], choice: str | None) -> str:
     return choice
 
 
-def granted(upstream: str, asked: Iterable[str]) -> str:
+def grant_scope(upstream: str, asked: Iterable[str]) -> str:
     """Return the scope of a grant: unknown ones are dropped (RFC 6749 section 3.3)."""
     more = [OFFLINE_ACCESS] if OFFLINE_ACCESS in asked else []
     return " ".join([upstream, *more])
 
 
-def _not_offered() -> Refused:
-    return Refused(INVALID_TARGET, "The resource is no address of an upstream that is offered.")
+def _not_offered() -> RequestRejected:
+    return RequestRejected(
+        INVALID_TARGET, "The resource is no address of an upstream that is offered."
+    )
+
+
+def make_challenge(issuer: str, upstream: str, rest: str, *, invalid: bool) -> str:
+    """Return the value of WWW-Authenticate, `Bearer` alone: some clients read the first only.
+
+    ``rest`` is what follows the upstream's name in the address, which the metadata repeats; a token
+    that was shown is ``invalid`` (RFC 6750 section 3.1).
+    """
+    path = upstream + (rest if is_plain_path(rest) else "")
+    members = {
+        **({"error": "invalid_token"} if invalid else {}),
+        "resource_metadata": f"{issuer}{METADATA_PATH}{GATEWAY_PATH}{path}",
+        "scope": upstream,
+    }
+    return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in members.items())

@@ -8,8 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
 from gateway_site.providers import configuration as providers
-from oauth.access_rule.evidence import Refusal
-from oauth.access_rule.rule import Admission
+from oauth.access_rule import Admission, Refusal
 from tests import ROOT
 from tests.gateway_site.support.loading import local, production
 

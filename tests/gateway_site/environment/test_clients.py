@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from gateway_site.checks import clients_can_come
 from gateway_site.environment.clients import ClientVariables
-from oauth.clients.rules.redirect_uris import CURSOR
+from oauth.clients.rules.redirect_uris import CURSOR_URI
 from oauth.clients.server import AuthorizationServer
 from tests.gateway_site.support.loading import local, production
 
@@ -50,7 +50,7 @@ def test_only_what_is_offered_is_offered_and_nobody_is_a_client_by_default() -> 
     found = server(**more)
     assert found.upstreams == {"api": "corp"}
     assert (found.metadata_documents, found.registration, found.listed) == (False, False, {})
-    assert found.redirect_uris == {CURSOR}
+    assert found.redirect_uris == {CURSOR_URI}
 
 
 @pytest.mark.parametrize("name", [each.name for each in ClientVariables.declarations()])

@@ -39,7 +39,7 @@ from gateway_site.pages import home
 from gateway_site.pages.apps import ANNOUNCED, announce_new_apps
 from gateway_site.pages.connections import _is_renewal_refused, prefetch_accounts
 from gateway_site.pages.home import prefetch_session_count
-from oauth import standing
+from oauth import unless_ended
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from sessions_kms import StoreUnavailable, id_of
@@ -392,7 +392,7 @@ def expired(settings: Settings) -> TokenSet:
 
 def test_token_is_renewed_in_a_thread(expired: TokenSet) -> None:
     session = SessionStore()
-    vault.store(session, "corp", expired)
+    vault.store_token_set(session, "corp", expired)
     with pytest.raises(RequiresThread):
         _is_renewal_refused(in_loop(session), "corp")
 
@@ -412,9 +412,9 @@ def test_which_grants_were_ended_is_asked_for_before_the_page_asks(expired: Toke
 
     async def ask() -> None:
         with pytest.raises(SynchronousOnlyOperation):
-            standing("corp", held)
+            unless_ended("corp", held)
         content = {vault.session_key("corp"): held.to_session()}
         await prefetch_accounts(PageRequest(ADA, content, "k" * 32, b"", AsyncMock()))
-        assert standing("corp", held) == held
+        assert unless_ended("corp", held) == held
 
     asyncio.run(ask())

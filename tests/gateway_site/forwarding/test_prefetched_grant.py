@@ -28,7 +28,7 @@ from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
 from oauth.clients.server import AuthorizationServer
 from oauth.provider.token_set import TokenSet
-from oauth.sign_in.adapters.openid import code_challenge
+from oauth.sign_in.openid_adapter import code_challenge
 from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services

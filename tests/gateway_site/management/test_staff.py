@@ -152,8 +152,8 @@ def test_subject_that_differs_in_capitals_is_another_whatever_the_database_says(
 ) -> None:
     visitor = signed_in(corp, sub="AbC")
     monkeypatch.setattr(SocialAccount, "objects", FoldingManager())
-    assert accounts.find("corp", "abc") is None
-    found = accounts.find("corp", "AbC")
+    assert accounts.find_account("corp", "abc") is None
+    found = accounts.find_account("corp", "AbC")
     assert found is not None
     assert str(found.user_id) == visitor.user_id
 
@@ -212,7 +212,7 @@ def test_what_no_provider_calls_anybody_makes_nobody(corp: FakeProvider, subject
 def test_sign_in_at_the_same_moment_makes_one_person(
     corp: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = accounts.find
+    find = accounts.find_account
 
     def overtaken(provider: str, subject: str) -> SocialAccount | None:
         found = find(provider, subject)
@@ -220,7 +220,7 @@ def test_sign_in_at_the_same_moment_makes_one_person(
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(accounts, "find", overtaken)
+        patch.setattr(accounts, "find_account", overtaken)
         done = grant("--subject", "4711")
     assert done.status == 1
     assert "run the same command again" in done.err
@@ -357,7 +357,9 @@ def test_list_names_accounts_beside_names(ada: Visitor, mallory: Visitor) -> Non
 
 
 def test_names_play_no_tricks_on_the_terminal(corp: FakeProvider) -> None:
-    accounts.create("corp", "1\u202e2")  # as a release could that took any text for a subject
+    accounts.create_account(
+        "corp", "1\u202e2"
+    )  # as a release could that took any text for a subject
     User.objects.update(username="ada\x1b[2K\r", is_staff=True)
     told = staff("list").out
     assert "('ada\\x1b[2K\\r'), corp '1\\u202e2': staff" in told
@@ -369,7 +371,7 @@ def test_database_that_cannot_be_used_is_said(
     def fail(*_: object) -> None:
         raise DatabaseError("told by a test")
 
-    monkeypatch.setattr(accounts, "find", fail)
+    monkeypatch.setattr(accounts, "find_account", fail)
     done = grant("--subject", "1")
     assert (done.status, done.err) == (1, "The database cannot be used: told by a test")
 

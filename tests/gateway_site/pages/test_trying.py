@@ -18,7 +18,7 @@ from gateway_site.pages.upstreams import SIZE_MAX
 from gateway_site.rules import upstream as upstreams
 from gateway_site.transport import upstream_client as client
 from oauth.tokens import vault as held_tokens
-from oauth.tokens.freshness import REFUSED_AGE
+from oauth.tokens.fresh_token import REJECTED_AGE
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -124,7 +124,7 @@ def test_token_that_another_request_replaces_meanwhile_is_not_shown(
 
     def refreshed_elsewhere() -> None:
         stored = visitor.session
-        held_tokens.store(stored, "corp", replace(held, access_token="its-successor"))
+        held_tokens.store_token_set(stored, "corp", replace(held, access_token="its-successor"))
         stored.save()
 
     upstream.hooks["/userinfo"] = refreshed_elsewhere
@@ -155,7 +155,7 @@ def test_token_that_the_upstream_refuses_is_refreshed_once_and_the_call_made_aga
     upstream: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(upstream)
-    store.clock.advance(REFUSED_AGE)  # a token fresh from the provider is not to blame
+    store.clock.advance(REJECTED_AGE)  # a token fresh from the provider is not to blame
     upstream.people_of_tokens.clear()
     assert status(tried(visitor)).startswith("200 OK")
     assert len(upstream.refreshes) == 1

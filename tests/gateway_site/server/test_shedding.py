@@ -98,7 +98,7 @@ def sign_ins(served: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     """Return what begins a sign-in at a provider, of which `corp` and `other` are configured."""
     known = dict.fromkeys(("corp", "other"))
     monkeypatch.setattr(handler, "PROVIDER_VIEWS", frozenset({urls.sign_in}))
-    monkeypatch.setattr(providers, "provider", lambda name: name if name in known else None)
+    monkeypatch.setattr(providers, "find_provider", lambda name: name if name in known else None)
     return lambda name: served.connected(PAGE.replace(b"/page", f"/sign-in/{name}".encode()))
 
 

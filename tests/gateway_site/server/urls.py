@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
 from gateway_site.forwarding.thread_pools import WAITS_FOR_DOCUMENT
-from oauth.clients.endpoints import arrival
-from oauth.clients.endpoints.answers import for_programs
+from oauth.clients.endpoints import api
+from oauth.clients.endpoints.api import api_endpoint
 
 reached: list[str] = []
 arrivals: list[float] = []
@@ -19,7 +19,7 @@ go_on = threading.Event()
 
 def page(request: HttpRequest) -> HttpResponse:
     reached.append(request.path)
-    arrivals.append(getattr(request, arrival.ATTRIBUTE))
+    arrivals.append(getattr(request, api.ARRIVED_ATTRIBUTE))
     assert go_on.wait(20)
     return HttpResponse("page of " + str(len(request.body)))
 
@@ -49,7 +49,7 @@ setattr(consent, WAITS_FOR_DOCUMENT, lambda method, query, site: query == "docum
 urlpatterns = [
     path("page", page),
     path("streamed", streamed),
-    path("oauth/token", for_programs("GET")(page), name="oauth_clients_token"),
+    path("oauth/token", api_endpoint("GET")(page), name="oauth_clients_token"),
     path("oauth/failing", failing),
     path("oauth/authorize", consent, name="oauth_clients_authorize"),
     path("sign-in/<str:provider_id>", sign_in),

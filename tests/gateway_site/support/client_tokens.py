@@ -7,12 +7,12 @@ from typing import Any
 
 import requests
 
-from oauth.clients.rules import client_ids
+from oauth.clients.rules import registration
 from tests.gateway_site.support.gateways import Gateway
 
 VERIFIER = "verifier-" * 5
 REDIRECT_URI = "http://127.0.0.1/callback"
-CLIENT_ID = client_ids.made("Tool", [REDIRECT_URI])
+CLIENT_ID = registration.make_client_id("Tool", [REDIRECT_URI])
 
 
 @dataclass

@@ -21,7 +21,7 @@ from django.core.management import call_command  # isort: skip
 from django.db import connections  # isort: skip
 
 from gateway_site.server import OPTIONS
-from oauth.clients import documents
+from oauth.clients import metadata_documents
 from tests.gateway_site.support.documents import HOST, PATIENCE
 from tests.oauth.support.hostile import ADDRESS, Internet
 from tests.sessions_kms.support.stacks import install
@@ -33,7 +33,7 @@ def main() -> None:
     internet.name(HOST, ADDRESS)
     internet.servers[ADDRESS, 443] = site
     internet.take_over(pytest.MonkeyPatch())
-    documents.PATIENCE = documents.WAIT_MAX = PATIENCE
+    metadata_documents.FETCH_TIMEOUT = metadata_documents.WAIT_MAX = PATIENCE
     install(serving.stack.services)
     call_command("migrate", verbosity=0)
     users = [User.objects.create_user(f"person-{number}") for number in range(people)]

@@ -44,11 +44,11 @@ from gateway_site.server import OPTIONS  # noqa: E402
 from oauth.access import aget_token  # noqa: E402
 from oauth.clients.consent import Consent  # noqa: E402
 from oauth.clients.grants import grants  # noqa: E402
-from oauth.clients.rules import client_ids  # noqa: E402
+from oauth.clients.rules import registration  # noqa: E402
 from oauth.clients.server import authorization_server  # noqa: E402
 from oauth.provider import dpop  # noqa: E402
 from oauth.provider.token_set import TokenSet  # noqa: E402
-from oauth.sign_in.adapters.openid import code_challenge  # noqa: E402
+from oauth.sign_in.openid_adapter import code_challenge  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
 from sessions_kms.exceptions import StoreUnavailable  # noqa: E402
@@ -63,8 +63,8 @@ ANOTHERS_TOKEN = "token-of-another-person"
 GRANTED = "token-of-a-grant"
 VERIFIER = "verifier-" * 5
 REDIRECT_URI = "http://127.0.0.1/callback"
-CLIENT_ID = client_ids.made("Tool", [REDIRECT_URI])
-KEY = dpop.new_key()
+CLIENT_ID = registration.make_client_id("Tool", [REDIRECT_URI])
+KEY = dpop.new_dpop_key()
 stack = fake_stack(FakeClock(time.time()))
 
 
@@ -87,7 +87,7 @@ async def refreshing(
 
 def thumbprint(key: str) -> str:
     """Return what a server calls a key by that made a proof."""
-    shown = dpop.proof(key, "GET", "https://a.example/", now=0)
+    shown = dpop.make_proof(key, "GET", "https://a.example/", now=0)
     return ProofChecker().check([shown], "GET", "https://a.example/", None, now=0)
 
 
@@ -108,9 +108,9 @@ def sign_in(user: User, access_token: str = TOKEN) -> str:
     session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     token = token_set(access_token)
-    held.store(session, "corp", token)
+    held.store_token_set(session, "corp", token)
     bound = replace(token, access_token=f"{access_token}-{thumbprint(KEY)}", token_type="dpop")
-    held.store(session, "bound", replace(bound, dpop_key=KEY))
+    held.store_token_set(session, "bound", replace(bound, dpop_key=KEY))
     session.save()
     return str(session.session_key)
 

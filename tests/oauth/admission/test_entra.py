@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from oauth.access_rule import issuers
+from oauth import access_rule
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import stored
@@ -74,7 +74,7 @@ def graph(corp: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> Iterator[Graph
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
-        monkeypatch.setattr(issuers, "GRAPH_OF", {"127.0.0.1": address})
+        monkeypatch.setattr(access_rule, "GRAPH_OF", {"127.0.0.1": address})
         corp.more_of_id_token = dict(OVERAGE)
         corp.scope = f"openid profile {address}/User.Read"
         try:

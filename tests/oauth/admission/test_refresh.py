@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 import oauth
 from oauth.exceptions import NoLongerAllowed, NotConnected, ReauthenticationRequired
-from oauth.network import background
+from oauth.network import concurrency
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
@@ -95,7 +95,7 @@ def test_whoever_comes_with_an_old_copy_finds_the_session_ended(
     corp: FakeProvider, ada: Visitor
 ) -> None:
     request = request_of(ada)
-    assert vault.load(request.session, "corp") is not None
+    assert vault.load_token_set(request.session, "corp") is not None
     with pytest.raises(NoLongerAllowed):
         refreshed(corp, ada, {"groups": []})
     with pytest.raises((NotConnected, ReauthenticationRequired)):
@@ -115,7 +115,7 @@ def test_connection_alone_ends_where_the_session_was_begun_with_another_account(
     corp.clock.now += 3600  # type: ignore[attr-defined]
     with pytest.raises(NoLongerAllowed):
         get_token(visitor, "other")
-    assert vault.providers(visitor.session) == ["corp"]
+    assert vault.stored_providers(visitor.session) == ["corp"]
     assert visitor.user_id is not None
 
 
@@ -137,7 +137,7 @@ def test_all_grants_of_the_session_that_ends_are_revoked(
     visitor.connect(other)
     with pytest.raises(NoLongerAllowed):
         refreshed(corp, visitor, {"groups": []})
-    assert background.drain(10)
+    assert concurrency.drain_background(10)
     assert set(revoked) == {"corp", "other"}
 
 

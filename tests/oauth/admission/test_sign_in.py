@@ -10,8 +10,8 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
-from oauth.access_rule import issuers
-from oauth.network import background
+from oauth import access_rule
+from oauth.network import concurrency
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.gateway_site.support.page_requests import assert_accessible
@@ -32,7 +32,7 @@ def test_who_is_listed_is_let_in(corp: FakeProvider, visitor: Visitor, settings:
     corp.more_of_id_token = {"groups": ["Domain Users", "canteen"]}
     response = visitor.sign_in(corp)
     assert (response.status_code, response["Location"]) == (302, "/")
-    # Of the groups only those that anything here asks for are kept.
+    # Of the groups only those that anything here asks for are cached.
     assert stored(visitor).groups == ("Domain Users",)
 
 
@@ -123,7 +123,7 @@ def test_grant_of_whoever_is_refused_is_revoked(
     corp.hooks["/revoke"] = lambda: revoked.append(True)
     corp.failing["/revoke"] = lambda: (200, "text/plain", b"")
     assert visitor.sign_in(corp).status_code == 403
-    assert background.drain(10)
+    assert concurrency.drain_background(10)
     assert revoked
 
 
@@ -154,7 +154,7 @@ def test_refused_account_is_not_connected_and_takes_nothing_of_the_other_one(
 
     assert response.status_code == 403
     assert 'name="process" value="connect"' in response.content.decode()
-    assert vault.providers(visitor.session) == ["corp"]
+    assert vault.stored_providers(visitor.session) == ["corp"]
     assert SocialAccount.objects.filter(provider="other").count() == 0
     assert visitor.user_id is not None
 
@@ -169,7 +169,7 @@ def test_refused_account_that_was_connected_loses_its_connection_alone(
 
     assert visitor.connect(other).status_code == 403
 
-    assert vault.providers(visitor.session) == ["corp"]
+    assert vault.stored_providers(visitor.session) == ["corp"]
     assert visitor.user_id is not None
 
 
@@ -186,7 +186,7 @@ def test_hosted_domain_is_sent_and_the_claim_of_the_id_token_compared(
     status: int,
 ) -> None:
     # https://developers.google.com/identity/openid-connect/openid-connect#hd-param
-    monkeypatch.setattr(issuers, "GOOGLE", "127.0.0.1")
+    monkeypatch.setattr(access_rule, "GOOGLE", "127.0.0.1")
     ruled(settings, corp, HOSTED_DOMAIN="example.com")
     corp.more_of_id_token = {} if hosted is None else {"hd": hosted}
     corp.more_of_userinfo = {"hd": "example.com"}

@@ -121,7 +121,7 @@ class Fleet:
         replacement.replace(self.clock)
 
     def held(self) -> TokenSet:
-        held = vault.load(SessionStore(self.key), "corp")
+        held = vault.load_token_set(SessionStore(self.key), "corp")
         assert held is not None
         return held
 
@@ -146,7 +146,7 @@ def processes() -> int:
 @pytest.fixture
 def fleet(toolkit: Toolkit, servers: Stack, tmp_path: Path, processes: int) -> Iterator[Fleet]:
     session = SessionStore()
-    vault.store(session, "corp", toolkit.grant())
+    vault.store_token_set(session, "corp", toolkit.grant())
     session.save()
     assert session.session_key is not None
     clock = tmp_path / "clock"

@@ -15,13 +15,11 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from oauth.clients import token
-from oauth.clients.errors import InvalidGrant
-from oauth.clients.exchange import removal
-from oauth.clients.issued import Issued
-from oauth.clients.lifetimes import LATE, Lifetimes
-from oauth.clients.sealed_grant import Answer, SealedGrant
-from oauth.network.background import WAITING_MAX
+from oauth.clients import grant_end, token_pair
+from oauth.clients.rules.errors import InvalidGrant
+from oauth.clients.sealed_grant import SealedGrant, SealedResponse, TokenResponse
+from oauth.clients.token_pair import LATE_ARRIVAL, Lifetimes
+from oauth.network.concurrency import QUEUE_MAX
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations.ending import end_sessions_of
@@ -42,14 +40,14 @@ LATER = "TransactWriteItems token answer token token token answer"
 
 
 @pytest.fixture
-def issued(one: GrantWorld) -> Issued:
+def issued(one: GrantWorld) -> TokenResponse:
     return one.begin()
 
 
 @pytest.fixture(autouse=True)
 def _settled() -> Iterator[None]:
     yield
-    assert removal.drain(10)
+    assert grant_end.drain_deletions(10)
 
 
 def item_of(one: GrantWorld, shown: str) -> str:
@@ -58,7 +56,7 @@ def item_of(one: GrantWorld, shown: str) -> str:
 
 def is_there(one: GrantWorld, shown: str) -> bool:
     """Tell whether the item of a token is in the table, once nothing is left to delete."""
-    assert removal.drain(10)
+    assert grant_end.drain_deletions(10)
     return item_of(one, shown) in one.items
 
 
@@ -97,7 +95,7 @@ def test_every_access_token_works_for_as_long_as_its_answer_said(seed: int) -> N
             assert again.access_token == last.access_token
             if again.expires_in > 1:
                 promised.append((again.access_token, one.clock() + again.expires_in))
-        assert removal.drain(10)
+        assert grant_end.drain_deletions(10)
         newest = list(dict.fromkeys(each for each, _ in promised))[-NAMED_MAX:]
         for each, until in promised:
             works = called_anew(one, each)
@@ -108,7 +106,7 @@ def test_every_access_token_works_for_as_long_as_its_answer_said(seed: int) -> N
     assert len(promised) > 30
 
 
-def test_repeated_answer_tells_what_is_left(one: GrantWorld, issued: Issued) -> None:
+def test_repeated_answer_tells_what_is_left(one: GrantWorld, issued: TokenResponse) -> None:
     second = one.refresh(issued.refresh_token)
     one.clock.advance(100.5)
     again = one.refresh(issued.refresh_token)
@@ -121,7 +119,7 @@ def test_repeated_answer_tells_what_is_left(one: GrantWorld, issued: Issued) -> 
 
 
 def test_answer_tells_the_time_that_is_left_once_the_table_has_answered(
-    one: GrantWorld, issued: Issued
+    one: GrantWorld, issued: TokenResponse
 ) -> None:
     """The table may take seconds to write it."""
     one.world.table.on(FIRST, after(lambda: one.clock.advance(2.5)))
@@ -177,7 +175,9 @@ def test_refresh_token_may_be_kept_for_as_long_as_is_told(
 # What the next exchange deletes
 
 
-def test_exchange_deletes_what_is_over_and_nothing_else(one: GrantWorld, issued: Issued) -> None:
+def test_exchange_deletes_what_is_over_and_nothing_else(
+    one: GrantWorld, issued: TokenResponse
+) -> None:
     one.clock.advance(AGE - 1)
     second = one.refresh(issued.refresh_token)
     assert is_there(one, issued.access_token)
@@ -242,13 +242,15 @@ def test_many_refreshes_at_once_delete_for_one_exchange(one: GrantWorld) -> None
         one.clock.advance(10)
         pairs.append(one.refresh(pairs[-1].refresh_token))
     outcomes = together(16, lambda _: one.refresh(pairs[-1].refresh_token))
-    assert len({each.access_token for each in outcomes if isinstance(each, Issued)}) == 1
+    assert len({each.access_token for each in outcomes if isinstance(each, TokenResponse)}) == 1
     there = [is_there(one, each.access_token) for each in pairs]
     assert there == [False, False, *[True] * (NAMED_MAX - 1)]
 
 
 @pytest.mark.parametrize("call", ["DeleteItem token"])
-def test_deletion_that_fails_fails_nothing_else(one: GrantWorld, issued: Issued, call: str) -> None:
+def test_deletion_that_fails_fails_nothing_else(
+    one: GrantWorld, issued: TokenResponse, call: str
+) -> None:
     one.clock.advance(AGE)
     one.world.table.on(call, refused)
     second = one.refresh(issued.refresh_token)
@@ -263,7 +265,7 @@ def test_deletion_that_fails_fails_nothing_else(one: GrantWorld, issued: Issued,
 # What is presented when it is over
 
 
-def test_expired_one_that_is_presented_is_deleted(one: GrantWorld, issued: Issued) -> None:
+def test_expired_one_that_is_presented_is_deleted(one: GrantWorld, issued: TokenResponse) -> None:
     one.clock.advance(AGE)
     assert not one.lives(issued)
     assert not is_there(one, issued.access_token)
@@ -272,7 +274,7 @@ def test_expired_one_that_is_presented_is_deleted(one: GrantWorld, issued: Issue
 
 
 def test_expired_one_that_is_revoked_is_deleted_and_ends_nothing(
-    one: GrantWorld, issued: Issued
+    one: GrantWorld, issued: TokenResponse
 ) -> None:
     one.clock.advance(AGE)
     run_sync(one.grants.revoke(issued.access_token, client_id=CONSENT.client_id))
@@ -288,21 +290,21 @@ def test_code_that_is_over_is_deleted_when_it_is_presented(one: GrantWorld) -> N
     assert not is_there(one, code)
 
 
-@pytest.mark.parametrize("kind", [token.ACCESS, token.REFRESH, token.CODE])
-def test_made_up_tokens_cost_no_writes(one: GrantWorld, issued: Issued, kind: str) -> None:
+@pytest.mark.parametrize("kind", [token_pair.ACCESS, token_pair.REFRESH, token_pair.CODE])
+def test_made_up_tokens_cost_no_writes(one: GrantWorld, issued: TokenResponse, kind: str) -> None:
     one.calls.clear()
     for _ in range(20):
-        made_up = token.new(kind)
+        made_up = token_pair.new_token(kind)
         one.session(made_up)
         run_sync(one.grants.revoke(made_up, client_id=CONSENT.client_id))
         for ask in (one.refresh, one.redeem):
             with pytest.raises(InvalidGrant):
                 ask(made_up)
-    assert removal.drain(10)
+    assert grant_end.drain_deletions(10)
     assert {*one.calls} <= {"GetItem token"}
 
 
-def test_item_that_was_written_anew_meanwhile_stays(one: GrantWorld, issued: Issued) -> None:
+def test_item_that_was_written_anew_meanwhile_stays(one: GrantWorld, issued: TokenResponse) -> None:
     """What is deleted is what was over: the table is told its end."""
     one.clock.advance(AGE)
     item_id = item_of(one, issued.access_token)
@@ -318,7 +320,7 @@ def test_item_that_was_written_anew_meanwhile_stays(one: GrantWorld, issued: Iss
 # The end of a grant
 
 
-def grown(one: GrantWorld) -> list[Issued]:
+def grown(one: GrantWorld) -> list[TokenResponse]:
     """Return the pairs of a grant whose access tokens are all good."""
     pairs = [one.begin()]
     for _ in range(3):
@@ -327,7 +329,7 @@ def grown(one: GrantWorld) -> list[Issued]:
     return pairs
 
 
-def left_of(one: GrantWorld, pairs: list[Issued]) -> dict[str, list[bool]]:
+def left_of(one: GrantWorld, pairs: list[TokenResponse]) -> dict[str, list[bool]]:
     return {
         name: [is_there(one, getattr(each, name)) for each in pairs]
         for name in ("access_token", "refresh_token")
@@ -387,7 +389,7 @@ def test_end_by_a_spent_token_whose_answer_is_gone_deletes_what_it_names(
 ) -> None:
     """By then only the id of the grant's session is known."""
     pairs = grown(one)
-    one.clock.advance(GRACE + LATE + 1)
+    one.clock.advance(GRACE + LATE_ARRIVAL + 1)
     assert one.lives(pairs[-1]), "which deletes the answer"
     if by == "revocation":
         run_sync(one.grants.revoke(pairs[-2].refresh_token, client_id=CONSENT.client_id))
@@ -435,7 +437,7 @@ def test_nothing_is_deleted_while_a_grant_may_live_whose_key_is_unknown(
 ) -> None:
     """By a tombstone, and by a spent token whose answer is gone."""
     pairs = grown(one)
-    one.clock.advance(GRACE + LATE + 1)
+    one.clock.advance(GRACE + LATE_ARRIVAL + 1)
     assert one.lives(pairs[-1])
     before = left_of(one, pairs)
     one.world.table.on("DeleteItem session", refused)
@@ -456,7 +458,7 @@ def test_items_of_a_grant_that_ended_in_a_list_open_nothing(one: GrantWorld) -> 
     assert left_of(one, pairs)["access_token"] == [True] * 4
 
 
-def test_clearsessions_deletes_expired_ones(one: GrantWorld, issued: Issued) -> None:
+def test_clearsessions_deletes_expired_ones(one: GrantWorld, issued: TokenResponse) -> None:
     one.clock.advance(AGE + 300)
     list(Clearing(services()).delete_expired(at_most=100))
     assert not is_there(one, issued.access_token)
@@ -490,7 +492,7 @@ def held(one: GrantWorld) -> Iterator[Held]:
 
 
 def test_nobody_waits_for_a_deletion_in_a_thread(
-    one: GrantWorld, issued: Issued, held: Held
+    one: GrantWorld, issued: TokenResponse, held: Held
 ) -> None:
     one.clock.advance(AGE)
     second = one.refresh(issued.refresh_token)
@@ -503,7 +505,7 @@ def test_nobody_waits_for_a_deletion_in_a_thread(
 
 
 async def test_nobody_waits_for_a_deletion_in_an_event_loop(
-    one: GrantWorld, issued: Issued, held: Held
+    one: GrantWorld, issued: TokenResponse, held: Held
 ) -> None:
     one.clock.advance(AGE)
     steps = one.grants
@@ -517,19 +519,21 @@ async def test_nobody_waits_for_a_deletion_in_an_event_loop(
 
 def test_what_waits_to_be_deleted_is_bounded(one: GrantWorld, held: Held) -> None:
     before = set(threading.enumerate())
-    for number in range(WAITING_MAX + 50):
-        removal.remove_soon(one.grants.services, [f"token#django#{number}"])
+    for number in range(QUEUE_MAX + 50):
+        grant_end.delete_items_soon(one.grants.services, [f"token#django#{number}"])
     begun = [each.name for each in set(threading.enumerate()) - before]
-    assert removal._background._queue.qsize() <= WAITING_MAX
-    assert begun.count("oauth-background") <= removal.THREADS
+    assert grant_end._background._queue.qsize() <= QUEUE_MAX
+    assert begun.count("oauth-background") <= grant_end.DELETION_THREADS
     held.let_go.set()
-    assert removal.drain(30)
+    assert grant_end.drain_deletions(30)
 
 
-def test_forked_process_deletes_with_threads_of_its_own(one: GrantWorld, issued: Issued) -> None:
+def test_forked_process_deletes_with_threads_of_its_own(
+    one: GrantWorld, issued: TokenResponse
+) -> None:
     one.clock.advance(AGE)
-    removal.remove_soon(one.grants.services, ["token#django#any"])
-    assert removal.drain(10)
+    grant_end.delete_items_soon(one.grants.services, ["token#django#any"])
+    assert grant_end.drain_deletions(10)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads, since Python 3.12
         child = os.fork()
@@ -538,7 +542,9 @@ def test_forked_process_deletes_with_threads_of_its_own(one: GrantWorld, issued:
         signal.alarm(20)
         try:
             one.lives(issued)
-            is_done = removal.drain(10) and item_of(one, issued.access_token) not in one.items
+            is_done = (
+                grant_end.drain_deletions(10) and item_of(one, issued.access_token) not in one.items
+            )
         except BaseException:  # noqa: BLE001 - the child must not go on with the tests
             is_done = False
         os._exit(0 if is_done else 1)
@@ -563,7 +569,7 @@ def before_this_release(monkeypatch: pytest.MonkeyPatch) -> None:
         return written
 
     monkeypatch.setattr(SealedGrant, "to_bytes", without(NEW, SealedGrant.to_bytes))
-    monkeypatch.setattr(Answer, "to_bytes", without(OF_ANSWERS, Answer.to_bytes))
+    monkeypatch.setattr(SealedResponse, "to_bytes", without(OF_ANSWERS, SealedResponse.to_bytes))
 
 
 def test_tokens_of_the_release_before_are_refreshed_called_and_revoked(
@@ -587,7 +593,7 @@ def test_tokens_of_the_release_before_are_refreshed_called_and_revoked(
     assert not one.lives(revoked)
 
 
-def test_release_before_finds_all_that_it_knew(one: GrantWorld, issued: Issued) -> None:
+def test_release_before_finds_all_that_it_knew(one: GrantWorld, issued: TokenResponse) -> None:
     """It ignores names that it does not know, and refuses what lacks one that it does."""
     second = one.refresh(issued.refresh_token)
     known = {
@@ -604,10 +610,10 @@ def test_release_before_finds_all_that_it_knew(one: GrantWorld, issued: Issued) 
     assert json.loads(answer or b"").keys() == names | OF_ANSWERS
 
 
-def test_names_of_a_later_release_are_ignored(one: GrantWorld, issued: Issued) -> None:
+def test_names_of_a_later_release_are_ignored(one: GrantWorld, issued: TokenResponse) -> None:
     content = content_of(one, issued.refresh_token)
     content["access_tokens"][0]["later"] = 1
-    later = token.new(token.REFRESH)
+    later = token_pair.new_token(token_pair.REFRESH)
     made = NewToken(later, json.dumps(content | {"later": {}}).encode(), int(one.clock()) + 600)
     run_sync(Tokens(one.grants.services).begin(made))
     assert one.lives(one.refresh(later))

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from oauth.clients.grants import Grants
-from oauth.clients.lifetimes import Lifetimes
-from oauth.network import background
+from oauth.clients.token_pair import Lifetimes
+from oauth.network import concurrency
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import services
@@ -69,7 +69,7 @@ def test_grant_that_its_client_ends_is_revoked_there_and_no_other(
     visitor.sign_in(idp)
     grants, access_token = granted(visitor, end_with_sid=False)
     run_sync(grants.revoke(access_token, client_id=CONSENT.client_id))
-    assert background.drain(10)
+    assert concurrency.drain_background(10)
     held = visitor.held()
     assert held is not None
     assert [each["token"] for each in idp.revocations] == [held.refresh_token]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from oauth.clients.errors import InvalidGrant
-from oauth.clients.exchange import removal
-from oauth.clients.issued import Issued
+from oauth.clients import grant_end
+from oauth.clients.rules.errors import InvalidGrant
+from oauth.clients.sealed_grant import TokenResponse
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.grants import CONSENT, TOKENS, VERIFIER, GrantWorld
@@ -78,7 +78,7 @@ def opens_the_grant(found: str) -> bool:
 
 
 @pytest.fixture
-def grown(one: GrantWorld) -> list[Issued]:
+def grown(one: GrantWorld) -> list[TokenResponse]:
     """A grant that was refreshed twice, and used after the grace."""
     issued = [one.begin()]
     for _ in range(2):
@@ -90,7 +90,7 @@ def grown(one: GrantWorld) -> list[Issued]:
 
 
 def test_table_and_kms_open_what_lists_show_and_nothing_of_a_grant(
-    one: GrantWorld, grown: list[Issued]
+    one: GrantWorld, grown: list[TokenResponse]
 ) -> None:
     found = Thief(one).opened()
     assert CONSENT.client_name in found, "what is about it: the thief can read"
@@ -99,12 +99,12 @@ def test_table_and_kms_open_what_lists_show_and_nothing_of_a_grant(
         assert f'"{secret}"' not in found
 
 
-def test_any_live_token_opens_it(one: GrantWorld, grown: list[Issued]) -> None:
+def test_any_live_token_opens_it(one: GrantWorld, grown: list[TokenResponse]) -> None:
     for token in (grown[-1].access_token, grown[-1].refresh_token):
         assert opens_the_grant(Thief(one).opened(token))
 
 
-def test_former_tokens_open_nothing_of_it(one: GrantWorld, grown: list[Issued]) -> None:
+def test_former_tokens_open_nothing_of_it(one: GrantWorld, grown: list[TokenResponse]) -> None:
     thief = Thief(one)
     for former in grown[:-1]:
         assert not opens_the_grant(thief.opened(former.refresh_token))
@@ -130,7 +130,7 @@ def test_expired_access_token_opens_the_grant_until_it_is_refreshed(one: GrantWo
     one.clock.advance(3600)
     assert opens_the_grant(Thief(one).opened(issued.access_token))
     one.refresh(issued.refresh_token)
-    assert removal.drain(10)
+    assert grant_end.drain_deletions(10)
     assert Thief(one).opened(issued.access_token) == Thief(one).opened()
 
 
@@ -141,33 +141,35 @@ def test_expired_access_token_opens_nothing_once_it_was_presented(
     issued = one.begin()
     one.clock.advance(3600)
     VERBS[present](one, "", issued)
-    assert removal.drain(10)
+    assert grant_end.drain_deletions(10)
     assert Thief(one).opened(issued.access_token) == Thief(one).opened()
     assert one.lives(one.refresh(issued.refresh_token))
 
 
 @pytest.mark.parametrize("which", ["access_token", "refresh_token"])
 def test_revoked_grant_leaves_no_item_that_leads_to_its_key(
-    one: GrantWorld, grown: list[Issued], which: str
+    one: GrantWorld, grown: list[TokenResponse], which: str
 ) -> None:
     """So that not even a session that is put back from a backup opens with them."""
     backup = dict(one.items)
     run_sync(one.grants.revoke(getattr(grown[-1], which), client_id=CONSENT.client_id))
-    assert removal.drain(10)
+    assert grant_end.drain_deletions(10)
     one.items.update((name, item) for name, item in backup.items() if "#" not in name)
     thief = Thief(one)
     for issued in grown:
         assert not opens_the_grant(thief.opened(issued.access_token, issued.refresh_token))
 
 
-def test_table_alone_opens_nothing_with_every_token(one: GrantWorld, grown: list[Issued]) -> None:
+def test_table_alone_opens_nothing_with_every_token(
+    one: GrantWorld, grown: list[TokenResponse]
+) -> None:
     thief = Thief(one)
     thief.unwrap = lambda *_: bytes(32)  # type: ignore[method-assign]
     secrets = [text for each in grown for text in (each.access_token, each.refresh_token)]
     assert thief.opened(*secrets) == ""
 
 
-def test_ended_grant_leaves_nothing_to_open(one: GrantWorld, grown: list[Issued]) -> None:
+def test_ended_grant_leaves_nothing_to_open(one: GrantWorld, grown: list[TokenResponse]) -> None:
     run_sync(one.grants.revoke(grown[-1].refresh_token, client_id=CONSENT.client_id))
     found = Thief(one).opened(grown[-1].access_token, grown[-1].refresh_token)
     assert not opens_the_grant(found)
@@ -181,7 +183,9 @@ def near(token: str) -> str:
     return token[:-1] + ("b" if token.endswith("a") else "a")
 
 
-def test_guess_takes_the_same_way_however_near_it_is(one: GrantWorld, grown: list[Issued]) -> None:
+def test_guess_takes_the_same_way_however_near_it_is(
+    one: GrantWorld, grown: list[TokenResponse]
+) -> None:
     """The table is asked for the digest of the whole, so no time tells how much was right."""
     access, refresh = grown[-1].access_token, grown[-1].refresh_token
     one.grants = one.started(0)
@@ -204,7 +208,7 @@ def test_guess_takes_the_same_way_however_near_it_is(one: GrantWorld, grown: lis
 
 # Logs, errors and their frames
 
-VERBS: dict[str, Callable[[GrantWorld, str, Issued], Any]] = {
+VERBS: dict[str, Callable[[GrantWorld, str, TokenResponse], Any]] = {
     "allow": lambda one, _, __: one.allow(),
     "redeem": lambda one, code, _: one.redeem(code),
     "refresh": lambda one, _, issued: one.refresh(issued.refresh_token),

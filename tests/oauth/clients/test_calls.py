@@ -4,9 +4,8 @@ import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 from pytest_django import Settings
 
-from oauth.clients import known_grants, token
-from oauth.clients.issued import Issued
-from oauth.clients.known_grants import KnownGrant, KnownGrants
+from oauth.clients import sealed_grant, token_pair
+from oauth.clients.sealed_grant import CachedGrant, GrantCache, TokenResponse
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
@@ -19,20 +18,22 @@ LATE = 30
 
 
 @pytest.fixture
-def issued(one: GrantWorld) -> Issued:
+def issued(one: GrantWorld) -> TokenResponse:
     return one.begin()
 
 
-def test_token_opens_the_session_with_the_persons_tokens(one: GrantWorld, issued: Issued) -> None:
+def test_token_opens_the_session_with_the_persons_tokens(
+    one: GrantWorld, issued: TokenResponse
+) -> None:
     session = one.session(issued.access_token)
     assert session is not None
     assert session[USER_ID] == "7"
-    held = vault.load(session, "corp")
+    held = vault.load_token_set(session, "corp")
     assert held is not None
     assert held.access_token == TOKENS.access_token
 
 
-def test_token_opens_nothing_at_another_upstream(one: GrantWorld, issued: Issued) -> None:
+def test_token_opens_nothing_at_another_upstream(one: GrantWorld, issued: TokenResponse) -> None:
     assert one.session(issued.access_token, upstream="other") is None
     assert one.lives(issued)
     assert one.session(issued.access_token, upstream="other") is None
@@ -50,17 +51,19 @@ def test_refresh_token_and_code_are_no_access_tokens(one: GrantWorld) -> None:
     assert one.session(code) is None
     issued = one.redeem(code)
     assert one.session(issued.refresh_token) is None
-    assert one.session(token.ACCESS + issued.refresh_token[4:]) is None
+    assert one.session(token_pair.ACCESS + issued.refresh_token[4:]) is None
 
 
-def test_access_token_is_good_for_its_age(one: GrantWorld, issued: Issued) -> None:
+def test_access_token_is_good_for_its_age(one: GrantWorld, issued: TokenResponse) -> None:
     one.clock.advance(3599)
     assert one.lives(issued)
     one.clock.advance(1)
     assert not one.lives(issued), "though it was remembered a moment ago"
 
 
-def test_access_token_is_good_no_longer_than_the_grant(one: GrantWorld, issued: Issued) -> None:
+def test_access_token_is_good_no_longer_than_the_grant(
+    one: GrantWorld, issued: TokenResponse
+) -> None:
     one.clock.advance(7 * 86_400 - 600)
     last = one.refresh(issued.refresh_token)
     assert last.expires_in == 600
@@ -87,7 +90,9 @@ def test_client_that_goes_on_calling_does_not_idle_out(
     assert not one.lives(held)
 
 
-def test_former_access_token_is_good_until_its_own_end(one: GrantWorld, issued: Issued) -> None:
+def test_former_access_token_is_good_until_its_own_end(
+    one: GrantWorld, issued: TokenResponse
+) -> None:
     one.clock.advance(1800)
     later = one.refresh(issued.refresh_token)
     one.clock.advance(1799)
@@ -96,26 +101,26 @@ def test_former_access_token_is_good_until_its_own_end(one: GrantWorld, issued: 
     assert (one.lives(issued), one.lives(later)) == (False, True)
 
 
-def test_calls_are_steadily_one_read(one: GrantWorld, issued: Issued) -> None:
+def test_calls_are_steadily_one_read(one: GrantWorld, issued: TokenResponse) -> None:
     assert one.lives(issued)
     one.calls.clear()
     for _ in range(5):
         assert one.lives(issued)
     assert one.calls == ["GetItem session"] * 5
-    one.clock.advance(known_grants.KEPT)
+    one.clock.advance(sealed_grant.CACHE_SECONDS)
     one.calls.clear()
     assert one.lives(issued)
     assert one.calls.count("GetItem token") == 1
 
 
-def test_grant_that_ended_opens_nothing_at_once(one: GrantWorld, issued: Issued) -> None:
+def test_grant_that_ended_opens_nothing_at_once(one: GrantWorld, issued: TokenResponse) -> None:
     assert one.lives(issued)
     one.ends()
     assert not one.lives(issued)
 
 
 @pytest.mark.parametrize("call", ["GetItem token", "GetItem session"])
-def test_store_away_is_no_answer(one: GrantWorld, issued: Issued, call: str) -> None:
+def test_store_away_is_no_answer(one: GrantWorld, issued: TokenResponse, call: str) -> None:
     one.world.table.on(call, refused)
     with pytest.raises(StoreUnavailable):
         one.session(issued.access_token)
@@ -123,7 +128,7 @@ def test_store_away_is_no_answer(one: GrantWorld, issued: Issued, call: str) -> 
     assert one.lives(issued)
 
 
-def test_session_that_is_no_grants_is_not_opened(one: GrantWorld, issued: Issued) -> None:
+def test_session_that_is_no_grants_is_not_opened(one: GrantWorld, issued: TokenResponse) -> None:
     """Whatever key a token's item holds: only a marked session is a grant's."""
     session = one.session(issued.access_token)
     assert session is not None
@@ -132,7 +137,7 @@ def test_session_that_is_no_grants_is_not_opened(one: GrantWorld, issued: Issued
     assert not one.lives(issued)
 
 
-def test_key_of_a_grant_is_no_cookie(one: GrantWorld, issued: Issued) -> None:
+def test_key_of_a_grant_is_no_cookie(one: GrantWorld, issued: TokenResponse) -> None:
     cookie = SessionStore(one.key_of(issued))
     assert dict(cookie.items()) == {}
     assert cookie.session_key is None
@@ -142,7 +147,9 @@ def test_key_of_a_grant_is_no_cookie(one: GrantWorld, issued: Issued) -> None:
 # The answer to the token before
 
 
-def test_first_call_after_the_grace_removes_the_answer(one: GrantWorld, issued: Issued) -> None:
+def test_first_call_after_the_grace_removes_the_answer(
+    one: GrantWorld, issued: TokenResponse
+) -> None:
     one.clock.advance(GRACE + LATE)
     assert one.lives(issued)
     assert "answer" in one.kinds()
@@ -150,12 +157,14 @@ def test_first_call_after_the_grace_removes_the_answer(one: GrantWorld, issued: 
     assert one.lives(issued)
     assert "answer" not in one.kinds()
     one.calls.clear()
-    one.clock.advance(known_grants.KEPT)
+    one.clock.advance(sealed_grant.CACHE_SECONDS)
     assert one.lives(issued)
     assert "DeleteItem answer" not in one.calls, "once is enough"
 
 
-def test_answer_that_cannot_be_removed_fails_no_call(one: GrantWorld, issued: Issued) -> None:
+def test_answer_that_cannot_be_removed_fails_no_call(
+    one: GrantWorld, issued: TokenResponse
+) -> None:
     one.clock.advance(GRACE + LATE + 1)
     one.world.table.on("DeleteItem answer", refused)
     assert one.lives(issued)
@@ -167,13 +176,13 @@ def test_answer_that_cannot_be_removed_fails_no_call(one: GrantWorld, issued: Is
 # What is remembered
 
 
-def known(key: str = "k", ends_at: int = 2_000_000_000) -> KnownGrant:
-    return KnownGrant(key, "mcp", ends_at, None)
+def known(key: str = "k", ends_at: int = 2_000_000_000) -> CachedGrant:
+    return CachedGrant(key, "mcp", ends_at, None)
 
 
 def test_remembered_for_a_minute_and_not_longer_by_a_clock_set_back() -> None:
     clock = FakeClock()
-    grants = KnownGrants(clock)
+    grants = GrantCache(clock)
     grants.keep("one", known())
     clock.advance(59)
     assert grants.find("one") is not None
@@ -186,7 +195,7 @@ def test_remembered_for_a_minute_and_not_longer_by_a_clock_set_back() -> None:
 
 def test_what_is_over_is_not_kept() -> None:
     clock = FakeClock()
-    grants = KnownGrants(clock)
+    grants = GrantCache(clock)
     grants.keep("one", known())
     clock.advance(60)
     grants.keep("two", known())
@@ -194,16 +203,16 @@ def test_what_is_over_is_not_kept() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_grants, "KNOWN_MAX", 3)
-    monkeypatch.setattr(known_grants, "FORGOTTEN_MAX", 3)
-    grants = KnownGrants(FakeClock())
+    monkeypatch.setattr(sealed_grant, "CACHE_MAX", 3)
+    monkeypatch.setattr(sealed_grant, "DELETED_MAX", 3)
+    grants = GrantCache(FakeClock())
     for each in "abcde":
         grants.keep(each, known())
         grants.forgot(each)
     assert list(grants._known) == list(grants._forgotten) == ["c", "d", "e"]
 
 
-def test_nothing_remembered_shows_a_key(issued: Issued) -> None:
+def test_nothing_remembered_shows_a_key(issued: TokenResponse) -> None:
     shown = repr([known("the-secret-key"), issued, issued.__repr__()])
     assert "the-secret-key" not in shown
     assert issued.access_token not in shown

@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 
 from oauth.clients import grant_end
-from oauth.clients.consent import Consent
-from oauth.clients.errors import InvalidGrant
-from oauth.clients.told import ToldGrant, words_of
+from oauth.clients.consent import Consent, GrantLabels, make_labels
+from oauth.clients.rules.errors import InvalidGrant
 from oauth.provider.token_set import TokenSet
 from oauth.signals import grant_ended
 from sessions_kms import about
@@ -155,7 +154,7 @@ def test_lists_of_sessions_show_and_end_it(one: GrantWorld) -> None:
     issued = one.begin()
     (row,) = run_sync(Inspection(services()).list_user_sessions("7")).rows
     assert row.id == one.id_of(issued)
-    assert ToldGrant.in_words(run_sync(Inspection(services()).about(row.id))) == ToldGrant(
+    assert GrantLabels.in_words(run_sync(Inspection(services()).about(row.id))) == GrantLabels(
         client="A client",
         client_id="dcr.one",
         host="client.example",
@@ -253,12 +252,12 @@ def test_few_grants_cost_one_query(one: GrantWorld) -> None:
 def test_words_fit_and_show_the_end_of_hosts(
     changes: dict[str, Any], shown: dict[str, str]
 ) -> None:
-    words = words_of(Consent(**(vars(CONSENT) | changes)), "corp")
+    words = make_labels(Consent(**(vars(CONSENT) | changes)), "corp")
     assert about.words_in({about.ABOUT: words}) == words
-    told = ToldGrant.in_words(words)
+    told = GrantLabels.in_words(words)
     assert told is not None
     assert {name: getattr(told, name) for name in shown} == shown
 
 
 def test_words_of_a_browsers_session_are_no_grants() -> None:
-    assert ToldGrant.in_words({"browser": "Firefox", "provider": "corp"}) is None
+    assert GrantLabels.in_words({"browser": "Firefox", "provider": "corp"}) is None

@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from oauth.clients import spending, token
-from oauth.clients.errors import InvalidGrant
-from oauth.clients.exchange import named_items, next_pair, removal
-from oauth.clients.exchange.named_items import Succession
-from oauth.clients.grant_end import GrantEnd
-from oauth.clients.sealed_grant import AccessTokenItem, Answer, SealedGrant
+from oauth.clients import grant_end, token_pair, token_redemption
+from oauth.clients.grant_end import GrantRevoker
+from oauth.clients.rules.errors import InvalidGrant
+from oauth.clients.sealed_grant import AccessTokenItem, SealedGrant, SealedResponse
+from oauth.clients.token_pair import NamedItems
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.grant_store import ending_of
@@ -150,48 +149,48 @@ def count_to_the_reading(patch: pytest.MonkeyPatch, scene: Interleaving) -> None
 
 
 def forget_when_tombstones_were_spent(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    buried = next_pair._buried
+    buried = token_pair._tombstone_of_previous
 
     def at_once(*args: Any) -> TokenTombstone | None:
         found = buried(*args)
         return found and replace(found, spent_at=0)
 
-    patch.setattr(next_pair, "_buried", at_once)
+    patch.setattr(token_pair, "_tombstone_of_previous", at_once)
 
 
 def bury_codes(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    buried = next_pair._buried
+    buried = token_pair._tombstone_of_previous
 
     def all_alike(grant: Any, ends: int) -> TokenTombstone | None:
         previous = grant.previous and replace(grant.previous, is_code=False)
         return buried(replace(grant, previous=previous), ends)
 
-    patch.setattr(next_pair, "_buried", all_alike)
+    patch.setattr(token_pair, "_tombstone_of_previous", all_alike)
 
 
 def end_by_any_second_use_of_a_code(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    patch.setattr(spending, "CODE_GRACE", -1)
+    patch.setattr(token_redemption, "CODE_GRACE", -1)
 
 
 def end_by_no_second_use_of_a_code(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    patch.setattr(spending, "CODE_GRACE", 1_000_000)
+    patch.setattr(token_redemption, "CODE_GRACE", 1_000_000)
 
 
 def answer_a_code_as_before(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    again = spending.Spending._again
+    again = token_redemption.TokenRedemption._again
 
-    async def answered(self: spending.Spending, found: Any, spent: Any) -> Any:
-        if token.is_token(self._presented.token, token.CODE):
+    async def answered(self: token_redemption.TokenRedemption, found: Any, spent: Any) -> Any:
+        if token_pair.is_token(self._presented.token, token_pair.CODE):
             return await self._answered()
         return await again(self, found, spent)
 
-    patch.setattr(spending.Spending, "_again", answered)
+    patch.setattr(token_redemption.TokenRedemption, "_again", answered)
 
 
 def judge_a_code_before_its_verifier(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    looked_up = spending.Spending._looked_up
+    looked_up = token_redemption.TokenRedemption._looked_up
 
-    async def unchecked(self: spending.Spending) -> Any:
+    async def unchecked(self: token_redemption.TokenRedemption) -> Any:
         try:
             return await looked_up(self)
         except InvalidGrant:
@@ -203,7 +202,7 @@ def judge_a_code_before_its_verifier(patch: pytest.MonkeyPatch, scene: Interleav
                 raise
             return found, grant
 
-    patch.setattr(spending.Spending, "_looked_up", unchecked)
+    patch.setattr(token_redemption.TokenRedemption, "_looked_up", unchecked)
 
 
 def spend_unconditionally(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
@@ -219,7 +218,7 @@ def answer_before_the_end_is_sure(patch: pytest.MonkeyPatch, scene: Interleaving
 
 
 def stamp_all_exchanges_alike(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    patch.setattr(next_pair, "new_stamp", lambda: bytes(16))
+    patch.setattr(token_pair, "new_stamp", lambda: bytes(16))
 
 
 def cut_access_tokens_short(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
@@ -241,14 +240,14 @@ def leave_expired_access_tokens(patch: pytest.MonkeyPatch, scene: Interleaving) 
 def delete_the_oldest_before_it_is_known_to_be_one(
     patch: pytest.MonkeyPatch, scene: Interleaving
 ) -> None:
-    patch.setattr(named_items, "NAMED_MAX", 1)
+    patch.setattr(token_pair, "NAMED_MAX", 1)
     changed_succession(patch, lambda _, made: made._replace(expired=made.surplus))
 
 
 def repeat_how_long_an_access_token_lives(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    issued = Answer.issued
+    issued = SealedResponse.issued
     patch.setattr(
-        Answer,
+        SealedResponse,
         "issued",
         lambda self, now: replace(issued(self, now), expires_in=self.expires_in),
     )
@@ -257,24 +256,24 @@ def repeat_how_long_an_access_token_lives(patch: pytest.MonkeyPatch, scene: Inte
 def delete_what_a_grant_names_before_its_end(
     patch: pytest.MonkeyPatch, scene: Interleaving
 ) -> None:
-    of_key = GrantEnd.of_key
+    of_key = GrantRevoker.of_key
 
-    async def early(self: GrantEnd, key: str, reason: str, items: Iterable[str]) -> None:
-        removal.remove_soon(self._services, items)
+    async def early(self: GrantRevoker, key: str, reason: str, items: Iterable[str]) -> None:
+        grant_end.delete_items_soon(self._services, items)
         return await of_key(self, key, reason, items)
 
-    patch.setattr(GrantEnd, "of_key", early)
+    patch.setattr(GrantRevoker, "of_key", early)
 
 
 def delete_nothing_at_the_end(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    patch.setattr(removal, "remove_soon", lambda *_, **__: None)
+    patch.setattr(grant_end, "delete_items_soon", lambda *_, **__: None)
 
 
 def changed_succession(
-    patch: pytest.MonkeyPatch, change: Callable[[Any, Succession], Succession]
+    patch: pytest.MonkeyPatch, change: Callable[[Any, NamedItems], NamedItems]
 ) -> None:
-    succeed = named_items.succeed
-    patch.setattr(next_pair, "succeed", lambda *args: change(args, succeed(*args)))
+    succeed = token_pair.replace_access_tokens
+    patch.setattr(token_pair, "succeed", lambda *args: change(args, succeed(*args)))
 
 
 def ids(tokens: Iterable[AccessTokenItem]) -> tuple[str, ...]:

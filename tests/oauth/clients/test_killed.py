@@ -20,7 +20,7 @@ import requests
 from gateway_site.local.kms import LocalKMS
 from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
-from oauth.clients.issued import Issued
+from oauth.clients.sealed_grant import TokenResponse
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.tokens import Tokens
 from tests.gateway_site.support.client_tokens import CLIENT_ID, REDIRECT_URI
@@ -97,7 +97,7 @@ class Scene:
         """Begin a grant whose code was redeemed a while ago; return its refresh token."""
         return self.pair().refresh_token
 
-    def pair(self, ago: int = AGO) -> Issued:
+    def pair(self, ago: int = AGO) -> TokenResponse:
         """Begin a grant whose code was redeemed so long ago; return its tokens."""
         code = self.begin(ago)
         asked = ASKED | {"client_id": CLIENT_ID, "redirect_uri": None}

@@ -150,7 +150,7 @@ def test_grants_of_others_are_not_among_them(one: GrantWorld) -> None:
     names = {each.split("#")[2] for each in one.items if each.startswith("logout#")}
     assert len(names) == 2
     for person in ("7", "77"):
-        (found,) = run_sync(live_grants.live_grants(services(), person))
+        (found,) = run_sync(live_grants.list_grants(services(), person))
         assert found.row.user_id == person
 
 
@@ -163,7 +163,7 @@ def test_refresh_and_call_keep_the_name_that_a_grant_is_found_by(one: GrantWorld
     assert after is not None
     assert before[LINKS] == after[LINKS]
     assert len(after[LINKS]) == 1
-    assert [each.row.id for each in run_sync(live_grants.live_grants(services(), "7"))] == [
+    assert [each.row.id for each in run_sync(live_grants.list_grants(services(), "7"))] == [
         one.id_of(issued)
     ]
 
@@ -174,4 +174,4 @@ def test_list_has_an_end(one: GrantWorld, monkeypatch: pytest.MonkeyPatch) -> No
     for _ in range(3):
         one.clock.advance(1)
         ids.insert(0, one.id_of(one.begin()))
-    assert [each.row.id for each in run_sync(live_grants.live_grants(services(), "7"))] == ids[:2]
+    assert [each.row.id for each in run_sync(live_grants.list_grants(services(), "7"))] == ids[:2]

@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-from oauth.clients.errors import InvalidGrant
-from oauth.clients.issued import Issued
+from oauth.clients.rules.errors import InvalidGrant
+from oauth.clients.sealed_grant import TokenResponse
 from sessions_kms.concurrency.waits import run_sync
 from tests.oauth.support.grants import (
     ASKED,
@@ -21,17 +21,17 @@ MANY = 64
 
 
 def pairs(outcomes: list[Any]) -> set[tuple[Any, ...]]:
-    return {tuple(vars(each).values()) for each in outcomes if isinstance(each, Issued)}
+    return {tuple(vars(each).values()) for each in outcomes if isinstance(each, TokenResponse)}
 
 
 def test_many_refreshes_of_one_token_at_once_get_one_pair(one: GrantWorld) -> None:
     first = one.begin()
     one.clock.advance(10)
     outcomes = together(MANY, lambda _: one.refresh(first.refresh_token))
-    assert [each for each in outcomes if not isinstance(each, Issued)] == []
+    assert [each for each in outcomes if not isinstance(each, TokenResponse)] == []
     assert len(pairs(outcomes)) == 1
     second = outcomes[0]
-    assert isinstance(second, Issued)
+    assert isinstance(second, TokenResponse)
     assert one.lives(second)
     assert one.lives(one.refresh(second.refresh_token))
 
@@ -49,7 +49,7 @@ def test_grant_that_ends_among_many_refreshes_stays_ended(one: GrantWorld) -> No
     errors = {type(each) for each in outcomes if isinstance(each, Exception)}
     assert errors <= {InvalidGrant}
     assert "session" not in one.kinds()
-    assert not any(one.lives(each) for each in outcomes if isinstance(each, Issued))
+    assert not any(one.lives(each) for each in outcomes if isinstance(each, TokenResponse))
 
 
 def test_calls_go_on_while_it_is_refreshed(one: GrantWorld) -> None:
@@ -70,7 +70,7 @@ async def test_all_verbs_do_their_work_in_an_event_loop(one: GrantWorld) -> None
     asked = ASKED | {"redirect_uri": None, "arrived_at": one.clock()}
     first = await steps.redeem(code, verifier=VERIFIER, **asked)
 
-    async def refresh() -> Issued:
+    async def refresh() -> TokenResponse:
         asked = ASKED | {"scope": None, "arrived_at": one.clock()}
         return await steps.refresh(first.refresh_token, **asked)
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from oauth.clients import token
-from oauth.clients.errors import GrantError, InvalidGrant, InvalidTarget
-from oauth.clients.issued import Issued
+from oauth.clients import token_pair
+from oauth.clients.rules.errors import GrantError, InvalidGrant, InvalidTarget
+from oauth.clients.sealed_grant import TokenResponse
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.grants import CONSENT, GrantWorld, PeopleInMemory
 from tests.sessions_kms.support.fakes import together
@@ -19,8 +19,8 @@ REDEEMED = "TransactWriteItems token answer token token"
 
 def test_code_gives_a_pair_that_opens_the_grant(one: GrantWorld) -> None:
     issued = one.begin()
-    assert token.is_token(issued.access_token, token.ACCESS)
-    assert token.is_token(issued.refresh_token, token.REFRESH)
+    assert token_pair.is_token(issued.access_token, token_pair.ACCESS)
+    assert token_pair.is_token(issued.refresh_token, token_pair.REFRESH)
     assert (issued.expires_in, issued.scope) == (3600, "mcp")
     assert one.lives(issued)
 
@@ -191,7 +191,7 @@ def test_what_is_no_code_costs_no_call(one: GrantWorld, code: str) -> None:
 
 def test_unknown_code_is_refused(one: GrantWorld) -> None:
     with pytest.raises(InvalidGrant):
-        one.redeem(token.new(token.CODE))
+        one.redeem(token_pair.new_token(token_pair.CODE))
 
 
 def test_code_of_a_person_who_is_no_longer_active_gives_nothing(one: GrantWorld) -> None:
@@ -246,7 +246,7 @@ def test_code_redeemed_while_another_does_gives_one_pair_that_goes_on(
 def test_code_redeemed_by_many_at_once_gives_one_pair_that_goes_on(one: GrantWorld) -> None:
     code = one.allow()
     outcomes = together(16, lambda _: one.redeem(code))
-    (told,) = [each for each in outcomes if isinstance(each, Issued)]
+    (told,) = [each for each in outcomes if isinstance(each, TokenResponse)]
     assert {type(each) for each in outcomes if isinstance(each, Exception)} == {InvalidGrant}
     assert one.lives(told)
     assert one.lives(one.refresh(told.refresh_token))

@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
-from oauth.clients.errors import InvalidGrant, InvalidScope, TooManyRefreshes
-from oauth.clients.exchange import removal
-from oauth.clients.exchange.refresh_limit import REFRESHES_MAX, WINDOW, recent, seconds_to_wait
-from oauth.clients.issued import Issued
+from oauth.clients import grant_end
+from oauth.clients.rules.errors import InvalidGrant, InvalidScope, TooManyRefreshes
+from oauth.clients.sealed_grant import TokenResponse
+from oauth.clients.token_pair import (
+    REFRESH_WINDOW,
+    REFRESHES_MAX,
+    recent_refreshes,
+    seconds_to_wait,
+)
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.grants import GrantWorld
 from tests.sessions_kms.support.fakes import together
@@ -21,21 +26,21 @@ from tests.sessions_kms.support.stacks import install
 NOW = 1_800_000_000.25
 
 
-def refreshed(one: GrantWorld, held: Issued, times: int) -> Issued:
+def refreshed(one: GrantWorld, held: TokenResponse, times: int) -> TokenResponse:
     for _ in range(times):
         held = one.refresh(held.refresh_token)
     return held
 
 
-def refresh(one: GrantWorld, shown: str, _: int) -> Issued:
+def refresh(one: GrantWorld, shown: str, _: int) -> TokenResponse:
     return one.refresh(shown)
 
 
-def wait_told(one: GrantWorld, held: Issued) -> int:
+def wait_told(one: GrantWorld, held: TokenResponse) -> int:
     """Return what a refused refresh is told, which must be within the minute."""
     with pytest.raises(TooManyRefreshes) as caught:
         one.refresh(held.refresh_token)
-    assert 1 <= caught.value.retry_after <= WINDOW
+    assert 1 <= caught.value.retry_after <= REFRESH_WINDOW
     return caught.value.retry_after
 
 
@@ -58,7 +63,7 @@ def test_nobody_is_told_to_wait_longer_than_a_minute(one: GrantWorld, fraction: 
 
 def test_refused_one_reads_its_item_and_writes_nothing(one: GrantWorld) -> None:
     held = refreshed(one, one.begin(), REFRESHES_MAX)
-    assert removal.drain(10)
+    assert grant_end.drain_deletions(10)
     before = dict(one.items)
     for _ in range(20):
         one.calls.clear()
@@ -93,7 +98,7 @@ def test_many_at_once_with_one_token_count_once(one: GrantWorld) -> None:
     held = one.begin()
     for _ in range(3):
         outcomes = together(16, partial(refresh, one, held.refresh_token))
-        pairs = [each for each in outcomes if isinstance(each, Issued)]
+        pairs = [each for each in outcomes if isinstance(each, TokenResponse)]
         assert len(pairs) == 16
         assert len({each.refresh_token for each in pairs}) == 1
         held = pairs[0]
@@ -137,7 +142,7 @@ def test_no_minute_has_more_than_ten_and_nobody_is_refused_within_them(seed: int
     held, given = one.begin(), list[float]()
     for _ in range(80):
         one.clock.advance(chance.choice((0, 0.125, 0.5, 3.75, 11, 25)))
-        lately = [each for each in given if one.clock() - each < WINDOW]
+        lately = [each for each in given if one.clock() - each < REFRESH_WINDOW]
         try:
             held = one.refresh(held.refresh_token)
         except TooManyRefreshes as refusal:
@@ -148,7 +153,7 @@ def test_no_minute_has_more_than_ten_and_nobody_is_refused_within_them(seed: int
             assert len(lately) < REFRESHES_MAX
         given.append(one.clock())
     for start in given:
-        assert sum(start <= each < start + WINDOW for each in given) <= REFRESHES_MAX
+        assert sum(start <= each < start + REFRESH_WINDOW for each in given) <= REFRESHES_MAX
     assert one.lives(held)
 
 
@@ -204,4 +209,4 @@ def test_clock_that_was_a_minute_ahead_locks_nobody_out(one: GrantWorld, ahead: 
 )
 def test_wait_is_until_the_tenth_last_is_a_minute_ago(times: list[Any], wait: int) -> None:
     assert seconds_to_wait(times, NOW) == wait
-    assert len(recent(times, NOW)) <= len(times)
+    assert len(recent_refreshes(times, NOW)) <= len(times)

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from oauth.clients import token
-from oauth.clients.errors import GrantError, InvalidGrant, InvalidScope, InvalidTarget
-from oauth.clients.exchange import removal
-from oauth.clients.issued import Issued
-from oauth.clients.lifetimes import LATE, Lifetimes
+from oauth.clients import grant_end, token_pair
+from oauth.clients.rules.errors import GrantError, InvalidGrant, InvalidScope, InvalidTarget
+from oauth.clients.sealed_grant import TokenResponse
+from oauth.clients.token_pair import LATE_ARRIVAL, Lifetimes
 from oauth.sign_in import session_user
 from oauth.signals import grant_ended
 from sessions_kms.concurrency.waits import run_sync
@@ -38,24 +37,26 @@ GRACE = 120
 START = 1_800_000_000
 
 
-def same(one: Issued, other: Issued) -> bool:
+def same(one: TokenResponse, other: TokenResponse) -> bool:
     tokens = ("access_token", "refresh_token", "scope")
     return all(getattr(one, each) == getattr(other, each) for each in tokens)
 
 
 @pytest.fixture
-def first(one: GrantWorld) -> Issued:
+def first(one: GrantWorld) -> TokenResponse:
     return one.begin()
 
 
 @pytest.fixture
-def second(one: GrantWorld, first: Issued) -> Issued:
+def second(one: GrantWorld, first: TokenResponse) -> TokenResponse:
     """What the first refresh token was spent for, just now."""
     one.clock.advance(10)
     return one.refresh(first.refresh_token)
 
 
-def test_live_one_gives_a_new_pair(one: GrantWorld, first: Issued, second: Issued) -> None:
+def test_live_one_gives_a_new_pair(
+    one: GrantWorld, first: TokenResponse, second: TokenResponse
+) -> None:
     assert {first.access_token, first.refresh_token}.isdisjoint(
         {second.access_token, second.refresh_token}
     )
@@ -65,14 +66,14 @@ def test_live_one_gives_a_new_pair(one: GrantWorld, first: Issued, second: Issue
 
 @pytest.mark.parametrize("later", [0, 1, GRACE])
 def test_spent_one_gives_the_same_answer_within_the_grace(
-    one: GrantWorld, first: Issued, second: Issued, later: int
+    one: GrantWorld, first: TokenResponse, second: TokenResponse, later: int
 ) -> None:
     one.clock.advance(later)
     assert same(one.refresh(first.refresh_token), second)
 
 
 def test_spent_one_ends_the_grant_after_the_grace(
-    one: GrantWorld, first: Issued, second: Issued
+    one: GrantWorld, first: TokenResponse, second: TokenResponse
 ) -> None:
     ended: list[str] = []
     grant_ended.connect(lambda reason, **_: ended.append(reason), weak=False, dispatch_uid="test")
@@ -89,7 +90,7 @@ def test_spent_one_ends_the_grant_after_the_grace(
 
 
 def test_age_counts_to_the_arrival_of_who_presents_it(
-    one: GrantWorld, first: Issued, second: Issued
+    one: GrantWorld, first: TokenResponse, second: TokenResponse
 ) -> None:
     arrived = one.clock()
     one.clock.advance(GRACE + 20)
@@ -97,7 +98,7 @@ def test_age_counts_to_the_arrival_of_who_presents_it(
 
 
 def test_who_was_held_up_longer_than_the_answer_stands_is_told_nothing(
-    one: GrantWorld, first: Issued, second: Issued
+    one: GrantWorld, first: TokenResponse, second: TokenResponse
 ) -> None:
     arrived = one.clock()
     one.clock.advance(10 * GRACE)
@@ -107,7 +108,7 @@ def test_who_was_held_up_longer_than_the_answer_stands_is_told_nothing(
 
 
 def test_tombstone_ends_nothing_within_the_grace_and_the_grant_after_it(
-    one: GrantWorld, first: Issued, second: Issued
+    one: GrantWorld, first: TokenResponse, second: TokenResponse
 ) -> None:
     third = one.refresh(second.refresh_token)
     with pytest.raises(InvalidGrant):
@@ -122,7 +123,7 @@ def test_tombstone_ends_nothing_within_the_grace_and_the_grant_after_it(
 WEEK = 7 * 86_400
 
 
-def buried_for(days: float) -> tuple[GrantWorld, Issued, Issued]:
+def buried_for(days: float) -> tuple[GrantWorld, TokenResponse, TokenResponse]:
     """Return a grant whose first token was buried so long ago, with its first pair and its last.
 
     It was refreshed all the time.
@@ -154,13 +155,13 @@ def test_token_of_longer_ago_ends_nothing_and_its_tombstone_goes(one: GrantWorld
         with pytest.raises(InvalidGrant):
             world.refresh(first.refresh_token)
         run_sync(world.grants.revoke(first.refresh_token, client_id="dcr.one"))
-        assert removal.drain(10)
+        assert grant_end.drain_deletions(10)
         assert item_id not in world.items
     assert world.lives(last)
     assert world.lives(world.refresh(last.refresh_token))
 
 
-def test_tombstone_never_outlives_its_grant(one: GrantWorld, first: Issued) -> None:
+def test_tombstone_never_outlives_its_grant(one: GrantWorld, first: TokenResponse) -> None:
     one.clock.advance(6 * 86_400)
     second = one.refresh(first.refresh_token)
     one.refresh(second.refresh_token)
@@ -177,7 +178,7 @@ def test_tombstone_never_outlives_its_grant(one: GrantWorld, first: Issued) -> N
     ],
 )
 def test_wrong_client_resource_or_scope_spends_and_ends_nothing(
-    one: GrantWorld, first: Issued, changes: dict[str, Any], error: type[GrantError]
+    one: GrantWorld, first: TokenResponse, changes: dict[str, Any], error: type[GrantError]
 ) -> None:
     with pytest.raises(error):
         one.refresh(first.refresh_token, **changes)
@@ -197,12 +198,14 @@ def test_wrong_client_resource_or_scope_spends_and_ends_nothing(
     ],
 )
 def test_what_was_consented_to_may_be_named(
-    one: GrantWorld, first: Issued, changes: dict[str, Any]
+    one: GrantWorld, first: TokenResponse, changes: dict[str, Any]
 ) -> None:
     assert one.lives(one.refresh(first.refresh_token, **changes))
 
 
-def test_ended_grant_gives_nothing(one: GrantWorld, first: Issued, second: Issued) -> None:
+def test_ended_grant_gives_nothing(
+    one: GrantWorld, first: TokenResponse, second: TokenResponse
+) -> None:
     one.ends()
     for each in (first, second):
         with pytest.raises(InvalidGrant):
@@ -210,7 +213,7 @@ def test_ended_grant_gives_nothing(one: GrantWorld, first: Issued, second: Issue
 
 
 def test_grant_from_before_the_not_before_moment_gives_nothing(
-    one: GrantWorld, first: Issued
+    one: GrantWorld, first: TokenResponse
 ) -> None:
     one.clock.advance(1)
     end_before(services(), int(one.clock()))
@@ -219,7 +222,7 @@ def test_grant_from_before_the_not_before_moment_gives_nothing(
 
 
 def test_person_who_is_not_active_gets_nothing(
-    one: GrantWorld, first: Issued, second: Issued
+    one: GrantWorld, first: TokenResponse, second: TokenResponse
 ) -> None:
     PeopleInMemory.ada.is_active = False
     for each in (first, second):
@@ -229,7 +232,7 @@ def test_person_who_is_not_active_gets_nothing(
     assert one.lives(one.refresh(second.refresh_token))
 
 
-def test_new_password_ends_the_grant(one: GrantWorld, first: Issued) -> None:
+def test_new_password_ends_the_grant(one: GrantWorld, first: TokenResponse) -> None:
     PeopleInMemory.ada.password = "another hash"
     with pytest.raises(InvalidGrant):
         one.refresh(first.refresh_token)
@@ -237,7 +240,7 @@ def test_new_password_ends_the_grant(one: GrantWorld, first: Issued) -> None:
 
 
 def test_another_secret_key_changes_nothing(
-    one: GrantWorld, first: Issued, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    one: GrantWorld, first: TokenResponse, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_user, "started_at", time.time() + 1)  # with these keys
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
@@ -250,7 +253,7 @@ def test_another_secret_key_changes_nothing(
 
 @pytest.mark.parametrize("fault", [lost, truncated])
 def test_own_stamp_after_a_lost_answer_is_success(
-    one: GrantWorld, first: Issued, fault: Any
+    one: GrantWorld, first: TokenResponse, fault: Any
 ) -> None:
     one.world.table.on(FIRST, fault)
     second = one.refresh(first.refresh_token)
@@ -261,10 +264,10 @@ def test_own_stamp_after_a_lost_answer_is_success(
 
 @pytest.mark.parametrize("is_lost", [True, False])
 def test_pair_is_given_though_another_process_of_the_client_has_gone_on_from_it(
-    one: GrantWorld, first: Issued, is_lost: bool, caplog: pytest.LogCaptureFixture
+    one: GrantWorld, first: TokenResponse, is_lost: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its answer is lost, or confirmed late: the spent token is a tombstone by then."""
-    pairs: list[Issued] = []
+    pairs: list[TokenResponse] = []
 
     def overtaken(handle: Handle) -> object:
         one.world.table.heal()
@@ -283,7 +286,9 @@ def test_pair_is_given_though_another_process_of_the_client_has_gone_on_from_it(
     assert "another request" not in caplog.text, "no connection is to blame"
 
 
-def test_pair_of_another_exchange_is_not_taken_for_ones_own(one: GrantWorld, first: Issued) -> None:
+def test_pair_of_another_exchange_is_not_taken_for_ones_own(
+    one: GrantWorld, first: TokenResponse
+) -> None:
     """One that was never made, while another process was first and went on."""
 
     def overtaken(_: Handle) -> object:
@@ -297,7 +302,7 @@ def test_pair_of_another_exchange_is_not_taken_for_ones_own(one: GrantWorld, fir
         one.refresh(first.refresh_token)
 
 
-def test_write_whose_fate_is_unknown_is_no_answer(one: GrantWorld, first: Issued) -> None:
+def test_write_whose_fate_is_unknown_is_no_answer(one: GrantWorld, first: TokenResponse) -> None:
     one.world.table.on(FIRST, unreachable)
     with pytest.raises(StoreUnavailable):
         one.refresh(first.refresh_token)
@@ -306,7 +311,7 @@ def test_write_whose_fate_is_unknown_is_no_answer(one: GrantWorld, first: Issued
 
 
 def test_process_that_dies_before_the_write_has_done_nothing(
-    one: GrantWorld, first: Issued
+    one: GrantWorld, first: TokenResponse
 ) -> None:
     one.world.table.on(FIRST, killed)
     with pytest.raises(Killed):
@@ -319,7 +324,7 @@ def test_process_that_dies_before_the_write_has_done_nothing(
 
 
 def test_process_that_dies_after_the_write_leaves_the_answer(
-    one: GrantWorld, first: Issued
+    one: GrantWorld, first: TokenResponse
 ) -> None:
     one.world.table.on(FIRST, killed_after)
     with pytest.raises(Killed):
@@ -334,7 +339,7 @@ def test_process_that_dies_after_the_write_leaves_the_answer(
 
 
 @pytest.mark.parametrize("call", ["GetItem token", "GetItem session", "PutItem session", FIRST])
-def test_table_away_is_no_answer(one: GrantWorld, first: Issued, call: str) -> None:
+def test_table_away_is_no_answer(one: GrantWorld, first: TokenResponse, call: str) -> None:
     one.clock.advance(1)
     one.world.table.on(call, refused)
     with pytest.raises(StoreUnavailable):
@@ -343,7 +348,7 @@ def test_table_away_is_no_answer(one: GrantWorld, first: Issued, call: str) -> N
     assert one.lives(one.refresh(first.refresh_token))
 
 
-def test_kms_away_is_no_answer(one: GrantWorld, first: Issued) -> None:
+def test_kms_away_is_no_answer(one: GrantWorld, first: TokenResponse) -> None:
     one.clock.advance(2 * 3600)
     one.world.turn(State.UNREACHABLE)
     with pytest.raises(StoreUnavailable):
@@ -353,9 +358,9 @@ def test_kms_away_is_no_answer(one: GrantWorld, first: Issued) -> None:
     assert one.lives(one.refresh(first.refresh_token))
 
 
-@pytest.mark.parametrize("later", [GRACE + 1, GRACE + LATE + 1])
+@pytest.mark.parametrize("later", [GRACE + 1, GRACE + LATE_ARRIVAL + 1])
 def test_reuse_is_answered_only_once_the_grant_is_known_to_be_gone(
-    one: GrantWorld, first: Issued, second: Issued, later: int
+    one: GrantWorld, first: TokenResponse, second: TokenResponse, later: int
 ) -> None:
     """Whether it ends by its key, while the answer tells that, or by its id alone."""
     one.clock.advance(later)
@@ -369,7 +374,7 @@ def test_reuse_is_answered_only_once_the_grant_is_known_to_be_gone(
 
 
 def test_grant_that_ends_while_it_is_refreshed_is_not_revived(
-    one: GrantWorld, first: Issued
+    one: GrantWorld, first: TokenResponse
 ) -> None:
     one.world.table.on(FIRST, after(one.ends))
     second = one.refresh(first.refresh_token)
@@ -379,15 +384,17 @@ def test_grant_that_ends_while_it_is_refreshed_is_not_revived(
         one.refresh(second.refresh_token)
 
 
-def test_grant_that_ends_before_its_save_gives_nothing(one: GrantWorld, first: Issued) -> None:
+def test_grant_that_ends_before_its_save_gives_nothing(
+    one: GrantWorld, first: TokenResponse
+) -> None:
     one.clock.advance(1)
     one.world.table.on("PutItem session", after(one.ends))
     with pytest.raises(InvalidGrant):
         one.refresh(first.refresh_token)
 
 
-def test_loser_of_a_race_reads_the_winners_answer(one: GrantWorld, first: Issued) -> None:
-    won: list[Issued] = []
+def test_loser_of_a_race_reads_the_winners_answer(one: GrantWorld, first: TokenResponse) -> None:
+    won: list[TokenResponse] = []
 
     def meanwhile() -> None:
         one.world.table.heal()
@@ -397,7 +404,9 @@ def test_loser_of_a_race_reads_the_winners_answer(one: GrantWorld, first: Issued
     assert same(one.refresh(first.refresh_token), won[0])
 
 
-def test_old_token_opens_no_successor(one: GrantWorld, first: Issued, second: Issued) -> None:
+def test_old_token_opens_no_successor(
+    one: GrantWorld, first: TokenResponse, second: TokenResponse
+) -> None:
     """What is left of a spent token after the next refresh is a tombstone, without an answer."""
     one.clock.advance(10)
     one.world.table.calls.clear()
@@ -438,12 +447,12 @@ def test_what_is_no_refresh_token_costs_no_call(one: GrantWorld, presented: str)
 
 def test_unknown_one_is_refused(one: GrantWorld) -> None:
     with pytest.raises(InvalidGrant):
-        one.refresh(token.new(token.REFRESH))
+        one.refresh(token_pair.new_token(token_pair.REFRESH))
 
 
 @pytest.mark.parametrize("client", ["built-in", "boto"])
 def test_refresh_is_two_or_three_reads_one_put_and_one_transaction(
-    one: GrantWorld, first: Issued, client: str
+    one: GrantWorld, first: TokenResponse, client: str
 ) -> None:
     """As docs/cost.md says: the built-in client looks whether the new refresh token is stored."""
     one.world.table.has_connections = client == "built-in"

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from oauth.clients.rules import client_ids
+from oauth.clients.rules import registration
 from oauth.clients.rules.client import Client, Source
 from oauth.clients.server import AuthorizationServer
 from sessions_kms import about
 
-LOCAL = client_ids.made("Tool", ["http://127.0.0.1/cb"])
-SITE = client_ids.made("Tool", ["https://app.example.com/cb"])
+LOCAL = registration.make_client_id("Tool", ["http://127.0.0.1/cb"])
+SITE = registration.make_client_id("Tool", ["https://app.example.com/cb"])
 DOCUMENT = "https://app.example.com/client.json"
 OURS = Client("ours", "Ours", ("https://ours.example/cb",), Source.OPERATOR)
 
@@ -70,7 +70,7 @@ def test_address_of_another_client_is_not_its_own() -> None:
 
 
 def test_address_that_is_refused_is_not_had_by_way_of_another_of_the_client() -> None:
-    both = client_ids.made("Tool", ["http://127.0.0.1/cb", "https://evil.example/cb"])
+    both = registration.make_client_id("Tool", ["http://127.0.0.1/cb", "https://evil.example/cb"])
     made = server(refused={"evil.example"})
     assert made.knows(both)
     assert made.welcomes(both, "http://127.0.0.1:7/cb")
@@ -79,7 +79,7 @@ def test_address_that_is_refused_is_not_had_by_way_of_another_of_the_client() ->
 
 def test_long_id_is_refused_by_what_list_clients_shows_of_it() -> None:
     uri = "https://other.example/cb"
-    long = client_ids.made("Tool" * 9, [uri])
+    long = registration.make_client_id("Tool" * 9, [uri])
     shown = about.short_client_id(long)
     assert shown != long
     assert server().welcomes(long, uri)

@@ -17,7 +17,7 @@ from pytest_django import Settings
 from oauth.clients.server import AuthorizationServer
 from oauth.doctor import clients
 from oauth.network.vetted_addresses import ANYWHERE
-from oauth.provider.config import Provider
+from oauth.provider.config import ProviderConfig
 from sessions_kms.doctor.finding import Finding
 from tests.sessions_kms.support.stacks import Stack
 
@@ -64,7 +64,7 @@ def site() -> Iterator[Site]:
         thread.join()
 
 
-def look(server: AuthorizationServer, *providers: Provider) -> dict[str, Finding]:
+def look(server: AuthorizationServer, *providers: ProviderConfig) -> dict[str, Finding]:
     return {each.name: each for each in clients.examine_clients(server, providers)}
 
 
@@ -117,7 +117,9 @@ def test_missing_egress_is_told_only_where_documents_are_fetched(
 
 def test_github_s_ten_tokens_are_told_of_where_clients_use_them(site: Site) -> None:
     github, other = (
-        Provider(name=name, kind=kind, label=name, client_id="x", client_secret="x", issuer=None)
+        ProviderConfig(
+            name=name, kind=kind, label=name, client_id="x", client_secret="x", issuer=None
+        )
         for name, kind in (("gh", "github"), ("corp", "openid_connect"))
     )
     assert "tokens of gh" not in look(site.server(), github, other)

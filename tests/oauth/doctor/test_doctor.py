@@ -279,7 +279,7 @@ def test_certificate_of_nobody_known_is_told_from_a_closed_port(
         finally:
             server.shutdown()
             thread.join()
-    metadata.forget()
+    metadata.clear_metadata_cache()
     assert "(unreachable)" in check()[1]["metadata"][1]
 
 

@@ -171,7 +171,7 @@ def test_provider_that_is_down_is_asked_rarely(
         return 500, "text/plain", b""
 
     visitor.sign_in(idp)
-    metadata.forget()
+    metadata.clear_metadata_cache()
     idp.failing["/.well-known/openid-configuration"] = failing
     assert [post(idp.logout_token()).status_code for _ in range(20)] == [503] * 20
     assert len(asked) == 1

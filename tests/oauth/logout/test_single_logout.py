@@ -18,7 +18,7 @@ from pytest_django import Settings
 
 from gateway_site.providers.configuration import configured
 from oauth.logout.single_logout import ADDRESS_MAX, METADATA_WAIT
-from oauth.network import background
+from oauth.network import concurrency
 from oauth.provider import metadata
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.logout_provider import LogoutProvider
@@ -142,7 +142,9 @@ def test_cognito_is_asked_in_its_own_words_and_believed_nothing(
     app["single_logout"] = "post"  # It takes a GET only.
     settings.SOCIALACCOUNT_PROVIDERS = {**settings.SOCIALACCOUNT_PROVIDERS}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metadata, "known", lambda each: Known(end) if each.issuer == issuer else None)
+        patch.setattr(
+            metadata, "cached_metadata", lambda each: Known(end) if each.issuer == issuer else None
+        )
         page = sign_out(visitor).content.decode()
     assert address(page).startswith(f"{end}?")
     assert parameters(page) == {
@@ -164,7 +166,7 @@ class Known:
 def test_grant_is_revoked_as_well(leading: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(leading)
     sign_out(visitor)
-    assert background.drain(20)
+    assert concurrency.drain_background(20)
     assert len(leading.revocations) == 1
 
 
@@ -219,7 +221,7 @@ def test_provider_that_hangs_delays_the_sign_out_by_a_second(
     leading: LogoutProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(leading)
-    metadata.forget()
+    metadata.clear_metadata_cache()
     may_answer, gave_up = threading.Event(), threading.Event()
 
     def hang() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from oauth.network.background import Background
+from oauth.network.concurrency import Background
 from tests import ROOT
 
 
@@ -65,12 +66,16 @@ def test_error_in_the_background_ends_no_thread() -> None:
 def test_process_that_ends_waits_a_second_at_most_and_tells_what_it_left(
     seconds: float, least: float, is_told: bool
 ) -> None:
-    work = f"background.submit(lambda: time.sleep({seconds}))"
-    code = f"import time; from oauth.network import background; {work}"
+    work = f"run_in_background(lambda: time.sleep({seconds}))"
+    code = (
+        "import django, time; django.setup()\n"
+        f"from oauth.network.concurrency import run_in_background; {work}"
+    )
     started = time.monotonic()
     ended = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"},
         check=True,
         timeout=100,  # far less than the longer work takes
         stderr=subprocess.PIPE,

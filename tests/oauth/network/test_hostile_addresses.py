@@ -21,7 +21,7 @@ from pytest_django import Settings
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
 from oauth.provider import metadata
-from oauth.provider.metadata import NEEDED, OPTIONAL
+from oauth.provider.metadata import OPTIONAL, REQUIRED
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.hostile import (
@@ -300,10 +300,10 @@ def test_log_says_which_host_and_what_to_do(
 def test_endpoint_without_tls_or_with_anything_odd_is_refused(
     hostile: HostileProvider, visitor: Visitor, internet: Internet, url: str
 ) -> None:
-    for endpoint in (*NEEDED, *OPTIONAL):  # those, too, that only the browser is led to
+    for endpoint in (*REQUIRED, *OPTIONAL):  # those, too, that only the browser is led to
         hostile.more_of_metadata = {endpoint: url}
         assert visitor.start().status_code == 503
-        metadata.forget()
+        metadata.clear_metadata_cache()
     assert set(internet.reached) == WORLD
 
 

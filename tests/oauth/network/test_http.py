@@ -14,8 +14,8 @@ import pytest
 import requests
 
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.network import http, transport
-from oauth.network.http import Answer
+from oauth.network import http, requests_adapter
+from oauth.network.responses import ProviderResponse
 from oauth.network.vetted_addresses import ANYWHERE
 
 SECRET = "canary-in-the-form"
@@ -74,7 +74,7 @@ def keep_silent(connection: socket.socket, done: threading.Event) -> None:
 def test_answer_is_read() -> None:
     with talking(say(HEAD + b"Content-Length: 9\r\n\r\n", b'{"a": 1}\n')) as url:
         answer = http.post(url, {"a": SECRET}, {}, reach=ANYWHERE)
-    assert (answer.status, answer.media_type, answer.content()) == (
+    assert (answer.status, answer.media_type, answer.parse()) == (
         200,
         "application/json",
         {"a": 1},
@@ -138,7 +138,7 @@ def test_query_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, logger="httpx2")  # which the settings keep quiet
     with talking(say(HEAD + b"Content-Length: 2\r\n\r\n{}")) as url:
-        assert http.get(f"{url}?client_secret={SECRET}", reach=ANYWHERE).content() == {}
+        assert http.get(f"{url}?client_secret={SECRET}", reach=ANYWHERE).parse() == {}
     assert f"GET {url} " in caplog.text
     assert SECRET not in caplog.text
 
@@ -152,33 +152,40 @@ def test_cookies_and_redirects_of_a_provider_are_ignored() -> None:
 @pytest.mark.parametrize("body", [b"", b"[]", b"7", b"null", b"{", b"\xff", b"[" * 100_000])
 def test_body_that_is_no_object_cannot_be_read(body: bytes) -> None:
     with pytest.raises(ProviderUnavailable, match="cannot be read"):
-        Answer(200, "application/json", body).content()
+        ProviderResponse(200, "application/json", body).parse()
 
 
 def test_form_is_read_as_github_writes_it() -> None:
-    answer = Answer(200, "application/x-www-form-urlencoded", b"access_token=a&scope=b%2Cc")
-    assert answer.tokens() == {"access_token": "a", "scope": "b,c"}
+    answer = ProviderResponse(
+        200, "application/x-www-form-urlencoded", b"access_token=a&scope=b%2Cc"
+    )
+    assert answer.parse_tokens() == {"access_token": "a", "scope": "b,c"}
 
 
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (Answer(200, "application/json", b'{"error": "bad_verification_code"}'), ProviderRefused),
-        (Answer(400, "application/json", b'{"error": "invalid_grant"}'), ProviderRefused),
-        (Answer(403, "application/json", b"{}"), ProviderRefused),
-        (Answer(400, "text/html", b"<html>"), ProviderUnavailable),
-        (Answer(302, "", b""), ProviderUnavailable),
-        (Answer(429, "application/json", b"{}"), ProviderUnavailable),
-        (Answer(503, "application/json", b"{}"), ProviderUnavailable),
+        (
+            ProviderResponse(200, "application/json", b'{"error": "bad_verification_code"}'),
+            ProviderRefused,
+        ),
+        (ProviderResponse(400, "application/json", b'{"error": "invalid_grant"}'), ProviderRefused),
+        (ProviderResponse(403, "application/json", b"{}"), ProviderRefused),
+        (ProviderResponse(400, "text/html", b"<html>"), ProviderUnavailable),
+        (ProviderResponse(302, "", b""), ProviderUnavailable),
+        (ProviderResponse(429, "application/json", b"{}"), ProviderUnavailable),
+        (ProviderResponse(503, "application/json", b"{}"), ProviderUnavailable),
     ],
 )
-def test_answer_without_tokens_is_an_error(answer: Answer, error: type[Exception]) -> None:
+def test_answer_without_tokens_is_an_error(
+    answer: ProviderResponse, error: type[Exception]
+) -> None:
     with pytest.raises(error):
-        answer.tokens()
+        answer.parse_tokens()
 
 
 def test_body_is_not_in_the_repr() -> None:
-    assert "canary" not in repr(Answer(200, "text/plain", b"canary"))
+    assert "canary" not in repr(ProviderResponse(200, "text/plain", b"canary"))
 
 
 def test_no_request_gets_what_was_sent_to_another() -> None:
@@ -202,9 +209,9 @@ def test_no_request_gets_what_was_sent_to_another() -> None:
         thread = threading.Thread(target=accept)
         thread.start()
         told = [http.post(url, {}, {}, reach=ANYWHERE), http.get(url, reach=ANYWHERE)]
-        session = transport.bounded(requests.Session(), ANYWHERE)
+        session = requests_adapter.mount_bounded_adapter(requests.Session(), ANYWHERE)
         told_by_allauth = session.get(url, timeout=20)
         thread.join(20)
-    assert [answer.content()["n"] for answer in told] == [0, 1]
+    assert [answer.parse()["n"] for answer in told] == [0, 1]
     assert told_by_allauth.json() == {"n": 2}
     assert ends == [0, 1, 2]  # each closed by who asked, before the next was made

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from oauth.exceptions import ProviderUnavailable
-from oauth.network import http, name_lookup
-from oauth.network.name_lookup import LOOKUPS, BoundedLoop, Lookups
-from oauth.network.vetted_addresses import ANYWHERE
+from oauth.network import http, vetted_addresses
+from oauth.network.vetted_addresses import ANYWHERE, LOOKUPS_MAX, BoundedLoop, Lookups
 from sessions_kms.concurrency.bounded_pool import Refused
 
 ROW = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 0))
@@ -53,12 +52,12 @@ def test_one_name_is_looked_up_once_however_many_ask(silent: Silent) -> None:
 
 def test_further_name_is_refused_at_once_while_all_hang(silent: Silent) -> None:
     lookups = Lookups(silent)
-    hanging = [lookups.start(f"{number}.example", None) for number in range(LOOKUPS)]
+    hanging = [lookups.start(f"{number}.example", None) for number in range(LOOKUPS_MAX)]
     with pytest.raises(Refused):
         lookups.start("one-more.example", None)
     lookups.start("0.example", None)  # one that is under way is joined
     silent.go_on.set()
-    assert [each.result(10) for each in hanging] == [[ROW]] * LOOKUPS
+    assert [each.result(10) for each in hanging] == [[ROW]] * LOOKUPS_MAX
     assert lookups.start("one-more.example", None).result(10) == [ROW]
 
 
@@ -93,20 +92,20 @@ def test_who_gives_up_does_not_end_the_lookup_of_others(silent: Silent) -> None:
 def test_silent_resolver_holds_a_few_threads_whatever_is_asked(
     silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(name_lookup, "_lookups", Lookups(silent))
+    monkeypatch.setattr(vetted_addresses, "_lookups", Lookups(silent))
     before = threading.active_count()
-    for number in range(3 * LOOKUPS):
+    for number in range(3 * LOOKUPS_MAX):
         with pytest.raises(ProviderUnavailable):
             http.get(f"https://{number}.example/", patience=0.01)
-    assert len(silent.asked) == LOOKUPS
-    assert threading.active_count() - before <= LOOKUPS
+    assert len(silent.asked) == LOOKUPS_MAX
+    assert threading.active_count() - before <= LOOKUPS_MAX
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "HTTP_PROXY"])
 def test_name_of_a_proxy_is_looked_up_there_too(
     silent: Silent, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    monkeypatch.setattr(name_lookup, "_lookups", Lookups(silent))
+    monkeypatch.setattr(vetted_addresses, "_lookups", Lookups(silent))
     monkeypatch.setenv(variable, "http://proxy.example:3128")
     scheme = variable.partition("_")[0].lower()
     for _ in range(5):
@@ -116,7 +115,7 @@ def test_name_of_a_proxy_is_looked_up_there_too(
 
 
 def test_address_is_not_looked_up(silent: Silent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(name_lookup, "_lookups", Lookups(silent))
+    monkeypatch.setattr(vetted_addresses, "_lookups", Lookups(silent))
     for host in ("127.0.0.1", "[::1]"):
         with pytest.raises(ProviderUnavailable):
             http.get(f"http://{host}:9/", reach=ANYWHERE)

@@ -11,7 +11,7 @@ import pytest
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.provider import jwks, metadata
-from oauth.provider.config import provider
+from oauth.provider.config import find_provider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.hostile import HostileProvider
 from tests.oauth.support.hostile_fixtures import come_back, hostile, internet
@@ -103,13 +103,13 @@ def test_forty_at_once_are_one_flight(hostile: HostileProvider, fails: bool) -> 
     if fails:
         hostile.paths[DISCOVERY] = failing
     barrier = threading.Barrier(40)
-    corp = provider("corp")
+    corp = find_provider("corp")
     assert corp is not None
 
     def ask(_: int) -> bool:
         barrier.wait(30)
         with suppress(ProviderUnavailable):
-            return bool(metadata.of(corp).token_endpoint)
+            return bool(metadata.load_metadata(corp).token_endpoint)
         return False
 
     with ThreadPoolExecutor(40) as pool:
@@ -125,7 +125,7 @@ def test_forty_unknown_keys_at_once_are_one_flight(hostile: HostileProvider, sto
     def ask(number: int) -> bool:
         barrier.wait(30)
         try:
-            return jwks.signing_keys(url, key_id=str(number), algorithm="ES256") == []
+            return jwks.find_signing_keys(url, key_id=str(number), algorithm="ES256") == []
         except ProviderUnavailable:
             return True
 
@@ -140,7 +140,7 @@ def test_forty_unknown_keys_at_once_are_one_flight(hostile: HostileProvider, sto
 def test_nobody_waits_for_keys_that_another_fetches(hostile: HostileProvider, store: Stack) -> None:
     hostile.keys = {"keys": [KEY.jwk()]}
     url, asking, go_on = f"{hostile.issuer}/jwks", threading.Event(), threading.Event()
-    assert jwks.signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
+    assert jwks.find_signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
     store.clock.advance(PAUSE)
 
     def hang(_: dict[str, str]) -> tuple[int, bytes]:
@@ -150,11 +150,11 @@ def test_nobody_waits_for_keys_that_another_fetches(hostile: HostileProvider, st
 
     hostile.paths["/jwks"] = hang
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(lambda: jwks.signing_keys(url, key_id="new", algorithm="ES256"))
+        slow = pool.submit(lambda: jwks.find_signing_keys(url, key_id="new", algorithm="ES256"))
         assert asking.wait(10)
-        assert jwks.signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
+        assert jwks.find_signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
         with pytest.raises(ProviderUnavailable):  # not "no such key": it may be there by now
-            jwks.signing_keys(url, key_id="newer", algorithm="ES256")
+            jwks.find_signing_keys(url, key_id="newer", algorithm="ES256")
         assert not slow.done()
         go_on.set()
         assert isinstance(slow.exception(), ProviderUnavailable)
@@ -165,13 +165,13 @@ def test_old_keys_serve_through_an_outage_of_a_day_at_most(
 ) -> None:
     hostile.keys = {"keys": [KEY.jwk()]}
     url = f"{hostile.issuer}/jwks"
-    assert jwks.signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
+    assert jwks.find_signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
     hostile.paths["/jwks"] = failing
     store.clock.advance(jwks.KEYS_MAX_STALE - 1)
-    assert jwks.signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
+    assert jwks.find_signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
     store.clock.advance(1)
     with pytest.raises(ProviderUnavailable):
-        jwks.signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
+        jwks.find_signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
 
 
 def test_old_metadata_serves_through_an_outage(

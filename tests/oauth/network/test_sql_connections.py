@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
 from oauth.network import http
-from oauth.network.sql_connections import give_back
+from oauth.network.concurrency import release_sql_connections
 from oauth.tokens.fresh_token import FreshToken
 from tests.oauth.sign_in.test_signup_race import in_threads
 from tests.oauth.support.fake_provider import FakeProvider
@@ -74,7 +74,7 @@ def test_transaction_keeps_its_connection(database_file: Path) -> None:
     def use(_: Visitor) -> Any:
         with transaction.atomic():
             get_user_model().objects.create(username="half")
-            give_back()
+            release_sql_connections()
             return get_user_model().objects.exists()
 
     assert in_threads(use, [Visitor()]) == [True]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 
-from oauth.network.thread_pools import THREADS, pool
+from oauth.network.concurrency import THREADS_PER_PROVIDER, thread_pool
 
 
 def test_provider_that_has_all_its_threads_hang_takes_none_of_another() -> None:
     go_on = threading.Event()
-    hanging = [pool("corp").submit(go_on.wait, 30) for _ in range(2 * THREADS)]
+    hanging = [thread_pool("corp").submit(go_on.wait, 30) for _ in range(2 * THREADS_PER_PROVIDER)]
     try:
         for name in ("other", "corp-refresh", "refresh-corp"):
-            assert pool(name).submit(int, "7").result(20) == 7
+            assert thread_pool(name).submit(int, "7").result(20) == 7
     finally:
         go_on.set()
     assert all(each.result(30) for each in hanging)

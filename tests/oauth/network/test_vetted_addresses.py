@@ -12,7 +12,7 @@ import pytest
 from oauth.network.vetted_addresses import (
     ANYWHERE,
     PUBLIC,
-    AddressRefused,
+    AddressRejected,
     Network,
     Reach,
     VettedTransport,
@@ -102,7 +102,7 @@ def ask(url: str, *addresses: str, reach: Reach = PUBLIC) -> None:
 
 @pytest.mark.parametrize("addresses", [["10.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["8.8.8.8", "::1"]])
 def test_one_address_out_of_reach_is_enough_to_refuse_a_host(addresses: list[str]) -> None:
-    with pytest.raises(AddressRefused):
+    with pytest.raises(AddressRejected):
         ask("https://a.example/", *addresses)
 
 

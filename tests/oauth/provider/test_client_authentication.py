@@ -16,14 +16,14 @@ from pytest_django import Settings
 
 import oauth
 from oauth.exceptions import ProviderUnavailable
-from oauth.provider.client.authentication import ASSERTION_LIFETIME, ASSERTION_TYPE, authenticated
-from oauth.provider.config import Provider
+from oauth.provider.config import ProviderConfig
+from oauth.provider.token_endpoint import ASSERTION_LIFETIME, ASSERTION_TYPE, authenticate_form
 from tests.oauth.support.fake_provider import CLIENT_SECRET, FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import get_token, stored
 from tests.sessions_kms.support.stacks import Stack
 
-CLIENT = Provider(
+CLIENT = ProviderConfig(
     name="corp",
     kind="openid_connect",
     label="Corp",
@@ -38,9 +38,11 @@ KEYS: dict[str, Any] = {
 }
 
 
-def proof(provider: Provider, *methods: str, **more: Any) -> tuple[dict[str, str], dict[str, str]]:
+def proof(
+    provider: ProviderConfig, *methods: str, **more: Any
+) -> tuple[dict[str, str], dict[str, str]]:
     endpoint = "https://login.example.com/par"
-    return authenticated(
+    return authenticate_form(
         provider,
         {"a": "b"},
         issuer=provider.issuer,

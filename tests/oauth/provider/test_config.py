@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from gateway_site.providers.configuration import configured, social_providers
 from oauth import checks
-from oauth.provider.config import REFRESH_LEEWAY, provider
+from oauth.provider.config import REFRESH_LEEWAY, find_provider
 
 CORP = {
     "OAUTH_CORP_CLIENT_ID": "c",
@@ -29,14 +29,14 @@ def configure(settings: Settings, **more: str) -> None:
 
 def test_defaults(settings: Settings) -> None:
     configure(settings)
-    found = provider("corp")
+    found = find_provider("corp")
     assert found is not None
     assert (found.client_id, found.client_secret) == ("c", "s")
     assert found.issuer == "https://login.example.com"
     assert found.scope == ("openid", "profile", "email")
     assert (found.auth_method, found.revocation_url) == (None, None)
     assert found.refresh_leeway == REFRESH_LEEWAY == 60
-    assert provider("nobody") is None
+    assert find_provider("nobody") is None
 
 
 def test_variables_are_read(settings: Settings) -> None:
@@ -48,7 +48,7 @@ def test_variables_are_read(settings: Settings) -> None:
         REVOCATION_URL="https://login.example.com/revoke",
         REFRESH_LEEWAY="0",
     )
-    found = provider("corp")
+    found = find_provider("corp")
     assert found is not None
     assert found.auth_method == "private_key_jwt"
     assert found.private_key_file == "/run/secrets/corp.pem"
@@ -64,7 +64,7 @@ def test_private_addresses_are_allowed_by_a_clear_yes_only(
     settings: Settings, value: str, allowed: bool
 ) -> None:
     configure(settings, ALLOW_PRIVATE=value)
-    found = provider("corp")
+    found = find_provider("corp")
     assert found is not None
     assert found.allow_private is allowed
 
@@ -72,7 +72,7 @@ def test_private_addresses_are_allowed_by_a_clear_yes_only(
 def test_github_is_found_by_its_kind(settings: Settings) -> None:
     variables = {"OAUTH_GITHUB_CLIENT_ID": "g", "OAUTH_GITHUB_CLIENT_SECRET": "s"}
     settings.SOCIALACCOUNT_PROVIDERS = social_providers(configured(variables))
-    found = provider("github")
+    found = find_provider("github")
     assert found is not None
     assert found.issuer is None
     assert found.fixed_endpoint("access_token_url") == "https://github.com/login/oauth/access_token"

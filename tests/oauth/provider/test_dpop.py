@@ -11,10 +11,10 @@ from django.db import connection
 from pytest_django import Settings
 
 import oauth
-from oauth.doctor.client import client_findings
-from oauth.network.http import Answer
+from oauth.doctor.provider import client_findings
+from oauth.network.responses import ProviderResponse
 from oauth.provider import dpop, metadata
-from oauth.provider.config import provider
+from oauth.provider.config import find_provider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import get_token, stored
 from tests.oauth.support.strict_provider import StrictProvider
@@ -170,17 +170,17 @@ def test_request_is_made_again_with_the_nonce_that_its_own_refusal_named(
     shared._by_origin = dpop.nonces._by_origin
     monkeypatch.setattr(dpop, "nonces", shared)
 
-    def ask(nonce: str | None) -> Answer:
+    def ask(nonce: str | None) -> ProviderResponse:
         nonces.append(nonce)
         body = b'{"error": "use_dpop_nonce"}'
-        return Answer(400, "application/json", body, dpop_nonce=named)
+        return ProviderResponse(400, "application/json", body, dpop_nonce=named)
 
-    assert dpop.asked(url, ask).status == 400
+    assert dpop.send_with_nonce(url, ask).status == 400
     assert nonces == asked
 
 
 def test_doctor_proves_a_key_as_sign_ins_do(binding: StrictProvider) -> None:
-    corp = provider("corp")
+    corp = find_provider("corp")
     assert corp is not None
-    (finding,) = client_findings(corp, metadata.of(corp), None, time.time)
+    (finding,) = client_findings(corp, metadata.load_metadata(corp), None, time.time)
     assert (finding.name, finding.level) == ("client", "ok")

@@ -10,7 +10,7 @@ import pytest
 
 import oauth
 from oauth.provider import id_token as id_tokens
-from oauth.provider.id_token import InvalidIdToken, Unreadable
+from oauth.provider.id_token import InvalidIdToken, UnreadableIdToken
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.hostile import CLIENT_ID, HostileProvider
 from tests.oauth.support.hostile_fixtures import come_back, hostile, internet
@@ -38,7 +38,7 @@ def token(algorithm: str = "HS256", **claims: Any) -> str:
 
 
 def read(id_token: object) -> dict[str, Any]:
-    return id_tokens.read(
+    return id_tokens.verify_id_token(
         id_token, issuer=ISSUER, client_id=CLIENT_ID, access_token=ACCESS_TOKEN, now=NOW
     )
 
@@ -138,7 +138,7 @@ def test_hash_that_cannot_be_compared_is_refused(algorithm: str) -> None:
 
 def test_access_token_of_half_a_character_has_no_hash() -> None:
     with pytest.raises(InvalidIdToken):
-        id_tokens.read(
+        id_tokens.verify_id_token(
             token(at_hash=at_hash(ACCESS_TOKEN)),
             issuer=ISSUER,
             client_id=CLIENT_ID,
@@ -169,7 +169,7 @@ def nested(levels: int) -> Any:
     ],
 )
 def test_what_is_no_id_token_cannot_be_read(id_token: object) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableIdToken):
         read(id_token)
 
 

@@ -11,10 +11,10 @@ import pytest
 from pytest_django import Settings
 
 from oauth.exceptions import ProviderUnavailable
-from oauth.network.kept_document import PAUSE
+from oauth.network.document_cache import FETCH_PAUSE
 from oauth.provider import metadata as endpoints
-from oauth.provider.config import provider
-from oauth.provider.metadata import METADATA_AGE, PAUSE_OF_GRANTS, Metadata
+from oauth.provider.config import find_provider
+from oauth.provider.metadata import GRANT_FETCH_PAUSE, METADATA_AGE, Metadata
 from tests.oauth.sign_in.test_provider_failures import DISCOVERY, NONSENSE
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import configure, environment
@@ -22,9 +22,9 @@ from tests.sessions_kms.support.stacks import Stack
 
 
 def metadata(name: str = "corp", *, anonymous: bool = True) -> Metadata:
-    configured = provider(name)
+    configured = find_provider(name)
     assert configured is not None
-    return endpoints.of(configured, anonymous=anonymous)
+    return endpoints.load_metadata(configured, anonymous=anonymous)
 
 
 def counting(corp: FakeProvider) -> list[int]:
@@ -63,7 +63,7 @@ def test_last_metadata_serves_while_none_can_be_fetched(
     assert metadata() == found
 
 
-@pytest.mark.parametrize(("anonymous", "pause"), [(True, PAUSE), (False, PAUSE_OF_GRANTS)])
+@pytest.mark.parametrize(("anonymous", "pause"), [(True, FETCH_PAUSE), (False, GRANT_FETCH_PAUSE)])
 @pytest.mark.parametrize("known", [True, False])
 def test_provider_that_failed_is_not_asked_again_at_once(
     corp: FakeProvider, store: Stack, known: bool, anonymous: bool, pause: int
@@ -88,7 +88,7 @@ def test_provider_that_hangs_rests_after_its_failure(corp: FakeProvider, store: 
 
     def hang() -> None:
         asked.append(1)
-        store.clock.advance(10 * PAUSE)
+        store.clock.advance(10 * FETCH_PAUSE)
 
     corp.hooks[DISCOVERY] = hang
     corp.failing[DISCOVERY] = NONSENSE["server error"]
@@ -148,7 +148,7 @@ def test_metadata_that_cannot_be_fetched_is_an_unavailable_provider(
     with pytest.raises(ProviderUnavailable):
         metadata()
     corp.failing.clear()
-    store.clock.advance(PAUSE)
+    store.clock.advance(FETCH_PAUSE)
     assert metadata().issuer == corp.issuer
 
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pytest_django import Settings
 
-from oauth.sign_in.adapters import oauth2
+from oauth.sign_in import oauth2_adapter
 from tests.oauth.provider.test_client_authentication import KEYS, key_file
 from tests.oauth.sign_in.test_provider_failures import (
     CANARY,
@@ -114,7 +114,7 @@ def test_pushes_of_a_crowd_are_bounded(
     strict: StrictProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strict.takes_pushed_only = True
-    monkeypatch.setattr(oauth2.exchanges, "_most", 0)
+    monkeypatch.setattr(oauth2_adapter.exchanges, "_most", 0)
     response = visitor.start()
     assert (response.status_code, response["Retry-After"]) == (503, "5")
     assert strict.pushes == []

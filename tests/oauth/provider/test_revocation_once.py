@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from oauth.exceptions import OAuthError
-from oauth.provider.grant_lease import LEASE
+from oauth.provider.refresh_lease import LEASE_SECONDS
 from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
 from sessions_kms.concurrency.waits import run_sync
@@ -34,7 +34,7 @@ def test_lease_of_a_dead_process_does_not_keep_a_grant_alive(
     install(replace(store.services, sleep=lambda _: None))  # There is nobody to wait for.
     visitor.sign_in(idp)
     held = held_by(visitor)
-    run_sync(Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE))
+    run_sync(Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE_SECONDS))
     revoke_soon(services(), "corp", held)
     assert revoked(idp) == [held.refresh_token]
 

@@ -133,7 +133,7 @@ def test_other_session_data_is_refused(change: dict[str, Any]) -> None:
 def test_unreadable_session_data_counts_as_none(caplog: pytest.LogCaptureFixture) -> None:
     store = SessionStore()
     store._session_cache = {"oauth:corp": {"version": 9, "access_token": "canary"}}
-    assert vault.load(store, "corp") is None
+    assert vault.load_token_set(store, "corp") is None
     assert "unreadable token set for corp" in caplog.text
     assert "canary" not in caplog.text
 

@@ -10,8 +10,8 @@ from django.db import connections
 
 from oauth.exceptions import ProviderBusy
 from oauth.network import http
-from oauth.network.concurrency_limit import ConcurrencyLimit
-from oauth.sign_in.adapters.oauth2 import EXCHANGES, exchanges
+from oauth.network.concurrency import ConcurrencyLimit
+from oauth.sign_in.oauth2_adapter import EXCHANGES_MAX, exchanges
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 
@@ -32,7 +32,7 @@ def test_seventeenth_exchange_of_a_provider_is_told_to_come_back(
 ) -> None:
     """A page says so, nothing is asked, and other providers go on."""
     monkeypatch.setattr(http, "POST_TIMEOUT", 60)
-    waiting = [Visitor() for _ in range(EXCHANGES)]
+    waiting = [Visitor() for _ in range(EXCHANGES_MAX)]
     addresses = [each.callback_address(corp) for each in waiting]
     late = visitor.callback_address(corp)
     arrived, go_on = threading.Semaphore(0), threading.Event()
@@ -43,16 +43,16 @@ def test_seventeenth_exchange_of_a_provider_is_told_to_come_back(
 
     corp.hooks["/token"] = hang
     corp.failing["/token"] = lambda: (400, "application/json", b'{"error": "invalid_grant"}')
-    with ThreadPoolExecutor(EXCHANGES) as pool:
+    with ThreadPoolExecutor(EXCHANGES_MAX) as pool:
         try:
             pairs = zip(waiting, addresses, strict=True)
             answers = [pool.submit(status_of, each, address) for each, address in pairs]
-            assert all(arrived.acquire(timeout=30) for _ in range(EXCHANGES))
+            assert all(arrived.acquire(timeout=30) for _ in range(EXCHANGES_MAX))
             refused = visitor.client.get(late)
             assert visitor.sign_in(other, "other").status_code == 302
         finally:
             go_on.set()
-        assert [answer.result() for answer in answers] == [401] * EXCHANGES
+        assert [answer.result() for answer in answers] == [401] * EXCHANGES_MAX
     assert refused.status_code == 503
     assert int(refused["Retry-After"]) > 0
     assert "Too many sign-ins at once" in refused.content.decode()
@@ -65,15 +65,15 @@ def test_seventeenth_exchange_of_a_provider_is_told_to_come_back(
 def test_place_of_one_that_failed_is_free_again() -> None:
     limit = ConcurrencyLimit(1)
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), limit.one("a"):
+        with pytest.raises(ZeroDivisionError), limit.slot("a"):
             raise ZeroDivisionError
-    with limit.one("a"), limit.one("b"):
-        with pytest.raises(ProviderBusy), limit.one("a"):
+    with limit.slot("a"), limit.slot("b"):
+        with pytest.raises(ProviderBusy), limit.slot("a"):
             raise AssertionError
-        with pytest.raises(ProviderBusy), limit.one("b"):
+        with pytest.raises(ProviderBusy), limit.slot("b"):
             raise AssertionError
 
 
 def test_sixteen_are_exchanged_at_once() -> None:
-    assert EXCHANGES == 16
-    assert exchanges._most == EXCHANGES
+    assert EXCHANGES_MAX == 16
+    assert exchanges._most == EXCHANGES_MAX

@@ -193,11 +193,11 @@ def test_sign_ins_at_one_moment_leave_nothing_that_no_later_one_takes(
     def settle(*groups: str) -> None:
         for _ in range(10):
             barrier.wait(20)
-            rights.settle(account(), groups)
+            rights.update_rights(account(), groups)
         connection.close()
 
     def end() -> tuple[bool, bool]:
-        rights.settle(account(), [])
+        rights.update_rights(account(), [])
         user = account().user
         connection.close()
         return user.is_staff, user.is_superuser

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from allauth.socialaccount.internal import statekit
 
-from oauth.sign_in import pending
+from oauth.sign_in import views
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.support.clock import FakeClock
 
-LONGEST = "/" + "x" * (pending.NEXT_MAX - 1)
+LONGEST = "/" + "x" * (views.NEXT_URL_MAX - 1)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def started(visitor: Visitor, **form: str) -> str:
 def test_ten_sign_ins_wait_and_the_oldest_goes_first(corp: FakeProvider, visitor: Visitor) -> None:
     oldest = started(visitor, next="/0")
     rest = [started(visitor, next=f"/{number}") for number in range(1, 11)]
-    assert len(waiting(visitor)) == pending.AT_ONCE
+    assert len(waiting(visitor)) == views.STATES_MAX
     assert {state[0]["next"] for state in waiting(visitor).values()} == {
         f"/{number}" for number in range(1, 11)
     }
@@ -65,7 +65,7 @@ def test_no_more_waits_than_its_size_in_bytes(corp: FakeProvider, visitor: Visit
         started(visitor, next=f"/{number}" + "\N{EURO SIGN}" * 300)
         session = visitor.session
         size = len(session.serializer().dumps(dict(session.items())))
-        assert size <= pending.SIZE_MAX
+        assert size <= views.STATES_SIZE_MAX
     assert len(waiting(visitor)) == 4
 
 

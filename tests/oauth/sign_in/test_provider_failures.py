@@ -67,7 +67,7 @@ def test_bad_discovery_at_the_callback_of_another_process_is_a_page(
     corp: FakeProvider, visitor: Visitor, what: str
 ) -> None:
     url = visitor.callback_address(corp)
-    endpoints.forget()
+    endpoints.clear_metadata_cache()
     corp.failing[DISCOVERY] = NONSENSE[what]
     assert_says_that_the_provider_is_down(visitor.client.get(url))
     assert visitor.user_id is None
@@ -305,7 +305,7 @@ def test_bad_answer_at_the_start_is_given_up_in_time(
 
 
 def test_userinfo_of_any_size_is_given_up(corp: FakeProvider, visitor: Visitor) -> None:
-    corp.more_of_userinfo = {"picture": "x" * http.ANSWER_MAX}
+    corp.more_of_userinfo = {"picture": "x" * http.RESPONSE_MAX}
     assert visitor.sign_in(corp).status_code == 302
     assert SocialAccount.objects.get().extra_data["userinfo"] == {}
 

@@ -10,7 +10,7 @@ import pytest
 from django.test import RequestFactory
 
 from oauth.codes import Code, remedy
-from oauth.request_id import request_id
+from oauth.sign_in.failures import get_request_id
 from tests import ROOT
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -153,6 +153,10 @@ def test_answer_to_another_browser_is_a_word(
 def test_request_keeps_the_id_that_it_was_given() -> None:
     request = RequestFactory().get("/")
     request.request_id = "of-the-proxy"  # type: ignore[attr-defined]  # as a middleware would
-    assert request_id(request) == "of-the-proxy"
+    assert get_request_id(request) == "of-the-proxy"
     another = RequestFactory().get("/")
-    assert request_id(another) == request_id(another) != request_id(RequestFactory().get("/"))
+    assert (
+        get_request_id(another)
+        == get_request_id(another)
+        != get_request_id(RequestFactory().get("/"))
+    )

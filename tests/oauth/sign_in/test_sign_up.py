@@ -99,7 +99,7 @@ def test_address_that_is_free_is_stored(known: Visitor, other: FakeProvider) -> 
 def test_somebody_made_ahead_is_named_by_the_first_sign_in_alone(
     known: Visitor, other: FakeProvider, told: dict[str, str], name: str, address: bool
 ) -> None:
-    made = accounts.create("other", "7").user
+    made = accounts.create_account("other", "7").user
     other.person = {"sub": "7", **told}
     visitor = Visitor()
     visitor.sign_in(other, "other")

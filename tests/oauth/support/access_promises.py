@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from oauth.clients.issued import Issued
-from oauth.clients.sealed_grant import SealedGrant
+from oauth.clients.sealed_grant import SealedGrant, TokenResponse
 from tests.oauth.support.interleaved import Items
 
 Deletion = tuple[tuple[str, ...], int | None]  # ids of items, and by when they must have ended
@@ -23,7 +22,7 @@ class Promise(NamedTuple):
     until: float
 
 
-def promise_of(issued: Issued, at: float, id_of: Callable[[str], str]) -> Promise:
+def promise_of(issued: TokenResponse, at: float, id_of: Callable[[str], str]) -> Promise:
     """Return what an answer says that was given at a moment.
 
     One second is told of a token that is over by then: some clients take 0 for no end.

@@ -11,7 +11,7 @@ from django.core.cache import cache
 from pytest_django import Settings
 
 from gateway_site.local.kms import LocalKMS
-from oauth.network import background
+from oauth.network import concurrency
 from sessions_kms.concurrency.waits import run_sync
 from tests.bench.calls import counted
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install
@@ -47,4 +47,4 @@ def store(calls: Calls, db: None, settings: Settings, client_name: str) -> Itera
     run_sync(stack.services.not_before.moment())
     calls.clear()
     yield stack
-    assert background.drain(20)
+    assert concurrency.drain_background(20)

@@ -21,7 +21,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from gateway_site.providers import configuration as providers
-from oauth.network import background
+from oauth.network import concurrency
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
@@ -74,7 +74,7 @@ class Visitor:
         return self.client.session
 
     def held(self, provider: str = "corp") -> TokenSet | None:
-        return vault.load(self.session, provider)
+        return vault.load_token_set(self.session, provider)
 
     @property
     def user_id(self) -> str | None:
@@ -103,7 +103,7 @@ def store(aws_environment: None, db: None, settings: Settings) -> Iterator[Stack
     stack.services = replace(stack.services, sleep=wait_a_moment)
     install(stack.services)
     yield stack
-    assert background.drain(20)
+    assert concurrency.drain_background(20)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from django.contrib.auth.models import User
 
 from oauth.clients.consent import Consent
 from oauth.clients.grants import Grants
-from oauth.clients.issued import Issued
-from oauth.clients.lifetimes import Lifetimes
+from oauth.clients.sealed_grant import TokenResponse
+from oauth.clients.token_pair import Lifetimes
 from oauth.provider.token_set import TokenSet
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.grant_store import GrantStore
@@ -90,30 +90,30 @@ class GrantWorld:
         )
         return allowed.code
 
-    def redeem(self, code: str, **changes: Any) -> Issued:
+    def redeem(self, code: str, **changes: Any) -> TokenResponse:
         asked = ASKED | {"verifier": VERIFIER, "redirect_uri": CONSENT.redirect_uri}
         asked |= {"arrived_at": self.clock()}
         return run_sync(self.grants.redeem(code, **(asked | changes)))
 
-    def begin(self) -> Issued:
+    def begin(self) -> TokenResponse:
         return self.redeem(self.allow())
 
-    def refresh(self, token: str, **changes: Any) -> Issued:
+    def refresh(self, token: str, **changes: Any) -> TokenResponse:
         asked = ASKED | {"scope": None, "arrived_at": self.clock()}
         return run_sync(self.grants.refresh(token, **(asked | changes)))
 
     def session(self, token: str, upstream: str = "mcp") -> GrantStore | None:
         return run_sync(self.grants.session(token, upstream=upstream))
 
-    def lives(self, issued: Issued) -> bool:
+    def lives(self, issued: TokenResponse) -> bool:
         return self.session(issued.access_token) is not None
 
-    def key_of(self, issued: Issued) -> str:
+    def key_of(self, issued: TokenResponse) -> str:
         found = self.session(issued.access_token)
         assert found is not None
         return str(found.session_key)
 
-    def id_of(self, issued: Issued) -> str:
+    def id_of(self, issued: TokenResponse) -> str:
         return id_of(self.key_of(issued))
 
     def ends(self) -> None:

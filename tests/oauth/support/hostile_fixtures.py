@@ -50,13 +50,13 @@ def hostile(
     provider.now = store.clock
     trusted, context = certificates(tmp_path, HOST, "elsewhere.example")
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-    http._tls.cache_clear()
+    http._cached_tls_context.cache_clear()
     internet.name(HOST, ADDRESS)
     with serving(provider, context) as port:
         internet.servers[ADDRESS, 443] = port
         configure(settings, ENVIRONMENT)
         yield provider
-    http._tls.cache_clear()
+    http._cached_tls_context.cache_clear()
 
 
 def come_back(visitor: Visitor, hostile: HostileProvider) -> Any:

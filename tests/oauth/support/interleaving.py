@@ -22,13 +22,11 @@ from typing import Any
 
 import pytest
 
-from oauth.clients import token
-from oauth.clients.errors import GrantError
-from oauth.clients.exchange import named_items, removal
+from oauth.clients import grant_end, token_pair
 from oauth.clients.grants import Grants
-from oauth.clients.issued import Issued
-from oauth.clients.lifetimes import CODE_GRACE, Lifetimes
-from oauth.clients.sealed_grant import SealedGrant
+from oauth.clients.rules.errors import GrantError
+from oauth.clients.sealed_grant import SealedGrant, TokenResponse
+from oauth.clients.token_pair import CODE_GRACE, Lifetimes
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
@@ -85,7 +83,7 @@ class Interleaving:
         patch.setattr("os.urandom", self._random_bytes)
         patch.setattr("secrets.choice", self._random.choice)
         self._deletions: list[Deletion] = []
-        patch.setattr(removal, "remove_soon", self._remove_soon)
+        patch.setattr(grant_end, "delete_items_soon", self._remove_soon)
         self._minted: dict[str, str] = {}
         self._opened: dict[str, str] = {}
         self._next: dict[tuple[Any, ...], Next] = {}
@@ -137,7 +135,7 @@ class Interleaving:
                     queue.append((after, (*way, label)))
             for number, each in enumerate(state.requests):
                 if each.begun and (result := self._after(number, each).result) is not None:
-                    told = "ok" if isinstance(result, Issued) else str(result)
+                    told = "ok" if isinstance(result, TokenResponse) else str(result)
                     found.results.add((each.who, told))
         return found
 
@@ -217,7 +215,7 @@ class Interleaving:
     def _delivered(self, state: State, number: int, each: Request) -> State:
         client, result = state.clients[each.who], self._after(number, each).result
         if client.awaits == number:
-            if isinstance(result, Issued):
+            if isinstance(result, TokenResponse):
                 client = Client(result.refresh_token, status="ok")
             elif result == "invalid":
                 client = client._replace(awaits=None, status="out")
@@ -257,7 +255,7 @@ class Interleaving:
                 else:
                     outcome, error = _done(wait)
         except StopIteration as end:
-            if isinstance(end.value, Issued):
+            if isinstance(end.value, TokenResponse):
                 self._mint(end.value.refresh_token)
                 self._mint(end.value.access_token)
             return self._ended(end.value or "done")
@@ -283,7 +281,7 @@ class Interleaving:
         if each.who == REVOKES:
             return await grants.revoke(each.token, client_id=CONSENT.client_id)
         asked = ASKED | {"arrived_at": self.arrival(START + GRACE * each.arrived)}
-        if token.is_token(each.token, token.CODE):
+        if token_pair.is_token(each.token, token_pair.CODE):
             verifier = "w" * 43 if each.who == LURKER else VERIFIER
             return await grants.redeem(each.token, verifier=verifier, redirect_uri=None, **asked)
         return await grants.refresh(each.token, scope=None, **asked)
@@ -337,11 +335,11 @@ class Interleaving:
     def _of_access_tokens(self, state: State) -> Iterator[str]:
         now, id_of = START + GRACE * state.tick, Tokens(self._services).id_of
         told = (self._after(*each) for each in enumerate(state.requests) if each[1].begun)
-        answers = [each for each in told if isinstance(each.result, Issued)]
+        answers = [each for each in told if isinstance(each.result, TokenResponse)]
         promises = [promise_of(each.result, each.at, id_of) for each in answers]
         opened = (self._truth(state, each) for each in self._refresh_tokens(state))
         named = access_promises.live_in(opened)
-        most = named_items.NAMED_MAX
+        most = token_pair.NAMED_MAX
         promises += self._promised
         yield from access_promises.broken(promises, state.items, now, named, most)
         minted = [item_id for item_id, each in self._minted.items() if each.startswith("gwa_")]
@@ -354,7 +352,7 @@ class Interleaving:
         lives, ended = self._session in state.items, number in state.ended_by
         if number in state.ended_hastily:
             yield "an honest client's request within the grace ended its grant"
-        if each.who == LURKER and (ended or isinstance(result, Issued)):
+        if each.who == LURKER and (ended or isinstance(result, TokenResponse)):
             yield "somebody without the verifier got or ended something"
         shown = Tokens(self._services).id_of(each.token)
         is_revoked = each.who == REVOKES and result == "done"
@@ -368,7 +366,7 @@ class Interleaving:
             yield "reuse was answered, but the grant lives"
 
     def _wrongly_told(self, state: State, each: Request, result: Any) -> Iterator[str]:
-        if not isinstance(result, Issued):
+        if not isinstance(result, TokenResponse):
             return
         if each.who in {THIEF, REPLAYS}:
             yield "a thief got a pair for an old token"
@@ -377,7 +375,7 @@ class Interleaving:
             yield "told a token that does not exist"
         others = (other for other in enumerate(state.requests) if other[1].token == each.token)
         answers = (self._after(*other).result for other in others)
-        pairs = [answer.refresh_token for answer in answers if isinstance(answer, Issued)]
+        pairs = [answer.refresh_token for answer in answers if isinstance(answer, TokenResponse)]
         if len(set(pairs)) > 1:
             yield "one token was answered by two pairs"
         if each.token == self._code and len(pairs) > 1:
@@ -419,7 +417,7 @@ class Interleaving:
 
     def _refresh_tokens(self, state: State) -> Iterator[str]:
         for item_id in state.items:
-            if (minted := self._minted.get(item_id, "")).startswith(token.REFRESH):
+            if (minted := self._minted.get(item_id, "")).startswith(token_pair.REFRESH):
                 yield minted
 
     def _what(self, state: State, minted: str) -> str:

@@ -10,7 +10,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.test import Client
 from pytest_django import Settings
 
-from oauth.network import background
+from oauth.network import concurrency
 from oauth.provider.token_set import TokenSet
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fixtures import Visitor, configure, environment
@@ -77,7 +77,7 @@ def disconnect(visitor: Visitor, name: str) -> None:
 
 def settled() -> None:
     """Wait for what was still to be done in the background."""
-    assert background.drain(20)
+    assert concurrency.drain_background(20)
 
 
 def revoked(idp: LogoutProvider) -> list[str]:

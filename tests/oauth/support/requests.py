@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 
 import oauth
-from oauth.provider.config import provider as configured
+from oauth.provider.config import find_provider as configured
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from oauth.tokens.refresh_coordinator import Refresh
@@ -31,7 +31,7 @@ def get_token(visitor: Visitor, provider: str = "corp", **more: Any) -> TokenSet
 
 def stored(visitor: Visitor, provider: str = "corp") -> TokenSet:
     """Return what the session holds as it lies in the table."""
-    held = vault.load(SessionStore(visitor.session.session_key), provider)
+    held = vault.load_token_set(SessionStore(visitor.session.session_key), provider)
     assert held is not None
     return held
 

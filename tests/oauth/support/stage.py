@@ -19,7 +19,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import transaction
 
-from oauth.network import background
+from oauth.network import concurrency
 from oauth.provider import jwks, metadata
 from oauth.tokens import vault
 from tests.oauth.support.fixtures import BOB, Visitor
@@ -49,7 +49,7 @@ class Stage:
         """Sign everybody in, and keep what there is then."""
         WiredProviders(self.world.wire, *self.providers.values()).take_over(monkeypatch)
         # At once is the earliest that anything in the background may run.
-        monkeypatch.setattr(background, "submit", lambda call, account=None: call())
+        monkeypatch.setattr(concurrency, "run_in_background", lambda call, account=None: call())
         corp, other = self.providers.values()
         self.begin_anew()
         with self.world.running(0):
@@ -94,8 +94,8 @@ class Stage:
         self.world.wire.heal()
         self.world.wire.calls.clear()
         self.world.restart(0)
-        metadata.forget()
-        jwks.forget()
+        metadata.clear_metadata_cache()
+        jwks.clear_key_cache()
 
     def answer(self, act: Callable[[Stage], Any]) -> Answer:
         with self.world.running(0):

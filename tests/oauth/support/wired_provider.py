@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from oauth.network import http
+from oauth.network.responses import ProviderResponse
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.sessions_kms.support.wire import Wire
 
@@ -33,12 +34,12 @@ class WiredProviders:
 
         async def ask(
             method: str, url: str, headers: Mapping[str, str], body: bytes | None, **_: Any
-        ) -> http.Answer:
+        ) -> ProviderResponse:
             form = dict(parse_qsl((body or b"").decode()))
             status, kind, content = self.answer(method, url, form, headers)
-            return http.Answer(status, kind, content)
+            return ProviderResponse(status, kind, content)
 
-        monkeypatch.setattr(http, "_ask", ask)
+        monkeypatch.setattr(http, "_send", ask)
 
     def answer(
         self, method: str, url: str, form: dict[str, str], headers: Mapping[str, str]

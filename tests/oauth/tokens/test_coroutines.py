@@ -11,10 +11,10 @@ import pytest
 from django.http import HttpRequest
 
 import oauth
-from oauth.provider.config import provider
+from oauth.provider.config import find_provider
 from oauth.tokens import refresh_coordinator
 from oauth.tokens.fresh_token import FreshToken
-from oauth.tokens.turns import InTurn
+from oauth.tokens.refresh_queue import QueuedRefresh
 from sessions_kms.concurrency.waits import Pause, Wait, run_sync
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
@@ -32,13 +32,13 @@ def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
     return visitor
 
 
-def turn_of(request: HttpRequest) -> InTurn:
+def turn_of(request: HttpRequest) -> QueuedRefresh:
     """Go as far as the turn, which is to be waited for next."""
-    corp = provider("corp")
+    corp = find_provider("corp")
     assert corp is not None
     steps = FreshToken(services(), request.session, corp).get()
     wait: Wait = resume(steps)
-    while not isinstance(wait, InTurn):
+    while not isinstance(wait, QueuedRefresh):
         wait = resume(steps, wait.block())
     return wait
 
@@ -65,10 +65,10 @@ def was_cancelled(steps: Coroutine[Any, Any, Any], number: int) -> bool:
 def test_refresh_is_done_in_an_event_loop_as_in_a_thread(
     corp: FakeProvider, expired: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def without_a_thread(turn: InTurn) -> Any:
+    async def without_a_thread(turn: QueuedRefresh) -> Any:
         return await turn.work()
 
-    monkeypatch.setattr(InTurn, "suspend", without_a_thread)
+    monkeypatch.setattr(QueuedRefresh, "suspend", without_a_thread)
     new = asyncio.run(oauth.aget_token(request_of(expired), "corp"))
     assert new == stored(expired)
     assert len(corp.refreshes) == 1

@@ -17,10 +17,10 @@ from django.http import HttpRequest
 
 import oauth
 from oauth.exceptions import OAuthError
-from oauth.network.thread_pools import THREADS
-from oauth.provider.grant_lease import LEASE
+from oauth.network.concurrency import THREADS_PER_PROVIDER
+from oauth.provider.refresh_lease import LEASE_SECONDS
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import refresh_coordinator, turns, vault
+from oauth.tokens import refresh_coordinator, refresh_queue, vault
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
@@ -82,7 +82,9 @@ def test_tasks_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
     answers = asyncio.run(in_tasks(requests))
     assert answers == [stored(expired)] * MANY
     assert len(corp.refreshes) == 1
-    assert {vault.load(request.session, "corp") for request in requests} == {stored(expired)}
+    assert {vault.load_token_set(request.session, "corp") for request in requests} == {
+        stored(expired)
+    }
 
 
 def test_tasks_of_one_request_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
@@ -213,7 +215,7 @@ def test_refresh_of_a_cancelled_request_is_finished(corp: FakeProvider, expired:
             await task
         go_on.set()
         async with asyncio.timeout(30):
-            while turns._refreshes:  # noqa: ASYNC110 - there is no event for it
+            while refresh_queue._refreshes:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.001)
 
     corp.hooks["/token"] = hold
@@ -226,9 +228,9 @@ def test_task_that_is_cancelled_before_its_turn_leaves(
     corp: FakeProvider, expired: Visitor
 ) -> None:
     async def leave() -> None:
-        with turns._turns.of("a secret") as turn:
+        with refresh_queue._grant_queues.of("a secret") as turn:
             await turn.take()
-            waiting = turns.InTurn(
+            waiting = refresh_queue.QueuedRefresh(
                 "a secret", ("corp", "1"), 60, lambda: pytest.fail("not its turn")
             )
             other = asyncio.Task(waiting.suspend(), context=Context())
@@ -240,7 +242,7 @@ def test_task_that_is_cancelled_before_its_turn_leaves(
             await asyncio.sleep(0)
             assert not turn._waiting
             turn.give_back()
-        assert len(turns._turns) == len(turns._refreshes) == 0
+        assert len(refresh_queue._grant_queues) == len(refresh_queue._refreshes) == 0
 
     asyncio.run(leave())
 
@@ -249,7 +251,7 @@ def test_person_of_many_grants_leaves_threads_to_others_at_a_provider_that_is_sl
     corp: FakeProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a provider slows down one account: all of its refreshes would take all threads."""
-    grants = [Visitor() for _ in range(THREADS + 1)]
+    grants = [Visitor() for _ in range(THREADS_PER_PROVIDER + 1)]
     for each in grants:
         each.sign_in(corp)
     theirs, ada = set(corp.refresh_tokens), corp.person
@@ -270,7 +272,7 @@ def test_person_of_many_grants_leaves_threads_to_others_at_a_provider_that_is_sl
     monkeypatch.setattr(corp, "token", slow)
 
     def waiting_for_others() -> int:
-        return sum(len(turn._waiting) for turn, _ in turns._accounts._turns.values())
+        return sum(len(turn._waiting) for turn, _ in refresh_queue._account_queues._turns.values())
 
     async def ask() -> tuple[TokenSet, int, list[TokenSet]]:
         many = [
@@ -289,7 +291,7 @@ def test_person_of_many_grants_leaves_threads_to_others_at_a_provider_that_is_sl
         go_on.set()
     assert (beside, waiting) == (stored(another), len(grants))
     assert found == [stored(each) for each in grants]
-    assert len(turns._turns) == len(turns._accounts) == 0
+    assert len(refresh_queue._grant_queues) == len(refresh_queue._account_queues) == 0
 
 
 # The lease
@@ -326,13 +328,13 @@ def test_lease_of_a_dead_process_is_taken_over(
 ) -> None:
     install(replace(store.services, sleep=lambda _: None))  # There is nobody to wait for.
     held = stored(expired)
-    run_sync(Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE))
+    run_sync(Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE_SECONDS))
     with pytest.raises(oauth.ProviderUnavailable, match="does not finish"):
         get_token(expired)
     with pytest.raises(oauth.ProviderUnavailable, match="a moment ago"):
         get_token(expired)  # Nobody waits so long once more for what may be dead.
-    refresh_coordinator._resting.clear()
-    store.clock.advance(LEASE + 6)
+    refresh_coordinator._back_off.clear()
+    store.clock.advance(LEASE_SECONDS + 6)
     assert get_token(expired).refresh_token in corp.refresh_tokens
 
 
@@ -388,7 +390,7 @@ def test_answer_that_cannot_be_sealed_is_saved_in_the_session_all_the_same(
     old = stored(expired)
     assert get_token(expired) == stored(expired)
     assert "could not be sealed" in caplog.text
-    claim = run_sync(Leases(services()).claim(old.grant_secret, "another", seconds=LEASE))
+    claim = run_sync(Leases(services()).claim(old.grant_secret, "another", seconds=LEASE_SECONDS))
     assert not claim.held  # Whoever has an old copy does not spend the old refresh token at once.
 
 
@@ -438,8 +440,8 @@ def test_token_of_a_session_that_is_not_stored_yet_stays_in_it(
     request = request_of(expired)
     held = stored(expired)
     request.session = SessionStore()
-    vault.store(request.session, "corp", held)
+    vault.store_token_set(request.session, "corp", held)
     new = oauth.get_token(request, "corp")
-    assert vault.load(request.session, "corp") == new != held
+    assert vault.load_token_set(request.session, "corp") == new != held
     assert request.session.session_key is None
     assert request.session.modified

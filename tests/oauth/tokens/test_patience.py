@@ -11,9 +11,9 @@ import pytest
 from pytest_django import Settings
 
 import oauth
-from oauth.network import background
+from oauth.network import concurrency
 from oauth.provider import metadata
-from oauth.provider.config import provider
+from oauth.provider.config import find_provider
 from oauth.provider.token_set import new_grant_secret
 from oauth.tokens import vault
 from oauth.tokens.refresh_coordinator import KEPT
@@ -96,12 +96,12 @@ def test_provider_that_is_silent_does_not_hold_up_another(
 ) -> None:
     visitor.sign_in(corp)
     visitor.connect(other)
-    held = vault.load(visitor.session, "corp")
+    held = vault.load_token_set(visitor.session, "corp")
     assert held is not None
     keys = []
     for _ in range(40):
         session = SessionStore()
-        vault.store(session, "corp", replace(held, grant_secret=new_grant_secret()))
+        vault.store_token_set(session, "corp", replace(held, grant_secret=new_grant_secret()))
         session.save()
         keys.append(session.session_key)
     go_on = threading.Event()
@@ -133,12 +133,12 @@ def test_single_logout_happens_while_revocations_hang(
     configure(settings, environment("corp", corp, SINGLE_LOGOUT="1"))
     corp.more_of_metadata = {"end_session_endpoint": f"{corp.issuer}/end"}
     visitor.sign_in(corp)
-    configured = provider("corp")
+    configured = find_provider("corp")
     assert configured is not None
-    assert metadata.of(configured).end_session_endpoint
+    assert metadata.load_metadata(configured).end_session_endpoint
     go_on = threading.Event()
-    for _ in range(background.THREADS):
-        background.submit(lambda: go_on.wait(30))
+    for _ in range(concurrency.BACKGROUND_THREADS):
+        concurrency.run_in_background(lambda: go_on.wait(30))
     try:
         response = visitor.client.post("/accounts/logout/")
     finally:

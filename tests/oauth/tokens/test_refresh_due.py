@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import oauth
-from oauth.tokens.freshness import REFUSED_AGE
+from oauth.tokens.fresh_token import REJECTED_AGE
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.sign_in.test_provider_failures import NONSENSE
 from tests.oauth.support.fake_provider import FakeProvider
@@ -136,37 +136,37 @@ def test_unknown_provider_is_not_connected(corp: FakeProvider, signed_in: Visito
 def test_refused_token_is_refreshed_before_its_end(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    store.clock.advance(REFUSED_AGE)
+    store.clock.advance(REJECTED_AGE)
     refused = get_token(signed_in)
-    new = get_token(signed_in, refused=refused)
+    new = get_token(signed_in, rejected=refused)
     assert new.access_token != refused.access_token
-    assert get_token(signed_in, refused=refused) == new
+    assert get_token(signed_in, rejected=refused) == new
     assert len(corp.refreshes) == 1
 
 
 def test_refused_token_that_was_just_issued_comes_back(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    store.clock.advance(REFUSED_AGE - 1)
+    store.clock.advance(REJECTED_AGE - 1)
     refused = get_token(signed_in)
-    assert get_token(signed_in, refused=refused) == refused
+    assert get_token(signed_in, rejected=refused) == refused
     assert corp.refreshes == []
 
 
 def test_refused_token_is_not_returned_when_it_cannot_be_refreshed(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    store.clock.advance(REFUSED_AGE)
+    store.clock.advance(REJECTED_AGE)
     refused = get_token(signed_in)
     corp.failing["/token"] = NONSENSE["server error"]
     with pytest.raises(oauth.ProviderUnavailable):
-        get_token(signed_in, refused=refused)
+        get_token(signed_in, rejected=refused)
 
 
 def test_refused_token_without_refresh_token_needs_a_sign_in(
     github: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(github, "github")
-    store.clock.advance(REFUSED_AGE)
+    store.clock.advance(REJECTED_AGE)
     with pytest.raises(oauth.ReauthenticationRequired):
-        get_token(visitor, "github", refused=stored(visitor, "github"))
+        get_token(visitor, "github", rejected=stored(visitor, "github"))

@@ -9,7 +9,7 @@ import pytest
 
 import oauth
 from oauth.tokens import refresh_coordinator
-from oauth.tokens.refresh_coordinator import BACK_OFF, REFUSAL_KEPT
+from oauth.tokens.refresh_coordinator import BACK_OFF, REJECTION_KEPT
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.sign_in.test_provider_failures import CANARY, NONSENSE, answering
@@ -108,10 +108,10 @@ def test_dead_grant_needs_a_sign_in_and_is_not_hammered(
     for _ in range(5):
         with pytest.raises(oauth.ReauthenticationRequired):
             get_token(signed_in)
-        refresh_coordinator._resting.clear()  # the lease remembers, for all processes
+        refresh_coordinator._back_off.clear()  # the lease remembers, for all processes
     assert len(asked) == 1
 
-    store.clock.advance(REFUSAL_KEPT + 1)
+    store.clock.advance(REJECTION_KEPT + 1)
     corp.failing.clear()
     assert get_token(signed_in).refresh_token in corp.refresh_tokens
 

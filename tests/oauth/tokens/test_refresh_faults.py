@@ -15,9 +15,9 @@ import pytest
 
 import oauth
 from oauth.exceptions import OAuthError, ReauthenticationRequired
-from oauth.provider.grant_lease import LEASE
+from oauth.provider.refresh_lease import LEASE_SECONDS
 from oauth.provider.token_set import TokenSet
-from oauth.tokens.refresh_coordinator import _resting
+from oauth.tokens.refresh_coordinator import _back_off
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE
 from tests.oauth.support.fake_provider import FakeProvider
@@ -28,7 +28,7 @@ from tests.sessions_kms.support.wire import FAULTS, Killed
 
 EXPIRED = 4000.0  # seconds after the sign-in
 MAX_CALLS = 40
-TAKEN_OVER = max(LEASE + CLOCK_DIFFERENCE, DISTURBED_FOR) + 1
+TAKEN_OVER = max(LEASE_SECONDS + CLOCK_DIFFERENCE, DISTURBED_FOR) + 1
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Refresh:
         """Go on as a process that remembers nothing."""
         self.world.wire.heal()
         self.world.restart(0)
-        _resting.clear()
+        _back_off.clear()
 
     def ask(self) -> TokenSet | type[BaseException]:
         with self.world.running(0):

@@ -15,10 +15,10 @@ from pytest_django import Settings
 
 import oauth
 from gateway_site.local.kms import LocalKMS
-from oauth.provider.grant_lease import LEASE
+from oauth.provider.refresh_lease import LEASE_SECONDS
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import turns, vault
-from oauth.tokens.refresh_coordinator import _resting
+from oauth.tokens import refresh_queue, vault
+from oauth.tokens.refresh_coordinator import _back_off
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.kinds import session_id
@@ -98,7 +98,7 @@ def test_event_loop_is_not_blocked_by_a_refresh(corp: FakeProvider, expired: Vis
 
     asyncio.run(refresh())
     assert beats == 10
-    assert len(turns._refreshes) == len(turns._turns) == 0
+    assert len(refresh_queue._refreshes) == len(refresh_queue._grant_queues) == 0
 
 
 # A table that fails
@@ -124,7 +124,7 @@ def expired_session(corp: FakeProvider, faulty: FaultyStack) -> Any:
     refresh_token = corp._secret()
     corp.refresh_tokens.add(refresh_token)
     session = SessionStore()
-    vault.store(
+    vault.store_token_set(
         session,
         "corp",
         TokenSet(
@@ -169,7 +169,7 @@ def test_table_that_fails_between_refresh_and_save_loses_nothing(
 
     assert new.refresh_token in corp.refresh_tokens
     assert len(corp.refreshes) == 1
-    assert vault.load(SessionStore(request.session.session_key), "corp") == new
+    assert vault.load_token_set(SessionStore(request.session.session_key), "corp") == new
 
 
 def test_lost_answers_of_the_table_cost_no_second_refresh(
@@ -180,8 +180,10 @@ def test_lost_answers_of_the_table_cost_no_second_refresh(
     for _ in range(5):
         with suppress(StoreUnavailable):
             oauth.get_token(request_of_key(request.session.session_key), "corp")
-        faulty.stack.clock.advance(LEASE + 6)  # One that was taken without knowing it lapses.
-        _resting.clear()
+        faulty.stack.clock.advance(
+            LEASE_SECONDS + 6
+        )  # One that was taken without knowing it lapses.
+        _back_off.clear()
     new = oauth.get_token(request_of_key(request.session.session_key), "corp")
     assert new.refresh_token in corp.refresh_tokens
     assert len(corp.refreshes) == 1

@@ -30,7 +30,7 @@ def test_refreshed_token_is_saved_at_once_and_returned(
 
     new = oauth.get_token(request, "corp")
 
-    assert new == stored(signed_in) == vault.load(request.session, "corp")
+    assert new == stored(signed_in) == vault.load_token_set(request.session, "corp")
     assert new.access_token != before.access_token
     assert new.refresh_token in corp.refresh_tokens
     assert new.grant_secret != before.grant_secret
@@ -64,7 +64,7 @@ def test_request_that_found_anothers_refresh_renews_the_cookie_too(
     assert second.session.modified
     second.session.save()
     assert signed_in.session["of the second"] == "a change"
-    assert stored(signed_in) == vault.load(first.session, "corp")
+    assert stored(signed_in) == vault.load_token_set(first.session, "corp")
 
 
 def test_cookie_of_a_session_that_ended_meanwhile_is_not_renewed(
@@ -104,7 +104,7 @@ def test_views_changes_beside_a_refresh_are_kept(
         sys.setswitchinterval(interval)
     last = {f"key {number % 50}": number for number in range(count)}
     assert {key: request.session.get(key) for key in last} == last
-    assert vault.load(request.session, "corp") == stored(signed_in)
+    assert vault.load_token_set(request.session, "corp") == stored(signed_in)
 
 
 def test_successors_are_refreshed_in_their_turn(
@@ -211,4 +211,4 @@ def test_key_changed_by_the_same_request_keeps_the_new_token(
     request = request_of(signed_in)
     new = oauth.get_token(request, "corp")
     request.session.cycle_key()
-    assert vault.load(SessionStore(request.session.session_key), "corp") == new
+    assert vault.load_token_set(SessionStore(request.session.session_key), "corp") == new

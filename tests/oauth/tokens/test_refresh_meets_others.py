@@ -9,7 +9,7 @@ import pytest
 from django.contrib.sessions.backends.base import UpdateError
 
 import oauth
-from oauth.provider.grant_lease import LEASE, Claimed, GrantLease
+from oauth.provider.refresh_lease import LEASE_SECONDS, LeaseClaim, RefreshLease
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
@@ -56,14 +56,14 @@ def test_connection_dropped_meanwhile_stays_dropped(
 ) -> None:
     def drop() -> None:
         request = request_of(signed_in)
-        vault.drop(request.session, "corp")
+        vault.drop_token_set(request.session, "corp")
         request.session.save()
 
     store.clock.advance(4000)
     corp.hooks["/token"] = drop
     with pytest.raises(oauth.NotConnected):
         get_token(signed_in)
-    assert vault.load(SessionStore(signed_in.session.session_key), "corp") is None
+    assert vault.load_token_set(SessionStore(signed_in.session.session_key), "corp") is None
 
 
 def test_sign_in_meanwhile_wins(corp: FakeProvider, signed_in: Visitor, store: Stack) -> None:
@@ -72,7 +72,7 @@ def test_sign_in_meanwhile_wins(corp: FakeProvider, signed_in: Visitor, store: S
 
     def sign_in_again() -> None:
         request = request_of(signed_in)
-        vault.store(request.session, "corp", newer)
+        vault.store_token_set(request.session, "corp", newer)
         request.session.save()
 
     store.clock.advance(4000)
@@ -87,7 +87,7 @@ def test_old_copy_adopts_the_successor(
     store.clock.advance(4000)
     new = get_token(signed_in)
     session = SessionStore(signed_in.session.session_key)
-    vault.store(session, "corp", old)
+    vault.store_token_set(session, "corp", old)
     session.save()
 
     assert get_token(signed_in) == new == stored(signed_in)
@@ -113,19 +113,19 @@ def test_whoever_comes_to_the_lease_late_looks_at_the_session_again(
     store.clock.advance(4000)
     old = stored(signed_in)
     newer = replace(old, grant_secret="n" * 32, expires_at=int(store.clock.now) + 9000)
-    claimed = GrantLease.claimed
+    claim = RefreshLease.claim
 
-    async def late(self: GrantLease, patience: float) -> Claimed:
+    async def late(self: RefreshLease, max_wait: float) -> LeaseClaim:
         session = SessionStore(signed_in.session.session_key)
-        vault.store(session, "corp", newer)
+        vault.store_token_set(session, "corp", newer)
         session.save()
-        return await claimed(self, patience)
+        return await claim(self, max_wait)
 
-    monkeypatch.setattr(GrantLease, "claimed", late)
+    monkeypatch.setattr(RefreshLease, "claim", late)
     assert get_token(signed_in) == newer
     assert corp.refreshes == []
     assert run_sync(
-        Leases(services()).claim(old.grant_secret, "another", seconds=LEASE)
+        Leases(services()).claim(old.grant_secret, "another", seconds=LEASE_SECONDS)
     ).held  # It was given back.
 
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from oauth.exceptions import ReauthenticationRequired
 from oauth.signals import token_refreshed
-from oauth.telemetry import telemetry
+from oauth.tokens.refresh_coordinator import telemetry
 from sessions_kms.services import id_of
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import Settings
 
-from oauth.clients import documents
+from oauth.clients import metadata_documents
 from oauth.clients.server import AuthorizationServer
 from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER, App
@@ -30,9 +30,9 @@ def server(settings: Settings) -> AuthorizationServer:
 
 @pytest.fixture(autouse=True)
 def no_documents() -> Iterator[None]:
-    documents.forget()
+    metadata_documents.reset_fetcher()
     yield
-    documents.forget()
+    metadata_documents.reset_fetcher()
 
 
 @pytest.fixture

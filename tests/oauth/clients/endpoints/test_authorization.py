@@ -13,14 +13,14 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from pytest_django import Settings
 
-from oauth.clients import documents, live_grants
+from oauth.clients import live_grants, metadata_documents
 from oauth.clients.endpoints import authorization
 from oauth.clients.grants import grants
 from oauth.clients.rules.client import Client as OAuthClient
 from oauth.clients.rules.client import Source
-from oauth.clients.rules.redirect_uris import CURSOR
+from oauth.clients.rules.redirect_uris import CURSOR_URI
 from oauth.clients.server import AuthorizationServer, authorization_server
-from oauth.network.http import Answer
+from oauth.network.responses import ProviderResponse
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
@@ -91,11 +91,11 @@ def test_nothing_that_a_client_names_is_fetched_for_who_is_not_signed_in(
 ) -> None:
     fetched: list[str] = []
 
-    def get(address: str) -> Answer:
+    def get(address: str) -> ProviderResponse:
         fetched.append(address)
-        return Answer(404, "text/plain", b"")
+        return ProviderResponse(404, "text/plain", b"")
 
-    monkeypatch.setattr(documents, "_documents", documents.Documents(get))
+    monkeypatch.setattr(metadata_documents, "_fetcher", metadata_documents.DocumentFetcher(get))
     app.client_id = "https://app.example.com/client.json"
     for ask in (visitor.client.get, visitor.client.post):
         assert "/accounts/login/" in ask(app.address(), headers=TYPED)["Location"]
@@ -110,13 +110,13 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Have each address in the Internet be a good document; return which were fetched."""
     found: list[str] = []
 
-    def get(address: str) -> Answer:
+    def get(address: str) -> ProviderResponse:
         found.append(address)
         document = {"client_id": address, "client_name": "App", "redirect_uris": [REDIRECT_URI]}
         body = json.dumps(document).encode()
-        return Answer(200, "application/json", body, cache_control="max-age=3600")
+        return ProviderResponse(200, "application/json", body, cache_control="max-age=3600")
 
-    monkeypatch.setattr(documents, "_documents", documents.Documents(get))
+    monkeypatch.setattr(metadata_documents, "_fetcher", metadata_documents.DocumentFetcher(get))
     return found
 
 
@@ -178,13 +178,15 @@ def test_decision_goes_by_a_document_of_the_last_five_minutes(
     uris, clock = [REDIRECT_URI], FakeClock(1000.0)
     app.client_id, fetched = "https://app.example.com/client.json", list[str]()
 
-    def get(address: str) -> Answer:
+    def get(address: str) -> ProviderResponse:
         fetched.append(address)
         document = {"client_id": address, "client_name": "App", "redirect_uris": uris}
         body = json.dumps(document).encode()
-        return Answer(200, "application/json", body, cache_control="max-age=3600")
+        return ProviderResponse(200, "application/json", body, cache_control="max-age=3600")
 
-    monkeypatch.setattr(documents, "_documents", documents.Documents(get, clock))
+    monkeypatch.setattr(
+        metadata_documents, "_fetcher", metadata_documents.DocumentFetcher(get, clock)
+    )
     for later, times in ((0, 1), (300, 1), (1, 2), (300, 2)):
         clock.advance(later)
         assert ada.client.get(app.address(), headers=TYPED).status_code == 200
@@ -219,8 +221,8 @@ def test_only_what_fetches_a_document_waits_in_the_line_for_it(
         "GET", "client_id=https://app.example.com/x", "none"
     )
     clock = FakeClock(1000.0)
-    monkeypatch.setattr(documents.documents(), "_clock", clock)
-    documents.documents().client(authorization_server(), app.client_id, "1")
+    monkeypatch.setattr(metadata_documents.document_fetcher(), "_clock", clock)
+    metadata_documents.document_fetcher().client(authorization_server(), app.client_id, "1")
     assert not waits("none")
     assert not waits("none", "POST")
     clock.advance(301)
@@ -250,7 +252,7 @@ def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
     token = app.redeem(code).json()["access_token"]
     stored = run_sync(grants().session(token, upstream="tools"))
     assert stored is not None
-    held = vault.load(stored, "corp")
+    held = vault.load_token_set(stored, "corp")
     assert before is not None
     assert held is not None
     assert held.access_token != before.access_token
@@ -457,7 +459,7 @@ LED: list[Case] = [
         {"allowed_hosts": {".app.example"}, "refused": {"a.app.example"}},
         False,
     ),
-    (DOCUMENT, CURSOR, {"allowed_hosts": {"anysphere.cursor-mcp", "app.example"}}, False),
+    (DOCUMENT, CURSOR_URI, {"allowed_hosts": {"anysphere.cursor-mcp", "app.example"}}, False),
 ]
 ERRORS: list[dict[str, str | None]] = [
     {"prompt": "none"},

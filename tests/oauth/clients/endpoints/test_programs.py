@@ -15,8 +15,8 @@ from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from gateway_site.rules import problems
-from oauth.clients.endpoints import arrival, tokens
-from oauth.clients.exchange import removal
+from oauth.clients import grant_end
+from oauth.clients.endpoints import api, tokens
 from oauth.clients.rules.client import Client as OAuthClient
 from oauth.clients.rules.client import Source
 from oauth.clients.server import AuthorizationServer
@@ -353,16 +353,16 @@ def test_outage_of_the_sql_database_is_told_likewise(
 
 def test_more_than_sixteen_at_once_are_told_to_come_again(app: App, store: Stack) -> None:
     app.register()
-    assert tokens.AT_ONCE == 16
-    held = threading.Barrier(tokens.AT_ONCE + 1)
+    assert tokens.REQUESTS_MAX == 16
+    held = threading.Barrier(tokens.REQUESTS_MAX + 1)
     done = threading.Event()
 
     def hold() -> None:
-        with tokens._requests.one(""):
+        with tokens._requests.slot(""):
             held.wait()
             done.wait()
 
-    threads = [threading.Thread(target=hold) for _ in range(tokens.AT_ONCE)]
+    threads = [threading.Thread(target=hold) for _ in range(tokens.REQUESTS_MAX)]
     for each in threads:
         each.start()
     held.wait()
@@ -383,12 +383,12 @@ def test_age_counts_to_the_arrival_and_not_to_when_it_was_read(
     store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = RequestFactory().post("/oauth/token")
-    assert arrival.arrival_of(request) == pytest.approx(store.clock(), abs=0.5)
-    monkeypatch.setattr(arrival, "perf_counter", lambda: 100.0)
-    setattr(request, arrival.ATTRIBUTE, 60.0)
-    assert arrival.arrival_of(request) == store.clock() - 40
-    setattr(request, arrival.ATTRIBUTE, 101.0)
-    assert arrival.arrival_of(request) == store.clock()
+    assert api.arrival_time(request) == pytest.approx(store.clock(), abs=0.5)
+    monkeypatch.setattr(api, "perf_counter", lambda: 100.0)
+    setattr(request, api.ARRIVED_ATTRIBUTE, 60.0)
+    assert api.arrival_time(request) == store.clock() - 40
+    setattr(request, api.ARRIVED_ATTRIBUTE, 101.0)
+    assert api.arrival_time(request) == store.clock()
 
 
 def test_token_answer_tells_when_the_grant_ends(app: App, pair: dict[str, Any]) -> None:
@@ -411,7 +411,7 @@ def test_client_that_refreshes_without_end_is_told_to_come_again(
     for _ in range(10):
         held = app.refresh(held["refresh_token"]).json()
     store.clock.advance(20)
-    assert removal.drain(10)
+    assert grant_end.drain_deletions(10)
     before = dict(store.dynamodb.items)
     caplog.clear()
     for _ in range(3):
@@ -468,7 +468,7 @@ def test_code_that_waited_to_be_read_is_as_old_as_at_its_arrival(
     form = {"grant_type": "authorization_code", "code": code, "code_verifier": app.verifier}
     body = urlencode(form | {"client_id": app.client_id})
     request = RequestFactory().post("/oauth/token", body, FORM)
-    setattr(request, arrival.ATTRIBUTE, time.perf_counter() - 25)
+    setattr(request, api.ARRIVED_ATTRIBUTE, time.perf_counter() - 25)
     assert json.loads(tokens.token(request).content)["error"] == "invalid_grant"
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
@@ -481,7 +481,7 @@ def test_spent_token_that_waited_to_be_read_is_as_old_as_at_its_arrival(
     form = {"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]}
     body = urlencode(form | {"client_id": app.client_id})
     request = RequestFactory().post("/oauth/token", body, FORM)
-    setattr(request, arrival.ATTRIBUTE, time.perf_counter() - 10)
+    setattr(request, api.ARRIVED_ATTRIBUTE, time.perf_counter() - 10)
     told, again = answer.json(), json.loads(tokens.token(request).content)
     assert again.pop("expires_in") == told.pop("expires_in") - GRACE - 5
     assert (again["access_token"], again["refresh_token"]) == (

@@ -7,8 +7,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from oauth.clients.rules.authorization_request import Wish, read, wish
-from oauth.clients.rules.refusal import Refused
+from oauth.clients.rules.authorization_request import (
+    RequestedGrant,
+    parse_authorization_request,
+    select_grant,
+)
+from oauth.clients.rules.errors import RequestRejected
 
 ISSUER = "https://gateway.example.com"
 CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
@@ -24,13 +28,13 @@ GOOD = {
 OFFERED = ("tools", "files")
 
 
-def wished(offered: tuple[str, ...] = OFFERED, /, **changes: str | None) -> Wish:
+def wished(offered: tuple[str, ...] = OFFERED, /, **changes: str | None) -> RequestedGrant:
     members = {name: value for name, value in (GOOD | changes).items() if value is not None}
-    return wish(read(urlencode(members)), ISSUER, offered)
+    return select_grant(parse_authorization_request(urlencode(members)), ISSUER, offered)
 
 
 def test_request_says_which_upstream_it_is_about() -> None:
-    assert wished(scope="openid files tools offline_access") == Wish(
+    assert wished(scope="openid files tools offline_access") == RequestedGrant(
         upstream="tools",
         resource=f"{ISSUER}/gateway/tools",
         scope="tools offline_access",
@@ -81,7 +85,7 @@ def test_missing_resource_is_taken_from_the_scope_or_is_the_only_one() -> None:
 
 
 def refused(offered: tuple[str, ...] = OFFERED, /, **changes: Any) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRejected) as caught:
         wished(offered, **changes)
     return caught.value.code
 
@@ -120,13 +124,13 @@ def test_request_without_client_or_address_is_for_nobody(name: str) -> None:
 def test_parameter_that_comes_twice_is_refused_be_it_the_same(name: str) -> None:
     query = urlencode(GOOD)
     for more in (GOOD[name], "", "x"):
-        with pytest.raises(Refused):
-            read(f"{query}&{urlencode({name: more})}")
+        with pytest.raises(RequestRejected):
+            parse_authorization_request(f"{query}&{urlencode({name: more})}")
 
 
 def test_long_or_broken_query_is_refused() -> None:
-    with pytest.raises(Refused, match="1,900"):
-        read(urlencode(GOOD | {"state": "s" * 1900}))
+    with pytest.raises(RequestRejected, match="1,900"):
+        parse_authorization_request(urlencode(GOOD | {"state": "s" * 1900}))
     for query in ("client_id=%ff&redirect_uri=x", "&".join(f"a{n}=1" for n in range(50))):
-        with pytest.raises(Refused, match="cannot be read"):
-            read(query)
+        with pytest.raises(RequestRejected, match="cannot be read"):
+            parse_authorization_request(query)

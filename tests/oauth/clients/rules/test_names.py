@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth.clients.rules import client_ids, document, listed, lookalikes, names, registration
-from oauth.clients.rules.refusal import Refused, UnknownClient
+from oauth.clients.rules import lookalikes, names, registration
+from oauth.clients.rules.client import read_client_list, read_document
+from oauth.clients.rules.errors import RequestRejected, UnknownClient
 
 # What becomes another letter, or another order of marks, once what stands between is gone.
 JOINING = "Ua そ\N{ZERO WIDTH SPACE}\N{ZERO WIDTH JOINER}\N{HANGUL FILLER}\N{NO-BREAK SPACE}" + (
@@ -34,22 +35,22 @@ URIS = ["http://127.0.0.1/"]
         ("q" + "\N{COMBINING ENCLOSING KEYCAP}" * 50, "q" + "\N{COMBINING ENCLOSING KEYCAP}" * 2),
         ("\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}" * 900, None),
         ("a\N{LINE SEPARATOR}b\N{IDEOGRAPHIC SPACE}c", "a b c"),
-        ("", names.NAMELESS),
-        ("\N{ZERO WIDTH SPACE}", names.NAMELESS),
-        (None, names.NAMELESS),
-        (["Claude"], names.NAMELESS),
-        ("\ud800", names.NAMELESS),
+        ("", names.UNNAMED),
+        ("\N{ZERO WIDTH SPACE}", names.UNNAMED),
+        (None, names.UNNAMED),
+        (["Claude"], names.UNNAMED),
+        ("\ud800", names.UNNAMED),
         ("U\N{ZERO WIDTH SPACE}\N{COMBINING GRAVE ACCENT}", "Ù"),
-        ("\N{HANGUL FILLER}" * 5, names.NAMELESS),
+        ("\N{HANGUL FILLER}" * 5, names.UNNAMED),
         ("Cl\N{HALFWIDTH HANGUL FILLER}a\N{BRAILLE PATTERN BLANK}ude", "Claude"),
         ("C\N{COMBINING GRAPHEME JOINER}l\N{VARIATION SELECTOR-256}aude", "Claude"),
         ("日本語アプリ", "日本語アプリ"),
     ],
 )
 def test_name_is_short_plain_and_visible(claimed: object, shown: str | None) -> None:
-    found = names.shown(claimed)
+    found = names.clean_name(claimed)
     assert 1 <= len(found) <= names.LENGTH_MAX
-    assert names.shown(found) == found
+    assert names.clean_name(found) == found
     if shown is not None and "z" not in found:
         assert found == shown
 
@@ -58,11 +59,11 @@ def test_name_is_short_plain_and_visible(claimed: object, shown: str | None) -> 
 def test_registered_name_makes_an_id_that_is_a_clients(claimed: str) -> None:
     """Whatever it was: an id that is rejected after it was given out, a client keeps showing."""
     try:
-        answer = registration.registered({"client_name": claimed, "redirect_uris": URIS}, [])
-    except Refused:
-        assert not names.is_acceptable(names.shown(claimed))
+        answer = registration.register_client({"client_name": claimed, "redirect_uris": URIS}, [])
+    except RequestRejected:
+        assert not names.is_acceptable(names.clean_name(claimed))
         return
-    assert client_ids.client_of(answer["client_id"], []).name == answer["client_name"]
+    assert registration.decode_client_id(answer["client_id"], []).name == answer["client_name"]
 
 
 @pytest.mark.parametrize(
@@ -83,18 +84,18 @@ def test_registered_name_makes_an_id_that_is_a_clients(claimed: str) -> None:
     ],
 )
 def test_name_that_leaves_its_quotation_marks_or_has_no_letter_is_rejected(name: str) -> None:
-    shown = names.shown(name)
+    shown = names.clean_name(name)
     assert not names.is_acceptable(shown)
-    with pytest.raises(Refused):
-        registration.registered({"client_name": name, "redirect_uris": URIS}, [])
+    with pytest.raises(RequestRejected):
+        registration.register_client({"client_name": name, "redirect_uris": URIS}, [])
     with pytest.raises(UnknownClient):
-        client_ids.client_of(client_ids.made(shown, URIS), [])
+        registration.decode_client_id(registration.make_client_id(shown, URIS), [])
     address = "https://app.example.com/client"
     members = {"client_id": address, "client_name": name, "redirect_uris": URIS}
     with pytest.raises(UnknownClient):
-        document.client_of(address, members, [])
+        read_document(address, members, [])
     with pytest.raises(ValueError, match="client_name must have a letter"):
-        listed.clients_of([members], [])
+        read_client_list([members], [])
 
 
 @pytest.mark.parametrize("name", ["Bob's app", "Bob\N{RIGHT SINGLE QUOTATION MARK}s", "1Password"])
@@ -107,8 +108,8 @@ def test_letter_that_looks_like_an_apostrophe_may_stand_twice_in_words_of_its_al
     letter: str,
 ) -> None:
     """Many Hebrew words have two yods, "application" among them."""
-    assert names.is_acceptable(names.shown(f"{letter}{letter}"))
-    assert names.warning_about(f"Notes{letter}{letter} verified")
+    assert names.is_acceptable(names.clean_name(f"{letter}{letter}"))
+    assert names.name_warning(f"Notes{letter}{letter} verified")
 
 
 # Written with names of characters, so that a reader sees which alphabet a letter is of.
@@ -139,7 +140,7 @@ def test_name_that_may_imitate_another_is_marked(
 ) -> None:
     assert names.mixes_scripts(name) is mixes
     assert names.looks_like_ascii(name) is looks_like_ascii
-    assert bool(names.warning_about(name)) is (mixes or looks_like_ascii)
+    assert bool(names.name_warning(name)) is (mixes or looks_like_ascii)
     assert names.is_acceptable(name) is bool(name)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oauth.clients.rules import redirect_uris
-from oauth.clients.rules.redirect_uris import CURSOR, is_acceptable, is_among
+from oauth.clients.rules.redirect_uris import CURSOR_URI, is_acceptable, matches_any
 
 GOOD = [
     "https://claude.ai/api/mcp/auth_callback",
@@ -19,7 +19,7 @@ GOOD = [
     "http://127.0.0.1",
     "http://[::1]:8080/callback",
     "http://localhost/oauth/callback?x=y",
-    CURSOR,
+    CURSOR_URI,
 ]
 BAD = [
     "",
@@ -78,20 +78,20 @@ BAD = [
 @pytest.mark.parametrize("uri", GOOD)
 def test_https_at_a_name_loopback_and_listed_addresses_are_acceptable(uri: str) -> None:
     assert is_acceptable(uri)
-    assert is_among(uri, [uri])
+    assert matches_any(uri, [uri])
 
 
 @pytest.mark.parametrize("uri", BAD)
 def test_any_other_address_is_not_acceptable(uri: object) -> None:
     assert not is_acceptable(uri)
     if isinstance(uri, str):
-        assert not is_among(uri, [uri])
+        assert not matches_any(uri, [uri])
 
 
 def test_listed_address_counts_whole_and_only_where_it_is_listed() -> None:
     assert is_acceptable("com.example.app:/cb", {"com.example.app:/cb"})
     assert not is_acceptable("com.example.app:/cb2", {"com.example.app:/cb"})
-    assert not is_acceptable(CURSOR, {"com.example.app:/cb"})
+    assert not is_acceptable(CURSOR_URI, {"com.example.app:/cb"})
 
 
 @pytest.mark.parametrize(
@@ -111,36 +111,36 @@ def test_listed_address_counts_whole_and_only_where_it_is_listed() -> None:
     ],
 )
 def test_address_that_is_like_another_is_not_it(given: str, registered: str) -> None:
-    assert not is_among(given, [registered])
-    assert not is_among(registered, [given])
+    assert not matches_any(given, [registered])
+    assert not matches_any(registered, [given])
 
 
 def test_port_of_this_computer_is_the_programs_to_choose() -> None:
     for given in ("http://127.0.0.1:1/cb", "http://127.0.0.1/cb", "http://127.0.0.1:65535/cb"):
-        assert is_among(given, ["http://127.0.0.1:33418/cb"])
+        assert matches_any(given, ["http://127.0.0.1:33418/cb"])
     for given in ("http://127.0.0.1:0/cb", "http://127.0.0.1:65536/cb", "http://127.0.0.1:x/cb"):
-        assert not is_among(given, ["http://127.0.0.1:33418/cb"])
+        assert not matches_any(given, ["http://127.0.0.1:33418/cb"])
 
 
 @pytest.mark.parametrize("scheme", sorted(redirect_uris.NEVER_PRIVATE))
 def test_operator_cannot_list_an_address_that_a_browser_opens_itself(scheme: str) -> None:
-    assert redirect_uris.is_private("com.example.app:/cb")
-    assert not redirect_uris.is_private(f"{scheme}://a.example/cb")
-    assert not redirect_uris.is_private(f"{scheme}:x")
+    assert redirect_uris.is_private_scheme("com.example.app:/cb")
+    assert not redirect_uris.is_private_scheme(f"{scheme}://a.example/cb")
+    assert not redirect_uris.is_private_scheme(f"{scheme}:x")
 
 
 @pytest.mark.parametrize("name", ["code", "state", "iss", "error", "error_description", "%63ode"])
 def test_listed_address_has_no_parameter_of_an_answer_either(name: str) -> None:
     uri = f"app://cb?{name}=1"
-    assert redirect_uris.is_private("app://cb?x=1")
-    assert not redirect_uris.is_private(uri)
+    assert redirect_uris.is_private_scheme("app://cb?x=1")
+    assert not redirect_uris.is_private_scheme(uri)
     assert not is_acceptable(uri, [uri])
-    assert not is_among(uri, [uri], [uri])
+    assert not matches_any(uri, [uri], [uri])
 
 
 def test_host_is_told_as_it_is_looked_up() -> None:
     found = {each: redirect_uris.host_of(each) for each in GOOD}
     assert found["https://app.example.com:8443/cb?tenant=1"] == "app.example.com"
     assert found["http://[::1]:8080/callback"] == "::1"
-    assert found[CURSOR] == "anysphere.cursor-mcp"
+    assert found[CURSOR_URI] == "anysphere.cursor-mcp"
     assert redirect_uris.host_of("com.example.app:/cb") == "com.example.app"

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from oauth.clients.rules import client_ids, registration
+from oauth.clients.rules import registration
 from oauth.clients.rules.client import Source
-from oauth.clients.rules.redirect_uris import DEFAULT
-from oauth.clients.rules.refusal import Refused, UnknownClient
+from oauth.clients.rules.errors import RequestRejected, UnknownClient
+from oauth.clients.rules.redirect_uris import DEFAULT_URIS
 
 METADATA = {"client_name": "Tool", "redirect_uris": ["http://127.0.0.1:4321/cb"]}
 
 
 def register(**changes: Any) -> dict[str, Any]:
-    return registration.registered(METADATA | changes, DEFAULT)
+    return registration.register_client(METADATA | changes, DEFAULT_URIS)
 
 
 def forged(members: object, **more: Any) -> str:
@@ -28,17 +28,17 @@ def forged(members: object, **more: Any) -> str:
 
 def test_client_is_what_its_id_says_whatever_process_reads_it() -> None:
     answer = register()
-    client = client_ids.client_of(answer["client_id"], DEFAULT)
+    client = registration.decode_client_id(answer["client_id"], DEFAULT_URIS)
     assert (client.name, client.source, client.host) == ("Tool", Source.ITSELF, None)
-    assert client.has("http://127.0.0.1:9/cb", DEFAULT)
-    assert not client.has("http://127.0.0.1:9/other", DEFAULT)
+    assert client.has("http://127.0.0.1:9/cb", DEFAULT_URIS)
+    assert not client.has("http://127.0.0.1:9/other", DEFAULT_URIS)
     assert register()["client_id"] == answer["client_id"]
 
 
 def test_id_of_before_with_a_parameter_of_an_answer_is_no_client() -> None:
     uris = ["https://a.example/cb?code=x"]
     with pytest.raises(UnknownClient):
-        client_ids.client_of(client_ids.made("Tool", uris), DEFAULT)
+        registration.decode_client_id(registration.make_client_id("Tool", uris), DEFAULT_URIS)
 
 
 def test_everybody_gets_a_public_client_whatever_they_ask_for() -> None:
@@ -71,7 +71,7 @@ def test_acceptable_addresses_of_a_set_are_kept_as_they_came() -> None:
     ]
     answer = register(redirect_uris=uris)
     assert answer["redirect_uris"] == [*uris[:2], "http://localhost:33418/", uris[5]]
-    client = client_ids.client_of(answer["client_id"], DEFAULT)
+    client = registration.decode_client_id(answer["client_id"], DEFAULT_URIS)
     assert client.redirect_uris == (*uris[:2], "http://localhost/", "http://127.0.0.1/")
 
 
@@ -96,8 +96,8 @@ def test_acceptable_addresses_of_a_set_are_kept_as_they_came() -> None:
     ],
 )
 def test_registration_that_cannot_be_used_is_refused(metadata: object, code: str) -> None:
-    with pytest.raises(Refused) as caught:
-        registration.registered(metadata, DEFAULT)
+    with pytest.raises(RequestRejected) as caught:
+        registration.register_client(metadata, DEFAULT_URIS)
     assert caught.value.code == code
 
 
@@ -137,6 +137,6 @@ GOOD = {"client_name": "Tool", "redirect_uris": ["https://a.example/cb"]}
     ],
 )
 def test_made_up_id_that_would_never_be_given_out_is_no_client(client_id: str) -> None:
-    assert client_ids.client_of(forged(GOOD), DEFAULT).name == "Tool"
+    assert registration.decode_client_id(forged(GOOD), DEFAULT_URIS).name == "Tool"
     with pytest.raises(UnknownClient):
-        client_ids.client_of(client_id, DEFAULT)
+        registration.decode_client_id(client_id, DEFAULT_URIS)

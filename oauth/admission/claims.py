@@ -1,0 +1,144 @@
+"""Reads the claims of an OpenID provider: first those of the id token, then those of userinfo.
+
+Takes an account's claims and an `Admission`, returns `Evidence`. Claims of the wrong type are
+ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from oauth import access_rule
+from oauth.access_rule import Admission, Evidence, Refusal, parse_address, parse_domain
+
+Document = Mapping[str, Any]
+# Microsoft writes it as a boolean; as a number and as text it was seen as well.
+# https://learn.microsoft.com/en-us/entra/identity-platform/optional-claims-reference
+TRUE = (True, "true", "1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claims:
+    """The claims of one account; the userinfo is empty where nobody was asked for it."""
+
+    id_token: Document
+    userinfo: Document
+
+    @classmethod
+    def of_account(cls, extra_data: object) -> Claims:
+        """Read what allauth keeps of an account; other claims count as those of an id token."""
+        data = extra_data if isinstance(extra_data, Mapping) else {}
+        if not {"id_token", "userinfo"} & data.keys():
+            return cls(id_token=data, userinfo={})
+        return cls(id_token=_document(data, "id_token"), userinfo=_document(data, "userinfo"))
+
+    @property
+    def documents(self) -> tuple[Document, Document]:
+        """Both, the stronger first: an id token is made for this sign-in."""
+        return self.id_token, self.userinfo
+
+
+def read_evidence(claims: Claims, admission: Admission, issuer: str | None) -> Evidence:
+    """Return what the claims tell.
+
+    Without an overage's groups, which others have to ask for (`oauth.admission.provider_api`).
+    """
+    groups = find_groups(claims, admission.groups_claim)
+    return Evidence(
+        addresses=_trusted_addresses(claims, admission, issuer),
+        groups=frozenset(groups or ()),
+        hosted_domain=_hosted_domain(claims.id_token.get("hd")),
+        no_address=_why_no_address(claims),
+        no_group=_why_no_group(claims, admission, groups),
+    )
+
+
+def trusted_address(claims: Document, admission: Admission, issuer: str | None) -> str | None:
+    """Return the address of a document, if the provider stands for it; None otherwise."""
+    told = claims.get("email")
+    if not isinstance(told, str) or not _is_verified(claims, admission, issuer):
+        return None
+    try:
+        return parse_address(told)
+    except ValueError:
+        return None
+
+
+def find_groups(claims: Claims, name: str) -> frozenset[str] | None:
+    """Return the groups of the first document that has any word on them, None for no word."""
+    return next(
+        (found for each in claims.documents if (found := read_groups(each, name)) is not None), None
+    )
+
+
+def read_groups(claims: Document, name: str) -> frozenset[str] | None:
+    """Return the groups of a claim, None where there is none.
+
+    A claim's name may hold dots and be an address (OpenID Connect Core 5.1.2), so that very name
+    is tried before it is taken for a path, such as Keycloak's `realm_access.roles`.
+    """
+    found = claims.get(name)
+    if found is None:
+        found = claims
+        for step in name.split("."):
+            found = found.get(step) if isinstance(found, Mapping) else None
+    if isinstance(found, str):
+        return frozenset({found})
+    if isinstance(found, list):
+        return frozenset(each for each in found if isinstance(each, str))
+    return None
+
+
+def has_overage(claims: Document, name: str) -> bool:
+    """Tell whether Entra ID left the groups out because there are too many.
+
+    https://learn.microsoft.com/en-us/security/zero-trust/develop/configure-tokens-group-claims-app-roles
+    """
+    elsewhere = claims.get("_claim_names")
+    moved = isinstance(elsewhere, Mapping) and name in elsewhere
+    return moved or (name == "groups" and claims.get("hasgroups") in TRUE)
+
+
+def _is_verified(claims: Document, admission: Admission, issuer: str | None) -> bool:
+    """Tell whether the provider says that it has verified the address.
+
+    Amazon Cognito and Apple write `email_verified` as text. Entra ID lets whoever manages a
+    tenant write any address for its people, and says by `xms_edov` which are theirs:
+    https://learn.microsoft.com/en-us/entra/identity-platform/migrate-off-email-claim-authorization
+    """
+    if admission.trust_email:
+        return True
+    if access_rule.is_entra(issuer):
+        return claims.get("xms_edov") in TRUE
+    return claims.get("email_verified") is True or claims.get("email_verified") == "true"
+
+
+def _trusted_addresses(claims: Claims, admission: Admission, issuer: str | None) -> frozenset[str]:
+    counting = (trusted_address(each, admission, issuer) for each in claims.documents)
+    return frozenset({next((each for each in counting if each), "")} - {""})
+
+
+def _why_no_address(claims: Claims) -> Refusal:
+    told = any(each.get("email") for each in claims.documents)
+    return Refusal.NOT_VERIFIED if told else Refusal.NO_ADDRESS
+
+
+def _why_no_group(claims: Claims, admission: Admission, groups: frozenset[str] | None) -> Refusal:
+    if groups is not None:
+        return Refusal.GROUP
+    left_out = any(has_overage(each, admission.groups_claim) for each in claims.documents)
+    return Refusal.OVERAGE if left_out else Refusal.NO_GROUPS
+
+
+def _hosted_domain(claim: object) -> str | None:
+    try:
+        return parse_domain(claim) if isinstance(claim, str) else None
+    except ValueError:
+        return None
+
+
+def _document(data: Document, name: str) -> Document:
+    found = data.get(name)
+    return found if isinstance(found, Mapping) else {}

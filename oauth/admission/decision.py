@@ -1,0 +1,157 @@
+"""Decides at a sign-in and at a refresh whether an account may be used here.
+
+First `gather_evidence` collects what the rule needs: the claims, and where those are not enough
+what the provider's API says. This happens before the database is read. A rejected account raises an
+error, and the grant just made for it is revoked, since nobody will hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from oauth import access_rule
+from oauth.access_rule import (
+    Admission,
+    Evidence,
+    Refusal,
+    find_refusal,
+    refuse_by_address,
+    refuse_by_groups,
+)
+from oauth.admission import claims, provider_api
+from oauth.admission.claims import Claims
+from oauth.admission.provider_api import GITHUB_HEADERS, GitHub, ProviderAPI
+from oauth.exceptions import SignInRefused
+from oauth.provider import id_token as id_tokens
+from oauth.provider import metadata
+from oauth.provider.config import ProviderConfig
+from oauth.provider.id_token import UnreadableIdToken
+from oauth.provider.revocation import revoke_soon
+from oauth.provider.token_set import TokenSet
+from sessions_kms.services import Services
+
+GITHUB = "github"  # allauth's kind
+
+
+def gather_evidence(
+    provider: ProviderConfig, extra_data: Mapping[str, Any], token_set: TokenSet
+) -> Evidence:
+    """Return what decides of an account. Raises ProviderUnavailable."""
+    __traceback_hide__ = True
+    if provider.kind == GITHUB:
+        return _ask_github(provider, extra_data, token_set)
+    evidence = claims.read_evidence(
+        Claims.of_account(extra_data), provider.admission, provider.issuer
+    )
+    if (
+        evidence.no_group is Refusal.OVERAGE
+        and provider.issuer
+        and access_rule.is_entra(provider.issuer)
+    ):
+        return _add_graph_groups(provider, provider.issuer, evidence, token_set)
+    return evidence
+
+
+def _ask_github(
+    provider: ProviderConfig, extra_data: Mapping[str, Any], token_set: TokenSet
+) -> Evidence:
+    __traceback_hide__ = True
+    admission = provider.admission
+    needs_addresses, groups = admission.rule.requires_address, admission.named_groups
+    if not needs_addresses and not groups:
+        return Evidence()
+    profile = provider.fixed_endpoint("profile_url") or ""
+    login = str(extra_data.get("login") or "")
+    api = ProviderAPI(token_set.access_token, metadata.reach_of(provider), GITHUB_HEADERS)
+    person = GitHub(profile.removesuffix("/user"), login, api)
+    return person.read_evidence(needs_addresses=needs_addresses, groups=groups)
+
+
+def _add_graph_groups(
+    provider: ProviderConfig, issuer: str, evidence: Evidence, token_set: TokenSet
+) -> Evidence:
+    __traceback_hide__ = True
+    graph = access_rule.graph_url(issuer)
+    if not provider.admission.named_groups or not provider_api.may_use_graph(
+        token_set.scope, graph
+    ):
+        return evidence
+    api = ProviderAPI(token_set.access_token, metadata.reach_of(provider), {})
+    found = provider_api.find_graph_groups(graph, provider.admission.named_groups, api)
+    return evidence if found is None else replace(evidence, groups=found, no_group=Refusal.GROUP)
+
+
+def admit_sign_in(
+    services: Services, provider: ProviderConfig, extra_data: Mapping[str, Any], token_set: TokenSet
+) -> TokenSet:
+    """Return the token set of a sign-in, with the groups. Raises SignInRefused, and
+    ProviderUnavailable where the provider cannot be asked for what decides.
+    """
+    __traceback_hide__ = True
+    evidence = gather_evidence(provider, extra_data, token_set)
+    reason = find_refusal(provider.admission.rule, evidence)
+    if reason is not None:
+        revoke_soon(services, provider.name, token_set)
+        raise SignInRefused(reason, token_set.subject)
+    return replace(token_set, groups=_named_groups(evidence.groups, provider.admission))
+
+
+def admit_refresh(
+    services: Services, provider: ProviderConfig, old: TokenSet, new: TokenSet
+) -> TokenSet:
+    """Return the refreshed token set with its groups. Raises SignInRefused.
+
+    Only what the new id token tells counts: many hold less than that of the sign-in did, and
+    silence changes nothing.
+    """
+    __traceback_hide__ = True
+    if new.id_token is None or new.id_token == old.id_token:
+        return new
+    now = _decode_claims(new.id_token)
+    evidence = claims.read_evidence(
+        Claims(id_token=now, userinfo={}), provider.admission, provider.issuer
+    )
+    has_groups = claims.read_groups(now, provider.admission.groups_claim) is not None
+    groups = _named_groups(evidence.groups, provider.admission) if has_groups else new.groups
+    reason = _refusal_at_refresh(
+        provider, evidence, has_groups, before=_decode_claims(old.id_token), now=now
+    )
+    if reason is not None:
+        revoke_soon(services, provider.name, new)
+        raise SignInRefused(reason, new.subject)
+    return replace(new, groups=groups)
+
+
+def _refusal_at_refresh(
+    provider: ProviderConfig,
+    evidence: Evidence,
+    has_groups: bool,
+    *,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+) -> Refusal | None:
+    """Return what an id token says against somebody."""
+    rule = provider.admission.rule
+    if rule.hosted_domain is not None and evidence.hosted_domain not in (None, rule.hosted_domain):
+        return Refusal.HOSTED_DOMAIN
+    # Userinfo may have stood for an address that no id token of this provider stands for.
+    stood = claims.trusted_address(before, provider.admission, provider.issuer) is not None
+    has_address = bool(evidence.addresses) or (stood and bool(now.get("email")))
+    if has_address and (reason := refuse_by_address(rule, evidence)):
+        return reason
+    return refuse_by_groups(rule, evidence) if has_groups else None
+
+
+def _decode_claims(id_token: str | None) -> Mapping[str, Any]:
+    __traceback_hide__ = True
+    try:
+        return id_tokens.decode_claims(id_token)
+    except UnreadableIdToken:
+        return {}
+
+
+def _named_groups(groups: frozenset[str], admission: Admission) -> tuple[str, ...]:
+    """Return the groups that anything here asks for: a session has room for no others."""
+    return tuple(sorted(groups & admission.named_groups))

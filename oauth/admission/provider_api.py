@@ -1,0 +1,218 @@
+"""Looks up one account at its provider's API, with the person's own token and in bounded time.
+
+GitHub is asked for verified addresses, organizations and teams. Only the organizations and teams
+that the settings name are looked up, one by one: a list would silently omit those that restrict
+OAuth apps, whereas a lookup of one of them is rejected.
+
+Microsoft Graph is asked for the groups of a person whose token omits them because there are more
+than 200. The address that the token names is not used: it belongs to an API that has ended, and a
+token is sent only to addresses written here. Groups are looked up 20 at a time, nested ones
+included, with the scope `User.Read`.
+https://learn.microsoft.com/en-us/graph/api/directoryobject-checkmembergroups
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from oauth.access_rule import GROUP_ID, Evidence, Refusal, parse_address
+from oauth.exceptions import ProviderUnavailable
+from oauth.network import http
+from oauth.network.responses import ProviderResponse, is_shallow
+from oauth.network.vetted_addresses import Reach
+
+TOTAL_TIMEOUT = 10.0  # seconds for all requests of one sign-in
+
+# https://docs.github.com/en/rest/about-the-rest-api/api-versions
+GITHUB_HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+PAGE_SIZE = 100  # addresses; https://docs.github.com/en/rest/users/emails
+PAGES_MAX = 5
+
+GROUPS_PER_REQUEST = 20
+GRAPH_SCOPES = frozenset({"user.read", "directory.read.all"})  # scopes
+
+
+class ProviderAPI:
+    """The API requests of one sign-in, with one time limit. Each raises ProviderUnavailable."""
+
+    def __init__(
+        self,
+        access_token: str,
+        reach: Reach,
+        headers: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._headers = {**headers, "Authorization": f"Bearer {access_token}"}
+        self._reach = reach
+        self._clock = clock
+        self._end = clock() + TOTAL_TIMEOUT
+
+    def get(self, url: str) -> ProviderResponse:
+        """Get a document."""
+        __traceback_hide__ = True
+        return self._request("GET", url, None)
+
+    def post(self, url: str, content: Mapping[str, Any]) -> ProviderResponse:
+        """Post a JSON object."""
+        __traceback_hide__ = True
+        return self._request("POST", url, json.dumps(content).encode())
+
+    def _request(self, method: str, url: str, body: bytes | None) -> ProviderResponse:
+        __traceback_hide__ = True
+        remaining = self._end - self._clock()
+        if remaining <= 0:
+            raise ProviderUnavailable("The provider is too slow.")
+        headers = self._headers if body is None else self._headers | {"Content-Type": JSON}
+        patience = min(remaining, http.GET_TIMEOUT)
+        answer = http.request(method, url, headers, body, reach=self._reach, patience=patience)
+        if answer.is_overloaded:
+            raise ProviderUnavailable("The provider does not return the account's data now.")
+        return answer
+
+
+JSON = "application/json"
+
+
+def parse_objects(answer: ProviderResponse) -> list[Mapping[str, Any]]:
+    """Return the objects of an answer that is a list. Raises ProviderUnavailable."""
+    __traceback_hide__ = True
+    try:
+        found = json.loads(answer.body)
+    except (RecursionError, ValueError):
+        found = None
+    if not isinstance(found, list) or not is_shallow(found):
+        raise ProviderUnavailable("The provider's response cannot be parsed.")
+    return [each for each in found if isinstance(each, Mapping)]
+
+
+@dataclass(frozen=True)
+class GitHub:
+    """GitHub's API as one person sees it: its address, and the person's user name there."""
+
+    api: str
+    login: str
+    client: ProviderAPI
+
+    def read_evidence(self, *, needs_addresses: bool, groups: Iterable[str]) -> Evidence:
+        """Request what the rule needs. Raises ProviderUnavailable."""
+        __traceback_hide__ = True
+        addresses = self._addresses() if needs_addresses else frozenset()
+        states = {group: self._is_member(group) for group in sorted(groups)}
+        # One of the groups may not be seen.
+        hidden = None in states.values()
+        return Evidence(
+            addresses=addresses or frozenset(),
+            groups=frozenset(group for group, state in states.items() if state),
+            no_address=Refusal.ADDRESSES_NOT_READ if addresses is None else Refusal.NOT_VERIFIED,
+            no_group=Refusal.RESTRICTED if hidden else Refusal.GROUP,
+        )
+
+    def _addresses(self) -> frozenset[str] | None:
+        """Return the verified addresses; None if the token may not read them.
+
+        It may with the scope `user:email`: https://docs.github.com/en/rest/users/emails
+        """
+        __traceback_hide__ = True
+        found: set[str] = set()
+        for page in range(1, PAGES_MAX + 1):
+            answer = self.client.get(f"{self.api}/user/emails?per_page={PAGE_SIZE}&page={page}")
+            if _is_refused(answer):
+                return None
+            listed = parse_objects(_require_ok(answer))
+            found |= verified_addresses(listed)
+            if len(listed) < PAGE_SIZE:
+                break
+        return frozenset(found)
+
+    def _is_member(self, group: str) -> bool | None:
+        """Return True if the person is an active member; None if GitHub may not say.
+
+        An organisation that restricts OAuth apps, or wants SAML sign-in for each, answers 403:
+        https://docs.github.com/en/rest/orgs/members#get-an-organization-membership-for-the-authenticated-user
+        https://docs.github.com/en/rest/teams/members#get-team-membership-for-a-user
+        """
+        __traceback_hide__ = True
+        organisation, _, team = group.partition("/")
+        if team:
+            path = f"/orgs/{organisation}/teams/{team}/memberships/{quote(self.login, safe='')}"
+        else:
+            path = f"/user/memberships/orgs/{organisation}"
+        answer = self.client.get(self.api + path)
+        if answer.status == 404:
+            return False
+        if _is_refused(answer):
+            return None
+        # An invitation that nobody accepted yet is "pending".
+        return _require_ok(answer).parse().get("state") == "active"
+
+
+def verified_addresses(listed: Iterable[object]) -> set[str]:
+    """Return the verified addresses of an answer of `/user/emails`, in normal form."""
+    return {each for entry in listed if (each := _verified_address(entry))}
+
+
+def _is_refused(answer: ProviderResponse) -> bool:
+    """Return True if the token may not request this. Raises ProviderUnavailable at a rate limit.
+
+    https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
+    """
+    if answer.status == 403 and b"rate limit" in answer.body.lower():
+        raise ProviderUnavailable("GitHub's rate limit is exceeded.")
+    return answer.status in {403, 404}
+
+
+def _require_ok(answer: ProviderResponse) -> ProviderResponse:
+    if answer.status != 200:
+        raise ProviderUnavailable("The provider does not return the account's data now.")
+    return answer
+
+
+def _verified_address(entry: object) -> str | None:
+    address = (
+        entry.get("email") if isinstance(entry, dict) and entry.get("verified") is True else None
+    )
+    try:
+        return parse_address(address) if isinstance(address, str) else None
+    except ValueError:
+        return None
+
+
+def may_use_graph(scope: Iterable[str], graph: str) -> bool:
+    """Return True if a token is for Graph: no other token is sent there."""
+    prefixes = ("", f"{graph}/")
+    parts = (each.lower().rpartition("/") for each in scope)
+    return any(
+        f"{start}{slash}" in prefixes and name in GRAPH_SCOPES for start, slash, name in parts
+    )
+
+
+def find_graph_groups(graph: str, named: Iterable[str], api: ProviderAPI) -> frozenset[str] | None:
+    """Return which of the named groups a person is in; None if Graph does not say.
+
+    Raises ProviderUnavailable.
+    """
+    __traceback_hide__ = True
+    ids = sorted(name for name in named if GROUP_ID.fullmatch(name))
+    if not ids:
+        return None
+    found: set[str] = set()
+    for batch in _batches(ids):
+        answer = api.post(f"{graph}/v1.0/me/checkMemberGroups", {"groupIds": batch})
+        if answer.status != 200:
+            return None
+        listed = answer.parse().get("value")
+        if not isinstance(listed, list):
+            raise ProviderUnavailable("The provider's response cannot be parsed.")
+        lowered = {each.lower() for each in listed if isinstance(each, str)}
+        found |= {each for each in batch if each.lower() in lowered}
+    return frozenset(found)
+
+
+def _batches(ids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), GROUPS_PER_REQUEST):
+        yield ids[start : start + GROUPS_PER_REQUEST]

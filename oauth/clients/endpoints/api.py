@@ -1,0 +1,167 @@
+"""Endpoints for programs: read a bounded body, respond in JSON that pages of every origin may read.
+
+No cookie is read and none is set, so a page of another site learns nothing that it could not learn
+by itself. Nothing may be cached. A request may have waited for its body and for a thread before it
+gets here, so the server notes when it arrived: the age of a token is counted to that moment.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from oauth.clients.rules.errors import (
+    INVALID_CLIENT,
+    INVALID_REQUEST,
+    TEMPORARILY_UNAVAILABLE,
+    GrantError,
+    KeyMissing,
+    RequestRejected,
+)
+from oauth.clients.rules.parsing import BASIC_CHALLENGE, parse_pairs
+from sessions_kms import StoreUnavailable, outages
+from sessions_kms.services import services
+
+ARRIVED_ATTRIBUTE = "arrived"
+
+BODY_MAX = 8 * 1024  # bytes
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+
+View = Callable[..., HttpResponse]
+
+NOT_NOW = "not_now"  # of a view: takes a sentence, and gives the 503
+REFUSED = "refused"  # of a view: takes a status and a sentence, and gives the answer
+ANY_ORIGIN = {"Access-Control-Allow-Origin": "*"}
+PREFLIGHT_AGE = 3600  # seconds
+REQUEST_HEADERS = "Authorization, Content-Type, MCP-Protocol-Version"
+NO_STORE = {"Cache-Control": "no-store"}
+RETRY_AFTER = 5  # seconds
+
+
+def arrival_time(request: HttpRequest) -> float:
+    """Return when a request arrived, by the clock of the session store."""
+    waited = perf_counter() - float(getattr(request, ARRIVED_ATTRIBUTE, perf_counter()))
+    return services().clock() - max(waited, 0.0)
+
+
+def read_form(request: HttpRequest) -> list[tuple[str, str]]:
+    """Return the fields of a form in their order. Raises Refused."""
+    __traceback_hide__ = True
+    return parse_pairs(read_body(request, FORM))
+
+
+def read_body(request: HttpRequest, kind: str) -> str:
+    """Return the body, which must be of a kind. Raises Refused."""
+    __traceback_hide__ = True
+    if request.content_type != kind:
+        raise RequestRejected(INVALID_REQUEST, f"The request must be {kind}.")
+    body = request.read(BODY_MAX + 1)
+    if len(body) > BODY_MAX:
+        raise RequestRejected(INVALID_REQUEST, f"The request is over {BODY_MAX:,} bytes long.")
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise RequestRejected(INVALID_REQUEST, "The request is no text in UTF-8.") from None
+
+
+def api_endpoint(*methods: str) -> Callable[[View], View]:
+    """Make a view that programs ask by these methods, be they pages of other sites.
+
+    What is refused is JSON (RFC 6749 section 5.2); what cannot be told is 503. Who serves the view
+    says so by its ``not_now`` where it is not reached, and by its ``refused``: after a 503 of
+    another form some clients give up their tokens (the SDK for TypeScript does).
+    """
+
+    def decorate(view: View) -> View:
+        @csrf_exempt
+        @login_not_required
+        @functools.wraps(view)
+        def answering(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if request.method == "OPTIONS":
+                return _preflight_response(methods)
+            return _call_view(view, methods, request, *args, **kwargs)
+
+        setattr(answering, NOT_NOW, unavailable_response)
+        setattr(answering, REFUSED, rejection_response)
+        return answering
+
+    return decorate
+
+
+def json_response(
+    document: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] = NO_STORE
+) -> HttpResponse:
+    """Return a document; without other headers nobody may keep it."""
+    return JsonResponse(document, status=status, headers=ANY_ORIGIN | dict(headers))
+
+
+def error_response(
+    code: str, description: str, status: int = 400, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
+    """Return why nothing is given (RFC 6749 section 5.2)."""
+    document = {"error": code, "error_description": description}
+    return json_response(document, status, {**NO_STORE, **(headers or {})})
+
+
+def unavailable_response(description: str) -> HttpResponse:
+    """Return that trying later may help. Nothing was decided: no client is to give up a token."""
+    again = {"Retry-After": str(RETRY_AFTER)}
+    return error_response(TEMPORARILY_UNAVAILABLE, description, 503, again)
+
+
+def rejection_response(status: int, description: str) -> HttpResponse:
+    """Return why a request was not read."""
+    return error_response(INVALID_REQUEST, description, status)
+
+
+def _call_view(
+    view: View, methods: tuple[str, ...], request: HttpRequest, *args: Any, **kwargs: Any
+) -> HttpResponse:
+    __traceback_hide__ = True
+    if request.method not in methods:
+        allowed = {"Allow": ", ".join((*methods, "OPTIONS"))}
+        return error_response(INVALID_REQUEST, "This method is not for this address.", 405, allowed)
+    try:
+        return view(request, *args, **kwargs)
+    except RequestRejected as refused:
+        return _rejection(request, refused)
+    except GrantError as error:
+        is_undecided = isinstance(error, KeyMissing)
+        return (
+            unavailable_response(str(error))
+            if is_undecided
+            else error_response(error.code, str(error))
+        )
+    except Http404:
+        return error_response(INVALID_REQUEST, "There is nothing at this address.", 404)
+    except StoreUnavailable as error:
+        outages.note(error)
+        return unavailable_response("The session store cannot be used at the moment.")
+
+
+def _rejection(request: HttpRequest, refused: RequestRejected) -> HttpResponse:
+    """Return why nothing is given; 401 to a client that tried `Authorization` (section 5.2)."""
+    if refused.code == INVALID_CLIENT and "Authorization" in request.headers:
+        challenge = {"WWW-Authenticate": BASIC_CHALLENGE}
+        return error_response(refused.code, refused.description, 401, challenge)
+    return error_response(refused.code, refused.description)
+
+
+def _preflight_response(methods: tuple[str, ...]) -> HttpResponse:
+    """Return what a page of another site may send (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+    return HttpResponse(
+        status=204,
+        headers={
+            **ANY_ORIGIN,
+            "Access-Control-Allow-Methods": ", ".join(methods),
+            "Access-Control-Allow-Headers": REQUEST_HEADERS,
+            "Access-Control-Max-Age": str(PREFLIGHT_AGE),
+        },
+    )

@@ -1,0 +1,241 @@
+"""The pages that a person sees: the consent page, and the one that leads back to the client.
+
+The consent page keeps apart what anybody may claim from what is known: who verified the name, and
+where the response goes, which no client can choose freely.
+
+The authorization response is a page that leads on, never a redirect. Chromium holds each redirect
+after a form against the form's policy (`form-action`), so a client's host would have to be in it,
+and those that it redirects to; a page may lead anywhere. `iss` tells the client who responds (RFC
+9207).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from allauth.account.utils import user_display
+from allauth.socialaccount.models import SocialAccount
+from allauth.socialaccount.providers.base import AuthProcess
+from django.conf import settings
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from oauth.clients.consent import GrantLabels
+from oauth.clients.live_grants import LIVE_MAX
+from oauth.clients.rules import names, redirect_uris, resources
+from oauth.clients.rules.authorization_request import AuthorizationRequest
+from oauth.clients.rules.client import Client
+from oauth.clients.rules.errors import RequestRejected
+from oauth.clients.sealed_grant import IssuedCode
+from oauth.clients.server import AuthorizationServer
+from oauth.provider import config
+from oauth.sign_in import prompts, views
+from sessions_kms.services import services
+
+logger = logging.getLogger(__name__)
+
+UPSTREAM_FIELD = "upstream"  # of the form, where the person has to choose one
+NO_CHOICE = "Nothing was allowed yet. Please choose what the app may use, then confirm again."
+UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+@dataclass(frozen=True)
+class UpstreamChoice:
+    """An upstream that a request may be about, as a person is shown it."""
+
+    upstream: str
+    address: str
+    provider: str
+    accounts: list[str]
+    prompts: bool
+    connect_url: str
+
+
+def consent_page(
+    request: HttpRequest,
+    server: AuthorizationServer,
+    client: Client,
+    asked: AuthorizationRequest,
+    choices: tuple[str, ...],
+    *,
+    notice: str = "",
+) -> HttpResponse:
+    """Return the page that asks; once more with a ``notice`` why the answer did not count."""
+    shown = _describe_upstreams(request, server, choices)
+    context = {
+        "client": client,
+        "source": client.source.value,
+        "name_warning": names.name_warning(client.name),
+        "place": describe_destination(asked.redirect_uri),
+        "is_loopback": redirect_uris.is_loopback(asked.redirect_uri),
+        "is_private": not asked.redirect_uri.startswith(("http://", "https://")),
+        "choices": shown,
+        "only": shown[0] if len(shown) == 1 else None,
+        "is_allowable": any(each.accounts for each in shown),
+        "to_connect": {each.provider: each for each in shown if not each.accounts}.values(),
+        "person": user_display(request.user),
+        "notice": notice,
+        "ends_at": _grant_end(),
+        "idle": _format_duration(settings.SESSION_COOKIE_AGE),
+        "address": request_url(request),
+        "connect": {
+            "process": AuthProcess.CONNECT,
+            REDIRECT_FIELD_NAME: request_url(request),
+        },
+    }
+    return render(request, "oauth/clients/consent.html", context)
+
+
+def _describe_upstreams(
+    request: HttpRequest, server: AuthorizationServer, upstreams: tuple[str, ...]
+) -> list[UpstreamChoice]:
+    """Return the upstreams as they are shown; each provider's accounts are read once."""
+    providers = {server.upstreams[each] for each in upstreams}
+    accounts = {each: accounts_of(request, each) for each in providers}
+    found = []
+    for upstream in upstreams:
+        provider_id = server.upstreams[upstream]
+        provider, of_allauth = (
+            config.find_provider(provider_id),
+            views.get_provider_or_404(request, provider_id),
+        )
+        found.append(
+            UpstreamChoice(
+                upstream=upstream,
+                address=resources.resource_of(server.issuer, upstream),
+                provider=provider.label if provider else provider_id,
+                accounts=accounts[provider_id],
+                prompts=prompts.prompts_after_consent(of_allauth),
+                connect_url=of_allauth.get_login_url(request),
+            )
+        )
+    return found
+
+
+def confirm_fetch_page(request: HttpRequest, host: str) -> HttpResponse:
+    """Return the page that asks before a client's document is fetched from its host."""
+    context = {"host": host, "address": request_url(request)}
+    return render(request, "oauth/clients/before_fetch.html", context)
+
+
+def accounts_of(request: HttpRequest, provider_id: str) -> list[str]:
+    """Return what the person's accounts at a provider are called there.
+
+    A consent needs one of them: the grant gets the tokens of the one that they sign in with.
+    """
+    accounts = SocialAccount.objects.filter(user=request.user.pk, provider=provider_id)
+    return [str(each.get_provider_account()) for each in accounts.order_by("pk")]
+
+
+def describe_destination(redirect_uri: str) -> str:
+    """Return the destination of the answer as a person is shown it: host and port, in ASCII."""
+    if redirect_uris.is_loopback(redirect_uri):
+        return "this computer"
+    scheme = redirect_uri.partition(":")[0]
+    host = redirect_uris.authority_of(redirect_uri)
+    return host if scheme == "https" else f"{scheme}://{host}"
+
+
+def _grant_end() -> datetime:
+    """Return when the grant ends at the latest."""
+    made = services()
+    return datetime.fromtimestamp(made.clock() + made.config.grant_age, UTC)
+
+
+def _format_duration(seconds: int) -> str:
+    """Return a time in its largest whole unit."""
+    name, size = next(each for each in UNITS if seconds >= each[1])
+    number = seconds // size
+    return f"{number} {name}" + ("s" if number > 1 else "")
+
+
+def code_response(
+    request: HttpRequest,
+    issuer: str,
+    client: Client,
+    asked: AuthorizationRequest,
+    allowed: IssuedCode,
+) -> HttpResponse:
+    """Return the page that brings a code to a client, to which its person chose to go.
+
+    It waits for them where it has to say that another app was signed out.
+    """
+    __traceback_hide__ = True
+    address = _response_url(issuer, asked, {"code": allowed.code})
+    return _response_page(
+        request, client, asked, address, is_led=not allowed.ended, ended=allowed.ended
+    )
+
+
+def error_response(
+    request: HttpRequest,
+    server: AuthorizationServer,
+    client: Client,
+    asked: AuthorizationRequest,
+    why: RequestRejected,
+) -> HttpResponse:
+    """Return the page that tells a client why it gets nothing.
+
+    It leads on by itself only where that leads nobody astray; otherwise it names the host.
+    """
+    logger.info("An authorization request was refused (%s): %s", why.code, why.description)
+    told = {"error": why.code, "error_description": why.description}
+    is_led = server.may_redirect(client, asked.redirect_uri)
+    address = _response_url(server.issuer, asked, told)
+    return _response_page(request, client, asked, address, is_led=is_led, why=why)
+
+
+def rejection_page(request: HttpRequest, why: str, status: HTTPStatus) -> HttpResponse:
+    """Return a page for the person alone."""
+    context = {"why": why, "is_temporary": status == HTTPStatus.SERVICE_UNAVAILABLE}
+    return _private(render(request, "oauth/clients/refused.html", context, status=status))
+
+
+def _response_page(
+    request: HttpRequest,
+    client: Client,
+    asked: AuthorizationRequest,
+    address: str,
+    *,
+    is_led: bool,
+    why: RequestRejected | None = None,
+    ended: Sequence[GrantLabels] = (),
+) -> HttpResponse:
+    __traceback_hide__ = True
+    context = {
+        "client": client,
+        "address": address,
+        "is_led": is_led,
+        "place": describe_destination(asked.redirect_uri),
+        "why": why,
+        "ended": ended,
+        "most": LIVE_MAX,
+    }
+    status = HTTPStatus.OK if is_led or not why else HTTPStatus.BAD_REQUEST
+    return _private(render(request, "oauth/clients/way_back.html", context, status=status))
+
+
+def _response_url(issuer: str, asked: AuthorizationRequest, answer: dict[str, str]) -> str:
+    __traceback_hide__ = True
+    state = {} if asked.state is None else {"state": asked.state}
+    query = urlencode(answer | state | {"iss": issuer})
+    joint = "&" if "?" in asked.redirect_uri else "?"
+    return f"{asked.redirect_uri}{joint}{query}"
+
+
+def _private(response: HttpResponse) -> HttpResponse:
+    """Have nobody keep the page, or learn its address or those on it from where it leads."""
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def request_url(request: HttpRequest) -> str:
+    """Return the address of the authorization request as it came."""
+    return f"{request.path}?{request.META['QUERY_STRING']}"

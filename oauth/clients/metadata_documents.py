@@ -1,0 +1,214 @@
+"""Clients' metadata documents: fetched when somebody names one, and kept for a while.
+
+An address and who asks enter, a client leaves. Only who is signed in gets here, and only so often:
+the gateway fetches what others name. It does so as it asks providers (`oauth.network.http`): no
+redirect, every address of the name in the Internet, a vetted one connected to, few bytes, little
+time. Nothing that a document names is fetched. What failed is not kept; what was rejected is not
+either, and ends what was (draft-ietf-oauth-client-id-metadata-document, "Metadata Caching").
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+
+from oauth.clients.rules import parsing
+from oauth.clients.rules.client import Client, document_host, read_document
+from oauth.clients.rules.errors import UnknownClient
+from oauth.clients.server import AuthorizationServer
+from oauth.codes import Code
+from oauth.exceptions import ProviderUnavailable
+from oauth.network import http
+from oauth.network.concurrency import release_sql_connections
+from oauth.network.responses import ProviderResponse, is_shallow
+from sessions_kms.concurrency.bounded_pool import BoundedPool, Refused
+
+logger = logging.getLogger(__name__)
+
+SIZE_MAX = 16 * 1024  # bytes
+FETCH_TIMEOUT = 5.0  # seconds for one fetch, from the look-up to the last byte
+WAIT_MAX = FETCH_TIMEOUT + 1  # seconds for somebody else's
+FETCHES_MAX = 8  # of one process
+PERSON_PER_MINUTE = 6  # fetches that one person may cause in one process
+PERSON_FETCHES_MAX = 2  # of those, so that three people do not have all that are fetched at once
+CACHE_SECONDS_MIN, CACHE_SECONDS_MAX = 300, 3600  # seconds for which one is kept
+CONSENT_CACHE_SECONDS = 300  # seconds: how old one may be when somebody decides
+CACHE_MAX = 256
+PEOPLE_MAX = 10_000
+JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json")
+MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,9})", re.IGNORECASE)
+FORBIDS = re.compile(r"(?:^|[\s,])no-(?:store|cache)(?:$|[\s,])", re.IGNORECASE)
+REMEDY = "Clients' documents are fetched from the Internet only."
+
+
+class DocumentUnavailable(Exception):
+    """The document cannot be had now; the message is a fixed sentence that says why."""
+
+
+@dataclass(frozen=True)
+class CachedClient:
+    """A client, as it was at a moment of the clock, and until when that counts."""
+
+    client: Client
+    since: float
+    until: float
+
+
+class DocumentFetcher:
+    """The documents of one process."""
+
+    def __init__(
+        self,
+        get: Callable[[str], ProviderResponse] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._get = get or _get
+        self._clock = clock
+        self._lock = Lock()
+        self._pool: BoundedPool[CachedClient] = BoundedPool(FETCHES_MAX)
+        self._kept: dict[str, CachedClient] = {}
+        self._fetches: dict[str, deque[float]] = {}  # of each person, in the last minute
+        self._waiting: Counter[str] = Counter()  # of each person, for a fetch
+
+    def cached(self, address: str, max_age: float = CACHE_SECONDS_MAX) -> Client | None:
+        """Return the client whose id is an address, if nothing has to be fetched for it."""
+        kept, now = self._kept.get(address), self._clock()
+        if kept is None or kept.until <= now or now - kept.since > max_age:
+            return None
+        return kept.client
+
+    def client(
+        self,
+        server: AuthorizationServer,
+        address: str,
+        person: str,
+        max_age: float = CACHE_SECONDS_MAX,
+    ) -> Client:
+        """Return the client whose id is an address; ``max_age`` of its document is in seconds.
+
+        Raises UnknownClient, DocumentUnavailable.
+        """
+        cached = self.cached(address, max_age)
+        if cached is not None:
+            return cached
+        with self._place(person):
+            return self._landed(address, self._begun(server, address)).client
+
+    def _begun(self, server: AuthorizationServer, address: str) -> Future[CachedClient]:
+        """Join the fetch of an address, or begin one."""
+        try:
+            return self._pool.begin(address, partial(self._fetched, server, address))
+        except Refused:
+            raise DocumentUnavailable("Too many clients' documents are fetched at once.") from None
+
+    def _landed(self, address: str, fetch: Future[CachedClient]) -> CachedClient:
+        release_sql_connections()  # No SQL connection is held meanwhile.
+        try:
+            return fetch.result(WAIT_MAX)
+        except UnknownClient as refused:  # each gets one of their own: it is raised in many threads
+            raise UnknownClient(refused.description) from None
+        except (ProviderUnavailable, TimeoutError) as failure:
+            logger.warning(
+                "The document of a client at %s was not fetched: %s",
+                document_host(address),
+                str(failure) or "It took too long.",
+            )
+            raise DocumentUnavailable("The client's document cannot be fetched now.") from None
+
+    def _fetched(self, server: AuthorizationServer, address: str) -> CachedClient:
+        began, answer = self._clock(), self._get(address)
+        try:
+            client = _read_client(server, address, answer)
+        except UnknownClient:
+            with self._lock:
+                self._kept.pop(address, None)
+            raise
+        kept = CachedClient(client, began, began + cache_seconds(answer.cache_control))
+        with self._lock:
+            if len(self._kept) >= CACHE_MAX:
+                self._kept.clear()
+            self._kept[address] = kept
+        return kept
+
+    @contextmanager
+    def _place(self, person: str) -> Iterator[None]:
+        """Count a fetch of a person while it lasts, and for a minute.
+
+        Raises DocumentUnavailable where it is one too many.
+        """
+        with self._lock:
+            if self._waiting[person] >= PERSON_FETCHES_MAX:
+                raise DocumentUnavailable(
+                    "You asked for too many clients at once. Please wait a moment."
+                )
+            self._count(person)
+            self._waiting[person] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting[person] -= 1
+                if not self._waiting[person]:
+                    del self._waiting[person]
+
+    def _count(self, person: str) -> None:
+        now = self._clock()
+        if len(self._fetches) >= PEOPLE_MAX:
+            self._fetches.clear()
+        own = self._fetches.setdefault(person, deque(maxlen=PERSON_PER_MINUTE))
+        if len(own) == PERSON_PER_MINUTE and now - own[0] < 60:
+            raise DocumentUnavailable(
+                "You asked for too many clients in a minute. Please wait a moment."
+            )
+        own.append(now)
+
+
+def _read_client(server: AuthorizationServer, address: str, answer: ProviderResponse) -> Client:
+    """Return the client of an answer. Raises UnknownClient, or ProviderUnavailable for now."""
+    if answer.is_overloaded:
+        raise ProviderUnavailable("The client's site cannot answer now.", Code.UNREACHABLE)
+    if answer.status != 200 or not JSON.fullmatch(answer.media_type):
+        raise UnknownClient("The client's address gives no document of JSON.")
+    try:
+        members = parsing.parse_json(answer.body)
+    except parsing.InvalidJSON:
+        raise UnknownClient("The client's document is not valid JSON.") from None
+    if not isinstance(members, dict) or not is_shallow(members):
+        raise UnknownClient("The client's document is no JSON object, or is nested too deeply.")
+    return read_document(address, members, server.redirect_uris)
+
+
+def cache_seconds(cache_control: str) -> int:
+    """Return for how many seconds an answer may be kept (RFC 9111 section 5.2.2)."""
+    told = MAX_AGE.search(cache_control)
+    if told is None or FORBIDS.search(cache_control):
+        return CACHE_SECONDS_MIN
+    return min(max(int(told[1]), CACHE_SECONDS_MIN), CACHE_SECONDS_MAX)
+
+
+def _get(address: str) -> ProviderResponse:
+    return http.get(address, patience=FETCH_TIMEOUT, most=SIZE_MAX, remedy=REMEDY)
+
+
+def document_fetcher() -> DocumentFetcher:
+    """Return this process's documents."""
+    return _fetcher
+
+
+def reset_fetcher() -> None:
+    """Begin anew, with nothing kept and nothing counted."""
+    global _fetcher  # noqa: PLW0603 - a forked child has none of the threads, and tests none
+    _fetcher = DocumentFetcher()
+
+
+_fetcher = DocumentFetcher()
+os.register_at_fork(after_in_child=reset_fetcher)

@@ -1,0 +1,90 @@
+"""Why a client's request is rejected: OAuth's error codes, each with a fixed sentence.
+
+RequestRejected          a request is malformed or not allowed (RFC 6749, 7591)
+└── UnknownClient        the client is not known here
+GrantError               a client gets no tokens (RFC 6749 section 5.2, RFC 8707)
+├── InvalidGrant         the code or token is unknown, spent, another client's, or over
+├── InvalidTarget        another resource than was consented to
+├── InvalidScope         more scope than was consented to
+└── KeyMissing           this process lacks a key that others have; nothing was spent
+TooManyRefreshes         nothing was spent; try again later
+
+An unknown outcome is `sessions_kms.StoreUnavailable`.
+"""
+
+from typing import ClassVar, Final
+
+INVALID_REQUEST: Final = "invalid_request"  # RFC 6749 section 4.1.2.1 and 5.2
+INVALID_CLIENT: Final = "invalid_client"
+UNSUPPORTED_GRANT_TYPE: Final = "unsupported_grant_type"
+UNSUPPORTED_RESPONSE_TYPE: Final = "unsupported_response_type"
+ACCESS_DENIED: Final = "access_denied"
+TEMPORARILY_UNAVAILABLE: Final = "temporarily_unavailable"
+INVALID_TARGET: Final = "invalid_target"  # RFC 8707 section 2
+INVALID_REDIRECT_URI: Final = "invalid_redirect_uri"  # RFC 7591 section 3.2.2
+INVALID_CLIENT_METADATA: Final = "invalid_client_metadata"
+CONSENT_REQUIRED: Final = "consent_required"  # OpenID Connect Core 3.1.2.6
+REQUEST_NOT_SUPPORTED: Final = "request_not_supported"
+REQUEST_URI_NOT_SUPPORTED: Final = "request_uri_not_supported"
+
+
+class RequestRejected(Exception):
+    """A request that is not granted; the message is a fixed sentence that says what to do."""
+
+    def __init__(self, code: str, description: str) -> None:
+        super().__init__(description)
+        self.code = code
+        self.description = description
+
+
+class UnknownClient(RequestRejected):
+    """There is no such client here, or not with what it says of itself."""
+
+    def __init__(self, description: str = "The client is not known here.") -> None:
+        super().__init__(INVALID_CLIENT, description)
+
+
+class GrantError(Exception):
+    """Root of these; ``code`` is what a token response has under `error`."""
+
+    code: ClassVar[str]
+    message: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__(self.message)
+
+
+class InvalidGrant(GrantError):
+    """The code or token opens nothing for whoever presents it."""
+
+    code = "invalid_grant"
+    message = "The code or the token is not valid, or not any more, or not for this client."
+
+
+class InvalidTarget(GrantError):
+    """The resource is not the one that was consented to."""
+
+    code = "invalid_target"
+    message = "The token is for another resource."
+
+
+class InvalidScope(GrantError):
+    """The scope is not within the one that was consented to."""
+
+    code = "invalid_scope"
+    message = "The grant has less scope than is asked for."
+
+
+class KeyMissing(GrantError):
+    """Other processes have a newer `SECRET_KEY`: they can verify the grant, and this one cannot."""
+
+    code = "temporarily_unavailable"
+    message = "This cannot be verified here at the moment. Try again."
+
+
+class TooManyRefreshes(Exception):
+    """A grant is refreshed more often than it may; ``retry_after`` is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("The tokens of this grant are refreshed too often.")
+        self.retry_after = retry_after

@@ -1,0 +1,97 @@
+"""Strict parsers for what clients send: parameters, Basic credentials, JSON. Pure.
+
+A query or form has each parameter once, and an empty one counts as missing (RFC 6749 sections 3.1
+and 3.2).
+
+A public client may name itself in `Authorization` at the token endpoint, without a secret (RFC 6749
+section 2.3.1: id and secret, form-urlencoded, by HTTP Basic). Clients here have no secret; some
+libraries (simple-oauth2) send the header all the same, with an empty one.
+
+JSON is accepted only where every parser reads it alike: Python's accepts more than RFC 8259 (`NaN`,
+`Infinity`, UTF-16), and of members with the same name it takes the last, where others take the
+first.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections import Counter
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl, unquote_plus
+
+from oauth.clients.rules.errors import INVALID_CLIENT, INVALID_REQUEST, RequestRejected
+
+FIELDS_MAX = 40
+
+BASIC_CHALLENGE = 'Basic realm="OAuth clients"'  # RFC 7617 section 2
+
+
+def parse_pairs(text: str) -> list[tuple[str, str]]:
+    """Return names and values in their order. Raises Refused for what is not well encoded."""
+    try:
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MAX)
+    except ValueError:
+        raise RequestRejected(INVALID_REQUEST, "The parameters cannot be read.") from None
+
+
+def require_unique(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Return the parameters by name. Raises Refused where one is repeated."""
+    if any(number > 1 for number in Counter(name for name, _ in pairs).values()):
+        raise RequestRejected(INVALID_REQUEST, "A parameter is given more than once.")
+    return {name: value for name, value in pairs if value}
+
+
+def require_parameter(parameters: dict[str, str], name: str) -> str:
+    """Return a parameter. Raises Refused where it is missing."""
+    if name not in parameters:
+        raise RequestRejected(INVALID_REQUEST, f"The parameter {name} is missing.")
+    return parameters[name]
+
+
+def parse_basic_client_id(header: str) -> str:
+    """Return the client_id of a header's value. Raises Refused for any that names no client.
+
+    An id that a client left unencoded may hold colons: the last one ends it.
+    """
+    __traceback_hide__ = True
+    scheme, _, value = header.partition(" ")
+    try:
+        credentials = base64.b64decode(value.strip(" "), validate=True).decode()
+        client_id = unquote_plus(credentials.removesuffix(":"), errors="strict")
+    except (binascii.Error, ValueError):
+        credentials = client_id = ""
+    if scheme.lower() != "basic" or not credentials.endswith(":") or not client_id:
+        raise RequestRejected(
+            INVALID_CLIENT,
+            "Clients have no secret here: send no Authorization, or Basic with an empty secret.",
+        )
+    return client_id
+
+
+class InvalidJSON(ValueError):
+    """A text is not JSON, or two parsers might read it differently."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a text. Raises InvalidJSON."""
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8-sig")  # RFC 8259 section 8.1: UTF-8 alone
+        return json.loads(
+            text, parse_constant=_reject_constant, object_pairs_hook=_reject_duplicates
+        )
+    except (RecursionError, ValueError):
+        raise InvalidJSON from None
+
+
+def _reject_constant(name: str) -> NoReturn:
+    raise InvalidJSON
+
+
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise InvalidJSON
+    return members

@@ -1,0 +1,212 @@
+"""A code or refresh token is spent for the next pair of tokens, once, however many ask.
+
+    open the item → is it this client's? → load the session, an active person → save the session
+    → one transaction: the item spent, its answer beside it, a new pair, and a tombstone for the
+    token before
+
+Who comes second finds the answer, for as long as the grace lasts; who comes later with a spent
+token ends the grant, since nobody can tell whose the first one was (RFC 9700 section 4.14.2).
+The age of a spent token counts to the arrival of who presents it, not to when it was read. A
+code is spent once and never answered again (RFC 6749 section 4.1.2). A client that sends it twice
+at once, or tries again at once, is refused and keeps its grant; a later use ends the grant. A code
+is never made a tombstone: it ends nothing before its verifier was compared. Items of tokens that
+are over, or too many, are deleted beside the transaction, and nobody waits for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from django.contrib.sessions.backends.base import UpdateError
+from django.http import HttpRequest
+
+from oauth.clients import grant_end, token_pair
+from oauth.clients.grant_end import REUSED, GrantRevoker
+from oauth.clients.rules.errors import InvalidGrant, KeyMissing, TooManyRefreshes
+from oauth.clients.sealed_grant import SealedGrant, SealedResponse, TokenResponse
+from oauth.clients.token_pair import (
+    CODE_GRACE,
+    Lifetimes,
+    NextPair,
+    SpentToken,
+    items_of,
+    items_of_response,
+    make_next_pair,
+)
+from oauth.sign_in.session_user import get_user, is_behind
+from sessions_kms import GrantStore, StoreUnavailable
+from sessions_kms.concurrency.sync_and_async import CallInDjangosThread
+from sessions_kms.exceptions import FateUnknown
+from sessions_kms.format.token_tombstone import TokenTombstone
+from sessions_kms.sealed_items.tokens import Exchange, SealedToken, Tokens
+from sessions_kms.services import Services
+
+REFRESHED_KEY = "_grant_refreshed"  # in the session: each refresh is a save of it
+UNKNOWN_OUTCOME = "It cannot be told whether the token was spent."
+
+StoredToken: TypeAlias = SealedToken | TokenTombstone
+TokenContent: TypeAlias = SealedGrant | TokenTombstone
+
+
+@dataclass(frozen=True, repr=False)
+class PresentedToken:
+    """A token as somebody presents it; ``arrived_at`` is in epoch seconds.
+
+    ``check`` raises GrantError for what it opens, where it may not be used so.
+    """
+
+    token: str
+    check: Callable[[SealedGrant], None]
+    arrived_at: float
+
+
+class TokenRedemption:
+    """One request that presents a code or a refresh token."""
+
+    def __init__(self, services: Services, lifetimes: Lifetimes, presented: PresentedToken) -> None:
+        self._services = services
+        self._lifetimes = lifetimes
+        self._presented = presented
+        self._tokens = Tokens(services, grant_end.expired_item_remover(services))
+        self._ends = GrantRevoker(services)
+
+    async def issued(self) -> TokenResponse:
+        """Return the next pair, or the one that was given for it.
+
+        Raises GrantError, or TooManyRefreshes, which spends nothing.
+        """
+        __traceback_hide__ = True
+        found, grant = await self._looked_up()
+        if isinstance(found, TokenTombstone) or isinstance(grant, TokenTombstone):
+            return await self._again(found, grant)
+        if grant.key is None:
+            return await self._again(found, grant)
+        self._check_rate(grant)
+        stored = await self._saved(grant.key)
+        spent = SpentToken(token=self._presented.token, found=found, grant=grant)
+        pair = make_next_pair(self._tokens, self._lifetimes, spent, stored)
+        grant_end.delete_items_soon(self._services, pair.succession.expired)
+        if not await self._is_done(pair.exchange):
+            found, grant = await self._looked_up()
+            if isinstance(grant, SealedGrant) and grant.key is not None:
+                raise StoreUnavailable(UNKNOWN_OUTCOME)
+            if found.stamp != pair.exchange.stamp and not await self._is_made(pair, found):
+                return await self._again(found, grant)
+        grant_end.delete_items_soon(self._services, pair.succession.surplus)
+        return pair.answer.issued(self._services.clock())
+
+    def _check_rate(self, grant: SealedGrant) -> None:
+        """Refuse one refresh too many; whether the grant lives, the next one tells."""
+        wait = token_pair.seconds_to_wait(grant.refreshed_at, self._services.clock())
+        if wait:
+            raise TooManyRefreshes(wait)
+
+    async def _looked_up(self) -> tuple[StoredToken, TokenContent]:
+        """Return what stands, and what that opens, if it may be used so."""
+        __traceback_hide__ = True
+        found = await self._tokens.find(self._presented.token)
+        if found is None:
+            raise InvalidGrant
+        if isinstance(found, TokenTombstone):
+            return found, found
+        grant = SealedGrant.from_bytes(found.content)
+        self._presented.check(grant)
+        return found, grant
+
+    async def _saved(self, key: str) -> GrantStore:
+        """Return the session once it is saved as one that goes on."""
+        __traceback_hide__ = True
+        stored = await self._loaded(key)
+        stored.set_expiry(None)  # Its code is redeemed: from now on it idles as any session.
+        stored[REFRESHED_KEY] = int(self._services.clock())
+        try:
+            await stored.saving()
+        except UpdateError:
+            ended = True
+        else:
+            ended = False
+        if ended:
+            raise InvalidGrant
+        return stored
+
+    async def _loaded(self, key: str) -> GrantStore:
+        """Return the session, if it lives and its person may sign in."""
+        __traceback_hide__ = True
+        stored = GrantStore(key)
+        if not await stored.loading():
+            raise InvalidGrant
+        if not await CallInDjangosThread(_has_active_user, (stored,)):
+            raise InvalidGrant
+        return stored
+
+    async def _is_done(self, exchange: Exchange) -> bool:
+        """Spend the token; False where only what stands can tell, or another was first."""
+        __traceback_hide__ = True
+        try:
+            return await self._tokens.exchange(exchange)
+        except FateUnknown:
+            return False
+
+    async def _is_made(self, pair: NextPair, found: StoredToken) -> bool:
+        """Tell by a pair whether its exchange was made, where a tombstone is all that is left.
+
+        Another process of the client got the same pair by then, and went on from it.
+        """
+        __traceback_hide__ = True
+        if not isinstance(found, TokenTombstone):
+            return False
+        return await self._tokens.find(pair.answer.refresh_token) is not None
+
+    async def _again(self, found: StoredToken, spent: TokenContent) -> TokenResponse:
+        """Answer a spent token as before; refuse it; or end the grant.
+
+        What it opens was checked, so that a code ends nothing without its verifier.
+        """
+        __traceback_hide__ = True
+        is_code = token_pair.is_token(self._presented.token, token_pair.CODE)
+        grace = CODE_GRACE if is_code else self._lifetimes.refresh_grace
+        if self._presented.arrived_at - (spent.spent_at or 0) > grace:
+            await self._end(found, spent)
+        elif isinstance(spent, SealedGrant) and not is_code:
+            return await self._answered()
+        raise InvalidGrant
+
+    async def _answered(self) -> TokenResponse:
+        """Return what was answered before, while the grant lives."""
+        __traceback_hide__ = True
+        content = await self._tokens.answer(self._presented.token)
+        if content is None:
+            await self._looked_up()  # A grant's end deletes a spent token before its answer.
+            raise StoreUnavailable(
+                UNKNOWN_OUTCOME
+            )  # Only who was held up asks once the grace is over.
+        answer = SealedResponse.from_bytes(content)
+        await self._loaded(answer.key)
+        return answer.issued(self._services.clock())
+
+    async def _end(self, found: StoredToken, spent: TokenContent) -> None:
+        """End the grant: with what it has at the provider, while the answer tells its key."""
+        __traceback_hide__ = True
+        items = [found.id] if isinstance(spent, TokenTombstone) else items_of(spent, found.id)
+        content = await self._tokens.answer(self._presented.token)
+        if content is None:
+            await self._ends.of_id(spent.session, REUSED, items)
+            return
+        answer = SealedResponse.from_bytes(content)
+        items += items_of_response(answer, self._tokens.id_of)
+        await self._ends.of_key(answer.key, REUSED, items)
+
+
+def _has_active_user(stored: GrantStore) -> bool:
+    """Tell whether the session's person may sign in, and has the password of its beginning.
+
+    Raises KeyMissing where only another process can tell.
+    """
+    request = HttpRequest()
+    request.session = stored
+    is_authenticated = get_user(request).is_authenticated
+    if is_behind(request):
+        raise KeyMissing
+    return bool(is_authenticated)

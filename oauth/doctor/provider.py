@@ -1,0 +1,187 @@
+"""Checks of one provider: its connection, keys, this client's credentials, and what signing out
+needs.
+
+The client is tried with a made-up code. A provider checks the client first (RFC 6749 section 5.2):
+`invalid_client` is about its credentials, `invalid_grant` about the code alone.
+"""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from collections.abc import Callable, Iterator
+
+from allauth.socialaccount.providers import registry
+from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
+from django.urls import NoReverseMatch, reverse
+
+from oauth.codes import Code, remedy
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.logout import session_links
+from oauth.network import http
+from oauth.provider import dpop, jwks, token_endpoint
+from oauth.provider.config import ProviderConfig
+from oauth.provider.id_token import CLOCK_DIFFERENCE
+from oauth.provider.metadata import Metadata
+from sessions_kms import moment_of_date
+from sessions_kms.doctor.finding import Finding, failing, ok, warning
+
+REQUEST_TIMEOUT = 5.0  # seconds for each request
+
+DAYS_LEFT = 14
+CLOCK_WARNING = 10  # seconds
+
+CLIENT = "client"
+UNKNOWN_SITE = "https://gateway.invalid/"  # RFC 6761: where this site's own address is not known
+
+BACKCHANNEL = "back-channel logout"
+SINGLE_LOGOUT = "single logout"
+REGISTER = "Register there, if it is not yet: "
+
+
+def failure_finding(name: str, error: ProviderUnavailable | ProviderRefused) -> Finding:
+    """Return the finding that an error is."""
+    return failing(name, f"{error} ({error.code})", remedy(error.code))
+
+
+def callback_url(provider: ProviderConfig, site: str | None) -> str | None:
+    """Return where the provider leads browsers back to: the redirect URI."""
+    if site is None:
+        return None
+    kind = registry.get_class(provider.kind)
+    if kind is not None and issubclass(kind, OpenIDConnectProvider):
+        return site + reverse(f"{kind.id}_callback", kwargs={"provider_id": provider.name})
+    return site + reverse(f"{provider.kind}_callback")
+
+
+def connection_findings(found: Metadata, clock: Callable[[], float]) -> Iterator[Finding]:
+    """Ask for nothing there, and look at how it answers. Raises ProviderUnavailable."""
+    answer = http.get(found.token_endpoint, reach=found.reach, patience=REQUEST_TIMEOUT)
+    now = clock()
+    yield _check_certificate(found.token_endpoint, answer.certificate_end, now)
+    yield _check_clock(moment_of_date(answer.date), now)
+
+
+def _check_certificate(url: str, end: str | None, now: float) -> Finding:
+    if not url.startswith("https:"):
+        return warning(
+            "TLS",
+            "the token endpoint is asked over plain http",
+            "Give the provider a certificate, unless it is on this machine for trying things out.",
+        )
+    if end is None:
+        return ok("TLS", "is verified by the proxy that stands between")
+    days = int((ssl.cert_time_to_seconds(end) - now) // 86_400)
+    if days < DAYS_LEFT:
+        return warning("TLS", f"the certificate ends in {days} days", "Renew it in time.")
+    return ok("TLS", f"the certificate is good for {days} days")
+
+
+def _check_clock(there: float | None, now: float) -> Finding:
+    if there is None:
+        return ok("clock", "cannot be told: the answer has no Date")
+    skew = round(now - there)
+    detail = f"{abs(skew)} s {'ahead of' if skew > 0 else 'behind'} the provider's"
+    remedy = "Set the clocks by NTP, this machine's and the provider's: id tokens go by both."
+    if abs(skew) > CLOCK_DIFFERENCE:
+        return failing("clock", detail, remedy)
+    return warning("clock", detail, remedy) if abs(skew) > CLOCK_WARNING else ok("clock", detail)
+
+
+def key_findings(found: Metadata) -> Iterator[Finding]:
+    """Fetch the set. Raises ProviderUnavailable."""
+    if found.jwks_uri is None:
+        return
+    keys = jwks.load_signing_keys(found.jwks_uri, found.reach)
+    if keys:
+        yield ok("keys", f"{len(keys)} that signatures are accepted by")
+    else:
+        kinds = ", ".join(
+            sorted({kind if curve is None else curve for kind, curve in jwks.KEY_TYPES})
+        )
+        yield failing(
+            "keys",
+            "none that signatures are accepted by",
+            f"Have the provider publish one of {kinds}, for signatures (RSA: 2048 bits or more).",
+        )
+
+
+def client_findings(
+    provider: ProviderConfig, found: Metadata, site: str | None, clock: Callable[[], float]
+) -> Iterator[Finding]:
+    """Try to exchange a code that nobody was given. Raises ProviderUnavailable."""
+    form = {
+        "grant_type": "authorization_code",
+        "code": secrets.token_urlsafe(24),
+        "redirect_uri": callback_url(provider, site) or UNKNOWN_SITE,
+        "code_verifier": secrets.token_urlsafe(32),
+    }
+    key = dpop.new_dpop_key() if provider.dpop else None
+    answer = token_endpoint.post_as_client(
+        provider, found, form, clock=clock, dpop_key=key, patience=REQUEST_TIMEOUT
+    )
+    try:
+        answer.parse_tokens()
+    except ProviderRefused as exc:
+        yield _client_finding(exc.code)
+    else:
+        yield failing(
+            CLIENT,
+            "the token endpoint gave tokens for a code that was made up",
+            "Let nobody sign in with this provider.",
+        )
+
+
+def _client_finding(code: Code) -> Finding:
+    if code is Code.TOKEN_INVALID_GRANT:
+        return ok(CLIENT, "is accepted; the code that was made up is not")
+    if code in {Code.TOKEN_INVALID_CLIENT, Code.TOKEN_UNAUTHORIZED_CLIENT}:
+        return failing(CLIENT, f"the token endpoint does not accept it ({code})", remedy(code))
+    return warning(CLIENT, f"cannot be told: the token endpoint says {code}", remedy(code))
+
+
+def logout_findings(
+    provider: ProviderConfig, found: Metadata, site: str | None
+) -> Iterator[Finding]:
+    """Look at what is configured against what the provider says; nobody is asked."""
+    if provider.issuer is not None:
+        yield _check_backchannel(provider, found, site)
+    if provider.single_logout is not None:
+        yield _check_single_logout(provider, found, site)
+
+
+def _check_backchannel(provider: ProviderConfig, found: Metadata, site: str | None) -> Finding:
+    if not session_links.allows_backchannel_logout(provider, found):
+        return ok(BACKCHANNEL, "is off, or not offered")
+    if not found.backchannel_logout:
+        return warning(
+            BACKCHANNEL,
+            "is on here, and the provider does not say that it does it",
+            "Set OAUTH_<NAME>_BACKCHANNEL_LOGOUT=0, unless you know that it does.",
+        )
+    if found.document.get("backchannel_logout_session_supported") is not True:
+        return warning(
+            BACKCHANNEL,
+            "names no session: a sign-out there ends all sessions of the person here",
+            "Nothing, if that is meant; else have the provider send `sid`.",
+        )
+    return ok(
+        BACKCHANNEL, f"is offered. {REGISTER}{_view_url('backchannel_logout', site, provider.name)}"
+    )
+
+
+def _check_single_logout(provider: ProviderConfig, found: Metadata, site: str | None) -> Finding:
+    if found.end_session_endpoint is None:
+        return warning(
+            SINGLE_LOGOUT,
+            "is on here, and the provider has no end-session endpoint: sign-outs end here",
+            "Set OAUTH_<NAME>_SINGLE_LOGOUT=0.",
+        )
+    return ok(SINGLE_LOGOUT, f"is offered. {REGISTER}{_view_url('oauth_signed_out', site)}")
+
+
+def _view_url(view: str, site: str | None, *arguments: str) -> str:
+    try:
+        return f"{site or 'https://…'}{reverse(view, args=arguments)}"
+    except NoReverseMatch:
+        return "the address of that view, which this site does not serve"

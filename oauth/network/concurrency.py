@@ -1,0 +1,214 @@
+"""What this process may hold while it waits for a provider: concurrent calls, threads, SQL
+connections.
+
+`ConcurrencyLimit` rejects calls beyond a limit instead of queueing them. Each provider has threads
+of its own for blocking calls, so that one that hangs delays no other. `Background` runs work after
+the response, in a few daemon threads with a bounded queue; a process that exits waits a second for
+it, no longer. SQL connections are released before waiting for somebody else, since there are few of
+them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import Full, Queue
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+from django.db import connections
+
+from oauth.exceptions import ProviderBusy
+from sessions_kms.concurrency.executors import executor
+from sessions_kms.concurrency.waits import Wait
+
+logger = logging.getLogger(__name__)
+
+THREADS_PER_PROVIDER = 16  # for each configured provider
+
+BACKGROUND_THREADS = 4
+QUEUE_MAX = 1000
+ACCOUNT_SHARE = 4  # a quarter of what waits may be caused by one account
+EXIT_TIMEOUT = 1.0  # seconds
+
+T = TypeVar("T")
+
+
+class ConcurrencyLimit:
+    """So many at once for each name."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._begin_anew()
+        os.register_at_fork(after_in_child=self._begin_anew)
+
+    @contextmanager
+    def slot(self, name: str) -> Iterator[None]:
+        """Be one of them, as long as the block runs. Raises ProviderBusy."""
+        with self._lock:
+            if self._running[name] >= self._most:
+                raise ProviderBusy("Too much is asked of the provider at once.")
+            self._running[name] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running[name] -= 1
+
+    def _begin_anew(self) -> None:
+        self._lock = Lock()
+        self._running: Counter[str] = Counter()
+
+
+def thread_pool(provider: str) -> ThreadPoolExecutor:
+    """Return the pool of a provider."""
+    return executor(f"oauth-refresh-{provider}", THREADS_PER_PROVIDER)
+
+
+@dataclass(frozen=True)
+class FutureResult(Wait):
+    """The wait for what a thread makes, so many seconds long.
+
+    Raises TimeoutError where it takes longer; the thread goes on.
+    """
+
+    future: Future[Any] = field(repr=False)
+    seconds: float
+
+    def block(self) -> Any:
+        """Wait in this thread."""
+        return self.future.result(self.seconds)
+
+    async def suspend(self) -> Any:
+        """Wait in the event loop."""
+        waited = asyncio.wrap_future(self.future)
+        waited.add_done_callback(_retrieve_exception)
+        await asyncio.wait([waited], timeout=self.seconds)
+        if not self.future.done():
+            raise TimeoutError
+        return self.future.result()
+
+
+def _retrieve_exception(waited: asyncio.Future[Any]) -> None:
+    """Look at an error, which asyncio would complain of: nobody may be waiting by now."""
+    if not waited.cancelled():
+        waited.exception()
+
+
+class Background:
+    """A bounded pool whose threads never keep the process alive."""
+
+    def __init__(self, threads: int = BACKGROUND_THREADS, waiting: int = QUEUE_MAX) -> None:
+        self._queue: Queue[Callable[[], None]] = Queue(waiting)
+        self._share = max(1, waiting // ACCOUNT_SHARE)
+        self._accounts: Counter[str] = Counter()  # what each has waiting or under way
+        self._counting = Lock()
+        self._left_to_start = threads
+        self._starting = Lock()
+
+    def submit(self, call: Callable[[], T], account: str | None = None) -> Future[T]:
+        """Run a call soon. Its future is cancelled at once when too much is waiting.
+
+        ``account`` is whose sign-outs, say, cause it: one that causes many leaves room to others.
+        """
+        future: Future[T] = Future()
+        if account is not None:
+            future.add_done_callback(lambda _: self._uncount(account))
+        try:
+            self._count(account)
+            self._queue.put_nowait(lambda: _run(call, future))
+        except Full:
+            future.cancel()
+            logger.warning("Too much waits to be done in the background: something was dropped.")
+        else:
+            self._start_thread()
+        return future
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until nothing is left to do, at most so long; False when something is."""
+        done = self._queue.all_tasks_done
+        with done:
+            return done.wait_for(lambda: self._queue.unfinished_tasks == 0, seconds)
+
+    def _count(self, account: str | None) -> None:
+        """Count one more of an account. Raises Full, and then counts it all the same."""
+        if account is None:
+            return
+        with self._counting:
+            self._accounts[account] += 1
+            if self._accounts[account] > self._share:
+                raise Full
+
+    def _uncount(self, account: str) -> None:
+        with self._counting:
+            self._accounts[account] -= 1
+            if not self._accounts[account]:
+                del self._accounts[account]
+
+    def _start_thread(self) -> None:
+        with self._starting:
+            if self._left_to_start == 0:
+                return
+            self._left_to_start -= 1
+        Thread(target=self._work, name="oauth-background", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            run = self._queue.get()
+            try:
+                run()
+            finally:
+                self._queue.task_done()
+
+
+def run_in_background(call: Callable[[], T], account: str | None = None) -> Future[T]:
+    """Run a call soon, in this process's background."""
+    return _background.submit(call, account)
+
+
+def drain_background(seconds: float = EXIT_TIMEOUT) -> bool:
+    """Wait for this process's background, at most so long; False when something is left."""
+    return _background.drain(seconds)
+
+
+def _drain_at_exit() -> None:
+    if not drain_background():
+        logger.warning("The process ends with something left to be done in the background.")
+
+
+def _run(call: Callable[[], T], future: Future[T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except Exception as exc:  # noqa: BLE001 - whoever holds the future is told
+        future.set_exception(exc)
+    else:
+        future.set_result(result)
+
+
+def _replace_background() -> None:
+    global _background  # noqa: PLW0603 - a forked child has none of the threads
+    _background = Background()
+
+
+_background = Background()
+os.register_at_fork(after_in_child=_replace_background)
+atexit.register(_drain_at_exit)
+
+
+def release_sql_connections() -> None:
+    """Give this thread's connections back, to the pool where there is one.
+
+    Django takes one anew at the next query. What runs in a transaction keeps its own.
+    """
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()

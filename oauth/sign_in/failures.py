@@ -1,0 +1,169 @@
+"""What a person gets whose sign-in failed: another try, or a page that says why.
+
+A callback signs somebody in only if this browser holds its state, and no longer than allauth keeps
+it. Otherwise it shows no error page: its person went back, reloaded, followed an old link, or was
+at the provider for too long. They are redirected to the sign-in page, or to where they wanted to
+go.
+
+An account that the rule does not admit gets a page with the reason, and loses what it had here.
+Errors show the request's id, by which a report is found in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from allauth.account.adapter import get_adapter as get_account_adapter
+from allauth.account.utils import get_next_redirect_url
+from allauth.socialaccount.internal import statekit
+from allauth.socialaccount.providers.base import AuthProcess, Provider
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import REDIRECT_FIELD_NAME, logout
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render, resolve_url
+
+from oauth.codes import Code
+from oauth.exceptions import SignInRefused
+from oauth.logout.deferred_revocation import revoke_later
+from oauth.sign_in import accounts, rights
+from oauth.sign_in.prompts import ACCOUNT_FIELD, ANOTHER_ACCOUNT
+from oauth.tokens import vault
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID_ATTRIBUTE = "request_id"
+
+# In the address of the sign-in page: its person is not led on without being asked.
+SIGN_IN_AGAIN = "again"
+NEXT_URL_ATTRIBUTE = "_oauth_way_back"
+
+SUBJECT_PREFIX = 6  # characters of a subject in the log
+
+
+def get_request_id(request: HttpRequest) -> str:
+    """Return the id of a request."""
+    if not hasattr(request, REQUEST_ID_ATTRIBUTE):
+        setattr(request, REQUEST_ID_ATTRIBUTE, secrets.token_hex(8))
+    return str(getattr(request, REQUEST_ID_ATTRIBUTE))
+
+
+def redirect_stray_callback(request: HttpRequest, provider: str) -> HttpResponse | None:
+    """Return where a callback leads that can sign nobody in; None for one that may.
+
+    Somebody signed in goes where this sign-in was to lead, or home; others may try again.
+    """
+    state, is_late = _find_state(request, provider)
+    next_url = _safe_url((state or {}).get("next"))
+    if (state is not None and not is_late) or _may_lack_cookie(request):
+        setattr(request, NEXT_URL_ATTRIBUTE, next_url)
+        return None
+    logger.info(
+        "Sign-in with %s did not work (%s), request %s: the callback has %s state.",
+        provider,
+        Code.STATE_UNKNOWN,
+        get_request_id(request),
+        "an old" if is_late else "no known",
+    )
+    if not request.user.is_authenticated:
+        messages.warning(
+            request,
+            f"That sign-in expired or was started in another browser ({Code.STATE_UNKNOWN})."
+            " Please try again.",
+        )
+        return HttpResponseRedirect(sign_in_url(next_url, again=True))
+    if (state or {}).get("process") == AuthProcess.CONNECT:
+        messages.warning(request, "That took too long, so nothing was connected. Please try again.")
+    return HttpResponseRedirect(next_url or resolve_url(settings.LOGIN_REDIRECT_URL))
+
+
+def sign_in_url(next_url: str | None, *, again: bool = False) -> str:
+    """Return the sign-in page's address, by which its person comes to another one afterwards."""
+    query = ({SIGN_IN_AGAIN: "1"} if again else {}) | (
+        {REDIRECT_FIELD_NAME: next_url} if next_url else {}
+    )
+    address = resolve_url(settings.LOGIN_URL)
+    return f"{address}?{urlencode(query)}" if query else address
+
+
+def requested_next_url(request: HttpRequest) -> str | None:
+    """Return where a sign-in was to lead: its state says so, or the request that begins it."""
+    found: str | None = getattr(request, NEXT_URL_ATTRIBUTE, None) or get_next_redirect_url(request)
+    return found
+
+
+def _find_state(request: HttpRequest, provider: str) -> tuple[dict[str, Any] | None, bool]:
+    """Return the state that a callback names, if this session holds it, and whether it is old."""
+    __traceback_hide__ = True
+    name = request.GET.get("state", "")
+    found = statekit.get_states(request).get(name)
+    if found is None or found[-1] != provider:
+        return None, False
+    state, began, _ = found
+    return state, time.time() - began > statekit.STATE_TTL
+
+
+def _may_lack_cookie(request: HttpRequest) -> bool:
+    """Tell whether the session's cookie may be there and not be sent: allauth asks once more."""
+    strict = str(settings.SESSION_COOKIE_SAMESITE).lower() == "strict"
+    return strict and "_redir" not in request.GET
+
+
+def _safe_url(url: str | None) -> str | None:
+    return url if url and get_account_adapter().is_safe_url(url) else None
+
+
+def refusal_page(
+    request: HttpRequest, provider: Provider, refused: SignInRefused, state: Mapping[str, Any]
+) -> HttpResponse:
+    """Return the page of a refusal, and take what the account had here.
+
+    ``state`` is allauth's, of the sign-in: another account goes on to where this one would have.
+    """
+    # Not the address, which is somebody's: an operator asks `manage.py explain_sign_in`.
+    logger.warning(
+        "A sign-in with %s was refused (%s): the account whose subject begins with %a.",
+        provider.sub_id,
+        refused.reason.value,
+        refused.subject[:SUBJECT_PREFIX],
+    )
+    _withdraw_access(request, provider.sub_id, refused.subject)
+    context = {
+        "provider": provider,
+        "code": refused.reason.value,
+        "contact": getattr(settings, "SIGN_IN_CONTACT", ""),
+        "sign_in_url": provider.get_login_url(request),
+        "fields": {ACCOUNT_FIELD: ANOTHER_ACCOUNT} | _retry_fields(request, state),
+    }
+    return render(request, "oauth/sign_in_refused.html", context, status=HTTPStatus.FORBIDDEN)
+
+
+def _retry_fields(request: HttpRequest, state: Mapping[str, Any]) -> dict[str, str]:
+    connects = state.get("process") == AuthProcess.CONNECT and request.user.is_authenticated
+    fields = {"next": state.get("next"), "process": AuthProcess.CONNECT if connects else None}
+    return {name: str(value) for name, value in fields.items() if value}
+
+
+def _withdraw_access(request: HttpRequest, provider: str, subject: str) -> None:
+    """End this session where it was begun with the account, or the connection to it.
+
+    The groups of an account that may not sign in give no rights here either.
+    """
+    account = accounts.find_account(provider, subject)
+    if account is None:
+        return
+    rights.update_rights(account, ())
+    held = vault.load_token_set(request.session, provider)
+    if request.user.pk != account.user_id or held is None or held.subject != subject:
+        return
+    if vault.is_signed_in_with(request.session, provider, subject):
+        logout(request)
+    else:
+        vault.drop_token_set(request.session, provider)
+        revoke_later(request, provider, held)

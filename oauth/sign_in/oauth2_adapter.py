@@ -1,0 +1,191 @@
+"""Answers of a provider that can be read, and kept in a database; all others end in our errors."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin, SocialToken
+from allauth.socialaccount.providers.oauth2.client import OAuth2Client
+from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+
+from oauth.admission import decision
+from oauth.codes import Code
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.network.concurrency import ConcurrencyLimit
+from oauth.provider import config, dpop, metadata, token_endpoint
+from oauth.provider.config import POST, ProviderConfig
+from oauth.provider.metadata import Metadata
+from oauth.provider.pushed_requests import PushingOAuth2Client
+from oauth.provider.token_set import MalformedTokens, TokenSet
+from sessions_kms.services import services
+
+SURROGATES = re.compile("[\ud800-\udfff]")
+
+# Of one provider in one process. Anybody may cause them, with codes that are made up; what else
+# a visitor without a grant has posted to a provider belongs under this limit as well.
+EXCHANGES_MAX = 16
+exchanges = ConcurrencyLimit(EXCHANGES_MAX)
+
+
+@contextmanager
+def reject_unreadable() -> Iterator[None]:
+    """Turn what reading a malformed answer raises into ProviderUnavailable.
+
+    Without the cause, whose message and frames may hold the answer.
+    """
+    try:
+        yield
+    except requests.RequestException:
+        raise  # allauth's views and ours know it, and its message holds no body
+    except MalformedTokens as exc:
+        raise ProviderUnavailable(str(exc), Code.ANSWER_UNREADABLE) from None
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        raise ProviderUnavailable(
+            "The provider's answer cannot be read.", Code.ANSWER_UNREADABLE
+        ) from None
+
+
+def check_account_text(account: SocialAccount) -> None:
+    """Refuse what a database refuses: NUL, halves of UTF-16 characters, and what is no number.
+
+    https://www.postgresql.org/docs/current/datatype-json.html
+    """
+    try:
+        text = json.dumps([account.uid, account.extra_data], ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise ProviderRefused("The answer holds what is no number.", Code.TEXT) from None
+    if "\\u0000" in text.replace("\\\\", "") or SURROGATES.search(text):
+        raise ProviderRefused("The answer holds what is no text.", Code.TEXT)
+
+
+class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
+    """Keeps scope, id token, token type and the end of the refresh token, which allauth drops."""
+
+    _dpop_key: str | None = None  # what the tokens of this sign-in are bound to
+
+    @property
+    def _clock(self) -> Callable[[], float]:
+        # allauth makes adapters and has no services to give them: this is their door.
+        return services().clock
+
+    def get_access_token_data(
+        self,
+        request: HttpRequest,
+        app: SocialApp,
+        client: OAuth2Client,
+        pkce_code_verifier: str | None = None,
+    ) -> Any:
+        """Exchange the code, authenticated as a refresh will be.
+
+        A provider whose exchange is its own (another client class, or GET) is left to it.
+        Raises ProviderBusy when too many are exchanged.
+        """
+        __traceback_hide__ = True
+        self._use_verifier(pkce_code_verifier)
+        with exchanges.slot(self.get_provider().sub_id):
+            return self._exchanged(request, app, client, pkce_code_verifier)
+
+    def check_issuer(self) -> None:
+        """Check who sent an authorization response: there is nothing to compare without issuer."""
+
+    def _use_verifier(self, code_verifier: str | None) -> None:
+        """Take the code verifier of the request, by which an id token is checked."""
+
+    def _exchanged(
+        self,
+        request: HttpRequest,
+        app: SocialApp,
+        client: OAuth2Client,
+        pkce_code_verifier: str | None,
+    ) -> Any:
+        __traceback_hide__ = True
+        configured = config.find_provider(self.get_provider().sub_id)
+        plain = type(client) in {OAuth2Client, PushingOAuth2Client}
+        plain = plain and client.access_token_method == "POST"  # noqa: S105 - a verb
+        with reject_unreadable():
+            if not plain or configured is None:
+                return super().get_access_token_data(request, app, client, pkce_code_verifier)
+            form = {
+                "grant_type": "authorization_code",
+                "code": request.GET["code"],
+                "redirect_uri": client.callback_url,
+            }
+            if pkce_code_verifier:
+                form["code_verifier"] = pkce_code_verifier
+            self._dpop_key = dpop.new_dpop_key() if configured.dpop else None
+            found = self._metadata(configured)
+            answer = token_endpoint.post_as_client(
+                configured, found, form, clock=self._clock, dpop_key=self._dpop_key
+            )
+            self.did_fetch_access_token = True
+            tokens = answer.parse_tokens()
+        if self._dpop_key is not None and not dpop.is_dpop_bound(str(tokens.get("token_type"))):
+            # Section 5 of RFC 9449: a client that needs tokens to be bound discards others.
+            raise ProviderRefused(dpop.NOT_BOUND, Code.TOKEN_NOT_BOUND)
+        return tokens
+
+    def _metadata(self, provider: ProviderConfig) -> Metadata:
+        # What allauth sends the providers without discovery, and they document.
+        return Metadata(
+            issuer=None,
+            token_endpoint=self.access_token_url,
+            auth_methods=(POST,),
+            reach=metadata.reach_of(provider),
+        )
+
+    def parse_token(self, data: Mapping[str, Any]) -> SocialToken:
+        """Leave the end of the token to `TokenSet`: allauth reads whole numbers only."""
+        with reject_unreadable():
+            return super().parse_token({**data, self.expires_in_key: None})
+
+    def complete_login(
+        self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
+    ) -> SocialLogin:
+        with reject_unreadable():
+            try:
+                login = super().complete_login(request, app, token, **kwargs)
+            except ImproperlyConfigured:  # allauth's word for a subject that is too long
+                raise ProviderRefused(
+                    "The account's identifier is too long.", Code.SUBJECT
+                ) from None
+            if login.account.uid == str(None):  # allauth's reading of a null
+                raise ProviderRefused("The answer does not say whose account it is.", Code.SUBJECT)
+            check_account_text(login.account)
+            token_set = TokenSet.from_response(
+                kwargs["response"],
+                subject=login.account.uid,
+                client_id=app.client_id,
+                requested_scope=tuple(self.get_provider().get_scope()),
+                now=int(self._clock()),
+                dpop_key=self._dpop_key,
+            )
+        login.token_set = self._admitted(login, token_set)
+        for address in login.email_addresses:
+            address.verified = is_true(address.verified)
+        return login
+
+    def _admitted(self, login: SocialLogin, token_set: TokenSet) -> TokenSet:
+        """Return the token set of somebody who may sign in. Raises SignInRefused.
+
+        Before allauth asks the database for the account, or puts anything there.
+        """
+        __traceback_hide__ = True
+        configured = config.find_provider(self.get_provider().sub_id)
+        if configured is None:
+            return token_set
+        return decision.admit_sign_in(services(), configured, login.account.extra_data, token_set)
+
+
+def is_true(claim: object) -> bool:
+    """Read `email_verified`, a boolean (OpenID Connect Core 5.1); Amazon Cognito writes it as text.
+
+    https://docs.aws.amazon.com/cognito/latest/developerguide/userinfo-endpoint.html
+    """
+    return claim is True or claim == "true"

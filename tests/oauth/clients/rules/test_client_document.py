@@ -1,0 +1,98 @@
+"""Client ID Metadata Documents: which ids are addresses, and which content makes a client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from oauth.clients.rules.client import Source, is_document_url, read_document
+from oauth.clients.rules.errors import UnknownClient
+from oauth.clients.rules.redirect_uris import DEFAULT_URIS
+
+ADDRESS = "https://app.example.com/oauth/client.json"
+MEMBERS = {
+    "client_id": ADDRESS,
+    "client_name": "App",
+    "redirect_uris": ["https://app.example.com/cb", "http://127.0.0.1/cb", "app://cb"],
+    "logo_uri": "http://169.254.169.254/",
+}
+
+
+def client(address: str = ADDRESS, **changes: Any) -> Any:
+    return read_document(address, MEMBERS | changes, DEFAULT_URIS)
+
+
+def test_document_makes_a_client_that_its_host_stands_for() -> None:
+    found = client()
+    assert (found.name, found.host, found.source) == ("App", "app.example.com", Source.DOCUMENT)
+    assert found.redirect_uris == ("https://app.example.com/cb", "http://127.0.0.1/cb")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://app.example.com/client.json",
+        "https://app.example.com",
+        "https://app.example.com/",
+        "https://app.example.com:443/client.json",
+        "https://app.example.com:8443/client.json",
+        "https://user@app.example.com/client.json",
+        "https://app.example.com/client.json?x=1",
+        "https://app.example.com/client.json#x",
+        "https://app.example.com/a/../client.json",
+        "https://app.example.com/./client.json",
+        "https://app.example.com/a/%2e%2E/client.json",
+        "https://app.example.com/a/.%2e/client.json",
+        "https://app.example.com/client.json ",
+        "https://app.example.com\\@evil.example/client.json",
+        "https://App.example.com/client.json",
+        "https://127.0.0.1/client.json",
+        "https://[::1]/client.json",
+        "https://[::ffff:169.254.169.254]/client.json",
+        "https://2130706433/client.json",
+        "https://0x7f.0.0.1/client.json",
+        "https://localhost/client.json",
+        "https://app.example.com/" + "x" * 512,
+        "https://\N{CYRILLIC SMALL LETTER A}pp.example.com/client.json",
+        "ftp://app.example.com/client.json",
+    ],
+)
+def test_id_that_is_no_plain_https_address_names_no_document(address: str) -> None:
+    assert is_document_url(ADDRESS)
+    assert not is_document_url(address)
+    with pytest.raises(UnknownClient):
+        client(address, client_id=address)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"client_id": None},
+        {"client_id": ADDRESS + "/"},
+        {"client_id": "https://app.example.com/oauth/Client.json"},
+        {"token_endpoint_auth_method": "private_key_jwt"},
+        {"token_endpoint_auth_method": "client_secret_post"},
+        {"token_endpoint_auth_method": None},
+        {"client_secret": "x"},
+        {"client_name": None},
+        {"client_name": ""},
+        {"client_name": " \u200b"},
+        {"client_name": ["App"]},
+        {"redirect_uris": ["https://app.example.com/cb?code=x"]},
+        {"redirect_uris": None},
+        {"redirect_uris": []},
+        {"redirect_uris": "https://app.example.com/cb"},
+        {"redirect_uris": ["app://cb", 1, None]},
+        {"redirect_uris": ["https://app.example.com/cb"] * 21},
+    ],
+)
+def test_document_that_cannot_be_relied_on_is_no_client(changes: dict[str, Any]) -> None:
+    with pytest.raises(UnknownClient):
+        client(**changes)
+
+
+def test_document_without_a_name_is_no_client() -> None:
+    members = {name: value for name, value in MEMBERS.items() if name != "client_name"}
+    with pytest.raises(UnknownClient, match="no client_name"):
+        read_document(ADDRESS, members, DEFAULT_URIS)

@@ -1,0 +1,58 @@
+"""The operator's own clients: each is whole, or the file is refused with the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from oauth.clients.rules.client import Source, read_client_list
+from oauth.clients.rules.redirect_uris import CURSOR_URI, DEFAULT_URIS
+
+TOOL = {"client_id": "tool", "client_name": "Tool", "redirect_uris": ["https://a.example/cb"]}
+
+
+def test_listed_clients_are_the_operators_word() -> None:
+    pinned = "https://app.example.com/client.json"
+    found = read_client_list(
+        [
+            TOOL | {"client_uri": "https://tool.example.com/"},
+            {"client_id": pinned, "redirect_uris": ["http://127.0.0.1/cb", CURSOR_URI]},
+        ],
+        DEFAULT_URIS,
+    )
+    assert {each.source for each in found.values()} == {Source.OPERATOR}
+    assert (found["tool"].host, found["tool"].name) == ("tool.example.com", "Tool")
+    assert (found[pinned].host, found[pinned].name) == ("app.example.com", "app.example.com")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"client_id": "dcr.x"}, "given to who registers"),
+        ({"client_id": "a b"}, "plain letters"),
+        ({"client_id": ""}, "plain letters"),
+        ({"client_id": 7}, "plain letters"),
+        ({"client_id": "https://app.example.com"}, "with a path"),
+        ({"client_secret": "x"}, "has client_secret"),
+        ({"redirect_uris": []}, "must have a list"),
+        ({"redirect_uris": ["http://a.example/"]}, "neither https"),
+        ({"redirect_uris": ["app:/cb"]}, "CLIENTS_REDIRECT_URIS"),
+        ({"redirect_uris": ["https://a.example/cb?state=x"]}, "code, state, iss or error"),
+        ({"client_uri": "http://a.example/"}, "client_uri"),
+    ],
+)
+def test_client_that_is_not_whole_is_refused_with_the_reason(
+    changes: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"client 2.*{why}|{why}"):
+        read_client_list([TOOL | {"client_id": "first"}, TOOL | changes], DEFAULT_URIS)
+
+
+def test_id_that_comes_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="of another"):
+        read_client_list([TOOL, TOOL], DEFAULT_URIS)
+    contents: list[object] = [{}, None, "x", [TOOL] * 1001]
+    for content in contents:
+        with pytest.raises(ValueError, match="JSON list"):
+            read_client_list(content, DEFAULT_URIS)
