@@ -1,8 +1,8 @@
-"""A canary: one session of a random value, taken through all that happens to a session.
+"""A canary: one session with a random value that goes through everything a session can.
 
-It goes through the real engine. Should the process be killed, DynamoDB deletes it soon by
-its `ttl`. It is opened below the level that logs and announces a refusal, so that its own
-tampering is no alarm.
+It uses the real engine. If the process is killed, DynamoDB soon deletes it by its `ttl`. The
+tampered record is decrypted below the level that logs and signals a rejected record, so it raises
+no alarm.
 """
 
 import secrets
@@ -14,10 +14,9 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
-from sessions_kms.doctor.measurements import Measurements
-from sessions_kms.doctor.trouble import trouble
+from sessions_kms.doctor.kms import Measurements
+from sessions_kms.doctor.trouble import NOT_BEFORE, trouble
 from sessions_kms.exceptions import (
     FateUnknown,
     InvalidRecord,
@@ -35,23 +34,23 @@ from sessions_kms.session import links
 from sessions_kms.storage.session_items import Conflict
 
 LIFETIME = 300  # seconds
-LOOKS = 5  # at an index, which lags behind
+LOOKS = 5  # at the index, which lags behind
 PAUSE = 0.2  # seconds between them
 CONDITIONS = (
-    "Use DynamoDB itself, or a compatible engine that keeps condition expressions:"
-    " with this one, requests of one session undo each other."
+    "Use DynamoDB itself, or a compatible engine that supports condition expressions:"
+    " with this one, requests of one session overwrite each other."
 )
 TRANSACTIONS = (
-    "Use DynamoDB itself, or a compatible engine that keeps transactions: with this one a key"
-    " change at a sign-in loses the session, or lets the old key still work."
+    "Use DynamoDB itself, or a compatible engine that supports transactions: with this one a key"
+    " change at a sign-in loses the session, or leaves the old key valid."
 )
-REPORT = "Please report this, with the versions of everything: no session is safe."
+REPORT = "Please report this with all versions: no session is safe."
 
-NEEDS = {"canary index": "dynamodb:Query"}  # without which sessions are kept all the same
+NEEDS = {"canary index": "dynamodb:Query"}  # sessions work without it
 
 
 class Canary:
-    """One canary and its life. Nothing of it is told but the first letters of its digest."""
+    """One canary. Findings contain only the first letters of its digest."""
 
     def __init__(self, measured: Measurements) -> None:
         self._measured = measured
@@ -61,40 +60,40 @@ class Canary:
         self._key = self._old_id = ""
         self._words = {"canary": self._value}
         self._deleted = False
-        self._left: list[str] = []  # ids of what is to be deleted besides
+        self._left: list[str] = []  # ids of other items to delete
 
     def findings(self) -> Iterator[Finding]:
-        """Live, and leave nothing, wherever this is left."""
+        """Run all steps, and delete everything even if this is interrupted."""
         try:
-            yield from self._life()
+            yield from self._steps()
         finally:
-            self._leave_nothing()
+            self._clean_up()
 
-    def _life(self) -> Iterator[Finding]:
+    def _steps(self) -> Iterator[Finding]:
         steps: dict[str, Callable[[], Finding]] = {
             "canary create": self._create,
-            "canary ciphertext": self._ciphertext,
+            "canary ciphertext": self._check_ciphertext,
             "canary read": self._read,
-            "canary conflict": self._conflict,
-            "canary merge": self._merge,
-            "canary cycle": self._cycle,
-            "canary about": self._about,
-            "canary index": self._index,
-            "canary link": self._linked,
-            "canary lease": self._leased,
-            "canary token": self._spent,
+            "canary conflict": self._check_conflict,
+            "canary merge": self._check_merge,
+            "canary cycle": self._cycle_key,
+            "canary about": self._check_about,
+            "canary index": self._check_index,
+            "canary link": self._check_link,
+            "canary lease": self._check_lease,
+            "canary token": self._check_token,
             "canary tamper": self._tamper,
-            "canary expiry": self._expire,
+            "canary expiry": self._check_expiry,
         }
         for name, step in steps.items():
-            finding = self._taken(name, step)
+            finding = self._run(name, step)
             yield finding
             if finding.level is Level.FAILING:  # The following steps need what this one left.
                 break
         if self._key:
-            yield self._taken("canary delete", self._delete)
+            yield self._run("canary delete", self._delete)
 
-    def _taken(self, name: str, step: Callable[[], Finding]) -> Finding:
+    def _run(self, name: str, step: Callable[[], Finding]) -> Finding:
         try:
             config = services().config
             with self._measured.kms_calls_counted(config), self._measured.timed(name):
@@ -120,21 +119,23 @@ class Canary:
         return failing(
             "canary read",
             "another value, or no session",
-            f"If {named.NOT_BEFORE}, in the settings or in the table's item"
-            f" {not_before_id(services().config.namespace)}, lies in the future, correct it. Else:"
-            f" {REPORT}",
+            f"If {NOT_BEFORE}, in the settings or in the table's item"
+            f" {not_before_id(services().config.namespace)}, is in the future, correct it."
+            f" Otherwise: {REPORT}",
         )
 
-    def _ciphertext(self) -> Finding:
+    def _check_ciphertext(self) -> Finding:
         item = run_sync(services().table.get(self._id)) or {}
         stored = repr(item).encode() + b"".join(part.get("B", b"") for part in item.values())
         if self._value.encode() in stored or self._key.encode() in stored:
             return failing(
-                "canary ciphertext", "its value or its session key is in the raw item", REPORT
+                "canary ciphertext", "the raw item contains its value or its session key", REPORT
             )
-        return ok("canary ciphertext", "neither its value nor its session key is in the raw item")
+        return ok(
+            "canary ciphertext", "the raw item contains neither its value nor its session key"
+        )
 
-    def _conflict(self) -> Finding:
+    def _check_conflict(self) -> Finding:
         stale = self._record()
         self._save(conflict=1)
         try:
@@ -142,22 +143,22 @@ class Canary:
                 services().session_items.replace(stale, expected=stale, now=int(services().clock()))
             )
         except Conflict:
-            return ok("canary conflict", "a save over another one's is refused")
-        except FateUnknown:  # as where another item was replaced than the condition names
+            return ok("canary conflict", "a conflicting save is rejected")
+        except FateUnknown:  # as if another item was replaced than the condition names
             if self._record() != stale:
                 raise
-        return failing("canary conflict", "a save over another one's was taken", CONDITIONS)
+        return failing("canary conflict", "a conflicting save was accepted", CONDITIONS)
 
-    def _merge(self) -> Finding:
+    def _check_merge(self) -> Finding:
         late = self._session()
         late["late"] = 1
         self._save(early=1)
         late.save()
         if {"early", "late"} <= set(self._session().keys()):
-            return ok("canary merge", "two requests at once, and the changes of both are kept")
-        return failing("canary merge", "of two requests at once one lost its change", CONDITIONS)
+            return ok("canary merge", "the changes of two concurrent requests are both saved")
+        return failing("canary merge", "one of two concurrent requests lost its change", CONDITIONS)
 
-    def _cycle(self) -> Finding:
+    def _cycle_key(self) -> Finding:
         session, old = self._session(), self._key
         self._left.append(self._id)
         self._old_id = self._id
@@ -166,34 +167,34 @@ class Canary:
         self._left.append(about.id_of(services(), self._id))
         moved = SessionStore(self._key).get("canary") == self._value
         if moved and self._key != old and not SessionStore().exists(old):
-            return ok("canary cycle", "under a new key, and the old one is of no use")
-        what = "the old key opens it, or the new one does not"
+            return ok("canary cycle", "moved to a new key, and the old one is invalid")
+        what = "the old key is still valid, or the new one is not"
         return failing("canary cycle", what, TRANSACTIONS)
 
-    def _about(self) -> Finding:
+    def _check_about(self) -> Finding:
         here, there = (
             run_sync(about.About(services()).read(each)) for each in (self._id, self._old_id)
         )
         if here == self._words and not there:
-            return ok("canary about", "what it tells of itself has moved with its key")
+            return ok("canary about", "metadata: moved with the new session key")
         return warning(
             "canary about",
-            "what it tells of itself is not there, or stayed under the old key",
-            f"{TRANSACTIONS} Lists of sessions show times only.",
+            "metadata: missing, or still under the old session key",
+            f"{TRANSACTIONS} Lists of sessions show only times.",
         )
 
-    def _index(self) -> Finding:
+    def _check_index(self) -> Finding:
         owner = owner_of(services().config.namespace, self._user) or ""
-        if self._seen(lambda: self._id in run_sync(services().table.owned_ids(owner))):
+        if self._appears(lambda: self._id in run_sync(services().table.owned_ids(owner))):
             return ok("canary index", "found by its owner")
         return warning(
             "canary index",
             "not found by its owner within a second",
-            "Run this again. If it says so again, a person's sessions cannot be listed or ended"
-            " while the index is so far behind: see the findings 'table index' and AWS Health.",
+            "Run this again. If the finding remains, a user's sessions cannot be listed or ended"
+            " while the index is so far behind: see the finding 'table index' and AWS Health.",
         )
 
-    def _linked(self) -> Finding:
+    def _check_link(self) -> Finding:
         item_id = link_id(services().config.namespace, self._link, self._id)
         self._left.append(item_id)
         self._save(**{links.LINKS: [self._link]})
@@ -201,9 +202,9 @@ class Canary:
         self._save(**{links.LINKS: []})
         if written and run_sync(services().table.get(item_id)) is None:
             return ok("canary link", "written with the session, and deleted")
-        return failing("canary link", "its link is not there, or stays", CONDITIONS)
+        return failing("canary link", "its link is missing, or was not deleted", CONDITIONS)
 
-    def _leased(self) -> Finding:
+    def _check_lease(self) -> Finding:
         leases, secret = Leases(services()), secrets.token_hex(32)
         self._left.append(leases.id_of(secret))
         taken = run_sync(leases.claim(secret, "one", seconds=LIFETIME))
@@ -213,17 +214,17 @@ class Canary:
         found = run_sync(leases.claim(secret, "another", seconds=LIFETIME)).result
         held_by_one = (taken.held, refused.held, renewed, done) == (True, False, True, True)
         if held_by_one and found == self._value.encode():
-            return ok("canary lease", "held by one, and its result found by another")
-        return failing("canary lease", "held by two, or its result is lost", CONDITIONS)
+            return ok("canary lease", "one holder, and another found its result")
+        return failing("canary lease", "two holders, or the result is lost", CONDITIONS)
 
-    def _spent(self) -> Finding:
+    def _check_token(self) -> Finding:
         tokens, ends = Tokens(services()), int(services().clock()) + LIFETIME
         first, second = (f"gwr_{secrets.token_hex(16)}" for _ in range(2))
         self._left += [tokens.id_of(first), answer_id(tokens.id_of(first)), tokens.id_of(second)]
         run_sync(tokens.begin(NewToken(first, self._value.encode(), ends)))
         found = run_sync(tokens.find(first))
         if not isinstance(found, SealedToken):
-            return failing("canary token", "it opens nothing", REPORT)
+            return failing("canary token", "not found", REPORT)
         spending = Exchange(
             expected=found.stamp,
             stamp=new_stamp(),
@@ -232,16 +233,16 @@ class Canary:
             successors=[NewToken(second, self._value.encode(), ends)],
         )
         for each in (spending, replace(spending, stamp=new_stamp(), successors=[])):
-            with suppress(FateUnknown):  # What stands tells.
+            with suppress(FateUnknown):  # Checked below.
                 run_sync(tokens.exchange(each))
-        stands = run_sync(tokens.find(first))
-        is_first = isinstance(stands, SealedToken) and stands.stamp == spending.stamp
+        stored = run_sync(tokens.find(first))
+        is_first = isinstance(stored, SealedToken) and stored.stamp == spending.stamp
         if is_first and run_sync(tokens.answer(first)) == self._value.encode():
-            return ok("canary token", "spent once, and its answer found again")
-        return failing("canary token", "spent twice, or not for its successor", TRANSACTIONS)
+            return ok("canary token", "redeemed once, and its answer found again")
+        return failing("canary token", "redeemed twice, or without its successor", TRANSACTIONS)
 
     @staticmethod
-    def _seen(shows: Callable[[], bool]) -> bool:
+    def _appears(shows: Callable[[], bool]) -> bool:
         for _ in range(LOOKS):
             if shows():
                 return True
@@ -256,18 +257,18 @@ class Canary:
         try:
             run_sync(Sealing(services()).open(self._record(), self._key))
         except InvalidRecord:
-            return ok("canary tamper", "one flipped bit, no session")
+            return ok("canary tamper", "rejected after one flipped bit")
         finally:
             run_sync(services().table.put(whole))
-        return failing("canary tamper", "one flipped bit, and still a session", REPORT)
+        return failing("canary tamper", "accepted after one flipped bit", REPORT)
 
-    def _expire(self) -> Finding:
+    def _check_expiry(self) -> Finding:
         session = self._session()
         session.set_expiry(-1)
         session.save()
         if SessionStore().exists(self._key):
-            return failing("canary expiry", "its time is over, and it still is a session", REPORT)
-        return ok("canary expiry", "its time over, no session")
+            return failing("canary expiry", "still valid after its expiry", REPORT)
+        return ok("canary expiry", "invalid after its expiry")
 
     def _delete(self) -> Finding:
         stale = self._record()
@@ -282,10 +283,10 @@ class Canary:
             if self._record() != revived:
                 raise
         if self._deleted:
-            return ok("canary delete", "gone, and a late save does not revive it")
-        return failing("canary delete", "it is still there, or a late save revived it", CONDITIONS)
+            return ok("canary delete", "deleted, and a late save does not restore it")
+        return failing("canary delete", "still there, or restored by a late save", CONDITIONS)
 
-    def _leave_nothing(self) -> None:
+    def _clean_up(self) -> None:
         left = [self._id] if self._key and not self._deleted else []
         for item_id in [*self._left, *left]:
             with suppress(StoreUnavailable):
@@ -294,7 +295,7 @@ class Canary:
     def _session(self) -> SessionStore:
         """Return the session as a request loads it."""
         session = SessionStore(self._key)
-        if session.get("canary") != self._value:  # Its save would be another session.
+        if session.get("canary") != self._value:  # Saving it would create another session.
             raise TableUnavailable
         return session
 

@@ -1,15 +1,57 @@
-"""The KMS keys, as DescribeKey tells them: fit to seal sessions, and not about to be lost."""
+"""The KMS keys, and the data key of the current period."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 from sessions_kms.aws import clients, kms
+from sessions_kms.aws.kms import IncorrectKey
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
-from sessions_kms.doctor import named
+from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
-from sessions_kms.doctor.trouble import NO_KEY, guarded, in_time
+from sessions_kms.doctor.trouble import DECRYPT_KEY_IDS, KEY_ID, NO_KEY, in_time, report_errors
+from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
+from sessions_kms.format.kinds import data_key_id
 from sessions_kms.operations.provisioning import describe_or_none
+from sessions_kms.services import build_kms_keyring, services
+
+
+@dataclass
+class Measurements:
+    """Latencies of the engine in milliseconds, by name, and the number of KMS calls."""
+
+    latencies: dict[str, float] = field(default_factory=dict)
+    kms_calls: int = 0
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Time a block, even one that fails."""
+        began = perf_counter()
+        try:
+            yield
+        finally:
+            self.latencies[name] = round((perf_counter() - began) * 1000, 1)
+
+    @contextmanager
+    def kms_calls_counted(self, config: Config) -> Iterator[None]:
+        """Count the calls of this process to the KMS of the configured keys."""
+        regions = {kms.region_of(key) for key in (config.key_id, *config.decrypt_key_ids)}
+        events = [clients.kms_client(region).meta.events for region in regions]
+        for each in events:
+            each.register("before-call.kms", self._count)
+        try:
+            yield
+        finally:
+            for each in events:
+                each.unregister("before-call.kms", self._count)
+
+    def _count(self, **_: Any) -> None:
+        self.kms_calls += 1
+
 
 DESCRIBE, ROTATION = "kms:DescribeKey", "kms:GetKeyRotationStatus"
 
@@ -17,27 +59,28 @@ Description = Mapping[str, Any]
 
 
 def kms_findings(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
-    """Look at the current key and at the previous ones.
+    """Check the current key and the previous ones.
 
     ``table_regions`` are the Regions that the table is replicated to.
     """
-    yield from guarded("kms key", partial(_current, config, table_regions), needs=DESCRIBE)
-    yield from guarded("previous kms keys", partial(_previous, config), needs=DESCRIBE)
+    yield from _current(config, table_regions)
+    yield from _previous(config)
 
 
+@report_errors("kms key", needs=DESCRIBE)
 def _current(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
-    key = _described(config.key_id)
+    key = _describe_key(config.key_id)
     if key is None:
         yield failing("kms key", f"{config.key_id} does not exist", NO_KEY)
         return
     yield _state(key)
     yield _type(key)
     yield _manager(key)
-    yield from guarded("kms key rotation", partial(_rotation, key), needs=ROTATION)
+    yield from _rotation(key)
     yield _regions(key, table_regions)
 
 
-def _described(arn: str) -> Any:
+def _describe_key(arn: str) -> Any:
     client = clients.control_client("kms", kms.region_of(arn))
     return describe_or_none(lambda: in_time(partial(client.describe_key, KeyId=arn))["KeyMetadata"])
 
@@ -52,10 +95,10 @@ def _state(key: Description) -> Finding:
         state += f" on {key['DeletionDate']:%Y-%m-%d}" if "DeletionDate" in key else ""
         remedy = (
             f"`aws kms cancel-key-deletion --key-id {key_id}`, then"
-            f" `aws kms enable-key --key-id {key_id}`: without it every session is lost."
+            f" `aws kms enable-key --key-id {key_id}`: without the key every session is lost."
         )
     else:
-        remedy = f"Wait until KMS reports it Enabled, or set {named.KEY} to another."
+        remedy = f"Wait until KMS reports it Enabled, or set {KEY_ID} to another key."
     return failing("kms key", state, remedy)
 
 
@@ -67,8 +110,8 @@ def _type(key: Description) -> Finding:
     return failing(
         "kms key type",
         detail,
-        "A symmetric encryption key is needed: `manage.py create_session_store --create-key`"
-        f" makes one; set {named.KEY} to its ARN.",
+        "A symmetric encryption key is required: `manage.py create_session_store --create-key`"
+        f" creates one; set {KEY_ID} to its ARN.",
     )
 
 
@@ -79,12 +122,13 @@ def _manager(key: Description) -> Finding:
     return failing(
         "kms key manager",
         detail,
-        "Only of a customer-managed key the policy is yours to decide:"
-        " `manage.py create_session_store --create-key` makes one;"
-        f" set {named.KEY} to its ARN.",
+        "Only the policy of a customer-managed key can be changed:"
+        " `manage.py create_session_store --create-key` creates one;"
+        f" set {KEY_ID} to its ARN.",
     )
 
 
+@report_errors("kms key rotation", needs=ROTATION)
 def _rotation(key: Description) -> Iterator[Finding]:
     arn = key["Arn"]
     client = clients.control_client("kms", kms.region_of(arn))
@@ -94,7 +138,9 @@ def _rotation(key: Description) -> Iterator[Finding]:
     elif key["KeyState"] != "Enabled":
         yield ok("kms key rotation", "none while the key is not enabled")
     elif key.get("Origin", "AWS_KMS") != "AWS_KMS":
-        yield ok("kms key rotation", f"none for a key of origin {key['Origin']}: rotate by hand")
+        yield ok(
+            "kms key rotation", f"none for a key of origin {key['Origin']}: rotate it manually"
+        )
     else:
         yield warning(
             "kms key rotation", "off", f"`aws kms enable-key-rotation --key-id {key['KeyId']}`"
@@ -115,7 +161,7 @@ def _regions(key: Description, table_regions: Sequence[str]) -> Finding:
     if not key.get("MultiRegion"):
         return warning(
             name,
-            f"of {home} alone, but the table is in {', '.join(lacking)} too:"
+            f"only {home}, but the table is also in {', '.join(lacking)}:"
             " no session can be read there",
             "Move to a multi-Region key (docs/multi-region.md):"
             " `manage.py rewrap_sessions` moves the records.",
@@ -127,25 +173,83 @@ def _regions(key: Description, table_regions: Sequence[str]) -> Finding:
     )
 
 
+@report_errors("previous kms keys", needs=DESCRIBE)
 def _previous(config: Config) -> Iterator[Finding]:
     name = "previous kms keys"
-    faults = [fault for arn in config.decrypt_key_ids if (fault := _fault(arn))]
+    faults = [fault for arn in config.decrypt_key_ids if (fault := _key_fault(arn))]
     if not config.decrypt_key_ids:
         yield ok(name, "none")
     elif faults:
         yield failing(
             name,
             "; ".join(faults),
-            "Enable the key, or cancel its deletion, and run `manage.py rewrap_sessions`;"
-            f" or, where it is lost, take it from {named.PREVIOUS_KEYS} and run"
+            "Enable the key or cancel its deletion, and run `manage.py rewrap_sessions`."
+            f" If it is lost, remove it from {DECRYPT_KEY_IDS} and run"
             " `manage.py end_sessions --all`.",
         )
     else:
         yield ok(name, f"{len(config.decrypt_key_ids)}, enabled")
 
 
-def _fault(arn: str) -> str:
-    key = _described(arn)
+def _key_fault(arn: str) -> str:
+    key = _describe_key(arn)
     if key is None:
         return f"{arn} does not exist"
     return "" if key["KeyState"] == "Enabled" else f"{arn} is {key['KeyState']}"
+
+
+@report_errors("data key")
+def data_key_findings(measured: Measurements, *, writes: bool) -> Iterator[Finding]:
+    """Check the published data key. With ``writes`` the engine first uses it, as requests do."""
+    config = services().config
+    if writes:
+        with measured.kms_calls_counted(config), measured.timed("data key"):
+            run_sync(services().sealing_key())
+    if config.data_key_period:
+        yield _published_data_key(config)
+    else:
+        yield ok("data key", "strict mode: each write has its own data key")
+
+
+def _published_data_key(config: Config) -> Finding:
+    period = services().period()
+    try:
+        item = run_sync(services().data_key_items.get(period))
+        if item is None:
+            return ok("data key", "not published yet: the first write of the period publishes it")
+        key = run_sync(build_kms_keyring(config).unwrap(item.encrypted, period))
+    except IncorrectKey:
+        return _unusable_data_key(config, period, "wrapped by a KMS key that is not configured")
+    except InvalidRecord:
+        return _unusable_data_key(
+            config, period, "damaged, or wrapped with another ENCRYPTION_CONTEXT"
+        )
+    except KMSUnavailable as exc:
+        if exc.refused_key in (None, config.key_id):
+            raise
+        return _unusable_data_key(
+            config, period, f"wrapped by {exc.refused_key}, which KMS refuses to use"
+        )
+    return _usable_data_key(config, key)
+
+
+def _usable_data_key(config: Config, key: DataKey) -> Finding:
+    if key.kms_key_id == config.key_id:
+        return ok("data key", f"published, and wrapped by {KEY_ID}")
+    return warning(
+        "data key",
+        f"wrapped by the previous key {key.kms_key_id}",
+        f"Run `manage.py rewrap_sessions` before you empty {DECRYPT_KEY_IDS}.",
+    )
+
+
+def _unusable_data_key(config: Config, period: int, what: str) -> Finding:
+    """Return the finding of an item that costs KMS calls, as each process seals with its own."""
+    item_id = data_key_id(config.namespace, period)
+    return warning(
+        "data key",
+        f"the published data key cannot be used: it is {what}",
+        f"Add the KMS key that wrapped it to {DECRYPT_KEY_IDS}, or delete the item, and the next"
+        f" write publishes another: `aws dynamodb delete-item --table-name {config.table_name}"
+        f""" --key '{{"id": {{"S": "{item_id}"}}}}'`""",
+    )

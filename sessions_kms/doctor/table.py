@@ -1,4 +1,4 @@
-"""The table: what it is made of, and what keeps it from being lost."""
+"""The table: its schema, its settings, and its protection against loss."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -7,9 +7,8 @@ from typing import Any
 
 from sessions_kms.aws import clients, kms
 from sessions_kms.conf import Config
-from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
-from sessions_kms.doctor.trouble import CREATE, ELSEWHERE, guarded, in_time
+from sessions_kms.doctor.trouble import CREATE, ELSEWHERE, TABLE_NAME, in_time, report_errors
 from sessions_kms.operations.provisioning import (
     TTL_ATTRIBUTE,
     describe_or_none,
@@ -23,7 +22,7 @@ Description = Mapping[str, Any]
 
 
 class TableCheck:
-    """One look at the table. ``replicas`` are the Regions of a global table, as far as told."""
+    """The checks of the table. ``replicas`` are the Regions of a global table, if known."""
 
     def __init__(self, config: Config) -> None:
         self.replicas: list[str] = []
@@ -33,29 +32,29 @@ class TableCheck:
         self._is_there = False
 
     def findings(self) -> Iterator[Finding]:
-        """Look at all of it."""
-        for finding in guarded("table", self._described, needs="dynamodb:DescribeTable"):
+        """Run all of them."""
+        for finding in self._describe():
             yield self._with_region(finding) if finding.level is Level.FAILING else finding
             self._is_there |= finding.level is not Level.FAILING
         if not self._is_there:
             return
-        yield from guarded("table TTL", self._ttl, needs="dynamodb:DescribeTimeToLive")
-        needs = "dynamodb:DescribeContinuousBackups"
-        yield from guarded("table recovery", self._recovery, needs=needs)
+        yield from self._ttl()
+        yield from self._recovery()
 
     @cached_property
     def _client(self) -> Any:
         return clients.control_client("dynamodb", self._region_name)
 
     def _with_region(self, finding: Finding) -> Finding:
-        """Return it with the Region that the key is in, where that is not the table's."""
-        has_client = "_client" in vars(self)  # not where no Region is set
+        """Return a finding with the key's Region, if it is not the table's."""
+        has_client = "_client" in vars(self)  # It has none if no Region is set.
         if has_client and self._client.meta.region_name == self._key_region:
             return finding
-        hint = f"The ARN of the key names the Region {self._key_region}."
+        hint = f"The key's ARN has the Region {self._key_region}."
         return replace(finding, remedy=f"{finding.remedy} {hint}")
 
-    def _described(self) -> Iterator[Finding]:
+    @report_errors("table", needs="dynamodb:DescribeTable")
+    def _describe(self) -> Iterator[Finding]:
         describe = partial(self._client.describe_table, TableName=self._name)
         table = describe_or_none(lambda: in_time(describe)["Table"])
         if table is None:
@@ -71,22 +70,24 @@ class TableCheck:
         yield _deletion_protection(table)
         yield _replicas(table)
 
+    @report_errors("table TTL", needs="dynamodb:DescribeTimeToLive")
     def _ttl(self) -> Iterator[Finding]:
         answer = in_time(partial(self._client.describe_time_to_live, TableName=self._name))
         ttl = answer["TimeToLiveDescription"]
         status, attribute = ttl.get("TimeToLiveStatus", "DISABLED"), ttl.get("AttributeName")
         if status not in {"ENABLED", "ENABLING"}:
-            yield failing("table TTL", f"{status}: no item is ever deleted", CREATE)
+            yield failing("table TTL", f"{status}: items are never deleted", CREATE)
         elif attribute != TTL_ATTRIBUTE:
             yield failing(
                 "table TTL",
                 f"{status} on {attribute}, not on {TTL_ATTRIBUTE}",
-                f"Disable TTL on {attribute}, wait an hour (AWS allows one change an hour),"
-                f" and then: {CREATE}",
+                f"Disable TTL on {attribute}, wait an hour (AWS allows one change per hour),"
+                f" then: {CREATE}",
             )
         else:
             yield ok("table TTL", f"{status} on {attribute}")
 
+    @report_errors("table recovery", needs="dynamodb:DescribeContinuousBackups")
     def _recovery(self) -> Iterator[Finding]:
         answer = in_time(partial(self._client.describe_continuous_backups, TableName=self._name))
         recovery = answer["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
@@ -102,7 +103,7 @@ def _status(table: Description) -> Finding:
     if status in {"ACTIVE", "UPDATING"}:
         return ok("table", f"{name} is {status}")
     if status == "INACCESSIBLE_ENCRYPTION_CREDENTIALS":
-        remedy = "Enable the KMS key that encrypts the table at rest, or let DynamoDB use it again."
+        remedy = "Enable the KMS key that encrypts the table, or let DynamoDB use it again."
     else:
         remedy = "Wait until DynamoDB reports it ACTIVE."
     return failing("table", f"{name} is {status}", remedy)
@@ -115,8 +116,8 @@ def _key_schema(table: Description) -> Finding:
     return failing(
         "table key schema",
         schema,
-        "The partition key must be 'id' (string), with no sort key:"
-        f" set {named.TABLE} to another table. {CREATE}",
+        "The partition key must be 'id' (string), without a sort key:"
+        f" set {TABLE_NAME} to another table. {CREATE}",
     )
 
 
@@ -129,12 +130,12 @@ def _index(table: Description) -> Finding:
         return failing(
             "table index",
             detail,
-            f"It must be 'owner' (string) and 'createdAt' (number): delete it. {CREATE}",
+            f"Its key must be 'owner' (string) and 'createdAt' (number): delete it. {CREATE}",
         )
     if (status := index.get("IndexStatus", "ACTIVE")) not in {"ACTIVE", "UPDATING"}:
         return warning(
             "table index",
-            f"{OWNER_INDEX} is {status}: a person's sessions cannot all be found",
+            f"{OWNER_INDEX} is {status}: some of a user's sessions cannot be found",
             "Wait until DynamoDB reports it ACTIVE.",
         )
     return ok("table index", detail)
@@ -146,7 +147,7 @@ def _billing(table: Description) -> Finding:
         return ok("table billing", "on demand")
     return warning(
         "table billing",
-        "capacity is provisioned: more traffic than that is answered 503",
+        "capacity is provisioned: traffic above it gets 503",
         f"`aws dynamodb update-table --table-name {table['TableName']}"
         " --billing-mode PAY_PER_REQUEST`",
     )
@@ -161,10 +162,10 @@ def _encryption(table: Description) -> Finding:
             "Enable that key or let DynamoDB use it again: after seven days the table is archived.",
         )
     if sse.get("SSEType") == "KMS" and sse.get("Status") in {"ENABLED", "ENABLING", "UPDATING"}:
-        return ok("table encryption", "at rest, under a KMS key of the account")
+        return ok("table encryption", "at rest, with a KMS key of the account")
     return warning(
         "table encryption",
-        "at rest, under a key that AWS owns: no log shows its use",
+        "at rest, with a key that AWS owns: no log shows its use",
         f"`aws dynamodb update-table --table-name {table['TableName']}"
         " --sse-specification Enabled=true,SSEType=KMS`",
     )
@@ -187,7 +188,7 @@ def _replicas(table: Description) -> Finding:
         return warning(
             "table replicas",
             ", ".join(waiting),
-            "Wait until DynamoDB reports them ACTIVE, and do not fail over to them before.",
+            "Wait until DynamoDB reports them ACTIVE, and do not fail over before that.",
         )
     regions = ", ".join(each["RegionName"] for each in replicas)
     return ok("table replicas", f"in {regions}" if replicas else "none: one Region")

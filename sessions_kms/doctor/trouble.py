@@ -1,22 +1,29 @@
-"""From an error to a finding: what AWS said, and what to do about it.
+"""From an error to a finding: the message of AWS, and what to do about it.
 
-Only messages that AWS, boto, Django or this package wrote on purpose are repeated: any
-other one may hold what an answer held.
+Only messages that AWS, boto, Django or this package wrote on purpose are shown: any other may
+contain data of a response.
 """
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from sessions_kms.aws import errors
 from sessions_kms.aws.errors import DENIED, error_name
 from sessions_kms.concurrency import deadline
-from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, failing, warning
+
+# Settings by their name, and the gateway's variable.
+KEY_ID = "KEY_ID (the gateway: KMS_KEY_ARN)"
+DECRYPT_KEY_IDS = "DECRYPT_KEY_IDS (the gateway: DECRYPT_KEY_ARNS)"
+TABLE_NAME = "TABLE_NAME (the gateway: SESSIONS_TABLE)"
+NAMESPACE = "NAMESPACE (the gateway: SESSIONS_NAMESPACE)"
+NOT_BEFORE = "NOT_BEFORE (the gateway: SESSIONS_NOT_BEFORE)"
 
 CREATE = "Run `manage.py create_session_store`."
 # In this order: a second table, in a wrong Region, would hide the mistake.
 ELSEWHERE = (
-    f"Correct {named.TABLE} and the Region."
+    f"Correct {TABLE_NAME} and the Region."
     f" If there never was a table: {CREATE[0].lower()}{CREATE[1:]}"
 )
 POLICY = (
@@ -24,15 +31,15 @@ POLICY = (
     " `manage.py session_store_template --format iam-policy` prints it."
 )
 
-NO_KEY = f"Set {named.KEY} to the ARN of a key that exists."
+NO_KEY = f"Set {KEY_ID} to the ARN of a key that exists."
 
-_CREDENTIALS = "Correct the AWS credentials: `aws sts get-caller-identity` says whose are used."
-_CLOCK = "Set the clock of this machine by NTP: AWS refuses requests signed at another time."
-_KEY_STATE = "Enable the key, or cancel its deletion: no session can be read without it."
+_CREDENTIALS = "Correct the AWS credentials: `aws sts get-caller-identity` shows which are used."
+_CLOCK = "Set this machine's clock with NTP: AWS rejects requests signed at a wrong time."
+_KEY_STATE = "Enable the key or cancel its deletion: no session can be read without it."
 _NETWORK = "Check the Region, the AWS_ENDPOINT_URL variables, DNS and the network to AWS."
 _REGION = "Set REGION_NAME in SESSIONS_KMS, or the variable AWS_REGION."
-_THROTTLED = "Wait, or raise the capacity of the table (or the KMS quota) in AWS."
-_ELSE = "See the message of AWS or Django."
+_THROTTLED = "Wait, or raise the table's capacity (or the KMS quota) in AWS."
+_OTHERWISE = "See the message from AWS or Django."
 
 REMEDIES = {
     "AccessDeniedException": f"Grant the action that AWS names: {POLICY}",
@@ -43,7 +50,7 @@ REMEDIES = {
     "ExpiredTokenException": _CREDENTIALS,
     "InvalidSignatureException": _CREDENTIALS,
     "KMSInvalidStateException": _KEY_STATE,
-    "KMSUnavailable": "See the findings 'kms key' and 'data key': KMS did not answer, or refused.",
+    "KMSUnavailable": "See the findings 'kms key' and 'data key': KMS is unreachable or refused.",
     "NoCredentialsError": _CREDENTIALS,
     "NoRegionError": _REGION,
     "NotFoundException": NO_KEY,
@@ -53,53 +60,62 @@ REMEDIES = {
     "ReadTimeoutError": _NETWORK,
     "RequestTimeTooSkewed": _CLOCK,
     "ResourceNotFoundException": ELSEWHERE,
-    "TableUnavailable": "See the finding 'table': DynamoDB did not answer, or refused.",
+    "TableUnavailable": "See the finding 'table': DynamoDB is unreachable or refused.",
     "ThrottlingException": _THROTTLED,
-    "UnknownOperationException": "Use DynamoDB itself, or a compatible engine that has it.",
+    "UnknownOperationException": "Use DynamoDB itself, or a compatible engine that supports it.",
     "UnrecognizedClientException": _CREDENTIALS,
 }
 CALL = 5.0  # seconds for one call with its retries
+P = ParamSpec("P")
 T = TypeVar("T")
-_TELLING = ("botocore.exceptions", "django.", "sessions_kms.")
+_SAFE_MODULES = ("botocore.exceptions", "django.", "sessions_kms.")
 
 
 def in_time(call: Callable[[], T]) -> T:
-    """Return what a call of a boto client gives. Raises OutOfTime after `CALL` seconds."""
+    """Return the result of a call of a boto client. Raises OutOfTime after `CALL` seconds."""
     with deadline.call(CALL):
         return call()
 
 
-def guarded(
-    name: str, check: Callable[[], Iterator[Finding]], *, needs: str | None = None
-) -> Iterator[Finding]:
-    """Run a check; an error is a finding under this name.
+def report_errors(
+    name: str, *, needs: str | None = None
+) -> Callable[[Callable[P, Iterator[Finding]]], Callable[P, Iterator[Finding]]]:
+    """Decorate a check, so that an error in it is a finding of this name.
 
-    ``needs`` is the action that only looking needs: denied, nothing can be said.
+    ``needs`` is the action that the check itself needs: if AWS denies it, nothing can be said.
     """
-    try:
-        yield from check()
-    except Exception as exc:  # noqa: BLE001 - a check that breaks is a finding
-        yield trouble(name, exc, needs=needs)
+
+    def decorate(check: Callable[P, Iterator[Finding]]) -> Callable[P, Iterator[Finding]]:
+        @wraps(check)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> Iterator[Finding]:
+            try:
+                yield from check(*args, **kwargs)
+            except Exception as exc:  # noqa: BLE001 - a check that breaks is a finding
+                yield trouble(name, exc, needs=needs)
+
+        return checked
+
+    return decorate
 
 
 def trouble(name: str, exc: Exception, *, needs: str | None = None) -> Finding:
-    """Return the finding that an error is."""
-    # Our own errors tell little by design; here is their cause, in AWS's words.
+    """Return the finding of an error."""
+    # Our own errors say little by design; their cause has the message of AWS.
     cause = exc.__cause__ if isinstance(exc.__cause__, Exception) else exc
     kind = error_name(cause)
     if needs and kind in DENIED:
         return warning(
             name,
             f"cannot be checked: AWS denies {needs}",
-            f"Run this under the role of the doctor, or grant {needs}:"
-            " `manage.py session_store_template --format iam-policy --role doctor` prints it.",
+            f"Run this under the doctor's role, or grant {needs}: its policy is printed by"
+            " `manage.py session_store_template --format iam-policy --role doctor`.",
         )
-    return failing(name, _told(kind, cause), REMEDIES.get(kind, _ELSE))
+    return failing(name, _describe(kind, cause), REMEDIES.get(kind, _OTHERWISE))
 
 
-def _told(kind: str, exc: Exception) -> str:
+def _describe(kind: str, exc: Exception) -> str:
     if errors.is_client_error(exc):
-        # Without a name of AWS's, the message may be the whole body.
-        named = errors.error_code(exc).isalpha()
-        return f"{kind}: {exc.response['Error'].get('Message', '')}" if named else kind
-    return f"{kind}: {exc}" if type(exc).__module__.startswith(_TELLING) else kind
+        # Without an error code of AWS, the message may be the whole body.
+        has_code = errors.error_code(exc).isalpha()
+        return f"{kind}: {exc.response['Error'].get('Message', '')}" if has_code else kind
+    return f"{kind}: {exc}" if type(exc).__module__.startswith(_SAFE_MODULES) else kind

@@ -1,4 +1,4 @@
-"""`manage.py check_session_store`, the doctor: is the store fit to keep sessions?"""
+"""`manage.py check_session_store`, the doctor: can the store hold sessions?"""
 
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
@@ -14,20 +14,20 @@ from sessions_kms.management.base import FAILED, WARNINGS, OperatorCommand
 
 MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
 STYLES = {Level.OK: "SUCCESS", Level.WARNING: "WARNING", Level.FAILING: "ERROR"}
-SECONDS = 25.0  # that all waits for AWS may take together
-INTERRUPTED = failing("interrupted", "not everything was checked", "Run this again.")
+SECONDS = 25.0  # for all calls to AWS together
+INTERRUPTED = failing("interrupted", "some checks did not run", "Run this again.")
 
 
 class Command(OperatorCommand):
     help = (
-        "Find out whether sessions can be kept. Looks at the settings, the table, the KMS "
-        "keys, the rights of the credentials in use, the data key of the period, the clock "
-        "and a sample of the items. Then takes a canary session through the real engine: "
-        "created, read, changed by two at once, tampered with, expired, deleted. Each finding "
-        "says what is wrong and what to do (docs/doctor.md). Exit status: 0 nothing is "
-        "failing, 1 something is, 4 there are warnings (with --strict)."
+        "Check the session store: the settings, the table, the KMS keys, the rights of the "
+        "credentials in use, the data key of the period, the clock and a sample of the items. "
+        "Then the real engine creates a canary session, reads it, changes it concurrently, "
+        "tampers with it, expires and deletes it. Each finding says what is wrong and what to do "
+        "(docs/doctor.md). Exit status: 0 nothing is failing, 1 something is failing, 4 there "
+        "are warnings (with --strict)."
     )
-    requires_system_checks = ()  # What the checks would say, this says too.
+    requires_system_checks = ()  # This command reports them itself.
     changes = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -57,12 +57,12 @@ class Command(OperatorCommand):
                 "latencies": measured.latencies,
                 "kms_calls": measured.kms_calls,
             },
-            "\n".join([*_measured(measured), *_elsewhere(), _summary(findings)]),
+            "\n".join([*_measured(measured), *_other_commands(), _summary(findings)]),
             status=_status(level, strict=options["strict"]),
         )
 
     def _print(self, finding: Finding) -> None:
-        """Print a finding as it is made; with --json all of them are one object at the end."""
+        """Print a finding at once, unless --json prints all of them as one object at the end."""
         if self.as_json:
             return
         mark = getattr(self.style, STYLES[finding.level])(f"{MARKS[finding.level]:<4}")
@@ -87,9 +87,9 @@ def _measured(measured: Measurements) -> Iterator[str]:
         yield f"Measured: {times}; KMS calls: {measured.kms_calls}"
 
 
-def _elsewhere() -> Iterator[str]:
-    """Say which commands look at what this one does not."""
-    yield "Not looked at here: the SQL database (`manage.py check --database default`)" + (
+def _other_commands() -> Iterator[str]:
+    """Name the commands for what is not checked here."""
+    yield "Not checked here: the SQL database (`manage.py check --database default`)" + (
         ", the providers (`manage.py check_providers`)"
         if "check_providers" in get_commands()
         else ""

@@ -9,7 +9,7 @@ from sessions_kms.aws.circuit import TIMEOUTS_MAX
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
-from sessions_kms.doctor.waits import wait_findings
+from sessions_kms.doctor.process import wait_findings
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from tests.sessions_kms.support.faults import FaultProxy, held
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty

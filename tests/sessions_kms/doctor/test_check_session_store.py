@@ -126,7 +126,7 @@ def test_text_is_a_line_for_each_finding_and_one_of_figures(store: Store) -> Non
     ]
     assert re.fullmatch(r"Measured: data key [\d.]+ ms, create .* ms; KMS calls: 1", lines[-3])
     assert lines[-2] == (
-        "Not looked at here: the SQL database (`manage.py check --database default`),"
+        "Not checked here: the SQL database (`manage.py check --database default`),"
         " the providers (`manage.py check_providers`)"
     )
     assert lines[-1] == f"{len(CHECKS) - 2} ok, 2 warnings, 0 failing"
@@ -178,7 +178,7 @@ def test_findings_are_printed_as_they_are_made_and_kept_when_it_is_interrupted(
         call_command("check_session_store", stdout=out)
     assert ended.value.code == 1
     assert "\nok   clock: " in seen[0]
-    assert out.getvalue().startswith(seen[0] + "FAIL interrupted: not everything was checked\n")
+    assert out.getvalue().startswith(seen[0] + "FAIL interrupted: some checks did not run\n")
     status, report = check("--no-canary")
     assert status == 1
     assert [each["name"] for each in report["checks"]][-2:] == ["clock", "interrupted"]

@@ -3,8 +3,8 @@
 import pytest
 
 from sessions_kms.conf import Config
-from sessions_kms.doctor.client import client_findings
 from sessions_kms.doctor.finding import Finding, Level
+from sessions_kms.doctor.process import client_findings
 from tests.sessions_kms.support.stacks import FAKE_KEY
 
 

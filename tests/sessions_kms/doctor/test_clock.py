@@ -65,7 +65,7 @@ def test_refusal_tells_the_time_as_well(
         found = troubles()
         assert found["clock"].level == "warning"
         assert "s ahead of AWS's" in found["clock"].detail
-        assert "Set the clock of this machine" in found["right dynamodb:GetItem"].remedy
+        assert "Set this machine's clock" in found["right dynamodb:GetItem"].remedy
         proxy.heal()
         set_clock(time.time)
         assert troubles() == {}

@@ -6,8 +6,8 @@ import re
 from django.core.management import get_commands
 
 from gateway_site.variables import is_known
-from sessions_kms.doctor import prerequisites
-from sessions_kms.doctor.django_settings import DJANGOS
+from sessions_kms.doctor.finding import NOT_CHECKED
+from sessions_kms.doctor.process import DJANGOS
 from sessions_kms.management.commands.check_session_store import INTERRUPTED
 from tests import ROOT
 from tests.sessions_kms.doctor.test_check_session_store import CHECKS
@@ -30,7 +30,7 @@ def test_page_names_every_finding_and_no_other() -> None:
     checks = {f"sessions_kms.{name}" for name in (*PROVOKED, OF_PYTHON) if name[0] == "W"}
     ends = {"security.W010", "security.W012", "security.W013", "security.W015"}  # of two ranges
     assert ends <= set(DJANGOS)
-    assert named == {*CHECKS, prerequisites.NAME, INTERRUPTED.name} | checks | ends
+    assert named == {*CHECKS, NOT_CHECKED, INTERRUPTED.name} | checks | ends
 
 
 def test_every_finding_that_can_be_wrong_has_a_remedy() -> None:
@@ -56,13 +56,13 @@ def test_commands_that_remedies_and_page_name_exist() -> None:
 
 
 def test_bounds_of_the_page_are_those_of_the_code() -> None:
-    from sessions_kms.doctor import canary, clock, sample
+    from sessions_kms.doctor import canary, process, stored_items
 
-    assert f"by over {clock.WARN} s (warning) or {clock.FAIL} s (failing" in PAGE
-    assert f"One page of the table, {sample.ITEMS} items at most" in PAGE
-    assert f"more than {sample.OVERDUE // 3600} hours ago" in PAGE
-    assert f"above {sample.LARGE // 1024} KB" in PAGE
-    assert sample.DATA_KEYS == 5
+    assert f"by over {process.WARN} s (warning) or {process.FAIL} s (failing" in PAGE
+    assert f"One page of the table, {stored_items.ITEMS} items at most" in PAGE
+    assert f"more than {stored_items.OVERDUE // 3600} hours ago" in PAGE
+    assert f"above {stored_items.LARGE // 1024} KB" in PAGE
+    assert stored_items.DATA_KEYS == 5
     assert "of five data keys" in PAGE
     assert canary.LIFETIME == 300
     assert "lives for five minutes at most" in PAGE

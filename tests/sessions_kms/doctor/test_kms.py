@@ -188,7 +188,7 @@ def test_key_of_one_region_under_a_global_table_is_found(
     found = troubles()
     assert list(found) == ["kms key Regions"]
     assert found["kms key Regions"].level == "warning"
-    assert found["kms key Regions"].detail.startswith(f"of {REGION} alone")
+    assert found["kms key Regions"].detail.startswith(f"only {REGION}, but")
     table_proxy.heal()
     assert troubles("--no-canary") == {}
 
@@ -225,7 +225,7 @@ def test_previous_key_that_is_missing_is_found(store: Store) -> None:
     store.configure(DECRYPT_KEY_IDS=[NO_KEY])
     found = troubles()
     assert found["previous kms keys"].detail == f"{NO_KEY} does not exist"
-    assert "take it from DECRYPT_KEY_IDS" in found["previous kms keys"].remedy
+    assert "remove it from DECRYPT_KEY_IDS" in found["previous kms keys"].remedy
     store.configure()
     assert troubles("--no-canary") == {}
 

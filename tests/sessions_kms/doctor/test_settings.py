@@ -124,4 +124,4 @@ def test_saving_at_every_request_is_told_and_is_no_fault(store: Store) -> None:
     _, report = check("--no-canary")
     (told,) = [each for each in report["checks"] if each["name"] == "settings saving"]
     assert told["level"] == "ok"
-    assert told["detail"].startswith("at every request")
+    assert told["detail"].startswith("on every request")

@@ -54,7 +54,7 @@ def provision(store: Store) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Store], object], str, str]] = {
-    "table TTL": (lambda store: set_ttl(store, None), "failing", "DISABLED: no item"),
+    "table TTL": (lambda store: set_ttl(store, None), "failing", "DISABLED: items are never"),
     "table deletion protection": (
         lambda store: update_table(store, DeletionProtectionEnabled=False), "warning", "off",
     ),
@@ -296,4 +296,4 @@ def test_region_that_the_key_is_not_in_is_named(store: Store) -> None:
     store.configure(REGION_NAME="us-east-2")
     table = troubles()["table"]
     assert table.detail == f"{store.table} does not exist in us-east-2"
-    assert table.remedy.endswith("The ARN of the key names the Region eu-west-1.")
+    assert table.remedy.endswith("The key's ARN has the Region eu-west-1.")

@@ -10,7 +10,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.doctor import sample
+from sessions_kms.doctor import stored_items
 from sessions_kms.exceptions import SessionMoved
 from sessions_kms.format.tombstone import LIFETIME, Tombstone
 from sessions_kms.operations import ending
@@ -127,8 +127,8 @@ def test_rewrapping_and_the_doctors_sample_pass_it_over(moved: tuple[str, str]) 
         for item in run_sync(services().table.scan()).items
     ]
     assert id_of(moved[0]) not in [holder.item_id for holder in holders if holder]
-    seen = sample.Sample()
+    seen = stored_items.Sample()
     for item in run_sync(services().table.scan(whole=True)).items:
         if "#" not in item["id"]["S"]:
-            sample._add(seen, item)
+            stored_items._add(seen, item)
     assert (len(seen.records), seen.foreign) == (1, 0)

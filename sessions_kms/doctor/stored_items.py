@@ -1,24 +1,23 @@
-"""A sample of the stored items: one page of the table, as it comes, none of it decrypted."""
+"""The stored items: a sample of the table, undecrypted, and the not-before cutoffs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 from sessions_kms.aws.kms import IncorrectKey
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.doctor import named
-from sessions_kms.doctor.finding import Finding, failing, ok, warning
-from sessions_kms.doctor.trouble import guarded
+from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
+from sessions_kms.doctor.trouble import DECRYPT_KEY_IDS, NAMESPACE, report_errors
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
 from sessions_kms.format.kinds import SESSION, is_session_id, owner_prefix
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import tombstone_in
 from sessions_kms.services import build_kms_keyring, services
+from sessions_kms.storage.not_before import known_names, latest
 
 ITEMS = 200
 DATA_KEYS = 5
-# AWS deletes within a few days, typically.
+# AWS typically deletes within a few days.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
 OVERDUE = 48 * 3600  # seconds
 LARGE = 300 * 1024  # bytes
@@ -26,19 +25,16 @@ LARGE = 300 * 1024  # bytes
 
 @dataclass
 class Sample:
-    """What the page holds. ``foreign`` counts sessions that are not of a format known here."""
+    """The page's records. ``foreign`` counts sessions of an unknown format."""
 
     records: list[SessionRecord] = field(default_factory=list)
     largest: int = 0
     foreign: int = 0
 
 
+@report_errors("sample format", needs="dynamodb:Scan")
 def sample_findings() -> Iterator[Finding]:
-    """Look at the sample."""
-    yield from guarded("sample format", _findings, needs="dynamodb:Scan")
-
-
-def _findings() -> Iterator[Finding]:
+    """Check one page of the table."""
     sample = Sample()
     for item in run_sync(services().table.scan(limit=ITEMS, whole=True)).items:
         if is_session_id(item["id"]["S"]):
@@ -46,7 +42,7 @@ def _findings() -> Iterator[Finding]:
     yield _format(sample)
     yield _overdue(sample)
     yield _size(sample)
-    yield from guarded("sample data keys", partial(_data_keys, sample))
+    yield from _data_keys(sample)
 
 
 def _add(sample: Sample, item: Item) -> None:
@@ -68,8 +64,8 @@ def _format(sample: Sample) -> Finding:
         "sample format",
         f"{sample.foreign} of {len(sample.records) + sample.foreign} sessions are not of version"
         f" {SESSION.versions}",
-        "Update sessions_kms here if a newer release wrote them; else find out who writes to the"
-        " table, and who may. They are no sessions to this release.",
+        "Update sessions_kms here if a newer release wrote them; otherwise find out who writes to"
+        " the table, and who is allowed to. This release does not accept them as sessions.",
     )
 
 
@@ -82,8 +78,8 @@ def _overdue(sample: Sample) -> Finding:
         "sample expired",
         f"{overdue} of {len(sample.records)} sessions ended more than 48 hours ago",
         "While TTL is off (see 'table TTL'), `manage.py clearsessions --force` deletes them. While"
-        " it is on, look at TimeToLiveDeletedItemCount in CloudWatch: AWS is late, or does not"
-        " delete what ended more than five years ago.",
+        " it is on, see TimeToLiveDeletedItemCount in CloudWatch: AWS is late, or does not delete"
+        " items that expired more than five years ago.",
     )
 
 
@@ -94,14 +90,15 @@ def _size(sample: Sample) -> Finding:
     return warning(
         "sample size",
         detail,
-        "Keep large data elsewhere and its key in the session: beyond the limit no save succeeds.",
+        "Store large data elsewhere and its key in the session: beyond the limit saving fails.",
     )
 
 
+@report_errors("sample data keys")
 def _data_keys(sample: Sample) -> Iterator[Finding]:
-    """Unwrap a few data keys of live sessions whose owner says that they are ours.
+    """Unwrap a few data keys of live sessions that belong to this project by their owner.
 
-    Those of a lost KMS key that have ended, and wait for TTL, are no loss any more.
+    Ended sessions that only wait for TTL do not count, even if their KMS key is lost.
     """
     name = "sample data keys"
     prefix = owner_prefix(services().config.namespace)
@@ -116,8 +113,8 @@ def _data_keys(sample: Sample) -> Iterator[Finding]:
         yield failing(
             name,
             f"{lost} of {len(tried)} cannot be unwrapped by the configured KMS keys",
-            f"Add the KMS key that wrapped them to {named.PREVIOUS_KEYS}, and set"
-            f" {named.NAMESPACE} and ENCRYPTION_CONTEXT to what they were: they never change.",
+            f"Add the KMS key that wrapped them to {DECRYPT_KEY_IDS}, and restore"
+            f" {NAMESPACE} and ENCRYPTION_CONTEXT: they must never change.",
         )
     else:
         yield ok(name, f"{len(tried)} tried, all unwrap")
@@ -129,3 +126,41 @@ def _unwraps(encrypted: bytes, period: int) -> bool:
     except (InvalidRecord, IncorrectKey):
         return False
     return True
+
+
+@report_errors("not-before")
+def not_before_findings() -> Iterator[Finding]:
+    """Check the cutoff of the sessions, and those of the names that installed apps use."""
+    found = [_cutoff(name) for name in (None, *sorted(known_names()))]
+    yield from [each for each in found if each.level is not Level.OK] or found[:1]
+
+
+def _cutoff(name: str | None) -> Finding:
+    whose = "the item" if name is None else f"the item of {name}"
+    again = (
+        "`manage.py end_sessions --all`"
+        if name is None
+        else f"`manage.py end_sessions --before <now> --provider {name}`"
+    )
+    try:
+        ahead = round(run_sync(services().not_before_items.get(name)) - services().clock())
+    except InvalidRecord:
+        return failing(
+            "not-before",
+            f"{whose} cannot be read: visitors get 503",
+            f"Delete it, and immediately run {again}.",
+        )
+    if ahead <= 0:
+        return ok("not-before", "no cutoff is in the future")
+    if ahead + services().clock() > latest(services().clock()):
+        return failing(
+            "not-before",
+            f"{whose} is {ahead:,} s in the future: ignored until it is near, and then nobody stays"
+            " signed in; sessions that an earlier cutoff had ended may be valid again",
+            f"Find out whose clock was wrong, or who writes to the table; then run {again}.",
+        )
+    return warning(
+        "not-before",
+        f"{whose} is {ahead} s in the future: sessions that begin before it end",
+        "Wait.",
+    )

@@ -1,0 +1,253 @@
+"""The rights of these credentials: those that the engine needs, and those that it does not.
+
+Each is tried by a call that changes nothing: writes have a condition that is never met, and KMS
+operations are dry runs. A right that cannot be tried without using it is not reported.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from typing import Any
+
+from sessions_kms.aws import clients, kms
+from sessions_kms.aws.errors import DENIED, error_name
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.conf import Config
+from sessions_kms.doctor.finding import Finding, failing, ok, warning
+from sessions_kms.doctor.trouble import POLICY, in_time, trouble
+from sessions_kms.exceptions import KMSUnavailable
+from sessions_kms.services import build_kms_keyring
+from sessions_kms.storage.table import OWNER_INDEX
+
+DRY_RUN = "DryRunOperationException"
+# Errors that AWS returns only to callers who have the right.
+# https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html
+PERMITTED = frozenset(
+    {
+        "ConditionalCheckFailedException",
+        DRY_RUN,
+        "IncorrectKeyException",
+        "InvalidCiphertextException",
+    }
+)
+# The key cannot be used at all, which is another finding.
+UNUSABLE = frozenset({"DisabledException", "KMSInvalidStateException"})
+
+Call = Callable[[], object]
+
+
+def is_permitted(call: Call) -> bool:
+    """Return True or False if AWS allows or denies the call; raise any other error."""
+    try:
+        in_time(call)
+    except Exception as exc:
+        kind = _kind(exc)
+        if kind in PERMITTED | UNUSABLE:
+            return True
+        if kind in DENIED:
+            return False
+        raise
+    return True
+
+
+def seems_permitted(call: Call) -> bool:
+    """Return True if AWS allows the call; any other error means no."""
+    try:
+        in_time(call)
+    except Exception as exc:  # noqa: BLE001 - a KMS that lacks the operation, say
+        return _kind(exc) in PERMITTED
+    return True
+
+
+def ends_as_dry_run(call: Call) -> bool:
+    """Return True if KMS reports that it would do this; any other answer means no."""
+    try:
+        in_time(call)
+    except Exception as exc:  # noqa: BLE001 - the same
+        return _kind(exc) == DRY_RUN
+    return False
+
+
+def dry_run(operation: str, key_id: str, context: Mapping[str, str], **params: object) -> Call:
+    """Return a dry run of a KMS operation on a key."""
+    return lambda: kms.call_kms(
+        operation, key_id, KeyId=key_id, EncryptionContext=dict(context), DryRun=True, **params
+    )
+
+
+def _kind(exc: Exception) -> str:
+    cause = exc.__cause__
+    return error_name(cause if isinstance(cause, Exception) else exc)
+
+
+QUERY, GENERATE, DECRYPT = "dynamodb:Query", "kms:GenerateDataKey", "kms:Decrypt"
+NEVER = "attribute_exists(id)"  # of an id that no item has
+FORGED = bytes(32)  # KMS rejects it as ciphertext only for callers who may decrypt
+
+
+def table_rights_findings(config: Config) -> Iterator[Finding]:
+    """Try each action on the table; stop if DynamoDB is unreachable."""
+    client = cache(lambda: clients.dynamodb_client(config.region_name))
+    yield from _run_until_error(_table_checks(client, config.table_name))
+
+
+def kms_rights_findings(config: Config) -> Iterator[Finding]:
+    """Try each action on the keys; stop if KMS is unreachable."""
+    yield from _run_until_error(_kms_checks(config))
+
+
+def _run_until_error(tries: Mapping[str, Callable[[], Finding]]) -> Iterator[Finding]:
+    for action, attempt in tries.items():
+        try:
+            yield attempt()
+        except Exception as exc:  # noqa: BLE001 - neither allowed nor denied
+            yield trouble(f"right {action}", exc)
+            return
+
+
+def wrapped_data_key(config: Config) -> bytes:
+    """Return a data key as KMS wraps it, or a forged one if that is denied."""
+    try:
+        return run_sync(build_kms_keyring(config).generate(0)).encrypted
+    except KMSUnavailable:
+        return FORGED
+
+
+def _table_checks(client: Callable[[], Any], table: str) -> Mapping[str, Callable[[], Finding]]:
+    canary = {"id": {"S": f"canary-{secrets.token_hex(16)}"}}
+    needed: Mapping[str, Call] = {
+        "dynamodb:GetItem": lambda: client().get_item(TableName=table, Key=canary),
+        "dynamodb:PutItem": lambda: client().put_item(
+            TableName=table, Item=canary, ConditionExpression=NEVER
+        ),
+        "dynamodb:DeleteItem": lambda: client().delete_item(
+            TableName=table, Key=canary, ConditionExpression=NEVER
+        ),
+    }
+    tries = {
+        action: partial(_needed, action, call, f"table {table}") for action, call in needed.items()
+    }
+    return {**tries, QUERY: partial(_query, client, table)}
+
+
+def _query(client: Callable[[], Any], table: str) -> Finding:
+    if is_permitted(
+        lambda: client().query(
+            TableName=table,
+            IndexName=OWNER_INDEX,
+            KeyConditionExpression="#owner = :owner",
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues={":owner": {"S": "canary"}},
+            Limit=1,
+        )
+    ):
+        return ok(f"right {QUERY}", "allowed")
+    return warning(
+        f"right {QUERY}",
+        "denied: a user's sessions can neither be listed nor ended",
+        f"Grant {QUERY} on the index {OWNER_INDEX} of table {table}. {POLICY}",
+    )
+
+
+def _kms_checks(config: Config) -> Mapping[str, Callable[[], Finding]]:
+    ours = build_kms_keyring(config).context(0)
+    generate = dry_run("generate_data_key", config.key_id, ours, KeySpec="AES_256")
+    return {
+        GENERATE: partial(_needed, GENERATE, generate, config.key_id),
+        DECRYPT: partial(_decrypt, config, ours),
+    }
+
+
+def _decrypt(config: Config, context: Mapping[str, str]) -> Finding:
+    blob = wrapped_data_key(config)
+    keys = dict.fromkeys([config.key_id, *config.decrypt_key_ids])
+    denied = [
+        key
+        for key in keys
+        if not is_permitted(dry_run("decrypt", key, context, CiphertextBlob=blob))
+    ]
+    return _denied(DECRYPT, ", ".join(denied)) if denied else ok(f"right {DECRYPT}", "allowed")
+
+
+def _needed(action: str, call: Call, of: str) -> Finding:
+    return ok(f"right {action}", "allowed") if is_permitted(call) else _denied(action, of)
+
+
+def _denied(action: str, of: str) -> Finding:
+    return failing(f"right {action}", f"denied on {of}", f"Grant {action} on it. {POLICY}")
+
+
+OTHER_CONTEXT = {"purpose": "check_session_store"}  # not the one of sessions
+NONE = "none found"
+
+
+def over_grant_findings(config: Config) -> Iterator[Finding]:
+    """Try what the printed policies deny."""
+    yield _excess_contexts(config)
+    yield _excess_on_key(config)
+    yield _excess_on_table(config)
+
+
+def _excess_contexts(config: Config) -> Finding:
+    """Check whether the key can be used with another encryption context."""
+    blob = wrapped_data_key(config)
+    tried: Mapping[str, Call] = {
+        "kms:GenerateDataKey": _generate(config, OTHER_CONTEXT),
+        "kms:Decrypt": dry_run("decrypt", config.key_id, OTHER_CONTEXT, CiphertextBlob=blob),
+    }
+    if loose := [action for action, call in tried.items() if seems_permitted(call)]:
+        return warning(
+            "over-grant context",
+            f"{' and '.join(loose)} with any encryption context",
+            "Add the conditions kms:EncryptionContext:purpose and kms:EncryptionContext:namespace"
+            f" to the statement that allows it. {POLICY}",
+        )
+    return ok("over-grant context", NONE)
+
+
+def _excess_on_key(config: Config) -> Finding:
+    """Check which other operations the key allows."""
+    key = config.key_id
+    partition, account = key.split(":")[1], key.split(":")[4]
+    tried: Mapping[str, Call] = {
+        "kms:Encrypt": dry_run("encrypt", key, OTHER_CONTEXT, Plaintext=b"canary"),
+        "kms:CreateGrant": lambda: kms.call_kms(
+            "create_grant",
+            key,
+            KeyId=key,
+            GranteePrincipal=f"arn:{partition}:iam::{account}:root",
+            Operations=["DescribeKey"],
+            DryRun=True,
+        ),
+    }
+    # A KMS that ignores the flag would create the grant.
+    ours = build_kms_keyring(config).context(0)
+    knows_dry_runs = ends_as_dry_run(_generate(config, ours))
+    more = [action for action, call in tried.items() if knows_dry_runs and ends_as_dry_run(call)]
+    if more:
+        return warning(
+            "over-grant key",
+            f"{' and '.join(more)}, which the engine never calls",
+            f"Remove it from the policies of the role and of the key. {POLICY}",
+        )
+    return ok("over-grant key", NONE)
+
+
+def _excess_on_table(config: Config) -> Finding:
+    """Report the right that operator commands need and the site does not."""
+    if seems_permitted(
+        lambda: clients.dynamodb_client(config.region_name).update_item(
+            TableName=config.table_name,
+            Key={"id": {"S": f"canary-{secrets.token_hex(16)}"}},
+            UpdateExpression="REMOVE canary",
+            ConditionExpression=NEVER,
+        )
+    ):
+        detail = "dynamodb:UpdateItem: correct for an operator, not for the site"
+    else:
+        detail = NONE
+    return ok("over-grant table", detail)
+
+
+def _generate(config: Config, context: Mapping[str, str]) -> Call:
+    return dry_run("generate_data_key", config.key_id, context, KeySpec="AES_256")
