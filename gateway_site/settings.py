@@ -75,7 +75,7 @@ MISSING_VARIABLES = [each.name for each in _required if not _env.get_text(each)]
 # Applications
 
 INSTALLED_APPS = [
-    "gateway_site.apps.GatewayConfig",  # first: its templates and its runserver go before others
+    "gateway_site.apps.GatewayConfig",  # first: its templates and its runserver take precedence
     "oauth",
     "sessions_kms",
     "allauth",
@@ -95,11 +95,11 @@ MIDDLEWARE = [
     "gateway_site.edge.own_cookies.OwnCookiesMiddleware",
     "gateway_site.health.HealthMiddleware",
     "gateway_site.edge.middleware.PublicAddressMiddleware",
-    # These two need no session, and give their headers to the 503 of the third as well.
+    # These two need no session, and add their headers to the 503 of the third as well.
     "django.middleware.security.SecurityMiddleware",
     "gateway_site.edge.middleware.ContentPolicyMiddleware",
     "sessions_kms.middleware.StoreUnavailableMiddleware",
-    "oauth.sign_out.SignOutMiddleware",  # outside of the session's: it acts when that has saved
+    "oauth.sign_out.SignOutMiddleware",  # before the session's: it acts after the session is saved
     "gateway_site.edge.middleware.SignedOutMiddleware",
     "gateway_site.forwarding.client_session.ClientSessionMiddleware"
     if AUTHORIZATION_SERVER
@@ -174,7 +174,7 @@ if _env.kms_key_arn:
 if _env.sessions_table:
     SESSIONS_KMS["TABLE_NAME"] = _env.sessions_table
 
-# Cookies ignore ports, so the local run needs names that no other site on loopback uses.
+# Cookies ignore ports, so a local run needs names that no other site on loopback uses.
 COOKIE_PREFIX = "__Host-" if SECURE else "gateway_"
 SESSION_COOKIE_NAME = COOKIE_PREFIX + "sessionid"
 SESSION_COOKIE_SECURE = SECURE
@@ -184,7 +184,7 @@ CSRF_COOKIE_NAME = COOKIE_PREFIX + "csrftoken"
 CSRF_COOKIE_SECURE = SECURE
 CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
-# In a cookie: messages in the session would write one for somebody who has just signed out.
+# In a cookie: messages in the session would create one for a visitor who has just signed out.
 MESSAGE_STORAGE = "gateway_site.messages.MessageStorage"
 MESSAGE_COOKIE_NAME = COOKIE_PREFIX + "messages"
 OAUTH_LOGOUT_COOKIE_NAME = COOKIE_PREFIX + "logout"  # from a sign-out to the provider's answer
@@ -198,7 +198,7 @@ SECURE_PROXY_SSL_HEADER = _env.proxy_scheme_header
 SECURE_HSTS_SECONDS = _env.hsts_seconds if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE
 SECURE_HSTS_PRELOAD = _env.hsts_preload
-# security.W021: preloading binds a whole domain for months; its owner must ask for it.
+# security.W021: preloading binds a whole domain for months, so its owner has to choose it.
 SILENCED_SYSTEM_CHECKS = [] if SECURE_HSTS_PRELOAD else ["security.W021"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -248,7 +248,7 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "home"
 SKIP_PROVIDER_BUTTON = _env.skip_provider_button
 SOCIALACCOUNT_ONLY = True
 ACCOUNT_EMAIL_VERIFICATION = "none"
-# Nobody is asked for either: a form would tell what is taken (`oauth.sign_in.accounts`).
+# Neither is asked for: a form would reveal which ones exist (`oauth.sign_in.accounts`).
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email"]
 ACCOUNT_ADAPTER = "gateway_site.account_adapter.AccountAdapter"
 SOCIALACCOUNT_ADAPTER = "oauth.adapter.SocialAccountAdapter"
@@ -289,16 +289,16 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
-        # Each refused request has its line in the access log.
+        # Each rejected request has a line in the access log.
         "django.request": {"filters": ["refusals_told"]},
         "sessions_kms.refused": {"level": "CRITICAL"},
-        # At INFO it tells where it found its credentials, each time.
+        # At INFO it logs where it found its credentials, each time.
         "botocore": {"level": "DEBUG" if LOG_LEVEL == "DEBUG" else "WARNING"},
-        # At INFO it logs each address that is asked.
+        # At INFO it logs each address that is called.
         "httpx2": {"level": "DEBUG" if LOG_LEVEL == "DEBUG" else "WARNING"},
-        # At DEBUG it tells the headers of upstreams' answers, cookies among them.
+        # At DEBUG it logs the headers of upstreams' responses, including cookies.
         "httpcore2": {"level": "WARNING"},
-        # Each request has its line already, without the query: a callback's has the code in it.
+        # Each request has a line already, without its query: a callback's contains the code.
         "uvicorn.access": {"handlers": [], "propagate": False},
     },
 }

@@ -9,14 +9,14 @@ from environ import Env
 from gateway_site.environment.variable import InvalidValue
 
 POSTGRESQL = "django.db.backends.postgresql"
-# https://www.psycopg.org/psycopg3/docs/api/pool.html: connections of a process, and seconds
-# until a request gives up waiting for one: in an outage, failing fast beats hanging. The last
-# is until the pool gives up making one; it begins anew with the next request, where otherwise
-# it would try ever more seldom, and find out minutes later that an outage is over.
+# https://www.psycopg.org/psycopg3/docs/api/pool.html: connections of a process, and seconds until a
+# request gives up waiting for one, since failing fast is better than hanging in an outage. The
+# last is the time until the pool gives up connecting. It starts again with the next request;
+# otherwise it would try less and less often, and notice the end of an outage minutes later.
 POOL = {"min_size": 1, "max_size": 32, "timeout": 3, "reconnect_timeout": 2}
-# https://www.postgresql.org/docs/current/libpq-connect.html: seconds to connect, and
-# milliseconds until what was sent and not received ends a connection (Linux).
-BOUNDS = {
+# https://www.postgresql.org/docs/current/libpq-connect.html: seconds to connect, and milliseconds
+# until unacknowledged data ends a connection (Linux).
+CONNECTION_LIMITS = {
     "connect_timeout": 3,
     "tcp_user_timeout": 5000,
     "keepalives_idle": 10,
@@ -46,7 +46,7 @@ def parse_database_url(url: str) -> dict[str, Any]:
 
 def _limit_waits(found: dict[str, Any]) -> dict[str, Any]:
     """Add time limits, for the server and the network; the URL's options win."""
-    return _add_pool({**found, "OPTIONS": {**BOUNDS, **found.get("OPTIONS", {})}})
+    return _add_pool({**found, "OPTIONS": {**CONNECTION_LIMITS, **found.get("OPTIONS", {})}})
 
 
 def _add_pool(found: dict[str, Any]) -> dict[str, Any]:
@@ -61,6 +61,6 @@ def _add_pool(found: dict[str, Any]) -> dict[str, Any]:
     if "options" not in options:
         from gateway_site.environment import postgresql  # noqa: PLC0415 - it loads the driver
 
-        options["pool"] |= postgresql.POOL_BOUNDS
+        options["pool"] |= postgresql.POOL_OPTIONS
         options["options"] = postgresql.SERVER_OPTIONS
     return {**found, "CONN_HEALTH_CHECKS": True, "OPTIONS": options}

@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL that a server cannot hold up without end.
+"""Connections to PostgreSQL with a limit on every wait.
 
-The server ends a statement that takes too long; but a server that is frozen ends nothing, and
-its machine goes on acknowledging what it is sent. So the client ends the wait as well.
+The server ends a statement that takes too long. A frozen server ends nothing, while its machine
+still acknowledges what is sent. So the client has a time limit as well.
 """
 
 from __future__ import annotations
@@ -13,61 +13,61 @@ from typing import Any, TypeVar
 import psycopg
 
 STATEMENT_TIMEOUT = 10  # seconds, at the server
-PATIENCE = STATEMENT_TIMEOUT + 2.0  # seconds until a server that is silent is given up
-CHECK_PATIENCE = 2.0  # seconds, likewise, for a sign of life from one that was idle
+RESPONSE_TIMEOUT = STATEMENT_TIMEOUT + 2.0  # seconds without a response, at the client
+CHECK_TIMEOUT = 2.0  # seconds, for the check of an idle connection
 # https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-STATEMENT-TIMEOUT
 SERVER_OPTIONS = f"-c statement_timeout={STATEMENT_TIMEOUT}s"
 
 T = TypeVar("T")
-Steps = Generator[Any, Any, T]
+Waits = Generator[Any, Any, T]
 
 
-class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that closes, with OperationalError, when its server is silent for too long."""
+class TimedConnection(psycopg.Connection[Any]):
+    """A connection that closes, with OperationalError, if the server does not respond in time."""
 
-    patience = PATIENCE
+    response_timeout = RESPONSE_TIMEOUT
 
-    def wait(self, gen: Steps[T], *args: Any, **kwargs: Any) -> T:
-        """Wait for the server, as psycopg does wherever it does."""
+    def wait(self, gen: Waits[T], *args: Any, **kwargs: Any) -> T:
+        """Wait for the server: all of psycopg's waits come here."""
         try:
-            found: T = super().wait(_within(self.patience, gen), *args, **kwargs)
-        except Silence:
-            self.close()  # nothing else is known of it, and asking would take as long again
+            found: T = super().wait(_limit(self.response_timeout, gen), *args, **kwargs)
+        except ServerTimeout:
+            self.close()  # its state is unknown, and asking would take as long again
             raise
         return found
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        """Execute a query; an empty one asks for a sign of life, which must come soon.
+        """Execute a query; an empty one is a check with a short time limit.
 
-        So does the pool before it hands out a connection (`ConnectionPool.check_connection`).
-        Its own `check` is not to be had: Django 5.2 sets it.
+        The pool sends one before it returns a connection (`ConnectionPool.check_connection`). Its
+        own `check` cannot be replaced, because Django 5.2 sets it.
         """
         if query:
             return super().execute(query, *args, **kwargs)
-        self.patience = CHECK_PATIENCE
+        self.response_timeout = CHECK_TIMEOUT
         try:
             return super().execute(query, *args, **kwargs)
         finally:
-            self.patience = PATIENCE
+            self.response_timeout = RESPONSE_TIMEOUT
 
 
-class Silence(psycopg.OperationalError):
+class ServerTimeout(psycopg.OperationalError):
     """The server did not answer in time."""
 
 
-POOL_BOUNDS = {"connection_class": BoundedConnection}
+POOL_OPTIONS = {"connection_class": TimedConnection}
 
 
-def _within(seconds: float, steps: Steps[T]) -> Steps[T]:
-    """Pass on what psycopg waits for: it looks around ten times a second while nothing comes."""
+def _limit(seconds: float, waits: Waits[T]) -> Waits[T]:
+    """Pass on psycopg's waits, which resume ten times a second while nothing arrives."""
     end = monotonic() + seconds
     try:
-        wanted = next(steps)
+        wanted = next(waits)
         while True:
             ready = yield wanted
             if not ready and monotonic() >= end:
-                raise Silence("The database server did not answer in time.")
-            wanted = steps.send(ready)
+                raise ServerTimeout("The database server did not respond in time.")
+            wanted = waits.send(ready)
     except StopIteration as done:
         result: T = done.value
         return result

@@ -1,8 +1,8 @@
 """The local MCP server, the upstream `demo`: `python -m gateway_site.local.mcp_server --port P`.
 
-Calls enter with an access token, which the provider is asked about; what leaves is who it stands
-for and a digest of it, never the token. Knows nothing of the gateway, and keeps no sessions, so a
-client goes on after a restart. Listens on 127.0.0.1 and nowhere else.
+It asks the provider whose access token a call has, and returns the person and a digest of the
+token, never the token. It knows nothing of the gateway and has no sessions, so a client can
+continue after a restart. It listens only on 127.0.0.1.
 """
 
 import argparse
@@ -21,95 +21,95 @@ from pydantic import AnyHttpUrl
 from starlette.applications import Starlette
 
 STEPS_MAX = 60
-STEP = 0.5  # seconds
-PATIENCE = 10  # seconds for the provider's answer
+STEP_SECONDS = 0.5
+TIMEOUT = 10  # seconds for the provider's response
 
 
-class Provider:
-    """Says whom a token stands for: nobody, where it is told to refuse it."""
+class UserinfoVerifier:
+    """Asks the provider whose token a call has; rejects tokens that the tool `refuse` named."""
 
     def __init__(self, userinfo: str) -> None:
         self.userinfo = userinfo
         self.refused: deque[str] = deque(maxlen=100)  # digests of tokens
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Return who calls; None, which the SDK makes a 401 of, where the provider knows nobody."""
-        if digest(token) in self.refused:
+        """Return the token's owner; None, which becomes a 401, if the provider knows none."""
+        if compute_digest(token) in self.refused:
             return None
         headers = {"Authorization": f"Bearer {token}"}
-        async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+        async with httpx2.AsyncClient(trust_env=False, timeout=TIMEOUT) as http:
             try:
-                answer = await http.get(self.userinfo, headers=headers)
+                response = await http.get(self.userinfo, headers=headers)
             except httpx2.LocalProtocolError:  # no token has such characters
                 return None
-        if answer.status_code != httpx2.codes.OK:
+        if response.status_code != httpx2.codes.OK:
             return None
-        claims = answer.json()
+        claims = response.json()
         return AccessToken(
             token=token, client_id="gateway", scopes=[], subject=str(claims["sub"]), claims=claims
         )
 
 
-def application(provider: Provider, issuer: str, address: str) -> Starlette:
+def build_application(verifier: UserinfoVerifier, issuer: str, address: str) -> Starlette:
     """Return the server, whose tools show what a gateway does for its clients."""
     auth = AuthSettings(
         issuer_url=AnyHttpUrl(issuer),
         resource_server_url=AnyHttpUrl(address),
         validate_token_resource=False,  # the provider's tokens name no resource
     )
-    server = MCPServer("demo", token_verifier=provider, auth=auth, log_level="WARNING")
+    server = MCPServer("demo", token_verifier=verifier, auth=auth, log_level="WARNING")
 
     @server.tool()
     async def whoami() -> dict[str, Any]:
-        """Tell who calls, and what of their token can be told."""
-        return caller(presented())
+        """Return who calls, and what is safe to show of their token."""
+        return describe_caller(get_token())
 
     @server.tool()
     async def count(ctx: Context[Any, Any], to: int = 5) -> str:
-        """Count to a number, 60 at most, and report each step."""
+        """Count to a number, at most 60, and report each step."""
         steps = min(to, STEPS_MAX)
         for number in range(1, steps + 1):
             await ctx.report_progress(number, steps, f"{number} of {steps}")
-            await anyio.sleep(STEP)
+            await anyio.sleep(STEP_SECONDS)
         return f"Counted to {steps}."
 
     @server.tool()
     async def refuse() -> str:
-        """Answer the token that came with 401 from now on, as if the provider had revoked it."""
-        provider.refused.append(digest(presented().token))
-        return "This token is refused now. The gateway gets another, once this one is 30 s old."
+        """Answer 401 to the token of this call from now on, as if the provider had revoked it."""
+        verifier.refused.append(compute_digest(get_token().token))
+        return "This token is now refused. The gateway gets a new one once it is 30 s old."
 
     return server.streamable_http_app(stateless_http=True)
 
 
-def presented() -> AccessToken:
+def get_token() -> AccessToken:
     """Return the token of this call."""
     token = get_access_token()
     if token is None:
-        raise AssertionError("The SDK lets nobody in without a token.")
+        raise AssertionError("The SDK accepts no call without a token.")
     return token
 
 
-def caller(token: AccessToken) -> dict[str, Any]:
-    """Return what may be told: that is not the token."""
+def describe_caller(token: AccessToken) -> dict[str, Any]:
+    """Return what is safe to show, which is not the token."""
     claims = token.claims or {}
     return {
         "subject": token.subject,
         "name": claims.get("name"),
         "email": claims.get("email"),
-        "token": kind(token.token),
-        "sha256": digest(token.token)[:12],
+        "token": describe_token(token.token),
+        "sha256": compute_digest(token.token)[:12],
     }
 
 
-def digest(token: str) -> str:
+def compute_digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def kind(token: str) -> str:
-    """Return whose a token is, by how it looks."""
+def describe_token(token: str) -> str:
+    """Return who issued a token, by its form."""
     if token.startswith(("gwa_", "gwr_", "gwc_")):
-        return "the gateway's, which must never get here"
+        return "the gateway's, which must never be sent here"
     return f"the provider's, {'a JWT' if token.count('.') == 2 else 'opaque'}"
 
 
@@ -117,11 +117,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m gateway_site.local.mcp_server")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--issuer", required=True, help="the provider's address")
-    parser.add_argument("--userinfo", required=True, help="the path there that knows a token")
+    parser.add_argument("--userinfo", required=True, help="the provider's userinfo path")
     options = parser.parse_args()
     uvicorn.run(
-        application(
-            Provider(options.issuer + options.userinfo),
+        build_application(
+            UserinfoVerifier(options.issuer + options.userinfo),
             options.issuer,
             f"http://127.0.0.1:{options.port}/mcp",
         ),

@@ -1,6 +1,6 @@
 """The options of `manage.py runlocal`; `python -m gateway_site.local.options` prints its help.
 
-With the standard library alone: `make run ARGS=--help` installs nothing.
+It uses only the standard library: `make run ARGS=--help` installs nothing.
 """
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -14,7 +14,7 @@ STATE = Path(__file__).resolve().parents[2] / ".local"
 
 @dataclass(frozen=True)
 class Ports:
-    """Where on 127.0.0.1 each child listens."""
+    """The ports on 127.0.0.1 on which the children listen."""
 
     gateway: int = 8000
     provider: int = 9000
@@ -23,10 +23,10 @@ class Ports:
     mcp: int = 9003
 
 
-def add_to(parser: ArgumentParser) -> None:
+def add_options(parser: ArgumentParser) -> None:
     """Add the options."""
     ports = Ports()
-    for option, default, whose in (
+    for option, default, service in (
         ("--port", ports.gateway, "gateway"),
         ("--provider-port", ports.provider, "OpenID provider"),
         ("--kms-port", ports.kms, "KMS"),
@@ -34,20 +34,25 @@ def add_to(parser: ArgumentParser) -> None:
         ("--mcp-port", ports.mcp, "MCP server"),
     ):
         parser.add_argument(
-            option, type=port, default=default, help=f"of the {whose} (default: {default})"
+            option,
+            type=parse_port,
+            default=default,
+            help=f"port of the {service} (default: {default})",
         )
     parser.add_argument(
         "--state",
         type=Path,
         default=STATE,
-        help="folder of databases, keys and logs (default: .local)",
+        help="folder for databases, keys and logs (default: .local)",
     )
     parser.add_argument(
-        "--host", default=LOOPBACK[0], help="127.0.0.1 or localhost; nothing else is allowed"
+        "--host",
+        default=LOOPBACK[0],
+        help="127.0.0.1 (the default) or localhost; nothing else is allowed",
     )
 
 
-def port(text: str) -> int:
+def parse_port(text: str) -> int:
     """Read a port number, for argparse."""
     number = int(text)
     if not 0 < number < 65536:
@@ -60,5 +65,5 @@ if __name__ == "__main__":
         "make run", usage='make run ARGS="[options]"', description=HELP,
         formatter_class=RawDescriptionHelpFormatter,
     )  # fmt: skip
-    add_to(parser)
+    add_options(parser)
     parser.print_help()

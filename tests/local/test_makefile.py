@@ -174,7 +174,10 @@ def test_index_that_cannot_be_reached_is_one_sentence(
     "failure",
     [
         ("OSError: [Errno 28] No space left on device: '/x'", "The disk is full: "),
-        ("The virtual environment was not created: ensurepip is not available.", "Python lacks "),
+        (
+            "The virtual environment was not created: ensurepip is not available.",
+            "Python's module venv",
+        ),
     ],
 )
 def test_environment_that_cannot_be_made_is_one_sentence_and_is_made_anew(

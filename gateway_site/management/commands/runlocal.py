@@ -19,7 +19,7 @@ class Command(BaseCommand):
     requires_system_checks = ()  # they would require the variables that the stack sets
 
     def add_arguments(self, parser: CommandParser) -> None:
-        options.add_to(parser)
+        options.add_options(parser)
 
     def handle(self, *args: Any, **given: Any) -> None:
         ports = Ports(

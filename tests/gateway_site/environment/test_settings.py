@@ -10,8 +10,8 @@ from django.db import OperationalError
 from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
 
-from gateway_site.environment.database import BOUNDS, POOL
-from gateway_site.environment.postgresql import POOL_BOUNDS, SERVER_OPTIONS
+from gateway_site.environment.database import CONNECTION_LIMITS, POOL
+from gateway_site.environment.postgresql import POOL_OPTIONS, SERVER_OPTIONS
 from tests.deploy_check import PRODUCTION, run
 from tests.gateway_site.support.loading import load_settings, local, production
 from tests.support.processes import finished
@@ -125,14 +125,14 @@ def test_variables_reach_their_settings() -> None:
 
 def test_connections_to_postgresql_are_pooled_unless_the_url_says_how_long_they_last() -> None:
     pooled = production(DATABASE_URL="postgres://u:p@db/n")["DATABASES"]["default"]
-    assert pooled["OPTIONS"]["pool"] == {**POOL, **POOL_BOUNDS}
+    assert pooled["OPTIONS"]["pool"] == {**POOL, **POOL_OPTIONS}
     assert (POOL["max_size"], POOL["timeout"]) == (32, 3)
     assert POOL["reconnect_timeout"] <= POOL["timeout"]  # or it finds out late that all is well
     assert pooled["OPTIONS"]["options"] == SERVER_OPTIONS
-    assert BOUNDS.items() <= pooled["OPTIONS"].items()
+    assert CONNECTION_LIMITS.items() <= pooled["OPTIONS"].items()
     assert pooled["CONN_HEALTH_CHECKS"] is True
     kept = production(DATABASE_URL="postgres://u:p@db/n?conn_max_age=60")["DATABASES"]["default"]
-    assert (kept["CONN_MAX_AGE"], kept["OPTIONS"]) == (60, BOUNDS)
+    assert (kept["CONN_MAX_AGE"], kept["OPTIONS"]) == (60, CONNECTION_LIMITS)
     assert "OPTIONS" not in production(DATABASE_URL="sqlite:////x/db")["DATABASES"]["default"]
 
 
@@ -141,7 +141,7 @@ def test_options_of_the_url_go_before_our_bounds() -> None:
     options = production(DATABASE_URL=url)["DATABASES"]["default"]["OPTIONS"]
     assert options["options"] == "-c statement_timeout=0"
     assert options["pool"] == POOL
-    assert {**BOUNDS, "connect_timeout": 9}.items() <= options.items()
+    assert {**CONNECTION_LIMITS, "connect_timeout": 9}.items() <= options.items()
 
 
 def test_pool_of_postgresql_is_one_that_the_driver_takes(

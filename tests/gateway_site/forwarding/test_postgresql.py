@@ -15,11 +15,11 @@ from psycopg.errors import QueryCanceled
 
 from gateway_site.environment.database import POOL
 from gateway_site.environment.postgresql import (
-    PATIENCE,
+    RESPONSE_TIMEOUT,
     SERVER_OPTIONS,
     STATEMENT_TIMEOUT,
-    BoundedConnection,
-    Silence,
+    ServerTimeout,
+    TimedConnection,
 )
 from gateway_site.forwarding.thread_pools import PROVIDER_THREADS
 from tests.gateway_site.support.gateways import Gateway, running_gateway
@@ -129,15 +129,15 @@ def test_statement_is_ended_by_the_server_and_silence_by_the_client(
     postgresql: PostgreSQL,
 ) -> None:
     options = SERVER_OPTIONS.replace(f"{STATEMENT_TIMEOUT}s", "200ms")
-    with BoundedConnection.connect(postgresql.url, options=options, autocommit=True) as connection:
+    with TimedConnection.connect(postgresql.url, options=options, autocommit=True) as connection:
         with pytest.raises(QueryCanceled):
             connection.execute("SELECT pg_sleep(60)")
         assert not connection.closed
-    with BoundedConnection.connect(postgresql.url, options=SERVER_OPTIONS) as connection:
+    with TimedConnection.connect(postgresql.url, options=SERVER_OPTIONS) as connection:
         assert connection.execute("SHOW statement_timeout").fetchone() == (f"{STATEMENT_TIMEOUT}s",)
-        assert STATEMENT_TIMEOUT < connection.patience < 2 * STATEMENT_TIMEOUT
-        connection.patience = 0.2
-        with pytest.raises(Silence):
+        assert STATEMENT_TIMEOUT < connection.response_timeout < 2 * STATEMENT_TIMEOUT
+        connection.response_timeout = 0.2
+        with pytest.raises(ServerTimeout):
             connection.execute("SELECT pg_sleep(60)")
         assert connection.closed
 
@@ -182,7 +182,7 @@ def test_postgresql_that_hangs_is_a_503_in_bounded_time_and_all_is_well_when_it_
         known = call(gateway)
         began = time.monotonic()
         pages = list(threads.map(lambda _: assert_unavailable(gateway, "/"), range(24)))
-        assert time.monotonic() - began < PATIENCE
+        assert time.monotonic() - began < RESPONSE_TIMEOUT
         time.sleep(2)
         assert_unavailable(gateway, "/gateway/echo/things")
     assert len(pages) == 24
