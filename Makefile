@@ -74,7 +74,7 @@ fuzz: $(VENV)/.dev-installed
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -s --timeout 0 \
 	  tests/sessions_kms/model/test_engine_model.py tests/sessions_kms/adversity/test_faults_everywhere.py \
 	  tests/oauth/provider/test_revocation_faults.py tests/oauth/clients/test_every_interleaving.py \
-	  tests/sessions_kms/aws/wire tests/sessions_kms/aws/http1 $(ARGS)
+	  tests/sessions_kms/aws/dynamodb tests/sessions_kms/aws/http_client $(ARGS)
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .

@@ -85,6 +85,9 @@ PUBLIC_MODULES = (
     "sessions_kms.concurrency.waits",  # what waits in a middleware of your own
     "sessions_kms.concurrency.sync_and_async",
     "sessions_kms.concurrency.turn",
+    "sessions_kms.http.connecting",  # these three for this project only: its two HTTP clients
+    "sessions_kms.http.fields",
+    "sessions_kms.http.timer",
     "sessions_kms.cookies.decoding",
     "sessions_kms.cookies.foreign",
     "sessions_kms.cookies.names",

@@ -27,8 +27,8 @@ GIVEN_SERVICES = (
 LEAVES = {
     "oauth.network.http",
     "oauth.network.vetted_addresses",
-    "sessions_kms.aws.resolving",
-    "sessions_kms.aws.transport.looping",
+    "sessions_kms.aws.http_client.asynchronous",
+    "sessions_kms.http.connecting",
     "sessions_kms.concurrency.finishing",
 }
 NAMED = re.compile(r"(?<![\w*<.-])(?:\w+/)*(\w+\.py)\b")  # the file's own name

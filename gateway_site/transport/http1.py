@@ -16,7 +16,6 @@ from contextlib import aclosing, suppress
 from typing import Any, cast
 
 from gateway_site.rules.headers import Headers
-from gateway_site.transport.alarm import Alarm
 from gateway_site.transport.answer import AnswerReader
 from gateway_site.transport.failures import (
     ReadError,
@@ -27,6 +26,7 @@ from gateway_site.transport.failures import (
     WriteTimeout,
 )
 from gateway_site.transport.request import Request
+from sessions_kms.http.timer import Timer
 
 WRITE_TIMEOUT = 60.0  # seconds in which an upstream must take the next piece of a request
 HELD = 128 * 1024  # bytes of an answer that nobody took yet, from which on no more are read
@@ -77,7 +77,7 @@ class Http1Connection(asyncio.Protocol):
         if is_there():
             return
         self._is_late = False
-        self._alarm.set(patience)
+        self._timer.start(patience)
         try:
             while not is_there():
                 if self._failure is not None:
@@ -87,7 +87,7 @@ class Http1Connection(asyncio.Protocol):
                 self._news = self._loop.create_future()
                 await self._news
         finally:
-            self._alarm.unset()
+            self._timer.cancel()
 
     def take(self, reader: AnswerReader) -> bytes:
         """Return what is there of a body, and let more of it come."""
@@ -178,7 +178,7 @@ class Http1Connection(asyncio.Protocol):
         """Take the connection; a write is over when all of it is with the kernel, or encrypted."""
         self._transport = cast("asyncio.Transport", transport)
         self._loop = asyncio.get_running_loop()
-        self._alarm = Alarm(self._loop, self._be_late)
+        self._timer = Timer(self._loop, self._be_late)
         self._poll = select.poll()
         self._poll.register(transport.get_extra_info("socket"), select.POLLIN)
         self._transport.set_write_buffer_limits(high=1, low=0)  # TLS would wait at a high of 0.
@@ -215,7 +215,7 @@ class Http1Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let nobody wait any longer."""
         self._fail(ReadError)
-        self._alarm.end()
+        self._timer.close()
         self.resume_writing()
 
     def pause_writing(self) -> None:

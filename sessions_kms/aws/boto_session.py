@@ -39,11 +39,11 @@ from botocore.httpsession import URLLib3Session
 from urllib3.exceptions import ConnectTimeoutError as URLLib3ConnectTimeout
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from sessions_kms.aws import resolving
 from sessions_kms.aws.credentials import SharedCredentials
-from sessions_kms.aws.http1.garbled import GarbledAnswer
+from sessions_kms.aws.http_client.body import InvalidResponse
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits, OutOfTime
+from sessions_kms.http import connecting
 
 # AWS refuses a signature that is five minutes off. Requests for a role's credentials are signed by
 # the machine's clock, by which the credentials expire, too.
@@ -117,7 +117,7 @@ def _check_crc32(**event: Any) -> None:
     response = event.get("response_dict") or {}
     expected = response.get("headers", {}).get("x-amz-crc32")
     if expected is not None and expected != str(zlib.crc32(response["body"])):
-        raise GarbledAnswer
+        raise InvalidResponse
 
 
 class CorrectedSigV4Auth(SigV4Auth):
@@ -219,10 +219,10 @@ class _BoundedConnect:
     def _new_conn(self) -> socket.socket:
         attempt = deadline.attempt() or deadline.Attempt(deadline.HASTY)
         try:
-            addresses = resolving.resolver.addresses(
+            addresses = connecting.resolver.resolve(
                 self._dns_host.strip("[]"), self.port, attempt.to_connect()
             )
-            connected = resolving.connected(addresses, attempt.to_connect, self._create_socket)
+            connected = connecting.connect(addresses, attempt.to_connect, self._create_socket)
         except socket.gaierror as exc:
             raise NameResolutionError(self.host, self, exc) from exc  # type: ignore[arg-type]
         except TimeoutError as exc:

@@ -53,7 +53,7 @@ class Service:
         """Send a request until there is a response, within the caller's `deadline.call`.
 
         ``probe`` makes a request that changes nothing, this one by default. Raises what boto
-        raises, GarbledAnswer, NotStarted, OutOfTime, or CircuitOpen.
+        raises, InvalidResponse, NotStarted, OutOfTime, or CircuitOpen.
         """
         if self.circuit.is_open:
             await self.circuit.check(partial(_probe, probe, request))

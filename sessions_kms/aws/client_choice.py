@@ -25,10 +25,10 @@ from botocore.client import BaseClient
 from botocore.endpoint import Endpoint as BotoEndpoint
 from botocore.httpsession import get_cert_path
 
+from sessions_kms.aws.dynamodb.request import Target
+from sessions_kms.aws.dynamodb.shapes import OPERATIONS
 from sessions_kms.aws.errors import ClientUnsupported
-from sessions_kms.aws.http1.endpoint import Endpoint
-from sessions_kms.aws.wire.exchange import Target
-from sessions_kms.aws.wire.shapes import OPERATIONS
+from sessions_kms.http.connecting import Origin
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -199,7 +199,7 @@ def _target_in(request: AWSPreparedRequest) -> Target | None:
     if not (agent.isascii() and agent.isprintable() and url.hostname.isascii()):
         return None
     port = url.port or PORTS[url.scheme]
-    return Target(Endpoint(url.hostname, port, url.scheme == "https"), signature[1], agent)
+    return Target(Origin(url.hostname, port, url.scheme == "https"), signature[1], agent)
 
 
 def _header(request: AWSPreparedRequest, name: str) -> str:

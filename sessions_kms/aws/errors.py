@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeGuard
 
 from sessions_kms.aws.circuit import CircuitOpen
-from sessions_kms.aws.http1.garbled import GarbledAnswer
+from sessions_kms.aws.http_client.body import InvalidResponse
 from sessions_kms.concurrency.deadline import OutOfTime
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 
@@ -122,7 +122,7 @@ def failure_of(exc: Exception) -> Failure | None:
         metadata: Mapping[str, Any] = exc.response.get("ResponseMetadata", {})
         wait = retry_after(metadata.get("HTTPHeaders", {}))
         return Failure(error_code(exc), metadata.get("HTTPStatusCode"), wait)
-    no_response = (exceptions.ConnectionError, exceptions.HTTPClientError, GarbledAnswer)
+    no_response = (exceptions.ConnectionError, exceptions.HTTPClientError, InvalidResponse)
     return Failure() if isinstance(exc, no_response) else None
 
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from sessions_kms.aws import clients
 from sessions_kms.aws.calls import service
 from sessions_kms.aws.clock import current_clock, signing_time
+from sessions_kms.aws.dynamodb.request import DynamoDBRequest
+from sessions_kms.aws.dynamodb.shapes import OPERATIONS
 from sessions_kms.aws.errors import WRITES, NotStarted, table_error
-from sessions_kms.aws.transport.blocking import BlockingTransport
-from sessions_kms.aws.transport.looping import LoopingTransport
-from sessions_kms.aws.wire.exchange import Exchange
-from sessions_kms.aws.wire.shapes import OPERATIONS
+from sessions_kms.aws.http_client.asynchronous import AsyncPool
+from sessions_kms.aws.http_client.blocking import BlockingPool
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.waits import BlockingCall, Wait
 from sessions_kms.exceptions import StoreUnavailable
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from sessions_kms.aws.client_choice import ClientSetting
     from sessions_kms.aws.credentials import SharedCredentials
-    from sessions_kms.aws.http1.answer import Answer
-    from sessions_kms.aws.transport.kept import Connection
-    from sessions_kms.aws.wire.exchange import Target
+    from sessions_kms.aws.dynamodb.request import Target
+    from sessions_kms.aws.http_client.connections import Connection
+    from sessions_kms.aws.http_client.response import Response as HTTPResponse
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +110,8 @@ class Endpoint:
 
     def __init__(self, target: "Target", authorities: str) -> None:
         self.target = target
-        self.blocking = BlockingTransport(target.endpoint, authorities)
-        self.looping = LoopingTransport(target.endpoint, authorities)
+        self.blocking = BlockingPool(target.origin, authorities)
+        self.asynchronous = AsyncPool(target.origin, authorities)
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class BotoRequest(Wait):
 class BuiltinRequest(Wait):
     """A request by the built-in client; an event loop needs no thread, unless boto must wait."""
 
-    __slots__ = ("_client", "_clock", "_exchange", "_exclude", "_operation", "_params", "_table")
+    __slots__ = ("_client", "_clock", "_exclude", "_operation", "_params", "_request", "_table")
 
     def __init__(
         self,
@@ -238,10 +238,10 @@ class BuiltinRequest(Wait):
         self._params = params
         self._exclude = exclude
         self._table: str = params.get("TableName") or table_of(params)
-        self._exchange: Exchange | None = None  # One, however often it is sent.
+        self._request: DynamoDBRequest | None = None  # One, however often it is sent.
 
     def block(self) -> Response:
-        """Send it in this thread. Raises what boto raises, or GarbledAnswer."""
+        """Send it in this thread. Raises what boto raises, or InvalidResponse."""
         __traceback_hide__ = True
         client = self._client
         state = client.current_state(self._table) or client.wait_for_state(self._table)
@@ -249,7 +249,7 @@ class BuiltinRequest(Wait):
         if endpoint is None:
             return BotoRequest(client.boto, self._operation, self._params).block()
         data = self._sign(state.credentials, endpoint)
-        response: Response = endpoint.blocking.ask(data, self._parse, self._exclude)
+        response: Response = endpoint.blocking.send(data, self._parse, self._exclude)
         return response
 
     async def suspend(self) -> Response:
@@ -263,23 +263,23 @@ class BuiltinRequest(Wait):
         if endpoint is None:
             return await BotoRequest(client.boto, self._operation, self._params).suspend()
         data = self._sign(state.credentials, endpoint)
-        response: Response = await endpoint.looping.ask(data, self._parse, self._exclude)
+        response: Response = await endpoint.asynchronous.send(data, self._parse, self._exclude)
         return response
 
     def _sign(self, credentials: Any, endpoint: Endpoint) -> bytes:
         __traceback_hide__ = True
-        if self._exchange is None:
+        if self._request is None:
             operation = OPERATIONS[self._operation]
-            self._exchange = Exchange(endpoint.target, operation, self._params)
+            self._request = DynamoDBRequest(endpoint.target, operation, self._params)
         self._clock = current_clock()
-        return self._exchange.request(credentials, int(signing_time(self._clock)))
+        return self._request.to_bytes(credentials, int(signing_time(self._clock)))
 
-    def _parse(self, answer: "Answer") -> Response:
+    def _parse(self, http_response: "HTTPResponse") -> Response:
         __traceback_hide__ = True
-        self._clock.observe(answer.headers.get("date"))
-        assert self._exchange is not None  # noqa: S101 - for the type checker
-        response = self._exchange.answered(answer)
-        response["ResponseMetadata"][CONNECTION] = answer.connection
+        self._clock.observe(http_response.headers.get("date"))
+        assert self._request is not None  # noqa: S101 - for the type checker
+        response = self._request.parse(http_response)
+        response["ResponseMetadata"][CONNECTION] = http_response.connection
         return response
 
 

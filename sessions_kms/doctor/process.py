@@ -78,7 +78,7 @@ def client_findings(config: Config) -> Iterator[Finding]:
     if target is None:
         yield ok("client", "boto: the endpoint is more than a host and a port")
     else:
-        yield ok("client", f"built-in, for {target.endpoint.url}: {choice.reason}")
+        yield ok("client", f"built-in, for {target.origin.url}: {choice.reason}")
 
 
 WARN = 60  # seconds

@@ -13,7 +13,7 @@ from sessions_kms.aws.table_client import connection_of
 from sessions_kms.format.attributes import Item
 
 if TYPE_CHECKING:
-    from sessions_kms.aws.transport.kept import Connection
+    from sessions_kms.aws.http_client.connections import Connection
 
 
 @dataclass(frozen=True, slots=True)

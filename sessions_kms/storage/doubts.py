@@ -20,7 +20,7 @@ LOGGED_EVERY: Final = 60.0  # seconds
 STRAY: Final = "stray_answer"
 
 if TYPE_CHECKING:
-    from sessions_kms.aws.transport.kept import Connection
+    from sessions_kms.aws.http_client.connections import Connection
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ from typing import Any
 from unittest.mock import patch
 
 from sessions_kms.aws import clients, table_client
+from sessions_kms.aws.dynamodb import response_json
+from sessions_kms.aws.dynamodb.shapes import OPERATIONS
 from sessions_kms.aws.table_client import request_for
-from sessions_kms.aws.wire import answer_json
-from sessions_kms.aws.wire.shapes import OPERATIONS
 
 TRANSACTION = "TransactWriteItems"
 
@@ -27,7 +27,7 @@ def counted() -> Iterator[Counter[str]]:
     The parts of a transaction count as the puts and deletes that they are.
     """
     calls: Counter[str] = Counter()
-    read = answer_json.read
+    read = response_json.parse
 
     def count(client: Any, operation: str, params: Any, *more: Any) -> Any:
         name = OPERATIONS.get(operation, operation)
@@ -56,7 +56,7 @@ def counted() -> Iterator[Counter[str]]:
     events.register(f"after-call.dynamodb.{TRANSACTION}", complete_by_boto)
     with (
         patch.object(table_client, "request_for", count),
-        patch.object(answer_json, "read", complete),
+        patch.object(response_json, "parse", complete),
     ):
         try:
             yield calls

@@ -12,12 +12,13 @@ import pytest
 from pytest_django import Settings
 
 from sessions_kms import services
-from sessions_kms.aws import calls, clients, resolving
+from sessions_kms.aws import calls, clients
 from sessions_kms.aws import kms as aws
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.executors import executor
 from sessions_kms.concurrency.waits import CALLS
+from sessions_kms.http import connecting
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack, settings_of
@@ -74,7 +75,7 @@ def is_lock(value: Any) -> bool:
 
 def parts_of_waiting() -> list[Any]:
     service: Any = calls.service("dynamodb")
-    return [service.circuit, service.quota, resolving.resolver._lookups]
+    return [service.circuit, service.quota, connecting.resolver._lookups]
 
 
 def locks_of(stack: Stack) -> list[Any]:
@@ -118,7 +119,7 @@ def test_child_forked_while_its_parent_writes_a_session_does_not_wait_for_it(sta
 
 def test_locks_that_are_held_are_all_that_there_are(stack: Stack) -> None:
     parts: list[Any] = [services, aws, clients, stack.services.not_before]
-    parts += [calls, resolving, *parts_of_waiting(), stack.services.lanes]
+    parts += [calls, connecting, *parts_of_waiting(), stack.services.lanes]
     cache: Any = stack.services.keyring
     parts += [stack.services.not_before._reading]
     parts += [cache, cache._background, cache._flights, cache._keyring, cache._keyring._keyring]

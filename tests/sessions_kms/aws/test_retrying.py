@@ -17,7 +17,7 @@ from sessions_kms.aws import calls as aws_calls
 from sessions_kms.aws import clients
 from sessions_kms.aws.calls import ATTEMPTS, Retries, RetryQuota, Service
 from sessions_kms.aws.errors import Failure, retry_after
-from sessions_kms.aws.http1 import garbled
+from sessions_kms.aws.http_client import body
 from sessions_kms.aws.kms import KMS
 from sessions_kms.aws.table_client import BotoRequest, call_table
 from sessions_kms.concurrency.waits import run_sync
@@ -168,7 +168,7 @@ def schedule(
     seen = []
     for said in calls:
         server.script, server.asked = list(said), []
-        with suppress(ClientError, BotoCoreError, garbled.GarbledAnswer):
+        with suppress(ClientError, BotoCoreError, body.InvalidResponse):
             call(TableName="t", Key={"id": {"S": "x"}})
         seen.append((len(server.asked), noted.copy()))
         noted.clear()

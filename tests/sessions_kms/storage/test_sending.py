@@ -18,7 +18,7 @@ from botocore.exceptions import (
 
 from sessions_kms.aws import calls
 from sessions_kms.aws.circuit import TIMEOUTS_MAX
-from sessions_kms.aws.http1.garbled import GarbledAnswer
+from sessions_kms.aws.http_client.body import InvalidResponse
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.waits import Pause, run_sync
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
@@ -40,7 +40,7 @@ def answered(code: str, status: int = 400) -> ClientError:
 UNKNOWN: dict[str, Exception] = {
     "no answer in time": ReadTimeoutError(**URL),
     "cut": ConnectionClosedError(**URL),
-    "garbled": GarbledAnswer(),
+    "garbled": InvalidResponse(),
     "internal error": answered("InternalServerError", 500),
     "of a proxy": answered("503", 503),
 }

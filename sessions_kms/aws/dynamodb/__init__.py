@@ -1,0 +1,1 @@
+"""DynamoDB's operations as bytes: signed requests leave, responses are parsed. No I/O."""

@@ -1,1 +1,0 @@
-"""DynamoDB's hot operations as bytes, both ways: signed requests leave, answers become boto's."""
