@@ -8,7 +8,7 @@ setting, and needs neither Django nor boto3.
 # The rooms, from left to right: each imports only from those before it (`.importlinter`).
 #
 #   exceptions  telemetry  outages                 the ground: errors, metrics, what a 503 logs
-#   concurrency | cookies                          threads, steps and locks | names that count
+#   concurrency                                    threads, event loops and locks
 #   format                                         session dict <-> bytes <-> record: the envelope
 #   conf                                           the SESSIONS_KMS setting
 #   aws -> storage                                 how AWS is reached -> items of the table
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
         StoreUnavailable,
         TableUnavailable,
     )
-    from sessions_kms.format.kinds import SHORT_ID
+    from sessions_kms.format.item_types import SHORT_ID
     from sessions_kms.grant_store import GrantStore
     from sessions_kms.operations.users import user_id_of
     from sessions_kms.sealed_items import about
     from sessions_kms.sealed_items.leases import Leases
     from sessions_kms.services import id_of
-    from sessions_kms.session.anonymous import AnonymousSessionTooLarge
     from sessions_kms.session.links import LINKS, LINKS_MAX
+    from sessions_kms.session.pending import AnonymousSessionTooLarge
     from sessions_kms.storage.not_before import names_from as not_before_names_from
 
 __all__ = [
@@ -79,20 +79,15 @@ PUBLIC_MODULES = (
     "sessions_kms.services",  # the clock, the table and the keyring of this process
     "sessions_kms.outages",  # what a 503 logs
     "sessions_kms.telemetry",
-    "sessions_kms.concurrency.bounded_pool",  # for what nothing can interrupt
-    "sessions_kms.concurrency.executors",  # pools of threads
+    "sessions_kms.concurrency.threads",  # pools of threads
     "sessions_kms.concurrency.finishing",  # what goes on though its request is cancelled
     "sessions_kms.concurrency.waits",  # what waits in a middleware of your own
     "sessions_kms.concurrency.sync_and_async",
-    "sessions_kms.concurrency.turn",
     "sessions_kms.http.connecting",  # these three for this project only: its two HTTP clients
     "sessions_kms.http.fields",
     "sessions_kms.http.timer",
-    "sessions_kms.cookies.decoding",
-    "sessions_kms.cookies.foreign",
-    "sessions_kms.cookies.names",
-    "sessions_kms.sealed_items.tokens",  # these three for tokens that open sessions
-    "sessions_kms.format.token_tombstone",
+    "sessions_kms.session.cookies",
+    "sessions_kms.sealed_items.tokens",  # these two for tokens that open sessions
     "sessions_kms.grant_store",
     "sessions_kms.operations.ending",
     "sessions_kms.operations.listing",
@@ -101,27 +96,27 @@ PUBLIC_MODULES = (
     "sessions_kms.management.base",
 )
 
-# Within this package; after the colon what it is called there.
+# Where each name is defined: module, colon, and its name there.
 _HOMES = {
-    "LINKS": "session.links:LINKS",
-    "LINKS_MAX": "session.links:LINKS_MAX",
-    "SHORT_ID": "format.kinds:SHORT_ID",
-    "AnonymousSessionTooLarge": "session.anonymous:AnonymousSessionTooLarge",
-    "GrantStore": "grant_store:GrantStore",
-    "InvalidRecord": "exceptions:InvalidRecord",
-    "KMSUnavailable": "exceptions:KMSUnavailable",
-    "Leases": "sealed_items.leases:Leases",
-    "SessionStore": "backend:SessionStore",
-    "SessionTooLarge": "exceptions:SessionTooLarge",
-    "SessionsKMSError": "exceptions:SessionsKMSError",
-    "StoreUnavailable": "exceptions:StoreUnavailable",
-    "TableUnavailable": "exceptions:TableUnavailable",
-    "about": "sealed_items.about",
-    "id_of": "services:id_of",
-    "moment_of_date": "aws.clock:parse_date",
-    "not_before_names_from": "storage.not_before:names_from",
-    "open_circuits": "aws.calls:open_circuits",
-    "user_id_of": "operations.users:user_id_of",
+    "LINKS": "sessions_kms.session.links:LINKS",
+    "LINKS_MAX": "sessions_kms.session.links:LINKS_MAX",
+    "SHORT_ID": "sessions_kms.format.item_types:SHORT_ID",
+    "AnonymousSessionTooLarge": "sessions_kms.session.pending:AnonymousSessionTooLarge",
+    "GrantStore": "sessions_kms.grant_store:GrantStore",
+    "InvalidRecord": "sessions_kms.exceptions:InvalidRecord",
+    "KMSUnavailable": "sessions_kms.exceptions:KMSUnavailable",
+    "Leases": "sessions_kms.sealed_items.leases:Leases",
+    "SessionStore": "sessions_kms.backend:SessionStore",
+    "SessionTooLarge": "sessions_kms.exceptions:SessionTooLarge",
+    "SessionsKMSError": "sessions_kms.exceptions:SessionsKMSError",
+    "StoreUnavailable": "sessions_kms.exceptions:StoreUnavailable",
+    "TableUnavailable": "sessions_kms.exceptions:TableUnavailable",
+    "about": "sessions_kms.sealed_items.about",
+    "id_of": "sessions_kms.services:id_of",
+    "moment_of_date": "sessions_kms.aws.clock:parse_date",
+    "not_before_names_from": "sessions_kms.storage.not_before:names_from",
+    "open_circuits": "sessions_kms.aws.calls:open_circuits",
+    "user_id_of": "sessions_kms.operations.users:user_id_of",
 }
 
 if not TYPE_CHECKING:  # a type checker is to know the names, and no others
@@ -132,4 +127,4 @@ if not TYPE_CHECKING:  # a type checker is to know the names, and no others
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from pkgutil import resolve_name  # noqa: PLC0415 - nothing is imported before it is used
 
-        return resolve_name(f"{__name__}.{_HOMES[name]}")
+        return resolve_name(_HOMES[name])

@@ -16,7 +16,7 @@ from django.conf import settings
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
-from sessions_kms.session import fetched, next_cookie
+from sessions_kms.session import next_cookie, prefetch
 
 # What is waited for within is bounded together, as within a request: for who reads otherwise.
 bounded = deadline.request
@@ -30,11 +30,11 @@ class session:  # noqa: N801 - used as what it stands beside, which are function
     raises what there is to raise. What is waited for here and within is bounded together.
     """
 
-    __slots__ = ("_at_hand", "_bound", "_cookies")
+    __slots__ = ("_bound", "_cookies", "_offer")
 
     def __init__(self, cookies: Mapping[str, str]) -> None:
         self._cookies = cookies
-        self._at_hand: AbstractContextManager[None] | None = None
+        self._offer: AbstractContextManager[None] | None = None
 
     async def __aenter__(self) -> Mapping[str, Any]:
         __traceback_hide__ = True
@@ -42,21 +42,21 @@ class session:  # noqa: N801 - used as what it stands beside, which are function
         self._bound = bounded()
         self._bound.__enter__()
         if store is None or store.session_key is None:
-            return fetched.NOTHING
+            return prefetch.NOTHING
         try:
             with next_cookie.keys_in(self._cookies):
-                found = await store.afetched()
+                found = await store.aprefetch()
         except BaseException:
             self._bound.__exit__(None, None, None)
             raise
-        self._at_hand = fetched.at_hand(found)
-        self._at_hand.__enter__()
+        self._offer = prefetch.offer(found)
+        self._offer.__enter__()
         return found.content
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            if self._at_hand is not None:
-                self._at_hand.__exit__(None, None, None)
+            if self._offer is not None:
+                self._offer.__exit__(None, None, None)
         finally:
             self._bound.__exit__(None, None, None)
 

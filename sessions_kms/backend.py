@@ -17,38 +17,41 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
 from sessions_kms.concurrency.lazy_module import LazyModule, is_imported
-from sessions_kms.concurrency.turn import Turn
-from sessions_kms.concurrency.waits import BlockingCall, Wait, run_sync
-from sessions_kms.concurrency.waking import is_held_here
+from sessions_kms.concurrency.waits import BlockingCall, CoroutineLock, Wait, is_held_here, run_sync
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
-from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID, session_id
+from sessions_kms.format.item_types import SESSION_KEY, SHORT_ID, session_id
 from sessions_kms.format.serializer import codec_of
-from sessions_kms.session import fetched
-from sessions_kms.session.fetched import Fetched
-from sessions_kms.session.lifetime import Lifetime
-from sessions_kms.session.mixins.async_methods import AsyncMethods, sync_only
-from sessions_kms.session.mixins.expiry import Expiry
-from sessions_kms.session.mixins.overrides import Own, Verb, is_own, is_sync_only
-from sessions_kms.session.mixins.redaction import Redaction
-from sessions_kms.signals import announced, session_created, session_cycled, session_ended
+from sessions_kms.session import prefetch
+from sessions_kms.session.mixins import (
+    AsyncMethods,
+    Expiry,
+    Lifetime,
+    ProjectMethod,
+    Redaction,
+    Verb,
+    forbid_in_event_loop,
+    is_overridden,
+    is_sync_only,
+)
+from sessions_kms.session.prefetch import Prefetched
+from sessions_kms.signals import announce_async, session_created, session_cycled, session_ended
 from sessions_kms.telemetry import telemetry
 
 if TYPE_CHECKING:
     from sessions_kms import services
     from sessions_kms.services import Services
-    from sessions_kms.session import draft as drafts
-    from sessions_kms.session import loading, next_cookie, rebasing, repository
-    from sessions_kms.session.draft import Draft
-    from sessions_kms.session.loading import Found
-    from sessions_kms.session.repository import Repository
-    from sessions_kms.session.snapshot import Snapshot
-else:  # A project that starts needs the class alone; these come with the first session.
+    from sessions_kms.session import merging, moving, next_cookie, repository, saving
+    from sessions_kms.session import pending as pending_sessions
+    from sessions_kms.session.pending import PendingSession
+    from sessions_kms.session.repository import LoadedSession, LoadedVersion, SessionRepository
+else:  # A project that starts needs only the class; these are imported with the first session.
     services = LazyModule("sessions_kms.services")
-    drafts = LazyModule("sessions_kms.session.draft")
-    loading = LazyModule("sessions_kms.session.loading")
+    merging = LazyModule("sessions_kms.session.merging")
+    moving = LazyModule("sessions_kms.session.moving")
     next_cookie = LazyModule("sessions_kms.session.next_cookie")
-    rebasing = LazyModule("sessions_kms.session.rebasing")
+    pending_sessions = LazyModule("sessions_kms.session.pending")
     repository = LazyModule("sessions_kms.session.repository")
+    saving = LazyModule("sessions_kms.session.saving")
 
 CREATES_MAX = 3  # keys under which a session of unknown fate is created
 
@@ -56,13 +59,12 @@ CREATES_MAX = 3  # keys under which a session of unknown fate is created
 class SessionStore(AsyncMethods, Expiry, Redaction):
     """Sessions sealed under AWS KMS and the visitor's cookie, kept in DynamoDB.
 
-    What it does is written once, as coroutines (`_loaded`, `_saving`, …), which the methods of
-    Django's contract run in their thread, and their async twins in the event loop. Only
-    `_go_on_from` sets the baseline.
+    What it does is written once, as coroutines (`_load`, `_save`, …), which the methods of
+    Django's contract run in their thread, and their async twins in the event loop.
     """
 
-    _baseline: "Snapshot | None" = None
-    _loaded_last: "Snapshot | None" = None  # by the load that fills the session
+    _baseline: "LoadedVersion | None" = None
+    _loaded_last: "LoadedVersion | None" = None  # by the load that fills the session
     _session_cache: dict[str, Any]
 
     def __init__(self, session_key: str | None = None) -> None:
@@ -70,27 +72,27 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         self._codec = codec_of(self.serializer)
         self._signed_in = False
         self._caught_up = False
-        self._turn = Turn()
+        self._loading_lock = CoroutineLock()
 
     # Django's contract
 
     def load(self) -> dict[str, Any]:
         """Return what is stored; for a session that is not, or not valid, {} and no key."""
         __traceback_hide__ = True
-        sync_only()
-        return run_sync(self._loading())
+        forbid_in_event_loop()
+        return run_sync(self._load())
 
     def exists(self, session_key: str) -> bool:
         """Tell whether a live session has this key."""
         __traceback_hide__ = True
-        sync_only()
-        return run_sync(self._existing(session_key))
+        forbid_in_event_loop()
+        return run_sync(self._exists(session_key))
 
     def create(self) -> None:
         """Store the session under a new key."""
         __traceback_hide__ = True
-        sync_only()
-        run_sync(self._creating())
+        forbid_in_event_loop()
+        run_sync(self._create())
 
     def save(self, must_create: bool = False) -> None:
         """Store the session.
@@ -100,8 +102,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         to Django), or StoreUnavailable.
         """
         __traceback_hide__ = True
-        sync_only()
-        run_sync(self._saving(must_create))
+        forbid_in_event_loop()
+        run_sync(self._save(must_create))
 
     def cycle_key(self) -> None:
         """Move the session to a new key, in one transaction.
@@ -110,8 +112,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         moved it, or if it cannot be told: then it may have moved, or may yet.
         """
         __traceback_hide__ = True
-        sync_only()
-        run_sync(self._cycling())
+        forbid_in_event_loop()
+        run_sync(self._cycle())
 
     def delete(self, session_key: str | None = None) -> None:
         """End the session with this key, or this session.
@@ -119,8 +121,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         Raises StoreUnavailable, also where it lives on under a key that nobody told.
         """
         __traceback_hide__ = True
-        sync_only()
-        run_sync(self._deleting(session_key))
+        forbid_in_event_loop()
+        run_sync(self._delete(session_key))
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -131,10 +133,10 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         self.accessed = True
         if not hasattr(self, "_session_cache"):
             key = self.session_key
-            needs_none = no_load or key is None or fetched.is_at_hand(key)
-            if self._turn.is_taken or not needs_none:
-                sync_only()  # Before the turn, which others may have for as long as they load.
-            run_sync(self._filling(no_load))
+            needs_none = no_load or key is None or prefetch.is_available(key)
+            if self._loading_lock.is_locked or not needs_none:
+                forbid_in_event_loop()  # Before the lock, which others may hold while they load.
+            run_sync(self._get_content(no_load))
         return self._session_cache
 
     _session = property(_get_session)
@@ -155,182 +157,182 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         mine, theirs = self._baseline, other._baseline
         if mine is None or theirs is None or mine.session_key != theirs.session_key:
             return
-        if theirs.revision > mine.revision and not mine.replaced:
+        if theirs.revision > mine.revision and not mine.is_unseen:
             session = self._session_cache
-            rebasing.catch_up(self._codec, session, session.get(USER_ID), mine, theirs)
-            self._go_on_from(theirs)
+            merging.update_session(self._codec, session, session.get(USER_ID), mine, theirs)
+            self._baseline = theirs
         self._caught_up = self.modified = True
 
-    async def afetched(self) -> Fetched:
+    async def aprefetch(self) -> Prefetched:
         """Read what is stored now, for the first load to come (`sessions_kms.ahead`)."""
         __traceback_hide__ = True
-        found = Fetched(self._key)
-        await found.read(self._first_read())
+        found = Prefetched(self._key)
+        await found.read(self._prefetch())
         return found
 
     def created(self) -> int | None:
         """Return when the absolute timeout began (epoch seconds), None for a session not saved."""
-        if (base := self._known_of(self.session_key)) is None:
+        if (base := self._get_baseline(self.session_key)) is None:
             return None
         user_id = self._session_cache.get(USER_ID) if hasattr(self, "_session_cache") else None
-        begins_anew = base.is_followed_by_sign_in(user_id, told=self._signed_in)
+        begins_anew = base.is_followed_by_sign_in(user_id, signed_in=self._signed_in)
         return None if begins_anew else base.created_at
 
     # The coroutines
 
-    async def _filling(self, no_load: bool = False) -> dict[str, Any]:
+    async def _get_content(self, no_load: bool = False) -> dict[str, Any]:
         """Have the content: concurrent threads and tasks of one request share one load."""
         __traceback_hide__ = True
         self.accessed = True
         if hasattr(self, "_session_cache"):
             return self._session_cache
-        if not self._turn.take_at_once():
-            await self._turn.take()
+        if not self._loading_lock.acquire_nowait():
+            await self._loading_lock.acquire()
         try:
             if not hasattr(self, "_session_cache"):
-                content = await self._first_content(no_load)
+                content = await self._load_content(no_load)
                 if not hasattr(self, "_session_cache"):  # Else cleared meanwhile.
                     self._session_cache = content
         finally:
-            self._turn.give_back()
+            self._loading_lock.release()
         return self._session_cache
 
-    async def _first_content(self, no_load: bool) -> dict[str, Any]:
+    async def _load_content(self, no_load: bool) -> dict[str, Any]:
         __traceback_hide__ = True
         key = self.session_key
         if no_load or key is None:
             return {}
-        if is_own(type(self), SessionStore, "load"):
-            content: dict[str, Any] = await Own(self, "load", ())
-            self._go_on_from(self._loaded_last)
+        if is_overridden(type(self), SessionStore, "load"):
+            content: dict[str, Any] = await ProjectMethod(self, "load", ())
+            self._baseline = self._loaded_last
             return content
-        found = await self._loaded(fetched.of(key))
-        self._go_on_from(found and found[0])
+        found = await self._load_session(prefetch.claim(key))
+        self._baseline = found and found[0]
         return {} if found is None else found[1]
 
-    async def _loading(self) -> dict[str, Any]:
+    async def _load(self) -> dict[str, Any]:
         __traceback_hide__ = True
-        found = await self._loaded()
-        if is_held_here(self._turn):
+        found = await self._load_session()
+        if is_held_here(self._loading_lock):
             self._loaded_last = found and found[0]
         return {} if found is None else found[1]
 
-    async def _loaded(self, ahead: Fetched | None = None) -> "Found | None":
+    async def _load_session(self, ahead: Prefetched | None = None) -> "LoadedSession | None":
         """Load; a session that is not, or not valid, has no key."""
         __traceback_hide__ = True
         found, key = None, self.session_key
         if key:
-            found = ahead.taken() if ahead else await self._repository().load(key)
-            self._follow(key, found)
+            found = ahead.take() if ahead else await self._repository().load(key)
+            self._adopt_key(key, found)
         if found is None and self.session_key == key:
             self._session_key = None
         return found
 
-    async def _read(self, key: str) -> "Found | None":
+    async def _read_key(self, key: str) -> "LoadedSession | None":
         """Read what a key opens; the session keeps its key where that is nothing."""
         __traceback_hide__ = True
         found = await self._repository().load(key)
-        self._follow(key, found)
+        self._adopt_key(key, found)
         return found
 
-    def _follow(self, asked: str, found: "Found | None") -> None:
+    def _adopt_key(self, asked: str, found: "LoadedSession | None") -> None:
         """Have the key that was found. Another task may have left ours by now, to begin anew."""
         __traceback_hide__ = True
         if found is not None and found[0].session_key != asked == self.session_key:
             self._session_key = found[0].session_key
             next_cookie.settled(self)
 
-    async def _first_read(self) -> "Found | None":
+    async def _prefetch(self) -> "LoadedSession | None":
         __traceback_hide__ = True
-        if (wait := self._preparation()) is not None:
+        if (wait := self._get_preparation()) is not None:
             await wait
         return await self._repository().load(self._key)
 
-    async def _existing(self, session_key: str) -> bool:
+    async def _exists(self, session_key: str) -> bool:
         __traceback_hide__ = True
         if not self._validate_session_key(session_key):
             return False
         return await self._repository().exists(session_key)
 
-    async def _creating(self) -> None:
+    async def _create(self) -> None:
         __traceback_hide__ = True
         before = self.session_key
         try:
-            await self._created_under_some_key()
+            await self._create_under_new_key()
         except BaseException:
             self._session_key = before  # The cookie of a session that was not stored is no use.
             raise
         self.modified = True
 
-    async def _created_under_some_key(self) -> None:
+    async def _create_under_new_key(self) -> None:
         """Try one key after another: one that may yet be stored is never used again."""
         __traceback_hide__ = True
         for _ in range(CREATES_MAX):
             self._session_key = _new_session_key()
             try:
-                await self._as_is_its_own("save", self._saving, True)
+                await self._run_method("save", self._save, True)
             except (CreateError, FateUnknown):
                 continue
             return
         raise StoreUnavailable
 
-    async def _as_is_its_own(
+    async def _run_method(
         self, verb: Verb, method: Callable[..., Coroutine[Any, Any, Any]], *args: Any
     ) -> Any:
         """Do this, or what a project does in its place."""
         __traceback_hide__ = True
-        if is_own(type(self), SessionStore, verb):
-            return await Own(self, verb, args)
+        if is_overridden(type(self), SessionStore, verb):
+            return await ProjectMethod(self, verb, args)
         return await method(*args)
 
-    async def _saving(self, must_create: bool = False) -> None:
+    async def _save(self, must_create: bool = False) -> None:
         __traceback_hide__ = True
         if self.session_key is not None:
             self.accessed = True
             if not hasattr(self, "_session_cache"):
-                await self._filling(no_load=must_create)
+                await self._get_content(no_load=must_create)
         key = self.session_key  # From here on: another thread may leave it, or begin anew.
         if not key:  # Nor was anything there to load.
-            await self._as_is_its_own("create", self._creating)
+            await self._run_method("create", self._create)
         elif must_create:
-            await self._putting(key)
+            await self._insert(key)
         else:
-            await self._updating(key)
+            await self._update(key)
 
-    async def _putting(self, key: str) -> None:
+    async def _insert(self, key: str) -> None:
         __traceback_hide__ = True
-        draft = self._draft(key)
-        made = await self._repository().create(draft)
-        self._stored(draft, made)
-        await announced(session_created, made.id, user_id=made.user_id)
+        pending = self._get_pending(key)
+        made = await saving.create(self._repository(), pending)
+        self._continue_from(pending, made)
+        await announce_async(session_created, made.id, user_id=made.user_id)
 
-    async def _updating(self, key: str) -> None:
+    async def _update(self, key: str) -> None:
         """Store what has changed, if anything has."""
         __traceback_hide__ = True
-        draft, base = self._draft(key), self._known_of(key)
-        if base is None or not draft.is_as_stored(base, self._services.clock()):
-            await self._told("save", self._replacing(draft, base))
+        pending, base = self._get_pending(key), self._get_baseline(key)
+        if base is None or not pending.is_as_stored(base, self._services.clock()):
+            await self._run_write("save", self._replace(pending, base))
         elif self._caught_up:  # Nothing is to be written, but a dead cookie is not to be renewed.
-            await self._repository().must_be_there(key)
+            await self._repository().require_existing(key)
 
-    async def _replacing(self, draft: "Draft", base: "Snapshot | None") -> None:
+    async def _replace(self, pending: "PendingSession", base: "LoadedVersion | None") -> None:
         __traceback_hide__ = True
         if base is None:
-            base = await self._expected()
-        if draft.session_key != base.session_key:  # The key that was looked up just now.
-            draft = replace(draft, session_key=base.session_key)
-        made = await self._repository().save(draft, base)
-        self._stored(draft, made)
+            base = await self._get_base()
+        if pending.session_key != base.session_key:  # The key that was looked up just now.
+            pending = replace(pending, session_key=base.session_key)
+        made = await saving.Saving(self._repository(), pending, base).run()
+        self._continue_from(pending, made)
 
-    async def _cycling(self) -> None:
+    async def _cycle(self) -> None:
         __traceback_hide__ = True
-        await self._filling()
+        await self._get_content()
         if (key := self.session_key) is None:
-            await self._as_is_its_own("create", self._creating)
+            await self._run_method("create", self._create)
             return
         previous, new_key = self._id(key), _new_session_key()  # one for all tries
         try:
-            await self._told("cycle", self._moving(new_key))
+            await self._run_write("cycle", self._move(new_key))
         except SessionMoved:
             next_cookie.not_changed()
             raise
@@ -340,48 +342,48 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         self.modified = True
         user_id = self._baseline.user_id if self._baseline else None
         told = {"previous": previous[:SHORT_ID], "user_id": user_id}
-        await announced(session_cycled, self._id(new_key), **told)
+        await announce_async(session_cycled, self._id(new_key), **told)
 
-    async def _moving(self, new_key: str) -> None:
+    async def _move(self, new_key: str) -> None:
         __traceback_hide__ = True
-        base = await self._expected()
-        draft = self._draft(base.session_key)
-        made = await self._repository().move(draft, base, new_key)
+        base = await self._get_base()
+        pending = self._get_pending(new_key)
+        made = await moving.Moving(self._repository(), pending, base).run()
         self._session_key = made.session_key
         next_cookie.changed(self)
-        self._stored(draft, made)
+        self._continue_from(pending, made)
 
-    async def _deleting(self, session_key: str | None = None) -> None:
+    async def _delete(self, session_key: str | None = None) -> None:
         __traceback_hide__ = True
-        key = await self._own_key() if session_key is None else session_key
+        key = await self._get_own_key() if session_key is None else session_key
         if key is not None and self._validate_session_key(key):
-            await self._repository().end(key, self._known_of(key))
+            await self._repository().end(key, self._get_baseline(key))
             ended = session_id(self._services.config.namespace, key)
-            await announced(session_ended, ended)
+            await announce_async(session_ended, ended)
 
-    async def _own_key(self) -> str | None:
+    async def _get_own_key(self) -> str | None:
         """Return the key of this session; one that was not loaded may have another by now."""
         __traceback_hide__ = True
         key = self.session_key
-        if key is None or self._known_of(key) or not self._validate_session_key(key):
+        if key is None or self._get_baseline(key) or not self._validate_session_key(key):
             return key
         if next_cookie.follows(key, self._services.config.namespace):
-            await self._read(key)
+            await self._read_key(key)
         return self.session_key
 
-    async def _expected(self) -> "Snapshot":
+    async def _get_base(self) -> "LoadedVersion":
         """Return the baseline of this key; one that is only looked up now is never merged."""
         __traceback_hide__ = True
         key = self.session_key
-        if (base := self._known_of(key)) is None:
-            found = await self._read(key) if key else None
+        if (base := self._get_baseline(key)) is None:
+            found = await self._read_key(key) if key else None
             if found is None:
                 raise UpdateError
-            base = replace(found[0], replaced=True)
-            self._go_on_from(base)
+            base = replace(found[0], is_unseen=True)
+            self._baseline = base
         return base
 
-    async def _told(self, operation: str, write: Coroutine[Any, Any, None]) -> None:
+    async def _run_write(self, operation: str, write: Coroutine[Any, Any, None]) -> None:
         """Write, and tell how it went."""
         __traceback_hide__ = True
         try:
@@ -392,7 +394,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         else:
             return
         # Outside the handler: frames of the record's error hold keys.
-        await loading.refused(self._id(self._key), reason)
+        await repository.report_invalid_record(self._id(self._key), reason)
         raise UpdateError
 
     # What they use
@@ -401,7 +403,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """Tell whether a project has a sync method of its own, and no async twin of that."""
         return is_sync_only(type(self), SessionStore, verb)
 
-    def _preparation(self) -> Wait | None:
+    def _get_preparation(self) -> Wait | None:
         """Return the making of what sessions need, which imports, and may ask the network."""
         return None if _is_prepared() else BlockingCall(_prepare)
 
@@ -409,44 +411,41 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _services(self) -> "Services":
         return services.services()
 
-    def _repository(self) -> "Repository":
-        return repository.Repository.of(self._services, self._codec)
+    def _repository(self) -> "SessionRepository":
+        return repository.SessionRepository.cached(self._services, self._codec)
 
-    def _draft(self, key: str) -> "Draft":
+    def _get_pending(self, key: str) -> "PendingSession":
         """Return the session as it is now: other threads of the request may go on changing it."""
         __traceback_hide__ = True
         content = dict(self._session_cache)
 
         def cookie_age(of: Mapping[str, Any]) -> float:
             __traceback_hide__ = True
-            session = self if of is content else self._holding(of)
+            session = self if of is content else self._with_content(of)
             return session.get_session_cookie_age()
 
         lifetime = Lifetime(cookie_age, self._services.config.absolute_timeout)
         payload = self._codec.dumps(content)
-        return drafts.Draft(key, content, payload, self._signed_in, lifetime)
+        return pending_sessions.PendingSession(key, content, payload, self._signed_in, lifetime)
 
-    def _holding(self, content: Mapping[str, Any]) -> Self:
+    def _with_content(self, content: Mapping[str, Any]) -> Self:
         """Return this session as it is with what others changed: a project's hook may ask it."""
         __traceback_hide__ = True
         session = copy(self)
         session._session_cache = dict(content)
         return session
 
-    def _stored(self, draft: "Draft", made: "Snapshot") -> None:
+    def _continue_from(self, pending: "PendingSession", made: "LoadedVersion") -> None:
         """Go on from what was stored, which others may have had a part in."""
         __traceback_hide__ = True
-        if made.payload != draft.payload:
+        if made.payload != pending.payload:
             content = self._codec.loads(made.payload)
-            rebasing.go_on_with(self._codec, self._session_cache, draft.payload, content)
-        self._go_on_from(made)
+            merging.update_content(self._codec, self._session_cache, pending.payload, content)
+        self._baseline = made
         self._signed_in = False
         next_cookie.written(self)
 
-    def _go_on_from(self, snapshot: "Snapshot | None") -> None:
-        self._baseline = snapshot
-
-    def _known_of(self, session_key: str | None) -> "Snapshot | None":
+    def _get_baseline(self, session_key: str | None) -> "LoadedVersion | None":
         """Return the baseline, if it is of this key."""
         __traceback_hide__ = True
         base = self._baseline
@@ -454,7 +453,6 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
 
     @property
     def _key(self) -> str:
-        """The session key, where there must be one."""
         return cast("str", self.session_key)
 
     def _id(self, key: str) -> str:
@@ -463,13 +461,13 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
 
 
 def _is_prepared() -> bool:
-    return is_imported(repository) and is_imported(services) and services.are_made()
+    return is_imported(pending_sessions) and is_imported(services) and services.are_made()
 
 
 def _prepare() -> None:
-    """Import what is imported with the first session, all of it by these two; make the services."""
+    """Import what is imported with the first session, and make the services."""
     services.services()
-    repository.Repository  # noqa: B018 - an import
+    pending_sessions.PendingSession  # noqa: B018 - imports the repository as well
 
 
 def _new_session_key() -> str:

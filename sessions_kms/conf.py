@@ -63,11 +63,6 @@ class Config:
         timeout = self.absolute_timeout
         return None if timeout is None else max(timeout, self.grant_age)
 
-    def period_of(self, moment: float) -> int:
-        """Return the start of the data key's period that a moment lies in; 0 in strict mode."""
-        length = self.data_key_period
-        return int(moment) - int(moment) % length if length else 0
-
 
 class Fault(NamedTuple):
     """One thing that is wrong with the settings."""

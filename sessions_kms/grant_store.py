@@ -8,50 +8,50 @@ and it has an absolute timeout of its own (`GRANT_TIMEOUT`).
 from sessions_kms.backend import SessionStore
 from sessions_kms.sealed_items.about import About
 from sessions_kms.services import Services, services
-from sessions_kms.session.loading import GRANT
+from sessions_kms.session.repository import GRANT
 from sessions_kms.signals import announce, session_ended
 
 
 class GrantStore(SessionStore):
     """The session of a grant; its own coroutines are for those that are coroutines, too."""
 
-    async def creating(self) -> None:
+    async def start_grant(self) -> None:
         """Store it under a new key. Raises StoreUnavailable, or SessionTooLarge."""
         __traceback_hide__ = True
         self[GRANT] = 1
-        await self._creating()
+        await self._create()
 
-    async def loading(self) -> bool:
+    async def load_grant(self) -> bool:
         """Load it; tell whether there is such a grant. Raises StoreUnavailable."""
         __traceback_hide__ = True
-        await self._filling()
+        await self._get_content()
         return self.session_key is not None
 
-    async def saving(self) -> None:
+    async def save_grant(self) -> None:
         """Store what it holds now. Raises UpdateError where it has ended, or StoreUnavailable."""
         __traceback_hide__ = True
-        await self._saving()
+        await self._save()
 
-    async def ending(self) -> None:
+    async def end_grant(self) -> None:
         """End it. Raises StoreUnavailable where it may be there yet."""
         __traceback_hide__ = True
-        await self._deleting()
+        await self._delete()
 
-    async def _cycling(self) -> None:
+    async def _cycle(self) -> None:
         """Store it, as it is, under the key that it has.
 
         Django wants another key when it takes a session over to another SECRET_KEY, say; no
         visitor holds this one.
         """
         __traceback_hide__ = True
-        await self._saving()
+        await self._save()
 
     @property
     def _services(self) -> Services:
         return services().of_grants
 
 
-async def ending_of(made: Services, session_id: str) -> None:
+async def end_grant_by_id(made: Services, session_id: str) -> None:
     """End the session of an id, of which neither token nor key is known.
 
     Raises TableUnavailable where it may be there yet.

@@ -1,7 +1,7 @@
 """An unreachable session store answers 503, soon, and keeps the visitor's cookie.
 
 Put it first in MIDDLEWARE: what comes after it sees no cookie that only passes for one of the
-site's own (`cookies.foreign`).
+site's own (`sessions_kms.session.cookies`).
 
 Django turns an error of an inner middleware into a 500 before an outer one can see it, so there
 are two ways in: errors of views come by `process_exception`; those of other middlewares (a save
@@ -23,10 +23,9 @@ from django.template import TemplateDoesNotExist, loader
 from sessions_kms import outages
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
-from sessions_kms.cookies import foreign
-from sessions_kms.cookies.names import Rules, site_rules
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import next_cookie
+from sessions_kms.session.cookies import CookieRules, drop_foreign, rules_for_site
 
 RETRY_AFTER = 5  # seconds
 MOVED_RETRY_AFTER = 2  # seconds in which the answer with the new cookie is there
@@ -53,7 +52,7 @@ class StoreUnavailableMiddleware(SyncAndAsyncMiddleware):
 
     async def process(self, request: HttpRequest) -> HttpResponseBase:
         """Have the request answered; tell what was out of reach, and set a new key's cookie."""
-        foreign.drop(request, _rules())
+        drop_foreign(request, _rules())
         with deadline.request(), next_cookie.keys_of(request) as keys:
             return keys.set_cookies(_replaced(request, await self.get_answer(request)))
 
@@ -84,8 +83,8 @@ def unavailable(error: type[StoreUnavailable] = StoreUnavailable) -> HttpRespons
 
 
 @cache
-def _rules() -> Rules:
-    return site_rules(settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, MESSAGES)
+def _rules() -> CookieRules:
+    return rules_for_site(settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, MESSAGES)
 
 
 def _forget(**_: Any) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from django.db import models
 
-from sessions_kms.format.kinds import SHORT_ID
+from sessions_kms.format.item_types import SHORT_ID
 
 if TYPE_CHECKING:
     from sessions_kms.operations.listing import Row

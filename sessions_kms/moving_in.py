@@ -12,7 +12,7 @@ from django.core.signals import setting_changed
 
 from sessions_kms import backend, conf
 from sessions_kms.concurrency.waits import BlockingCall, run_sync
-from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID
+from sessions_kms.format.item_types import SESSION_KEY, SHORT_ID
 from sessions_kms.operations.session_import import (
     AllEnded,
     Importer,
@@ -22,8 +22,7 @@ from sessions_kms.operations.session_import import (
     new_mark,
 )
 from sessions_kms.services import Services, id_of, services
-from sessions_kms.session.loading import Found, Loading
-from sessions_kms.session.repository import Repository
+from sessions_kms.session.repository import LoadedSession, SessionRepository
 
 logger = logging.getLogger("sessions_kms")
 
@@ -48,7 +47,7 @@ class SessionStore(backend.SessionStore):
     def delete(self, session_key: str | None = None) -> None:
         """End the session with this key, or this session, in both engines."""
         __traceback_hide__ = True
-        key = run_sync(self._own_key()) if session_key is None else session_key
+        key = run_sync(self._get_own_key()) if session_key is None else session_key
         if key is None or not self._validate_session_key(key):
             return
         if (old := _old().find(key)) is not None:
@@ -58,9 +57,8 @@ class SessionStore(backend.SessionStore):
         super().delete(key)
         _old().end(key)
 
-    def _repository(self) -> Repository:
-        loading = Loading(services(), self._codec)
-        return Repository(services(), self._codec, ImportingLoader(services(), loading))
+    def _repository(self) -> SessionRepository:
+        return ImportingRepository(services(), self._codec)
 
     def _is_there(self, session_key: str) -> bool:
         __traceback_hide__ = True
@@ -68,30 +66,26 @@ class SessionStore(backend.SessionStore):
         return row is not None and not is_marked(services(), id_of(session_key))
 
 
-class ImportingLoader:
-    """Loads a session from the table, after importing it from the old engine if necessary."""
+class ImportingRepository(SessionRepository):
+    """Loads sessions from the table, and imports those that only the old engine has."""
 
-    def __init__(self, services: Services, loading: Loading) -> None:
-        self._services = services
-        self._loading = loading
-
-    async def load(self, session_key: str) -> Found | None:
-        """Return the session of a key. Raises what `Loading.load` raises."""
+    async def load(self, session_key: str) -> LoadedSession | None:
+        """Return the session of a key, here or there. Raises as `SessionRepository.load` does."""
         __traceback_hide__ = True
-        found = await self._loading.load(session_key)
+        found = await super().load(session_key)
         if found is not None or not await BlockingCall(self._is_imported, (session_key,)):
             return found
         # Another request may have imported it meanwhile.
-        return await self._loading.load(session_key)
+        return await super().load(session_key)
 
     def _is_imported(self, session_key: str) -> bool:
         """Import a session unless it was imported before; return False if there is none."""
         __traceback_hide__ = True
-        if (old := _row(self._services, session_key)) is None:
+        if (old := _row(self.services, session_key)) is None:
             return False
-        if not is_marked(self._services, id_of(session_key)):
+        if not is_marked(self.services, id_of(session_key)):
             try:
-                Importer(self._services, _old()).import_one(old)
+                Importer(self.services, _old()).import_one(old)
             except AllEnded:
                 return False
         return True

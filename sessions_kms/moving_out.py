@@ -12,18 +12,17 @@ from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.db import router, transaction
 
 from sessions_kms import backend
-from sessions_kms.concurrency.executors import in_djangos_thread
-from sessions_kms.concurrency.lanes import BUSY
+from sessions_kms.concurrency.threads import in_djangos_thread
 from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.concurrency.write_queue import BUSY
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.format.kinds import SESSION_KEY
+from sessions_kms.format.item_types import SESSION_KEY
 from sessions_kms.format.serializer import codec_of
 from sessions_kms.operations.session_import import CHUNK, is_marked, mark_id, new_mark
 from sessions_kms.sealed_items.about import About
 from sessions_kms.services import id_of, services
 from sessions_kms.session import next_cookie
-from sessions_kms.session.repository import Repository
-from sessions_kms.session.snapshot import Snapshot
+from sessions_kms.session.repository import LoadedVersion, SessionRepository
 
 
 class MovingOut(db.SessionStore):
@@ -38,9 +37,9 @@ class MovingOut(db.SessionStore):
         key = self.session_key
         if key is None or not SESSION_KEY.fullmatch(key):
             return self._row()
-        patience = services().lanes.patience()
+        budget = services().write_queues.start_budget()
         while True:
-            found = run_sync(Repository(services(), codec_of(self.serializer)).load(key))
+            found = run_sync(SessionRepository(services(), codec_of(self.serializer)).load(key))
             if found is None:
                 return self._row_unless_ended(key)
             sealed, content = found
@@ -51,9 +50,9 @@ class MovingOut(db.SessionStore):
                 return (
                     self._row()
                 )  # Until the commit nobody else sees it, and the sealed one stays.
-            if patience.is_over:
+            if budget.is_exhausted:
                 raise StoreUnavailable(BUSY)
-            run_sync(services().wait(patience.pause()))
+            run_sync(services().wait(budget.next_pause()))
 
     async def aload(self) -> dict[str, Any]:
         """Return what is stored. Raises StoreUnavailable."""
@@ -135,7 +134,7 @@ class MovingOut(db.SessionStore):
         row_ends_at = int(services().clock()) + self.get_session_cookie_age()
         run_sync(services().table.put(new_mark(services(), id_of(key), row_ends_at=row_ends_at)))
 
-    def _move_back(self, sealed: Snapshot, content: dict[str, Any]) -> bool:
+    def _move_back(self, sealed: LoadedVersion, content: dict[str, Any]) -> bool:
         """Move a sealed session to a row; return False if another request changed either."""
         __traceback_hide__ = True
         key, now = sealed.session_key, int(services().clock())
@@ -153,13 +152,13 @@ class MovingOut(db.SessionStore):
                     session_id, expected=sealed, mark_id=mark_id(services(), session_id), now=now
                 )
             )
-            if sealed.about:
+            if sealed.labels:
                 run_sync(About(services()).drop(session_id))
 
         self._on_commit(delete_sealed)
         return True
 
-    def _mark(self, sealed: Snapshot, row: db.SessionStore, now: int) -> bool:
+    def _mark(self, sealed: LoadedVersion, row: db.SessionStore, now: int) -> bool:
         """Mark the sealed session; return False if it is gone or was changed."""
         __traceback_hide__ = True
         session_id = id_of(sealed.session_key)

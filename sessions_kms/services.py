@@ -21,20 +21,16 @@ from sessions_kms.aws.errors import ClientUnsupported
 from sessions_kms.aws.kms import KMS
 from sessions_kms.aws.table_client import TableClient, create_table_client
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.error_checking_lock import GuardedLock
-from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.waits import BlockingCall, Pause, Wait, run_sync
+from sessions_kms.concurrency.waits import BlockingCall, ErrorCheckingLock, Pause, Wait, run_sync
+from sessions_kms.concurrency.write_queue import WriteQueues
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
-from sessions_kms.data_keys.keyring import ConfirmingKeyring, DataKey, KMSKeyring
-from sessions_kms.data_keys.shared_keyring import SharedKeyring
+from sessions_kms.data_keys.keyring import ConfirmingKeyring, DataKey, KMSKeyring, SharedKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.format.kinds import session_id
-from sessions_kms.format.record import Header
-from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.storage.data_key_items import DataKeyItems
-from sessions_kms.storage.description import Description
-from sessions_kms.storage.not_before import NamedNotBefores, NotBefore
-from sessions_kms.storage.not_before_items import NotBeforeItems
+from sessions_kms.format.item_types import session_id
+from sessions_kms.format.record import Header, Tombstone
+from sessions_kms.storage.not_before import NamedNotBefores, NotBefore, NotBeforeItems
+from sessions_kms.storage.published_keys import DataKeyItems
+from sessions_kms.storage.queries import Queries
 from sessions_kms.storage.session_items import SessionItems
 from sessions_kms.storage.table import Table
 
@@ -54,10 +50,14 @@ class Services:
     not_before: NotBefore
     clock: Clock = time.time
     sleep: Callable[[float], None] = time.sleep
-    lanes: Lanes[Any] = field(default_factory=Lanes, repr=False)  # of those who write a session
+    write_queues: WriteQueues[Any] = field(
+        default_factory=WriteQueues, repr=False
+    )  # of those who write a session
     for_grants: bool = False
-    # What rooms above make of these services once; none of it is those services' that replace them.
-    kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # Made of these services by `SessionRepository.cached`; copies of the services start without.
+    repositories: dict[Any, Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @cached_property
     def of_grants(self) -> "Services":
@@ -91,9 +91,9 @@ class Services:
         return NotBeforeItems(self.table, self.config.namespace)
 
     @cached_property
-    def description(self) -> Description:
-        """What AWS tells of the whole table."""
-        return Description(self.table)
+    def queries(self) -> Queries:
+        """Scans and queries of the table."""
+        return Queries(self.table)
 
     async def wait(self, seconds: float) -> None:
         """Pause, on the request's account."""
@@ -129,8 +129,13 @@ class Services:
         return created_at > await self.not_before.moment()
 
     def period(self) -> int:
-        """Return the period of now, 0 in strict mode. Raises StoreUnavailable."""
-        return self.config.period_of(self.clock())
+        """Return the start of the current key period, 0 in strict mode. Raises StoreUnavailable."""
+        return self.period_of(self.clock())
+
+    def period_of(self, moment: float) -> int:
+        """Return the start of the key period that a time is in, 0 in strict mode."""
+        length = self.config.data_key_period
+        return int(moment) - int(moment) % length if length else 0
 
     def is_unsettled(self, tombstone: Tombstone) -> bool:
         """Tell whether the answer with the new key of a session may still be on its way."""
@@ -228,7 +233,7 @@ def build_kms_keyring(config: conf.Config) -> KMSKeyring:
     )
 
 
-_lock = GuardedLock()
+_lock = ErrorCheckingLock()
 _services: Services | None = None
 
 
@@ -257,7 +262,7 @@ def id_of(session_key: str) -> str:
 def reset() -> None:
     """Drop the services: the next use builds them anew."""
     global _lock, _services  # noqa: PLW0603 - the parent may have forked while it held the lock
-    _lock = GuardedLock()
+    _lock = ErrorCheckingLock()
     _services = None
     clients.reset()
     calls.reset()

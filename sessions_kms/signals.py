@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from django.dispatch import Signal
 
-from sessions_kms.concurrency.executors import executor, in_thread
+from sessions_kms.concurrency.threads import executor, in_thread
 from sessions_kms.concurrency.waits import BlockingCall
-from sessions_kms.format.kinds import SHORT_ID
+from sessions_kms.format.item_types import SHORT_ID
 
 THREADS: Final = 8  # of receivers, for all event loops of the process
 
@@ -27,7 +27,7 @@ def announce(signal: Signal, session_id: str, **details: Any) -> None:
     signal.send_robust(sender=None, session=session_id[:SHORT_ID], **details)
 
 
-async def announced(signal: Signal, session_id: str, **details: Any) -> None:
+async def announce_async(signal: Signal, session_id: str, **details: Any) -> None:
     """Send a signal about a session; receivers that block do not block an event loop."""
     if signal.has_listeners():
         await ReceiverCall(partial(announce, signal, session_id, **details))
@@ -44,9 +44,9 @@ class ReceiverCall(BlockingCall):
 
         Nothing of it is refused for being late: what is told has happened.
         """
-        return await in_thread(executor("sessions_kms-receivers", THREADS), self._told)
+        return await in_thread(executor("sessions_kms-receivers", THREADS), self._call_receivers)
 
-    def _told(self) -> Any:
+    def _call_receivers(self) -> Any:
         from django.db import close_old_connections  # noqa: PLC0415 - not with the engine
 
         close_old_connections()

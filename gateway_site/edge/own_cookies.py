@@ -14,9 +14,15 @@ from django.core.signals import setting_changed
 from django.http import HttpRequest
 
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
-from sessions_kms.cookies import foreign
-from sessions_kms.cookies.decoding import decode_header
-from sessions_kms.cookies.names import Rules, site_rules
+from sessions_kms.session.cookies import (
+    CookieRules,
+    decode_header,
+    drop_foreign,
+    filter_header,
+    join_cookie_headers,
+    mark_filtered,
+    rules_for_site,
+)
 
 Headers = list[tuple[bytes, bytes]]
 SIFTED = "gateway.own_cookies"  # in an ASGI scope: the cookies that count, decoded
@@ -41,8 +47,8 @@ class OwnCookiesMiddleware(SyncAndAsyncMiddleware):
         rules = _rules()
         if (cookies := getattr(request, "scope", {}).get(SIFTED)) is not None:
             request.COOKIES = dict(cookies)  # a copy: `keys_of` deletes some of them
-            foreign.mark(request, rules)
-        foreign.drop(request, rules)
+            mark_filtered(request, rules)
+        drop_foreign(request, rules)
         return self.get_response(request)  # or what is awaited for it
 
 
@@ -52,7 +58,7 @@ def counting(headers: Headers) -> Headers:
     came = [pair for pair in headers if pair[0].lower() == COOKIE]
     if not came:
         return headers
-    counts = (COOKIE, foreign.counting(foreign.header_in(came), _rules()))
+    counts = (COOKIE, filter_header(join_cookie_headers(came), _rules()))
     if came == [counts]:
         return headers
     return [*(pair for pair in headers if pair[0].lower() != COOKIE), counts]
@@ -72,9 +78,9 @@ def believed(scope: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 @cache
-def _rules() -> Rules:
+def _rules() -> CookieRules:
     others = [getattr(settings, name) for name in READ]
-    return site_rules(settings.SESSION_COOKIE_NAME, *others, strict=True)
+    return rules_for_site(settings.SESSION_COOKIE_NAME, *others, strict=True)
 
 
 def _forget(**_: Any) -> None:

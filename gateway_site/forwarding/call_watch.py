@@ -26,7 +26,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.db import close_old_connections
 
 from sessions_kms import StoreUnavailable
-from sessions_kms.concurrency.executors import executor, in_thread
+from sessions_kms.concurrency.threads import executor, in_thread
 
 WATCH_DELAY = 0.25  # seconds until a disconnected client is noticed
 

@@ -37,7 +37,7 @@ from gateway_site.forwarding.upstream_call import AdmittedResponse, release_requ
 from gateway_site.forwarding.user_cache import USER_ATTRIBUTE, USER_ID_ATTRIBUTE
 from gateway_site.rules.headers import Headers
 from sessions_kms import GrantStore, StoreUnavailable
-from sessions_kms.concurrency.executors import executor, in_thread
+from sessions_kms.concurrency.threads import executor, in_thread
 
 REQUEST_ID, ARRIVED = "request_id", "arrived"  # the request's attributes
 IN_LOOP = "_gateway_in_loop"  # the request's attribute: whose code must not wait

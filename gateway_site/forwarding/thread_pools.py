@@ -23,7 +23,7 @@ from gateway_site.edge.client import Client, ClientGone, Scope
 from gateway_site.transport.fair_queue import FairQueue
 from oauth import EXCHANGES_MAX
 from oauth.provider import config
-from sessions_kms.concurrency.executors import in_thread
+from sessions_kms.concurrency.threads import in_thread
 
 QUEUE_TIMEOUT = 2.0  # seconds
 

@@ -23,7 +23,7 @@ from oauth.signals import grant_ended
 from oauth.tokens import vault
 from sessions_kms import SHORT_ID, GrantStore, StoreUnavailable, id_of
 from sessions_kms.concurrency.waits import BlockingCall, run_sync
-from sessions_kms.grant_store import ending_of
+from sessions_kms.grant_store import end_grant_by_id
 from sessions_kms.sealed_items.tokens import Tokens
 from sessions_kms.services import Services
 
@@ -91,10 +91,10 @@ class GrantRevoker:
         """End the grant whose session has this key."""
         __traceback_hide__ = True
         grant = GrantStore(key)
-        if await grant.loading():
+        if await grant.load_grant():
             await self.of(grant, reason, items)
         else:  # It has ended, or cannot be read.
-            await ending_of(self._services, id_of(key))
+            await end_grant_by_id(self._services, id_of(key))
             delete_items_soon(self._services, items)
 
     async def of(self, grant: GrantStore, reason: str, items: Iterable[str]) -> None:
@@ -102,7 +102,7 @@ class GrantRevoker:
         __traceback_hide__ = True
         held = {name: vault.load_token_set(grant, name) for name in vault.stored_providers(grant)}
         session_id = id_of(grant.session_key or "")
-        await grant.ending()
+        await grant.end_grant()
         delete_items_soon(self._services, items)
         await BlockingCall(announce_end, (session_id, reason))
         for provider, token_set in held.items():
@@ -111,7 +111,7 @@ class GrantRevoker:
 
     async def of_id(self, session_id: str, reason: str, items: Iterable[str]) -> None:
         """End the grant whose session has this id."""
-        await ending_of(self._services, session_id)
+        await end_grant_by_id(self._services, session_id)
         delete_items_soon(self._services, items)
         await BlockingCall(announce_end, (session_id, reason))
 

@@ -44,8 +44,7 @@ from oauth.sign_in.session_user import note_password
 from oauth.tokens import vault
 from sessions_kms import GrantStore, StoreUnavailable, about, id_of, user_id_of
 from sessions_kms.concurrency.waits import BlockingCall
-from sessions_kms.format.token_tombstone import TokenTombstone
-from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens
+from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens, TokenTombstone
 from sessions_kms.services import Services, services
 
 IsAllowed: TypeAlias = Callable[[str], bool]
@@ -93,7 +92,7 @@ class Grants:
         )
         live_grants.link_to_user(stored, user_id_of(user))
         stored.set_expiry(UNREDEEMED_AGE)
-        await stored.creating()
+        await stored.start_grant()
         key = stored.session_key or ""
         code, content = token_pair.new_token(token_pair.CODE), _seal(key, consent)
         ends = int(self._services.clock()) + CODE_AGE
@@ -209,7 +208,7 @@ class Grants:
         if known is None or known.upstream != upstream:
             return None
         stored = GrantStore(known.key)
-        is_there = await stored.loading()
+        is_there = await stored.load_grant()
         await self._forget_answer(known)
         return stored if is_there else None
 

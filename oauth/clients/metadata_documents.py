@@ -30,7 +30,7 @@ from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
 from oauth.network.concurrency import release_sql_connections
 from oauth.network.responses import ProviderResponse, is_shallow
-from sessions_kms.concurrency.bounded_pool import BoundedPool, Refused
+from sessions_kms.concurrency.threads import BoundedPool, Refused
 
 logger = logging.getLogger(__name__)
 

@@ -30,12 +30,12 @@ from django.conf import settings
 
 from oauth.clients.sealed_grant import AccessTokenItem, PreviousToken, SealedGrant, SealedResponse
 from sessions_kms import GrantStore
-from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.sealed_items.tokens import (
     Exchange,
     NewToken,
     SealedToken,
     Tokens,
+    TokenTombstone,
     new_stamp,
 )
 

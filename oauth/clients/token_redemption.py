@@ -39,8 +39,7 @@ from oauth.sign_in.session_user import get_user, is_behind
 from sessions_kms import GrantStore, StoreUnavailable
 from sessions_kms.concurrency.sync_and_async import CallInDjangosThread
 from sessions_kms.exceptions import FateUnknown
-from sessions_kms.format.token_tombstone import TokenTombstone
-from sessions_kms.sealed_items.tokens import Exchange, SealedToken, Tokens
+from sessions_kms.sealed_items.tokens import Exchange, SealedToken, Tokens, TokenTombstone
 from sessions_kms.services import Services
 
 REFRESHED_KEY = "_grant_refreshed"  # in the session: each refresh is a save of it
@@ -122,7 +121,7 @@ class TokenRedemption:
         stored.set_expiry(None)  # Its code is redeemed: from now on it idles as any session.
         stored[REFRESHED_KEY] = int(self._services.clock())
         try:
-            await stored.saving()
+            await stored.save_grant()
         except UpdateError:
             ended = True
         else:
@@ -135,7 +134,7 @@ class TokenRedemption:
         """Return the session, if it lives and its person may sign in."""
         __traceback_hide__ = True
         stored = GrantStore(key)
-        if not await stored.loading():
+        if not await stored.load_grant():
             raise InvalidGrant
         if not await CallInDjangosThread(_has_active_user, (stored,)):
             raise InvalidGrant

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from django.db import connections
 
 from oauth.exceptions import ProviderBusy
-from sessions_kms.concurrency.executors import executor
+from sessions_kms.concurrency.threads import executor
 from sessions_kms.concurrency.waits import Wait
 
 logger = logging.getLogger(__name__)

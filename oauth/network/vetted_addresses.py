@@ -27,7 +27,7 @@ from typing import Any
 
 import httpx2
 
-from sessions_kms.concurrency.bounded_pool import BoundedPool
+from sessions_kms.concurrency.threads import BoundedPool
 
 LOOKUPS_MAX = 8  # names that one process looks up at once
 

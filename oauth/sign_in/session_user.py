@@ -30,7 +30,7 @@ from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 from django.utils.functional import SimpleLazyObject
 
-from sessions_kms.concurrency.executors import in_djangos_thread
+from sessions_kms.concurrency.threads import in_djangos_thread
 
 logger = logging.getLogger(__name__)
 

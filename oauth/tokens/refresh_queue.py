@@ -20,8 +20,7 @@ from oauth.exceptions import ProviderUnavailable
 from oauth.network.concurrency import THREADS_PER_PROVIDER, release_sql_connections
 from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.finishing import Finisher
-from sessions_kms.concurrency.turn import Turn
-from sessions_kms.concurrency.waits import Wait, run_sync
+from sessions_kms.concurrency.waits import CoroutineLock, Wait, run_sync
 
 TASKS_MAX = 1024  # of one process, those that wait included
 ACCOUNT_REFRESHES_MAX = (
@@ -41,21 +40,21 @@ class RefreshQueues:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._turns: dict[Hashable, tuple[Turn, int]] = {}
+        self._turns: dict[Hashable, tuple[CoroutineLock, int]] = {}
 
     def __len__(self) -> int:
         """Return how many names somebody wants."""
         return len(self._turns)
 
     @contextmanager
-    def of(self, *names: Hashable) -> Iterator[Turn]:
+    def of(self, *names: Hashable) -> Iterator[CoroutineLock]:
         """Want the turn of a name, which is everybody's who wants it meanwhile.
 
         Of several names it is the one that the fewest want.
         """
         with self._lock:
             name = min(names, key=self._wanted)
-            turn, wanted = self._turns.get(name) or (Turn(), 0)
+            turn, wanted = self._turns.get(name) or (CoroutineLock(), 0)
             self._turns[name] = turn, wanted + 1
         try:
             yield turn
@@ -102,7 +101,7 @@ class QueuedRefresh(Wait):
             try:
                 return await self._of_account()
             finally:
-                turn.give_back()
+                turn.release()
 
     async def _of_account(self) -> Any:
         with _account_queues.of(
@@ -113,12 +112,12 @@ class QueuedRefresh(Wait):
             try:
                 return await self.work()
             finally:
-                turn.give_back()
+                turn.release()
 
-    async def _come(self, turn: Turn) -> None:
+    async def _come(self, turn: CoroutineLock) -> None:
         """Wait for a turn, and take it. Raises Busy."""
         try:
-            await turn.take(within=self.patience)
+            await turn.acquire(within=self.patience)
         except StoreUnavailable:
             raise RefreshBusy from None
 

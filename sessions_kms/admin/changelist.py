@@ -20,7 +20,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.format.kinds import is_session_id
+from sessions_kms.format.item_types import is_session_id
 from sessions_kms.models import Session
 from sessions_kms.operations import users
 from sessions_kms.operations.listing import Inspection, Listing, read_page_token, sign_page_token

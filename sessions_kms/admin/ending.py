@@ -18,7 +18,7 @@ from django.template.response import TemplateResponse
 
 from sessions_kms.admin.pages import TEMPLATES, AdminPages, shown, shows_outage
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.format.kinds import SHORT_ID
+from sessions_kms.format.item_types import SHORT_ID
 from sessions_kms.models import Session
 from sessions_kms.operations import ending, users
 from sessions_kms.operations.listing import ROWS, Inspection

@@ -11,7 +11,7 @@ from time import monotonic, sleep
 from typing import Any, Final
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.background import start_thread
+from sessions_kms.concurrency.threads import start_thread
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.telemetry import telemetry
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from sessions_kms.aws.clock import ServerClock, current_clock, set_clock, signing_time
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.error_checking_lock import GuardedLock
+from sessions_kms.concurrency.waits import ErrorCheckingLock
 from sessions_kms.exceptions import TableUnavailable
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _client_config() -> "botocore.config.Config":
     )
 
 
-_clients_lock = GuardedLock()
+_clients_lock = ErrorCheckingLock()
 _kms_clients: "dict[str, KMSClient]" = {}
 
 
@@ -120,7 +120,7 @@ def _observe_date(**event: Any) -> None:
 def reset() -> None:
     """Forget all clients: the settings changed, or this is a forked child."""
     global _clients_lock  # noqa: PLW0603 - the parent may have forked while it held the lock
-    _clients_lock = GuardedLock()
+    _clients_lock = ErrorCheckingLock()
     set_clock(ServerClock())
     _kms_clients.clear()
     _session.cache_clear()

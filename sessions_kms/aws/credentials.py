@@ -12,7 +12,7 @@ from time import monotonic, time
 from typing import Any, Final
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.bounded_pool import BoundedPool
+from sessions_kms.concurrency.threads import BoundedPool
 
 FETCH: Final = 10.0  # seconds for one fetch of credentials; a call waits less
 VALIDITY_MIN: Final = (

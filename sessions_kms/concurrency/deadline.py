@@ -4,15 +4,75 @@ Seconds enter and leave, by a clock that nobody sets. Knows nothing of sockets o
 whoever waits asks here for how long.
 """
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from threading import Lock, RLock
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
+PAUSE: Final = 0.02  # seconds at most before the second try, twice as many before each further one
+PAUSE_MAX: Final = 0.5
 REQUEST: Final = 4.0  # seconds that one request may wait for the store, in sum
 LEAST: Final = 0.1  # seconds without which an attempt is not begun
+RETRY_BUDGET: Final = REQUEST  # seconds for the retries of one save, outside of requests too
+
+
+class Moment(NamedTuple):
+    """A point in time on both clocks, in seconds."""
+
+    wall: float
+    steady: float
+
+
+class Stopwatch:
+    """Reads two clocks and believes the one by which more time has passed.
+
+    The wall clock can be set back; the monotonic one stands still while the
+    machine is suspended. Neither may make a data key live longer.
+    """
+
+    def __init__(self, wall: Callable[[], float], steady: Callable[[], float]) -> None:
+        self._wall = wall
+        self._steady = steady
+
+    def now(self) -> Moment:
+        """Return this moment."""
+        return Moment(self._wall(), self._steady())
+
+    def since(self, moment: Moment) -> float:
+        """Return the seconds that have passed since a moment, at the most."""
+        return max(self._wall() - moment.wall, self._steady() - moment.steady)
+
+
+class RetryBudget:
+    """The time that one of them has."""
+
+    __slots__ = ("_ends", "_pause", "_steady")
+
+    def __init__(self, steady: Callable[[], float]) -> None:
+        self._steady = steady
+        self._ends = steady() + RETRY_BUDGET
+        self._pause = PAUSE
+
+    def remaining(self) -> float:
+        """Return the seconds that are left: the request's own, where those are fewer."""
+        left, of_request = self._ends - self._steady(), budget_left()
+        return left if of_request is None else min(left, of_request)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Tell whether no further try is to begin."""
+        left = budget_left()
+        if left is not None and left < LEAST:
+            return True
+        return self._ends - self._steady() < LEAST
+
+    def next_pause(self) -> float:
+        """Return the seconds to wait before the next try, on the request's account."""
+        longest, self._pause = self._pause, min(2 * self._pause, PAUSE_MAX)
+        return max(0.0, min(random.uniform(0, longest), self.remaining()))  # noqa: S311 - only spreads
 
 
 class Limits(NamedTuple):
@@ -30,6 +90,8 @@ class Limits(NamedTuple):
 
 
 HASTY = Limits(connect=1, first_byte=2, attempt=2.5, call=3)
+
+
 PATIENT: Final = Limits(60, 60, 60, 60)  # for what no visitor waits for
 
 
@@ -64,7 +126,11 @@ class Budget:
 
 
 _budget: ContextVar[Budget | None] = ContextVar("sessions_kms_budget", default=None)
+
+
 _ends: ContextVar[float | None] = ContextVar("sessions_kms_call_ends", default=None)
+
+
 _attempt: ContextVar["Attempt | None"] = ContextVar("sessions_kms_attempt", default=None)
 
 

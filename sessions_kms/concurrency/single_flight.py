@@ -14,9 +14,8 @@ from threading import RLock, get_ident
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.elapsed import Moment, Stopwatch
-from sessions_kms.concurrency.waits import Wait
-from sessions_kms.concurrency.waking import Wakeup, hold, is_held_here, let_go
+from sessions_kms.concurrency.deadline import Moment, Stopwatch
+from sessions_kms.concurrency.waits import Event, Wait, is_held_here, mark_held, unmark_held
 from sessions_kms.exceptions import SessionsKMSError, StoreUnavailable
 
 FAILURES_MAX: Final = 256
@@ -31,7 +30,7 @@ class _Flight(Wait, Generic[T]):
         self.result: T | None = None
         self.error: SessionsKMSError | None = None
         self.is_abandoned = False  # the task that flew was cancelled: the work is still to be done
-        self.landed = Wakeup()
+        self.landed = Event()
         self._thread = get_ident()  # that flies, or whose event loop does
 
     def block(self) -> bool:
@@ -41,14 +40,14 @@ class _Flight(Wait, Generic[T]):
         """
         if self._thread != get_ident():
             with suppress(deadline.OutOfTime), deadline.waiting() as left:
-                return self.landed.within(left).block()
-        return self.landed.is_woken
+                return self.landed.wait(left).block()
+        return self.landed.is_set
 
     async def suspend(self) -> bool:
         """Wait likewise, and let the event loop go on."""
         with suppress(deadline.OutOfTime), deadline.waiting() as left:
-            return await self.landed.within(left).suspend()
-        return self.landed.is_woken
+            return await self.landed.wait(left).suspend()
+        return self.landed.is_set
 
 
 class _Failure(NamedTuple):
@@ -116,7 +115,7 @@ class Flights(Generic[T]):
         try:
             flight = self._enter(key, ours, patient)
             if flight is ours:
-                hold(ours)
+                mark_held(ours)
                 ours.result = await work()
         except SessionsKMSError as exc:
             ours.error = copy.copy(exc)
@@ -125,7 +124,7 @@ class Flights(Generic[T]):
             ours.is_abandoned = True
             raise
         finally:
-            let_go(ours)
+            unmark_held(ours)
             self._leave(key, ours)
         return flight
 
@@ -177,4 +176,4 @@ class Flights(Generic[T]):
                     self._failures[key] = _Failure(ours.error, self._stopwatch.now())
                     if len(self._failures) > FAILURES_MAX:
                         self._failures.popitem(last=False)
-        ours.landed.wake()
+        ours.landed.set()

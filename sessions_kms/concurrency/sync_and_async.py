@@ -13,7 +13,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-from sessions_kms.concurrency.executors import in_djangos_thread
+from sessions_kms.concurrency.threads import in_djangos_thread
 from sessions_kms.concurrency.waits import BlockingCall, run_sync
 
 

@@ -1,9 +1,10 @@
-"""Waiting, in code that is written once: ordinary coroutines, run by threads and by event loops.
+"""Waiting, written once for threads and event loops: waits, events and locks.
 
-All that waits is `async def`, down to the leaves, each a `Wait`. In an event loop a leaf suspends
-its task. In a thread without one (`run_sync`) the leaf blocks and returns, so that the coroutine
-never suspends, and its traceback is that of plain calls. Whether an event loop runs in this
-thread is the mode: a flag or a context variable would leak into tasks that are created meanwhile.
+Everything that waits is `async def`, down to the leaves, each a `Wait`. In an event loop a leaf
+suspends its task. In a thread without one (`run_sync`) the leaf blocks and returns, so the
+coroutine never suspends, and its traceback is that of plain calls. Whether an event loop runs in
+this thread is the mode: a flag or a context variable would leak into tasks that are created
+meanwhile.
 
 Hold no thread lock across an await: other tasks of the same loop would wait for it forever.
 Nothing but a leaf and the middlewares awaits asyncio, which threads do not have.
@@ -12,19 +13,22 @@ Nothing but a leaf and the middlewares awaits asyncio, which threads do not have
 import asyncio
 from asyncio import _get_running_loop, current_task
 from collections.abc import Callable, Coroutine, Generator
-from threading import local
+from concurrent import futures
+from contextlib import suppress
+from contextvars import ContextVar
+from threading import Lock, RLock, get_ident, local
 from time import monotonic, sleep
-from typing import Any, Final, TypeVar
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.executors import executor, in_thread
+from sessions_kms.concurrency.threads import executor, in_thread
 from sessions_kms.exceptions import StoreUnavailable
 
 CALLS: Final = 32  # blocking calls of one pool at one time, for all event loops of the process
+_NO_TASK: Final = object()
 
 T = TypeVar("T")
-
-_NO_TASK: Final = object()
 
 
 class _Mode(local):
@@ -141,3 +145,195 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
         _mode.blocking_task = before
     coroutine.close()
     raise RuntimeError("A coroutine that was to block awaits what only an event loop has.")
+
+
+class Event:
+    """An event that is set once, by a thread or a task, for one that waits in either."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self) -> None:
+        self._future: futures.Future[None] = futures.Future()
+        # As running: else a task that is cancelled would cancel what it waits for.
+        self._future.set_running_or_notify_cancel()
+
+    @property
+    def is_set(self) -> bool:
+        """Return True if it is set."""
+        return self._future.done()
+
+    def set(self) -> None:
+        """Wake the one who waits; setting it again does nothing."""
+        with suppress(futures.InvalidStateError):
+            self._future.set_result(None)
+
+    def wait(self, seconds: float | None) -> "EventWait":
+        """Return the wait for it, of so many seconds at most. Its outcome is whether it came."""
+        return EventWait(self._future, seconds)
+
+
+class EventWait(Wait):
+    """The wait for an event."""
+
+    __slots__ = ("future", "seconds")
+
+    def __init__(self, future: "futures.Future[None]", seconds: float | None) -> None:
+        self.future = future
+        self.seconds = seconds
+
+    def block(self) -> bool:
+        """Wait in this thread."""
+        futures.wait([self.future], self.seconds)
+        return self.future.done()
+
+    async def suspend(self) -> bool:
+        """Wait in the event loop."""
+        with suppress(TimeoutError):
+            # Not `asyncio.wait`, which leaves behind what would yet wake a loop that is closed.
+            async with asyncio.timeout(self.seconds):
+                await asyncio.wrap_future(self.future)
+        return self.future.done()
+
+
+# What is held from here: by this thread or task, and by the threads that work for it.
+_held: ContextVar[tuple[object, ...]] = ContextVar("sessions_kms_held", default=())
+
+
+def is_held_here(thing: object) -> bool:
+    """Return True if this thread or task would wait for itself: it holds the thing, or its holder.
+
+    Comparing threads is not enough: all tasks of a loop share one, and a task works in several.
+    """
+    for each in _held.get():  # noqa: SIM110 - each load comes here, and nearly none finds one
+        if each is thing:
+            return True
+    return False
+
+
+def mark_held(thing: object) -> None:
+    """Note that a thing is held from here, until `unmark_held`."""
+    _held.set((*_held.get(), thing))
+
+
+def unmark_held(thing: object) -> None:
+    """Note that it is not."""
+    # Not by a token: an abandoned coroutine is closed in whatever context is there.
+    held = _held.get()
+    is_last = bool(held) and held[-1] is thing
+    _held.set(held[:-1] if is_last else tuple(each for each in held if each is not thing))
+
+
+class CoroutineLock:
+    """A lock for coroutines, fair to those who wait; its holder holds no thread lock meanwhile.
+
+    Acquiring it again from where it is held raises an error. Log handlers and signal receivers run
+    in the middle of what they report: one that asks who is signed in would wait for itself.
+    """
+
+    __slots__ = ("_is_locked", "_lock", "_waiting")
+
+    def __init__(self) -> None:
+        self._lock = RLock()  # An abandoned coroutine is closed in the middle of anything.
+        self._is_locked = False
+        self._waiting: list[Event] = []  # few: each session has a lock, and a deque is large
+
+    @property
+    def is_locked(self) -> bool:
+        """Return True if it is held."""
+        return self._is_locked
+
+    def acquire_nowait(self) -> bool:
+        """Acquire the lock if it is free, as it nearly always is; return False if it is not."""
+        with self._lock:
+            if self._is_locked:
+                return False
+            self._is_locked = True
+        mark_held(self)
+        return True
+
+    async def acquire(self, within: float | None = None) -> None:
+        """Wait for those who came before, as long as the request may or for so many seconds.
+
+        Raises StoreUnavailable, also if it is held from here already.
+        """
+        if is_held_here(self):
+            raise StoreUnavailable("The session is asked for within its own loading.")
+        if (woken := self._acquire_or_queue()) is not None:
+            came = False
+            try:
+                came = await _wait_for(woken, within)
+            finally:
+                if not came:
+                    self._leave(woken)
+            if not came:
+                raise StoreUnavailable
+        mark_held(self)
+
+    def release(self) -> None:
+        """Give the lock to the one who has waited longest."""
+        unmark_held(self)
+        with self._lock:
+            if self._waiting:
+                self._waiting.pop(0).set()
+            else:
+                self._is_locked = False
+
+    def _acquire_or_queue(self) -> Event | None:
+        """Acquire a free lock; otherwise queue, and return the event to wait for."""
+        with self._lock:
+            if not self._is_locked:
+                self._is_locked = True
+                return None
+            self._waiting.append(woken := Event())
+            return woken
+
+    def _leave(self, woken: Event) -> None:
+        """Leave the queue; a lock that was given meanwhile is passed on."""
+        with self._lock:
+            if woken in self._waiting:
+                self._waiting.remove(woken)
+                return
+        self.release()
+
+
+async def _wait_for(woken: Event, within: float | None) -> bool:
+    """Wait for the event; False if the time is over. The request's budget pays, unless limited."""
+    if within is not None:
+        in_time: bool = await woken.wait(within)
+        return in_time
+    try:
+        with deadline.waiting() as left:
+            came: bool = await woken.wait(left)
+            return came
+    except deadline.OutOfTime:
+        return False
+
+
+class ErrorCheckingLock:
+    """A `threading.Lock` that raises StoreUnavailable if its holder enters it again."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._holder: int | None = None
+
+    def __enter__(self) -> Self:
+        """Wait for others as long as the request may, not for this thread.
+
+        Raises StoreUnavailable.
+        """
+        if self._holder == get_ident():
+            raise StoreUnavailable("The session is asked for within its own loading.")
+        if not deadline.acquired(self._lock):
+            raise StoreUnavailable
+        self._holder = get_ident()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let the next one in."""
+        self._holder = None
+        self._lock.release()

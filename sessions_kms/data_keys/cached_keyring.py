@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from sessions_kms.concurrency.background import Background, Job, start_thread
-from sessions_kms.concurrency.elapsed import Moment, Stopwatch
+from sessions_kms.concurrency.deadline import Moment, Stopwatch
 from sessions_kms.concurrency.single_flight import Flights
+from sessions_kms.concurrency.threads import Background, Job, start_thread
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.keyring import DataKey, Keyring
 from sessions_kms.exceptions import (

@@ -23,7 +23,7 @@ from sessions_kms.exceptions import (
     StoreUnavailable,
     TableUnavailable,
 )
-from sessions_kms.format.kinds import SHORT_ID, answer_id, link_id, not_before_id, owner_of
+from sessions_kms.format.item_types import SHORT_ID, answer_id, link_id, not_before_id, owner_of
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.leases import Leases
@@ -185,7 +185,7 @@ class Canary:
 
     def _check_index(self) -> Finding:
         owner = owner_of(services().config.namespace, self._user) or ""
-        if self._appears(lambda: self._id in run_sync(services().table.owned_ids(owner))):
+        if self._appears(lambda: self._id in run_sync(services().queries.owned_ids(owner))):
             return ok("canary index", "found by its owner")
         return warning(
             "canary index",

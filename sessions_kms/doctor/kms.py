@@ -15,7 +15,7 @@ from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import DECRYPT_KEY_IDS, KEY_ID, NO_KEY, in_time, report_errors
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
-from sessions_kms.format.kinds import data_key_id
+from sessions_kms.format.item_types import data_key_id
 from sessions_kms.operations.provisioning import describe_or_none
 from sessions_kms.services import build_kms_keyring, services
 

@@ -17,7 +17,7 @@ from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import POLICY, in_time, trouble
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.services import build_kms_keyring
-from sessions_kms.storage.table import OWNER_INDEX
+from sessions_kms.storage.queries import OWNER_INDEX
 
 DRY_RUN = "DryRunOperationException"
 # Errors that AWS returns only to callers who have the right.

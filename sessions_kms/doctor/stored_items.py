@@ -9,9 +9,8 @@ from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.trouble import DECRYPT_KEY_IDS, NAMESPACE, report_errors
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
-from sessions_kms.format.kinds import SESSION, is_session_id, owner_prefix
-from sessions_kms.format.record import SessionRecord
-from sessions_kms.format.tombstone import tombstone_in
+from sessions_kms.format.item_types import SESSION, is_session_id, owner_prefix
+from sessions_kms.format.record import SessionRecord, tombstone_in
 from sessions_kms.services import build_kms_keyring, services
 from sessions_kms.storage.not_before import known_names, latest
 
@@ -36,7 +35,7 @@ class Sample:
 def sample_findings() -> Iterator[Finding]:
     """Check one page of the table."""
     sample = Sample()
-    for item in run_sync(services().table.scan(limit=ITEMS, whole=True)).items:
+    for item in run_sync(services().queries.scan(limit=ITEMS, whole=True)).items:
         if is_session_id(item["id"]["S"]):
             _add(sample, item)
     yield _format(sample)

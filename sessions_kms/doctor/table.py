@@ -16,7 +16,7 @@ from sessions_kms.operations.provisioning import (
     owner_index,
     owner_index_fits,
 )
-from sessions_kms.storage.table import OWNER_INDEX
+from sessions_kms.storage.queries import OWNER_INDEX
 
 Description = Mapping[str, Any]
 

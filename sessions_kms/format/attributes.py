@@ -1,12 +1,12 @@
-"""Attributes of a DynamoDB item in the low-level form: made, and read with every check.
+"""Attributes of a DynamoDB item in the low-level form, and the table of a sealed record's fields.
 
-A value is one tag with one value, such as ``{"N": "1"}``. Knows no kind of item.
+A value is one tag with one value, such as ``{"N": "1"}``. Reading checks everything.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from sessions_kms.exceptions import InvalidRecord
 
@@ -16,13 +16,54 @@ TEXT_MAX_BYTES: Final = 1024  # DynamoDB takes 2048 for the key of an index
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html (CiphertextBlob)
 ENCRYPTED_KEY_MAX_BYTES: Final = 6144
 
-_is_number = re.compile(r"0|[1-9][0-9]{0,37}").fullmatch  # DynamoDB keeps 38 digits
+is_number = re.compile(r"0|[1-9][0-9]{0,37}").fullmatch  # DynamoDB keeps 38 digits
+
+IV_BYTES: Final = 12
+TAG_BYTES: Final = 16
+SALT_BYTES: Final = 16
+COMMITMENT_BYTES: Final = 32
+ANCESTOR_BYTES: Final = 8  # of the salt of a record that was replaced
+ANCESTORS_MAX: Final = 16
 
 Attribute = dict[str, Any]
 Item = dict[str, Attribute]
-# What the one who reads it calls it, the attribute, its type, and of bytes the least and the most.
-# A plain tuple, since a named one takes longer to unpack.
-Field: TypeAlias = tuple[str, str, str, int, int]
+
+
+class Field(NamedTuple):
+    """One field of a sealed record: its name here, its attribute, DynamoDB's type.
+
+    ``minimum`` and ``maximum`` are the length of bytes. ``is_bound`` says that the associated data
+    names it, so that a record with another value does not decrypt.
+    """
+
+    name: str
+    attribute: str
+    type: str
+    minimum: int = 0
+    maximum: int = 0
+    is_optional: bool = False
+    is_bound: bool = False
+
+
+# A sealed record, each field declared once. Readers, projections and the table of item types are
+# derived from this; `SessionRecord.to_item` and `envelope` spell it out, and a test compares them.
+RECORD_FIELDS: Final = (
+    Field("id", "id", "S", is_bound=True),
+    Field("version", "version", "N", is_bound=True),
+    Field("encrypted_data", "encryptedData", "B", 0, ITEM_MAX_BYTES),
+    Field("iv", "iv", "B", IV_BYTES, IV_BYTES),
+    Field("auth_tag", "authTag", "B", TAG_BYTES, TAG_BYTES),
+    Field("encrypted_key", "encryptedKey", "B", 1, ENCRYPTED_KEY_MAX_BYTES),
+    Field("key_period", "keyPeriod", "N"),
+    Field("salt", "salt", "B", SALT_BYTES, SALT_BYTES, is_bound=True),
+    Field("commitment", "commitment", "B", COMMITMENT_BYTES, COMMITMENT_BYTES, is_bound=True),
+    Field("created_at", "createdAt", "N", is_bound=True),
+    Field("updated_at", "updatedAt", "N", is_bound=True),
+    Field("ttl", "ttl", "N", is_bound=True),
+    Field("revision", "revision", "N", is_bound=True),
+    Field("owner", "owner", "S", is_optional=True, is_bound=True),
+    Field("ancestors", "ancestors", "B", 0, ANCESTOR_BYTES * ANCESTORS_MAX, is_optional=True),
+)
 
 
 def as_number(value: int) -> Attribute:
@@ -45,7 +86,7 @@ def number(item: Mapping[str, Any], name: str) -> int:
     held = item.get(name)
     if type(held) is dict and len(held) == 1:
         value = held.get("N")
-        if type(value) is str and _is_number(value):
+        if type(value) is str and is_number(value):
             return int(value)
     raise InvalidRecord(name)
 
@@ -72,26 +113,6 @@ def text(item: Mapping[str, Any], name: str) -> str:
         if type(value) is str and is_text(value):
             return value
     raise InvalidRecord(name)
-
-
-def read(item: Mapping[str, Any], fields: Iterable[Field]) -> dict[str, Any]:
-    """Return fields of an item by their names, each as `number`, `binary` or `text` reads it.
-
-    Raises InvalidRecord, for the first that is not right. Each load has more than a dozen.
-    """
-    found: dict[str, Any] = {}
-    for name, attribute, kind, at_least, at_most in fields:
-        held = item.get(attribute)
-        value = held.get(kind) if type(held) is dict and len(held) == 1 else None
-        if kind == "B" and type(value) is bytes and at_least <= len(value) <= at_most:
-            found[name] = value
-        elif kind == "N" and type(value) is str and _is_number(value):
-            found[name] = int(value)
-        elif kind == "S" and type(value) is str and is_text(value):
-            found[name] = value
-        else:
-            raise InvalidRecord(attribute)
-    return found
 
 
 def is_text(value: str) -> bool:

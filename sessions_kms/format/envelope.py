@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.record import COMMITMENT_BYTES, TAG_BYTES, Header, SessionRecord
+from sessions_kms.format.attributes import COMMITMENT_BYTES, TAG_BYTES
+from sessions_kms.format.record import Header, SessionRecord
 
 KEY_BYTES = 32
 SUITE = b"sessions_kms/1"

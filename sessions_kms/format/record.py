@@ -1,69 +1,94 @@
-"""The sealed record and its DynamoDB item (docs/format.md): a session's, and that of other kinds.
+"""Sealed records and tombstones, and their DynamoDB items (docs/format.md).
 
-Takes a record and gives an item, or the other way round, where every type,
-length and number form is checked. Knows neither plaintext nor keys.
+Sessions and other item types are stored as `SessionRecord`. A tombstone stands for ten minutes in
+the place of a session whose key was changed: it says that the session lives on, and not where, so
+that the old key does not lead to the new one. Knows neither plaintext nor keys.
+
+The ancestors of a record are the beginnings of the salts of those that it replaced. A write whose
+answer was lost is recognised by its salt, in the stored record or among its ancestors.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format import ancestors
 from sessions_kms.format.attributes import (
-    ENCRYPTED_KEY_MAX_BYTES,
-    ITEM_MAX_BYTES,
-    Field,
+    ANCESTOR_BYTES,
+    ANCESTORS_MAX,
+    RECORD_FIELDS,
     Item,
-    read,
+    as_number,
+    is_number,
+    is_text,
+    number,
+    text,
 )
-from sessions_kms.format.kind import Kind
-from sessions_kms.format.kinds import SESSION
+from sessions_kms.format.item_types import SESSION, TOMBSTONE, ItemType
 
-IV_BYTES: Final = 12
-TAG_BYTES: Final = 16
-SALT_BYTES: Final = 16
-COMMITMENT_BYTES: Final = 32
+TOMBSTONE_LIFETIME: Final = 600  # seconds
+UNSETTLED: Final = 15  # seconds in which a browser may yet get the new key
 CLOCK_SKEW: Final = 300  # seconds
 DATA_KEY_USE: Final = 8 * 24 * 3600  # seconds after its period's start that a data key may seal
 
-# The attributes of a record without its ciphertext, and all that is read of other kinds of item
-# by who goes through the table.
-HEAD_ATTRIBUTES: Final = (
-    "id",
-    "version",
-    "iv",
-    "authTag",
-    "encryptedKey",
-    "keyPeriod",
-    "salt",
-    "commitment",
-    "createdAt",
-    "updatedAt",
-    "ttl",
-    "revision",
-    "owner",
-    "movedAt",  # of a tombstone
-)
 
-_HEAD: Final[tuple[Field, ...]] = (
-    ("id", "id", "S", 0, 0),
-    ("created_at", "createdAt", "N", 0, 0),
-    ("updated_at", "updatedAt", "N", 0, 0),
-    ("ttl", "ttl", "N", 0, 0),
-    ("revision", "revision", "N", 0, 0),
-    ("owner", "owner", "S", 0, 0),
-    ("key_period", "keyPeriod", "N", 0, 0),
-    ("encrypted_key", "encryptedKey", "B", 1, ENCRYPTED_KEY_MAX_BYTES),
-    ("salt", "salt", "B", SALT_BYTES, SALT_BYTES),
-    ("commitment", "commitment", "B", COMMITMENT_BYTES, COMMITMENT_BYTES),
-    ("iv", "iv", "B", IV_BYTES, IV_BYTES),
-    ("auth_tag", "authTag", "B", TAG_BYTES, TAG_BYTES),
-)
-_WHOLE: Final = (*_HEAD, ("encrypted_data", "encryptedData", "B", 0, ITEM_MAX_BYTES))
-# The same of a record that has no owner.
-_HEAD_OF_NONE: Final = tuple(field for field in _HEAD if field[0] != "owner")
-_WHOLE_OF_NONE: Final = tuple(field for field in _WHOLE if field[0] != "owner")
+class Tombstone(NamedTuple):
+    """The end of a session's former key. ``moved_at`` is in epoch seconds."""
+
+    id: str
+    moved_at: int
+
+    def to_item(self) -> Item:
+        """Return it as a DynamoDB item."""
+        return TOMBSTONE.item(self.id) | {
+            "movedAt": as_number(self.moved_at),
+            "ttl": as_number(self.moved_at + TOMBSTONE_LIFETIME),
+        }
+
+    @property
+    def settled_at(self) -> int:
+        """The time from which the answer with the new key is no longer on its way."""
+        return self.moved_at + UNSETTLED
+
+    def is_ahead(self, now: float) -> bool:
+        """Tell whether it is of a time to come, and counts for nothing."""
+        return self.moved_at > now + CLOCK_SKEW
+
+
+def is_tombstone(item: Mapping[str, Any]) -> bool:
+    """Tell whether an item, or what lists read of it, is a tombstone.
+
+    What has any part of a ciphertext is a record, to which somebody added.
+    """
+    return "movedAt" in item and not item.keys() & {"encryptedData", "authTag"}
+
+
+def tombstone_in(item: Mapping[str, Any]) -> Tombstone | None:
+    """Return the tombstone that an item is; None for any other. Raises InvalidRecord."""
+    if not is_tombstone(item):
+        return None
+    TOMBSTONE.version_of(item)
+    return Tombstone(text(item, "id"), number(item, "movedAt"))
+
+
+def succeeding(salt: bytes, ancestors: bytes) -> bytes:
+    """Return the ancestors of the record that takes the place of one, newest first."""
+    return (salt[:ANCESTOR_BYTES] + ancestors)[: ANCESTOR_BYTES * ANCESTORS_MAX]
+
+
+def descends(ancestors: bytes, salt: bytes) -> bool:
+    """Tell whether a record with this salt is among the ancestors."""
+    marks = (ancestors[at : at + ANCESTOR_BYTES] for at in range(0, len(ancestors), ANCESTOR_BYTES))
+    return salt[:ANCESTOR_BYTES] in marks
+
+
+def read_ancestors(attribute: Any) -> bytes:
+    """Return the ancestors that an attribute holds; none where it is malformed or missing."""
+    value = attribute.get("B") if isinstance(attribute, dict) else None
+    if not isinstance(value, bytes) or len(attribute) != 1:
+        return b""
+    whole = len(value) % ANCESTOR_BYTES == 0 and len(value) <= ANCESTOR_BYTES * ANCESTORS_MAX
+    return value if whole else b""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -94,13 +119,13 @@ class RecordHead(Header):
     auth_tag: bytes = field(repr=False)
 
     @classmethod
-    def from_item(cls, item: Mapping[str, Any], kind: Kind = SESSION) -> "RecordHead":
-        """Read an item of a kind; attributes that the format does not know are ignored.
+    def from_item(cls, item: Mapping[str, Any], item_type: ItemType = SESSION) -> "RecordHead":
+        """Read an item of a type; attributes that the format does not know are ignored.
 
         Raises InvalidRecord, named after the first attribute that is not right.
         """
-        version = kind.version_of(item)  # first: of another version the rest may be otherwise
-        return cls(version=version, **read(item, _HEAD if "owner" in item else _HEAD_OF_NONE))
+        version = item_type.version_of(item)  # first: of another version the rest may be otherwise
+        return cls(version=version, **_read(item, _HEAD if "owner" in item else _ANONYMOUS_HEAD))
 
     def is_ahead(self, now: float) -> bool:
         """Tell whether it was written at a time to come: then a clock is wrong, more often than
@@ -154,9 +179,57 @@ class SessionRecord(RecordHead):
         return item
 
     @classmethod
-    def from_item(cls, item: Mapping[str, Any], kind: Kind = SESSION) -> "SessionRecord":
-        """Read an item of a kind, as that of a head."""
-        version = kind.version_of(item)
-        found = read(item, _WHOLE if "owner" in item else _WHOLE_OF_NONE)
-        beside = ancestors.read(item["ancestors"]) if "ancestors" in item else b""
-        return cls(version=version, ancestors=beside, **found)
+    def from_item(cls, item: Mapping[str, Any], item_type: ItemType = SESSION) -> "SessionRecord":
+        """Read an item of a type, as that of a head."""
+        version = item_type.version_of(item)
+        found = _read(item, _WHOLE if "owner" in item else _ANONYMOUS)
+        ancestors = read_ancestors(item["ancestors"]) if "ancestors" in item else b""
+        return cls(version=version, ancestors=ancestors, **found)
+
+
+def read_stored(item: Mapping[str, Any]) -> SessionRecord | Tombstone:
+    """Return what the item under a session's id is. Raises InvalidRecord."""
+    return tombstone_in(item) or SessionRecord.from_item(item)
+
+
+# A field without what only its writer needs; a plain tuple takes less time to unpack.
+_Reader: TypeAlias = tuple[str, str, str, int, int]
+
+
+def _readers_of(record: type[Header]) -> tuple[_Reader, ...]:
+    """Return the readers of a dataclass; version and ancestors are read apart."""
+    names = {each.name for each in fields(record)} - {"version", "ancestors"}
+    return tuple(each[:5] for each in RECORD_FIELDS if each.name in names)
+
+
+def _without_owner(readers: tuple[_Reader, ...]) -> tuple[_Reader, ...]:
+    return tuple(each for each in readers if each[0] != "owner")
+
+
+_HEAD: Final = _readers_of(RecordHead)
+_WHOLE: Final = _readers_of(SessionRecord)
+_ANONYMOUS_HEAD: Final = _without_owner(_HEAD)
+_ANONYMOUS: Final = _without_owner(_WHOLE)
+
+# What a scan of the table reads of each item: a record without its ciphertext, or a tombstone.
+HEAD_ATTRIBUTES: Final = ("version", *(attribute for _, attribute, *_ in _HEAD), "movedAt")
+
+
+def _read(item: Mapping[str, Any], readers: tuple[_Reader, ...]) -> dict[str, Any]:
+    """Return fields of an item by their names, each checked as `attributes` does.
+
+    Raises InvalidRecord for the first that is not right. Each load reads more than a dozen.
+    """
+    found: dict[str, Any] = {}
+    for name, attribute, type_, minimum, maximum in readers:
+        stored = item.get(attribute)
+        value = stored.get(type_) if type(stored) is dict and len(stored) == 1 else None
+        if type_ == "B" and type(value) is bytes and minimum <= len(value) <= maximum:
+            found[name] = value
+        elif type_ == "N" and type(value) is str and is_number(value):
+            found[name] = int(value)
+        elif type_ == "S" and type(value) is str and is_text(value):
+            found[name] = value
+        else:
+            raise InvalidRecord(attribute)
+    return found

@@ -14,8 +14,8 @@ from functools import cache
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from sessions_kms.concurrency.bounded_pool import BoundedPool, Refused
 from sessions_kms.concurrency.deadline import Attempt, OutOfTime
+from sessions_kms.concurrency.threads import BoundedPool, Refused
 
 HOSTS_MAX: Final = 64  # whose last good addresses are cached
 REFRESH_WAIT: Final = 0.25  # seconds to wait for new addresses while others are cached

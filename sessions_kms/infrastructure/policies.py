@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sessions_kms.data_keys.keyring import PURPOSE
-from sessions_kms.storage.table import OWNER_INDEX
+from sessions_kms.storage.queries import OWNER_INDEX
 
 WEB, ADMIN, DOCTOR = "web", "admin", "doctor"
 ROLES = {

@@ -14,7 +14,7 @@ from typing import Any
 from django.template import Context, Engine
 
 from sessions_kms.infrastructure.policies import ROLES, Resources, Store, key_policy, role_policy
-from sessions_kms.storage.table import OWNER_INDEX
+from sessions_kms.storage.queries import OWNER_INDEX
 
 ROLE_PREFIX_MAX = 57  # of the 64 characters of a role's name: "-doctor" is the longest suffix
 INDEX = f"/index/{OWNER_INDEX}"

@@ -4,12 +4,11 @@ It is replaced only once: a second call, later or at the same time, finds the re
 """
 
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.data_keys.keyring import KMSKeyring
-from sessions_kms.data_keys.shared_keyring import published_until
+from sessions_kms.data_keys.keyring import KMSKeyring, published_until
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import CLOCK_SKEW
 from sessions_kms.services import Services
+from sessions_kms.storage.published_keys import PublishedKey
 
 ATTEMPTS = 5
 
@@ -29,7 +28,7 @@ def get_period_start(services: Services, moment: int) -> int:
 
     A time with a published data key is a start, if under another DATA_KEY_PERIOD.
     """
-    start = services.config.period_of(moment)
+    start = services.period_of(moment)
     return moment if start != moment and _published(services, moment) else start
 
 

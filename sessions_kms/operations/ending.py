@@ -10,7 +10,7 @@ from functools import partial
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
-from sessions_kms.format.kinds import (
+from sessions_kms.format.item_types import (
     is_session_id,
     link_owner,
     linked_session,
@@ -21,8 +21,8 @@ from sessions_kms.format.record import RecordHead
 from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
-from sessions_kms.storage.doubts import once_more
 from sessions_kms.storage.not_before import latest
+from sessions_kms.storage.suspect_answers import once_more
 
 PASSES_MAX = 20
 EMPTY_PASSES = 2
@@ -83,7 +83,7 @@ def require_past(services: Services, moment: int) -> None:
 
     Raises TableUnavailable.
     """
-    there = run_sync(services.description.server_time())
+    there = run_sync(services.queries.server_time())
     if there is None or not isinstance(services.clock, ServerClock):  # A configured clock is right.
         return
     ahead = round(services.clock.local() - there)
@@ -117,7 +117,7 @@ def _raised(services: Services, moment: int, name: str | None = None) -> bool:
 
 def _latest(services: Services) -> int:
     """Return the latest cutoff that counts, by AWS's clock if this machine's is behind."""
-    there = run_sync(services.description.server_time())
+    there = run_sync(services.queries.server_time())
     return latest(max(services.clock(), there or 0))
 
 
@@ -153,7 +153,7 @@ def _end_all(
     over = set(kept)
     ended = empty = 0
     for _ in range(PASSES_MAX):
-        found = [each for each in run_sync(services.table.owned_ids(owner)) if each not in over]
+        found = [each for each in run_sync(services.queries.owned_ids(owner)) if each not in over]
         outcomes = {each: end(services, each) for each in found}
         news = {each: was_live for each, was_live in outcomes.items() if was_live is not None}
         over |= news.keys()

@@ -20,11 +20,11 @@ from django.core import signing
 
 from sessions_kms.aws.kms import IncorrectKey
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.data_keys.known_keys import KnownKeys
+from sessions_kms.data_keys.keyring import KnownKeys
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
-from sessions_kms.format import kinds
+from sessions_kms.format import item_types
 from sessions_kms.format.attributes import Item, item_size, number
-from sessions_kms.format.kinds import (
+from sessions_kms.format.item_types import (
     link_owner,
     linked_session,
     owner_of,
@@ -149,7 +149,7 @@ class Inspection:
         owner = owner_of(self.namespace, user_id)
         if owner is None:
             return Listing([])
-        page = await self.services.table.owned(owner, start, limit=OWNED_ROWS)
+        page = await self.services.queries.owned(owner, start, limit=OWNED_ROWS)
         rows = await self.read_rows(user_id, (item["id"]["S"] for item in page.items))
         return Listing(rows, page.next)
 
@@ -181,7 +181,7 @@ class Inspection:
         ids: list[str] = []
         start: Item | None = None
         for _ in range(PAGES_MAX):
-            page = await self.services.table.owned(owner, start, limit=KEYS)
+            page = await self.services.queries.owned(owner, start, limit=KEYS)
             ids += [item["id"]["S"] for item in page.items]
             if (start := page.next) is None:
                 break
@@ -195,7 +195,7 @@ class Inspection:
         owner = owner_of(self.namespace, user_id)
         if owner is None:
             return Count(0, more=False)
-        page = await self.services.table.owned(owner, limit=COUNTED)
+        page = await self.services.queries.owned(owner, limit=COUNTED)
         newest = []
         for key in page.items:
             if not await _may_be_live(self.services, key):
@@ -247,7 +247,7 @@ class Inspection:
         """
         rows: list[Row] = []
         for _ in range(READS):
-            page = run_sync(self.services.table.scan(start, limit=ROWS - len(rows)))
+            page = run_sync(self.services.queries.scan(start, limit=ROWS - len(rows)))
             rows += [row for item in page.items if (row := self._listed(item)) is not None]
             start = page.next
             if start is None or len(rows) == ROWS:
@@ -262,7 +262,7 @@ class Inspection:
         """
         rows: list[Row] = []
         for _ in range(READS):
-            page = run_sync(self.services.table.scan(start, limit=ROWS - len(rows), whole=True))
+            page = run_sync(self.services.queries.scan(start, limit=ROWS - len(rows), whole=True))
             rows += [row for item in page.items if (row := self.read_grant(item)) is not None]
             start = page.next
             if start is None or len(rows) == ROWS:
@@ -271,7 +271,7 @@ class Inspection:
 
     def read_grant(self, item: Item) -> Row | None:
         """Return the live grant whose metadata this item holds, if it does."""
-        if not kinds.ABOUT.is_in(self.namespace, item["id"]["S"]):
+        if not item_types.ABOUT.is_in(self.namespace, item["id"]["S"]):
             return None
         words = run_sync(about.About(self.services).words_of(item))
         if not about.is_of_grant(words):
@@ -295,11 +295,11 @@ class Inspection:
         return ending.end_record(self.services, record)
 
     def _listed(self, item: Item) -> Row | None:
-        kind = kinds.of(item["id"]["S"])
-        if kind is None or not kind.is_listed:
+        item_type = item_types.find_type(item["id"]["S"])
+        if item_type is None or not item_type.is_listed:
             return None
         try:
-            record = RecordHead.from_item(item, kind)
+            record = RecordHead.from_item(item, item_type)
         except InvalidRecord:
             return None
         if not run_sync(self.services.is_live(record)):

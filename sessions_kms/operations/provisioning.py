@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sessions_kms.aws.errors import error_code, is_client_error
-from sessions_kms.storage.table import OWNER_INDEX
+from sessions_kms.storage.queries import OWNER_INDEX
 
 NEW_KEY = {"Arn": "(the ARN of the new key)", "KeyId": "(new)"}
 READ_ONLY = ("describe_", "get_", "list_")

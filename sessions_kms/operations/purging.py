@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
-from sessions_kms.format import kinds
+from sessions_kms.format import item_types
 from sessions_kms.format.attributes import Item, as_binary, as_number, number
-from sessions_kms.format.kind import Kind
+from sessions_kms.format.item_types import ItemType
 from sessions_kms.format.record import CLOCK_SKEW, RecordHead
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Ownership
 from sessions_kms.operations.table_scan import TableScan
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
-from sessions_kms.storage.condition import Condition, ended_until
+from sessions_kms.storage.writes import Condition, ended_until
 
 
 @dataclass
@@ -99,9 +99,11 @@ class Clearing:
         """Yield the items of this namespace that are stored beside sessions and end with them."""
         for item in items:
             item_id = item["id"]["S"]
-            kind = kinds.of(item_id)
-            if kind and kind.ends_with_sessions and kind.is_in(self._namespace, item_id):
-                yield from _head(item, kind)
+            item_type = item_types.find_type(item_id)
+            if item_type is None or not item_type.ends_with_sessions:
+                continue
+            if item_type.is_in(self._namespace, item_id):
+                yield from _head(item, item_type)
 
     def _is_ours(self, record: RecordHead) -> bool:
         try:
@@ -141,19 +143,19 @@ def _known(record: RecordHead) -> Item:
 
 def _records(items: list[Item]) -> Iterator[RecordHead]:
     for item in items:
-        if kinds.is_session_id(item["id"]["S"]):
-            yield from _head(item, kinds.SESSION)
+        if item_types.is_session_id(item["id"]["S"]):
+            yield from _head(item, item_types.SESSION)
 
 
-def _head(item: Item, kind: Kind) -> Iterator[RecordHead]:
+def _head(item: Item, item_type: ItemType) -> Iterator[RecordHead]:
     """Yield the unencrypted part of an item; nothing if the item is invalid."""
     with suppress(InvalidRecord):
-        yield RecordHead.from_item(item, kind)
+        yield RecordHead.from_item(item, item_type)
 
 
 def _is_expired(item: Item, until: int) -> bool:
-    kind = kinds.of(item["id"]["S"])
-    if kind is None or not kind.is_cleared:
+    item_type = item_types.find_type(item["id"]["S"])
+    if item_type is None or not item_type.is_cleared:
         return False
     try:
         return number(item, "ttl") <= until

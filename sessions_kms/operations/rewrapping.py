@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.data_keys.keyring import KMSKeyring
-from sessions_kms.data_keys.known_keys import KnownKeys, WrappedKey
+from sessions_kms.data_keys.keyring import KMSKeyring, KnownKeys, WrappedKey
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format import kinds
+from sessions_kms.format import item_types
 from sessions_kms.format.attributes import (
     ENCRYPTED_KEY_MAX_BYTES,
     Item,
@@ -25,8 +24,8 @@ from sessions_kms.format.attributes import (
 )
 from sessions_kms.operations.table_scan import TableScan
 from sessions_kms.services import Services
-from sessions_kms.storage.condition import equal
 from sessions_kms.storage.table import Table
+from sessions_kms.storage.writes import equal
 
 
 class NotMoved(Enum):
@@ -64,7 +63,7 @@ class Rewrapping:
         self._keyring = keyring
         self._dry_run = dry_run
         self._namespace = services.config.namespace
-        self._owner_prefix = kinds.owner_prefix(self._namespace)
+        self._owner_prefix = item_types.owner_prefix(self._namespace)
         self._known: KnownKeys[bytes | NotMoved] = KnownKeys()
 
     def move_published(self) -> None:
@@ -87,7 +86,7 @@ class Rewrapping:
         config, now = self._services.config, self._services.clock()
         if not config.data_key_period:
             return now
-        item = self._published(config.period_of(now))
+        item = self._published(self._services.period_of(now))
         published_at = int(now) if item is None else number(item, "createdAt")
         return published_at + config.data_key_cache_age + config.data_key_max_stale
 
@@ -101,7 +100,7 @@ class Rewrapping:
                 yield len(items)
 
     def _published(self, period: int) -> Item | None:
-        return run_sync(self._services.table.get(kinds.data_key_id(self._namespace, period)))
+        return run_sync(self._services.table.get(item_types.data_key_id(self._namespace, period)))
 
     def _move(self, scan: TableScan, items: list[Item]) -> None:
         holders = [holder for item in items if (holder := self._holder(item)) is not None]
@@ -139,7 +138,7 @@ class Rewrapping:
                 self._known[outcome, key[1]] = NotMoved.CURRENT
 
     def _put(self, holder: Holder, new: bytes) -> bool:
-        is_published = kinds.of(holder.item_id) is kinds.DATA_KEY
+        is_published = item_types.find_type(holder.item_id) is item_types.DATA_KEY
         now = int(self._services.clock()) if is_published else None
         return put_wrapped(self._services.table, holder, new, created_at=now)
 
@@ -155,11 +154,11 @@ class Rewrapping:
             return None
 
     def _may_be_ours(self, item: Item, item_id: str) -> bool:
-        kind = kinds.of(item_id)
-        if kind is None or not kind.is_rewrapped:
+        item_type = item_types.find_type(item_id)
+        if item_type is None or not item_type.is_rewrapped:
             return False
-        if kind is not kinds.SESSION:
-            return kind.is_in(self._namespace, item_id)
+        if item_type is not item_types.SESSION:
+            return item_type.is_in(self._namespace, item_id)
         try:
             return "owner" not in item or text(item, "owner").startswith(self._owner_prefix)
         except InvalidRecord:

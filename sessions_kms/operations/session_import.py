@@ -45,15 +45,15 @@ from django.utils import timezone
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.attributes import Item, as_number
-from sessions_kms.format.kinds import MOVED, SESSION_KEY, SHORT_ID
+from sessions_kms.format.item_types import MOVED, SESSION_KEY, SHORT_ID
 from sessions_kms.format.serializer import codec_of
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services, id_of
 from sessions_kms.session import links
 from sessions_kms.storage import not_before
-from sessions_kms.storage.confirmation_limit import Confirm
 from sessions_kms.storage.session_items import RecordExists
+from sessions_kms.storage.suspect_answers import Confirm
 
 # Seconds after the row's end: a process of the old release may have extended the row.
 MARKED_FOR = 90 * 24 * 3600

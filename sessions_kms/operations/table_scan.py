@@ -13,7 +13,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.services import Services
-from sessions_kms.storage.table import Page
+from sessions_kms.storage.queries import Page
 
 THREADS = 8  # calls at once: some hundred writes a second
 ITEMS = 1000  # on a page, which has at most 1 MB
@@ -52,7 +52,7 @@ class TableScan:
             start = page.next
 
     def _page(self, start: Item | None, *, consistent: bool, whole: bool) -> Page:
-        read = self._services.table.scan(start, limit=ITEMS, consistent=consistent, whole=whole)
+        read = self._services.queries.scan(start, limit=ITEMS, consistent=consistent, whole=whole)
         return run_sync(read)
 
     def each(self, work: Callable[[T], R], things: Iterable[T]) -> list[R]:

@@ -4,9 +4,9 @@ import os
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.attributes import as_binary, as_number
-from sessions_kms.format.kinds import LOGOUT_TOKEN, logout_token_id
+from sessions_kms.format.item_types import LOGOUT_TOKEN, logout_token_id
 from sessions_kms.services import Services
-from sessions_kms.storage.confirmation_limit import Confirm
+from sessions_kms.storage.suspect_answers import Confirm
 
 STAMP_BYTES = 16
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.format.attributes import Item
-from sessions_kms.format.kinds import ABOUT as ABOUT_ITEM
+from sessions_kms.format.item_types import ABOUT as ABOUT_ITEM
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
@@ -31,15 +31,15 @@ BYTES_MAX: Final = 16 * 1024  # that WORDS_MAX have at most, however JSON spells
 Words = dict[str, str]
 
 
-class Telling(Protocol):
-    """What is known to be stored of a session (`session.snapshot.Snapshot`)."""
+class LabelledSession(Protocol):
+    """What is known to be stored of a session (`session.repository.LoadedVersion`)."""
 
     @property
     def created_at(self) -> int: ...
     @property
     def user_id(self) -> str | None: ...
     @property
-    def about(self) -> Words: ...
+    def labels(self) -> Words: ...
 
 
 def words_in(session: Mapping[str, Any]) -> Words:
@@ -65,12 +65,14 @@ def id_of(services: Services, session_id: str) -> str:
     return ABOUT_ITEM.id_in(services.config.namespace, session_id)
 
 
-def told(state: Telling) -> Words:
+def told(state: LabelledSession) -> Words:
     """Return the words that are in an item of their own: those of a session with a user."""
-    return {} if state.user_id is None else state.about
+    return {} if state.user_id is None else state.labels
 
 
-def is_due(services: Services, record: SessionRecord, after: Telling, before: Telling) -> bool:
+def is_due(
+    services: Services, record: SessionRecord, after: LabelledSession, before: LabelledSession
+) -> bool:
     """Tell whether a save must write the item: its words are new, or it ends at another time."""
     moved = services.config.absolute_timeout is None or record.created_at != before.created_at
     return bool(told(after)) and (moved or told(after) != told(before))
@@ -107,7 +109,7 @@ class About:
             created_at=record.created_at,
             ttl=record.ttl if timeout is None else record.created_at + timeout,
             item_id=item_id,
-            kind=ABOUT_ITEM,
+            item_type=ABOUT_ITEM,
         ).to_item()
 
     async def write(self, record: SessionRecord, words: Words) -> None:

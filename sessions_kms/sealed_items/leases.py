@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.attributes import Item, as_binary, as_number, as_text, binary, number, text
-from sessions_kms.format.kinds import LEASE, lease_id
+from sessions_kms.format.item_types import LEASE, lease_id
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
-from sessions_kms.storage.confirmation_limit import Confirm
+from sessions_kms.storage.suspect_answers import Confirm
 
 CLOCK_DIFFERENCE = 5  # seconds by which the clocks of two processes may differ
 KEPT_UNFINISHED = 3600  # seconds until DynamoDB may delete a lease without a result
@@ -136,7 +136,7 @@ class Leases:
             created_at=seal.now,
             ttl=seal.now + keep,
             item_id=self.id_of(secret),
-            kind=LEASE,
+            item_type=LEASE,
         )
 
     async def _held(self, secret: str, holder: str) -> _Lease | None:

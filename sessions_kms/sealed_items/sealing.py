@@ -7,12 +7,11 @@ from typing import Any
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge
 from sessions_kms.format import envelope
-from sessions_kms.format.attributes import ITEM_MAX_BYTES
-from sessions_kms.format.kind import Kind
-from sessions_kms.format.kinds import SESSION, owner_of, session_id
-from sessions_kms.format.record import IV_BYTES, SALT_BYTES, Header, SessionRecord
+from sessions_kms.format.attributes import ITEM_MAX_BYTES, IV_BYTES, SALT_BYTES
+from sessions_kms.format.item_types import SESSION, ItemType, owner_of, session_id
+from sessions_kms.format.record import Header, SessionRecord
 from sessions_kms.services import Services
-from sessions_kms.storage.doubts import AHEAD, alarmed
+from sessions_kms.storage.suspect_answers import AHEAD, alarmed
 
 
 @dataclass(slots=True)
@@ -33,13 +32,13 @@ class Seal:
         ttl: int,
         user_id: Any = None,
         item_id: str | None = None,
-        kind: Kind = SESSION,
+        item_type: ItemType = SESSION,
         ancestors: bytes = b"",
     ) -> SessionRecord:
         """Seal it as the session of this key; what the record adds is counted by the table.
 
         ``item_id`` is what the session key leads to, where that is known already; or of another
-        ``kind`` of item, whose secret takes the place of the session key.
+        ``item_type``, whose secret takes the place of the session key.
         """
         __traceback_hide__ = True
         header = Header(
@@ -49,7 +48,7 @@ class Seal:
             ttl=ttl,
             revision=revision,
             owner=owner_of(self.namespace, user_id),
-            version=kind.written,
+            version=item_type.written,
         )
         fresh = os.urandom(SALT_BYTES + IV_BYTES)
         return envelope.seal(

@@ -7,36 +7,96 @@ for as long as it may be asked for again. Knows nothing of who holds tokens, nor
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sessions_kms.aws.clock import has_passed
 from sessions_kms.aws.errors import TransactionCanceled
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
-from sessions_kms.format.attributes import Item, as_binary, binary, number
-from sessions_kms.format.kind import Kind
-from sessions_kms.format.kinds import ANSWER, SHORT_ID, TOKEN, answer_id, token_id
-from sessions_kms.format.record import SessionRecord
-from sessions_kms.format.token_tombstone import (
-    STAMP_BYTES,
-    TokenTombstone,
-    token_tombstone_in,
+from sessions_kms.format.attributes import (
+    Item,
+    as_binary,
+    as_number,
+    as_text,
+    binary,
+    number,
+    text,
 )
+from sessions_kms.format.item_types import (
+    ANSWER,
+    SHORT_ID,
+    TOKEN,
+    ItemType,
+    answer_id,
+    is_session_id,
+    token_id,
+)
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
-from sessions_kms.storage.acknowledgement import Acknowledgement
-from sessions_kms.storage.condition import ABSENT, Action, Delete, Put, ended_until, equal
-from sessions_kms.storage.confirmation_limit import Confirm
-from sessions_kms.storage.doubts import once_more
+from sessions_kms.storage.suspect_answers import Confirm, once_more
 from sessions_kms.storage.table import has
+from sessions_kms.storage.writes import (
+    ABSENT,
+    Acknowledgement,
+    Action,
+    Delete,
+    Put,
+    ended_until,
+    equal,
+)
 from sessions_kms.telemetry import telemetry
 
 logger = logging.getLogger(__name__)
 
+STAMP_BYTES: Final = 16
 CONTENT_MAX: Final = 32 * 1024  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenTombstone:
+    """A token that was spent, and whose successor was. Times are epoch seconds.
+
+    ``session`` is the id of the session, ``spent_at`` when the token was spent.
+    """
+
+    id: str
+    session: str
+    spent_at: int
+    ttl: int
+    stamp: bytes = field(repr=False)
+
+    def to_item(self) -> Item:
+        """Return it as a DynamoDB item."""
+        return TOKEN.item(self.id) | {
+            "ttl": as_number(self.ttl),
+            "stamp": as_binary(self.stamp),
+            "session": as_text(self.session),
+            "spentAt": as_number(self.spent_at),
+        }
+
+
+def token_tombstone_in(item: Mapping[str, Any]) -> TokenTombstone | None:
+    """Return the tombstone that a token's item is; None for a sealed one. Raises InvalidRecord.
+
+    What has any part of a ciphertext is sealed, and somebody added to it.
+    """
+    if "spentAt" not in item or item.keys() & {"encryptedData", "authTag"}:
+        return None
+    TOKEN.version_of(item)
+    found = TokenTombstone(
+        id=text(item, "id"),
+        session=text(item, "session"),
+        spent_at=number(item, "spentAt"),
+        ttl=number(item, "ttl"),
+        stamp=binary(item, "stamp", STAMP_BYTES),
+    )
+    if not is_session_id(found.session):
+        raise InvalidRecord("session")
+    return found
 
 
 @dataclass(frozen=True)
@@ -219,10 +279,10 @@ class Tokens:
         item = await self._table.get(item_id, confirm=Confirm.LIMITED)
         return None if item is None else await self._opened(item, token, ANSWER)
 
-    async def _opened(self, item: Item, token: str, kind: Kind) -> bytes | None:
+    async def _opened(self, item: Item, token: str, item_type: ItemType) -> bytes | None:
         """Return what an item seals; None where that is over."""
         __traceback_hide__ = True
-        record = SessionRecord.from_item(item, kind)
+        record = SessionRecord.from_item(item, item_type)
         if len(record.encrypted_data) > CONTENT_MAX:
             raise InvalidRecord("encryptedData")
         if self._is_over(record.id, record.ttl):
@@ -240,7 +300,7 @@ class Tokens:
         record = await self._record(new, TOKEN)
         return record.to_item() | {"stamp": as_binary(stamp)}
 
-    async def _record(self, new: NewToken, kind: Kind) -> SessionRecord:
+    async def _record(self, new: NewToken, item_type: ItemType) -> SessionRecord:
         __traceback_hide__ = True
         seal = await self._sealing.seal(new.content)
         item_id = self.id_of(new.token)
@@ -249,13 +309,13 @@ class Tokens:
             revision=1,
             created_at=seal.now,
             ttl=new.ttl,
-            item_id=item_id if kind is TOKEN else answer_id(item_id),
-            kind=kind,
+            item_id=item_id if item_type is TOKEN else answer_id(item_id),
+            item_type=item_type,
         )
 
 
 def _refuse(item_id: str, error: InvalidRecord) -> None:
     """Tell who listens that an item was not taken for a token's."""
-    kind, _, digest = item_id.split("#", 2)
-    logger.warning("The %s %s... was refused: %s", kind, digest[:SHORT_ID], error.reason)
+    word, _, digest = item_id.split("#", 2)
+    logger.warning("The %s %s... was refused: %s", word, digest[:SHORT_ID], error.reason)
     telemetry.count("refusals", reason=error.reason)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item, as_number, as_text
-from sessions_kms.format.kinds import LINK, link_id, link_owner
+from sessions_kms.format.item_types import LINK, link_id, link_owner
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.services import Services
 
@@ -22,7 +22,7 @@ NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class HasLinks(Protocol):
-    """What is known to be stored of a session (`session.snapshot.Snapshot`)."""
+    """What is known to be stored of a session (`session.repository.LoadedVersion`)."""
 
     @property
     def created_at(self) -> int: ...

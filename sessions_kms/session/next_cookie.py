@@ -24,8 +24,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from sessions_kms.format.kinds import SHORT_ID, session_id
-from sessions_kms.format.tombstone import LIFETIME
+from sessions_kms.format.item_types import SHORT_ID, session_id
+from sessions_kms.format.record import TOMBSTONE_LIFETIME
 
 # Keys that are tried for one cookie. A page's parallel requests may change one key each while no
 # answer comes: one of the changes is made, and any of them may be that one.
@@ -94,7 +94,7 @@ class RequestKeys:
         change = self.changed
         if change and (self.undecided or self._has_user(change.new_key)):
             value = f"{change.new_key}.{change.old_id}"
-            _set(response, f"{name}{INFIX}{change.new_id}", value, LIFETIME)
+            _set(response, f"{name}{INFIX}{change.new_id}", value, TOMBSTONE_LIFETIME)
         return response
 
     def _has_user(self, session_key: str) -> bool:

@@ -1,124 +1,251 @@
-"""Sessions, stored: what loads, creates, saves, moves and ends them, put together.
+"""Stored sessions, read and ended: a session key enters, content and `LoadedVersion` leave.
 
-Keys, drafts and snapshots enter; snapshots leave, and the caller goes on from them. Knows no
-`SessionStore`, and remembers nothing.
+A record that is missing or not valid is no session; where that cannot be decided, everything here
+raises StoreUnavailable. Knows no `SessionStore`. `saving` and `moving` write.
 """
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Self, TypeAlias
 
-from django.contrib.sessions.backends.base import CreateError, UpdateError
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.sessions.backends.base import UpdateError
 
-from sessions_kms.concurrency.lazy_module import LazyModule
-from sessions_kms.exceptions import SessionMoved
-from sessions_kms.format.kinds import session_id
+from sessions_kms.exceptions import InvalidRecord, SessionMoved
+from sessions_kms.format.item_types import SHORT_ID, session_id
+from sessions_kms.format.record import SessionRecord, Tombstone, read_stored
 from sessions_kms.format.serializer import Codec
-from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.sealed_items import about
-from sessions_kms.sealed_items.about import About
+from sessions_kms.sealed_items.about import ABOUT, About, Words, words_in
+from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
-from sessions_kms.session import links
-from sessions_kms.session.draft import Draft, sealed
-from sessions_kms.session.loading import Found, Loading, Loads
-from sessions_kms.session.snapshot import Snapshot
-from sessions_kms.storage.session_items import RecordExists
-from sessions_kms.telemetry import telemetry
+from sessions_kms.session import next_cookie
+from sessions_kms.session.links import LINKS, names_in
+from sessions_kms.session.next_cookie import TRIED_MAX
+from sessions_kms.signals import announce_async, session_refused
+from sessions_kms.storage.session_items import Stored
+from sessions_kms.storage.suspect_answers import Confirm, once_more
+from sessions_kms.telemetry import Block, telemetry
 
-if TYPE_CHECKING:
-    from sessions_kms.session import moving, saving
-else:  # Most requests save nothing.
-    moving = LazyModule("sessions_kms.session.moving")
-    saving = LazyModule("sessions_kms.session.saving")
+logger = logging.getLogger("django.security.SuspiciousSession")
 
-KEPT_MAX: Final = 16  # of a project that names another serializer for each kind of session, say
+CACHED_MAX: Final = 16  # repositories: a project may use a serializer for each type of session
+NO_LINKS: Final[frozenset[str]] = frozenset()
+GRANT: Final = "_grant"  # the key that marks the session of a grant, which tokens open
 
 
-class Repository:
-    """The sessions of one namespace, as one serializer writes them.
+@dataclass(kw_only=True, slots=True, eq=False)
+class LoadedVersion:
+    """The record that a request loaded or wrote last, and what it held: the base of its changes."""
 
-    ``loads`` is where they are loaded from, if not from the table alone. Every verb raises
-    StoreUnavailable where it cannot tell.
-    """
-
-    def __init__(self, services: Services, codec: Codec, loads: Loads | None = None) -> None:
-        self._services = services
-        self._codec = codec
-        self._loading = Loading(services, codec)
-        self._loads = loads or self._loading
+    session_key: str = field(repr=False)
+    id: str  # of its item
+    created_at: int
+    revision: int
+    salt: bytes = field(repr=False)
+    ancestors: bytes = field(default=b"", repr=False)
+    ttl: int
+    payload: bytes = field(repr=False)
+    user_id: str | None = field(repr=False)
+    links: frozenset[str] = NO_LINKS
+    labels: Words = field(default_factory=dict, repr=False)
+    is_unseen: bool = False  # the request never looked at its content: nothing of it is merged
 
     @classmethod
-    def of(cls, services: Services, codec: Codec) -> "Repository":
-        """Return the one that is kept with these services, for all who load from the table."""
-        kept = services.kept
-        if (found := kept.get(codec)) is None:
-            if len(kept) >= KEPT_MAX:
-                kept.clear()
-            found = kept[codec] = cls(services, codec)
+    def of(
+        cls, record: SessionRecord, session_key: str, payload: bytes, content: Mapping[str, Any]
+    ) -> "LoadedVersion":
+        """Return the version of a record, with what it seals."""
+        __traceback_hide__ = True
+        return cls(
+            session_key=session_key,
+            id=record.id,
+            created_at=record.created_at,
+            revision=record.revision,
+            salt=record.salt,
+            ancestors=record.ancestors,
+            ttl=record.ttl,
+            payload=payload,
+            user_id=content.get(USER_ID),
+            links=names_in(content) if LINKS in content else NO_LINKS,
+            labels=words_in(content) if ABOUT in content else {},
+        )
+
+    def is_followed_by_sign_in(self, user_id: Any, *, signed_in: bool) -> bool:
+        """Return True if a session of this user that follows this version starts anew.
+
+        Someone has signed in since: the signal said so, or the user is another one.
+        """
+        return signed_in or (user_id is not None and user_id != self.user_id)
+
+
+LoadedSession: TypeAlias = tuple[LoadedVersion, dict[str, Any]]
+
+
+class SessionRepository:
+    """The sessions of one namespace, as one serializer writes them."""
+
+    def __init__(self, services: Services, codec: Codec) -> None:
+        self.services = services
+        self.codec = codec
+        self.sealing = Sealing(services)
+        self._items = services.session_items
+        self._namespace = services.config.namespace
+
+    @classmethod
+    def cached(cls, services: Services, codec: Codec) -> Self:
+        """Return the repository that these services keep for a serializer."""
+        cached = services.repositories
+        if (found := cached.get(codec)) is None:
+            if len(cached) >= CACHED_MAX:
+                cached.clear()
+            found = cached[codec] = cls(services, codec)
         return found
 
-    async def load(self, session_key: str) -> Found | None:
-        """Return what a key opens, or one that the request's cookies say has followed it."""
+    async def load(self, session_key: str) -> LoadedSession | None:
+        """Return the session of a key, or of a key that the request's cookies name as its next.
+
+        None where that is no session. Raises SessionMoved if its key changed and no cookie has the
+        new one.
+        """
         __traceback_hide__ = True
-        return await self._loads.load(session_key)
+        with telemetry.spanned("operation", "load") as span:
+            span.outcome = "none"
+            found = await self._load_key(session_key, span, Confirm.LIMITED)
+            if isinstance(found, Tombstone):
+                found = await self._load_next_key(session_key, found, span)
+            if found is not None:
+                span.outcome = "ok"
+            return found
 
     async def exists(self, session_key: str) -> bool:
-        """Tell whether a live session has this key."""
+        """Return True if a live session has this key."""
         __traceback_hide__ = True
-        return await self._loading.exists(session_key)
-
-    async def create(self, draft: Draft) -> Snapshot:
-        """Store a draft where no live session is.
-
-        Raises CreateError where there is one, FateUnknown where it may be stored yet,
-        SessionTooLarge or ValueError for what may not be stored.
-        """
-        __traceback_hide__ = True
-        services = self._services
-        record, made = await sealed(services, self._codec, draft, None)
-        if made.links:
-            await links.write(services, record, made.links)
-        if words := about.told(made):
-            await About(services).write(record, words)
+        record_id = session_id(self._namespace, session_key)
         try:
-            with telemetry.spanned("operation", "create"):
-                await services.session_items.create(record, now=record.updated_at)
-        except RecordExists:
-            raise CreateError from None
-        return made
+            stored = await self.find(record_id, confirm=Confirm.LIMITED)
+        except InvalidRecord as exc:
+            reason = exc.reason
+        else:
+            return isinstance(stored, SessionRecord) and await self.services.is_live(stored)
+        await report_invalid_record(record_id, reason)
+        return False
 
-    async def save(self, draft: Draft, base: Snapshot) -> Snapshot:
-        """Store a draft that started from a snapshot (`Saving.saved`)."""
+    async def require_existing(self, session_key: str) -> None:
+        """Raise UpdateError if no session has this key, SessionMoved if one had."""
         __traceback_hide__ = True
-        return await saving.Saving(self._services, self._codec, self._loading, draft, base).saved()
+        if await self.exists(session_key):
+            return
+        stored = await self._items.find(session_id(self._namespace, session_key))
+        raise SessionMoved if isinstance(stored, Tombstone) else UpdateError
 
-    async def move(self, draft: Draft, base: Snapshot, new_key: str) -> Snapshot:
-        """Store a draft under a new key, and end what stands under the old one (`Moving.moved`)."""
-        __traceback_hide__ = True
-        draft = replace(draft, session_key=new_key)
-        return await moving.Moving(self._services, self._codec, self._loading, draft, base).moved()
+    async def end(self, session_key: str, base: LoadedVersion | None) -> None:
+        """End a session; ``base`` is its version, if it was loaded.
 
-    async def end(self, session_key: str, base: Snapshot | None) -> None:
-        """End a session, of which this is known.
-
-        Raises SessionMoved where it lives on under a key that nobody told.
+        Raises SessionMoved if it lives on under a key that this request was not told.
         """
         __traceback_hide__ = True
-        record_id = self._id(session_key)
+        record_id = session_id(self._namespace, session_key)
         with telemetry.spanned("operation", "delete"):
             salt = None if base is None else base.salt
-            if not await self._services.session_items.end(record_id, salt=salt):
+            if not await self._items.end(record_id, salt=salt):
                 raise SessionMoved
-            if base is not None and base.about:
-                await About(self._services).drop(record_id)
+            if base is not None and base.labels:
+                await About(self.services).drop(record_id)
 
-    async def must_be_there(self, session_key: str) -> None:
-        """Raise UpdateError where no session has this key, SessionMoved where one had."""
-        __traceback_hide__ = True
-        if await self._loading.exists(session_key):
-            return
-        stands = await self._services.session_items.find(self._id(session_key))
-        raise SessionMoved if isinstance(stands, Tombstone) else UpdateError
+    async def find(self, record_id: str, *, confirm: Confirm = Confirm.ALWAYS) -> Stored:
+        """Return what is stored under an id; an invalid item is read once more."""
+        return await once_more(partial(self._items.find, record_id, confirm=confirm))
 
-    def _id(self, session_key: str) -> str:
+    async def decrypt(self, record: SessionRecord, session_key: str) -> LoadedSession:
+        """Decrypt a record. Raises InvalidRecord."""
         __traceback_hide__ = True
-        return session_id(self._services.config.namespace, session_key)
+        payload = await self.sealing.open(record, session_key)
+        content = self.codec.loads(payload)
+        return LoadedVersion.of(record, session_key, payload, content), content
+
+    async def decrypt_current(self, record: SessionRecord, session_key: str) -> LoadedSession:
+        """Decrypt a record that came with an answer; an invalid one is read once more.
+
+        Raises as `require_live` and `decrypt` do.
+        """
+        __traceback_hide__ = True
+        try:
+            return await self.decrypt(record, session_key)
+        except InvalidRecord as exc:
+            telemetry.count("doubts", reason=exc.reason)
+        stored = await self._items.find(record.id)
+        return await self.decrypt(await self.require_live(stored), session_key)
+
+    async def require_live(self, stored: Stored) -> SessionRecord:
+        """Return a stored item that is a live session. Raises UpdateError or SessionMoved."""
+        if isinstance(stored, Tombstone):
+            raise SessionMoved
+        if stored is None or not await self.services.is_live(stored):
+            raise UpdateError
+        return stored
+
+    async def _load_next_key(
+        self, key: str, tombstone: Tombstone, span: Block
+    ) -> LoadedSession | None:
+        """Return the session of a key that the request's cookies name as next of a moved one.
+
+        A named key that has moved as well is followed in turn; any other is not, so that invented
+        names do not multiply reads. Raises SessionMoved if the new key may be on its way.
+        """
+        __traceback_hide__ = True
+        unsettled = self.services.is_unsettled(tombstone)
+        keys, moved, tried = next_cookie.keys_for(key), [key], {key}
+        for old in moved:
+            for new in keys.following(old, self._namespace) if keys else ():
+                if new in tried or len(tried) > TRIED_MAX:
+                    continue
+                tried.add(new)
+                # An honest browser has only the first; others may be invented.
+                confirm = Confirm.LIMITED if len(tried) == 2 else Confirm.NEVER
+                found = await self._load_key(new, span, confirm)
+                if isinstance(found, Tombstone):
+                    unsettled |= self.services.is_unsettled(found)
+                    moved.append(new)
+                elif found is not None:
+                    return found
+        if unsettled:
+            raise SessionMoved
+        return None
+
+    async def _load_key(
+        self, key: str, span: Block, confirm: Confirm
+    ) -> LoadedSession | Tombstone | None:
+        """Return the session or the tombstone of a key; an invalid record is read once more."""
+        __traceback_hide__ = True
+        record_id = session_id(self._namespace, key)
+        for is_second in (False, True):
+            try:
+                item = await self.services.table.get(record_id, confirm=confirm)
+                stored = None if item is None else read_stored(item)
+                if not isinstance(stored, SessionRecord):
+                    return stored
+                if not await self.services.is_live(stored):
+                    return None
+                found = await self.decrypt(stored, key)
+            except InvalidRecord as exc:
+                reason = exc.reason
+            else:
+                # A grant's key never leaves the server: in a cookie it was taken from elsewhere.
+                return found if (GRANT in found[1]) is self.services.for_grants else None
+            if not is_second:
+                telemetry.count("doubts", reason=reason)
+        span.outcome = "refused"
+        await report_invalid_record(record_id, reason)
+        return None
+
+
+async def report_invalid_record(record_id: str, reason: str) -> None:
+    """Log, count and announce a record that was rejected.
+
+    Call it outside `except`: receivers must not see the record's error, whose frames hold keys.
+    """
+    logger.warning("Session record %s... refused: %s", record_id[:SHORT_ID], reason)
+    telemetry.count("refusals", reason=reason)
+    await announce_async(session_refused, record_id, reason=reason)

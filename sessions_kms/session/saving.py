@@ -1,17 +1,17 @@
-"""Writing a session that is stored already, for all requests of this process that change it.
+"""Writing sessions: new ones, and changes of all requests of this process to a stored one.
 
-One of them writes, the others wait: it lays the changes of all, in the order in which they came,
-over what it knows to be stored, and writes once. All whose changes are in the record that is
-stored go on from that; what cannot be laid over the others' waits, or fails alone.
+Of the requests that change one session, one writes and the others wait. It merges the changes of
+all, in the order in which they came, into the newest version it knows, and writes once. A request
+whose changes cannot be merged waits for its turn, or fails alone.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends.base import CreateError, UpdateError
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.lanes import BUSY, Lane, Place
+from sessions_kms.concurrency.write_queue import BUSY, Waiter, WriteQueue
 from sessions_kms.exceptions import (
     FateUnknown,
     InvalidRecord,
@@ -20,238 +20,266 @@ from sessions_kms.exceptions import (
     StoreUnavailable,
 )
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import About
-from sessions_kms.services import Services
 from sessions_kms.session import links
-from sessions_kms.session.draft import Draft, check, sealed
-from sessions_kms.session.fate import CANNOT_BE_TOLD, Standing, is_same
-from sessions_kms.session.loading import Loading, refused
-from sessions_kms.session.parts import Part
-from sessions_kms.session.snapshot import Snapshot
-from sessions_kms.storage.session_items import Conflict, Stored
+from sessions_kms.session.pending import (
+    OUTCOME_UNKNOWN,
+    PendingSave,
+    PendingSession,
+    StoredVersion,
+    is_same,
+)
+from sessions_kms.session.repository import (
+    LoadedVersion,
+    SessionRepository,
+    report_invalid_record,
+)
+from sessions_kms.storage.session_items import Conflict, RecordExists, Stored
 from sessions_kms.telemetry import telemetry
 
-Places = list[Place[Part]]
+Waiters = list[Waiter[PendingSave]]
+Queue = WriteQueue[PendingSave]
 
-NOT_STORABLE = (SessionTooLarge, ValueError, TypeError)  # told before anything is sent
+NOT_STORABLE = (SessionTooLarge, ValueError, TypeError)  # raised before anything is sent
+
+
+async def create(repository: SessionRepository, session: PendingSession) -> LoadedVersion:
+    """Store a session where no live one is.
+
+    Raises CreateError if there is one, FateUnknown if it may be stored yet, SessionTooLarge or
+    ValueError for what may not be stored.
+    """
+    __traceback_hide__ = True
+    services = repository.services
+    session.check(repository, None)
+    record, made = await session.seal(repository, None)
+    if made.links:
+        await links.write(services, record, made.links)
+    if words := about.told(made):
+        await About(services).write(record, words)
+    try:
+        with telemetry.spanned("operation", "create"):
+            await services.session_items.create(record, now=record.updated_at)
+    except RecordExists:
+        raise CreateError from None
+    return made
 
 
 class Saving:
-    """One request's save. ``draft`` is what it wants stored, ``base`` what it started from."""
+    """One request's save: what it wants stored, and the version that it started from."""
 
     def __init__(
-        self, services: Services, codec: Codec, loading: Loading, draft: Draft, base: Snapshot
+        self, repository: SessionRepository, session: PendingSession, base: LoadedVersion
     ) -> None:
-        self._services = services
-        self._codec = codec
-        self._loading = loading
-        self._draft = draft
-        self._part = Part(base, draft)
+        self._repository = repository
+        self._services = repository.services
+        self._codec = repository.codec
+        self._session = session
+        self._save = PendingSave(base, session)
 
-    async def saved(self) -> Snapshot:
-        """Write the session, or have it written by another request of this process.
+    async def run(self) -> LoadedVersion:
+        """Write the session, or have another request of this process write it.
 
-        Gives the snapshot to go on from. Raises InvalidRecord for what stands, UpdateError,
-        StoreUnavailable, and for what may not be stored SessionTooLarge or ValueError.
+        Return the version that was stored. Raises InvalidRecord for what is stored, UpdateError,
+        StoreUnavailable, and SessionTooLarge or ValueError for what may not be stored.
         """
         __traceback_hide__ = True
-        part = self._part
-        # What may not be stored by itself is told at once.
-        check(self._services, self._codec, part.draft, part.base)
-        place = self._services.lanes.join(part.base.id, part)
+        save = self._save
+        # What may not be stored by itself fails at once.
+        save.session.check(self._repository, save.base)
+        waiter = self._services.write_queues.join(save.base.id, save)
         try:
-            if place.has_waited and part.is_plain:  # Whoever leads waits for DynamoDB meanwhile.
-                part.look(self._codec)
-            while not place.is_settled and await place.leads():
-                await self._round(place)
+            if waiter.has_waited and save.is_mergeable:  # While the leader waits for DynamoDB.
+                save.get_changes(self._codec)
+            while not waiter.is_settled and await waiter.wait_to_lead():
+                await self._write_for_all(waiter)
         except deadline.OutOfTime:
-            raise StoreUnavailable(CANNOT_BE_TOLD if part.tries.pending else BUSY) from None
+            raise StoreUnavailable(OUTCOME_UNKNOWN if save.attempts.pending else BUSY) from None
         finally:
-            place.leave()
-        return part.outcome()
+            waiter.leave()
+        return save.get_result()
 
-    async def _round(self, own: Place[Part]) -> None:
-        """Write once for all who wait, and settle those whose fate is known by then."""
+    async def _write_for_all(self, own: Waiter[PendingSave]) -> None:
+        """Write once for all who wait, and settle those whose outcome is known then."""
         __traceback_hide__ = True
-        lane = own.lane
-        if pause := lane.pause():
+        queue = own.queue
+        if pause := queue.pause():
             await self._services.wait(pause)
-        waiting = lane.waiting()
-        for place in waiting:
-            _meet(lane, place)
+        waiting = queue.waiting()
+        for waiter in waiting:
+            _learn_base(queue, waiter)
         try:
-            taken = _together(lane, waiting)
-            while taken and not await self._is_tried(own, taken):
-                taken = taken[: len(taken) // 2]  # One asks too much: who, is told when alone.
-        except InvalidRecord as exc:  # what stands
+            chosen = _choose(queue, waiting)
+            while chosen and not await self._is_attempted(own, chosen):
+                chosen = chosen[: len(chosen) // 2]  # One is not storable: alone, it is told so.
+        except InvalidRecord as exc:  # what is stored
             reason = exc.reason
         else:
             return
-        _fail(lane.waiting(), UpdateError)
-        await refused(self._part.base.id, reason)
+        _fail(queue.waiting(), UpdateError)
+        await report_invalid_record(self._save.base.id, reason)
 
-    async def _is_tried(self, own: Place[Part], taken: Places) -> bool:
-        """Try to write for these; False where that may not be stored, but fewer may."""
+    async def _is_attempted(self, own: Waiter[PendingSave], chosen: Waiters) -> bool:
+        """Try to write for these; False if that may not be stored, but less may."""
         __traceback_hide__ = True
-        lane = own.lane
-        known: Snapshot = lane.known
+        queue = own.queue
+        known: LoadedVersion = queue.known
         try:
-            draft = self._together(own, taken, known)
-            record, made = await sealed(
-                self._services,
-                self._codec,
-                draft,
-                known,
-                is_checked=draft is self._draft and known is self._part.base,
-            )
-            found = await self._sent(lane, taken, record, made)
+            session = self._merge(own, chosen, known)
+            if session is not self._session or known is not self._save.base:
+                session.check(self._repository, known)
+            record, made = await session.seal(self._repository, known)
+            found = await self._send(queue, chosen, record, made)
         except NOT_STORABLE as exc:
-            if taken == [own]:
+            if chosen == [own]:
                 raise
-            if len(taken) == 1:
+            if len(chosen) == 1:
                 error = exc.with_traceback(None)  # whose frames are another request's
-                _fail(taken, lambda: error)
-            return len(taken) == 1
-        if not isinstance(found, Snapshot):
-            await self._judge(own, found)
+                _fail(chosen, lambda: error)
+            return len(chosen) == 1
+        if not isinstance(found, LoadedVersion):
+            await self._settle(own, found)
             return True
-        lane.known = made
-        lane.won()
-        _succeed(own, taken, known, made)
+        queue.known = made
+        queue.note_write()
+        _succeed(own, chosen, known, made)
         if known.links:
             await links.drop(self._services, record.id, known.links - made.links)
-        if known.about and about.told(known) and not about.told(made):
+        if known.labels and about.told(known) and not about.told(made):
             await About(self._services).drop(record.id)
         return True
 
-    def _together(self, own: Place[Part], taken: Places, known: Snapshot) -> Draft:
+    def _merge(
+        self, own: Waiter[PendingSave], chosen: Waiters, known: LoadedVersion
+    ) -> PendingSession:
         """Return what all of these want stored."""
         __traceback_hide__ = True
-        first = taken[0].wants
-        as_it_is = first.base.replaced or first.starts_from(known)
-        if len(taken) > 1 or not as_it_is:
+        first = chosen[0].work
+        is_unmerged = first.base.is_unseen or first.starts_from(known)
+        if len(chosen) > 1 or not is_unmerged:
             content = self._codec.loads(known.payload)
-            for place in taken:
-                content = place.wants.laid_over(content, self._codec)
+            for waiter in chosen:
+                content = waiter.work.merge_into(content, self._codec)
             payload = self._codec.dumps(content)
-        elif taken == [own] and not own.has_waited:
-            return self._draft
+        elif chosen == [own] and not own.has_waited:
+            return self._session
         else:
-            payload, content = first.draft.payload, self._codec.loads(first.draft.payload)
-        signed_in = any(place.wants.draft.signed_in for place in taken)
-        return replace(self._draft, content=content, payload=payload, signed_in=signed_in)
+            payload, content = first.session.payload, self._codec.loads(first.session.payload)
+        signed_in = any(waiter.work.session.signed_in for waiter in chosen)
+        return replace(self._session, content=content, payload=payload, signed_in=signed_in)
 
-    async def _sent(
-        self, lane: Lane[Part], taken: Places, record: SessionRecord, made: Snapshot
-    ) -> Snapshot | Stored:
-        """Send a write; return what it made, or else what stands."""
+    async def _send(
+        self, queue: Queue, chosen: Waiters, record: SessionRecord, made: LoadedVersion
+    ) -> LoadedVersion | Stored:
+        """Send a write; return the version that it made, or else what is stored."""
         __traceback_hide__ = True
         services = self._services
-        known: Snapshot = lane.known
+        known: LoadedVersion = queue.known
         if made.links:
             await links.write(services, record, links.due(services, record, made, known))
-        if made.about and about.is_due(services, record, made, known):
+        if made.labels and about.is_due(services, record, made, known):
             await About(services).write(record, about.told(made))
-        before = [place.wants.tries.begin(made) for place in taken]
-        began = services.lanes.steady()
+        before = [waiter.work.attempts.begin(made) for waiter in chosen]
+        began = services.write_queues.steady()
         try:
             now = record.updated_at
             await services.session_items.replace(record, expected=known, now=now)
         except (Conflict, SessionTooLarge) as exc:
-            for place, was_pending in zip(taken, before, strict=True):
-                place.wants.tries.pending = was_pending
+            for waiter, was_pending in zip(chosen, before, strict=True):
+                waiter.work.attempts.pending = was_pending
             if isinstance(exc, SessionTooLarge):
                 raise
-            lane.contended = True
+            queue.is_contended = True
             telemetry.count("conflicts")
-            found: Snapshot | Stored = exc.current
+            found: LoadedVersion | Stored = exc.current
         except FateUnknown:
-            return await self._loading.standing(record.id)
+            return await self._repository.find(record.id)
         else:
             found = made
-        services.lanes.took(services.lanes.steady() - began)
+        services.write_queues.note_latency(services.write_queues.steady() - began)
         return found
 
-    async def _judge(self, own: Place[Part], current: Stored) -> None:
-        """Settle those whose fate what stands now tells, and go on from it."""
+    async def _settle(self, own: Waiter[PendingSave], stored: Stored) -> None:
+        """Settle those whose outcome the stored item decides, and continue from it."""
         __traceback_hide__ = True
-        lane = own.lane
-        if isinstance(current, SessionRecord):
-            _recognize(lane, current)
+        queue = own.queue
+        if isinstance(stored, SessionRecord):
+            _settle_applied(queue, stored)
         try:
-            stands = await self._loading.live(current)
+            record = await self._repository.require_live(stored)
         except (SessionMoved, UpdateError) as exc:
-            _fail(lane.waiting(), type(exc))
+            _fail(queue.waiting(), type(exc))
             return
-        known: Snapshot = lane.known
-        _give_up(lane, known, stands)
-        if is_same(known, stands):  # One may arrive yet.
-            await self._services.wait(own.patience.pause())
+        known: LoadedVersion = queue.known
+        _settle_unknown(queue, known, record)
+        if is_same(known, record):  # An attempt may arrive yet.
+            await self._services.wait(own.budget.next_pause())
         else:
-            key = self._draft.session_key
-            lane.known = (await self._loading.surely_opened(stands, key))[0]
+            key = self._session.session_key
+            queue.known = (await self._repository.decrypt_current(record, key))[0]
 
 
-def _meet(lane: Lane[Part], place: Place[Part]) -> None:
-    """Learn from what a request has loaded, if it is the newest that is known."""
-    part = place.wants
-    if part.met:  # Once: what the table tells later is newer, whatever its number.
+def _learn_base(queue: Queue, waiter: Waiter[PendingSave]) -> None:
+    """Use the version that a request has loaded, if it is the newest that is known."""
+    save = waiter.work
+    if save.is_base_known:  # Once: what the table says later is newer, whatever its number.
         return
-    part.met = True
-    known, found = lane.known, part.base
-    if known is None or found.revision > known.revision:
+    save.is_base_known = True
+    known, base = queue.known, save.base
+    if known is None or base.revision > known.revision:
         if known is not None:
-            _recognize(lane, found)
-            _give_up(lane, known, found)
-        lane.known = replace(found, replaced=False) if found.replaced else found
+            _settle_applied(queue, base)
+            _settle_unknown(queue, known, base)
+        queue.known = replace(base, is_unseen=False) if base.is_unseen else base
 
 
-def _together(lane: Lane[Part], waiting: Places) -> Places:
+def _choose(queue: Queue, waiting: Waiters) -> Waiters:
     """Return those who can share the next write, and fail those who cannot be written at all."""
-    known: Snapshot = lane.known
-    waiting = [place for place in waiting if not place.is_settled]
-    if len(waiting) == 1 and waiting[0].wants.base is known:  # One alone: nearly always.
+    known: LoadedVersion = queue.known
+    waiting = [waiter for waiter in waiting if not waiter.is_settled]
+    if len(waiting) == 1 and waiting[0].work.base is known:  # One alone: nearly always.
         return waiting
-    if waiting and not waiting[0].wants.is_plain:
-        first = waiting[0].wants
-        if first.base.replaced or first.starts_from(known):
+    if waiting and not waiting[0].work.is_mergeable:
+        first = waiting[0].work
+        if first.base.is_unseen or first.starts_from(known):
             return waiting[:1]
         _fail(waiting[:1], UpdateError)
-    plain = [place for place in waiting if place.wants.is_plain]
-    others = [place for place in plain if place.wants.draft.user_id != known.user_id]
+    mergeable = [waiter for waiter in waiting if waiter.work.is_mergeable]
+    others = [waiter for waiter in mergeable if waiter.work.session.user_id != known.user_id]
     _fail(others, UpdateError)
-    return [place for place in plain if place not in others] if others else plain
+    return [waiter for waiter in mergeable if waiter not in others] if others else mergeable
 
 
-def _recognize(lane: Lane[Part], stands: Standing) -> None:
-    """Let those go whose changes are in what stands."""
-    for place in lane.waiting():
-        if place.wants.is_in(stands):
-            place.settle()
+def _settle_applied(queue: Queue, stored: StoredVersion) -> None:
+    """Settle those whose changes are in the stored version."""
+    for waiter in queue.waiting():
+        if waiter.work.is_applied(stored):
+            waiter.settle()
 
 
-def _give_up(lane: Lane[Part], expected: Snapshot, stands: Standing) -> None:
-    """Fail those of which it can never be told whether they are."""
-    for place in lane.waiting():
-        if place.wants.is_lost(expected, stands):
-            place.settle()
+def _settle_unknown(queue: Queue, expected: LoadedVersion, stored: StoredVersion) -> None:
+    """Fail those whose outcome can never be known."""
+    for waiter in queue.waiting():
+        if waiter.work.is_unknown(expected, stored):
+            waiter.settle()
 
 
-def _succeed(own: Place[Part], taken: Places, known: Snapshot, made: Snapshot) -> None:
-    for place in taken:
-        part = place.wants
-        if not part.starts_from(known) and not part.base.replaced:
+def _succeed(
+    own: Waiter[PendingSave], chosen: Waiters, known: LoadedVersion, made: LoadedVersion
+) -> None:
+    for waiter in chosen:
+        save = waiter.work
+        if not save.starts_from(known) and not save.base.is_unseen:
             telemetry.count("merges")
-        if place is not own:
+        if waiter is not own:
             telemetry.count("shared")
-        part.written = made
-        place.settle()
+        save.saved = made
+        waiter.settle()
 
 
-def _fail(places: Places, error: Callable[[], Exception]) -> None:
+def _fail(waiters: Waiters, error: Callable[[], Exception]) -> None:
     """Fail each with an error of its own."""
-    for place in places:
-        place.wants.error = error()
-        place.settle()
+    for waiter in waiters:
+        waiter.work.error = error()
+        waiter.settle()

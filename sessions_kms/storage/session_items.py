@@ -18,21 +18,27 @@ from sessions_kms.exceptions import (
     SessionTooLarge,
     TableUnavailable,
 )
-from sessions_kms.format.ancestors import descends
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, as_binary, as_number, item_size
-from sessions_kms.format.record import HEAD_ATTRIBUTES, RecordHead, SessionRecord
-from sessions_kms.format.tombstone import Tombstone, is_tombstone, tombstone_in
-from sessions_kms.storage.acknowledgement import Acknowledgement
-from sessions_kms.storage.condition import (
+from sessions_kms.format.record import (
+    HEAD_ATTRIBUTES,
+    RecordHead,
+    SessionRecord,
+    Tombstone,
+    descends,
+    is_tombstone,
+    read_stored,
+)
+from sessions_kms.storage.suspect_answers import Confirm
+from sessions_kms.storage.table import Table, held
+from sessions_kms.storage.writes import (
     ABSENT,
+    REPEATS_MAX,
+    Acknowledgement,
     Action,
     Condition,
     Delete,
     Put,
 )
-from sessions_kms.storage.confirmation_limit import Confirm
-from sessions_kms.storage.sending import REPEATS_MAX
-from sessions_kms.storage.table import Table, held
 
 Stored: TypeAlias = SessionRecord | Tombstone | None
 
@@ -74,7 +80,8 @@ class SessionItems:
 
     async def find(self, session_id: str, *, confirm: Confirm = Confirm.ALWAYS) -> Stored:
         """Return what stands under this id, expired or not."""
-        return await self._table.got(session_id, _stored, confirm=confirm)
+        item = await self._table.get(session_id, confirm=confirm)
+        return None if item is None else read_stored(item)
 
     async def get(self, session_id: str) -> SessionRecord | None:
         """Return the record of this id, expired or not; a tombstone is none."""
@@ -222,16 +229,12 @@ class SessionItems:
         # one than was asked for counts for nothing, and what is not valid is read once more.
         if failure.item and failure.item.get("id") == {"S": session_id}:
             with suppress(InvalidRecord):
-                return _stored(failure.item)
+                return read_stored(failure.item)
         return await self.find(session_id)
 
 
-def _stored(item: Item) -> SessionRecord | Tombstone:
-    return tombstone_in(item) or SessionRecord.from_item(item)
-
-
 def _is_item_of(record: SessionRecord, item: Item | None) -> bool:
-    return item is not None and _is_ours(record, _stored(item))
+    return item is not None and _is_ours(record, read_stored(item))
 
 
 def _is_no_record(item: Item | None) -> bool:
@@ -262,9 +265,9 @@ def _unchanged(expected: Version, now: int) -> Condition:
     return Condition(
         "#revision = :revision AND #salt = :salt AND #ttl > :now",
         {
-            ":revision": as_number(expected.revision),
-            ":salt": as_binary(expected.salt),
-            ":now": as_number(now),
+            ":revision": {"N": str(expected.revision)},
+            ":salt": {"B": expected.salt},
+            ":now": {"N": str(now)},
         },
-        expected={"salt": as_binary(expected.salt)},
+        expected={"salt": {"B": expected.salt}},
     )

@@ -4,48 +4,35 @@ Every read is consistent, but those of the index; every write states its precond
 it has none. All methods raise TableUnavailable when the answer cannot be told.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
-from sessions_kms.aws.table_client import TableClient, connection_of
+from sessions_kms.aws.table_client import TableClient, call_table, connection_of
 from sessions_kms.concurrency.waits import Pause, Wait
 from sessions_kms.exceptions import FateUnknown, TableUnavailable
 from sessions_kms.format.attributes import Item
-from sessions_kms.format.record import HEAD_ATTRIBUTES
-from sessions_kms.storage.acknowledgement import Acknowledgement
-from sessions_kms.storage.condition import (
+from sessions_kms.storage.suspect_answers import Confirm, ConfirmationLimit, StrayAnswers
+from sessions_kms.storage.writes import (
     ABSENT,
+    REPEATS_MAX,
+    Acknowledgement,
     Action,
+    Answer,
     Condition,
     Delete,
     Put,
+    Sender,
     equal,
-    key_of,
+    is_whole,
     update_of,
 )
-from sessions_kms.storage.confirmation_limit import Confirm, ConfirmationLimit
-from sessions_kms.storage.doubts import StrayAnswers
-from sessions_kms.storage.sending import REPEATS_MAX, Answer, Sender, is_whole
 
 T = TypeVar("T")
 
-OWNER_INDEX = "by-owner"
-PAGE_ITEMS = 100
-INDEX_PAGE_ITEMS = 1000
 NOTHING_MORE: Final[Item] = {}  # is known of an item than its id
-
-
-class Page(NamedTuple):
-    """Items in DynamoDB's own order; ``next`` is where the following page starts, None at the end.
-
-    It names the last item looked at, and stays good when that item is deleted.
-    """
-
-    items: list[Item]
-    next: Item | None
 
 
 class Trace(NamedTuple):
@@ -78,48 +65,37 @@ class Table:
         pause: Callable[[float], Wait] = Pause,
         steady: Callable[[], float] = monotonic,
     ) -> None:
+        self.strays = StrayAnswers(steady)
         self._sender = Sender(client, name=name, pause=pause)
         self._limit = ConfirmationLimit(steady)
-        self._strays = StrayAnswers(steady)
 
     async def get(
         self, item_id: str, *, only: Sequence[str] = (), confirm: Confirm = Confirm.ALWAYS
     ) -> Item | None:
-        """Return an item as it is stored; of some of its attributes only, where told."""
-        return await self.got(item_id, _as_it_is, only, confirm=confirm)
+        """Return an item as it is stored, or only some of its attributes.
 
-    async def got(
-        self,
-        item_id: str,
-        made: Callable[[Item], T],
-        only: Sequence[str] = (),
-        *,
-        confirm: Confirm = Confirm.ALWAYS,
-    ) -> T | None:
-        """Return what is made of an item, None where there is none. Raises what making it does.
-
-        ``confirm`` says when an item that is not there is read once more.
+        ``confirm`` says when a missing item is read once more.
         """
-        params = _get_params(item_id, only)
-        answer = await self._sender.read("get_item", **params)
+        sender, params = self._sender, _get_params(item_id, only)
+        answer = await call_table(sender.client, "get_item", TableName=sender.name, **params)
         item = _item_in(answer, item_id)
-        if item is None and self._may_confirm(answer, item_id, confirm):
-            again = await self._sender.read("get_item", exclude=(connection_of(answer),), **params)
-            item = self._confirmed(item_id, answer, again, confirm)
-        return None if item is None else made(item)
+        if item is None and confirm is not Confirm.NEVER:
+            return await self._confirm_missing(item_id, params, answer, confirm)
+        return item
 
-    def _may_confirm(self, answer: Answer, item_id: str, confirm: Confirm) -> bool:
-        if connection_of(answer) is None or confirm is Confirm.NEVER:
-            return False
-        return confirm is Confirm.ALWAYS or self._limit.allows(item_id)
-
-    def _confirmed(
-        self, item_id: str, first: Answer, second: Answer, confirm: Confirm
+    async def _confirm_missing(
+        self, item_id: str, params: dict[str, Any], first: Answer, confirm: Confirm
     ) -> Item | None:
-        """Return the item that a second answer has, unlike the first; None if it has none."""
+        """Read an item once more, on another connection; boto's word counts."""
+        connection = connection_of(first)
+        if connection is None:
+            return None
+        if confirm is Confirm.LIMITED and not self._limit.allows(item_id):
+            return None
+        second = await self.read("get_item", params, exclude=(connection,))
         item = _item_in(second, item_id)
         if item is not None:
-            self._strays.add(connection_of(first), connection_of(second))
+            self.strays.add(connection, connection_of(second))
         elif confirm is Confirm.LIMITED:
             self._limit.confirmed(item_id)
         return item
@@ -227,7 +203,7 @@ class Table:
         """Tell whether this is the answer to another write; nobody believes its connection then."""
         if told.is_of(item_id, required):
             return False
-        self._strays.add(told.connection)
+        self.strays.add(told.connection)
         return True
 
     async def is_left(
@@ -241,10 +217,10 @@ class Table:
             return True
         exclude = (told.connection,)
         params = _get_params(item_id)
-        answer = await self._sender.read("get_item", exclude=exclude, **params)
+        answer = await self.read("get_item", params, exclude=exclude)
         if is_left(_item_in(answer, item_id)):
             return True
-        self._strays.add(told.connection, connection_of(answer))
+        self.strays.add(told.connection, connection_of(answer))
         return False
 
     async def require_left(
@@ -269,71 +245,18 @@ class Table:
     def _member(self, action: Action) -> dict[str, Any]:
         return {type(action).__name__: {"TableName": self._sender.name} | action.params()}
 
-    async def scan(
+    async def read(
         self,
-        start: Item | None = None,
+        operation: str,
+        params: Mapping[str, Any] | None = None,
         *,
-        limit: int = PAGE_ITEMS,
-        consistent: bool = False,
-        whole: bool = False,
-    ) -> Page:
-        """Return the next items of the whole table, of all kinds and namespaces.
-
-        Reads at most ``limit`` items, in one call; without their ciphertext, unless whole.
-        """
-        attributes = () if whole else HEAD_ATTRIBUTES
-        params = {"Limit": limit, "ConsistentRead": consistent, **_projection(attributes)}
-        return await self._page("scan", start, params)
-
-    async def owned(
-        self, owner: str, start: Item | None = None, *, limit: int = PAGE_ITEMS
-    ) -> Page:
-        """Return the next keys under an owner in the index, newest first; the index lags behind.
-
-        Each item has `id`, `owner` and `createdAt` only.
-        """
-        params = {
-            "IndexName": OWNER_INDEX,
-            "KeyConditionExpression": "#owner = :owner",
-            "ExpressionAttributeNames": {"#owner": "owner"},
-            "ExpressionAttributeValues": {":owner": {"S": owner}},
-            "ScanIndexForward": False,
-            "Limit": limit,
-            "ReturnConsumedCapacity": "TOTAL",
-        }
-        return await self._page("query", start, params, owner)
-
-    async def owned_ids(self, owner: str) -> list[str]:
-        """Return all ids under an owner in the index, newest first; the index lags behind."""
-        page = await self.owned(owner, limit=INDEX_PAGE_ITEMS)
-        ids = [item["id"]["S"] for item in page.items]
-        while page.next is not None:
-            page = await self.owned(owner, page.next, limit=INDEX_PAGE_ITEMS)
-            ids += [item["id"]["S"] for item in page.items]
-        return ids
-
-    async def _page(
-        self, operation: str, start: Item | None, params: dict[str, Any], owner: str | None = None
-    ) -> Page:
-        """Return a page; that of an owner which shows nothing is read once more."""
-        if start is not None:
-            params["ExclusiveStartKey"] = start
-        answer = await self.read(operation, params)
-        first = connection_of(answer)
-        if first is not None and not answer.get("Items"):
-            answer = await self._sender.read(operation, exclude=(first,), **params)
-            if answer.get("Items"):
-                self._strays.add(first, connection_of(answer))
-        if not all(_is_text(item, "id") for item in answer.get("Items", [{}])):
-            raise TableUnavailable
-        if owner is not None and not all(_is_of(item, "owner", owner) for item in answer["Items"]):
-            self._strays.add(connection_of(answer))
-            raise TableUnavailable("The index answered with another owner than was asked for.")
-        return Page(answer["Items"], answer.get("LastEvaluatedKey"))
-
-    async def read(self, operation: str, params: Mapping[str, Any] | None = None) -> Answer:
-        """Return the answer to what asks about this table, or in it, and changes nothing."""
-        return await self._sender.read(operation, **(params or {}))
+        exclude: Container[object] = (),
+    ) -> Answer:
+        """Return the answer to a read, on another connection than ``exclude``."""
+        sender = self._sender
+        return await call_table(
+            sender.client, operation, exclude=exclude, TableName=sender.name, **(params or {})
+        )
 
 
 async def held(write: Coroutine[Any, Any, object]) -> bool:
@@ -352,11 +275,11 @@ def _returning_old(when: Condition | None) -> dict[str, str]:
 
 def _get_params(item_id: str, only: Sequence[str] = ()) -> dict[str, Any]:
     params = {
-        "Key": key_of(item_id),
+        "Key": {"id": {"S": item_id}},
         "ConsistentRead": True,
         "ReturnConsumedCapacity": "TOTAL",
     }
-    return params | _projection(only) if only else params
+    return params | project(only) if only else params
 
 
 def _item_in(answer: Answer, item_id: str) -> Item | None:
@@ -377,11 +300,7 @@ def has(attributes: Item, found: Item | None) -> bool:
     return found is not None and attributes.items() <= found.items()
 
 
-def _as_it_is(item: Item) -> Item:
-    return item
-
-
-def _projection(names: Sequence[str]) -> dict[str, Any]:
+def project(names: Sequence[str]) -> dict[str, Any]:
     """Ask for these attributes only; for all, where none is named."""
     if not names:
         return {}
@@ -389,12 +308,3 @@ def _projection(names: Sequence[str]) -> dict[str, Any]:
         "ProjectionExpression": ", ".join(f"#{name}" for name in names),
         "ExpressionAttributeNames": {f"#{name}": name for name in names},
     }
-
-
-def _is_of(item: Any, name: str, value: str) -> bool:
-    return isinstance(item, dict) and item.get(name) == {"S": value}
-
-
-def _is_text(item: Any, name: str) -> bool:
-    attribute = item.get(name) if isinstance(item, dict) else None
-    return isinstance(attribute, dict) and isinstance(attribute.get("S"), str)

@@ -27,7 +27,7 @@ from tests.e2e.conftest import ARGUMENTS, CHROMIUM
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import environment
-from tests.sessions_kms.cookies.test_foreign import ODD
+from tests.sessions_kms.session.test_cookies import ODD
 from tests.support.processes import free_ports, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]

@@ -21,7 +21,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
 from sessions_kms.middleware import StoreUnavailableMiddleware
-from sessions_kms.session import fetched
+from sessions_kms.session import prefetch
 from sessions_kms.session.next_cookie import KeyChange
 from tests.sessions_kms.support.stacks import Stack, fake_stack, install
 from tests.support.clock import FakeClock
@@ -90,10 +90,10 @@ async def test_what_outlives_its_request_asks_anew(stack: Stack) -> None:
 async def test_of_two_who_load_at_one_moment_neither_finds_nothing(stack: Stack) -> None:
     key = await stored(a=1)
     async with ahead.session({NAME: key}):
-        first, second = fetched.of(key), fetched.of(key)
+        first, second = prefetch.claim(key), prefetch.claim(key)
     assert first is not None
     assert second is None
-    found = first.taken()
+    found = first.take()
     assert found is not None
     assert found[1] == {"a": 1}
 
@@ -233,11 +233,11 @@ async def test_bound_ends_with_the_block_also_where_what_was_read_cannot_be_put_
     """Else whatever comes next in this context had only what this request left over."""
 
     @contextmanager
-    def at_hand(_: fetched.Fetched) -> Iterator[None]:
+    def offer(_: prefetch.Prefetched) -> Iterator[None]:
         yield
         raise RuntimeError
 
-    monkeypatch.setattr(fetched, "at_hand", at_hand)
+    monkeypatch.setattr(prefetch, "offer", offer)
     entered = ahead.session({NAME: await stored(a=1)})  # kept, so that no collector ends it
     await entered.__aenter__()
     assert deadline.budget_left() is not None

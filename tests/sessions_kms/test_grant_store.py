@@ -10,7 +10,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.attributes import as_number
-from sessions_kms.grant_store import GrantStore, ending_of
+from sessions_kms.grant_store import GrantStore, end_grant_by_id
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.services import services
 from tests.sessions_kms.conftest import MakeStack
@@ -30,13 +30,13 @@ def grant(fake: Stack) -> GrantStore:
 def created(**content: Any) -> GrantStore:
     made = GrantStore()
     made.update({USER_ID: "7", **content})
-    run_sync(made.creating())
+    run_sync(made.start_grant())
     return made
 
 
 def loaded(key: str | None) -> GrantStore | None:
     found = GrantStore(key)
-    return found if run_sync(found.loading()) else None
+    return found if run_sync(found.load_grant()) else None
 
 
 def test_grant_is_there_with_what_it_holds(grant: GrantStore) -> None:
@@ -84,9 +84,9 @@ def test_saves_of_two_processes_are_laid_over_each_other(grant: GrantStore) -> N
     assert here is not None
     assert there is not None
     here["here"] = there["there"] = 1
-    run_sync(here.saving())
+    run_sync(here.save_grant())
     with another_process():
-        run_sync(there.saving())
+        run_sync(there.save_grant())
     found = loaded(grant.session_key)
     assert found is not None
     assert (found["here"], found["there"]) == (1, 1)
@@ -95,10 +95,10 @@ def test_saves_of_two_processes_are_laid_over_each_other(grant: GrantStore) -> N
 def test_one_that_was_ended_is_not_saved_again(grant: GrantStore) -> None:
     other = loaded(grant.session_key)
     assert other is not None
-    run_sync(grant.ending())
+    run_sync(grant.end_grant())
     other["more"] = 1
     with pytest.raises(UpdateError):
-        run_sync(other.saving())
+        run_sync(other.save_grant())
     assert loaded(grant.session_key) is None
 
 
@@ -112,7 +112,7 @@ def test_create_of_unknown_fate_uses_another_key(fake: Stack) -> None:
 @pytest.mark.parametrize("by_id", [True, False])
 def test_end_is_told_only_once_it_is_known(fake: Stack, grant: GrantStore, *, by_id: bool) -> None:
     def end() -> None:
-        run_sync(ending_of(services(), id_of_record(grant)) if by_id else grant.ending())
+        run_sync(end_grant_by_id(services(), id_of_record(grant)) if by_id else grant.end_grant())
 
     fake.dynamodb.on("DeleteItem session", refused)
     with pytest.raises(StoreUnavailable):
@@ -120,7 +120,7 @@ def test_end_is_told_only_once_it_is_known(fake: Stack, grant: GrantStore, *, by
     fake.dynamodb.heal()
     end()
     assert fake.sessions() == {}
-    run_sync(ending_of(services(), "A" * 43))
+    run_sync(end_grant_by_id(services(), "A" * 43))
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def first():
         together.wait()
         session = SessionStore()
         session["a"] = 1
-        found.append((session._draft("a" * 32).payload, session._services))
+        found.append((session._get_pending("a" * 32).payload, session._services))
     threads = [threading.Thread(target=use) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -79,10 +79,10 @@ sys.addaudithook(hear)
 
 async def first():
     session = SessionStore("a" * 32)
-    await session._prepared()
+    await session._prepare()
     session._repository()
     session._session_cache = {"a": 1}
-    session._draft(session._key)
+    session._get_pending(session._key)
 asyncio.run(first())
 print(len(imported) > 50, any(imported))
 """

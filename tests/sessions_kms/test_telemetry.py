@@ -18,7 +18,7 @@ from sessions_kms.aws.kms import IncorrectKey
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.format.kinds import session_id
+from sessions_kms.format.item_types import session_id
 from sessions_kms.telemetry import telemetry
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import State

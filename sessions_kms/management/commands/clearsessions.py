@@ -100,7 +100,7 @@ class Command(OperatorCommand):
 def _ttl_is_on() -> bool:
     """Return True if TTL is on; a role that may not read it counts as off."""
     try:
-        return run_sync(services().description.ttl_attribute()) == TTL_ATTRIBUTE
+        return run_sync(services().queries.ttl_attribute()) == TTL_ATTRIBUTE
     except TableUnavailable as exc:
         if isinstance(exc.__cause__, Exception) and error_name(exc.__cause__) in DENIED:
             return False

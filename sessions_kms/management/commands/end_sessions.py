@@ -14,7 +14,7 @@ from sessions_kms import conf
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.format.kinds import owner_of
+from sessions_kms.format.item_types import owner_of
 from sessions_kms.management.base import (
     INCOMPLETE,
     OperatorCommand,
@@ -125,7 +125,7 @@ class Command(OperatorCommand):
         owner = owner_of(services().config.namespace, user_id)
         if owner is None:
             raise UsageError("--user must be the id of a user, at most about 1,000 bytes long.")
-        known = len(run_sync(services().table.owned_ids(owner)))
+        known = len(run_sync(services().queries.owned_ids(owner)))
         if not known:
             with suppress(
                 DatabaseError
@@ -313,7 +313,7 @@ class Command(OperatorCommand):
     @cached_property
     def _items(self) -> int | None:
         try:
-            return run_sync(services().description.estimated_items())
+            return run_sync(services().queries.estimated_items())
         except TableUnavailable:  # This role may not be allowed to.
             return None
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
-from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
-from sessions_kms.data_keys.shared_keyring import SharedKeyring
+from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring, SharedKeyring
 from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
 from tests.sessions_kms.support.fakes import KEY, FakeDataKeyTable, FakeKMS

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.format.kinds import session_id
+from sessions_kms.format.item_types import session_id
 from sessions_kms.services import services
 from tests.bench import aws, django_site
 from tests.bench.aws import TABLE

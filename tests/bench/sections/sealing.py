@@ -10,8 +10,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sessions_kms.format import envelope
-from sessions_kms.format.kinds import session_id
-from sessions_kms.format.record import IV_BYTES, SALT_BYTES, Header, SessionRecord
+from sessions_kms.format.attributes import IV_BYTES, SALT_BYTES
+from sessions_kms.format.item_types import session_id
+from sessions_kms.format.record import Header, SessionRecord
 from tests.bench.content import KB
 from tests.bench.measuring import Call, Here, Timed, compete, ratio
 from tests.bench.result import Plot, Section, Table

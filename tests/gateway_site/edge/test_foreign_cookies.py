@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.gateway_site.support.gateways import Gateway
-from tests.sessions_kms.cookies.test_foreign import ODD
+from tests.sessions_kms.session.test_cookies import ODD
 
 NAME = b"gateway_sessionid"
 CALL, PAGE = b"/gateway/echo/x", b"/"

@@ -15,7 +15,7 @@ from gateway_site.messages import MessageStorage
 from tests.gateway_site.pages.test_headers import HOST, in_production
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.sessions_kms.cookies.test_foreign import ODD, Ask, ask_asgi, ask_wsgi
+from tests.sessions_kms.session.test_cookies import ODD, Ask, ask_asgi, ask_wsgi
 
 __all__ = ["in_production"]
 

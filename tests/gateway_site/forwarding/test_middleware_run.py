@@ -246,7 +246,7 @@ def test_calls_that_interleave_leave_no_mark_on_each_other(monkeypatch: pytest.M
     """Prefix, language and time zone are what Django keeps beside the request."""
     keys = {name: a_session(name=name) for name in ("slow", "fast")}
     handler = GatewayHandler()
-    read = SessionStore.afetched
+    read = SessionStore.aprefetch
 
     async def both() -> list[Answer]:
         waits, go_on = asyncio.Event(), asyncio.Event()
@@ -257,7 +257,7 @@ def test_calls_that_interleave_leave_no_mark_on_each_other(monkeypatch: pytest.M
                 await go_on.wait()
             return await read(self)
 
-        monkeypatch.setattr(SessionStore, "afetched", slowly)
+        monkeypatch.setattr(SessionStore, "aprefetch", slowly)
         address = "/gateway/leaving-a-mark?language=de&zone=Asia/Tokyo"
         slow = asyncio.create_task(ask(handler, address, keys["slow"], "/slow"))
         await waits.wait()

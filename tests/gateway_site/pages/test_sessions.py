@@ -9,8 +9,8 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from sessions_kms.format.kinds import session_id
-from sessions_kms.storage.table import Page
+from sessions_kms.format.item_types import session_id
+from sessions_kms.storage.queries import Page
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -330,7 +330,7 @@ def test_session_that_the_index_does_not_show_yet_is_listed(
         return Page([], None)
 
     visitor.sign_in(corp)
-    monkeypatch.setattr(store.services.table, "owned", nothing)
+    monkeypatch.setattr(store.services.queries, "owned", nothing)
     assert shown(rows(visitor)) == [own_id(visitor)[:8]]
 
 

@@ -19,9 +19,9 @@ from oauth.clients.rules.errors import InvalidGrant
 from oauth.clients.sealed_grant import AccessTokenItem, SealedGrant, SealedResponse
 from oauth.clients.token_pair import NamedItems
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.format.token_tombstone import TokenTombstone
-from sessions_kms.grant_store import ending_of
+from sessions_kms.grant_store import end_grant_by_id
 from sessions_kms.sealed_items import tokens
+from sessions_kms.sealed_items.tokens import TokenTombstone
 from tests.oauth.support.interleaved import Explored
 from tests.oauth.support.interleaving import Interleaving
 
@@ -212,9 +212,9 @@ def spend_unconditionally(patch: pytest.MonkeyPatch, scene: Interleaving) -> Non
 def answer_before_the_end_is_sure(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
     async def unsure(*args: Any) -> None:
         with suppress(StoreUnavailable):
-            await ending_of(*args)
+            await end_grant_by_id(*args)
 
-    patch.setattr("oauth.clients.grant_end.ending_of", unsure)
+    patch.setattr("oauth.clients.grant_end.end_grant_by_id", unsure)
 
 
 def stamp_all_exchanges_alike(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:

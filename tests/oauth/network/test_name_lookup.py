@@ -16,7 +16,7 @@ import pytest
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http, vetted_addresses
 from oauth.network.vetted_addresses import ANYWHERE, LOOKUPS_MAX, BoundedLoop, Lookups
-from sessions_kms.concurrency.bounded_pool import Refused
+from sessions_kms.concurrency.threads import Refused
 
 ROW = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 0))
 

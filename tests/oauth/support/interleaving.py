@@ -27,12 +27,11 @@ from oauth.clients.grants import Grants
 from oauth.clients.rules.errors import GrantError
 from oauth.clients.sealed_grant import SealedGrant, TokenResponse
 from oauth.clients.token_pair import CODE_GRACE, Lifetimes
-from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.concurrency.write_queue import WriteQueues
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
-from sessions_kms.format.token_tombstone import TokenTombstone
-from sessions_kms.grant_store import ending_of
-from sessions_kms.sealed_items.tokens import SealedToken, Tokens
+from sessions_kms.grant_store import end_grant_by_id
+from sessions_kms.sealed_items.tokens import SealedToken, Tokens, TokenTombstone
 from sessions_kms.services import Services
 from sessions_kms.storage.not_before import NotBefore
 from tests.oauth.support import access_promises
@@ -79,7 +78,8 @@ class Interleaving:
         self._scene = scene.split()
         self._faults, self._ticks = faults, ticks
         self._random = random.Random(0)  # noqa: S311 - what is wanted is the same again
-        patch.setattr("sessions_kms.storage.sending.call_table", Send.steps)
+        patch.setattr("sessions_kms.storage.writes.call_table", Send.steps)
+        patch.setattr("sessions_kms.storage.table.call_table", Send.steps)
         patch.setattr("os.urandom", self._random_bytes)
         patch.setattr("secrets.choice", self._random.choice)
         self._deletions: list[Deletion] = []
@@ -237,7 +237,7 @@ class Interleaving:
     def _replayed(self, number: int, each: Request) -> Next:
         self._random.seed(number)
         self._deletions.clear()
-        services = replace(self._services, lanes=Lanes())
+        services = replace(self._services, write_queues=WriteQueues())
         install(services)
         self.clock.now = START + GRACE * each.arrived
         steps = self._presented(self._process(services), each)
@@ -277,7 +277,7 @@ class Interleaving:
 
     async def _presented(self, grants: Grants, each: Request) -> Any:
         if each.who == ENDS:
-            return await ending_of(grants._services, self._session)
+            return await end_grant_by_id(grants._services, self._session)
         if each.who == REVOKES:
             return await grants.revoke(each.token, client_id=CONSENT.client_id)
         asked = ASKED | {"arrived_at": self.arrival(START + GRACE * each.arrived)}

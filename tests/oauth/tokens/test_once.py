@@ -229,7 +229,7 @@ def test_task_that_is_cancelled_before_its_turn_leaves(
 ) -> None:
     async def leave() -> None:
         with refresh_queue._grant_queues.of("a secret") as turn:
-            await turn.take()
+            await turn.acquire()
             waiting = refresh_queue.QueuedRefresh(
                 "a secret", ("corp", "1"), 60, lambda: pytest.fail("not its turn")
             )
@@ -241,7 +241,7 @@ def test_task_that_is_cancelled_before_its_turn_leaves(
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             assert not turn._waiting
-            turn.give_back()
+            turn.release()
         assert len(refresh_queue._grant_queues) == len(refresh_queue._refreshes) == 0
 
     asyncio.run(leave())

@@ -21,7 +21,7 @@ from oauth.tokens import refresh_queue, vault
 from oauth.tokens.refresh_coordinator import _back_off
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.format.kinds import session_id
+from sessions_kms.format.item_types import session_id
 from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor

@@ -60,7 +60,7 @@ def test_list_that_cannot_be_read_says_so(
 def test_reason_is_in_the_log_once(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(fake.services.table, "scan", as_coroutine(fail))
+    monkeypatch.setattr(fake.services.queries, "scan", as_coroutine(fail))
     known = {StoreUnavailable: Outage(logging.getLogger("tests.outage"), "store", "The store")}
     monkeypatch.setattr(outages, "OUTAGES", known)
     caplog.set_level(logging.ERROR, logger="sessions_kms.refused")  # the gateway silences it

@@ -12,7 +12,7 @@ from django.test import Client
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.format.kinds import owner_of
+from sessions_kms.format.item_types import owner_of
 from sessions_kms.operations import listing as inspection
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.granted import granted

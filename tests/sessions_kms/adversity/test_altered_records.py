@@ -12,7 +12,7 @@ from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format import envelope
 from sessions_kms.format.attributes import Item
-from sessions_kms.format.kinds import session_id
+from sessions_kms.format.item_types import session_id
 from sessions_kms.format.record import Header, SessionRecord
 from tests.sessions_kms.support.fakes import FakeKMS
 from tests.sessions_kms.support.sealed import (

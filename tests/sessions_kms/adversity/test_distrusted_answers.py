@@ -204,7 +204,9 @@ def test_published_key_of_another_id_is_no_answer(faulty: FaultyStack) -> None:
 def test_sessions_of_another_owner_are_no_answer(faulty: FaultyStack) -> None:
     saved_key("7")
     faulty.table.on("Query", with_item(lambda item: item.update(owner={"S": OTHER_OWNER})))
-    assert is_unavailable(lambda: run_sync(faulty.stack.services.table.owned_ids("user#django#7")))
+    assert is_unavailable(
+        lambda: run_sync(faulty.stack.services.queries.owned_ids("user#django#7"))
+    )
 
 
 def test_item_of_a_failed_condition_that_is_another_one_is_read_instead(
@@ -348,7 +350,7 @@ def test_record_of_a_time_to_come_is_an_alarm_and_signs_nobody_out(
         session.load()
     assert session.session_key == key
     alarms = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert [record.name for record in alarms] == ["sessions_kms.storage.doubts"]
+    assert [record.name for record in alarms] == ["sessions_kms.storage.suspect_answers"]
     assert not any(record.name.startswith("django.security") for record in caplog.records)
     faulty.stack.clock.advance(100)
     assert SessionStore(key).get("_auth_user_id") == "7"

@@ -15,9 +15,8 @@ from sessions_kms import services
 from sessions_kms.aws import calls, clients
 from sessions_kms.aws import kms as aws
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.error_checking_lock import GuardedLock
-from sessions_kms.concurrency.executors import executor
-from sessions_kms.concurrency.waits import CALLS
+from sessions_kms.concurrency.threads import executor
+from sessions_kms.concurrency.waits import CALLS, ErrorCheckingLock
 from sessions_kms.http import connecting
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved_key
@@ -70,7 +69,7 @@ def reads_and_saves(key: str) -> Callable[[], Any]:
 
 
 def is_lock(value: Any) -> bool:
-    return isinstance(value, type(threading.Lock()) | type(threading.RLock()) | GuardedLock)
+    return isinstance(value, type(threading.Lock()) | type(threading.RLock()) | ErrorCheckingLock)
 
 
 def parts_of_waiting() -> list[Any]:
@@ -87,7 +86,7 @@ def locks_of(stack: Stack) -> list[Any]:
         cache._lock,
         cache._background._busy,
         cache._flights._lock,
-        stack.services.lanes.lock,
+        stack.services.write_queues.lock,
         stack.services.not_before._raising,
         stack.services.not_before._reading._lock,
     ]
@@ -110,7 +109,7 @@ def test_child_forked_while_its_parent_writes_a_session_does_not_wait_for_it(sta
         mine.save()
         return SessionStore(key)["b"]
 
-    place = stack.services.lanes.join(baseline.id, None)  # and leads, until it leaves
+    place = stack.services.write_queues.join(baseline.id, None)  # and leads, until it leaves
     try:
         assert in_child(save) == 2
     finally:
@@ -119,7 +118,7 @@ def test_child_forked_while_its_parent_writes_a_session_does_not_wait_for_it(sta
 
 def test_locks_that_are_held_are_all_that_there_are(stack: Stack) -> None:
     parts: list[Any] = [services, aws, clients, stack.services.not_before]
-    parts += [calls, connecting, *parts_of_waiting(), stack.services.lanes]
+    parts += [calls, connecting, *parts_of_waiting(), stack.services.write_queues]
     cache: Any = stack.services.keyring
     parts += [stack.services.not_before._reading]
     parts += [cache, cache._background, cache._flights, cache._keyring, cache._keyring._keyring]

@@ -20,7 +20,7 @@ from pytest_django import Settings
 
 from sessions_kms.exceptions import KMSUnavailable, SessionTooLarge, StoreUnavailable
 from sessions_kms.format.attributes import Item
-from sessions_kms.format.kinds import session_id
+from sessions_kms.format.item_types import session_id
 from tests.sessions_kms.support.faults import Fault, applied, changed, cut_off, dropped, error
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture

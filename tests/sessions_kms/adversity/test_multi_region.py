@@ -17,7 +17,7 @@ from gateway_site.local.kms import LocalKMS
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable, SessionMoved, StoreUnavailable
-from sessions_kms.format.kinds import session_id
+from sessions_kms.format.item_types import session_id
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services

@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.error_checking_lock import GuardedLock
+from sessions_kms.concurrency.waits import ErrorCheckingLock
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import id_of
 from tests.sessions_kms.support.fakes import State
@@ -102,7 +102,7 @@ def test_handler_told_while_the_services_are_built_does_not_hang(settings: Setti
 
 
 def test_guarded_lock_lets_one_in_at_a_time_and_opens_after_an_error() -> None:
-    lock = GuardedLock()
+    lock = ErrorCheckingLock()
     with pytest.raises(ZeroDivisionError), lock:
         raise ZeroDivisionError
     entered = threading.Event()

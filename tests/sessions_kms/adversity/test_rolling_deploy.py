@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.format import kinds
+from sessions_kms.format import item_types
 from tests.sessions_kms.adversity.test_processes import real_time
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.every_kind import AFTER, AHEAD, BEFORE, KNOWN, unknown, versions_in
@@ -107,7 +107,7 @@ def test_release_that_knows_no_version_2_meets_it_as_the_page_says(stack: Stack)
     with fleet(stack, BEFORE, AFTER) as (old, new):
         theirs, mine = sign_in(new), sign_in(old)
         # The published data key is of version 2: the old release seals with one of its own.
-        item = stack.items()[kinds.session_id(stack.config.namespace, mine)]
+        item = stack.items()[item_types.session_id(stack.config.namespace, mine)]
         assert (item["version"], item["keyPeriod"]) == ({"N": "1"}, {"N": "0"})
         assert content(new, mine) == {"_auth_user_id": "7"}
         # A record that it cannot read is no session to it, and is not written over.
@@ -118,11 +118,11 @@ def test_release_that_knows_no_version_2_meets_it_as_the_page_says(stack: Stack)
         assert content(new, mine) == {"_auth_user_id": "7", "new": 1}
 
         kept, names = sign_in(old), new.ask("write_all")
-        assert versions_in(stack.items()) == {kind.name: {"2"} for kind in kinds.KINDS} | {
-            "session": {"1", "2"}
-        }
+        assert versions_in(stack.items()) == {
+            kind.name: {"2"} for kind in item_types.ITEM_TYPES
+        } | {"session": {"1", "2"}}
         # Nor does it seal by a clock that is not confirmed while not-before cannot be told.
-        seen = {kind.name: unknown(kind)[kind.name] for kind in kinds.KINDS}
+        seen = {kind.name: unknown(kind)[kind.name] for kind in item_types.ITEM_TYPES}
         expected = seen | {"data key": "TableUnavailable"}
         assert old.ask("read_all", names=names) == expected
         # Whether a session that it can read counts, nobody can tell: nobody is signed out.

@@ -13,12 +13,12 @@ import pytest
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.concurrency.write_queue import WriteQueues
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens
 from sessions_kms.services import id_of
-from sessions_kms.storage.confirmation_limit import A_SECOND, KNOWN_FOR, ConfirmationLimit
+from sessions_kms.storage.suspect_answers import A_SECOND, KNOWN_FOR, ConfirmationLimit
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack, install
@@ -59,7 +59,7 @@ def behind(
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", proxy.url)
         services.reset()
         stack.services = services.build(
-            stack.config, clock=stack.clock, sleep=steady.advance, lanes=Lanes(steady)
+            stack.config, clock=stack.clock, sleep=steady.advance, write_queues=WriteQueues(steady)
         )
         table = stack.services.table
         monkeypatch.setattr(table, "_limit", ConfirmationLimit(steady))
@@ -140,7 +140,7 @@ def test_answers_that_differ_close_both_connections_and_are_told(
     asked = {each.connection for each in behind.proxy.asked("GetItem")}
     assert len(asked) == 2
     assert until(lambda: asked <= behind.proxy.closed)
-    told = [each for each in caplog.records if each.name == "sessions_kms.storage.doubts"]
+    told = [each for each in caplog.records if each.name == "sessions_kms.storage.suspect_answers"]
     assert len(told) == 1
     assert key not in caplog.text
 

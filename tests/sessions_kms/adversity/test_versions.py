@@ -3,14 +3,14 @@
 import pytest
 
 from sessions_kms import services
-from sessions_kms.format import kinds
-from sessions_kms.format.kind import Kind
+from sessions_kms.format import item_types
+from sessions_kms.format.item_types import ItemType
 from tests.sessions_kms.support import every_kind
 from tests.sessions_kms.support.every_kind import AHEAD, KNOWN, Names, release, unknown, versions_in
 from tests.sessions_kms.support.stacks import Stack, install
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
-every = pytest.mark.parametrize("kind", kinds.KINDS, ids=lambda kind: kind.name)
+every = pytest.mark.parametrize("kind", item_types.ITEM_TYPES, ids=lambda kind: kind.name)
 
 
 def seen(stack: Stack, names: Names) -> dict[str, object]:
@@ -25,7 +25,7 @@ def seen(stack: Stack, names: Names) -> dict[str, object]:
 def test_all_kinds_are_written_as_the_table_of_kinds_says(stack: Stack) -> None:
     every_kind.write()
     items = list(stack.items().values())
-    assert {every_kind.kind_of(item) for item in items} == set(kinds.KINDS)
+    assert {every_kind.kind_of(item) for item in items} == set(item_types.ITEM_TYPES)
     for item in items:
         kind = every_kind.kind_of(item)
         assert kind is not None
@@ -36,7 +36,7 @@ def test_all_kinds_are_written_as_the_table_of_kinds_says(stack: Stack) -> None:
 
 @every
 def test_version_1_of_every_kind_is_read_while_one_is_written_as_2(
-    stack: Stack, kind: Kind
+    stack: Stack, kind: ItemType
 ) -> None:
     names = every_kind.write()
     with release(kind):
@@ -45,11 +45,11 @@ def test_version_1_of_every_kind_is_read_while_one_is_written_as_2(
 
 @every
 def test_version_2_of_a_kind_is_read_ahead_and_else_refused_for_that_kind_alone(
-    stack: Stack, kind: Kind
+    stack: Stack, kind: ItemType
 ) -> None:
     with release(kind):
         names = every_kind.write()
-    others = {each.name: {"1"} for each in kinds.KINDS}
+    others = {each.name: {"1"} for each in item_types.ITEM_TYPES}
     assert versions_in(stack.items()) == others | {kind.name: {"2"}}
     with release(kind, versions=AHEAD):
         assert seen(stack, names) == KNOWN

@@ -20,8 +20,8 @@ from sessions_kms.aws.clock import ServerClock, current_clock, set_clock
 from sessions_kms.aws.table_client import BuiltinClient, create_table_client
 from sessions_kms.concurrency.waits import BlockingCall, run_sync
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.storage.condition import Delete
 from sessions_kms.storage.table import Table
+from sessions_kms.storage.writes import Delete
 from tests.sessions_kms.aws.http_client import scripted
 from tests.sessions_kms.support.scripted_server import Said, Server, running_by_script
 from tests.support import certificates

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.executors import executor, in_djangos_thread, in_thread
+from sessions_kms.concurrency.threads import executor, in_djangos_thread, in_thread
 
 WITHIN = 10  # seconds, after which a thread counts as hung
 WAYS = pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline, waits
-from sessions_kms.concurrency.executors import executor
+from sessions_kms.concurrency.threads import executor
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock

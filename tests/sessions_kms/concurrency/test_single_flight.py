@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.elapsed import Stopwatch
+from sessions_kms.concurrency.deadline import Stopwatch
 from sessions_kms.concurrency.single_flight import Flights, _Flight
 from sessions_kms.concurrency.waits import Pause, run_sync
 from sessions_kms.data_keys.keyring import DataKey

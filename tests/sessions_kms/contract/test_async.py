@@ -9,7 +9,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency import executors
+from sessions_kms.concurrency import threads
 from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import again, asaved
 from tests.sessions_kms.support.stacks import Stack
@@ -108,7 +108,7 @@ async def test_sync_access_while_another_task_loads_is_an_error_not_a_blocked_lo
 async def test_visitor_without_a_session_waits_for_no_thread(
     key: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executors, "sync_to_async", None)  # what nobody is to call
+    monkeypatch.setattr(threads, "sync_to_async", None)  # what nobody is to call
     services.reset()  # Nor are services made for it.
     session = SessionStore(key)
     assert await session.aget("cat") is None

@@ -7,7 +7,7 @@ import pytest
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.exceptions import KMSUnavailable
-from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.storage.published_keys import PublishedKey
 from tests.sessions_kms.support.fakes import (
     FOREIGN_KEY,
     KEY,

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.concurrency.background import start_thread
+from sessions_kms.concurrency.threads import start_thread
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.storage.published_keys import PublishedKey
 from tests.sessions_kms.support.fakes import (
     KEY,
     Call,

@@ -6,10 +6,9 @@ import logging
 import pytest
 
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.data_keys.keyring import KMSKeyring
-from sessions_kms.data_keys.shared_keyring import SharedKeyring
+from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.storage.published_keys import PublishedKey
 from tests.sessions_kms.support.fakes import (
     FOREIGN_KEY,
     KEY,
@@ -128,7 +127,7 @@ def test_invalid_blob_is_replaced_and_raises_an_alarm(
     assert key.period == PERIOD
     assert table.keys[PERIOD].encrypted == key.encrypted
     assert [(r.name, r.levelno) for r in caplog.records] == [
-        ("sessions_kms.data_keys.shared_keyring", logging.ERROR)
+        ("sessions_kms.data_keys.keyring", logging.ERROR)
     ]
     assert f"{PERIOD} is invalid" in caplog.text
     assert "being replaced" in caplog.text
@@ -172,7 +171,7 @@ def assert_own(
     assert run_sync(keyring.unwrap(key.encrypted, 0)) == key
     assert table.keys == before
     assert [(r.name, r.levelno) for r in caplog.records] == [
-        ("sessions_kms.data_keys.shared_keyring", logging.ERROR)
+        ("sessions_kms.data_keys.keyring", logging.ERROR)
     ]
     assert f"{PERIOD} cannot be used" in caplog.text
     assert "seals with its own" in caplog.text

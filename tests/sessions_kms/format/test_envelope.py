@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format import envelope
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item
-from sessions_kms.format.kinds import session_id
+from sessions_kms.format.item_types import session_id
 from sessions_kms.format.record import SessionRecord
 from tests.sessions_kms.support import reference_format as reference
 from tests.sessions_kms.support.sealed import (

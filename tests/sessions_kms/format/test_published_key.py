@@ -6,7 +6,7 @@ import pytest
 
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.attributes import ENCRYPTED_KEY_MAX_BYTES, Item, item_size
-from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.storage.published_keys import PublishedKey
 
 KEY = PublishedKey(86_400, b"wrapped", 86_401, 200_000, replaced_at=90_000)
 ITEM: Item = {

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sessions_kms.format import envelope, kinds
+from sessions_kms.format import envelope, item_types
 from tests.sessions_kms.support.quiet import shown_frames
 from tests.sessions_kms.support.sealed import OTHER_DATA_KEY, open_, seal
 
@@ -18,9 +18,9 @@ NO_UTF_8 = "\ud800"
         lambda: open_(seal(), data_key=b"short"),
         lambda: seal(data_key=b"short"),
         lambda: seal(iv=None),
-        lambda: kinds.session_id("django", NO_UTF_8),
-        lambda: kinds.lease_id("django", NO_UTF_8),
+        lambda: item_types.session_id("django", NO_UTF_8),
+        lambda: item_types.lease_id("django", NO_UTF_8),
     ],
 )
 def test_frames_with_keys_are_hidden(failing: Callable[[], object]) -> None:
-    assert shown_frames(failing, envelope, kinds) == set()
+    assert shown_frames(failing, envelope, item_types) == set()

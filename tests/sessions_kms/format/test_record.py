@@ -1,7 +1,7 @@
 """The record's item: what a reader takes for one, and that it refuses all else in one way."""
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -9,10 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item
-from sessions_kms.format.kinds import owner_of, session_id
-from sessions_kms.format.published_key import PublishedKey
-from sessions_kms.format.record import CLOCK_SKEW, DATA_KEY_USE, SessionRecord
+from sessions_kms.format import envelope
+from sessions_kms.format.attributes import ITEM_MAX_BYTES, RECORD_FIELDS, Field, Item
+from sessions_kms.format.item_types import owner_of, session_id
+from sessions_kms.format.record import CLOCK_SKEW, DATA_KEY_USE, HEAD_ATTRIBUTES, SessionRecord
+from sessions_kms.storage.published_keys import PublishedKey
 from tests.vectors.vector import load
 
 NOW = 1_800_000_000
@@ -383,3 +384,40 @@ def test_published_key_of_any_shape_is_taken_or_refused(name: str, value: Any) -
         assert key.to_item(PUBLISHED["id"]["S"]) == item
         return
     assert reason == name
+
+
+# The table of fields
+
+
+def test_item_has_each_field_of_the_table_and_no_other() -> None:
+    record = replace(good_record(), ancestors=bytes(8))
+    item = record.to_item()
+    assert {name: set(value) for name, value in item.items()} == {
+        each.attribute: {each.type} for each in RECORD_FIELDS
+    }
+    for each in RECORD_FIELDS:
+        value = getattr(record, each.name)
+        stored = str(value) if each.type == "N" else value
+        assert item[each.attribute] == {each.type: stored}
+
+
+def test_record_has_each_field_of_the_table_and_no_other() -> None:
+    assert {each.name for each in fields(SessionRecord)} == {each.name for each in RECORD_FIELDS}
+
+
+def test_heads_are_read_without_ciphertext_and_ancestors() -> None:
+    whole = {each.attribute for each in RECORD_FIELDS}
+    assert set(HEAD_ATTRIBUTES) == whole - {"encryptedData", "ancestors"} | {"movedAt"}
+
+
+@pytest.mark.parametrize("each", RECORD_FIELDS, ids=lambda each: each.name)
+def test_associated_data_has_each_bound_field_of_the_table_and_no_other(each: Field) -> None:
+    record = good_record()
+    value = getattr(record, each.name)
+    longer = {"N": 1, "S": "x", "B": b"x"}
+    changed = replace(record, **{each.name: value + longer[each.type]})
+    assert (associated_data(changed) != associated_data(record)) is each.is_bound
+
+
+def associated_data(record: SessionRecord) -> bytes:
+    return envelope._associated_data(record, "django", record.salt, record.commitment)

@@ -7,8 +7,7 @@ import pytest
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.format.token_tombstone import TokenTombstone
-from sessions_kms.sealed_items.tokens import SealedToken, Tokens
+from sessions_kms.sealed_items.tokens import SealedToken, Tokens, TokenTombstone
 from tests.sessions_kms.format.test_vectors import services_of
 from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.reference_format import CannotTell, Invalid, NoSession

@@ -12,7 +12,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.doctor import stored_items
 from sessions_kms.exceptions import SessionMoved
-from sessions_kms.format.tombstone import LIFETIME, Tombstone
+from sessions_kms.format.record import TOMBSTONE_LIFETIME, Tombstone
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.operations.purging import Clearing
@@ -111,7 +111,7 @@ def test_admin_lists_and_ends_none(moved: tuple[str, str]) -> None:
 
 def test_clearing_deletes_it_when_its_time_is_over(stack: Stack, moved: tuple[str, str]) -> None:
     old, _ = moved
-    for seconds, there in ((LIFETIME, True), (301, False)):
+    for seconds, there in ((TOMBSTONE_LIFETIME, True), (301, False)):
         stack.clock.advance(seconds)
         clearing = Clearing(services())
         list(clearing.delete_expired(at_most=100))
@@ -124,11 +124,11 @@ def test_rewrapping_and_the_doctors_sample_pass_it_over(moved: tuple[str, str]) 
     keyring: Any = None  # No data key is found that would be asked about.
     holders = [
         Rewrapping(services(), keyring)._holder(item)
-        for item in run_sync(services().table.scan()).items
+        for item in run_sync(services().queries.scan()).items
     ]
     assert id_of(moved[0]) not in [holder.item_id for holder in holders if holder]
     seen = stored_items.Sample()
-    for item in run_sync(services().table.scan(whole=True)).items:
+    for item in run_sync(services().queries.scan(whole=True)).items:
         if "#" not in item["id"]["S"]:
             stored_items._add(seen, item)
     assert (len(seen.records), seen.foreign) == (1, 0)

@@ -14,7 +14,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.keyring import DataKey, KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
-from sessions_kms.format.kinds import session_id
+from sessions_kms.format.item_types import session_id
 from sessions_kms.format.serializer import codec_of
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sessions_kms.concurrency.bounded_pool import THREADS, BoundedPool, Refused
 from sessions_kms.concurrency.deadline import OutOfTime
+from sessions_kms.concurrency.threads import THREADS, BoundedPool, Refused
 from sessions_kms.http.connecting import FRESH, Address, Resolver, connect
 from tests.support.clock import FakeClock
 from tests.support.waiting import until

@@ -154,7 +154,7 @@ def test_site_may_not_look_through_the_table(
 ) -> None:
     enforced, wired = deployed.serve_as("web", clock, **config)
     with pytest.raises(TableUnavailable):
-        run_sync(wired.table.scan())
+        run_sync(wired.queries.scan())
     assert enforced.denied == {"dynamodb:Scan"}
 
 

@@ -13,7 +13,7 @@ class Crowd:
     """Threads of one process that write one session, of which only one does not wait."""
 
     def __init__(self, process: Services) -> None:
-        self._lanes = process.lanes
+        self._queues = process.write_queues
         self._threads: list[Thread] = []
         self._failed: list[BaseException] = []
 
@@ -41,7 +41,7 @@ class Crowd:
             assert not thread.is_alive(), "hung"
         for error in self._failed:
             raise error
-        assert len(self._lanes) == 0, "kept, though nobody writes"
+        assert len(self._queues) == 0, "kept, though nobody writes"
 
     def _waiting(self) -> int:
-        return sum(len(lane.waiting()) for lane in list(self._lanes._lanes.values()))
+        return sum(len(lane.waiting()) for lane in list(self._queues._queues.values()))

@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from sessions_kms import backend
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.format.attributes import Item
-from sessions_kms.format.kinds import session_id
+from sessions_kms.format.item_types import session_id
 from tests.sessions_kms.model.crowd import Crowd
 from tests.sessions_kms.model.ledger import Ledger
 from tests.sessions_kms.model.model import (

@@ -13,15 +13,12 @@ from typing import Any
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
-from sessions_kms.data_keys.keyring import KMSKeyring
-from sessions_kms.data_keys.shared_keyring import SharedKeyring
+from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
 from sessions_kms.format import envelope
-from sessions_kms.format.record import SessionRecord
-from sessions_kms.format.tombstone import tombstone_in
+from sessions_kms.format.record import SessionRecord, tombstone_in
 from sessions_kms.services import Services, id_of
-from sessions_kms.storage.data_key_items import DataKeyItems
-from sessions_kms.storage.not_before import NotBefore
-from sessions_kms.storage.not_before_items import NotBeforeItems
+from sessions_kms.storage.not_before import NotBefore, NotBeforeItems
+from sessions_kms.storage.published_keys import DataKeyItems
 from tests.sessions_kms.support.fakes import KEY, State
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import install, table_over

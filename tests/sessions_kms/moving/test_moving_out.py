@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from sessions_kms import backend, moving_in, moving_out
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.concurrency.write_queue import WriteQueues
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.operations.session_import import mark_id
 from sessions_kms.services import id_of
@@ -163,7 +163,7 @@ def test_session_that_others_change_all_the_time_is_unavailable(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, steady = sealed(a=1), FakeClock(0.0)
-    install(replace(fake.services, lanes=Lanes(steady), sleep=steady.advance))
+    install(replace(fake.services, write_queues=WriteQueues(steady), sleep=steady.advance))
     monkeypatch.setattr(moving_out.MovingOut, "_put", lambda *_: False)
     with pytest.raises(StoreUnavailable):
         moving_out.SessionStore(key).load()

@@ -85,7 +85,7 @@ def test_where_the_role_may_not_ask_it_says_so(
 ) -> None:
     denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "DescribeTimeToLive")
     monkeypatch.setattr(
-        fake.services.description, "ttl_attribute", as_coroutine(lambda: refuse(denied))
+        fake.services.queries, "ttl_attribute", as_coroutine(lambda: refuse(denied))
     )
     done = clear()
     assert (done.status, "this role may not read it" in done.out) == (3, True)

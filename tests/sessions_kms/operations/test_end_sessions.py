@@ -296,7 +296,7 @@ def test_user_whose_sessions_go_on_beginning_is_not_called_signed_out(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        fake.services.table, "owned_ids", as_coroutine(lambda _: [id_of_record(saved("7"))])
+        fake.services.queries, "owned_ids", as_coroutine(lambda _: [id_of_record(saved("7"))])
     )
     done = end("--user", "7")
     assert done.status == 3

@@ -7,7 +7,7 @@ import pytest
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.background import Background
+from sessions_kms.concurrency.threads import Background
 from sessions_kms.concurrency.waits import run_sync
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import end
@@ -176,14 +176,14 @@ def test_session_that_a_lagging_scan_does_not_show_yet_ends_too(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = saved()
-    table: Any = stack.services.table
-    page = blocking(table.scan)
+    queries: Any = stack.services.queries
+    page = blocking(queries.scan)
 
     def lagging(start: Any = None, *, consistent: bool = False, **more: Any) -> Any:
         found = page(start, consistent=consistent, **more)
         return found if consistent else found._replace(items=[])
 
-    monkeypatch.setattr(table, "scan", as_coroutine(lagging))
+    monkeypatch.setattr(queries, "scan", as_coroutine(lagging))
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
     assert not lives(session)
 

@@ -64,12 +64,12 @@ def test_session_that_the_index_shows_late_is_ended_too(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     early, late = signed_in("7"), signed_in("7")
-    owned, shown = blocking(fake.services.table.owned_ids), iter([1, 0, 2])
+    owned, shown = blocking(fake.services.queries.owned_ids), iter([1, 0, 2])
 
     def lagging(owner: str) -> list[str]:
         return sorted(owned(owner))[: next(shown, 9)]
 
-    monkeypatch.setattr(fake.services.table, "owned_ids", as_coroutine(lagging))
+    monkeypatch.setattr(fake.services.queries, "owned_ids", as_coroutine(lagging))
     assert ending.end_sessions_of(services(), "7") == 2
     assert not lives(early)
     assert not lives(late)
@@ -79,8 +79,8 @@ def test_ended_session_that_the_index_still_shows_is_counted_once(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signed_in("7")
-    stale = run_sync(fake.services.table.owned_ids("user#django#7"))
-    monkeypatch.setattr(fake.services.table, "owned_ids", as_coroutine(lambda owner: stale))
+    stale = run_sync(fake.services.queries.owned_ids("user#django#7"))
+    monkeypatch.setattr(fake.services.queries, "owned_ids", as_coroutine(lambda owner: stale))
     assert ending.end_sessions_of(services(), "7") == 1
 
 
@@ -93,7 +93,7 @@ def test_sessions_that_go_on_beginning_are_told(
         begun.append(id_of(signed_in("7").session_key or ""))
         return begun
 
-    monkeypatch.setattr(fake.services.table, "owned_ids", as_coroutine(owned))
+    monkeypatch.setattr(fake.services.queries, "owned_ids", as_coroutine(owned))
     with pytest.raises(StoreUnavailable, match="keep beginning"):
         ending.end_sessions_of(services(), "7")
     assert len(begun) == ending.PASSES_MAX

@@ -8,7 +8,7 @@ import pytest
 from sessions_kms.aws.kms import IncorrectKey
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.data_keys import known_keys as wrapped_keys
+from sessions_kms.data_keys import keyring as wrapped_keys
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format.record import SessionRecord

@@ -347,7 +347,7 @@ def test_out_of_reach_it_says_that_another_run_goes_on(make_faulty: MakeFaulty) 
 def test_number_of_data_keys_remembered_is_bounded(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions_kms.data_keys.known_keys.REMEMBERED", 2)
+    monkeypatch.setattr("sessions_kms.data_keys.keyring.REMEMBERED", 2)
     restart(stack, data_key_period=0)
     for _ in range(5):
         saved_key(token="t")

@@ -11,8 +11,8 @@ from sessions_kms.operations import table_scan as sweeping
 from sessions_kms.operations.purging import created_until, sealed_in
 from sessions_kms.operations.rewrapping import Holder, put_wrapped
 from sessions_kms.operations.table_scan import PAUSES, TableScan
-from sessions_kms.storage.condition import ended_until
 from sessions_kms.storage.table import Table
+from sessions_kms.storage.writes import ended_until
 from tests.sessions_kms.support.faults import Fault, answer, applied, dropped, error
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture

@@ -127,7 +127,7 @@ def test_no_lock_of_threads_is_held_while_it_waits(fake: Stack, name: str) -> No
     forget(fake)
     keyring: Any = fake.services.keyring
     views: list[Any] = [fake.services.not_before, fake.services.not_before_of("provider")]
-    parts = [keyring, keyring._flights, keyring._background, fake.services.lanes]
+    parts = [keyring, keyring._flights, keyring._background, fake.services.write_queues]
     parts += [part for view in views for part in (view, view._reading)]
     locks = [lock for part in parts for lock in vars(part).values() if isinstance(lock, LOCKS)]
     assert len(locks) >= len(parts)

@@ -135,7 +135,7 @@ def test_sealed_result_put_in_the_place_of_a_session_is_no_session(
     stack: Stack, leases: Leases
 ) -> None:
     from sessions_kms.backend import SessionStore
-    from sessions_kms.format.kinds import session_id
+    from sessions_kms.format.item_types import session_id
 
     run_sync(leases.claim(SECRET, "one", seconds=30))
     run_sync(leases.complete(SECRET, "one", b'{"_auth_user_id": "1"}', keep=600))

@@ -1,7 +1,7 @@
 """What a seal makes of a payload."""
 
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.format.kinds import session_id
+from sessions_kms.format.item_types import session_id
 from sessions_kms.sealed_items.sealing import Sealing
 from tests.sessions_kms.support.stacks import Stack
 

@@ -11,14 +11,14 @@ import pytest
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
-from sessions_kms.format.kinds import answer_id, session_id
-from sessions_kms.format.token_tombstone import TokenTombstone
+from sessions_kms.format.item_types import answer_id, session_id
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.sealed_items.tokens import (
     Exchange,
     NewToken,
     SealedToken,
     Tokens,
+    TokenTombstone,
     new_stamp,
 )
 from sessions_kms.services import services

@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionTooLarge
-from sessions_kms.session.anonymous import AnonymousSessionTooLarge
+from sessions_kms.session.pending import AnonymousSessionTooLarge
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved
 from tests.sessions_kms.support.stacks import Stack, install

@@ -16,12 +16,11 @@ import pytest
 from django.contrib.sessions.backends.base import UpdateError
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency import deadline, waking
+from sessions_kms.concurrency import deadline, waits
 from sessions_kms.concurrency.finishing import Finisher
 from sessions_kms.concurrency.waits import Pause, Wait
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
-from sessions_kms.session import next_cookie
-from sessions_kms.session.mixins import async_methods
+from sessions_kms.session import mixins, next_cookie
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.session.test_coroutines import (
     NEW,
@@ -140,10 +139,10 @@ async def left_at(
             leaving.requester = asyncio.ensure_future(request)
             await asyncio.wait([leaving.requester])
             gc.collect()  # The loop alone would not hold what goes on.
-            await until(lambda: not async_methods._writes)
+            await until(lambda: not mixins._writes)
         assert leaving.requester.cancelled() is leaving.has_left
-        assert len(story.world.processes[0].lanes) == 0
-        assert waking._held.get() == ()
+        assert len(story.world.processes[0].write_queues) == 0
+        assert waits._held.get() == ()
     stands = story.world.truth(str(story.key))
     found = None if stands is None else stands.content
     assert found in list(story.may_stand())
@@ -205,7 +204,7 @@ async def test_write_that_had_not_begun_never_does(world: World, asked: str) -> 
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
-    assert not async_methods._writes
+    assert not mixins._writes
     assert world.wire.calls == []
 
 
@@ -219,7 +218,7 @@ async def test_write_that_fails_after_its_request_has_left_is_told_in_the_log(
     with caplog.at_level(logging.ERROR, "sessions_kms"):
         leaving.requester = asyncio.ensure_future(session.asave())
         await asyncio.wait([leaving.requester])
-        await until(lambda: not async_methods._writes)
+        await until(lambda: not mixins._writes)
         await asyncio.sleep(0)
     assert leaving.requester.cancelled()
     told = [each for each in caplog.records if each.name == "sessions_kms"]
@@ -231,7 +230,7 @@ async def test_write_that_fails_after_its_request_has_left_is_told_in_the_log(
 async def test_writes_of_one_process_are_bounded_and_more_begin_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(async_methods._writes, "_most", 2)
+    monkeypatch.setattr(mixins._writes, "_most", 2)
     sessions = [await changed(saved(a=1), b=each) for each in range(3)]
     keys = [str(session.session_key) for session in sessions]
     told = await asyncio.wait_for(
@@ -249,7 +248,7 @@ async def test_load_that_is_cancelled_leaves_the_session_to_others_who_wait_for_
 ) -> None:
     session = SessionStore(saved(a=1))
     first, second = (asyncio.ensure_future(session.aget("a")) for _ in range(2))
-    await until(lambda: len(session._turn._waiting) == 1)
+    await until(lambda: len(session._loading_lock._waiting) == 1)
     first.cancel()
     assert await asyncio.wait_for(second, WITHIN) == 1
     assert first.cancelled()
@@ -294,6 +293,6 @@ async def test_error_of_a_write_is_raised_to_a_request_that_is_still_there(
         await Pause(0)
         raise error
 
-    monkeypatch.setattr(session, "_updating", failing)
+    monkeypatch.setattr(session, "_update", failing)
     with pytest.raises(error):
         await session.asave()

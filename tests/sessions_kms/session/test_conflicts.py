@@ -12,7 +12,7 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.concurrency.write_queue import WriteQueues
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import saved, stored
@@ -272,7 +272,7 @@ def test_time_is_bounded_not_tries_and_then_the_store_is_unavailable(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steady = FakeClock(0.0)
-    install(replace(fake.services, lanes=Lanes(steady)))
+    install(replace(fake.services, write_queues=WriteQueues(steady)))
     session = saved(a=0)
     mine = opened(session)
     rivals = itertools.count()
@@ -402,7 +402,7 @@ def test_error_of_a_session_that_moved_meanwhile_leads_to_no_item(stack: Stack) 
 
 def test_other_requests_see_a_request_as_it_was_when_it_saved(stack: Stack) -> None:
     session = saved(a=1)
-    draft = session._draft(session._key)
+    draft = session._get_pending(session._key)
     session[USER_ID] = "9"  # by another of its threads, while this one waits to write
     assert draft.user_id is None
     assert session._codec.loads(draft.payload) == draft.content

@@ -20,10 +20,9 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency import deadline, waking
-from sessions_kms.concurrency.lanes import Lane
-from sessions_kms.concurrency.turn import Turn
-from sessions_kms.concurrency.waits import Wait, run_sync
+from sessions_kms.concurrency import deadline, waits
+from sessions_kms.concurrency.waits import CoroutineLock, Wait, run_sync
+from sessions_kms.concurrency.write_queue import WriteQueue
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import next_cookie
 from sessions_kms.session.links import LINKS
@@ -50,14 +49,14 @@ def saved(**content: Any) -> str:
     """Store a session, in this thread; give its key."""
     session = SessionStore()
     session._session_cache = content
-    run_sync(session._saving())
+    run_sync(session._save())
     return str(session.session_key)
 
 
 async def opened(key: str, **changes: Any) -> SessionStore:
     """Load a session, and change it."""
     session = SessionStore(key)
-    content = await session._filling()
+    content = await session._get_content()
     content.update(changes)
     return session
 
@@ -127,7 +126,7 @@ class Story:
 
 class Loads(Story):
     async def steps(self) -> Any:
-        return await self.session._loaded()
+        return await self.session._load_session()
 
 
 class Creates(Story):
@@ -139,7 +138,7 @@ class Creates(Story):
         self.session._session_cache = dict(NEW)
 
     async def steps(self) -> Any:
-        return await self.session._saving()
+        return await self.session._save()
 
     def check(self) -> None:
         assert self.session.session_key is None
@@ -152,7 +151,7 @@ class Saves(Story):
         self.session = await opened(str(self.key), mine=1)
 
     async def steps(self) -> Any:
-        return await self.session._saving()
+        return await self.session._save()
 
     def may_stand(self) -> Iterator[Content | None]:
         yield NEW | self.theirs
@@ -165,7 +164,7 @@ class SavesOverAnother(Saves):
     async def prepare(self) -> None:
         await super().prepare()
         with another_process():
-            await (await opened(str(self.key), theirs=1))._saving()
+            await (await opened(str(self.key), theirs=1))._save()
 
 
 class SavesWithoutALook(Saves):
@@ -187,7 +186,7 @@ class ChangesItsKey(Story):
         self.session = await opened(str(self.key), mine=1)
 
     async def steps(self) -> Any:
-        return await self.session._cycling()
+        return await self.session._cycle()
 
     def may_stand(self) -> Iterator[Content | None]:
         yield NEW | self.theirs
@@ -200,7 +199,7 @@ class ChangesItsKeyOverAnother(ChangesItsKey):
     async def prepare(self) -> None:
         await super().prepare()
         with another_process():
-            await (await opened(str(self.key), theirs=1))._saving()
+            await (await opened(str(self.key), theirs=1))._save()
 
 
 class Ends(Story):
@@ -208,7 +207,7 @@ class Ends(Story):
         self.session = await opened(str(self.key))
 
     async def steps(self) -> Any:
-        return await self.session._deleting()
+        return await self.session._delete()
 
     def may_stand(self) -> Iterator[Content | None]:
         yield NEW
@@ -244,8 +243,8 @@ async def is_cut(story: Story, at: int, done: str) -> bool:
         assert task.cancelled() is bool(cuts)
         if not cuts:
             await task
-        assert len(story.world.processes[0].lanes) == 0
-        assert waking._held.get() == ()
+        assert len(story.world.processes[0].write_queues) == 0
+        assert waits._held.get() == ()
         for each in cuts:
             story.check()
             await asyncio.to_thread(each.finish)
@@ -265,14 +264,14 @@ async def is_cut(story: Story, at: int, done: str) -> bool:
 async def goes_on(story: Story, found: Content | None) -> None:
     """See the next request read and change what there is, and this one do what is left to do."""
     if found is None:
-        assert await SessionStore(story.key)._loaded() is None or story.key is None
+        assert await SessionStore(story.key)._load_session() is None or story.key is None
         return
-    await (await opened(str(story.key), later=1))._saving()
+    await (await opened(str(story.key), later=1))._save()
     stands = story.world.truth(str(story.key))
     assert stands is not None
     assert stands.content == found | {"later": 1}
     try:
-        await story.session._saving()
+        await story.session._save()
     except (SessionMoved, UpdateError):
         assert story.session.session_key != story.key
 
@@ -299,30 +298,30 @@ async def until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def in_lanes(world: World) -> list[Lane[Any]]:
+async def in_lanes(world: World) -> list[WriteQueue[Any]]:
     """Wait until somebody saves; return the lanes."""
-    lanes = world.processes[0].lanes
+    lanes = world.processes[0].write_queues
     await until(lambda: len(lanes) > 0)
-    return list(lanes._lanes.values())
+    return list(lanes._queues.values())
 
 
 async def test_tasks_that_save_one_session_share_writes(world: World) -> None:
     key = saved(a=1)
     requests = [await opened(key, **{f"key{each}": each}) for each in range(5)]
     world.wire.calls.clear()
-    await asyncio.gather(*(request._saving() for request in requests))
+    await asyncio.gather(*(request._save() for request in requests))
     stands = world.truth(key)
     assert stands is not None
     assert stands.content == {"a": 1, **{f"key{each}": each for each in range(5)}}
     assert world.wire.calls.count("PutItem") == 2
-    assert len(world.processes[0].lanes) == 0
+    assert len(world.processes[0].write_queues) == 0
 
 
 @pytest.mark.parametrize("who", [0, 1])
 async def test_others_write_when_one_of_them_is_cancelled(world: World, who: int) -> None:
     key = saved(a=1)
     requests = [await opened(key, **{f"key{each}": each}) for each in range(3)]
-    tasks = [asyncio.ensure_future(request._saving()) for request in requests]
+    tasks = [asyncio.ensure_future(request._save()) for request in requests]
     (lane,) = await in_lanes(world)
     await until(lambda: len(lane.waiting()) == len(tasks))
     tasks[who].cancel()
@@ -332,16 +331,16 @@ async def test_others_write_when_one_of_them_is_cancelled(world: World, who: int
     assert stands is not None
     kept = {f"key{each}": each for each in range(3) if each != who}
     assert stands.content | {f"key{who}": who} == {"a": 1, f"key{who}": who, **kept}
-    assert len(world.processes[0].lanes) == 0
+    assert len(world.processes[0].write_queues) == 0
 
 
 async def test_threads_and_tasks_wait_in_one_lane(world: World) -> None:
     key = saved(a=1)
     requests = [await opened(key, **{f"key{each}": each}) for each in range(6)]
-    threads = [threading.Thread(target=run_sync, args=(each._saving(),)) for each in requests[::2]]
+    threads = [threading.Thread(target=run_sync, args=(each._save(),)) for each in requests[::2]]
     for thread in threads:
         thread.start()
-    await asyncio.wait_for(asyncio.gather(*(each._saving() for each in requests[1::2])), WITHIN)
+    await asyncio.wait_for(asyncio.gather(*(each._save() for each in requests[1::2])), WITHIN)
     for thread in threads:
         await asyncio.to_thread(thread.join, WITHIN)
     stands = world.truth(key)
@@ -353,7 +352,7 @@ async def test_tasks_of_one_request_share_one_load(world: World) -> None:
     session = SessionStore(saved(a=1))
     await opened(str(session.session_key))  # The not-before moment is known from now on.
     world.wire.calls.clear()
-    found = await asyncio.gather(*(session._filling() for _ in range(5)))
+    found = await asyncio.gather(*(session._get_content() for _ in range(5)))
     assert found == [{"a": 1}] * 5
     assert world.wire.calls.count("GetItem") == 1
 
@@ -368,14 +367,14 @@ async def test_task_whose_own_load_asks_for_the_session_is_refused(world: World)
 
     def ask(**_: Any) -> None:
         try:
-            run_sync(session._filling())
+            run_sync(session._get_content())
         except StoreUnavailable as error:
             asked.append(error)
 
     session_refused.connect(ask)
     try:
         with deadline.request():
-            await session._filling()
+            await session._get_content()
     finally:
         session_refused.disconnect(ask)
     assert [str(each) for each in asked] == ["The session is asked for within its own loading."]
@@ -384,15 +383,15 @@ async def test_task_whose_own_load_asks_for_the_session_is_refused(world: World)
 # The turn
 
 
-async def taking(turn: Turn, told: list[str], name: str) -> None:
-    await turn.take()
+async def taking(turn: CoroutineLock, told: list[str], name: str) -> None:
+    await turn.acquire()
     told.append(name)
-    turn.give_back()
+    turn.release()
 
 
 async def test_turn_goes_to_whoever_has_waited_longest_and_past_those_who_left() -> None:
-    turn, told = Turn(), list[str]()
-    await turn.take()
+    turn, told = CoroutineLock(), list[str]()
+    await turn.acquire()
     others = []
     for name in ("first", "second", "third"):
         context = Context()
@@ -400,19 +399,19 @@ async def test_turn_goes_to_whoever_has_waited_longest_and_past_those_who_left()
         await until(lambda: len(turn._waiting) == len(others))
     others[0].cancel()
     await asyncio.wait([others[0]])
-    turn.give_back()
+    turn.release()
     await asyncio.wait_for(asyncio.gather(*others[1:]), WITHIN)
     assert told == ["second", "third"]
-    assert not turn._is_taken
+    assert not turn._is_locked
 
 
 async def test_turn_that_was_given_to_one_who_is_cancelled_is_passed_on() -> None:
-    turn, told = Turn(), list[str]()
-    await turn.take()
+    turn, told = CoroutineLock(), list[str]()
+    await turn.acquire()
     context = Context()
     other = asyncio.Task(taking(turn, told, "other"), context=context)
     await until(lambda: len(turn._waiting) == 1)
-    turn.give_back()  # It is woken, and has not run yet.
+    turn.release()  # It is woken, and has not run yet.
     other.cancel()
     await asyncio.wait([other])
     await asyncio.wait_for(taking(turn, told, "next"), WITHIN)
@@ -420,14 +419,14 @@ async def test_turn_that_was_given_to_one_who_is_cancelled_is_passed_on() -> Non
 
 
 def test_turn_is_waited_for_on_the_requests_account() -> None:
-    turn = Turn()
-    run_sync(turn.take())
+    turn = CoroutineLock()
+    run_sync(turn.acquire())
     told: list[BaseException] = []
 
     def come() -> None:
         try:
             with deadline.request(2 * deadline.LEAST):
-                run_sync(turn.take())
+                run_sync(turn.acquire())
         except StoreUnavailable as error:
             told.append(error)
 
@@ -435,6 +434,6 @@ def test_turn_is_waited_for_on_the_requests_account() -> None:
     thread.start()
     thread.join(WITHIN)
     assert len(told) == 1
-    turn.give_back()
-    run_sync(turn.take())
-    turn.give_back()
+    turn.release()
+    run_sync(turn.acquire())
+    turn.release()

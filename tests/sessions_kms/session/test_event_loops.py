@@ -18,9 +18,9 @@ from pytest_django import Settings
 
 from sessions_kms import conf, services
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency import deadline, executors
+from sessions_kms.concurrency import deadline, threads
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.session.mixins.async_methods import sync_only
+from sessions_kms.session.mixins import forbid_in_event_loop
 from sessions_kms.signals import session_created, session_cycled, session_ended, session_refused
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.session.test_coroutines import WITHIN, saved, until
@@ -50,7 +50,7 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return call
 
-    monkeypatch.setattr(executors, "sync_to_async", noted)
+    monkeypatch.setattr(threads, "sync_to_async", noted)
     return found
 
 
@@ -76,7 +76,10 @@ async def test_nothing_but_calls_that_block_is_done_in_a_thread(
     await session.adelete()
     assert "Decrypt" not in world.wire.calls
     assert in_threads.count("BlockingCall._begin_in_time") == len(world.wire.calls) > 5
-    assert {*in_threads} <= {"BlockingCall._begin_in_time", "ReceiverCall._told"}  # others'
+    assert {*in_threads} <= {
+        "BlockingCall._begin_in_time",
+        "ReceiverCall._call_receivers",
+    }  # others'
 
 
 async def test_data_key_that_kms_has_to_unwrap_holds_up_no_other_load() -> None:
@@ -118,7 +121,7 @@ async def test_services_are_made_once_and_not_in_the_loop(
     monkeypatch.setattr(conf, "config", lambda: fake.config)
     first = SessionStore(key)
     asked: list[Awaitable[Any]] = [first.aload(), SessionStore(key).aget("a"), first.aexists(key)]
-    asked += [first.asave(), SessionStore(key).afetched()]
+    asked += [first.asave(), SessionStore(key).aprefetch()]
     tasks = [asyncio.ensure_future(each) for each in asked]
     await until(began.is_set)  # The loop goes on meanwhile.
     go_on.set()
@@ -145,7 +148,7 @@ async def told() -> AsyncIterator[list[str]]:
     for name, signal in signals.items():
 
         def receive(name: str = name, **_: Any) -> None:
-            sync_only()  # as the ORM does
+            forbid_in_event_loop()  # as the ORM does
             found.append(name)
 
         receivers[name] = receive
@@ -213,7 +216,7 @@ async def test_thread_of_the_request_that_waits_for_a_load_holds_up_no_receiver_
         load = asyncio.ensure_future(session.aget("a"))
         await until(asked.is_set)
         in_thread = asyncio.ensure_future(sync_to_async(session.get)("a"))
-        await until(lambda: len(session._turn._waiting) == 1)
+        await until(lambda: len(session._loading_lock._waiting) == 1)
         go_on.set()
         assert [*await asyncio.wait_for(asyncio.gather(load, in_thread), WITHIN)] == [None, None]
         left = deadline.budget_left()
@@ -256,7 +259,7 @@ async def test_64_threads_and_64_tasks_change_one_session_and_lose_nothing(world
     assert failed == []
     assert stands is not None
     assert len(stands.content) == 1 + 2 * MANY
-    assert len(world.processes[0].lanes) == 0
+    assert len(world.processes[0].write_queues) == 0
 
 
 async def test_request_whose_time_is_over_begins_nothing(world: World) -> None:

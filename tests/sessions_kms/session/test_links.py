@@ -83,7 +83,7 @@ def test_session_that_is_stored_between_two_looks_is_ended_at_once(
     item = fake.items()[session_id]
     fake.delete_item(session_id)  # Only its link is written yet.
     looks: list[str] = []
-    owned = blocking(fake.services.table.owned_ids)
+    owned = blocking(fake.services.queries.owned_ids)
 
     def looked(owner: str) -> list[str]:
         looks.append(owner)
@@ -91,7 +91,7 @@ def test_session_that_is_stored_between_two_looks_is_ended_at_once(
             fake.put_item(item)
         return owned(owner)
 
-    monkeypatch.setattr(fake.services.table, "owned_ids", as_coroutine(looked))
+    monkeypatch.setattr(fake.services.queries, "owned_ids", as_coroutine(looked))
     assert ending.end_linked(services(), LINK) == 1
     assert not lives(session)
     assert link_items(fake) == set()
@@ -102,8 +102,8 @@ def test_session_that_changes_its_key_while_its_link_is_ended_is_ended(
 ) -> None:
     session = linked(LINK)
     old = id_of(session.session_key or "")
-    table = fake.services.table
-    owned = blocking(table.owned_ids)
+    queries = fake.services.queries
+    owned = blocking(queries.owned_ids)
     ended: list[int] = []
 
     def move_meanwhile(move: Handle) -> Any:
@@ -124,7 +124,7 @@ def test_session_that_changes_its_key_while_its_link_is_ended_is_ended(
     def old_last(owner: str) -> list[str]:
         return sorted(owned(owner), key=lambda each: old in each)
 
-    monkeypatch.setattr(table, "owned_ids", as_coroutine(old_last))
+    monkeypatch.setattr(queries, "owned_ids", as_coroutine(old_last))
     fake.dynamodb.on("TransactWriteItems session session", move_meanwhile)
     session.cycle_key()
     assert ended == [1]

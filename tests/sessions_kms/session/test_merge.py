@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_kms.session import merge as merging
-from sessions_kms.session.merge import Changes, changed_keys, merge
+from sessions_kms.session import merging
+from sessions_kms.session.merging import Changes, changed_keys, merge
 from tests.sessions_kms.support.quiet import shown_frames
 
 
@@ -115,6 +115,6 @@ def test_frames_with_what_a_session_holds_are_hidden(monkeypatch: pytest.MonkeyP
 
     nothing: Any = None
     assert shown_frames(lambda: changed_keys({"a": [1]}, {"a": [2]}, fail), merging) == set()
-    assert shown_frames(lambda: Changes({}, {}, set()).over(nothing), merging) == set()
+    assert shown_frames(lambda: Changes({}, {}, set()).merge_into(nothing), merging) == set()
     monkeypatch.setattr(merging, "changed_keys", fail)
     assert shown_frames(lambda: merge({}, {}, {}, dumps), merging) == set()

@@ -13,14 +13,14 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency import deadline, lanes
-from sessions_kms.concurrency.backoff import PATIENCE
-from sessions_kms.concurrency.executors import executor
-from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.concurrency import deadline, write_queue
+from sessions_kms.concurrency.deadline import RETRY_BUDGET
+from sessions_kms.concurrency.threads import executor
 from sessions_kms.concurrency.waits import CALLS
+from sessions_kms.concurrency.write_queue import WriteQueues
 from sessions_kms.exceptions import SessionMoved, SessionTooLarge, StoreUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
-from sessions_kms.session.parts import Part
+from sessions_kms.session.pending import PendingSave
 from tests.sessions_kms.session.test_conflicts import opened
 from tests.sessions_kms.support.memory_dynamodb import after, unharmed
 from tests.sessions_kms.support.sessions import saved, stored
@@ -60,7 +60,7 @@ class Gate:
 
     def wait_for(self, waiting: int) -> None:
         """Wait until so many are in the lane, the one who writes among them."""
-        found = self.stack.services.lanes._lanes
+        found = self.stack.services.write_queues._queues
         until = time.monotonic() + WITHIN
         while sum(len(lane.waiting()) for lane in list(found.values())) < waiting:
             assert time.monotonic() < until
@@ -93,7 +93,7 @@ class Writers:
         for thread in self._threads:
             thread.join(WITHIN)
             assert not thread.is_alive(), "hung"
-        assert len(self.gate.stack.services.lanes) == 0, "kept, though nobody writes"
+        assert len(self.gate.stack.services.write_queues) == 0, "kept, though nobody writes"
         return [type(error).__name__ if error else "ok" for error in self.told]
 
     def _save(self, number: int, session: SessionStore) -> None:
@@ -271,18 +271,18 @@ def test_who_has_no_time_left_leaves_and_is_not_written(
     session = saved()
     requests = writers(session, 3)
     steady = FakeClock(0.0)
-    install(replace(gate.stack.services, lanes=Lanes(steady)))
-    look = Part.look
+    install(replace(gate.stack.services, write_queues=WriteQueues(steady)))
+    look = PendingSave.get_changes
 
-    def time_passes(part: Part, codec: Any) -> Any:
-        steady.advance(PATIENCE)
+    def time_passes(part: PendingSave, codec: Any) -> Any:
+        steady.advance(RETRY_BUDGET)
         return look(part, codec)
 
     first = threading.Thread(target=requests[0].save)
     gate.close()
     first.start()
     assert gate.entered.acquire(timeout=WITHIN)
-    monkeypatch.setattr(Part, "look", time_passes)
+    monkeypatch.setattr(PendingSave, "get_changes", time_passes)
     with pytest.raises(StoreUnavailable):
         requests[1].save()
     gate.open()
@@ -311,7 +311,7 @@ def test_request_waits_for_another_ones_write_on_its_own_account(gate: Gate) -> 
 def test_more_than_may_wait_are_refused_at_once(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "WAITING_MAX", 2)
+    monkeypatch.setattr(write_queue, "WAITING_MAX", 2)
     session = saved()
     requests = writers(session, 3)
     running = Writers(gate, requests[:2])
@@ -330,7 +330,7 @@ def resting(stack: Stack, latency: float) -> Iterator[tuple[Stack, list[float]]]
         steady.advance(seconds)
 
     stack.dynamodb.on("PutItem session", after(lambda: steady.advance(latency)))
-    stack.services = replace(stack.services, lanes=Lanes(steady), sleep=sleep)
+    stack.services = replace(stack.services, write_queues=WriteQueues(steady), sleep=sleep)
     install(stack.services)
     yield stack, pauses
 
@@ -361,26 +361,26 @@ def test_process_that_meets_nobody_never_pauses(fake: Stack) -> None:
             session["number"] = number
             session.save()
         assert pauses == []
-        assert not stack.services.lanes._rests
+        assert not stack.services.write_queues._rests
 
 
 def test_rests_are_not_kept(fake: Stack) -> None:
-    found: Lanes[Any] = fake.services.lanes
+    found: WriteQueues[Any] = fake.services.write_queues
     found.latency = 0.4
-    for number in range(2 * lanes.RESTING_MAX):
-        found.rest(str(number))
-    assert len(found._rests) <= lanes.RESTING_MAX
+    for number in range(2 * write_queue.RESTING_MAX):
+        found.yield_to_others(str(number))
+    assert len(found._rests) <= write_queue.RESTING_MAX
 
 
 def test_objects_of_a_shared_write_show_no_secret(gate: Gate) -> None:
     session = saved(token="canary")
     running = Writers(gate, writers(session, 2))
-    (lane,) = gate.stack.services.lanes._lanes.values()
+    (lane,) = gate.stack.services.write_queues._queues.values()
     key = session.session_key or ""
-    for shown in (lane, *lane.waiting(), *(place.wants for place in lane.waiting())):
+    for shown in (lane, *lane.waiting(), *(place.work for place in lane.waiting())):
         assert "canary" not in repr(shown)
         assert key not in repr(shown)
-    assert key not in repr(gate.stack.services.lanes._lanes)
+    assert key not in repr(gate.stack.services.write_queues._queues)
     assert running.finish() == ["ok", "ok"]
 
 
@@ -398,4 +398,4 @@ async def test_64_tasks_that_wait_hold_up_no_load_and_take_no_thread(gate: Gate)
     gate.open()
     await asyncio.wait_for(asyncio.gather(*saves), WITHIN)
     assert await asyncio.to_thread(stored, session) == {f"key{each}": each for each in range(64)}
-    assert len(gate.stack.services.lanes) == 0
+    assert len(gate.stack.services.write_queues) == 0

@@ -16,11 +16,11 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 
 from sessions_kms import backend
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency import turn
+from sessions_kms.concurrency import waits
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 
 pytestmark = pytest.mark.long
-SWEPT = {backend.__file__, turn.__file__}
+SWEPT = {backend.__file__, waits.__file__}
 BLOCKED = 0.02  # seconds after which the other one counts as waiting for the first
 WITHIN = 20  # seconds, after which a thread counts as hung
 LINES_MIN = 10  # that each goes through: else nothing was swept
@@ -122,7 +122,7 @@ def test_neither_stumbles_over_what_the_other_does(
         meanwhile = Meanwhile(at, lambda session=session: OTHER[other](session))  # type: ignore[misc]
         meanwhile.around(lambda session=session: FIRST[first](session))  # type: ignore[misc]
         assert [exc for exc in meanwhile.errors if not isinstance(exc, TOLD)] == []
-        assert not session._turn.is_taken
+        assert not session._loading_lock.is_locked
         if not meanwhile.is_reached:
             break
     assert at > LINES_MIN

@@ -12,10 +12,9 @@ import pytest
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item, as_binary
-from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.storage.condition import equal
-from sessions_kms.storage.sending import REPEATS_MAX
+from sessions_kms.storage.published_keys import PublishedKey
+from sessions_kms.storage.writes import REPEATS_MAX, equal
 from tests import ROOT
 from tests.sessions_kms.storage.test_session_items import NOW, PERIOD, record
 from tests.sessions_kms.support import wire

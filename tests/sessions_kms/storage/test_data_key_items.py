@@ -4,8 +4,7 @@ import pytest
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.published_key import PublishedKey
-from sessions_kms.storage.data_key_items import DataKeyItems
+from sessions_kms.storage.published_keys import DataKeyItems, PublishedKey
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.stacks import Stack
 

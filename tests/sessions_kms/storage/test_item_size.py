@@ -5,14 +5,15 @@ from dataclasses import replace
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_kms.format.ancestors import ANCESTORS_MAX, MARK_BYTES
 from sessions_kms.format.attributes import (
+    ANCESTOR_BYTES,
+    ANCESTORS_MAX,
     ENCRYPTED_KEY_MAX_BYTES,
     TEXT_MAX_BYTES,
     Item,
     item_size,
 )
-from sessions_kms.format.kinds import owner_of
+from sessions_kms.format.item_types import owner_of
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.storage.session_items import BESIDE_MAX
 from tests.vectors.vector import load
@@ -92,7 +93,7 @@ def test_what_stands_beside_a_ciphertext_is_never_as_large_as_is_left_for_it() -
         good_record(),
         encrypted_key=bytes(ENCRYPTED_KEY_MAX_BYTES),
         owner="x" * TEXT_MAX_BYTES,
-        ancestors=bytes(MARK_BYTES * ANCESTORS_MAX),
+        ancestors=bytes(ANCESTOR_BYTES * ANCESTORS_MAX),
         created_at=most,
         updated_at=most,
         ttl=most,

@@ -274,7 +274,7 @@ def test_slow_clock_lowers_nothing_that_counts_by_the_clock_of_aws(
 ) -> None:
     put(fake, NOW)
     fake.clock.advance(-3600)
-    monkeypatch.setattr(fake.services.description, "server_time", as_coroutine(lambda: float(NOW)))
+    monkeypatch.setattr(fake.services.queries, "server_time", as_coroutine(lambda: float(NOW)))
     assert not ending.end_before(services.services(), NOW - 7200)
     assert stored(fake) == NOW
 

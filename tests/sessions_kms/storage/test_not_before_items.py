@@ -4,7 +4,7 @@ import pytest
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.storage.not_before_items import NotBeforeItems
+from sessions_kms.storage.not_before import NotBeforeItems
 from tests.sessions_kms.support.stacks import Stack
 
 NOW = 1_800_000_000

@@ -22,8 +22,8 @@ from sessions_kms.aws.http_client.body import InvalidResponse
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.waits import Pause, run_sync
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
-from sessions_kms.storage.sending import PAUSES, REPEATS_MAX
 from sessions_kms.storage.table import Table
+from sessions_kms.storage.writes import PAUSES, REPEATS_MAX
 from tests.support.clock import FakeClock
 
 URL = {"endpoint_url": "aws"}

@@ -10,9 +10,8 @@ import pytest
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionTooLarge
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
-from sessions_kms.format.kinds import session_id
-from sessions_kms.format.record import SessionRecord
-from sessions_kms.format.tombstone import Tombstone
+from sessions_kms.format.item_types import session_id
+from sessions_kms.format.record import SessionRecord, Tombstone
 from sessions_kms.storage.session_items import Conflict, RecordExists, SessionItems
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.stacks import Stack

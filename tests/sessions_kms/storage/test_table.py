@@ -7,11 +7,10 @@ import pytest
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
-from sessions_kms.format.record import HEAD_ATTRIBUTES
-from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.storage.data_key_items import DataKeyItems
-from sessions_kms.storage.description import Description
-from sessions_kms.storage.not_before_items import NotBeforeItems
+from sessions_kms.format.record import HEAD_ATTRIBUTES, Tombstone
+from sessions_kms.storage.not_before import NotBeforeItems
+from sessions_kms.storage.published_keys import DataKeyItems
+from sessions_kms.storage.queries import Queries
 from sessions_kms.storage.session_items import Conflict, RecordExists, SessionItems
 from sessions_kms.storage.table import Table
 from tests.sessions_kms.support.recording import NOW, TABLE, Recording, nothing_done, record
@@ -174,8 +173,8 @@ def test_pages_start_where_told_and_are_consistent_only_where_told(
     client: Recording, table: Table
 ) -> None:
     client.told["scan"] = [{"Items": []}, {"Items": []}]
-    run_sync(table.scan())
-    run_sync(table.scan({"id": {"S": "a"}}, consistent=True))
+    run_sync(Queries(table).scan())
+    run_sync(Queries(table).scan({"id": {"S": "a"}}, consistent=True))
     assert [asked["ConsistentRead"] for _, asked in client.calls] == [False, True]
     starts = [asked.get("ExclusiveStartKey") for _, asked in client.calls]
     assert starts == [None, {"id": {"S": "a"}}]
@@ -184,10 +183,10 @@ def test_pages_start_where_told_and_are_consistent_only_where_told(
 def test_pages_are_without_ciphertext_unless_whole(client: Recording, table: Table) -> None:
     item = record("a").to_item()
     client.memory.items["a"] = item
-    assert run_sync(table.scan()).items == [
+    assert run_sync(Queries(table).scan()).items == [
         {name: item[name] for name in HEAD_ATTRIBUTES if name in item}
     ]
-    assert run_sync(table.scan(whole=True)).items == [item]
+    assert run_sync(Queries(table).scan(whole=True)).items == [item]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +199,7 @@ def test_page_that_is_none_is_no_answer(
 ) -> None:
     client.told["scan"] = [answer]
     with pytest.raises(TableUnavailable):
-        run_sync(table.scan())
+        run_sync(Queries(table).scan())
 
 
 def test_page_of_another_owner_than_was_asked_for_is_no_answer(
@@ -208,7 +207,7 @@ def test_page_of_another_owner_than_was_asked_for_is_no_answer(
 ) -> None:
     client.told["query"] = [{"Items": [{"id": {"S": "a"}, "owner": {"S": "user#django#8"}}]}]
     with pytest.raises(TableUnavailable, match=r"^The index answered with another owner than was"):
-        run_sync(table.owned("user#django#7"))
+        run_sync(Queries(table).owned("user#django#7"))
 
 
 def test_all_pages_of_an_owner_are_followed(client: Recording, table: Table) -> None:
@@ -218,7 +217,7 @@ def test_all_pages_of_an_owner_are_followed(client: Recording, table: Table) -> 
         {"Items": ids[1:2], "LastEvaluatedKey": ids[1]},
         {"Items": ids[2:]},
     ]
-    assert run_sync(table.owned_ids("user#django#7")) == ["a", "b", "c"]
+    assert run_sync(Queries(table).owned_ids("user#django#7")) == ["a", "b", "c"]
     asked = [each for _, each in client.calls]
     assert [each.get("ExclusiveStartKey") for each in asked] == [None, *ids[:2]]
     assert {each["ExpressionAttributeValues"][":owner"]["S"] for each in asked} == {"user#django#7"}
@@ -234,7 +233,7 @@ def test_expired_items_are_deleted_where_that_is_on_or_about_to_be(
 ) -> None:
     told = {"TimeToLiveStatus": status, "AttributeName": "ttl"}
     client.told["describe_time_to_live"] = [{"TimeToLiveDescription": told}]
-    assert run_sync(Description(table).ttl_attribute()) == attribute
+    assert run_sync(Queries(table).ttl_attribute()) == attribute
 
 
 def test_time_at_aws_is_the_date_of_an_answer(client: Recording, table: Table) -> None:
@@ -242,13 +241,13 @@ def test_time_at_aws_is_the_date_of_an_answer(client: Recording, table: Table) -
     odd = {"date": "yesterday"}
     answers = [{"ResponseMetadata": {"HTTPHeaders": each}} for each in (headers, odd)]
     client.told["get_item"] = [*answers, {}]
-    assert run_sync(Description(table).server_time()) == NOW + 0.5  # the middle of its second
+    assert run_sync(Queries(table).server_time()) == NOW + 0.5  # the middle of its second
     assert client.calls == [("get_item", {"TableName": TABLE, "Key": {"id": {"S": "clock"}}})]
-    assert run_sync(Description(table).server_time()) is None
-    assert run_sync(Description(table).server_time()) is None
+    assert run_sync(Queries(table).server_time()) is None
+    assert run_sync(Queries(table).server_time()) is None
 
 
 def test_estimated_items_are_those_that_aws_counted(client: Recording, table: Table) -> None:
     client.told["describe_table"] = [{"Table": {"ItemCount": 5}}, {}]
-    assert run_sync(Description(table).estimated_items()) == 5
-    assert run_sync(Description(table).estimated_items()) == 0
+    assert run_sync(Queries(table).estimated_items()) == 5
+    assert run_sync(Queries(table).estimated_items()) == 0

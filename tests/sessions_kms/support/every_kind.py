@@ -11,10 +11,10 @@ from typing import Any
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable
-from sessions_kms.format import kinds
+from sessions_kms.format import item_types
 from sessions_kms.format.attributes import Item
-from sessions_kms.format.kind import Kind
-from sessions_kms.format.tombstone import is_tombstone
+from sessions_kms.format.item_types import ItemType
+from sessions_kms.format.record import is_tombstone
 from sessions_kms.operations import session_import
 from sessions_kms.operations.ending import end_before
 from sessions_kms.operations.used_tokens import is_used, mark_used
@@ -39,7 +39,7 @@ AHEAD = ([1, 2], 1)  # the release that reads what the next one writes
 AFTER = ([1, 2], 2)
 
 
-def put(kind: Kind, readable: list[int], written: int) -> None:
+def put(kind: ItemType, readable: list[int], written: int) -> None:
     """Make this process one of a release with these versions of a kind."""
     changed = replace(kind, readable=frozenset(readable), written=written)
     for name in ("readable", "written"):
@@ -47,7 +47,7 @@ def put(kind: Kind, readable: list[int], written: int) -> None:
 
 
 @contextmanager
-def release(*changed: Kind, versions: tuple[list[int], int] = AFTER) -> Iterator[None]:
+def release(*changed: ItemType, versions: tuple[list[int], int] = AFTER) -> Iterator[None]:
     """Run a block as a release with these versions of some kinds."""
     for kind in changed:
         put(kind, *versions)
@@ -58,8 +58,8 @@ def release(*changed: Kind, versions: tuple[list[int], int] = AFTER) -> Iterator
             put(kind, *BEFORE)
 
 
-def kind_of(item: Item) -> Kind | None:
-    return kinds.TOMBSTONE if is_tombstone(item) else kinds.of(item["id"]["S"])
+def kind_of(item: Item) -> ItemType | None:
+    return item_types.TOMBSTONE if is_tombstone(item) else item_types.find_type(item["id"]["S"])
 
 
 def write() -> Names:
@@ -121,8 +121,12 @@ def _lease(_: Names) -> str:
 
 def _link(names: Names) -> bool:
     namespace = services().config.namespace
-    item_id = kinds.link_id(namespace, LINK, kinds.session_id(namespace, names["session"]))
-    return run_sync(services().table.owned_ids(kinds.link_owner(namespace, LINK))) == [item_id]
+    item_id = item_types.link_id(
+        namespace, LINK, item_types.session_id(namespace, names["session"])
+    )
+    return run_sync(services().queries.owned_ids(item_types.link_owner(namespace, LINK))) == [
+        item_id
+    ]
 
 
 def _logout_token(_: Names) -> bool:
@@ -130,7 +134,7 @@ def _logout_token(_: Names) -> bool:
 
 
 def _about(names: Names) -> about.Words:
-    session_id = kinds.session_id(services().config.namespace, names["session"])
+    session_id = item_types.session_id(services().config.namespace, names["session"])
     return run_sync(about.About(services()).read(session_id))
 
 
@@ -144,18 +148,18 @@ def _answer(_: Names) -> str | None:
     return None if content is None else content.decode()
 
 
-READINGS: dict[Kind, Callable[[Names], Any]] = {
-    kinds.SESSION: _session,
-    kinds.TOMBSTONE: _tombstone,
-    kinds.DATA_KEY: _data_key,
-    kinds.NOT_BEFORE: _not_before,
-    kinds.MOVED: _moved,
-    kinds.LEASE: _lease,
-    kinds.LINK: _link,
-    kinds.LOGOUT_TOKEN: _logout_token,
-    kinds.ABOUT: _about,
-    kinds.TOKEN: _token,
-    kinds.ANSWER: _answer,
+READINGS: dict[ItemType, Callable[[Names], Any]] = {
+    item_types.SESSION: _session,
+    item_types.TOMBSTONE: _tombstone,
+    item_types.DATA_KEY: _data_key,
+    item_types.NOT_BEFORE: _not_before,
+    item_types.MOVED: _moved,
+    item_types.LEASE: _lease,
+    item_types.LINK: _link,
+    item_types.LOGOUT_TOKEN: _logout_token,
+    item_types.ABOUT: _about,
+    item_types.TOKEN: _token,
+    item_types.ANSWER: _answer,
 }
 KNOWN: dict[str, Any] = {
     "session": 1,
@@ -180,17 +184,17 @@ UNKNOWN: dict[str, Any] = {
 }
 
 
-def unknown(kind: Kind) -> dict[str, Any]:
+def unknown(kind: ItemType) -> dict[str, Any]:
     """Return what a release sees that does not know the version of one kind."""
     seen = KNOWN | {kind.name: UNKNOWN.get(kind.unknown, KNOWN[kind.name])}
-    if kind is kinds.NOT_BEFORE:  # without it nobody can tell whether a session counts
+    if kind is item_types.NOT_BEFORE:  # without it nobody can tell whether a session counts
         seen["session"] = "TableUnavailable"
     return seen
 
 
 def read(names: Names, afresh: Callable[[], None]) -> dict[str, Any]:
     """Return what is seen of each kind by a process that has read nothing before."""
-    return {kind.name: _seen(READINGS[kind], names, afresh) for kind in kinds.KINDS}
+    return {kind.name: _seen(READINGS[kind], names, afresh) for kind in item_types.ITEM_TYPES}
 
 
 def _seen(reading: Callable[[Names], Any], names: Names, afresh: Callable[[], None]) -> Any:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sessions_kms.aws.kms import KMS, DataKeyResponse, IncorrectKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
-from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.storage.published_keys import PublishedKey
 from tests.sessions_kms.support.stepping import as_coroutine
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"

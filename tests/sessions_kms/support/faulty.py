@@ -13,8 +13,8 @@ import pytest
 from gateway_site.local.kms import LocalKMS
 from sessions_kms import services
 from sessions_kms.aws import calls
-from sessions_kms.concurrency.background import Background
-from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.concurrency.threads import Background
+from sessions_kms.concurrency.write_queue import WriteQueues
 from sessions_kms.storage.not_before import NotBefore
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.faults import FaultProxy, running_proxy
@@ -65,7 +65,7 @@ def behind_proxies(
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.url)
         services.reset()
         stack.services = services.build(
-            stack.config, clock=stack.clock, sleep=steady.advance, lanes=Lanes(steady)
+            stack.config, clock=stack.clock, sleep=steady.advance, write_queues=WriteQueues(steady)
         )
         faulty = FaultyStack(stack, table, kms)
         faulty.restart()

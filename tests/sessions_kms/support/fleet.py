@@ -5,8 +5,7 @@ from typing import Any
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
-from sessions_kms.data_keys.keyring import DataKey, KMSKeyring
-from sessions_kms.data_keys.shared_keyring import SharedKeyring
+from sessions_kms.data_keys.keyring import DataKey, KMSKeyring, SharedKeyring
 from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeDataKeyTable, FakeKMS
 from tests.sessions_kms.support.stepping import blocking
 from tests.support.clock import FakeClock

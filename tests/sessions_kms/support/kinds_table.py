@@ -1,7 +1,6 @@
 """The table of kinds in docs/format.md: ``python -m tests.sessions_kms.support.kinds_table``."""
 
-from sessions_kms.format.kind import Attributes, Kind
-from sessions_kms.format.kinds import KINDS, SESSION
+from sessions_kms.format.item_types import ITEM_TYPES, SESSION, Attributes, ItemType
 from tests import ROOT
 
 PAGE = ROOT / "docs" / "format.md"
@@ -10,7 +9,7 @@ END = "<!-- the table of kinds: end -->\n"
 COLUMNS = ("kind", "`id`", "`owner`", "attributes", "read", "written", "another version", "who")
 
 
-def form(kind: Kind) -> str:
+def form(kind: ItemType) -> str:
     """Return what the ids of a kind look like."""
     if not kind.word:
         return kind.names
@@ -19,7 +18,7 @@ def form(kind: Kind) -> str:
 
 def table() -> str:
     """Return the table in Markdown."""
-    rows = [_row(kind) for kind in KINDS]
+    rows = [_row(kind) for kind in ITEM_TYPES]
     return "".join(f"| {' | '.join(row)} |\n" for row in (COLUMNS, ["---"] * len(COLUMNS), *rows))
 
 
@@ -28,7 +27,7 @@ def written() -> str:
     return PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
 
 
-def _row(kind: Kind) -> list[str]:
+def _row(kind: ItemType) -> list[str]:
     return [
         kind.name,
         f"`{form(kind)}`",
@@ -41,7 +40,7 @@ def _row(kind: Kind) -> list[str]:
     ]
 
 
-def _attributes(kind: Kind) -> str:
+def _attributes(kind: ItemType) -> str:
     needed = _named({name: kind.attributes[name] for name in kind.attributes})
     more = _named({name: of for name, of in kind.optional.items() if name not in kind.attributes})
     return f"{needed}; may have {more}" if more else needed
@@ -51,7 +50,7 @@ def _named(attributes: Attributes) -> str:
     return ", ".join(f"`{name}` {of}" for name, of in attributes.items())
 
 
-def _who(kind: Kind) -> list[str]:
+def _who(kind: ItemType) -> list[str]:
     return [
         name
         for name, is_done in (

@@ -23,11 +23,11 @@ class ReleaseCommands(Commands):
     """What such a process can be told besides."""
 
     def __init__(self) -> None:
-        from sessions_kms.format.kinds import KINDS
+        from sessions_kms.format.item_types import ITEM_TYPES
         from tests.sessions_kms.support import every_kind
 
         super().__init__()
-        for kind in KINDS:
+        for kind in ITEM_TYPES:
             every_kind.put(kind, *json.loads(os.environ[VERSIONS]))
 
     def write_all(self) -> dict[str, str]:

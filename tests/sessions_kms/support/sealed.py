@@ -8,7 +8,7 @@ import pytest
 
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format import envelope
-from sessions_kms.format.kinds import session_id
+from sessions_kms.format.item_types import session_id
 from sessions_kms.format.record import Header, SessionRecord
 
 NOW = 1_800_000_000

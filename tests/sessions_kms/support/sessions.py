@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.format.kinds import session_id
+from sessions_kms.format.item_types import session_id
 from sessions_kms.services import services
 from tests.sessions_kms.support.stacks import Stack
 

@@ -19,18 +19,16 @@ from moto.core.botocore_stubber import BotocoreStubber
 
 from gateway_site.local.kms import LocalKMS
 from sessions_kms import services
-from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.concurrency.waits import Pause
+from sessions_kms.concurrency.write_queue import WriteQueues
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
-from sessions_kms.data_keys.keyring import KMSKeyring
-from sessions_kms.data_keys.shared_keyring import SharedKeyring
+from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import provisioning
 from sessions_kms.services import Services
-from sessions_kms.storage.data_key_items import DataKeyItems
-from sessions_kms.storage.not_before import NotBefore
-from sessions_kms.storage.not_before_items import NotBeforeItems
+from sessions_kms.storage.not_before import NotBefore, NotBeforeItems
+from sessions_kms.storage.published_keys import DataKeyItems
 from sessions_kms.storage.session_items import SessionItems
 from sessions_kms.storage.table import Table
 from tests.sessions_kms.support.fakes import FakeKMS
@@ -91,7 +89,7 @@ def install(made: Services) -> None:
 def another_process() -> Iterator[None]:
     """Run a block as another process would: its writers do not queue with this one's."""
     before = services.services()
-    install(replace(before, lanes=Lanes()))
+    install(replace(before, write_queues=WriteQueues()))
     try:
         yield
     finally:

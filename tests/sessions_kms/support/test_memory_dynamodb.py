@@ -10,12 +10,12 @@ from moto import mock_aws
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.attributes import as_binary, as_number
-from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.operations import provisioning
 from sessions_kms.operations.purging import created_until, sealed_in
-from sessions_kms.storage.condition import Condition, ended_until, equal
-from sessions_kms.storage.table import Page
+from sessions_kms.storage.published_keys import PublishedKey
+from sessions_kms.storage.queries import Page, Queries
+from sessions_kms.storage.writes import Condition, ended_until, equal
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import Items
 
@@ -64,19 +64,19 @@ WRITES: dict[str, Callable[[Items], object]] = {
     "rewrap another": lambda items: run_sync(
         items.table.update("a", ANEW, when=equal("encryptedKey", as_binary(b"x")))
     ),
-    "owned": lambda items: sorted(run_sync(items.table.owned_ids(OWNER))),
+    "owned": lambda items: sorted(run_sync(Queries(items.table).owned_ids(OWNER))),
     "get": lambda items: run_sync(items.sessions.get("a")),
     "head": lambda items: run_sync(items.sessions.head("a")),
-    "owned page": lambda items: ids_of(run_sync(items.table.owned(OWNER))),
+    "owned page": lambda items: ids_of(run_sync(Queries(items.table).owned(OWNER))),
     "owned, page by page": lambda items: paged(
-        lambda start: run_sync(items.table.owned(OWNER, start, limit=1))
+        lambda start: run_sync(Queries(items.table).owned(OWNER, start, limit=1))
     ),
-    "scan": lambda items: ids_of(run_sync(items.table.scan())),
+    "scan": lambda items: ids_of(run_sync(Queries(items.table).scan())),
     "scan, whole and consistent": lambda items: ids_of(
-        run_sync(items.table.scan(whole=True, consistent=True))
+        run_sync(Queries(items.table).scan(whole=True, consistent=True))
     ),
     "scan, page by page": lambda items: paged(
-        lambda start: run_sync(items.table.scan(start, limit=2))
+        lambda start: run_sync(Queries(items.table).scan(start, limit=2))
     ),
     "delete created": lambda items: run_sync(items.table.delete("a", when=created_until(NOW - 5))),
     "delete created earlier": lambda items: run_sync(

@@ -14,21 +14,21 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from sessions_kms.session.loading import Found
+    from sessions_kms.session.repository import LoadedSession
 
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-class Fetched:
+class Prefetched:
     """The outcome of one read, for one load."""
 
     def __init__(self, session_key: str) -> None:
         self._key: str | None = session_key  # until somebody has claimed it
         self._lock = Lock()
-        self._found: Found | None = None
+        self._found: LoadedSession | None = None
         self._error: Exception | None = None
 
-    async def read(self, load: "Coroutine[Any, Any, Found | None]") -> None:
+    async def read(self, load: "Coroutine[Any, Any, LoadedSession | None]") -> None:
         """Read; what goes wrong is the load's to raise."""
         __traceback_hide__ = True
         try:
@@ -56,7 +56,7 @@ class Fetched:
         """Keep nothing of it."""
         self._found = self._error = None
 
-    def taken(self) -> "Found | None":
+    def take(self) -> "LoadedSession | None":
         """Return what was read, or raise its error, once, to who has claimed it."""
         __traceback_hide__ = True
         found, error = self._found, self._error
@@ -69,31 +69,33 @@ class Fetched:
             error = None  # Its traceback has this frame: each would keep the other.
 
 
-_fetched: ContextVar[Fetched | None] = ContextVar("sessions_kms_fetched", default=None)
+_current: ContextVar[Prefetched | None] = ContextVar("sessions_kms_fetched", default=None)
 
 
 @contextmanager
-def at_hand(fetched: Fetched) -> Iterator[None]:
+def offer(prefetched: Prefetched) -> Iterator[None]:
     """Have the first load of the session within get what was read."""
-    token = _fetched.set(fetched)
+    token = _current.set(prefetched)
     try:
         yield
     finally:
-        if fetched.claim():
-            fetched.drop()
+        if prefetched.claim():
+            prefetched.drop()
         with suppress(ValueError):  # An abandoned coroutine is closed in any context.
-            _fetched.reset(token)
+            _current.reset(token)
 
 
-def is_at_hand(session_key: str | None) -> bool:
+def is_available(session_key: str | None) -> bool:
     """Tell whether there is something for a load of this key."""
     __traceback_hide__ = True
-    fetched = _fetched.get()
-    return fetched is not None and fetched.is_of(session_key)
+    prefetched = _current.get()
+    return prefetched is not None and prefetched.is_of(session_key)
 
 
-def of(session_key: str | None) -> Fetched | None:
+def claim(session_key: str | None) -> Prefetched | None:
     """Return what is at hand for a load of this key, whose it is alone then."""
     __traceback_hide__ = True
-    fetched = _fetched.get()
-    return fetched if fetched and fetched.is_of(session_key) and fetched.claim() else None
+    prefetched = _current.get()
+    return (
+        prefetched if prefetched and prefetched.is_of(session_key) and prefetched.claim() else None
+    )

@@ -1,55 +1,124 @@
-"""Every kind of item in the table: its id, owner, attributes and versions, and who tends it.
+"""The item types of the table: ids, owners, attributes and versions.
 
-The one place that knows them. Who walks the table asks here what an item is: one that holds
-a data key is wrapped anew, and one that ends is cleared, without another word. The table of
-kinds in docs/format.md is made from this one.
+Only this module knows them. Code that scans the table looks an item up here: one that has a data
+key is rewrapped, and one that ends is cleared. The table of item types in docs/format.md is
+generated from this one.
 """
 
 import hashlib
 import re
 from binascii import b2a_base64
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from sessions_kms.format.attributes import is_text
-from sessions_kms.format.kind import Attributes, Kind
+from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.format.attributes import RECORD_FIELDS, Item, as_number, as_text, is_text
 
+# Name -> type of DynamoDB.
+Attributes = Mapping[str, str]
 SESSION_KEY: Final = re.compile(r"[a-z0-9]{32}")  # as Django makes them
 SHORT_ID: Final = 8  # letters of a session's id that logs and people see
 _TO_URLS: Final = bytes.maketrans(b"+/", b"-_")  # RFC 4648, section 5
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")  # base64url of 32 bytes
-
 _EVERY: Final[Attributes] = {"id": "S", "version": "N"}
 _SEALED: Final[Attributes] = {
-    **_EVERY,
-    "encryptedData": "B",
-    "iv": "B",
-    "authTag": "B",
-    "encryptedKey": "B",
-    "keyPeriod": "N",
-    "salt": "B",
-    "commitment": "B",
-    "createdAt": "N",
-    "updatedAt": "N",
-    "ttl": "N",
-    "revision": "N",
+    each.attribute: each.type for each in RECORD_FIELDS if not each.is_optional
 }
 
-SESSION: Final = Kind(
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ItemType:
+    """One item type.
+
+    Its ids are ``word``, the namespace, the ``fixed`` parts and then names, with `#` between
+    them; ``names`` spells those for people. Ids of sessions are digests, and have no word.
+    ``attributes`` has all that it must have, with their types, and ``optional`` the others.
+
+    ``readable`` are the versions that this release reads and ``written`` the one that it
+    writes, of this type alone. A version becomes readable one release before it is written,
+    and stays readable: while a fleet is being updated, each process reads what the others
+    write. ``unknown`` says what a reader makes of any other.
+    """
+
+    name: str
+    word: str = ""
+    fixed: tuple[str, ...] = ()
+    names: str
+    owner: str = ""
+    attributes: Attributes
+    optional: Attributes = field(default_factory=dict)
+    unknown: str
+    is_listed: bool = False  # lists of sessions show it
+    ends_with_sessions: bool = False  # `end_sessions` deletes it with those of its time or key
+    readable: frozenset[int] = frozenset({1})
+    written: int = 1
+
+    def __post_init__(self) -> None:
+        """Reject a type whose written version is not readable."""
+        if self.written not in self.readable:
+            raise ValueError(f"A {self.name} would be written in a version that is not readable.")
+
+    @property
+    def versions(self) -> str:
+        """The versions that are read, for people."""
+        return " or ".join(map(str, sorted(self.readable)))
+
+    @property
+    def is_rewrapped(self) -> bool:
+        """Whether it holds a data key, which `rewrap_sessions` moves to another KMS key."""
+        return "encryptedKey" in self.attributes or "encryptedKey" in self.optional
+
+    @property
+    def is_cleared(self) -> bool:
+        """Whether it ends, so that DynamoDB deletes it, or else `clearsessions`."""
+        return "ttl" in self.attributes
+
+    def id_in(self, namespace: str, *names: str) -> str:
+        """Return the id of the item of these names in a namespace."""
+        return "#".join((self.word, namespace, *self.fixed, *names))
+
+    def is_in(self, namespace: str, item_id: str) -> bool:
+        """Tell whether this is the id of an item of this type with a name, in a namespace."""
+        return item_id.startswith(self.id_in(namespace, ""))
+
+    def item(self, item_id: str) -> Item:
+        """Return the beginning of an item: its id, and the version that is written."""
+        return {"id": as_text(item_id), "version": as_number(self.written)}
+
+    def version_of(self, item: Mapping[str, Any]) -> int:
+        """Return the version of an item of this type.
+
+        Raises InvalidRecord where it is none that this release reads.
+        """
+        stored = item.get("version")
+        text = stored.get("N") if type(stored) is dict and len(stored) == 1 else None
+        for version in self.readable:
+            if text == str(version):
+                return version
+        raise InvalidRecord("version")
+
+
+SESSION: Final = ItemType(
     name="session",
     names="<digest>",
     owner="user#<NAMESPACE>#<user id>",
     attributes=_SEALED,
-    optional={"owner": "S", "ancestors": "B"},
+    optional={each.attribute: each.type for each in RECORD_FIELDS if each.is_optional},
     unknown="invalid: no session",
     is_listed=True,
 )
-TOMBSTONE: Final = Kind(
+
+
+TOMBSTONE: Final = ItemType(
     name="tombstone",
     names="<digest>",  # that of the session that moved
     attributes={**_EVERY, "movedAt": "N", "ttl": "N"},
     unknown="invalid: no session",
 )
-DATA_KEY: Final = Kind(
+
+
+DATA_KEY: Final = ItemType(
     name="data key",
     word="data-key",
     names="#<period>",
@@ -63,21 +132,27 @@ DATA_KEY: Final = Kind(
     optional={"replacedAt": "N"},
     unknown="not used: each process seals with a data key of its own",
 )
-NOT_BEFORE: Final = Kind(
+
+
+NOT_BEFORE: Final = ItemType(
     name="not-before",
     word="not-before",
     names="[#<name>]",
     attributes={**_EVERY, "notBefore": "N"},
     unknown="cannot tell",
 )
-MOVED: Final = Kind(
+
+
+MOVED: Final = ItemType(
     name="moved mark",
     word="moved",
     names="#<session id>",
     attributes={**_EVERY, "ttl": "N"},
     unknown="counts: only its being there is read",
 )
-LEASE: Final = Kind(
+
+
+LEASE: Final = ItemType(
     name="lease",
     word="lease",
     names="#<digest>",
@@ -91,7 +166,9 @@ LEASE: Final = Kind(
     optional=_SEALED,
     unknown="cannot tell",
 )
-LINK: Final = Kind(
+
+
+LINK: Final = ItemType(
     name="logout link",
     word="logout",
     names="#<name>#<session id>",
@@ -99,7 +176,9 @@ LINK: Final = Kind(
     attributes={**_EVERY, "owner": "S", "createdAt": "N", "ttl": "N"},
     unknown="counts: only its being there is read",
 )
-LOGOUT_TOKEN: Final = Kind(
+
+
+LOGOUT_TOKEN: Final = ItemType(
     name="used logout token",
     word="logout",
     fixed=("jti",),
@@ -107,7 +186,9 @@ LOGOUT_TOKEN: Final = Kind(
     attributes={**_EVERY, "ttl": "N", "stamp": "B"},
     unknown="counts: only its being there is read",
 )
-ABOUT: Final = Kind(
+
+
+ABOUT: Final = ItemType(
     name="about",
     word="about",
     names="#<session id>",
@@ -115,7 +196,9 @@ ABOUT: Final = Kind(
     unknown="tells nothing",
     ends_with_sessions=True,
 )
-TOKEN: Final = Kind(
+
+
+TOKEN: Final = ItemType(
     name="token",
     word="token",
     names="#<digest>",
@@ -124,7 +207,9 @@ TOKEN: Final = Kind(
     unknown="invalid: opens nothing",
     ends_with_sessions=True,
 )
-ANSWER: Final = Kind(
+
+
+ANSWER: Final = ItemType(
     name="answer",
     word="answer",
     names="#<digest>",  # that of the token
@@ -132,7 +217,9 @@ ANSWER: Final = Kind(
     unknown="invalid: opens nothing",
     ends_with_sessions=True,
 )
-KINDS: Final = (
+
+
+ITEM_TYPES: Final = (
     SESSION,
     TOMBSTONE,
     DATA_KEY,
@@ -146,24 +233,27 @@ KINDS: Final = (
     ANSWER,
 )
 
-# The kinds whose ids begin with a word; of two with the same one, the narrower comes first.
+
+# The item types whose ids begin with a word; of two with the same one, the narrower comes first.
 _BY_WORD: Final = {
-    word: sorted((kind for kind in KINDS if kind.word == word), key=lambda kind: -len(kind.fixed))
-    for word in {kind.word for kind in KINDS if kind.word}
+    word: sorted(
+        (each for each in ITEM_TYPES if each.word == word), key=lambda each: -len(each.fixed)
+    )
+    for word in {each.word for each in ITEM_TYPES if each.word}
 }
 
 
-def of(item_id: str) -> Kind | None:
-    """Return the kind of the item under an id, of whatever namespace; None for none of ours.
+def find_type(item_id: str) -> ItemType | None:
+    """Return the type of the item under an id, in any namespace; None if it is not one of ours.
 
-    A tombstone stands under a session's id, and counts as one: `tombstone` tells them apart.
+    A tombstone has a session's id, and counts as one: `record.is_tombstone` tells them apart.
     """
     if is_session_id(item_id):
         return SESSION
     word, *rest = item_id.split("#")
-    for kind in _BY_WORD.get(word, ()) if rest else ():
-        if tuple(rest[1 : 1 + len(kind.fixed)]) == kind.fixed:
-            return kind
+    for item_type in _BY_WORD.get(word, ()) if rest else ():
+        if tuple(rest[1 : 1 + len(item_type.fixed)]) == item_type.fixed:
+            return item_type
     return None
 
 

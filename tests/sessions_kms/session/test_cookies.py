@@ -20,7 +20,7 @@ from django.test import AsyncClient, Client
 from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.cookies import foreign
+from sessions_kms.session import cookies
 from tests.sessions_kms.sites import serving
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
@@ -209,7 +209,7 @@ def test_cookie_that_comes_twice_is_logged_once_a_minute_without_its_value(
     clock: FakeClock,
 ) -> None:
     settings.SESSION_COOKIE_NAME = "sessionid"
-    monkeypatch.setattr(foreign, "seldom", foreign.Seldom(clock))
+    monkeypatch.setattr(cookies, "duplicates_gate", cookies.MinuteGate(clock))
     keys = session_of("ada"), session_of("grace")
     cookie = b"sessionid=" + keys[0] + b"; sessionid=" + keys[1]
     for _ in range(3):
@@ -218,7 +218,7 @@ def test_cookie_that_comes_twice_is_logged_once_a_minute_without_its_value(
     (warning,) = messages(caplog)
     assert ": sessionid. " in warning
     assert not any(key.decode() in caplog.text for key in keys)
-    clock.advance(foreign.MINUTE)
+    clock.advance(cookies.MINUTE)
     ask(cookie, "/read/")
     assert len(messages(caplog)) == 2
     ask(b"sessionid=" + keys[0] + b"; other=1; other=2", "/read/")

@@ -7,12 +7,19 @@ from django.http import parse_cookie
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_kms.cookies.names import COOKIE_SIZE, NEXT_SIZE, PREFIXES, Rules, sift, site_rules
-from tests.sessions_kms.cookies.test_foreign import ODD
+from sessions_kms.session.cookies import (
+    COOKIE_SIZE,
+    NEXT_SIZE,
+    PREFIXES,
+    CookieRules,
+    rules_for_site,
+    sift,
+)
+from tests.sessions_kms.session.test_cookies import ODD
 
-PLAIN = site_rules("sessionid", "csrftoken", "messages")
-HOST = site_rules("__Host-sessionid", "__Host-csrftoken", "__Host-messages")
-STRICT = site_rules("gateway_sessionid", "gateway_csrftoken", "gateway_messages", strict=True)
+PLAIN = rules_for_site("sessionid", "csrftoken", "messages")
+HOST = rules_for_site("__Host-sessionid", "__Host-csrftoken", "__Host-messages")
+STRICT = rules_for_site("gateway_sessionid", "gateway_csrftoken", "gateway_messages", strict=True)
 KINDS = pytest.mark.parametrize("kind", [PLAIN, HOST, STRICT], ids=["plain", "host", "strict"])
 NEXT = "-next-Ab3_-xyZ"
 OURS = [
@@ -20,13 +27,13 @@ OURS = [
     *("csrftoken", "messages", "__Host-csrftoken", "__Host-messages"),
     *("gateway_sessionid", "gateway_sessionid" + NEXT, "gateway_csrftoken", "gateway_messages"),
 ]
-
 fragments = st.sampled_from(
     [b"=", b";", b" ", b"\t", b"; ", b",", b'"', b"a", b"\xc2", b"\xe2\x80", b"\x00", b"\r\n "]
     + [name.encode() for name in OURS]
     + [b"__Host-", b"__Secure-x", b"-next-", *ODD]
 )
 headers = st.lists(fragments | st.binary(max_size=3), max_size=20).map(b"".join)
+PARTS = (b"\xa0", b"\xa0a", b" ", b"; ", b";", b"=", b"; a=1", b"; __Host-sessionid=1")
 
 
 def exact(header: bytes, name: str, encoding: str) -> list[bytes]:
@@ -41,7 +48,7 @@ def exact(header: bytes, name: str, encoding: str) -> list[bytes]:
 @example(header=b"\xa0sessionid=x; __Host-sessionid=y")
 @example(header=b"__Host-\x85sessionid=")
 def test_django_finds_no_cookie_of_ours_but_under_its_exact_name(
-    kind: Rules, encoding: str, header: bytes
+    kind: CookieRules, encoding: str, header: bytes
 ) -> None:
     before = parse_cookie(header.decode(encoding, "replace"))
     after = parse_cookie(sift(header, kind).header.decode(encoding, "replace"))
@@ -55,7 +62,7 @@ def test_django_finds_no_cookie_of_ours_but_under_its_exact_name(
 
 @KINDS
 @given(header=headers)
-def test_sifting_what_was_sifted_changes_nothing(kind: Rules, header: bytes) -> None:
+def test_sifting_what_was_sifted_changes_nothing(kind: CookieRules, header: bytes) -> None:
     once = sift(header, kind).header
     assert sift(once, kind).header == once
 
@@ -72,7 +79,7 @@ def test_cookies_as_a_browser_sends_them_come_through(cookies: dict[str, str]) -
     own = {name: value for name, value in sent.items() if STRICT.is_ours(name)}
     for kind, counting in ((PLAIN, sent), (HOST, sent), (STRICT, own)):
         assert sift(joined(sent), kind).header == joined(counting)
-        assert sift(joined(sent), kind).doubtful == frozenset()
+        assert sift(joined(sent), kind).duplicated == frozenset()
 
 
 def joined(cookies: dict[bytes, bytes]) -> bytes:
@@ -122,7 +129,7 @@ def test_names_of_others_are_for_strict_sites_only_to_drop(pair: bytes) -> None:
 
 
 def test_name_that_python_may_set_is_known_in_disguise() -> None:
-    kind = site_rules(":my:session:", "csrftoken")
+    kind = rules_for_site(":my:session:", "csrftoken")
     assert sift(b":my:session:=1", kind).header == b":my:session:=1"
     assert sift(b"\xa0:my:session:=1", kind).header == b""
 
@@ -148,7 +155,7 @@ def test_prefixed_name_that_comes_twice_counts_as_neither(name: bytes, second: b
 def test_prefixed_name_that_comes_twice_counts_as_neither_at_a_strict_site(
     name: bytes, second: bytes
 ) -> None:
-    kind = site_rules("__Host-sessionid", "__Host-csrftoken", strict=True)
+    kind = rules_for_site("__Host-sessionid", "__Host-csrftoken", strict=True)
     own = b"__Host-csrftoken=1"
     assert sift(name + b"=1; " + own + b"; " + name + b"=" + second, kind).header == own
 
@@ -160,9 +167,9 @@ def test_cookie_of_more_than_4_kilobytes_is_absent_at_a_strict_site(name: bytes)
     assert sift(b"  " + longest + b" ; ", STRICT).header == longest
     assert sift(longest + b"x", STRICT).header == b""
     for header in (longest + b"x; " + name + b"=1", name + b"=1; " + longest + b"x"):
-        sifted = sift(header, STRICT)
-        assert sifted.header == name + b"=1"
-        assert sifted.doubtful == frozenset()
+        filtered = sift(header, STRICT)
+        assert filtered.header == name + b"=1"
+        assert filtered.duplicated == frozenset()
     assert sift(longest + b"x", PLAIN).header == longest + b"x"
 
 
@@ -174,24 +181,24 @@ def test_disguise_beside_the_name_itself_is_not_its_second() -> None:
 
 def test_other_name_of_ours_that_comes_twice_is_left_to_django() -> None:
     header = b"sessionid=1; sessionid=2; csrftoken=3; csrftoken=3"
-    sifted = sift(header, PLAIN)
-    assert sifted.header == header
-    assert sifted.doubtful == {"sessionid"}
+    filtered = sift(header, PLAIN)
+    assert filtered.header == header
+    assert filtered.duplicated == {"sessionid"}
 
 
 def test_strict_site_takes_no_session_that_comes_twice() -> None:
     name = b"gateway_sessionid"
     for session in (name, name + NEXT.encode()):
-        sifted = sift(session + b"=1; gateway_csrftoken=2; " + session + b"=3", STRICT)
-        assert sifted.header == b"gateway_csrftoken=2"
-        assert sifted.doubtful == {session.decode()}
+        filtered = sift(session + b"=1; gateway_csrftoken=2; " + session + b"=3", STRICT)
+        assert filtered.header == b"gateway_csrftoken=2"
+        assert filtered.duplicated == {session.decode()}
     both = b"gateway_csrftoken=1; gateway_csrftoken=2"
     assert sift(both, STRICT).header == both
 
 
-def test_doubtful_are_names_of_ours_only() -> None:
-    assert sift(b"__Host-x=1; __Host-x=2; y=1; y=2", PLAIN).doubtful == frozenset()
-    assert sift(b"__Host-sessionid=1; __Host-sessionid=1", HOST).doubtful == {"__Host-sessionid"}
+def test_duplicated_are_names_of_ours_only() -> None:
+    assert sift(b"__Host-x=1; __Host-x=2; y=1; y=2", PLAIN).duplicated == frozenset()
+    assert sift(b"__Host-sessionid=1; __Host-sessionid=1", HOST).duplicated == {"__Host-sessionid"}
 
 
 def test_next_key_is_absent_at_a_strict_site_where_it_is_longer_than_any() -> None:
@@ -202,12 +209,9 @@ def test_next_key_is_absent_at_a_strict_site_where_it_is_longer_than_any() -> No
     assert sift(longest + b"x; gateway_csrftoken=1", STRICT).header == b"gateway_csrftoken=1"
 
 
-PARTS = (b"\xa0", b"\xa0a", b" ", b"; ", b";", b"=", b"; a=1", b"; __Host-sessionid=1")
-
-
 @pytest.mark.parametrize("part", [*PARTS, b";gateway_", b"gateway_", b"; gateway_sessionid-next-"])
 @pytest.mark.parametrize("kind", [HOST, STRICT], ids=["host", "strict"])
-def test_header_of_64_kilobytes_takes_no_quadratic_time(kind: Rules, part: bytes) -> None:
+def test_header_of_64_kilobytes_takes_no_quadratic_time(kind: CookieRules, part: bytes) -> None:
     """What takes the square of its length would take minutes here."""
     sift((part * 65536)[:65536], kind)
 
@@ -218,17 +222,17 @@ def test_header_of_64_kilobytes_takes_no_quadratic_time(kind: Rules, part: bytes
 )
 @given(header=headers)
 def test_rules_that_cover_others_leave_them_nothing_to_drop(
-    kind: Rules, other: Rules, header: bytes
+    kind: CookieRules, other: CookieRules, header: bytes
 ) -> None:
-    if kind.cover(other):
-        sifted = sift(header, kind).header
-        assert sift(sifted, other).header == sifted
+    if kind.covers(other):
+        filtered = sift(header, kind).header
+        assert sift(filtered, other).header == filtered
 
 
 def test_strict_rules_cover_those_of_any_names_that_are_not() -> None:
-    assert STRICT.cover(PLAIN)
-    assert STRICT.cover(HOST)
-    assert PLAIN.cover(PLAIN)
-    assert not PLAIN.cover(STRICT)
-    assert not PLAIN.cover(HOST)
-    assert not STRICT.cover(site_rules("sessionid", strict=True))
+    assert STRICT.covers(PLAIN)
+    assert STRICT.covers(HOST)
+    assert PLAIN.covers(PLAIN)
+    assert not PLAIN.covers(STRICT)
+    assert not PLAIN.covers(HOST)
+    assert not STRICT.covers(rules_for_site("sessionid", strict=True))

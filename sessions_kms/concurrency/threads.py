@@ -1,0 +1,172 @@
+"""Pools of threads for blocking work of one kind: what hangs there holds up nothing else.
+
+A pool is made at its first use and stays. A forked process has none of its parent's threads, so
+it begins with no pools.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from threading import Lock, Thread
+from typing import Final, Generic, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+
+from sessions_kms.concurrency.deadline import OutOfTime
+from sessions_kms.exceptions import SessionsKMSError
+
+Job = Callable[[], object]
+THREADS: Final = 8
+_made: Final[dict[str, ThreadPoolExecutor]] = {}
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def start_thread(job: Callable[[], None]) -> None:
+    """Run a job in a thread that does not keep the process alive. Raises RuntimeError."""
+    threading.Thread(target=job, name="sessions_kms-renewal", daemon=True).start()
+
+
+class Background:
+    """Where jobs are done; none at all without a way to start threads."""
+
+    def __init__(self, start: Callable[[Callable[[], None]], None] | None) -> None:
+        self._start = start
+        self._busy = threading.Lock()  # taken, never waited for, by the job under way
+
+    def run(self, find: Callable[[], Job | None]) -> bool:
+        """Start the job that is found to be due, unless one is under way.
+
+        False where no thread can be started (the process is ending, say).
+        """
+        if self._start is None:
+            return False
+        if not self._busy.acquire(blocking=False):
+            return True
+        started = False
+        try:
+            if job := find():
+                self._start(lambda: self._do(job))
+                started = True
+        except RuntimeError:
+            return False
+        finally:
+            if not started:
+                self._busy.release()
+        return True
+
+    def _do(self, job: Job) -> None:
+        try:
+            job()
+        except SessionsKMSError:
+            pass  # It is in the log by now.
+        finally:
+            self._busy.release()
+
+
+class Refused(OSError):
+    """All threads are busy."""
+
+
+class BoundedPool(Generic[T]):
+    """Flights in threads of their own, which do not keep the process alive."""
+
+    def __init__(self, threads: int = THREADS) -> None:
+        self._threads = threads
+        self._lock = Lock()
+        self._flights: dict[Hashable, Future[T]] = {}
+
+    def begin(self, name: Hashable, work: Callable[[], T]) -> Future[T]:
+        """Return the flight under way, or begin one. Raises Refused, or RuntimeError
+        where no thread can be started.
+        """
+        with self._lock:
+            if (flight := self._flights.get(name)) is not None:
+                return flight
+            if len(self._flights) >= self._threads:
+                raise Refused("Too much is being looked up.")
+            flight = self._flights[name] = Future()
+        flight.set_running_or_notify_cancel()  # Who gives up ends nobody's flight.
+        try:
+            fly = Thread(target=self._fly, args=(name, work, flight), daemon=True)
+            fly.name = "sessions_kms-lookup"
+            fly.start()
+        except BaseException:
+            self._land(name)
+            flight.set_exception(Refused("No thread can be started."))
+            raise
+        return flight
+
+    def wait(self, name: Hashable, work: Callable[[], T], within: float | None) -> T:
+        """Return the result of the work. Raises OutOfTime, Refused, or what the work raises."""
+        flight = self.begin(name, work)
+        try:
+            return flight.result(within)
+        except TimeoutError:
+            if flight.done():  # The work's own time-out.
+                raise
+        raise OutOfTime
+
+    def busy(self) -> int:
+        """Return how many threads are busy."""
+        return len(self._flights)
+
+    def _fly(self, name: Hashable, work: Callable[[], T], flight: "Future[T]") -> None:
+        try:
+            result = work()
+        except BaseException as exc:  # noqa: BLE001 - whoever waits is told
+            self._land(name)
+            flight.set_exception(exc)
+        else:
+            self._land(name)
+            flight.set_result(result)
+
+    def _land(self, name: Hashable) -> None:
+        with self._lock:
+            del self._flights[name]
+
+
+def executor(name: str, threads: int) -> ThreadPoolExecutor:
+    """Return the pool of this name, with so many threads at most."""
+    # Of two that are made at once one is dropped; it has started no thread yet.
+    return _made.get(name) or _made.setdefault(
+        name, ThreadPoolExecutor(threads, thread_name_prefix=name)
+    )
+
+
+async def in_thread(
+    pool: ThreadPoolExecutor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Do blocking work in a thread of a pool, with this task's context; return its result."""
+    __traceback_hide__ = True
+    call = sync_to_async(_apart, thread_sensitive=False, executor=pool)
+    return await call(partial(work, *args, **kwargs))
+
+
+async def in_djangos_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do blocking work where Django looks after a request's connections to the database."""
+    __traceback_hide__ = True
+    return await sync_to_async(_apart)(partial(work, *args, **kwargs))
+
+
+def _apart(work: Callable[[], T]) -> T:
+    """Do work in a copy of this context, which gets what the work changed once that is over.
+
+    A task that is cancelled gets from asgiref what its thread has made of its context so far. In
+    the middle of a call that is the end of the call, which nobody would take out again.
+    """
+    __traceback_hide__ = True
+    before, inside = copy_context(), copy_context()
+    try:
+        return inside.run(work)
+    finally:
+        for variable, value in inside.items():
+            if variable not in before or before[variable] is not value:
+                variable.set(value)
+
+
+os.register_at_fork(after_in_child=_made.clear)

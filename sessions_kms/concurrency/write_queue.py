@@ -1,0 +1,227 @@
+"""Queues of the threads and tasks of one process that change the same thing: one works for all.
+
+The leader sees the work of all who wait, settles what it can, and passes the lead to the one who
+has waited longest. Threads and tasks of event loops wait in one queue. Knows nothing of sessions
+or tables. A queue is dropped when nobody is in it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import RLock
+from time import monotonic
+from typing import Any, Final, Generic, TypeVar
+
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.deadline import RetryBudget
+from sessions_kms.concurrency.waits import Event, is_held_here, mark_held, unmark_held
+from sessions_kms.exceptions import StoreUnavailable
+
+WAITING_MAX: Final = 256  # in one queue
+RESTING_MAX: Final = 1024  # names
+REST_MAX: Final = 0.5  # seconds, however slow a write is
+WEIGHT: Final = 0.25  # of the last write in the measured latency
+BUSY: Final = "The session is being changed by too many requests at once."
+
+T = TypeVar("T")
+
+
+class Waiter(Generic[T]):
+    """A thread or task in a queue, with its work."""
+
+    __slots__ = ("_event", "budget", "has_waited", "is_settled", "queue", "work")
+
+    def __init__(self, queue: "WriteQueue[T]", work: T, budget: RetryBudget) -> None:
+        self.queue = queue
+        self.work = work
+        self.budget = budget
+        self.is_settled = False
+        self.has_waited = False  # whether another one led when this one came
+        self._event: Event | None = None  # of those who wait only
+
+    async def wait_to_lead(self) -> bool:
+        """Wait for the lead; return False if another one has settled the work.
+
+        Raises OutOfTime when the time is over.
+        """
+        if self.is_settled:
+            return False
+        if self._event is not None:  # Else it leads, and has since it came.
+            is_set = await self._sleep(self._event)
+            if not self.queue.is_unsettled(self):
+                return False
+            if not is_set:
+                raise deadline.OutOfTime
+        if self.budget.is_exhausted:
+            raise deadline.OutOfTime
+        return True
+
+    def settle(self) -> None:
+        """Mark the work as done, or as impossible."""
+        self.queue.settle(self)
+
+    def leave(self) -> None:
+        """Leave the queue, and give up the lead."""
+        self.queue.leave(self)
+
+    def must_wait(self) -> None:
+        """Have it wait until it is woken."""
+        self.has_waited, self._event = True, Event()
+
+    def wake(self) -> None:
+        """Wake it, if it waits."""
+        if self._event is not None:
+            self._event.set()
+
+    async def _sleep(self, event: Event) -> bool:
+        """Wait to be woken, on the request's account; False when the time is over."""
+        if event.is_set:
+            return True
+        try:
+            with deadline.waiting():
+                came: bool = await event.wait(max(0.0, self.budget.remaining()))
+                return came
+        except deadline.OutOfTime:
+            return event.is_set
+
+
+class WriteQueue(Generic[T]):
+    """Those who change one thing now, in the order in which they came.
+
+    ``known`` is what the one who leads leaves to the next: what it knows to be stored.
+    ``is_contended`` says that another process was met since the last write that was made.
+    """
+
+    __slots__ = ("_leader", "_name", "_queues", "_waiters", "is_contended", "known")
+
+    def __init__(self, queues: "WriteQueues[T]", name: str) -> None:
+        self.known: Any = None
+        self.is_contended = False
+        self._queues = queues
+        self._name = name
+        self._waiters: list[Waiter[T]] = []
+        self._leader: Waiter[T] | None = None
+
+    # The lock of all queues is held.
+
+    def add(self, waiter: Waiter[T]) -> None:
+        if len(self._waiters) >= WAITING_MAX:
+            raise StoreUnavailable(BUSY)
+        self._waiters.append(waiter)
+        if self._leader is None:
+            self._leader = waiter
+            mark_held(waiter)
+        else:
+            waiter.must_wait()
+
+    @property
+    def is_led_from_here(self) -> bool:
+        return self._leader is not None and is_held_here(self._leader)
+
+    # It is not.
+
+    def waiting(self) -> list[Waiter[T]]:
+        """Return all whose wishes are not settled, the leader's own too, first come first."""
+        with self._queues.lock:
+            return list(self._waiters)
+
+    def is_unsettled(self, waiter: Waiter[T]) -> bool:
+        """Tell whether what a waiter work is still to be done; whoever leads holds it from here."""
+        with self._queues.lock:
+            if waiter.is_settled:
+                return False
+            if self._leader is waiter and not is_held_here(waiter):
+                mark_held(waiter)
+            return True
+
+    def settle(self, waiter: Waiter[T]) -> None:
+        with self._queues.lock:
+            waiter.is_settled = True
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+        if waiter.has_waited:
+            waiter.wake()
+
+    def leave(self, waiter: Waiter[T]) -> None:
+        unmark_held(waiter)
+        with self._queues.lock:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            if self._leader is not waiter:
+                return
+            self._leader = next(iter(self._waiters), None)
+            if self._leader is None:
+                self._queues.forget(self._name, self)
+            else:
+                self._leader.wake()
+
+    def pause(self) -> float:
+        """Return the seconds for which other processes are let in before the next write."""
+        return self._queues.pause(self._name)
+
+    def note_write(self) -> None:
+        """Note that a write was made: let other processes in, if there are any."""
+        if self.is_contended:
+            self.is_contended = False
+            self._queues.yield_to_others(self._name)
+
+
+class WriteQueues(Generic[T]):
+    """The queues of one process. ``latency`` is what a write takes lately, in seconds."""
+
+    def __init__(self, steady: Callable[[], float] = monotonic) -> None:
+        self.steady = steady
+        self.latency = 0.0
+        self.lock = RLock()  # An abandoned coroutine is closed in the middle of anything.
+        self._queues: dict[str, WriteQueue[T]] = {}
+        self._rests: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many things are being changed."""
+        return len(self._queues)
+
+    def join(self, name: str, work: T) -> Waiter[T]:
+        """Take part; whoever does must leave. Raises StoreUnavailable where too many wait.
+
+        Who is leading, and comes again (a log handler in the middle of it, say), works alone:
+        it would wait for itself.
+        """
+        budget = RetryBudget(self.steady)
+        with self.lock:
+            queue = self._queues.get(name)
+            if queue is None:
+                queue = self._queues[name] = WriteQueue(self, name)
+            elif queue.is_led_from_here:
+                queue = WriteQueue(self, name)
+            waiter = Waiter(queue, work, budget)
+            queue.add(waiter)
+            return waiter
+
+    def start_budget(self) -> RetryBudget:
+        """Return the time that one has from now on."""
+        return RetryBudget(self.steady)
+
+    def note_latency(self, seconds: float) -> None:
+        """Note what a write took that was answered."""
+        self.latency += (seconds - self.latency) * (WEIGHT if self.latency else 1)
+
+    def yield_to_others(self, name: str) -> None:
+        """Let other processes in for as long as one write takes."""
+        now = self.steady()
+        with self.lock:
+            self._rests[name] = now + min(self.latency, REST_MAX)
+            self._rests.move_to_end(name)
+            while self._rests:
+                oldest = next(iter(self._rests))
+                if self._rests[oldest] > now and len(self._rests) <= RESTING_MAX:
+                    break
+                del self._rests[oldest]
+
+    def pause(self, name: str) -> float:
+        """Return the seconds that are left of it."""
+        until = self._rests.get(name)
+        return 0.0 if until is None else max(0.0, until - self.steady())
+
+    def forget(self, name: str, queue: WriteQueue[T]) -> None:
+        """Keep nothing of a queue that nobody is in. The lock is held."""
+        if self._queues.get(name) is queue:
+            del self._queues[name]

@@ -1,1 +1,0 @@
-"""Cookies: the names of the site's own, and what only passes for one of them."""

@@ -1,1 +1,0 @@
-"""What `SessionStore` has of Django's contract beside the storing: none knows the others."""

@@ -1,0 +1,129 @@
+"""Reading many items of the table, and what AWS says about all of it.
+
+The owner index is eventually consistent. All methods raise TableUnavailable where there is no
+answer that counts.
+"""
+
+from typing import Any, NamedTuple
+
+from sessions_kms.aws.clock import parse_date
+from sessions_kms.aws.table_client import connection_of
+from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.format.attributes import Item
+from sessions_kms.format.record import HEAD_ATTRIBUTES
+from sessions_kms.storage.table import Table, project
+from sessions_kms.storage.writes import key_of
+
+OWNER_INDEX = "by-owner"
+PAGE_ITEMS = 100
+INDEX_PAGE_ITEMS = 1000
+
+
+class Page(NamedTuple):
+    """Items in DynamoDB's own order; ``next`` is where the following page starts, None at the end.
+
+    It names the last item looked at, and stays good when that item is deleted.
+    """
+
+    items: list[Item]
+    next: Item | None
+
+
+class Queries:
+    """Scans and queries of one table."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def scan(
+        self,
+        start: Item | None = None,
+        *,
+        limit: int = PAGE_ITEMS,
+        consistent: bool = False,
+        whole: bool = False,
+    ) -> Page:
+        """Return the next items of the whole table, of all kinds and namespaces.
+
+        Reads at most ``limit`` items, in one call; without their ciphertext, unless whole.
+        """
+        attributes = () if whole else HEAD_ATTRIBUTES
+        params = {"Limit": limit, "ConsistentRead": consistent, **project(attributes)}
+        return await self._page("scan", start, params)
+
+    async def owned(
+        self, owner: str, start: Item | None = None, *, limit: int = PAGE_ITEMS
+    ) -> Page:
+        """Return the next keys under an owner in the index, newest first; the index lags behind.
+
+        Each item has `id`, `owner` and `createdAt` only.
+        """
+        params = {
+            "IndexName": OWNER_INDEX,
+            "KeyConditionExpression": "#owner = :owner",
+            "ExpressionAttributeNames": {"#owner": "owner"},
+            "ExpressionAttributeValues": {":owner": {"S": owner}},
+            "ScanIndexForward": False,
+            "Limit": limit,
+            "ReturnConsumedCapacity": "TOTAL",
+        }
+        return await self._page("query", start, params, owner)
+
+    async def owned_ids(self, owner: str) -> list[str]:
+        """Return all ids under an owner in the index, newest first; the index lags behind."""
+        page = await self.owned(owner, limit=INDEX_PAGE_ITEMS)
+        ids = [item["id"]["S"] for item in page.items]
+        while page.next is not None:
+            page = await self.owned(owner, page.next, limit=INDEX_PAGE_ITEMS)
+            ids += [item["id"]["S"] for item in page.items]
+        return ids
+
+    async def _page(
+        self, operation: str, start: Item | None, params: dict[str, Any], owner: str | None = None
+    ) -> Page:
+        """Return a page; that of an owner which shows nothing is read once more."""
+        if start is not None:
+            params["ExclusiveStartKey"] = start
+        answer = await self._table.read(operation, params)
+        first = connection_of(answer)
+        if first is not None and not answer.get("Items"):
+            answer = await self._table.read(operation, params, exclude=(first,))
+            if answer.get("Items"):
+                self._table.strays.add(first, connection_of(answer))
+        if not all(_is_text(item, "id") for item in answer.get("Items", [{}])):
+            raise TableUnavailable
+        if owner is not None and not all(_is_of(item, "owner", owner) for item in answer["Items"]):
+            self._table.strays.add(connection_of(answer))
+            raise TableUnavailable("The index answered with another owner than was asked for.")
+        return Page(answer["Items"], answer.get("LastEvaluatedKey"))
+
+    async def estimated_items(self) -> int:
+        """Return how many items AWS counted in the whole table, up to six hours ago."""
+        answer = await self._table.read("describe_table")
+        return int(answer.get("Table", {}).get("ItemCount", 0))
+
+    async def ttl_attribute(self) -> str | None:
+        """Return the attribute by which DynamoDB deletes what has expired; None where it does not.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TimeToLiveDescription.html
+        """
+        answer = await self._table.read("describe_time_to_live")
+        told = answer.get("TimeToLiveDescription")
+        if told is None:
+            raise TableUnavailable
+        on = told.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}
+        return told.get("AttributeName") if on else None
+
+    async def server_time(self) -> float | None:
+        """Return what time it is at AWS, by the `Date` of an answer; None where it has none."""
+        answer = await self._table.read("get_item", {"Key": key_of("clock")})
+        return parse_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
+
+
+def _is_of(item: Any, name: str, value: str) -> bool:
+    return isinstance(item, dict) and item.get(name) == {"S": value}
+
+
+def _is_text(item: Any, name: str) -> bool:
+    attribute = item.get(name) if isinstance(item, dict) else None
+    return isinstance(attribute, dict) and isinstance(attribute.get("S"), str)

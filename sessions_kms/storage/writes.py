@@ -1,0 +1,264 @@
+"""What is sent to the DynamoDB table: reads and writes, each one call, which ends as one.
+
+Reads are sent again by `calls`; a write only from here, where its condition is known. One that
+was certainly not applied is sent again at once. One whose answer was lost is, too, where to
+be applied twice is no harm; else it raises FateUnknown, and the caller decides.
+"""
+
+import random
+import re
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from sessions_kms.aws.errors import TransactionCanceled
+from sessions_kms.aws.table_client import TableClient, call_table, connection_of
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.waits import Pause, Wait
+from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
+from sessions_kms.format.attributes import Item, as_number
+
+if TYPE_CHECKING:
+    from sessions_kms.aws.http_client.connections import Connection
+
+_NAME = re.compile(r"#(\w+)")
+REPEATS_MAX = 3  # requests of a write whose answers are lost
+PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)  # seconds at most before a write that was refused
+LAST_START = 2.0  # seconds after the first request of a write that no other one begins
+CHECK_FAILED = "ConditionalCheckFailed"
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The answer to a write. ``old`` is the item that was there before, if the answer has one.
+
+    ``connection`` is the one that the answer came on; None where boto asked.
+    """
+
+    old: Item | None
+    connection: "Connection | None"
+
+    @classmethod
+    def of(cls, answer: dict[str, Any]) -> "Acknowledgement":
+        """Return the one that an answer is."""
+        return cls(answer.get("Attributes"), connection_of(answer))
+
+    def is_of(self, item_id: str, required: Item | None) -> bool:
+        """Tell whether a write to an item may have been answered so.
+
+        ``required`` are attributes of the item by which alone the write was to be applied.
+        """
+        if self.old is None:
+            return not required
+        had = {"id": {"S": item_id}, **(required or {})}
+        return had.items() <= self.old.items()
+
+    def is_enough(self, expected: Item | None) -> bool:
+        """Tell whether the write counts without a look at what is stored.
+
+        It does if the answer has the expected old item. Where there was none, or nobody knows
+        which it was, it does with boto only. ``expected`` is as a `Trace` has it.
+        """
+        if self.old is None or expected is None:
+            return self.connection is None
+        return expected.items() <= self.old.items()
+
+
+class Condition:
+    """What must hold of the item that stands, or of none, for a write to take effect.
+
+    ``expression`` is DynamoDB's, each attribute written `#name`; ``values`` are those of its
+    `:value`s, in the attribute form. ``expected`` has attributes that the item that stands has
+    then: new ones at each write of it, by which its old state is known in an answer.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.OperatorsAndFunctions.html
+    """
+
+    __slots__ = ("expected", "expression", "values")
+
+    def __init__(
+        self, expression: str, values: Item | None = None, *, expected: Item | None = None
+    ) -> None:
+        self.expression = expression
+        self.values: Item = values or {}
+        self.expected = expected
+
+    def params(self) -> dict[str, Any]:
+        """Return the members of a request that state it."""
+        return {
+            "ConditionExpression": self.expression,
+            "ExpressionAttributeNames": dict(_names_in(self.expression)),
+            **({"ExpressionAttributeValues": self.values} if self.values else {}),
+        }
+
+
+ABSENT: Final = Condition("attribute_not_exists(#id)")
+
+
+def equal(name: str, value: dict[str, Any]) -> Condition:
+    """Return the condition that an attribute has a value."""
+    return Condition(f"#{name} = :old", {":old": value}, expected={name: value})
+
+
+def ended_until(moment: int) -> Condition:
+    """Return the condition that an item ended until a moment, in epoch seconds."""
+    return Condition("#ttl <= :until", {":until": as_number(moment)})
+
+
+class Put:
+    """An item to put, on a condition or whatever stands under its id."""
+
+    __slots__ = ("item", "when")
+
+    def __init__(self, item: Item, when: Condition | None = None) -> None:
+        self.item = item
+        self.when = when
+
+    def params(self) -> dict[str, Any]:
+        """Return the members of a request that state it."""
+        return {"Item": self.item} | stated(self.when)
+
+
+class Delete(NamedTuple):
+    """The id of an item to delete, on a condition or whatever stands under it."""
+
+    id: str
+    when: Condition | None = None
+
+    def params(self) -> dict[str, Any]:
+        """Return the members of a request that state it."""
+        return {"Key": key_of(self.id)} | stated(self.when)
+
+
+Action: TypeAlias = Put | Delete
+
+
+def update_of(item_id: str, changes: Item, when: Condition) -> dict[str, Any]:
+    """Return the members of a request that sets these attributes of an item."""
+    expression = "SET " + ", ".join(f"#{name} = :new_{name}" for name in changes)
+    new = {f":new_{name}": value for name, value in changes.items()}
+    return {
+        "Key": key_of(item_id),
+        "UpdateExpression": expression,
+        "ConditionExpression": when.expression,
+        "ExpressionAttributeNames": names_in(f"{expression} {when.expression}"),
+        "ExpressionAttributeValues": when.values | new,
+    }
+
+
+def stated(when: Condition | None) -> dict[str, Any]:
+    """Return the members of a request that state a condition, if there is one."""
+    return {} if when is None else when.params()
+
+
+def key_of(item_id: str) -> Item:
+    """Return the primary key of an item."""
+    return {"id": {"S": item_id}}
+
+
+@lru_cache(maxsize=64)  # The expressions are some twenty.
+def _names_in(expression: str) -> Mapping[str, str]:
+    return {f"#{name}": name for name in _NAME.findall(expression)}
+
+
+def names_in(expression: str) -> dict[str, str]:
+    """Return the names that an expression's `#name`s stand for."""
+    return dict(_names_in(expression))
+
+
+class Sender:
+    """The requests of one table. They raise TableUnavailable when the answer cannot be told.
+
+    ``pause`` makes the wait between two of them.
+    """
+
+    def __init__(
+        self, client: TableClient, *, name: str, pause: Callable[[float], Wait] = Pause
+    ) -> None:
+        self.client = client
+        self.name = name
+        self._pause = pause
+
+    async def repeated(
+        self,
+        operation: str,
+        is_applied: Callable[[Acknowledgement], Coroutine[Any, Any, bool]],
+        **params: Any,
+    ) -> None:
+        """Send a write that may be applied twice, or late, until it is known to be applied.
+
+        ``is_applied`` tells whether it is, by what DynamoDB said. Raises ConditionFailed.
+        """
+        with _OneCall(deadline.HASTY.call):
+            for _ in range(REPEATS_MAX):
+                try:
+                    told = await self.written(operation, **params)
+                except FateUnknown:
+                    continue
+                if await is_applied(told):
+                    return
+        raise TableUnavailable
+
+    async def written(self, operation: str, **params: Any) -> Acknowledgement:
+        """Send a write, anew as long as it is certainly not applied; it asks for the old item.
+
+        Raises ConditionFailed, or FateUnknown.
+        """
+        return await self._acknowledged(
+            operation, {"TableName": self.name, **params, "ReturnValues": "ALL_OLD"}
+        )
+
+    async def transacted(self, actions: list[dict[str, Any]]) -> Acknowledgement:
+        """Send writes of which all are to be applied or none, as `written` does.
+
+        Raises TransactionCanceled because of a condition, or FateUnknown.
+        """
+        return await self._acknowledged("transact_write_items", {"TransactItems": actions})
+
+    async def _acknowledged(self, operation: str, params: dict[str, Any]) -> Acknowledgement:
+        # In another form than a read asks for, so that neither's answer is taken for the other's.
+        params["ReturnConsumedCapacity"] = "INDEXES"
+        began = time.monotonic()
+        with _OneCall(deadline.HASTY.call):
+            for longest in PAUSES:
+                try:
+                    return await self._once(operation, params)
+                except NotApplied:
+                    pause = random.uniform(0, longest)  # noqa: S311 - only spreads
+                    if time.monotonic() - began > LAST_START or not deadline.has_time_for(pause):
+                        raise
+                    await self._pause(pause)
+                    if not deadline.has_time_for(0):  # It took longer: a busy machine, or asleep.
+                        raise
+            return await self._once(operation, params)
+
+    async def _once(self, operation: str, params: Mapping[str, Any]) -> Acknowledgement:
+        try:
+            answer = await call_table(self.client, operation, **params)
+        except TransactionCanceled as exc:
+            if CHECK_FAILED in exc.reasons:
+                raise
+            raise NotApplied from exc  # Another one on these items is under way: milliseconds.
+        # boto parses a body cut short to an empty answer.
+        if not is_whole(answer):
+            raise FateUnknown
+        return Acknowledgement.of(answer)
+
+
+class _OneCall(deadline.call):
+    """Bounds all that is sent by what one call may take. Raises TableUnavailable if nothing is."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        try:
+            super().__enter__()
+        except deadline.OutOfTime:
+            raise TableUnavailable from None
+
+
+def is_whole(answer: Mapping[str, Any]) -> bool:
+    """Tell whether an answer arrived in full, by the last thing that was asked for in it."""
+    return "ConsumedCapacity" in answer
