@@ -56,7 +56,7 @@ def seen(shell: str, commands: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("shell", ["sh", *SHELLS])
-def test_sourced_it_changes_what_leads_to_aws_and_nothing_else(shell: str, script: Path) -> None:
+def test_script_changes_only_aws_variables(shell: str, script: Path) -> None:
     found = seen(shell, f". {script}")
     assert found["KMS_KEY_ARN"] == KEY
     assert {name for name in found if name.startswith("AWS_")} == set(
@@ -70,7 +70,7 @@ def test_sourced_it_changes_what_leads_to_aws_and_nothing_else(shell: str, scrip
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("times", [1, 2])
-def test_off_puts_back_what_the_shell_had(shell: str, times: int, script: Path) -> None:
+def test_off_restores_the_shells_variables(shell: str, times: int, script: Path) -> None:
     sourced = f". {script}\n" * times
     assert seen(shell, f"{sourced}. {script} off\n. {script} off") == BEFORE
 

@@ -68,7 +68,7 @@ def test_help_of_make_run_installs_nothing(tmp_path: Path, option: str) -> None:
         ("mcp-clients", "--without=fastmcp", False),
     ],
 )
-def test_what_is_not_left_out_by_name_has_to_be_installed(
+def test_tools_that_are_not_left_out_must_be_installed(
     tmp_path: Path, target: str, options: str, *, is_installed: bool
 ) -> None:
     """`make` ends with an error where it cannot be, and tries nothing."""
@@ -152,7 +152,7 @@ def test_pip_installs_where_uv_does_not(
 
 
 @pytest.mark.usefixtures("no_uv")
-def test_index_that_cannot_be_reached_is_one_sentence(
+def test_unreachable_index_is_reported_in_one_sentence(
     tmp_path: Path,
     requirements: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -180,7 +180,7 @@ def test_index_that_cannot_be_reached_is_one_sentence(
         ),
     ],
 )
-def test_environment_that_cannot_be_made_is_one_sentence_and_is_made_anew(
+def test_failed_environment_is_reported_in_one_sentence_and_removed(
     tmp_path: Path,
     requirements: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -197,7 +197,7 @@ def test_environment_that_cannot_be_made_is_one_sentence_and_is_made_anew(
 
 
 @pytest.mark.usefixtures("no_uv")
-def test_unknown_failure_is_shown_as_the_installer_tells_it(
+def test_unknown_failure_shows_the_installers_output(
     tmp_path: Path, requirements: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script(tmp_path / "environment/bin/python", "echo THESE PACKAGES DO NOT MATCH; exit 1")
@@ -209,7 +209,9 @@ def test_unknown_failure_is_shown_as_the_installer_tells_it(
 
 
 @pytest.mark.usefixtures("no_uv")
-def test_interrupted_installation_is_one_sentence(tmp_path: Path, requirements: str) -> None:
+def test_interrupted_installation_is_reported_in_one_sentence(
+    tmp_path: Path, requirements: str
+) -> None:
     script(tmp_path / "environment/bin/python", "kill -INT $PPID; exec sleep 5")
     # A job in the background of a shell, as CI may be, hears of no Ctrl-C.
     heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"

@@ -64,7 +64,7 @@ def call(url: str, tool: str, token: str = TOKEN, **arguments: Any) -> requests.
     return requests.post(url, json=message, headers=headers, timeout=20)
 
 
-def test_tool_tells_who_calls_and_not_the_token(url: str) -> None:
+def test_whoami_returns_the_caller_but_not_the_token(url: str) -> None:
     answer = call(url, "whoami")
     assert answer.status_code == 200, answer.text
     assert "Ada" in answer.text
@@ -77,14 +77,14 @@ def test_token_that_the_provider_does_not_know_is_answered_401(url: str, token: 
     assert call(url, "whoami", token).status_code == 401
 
 
-def test_each_step_is_told_in_a_stream(url: str) -> None:
+def test_each_step_is_streamed(url: str) -> None:
     answer = call(url, "count", to=2)
     assert answer.headers["Content-Type"].startswith("text/event-stream")
     assert answer.text.count("notifications/progress") == 2
     assert "Counted to 2." in answer.text
 
 
-def test_token_is_answered_401_on_demand_and_no_other(url: str) -> None:
+def test_refuse_rejects_only_the_token_of_its_call(url: str) -> None:
     assert call(url, "refuse", ANOTHER).status_code == 200
     assert call(url, "whoami", ANOTHER).status_code == 401
     assert call(url, "whoami").status_code == 200

@@ -204,7 +204,7 @@ def stack_error(run: Run, **changes: Path) -> str:
     return str(error.value)
 
 
-def test_port_in_use_is_refused_in_one_sentence_before_anything_starts(
+def test_port_in_use_is_reported_in_one_sentence_before_anything_starts(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway_site.local.supervisor.PORT_FREE_WITHIN", 0)
@@ -216,7 +216,7 @@ def test_port_in_use_is_refused_in_one_sentence_before_anything_starts(
     assert not (run.state / "dynamodb").exists()
 
 
-def test_port_given_twice_is_refused_in_one_sentence_before_anything_starts(run: Run) -> None:
+def test_duplicate_port_is_reported_in_one_sentence_before_anything_starts(run: Run) -> None:
     line = run.refusal("--port", str(run.ports.provider))
     assert f"both use port {run.ports.provider}: choose another with" in line
     assert "--port" in line
@@ -240,7 +240,7 @@ def test_missing_package_is_named_with_what_to_do_before_anything_starts(
     assert not (run.state / "dynamodb").exists()
 
 
-def test_mistake_in_the_configuration_is_told_itself_before_anything_starts(run: Run) -> None:
+def test_configuration_error_is_quoted_before_anything_starts(run: Run) -> None:
     run.variables = {"UPSTREAM_API_URL": "https://api.example.com"}
     line = run.refusal()
     assert "UPSTREAM_API_PROVIDER is missing: the provider whose token is sent" in line
@@ -248,7 +248,7 @@ def test_mistake_in_the_configuration_is_told_itself_before_anything_starts(run:
     assert not (run.state / "dynamodb").exists()
 
 
-def test_misspelt_variable_is_told_before_anything_starts(run: Run) -> None:
+def test_misspelt_variable_is_reported_before_anything_starts(run: Run) -> None:
     run.variables = {"SESSIONS_IDLE_TIMOUT": "600"}
     line = run.refusal()
     assert "SESSIONS_IDLE_TIMOUT is not a known variable" in line
@@ -257,7 +257,7 @@ def test_misspelt_variable_is_told_before_anything_starts(run: Run) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "gateway.example.com"])  # noqa: S104 -- refused
-def test_other_addresses_than_loopback_are_refused(
+def test_addresses_other_than_loopback_are_rejected(
     run: Run, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     monkeypatch.setattr(Stack, "serve", lambda *_: pytest.fail("it would be served"))
@@ -270,7 +270,7 @@ def test_other_addresses_than_loopback_are_refused(
     assert not run.state.exists()
 
 
-def test_port_out_of_range_is_refused(run: Run) -> None:
+def test_port_out_of_range_is_rejected(run: Run) -> None:
     answer = finished(run.command("--kms-port", "65536"), run.environment)
     assert answer.returncode == 2
     assert "--kms-port: invalid port value: '65536'" in answer.stderr

@@ -95,7 +95,7 @@ def test_hostile_environment_leaves_the_aws_clients_on_this_machine() -> None:
     require_loopback(answer)
 
 
-def test_aws_clients_that_would_leave_the_machine_are_refused() -> None:
+def test_aws_clients_that_would_leave_the_machine_are_rejected() -> None:
     ignoring = outer({"PATH": os.environ["PATH"]}) | {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}
     with pytest.raises(
         StackError, match=r"would go to https://dynamodb\.us-east-1\.amazonaws\.com"
@@ -112,12 +112,12 @@ def test_aws_clients_that_would_leave_the_machine_are_refused() -> None:
         "http://0.0.0.0:9001",
     ],
 )
-def test_endpoint_that_only_looks_like_loopback_is_refused(url: str) -> None:
+def test_endpoint_that_only_looks_like_loopback_is_rejected(url: str) -> None:
     with pytest.raises(StackError):
         require_loopback(json.dumps({"dynamodb": "http://127.0.0.1:1", "kms": url}))
 
 
-def test_loopback_is_never_asked_through_a_proxy() -> None:
+def test_loopback_is_never_reached_through_a_proxy() -> None:
     built = environment.build_base(HOSTILE)
     assert built["NO_PROXY"] == built["no_proxy"] == "127.0.0.1,localhost,intranet.example"
 
@@ -143,7 +143,7 @@ def test_oauth_clients_may_call_the_local_mcp_server_at_the_gateways_own_address
 
 
 @pytest.mark.parametrize("name", ["AUTHORIZATION_ISSUER", "PUBLIC_URL"])
-def test_caller_may_say_by_which_address_clients_know_the_gateway_and_whom_it_lets_in(
+def test_callers_issuer_and_registration_override_the_local_ones(
     name: str,
 ) -> None:
     mine = {name: "https://gateway.example.com", "CLIENTS_REGISTRATION": "0"}
@@ -167,7 +167,7 @@ def test_welcome_has_a_line_to_paste_for_each_client() -> None:
         assert f"{line}\n" in welcome
 
 
-def test_no_client_is_let_in_where_the_caller_configured_another_provider() -> None:
+def test_no_client_may_sign_in_if_the_caller_configured_another_provider() -> None:
     mine = {"OAUTH_GOOGLE_CLIENT_ID": "id", "OAUTH_GOOGLE_CLIENT_SECRET": "secret"}
     assert not {name for name in outer(mine) if "CLIENTS" in name or "ISSUER" in name}
     assert "mcp" not in Stack(mine, PORTS, STATE).welcome()
@@ -198,7 +198,7 @@ def test_unexpected_answer_of_create_session_store_is_an_error(answer: str) -> N
         parse_key_arn(answer)
 
 
-def test_declared_upstreams_are_named_as_their_addresses_have_them() -> None:
+def test_declared_upstreams_are_listed_as_in_their_addresses() -> None:
     inherited = {
         "UPSTREAM_API_URL": "http://127.0.0.1:9999",
         "UPSTREAM_API_PROVIDER": "local",
@@ -208,7 +208,7 @@ def test_declared_upstreams_are_named_as_their_addresses_have_them() -> None:
     assert environment.list_upstreams(inherited) == ["api", "big_orders"]
 
 
-def test_welcome_says_where_to_try_the_declared_upstreams(tmp_path: Path) -> None:
+def test_welcome_lists_addresses_to_try_declared_upstreams(tmp_path: Path) -> None:
     own = Stack({"UPSTREAM_API_URL": "http://127.0.0.1:9999"}, Ports(), tmp_path).welcome()
     assert "Call an upstream with your token: http://127.0.0.1:8000/try/api/\n" in own
     none = Stack({}, Ports(), tmp_path).welcome()

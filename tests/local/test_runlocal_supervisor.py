@@ -195,7 +195,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("log", "told"), REFUSED, ids=["settings", "command", "checks"])
-def test_mistake_that_django_names_is_told_itself(
+def test_configuration_error_from_django_is_quoted(
     supervisor: Supervisor, log: str, told: str
 ) -> None:
     with pytest.raises(StackError) as error:
@@ -273,7 +273,7 @@ def test_state_folder_is_locked_until_the_lock_is_closed(tmp_path: Path) -> None
     acquire_lock(tmp_path).close()
 
 
-def test_secret_is_made_once_and_private(tmp_path: Path) -> None:
+def test_secret_is_created_once_and_private(tmp_path: Path) -> None:
     folder = make_private_folder(tmp_path / "a" / "b")
     path = folder / "secret"
     assert load_or_create_secret(path, lambda: "first") == "first"

@@ -46,9 +46,7 @@ def test_command_that_names_anything_of_another_stack_is_left_alone(
 @pytest.mark.parametrize(
     "variable", ["AWS_REGION", "AWS_CA_BUNDLE", "AWS_PAGER", "AWS_CLI_AUTO_PROMPT"]
 )
-def test_variable_that_leads_nowhere_does_not_keep_the_stack_from_being_found(
-    tmp_path: Path, variable: str
-) -> None:
+def test_harmless_variable_does_not_hide_the_running_stack(tmp_path: Path, variable: str) -> None:
     with acquire_lock(tmp_path):
         publish_variables(tmp_path, TOLD)
         assert use_running_stack(BARE | {variable: "eu-west-1"}, tmp_path)
@@ -76,7 +74,7 @@ def test_stack_that_is_still_starting_is_not_found(tmp_path: Path) -> None:
         assert not use_running_stack(dict(BARE), tmp_path)
 
 
-def test_asking_whether_it_runs_keeps_nobody_from_starting(tmp_path: Path) -> None:
+def test_checking_the_lock_does_not_prevent_a_start(tmp_path: Path) -> None:
     assert not is_locked(tmp_path)
     with acquire_lock(tmp_path):
         assert is_locked(tmp_path)

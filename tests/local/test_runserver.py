@@ -99,7 +99,7 @@ def open_stream(server: Server) -> Iterator[None]:
 
 
 @pytest.mark.stack
-def test_events_arrive_unbuffered_and_a_reader_that_goes_closes_the_generator(
+def test_events_are_not_buffered_and_a_disconnect_closes_the_generator(
     server: Server,
 ) -> None:
     with server.serving("--noreload"):
@@ -183,7 +183,7 @@ def test_static_files_are_served_without_debug_only_when_asked(server: Server) -
 
 @pytest.mark.stack
 @pytest.mark.parametrize("options", [["--noreload"], []], ids=["alone", "under the reloader"])
-def test_port_in_use_is_said_in_one_line(server: Server, options: list[str]) -> None:
+def test_port_in_use_is_reported_in_one_line(server: Server, options: list[str]) -> None:
     with socket.create_server(("127.0.0.1", server.port)):
         error = server.refusal(*options)
     assert error.splitlines()[-1] == "Error: That port is already in use."
@@ -211,7 +211,7 @@ def fresh_commands() -> Iterator[None]:
     INSTALLED_APPS=["gateway_site", "django.contrib.staticfiles"],
     MISSING_VARIABLES=[],
 )
-def test_runserver_of_ours_passes_the_check() -> None:
+def test_gateways_runserver_passes_the_check() -> None:
     assert runserver_is_asgi(None) == []
 
 

@@ -127,7 +127,9 @@ def test_organisations_and_teams_are_groups_and_so_are_those_of_upstreams() -> N
         ),
     ],
 )
-def test_list_that_cannot_be_meant_is_named(variables: dict[str, str], named: str) -> None:
+def test_invalid_list_is_an_error_that_names_the_variable(
+    variables: dict[str, str], named: str
+) -> None:
     with pytest.raises(ImproperlyConfigured, match=f"^{named} "):
         providers.configured(variables)
 
@@ -148,7 +150,7 @@ def test_list_that_cannot_be_meant_is_named(variables: dict[str, str], named: st
         ),
     ],
 )
-def test_gateway_does_not_start_open_to_the_world_unless_it_is_meant(
+def test_gateway_does_not_start_open_to_the_world_unless_configured(
     variables: dict[str, str], named: str
 ) -> None:
     with pytest.raises(ImproperlyConfigured, match=named):
@@ -164,20 +166,18 @@ def test_gateway_does_not_start_open_to_the_world_unless_it_is_meant(
         ENTRA | {"OAUTH_CORP_ALLOWED_GROUPS": GROUP_ID},
     ],
 )
-def test_any_list_is_enough_and_everybody_can_be_meant(variables: dict[str, str]) -> None:
+def test_any_list_is_enough_and_a_star_allows_everybody(variables: dict[str, str]) -> None:
     assert local(**variables)["OPEN_PROVIDERS"] == []
 
 
 @pytest.mark.parametrize(("at", "group"), [(ENTRA, GROUP_ID), (TENANT, "admins")])
-def test_rights_are_given_by_groups_that_one_tenant_alone_can_have(
-    at: dict[str, str], group: str
-) -> None:
+def test_rights_need_group_ids_only_at_shared_issuers(at: dict[str, str], group: str) -> None:
     (found,) = admissions(at | {"OAUTH_CORP_STAFF_GROUPS": group}).values()
     assert found.staff_groups == frozenset({group})
 
 
 @pytest.mark.parametrize("variables", [CORP, TENANT])
-def test_provider_that_has_its_own_people_is_warned_of(
+def test_check_warns_of_a_provider_without_a_list(
     settings: Settings, variables: dict[str, str]
 ) -> None:
     found = local(**variables)
@@ -188,7 +188,7 @@ def test_provider_that_has_its_own_people_is_warned_of(
     assert "corp" in warning.msg
 
 
-def test_whom_to_ask_is_a_setting() -> None:
+def test_contact_is_a_setting() -> None:
     assert production(SIGN_IN_CONTACT="it@example.com")["SIGN_IN_CONTACT"] == "it@example.com"
 
 

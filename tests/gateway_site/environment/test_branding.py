@@ -17,7 +17,7 @@ from tests.oauth.support.fake_provider import FakeProvider
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 
 
-def test_pages_and_error_pages_bear_the_name(corp: FakeProvider, settings: Settings) -> None:
+def test_pages_and_error_pages_show_the_site_name(corp: FakeProvider, settings: Settings) -> None:
     settings.SITE_NAME = "Ada & Söhne"
     for address in ("/", "/not-there"):
         page = parse(Client().get(address).content.decode())
@@ -26,7 +26,7 @@ def test_pages_and_error_pages_bear_the_name(corp: FakeProvider, settings: Setti
         assert brand.text == "Ada & Söhne"
 
 
-def test_logo_of_a_file_is_served_here_and_runs_nothing(
+def test_logo_file_is_served_without_running_scripts(
     corp: FakeProvider, settings: Settings, tmp_path: Path
 ) -> None:
     file = tmp_path / "logo.svg"
@@ -42,11 +42,11 @@ def test_logo_of_a_file_is_served_here_and_runs_nothing(
     assert not answer.cookies
 
 
-def test_without_a_file_there_is_no_logo_to_serve(corp: FakeProvider) -> None:
+def test_without_a_file_no_logo_is_served(corp: FakeProvider) -> None:
     assert Client().get("/site-logo").status_code == 404
 
 
-def test_logo_elsewhere_is_let_in_by_the_policy_and_no_other_image() -> None:
+def test_content_policy_allows_a_remote_logo_and_no_other_image() -> None:
     loaded = production(SITE_LOGO="https://cdn.example.com:8443/a/logo.svg?v=1")
     sources = loaded["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]["img-src"]
     assert sources == ["'self'", "https://cdn.example.com:8443"]
@@ -66,18 +66,18 @@ def test_logo_elsewhere_is_let_in_by_the_policy_and_no_other_image() -> None:
         "/",
     ],
 )
-def test_logo_that_cannot_be_shown_is_an_error(value: str) -> None:
+def test_unusable_logo_is_an_error(value: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"^SITE_LOGO"):
         production(SITE_LOGO=value)
 
 
 @pytest.mark.parametrize("value", ["x" * 41, "two\nlines"])
-def test_name_is_one_short_line(value: str) -> None:
+def test_site_name_is_one_short_line(value: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"^SITE_NAME"):
         production(SITE_NAME=value)
 
 
-def test_templates_of_the_operator_go_before_the_gateways(
+def test_operators_templates_replace_the_gateways(
     corp: FakeProvider, settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "home.html").write_text(

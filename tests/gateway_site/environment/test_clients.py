@@ -31,7 +31,7 @@ def server(**changes: str) -> AuthorizationServer:
     "environment",
     [{}, {"PUBLIC_URL": URL}, API, API | {"PUBLIC_URL": URL}, ON | {"UPSTREAM_API_CLIENTS": "0"}],
 )
-def test_no_client_is_let_in_unless_somebody_says_so(environment: dict[str, str]) -> None:
+def test_no_client_may_sign_in_by_default(environment: dict[str, str]) -> None:
     assert production(**environment)["AUTHORIZATION_SERVER"] is None
 
 
@@ -45,7 +45,7 @@ def test_issuer_or_public_url_with_an_offered_upstream_switches_it_on() -> None:
     )
 
 
-def test_only_what_is_offered_is_offered_and_nobody_is_a_client_by_default() -> None:
+def test_only_upstreams_with_clients_are_offered_and_no_client_is_known_by_default() -> None:
     more = {"UPSTREAM_INNER_URL": "https://inner.example.com", "UPSTREAM_INNER_PROVIDER": "github"}
     found = server(**more)
     assert found.upstreams == {"api": "corp"}
@@ -54,7 +54,7 @@ def test_only_what_is_offered_is_offered_and_nobody_is_a_client_by_default() -> 
 
 
 @pytest.mark.parametrize("name", [each.name for each in ClientVariables.declarations()])
-def test_variable_that_is_about_nothing_is_refused(name: str) -> None:
+def test_variable_without_effect_is_rejected(name: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=rf"^{name} ") as caught:
         production(**API, **{name: "http://1" if name == "AUTHORIZATION_ISSUER" else "1"})
     assert "UPSTREAM_<NAME>_CLIENTS" in str(caught.value) or name == "AUTHORIZATION_ISSUER"
@@ -88,12 +88,12 @@ def test_variable_that_is_about_nothing_is_refused(name: str) -> None:
         ("UPSTREAM_API_CLIENTS", "all"),
     ],
 )
-def test_unusable_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
+def test_unusable_value_is_an_error_that_names_its_variable(name: str, value: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=rf"^{name} "):
         production(**ON | {name: value})
 
 
-def test_local_run_takes_loopback_without_tls_and_nothing_else() -> None:
+def test_local_run_accepts_only_loopback_without_tls() -> None:
     issuer = {"AUTHORIZATION_ISSUER": "http://127.0.0.1:8000"}
     assert local(**API, **issuer)["AUTHORIZATION_SERVER"].issuer == "http://127.0.0.1:8000"
     with pytest.raises(ImproperlyConfigured):
@@ -102,7 +102,7 @@ def test_local_run_takes_loopback_without_tls_and_nothing_else() -> None:
         local(**API, AUTHORIZATION_ISSUER="http://gateway.example.com")
 
 
-def test_lifetimes_that_are_set_are_told_and_no_others() -> None:
+def test_only_lifetimes_that_are_set_reach_the_settings() -> None:
     assert production(**ON)["OAUTH_CLIENTS"] == {}
     assert production(**ON)["SESSIONS_KMS"]["GRANT_TIMEOUT"] is None
     set_ = {"ACCESS_TOKEN_AGE": "60", "REFRESH_GRACE": "0", "GRANT_AGE": "7776000"}
@@ -123,7 +123,7 @@ def test_clients_of_a_file_are_read(tmp_path: Path) -> None:
     assert server(CLIENTS_FILE=str(path)).listed["our-app"].name == "Ours"
 
 
-def test_who_is_turned_away_is_told_by_host_or_by_id(tmp_path: Path) -> None:
+def test_clients_are_refused_by_host_or_id(tmp_path: Path) -> None:
     long = f"sha256:{'0' * 64}"
     refused = {
         "evil.example",

@@ -71,7 +71,7 @@ def test_local_run_relaxes_what_plain_http_requires_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     "host", ["*", "gateway.example.com", "192.168.1.7", ".localhost", "127.0.0.1.example.com"]
 )
-def test_local_run_refuses_any_other_host(host: str) -> None:
+def test_local_run_rejects_any_other_host(host: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="only loopback names"):
         local(ALLOWED_HOSTS=f"127.0.0.1,{host}")
 
@@ -136,7 +136,7 @@ def test_connections_to_postgresql_are_pooled_unless_the_url_says_how_long_they_
     assert "OPTIONS" not in production(DATABASE_URL="sqlite:////x/db")["DATABASES"]["default"]
 
 
-def test_options_of_the_url_go_before_our_bounds() -> None:
+def test_options_in_the_url_override_our_limits() -> None:
     url = "postgres://u:p@db/n?connect_timeout=9&options=-c%20statement_timeout%3D0"
     options = production(DATABASE_URL=url)["DATABASES"]["default"]["OPTIONS"]
     assert options["options"] == "-c statement_timeout=0"
@@ -144,7 +144,7 @@ def test_options_of_the_url_go_before_our_bounds() -> None:
     assert {**CONNECTION_LIMITS, "connect_timeout": 9}.items() <= options.items()
 
 
-def test_pool_of_postgresql_is_one_that_the_driver_takes(
+def test_driver_accepts_the_pool_settings(
     django_db_blocker: DjangoDbBlocker,
 ) -> None:
     database = production(DATABASE_URL="postgres://u:p@127.0.0.1:9/n")["DATABASES"]["default"]
@@ -155,7 +155,7 @@ def test_pool_of_postgresql_is_one_that_the_driver_takes(
     connection.close_pool()  # type: ignore[attr-defined]  # of PostgreSQL's alone
 
 
-def test_value_that_starts_with_a_dollar_is_taken_as_it_is() -> None:
+def test_value_that_starts_with_a_dollar_is_literal() -> None:
     """Every fiftieth key of Django's get_random_secret_key does."""
     loaded = production(
         DJANGO_SECRET_KEY="$ecret" * 9, DJANGO_SECRET_KEY_FALLBACKS="$old,older", ecret="another"
@@ -165,12 +165,12 @@ def test_value_that_starts_with_a_dollar_is_taken_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("password", ["[x", "x]", "\N{ACCOUNT OF}", "x#y"])
-def test_password_of_the_database_may_have_odd_characters(password: str) -> None:
+def test_database_password_may_have_special_characters(password: str) -> None:
     database = production(DATABASE_URL=f"postgres://u:{password}@db/n")["DATABASES"]["default"]
     assert (database["HOST"], database["PASSWORD"]) == ("db", password)
 
 
-def test_moment_of_not_before_may_be_a_date() -> None:
+def test_not_before_may_be_a_date() -> None:
     loaded = production(SESSIONS_NOT_BEFORE="2026-01-31T12:00:00Z")
     assert loaded["SESSIONS_KMS"]["NOT_BEFORE"] == "2026-01-31T12:00:00Z"
 
@@ -243,13 +243,13 @@ def test_production_passes_the_deployment_check() -> None:
     assert finished.returncode == 0, finished.stderr
 
 
-def test_deployment_check_refuses_a_local_run() -> None:
+def test_deployment_check_rejects_a_local_run() -> None:
     finished = run(PRODUCTION | {"GATEWAY_LOCAL": "1", "ALLOWED_HOSTS": "localhost"})
     assert finished.returncode != 0
     assert "gateway_site.E003" in finished.stderr
 
 
-def test_deployment_check_refuses_debugging_and_misses_a_provider() -> None:
+def test_deployment_check_rejects_debug_and_a_missing_provider() -> None:
     without = {name: value for name, value in PRODUCTION.items() if not name.startswith("OAUTH_")}
     finished = run(without | {"DEBUG": "1"})
     assert finished.returncode != 0

@@ -129,7 +129,7 @@ def test_example_environment_is_short() -> None:
         ("UPSTREAM_API_PROVIDR", "UPSTREAM_API_PROVIDER"),
     ],
 )
-def test_misspelt_variable_is_refused_with_the_nearest_name(name: str, nearest: str) -> None:
+def test_misspelt_variable_is_an_error_that_names_the_nearest(name: str, nearest: str) -> None:
     environment = {key: value for key, value in PRODUCTION.items() if key != nearest}
     with pytest.raises(ImproperlyConfigured, match=rf"^{name} ") as caught:
         load_settings(environment | {name: "secret-value"})
@@ -161,13 +161,13 @@ def test_variables_of_other_programs_are_left_alone() -> None:
     production(**dict.fromkeys(FOREIGN, "x"))
 
 
-def test_near_miss_is_another_programs_where_the_right_one_is_set() -> None:
+def test_similar_name_is_ignored_if_the_right_one_is_set() -> None:
     with pytest.raises(ImproperlyConfigured, match="Did you mean KMS_KEY_ARN"):
         load_settings({"KMS_KEY_ARNS": "x"})
     load_settings({"KMS_KEY_ARNS": "x", "KMS_KEY_ARN": "arn"})
 
 
-def test_names_near_the_databases_are_other_programs() -> None:
+def test_names_similar_to_the_databases_are_ignored() -> None:
     load_settings({"DATABASE_URI": "x", "DATABASE_URL2": "x", "DEBUG": "1"})
 
 
@@ -217,7 +217,7 @@ def test_secret_and_its_file_exclude_each_other(tmp_path: Path) -> None:
         (b"secret-value" * 10_000, "more than 65,536 bytes"),
     ],
 )
-def test_file_that_holds_no_secret_is_an_error_that_names_the_variable(
+def test_unusable_secret_file_is_an_error_that_names_the_variable(
     content: bytes | None, problem: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "secret"
@@ -229,7 +229,7 @@ def test_file_that_holds_no_secret_is_an_error_that_names_the_variable(
     assert "secret-value" not in str(caught.value)
 
 
-def test_key_file_of_a_provider_is_a_variable_of_its_own() -> None:
+def test_private_key_file_is_not_a_secret_file() -> None:
     loaded = production(
         OAUTH_CORP_PRIVATE_KEY_FILE="/run/secrets/corp.pem",
         OAUTH_CORP_TOKEN_AUTH="private_key_jwt",

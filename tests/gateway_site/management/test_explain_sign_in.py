@@ -91,7 +91,7 @@ def test_github_is_explained_by_what_its_api_would_say(
     assert verdict({"emails": [mail], "groups": ["acme/x"]}) == (False, "not_allowed_group")
 
 
-def test_what_is_not_known_is_told_with_the_nearest_name(
+def test_unknown_name_is_an_error_that_names_the_nearest(
     corp_with_rule: FakeProvider, claims: Any
 ) -> None:
     user = User.objects.create(username="ada.lovelace")

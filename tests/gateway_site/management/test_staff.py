@@ -168,7 +168,7 @@ def test_subject_that_differs_in_capitals_is_another(corp: FakeProvider) -> None
 # Somebody who is not there yet
 
 
-def test_person_who_never_came_is_staff_at_the_first_sign_in(
+def test_person_without_a_sign_in_is_staff_at_the_first_one(
     corp: FakeProvider, other: FakeProvider
 ) -> None:
     done = grant("--subject", "4711", "--superuser")
@@ -188,12 +188,12 @@ def test_person_who_never_came_is_staff_at_the_first_sign_in(
     assert SocialAccount.objects.get(provider="corp").extra_data["userinfo"]["sub"] == "4711"
 
 
-def test_address_makes_nobody(corp: FakeProvider) -> None:
+def test_address_creates_no_user(corp: FakeProvider) -> None:
     assert grant("--email", "grace@example.com").status == 2
     assert not User.objects.exists()
 
 
-def test_revoking_makes_nobody(ada: Visitor) -> None:
+def test_revoking_creates_no_user(ada: Visitor) -> None:
     done = revoke("--subject", "1002")
     assert done.status == 2
     assert done.err == "Nobody has signed in with 1002 at corp. Did you mean 1001?"
@@ -201,7 +201,7 @@ def test_revoking_makes_nobody(ada: Visitor) -> None:
 
 
 @pytest.mark.parametrize("subject", ["", "x" * 192, "a\nb", "a\0b", "a\u202eb"])
-def test_what_no_provider_calls_anybody_makes_nobody(corp: FakeProvider, subject: str) -> None:
+def test_invalid_subject_creates_no_user(corp: FakeProvider, subject: str) -> None:
     done = grant("--subject", subject)
     assert done.status == 2
     assert done.err == "--subject must have 1 to 191 characters, all of them printable."
@@ -209,7 +209,7 @@ def test_what_no_provider_calls_anybody_makes_nobody(corp: FakeProvider, subject
     assert not User.objects.exists()
 
 
-def test_sign_in_at_the_same_moment_makes_one_person(
+def test_concurrent_sign_in_creates_one_user(
     corp: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find = accounts.find_account
@@ -240,7 +240,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return given
 
 
-def test_it_says_what_it_will_do_and_asks(ada: Visitor, answers: list[str]) -> None:
+def test_question_says_what_will_change(ada: Visitor, answers: list[str]) -> None:
     named = ("--provider", "corp", "--subject", "1001")
     answers += ["n", "y", "", "yes"]
 
@@ -294,7 +294,7 @@ def test_account_that_changed_hands_during_the_question_gets_nothing(
     assert not User.objects.filter(is_staff=True).exists()
 
 
-def test_doing_it_again_is_done_already(ada: Visitor) -> None:
+def test_repeated_grant_and_revoke_change_nothing(ada: Visitor) -> None:
     assert "is not staff." in revoke("--subject", "1001").out
     assert grant("--subject", "1001", "--superuser").status == 0
     assert "already has these rights" in grant("--subject", "1001").out
@@ -302,7 +302,7 @@ def test_doing_it_again_is_done_already(ada: Visitor) -> None:
 
 
 @pytest.mark.parametrize("action", ["grant", "revoke"])
-def test_unknown_provider_is_refused_with_the_nearest(
+def test_unknown_provider_is_an_error_that_names_the_nearest(
     ada: Visitor, other: FakeProvider, action: str
 ) -> None:
     done = staff(action, "--provider", "crop", "--subject", "1001", "--yes")
@@ -315,7 +315,7 @@ def test_nearest_address_is_named(ada: Visitor) -> None:
     assert "Did you mean ada@example.com?" in grant("--email", "adda@example.com").err
 
 
-def test_address_that_only_looks_like_another_is_told_apart(corp: FakeProvider) -> None:
+def test_lookalike_address_is_shown_escaped(corp: FakeProvider) -> None:
     """Whoever has it verified at the provider is suggested for somebody who never signed in."""
     signed_in(corp, sub="2002", email="\u0430da@example.com", email_verified=True)  # not an a
     told = grant("--email", "ada@example.com")
@@ -324,9 +324,7 @@ def test_address_that_only_looks_like_another_is_told_apart(corp: FakeProvider) 
     assert "'\\u0430da@example.com'" in grant("--email", "\u0430da@example.com", "--dry-run").out
 
 
-def test_people_of_a_provider_that_is_gone_can_lose_their_rights(
-    ada: Visitor, settings: Any
-) -> None:
+def test_rights_can_be_revoked_for_a_removed_provider(ada: Visitor, settings: Any) -> None:
     grant("--subject", "1001", "--superuser")
     settings.SOCIALACCOUNT_PROVIDERS = {}
     settings.OAUTH_PROVIDERS = []
@@ -356,7 +354,7 @@ def test_list_names_accounts_beside_names(ada: Visitor, mallory: Visitor) -> Non
     }
 
 
-def test_names_play_no_tricks_on_the_terminal(corp: FakeProvider) -> None:
+def test_control_characters_in_names_are_escaped(corp: FakeProvider) -> None:
     accounts.create_account(
         "corp", "1\u202e2"
     )  # as a release could that took any text for a subject
@@ -365,9 +363,7 @@ def test_names_play_no_tricks_on_the_terminal(corp: FakeProvider) -> None:
     assert "('ada\\x1b[2K\\r'), corp '1\\u202e2': staff" in told
 
 
-def test_database_that_cannot_be_used_is_said(
-    corp: FakeProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unusable_database_is_an_error(corp: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise DatabaseError("told by a test")
 
@@ -389,11 +385,11 @@ def test_database_that_cannot_be_used_is_said(
         ["revoke", "--provider", "corp", "--subject", "1", "--superuser"],
     ],
 )
-def test_options_that_do_not_fit_are_refused(arguments: list[str]) -> None:
+def test_conflicting_options_are_rejected(arguments: list[str]) -> None:
     assert staff(*arguments).status == 2
 
 
-def test_shell_sees_2_for_options_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
+def test_conflicting_options_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         Command().run_from_argv(["manage.py", "staff", "grant", "--user", "ada"])
     assert left.value.code == 2

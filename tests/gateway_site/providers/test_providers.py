@@ -99,7 +99,7 @@ def test_plain_http_issuer_is_good_on_loopback_only() -> None:
     assert form_action_origins([provider]) == ["http://[::1]:9400"]
 
 
-def test_plain_http_is_good_where_it_is_allowed() -> None:
+def test_plain_http_is_accepted_where_allowed() -> None:
     http = {"OAUTH_CORP_ISSUER": "http://sso.internal:8080", "OAUTH_CORP_ALLOW_HTTP": "1"}
     (provider,) = configured(CORP | http)
     assert form_action_origins([provider]) == ["http://sso.internal:8080"]

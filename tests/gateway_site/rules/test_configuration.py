@@ -74,7 +74,7 @@ DOUBTFUL = (
 
 
 @pytest.mark.parametrize("entry", DOUBTFUL)
-def test_added_request_header_that_tells_who_is_calling_is_warned_of(
+def test_check_warns_of_a_request_header_that_identifies_the_caller(
     settings: Settings, entry: str
 ) -> None:
     added = f"{entry}, Notion-Version, User-Agent, x-amz-*"
@@ -84,7 +84,7 @@ def test_added_request_header_that_tells_who_is_calling_is_warned_of(
     assert f"UPSTREAM_API_REQUEST_HEADERS has {entry}:" in warning.msg
 
 
-def test_address_of_a_proxy_that_is_not_named_is_warned_of(settings: Settings) -> None:
+def test_check_warns_of_client_addresses_without_trusted_proxies(settings: Settings) -> None:
     settings.UPSTREAMS = read_upstreams(DECLARED | {"UPSTREAM_API_CLIENT_ADDRESS": "1"})
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     settings.TRUSTED_PROXIES = []

@@ -141,7 +141,7 @@ def test_unusable_variable_is_an_error_that_names_it(suffix: str, value: str) ->
         one(**{suffix: value})
 
 
-def test_plain_http_is_good_where_it_is_allowed() -> None:
+def test_plain_http_is_accepted_where_allowed() -> None:
     assert one(URL="http://api.internal:8080", ALLOW_HTTP="1").origin == "http://api.internal:8080"
     with pytest.raises(
         ImproperlyConfigured, match="in a private network with UPSTREAM_API_ALLOW_HTTP=1"
@@ -149,7 +149,7 @@ def test_plain_http_is_good_where_it_is_allowed() -> None:
         one(URL="http://api.internal:8080", ALLOW_HTTP="0")
 
 
-def test_provider_is_needed() -> None:
+def test_provider_is_required() -> None:
     with pytest.raises(ImproperlyConfigured, match="UPSTREAM_API_PROVIDER is missing"):
         read_upstreams({"UPSTREAM_API_URL": "https://api.example.com"})
 
@@ -165,14 +165,14 @@ def test_names_with_underscores_and_digits() -> None:
     assert (found["api"].read_timeout, found["api_v2"].read_timeout) == (60, 9)
 
 
-def test_upstream_without_address_is_none() -> None:
+def test_upstream_without_url_does_not_exist() -> None:
     assert (
         read_upstreams({"UPSTREAM_API_URL": " ", "UPSTREAM_API_PROVIDER": "corp", "PATH": "/"})
         == {}
     )
 
 
-def test_upstream_may_lack_its_address_where_another_name_begins_its_own() -> None:
+def test_upstream_may_lack_a_url_if_another_name_is_a_prefix_of_its_own() -> None:
     variables = {
         "UPSTREAM_API_URL": "https://api.example.com",
         "UPSTREAM_API_PROVIDER": "corp",
@@ -237,7 +237,7 @@ def test_name_has_a_limit() -> None:
         ("X-\u00c4", "letters, digits and hyphens"),
     ],
 )
-def test_request_header_that_must_not_be_added_is_refused(entry: str, because: str) -> None:
+def test_forbidden_request_header_is_rejected(entry: str, because: str) -> None:
     for entries in (entry, f"Notion-Version, {entry.upper()}", f"{entry.lower()} x-amz-*"):
         with pytest.raises(ImproperlyConfigured, match=because) as refused:
             one(REQUEST_HEADERS=entries)
@@ -292,7 +292,7 @@ def test_hosts_of_redirects(given: str, hosts: set[str]) -> None:
         ".".join(["a" * 50] * 5) + ".example",
     ],
 )
-def test_host_of_redirects_that_is_no_exact_name_is_an_error(host: str) -> None:
+def test_redirect_host_that_is_not_an_exact_name_is_an_error(host: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="UPSTREAM_API_REDIRECT_HOSTS must be") as caught:
         one(REDIRECT_HOSTS=f"files.example.com,{host}")
     assert "lower case" in str(caught.value)
