@@ -23,7 +23,7 @@ from gateway_site.forwarding.user_cache import user_cache
 from gateway_site.rules import body, origin, url_rules
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from gateway_site.rules.upstream import Upstream
-from gateway_site.transport.connections import Owner
+from gateway_site.transport.pool import Owner
 from oauth import NEXT_URL_MAX, load_token_set, sign_in_url
 from oauth.sign_in.session_user import is_behind
 from sessions_kms import id_of

@@ -23,8 +23,8 @@ from gateway_site.edge.reports import Tally
 from gateway_site.rules.problems import Problem, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
-from gateway_site.transport.connections import Owner
 from gateway_site.transport.places import Busy, Places, give_back, take_at_once, take_within
+from gateway_site.transport.pool import Owner
 
 
 class Slot:

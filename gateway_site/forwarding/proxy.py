@@ -34,10 +34,10 @@ from gateway_site.rules.body import EMPTY, TAKES_BODY, Body
 from gateway_site.rules.headers import Headers, joined, to_browser, to_upstream
 from gateway_site.rules.problems import Problem, forbidden, signed_out, unavailable
 from gateway_site.transport import upstream_client
+from gateway_site.transport.connection import Response
 from gateway_site.transport.failures import UpstreamFailed, UpstreamTimeout
-from gateway_site.transport.http1 import Answer
+from gateway_site.transport.messages import build_request
 from gateway_site.transport.places import Busy
-from gateway_site.transport.request import request
 from oauth import TokenSet
 from oauth.provider import dpop
 
@@ -110,7 +110,7 @@ class _Exchange:
         finally:
             answer.close()
 
-    async def _fetch(self) -> Answer:
+    async def _fetch(self) -> Response:
         """Return the response; try again if the upstream did not accept the token."""
         headers, token = self._request_headers(), await self._token()
         answer = await self._send_request(headers, token, self.body.pieces())
@@ -121,7 +121,9 @@ class _Exchange:
             answer = await self._retry_with_new_token(headers, token, answer)
         return answer
 
-    async def _retry_with_nonce(self, headers: Headers, token: TokenSet, answer: Answer) -> Answer:
+    async def _retry_with_nonce(
+        self, headers: Headers, token: TokenSet, answer: Response
+    ) -> Response:
         """Try again with the nonce that the upstream demands, if it does."""
         nonce = _demanded_nonce(token, answer)
         if nonce is None:
@@ -132,8 +134,8 @@ class _Exchange:
         return await self._send_request(headers, token, self.body.replay(), nonce)
 
     async def _retry_with_new_token(
-        self, headers: Headers, refused: TokenSet, answer: Answer
-    ) -> Answer:
+        self, headers: Headers, refused: TokenSet, answer: Response
+    ) -> Response:
         """Try again with a newer token than the rejected one, if there is one."""
         try:
             token = await self._token(refused=refused)
@@ -171,14 +173,16 @@ class _Exchange:
 
     async def _send_request(
         self, headers: Headers, token: TokenSet, content: Content, nonce: str | None = None
-    ) -> Answer:
+    ) -> Response:
         """Return the response once its headers are there; `nonce` goes into the proof."""
         call, is_bound = self.call, token.dpop_key is not None
         nonce = nonce or (dpop.nonces.of(call.target) if is_bound else None)
         shown = bearer.authorization_headers(token, call.method, call.target, nonce)
         try:
-            asked = request(self.upstream, call.method, call.target, [*headers, *shown], content)
-            answer = await upstream_client.ask(call.owner, self.upstream, asked)
+            asked = build_request(
+                self.upstream, call.method, call.target, [*headers, *shown], content
+            )
+            answer = await upstream_client.send(call.owner, self.upstream, asked)
         except url_rules.PathRefused as refused:
             raise Problem(400, "bad_path", str(refused)) from None
         except Busy:
@@ -191,7 +195,7 @@ class _Exchange:
             dpop.nonces.remember(call.target, _nonce_of(answer))
         return answer
 
-    async def _response_start(self, answer: Answer, *, is_stream: bool) -> Message:
+    async def _response_start(self, answer: Response, *, is_stream: bool) -> Message:
         """Return the start of the response as it goes to the client."""
         status, came = answer.status, answer.headers
         told = headers_for_caller(self.call, to_browser(came, status))
@@ -204,27 +208,27 @@ class _Exchange:
         headers += _without(extra, headers)
         return {"type": "http.response.start", "status": status, "headers": headers}
 
-    def _release(self, answer: Answer) -> None:
+    def _release(self, answer: Response) -> None:
         """Drop everything that a stream does not need, even if others still refer to it."""
         self.call.release()
         self.body.drop()
         self._extra.clear()
         answer.headers.clear()
 
-    async def _stream(self, first: list[Message], answer: Answer, piece_timeout: float) -> None:
+    async def _stream(self, first: list[Message], answer: Response, piece_timeout: float) -> None:
         """Send the first messages and the body; a response that breaks off is left unfinished.
 
         The next piece is awaited for so many seconds. Raises ClientGone if the client reads nothing
         for too long.
         """
         self.has_begun = True
-        more = not answer.is_there
+        more = not answer.is_complete
         try:
             if not more:
-                first.append(_body(answer.rest(), more=False))
+                first.append(_body(answer.read_rest(), more=False))
             await wait_bounded(READER_TIMEOUT, self._send_all(first))
             while more:
-                piece = await answer.piece(piece_timeout)
+                piece = await answer.read_piece(piece_timeout)
                 more = not answer.has_ended
                 await wait_bounded(READER_TIMEOUT, self._send(_body(piece, more=more)))
         except UpstreamFailed as error:
@@ -252,7 +256,7 @@ def _client_address(request: HttpRequest) -> Address | None:
     return address(request.META.get("REMOTE_ADDR") or "")
 
 
-def _demanded_nonce(token: TokenSet, answer: Answer) -> str | None:
+def _demanded_nonce(token: TokenSet, answer: Response) -> str | None:
     """Return the nonce that the upstream demands in a proof, if it does (RFC 9449 section 9)."""
     if token.dpop_key is None or answer.status != 401:
         return None
@@ -260,7 +264,7 @@ def _demanded_nonce(token: TokenSet, answer: Answer) -> str | None:
     return dpop.valid_nonce(_nonce_of(answer)) if is_demanded else None
 
 
-def _nonce_of(answer: Answer) -> str | None:
+def _nonce_of(answer: Response) -> str | None:
     return joined(answer.headers, dpop.NONCE_HEADER.lower().encode("ascii")) or None
 
 
@@ -268,7 +272,7 @@ def _body(piece: bytes, *, more: bool) -> Message:
     return {"type": "http.response.body", "body": piece, "more_body": more}
 
 
-def _is_event_stream(answer: Answer) -> bool:
+def _is_event_stream(answer: Response) -> bool:
     kind = joined(answer.headers, b"content-type").partition(";")[0]
     return kind.strip().lower() == "text/event-stream"
 

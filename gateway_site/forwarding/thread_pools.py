@@ -20,7 +20,7 @@ from django.conf import settings
 from django.http.response import HttpResponseBase
 
 from gateway_site.edge.client import Client, ClientGone, Scope
-from gateway_site.transport.fair_queue import FairQueue
+from gateway_site.transport.places import FairQueue
 from oauth import EXCHANGES_MAX
 from oauth.provider import config
 from sessions_kms.concurrency.threads import in_thread

@@ -23,7 +23,7 @@ from gateway_site.rules.headers import Headers
 from gateway_site.rules.problems import Problem, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.rules.url_rules import ROOT
-from gateway_site.transport.connections import Owner
+from gateway_site.transport.pool import Owner
 from oauth.clients.rules.resources import make_challenge
 from sessions_kms import StoreUnavailable
 

@@ -1,4 +1,4 @@
-"""The HTTP client: a request enters, goes over a connection of its owner's, an answer leaves.
+"""The HTTP client: a request enters, is sent on its owner's connection, and a response leaves.
 
 It follows no redirect, keeps no cookie, adds no header and knows no proxy of the
 environment's. HTTP/1.1 only: one call at a time is on a connection.
@@ -20,12 +20,12 @@ from django.dispatch import receiver
 
 from gateway_site.edge import descriptors
 from gateway_site.rules.upstream import Upstream
-from gateway_site.transport import http1
-from gateway_site.transport.connections import Connections, Lease, Limits, Owner
+from gateway_site.transport import connection
+from gateway_site.transport.connection import Http1Connection, Response
 from gateway_site.transport.failures import ConnectError, ConnectTimeout, Unheard
-from gateway_site.transport.http1 import Answer, Http1Connection
+from gateway_site.transport.messages import Request, Server
 from gateway_site.transport.places import Busy
-from gateway_site.transport.request import Request, Server
+from gateway_site.transport.pool import ConnectionPool, Lease, Limits, Owner
 from oauth import is_private_address, tls_context
 from sessions_kms.signals import session_cycled, session_ended
 
@@ -33,18 +33,18 @@ logger = logging.getLogger(__name__)
 
 IDLE_SHARE = 4  # a quarter of the idle connections may be one person's
 
-Pool = Connections[Http1Connection]
+Pool = ConnectionPool[Http1Connection]
 _pools: dict[asyncio.AbstractEventLoop, Pool] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # their loops are the parent's
 
 
 def pool() -> Pool:
-    """Return the connections of the running event loop, which are in it alone."""
+    """Return the connections of the running event loop; each loop has its own."""
     loop = asyncio.get_running_loop()
     if loop not in _pools:
         for ended in [each for each in _pools.copy() if each.is_closed()]:
             _pools.pop(ended, None)
-        _pools[loop] = Connections(limits(), loop.time, loop.call_later)
+        _pools[loop] = ConnectionPool(limits(), loop.time, loop.call_later)
     return _pools[loop]
 
 
@@ -71,10 +71,10 @@ async def close() -> None:
 
 @receiver(session_ended, dispatch_uid="gateway.session_ended")
 def close_those_of_session(session: str, **_: Any) -> None:
-    """Close what a session has idle in any event loop; it is called in whichever thread.
+    """Close a session's idle connections in all event loops; any thread may call this.
 
-    The signal tells the beginning of the session's id. That may be another's too, whose next
-    call then makes a connection anew. A call that was admitted just before may connect just
+    The signal has the beginning of the session's id. Another session's may be the same; its next
+    call then makes a new connection. A call that was admitted just before may connect just
     after: what it leaves idle nobody can take, and it expires.
     """
     for loop, found in _pools.copy().items():  # A copy: other threads add theirs.
@@ -84,19 +84,19 @@ def close_those_of_session(session: str, **_: Any) -> None:
 
 @receiver(session_cycled, dispatch_uid="gateway.session_cycled")
 def close_those_of_previous(previous: str, **_: Any) -> None:
-    """Close what a session had under the key that it had before."""
+    """Close the connections that a session had under its previous key."""
     close_those_of_session(previous)
 
 
-async def ask(owner: Owner, upstream: Upstream, request: Request) -> Answer:
-    """Send a request and return the answer, which the caller closes; its body is still to come.
+async def send(owner: Owner, upstream: Upstream, request: Request) -> Response:
+    """Send a request and return the response, which the caller closes; its body is still to come.
 
-    An upstream may close an idle connection at the moment of its use: what changes nothing is
-    sent once more then, over a new one. Raises UpstreamFailed, and Busy where all connections
+    An upstream may close an idle connection at the moment of its use: then a request that changes
+    nothing is sent again, on a new one. Raises UpstreamFailed, and Busy where all connections
     are in use, or no descriptor is left for one more.
     """
     own, of = pool(), (upstream.name, upstream.origin, upstream.ca_file)
-    lease = own.kept(of, owner) or await _made(own, of, owner, upstream, request)
+    lease = own.take_idle(of, owner) or await _made(own, of, owner, upstream, request)
     try:
         return await _asked(own, lease, upstream, request)
     except Unheard:
@@ -116,33 +116,33 @@ async def _made(
     anew: bool = False,
 ) -> Lease[Http1Connection]:
     """Return a connection, a new one unless one that is kept could be waited for."""
-    patience = float(upstream.connect_timeout)
-    connect = partial(_connected, upstream, request.server, patience)
-    return await own.take(of, owner, connect, patience=patience, anew=anew)
+    seconds = float(upstream.connect_timeout)
+    connect = partial(_connected, upstream, request.server, seconds)
+    return await own.take(of, owner, connect, seconds=seconds, anew=anew)
 
 
 async def _asked(
     own: Pool, lease: Lease[Http1Connection], upstream: Upstream, request: Request
-) -> Answer:
+) -> Response:
     give_back = partial(own.give_back, lease)
     try:
-        return await lease.connection.ask(request, patience=upstream.read_timeout, ended=give_back)
+        return await lease.connection.send(request, seconds=upstream.read_timeout, ended=give_back)
     except BaseException:
         give_back()
         raise
 
 
-async def _connected(upstream: Upstream, server: Server, patience: float) -> Http1Connection:
+async def _connected(upstream: Upstream, server: Server, seconds: float) -> Http1Connection:
     try:
         tls = _tls(upstream.ca_file) if server.has_tls else None
-        made = await http1.connected(server.host, server.port, tls, patience=patience)
+        made = await connection.connect(server.host, server.port, tls, seconds=seconds)
     except TimeoutError:
         raise ConnectTimeout from None
     except (OSError, UnicodeError):
         raise (ConnectError if descriptors.is_any_left() else Busy) from None
     if tls is None and not is_private_address(made.peer):
         made.close()
-        logger.error("%s is in the Internet, and is not asked without TLS.", upstream.name)
+        logger.error("%s has a public address, and is not called without TLS.", upstream.name)
         raise ConnectError
     return made
 

@@ -14,7 +14,6 @@ VALUE: Final = r"[\t\x20-\x7e\x80-\xff]*+"  # section 5.5
 FIELD_LINES: Final = rf"(?:[{TCHARS}A-Z]++:{VALUE}\r\n)*+"
 
 _NAME = re.compile(rf"[{TCHARS}A-Z]+")
-_PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _FIELD_LINES = re.compile(FIELD_LINES)
 _LOWER_NAMES = re.compile(rf"[{TCHARS}]*".encode())
 _VALUES = re.compile(VALUE.encode())
@@ -27,7 +26,7 @@ def is_name(name: str) -> bool:
 
 def is_printable_ascii(value: str) -> bool:
     """Return True for a value without control characters and letters beyond ASCII."""
-    return _PRINTABLE.fullmatch(value) is not None
+    return value.isascii() and value.isprintable()
 
 
 def are_field_lines(text: str) -> bool:

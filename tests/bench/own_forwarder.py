@@ -15,8 +15,8 @@ django.setup(set_prefix=False)
 
 from gateway_site.rules.upstream import read_upstreams  # noqa: E402
 from gateway_site.transport import upstream_client  # noqa: E402
-from gateway_site.transport.connections import Owner  # noqa: E402
-from gateway_site.transport.request import request  # noqa: E402
+from gateway_site.transport.messages import build_request  # noqa: E402
+from gateway_site.transport.pool import Owner  # noqa: E402
 from tests.bench.uvicorn_server import serve  # noqa: E402
 
 DROPPED = {b"connection", b"transfer-encoding"}
@@ -33,14 +33,14 @@ class OwnForwarder:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         url = self._upstream.origin + scope["raw_path"].decode()
         headers = [pair for pair in scope["headers"] if pair[0] != b"host"]
-        asked = request(self._upstream, scope["method"], url, headers, _nothing())
-        answer = await upstream_client.ask(OWNER, self._upstream, asked)
+        asked = build_request(self._upstream, scope["method"], url, headers, _nothing())
+        answer = await upstream_client.send(OWNER, self._upstream, asked)
         try:
             kept = [pair for pair in answer.headers if pair[0] not in DROPPED]
             await send({"type": "http.response.start", "status": answer.status, "headers": kept})
             more = True
             while more:
-                piece = await answer.piece(60)
+                piece = await answer.read_piece(60)
                 more = not answer.has_ended
                 await send({"type": "http.response.body", "body": piece, "more_body": more})
         finally:

@@ -172,7 +172,7 @@ def write_head(host: str, headers: Iterable[tuple[str, str]], *, path: str = "/"
 def write_request(start: str, value: str, body: bytes) -> bytes:
     """Return a whole request: its start, the rest of the last value, a body. Raises ValueError."""
     __traceback_hide__ = True
-    if not is_printable_ascii(value):
+    if not (value.isascii() and value.isprintable()):
         raise ValueError("A header is not printable ASCII.")
     return f"{start}{value}\r\nContent-Length: {len(body)}\r\n\r\n".encode("ascii") + body
 

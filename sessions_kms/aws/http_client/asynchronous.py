@@ -21,6 +21,7 @@ from sessions_kms.aws.http_client.connections import (
     return_response,
 )
 from sessions_kms.aws.http_client.response import Response, ResponseReader
+from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Attempt, OutOfTime
 from sessions_kms.http import connecting
 
@@ -222,7 +223,7 @@ class AsyncPool(Pool):
     ) -> Any:
         """Send a request once; see `BlockingPool.send`."""
         __traceback_hide__ = True
-        attempt = Attempt(self._limits)
+        attempt = Attempt(self._limits or deadline.HASTY)
         pool = self._of_loops.get(asyncio.get_running_loop()) or await self._start()
         await self._wait_for_place(pool.places, attempt)
         try:

@@ -24,6 +24,7 @@ from sessions_kms.aws.http_client.connections import (
     wait_writable,
 )
 from sessions_kms.aws.http_client.response import Response, ResponseReader
+from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Attempt, OutOfTime
 from sessions_kms.http import connecting
 
@@ -137,7 +138,7 @@ class BlockingPool(Pool):
         InvalidResponse, and what ``parse`` raises. Nothing is sent a second time.
         """
         __traceback_hide__ = True
-        attempt = Attempt(self._limits)
+        attempt = Attempt(self._limits or deadline.HASTY)
         places, idle = self._places, self._idle
         try:
             places.get_nowait()

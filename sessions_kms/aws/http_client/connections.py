@@ -16,7 +16,6 @@ from typing import Any, Final, Generic, TypeVar
 from weakref import ref
 
 from sessions_kms.aws.http_client.response import Response, ResponseReader
-from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.http.connecting import Origin, tls_context
 
@@ -230,13 +229,9 @@ class Pool:
     ) -> None:
         self._origin = origin
         self._tls = TlsClient(origin, authorities)
-        self._own_limits = limits
+        self._limits = limits
         self._connections = connections
         self._steady = steady
-
-    @property
-    def _limits(self) -> Limits:
-        return self._own_limits or deadline.HASTY
 
     def _put_back(self, connection: C, idle: IdleConnections[C], is_reusable: bool) -> None:
         if not is_reusable:

@@ -25,7 +25,7 @@ from gateway_site.rules import url_rules
 from gateway_site.rules.headers import ADDRESSES, REFERENCES, Headers
 from gateway_site.rules.problems import Problem
 from gateway_site.rules.upstream import Upstream, read_upstreams
-from gateway_site.transport.connections import Owner
+from gateway_site.transport.pool import Owner
 from tests.gateway_site.rules.test_url_parsers import ABSOLUTE
 from tests.gateway_site.rules.test_url_parsers import REFERENCES as ADDRESSES_GIVEN
 

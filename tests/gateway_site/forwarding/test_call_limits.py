@@ -11,7 +11,7 @@ from gateway_site.forwarding.call_limits import CallerSlots, UserCalls, UserLimi
 from gateway_site.rules.problems import Problem
 from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.transport import upstream_client
-from gateway_site.transport.connections import Owner
+from gateway_site.transport.pool import Owner
 from tests.gateway_site.server.served import advance, on_moved_clock, turns
 
 FEW = UserLimits(per_upstream=100, in_all=6, waiting=5)

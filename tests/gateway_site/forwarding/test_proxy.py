@@ -23,7 +23,7 @@ from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.upstream import read_upstreams
 from gateway_site.transport import upstream_client as client
-from gateway_site.transport.connections import Owner
+from gateway_site.transport.pool import Owner
 from oauth import TokenSet
 from sessions_kms.backend import SessionStore
 

@@ -14,8 +14,8 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth import SESSION_KEY
 
 from gateway_site.transport import upstream_client as client
-from gateway_site.transport.connections import Lease, Owner
-from gateway_site.transport.http1 import Http1Connection
+from gateway_site.transport.connection import Http1Connection
+from gateway_site.transport.pool import Lease, Owner
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.services import id_of, services
@@ -64,7 +64,7 @@ async def visitor(pool: client.Pool, person: str) -> Visitor:
     async def connect() -> Http1Connection:
         return cast("Http1Connection", Line())
 
-    leases = [await pool.take("api", owner, connect, patience=60) for _ in range(2)]
+    leases = [await pool.take("api", owner, connect, seconds=60) for _ in range(2)]
     pool.give_back(leases[0])
     return Visitor(session, owner, cast("Line", leases[0].connection), leases[1])
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway_site.rules import url_rules as paths
 from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.rules.url_rules import PathRefused
-from gateway_site.transport.request import Request, request
+from gateway_site.transport.messages import Request, build_request
 
 UPSTREAM = read_upstreams(
     {
@@ -39,7 +39,7 @@ ADDRESSES = st.lists(PARTS, max_size=12).map("".join)
 
 
 def read(target: str) -> Request:
-    return request(UPSTREAM, "GET", target, [], _no_body())
+    return build_request(UPSTREAM, "GET", target, [], _no_body())
 
 
 async def _no_body() -> AsyncIterator[bytes]:

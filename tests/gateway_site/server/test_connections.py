@@ -15,7 +15,7 @@ from gateway_site.edge.descriptors import LEAST, MOST, RESERVED, SPARE, are_few,
 from gateway_site.server import connections
 from gateway_site.server.connections import peer_of
 from gateway_site.transport import upstream_client
-from gateway_site.transport.connections import Limits
+from gateway_site.transport.pool import Limits
 from tests.gateway_site.server.served import (
     Application,
     Served,

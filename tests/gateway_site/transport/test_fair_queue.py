@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_site.transport.fair_queue import FairQueue, Key
+from gateway_site.transport.places import FairQueue, Key
 
 
 def emptied(queue: FairQueue[str]) -> list[str]:

@@ -10,9 +10,9 @@ import pytest
 
 from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.transport import upstream_client as client
-from gateway_site.transport.connections import Owner
 from gateway_site.transport.failures import ConnectError
-from gateway_site.transport.request import request
+from gateway_site.transport.messages import build_request
+from gateway_site.transport.pool import Owner
 from tests.oauth.support import fake_provider, hostile
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.hostile import HostileProvider, certificates, good
@@ -29,8 +29,8 @@ async def status_of(found: Upstream) -> int:
     async def nothing() -> AsyncIterator[bytes]:
         yield b""
 
-    asked = request(found, "GET", f"{found.origin}/x", [], nothing())
-    answer = await client.ask(ADA, found, asked)
+    asked = build_request(found, "GET", f"{found.origin}/x", [], nothing())
+    answer = await client.send(ADA, found, asked)
     answer.close()
     return answer.status
 

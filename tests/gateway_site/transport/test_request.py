@@ -12,7 +12,7 @@ from gateway_site.rules.headers import Headers
 from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.rules.url_rules import PathRefused
 from gateway_site.transport.failures import LocalProtocolError
-from gateway_site.transport.request import Request, request
+from gateway_site.transport.messages import Request, build_request
 from tests.gateway_site.support.gateways import TOKEN, Gateway
 
 CHUNKED = (b"transfer-encoding", b"chunked")
@@ -27,7 +27,9 @@ def written(headers: Headers, *pieces: bytes, method: str = "POST") -> Request:
         for piece in pieces:
             yield piece
 
-    return request(upstream(), method, "https://api.example.com/v1/x?y=%20", headers, content())
+    return build_request(
+        upstream(), method, "https://api.example.com/v1/x?y=%20", headers, content()
+    )
 
 
 async def body_of(made: Request) -> bytes:
@@ -53,7 +55,7 @@ async def test_request_is_written_as_it_is_given() -> None:
 )
 def test_host_is_the_declared_one(url: str, host: bytes, server: tuple[str, int, bool]) -> None:
     declared = upstream(url)
-    made = request(declared, "GET", f"{declared.origin}{declared.prefix}/", [], _nothing())
+    made = build_request(declared, "GET", f"{declared.origin}{declared.prefix}/", [], _nothing())
     assert b"\r\nhost: %b\r\n" % host in made.head
     assert (made.server.host, made.server.port, made.server.has_tls) == server
 
@@ -69,7 +71,7 @@ async def test_body_is_written_in_chunks_none_of_them_empty() -> None:
 
 @pytest.mark.parametrize("headers", [[], [(b"content-length", b"0")]], ids=repr)
 async def test_body_that_is_none_is_not_asked_for(headers: Headers) -> None:
-    made = request(upstream(), "GET", "https://api.example.com/v1", headers, _nothing())
+    made = build_request(upstream(), "GET", "https://api.example.com/v1", headers, _nothing())
     assert await body_of(made) == b""
 
 
@@ -115,7 +117,7 @@ def test_method_that_is_none_is_not_written(method: str) -> None:
 def test_whatever_is_written_is_one_head(headers: Headers, rest: str) -> None:
     try:
         url = f"https://api.example.com/v1/{rest}"
-        made = request(upstream(), "GET", url, headers, _nothing())
+        made = build_request(upstream(), "GET", url, headers, _nothing())
     except (LocalProtocolError, PathRefused):
         return
     first, host, *lines = made.head.split(b"\r\n")

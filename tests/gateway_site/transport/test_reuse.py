@@ -19,10 +19,10 @@ import pytest
 
 from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.transport import upstream_client as client
-from gateway_site.transport.connections import Owner
+from gateway_site.transport.connection import HELD, Http1Connection, Response
 from gateway_site.transport.failures import RemoteProtocolError, UpstreamFailed
-from gateway_site.transport.http1 import HELD, Answer, Http1Connection
-from gateway_site.transport.request import request as written
+from gateway_site.transport.messages import build_request as written
+from gateway_site.transport.pool import Owner
 from tests.support import certificates
 
 ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")
@@ -127,10 +127,10 @@ async def begun(
     body: AsyncIterator[bytes] | None = None,
     *framing: tuple[bytes, bytes],
     owner: Owner = ADA,
-) -> Answer:
+) -> Response:
     target = server.upstream.origin + "/x"
     request = written(server.upstream, method, target, list(framing), body or pieces_of(b""))
-    return await client.ask(owner, server.upstream, request)
+    return await client.send(owner, server.upstream, request)
 
 
 async def called(server: Server, method: str = "GET", body: bytes = b"") -> bytes:
@@ -143,10 +143,10 @@ async def called(server: Server, method: str = "GET", body: bytes = b"") -> byte
         answer.close()
 
 
-async def all_of(answer: Answer) -> bytes:
+async def all_of(answer: Response) -> bytes:
     body = b""
     while not answer.has_ended:
-        body += await answer.piece(PATIENCE)
+        body += await answer.read_piece(PATIENCE)
     return body
 
 
@@ -403,7 +403,7 @@ async def test_answer_in_tiny_pieces_lets_others_run(server: Server) -> None:
     answer = await begun(server)
     pieces = 0
     while not answer.has_ended:
-        await answer.piece(PATIENCE)
+        await answer.read_piece(PATIENCE)
         pieces += 1
     answer.close()
     other.cancel()
@@ -421,7 +421,7 @@ async def test_answer_of_no_told_length_ends_where_the_upstream_says_so(server: 
 
     server.answers = [OK + b"\r\nonly a par"]
     answer = await begun(server)
-    assert await answer.piece(PATIENCE)
+    assert await answer.read_piece(PATIENCE)
     plain = server.writers[1].get_extra_info("socket")
     with socket.socket(fileno=os.dup(plain.fileno())) as cut:
         cut.shutdown(socket.SHUT_WR)
@@ -463,7 +463,7 @@ async def test_connection_that_is_not_read_any_more_is_not_used_again() -> None:
     connection.connection_made(transport)
     request = written(NOWHERE, "GET", NOWHERE.origin + "/", [], pieces_of())
     for size, is_clean in ((HELD - 1, True), (HELD, False)):
-        asking = asyncio.create_task(connection.ask(request, patience=PATIENCE, ended=lambda: None))
+        asking = asyncio.create_task(connection.send(request, seconds=PATIENCE, ended=lambda: None))
         await asyncio.sleep(0)
         connection.data_received(OK + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)
         await asking

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway_site.transport.connections import Connections, Lease, Limits, Owner
 from gateway_site.transport.places import Busy
+from gateway_site.transport.pool import ConnectionPool, Lease, Limits, Owner
 
 ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")
 SOON, NEVER = 0.001, 60.0  # seconds of waiting: in vain, and not to its end
@@ -60,7 +60,7 @@ class Pool:
     def __init__(self, **limits: int) -> None:
         self.time = Time()
         self.made: list[Line] = []
-        self.connections: Connections[Line] = Connections(
+        self.connections: ConnectionPool[Line] = ConnectionPool(
             Limits(**limits), self.time.clock, self.time.call_later
         )
 
@@ -69,9 +69,9 @@ class Pool:
         return self.made[-1]
 
     async def take(
-        self, owner: Owner = ADA, upstream: str = "api", *, patience: float = NEVER
+        self, owner: Owner = ADA, upstream: str = "api", *, seconds: float = NEVER
     ) -> Lease[Line]:
-        return await self.connections.take(upstream, owner, self.connect, patience=patience)
+        return await self.connections.take(upstream, owner, self.connect, seconds=seconds)
 
     async def used(self, owner: Owner = ADA, upstream: str = "api") -> Line:
         """Take and give back, and return what was used."""
@@ -258,21 +258,21 @@ async def test_who_finds_all_in_use_is_told_so_in_time(limits: dict[str, int]) -
     pool = Pool(**limits)
     leases = [await pool.take(), await pool.take(GRACE)]
     with pytest.raises(Busy):
-        await pool.take(Owner("session-c", "3"), patience=SOON)
+        await pool.take(Owner("session-c", "3"), seconds=SOON)
     for lease in leases:
         pool.connections.give_back(lease)
     assert not leases[0].connection.is_closed
     for _ in range(2):  # To wait took no place away.
-        await pool.take(Owner("session-c", "3"), patience=SOON)
+        await pool.take(Owner("session-c", "3"), seconds=SOON)
 
 
 async def test_wait_in_vain_takes_no_place_of_the_upstream() -> None:
     pool = Pool(in_all=1, per_upstream=1)
     lease = await pool.take(ADA, "tools")
     with pytest.raises(Busy):
-        await pool.take(ADA, "api", patience=SOON)
+        await pool.take(ADA, "api", seconds=SOON)
     pool.connections.give_back(lease)
-    await pool.take(ADA, "api", patience=SOON)
+    await pool.take(ADA, "api", seconds=SOON)
 
 
 async def test_one_who_waits_gets_a_connection_of_their_own() -> None:
@@ -291,7 +291,7 @@ async def test_busy_upstream_keeps_nobody_from_another() -> None:
     await pool.take(ADA, "api")
     waiting = asyncio.create_task(pool.take(GRACE, "api"))
     await asyncio.sleep(0)
-    await pool.take(GRACE, "tools", patience=SOON)
+    await pool.take(GRACE, "tools", seconds=SOON)
     waiting.cancel()
 
 
@@ -304,14 +304,14 @@ async def test_failed_and_cancelled_calls_take_no_place_away(limits: dict[str, i
 
     for _ in range(3):
         with pytest.raises(ConnectionError):
-            await pool.connections.take("api", ADA, failing, patience=SOON)
-    lease = await pool.take(patience=SOON)
+            await pool.connections.take("api", ADA, failing, seconds=SOON)
+    lease = await pool.take(seconds=SOON)
     waiting = asyncio.create_task(pool.take(GRACE))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
     pool.connections.give_back(lease)
-    await pool.take(GRACE, patience=SOON)
+    await pool.take(GRACE, seconds=SOON)
 
 
 async def test_person_of_many_apps_keeps_a_quarter_of_the_idle_ones_at_most() -> None:

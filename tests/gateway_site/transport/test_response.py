@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_site.transport.answer import FIELDS_MAX, HEAD_MAX, AnswerReader
 from gateway_site.transport.failures import RemoteProtocolError
+from gateway_site.transport.messages import FIELDS_MAX, HEAD_MAX, ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
 PLAIN = OK + b"Content-Length: 5\r\n\r\nplain"
@@ -30,12 +30,12 @@ class Read:
 
 def read(answer: bytes, *, method: str = "GET", size: int = 0, closed: bool = False) -> Read:
     """Read an answer in pieces of a size, or at once. Raises RemoteProtocolError."""
-    reader, body = AnswerReader(method), b""
+    reader, body = ResponseReader(method), b""
     for start in range(0, len(answer), size or len(answer)):
-        reader.feed(answer[start : start + (size or len(answer))])
-        body += reader.take()
+        reader.receive_data(answer[start : start + (size or len(answer))])
+        body += reader.take_body()
     if closed:
-        reader.end()
+        reader.receive_end()
     assert reader.has_ended
     return Read(reader.status, tuple(reader.headers), body, reader.is_unmistakable)
 
@@ -209,11 +209,11 @@ def test_body_may_be_of_any_number_of_chunks() -> None:
 @pytest.mark.parametrize("answer", [EARLY + PLAIN, CHUNKED], ids=["length", "chunks"])
 def test_answer_that_breaks_off_anywhere_is_no_whole_one(answer: bytes) -> None:
     for end in range(len(answer)):
-        reader = AnswerReader("GET")
+        reader = ResponseReader("GET")
         if end:
-            reader.feed(answer[:end])
+            reader.receive_data(answer[:end])
         with pytest.raises(RemoteProtocolError):
-            reader.end()
+            reader.receive_end()
 
 
 def test_answer_of_no_told_length_lasts_as_long_as_its_connection() -> None:

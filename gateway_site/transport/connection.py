@@ -1,6 +1,6 @@
-"""HTTP/1.1 with an upstream: one exchange after another over one connection, with back-pressure.
+"""A connection to an upstream: one exchange after another, with back-pressure both ways.
 
-A request enters and an answer leaves, its body still to come. The event loop reads whether or
+A request enters and a response leaves, its body still to come. The event loop reads whether or
 not anybody waits for bytes: so whatever an upstream sends unasked is seen, through TLS as well,
 where a socket does not tell what was decrypted ahead.
 """
@@ -16,7 +16,6 @@ from contextlib import aclosing, suppress
 from typing import Any, cast
 
 from gateway_site.rules.headers import Headers
-from gateway_site.transport.answer import AnswerReader
 from gateway_site.transport.failures import (
     ReadError,
     ReadTimeout,
@@ -25,7 +24,7 @@ from gateway_site.transport.failures import (
     UpstreamFailed,
     WriteTimeout,
 )
-from gateway_site.transport.request import Request
+from gateway_site.transport.messages import Request, ResponseReader
 from sessions_kms.http.timer import Timer
 
 WRITE_TIMEOUT = 60.0  # seconds in which an upstream must take the next piece of a request
@@ -38,7 +37,7 @@ class Http1Connection(asyncio.Protocol):
     """A connection to an upstream, as `connections.Connection` wants it, once it is made."""
 
     def __init__(self) -> None:
-        self._reader: AnswerReader | None = None
+        self._reader: ResponseReader | None = None
         self._is_sound = True  # nothing happened after which it cannot be used again
         self._is_sent = True  # the whole of the last request is
         self._is_paused = False
@@ -47,14 +46,16 @@ class Http1Connection(asyncio.Protocol):
         self._news: asyncio.Future[None] | None = None  # what comes, or that nothing does any more
         self._room: asyncio.Future[None] | None = None  # for more of a request
 
-    async def ask(self, request: Request, *, patience: float, ended: Callable[[], None]) -> Answer:
-        """Send a request and return the answer, whose head comes within `patience` seconds.
+    async def send(
+        self, request: Request, *, seconds: float, ended: Callable[[], None]
+    ) -> Response:
+        """Send a request and return the response, whose head must come within `seconds`.
 
-        `ended` is called when the answer is closed. Raises UpstreamFailed; it is not then.
-        Unheard may be for no other reason than that the upstream closed what was idle.
+        `ended` is called when the response is closed, and not if this raises UpstreamFailed.
+        Unheard may only mean that the upstream closed an idle connection.
         """
         was_idle = self._reader is not None
-        self._reader = reader = AnswerReader(request.method)
+        self._reader = reader = ResponseReader(request.method)
         self._is_sound = self._is_sound and request.is_unmistakable
         self._is_sent = False
         try:
@@ -65,19 +66,19 @@ class Http1Connection(asyncio.Protocol):
         except ConnectionError:  # It may answer early and hang up: that is read then.
             pass
         try:
-            await self.until(lambda: reader.has_head, patience)
+            await self.until(lambda: reader.has_head, seconds)
         except (ReadError, RemoteProtocolError):
             if was_idle and not reader.has_begun:
                 raise Unheard from None
             raise
-        return Answer(self, reader, ended)
+        return Response(self, reader, ended)
 
-    async def until(self, is_there: Callable[[], bool], patience: float) -> None:
+    async def until(self, is_there: Callable[[], bool], seconds: float) -> None:
         """Wait until something of the answer is there. Raises UpstreamFailed."""
         if is_there():
             return
         self._is_late = False
-        self._timer.start(patience)
+        self._timer.start(seconds)
         try:
             while not is_there():
                 if self._failure is not None:
@@ -89,9 +90,9 @@ class Http1Connection(asyncio.Protocol):
         finally:
             self._timer.cancel()
 
-    def take(self, reader: AnswerReader) -> bytes:
+    def take(self, reader: ResponseReader) -> bytes:
         """Return what is there of a body, and let more of it come."""
-        piece = reader.take()
+        piece = reader.take_body()
         if self._is_paused:
             self._is_paused = False
             self._transport.resume_reading()
@@ -192,12 +193,12 @@ class Http1Connection(asyncio.Protocol):
             return
         self._mark_early(bool(self._transport.get_write_buffer_size()))
         try:
-            reader.feed(data)
+            reader.receive_data(data)
         except RemoteProtocolError:
             self._fail(RemoteProtocolError)
             self.close()
             return
-        if not self._is_paused and reader.held >= HELD:
+        if not self._is_paused and reader.buffered >= HELD:
             self._is_paused = True
             self._transport.pause_reading()
         self._tell()
@@ -207,7 +208,7 @@ class Http1Connection(asyncio.Protocol):
         if self._reader is None or self._is_cut():
             return  # The loss of the connection follows, and is an error.
         try:
-            self._reader.end()
+            self._reader.receive_end()
         except RemoteProtocolError:
             self._fail(RemoteProtocolError)
         self._tell()
@@ -229,11 +230,11 @@ class Http1Connection(asyncio.Protocol):
         self._room = None
 
 
-class Answer:
-    """An upstream's answer; whoever has it closes it. `headers` have names in lower case."""
+class Response:
+    """An upstream's response, which the caller closes. Header names are in lower case."""
 
     def __init__(
-        self, connection: Http1Connection, reader: AnswerReader, ended: Callable[[], None]
+        self, connection: Http1Connection, reader: ResponseReader, ended: Callable[[], None]
     ) -> None:
         self.status = reader.status
         self.headers: Headers = reader.headers
@@ -243,43 +244,43 @@ class Answer:
         self._is_closed = False
 
     @property
-    def is_there(self) -> bool:
-        """Whether all of the body that is not taken yet has come."""
+    def is_complete(self) -> bool:
+        """Whether the rest of the body has arrived."""
         return self._reader.has_ended
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing of the body is still to come."""
-        return self._reader.has_ended and not self._reader.held
+        """Whether all of the body was read."""
+        return self._reader.has_ended and not self._reader.buffered
 
-    def rest(self) -> bytes:
-        """Return what of the body is there, and not taken yet."""
+    def read_rest(self) -> bytes:
+        """Return what has arrived of the body, and was not read yet."""
         return self._connection.take(self._reader)
 
-    async def piece(self, patience: float) -> bytes:
-        """Return what there is of the body next, b"" only where that was all.
+    async def read_piece(self, seconds: float) -> bytes:
+        """Return the next piece of the body, b"" at its end.
 
-        Raises UpstreamFailed, ReadTimeout after `patience` seconds.
+        Raises UpstreamFailed, ReadTimeout after `seconds`.
         """
         reader = self._reader
-        await self._connection.until(lambda: bool(reader.held) or reader.has_ended, patience)
+        await self._connection.until(lambda: bool(reader.buffered) or reader.has_ended, seconds)
         return self._connection.take(reader)
 
     def close(self) -> None:
-        """Give the connection back; once, since it may be in use again then."""
+        """Release the connection, once: it may be in use again then."""
         if not self._is_closed:
             self._is_closed = True
             self._ended()
 
 
-async def connected(
-    host: str, port: int, tls: ssl.SSLContext | None, *, patience: float
+async def connect(
+    host: str, port: int, tls: ssl.SSLContext | None, *, seconds: float
 ) -> Http1Connection:
-    """Connect, within `patience` seconds. Raises OSError, TimeoutError too, and UnicodeError."""
+    """Connect, within `seconds`. Raises OSError, TimeoutError too, and UnicodeError."""
     loop = asyncio.get_running_loop()
     is_one = not isinstance(loop, asyncio.BaseEventLoop) or _is_address(host)
     options: dict[str, Any] = {} if is_one else NEXT_ADDRESS
-    async with asyncio.timeout(patience):
+    async with asyncio.timeout(seconds):
         _, made = await loop.create_connection(Http1Connection, host, port, ssl=tls, **options)
     return made
 

@@ -67,7 +67,7 @@ class Lease(Generic[C]):
     has_ended: bool = False  # the owner's right to call: it is not kept then
 
 
-class Connections(Generic[C]):
+class ConnectionPool(Generic[C]):
     """The connections of one event loop."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float], call_later: CallLater) -> None:
@@ -92,20 +92,20 @@ class Connections(Generic[C]):
         owner: Owner,
         connect: Callable[[], Awaitable[C]],
         *,
-        patience: float,
+        seconds: float,
         anew: bool = False,
     ) -> Lease[C]:
         """Return a connection of this owner's: a clean idle one unless `anew`, else a new one.
 
-        Waits for `patience` seconds where all are in use, first for the upstream's, so that one
+        Waits for `seconds` where all are in use, first for the upstream's, so that one
         that is busy holds up no other. Raises Busy, and what `connect` does.
         """
         places = self._per_upstream[upstream], self._in_all
         if not take_at_once(*places):
-            await take_within(patience, (owner.person, owner.holder), *places)
+            await take_within(seconds, (owner.person, owner.holder), *places)
         self._taken[upstream] += 1
         try:
-            lease = None if anew else self._kept(upstream, owner)
+            lease = None if anew else self._pop_idle(upstream, owner)
             if lease is None:
                 self._make_room(upstream)
                 lease = Lease(upstream, owner, await connect())
@@ -115,12 +115,12 @@ class Connections(Generic[C]):
         self._in_use.add(lease)
         return lease
 
-    def kept(self, upstream: Hashable, owner: Owner) -> Lease[C] | None:
+    def take_idle(self, upstream: Hashable, owner: Owner) -> Lease[C] | None:
         """Return a clean idle connection of this owner's, where it needs no wait; it is taken."""
         if not take_at_once(self._per_upstream[upstream], self._in_all):
             return None
         self._taken[upstream] += 1
-        lease = self._kept(upstream, owner)
+        lease = self._pop_idle(upstream, owner)
         if lease is None:
             self._leave(upstream)
         else:
@@ -168,7 +168,7 @@ class Connections(Generic[C]):
         self._taken[upstream] -= 1
         give_back(self._per_upstream[upstream], self._in_all)
 
-    def _kept(self, upstream: Hashable, owner: Owner) -> Lease[C] | None:
+    def _pop_idle(self, upstream: Hashable, owner: Owner) -> Lease[C] | None:
         """Return the owner's connection that was used last, if it can be used again."""
         while mine := self._idle_of.get((upstream, owner)):
             lease = mine[-1]
