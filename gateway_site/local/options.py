@@ -3,7 +3,7 @@
 It uses only the standard library: `make run ARGS=--help` installs nothing.
 """
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,10 +53,10 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def parse_port(text: str) -> int:
-    """Read a port number, for argparse."""
-    number = int(text)
+    """Return a port number, for argparse."""
+    number = int(text) if text.isascii() and text.isdecimal() else 0
     if not 0 < number < 65536:
-        raise ValueError
+        raise ArgumentTypeError(f"invalid port: {text!r}")
     return number
 
 

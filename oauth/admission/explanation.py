@@ -104,7 +104,7 @@ def _describe_evidence(
         return
     here = evidence.groups & named
     count = len(evidence.groups)
-    yield f"Groups that anything here asks for: {_join(here) or 'none'}, of {count} evidence."
+    yield f"Groups used by rules here: {_join(here) or 'none'}, of {count} from the provider."
     if not evidence.groups:
         yield f"About groups: {evidence.no_group.value}."
 

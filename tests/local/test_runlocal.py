@@ -273,4 +273,4 @@ def test_addresses_other_than_loopback_are_rejected(
 def test_port_out_of_range_is_rejected(run: Run) -> None:
     answer = finished(run.command("--kms-port", "65536"), run.environment)
     assert answer.returncode == 2
-    assert "--kms-port: invalid port value: '65536'" in answer.stderr
+    assert "--kms-port: invalid port: '65536'" in answer.stderr

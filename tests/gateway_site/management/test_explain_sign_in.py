@@ -69,7 +69,7 @@ def test_person_is_explained_by_what_their_provider_said_last(
         "  Allowed domains: .example.org, example.com.",
         "  Allowed groups: staff.",
         "  Addresses that count: ada@example.com.",
-        "  Groups that anything here asks for: none, of 0 told.",
+        "  Groups used by rules here: none, of 0 from the provider.",
         "  About groups: groups_missing.",
     ]
 
