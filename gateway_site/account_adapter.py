@@ -1,4 +1,4 @@
-"""allauth's hook of accounts: where a sign-in may lead."""
+"""allauth's account adapter: where a sign-in may redirect to."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
-    """Leads to this origin, and to those that `CSRF_TRUSTED_ORIGINS` names one by one."""
+    """Allows redirects to this origin, and to those in `CSRF_TRUSTED_ORIGINS`."""
 
     def is_safe_url(self, url: str) -> bool:
-        """Tell whether a sign-in may lead there.
+        """Return True if a sign-in may redirect there.
 
-        allauth allows every host of ALLOWED_HOSTS, and with `.example.com` each sibling site.
+        allauth allows every host in ALLOWED_HOSTS, and with `.example.com` every sibling site.
         """
         trusted = {urlsplit(origin).netloc for origin in settings.CSRF_TRUSTED_ORIGINS}
         return url_has_allowed_host_and_scheme(

@@ -1,7 +1,6 @@
-"""Users in Django's admin, with the accounts that they sign in with beside their names.
+"""Users in Django's admin, with the accounts that they sign in with.
 
-A name says nothing of who somebody is: it is what they called themselves, at whichever
-provider they came from first.
+A user name does not identify anybody: people chose it themselves, at the provider they first used.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ admin.site.unregister(User)
 
 @admin.register(User)
 class AccountsAdmin(UserModelAdmin):
-    """Django's own, with the accounts in the list, on the page of a user and in the search."""
+    """Django's own, with accounts in the list, on a user's page and in the search."""
 
     class Media:
         """What the pages load: rows that fit a phone."""
@@ -37,11 +36,11 @@ class AccountsAdmin(UserModelAdmin):
     readonly_fields = ("accounts",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        """Read the accounts of all rows at once."""
+        """Load the accounts of all rows at once."""
         return super().get_queryset(request).prefetch_related("socialaccount_set")
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Show the accounts first; somebody who is being added has none."""
+        """Show the accounts first; a new user has none."""
         fieldsets = super().get_fieldsets(request, obj)
         return fieldsets if obj is None else [(None, {"fields": ["accounts"]}), *fieldsets]
 

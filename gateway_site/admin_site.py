@@ -1,7 +1,7 @@
-"""Django's admin, in which nothing irreversible happens within a second of its page.
+"""Django's admin, in which irreversible actions need a second after their page is shown.
 
-Deleting, and ending sessions, asks on a page of its own, whose form has the field `post`
-(Django's convention). `oauth.sign_in.click_delay` says what the delay is against.
+Deleting, and ending sessions, asks for confirmation on a page whose form has the field `post`
+(Django's convention). `oauth.sign_in.click_delay` explains what the delay prevents.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from django.template.response import TemplateResponse
 from oauth.sign_in import click_delay
 
 CONFIRMED = "post"
-# As Django's own confirmations have it, and those of `sessions_kms.admin`.
+# As in Django's own confirmations, and those of `sessions_kms.admin`.
 FORM_FIELD = b'<input type="hidden" name="post" value="yes">'
-DELETES = "_delete"  # how the names of Django's views end that delete one object
+DELETES = "_delete"  # suffix of the names of Django's delete views
 
 View = TypeVar("View", bound=Callable[..., HttpResponse])
 
 
 class DelayedAdminSite(AdminSite):
-    """Shows a confirmation again where it was answered too soon."""
+    """Shows a confirmation again if it was answered too soon."""
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """Return a view that is protected as Django does it, and by the delay."""
+        """Return a view with Django's protection, and the delay."""
         return super().admin_view(_delayed(view), cacheable)
 
 
 def _delayed(view: View) -> View:
     @wraps(view)
-    def delayed(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if CONFIRMED in request.POST and click_delay.is_too_soon(request):
             messages.warning(request, click_delay.TOO_SOON)
             _unconfirm(request)
@@ -44,14 +44,14 @@ def _delayed(view: View) -> View:
             response.add_post_render_callback(partial(_add_fields, request))
         return response
 
-    return cast("View", delayed)
+    return cast("View", wrapper)
 
 
 def _unconfirm(request: HttpRequest) -> None:
-    """Make of a request the one that asks for the confirmation."""
+    """Turn a request into the one that asks for the confirmation."""
     match = request.resolver_match
     if match is not None and (match.url_name or "").endswith(DELETES):
-        request.method = "GET"  # Django takes any POST there for a confirmation
+        request.method = "GET"  # Django treats any POST there as a confirmation
         request.POST = QueryDict()
         return
     data = request.POST.copy()

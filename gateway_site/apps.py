@@ -5,7 +5,7 @@ from django.contrib.admin import apps as admin_apps
 
 
 class GatewayConfig(AppConfig):
-    """Connects what a sign-in tells, and registers the system checks."""
+    """Registers signal receivers and system checks."""
 
     name = "gateway_site"
     verbose_name = "Gateway"

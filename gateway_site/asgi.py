@@ -20,5 +20,5 @@ site = (
     if settings.STATIC_ROOT.is_dir()  # `collectstatic` has run
     else django_application
 )
-guarded = oauth_errors.asgi(door.asgi(site))
-application = lifespan.asgi(trusted_proxies.asgi(access_log.asgi(guarded)))
+checked = oauth_errors.asgi(door.asgi(site))
+application = lifespan.asgi(trusted_proxies.asgi(access_log.asgi(checked)))

@@ -11,8 +11,10 @@ from django.core.management import get_commands
 
 
 @register
-def variables_are_set(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Name every required variable that is missing."""
+def check_required_variables(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report every required variable that is missing."""
     return [
         Error(
             f"The environment variable {name} is missing.",
@@ -24,10 +26,10 @@ def variables_are_set(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
 
 
 @register(Tags.security, deploy=True)
-def somebody_can_sign_in(
+def check_any_provider(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Warn when no provider is configured."""
+    """Warn if no provider is configured."""
     if settings.OAUTH_PROVIDERS:
         return []
     return [
@@ -40,10 +42,10 @@ def somebody_can_sign_in(
 
 
 @register(Tags.security)
-def somebody_said_who_may_sign_in(
+def check_open_providers(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Warn of providers with every account of which one may sign in, though nobody said so."""
+    """Warn of providers with which every account may sign in, unless that is configured."""
     return [
         checks.Warning(
             f"Everybody with an account at {name} may sign in.",
@@ -56,10 +58,10 @@ def somebody_said_who_may_sign_in(
 
 
 @register
-def upstreams_have_a_provider(
+def check_upstream_providers(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Refuse an upstream whose provider is not configured: nobody could have its token."""
+    """Reject an upstream whose provider is not configured: there would be no token for it."""
     names = {provider.name for provider in getattr(settings, "OAUTH_PROVIDERS", [])}
     return [
         Error(
@@ -73,10 +75,10 @@ def upstreams_have_a_provider(
 
 
 @register(Tags.security)
-def upstreams_get_no_word_on_who_calls(
+def check_identity_headers(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Warn of a header that anybody may send and an upstream may take for a proxy's word."""
+    """Warn of a header that anybody may send and an upstream may mistake for a proxy's."""
     return [
         checks.Warning(
             f"UPSTREAM_{upstream.name.upper()}_REQUEST_HEADERS has {entry}: everybody who is "
@@ -91,10 +93,10 @@ def upstreams_get_no_word_on_who_calls(
 
 
 @register(Tags.security)
-def upstreams_are_told_the_clients_address(
+def check_client_address(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Warn where an upstream would be told a proxy's address for the client's."""
+    """Warn if an upstream would get a proxy's address instead of the client's."""
     if not settings.SECURE_PROXY_SSL_HEADER or settings.TRUSTED_PROXIES:
         return []
     return [
@@ -110,8 +112,8 @@ def upstreams_are_told_the_clients_address(
 
 
 @register
-def clients_can_come(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Warn where OAuth clients may sign in, but none could, or none of them anywhere."""
+def check_clients(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn if OAuth clients are allowed, but cannot register, or have nothing to call."""
     server = getattr(settings, "AUTHORIZATION_SERVER", None)
     if server is None:
         return []
@@ -137,8 +139,8 @@ def clients_can_come(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
 
 
 @register(Tags.security, deploy=True)
-def not_a_local_run(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Refuse to deploy with the relaxations of the local run."""
+def check_not_local(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Reject a deployment with the relaxed settings of a local run."""
     if not settings.GATEWAY_LOCAL:
         return []
     return [
@@ -147,8 +149,8 @@ def not_a_local_run(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
 
 
 @register
-def runserver_is_asgi(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Refuse another app's `runserver`: over WSGI it holds event streams back, silently."""
+def check_runserver(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Reject another app's `runserver`: over WSGI it silently buffers event streams."""
     provider = get_commands()["runserver"]
     if provider == "gateway_site":
         return []

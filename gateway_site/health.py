@@ -38,11 +38,11 @@ LIVENESS = "/livez"
 HEALTH = "/healthz"
 READINESS = "/readyz"
 PATHS = frozenset({LIVENESS, HEALTH, READINESS})
-MAX_AGE = 5.0  # seconds for which an answer is given again
+MAX_AGE = 5.0  # seconds for which a result is reused
 
 
 class SharedProbe:
-    """The last answer of a probe, renewed in a thread of its own when it is old."""
+    """The last result of a probe, renewed in its own thread when it is old."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class SharedProbe:
         self._answered_at = 0.0
 
     def answer(self) -> Future[bool]:
-        """Return the present answer, or the one under way; a waiter costs no thread."""
+        """Return the current result, or the pending one; waiting costs no thread."""
         with self._lock:
             answer = self._answer
             if answer is None or (answer.done() and self._age() >= self._max_age):
@@ -78,8 +78,8 @@ class SharedProbe:
     def _ask(self) -> bool:
         try:
             self._probe()
-        except Exception as error:  # noqa: BLE001  (whatever fails, it is not well)
-            # The kind alone: a message may repeat what a service answered.
+        except Exception as error:  # noqa: BLE001  (any failure counts)
+            # Only the type: a message may repeat what a service answered.
             logger.warning("Health check of %s failed: %s.", self._name, type(error).__name__)
             well = False
         else:
@@ -88,21 +88,21 @@ class SharedProbe:
         return well
 
 
-draining = threading.Event()  # set when this process is about to end
+draining = threading.Event()  # set when this process is about to stop
 
 
 class NotMigratedError(Exception):
-    """The database lacks what this release needs."""
+    """The database lacks migrations of this release."""
 
 
 class MigrationsProbe:
-    """A probe that fails while migrations are known to be missing, and asks until none is."""
+    """A probe that fails while migrations are missing, and checks until none is."""
 
     def __init__(self) -> None:
         self._are_applied = False
 
     def __call__(self) -> None:
-        """Raise NotMigratedError. A database that cannot be asked is no reason."""
+        """Raise NotMigratedError. An unavailable database is no reason."""
         if not self._are_applied:
             try:
                 missing = _missing_migrations()
@@ -129,7 +129,7 @@ def migrations_probe() -> SharedProbe:
 
 
 def open_circuit_names() -> str:
-    """Return which services of AWS are not waited for at the moment."""
+    """Return the AWS services whose circuit breaker is open."""
     return ", ".join(f"open: {name}" for name in open_circuits()) or "closed"
 
 
@@ -151,15 +151,15 @@ SHARED_CHECKS: Mapping[str, Callable[[], None]] = {
 
 @cache
 def shared_probes() -> Mapping[str, SharedProbe]:
-    """Return this process's probes of what is shared, by name."""
+    """Return this process's probes of shared services, by name."""
     return {name: SharedProbe(name, probe) for name, probe in SHARED_CHECKS.items()}
 
 
-for _kept in (migrations_probe, shared_probes):
-    os.register_at_fork(after_in_child=_kept.cache_clear)  # their threads are the parent's
+for _cached in (migrations_probe, shared_probes):
+    os.register_at_fork(after_in_child=_cached.cache_clear)  # their threads are the parent's
 
 
-PROBE_TIMEOUT = 5.0  # seconds until what does not answer counts as unavailable
+PROBE_TIMEOUT = 5.0  # seconds until a probe counts as failed
 VERBOSE = re.compile(r"(?:\A|&)verbose(?:[=&]|\Z)")  # in a query, which is not parsed
 MIGRATIONS = "migrations"
 
@@ -178,14 +178,14 @@ class HealthMiddleware(SyncAndAsyncMiddleware):
         """Answer."""
         if answer := _response_without_probes(request):
             return answer
-        asked = _start_probes(request)
-        await _AllOrTimeout(asked.values())
-        return _readiness_response(asked)
+        probes = _start_probes(request)
+        await _AllOrTimeout(probes.values())
+        return _readiness_response(probes)
 
 
 @dataclass(frozen=True)
 class _AllOrTimeout(Wait):
-    """Until all have answered, or for as long as one waits for them."""
+    """Waits for all results, or until the timeout."""
 
     answers: Collection[Future[bool]]
 
@@ -193,7 +193,7 @@ class _AllOrTimeout(Wait):
         wait(self.answers, PROBE_TIMEOUT)
 
     async def suspend(self) -> None:
-        # Waited for in this way, since a client that leaves must not end what others wait for.
+        # Not awaited directly: a client that disconnects must not cancel a shared probe.
         waited = [asyncio.wrap_future(answer) for answer in self.answers]
         await asyncio.wait(waited, timeout=PROBE_TIMEOUT)
 
@@ -209,14 +209,14 @@ def _response_without_probes(request: HttpRequest) -> HttpResponse | None:
 
 
 def _start_probes(request: HttpRequest) -> ProbeAnswers:
-    """Return what is being asked for a request."""
+    """Start the probes of a request."""
     more = shared_probes() if VERBOSE.search(request.META.get("QUERY_STRING", "")) else {}
-    asked = {MIGRATIONS: migrations_probe(), **more}
-    return {name: probe.answer() for name, probe in asked.items()}
+    probes = {MIGRATIONS: migrations_probe(), **more}
+    return {name: probe.answer() for name, probe in probes.items()}
 
 
 def _readiness_response(answers: ProbeAnswers) -> JsonResponse:
-    """Answer; what could not be asked in time is no reason not to be ready."""
+    """Answer; an unknown result is no reason not to be ready."""
     migrations = answers[MIGRATIONS]
     shared = {name: _status_word(answer) for name, answer in answers.items() if name != MIGRATIONS}
     more = {"shared": shared | {"circuit": open_circuit_names()}} if shared else {}

@@ -1,4 +1,4 @@
-"""One-time messages in a signed cookie under a name of ours."""
+"""One-time messages in a signed cookie with a name of our own."""
 
 from functools import cached_property
 
@@ -10,9 +10,9 @@ from django.http import HttpRequest
 
 
 class MessageStorage(CookieStorage):
-    """Django's cookie storage; it has no setting for the name, and makes a signer for each request.
+    """Django's cookie storage, with a setting for its name, and a signer only if it is needed.
 
-    Most requests have no message, and need none.
+    Most requests have no message.
     """
 
     def __init__(self, request: HttpRequest) -> None:

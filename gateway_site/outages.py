@@ -1,8 +1,8 @@
-"""A database that cannot be used is a 503 with `Retry-After`, wherever a request finds that out.
+"""The site's `handler500`: a 503 with `Retry-After` if the database is unusable, otherwise a 500.
 
-`handler500` of the site: Django calls it for whatever a view, a template or a middleware
-raises, under WSGI and ASGI. The visitor's cookie stays as it is, since Django saves no
-session with such a status. With DEBUG Django shows its page of details in its place.
+Django calls it for any error in a view, a template or a middleware, under WSGI and ASGI. The
+visitor's cookie is unchanged, since Django saves no session with such a status. With DEBUG Django
+shows its page of details instead.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from sessions_kms.outages import log_refusal
 
 logger = logging.getLogger(__name__)
 
-codecs.lookup("unicode_escape")  # Django's log needs it, and would load it at first use
+codecs.lookup("unicode_escape")  # Django's log needs it; loaded now, while files can be opened
 
 DETAIL = "The database cannot be used at the moment. Try again in a few seconds."
 
 NO_DESCRIPTOR = "The gateway has too many files open. Try again in a few seconds."
 
 _out_of_descriptors = Tally(
-    logger, "%d requests were answered 503: no descriptor was left. Raise `ulimit -n`."
+    logger, "%d requests were answered 503: no file descriptor was left. Raise `ulimit -n`."
 )
 
 # Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html that are about the
@@ -59,9 +59,9 @@ PASSING_SQLITE = frozenset(
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Return a 503 if the database is out of reach or no descriptor is left, otherwise a 500."""
+    """Return a 503 if the database is unreachable or no descriptor is left, otherwise a 500."""
     error = sys.exc_info()[1]
-    if descriptors.are_exhausted(error):
+    if descriptors.is_exhaustion(error):
         _out_of_descriptors.add()
         response = _answer(request, "service_unavailable", NO_DESCRIPTOR)
         log_refusal(request, "No descriptor was left.", response)
@@ -76,33 +76,33 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _failure(request: HttpRequest) -> HttpResponse:
-    """Return the 500 page, with the number by which the log has the error.
+    """Return the 500 page, with the id under which the log has the error.
 
-    Without a context of the request: what failed may be what that would ask.
+    Without a request context: what failed may be what the context would load.
     """
     content = loader.render_to_string("500.html", {"request_id": getattr(request, REQUEST_ID, "")})
     return HttpResponseServerError(content)
 
 
 def _answer(request: HttpRequest, code: str, detail: str) -> HttpResponse:
-    """Return the 503 as who asks can read it: a call, a program at a view of its own, a person."""
+    """Return the 503 in the format for a call, for a view for programs, or for a person."""
     if request.path_info.startswith(url_rules.ROOT):
         return problems.unavailable(code, detail).response()
     view = request.resolver_match.func if request.resolver_match else None
-    return problems.not_now(view, detail) or unavailable()
+    return problems.unavailable_response(view, detail) or unavailable()
 
 
 @receiver(connection_created, dispatch_uid="gateway.database_reached")
 def note_reached(**_: Any) -> None:
-    """Note that a connection was had: the outage is over, if there was one."""
+    """Note a connection: the outage is over, if there was one."""
     problems.database_outage.served()
 
 
 def is_outage(error: BaseException) -> bool:
-    """Tell whether the database could not be used, whatever was asked of it.
+    """Return True if the database could not be used, whatever was queried.
 
-    A query that can never work is none, though some are of the same kind of error. (psycopg
-    keeps InterfaceError for its own misuse: a connection that was lost is an OperationalError.)
+    A query that can never work is not an outage, though some raise the same error. (psycopg uses
+    InterfaceError for misuse of itself: a lost connection is an OperationalError.)
     """
     if not isinstance(error, OperationalError):
         return False

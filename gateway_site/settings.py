@@ -23,7 +23,7 @@ from gateway_site.environment.database import parse_database_url
 from gateway_site.environment.gateway_variables import GatewayVariables
 from gateway_site.environment.parsers import LOOPBACK_HOSTS
 from gateway_site.environment.secret_files import load_secret_files
-from gateway_site.providers import configuration as providers
+from gateway_site.providers import configuration
 from gateway_site.rules.upstream import read_upstreams
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -210,7 +210,7 @@ DRAIN_SECONDS = _env.drain_seconds
 if DRAIN_SECONDS is None:
     DRAIN_SECONDS = 0 if GATEWAY_LOCAL else 5
 
-OAUTH_PROVIDERS = providers.configured(_environment)
+OAUTH_PROVIDERS = configuration.read_providers(_environment)
 
 SITE_NAME = _env.site_name
 SITE_LOGO = _env.site_logo
@@ -224,7 +224,7 @@ CONTENT_SECURITY_POLICY = {
         "base-uri": [NONE],
         "connect-src": [SELF],
         "font-src": [SELF],
-        "form-action": [SELF, *providers.form_action_origins(OAUTH_PROVIDERS)],
+        "form-action": [SELF, *configuration.form_action_origins(OAUTH_PROVIDERS)],
         "frame-ancestors": [NONE],
         "img-src": [SELF, *(SITE_LOGO.origins if SITE_LOGO else [])],
         "script-src": [SELF],
@@ -253,7 +253,7 @@ ACCOUNT_SIGNUP_FIELDS = ["username*", "email"]
 ACCOUNT_ADAPTER = "gateway_site.account_adapter.AccountAdapter"
 SOCIALACCOUNT_ADAPTER = "oauth.adapter.SocialAccountAdapter"
 SOCIALACCOUNT_STORE_TOKENS = False
-SOCIALACCOUNT_PROVIDERS = providers.social_providers(OAUTH_PROVIDERS)
+SOCIALACCOUNT_PROVIDERS = configuration.social_providers(OAUTH_PROVIDERS)
 if SECURE:
     ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https"
 

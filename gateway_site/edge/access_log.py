@@ -1,9 +1,9 @@
-"""A line for each request: its id, who asked for what, and what became of it.
+"""The access log: one line per request, with its id, user, path, status and duration.
 
-Time comes from the log's format. Health checks have no line. Of an address only the path is told:
-the query of a callback holds the authorization code. The id is the `X-Request-ID` that a trusted
-proxy has sent, or made here; it is given back, and every line of the log that is written for the
-request begins with it.
+The log format adds the time. Health checks have no line. Only the path of an address is logged: the
+query of a callback contains the authorization code. The id is the `X-Request-ID` of a trusted
+proxy, or generated here. It is returned in the response, and every log line written for the request
+begins with it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ KEY = "gateway.request"
 HEADER = b"x-request-id"
 ID = re.compile(rb"[A-Za-z0-9._:=-]{1,128}")
 PATH_LENGTH = 200
-GONE = 499  # as nginx tells of a client that went before it was answered
+GONE = 499  # nginx's status for a client that disconnected before the response
 
 
 @dataclass
 class LogEntry:
-    """What is known of a request while it is served; others add who and where."""
+    """What is known of a request while it is served; others add user and upstream."""
 
     id: str
     user: str = "-"
@@ -46,13 +46,13 @@ _current: ContextVar[LogEntry | None] = ContextVar("gateway_request", default=No
 
 
 def entry_of(scope: Scope) -> LogEntry | None:
-    """Return what is noted of a request; None under an application without this log."""
+    """Return the entry of a request; None under an application without this log."""
     found: LogEntry | None = scope.get(KEY)
     return found
 
 
 def asgi(application: ASGIApplication) -> ASGIApplication:
-    """Return an application with a line for each request that the given one answers."""
+    """Return an application that logs a line for each request of the given one."""
 
     async def serve_logged(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].removeprefix(scope["root_path"]) in PATHS:
@@ -63,7 +63,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
         def send_with_id(message: Mapping[str, Any]) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 request.status = message["status"]
-                # An upstream's own id is in no line of this log.
+                # An upstream's own id is not in this log.
                 kept = [pair for pair in message.get("headers", ()) if pair[0].lower() != HEADER]
                 headers = [*kept, (HEADER, request.id.encode("ascii"))]
                 message = {**message, "headers": headers}
@@ -85,7 +85,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
 
 
 class RequestIds(logging.Filter):
-    """Gives each record the id of the request that it is written for, or `-`."""
+    """Adds the id of the current request, or `-`, to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep the record."""
@@ -95,15 +95,15 @@ class RequestIds(logging.Filter):
 
 
 class RejectionFilter(logging.Filter):
-    """Drops what Django says of a refused request that has its line here: nobody has to act on it.
+    """Drops Django's records of rejected requests that have their line here.
 
-    A code that has run out, a challenge and an address that is tried are the daily life of OAuth
-    clients, and Django warns of each. It has no more to tell of them than status and path. The
-    same holds for a 503: the code that cannot serve logs the cause (`sessions_kms.outages`).
+    Expired codes, challenges and probed addresses are routine for OAuth clients, and Django logs a
+    warning for each, which has no more than status and path. The same goes for a 503: the code that
+    answers it logs the cause (`sessions_kms.outages`).
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep failures, what has a traceback, and refusals of requests without a line."""
+        """Keep failures, records with a traceback, and rejections without a line."""
         status = getattr(record, "status_code", HTTPStatus.INTERNAL_SERVER_ERROR)
         if record.exc_info or status == HTTPStatus.INTERNAL_SERVER_ERROR:
             return True
@@ -133,7 +133,7 @@ def _log(scope: Scope, request: LogEntry) -> None:
 
 
 def _path(scope: Scope) -> str:
-    """Return the path as it came, which has no blanks and no control characters."""
+    """Return the raw path, which has no blanks and no control characters."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "backslashreplace")
     path = raw.partition(b"?")[0].decode("ascii", "backslashreplace")
     if not path.isprintable():

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from gateway_site.edge.reports import Tally
-from gateway_site.edge.trusted_proxies import address, counted_under
+from gateway_site.edge.trusted_proxies import counting_key, parse_address
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -31,57 +31,57 @@ ANSWER_TIME = 60.0  # seconds in which a client must take the next piece of an a
 
 
 class ClientGone(Exception):
-    """The client has closed the connection."""
+    """The client has disconnected."""
 
 
 class Client:
-    """The channel of one request, which can be listened to before anybody reads it."""
+    """The channel of one request, whose messages can be received before the body is read."""
 
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
         self._scope = scope
         self._receive = receive
         self._body = body_of(scope)
-        # To ask for the body would tell such a client to send it.
-        self._is_asked = b"expect" in [name.lower() for name, _ in scope["headers"]]
-        self._heard: deque[Mapping[str, Any]] = deque()
+        # Receiving would send such a client 100 Continue.
+        self._expects_continue = b"expect" in [name.lower() for name, _ in scope["headers"]]
+        self._queued: deque[Mapping[str, Any]] = deque()
 
     def key(self) -> tuple[str | None, int]:
-        """Return by what requests that wait are told apart: address, then cookies and token.
+        """Return the key of waiting requests: the address, then cookies and token.
 
-        Nobody has been found out by then, and cookies may be made up: the address comes first.
+        Nobody has been identified by then, and cookies may be made up: the address comes first.
         """
         peer = self._scope.get("client")
-        found = None if peer is None else address(peer[0])
+        found = None if peer is None else parse_address(peer[0])
         shown = [value for name, value in self._scope["headers"] if name.lower() in CREDENTIALS]
-        return None if found is None else counted_under(found), hash(tuple(shown))
+        return None if found is None else counting_key(found), hash(tuple(shown))
 
     async def receive(self) -> Mapping[str, Any]:
-        """Return the next message, one that was heard already first."""
-        return self._heard.popleft() if self._heard else await self._next()
+        """Return the next message, a queued one first."""
+        return self._queued.popleft() if self._queued else await self._receive_next()
 
-    def pass_body_on(self) -> None:
-        """Note that each piece of the body is passed on before the next is asked for."""
+    def stream_body(self) -> None:
+        """Note that each piece of the body is passed on before the next is received."""
         if self._body is not None:
-            self._body.pass_on()
+            self._body.stream()
 
     def start_work(self) -> None:
-        """Note that the work on the request begins, if its whole body was received."""
+        """Note that the work on the request starts, if its whole body was received."""
         if self._body is not None:
             self._body.start_work()
 
-    async def gone(self) -> None:
-        """Return when the client has gone; never, where it has a body that nobody reads yet.
+    async def wait_gone(self) -> None:
+        """Return when the client has disconnected; never, if it has a body that nobody reads yet.
 
-        Holds one piece of such a body at most.
+        Queues at most one piece of such a body.
         """
-        heard: Mapping[str, Any] = self._heard[-1] if self._heard else {}
-        while heard.get("type") != "http.disconnect":
-            if self._is_asked or heard.get("more_body", False):
+        last: Mapping[str, Any] = self._queued[-1] if self._queued else {}
+        while last.get("type") != "http.disconnect":
+            if self._expects_continue or last.get("more_body", False):
                 await asyncio.Future()
-            heard = await self._next()
-            self._heard.append(heard)
+            last = await self._receive_next()
+            self._queued.append(last)
 
-    async def _next(self) -> Mapping[str, Any]:
+    async def _receive_next(self) -> Mapping[str, Any]:
         message = await self._receive()
         if self._body is not None:
             self._body.take()
@@ -92,32 +92,32 @@ logger = logging.getLogger(__name__)
 
 BODY_KEY = "gateway.body"  # in the ASGI scope
 BODY_ENDED = "Requests ended because all bodies together took too much memory: %d."
-BODIES_SIZE = 64 * 1024 * 1024  # bytes that all bodies of a process may take
+BODIES_SIZE = 64 * 1024 * 1024  # bytes of all bodies of a process
 
 
 class EndableRequest(Protocol):
     """A request that can be ended from outside."""
 
     def end_body(self) -> None:
-        """Answer 408, or close the connection where that cannot be; free the memory."""
+        """Answer 408, or close the connection if that is impossible; free the memory."""
 
 
 class ReceivedBodies:
     """All bodies of one server."""
 
     def __init__(self, limit: int) -> None:
-        """Let them take `limit` bytes."""
+        """Allow them `limit` bytes."""
         self._limit = limit
-        self._bodies: OrderedDict[ReceivedBody, None] = OrderedDict()  # longest first
+        self._bodies: OrderedDict[ReceivedBody, None] = OrderedDict()  # the oldest first
         self._ended = Tally(logger, BODY_ENDED)
         self.size = 0
 
     def begin(self, request: EndableRequest) -> ReceivedBody:
-        """Return the body of a request, of which no byte is there yet."""
+        """Return the body of a request, before its first byte."""
         return ReceivedBody(self, request)
 
     def add(self, body: ReceivedBody, size: int) -> None:
-        """Count bytes of a body; end requests while there are too many. It may be this one."""
+        """Count bytes of a body; end requests while there are too many, perhaps this one."""
         self._bodies.setdefault(body)
         self.size += size
         while self.size > self._limit:
@@ -125,13 +125,13 @@ class ReceivedBodies:
             next(iter(self._bodies)).end()
 
     def release(self, body: ReceivedBody, size: int) -> None:
-        """Count so many bytes of a body no longer."""
+        """Stop counting bytes of a body."""
         self.size -= size
         if body.size == 0:
             self._bodies.pop(body, None)
 
     def renew(self, body: ReceivedBody) -> None:
-        """Count a body as the last that began to arrive."""
+        """Count a body as the newest."""
         if body in self._bodies:
             self._bodies.move_to_end(body)
 
@@ -140,23 +140,23 @@ class ReceivedBodies:
 
 
 class ReceivedBody:
-    """One request's body: how much of it is in memory."""
+    """One request's body, and how much of it is in memory."""
 
-    __slots__ = ("_all", "_is_complete", "_is_passed_on", "_request", "_taken", "has_ended", "size")
+    __slots__ = ("_all", "_is_complete", "_is_streamed", "_request", "_taken", "has_ended", "size")
 
     def __init__(self, bodies: ReceivedBodies, request: EndableRequest) -> None:
         self._all = bodies
-        self._request: EndableRequest | None = request  # until it is counted no longer
+        self._request: EndableRequest | None = request  # until it is no longer counted
         self._is_complete = False
-        self._is_passed_on = False
-        self._taken = 0  # bytes that the application has, of those that count
+        self._is_streamed = False
+        self._taken = 0  # counted bytes that the application has
         self.size = 0
-        self.has_ended = False  # its request, because bodies took too much memory
+        self.has_ended = False  # whether its request was ended, since bodies took too much memory
 
-    # What the server calls
+    # Called by the server
 
     def add(self, size: int) -> None:
-        """Count bytes that arrived. May end any request, this one included."""
+        """Count received bytes. May end any request, including this one."""
         if self._request is not None:
             self.size += size
             self._all.add(self, size)
@@ -166,8 +166,8 @@ class ReceivedBody:
         self._is_complete = True
 
     def close(self) -> None:
-        """Count it no longer."""
-        self._request = None  # which leads back here: each would keep the other
+        """Stop counting the body."""
+        self._request = None  # it refers back to this object
         self._taken = 0
         self._release(self.size)
 
@@ -179,21 +179,21 @@ class ReceivedBody:
             self.has_ended = True
             request.end_body()
 
-    # What the application calls
+    # Called by the application
 
-    def pass_on(self) -> None:
-        """Count a piece only until the application has the next one: it keeps none."""
-        self._is_passed_on = True
+    def stream(self) -> None:
+        """Count a piece only until the application receives the next: it keeps none."""
+        self._is_streamed = True
 
     def take(self) -> None:
-        """Note that the application has all that arrived."""
-        if self._is_passed_on:
+        """Note that the application has everything that arrived."""
+        if self._is_streamed:
             self._release(self._taken)
             self._all.renew(self)
         self._taken = self.size
 
     def start_work(self) -> None:
-        """Count it no longer, if the application has all of it: the work on it begins."""
+        """Stop counting, if the application has the whole body: the work on it starts."""
         if self._is_complete and self._taken == self.size:
             self.close()
 
@@ -203,6 +203,6 @@ class ReceivedBody:
 
 
 def body_of(scope: Mapping[str, Any]) -> ReceivedBody | None:
-    """Return the body of a request; None under another server, or where there is none."""
+    """Return the body of a request; None under another server, or without a body."""
     found: ReceivedBody | None = scope.get(BODY_KEY)
     return found

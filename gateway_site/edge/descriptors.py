@@ -21,40 +21,40 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-RESERVED = 128  # descriptors for table, keys, database, providers, files
-SPARE = 16  # clients' connections above the bound, which are told no more than health
+RESERVED = 128  # descriptors for table, keys, database, providers and files
+SPARE = 16  # connections above the limit, for health checks only
 LEAST, MOST = 16, 16_384  # connections of each kind, whatever the limit of descriptors says
 BACKLOG = 64  # connections that are accepted at a time
 
 
-def allowed() -> int:
-    """Return how many descriptors this process may have; negative is without a limit."""
+def descriptor_limit() -> int:
+    """Return how many descriptors this process may have; negative means unlimited."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def are_exhausted(error: BaseException | None) -> bool:
-    """Return whether an error means that the process, or the machine, has no descriptor left."""
+def is_exhaustion(error: BaseException | None) -> bool:
+    """Return True if an error means that the process, or the machine, has no descriptor left."""
     return isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
 
 
 def is_any_left() -> bool:
-    """Return whether a socket can be opened. The error of a failed name lookup does not tell."""
+    """Return True if a socket can be opened. The error of a failed DNS lookup does not show it."""
     try:
         socket.socket().close()
     except OSError as error:
-        return not are_exhausted(error)
+        return not is_exhaustion(error)
     return True
 
 
-def each_way(limit: int, backlog: int = BACKLOG) -> int:
-    """Return how many connections from clients, and to upstreams, fit into so many descriptors."""
+def max_connections(limit: int, backlog: int = BACKLOG) -> int:
+    """Return how many connections from clients, and to upstreams, fit into a limit."""
     if limit < 0:
         return MOST
     return min(MOST, max(LEAST, (limit - RESERVED - SPARE - backlog) // 2))
 
 
-def are_few(limit: int, backlog: int = BACKLOG) -> bool:
-    """Tell whether not even the least number of connections fits."""
+def is_limit_low(limit: int, backlog: int = BACKLOG) -> bool:
+    """Return True if not even the minimum number of connections fits."""
     return 0 <= limit < 2 * LEAST + RESERVED + SPARE + backlog
 
 
@@ -70,7 +70,7 @@ START_SERVING = (
 
 
 def pause_without_descriptors(loop: asyncio.AbstractEventLoop) -> None:
-    """Have a loop accept again once a second, at most, after it could not."""
+    """Make a loop accept at most once a second again after it could not."""
     start_serving = getattr(loop, START_SERVING, None)
     if start_serving is None:
         return
@@ -79,7 +79,7 @@ def pause_without_descriptors(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class AcceptRetries:
-    """Lets one retry for each listening socket through, of all that are due at one time."""
+    """Lets one retry per listening socket through, of all that are due at the same time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, start_serving: Callable[..., None]) -> None:
         self._loop = loop
@@ -89,7 +89,7 @@ class AcceptRetries:
     def start_serving(
         self, protocol_factory: object, listener: socket.socket, *options: object
     ) -> None:
-        """Accept connections, unless that was started a moment ago, or the socket is closed."""
+        """Accept connections, unless this was started just now, or the socket is closed."""
         now = self._loop.time()
         is_due = now - self._started.get(listener, float("-inf")) >= PAUSE / 2
         if is_due and listener.fileno() >= 0:
@@ -98,14 +98,14 @@ class AcceptRetries:
 
 
 class AcceptErrorHandler:
-    """A loop's exception handler, which logs a failed `accept` once a minute."""
+    """A loop's exception handler that logs a failed `accept` once a minute."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._handle = loop.get_exception_handler() or type(loop).default_exception_handler
         self._logged = float("-inf")
 
     def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log a failed `accept`, unless that was done in the last minute; pass on all others."""
+        """Log a failed `accept` at most once a minute; pass on all other errors."""
         if context.get("message") != ACCEPT_FAILED:
             self._handle(loop, context)
         elif loop.time() - self._logged >= WARNING_INTERVAL:

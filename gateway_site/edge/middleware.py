@@ -33,11 +33,11 @@ class PublicAddressMiddleware(SyncAndAsyncMiddleware):
         return self.get_response(request)  # or what is awaited for it
 
 
-# A link to one of our pages cannot scroll it to where its explanation is out of view.
+# A link to one of our pages cannot scroll past its explanation.
 # https://wicg.github.io/document-policy/, https://wicg.github.io/scroll-to-text-fragment/
-UPSTREAMS = "/gateway/"  # whose pages are not ours
+UPSTREAMS = "/gateway/"  # pages of upstreams
 DOCUMENT_POLICY, LOAD_AT_TOP = "Document-Policy", "force-load-at-top"
-OF_ONE_ANSWER = "_csp_"  # how its decorators' marks on a response begin
+DECORATOR_PREFIX = "_csp_"  # of the attributes that django-csp's decorators set
 NONCE = "_csp_nonce"  # of a request, once something asked for it
 
 
@@ -64,18 +64,18 @@ class ContentPolicyMiddleware(CSPMiddleware):
 
     @cached_property
     def _usual(self) -> dict[str, str]:
-        """The headers that an answer gets about which nothing is special."""
+        """The headers of an ordinary response."""
         plain = super().process_response(HttpRequest(), HttpResponse())
         return {name: value for name, value in plain.items() if name.startswith(HEADER)}
 
     @cached_property
     def _too_late(self) -> CheckableLazyObject:
-        """Raise CSPNonceError when it is looked at: the header would not have this nonce."""
+        """Raises CSPNonceError when it is evaluated: the header lacks this nonce."""
         return CheckableLazyObject(self._csp_nonce_post_response)
 
 
 def _is_marked(response: HttpResponseBase) -> bool:
-    return bool([name for name in vars(response) if name.startswith(OF_ONE_ANSWER)])
+    return bool([name for name in vars(response) if name.startswith(DECORATOR_PREFIX)])
 
 
 SIGNED_OUT = "_gateway_signed_out"  # of a request: True once it signed out, False once in again
@@ -101,13 +101,13 @@ class SignedOutMiddleware(SyncAndAsyncMiddleware):
     """
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Pass the request on; where no sign-in page needs the cookie, there is no more to do."""
+        """Pass the request on; the cookie is only needed with SKIP_PROVIDER_BUTTON."""
         if settings.SKIP_PROVIDER_BUTTON:
             return super().__call__(request)
         return self.get_response(request)
 
     async def process(self, request: HttpRequest) -> HttpResponseBase:
-        """Set the cookie with the answer to a sign-out, take it with that to a sign-in."""
+        """Set the cookie at a sign-out, and delete it at a sign-in."""
         return _set_cookie(request, await self.get_answer(request))
 
 

@@ -1,9 +1,9 @@
-"""Errors at the addresses that OAuth clients call, in the form that they read.
+"""Errors at the addresses that OAuth clients call, as JSON (RFC 6749 section 5.2).
 
-The authorization server's own errors are JSON that pages of every origin may read (RFC 6749 section
-5.2). Here are all others: of the server, the handler, Django or its middleware. After a 503 of
-another form some clients give up their tokens (the SDK for TypeScript). Knows no Django view; a
-person at a browser gets the page as it is.
+The authorization server's own errors are JSON that pages of every origin may read. This module
+converts all others: of the server, the handler, Django or its middleware. After a 503 in another
+form some clients discard their tokens (the SDK for TypeScript). A person in a browser gets the page
+as it is.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from django.conf import settings
 from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 
 PREFIXES = ("/oauth/", "/.well-known/oauth-")
-TOKEN_OF_OLD = "/token"  # noqa: S105 - an address
+LEGACY_TOKEN_PATH = "/token"  # noqa: S105 - an address
 PAGE = "/oauth/authorize"  # for people alone
 JSON = b"application/json"
 RETRY_AFTER = b"5"  # seconds
-# What is told of the error itself; the rest stays, but for cookies.
+# Headers about the error itself, and cookies; all others are kept.
 REPLACED = frozenset({b"content-type", b"content-length", b"content-encoding", b"set-cookie"})
 CODES = {500: "server_error", 503: "temporarily_unavailable"}  # RFC 6749 section 4.1.2.1
 DESCRIPTIONS = {
@@ -38,26 +38,28 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def asgi(application: ASGIApplication) -> ASGIApplication:
-    """Return an application whose errors clients can read."""
+    """Return an application whose errors OAuth clients can read."""
 
-    def answering(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and is_for_client(scope):
-            return application(scope, receive, _Sending(send).send)
+            return application(scope, receive, _ErrorSender(send).send)
         return application(scope, receive, send)
 
-    return answering
+    return serve
 
 
 def is_for_client(scope: Scope) -> bool:
     """Return True if a program calls an address of the authorization server."""
     path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
-    if path == PAGE or not (path.startswith(PREFIXES) or path == TOKEN_OF_OLD):
+    if path == PAGE or not (path.startswith(PREFIXES) or path == LEGACY_TOKEN_PATH):
         return False
     return bool(settings.AUTHORIZATION_SERVER) and not _is_navigation(scope)
 
 
-def error(status: int, headers: Iterable[tuple[bytes, bytes]] = ()) -> tuple[Headers, bytes]:
-    """Return headers and body of an error; those given stay where they say nothing of a body."""
+def error_response(
+    status: int, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> tuple[Headers, bytes]:
+    """Return headers and body of an error; given headers are kept, except those about the body."""
     description = DESCRIPTIONS.get(status) or HTTPStatus(status).phrase + "."
     document = {"error": CODES.get(status, "invalid_request"), "error_description": description}
     body = json.dumps(document).encode()
@@ -68,16 +70,16 @@ def error(status: int, headers: Iterable[tuple[bytes, bytes]] = ()) -> tuple[Hea
         b"cache-control": b"no-store",
     }
     kept = {name.lower(): value for name, value in headers if name.lower() not in REPLACED}
-    again = {b"retry-after": RETRY_AFTER} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    return list((again | kept | made).items()), body
+    retry = {b"retry-after": RETRY_AFTER} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return list((retry | kept | made).items()), body
 
 
-class _Sending:
-    """Sends one answer; an error that is not JSON with another head and body."""
+class _ErrorSender:
+    """Sends one response; an error that is not JSON gets another head and body."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._body: bytes | None = None  # in place of the answer's own
+        self._body: bytes | None = None  # instead of the response's own
         self._is_sent = False
 
     async def send(self, message: Any) -> None:
@@ -95,7 +97,7 @@ class _Sending:
         kind = {name.lower(): value for name, value in headers}.get(b"content-type", b"")
         if status < HTTPStatus.BAD_REQUEST or kind.partition(b";")[0].strip() == JSON:
             return message
-        headers, self._body = error(status, headers)
+        headers, self._body = error_response(status, headers)
         return {**message, "headers": headers}
 
 

@@ -1,7 +1,7 @@
-"""Drops all cookies but those that the gateway reads: it names all of its own.
+"""Drops all cookies except those that the gateway reads.
 
-Whatever sibling sites set is skipped before anything decodes it, and so is a cookie of ours of
-more than 4 KB. The session's counts for nothing where it comes twice, in a local run too, whose
+Cookies of sibling sites are skipped before anything decodes them, and so is a cookie of ours of
+more than 4 KB. A session cookie that occurs twice is ignored, also in a local run, whose cookie
 names have no prefix.
 """
 
@@ -25,12 +25,12 @@ from sessions_kms.session.cookies import (
 )
 
 Headers = list[tuple[bytes, bytes]]
-SIFTED = "gateway.own_cookies"  # in an ASGI scope: the cookies that count, decoded
+COOKIES = "gateway.own_cookies"  # in an ASGI scope: the cookies that count, decoded
 COOKIE = b"cookie"  # whatever case a server hands on
 
 # Settings that name the cookies which this site reads, beside the session's. allauth reads none
 # with the providers and apps that are installed here.
-READ = (
+COOKIE_SETTINGS = (
     "CSRF_COOKIE_NAME",
     "MESSAGE_COOKIE_NAME",
     "OAUTH_LOGOUT_COOKIE_NAME",
@@ -39,21 +39,21 @@ READ = (
 
 
 class OwnCookiesMiddleware(SyncAndAsyncMiddleware):
-    """Outermost, so that nothing reads a cookie before."""
+    """Outermost, so that nothing reads a cookie earlier."""
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Pass the request on with what counts of its cookies."""
+        """Pass the request on with our own cookies only."""
         __traceback_hide__ = True
         rules = _rules()
-        if (cookies := getattr(request, "scope", {}).get(SIFTED)) is not None:
+        if (cookies := getattr(request, "scope", {}).get(COOKIES)) is not None:
             request.COOKIES = dict(cookies)  # a copy: `keys_of` deletes some of them
             mark_filtered(request, rules)
         drop_foreign(request, rules)
         return self.get_response(request)  # or what is awaited for it
 
 
-def counting(headers: Headers) -> Headers:
-    """Return the headers of a request with those cookies only that count, in one header."""
+def keep_own_cookies(headers: Headers) -> Headers:
+    """Return the headers of a request with our own cookies only, in one header."""
     __traceback_hide__ = True
     came = [pair for pair in headers if pair[0].lower() == COOKIE]
     if not came:
@@ -64,22 +64,22 @@ def counting(headers: Headers) -> Headers:
     return [*(pair for pair in headers if pair[0].lower() != COOKIE), counts]
 
 
-def decode(headers: Headers) -> dict[str, str]:
-    """Return the cookies of headers in which only those are left that count."""
+def decode_cookies(headers: Headers) -> dict[str, str]:
+    """Return the cookies of headers that were filtered."""
     __traceback_hide__ = True
     header = b"".join([value for name, value in headers if name == COOKIE])
     return decode_header(header.decode("latin-1"))
 
 
-def believed(scope: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the cookies of a sifted scope, before there is a request for Django."""
-    cookies: Mapping[str, str] = scope[SIFTED]
+def cookies_of(scope: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the cookies of a filtered scope, before Django has made a request."""
+    cookies: Mapping[str, str] = scope[COOKIES]
     return cookies
 
 
 @cache
 def _rules() -> CookieRules:
-    others = [getattr(settings, name) for name in READ]
+    others = [getattr(settings, name) for name in COOKIE_SETTINGS]
     return rules_for_site(settings.SESSION_COOKIE_NAME, *others, strict=True)
 
 

@@ -38,14 +38,14 @@ PLAIN_META = frozenset(
 
 
 class ExceptionReporterFilter(debug.SafeExceptionReporterFilter):
-    """Hides values by default, where Django shows them unless they are marked."""
+    """Hides values by default; Django shows them unless they are marked."""
 
     def is_active(self, request: HttpRequest | None) -> bool:
-        """Filter in DEBUG too: a debug page is saved, sent and screenshotted."""
+        """Filter with DEBUG too: debug pages are saved, sent and screenshotted."""
         return True
 
     def get_safe_request_meta(self, request: HttpRequest | None) -> dict[str, Any]:
-        """Return META with every value hidden that is not known to be harmless."""
+        """Return META with all values hidden that are not known to be harmless."""
         meta = getattr(request, "META", {})
         return {
             key: value if key in PLAIN_META else self.cleansed_substitute
@@ -54,15 +54,15 @@ class ExceptionReporterFilter(debug.SafeExceptionReporterFilter):
 
     def get_safe_cookies(self, request: HttpRequest | None) -> dict[str, Any]:
         """Return the names of the cookies."""
-        return self._hidden(getattr(request, "COOKIES", {}))
+        return self._hide_values(getattr(request, "COOKIES", {}))
 
     def get_post_parameters(self, request: HttpRequest | None) -> dict[str, Any]:
         """Return the names of the form's fields."""
-        return self._hidden({} if request is None else request.POST)
+        return self._hide_values({} if request is None else request.POST)
 
     def get_query_parameters(self, request: HttpRequest) -> dict[str, Any]:
-        """Return the names of the query's parameters; a callback's hold `code` and `state`."""
-        return self._hidden(request.GET)
+        """Return the names of the query's parameters; a callback has `code` and `state`."""
+        return self._hide_values(request.GET)
 
     def get_traceback_frame_variables(
         self, request: HttpRequest | None, tb_frame: FrameType
@@ -72,12 +72,12 @@ class ExceptionReporterFilter(debug.SafeExceptionReporterFilter):
             name: f"<{type(value).__name__}>" for name, value in tb_frame.f_locals.items()
         }.items()
 
-    def _hidden(self, values: Mapping[str, Any] | QueryDict) -> dict[str, Any]:
+    def _hide_values(self, values: Mapping[str, Any] | QueryDict) -> dict[str, Any]:
         return dict.fromkeys(values, self.cleansed_substitute)
 
 
 class ExceptionReporter(debug.ExceptionReporter):
-    """Passes the query through the filter too, which Django does not."""
+    """Applies the filter to the query too, which Django does not."""
 
     def get_traceback_data(self) -> dict[str, Any]:
         """Return the report's data with the query's values hidden."""
@@ -90,7 +90,7 @@ class ExceptionReporter(debug.ExceptionReporter):
 
 
 class RefusalFilter(logging.Filter):
-    """Drops the traceback of a request that Django refuses: strangers send such by the thousand.
+    """Removes the traceback from rejected requests, which strangers send by the thousand.
 
     https://docs.djangoproject.com/en/stable/ref/logging/#django-security
     """
@@ -108,7 +108,7 @@ TALLY_INTERVAL = 60.0  # seconds
 
 
 class Tally:
-    """Warns with a sentence that has `%d` for how often it happened since it was last told."""
+    """Logs a warning with `%d` for the number of events since it was last logged."""
 
     def __init__(
         self, logger: logging.Logger, sentence: str, clock: Callable[[], float] = time.monotonic
@@ -117,12 +117,12 @@ class Tally:
         self._sentence = sentence
         self._clock = clock
         self._count = 0
-        self._told = float("-inf")
+        self._logged_at = float("-inf")
 
     def add(self) -> None:
-        """Count once more; log, unless that was done a moment ago."""
+        """Count an event; log, unless that was done within the last minute."""
         self._count += 1
         now = self._clock()
-        if now - self._told >= TALLY_INTERVAL:
+        if now - self._logged_at >= TALLY_INTERVAL:
             self._logger.warning(self._sentence, self._count)
-            self._count, self._told = 0, now
+            self._count, self._logged_at = 0, now

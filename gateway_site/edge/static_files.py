@@ -22,7 +22,7 @@ RETRY_AFTER = b"5"  # seconds
 
 
 def serve_static_files(application: ASGIApplication, *, root: Path, prefix: str) -> ASGIApplication:
-    """Return an application with the files of a folder, under a prefix, in front of another."""
+    """Return an application that serves the files of a folder, and passes on all else."""
     files = ServeStaticASGI(
         application,
         root=root,
@@ -54,7 +54,7 @@ async def _serve_file(files: ASGIApplication, scope: Scope, receive: Receive, se
     try:
         await files(scope, receive, send_later)
     except OSError as error:
-        if not (start and descriptors.are_exhausted(error)):
+        if not (start and descriptors.is_exhaustion(error)):
             raise
         headers = [(b"retry-after", RETRY_AFTER), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": 503, "headers": headers})
@@ -67,13 +67,13 @@ def _add_headers(headers: Headers, path: str, url: str) -> None:
 
 
 class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]  # no types
-    """Falls back to the plain name of a file that `collectstatic` has not seen.
+    """Uses the plain name of a file that `collectstatic` has not seen.
 
-    Otherwise every page, and the error page with it, fails for a missing style sheet.
+    Otherwise a missing style sheet would break every page, including the error page.
     """
 
     def stored_name(self, name: str) -> str:
-        """Return the hashed name, or the name itself where there is none."""
+        """Return the hashed name, or the name itself without one."""
         try:
             return str(super().stored_name(name))
         except ValueError:

@@ -1,8 +1,8 @@
-"""Whose word on the client's address counts: that of the proxies in `TRUSTED_PROXIES`, no other's.
+"""The client's address behind trusted proxies: only those in `TRUSTED_PROXIES` are believed.
 
-A request's peer and its `X-Forwarded-For` enter; the client's address leaves. Each proxy adds the
-address that it was called from on the right, so the list is read from there, for as long as who
-wrote an entry is trusted: what stands further left is the client's own invention.
+A request's peer and its `X-Forwarded-For` enter; the client's address leaves. Each proxy appends
+the address that called it on the right. So the list is read from there, as long as the writer of an
+entry is trusted: anything further left may be the client's invention.
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/X-Forwarded-For
 """
 
@@ -20,8 +20,8 @@ Networks = Sequence[IPv4Network | IPv6Network]
 ASGIApplication = Callable[[Any, Any, Any], Awaitable[None]]
 
 FORWARDED_FOR = b"x-forwarded-for"
-# In a request's ASGI scope: whether a trusted proxy passed it on. What else such a proxy says of a
-# request (an id of its own, say) may be believed where this is true.
+# In a request's ASGI scope: whether a trusted proxy passed it on. Then its other statements about
+# the request, such as an id, may be believed too.
 TRUSTED = "gateway.trusted_proxy"
 # Some proxies add the port: 192.0.2.1:4711, [2001:db8::1]:4711.
 LENGTH_MAX = 64  # characters of an address, port and zone included
@@ -29,8 +29,8 @@ PROXIES_MAX = 32  # entries of X-Forwarded-For that are read
 WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 
 
-def address(text: str) -> Address | None:
-    """Return the address that a text is, without port and zone; None for another text."""
+def parse_address(text: str) -> Address | None:
+    """Return the address in a text, without port and zone; None for any other text."""
     if len(text) > LENGTH_MAX:
         return None
     if match := WITH_PORT.fullmatch(text):
@@ -42,59 +42,61 @@ def address(text: str) -> Address | None:
     return (isinstance(found, IPv6Address) and found.ipv4_mapped) or found
 
 
-def declared() -> Networks:
-    """Return `TRUSTED_PROXIES`; the server may run another project, which has no such setting."""
+def trusted_networks() -> Networks:
+    """Return `TRUSTED_PROXIES`; another project under this server has no such setting."""
     found: Networks = getattr(settings, "TRUSTED_PROXIES", ())
     return found
 
 
 def is_trusted(found: Address | None, networks: Networks) -> bool:
-    """Tell whether an address is a trusted proxy's."""
+    """Return True if an address is a trusted proxy."""
     return found is not None and any(found in network for network in networks)
 
 
-def client(peer: Address, forwarded_for: Iterable[bytes], networks: Networks) -> Address:
-    """Return the client's address: the first from the right that is no trusted proxy's.
+def client_address(peer: Address, forwarded_for: Iterable[bytes], networks: Networks) -> Address:
+    """Return the client's address: the first from the right that is not a trusted proxy.
 
-    An entry that is no address ends the list: whoever wrote it is the last that is known. So does
-    the number of entries that are read.
+    An invalid entry ends the list: its writer is the last known address. So does the maximum number
+    of entries.
     """
     entries = b",".join(forwarded_for).decode("latin-1").rsplit(",", PROXIES_MAX)
     found = peer
     for entry in entries[: -PROXIES_MAX - 1 : -1]:
-        if not is_trusted(found, networks) or (before := address(entry.strip())) is None:
+        if not is_trusted(found, networks) or (before := parse_address(entry.strip())) is None:
             break
         found = before
     return found
 
 
-def client_of(peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Address | None:
-    """Return the client that a trusted proxy names; None where the peer is none."""
-    networks = declared()
-    if not peer or not networks:  # Asked of every request: no address is parsed for nothing.
+def forwarded_client(peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Address | None:
+    """Return the client that a trusted proxy names; None if the peer is not one."""
+    networks = trusted_networks()
+    if not peer or not networks:  # Runs for every request: no address is parsed unnecessarily.
         return None
-    found = address(peer)
+    found = parse_address(peer)
     if found is None or not is_trusted(found, networks):
         return None
-    return client(found, [value for name, value in headers if name == FORWARDED_FOR], networks)
+    return client_address(
+        found, [value for name, value in headers if name == FORWARDED_FOR], networks
+    )
 
 
-def counted_under(found: Address) -> str:
-    """Return whom an address is counted under: an IPv6 client has a whole /64 to choose from."""
+def counting_key(found: Address) -> str:
+    """Return the key under which an address is counted: an IPv6 client has a whole /64."""
     return found.packed[:8].hex() if isinstance(found, IPv6Address) else str(found)
 
 
 def asgi(application: ASGIApplication) -> ASGIApplication:
-    """Return an application that sees the client's address in place of a trusted proxy's.
+    """Return an application that sees the client's address instead of a trusted proxy's.
 
-    The scope itself is changed, as uvicorn's own middleware does, so that its access log tells
-    the client, too. From others, `PROXY_SCHEME_HEADER` is dropped where proxies are declared.
+    The scope itself is changed, as uvicorn's own middleware does, so that its access log has the
+    client, too. From other peers `PROXY_SCHEME_HEADER` is dropped if proxies are declared.
     """
 
-    def seeing(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
-        if scope["type"] == "http" and declared():
+    def serve(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        if scope["type"] == "http" and trusted_networks():
             peer = (scope.get("client") or (None,))[0]
-            found = client_of(peer, scope["headers"])
+            found = forwarded_client(peer, scope["headers"])
             scope[TRUSTED] = found is not None
             if found is not None:
                 scope["client"] = (str(found), 0)
@@ -104,11 +106,11 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
                 ]
         return application(scope, receive, send)
 
-    return seeing
+    return serve
 
 
 def _scheme_header() -> bytes | None:
-    """Return the header by which a proxy tells the scheme, as ASGI spells it."""
+    """Return the header with which a proxy states the scheme, as ASGI spells it."""
     if settings.SECURE_PROXY_SSL_HEADER is None:
         return None
     name: str = settings.SECURE_PROXY_SSL_HEADER[0]

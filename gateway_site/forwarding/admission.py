@@ -20,7 +20,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from gateway_site.forwarding.middleware_run import without_io
 from gateway_site.forwarding.upstream_call import AdmittedResponse, UpstreamCall, client_grant_of
 from gateway_site.forwarding.user_cache import user_cache
-from gateway_site.rules import body, origin, url_rules
+from gateway_site.rules import origin, url_rules
+from gateway_site.rules.body import framing
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.pool import Owner
@@ -39,13 +40,13 @@ def answers_problems(view: View) -> View:
     """Answer a Problem with its document."""
 
     @functools.wraps(view)
-    def answering(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
             return view(request, *args, **kwargs)
         except Problem as problem:
             return problem.response()
 
-    return answering
+    return wrapper
 
 
 @without_io
@@ -56,7 +57,7 @@ def index(request: HttpRequest) -> HttpResponse:
     With these and its session cookie a client that is not a browser can make unsafe calls; over
     https it must also send the gateway's address in `Origin`.
     """
-    origin.check(request)
+    origin.check_origin(request)
     if request.method not in {"GET", "HEAD"}:
         raise Problem(
             405, "method_not_allowed", "Only GET is allowed here.", headers={"Allow": "GET, HEAD"}
@@ -78,7 +79,7 @@ def admit(request: HttpRequest, path: str) -> HttpResponse:
     scope = getattr(request, "scope", {}).get(ORIGINAL_SCOPE)
     if scope is None:
         raise Problem(501, "not_asgi", "The gateway forwards only under its own ASGI application.")
-    origin.check(request)
+    origin.check_origin(request)
     name, rest = _split_address(scope)
     if (person := user_cache().active_user_id(request)) is None:
         return _answer_signed_out(request)
@@ -102,8 +103,9 @@ def admit(request: HttpRequest, path: str) -> HttpResponse:
             method=method,
             target=target,
             headers=list(scope["headers"]),
-            framing=body.framing(scope, upstream.max_body),
+            framing=framing(scope, upstream.max_body),
             script_name=_script_name(scope),
+            is_client=client_grant_of(request) is not None,
         )
     )
 
@@ -138,8 +140,8 @@ def _split_address(scope: dict[str, Any]) -> tuple[str, str]:
         raise Problem(501, "no_raw_path", "This ASGI server does not pass on the raw path.")
     path = raw.partition(b"?")[0].decode("latin-1")
     try:
-        return url_rules.split(path.removeprefix(_script_name(scope)))
-    except url_rules.PathRefused as refused:
+        return url_rules.split_path(path.removeprefix(_script_name(scope)))
+    except url_rules.UnsafeAddress as refused:
         raise Problem(400, "bad_path", str(refused)) from None
 
 
@@ -152,8 +154,8 @@ def _target(upstream: Upstream, scope: dict[str, Any], rest: str) -> str:
     if not url_rules.is_allowed(upstream, rest):
         raise Problem(404, "unknown_path", "This path is not offered by the gateway.")
     try:
-        return url_rules.target(upstream, rest, scope.get("query_string", b""))
-    except url_rules.PathRefused as refused:
+        return url_rules.target_url(upstream, rest, scope.get("query_string", b""))
+    except url_rules.UnsafeAddress as refused:
         raise Problem(400, "bad_query", str(refused)) from None
 
 
@@ -194,7 +196,7 @@ def _is_call_path(path: str) -> bool:
     if not path.startswith(root):
         return False
     try:
-        url_rules.split(url_rules.ROOT + path.removeprefix(root))
-    except url_rules.PathRefused:
+        url_rules.split_path(url_rules.ROOT + path.removeprefix(root))
+    except url_rules.UnsafeAddress:
         return path == root
     return True

@@ -16,14 +16,14 @@ import re
 from collections.abc import Callable, Iterator
 from urllib.parse import SplitResult, urlsplit
 
-from gateway_site.forwarding.upstream_call import UpstreamCall, client_grant_of
+from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.rules import origin, url_rules
 from gateway_site.rules.headers import (
     ADDRESSES,
     REFERENCES,
     Headers,
     drop_connection_headers,
-    value_of,
+    single_value,
 )
 from gateway_site.rules.problems import Problem
 
@@ -120,7 +120,7 @@ def _absolute(call: UpstreamCall, address: str | None) -> str | None:
 
 
 def _single_value(headers: Headers, name: bytes) -> str | None:
-    value = value_of(headers, name)
+    value = single_value(headers, name)
     return None if value is None else value.decode("latin-1")
 
 
@@ -130,8 +130,8 @@ def _gateway_address(call: UpstreamCall, reference: str | None) -> str | None:
         return None
     public = call.request.get_host() + call.script_name
     try:
-        address = url_rules.within(call.upstream, call.target, reference, public=public)
-    except url_rules.PathRefused:
+        address = url_rules.gateway_address(call.upstream, call.target, reference, public=public)
+    except url_rules.UnsafeAddress:
         return None
     return None if address is None else call.script_name + address
 
@@ -143,19 +143,18 @@ def _outside_address(call: UpstreamCall, reference: str | None) -> str | None:
     Bodies are sent nowhere else. At another address of the gateway itself the session would act.
     And a program could send its token or cookie there, which a browser sends to the gateway only.
     """
-    is_client = client_grant_of(call.request) is not None
-    is_navigation = not is_client and origin.is_navigation(call.request)
+    is_navigation = not call.is_client and origin.is_navigation(call.request)
     if not reference or call.method not in {"GET", "HEAD"} or is_navigation:
         return None
     try:
-        url = url_rules.absolute(call.target, reference)
-    except url_rules.PathRefused:
+        url = url_rules.resolve_reference(call.target, reference)
+    except url_rules.UnsafeAddress:
         return None
     parts = urlsplit(url)
     own = parts.hostname == urlsplit(f"//{call.request.get_host()}").hostname
     if parts.scheme != "https" or own:
         return None
-    keeps_cookie = not is_client and origin.is_browser(call.request)
+    keeps_cookie = not call.is_client and origin.is_browser(call.request)
     return url if keeps_cookie or _is_listed(call, parts) else None
 
 

@@ -99,7 +99,7 @@ def user_limits(upstreams: Iterable[Upstream]) -> UserLimits:
     return UserLimits(
         per_upstream=pool.per_upstream // SHARE_OPEN,
         in_all=min(max(USER_CALLS_MAX, most), pool.in_all // SHARE_OPEN),
-        waiting=descriptors.each_way(descriptors.allowed()) // SHARE_WAITING,
+        waiting=descriptors.max_connections(descriptors.descriptor_limit()) // SHARE_WAITING,
     )
 
 

@@ -138,17 +138,17 @@ class ClientSessionMiddleware(SessionMiddleware):
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Save changes; only a browser's session has a cookie."""
-        if client_grant_of(request) is None:
+        grant = client_grant_of(request)
+        if grant is None:
             response = super().process_response(request, response)
         elif _needs_saving(request, response):
             with suppress(UpdateError):  # it has ended meanwhile
                 request.session.save()
-        if split_client_path(request.path_info) is not None:
+        if grant is not None or split_client_path(request.path_info) is not None:
             patch_vary_headers(response, ("Authorization", "Cookie"))
             if response.status_code == 401 and not response.get(CHALLENGE, "").startswith("Bearer"):
-                invalid = client_grant_of(request) is not None
-                told = client_challenge(request.path_info, invalid=invalid)
-                response[CHALLENGE] = told or ""
+                invalid = grant is not None
+                response[CHALLENGE] = client_challenge(request.path_info, invalid=invalid) or ""
         return response
 
 
@@ -215,6 +215,5 @@ def _challenge_or_outage(request: HttpRequest) -> HttpResponse:
 
 
 def _unauthorized(request: HttpRequest, problem: Problem, *, invalid: bool) -> HttpResponse:
-    told = client_challenge(request.path_info, invalid=invalid)
-    problem.headers[CHALLENGE] = told or ""
+    problem.headers[CHALLENGE] = client_challenge(request.path_info, invalid=invalid) or ""
     return problem.response()

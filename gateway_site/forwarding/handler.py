@@ -138,7 +138,7 @@ class GatewayHandler(ASGIHandler):
             _shed.add()
             response = problems.unavailable("busy", BUSY).response()
         except OSError as error:
-            if not descriptors.are_exhausted(error):
+            if not descriptors.is_exhaustion(error):
                 raise
             response = problems.unavailable("service_unavailable", TEXT).response()
         if isinstance(response, AdmittedResponse):
@@ -150,24 +150,26 @@ class GatewayHandler(ASGIHandler):
                 if problem is None:
                     return
                 rejection = (await settle_problem(call, problem)).response()
-                problems.carry(response, rejection)
+                problems.copy_headers(response, rejection)
                 await renew_session_cookie(call.request, rejection)
             finally:  # Otherwise an aborted call's session and tokens wait for the collector.
                 call.release()
             response = rejection
-        await self.send_response(problems.replaced(response), send)
+        await self.send_response(problems.as_problem(response), send)
 
     async def _admit(self, scope: Any, client: Client) -> HttpResponseBase:
         """Run middleware and view for a call: in the event loop, if possible."""
         django_scope = _django_scope(scope)
-        run = MiddlewareRun(self, self.middleware_chain, django_scope, io.BytesIO())
         if not self.middleware_chain.is_non_blocking:
+            run = MiddlewareRun(self, self.middleware_chain, django_scope, io.BytesIO())
             return await self._calls.run(client, run.run_in_thread)
         async with (
             self._admissions.permit(client) as permit,
             _prefetch_session(django_scope) as content,
         ):
-            if user_cache().is_cached(content):
+            is_cached = user_cache().is_cached(content)
+            run = MiddlewareRun(self, self.middleware_chain, django_scope, io.BytesIO())
+            if is_cached:
                 try:
                     return run.run_in_loop()
                 except RequiresThread:
@@ -185,7 +187,7 @@ class GatewayHandler(ASGIHandler):
         except (Busy, RequestDataTooBig, TimeoutError, StoreUnavailable, OperationalError) as error:
             response = _rejection(error, scope)
         except OSError as error:
-            if not descriptors.are_exhausted(error):
+            if not descriptors.is_exhaustion(error):
                 raise
             response = _rejection(error, scope)
         await self.send_response(response, send)
@@ -229,7 +231,7 @@ class GatewayHandler(ASGIHandler):
         self, django_scope: Any, client: Client, make: MakePage
     ) -> HttpResponseBase:
         """Return a page that depends on its person; each person has a few made at the same time."""
-        cookies = own_cookies.believed(django_scope)
+        cookies = own_cookies.cookies_of(django_scope)
         async with self._pages.permit(client), ahead.session(cookies) as content:
             own = self._user_pages.permit(content.get(SESSION_KEY), client)
             if own.try_acquire():
@@ -286,10 +288,12 @@ async def _is_nobody_staff() -> bool:
 def _django_scope(scope: Any) -> Any:
     """Return a call's scope as Django sees it, without a body, with the original one inside."""
     headers = [
-        pair for pair in own_cookies.counting(scope["headers"]) if pair[0] not in BODY_HEADERS
+        pair
+        for pair in own_cookies.keep_own_cookies(scope["headers"])
+        if pair[0] not in BODY_HEADERS
     ]
-    cookies = own_cookies.decode(headers)
-    return {**scope, "headers": headers, own_cookies.SIFTED: cookies, ORIGINAL_SCOPE: scope}
+    cookies = own_cookies.decode_cookies(headers)
+    return {**scope, "headers": headers, own_cookies.COOKIES: cookies, ORIGINAL_SCOPE: scope}
 
 
 def _prefetch_session(
@@ -303,7 +307,7 @@ def _prefetch_session(
 
         if (token := client_session.bearer_token_of_scope(django_scope)) is not None:
             return client_session.prefetch_grant(django_scope, token, found[0])
-    return ahead.session(own_cookies.believed(django_scope))
+    return ahead.session(own_cookies.cookies_of(django_scope))
 
 
 def _rejection(error: Exception, scope: Any) -> HttpResponse:
@@ -312,7 +316,7 @@ def _rejection(error: Exception, scope: Any) -> HttpResponse:
     view = match and match.func
     if isinstance(error, RequestDataTooBig | TimeoutError):
         status = HTTPStatus(413 if isinstance(error, RequestDataTooBig) else 408)
-        own = problems.refused(view, status) if settings.AUTHORIZATION_SERVER else None
+        own = problems.rejection_response(view, status) if settings.AUTHORIZATION_SERVER else None
         response = own or _plain(status, f"{status} {status.phrase}", {})
     else:
         response = _unavailable(view, error)
@@ -323,10 +327,10 @@ def _rejection(error: Exception, scope: Any) -> HttpResponse:
 def _unavailable(view: object, error: Exception) -> HttpResponse:
     """Return a 503 in the view's own format, if it has one, or as plain text."""
     if not isinstance(error, Busy):
-        return problems.not_now(view, TEXT) or unavailable()
+        return problems.unavailable_response(view, TEXT) or unavailable()
     _shed.add()
     headers = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
-    return problems.not_now(view, BUSY) or _plain(503, BUSY, headers)
+    return problems.unavailable_response(view, BUSY) or _plain(503, BUSY, headers)
 
 
 def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:

@@ -20,7 +20,7 @@ from django.urls import ResolverMatch
 from gateway_site.edge import own_cookies
 from gateway_site.edge.client import Client
 from gateway_site.forwarding.prefetch import InThread, find_user, with_connection
-from gateway_site.rules.headers import value_of
+from gateway_site.rules.headers import single_value
 from oauth import POSTED_FORM_MAX
 from oauth.backchannel import backchannel_logout
 from oauth.sign_in.views import callback
@@ -98,7 +98,7 @@ def _is_in_admin(match: ResolverMatch | None) -> bool:
 
 def _announced_size(scope: Any) -> int:
     """Return the length that a request's head announces, 0 without one."""
-    length = value_of(scope["headers"], b"content-length") or b""
+    length = single_value(scope["headers"], b"content-length") or b""
     return int(length) if length.isdigit() and len(length) <= LENGTH_DIGITS else 0
 
 
@@ -108,7 +108,7 @@ async def is_staff_request(scope: Any, in_thread: InThread) -> bool:
     Raises StoreUnavailable and django.db.OperationalError if that cannot be determined.
     """
     __traceback_hide__ = True
-    cookies = own_cookies.believed(scope)
+    cookies = own_cookies.cookies_of(scope)
     async with ahead.session(cookies) as content:
         if content.get(SESSION_KEY) is None:
             # Nobody is signed in; or the session was not read, and loading it raises the error.
@@ -121,4 +121,4 @@ async def is_staff_request(scope: Any, in_thread: InThread) -> bool:
 
 def has_session_cookie(scope: Any) -> bool:
     """Return True if a request has a session cookie."""
-    return settings.SESSION_COOKIE_NAME in own_cookies.believed(scope)
+    return settings.SESSION_COOKIE_NAME in own_cookies.cookies_of(scope)

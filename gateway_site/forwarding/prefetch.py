@@ -103,12 +103,12 @@ def prefetches(**reads: Prefetch) -> Callable[[View], View]:
 
     def mark(view: View) -> View:
         @wraps(view)
-        def reading(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             _set_user(request)
             return view(request, *args, **kwargs)
 
-        setattr(reading, PREFETCHES, reads)
-        return without_io(reading)
+        setattr(wrapper, PREFETCHES, reads)
+        return without_io(wrapper)
 
     return mark
 
@@ -141,16 +141,16 @@ async def prefetch_page(
     read, where the page may end. Raises RequiresThread.
     """
     __traceback_hide__ = True
-    session_key = own_cookies.believed(scope).get(settings.SESSION_COOKIE_NAME)
+    session_key = own_cookies.cookies_of(scope).get(settings.SESSION_COOKIE_NAME)
     if session_key is None or content.get(SESSION_KEY) is None:
         return
     left = scope[PAGE_KEY] = PrefetchedPage(session_key)
     database = with_connection(in_thread)
     if (user := await left.read(USER, find_user(content, database))) is None:
         return
-    asked = PageRequest(user, content, session_key, scope.get("query_string", b""), database)
-    for name, of in reads.items():
-        if await left.read(name, of(asked)) is None:
+    page_request = PageRequest(user, content, session_key, scope.get("query_string", b""), database)
+    for name, load in reads.items():
+        if await left.read(name, load(page_request)) is None:
             return
 
 

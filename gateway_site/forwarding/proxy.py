@@ -17,21 +17,16 @@ from django.http import HttpRequest
 
 from gateway_site.edge.client import ANSWER_TIME, Client, ClientGone, Send
 from gateway_site.edge.reports import Tally
-from gateway_site.edge.trusted_proxies import Address, address
+from gateway_site.edge.trusted_proxies import Address, parse_address
 from gateway_site.forwarding import bearer
 from gateway_site.forwarding.answer_addresses import rewrite_addresses
 from gateway_site.forwarding.call_limits import CallerSlots, user_calls
 from gateway_site.forwarding.call_watch import SessionEnded, WatchedBlock, watch_session
 from gateway_site.forwarding.middleware_run import with_session_cookie
-from gateway_site.forwarding.upstream_call import (
-    UpstreamCall,
-    concurrency_key,
-    headers_for_caller,
-    reject_unauthorized,
-)
+from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.rules import url_rules
-from gateway_site.rules.body import EMPTY, TAKES_BODY, Body
-from gateway_site.rules.headers import Headers, joined, to_browser, to_upstream
+from gateway_site.rules.body import EMPTY_BODY, TAKES_BODY, RequestBody
+from gateway_site.rules.headers import Headers, joined_values, request_headers, response_headers
 from gateway_site.rules.problems import Problem, forbidden, signed_out, unavailable
 from gateway_site.transport import upstream_client
 from gateway_site.transport.connection import Response
@@ -69,7 +64,7 @@ async def forward(call: UpstreamCall, client: Client, send: Send, extra: Headers
     caller = watch_session(call.request.session, owner.person)
     try:
         with (
-            slots.take(concurrency_key(call), call.upstream.max_concurrent),
+            slots.take(call.concurrency_key, call.upstream.max_concurrent),
             WatchedBlock(exchange.body.watch, lambda: caller.watch(SESSION_CHECK)),
         ):
             async with user_calls().place(owner, call.upstream):
@@ -91,7 +86,7 @@ class _Exchange:
         self.call = call
         self.upstream = call.upstream
         self.has_begun = False
-        self.body = Body(client, call.framing, call.upstream.max_body)
+        self.body = RequestBody(client, call.framing, call.upstream.max_body)
         self._send = send
         self._extra = extra
 
@@ -99,7 +94,10 @@ class _Exchange:
         """Make the call and forward the response. Raises Problem unless a response has started."""
         answer = await self._fetch()
         try:
-            reject_unauthorized(self.call, answer.status)
+            if answer.status == 401 and self.call.is_client:
+                # The client would think that its own token has ended.
+                detail = "The upstream does not accept the token."
+                raise Problem(502, "upstream_unauthorized", detail)
             is_stream = _is_event_stream(answer)
             first = [await self._response_start(answer, is_stream=is_stream)]
             piece_timeout = (
@@ -130,7 +128,7 @@ class _Exchange:
             return answer
         answer.close()
         if not self.body.can_replay:
-            raise unavailable("nonce_required", "The upstream asks for the call once more.")
+            raise unavailable("nonce_required", "The upstream requires the call to be repeated.")
         return await self._send_request(headers, token, self.body.replay(), nonce)
 
     async def _retry_with_new_token(
@@ -150,9 +148,9 @@ class _Exchange:
     def _request_headers(self) -> Headers:
         """Return the upstream's request headers, without `Authorization`."""
         call, came = self.call, self.call.request
-        empty = EMPTY if call.method in TAKES_BODY else []
+        empty = EMPTY_BODY if call.method in TAKES_BODY else []
         return [
-            *to_upstream(
+            *request_headers(
                 call.headers,
                 self.upstream.request_headers,
                 host=came.get_host(),
@@ -179,11 +177,11 @@ class _Exchange:
         nonce = nonce or (dpop.nonces.of(call.target) if is_bound else None)
         shown = bearer.authorization_headers(token, call.method, call.target, nonce)
         try:
-            asked = build_request(
+            sent = build_request(
                 self.upstream, call.method, call.target, [*headers, *shown], content
             )
-            answer = await upstream_client.send(call.owner, self.upstream, asked)
-        except url_rules.PathRefused as refused:
+            answer = await upstream_client.send(call.owner, self.upstream, sent)
+        except url_rules.UnsafeAddress as refused:
             raise Problem(400, "bad_path", str(refused)) from None
         except Busy:
             _no_connection.add()
@@ -198,8 +196,8 @@ class _Exchange:
     async def _response_start(self, answer: Response, *, is_stream: bool) -> Message:
         """Return the start of the response as it goes to the client."""
         status, came = answer.status, answer.headers
-        told = headers_for_caller(self.call, to_browser(came, status))
-        headers = [*told, *rewrite_addresses(self.call, status, came)]
+        passed = _headers_for_caller(self.call, response_headers(came, status))
+        headers = [*passed, *rewrite_addresses(self.call, status, came)]
         if is_stream:
             headers.append(UNBUFFERED)
         extra = self._extra
@@ -211,7 +209,7 @@ class _Exchange:
     def _release(self, answer: Response) -> None:
         """Drop everything that a stream does not need, even if others still refer to it."""
         self.call.release()
-        self.body.drop()
+        self.body.stop_keeping()
         self._extra.clear()
         answer.headers.clear()
 
@@ -251,21 +249,36 @@ class _Exchange:
         )
 
 
+def _headers_for_caller(call: UpstreamCall, headers: Headers) -> Headers:
+    """Return an upstream's headers as the caller may see them.
+
+    The upstream's challenge would send a client elsewhere for a token.
+    """
+    if call.upstream.clients:
+        headers = [
+            (name, b"Authorization, " + value if name == b"vary" else value)
+            for name, value in headers
+        ]
+    if not call.is_client:
+        return headers
+    return [pair for pair in headers if pair[0] != b"www-authenticate"]
+
+
 def _client_address(request: HttpRequest) -> Address | None:
     """Return the client's address; None if it is unknown, as behind a Unix socket."""
-    return address(request.META.get("REMOTE_ADDR") or "")
+    return parse_address(request.META.get("REMOTE_ADDR") or "")
 
 
 def _demanded_nonce(token: TokenSet, answer: Response) -> str | None:
     """Return the nonce that the upstream demands in a proof, if it does (RFC 9449 section 9)."""
     if token.dpop_key is None or answer.status != 401:
         return None
-    is_demanded = dpop.NONCE_REQUIRED in joined(answer.headers, b"www-authenticate")
+    is_demanded = dpop.NONCE_REQUIRED in joined_values(answer.headers, b"www-authenticate")
     return dpop.valid_nonce(_nonce_of(answer)) if is_demanded else None
 
 
 def _nonce_of(answer: Response) -> str | None:
-    return joined(answer.headers, dpop.NONCE_HEADER.lower().encode("ascii")) or None
+    return joined_values(answer.headers, dpop.NONCE_HEADER.lower().encode("ascii")) or None
 
 
 def _body(piece: bytes, *, more: bool) -> Message:
@@ -273,7 +286,7 @@ def _body(piece: bytes, *, more: bool) -> Message:
 
 
 def _is_event_stream(answer: Response) -> bool:
-    kind = joined(answer.headers, b"content-type").partition(";")[0]
+    kind = joined_values(answer.headers, b"content-type").partition(";")[0]
     return kind.strip().lower() == "text/event-stream"
 
 

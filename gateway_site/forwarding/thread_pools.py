@@ -59,7 +59,7 @@ class FairSemaphore:
     async def _wait(self, client: Client) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(waiter, client.key())
-        gone = asyncio.ensure_future(client.gone())
+        gone = asyncio.ensure_future(client.wait_gone())
         is_next = False
         try:
             await asyncio.wait({waiter, gone}, timeout=self._timeout, return_when=FIRST_COMPLETED)

@@ -99,6 +99,14 @@ class UpstreamCall:
     headers: Headers = field(repr=False)
     framing: Headers
     script_name: str = ""
+    is_client: bool = False  # whether a client's token was sent with it
+
+    @property
+    def concurrency_key(self) -> object:
+        """The key that open calls are counted under: a client's apart from its person's."""
+        if not self.is_client:
+            return self.upstream.name, self.owner.person
+        return self.upstream.name, self.owner.person, self.owner.holder
 
     def release(self) -> None:
         """Drop the request with its session and tokens; safe to call again.
@@ -186,37 +194,6 @@ async def settle_problem(call: UpstreamCall, problem: Problem) -> Problem:
             )
         problem = Problem(401, "grant_ended", "The provider requires a new sign-in.")
     if problem.status == 401 and client is not None:
-        headers_for_caller = client_challenge(call.request.path_info, invalid=True)
-        problem.headers |= {CHALLENGE: headers_for_caller} if headers_for_caller else {}
+        challenged = client_challenge(call.request.path_info, invalid=True)
+        problem.headers |= {CHALLENGE: challenged} if challenged else {}
     return problem
-
-
-def reject_unauthorized(call: UpstreamCall, status: int) -> None:
-    """Raise Problem if an upstream rejects even a fresh token in a client's call.
-
-    The client would think that its own token has ended.
-    """
-    if status == 401 and client_grant_of(call.request) is not None:
-        raise Problem(502, "upstream_unauthorized", "The upstream does not accept the token.")
-
-
-def headers_for_caller(call: UpstreamCall, headers: Headers) -> Headers:
-    """Return an upstream's headers as the caller may see them.
-
-    The upstream's challenge would send a client elsewhere for a token.
-    """
-    if call.upstream.clients:
-        headers = [
-            (name, b"Authorization, " + value if name == b"vary" else value)
-            for name, value in headers
-        ]
-    if client_grant_of(call.request) is None:
-        return headers
-    return [pair for pair in headers if pair[0] != b"www-authenticate"]
-
-
-def concurrency_key(call: UpstreamCall) -> object:
-    """Return the key that open calls are counted under: a client's apart from its person's."""
-    if client_grant_of(call.request) is None:
-        return call.upstream.name, call.owner.person
-    return call.upstream.name, call.owner.person, call.owner.holder

@@ -73,7 +73,7 @@ def announce_new_apps(request: HttpRequest, newest: Newest) -> None:
     for grant in found:
         messages.info(request, _announcement(grant))
     # Those beyond READ_MAX are left for the next view.
-    after, known = _announced(request.session, now)
+    after, known = _read_announced(request.session, now)
     settled = max(after, now - LAG) if new == unknown else after
     known |= {each[:SHORT_ID] for each in new}
     since = [each[:SHORT_ID] for each, began in newest if began > settled]
@@ -86,13 +86,13 @@ def _now() -> int:
 
 def _new_sessions(session: Session, session_key: str, newest: Newest, now: int) -> list[str]:
     __traceback_hide__ = True
-    after, known = _announced(session, now)
+    after, known = _read_announced(session, now)
     own = id_of(session_key)
     young = [each for each, began in newest if began > after and each != own]
     return [each for each in young if each[:SHORT_ID] not in known]
 
 
-def _announced(session: Session, now: int) -> tuple[int, set[str]]:
+def _read_announced(session: Session, now: int) -> tuple[int, set[str]]:
     __traceback_hide__ = True
     seen = session.get(ANNOUNCED)
     return (now - WEEK, set()) if seen is None else (max(seen[0], now - WEEK), set(seen[1]))
@@ -139,15 +139,15 @@ class ListedApp:
     @classmethod
     def of(cls, grant: LiveGrant, listed: Collection[str]) -> ListedApp:
         """Return the entry of a grant; `listed` are the ids of the operator's own clients."""
-        told = grant.told
-        configured = find_provider(told.provider)
-        label = configured.label if configured else told.provider
-        return cls(grant, label, told.client_id in listed, name_warning(told.client))
+        labels = grant.told
+        configured = find_provider(labels.provider)
+        label = configured.label if configured else labels.provider
+        return cls(grant, label, labels.client_id in listed, name_warning(labels.client))
 
 
-async def prefetch_grants(asked: PageRequest) -> list[LiveGrant]:
+async def prefetch_grants(page_request: PageRequest) -> list[LiveGrant]:
     """Read the person's apps. Raises StoreUnavailable."""
-    return await live_grants.list_grants(services(), user_id_of(asked.user))
+    return await live_grants.list_grants(services(), user_id_of(page_request.user))
 
 
 @prefetches(grants=prefetch_grants)

@@ -82,7 +82,7 @@ class Status(TextChoices):
     ABSENT = "absent", "Connected, but without a token in this session"
     HELD = "held", "Connected"
     RENEWABLE = "renewable", "Token expired; it will be renewed when it is next used"
-    REAUTHENTICATE = "reauthenticate", "Token expired; please sign in again"
+    REAUTHENTICATE = "reauthenticate", "Token expired; please re-authenticate"
 
 
 @dataclass(frozen=True)
@@ -144,16 +144,16 @@ def connections_of(request: HttpRequest) -> list[Connection]:
     return [_connection(request, provider, accounts) for provider in providers]
 
 
-async def prefetch_accounts(asked: PageRequest) -> list[SocialAccount]:
+async def prefetch_accounts(page_request: PageRequest) -> list[SocialAccount]:
     """Read the person's accounts.
 
     Which grants were ended is known then. A token that has to be refreshed requires a thread.
     """
     for name in (each.name for each in settings.OAUTH_PROVIDERS):
-        held = await aunless_ended(name, load_token_set(asked.session, name))
+        held = await aunless_ended(name, load_token_set(page_request.session, name))
         if held is not None and _status(name, held) == Status.RENEWABLE:
             raise RequiresThread
-    return await asked.database(partial(_accounts_of, asked.user))
+    return await page_request.database(partial(_accounts_of, page_request.user))
 
 
 def _accounts_of(user: Any) -> list[SocialAccount]:
@@ -269,7 +269,9 @@ class DisconnectView(ConnectionsView):  # type: ignore[misc]  # allauth has no t
         """Add the accounts whose provider is still configured, with its name."""
         context: dict[str, Any] = super().get_context_data(**kwargs)
         providers = {found.sub_id: found for found in get_adapter().list_providers(self.request)}
-        accounts = [account for account in self._asked_for() if account.provider in providers]
+        accounts = [
+            account for account in self._requested_accounts() if account.provider in providers
+        ]
         context["accounts"] = [
             (
                 providers[account.provider].name,
@@ -289,13 +291,13 @@ class DisconnectView(ConnectionsView):  # type: ignore[misc]  # allauth has no t
                 raise SessionInterrupted("The session has ended.") from None
         return response
 
-    def _asked_for(self) -> list[SocialAccount]:
+    def _requested_accounts(self) -> list[SocialAccount]:
         """Return the accounts to ask about. Raises Http404 for one that is not the person's."""
         own = SocialAccount.objects.filter(user=self.request.user).order_by("pk")
-        asked = self.request.POST.get("account") or self.request.GET.get("account")
-        if asked is None:
+        account_id = self.request.POST.get("account") or self.request.GET.get("account")
+        if account_id is None:
             return list(own)
-        found = [account for account in own if str(account.pk) == asked]
+        found = [account for account in own if str(account.pk) == account_id]
         if not found:
             raise Http404
         return found

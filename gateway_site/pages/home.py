@@ -74,14 +74,14 @@ def skips_provider_button(request: HttpRequest) -> bool:
     )
 
 
-async def prefetch_session_count(asked: PageRequest) -> Count | None:
+async def prefetch_session_count(page_request: PageRequest) -> Count | None:
     """Count the person's sessions, if apps are allowed. News of apps require a thread."""
     if settings.AUTHORIZATION_SERVER is None:
         return None
     from gateway_site.pages.apps import has_new_sessions  # noqa: PLC0415 - only where clients are allowed
 
-    found = await prefetch_count(asked)
-    if has_new_sessions(asked.session, asked.session_key, found.newest):
+    found = await prefetch_count(page_request)
+    if has_new_sessions(page_request.session, page_request.session_key, found.newest):
         raise RequiresThread
     return found
 

@@ -60,7 +60,7 @@ class SignInLabel:
     provider: str = ""
 
     @classmethod
-    def told_by(cls, words: Mapping[str, str]) -> SignInLabel:
+    def from_metadata(cls, words: Mapping[str, str]) -> SignInLabel:
         """Make the label of a session's metadata."""
         browser, system = words.get(BROWSER, ""), words.get(SYSTEM, "")
         device = f"{browser} on {system}" if browser and system else browser or system

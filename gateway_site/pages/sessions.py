@@ -63,7 +63,7 @@ class SessionPage:
     def has_others(self) -> bool:
         """Whether there may be another session to end."""
         one_page = self.is_first and not self.older_url
-        return not one_page or any(not shown.row.current for shown in self.rows)
+        return not one_page or any(not entry.row.current for entry in self.rows)
 
 
 class SessionList:
@@ -80,26 +80,26 @@ class SessionList:
         start = None if token is None else read_page_token(services(), token, listing=self._name)
         found = await self._inspection.list_user_sessions(self._user_id, start)
         rows = [row for row in found.rows if not row.current]
-        if start is None and (present := await self._present(found.rows)) is not None:
-            rows.insert(0, present)
+        if start is None and (current := await self._find_current(found.rows)) is not None:
+            rows.insert(0, current)
         return SessionPage(
-            await self._shown(rows),
+            await self._list_entries(rows),
             older_url=self._older_url(found),
             is_first=start is None,
         )
 
-    async def _present(self, found: Sequence[Row]) -> Row | None:
+    async def _find_current(self, found: Sequence[Row]) -> Row | None:
         """Return the current session; the index may lag, or have it on a later page."""
         there = next((row for row in found if row.current), None)
         return there or await self._inspection.find_current()
 
-    async def _shown(self, rows: Sequence[Row]) -> list[ListedSession]:
-        shown = []
+    async def _list_entries(self, rows: Sequence[Row]) -> list[ListedSession]:
+        entries = []
         for row in rows:
             words = await self._inspection.about(row.id)
             if not about.is_of_grant(words):
-                shown.append(ListedSession(row, SignInLabel.told_by(words)))
-        return shown
+                entries.append(ListedSession(row, SignInLabel.from_metadata(words)))
+        return entries
 
     def _older_url(self, found: Listing) -> str:
         if found.next is None:
@@ -134,15 +134,15 @@ def count_sessions(request: HttpRequest) -> Count | None:
         return None
 
 
-async def prefetch_count(asked: PageRequest) -> Count:
+async def prefetch_count(page_request: PageRequest) -> Count:
     """Count the person's sessions. Raises StoreUnavailable."""
-    return await Inspection(services()).count_user_sessions(user_id_of(asked.user))
+    return await Inspection(services()).count_user_sessions(user_id_of(page_request.user))
 
 
-async def prefetch_sessions(asked: PageRequest) -> SessionPage:
+async def prefetch_sessions(page_request: PageRequest) -> SessionPage:
     """Read the requested page. Raises BadSignature or StoreUnavailable."""
-    listing = SessionList(user_id_of(asked.user), asked.session_key)
-    return await listing.page(asked.query().get(AFTER))
+    listing = SessionList(user_id_of(page_request.user), page_request.session_key)
+    return await listing.page(page_request.query().get(AFTER))
 
 
 @prefetches(page=prefetch_sessions)

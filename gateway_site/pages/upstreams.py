@@ -30,7 +30,8 @@ from gateway_site.forwarding import bearer
 from gateway_site.forwarding.admission import ADDRESS_FIELD, is_call_address
 from gateway_site.forwarding.handler import gateway
 from gateway_site.pages.connections import accepts_clients, upstream_url
-from gateway_site.rules import mcp_clients, problems
+from gateway_site.rules import problems
+from gateway_site.rules.mcp_clients import client_setups
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
 from oauth import load_token_set, release_sql_connections
@@ -132,7 +133,7 @@ def _client_setups(request: HttpRequest, upstream: Upstream) -> HttpResponse:
     context = {
         "upstream": upstream,
         "address": address,
-        "setups": mcp_clients.setups(upstream.name, address),
+        "setups": client_setups(upstream.name, address),
         "can_call": METHOD in upstream.methods,
     }
     return render(request, "connect_client.html", context)

@@ -25,7 +25,7 @@ READERS = (read_endpoints, read_protection, read_tokens, read_network, read_logo
 NAME_LENGTH = 40  # of allauth's column for the provider
 
 
-def configured(environment: Mapping[str, str]) -> list[ProviderConfig]:
+def read_providers(environment: Mapping[str, str]) -> list[ProviderConfig]:
     """Return the providers of the environment, by name.
 
     Raises ImproperlyConfigured, naming the variable, if one is missing, unusable or unknown.

@@ -39,7 +39,7 @@ class Apple(BuiltInProvider):
 
     def scopes(self) -> tuple[str, ...]:
         """Reject a scope that Apple does not know; it always issues refresh tokens."""
-        self._refuse_offline_access("Apple gives refresh tokens without.")
+        self._reject_offline_access("Apple gives refresh tokens without.")
         return super().scopes()
 
     def client(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Cognito(OpenIDProvider):
     """
 
     @staticmethod
-    def is_meant(variables: ProviderVariables) -> bool:
+    def matches(variables: ProviderVariables) -> bool:
         """Return True if the issuer is a user pool."""
         try:
             return bool(COGNITO_HOST.fullmatch(urlsplit(variables.issuer).hostname or ""))
@@ -88,7 +88,7 @@ class Cognito(OpenIDProvider):
 
         https://docs.aws.amazon.com/cognito/latest/developerguide/authorization-endpoint.html
         """
-        self._refuse_offline_access("Cognito gives refresh tokens without.")
+        self._reject_offline_access("Cognito gives refresh tokens without.")
         return super().scopes()
 
     def sign_in_origins(self) -> list[str]:
@@ -131,7 +131,7 @@ class Entra(OpenIDProvider):
     default_client_prompt = "select_account"
 
     @staticmethod
-    def is_meant(variables: ProviderVariables) -> bool:
+    def matches(variables: ProviderVariables) -> bool:
         """Return True if the issuer is one of Entra ID's."""
         try:
             return urlsplit(variables.issuer).hostname in ENTRA_HOSTS
@@ -252,7 +252,7 @@ class Google(BuiltInProvider):
         https://developers.google.com/identity/protocols/oauth2/scopes
         """
         params = self.variables.get_name(ProviderVariables.auth_params)
-        self._refuse_offline_access(f"at Google {params} has access_type=offline for that.")
+        self._reject_offline_access(f"at Google {params} has access_type=offline for that.")
         return super().scopes()
 
 
@@ -265,5 +265,5 @@ def provider_type_of(variables: ProviderVariables) -> OpenIDProvider:
     """Return the type of the provider that these variables configure."""
     if variables.name in BY_NAME:
         return BY_NAME[variables.name](variables)
-    found = next((each for each in BY_ADDRESS if each.is_meant(variables)), OpenIDProvider)
+    found = next((each for each in BY_ADDRESS if each.matches(variables)), OpenIDProvider)
     return found(variables)

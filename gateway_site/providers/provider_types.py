@@ -124,7 +124,7 @@ class OpenIDProvider:
         )
         return {}
 
-    def _refuse_offline_access(self, instead: str) -> None:
+    def _reject_offline_access(self, instead: str) -> None:
         if "offline_access" in self.variables.scopes:
             raise self.variables.error(
                 ProviderVariables.scopes, f"must not hold offline_access: {instead}"
@@ -167,7 +167,7 @@ class OAuth2Provider(OpenIDProvider):
     """Plain OAuth 2.0 (RFC 6749): the userinfo endpoint says who signs in; nothing is signed."""
 
     @staticmethod
-    def is_meant(variables: ProviderVariables) -> bool:
+    def matches(variables: ProviderVariables) -> bool:
         """Return True if these are the variables of such a provider."""
         return not variables.issuer and any(variables.read(each) for each in OAUTH2_REQUIRED)
 

@@ -1,1 +1,1 @@
-"""The rules of a call, without any network: URLs, headers, cookies, origins, bodies, problems."""
+"""The rules of a call, without any network access: URLs, headers, origin, bodies, problems."""

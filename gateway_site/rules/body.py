@@ -1,8 +1,8 @@
-"""The body of a request, from the ASGI server piece by piece, and whether the client is there.
+"""The body of a request, received piece by piece, and whether the client is still connected.
 
-The next piece is received when the upstream has taken the last, so at most one is held
-besides the server's own bounded buffer. A client is waited for as long as it sends a
-kilobyte a second, over ten seconds.
+The next piece is received when the upstream has taken the previous one, so at most one is kept
+besides the server's own bounded buffer. A client is awaited as long as it sends a kilobyte a
+second, averaged over ten seconds.
 """
 
 from __future__ import annotations
@@ -12,62 +12,62 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from gateway_site.edge.client import Client, ClientGone, Receive
-from gateway_site.rules.headers import Headers, value_of
+from gateway_site.rules.headers import Headers, single_value
 from gateway_site.rules.problems import Problem
 
-KEPT = 64 * 1024  # bytes of a body that can be sent a second time
+REPLAY_MAX = 64 * 1024  # bytes of a body that can be sent a second time
 TAKES_BODY = frozenset({"POST", "PUT", "PATCH"})
 CHUNKED = (b"transfer-encoding", b"chunked")
-EMPTY = [(b"content-length", b"0")]
-PATIENCE = 10.0  # seconds for which a client is waited for
-PACE = 1024  # bytes that earn a client another second
+EMPTY_BODY = [(b"content-length", b"0")]
+BODY_PATIENCE = 10.0  # seconds for which a client is waited for
+BYTES_PER_SECOND = 1024  # bytes that earn a client another second
 
 
-class Pace:
-    """How long the client is still waited for: what it sends earns it time, up to a bound.
+class BodyTimer:
+    """How long the client is still awaited: received bytes add time, up to a maximum.
 
-    Time in which nobody asks it for more, since the upstream is slow, does not count.
+    Time in which nothing is received, since the upstream is slow, does not count.
     """
 
     def __init__(self) -> None:
-        self._left = PATIENCE
+        self._left = BODY_PATIENCE
 
-    async def received(self, receive: Receive) -> Mapping[str, Any]:
-        """Return the next message. Raises TimeoutError when the client is too slow."""
+    async def receive(self, receive: Receive) -> Mapping[str, Any]:
+        """Return the next message. Raises TimeoutError if the client is too slow."""
         now = asyncio.get_running_loop().time
-        asked = now()
+        started = now()
         async with asyncio.timeout(self._left):
             message = await receive()
-        earned = len(message.get("body", b"")) / PACE
-        self._left = min(PATIENCE, self._left - (now() - asked) + earned)
+        earned = len(message.get("body", b"")) / BYTES_PER_SECOND
+        self._left = min(BODY_PATIENCE, self._left - (now() - started) + earned)
         return message
 
 
-class Body:
+class RequestBody:
     """One request's body. `framing` are the headers that delimit it towards the upstream."""
 
     def __init__(self, client: Client, framing: Headers, max_size: int) -> None:
-        """Take what `framing` found of the request, and how many bytes are let pass."""
+        """`framing` is the result of the function; `max_size` is in bytes."""
         self._client = client
-        self._pace = Pace()
+        self._timer = BodyTimer()
         self._max_size = max_size
         self._size = 0
         self._kept: list[bytes] | None = []
         self.framing = framing
-        self._complete = framing in ([], EMPTY)
+        self._complete = framing in ([], EMPTY_BODY)
         self._ended = None if self._complete else asyncio.Event()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body once. Raises ClientGone, and Problem when it grows too large."""
+        """Yield the body once. Raises ClientGone, and Problem if it gets too large."""
         try:
             while not self._complete:
-                if piece := await self._next():
+                if piece := await self._receive():
                     yield piece
         finally:
-            self._end()
+            self._set_ended()
 
     async def replay(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body again, where `can_replay`."""
+        """Yield the body again, if `can_replay`."""
         for piece in self._kept or []:
             yield piece
 
@@ -77,7 +77,7 @@ class Body:
         return self._kept is not None and self._complete
 
     async def watch(self) -> None:
-        """Wait until the client is gone, then raise ClientGone; drop what is left of the body."""
+        """Raise ClientGone when the client has disconnected; drop the rest of the body."""
         if self._ended is not None:
             await self._ended.wait()
         while (await self._client.receive())["type"] != "http.disconnect":
@@ -85,23 +85,23 @@ class Body:
         raise ClientGone
 
     def end(self) -> None:
-        """Take no more of the body: the answer is there."""
+        """Receive no more of the body: the response is there."""
         if not self._complete:
-            self.drop()
-        self._end()
+            self.stop_keeping()
+        self._set_ended()
 
-    def drop(self) -> None:
-        """Keep nothing to replay."""
+    def stop_keeping(self) -> None:
+        """Keep nothing for a replay."""
         self._kept = None
-        self._client.pass_body_on()
+        self._client.stream_body()
 
-    def _end(self) -> None:
+    def _set_ended(self) -> None:
         if self._ended is not None:
             self._ended.set()
 
-    async def _next(self) -> bytes:
+    async def _receive(self) -> bytes:
         try:
-            message = await self._pace.received(self._client.receive)
+            message = await self._timer.receive(self._client.receive)
         except TimeoutError:
             raise Problem(408, "request_timeout", "The request's body did not arrive.") from None
         if message["type"] == "http.disconnect":
@@ -110,24 +110,24 @@ class Body:
         self._complete = not message.get("more_body", False)
         self._size += len(piece)
         if self._size > self._max_size:
-            raise too_large()
+            raise body_too_large()
         self._keep(piece)
         self._client.start_work()
         return piece
 
     def _keep(self, piece: bytes) -> None:
-        if self._size > KEPT:
-            self.drop()
+        if self._size > REPLAY_MAX:
+            self.stop_keeping()
         elif piece and self._kept is not None:
             self._kept.append(piece)
 
 
 def framing(scope: Mapping[str, Any], max_size: int) -> Headers:
-    """Return the header that delimits a body towards the upstream; none where there is no body.
+    """Return the header that delimits a body towards the upstream; none without a body.
 
-    Raises Problem. A request that has both headers is refused, since two servers may not
-    agree on where it ends (RFC 9112 section 6.3). From HTTP/2 on neither is needed (RFC 9113
-    section 8.1.1): what takes a body is then passed on in chunks.
+    Raises Problem. A request with both headers is rejected, since two servers may disagree on where
+    it ends (RFC 9112 section 6.3). From HTTP/2 on neither is needed (RFC 9113 section 8.1.1): a
+    body is then passed on in chunks.
     """
     headers: Headers = scope["headers"]
     names = [name.lower() for name, _ in headers]
@@ -138,17 +138,17 @@ def framing(scope: Mapping[str, Any], max_size: int) -> Headers:
     if b"content-length" not in names:
         unsaid = scope["http_version"] not in {"1.0", "1.1"} and scope["method"] in TAKES_BODY
         return [CHUNKED] if unsaid else []
-    length = value_of(headers, b"content-length")
+    length = single_value(headers, b"content-length")
     if length is None or not length.isdigit() or len(length) > 18:
         raise Problem(400, "bad_framing", "The request's body is not delimited in one way.")
     if int(length) > max_size:
-        raise too_large()
+        raise body_too_large()
     return [(b"content-length", length)]
 
 
 def _is_chunked(headers: Headers) -> bool:
-    return (value_of(headers, b"transfer-encoding") or b"").lower() == b"chunked"
+    return (single_value(headers, b"transfer-encoding") or b"").lower() == b"chunked"
 
 
-def too_large() -> Problem:
+def body_too_large() -> Problem:
     return Problem(413, "too_large", "The request's body is larger than this upstream takes.")

@@ -76,7 +76,7 @@ NOT_RETURNED = HOP_BY_HOP | {
     b"use-as-dictionary",  # RFC 9842: for other addresses of the origin
     b"x-content-type-options",
     b"x-frame-options",
-    b"x-gateway-problem",  # nobody may speak in the gateway's name (problems.MARK)
+    b"x-gateway-problem",  # only the gateway sends it (problems.MARK)
     b"x-permitted-cross-domain-policies",
     b"x-powered-by",
     b"x-sourcemap",
@@ -89,7 +89,7 @@ NOT_RETURNED = HOP_BY_HOP | {
     b"x-sendfile",
     b"x-sendfile2",
 }
-# Each holds one address, to which a program sends its next request, with the same credentials.
+# Each has one address, to which programs send their next request with the same credentials.
 REFERENCES = frozenset(
     {
         # https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
@@ -102,7 +102,7 @@ REFERENCES = frozenset(
         b"x-goog-upload-url",
     }
 )
-# `forwarding.redirects` returns what it makes of them.
+# `forwarding.answer_addresses` rewrites them.
 ADDRESSES = REFERENCES | {b"content-location", b"link", b"location", b"refresh"}
 NEVER_RETURNED = re.compile(
     rb"access-control-.*|content-security-policy.*|cross-origin-.*|x-accel-.*|x-reproxy-.*"
@@ -118,21 +118,21 @@ SET_HERE = (
     (b"x-content-type-options", b"nosniff"),
 )
 PRIVATE = b"private, no-store"
-WITHOUT_BODY = frozenset({204, 304})  # whatever length is told: RFC 9110 section 8.6
+WITHOUT_BODY = frozenset({204, 304})  # whatever the length says: RFC 9110 section 8.6
 
 # https://www.w3.org/TR/trace-context/#traceparent-header-field-values
 TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
 TRACE = frozenset({b"traceparent", b"tracestate"})
-SHORT = 256  # bytes of what is remembered of answers
+SHORT = 256  # bytes of values that are cached
 PASSWORD_SCHEMES = re.compile(rb"\b(?:basic|digest|negotiate|ntlm)\b", re.IGNORECASE)
 
 
-def _remembered(count: int) -> Callable[[Callable[[bytes], T]], Callable[[bytes], T]]:
-    """Remember what was found of so many values: upstreams say the same again and again.
+def _cached_for_short_values(count: int) -> Callable[[Callable[[bytes], T]], Callable[[bytes], T]]:
+    """Cache the results for a number of short values: upstreams repeat themselves.
 
-    But of none that is long: an upstream could fill the memory with them.
+    Long values are not cached: an upstream could fill the memory with them.
     """
 
     def remembering(found: Callable[[bytes], T]) -> Callable[[bytes], T]:
@@ -143,19 +143,19 @@ def _remembered(count: int) -> Callable[[Callable[[bytes], T]], Callable[[bytes]
 
 
 def named_by_connection(headers: Headers) -> set[bytes]:
-    """Return the names that `Connection` headers list."""
+    """Return the names in `Connection` headers."""
     listed = [value for name, value in headers if name.lower() == b"connection"]
     return {item.strip().lower() for item in b",".join(listed).split(b",")} if listed else set()
 
 
 def drop_connection_headers(headers: Headers) -> Headers:
-    """Return the headers, their names in lower case, without those that `Connection` names."""
+    """Return the headers in lower case, without those that `Connection` names."""
     named = named_by_connection(headers)
     came = [(name.lower(), value) for name, value in headers]
     return [pair for pair in came if pair[0] not in named] if named else came
 
 
-def to_upstream(
+def request_headers(
     headers: Headers,
     passing: RequestHeaders,
     *,
@@ -164,19 +164,22 @@ def to_upstream(
     prefix: str,
     client: Address | None = None,
 ) -> Headers:
-    """Return what goes to an upstream, without its `Authorization`, `Host` and framing.
+    """Return what goes to an upstream, without `Authorization`, `Host` and framing.
 
-    `host` and `scheme` are the gateway's own as they were checked, `prefix` is where the
-    upstream lies in it; `client` is the client's address, where the upstream may know it.
+    `host` and `scheme` are the gateway's own, verified ones, and `prefix` is the upstream's path in
+    it. `client` is the client's address, if the upstream may know it.
     """
     came = drop_connection_headers(headers)
     vias = [value for name, value in came if name == b"via"]
     return [
-        *_traced([pair for pair in came if passing.pass_on(pair[0].decode("latin-1"))]),
+        *_with_trace_context([pair for pair in came if passing.pass_on(pair[0].decode("latin-1"))]),
         # RFC 9110 section 7.6.3: each proxy adds itself to those before.
         (b"via", b", ".join([*vias, b"1.1 gateway"])),
-        # RFC 7239; a visitor's address is nobody's business, section 8.3, unless it is told to be.
-        (b"forwarded", f'for={_node(client)};host="{host}";proto={scheme}'.encode("ascii")),
+        # RFC 7239; the client's address is private (section 8.3), unless configured otherwise.
+        (
+            b"forwarded",
+            f'for={_forwarded_node(client)};host="{host}";proto={scheme}'.encode("ascii"),
+        ),
         *([] if client is None else [(b"x-forwarded-for", str(client).encode("ascii"))]),
         (b"x-forwarded-host", host.encode("ascii")),
         (b"x-forwarded-proto", scheme.encode("ascii")),
@@ -184,15 +187,15 @@ def to_upstream(
     ]
 
 
-def _node(client: Address | None) -> str:
-    """Return an address as RFC 7239 section 6 writes it."""
+def _forwarded_node(client: Address | None) -> str:
+    """Return an address in the syntax of RFC 7239 section 6."""
     if client is None:
         return "unknown"
     return f'"[{client}]"' if client.version == 6 else str(client)
 
 
-def _traced(headers: Headers) -> Headers:
-    """Keep a valid trace context; in place of another, start one."""
+def _with_trace_context(headers: Headers) -> Headers:
+    """Keep a valid trace context; otherwise start one."""
     others = [pair for pair in headers if pair[0] not in TRACE]
     if len(others) != len(headers):
         parents = [value for name, value in headers if name == b"traceparent"]
@@ -203,13 +206,13 @@ def _traced(headers: Headers) -> Headers:
     return [*others, (b"traceparent", parent)]
 
 
-def to_browser(headers: Headers, status: int = 200) -> Headers:
-    """Return what an upstream's answer may bring back, made safe to show in a browser.
+def response_headers(headers: Headers, status: int = 200) -> Headers:
+    """Return the headers of an upstream's response that may be returned, safe for a browser.
 
-    Without `ADDRESSES`, whose values are not the browser's to use.
+    Without `ADDRESSES`, which have to be rewritten.
     """
     came = drop_connection_headers(headers)
-    # A length is not true then, also where `Connection` names the coding: RFC 9112 section 6.3.
+    # A length is wrong then, even if `Connection` names the coding: RFC 9112 section 6.3.
     is_coded = b"transfer-encoding" in [name.lower() for name, _ in headers]
     has_no_length = is_coded or status in WITHOUT_BODY
     kept: Headers = []
@@ -222,54 +225,54 @@ def to_browser(headers: Headers, status: int = 200) -> Headers:
             directives += b"," + value
         elif name == b"vary":
             varying += b"," + value
-        elif name != b"www-authenticate" or _is_harmless(value):
+        elif name != b"www-authenticate" or _is_harmless_challenge(value):
             kept.append(pair)
     return [
         *kept,
-        (b"cache-control", _private(directives)),
-        (b"vary", _varying(varying)),
+        (b"cache-control", _private_cache_control(directives)),
+        (b"vary", _vary_cookie(varying)),
         *SET_HERE,
     ]
 
 
-@_remembered(1024)
+@_cached_for_short_values(1024)
 def _may_return(name: bytes) -> bool:
     return name not in NOT_RETURNED | ADDRESSES and NEVER_RETURNED.fullmatch(name) is None
 
 
-def value_of(headers: Headers, name: bytes) -> bytes | None:
-    """Return the only value of a header; None where there is none, or more than one."""
+def single_value(headers: Headers, name: bytes) -> bytes | None:
+    """Return the only value of a header; None without one, or with several."""
     values = [value for key, value in headers if key.lower() == name]
     return values[0] if len(values) == 1 else None
 
 
-def joined(headers: Headers, name: bytes) -> str:
+def joined_values(headers: Headers, name: bytes) -> str:
     """Return the values of a header as one list (RFC 9110 section 5.3), empty without it."""
     return b", ".join([value for key, value in headers if key.lower() == name]).decode("latin-1")
 
 
-def _items(listed: bytes) -> list[bytes]:
-    """Return the items of a list, cut at each comma, as the most careless reader would."""
+def _split_list(listed: bytes) -> list[bytes]:
+    """Return the items of a list, split at each comma, as the most careless parser would."""
     return [found for item in listed.split(b",") if (found := item.strip())]
 
 
-@_remembered(64)
-def _private(directives: bytes) -> bytes:
-    """Keep an answer that was made with a person's token out of every shared cache."""
+@_cached_for_short_values(64)
+def _private_cache_control(directives: bytes) -> bytes:
+    """Keep a response that was made with a person's token out of shared caches."""
     shared = (b"public", b"s-maxage", b"private")
-    kept = [item for item in _items(directives) if not item.lower().startswith(shared)]
+    kept = [item for item in _split_list(directives) if not item.lower().startswith(shared)]
     return b", ".join([b"private", *kept]) if kept else PRIVATE
 
 
-@_remembered(64)
-def _varying(listed: bytes) -> bytes:
-    """Have an answer be kept, where it may be, for whoever has the same cookie."""
-    names = _items(listed)
+@_cached_for_short_values(64)
+def _vary_cookie(listed: bytes) -> bytes:
+    """Add `Cookie`, so that a cached response is only used with the same cookie."""
+    names = _split_list(listed)
     if b"*" in names or b"cookie" in [name.lower() for name in names]:
         return b", ".join(names)
     return b", ".join([*names, b"Cookie"])
 
 
-def _is_harmless(challenge: bytes) -> bool:
-    """Tell whether a challenge makes no browser ask for a password in the gateway's name."""
+def _is_harmless_challenge(challenge: bytes) -> bool:
+    """Return True if a challenge makes no browser ask for a password in the gateway's name."""
     return not PASSWORD_SCHEMES.search(challenge)

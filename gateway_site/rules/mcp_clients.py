@@ -41,7 +41,7 @@ def cursor(name: str, url: str) -> str:
     return json.dumps({"mcpServers": {name: {"url": url}}}, indent=2)
 
 
-def setups(name: str, url: str) -> list[ClientSetup]:
+def client_setups(name: str, url: str) -> list[ClientSetup]:
     """Return what to paste into each client that has a way of its own."""
     in_terminal = "Run this in a terminal:"
     return [

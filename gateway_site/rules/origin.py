@@ -1,8 +1,7 @@
-"""Who may ask: requests of this origin's own pages, and of clients that are no browsers.
+"""Which requests may have been meant by the person: those of our own pages, and of programs.
 
-Fetch metadata (https://www.w3.org/TR/fetch-metadata/) and Origin (RFC 6454) decide, for
-safe methods too, since the answers to those are what an attacker would like to have
-fetched. Unsafe methods need Django's CSRF token besides.
+Fetch metadata (https://www.w3.org/TR/fetch-metadata/) and Origin (RFC 6454) decide, for safe
+methods too, since an attacker wants their responses. Unsafe methods also need Django's CSRF token.
 """
 
 from __future__ import annotations
@@ -15,29 +14,31 @@ from django.utils.http import is_same_domain
 
 from gateway_site.rules.problems import Problem
 
-OWN_SITES = frozenset({"same-origin", "none", None})  # None: no browser, or a very old one
+OWN_SITES = frozenset({"same-origin", "none", None})  # None: not a browser, or a very old one
 # What a page of this origin may load from an upstream. A script or a worker would run as
 # the gateway itself, and a frame would show what it did not write.
 DESTINATIONS = frozenset({"empty", "document", "image", "audio", "video", "track"})
 
 
-def check(request: HttpRequest) -> None:
-    """Raise Problem unless the request may have been meant by the person.
+def check_origin(request: HttpRequest) -> None:
+    """Raise Problem unless the person may have meant the request.
 
-    An origin of CSRF_TRUSTED_ORIGINS is as good as this one.
+    An origin in CSRF_TRUSTED_ORIGINS counts like our own.
     """
     if not _is_same_origin(request):
         raise Problem(
-            403, "cross_site", "Requests of other sites, or led over them, are not accepted."
+            403,
+            "cross_site",
+            "Requests from other sites, or redirected through them, are not accepted.",
         )
     if request.META.get("HTTP_SEC_FETCH_DEST", "empty") not in DESTINATIONS:
         raise Problem(
-            403, "destination", "An upstream's answer cannot be a script, a style or a frame."
+            403, "destination", "An upstream's response cannot be a script, a style or a frame."
         )
 
 
 def is_navigation(request: HttpRequest) -> bool:
-    """Tell whether a person is waiting for a page."""
+    """Return True if a person is waiting for a page."""
     if request.method != "GET":
         return False
     mode = request.META.get("HTTP_SEC_FETCH_MODE")
@@ -50,8 +51,8 @@ def is_browser(request: HttpRequest) -> bool:
 
 
 def _is_same_origin(request: HttpRequest) -> bool:
-    """Judge by both headers; a redirect over another site shows in Sec-Fetch-Site alone."""
-    # Of META: `headers` would be made of the whole of it, for these few.
+    """Check both headers; a redirect through another site shows only in Sec-Fetch-Site."""
+    # From META: building `headers` would convert all of it.
     origin = request.META.get("HTTP_ORIGIN")
     if origin is not None and _is_trusted(origin):
         return True
@@ -61,7 +62,7 @@ def _is_same_origin(request: HttpRequest) -> bool:
 
 
 def _is_trusted(origin: str) -> bool:
-    """Tell whether CSRF_TRUSTED_ORIGINS names it, with Django's meaning of `*.`."""
+    """Return True if CSRF_TRUSTED_ORIGINS has it, with Django's meaning of `*.`."""
     try:
         given = urlsplit(origin)
     except ValueError:

@@ -23,7 +23,7 @@ outage_logger = logging.getLogger("gateway_site.outages")
 # Whether the SQL database is out of reach of this process, logged once per outage.
 database_outage = Outage(outage_logger, "database", "The database")
 
-# What Django and its middleware refuse before the gateway's own rules are asked.
+# For requests that Django and its middleware reject before the gateway's own rules apply.
 DETAILS = {
     400: "The request was not understood.",
     403: "The CSRF token is missing or wrong: GET /gateway/ gives one, with the header it goes in.",
@@ -63,7 +63,8 @@ class Problem(Exception):
         content = document(self.status, self.code, self.detail, **self.members)
         headers = {"Cache-Control": "no-store", MARK: self.code, **self.headers}
         if self.status == HTTPStatus.UNAUTHORIZED:
-            # RFC 9110 section 15.5.2 wants a challenge; this scheme makes no browser ask for one.
+            # RFC 9110 section 15.5.2 requires a challenge; with this scheme no browser asks for a
+            # password.
             headers.setdefault("WWW-Authenticate", 'Cookie realm="gateway"')
         return HttpResponse(content, status=self.status, content_type=CONTENT_TYPE, headers=headers)
 
@@ -82,23 +83,23 @@ def document(status: int, code: str, detail: str, **members: str) -> bytes:
 
 
 def code_of(status: int) -> str:
-    """Return the code of a problem that nothing but its status tells of."""
+    """Return the code of a problem that has only a status."""
     return HTTPStatus(status).phrase.lower().replace(" ", "_")
 
 
 def unavailable(code: str, detail: str, *, status: int = 503) -> Problem:
-    """Return a problem that trying later may mend."""
+    """Return a problem that may be solved by trying again later."""
     return Problem(status, code, detail, headers={"Retry-After": str(RETRY_AFTER)})
 
 
-def not_now(view: object, detail: str) -> HttpResponse | None:
-    """Return how a view for programs has them told to come again; None where it is no such view."""
+def unavailable_response(view: object, detail: str) -> HttpResponse | None:
+    """Return the 503 in the format of a view for programs; None for any other view."""
     own: Callable[[str], HttpResponse] | None = getattr(view, "not_now", None)
     return None if own is None else own(detail)
 
 
-def refused(view: object, status: int) -> HttpResponse | None:
-    """Return how a view for programs refuses a request by its status alone; None as above."""
+def rejection_response(view: object, status: int) -> HttpResponse | None:
+    """Return the rejection in the format of a view for programs; None for any other view."""
     own: Callable[[int, str], HttpResponse] | None = getattr(view, "refused", None)
     return None if own is None else own(status, DETAILS[status])
 
@@ -110,28 +111,28 @@ def signed_out() -> Problem:
 
 
 def forbidden(provider: str) -> Problem:
-    """Return the problem of somebody in none of an upstream's groups."""
+    """Return the problem of a person who is in none of an upstream's groups."""
     detail = (
         f"Your groups at {provider} do not let you call this upstream. If they should, ask the "
-        "people who run this gateway. Sign in again after your groups were changed."
+        "people who run this gateway, and sign in again after the change."
     )
     return Problem(403, "forbidden_upstream", detail, provider=provider)
 
 
-def replaced(response: HttpResponseBase) -> HttpResponseBase:
-    """Return a problem document in place of an error page, with the page's headers."""
+def as_problem(response: HttpResponseBase) -> HttpResponseBase:
+    """Return a problem document instead of an error page, with its headers."""
     if response.status_code < 400 or MARK in response:
         return response
     status = response.status_code
     problem = Problem(
         status, code_of(status), DETAILS.get(status, HTTPStatus(status).description)
     ).response()
-    carry(response, problem)
+    copy_headers(response, problem)
     return problem
 
 
-def carry(source: HttpResponseBase, response: HttpResponse) -> None:
-    """Give a response the cookies and the headers of another, but for those it has."""
+def copy_headers(source: HttpResponseBase, response: HttpResponse) -> None:
+    """Copy cookies and headers of a response to another, except those it has."""
     for name, value in source.items():
         if name.lower() not in {"content-length", "content-type"}:
             response.headers.setdefault(name, value)

@@ -1,7 +1,7 @@
-"""Which headers of a request go on to an upstream: a list of what passes, and what is added to it.
+"""Which headers of a request are passed on to an upstream: a fixed list, and additions to it.
 
-What a server may take for the word of a proxy in front of it, on who is calling, has no end;
-so what is not listed ends here. Names enter in lower case. `UPSTREAM_<NAME>_REQUEST_HEADERS`
+The headers that a server may mistake for a proxy's statement about the caller are innumerable, so
+anything that is not listed is dropped. Names enter in lower case. `UPSTREAM_<NAME>_REQUEST_HEADERS`
 adds to the list for one upstream.
 """
 
@@ -44,16 +44,16 @@ MCP = "mcp-"
 MCP_NAME = re.compile(r"mcp-[!#$%&'*+.^_`|~0-9a-z-]+")  # a token: RFC 9110 section 5.6.2
 MCP_PARAMETERS = "mcp-param-"
 
-# Never, whatever is added. What the gateway makes itself, and what concerns this hop only:
+# Never passed on, even if added. Headers that the gateway sets itself, or of this hop only:
 MADE_HERE = r"connection|http2-settings|keep-alive|te|trailer|transfer-encoding|upgrade"
 FRAMING = r"content-length|expect|host|early-data"
 # Credentials: the gateway's own cookies and CSRF token, and what servers take for Authorization.
 # Proofs of a key (RFC 9449) are the gateway's to make.
 CREDENTIALS = r".*authorization.*|.*cookie.*|x-csrf-?token|x-xsrf-?token|dpop(?:-nonce)?"
-# What is about the gateway's origin, or the page that calls.
+# About the gateway's origin, or the calling page.
 ORIGIN = r"origin|referer|service-worker.*|sec-.*"
-# What proxies tell of a connection, and of a request that another one stood for. As `Proxy` CGI
-# would hand on HTTP_PROXY (https://httpoxy.org).
+# What proxies say about a connection and the original request. CGI would pass on `Proxy` as
+# HTTP_PROXY (https://httpoxy.org).
 FORWARDING = (
     r"forwarded|via|proxy(?:-.*)?|x-forwarded.*|x-original-.*|x-rewrite-.*|x-host|x-real-.*"
     r"|(?:x-)?remote-(?:addr|host|ip|port)|(?:.+-)?client-?ip|cf-connecting-.*"
@@ -62,16 +62,16 @@ FORWARDING = (
 )
 OVERRIDES = r"(?:x-)?(?:http-)?method(?:-override)?|x-(?:.+-)?override"
 NEVER = re.compile("|".join((MADE_HERE, FRAMING, CREDENTIALS, ORIGIN, FORWARDING, OVERRIDES)))
-# By their whole name only, and not without a warning: what tells who is calling, or proves it.
-# grpc-gateway makes metadata of Grpc-Metadata-*, the call's Authorization among it.
+# Only by their full name, and with a warning: headers that identify the caller, or prove it.
+# grpc-gateway turns Grpc-Metadata-* into metadata, which includes the call's Authorization.
 GRPC_METADATA = "grpc-metadata-"
-TELLING = re.compile(
+IDENTITY = re.compile(
     r"user|e-?mail|auth|group|role|principal|identity|token"
     r"|api-?key|assertion|certificate|claim|credential|impersonate|jwt|oidc|password|saml|secret"
     r"|^(?:x-)?remote-|^cf-|^x-amzn-|^x-goog-iap-|^x-ms-client-"  # and whatever else these say
     r"|^grpc-metadata-"
 )
-WIDEST = "x-*"  # says nothing of whose headers they are
+WIDEST_PREFIX = "x-*"  # matches headers of any origin
 
 
 class BadEntry(ValueError):
@@ -80,9 +80,9 @@ class BadEntry(ValueError):
 
 @dataclass(frozen=True)
 class RequestHeaders:
-    """The names and the prefixes that pass to one upstream.
+    """The names and prefixes that pass to one upstream.
 
-    `doubtful` has what was added and tells who is calling, or is so wide that it may.
+    `doubtful` are added entries that identify the caller, or are so wide that they may.
     """
 
     names: frozenset[str]
@@ -90,23 +90,23 @@ class RequestHeaders:
     doubtful: tuple[str, ...] = ()
 
     def pass_on(self, name: str) -> bool:
-        """Tell whether a header of this name, in lower case, goes on."""
+        """Return True if a header of this name, in lower case, is passed on."""
         if name in self.names:
             return True
         if name.startswith(MCP):
             return bool(MCP_NAME.fullmatch(name)) and (
-                name.startswith(MCP_PARAMETERS) or not TELLING.search(name)
+                name.startswith(MCP_PARAMETERS) or not IDENTITY.search(name)
             )
         return (
             name.startswith(self.prefixes)
             and name not in self.prefixes
             and PLAIN_NAME.fullmatch(name) is not None
             and not NEVER.fullmatch(name)
-            and not TELLING.search(name)
+            and not IDENTITY.search(name)
         )
 
     def with_more(self, entries: Iterable[str]) -> RequestHeaders:
-        """Return these with further names, or prefixes that end in `-*`. Raises BadEntry."""
+        """Return these with more names, or prefixes that end in `-*`. Raises BadEntry."""
         more = [entry.lower() for entry in entries]
         for entry in more:
             _check(entry)
@@ -126,21 +126,21 @@ def _check(entry: str) -> None:
             "a *, such as Notion-Version,x-amz-*."
         )
     if name != entry and not name.endswith("-"):
-        raise BadEntry(f"has {entry}: what stands before the * must end in a hyphen.")
+        raise BadEntry(f"has {entry}: the part before the * must end in a hyphen.")
     whole = name if name == entry else f"{name}x"
     if NEVER.fullmatch(whole.removeprefix(GRPC_METADATA)):
         raise BadEntry(
             f"has {entry}: credentials, and headers by which proxies speak or methods are "
             "overridden, are never passed on."
         )
-    if name != entry and TELLING.search(whole):
+    if name != entry and IDENTITY.search(whole):
         raise BadEntry(
-            f"has {entry}: headers that tell who is calling pass by their whole names only."
+            f"has {entry}: headers that identify the caller must be listed by their full names."
         )
 
 
 def _is_doubtful(entry: str) -> bool:
-    return entry == WIDEST or TELLING.search(entry) is not None
+    return entry == WIDEST_PREFIX or IDENTITY.search(entry) is not None
 
 
 def _split(entries: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -150,9 +150,9 @@ def _split(entries: Iterable[str]) -> tuple[list[str], list[str]]:
     return names, [entry.removesuffix("*") for entry in listed if entry.endswith("*")]
 
 
-def _passing() -> RequestHeaders:
+def _default_headers() -> RequestHeaders:
     names, prefixes = _split(entry for _, entries in PASSING for entry in entries.split())
     return RequestHeaders(frozenset(names), tuple(prefix for prefix in prefixes if prefix != MCP))
 
 
-LISTED = _passing()
+DEFAULT_HEADERS = _default_headers()

@@ -25,7 +25,7 @@ from gateway_site.environment.parsers import (
 )
 from gateway_site.environment.variable import InvalidValue, Variable
 from gateway_site.rules import url_rules
-from gateway_site.rules.request_headers import LISTED, BadEntry, RequestHeaders
+from gateway_site.rules.request_headers import DEFAULT_HEADERS, BadEntry, RequestHeaders
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 # TRACE would echo the token; CONNECT asks for a tunnel. RFC 9110 sections 9.3.6 and 9.3.8.
@@ -99,7 +99,7 @@ def parse_paths(text: str) -> tuple[str, ...]:
 def parse_request_headers(text: str) -> RequestHeaders:
     """Return the headers that pass: the usual ones and these."""
     try:
-        return LISTED.with_more(parse_words(text))
+        return DEFAULT_HEADERS.with_more(parse_words(text))
     except BadEntry as bad:
         raise InvalidValue(str(bad)) from None
 
@@ -132,7 +132,7 @@ class UpstreamVariables(UpstreamGroupVariables):
     request_headers = Variable(
         "REQUEST_HEADERS",
         parse_request_headers,
-        LISTED,
+        DEFAULT_HEADERS,
         "more headers of a request that pass ([gateway.md](gateway.md#headers-that-pass))",
         shown_default="",
     )
@@ -260,7 +260,7 @@ def read_upstreams(environment: Mapping[str, str]) -> dict[str, Upstream]:
 
 def _is_path(path: str) -> bool:
     try:
-        url_rules.check(path)
-    except url_rules.PathRefused:
+        url_rules.check_path(path)
+    except url_rules.UnsafeAddress:
         return False
     return True

@@ -6,8 +6,8 @@ are shared by every way of starting it.
 protocol         one connection: what is rejected, when it is closed
 request_syntax   where each request begins, its first line and its head, pure
 connections      all connections of a process: how many, and which goes first
-lifespan         what a process does when it is told to stop
-door             what is rejected under other servers too, ASGI and WSGI
+lifespan         the start and the graceful stop of a process
+door             rejections that apply under other servers too, ASGI and WSGI
 """
 
 from __future__ import annotations

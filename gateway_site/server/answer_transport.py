@@ -1,8 +1,7 @@
-"""A connection as the answers on it see it: head and body that are there together go out together.
+"""A transport that sends the head of a response together with its body.
 
-uvicorn writes the head and each piece of a body by itself, and each write is a call of the
-kernel and a packet. Bytes enter; they leave in the same order, no later than in the event loop's
-next turn. Knows no HTTP.
+uvicorn writes the head and each piece of a body separately, and each write is a system call and a
+packet. Bytes leave in the same order, at the latest in the event loop's next iteration.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from collections.abc import Callable
 SMALL = 16 * 1024  # bytes that may be held, for what is written next
 
 
-class AnswerTransport:
-    """The part of a transport that uvicorn's answers use; who closes it is told by `close`.
+class BufferedTransport:
+    """The methods of a transport that uvicorn's responses use; `close` is a callback.
 
-    Whoever writes to the transport itself, or closes it, calls `flush` first.
+    Call `flush` before writing to the transport itself, or closing it.
     """
 
     __slots__ = ("_held", "_loop", "_transport", "close")  # a stream's stays for an hour
@@ -33,11 +32,11 @@ class AnswerTransport:
         self.close = close
 
     def is_closing(self) -> bool:
-        """Tell whether nothing more will be sent."""
+        """Return True if nothing more will be sent."""
         return self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
-        """Send bytes with those that are held; or hold them for a turn, if they are few."""
+        """Send bytes with buffered ones; or buffer them for an iteration, if they are few."""
         if self._held or len(data) > SMALL:
             held, self._held = self._held, b""
             self._transport.write(held + data)
@@ -46,7 +45,7 @@ class AnswerTransport:
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Send what is held."""
+        """Send what is buffered."""
         if self._held:
             held, self._held = self._held, b""
             self._transport.write(held)

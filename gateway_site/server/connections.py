@@ -1,10 +1,9 @@
-"""The connections of one process: how many there may be, and which goes when there are too many.
+"""The connections of one process: how many there may be, and which is closed if there are too many.
 
-Descriptors are the scarce thing: without one neither DynamoDB nor KMS can be asked, and no
-health check is heard. So each client's connection is counted, with a second descriptor for
-the upstream that it may call. When all are taken, the one that has waited longest for its next
-request makes room, among one peer's when its share is taken; if each has a request under way,
-the newcomer may ask for its health only.
+Descriptors are scarce: without one neither DynamoDB nor KMS can be called, and no health check is
+answered. So each client's connection is counted, together with a second descriptor for the upstream
+that it may call. If all are taken, the connection that has been idle longest is closed, or that of
+one peer if its share is taken. If none is idle, a new connection can only request health.
 """
 
 from __future__ import annotations
@@ -21,118 +20,118 @@ from uvicorn.server import ServerState
 
 from gateway_site.edge import trusted_proxies
 from gateway_site.edge.client import BODIES_SIZE, ReceivedBodies
-from gateway_site.edge.descriptors import SPARE, allowed, are_few, each_way
+from gateway_site.edge.descriptors import SPARE, descriptor_limit, is_limit_low, max_connections
 from gateway_site.edge.reports import Tally
 
 logger = logging.getLogger(__name__)
 
-SHARE = 4  # one peer may hold a quarter
-SWEEP = 1.0  # seconds between two looks for connections that are overdue
+SHARE = 4  # one peer may have a quarter
+SWEEP = 1.0  # seconds between two checks of all timeouts
 
 
 class Connection(Protocol):
-    """What is asked of a connection here."""
+    """What is required of a connection here."""
 
     @property
     def peer(self) -> str | None:
-        """The client's address; None when that is a proxy's."""
+        """The client's counting key; None if the peer is a proxy."""
 
-    def drop(self) -> None:
+    def close_now(self) -> None:
         """Close at once."""
 
-    def look(self, now: float) -> None:
-        """Do what is due at this moment of the loop's clock."""
+    def check_timeouts(self, now: float) -> None:
+        """Do what is due at this time of the loop's clock."""
 
 
-class Connections:
-    """All connections to one server."""
+class ConnectionLimits:
+    """All connections of one server."""
 
-    def __init__(self, bound: int, share: int, loop: asyncio.AbstractEventLoop) -> None:
-        """Let `bound` connections be, and `share` of them be one peer's."""
-        self._bound = bound
+    def __init__(self, maximum: int, share: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Allow `maximum` connections, and `share` of them for one peer."""
+        self._maximum = maximum
         self._share = share
         self._loop = loop
         self._members: set[Connection] = set()
-        self._waiting: OrderedDict[Connection, None] = OrderedDict()  # longest first
-        self._waiting_of: defaultdict[str | None, OrderedDict[Connection, None]] = defaultdict(
+        self._idle: OrderedDict[Connection, None] = OrderedDict()  # longest first
+        self._idle_of: defaultdict[str | None, OrderedDict[Connection, None]] = defaultdict(
             OrderedDict
         )
         self._spare: OrderedDict[Connection, None] = OrderedDict()  # oldest first
         self._peers: Counter[str] = Counter()
         self._sweeping = False
-        self._refused = Tally(logger, "%d connections found no place.")
+        self._rejected = Tally(logger, "%d connections or requests exceeded the connection limits.")
         self.bodies = ReceivedBodies(BODIES_SIZE)
 
     def admit(self, connection: Connection) -> bool:
-        """Count a new connection. Return whether it may ask for more than health."""
+        """Count a new connection. Return whether it may request more than health."""
         self._sweep_later()
-        if self._has_room(connection.peer):
+        if self._has_capacity(connection.peer):
             self._members.add(connection)
-            self.waits(connection)
+            self.mark_idle(connection)
             if connection.peer is not None:
                 self._peers[connection.peer] += 1
             return True
-        self._refused.add()
+        self._rejected.add()
         if len(self._spare) >= SPARE:
             self._evict(self._spare)
         self._spare[connection] = None
         return False
 
-    def take(self, client: str) -> bool:
-        """Count a request that a proxy passes on. Return whether its client has a share left."""
+    def count_request(self, client: str) -> bool:
+        """Count a request from a proxy. Return whether its client is within its share."""
         if self._peers[client] >= self._share:
-            self._refused.add()
+            self._rejected.add()
             return False
         self._peers[client] += 1
         return True
 
-    def give_back(self, client: str) -> None:
-        """Count such a request no longer."""
+    def release_request(self, client: str) -> None:
+        """Stop counting such a request."""
         self._peers[client] -= 1
         if not self._peers[client]:
             del self._peers[client]
 
-    def waits(self, connection: Connection) -> None:
-        """Note that a connection has no request under way, from now on."""
+    def mark_idle(self, connection: Connection) -> None:
+        """Note that a connection has no current request."""
         if connection in self._members:
-            # Behind the others: it was not among them.
-            self._waiting[connection] = None
-            self._waiting_of[connection.peer][connection] = None
+            # At the end: it was not idle before.
+            self._idle[connection] = None
+            self._idle_of[connection.peer][connection] = None
 
-    def works(self, connection: Connection) -> None:
-        """Note that a connection has a request under way."""
-        self._waiting.pop(connection, None)
-        mine = self._waiting_of[connection.peer]
-        mine.pop(connection, None)
-        if not mine:
-            del self._waiting_of[connection.peer]
+    def mark_busy(self, connection: Connection) -> None:
+        """Note that a connection has a current request."""
+        self._idle.pop(connection, None)
+        same_peer = self._idle_of[connection.peer]
+        same_peer.pop(connection, None)
+        if not same_peer:
+            del self._idle_of[connection.peer]
 
-    def forget(self, connection: Connection) -> None:
-        """Count a connection no longer."""
-        self.works(connection)
+    def remove(self, connection: Connection) -> None:
+        """Stop counting a connection."""
+        self.mark_busy(connection)
         self._spare.pop(connection, None)
         if connection not in self._members:
             return
         self._members.remove(connection)
         if connection.peer is not None:
-            self.give_back(connection.peer)
+            self.release_request(connection.peer)
 
     def __len__(self) -> int:
         return len(self._members) + len(self._spare)
 
-    def _has_room(self, peer: str | None) -> bool:
+    def _has_capacity(self, peer: str | None) -> bool:
         if peer is not None and self._peers[peer] >= self._share:
-            if peer not in self._waiting_of:
+            if peer not in self._idle_of:
                 return False
-            self._evict(self._waiting_of[peer])
-        if len(self._members) >= self._bound and self._waiting:
-            self._evict(self._waiting)
-        return len(self._members) < self._bound
+            self._evict(self._idle_of[peer])
+        if len(self._members) >= self._maximum and self._idle:
+            self._evict(self._idle)
+        return len(self._members) < self._maximum
 
     def _evict(self, among: OrderedDict[Connection, None]) -> None:
         victim = next(iter(among))
-        self.forget(victim)
-        victim.drop()
+        self.remove(victim)
+        victim.close_now()
 
     def _sweep_later(self) -> None:
         if not self._sweeping:
@@ -142,42 +141,44 @@ class Connections:
     def _sweep(self) -> None:
         now = self._loop.time()
         for connection in [*self._members, *self._spare]:
-            connection.look(now)
+            connection.check_timeouts(now)
         self._sweeping = False
         if self:
             self._sweep_later()
 
 
-_of_servers: WeakKeyDictionary[ServerState, Connections] = WeakKeyDictionary()
+_of_servers: WeakKeyDictionary[ServerState, ConnectionLimits] = WeakKeyDictionary()
 
 
-def of_server(state: ServerState, config: Config, loop: asyncio.AbstractEventLoop) -> Connections:
-    """Return the connections of a server, which this process may have several of in tests."""
+def connections_of(
+    state: ServerState, config: Config, loop: asyncio.AbstractEventLoop
+) -> ConnectionLimits:
+    """Return the connections of a server; in tests a process may have several servers."""
     found = _of_servers.get(state)
     if found is None:
-        found = _of_servers[state] = _counted(config.backlog, loop)
+        found = _of_servers[state] = _make_connections(config.backlog, loop)
     return found
 
 
-def _counted(backlog: int, loop: asyncio.AbstractEventLoop) -> Connections:
-    limit = allowed()
-    if are_few(limit, backlog):
+def _make_connections(backlog: int, loop: asyncio.AbstractEventLoop) -> ConnectionLimits:
+    limit = descriptor_limit()
+    if is_limit_low(limit, backlog):
         logger.warning(
-            "%d descriptors are few, of which a backlog of %d may take %d at once: raise "
-            "`ulimit -n`, or lower --backlog.", limit, backlog, backlog,
+            "Only %d file descriptors, and a backlog of %d may use %d at once: raise `ulimit -n` "
+            "or lower --backlog.", limit, backlog, backlog,
         )  # fmt: skip
-    bound = each_way(limit, backlog)
-    share = max(1, bound // SHARE)
-    logger.info("At most %d connections, %d of one peer (%d descriptors).", bound, share, limit)
-    return Connections(bound, share, loop)
+    maximum = max_connections(limit, backlog)
+    share = max(1, maximum // SHARE)
+    logger.info("Connection limits: %d total, %d per peer (%d descriptors).", maximum, share, limit)
+    return ConnectionLimits(maximum, share, loop)
 
 
-def peer_of(address: tuple[str, int] | None) -> str | None:
-    """Return whom a connection is counted under; None behind a declared proxy, or a Unix socket."""
-    found = None if address is None else trusted_proxies.address(address[0])
-    proxies = trusted_proxies.declared()
+def peer_key(address: tuple[str, int] | None) -> str | None:
+    """Return the counting key of a connection; None behind a declared proxy or a Unix socket."""
+    found = None if address is None else trusted_proxies.parse_address(address[0])
+    proxies = trusted_proxies.trusted_networks()
     if found is None or trusted_proxies.is_trusted(found, proxies):
         return None
     if settings.SECURE_PROXY_SSL_HEADER and not proxies:
         return None
-    return trusted_proxies.counted_under(found)
+    return trusted_proxies.counting_key(found)

@@ -1,14 +1,15 @@
-"""What is refused at the door, under every server and on every path, with a problem document.
+"""Requests that are rejected under every server and on every path, with a problem document.
 
-- Content-Length together with Transfer-Encoding: two programs may not agree on where such a body
-  ends, and what one takes for the rest of it the other takes for the next request (RFC 9112
-  section 6.1). Our own server lets none through; others, h11 among them, do.
-- Other protocols, by `Upgrade` or as a WebSocket of ASGI's. Offers of HTTP/2 (`h2c`) and of TLS
-  are not taken up, and not refused: HTTP clients make them by themselves, and go on in HTTP/1.1
-  (RFC 9110 section 7.8).
+- Content-Length together with Transfer-Encoding: programs may disagree on where such a body ends,
+and
+  what one takes for its rest another takes for the next request (RFC 9112 section 6.1). Our own
+  server lets none through; others, h11 among them, do.
+- Other protocols, by `Upgrade` or as a WebSocket in ASGI. Offers of HTTP/2 (`h2c`) and TLS are
+ignored,
+  not rejected: HTTP clients send them by default, and continue in HTTP/1.1 (RFC 9110 section 7.8).
 - Methods that nothing here knows (RFC 9110 section 9.1).
-- Fields that are longer than anything needs (`heads.oversized`), which some parser might take long
-  for. Our own server lets none through; others have limits of their own, or none.
+- Fields that are longer than anything needs (`oversized_field`), which some parser might take long
+  for. Our own server lets none through; others have other limits, or none.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """A status and one sentence; closed afterwards where a next request's beginning is unknown."""
+class Rejection:
+    """A status and one sentence; `closes` if the start of the next request is unknown."""
 
     status: int
     detail: str
@@ -56,50 +57,50 @@ class Refusal:
         ]
 
 
-FRAMING = Refusal(400, "The request's body is not delimited in one way.", closes=True)
-PROTOCOL = Refusal(501, "No other protocol than HTTP is spoken here.")
-METHOD = Refusal(501, "This method is not known here.")
+FRAMING = Rejection(400, "The request's body is not delimited in one way.", closes=True)
+PROTOCOL = Rejection(501, "Only HTTP is supported here.")
+METHOD = Rejection(501, "This method is not supported here.")
 
 
 def asgi(application: ASGIApplication) -> ASGIApplication:
-    """Return an application that refuses such requests before the given one sees them."""
+    """Return an application that rejects such requests before the given one sees them."""
 
-    def guarded(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "websocket":
-            return _refuse_websocket(scope, send)
-        if scope["type"] == "http" and (refusal := _refusal(scope["method"], scope["headers"])):
-            return _send(refusal, send, "http.response")
+            return _reject_websocket(scope, send)
+        if scope["type"] == "http" and (rejection := _rejection(scope["method"], scope["headers"])):
+            return _send(rejection, send, "http.response")
         return application(scope, receive, send)
 
-    return guarded
+    return serve
 
 
 def wsgi(application: WSGIApplication) -> WSGIApplication:
-    """Return an application that refuses such requests before the given one sees them."""
+    """Return an application that rejects such requests before the given one sees them."""
 
-    def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        refusal = _refusal(environ["REQUEST_METHOD"], _headers_of(environ))
-        if refusal is None:
+    def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        rejection = _rejection(environ["REQUEST_METHOD"], _headers_of(environ))
+        if rejection is None:
             return application(environ, start_response)
-        headers = [(name.decode(), value.decode()) for name, value in refusal.headers]
-        status = HTTPStatus(refusal.status)
-        # Whether it closes is the server's to say.
+        headers = [(name.decode(), value.decode()) for name, value in rejection.headers]
+        status = HTTPStatus(rejection.status)
+        # Closing the connection is up to the server.
         start_response(f"{status.value} {status.phrase}", headers)
-        return [refusal.body]
+        return [rejection.body]
 
-    return guarded
+    return serve
 
 
-def _refusal(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
+def _rejection(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Rejection | None:
     found = [(name.lower(), value) for name, value in headers]
     names = [name for name, _ in found]
     if oversized := oversized_field(found):
-        return Refusal(oversized.status, str(oversized))
+        return Rejection(oversized.status, str(oversized))
     if FRAMINGS.issubset(names):
         return FRAMING
     if b"upgrade" in names and any(_is_another_protocol(*pair) for pair in found):
         return PROTOCOL
-    if method not in METHODS and not _is_declared(method):
+    if method not in METHODS and not _is_upstream_method(method):
         return METHOD
     return None
 
@@ -111,20 +112,20 @@ def _is_another_protocol(name: bytes, offers: bytes) -> bool:
     return not all(offer.startswith(IGNORED_OFFERS) for offer in named)
 
 
-def _is_declared(method: str) -> bool:
+def _is_upstream_method(method: str) -> bool:
     return any(method in upstream.methods for upstream in settings.UPSTREAMS.values())
 
 
 def _headers_of(environ: Mapping[str, Any]) -> Iterable[tuple[bytes, bytes]]:
-    """Yield the fields, by the names that they had."""
+    """Yield the header fields under their original names."""
     for variable, value in environ.items():
         if variable.startswith("HTTP_") or (variable in OF_CONTENT and value):
             name = variable.removeprefix("HTTP_").lower().replace("_", "-")
             yield name.encode("latin-1"), value.encode("latin-1")
 
 
-async def _refuse_websocket(scope: Scope, send: Send) -> None:
-    """Answer as HTTP where the server can, and close otherwise, which it answers with 403.
+async def _reject_websocket(scope: Scope, send: Send) -> None:
+    """Answer by HTTP if the server can; otherwise close, which the server answers with 403.
 
     https://asgi.readthedocs.io/en/stable/extensions.html#websocket-denial-response
     """
@@ -134,7 +135,7 @@ async def _refuse_websocket(scope: Scope, send: Send) -> None:
         await send({"type": "websocket.close"})
 
 
-async def _send(refusal: Refusal, send: Send, kind: str) -> None:
-    headers = refusal.headers + ([(b"connection", b"close")] if refusal.closes else [])
-    await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": refusal.body})
+async def _send(rejection: Rejection, send: Send, kind: str) -> None:
+    headers = rejection.headers + ([(b"connection", b"close")] if rejection.closes else [])
+    await send({"type": f"{kind}.start", "status": rejection.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": rejection.body})

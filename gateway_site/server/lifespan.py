@@ -1,7 +1,7 @@
-"""A process that is told to end says so to the load balancer before it refuses connections.
+"""The start and the end of a process: it tells the load balancer before it refuses connections.
 
-SIGTERM makes `/readyz` answer 503 while everything else is served for `DRAIN_SECONDS`: so long
-may a balancer take to notice. A second SIGTERM, or Ctrl-C, ends at once.
+After SIGTERM `/readyz` answers 503 while everything else is served for `DRAIN_SECONDS`, the time
+that a load balancer may take to notice. A second SIGTERM, or Ctrl-C, ends the process at once.
 
 https://asgi.readthedocs.io/en/stable/specs/lifespan.html
 """
@@ -20,45 +20,52 @@ from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 from gateway_site.edge.descriptors import pause_without_descriptors
 from gateway_site.health import draining
 
-YOUNG = 10_000  # objects, some 100 of which a call has, that there may be more of between two looks
+YOUNG = 10_000  # new objects between two collections; a call has about 100
 
 
 def asgi(application: ASGIApplication) -> ASGIApplication:
-    """Return an application that knows when its process begins and is told to end."""
+    """Return an application that handles the start and the end of its process."""
 
-    async def living(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
+    # A coroutine function, by which servers recognize an application of ASGI 3.
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        else:
             await application(scope, receive, send)
-            return
-        await receive()
-        _look_seldom_for_garbage()
-        pause_without_descriptors(asyncio.get_running_loop())
-        _drain_first(settings.DRAIN_SECONDS)
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await send({"type": "lifespan.shutdown.complete"})
 
-    return living
+    return serve
 
 
-def _look_seldom_for_garbage() -> None:
-    """Have the collector look more seldom, and at nothing that the process began with.
+async def _live(receive: Receive, send: Send) -> None:
+    """Answer the messages of a process's lifespan."""
+    await receive()
+    _collect_garbage_less_often()
+    pause_without_descriptors(asyncio.get_running_loop())
+    _drain_first(settings.DRAIN_SECONDS)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
 
-    Each look holds up all. By itself it takes what the calls under way have for garbage that grows.
+
+def _collect_garbage_less_often() -> None:
+    """Collect garbage less often, and skip all objects that exist at start-up.
+
+    Each collection blocks everything. By default the objects of current calls look like growing
+    garbage.
     """
     gc.collect()
     gc.freeze()
-    # Old objects are only looked at when they have grown by a quarter since the last full look.
-    # Without this one, that is a quarter of all that the process began with.
+    # Old objects are only collected after they have grown by a quarter since the last full
+    # collection. Without this one, that is a quarter of all objects at start-up.
     # https://devguide.python.org/internals/garbage-collector/#collecting-the-oldest-generation
     gc.collect()
     young, *older = gc.get_threshold()
-    if 0 < young < YOUNG:  # else somebody has chosen
+    if 0 < young < YOUNG:  # otherwise an operator chose it
         gc.set_threshold(YOUNG, *older)
 
 
 def _drain_first(seconds: float | None) -> None:
-    """Put draining before what the server does at SIGTERM; Python lets the main thread only."""
+    """Drain before the server's own SIGTERM handler; Python allows this in the main thread only."""
     end = signal.getsignal(signal.SIGTERM)
     if not seconds or not callable(end) or threading.current_thread() != threading.main_thread():
         return

@@ -1,12 +1,12 @@
-"""One client's connection: uvicorn's own on httptools, with bounds on size, number and time.
+"""One client's connection: uvicorn's own on httptools, with limits on size, number and time.
 
-Relies on uvicorn's private parts; pyproject.toml holds its version for that, and
-tests/gateway_site/server notice when they change.
+Relies on uvicorn's private parts; pyproject.toml pins its version for that, and
+tests/gateway_site/server fail when they change.
 
-What is over a bound never reaches the application. How long a body may take is the
-application's to say (`gateway_site.rules.body`), so that it holds under other servers too;
-here is what it cannot see: a head that does not arrive, a body that nobody reads, an answer
-that is not taken, and how many connections there are.
+What exceeds a limit never reaches the application. How long a body may take is decided by the
+application (`gateway_site.rules.body`), so that it applies under other servers too. Here is what it
+cannot see: a head that does not arrive, a body that nobody reads, a response that the client does
+not read, and the number of connections.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from gateway_site.edge.reports import Tally
 from gateway_site.health import PATHS as HEALTH_PATHS
 from gateway_site.rules import problems
 from gateway_site.server import connections
-from gateway_site.server.answer_transport import AnswerTransport
+from gateway_site.server.answer_transport import BufferedTransport
 from gateway_site.server.request_syntax import (
     HEAD_FIELDS,
     HEAD_SIZE,
-    Refusal,
+    BadRequest,
     RequestLines,
     check_head,
     has_body,
@@ -47,20 +47,20 @@ from gateway_site.server.request_syntax import (
 
 logger = logging.getLogger(__name__)
 
-HEAD_TIME = 10.0  # seconds, from a connection's beginning or its next request's first byte
-TAKEN = 16 * 1024  # bytes of an answer, taken in ANSWER_TIME, that keep a connection
-LINGER = 2.0  # seconds for which a client that is refused is listened to, so that it reads why
-# Bytes that are read, and parsed, at one time; asyncio reads four times as many by itself.
+HEAD_TIME = 10.0  # seconds, from the start of a connection or the next request's first byte
+PROGRESS_SIZE = 16 * 1024  # bytes of a response that a client must read within ANSWER_TIME
+LINGER = 2.0  # seconds of reading from a rejected client, so that it receives the response
+# Bytes that are read and parsed at once; asyncio's default is four times as many.
 READ_SIZE = 64 * 1024
-PIPELINED = 16  # requests that may wait for the answer before theirs
+PIPELINED = 16  # requests that may wait for an earlier response
 RETRY_AFTER = b"5"  # seconds
 NEVER = float("inf")
 
-_malformed = Tally(logger, "%d requests were refused before they reached the application.")
+_rejected = Tally(logger, "%d requests were rejected before they reached the application.")
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """See the module."""
+    """One connection of a client, within the limits that the module describes."""
 
     def __init__(
         self,
@@ -70,80 +70,80 @@ class BoundedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.ws_protocol_class = None  # it would take the connection out of these bounds
+        self.ws_protocol_class = None  # it would bypass these limits
         self.peer: str | None = None
-        self._all = connections.of_server(server_state, config, self.loop)
-        self._due = NEVER
-        self._is_idle = False  # with no byte of a next request, after the first one
-        self._lines = RequestLines()
+        self._connections = connections.connections_of(server_state, config, self.loop)
+        self._deadline = NEVER
+        self._is_idle = False  # after the first request, without a byte of the next one
+        self._request_lines = RequestLines()
         self._in_head = True  # or between two requests
-        self._progress = False  # whether what was last fed ended a head or a message, or was body
-        self._overhead = 0  # bytes fed since
-        self._pieces: list[bytes] = []  # of a body, as they came, until what was fed is read
-        self._may_stay = True  # whether the connection outlives the request under way
-        self._deaf = False  # whether what the client sends is dropped
+        self._progress = False  # whether the last bytes ended a head or a message, or were body
+        self._overhead = 0  # bytes since then
+        self._body_pieces: list[bytes] = []  # of a body, until the received bytes are parsed
+        self._may_keep_alive = True  # whether the connection outlives the current request
+        self._ignores_input = False  # whether received bytes are dropped
         self._running: RequestResponseCycle | None = None
-        self._untaken: tuple[float, int] | None = None  # since when, how much
-        # Whom a trusted proxy named for each request under way, by what they are counted under.
+        self._unsent: tuple[float, int] | None = None  # since when, how many bytes
+        # The counting key of the client of each current request, if a trusted proxy named it.
         self._clients: list[str | None] = []
-        self._bodies: list[ReceivedBody | None] = []  # of the requests under way
+        self._bodies: list[ReceivedBody | None] = []  # of the current requests
 
-    # What uvicorn and asyncio call
+    # Called by uvicorn and asyncio
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
         with suppress(AttributeError):  # uvloop's has none, and reads as much as asyncio
             transport.max_size = READ_SIZE  # type: ignore[attr-defined]  # of asyncio's own
-        self._answers = AnswerTransport(transport, self.end, self.loop)
-        self._due = self.loop.time() + HEAD_TIME
-        self.peer = connections.peer_of(self.client)
-        if not self._all.admit(self):
+        self._response_transport = BufferedTransport(transport, self.finish, self.loop)
+        self._deadline = self.loop.time() + HEAD_TIME
+        self.peer = connections.peer_key(self.client)
+        if not self._connections.admit(self):
             self.app = health_only(self.app)
-            self._may_stay = False
+            self._may_keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._all.forget(self)
+        self._connections.remove(self)
         while self._clients:
-            self._give_back()
+            self._release_client()
         super().connection_lost(exc)
-        if self._running is not None:  # uvicorn tells the request that came last, no other
+        if self._running is not None:  # uvicorn notifies only the latest request
             self._running.disconnected = True
             self._running.message_event.set()
         self.pipeline.clear()
-        # Else protocol, answers and request keep each other until the collector looks.
-        self._answers.close = self.transport.close
+        # Otherwise protocol, transport and request form a cycle until garbage is collected.
+        self._response_transport.close = self.transport.close
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
+        if self._ignores_input:
             return
         if self._is_idle:
             self._is_idle = False
-            self._due = self.loop.time() + HEAD_TIME
+            self._deadline = self.loop.time() + HEAD_TIME
         self._progress = False
         try:
-            for piece in self._lines.pieces(data):
+            for piece in self._request_lines.pieces(data):
                 self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            self._end_after_this()  # what follows may be of the protocol that was asked for
-        except Refusal as refusal:
-            self._refuse(refusal)
+            self._close_after_response()  # what follows may be in the requested protocol
+        except BadRequest as rejection:
+            self._reject(rejection)
         except httptools.HttpParserError as error:
             found = error.__context__
-            self._pieces.clear()
-            if not self._deaf:  # else its body was ended, and it was told so
-                self._refuse(found if isinstance(found, Refusal) else _malformed_request())
+            self._body_pieces.clear()
+            if not self._ignores_input:  # otherwise its body was ended, and it got a response
+                self._reject(found if isinstance(found, BadRequest) else _malformed_request())
         else:
             self._add_body()
-            if not self._deaf:  # else its body was ended by what came of it
-                self._count(data)
+            if not self._ignores_input:  # otherwise its body was ended
+                self._limit_overhead(data)
 
     def resume_writing(self) -> None:
-        self._untaken = None
+        self._unsent = None
         super().resume_writing()
 
     def shutdown(self) -> None:
-        self._answers.flush()
-        self._may_stay = False
+        self._response_transport.flush()
+        self._may_keep_alive = False
         super().shutdown()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -152,11 +152,11 @@ class BoundedProtocol(HttpToolsProtocol):
         # https://github.com/python/cpython/issues/140947
         Context().run(super()._start_asgi_task, cycle, app)
 
-    # What httptools calls
+    # Called by httptools
 
     def on_message_begin(self) -> None:
-        if not self._lines.expects_request:
-            raise _malformed_request()  # its first line was not looked at
+        if not self._request_lines.expects_request:
+            raise _malformed_request()  # its first line was not checked
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -172,51 +172,51 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
         check_head(version, self.url, self.headers)
-        self._lines.begin_body(self.headers)
+        self._request_lines.begin_body(self.headers)
         if version == "1.0":
-            self.expect_100_continue = False  # which it may not know: RFC 9110 section 10.1.1
+            self.expect_100_continue = False  # RFC 9110 section 10.1.1
         if len(self.pipeline) >= PIPELINED:
-            raise Refusal(400, "Too many requests were sent ahead.")
+            raise BadRequest(400, "Too many requests were pipelined.")
         if self.parser.should_upgrade() and has_body(self.headers):
-            raise Refusal(400, "No other protocol is spoken here.")  # httptools drops the body
+            raise BadRequest(400, "No other protocol is spoken here.")  # httptools drops the body
         application = self.app
-        if not self._take():
+        if not self._count_client():
             self.app = health_only(application)
         self._begin_body()
         super().on_headers_complete()
         self.app = application
-        if self.pipeline:  # uvicorn stops reading here, and would not see the client go
+        if self.pipeline:  # uvicorn stops reading here, and would not see a disconnect
             self.flow.resume_reading()
         self._in_head = False
         self._progress = True
-        self._due = NEVER
-        self._all.works(self)
-        # The next request can only be found once the body of this one is there.
-        self._may_stay = self._may_stay and self.cycle.keep_alive
+        self._deadline = NEVER
+        self._connections.mark_busy(self)
+        # The next request can only be parsed once the body of this one has arrived.
+        self._may_keep_alive = self._may_keep_alive and self.cycle.keep_alive
         self.cycle.keep_alive = False
-        self.cycle.transport = self._answers  # type: ignore[assignment]  # the part that it uses
+        self.cycle.transport = self._response_transport  # type: ignore[assignment]  # it has the methods that are used
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece: a client may send chunks of one byte, and uvicorn copies all for each."""
-        self._pieces.append(body)
+        """Keep a piece: for one-byte chunks uvicorn would copy everything each time."""
+        self._body_pieces.append(body)
 
     def on_message_complete(self) -> None:
         self._add_body()
-        if self._deaf:
-            raise _ended_body()
+        if self._ignores_input:
+            raise _body_evicted()
         self._in_head = True
         self._progress = True
         super().on_message_complete()
         if self._bodies and (counted := self._bodies[-1]) is not None:
             counted.complete()
         if not self.cycle.response_started:
-            self.cycle.keep_alive = self._may_stay
+            self.cycle.keep_alive = self._may_keep_alive
 
     def on_response_complete(self) -> None:
-        """Do what uvicorn does; the look at all connections ends one that is idle for too long."""
-        self._give_back()
+        """Do what uvicorn does, except for its timer: `check_timeouts` closes idle connections."""
+        self._release_client()
         if self._running is not None:
-            self._running.body = bytearray()  # what the application has not asked for
+            self._running.body = bytearray()  # what the application has not read
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -224,131 +224,133 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         else:
-            self._all.waits(self)
-            if not self._deaf:  # Else it ends when it has lingered.
+            self._connections.mark_idle(self)
+            if not self._ignores_input:  # Otherwise it closes after lingering.
                 self._is_idle = True
-                self._due = self.loop.time() + self.timeout_keep_alive
+                self._deadline = self.loop.time() + self.timeout_keep_alive
 
-    # What the process's connections and the requests call
+    # Called by ConnectionLimits and by requests
 
-    def drop(self) -> None:
+    def close_now(self) -> None:
         """Close at once."""
-        self._answers.flush()
+        self._response_transport.flush()
         self.transport.abort()
 
-    def look(self, now: float) -> None:
-        """Close where the client has been waited for long enough."""
+    def check_timeouts(self, now: float) -> None:
+        """Close if the client has been awaited for too long."""
         if self.flow.write_paused or self.transport.is_closing():
-            self._look_at_answer(now)
+            self._check_response_progress(now)
         else:
-            self._untaken = None
-        if now >= self._due:
-            self._due = NEVER
-            if self._overhead and not self._deaf:
-                self._refuse(Refusal(408, "The request did not arrive in time."))
+            self._unsent = None
+        if now >= self._deadline:
+            self._deadline = NEVER
+            if self._overhead and not self._ignores_input:
+                self._reject(BadRequest(408, "The request did not arrive in time."))
             else:
                 self.transport.close()
 
     def end_body(self) -> None:
-        """End the last request, whose body or one before takes too much memory."""
-        self._deaf = True
-        self._break_off(_ended_body())
+        """End the last request: its body, or an earlier one, takes too much memory."""
+        self._ignores_input = True
+        self._abort_request(_body_evicted())
 
-    def end(self) -> None:
-        """Close after an answer."""
-        self._answers.flush()
-        if self._in_head and not self._deaf:
+    def finish(self) -> None:
+        """Close after a response."""
+        self._response_transport.flush()
+        if self._in_head and not self._ignores_input:
             self.transport.close()
         else:
             self._linger()
 
-    # Steps
+    # Helpers
 
     def _add_body(self) -> None:
-        """Give the request under way what has come of its body."""
-        if self._pieces:
+        """Pass what has arrived of its body to the current request."""
+        if self._body_pieces:
             self._progress = True
-            body = b"".join(self._pieces)
-            self._pieces.clear()
+            body = b"".join(self._body_pieces)
+            self._body_pieces.clear()
             super().on_body(body)
             if self._bodies and (counted := self._bodies[-1]) is not None:
                 counted.add(len(body))
 
-    def _take(self) -> bool:
-        """Count the request under the client that a trusted proxy names, if one has its share."""
-        found = trusted_proxies.client_of(self.client and self.client[0], self.headers)
-        client = None if found is None else trusted_proxies.counted_under(found)
-        has_place = client is None or self._all.take(client)
-        self._clients.append(client if has_place else None)
-        return has_place
+    def _count_client(self) -> bool:
+        """Count the request for the client that a trusted proxy names, within its share."""
+        found = trusted_proxies.forwarded_client(self.client and self.client[0], self.headers)
+        client = None if found is None else trusted_proxies.counting_key(found)
+        has_share = client is None or self._connections.count_request(client)
+        self._clients.append(client if has_share else None)
+        return has_share
 
-    def _give_back(self) -> None:
+    def _release_client(self) -> None:
         if self._clients and (client := self._clients.pop(0)) is not None:
-            self._all.give_back(client)
+            self._connections.release_request(client)
         if self._bodies and (body := self._bodies.pop(0)) is not None:
             body.close()
 
     def _begin_body(self) -> None:
-        """Count the body of a request, if it has one, and let the application tell of it."""
-        body = self._all.bodies.begin(self) if has_body(self.headers) else None
+        """Count the body of a request, if it has one, and put it into the scope."""
+        body = self._connections.bodies.begin(self) if has_body(self.headers) else None
         self._bodies.append(body)
         if body is not None:
             self.scope[BODY_KEY] = body  # type: ignore[literal-required]  # ours
 
-    def _count(self, data: bytes) -> None:
-        """Bound what is neither body nor a whole head: half a head, chunk extensions, trailers."""
+    def _limit_overhead(self, data: bytes) -> None:
+        """Limit what is neither body nor a whole head: half a head, chunk extensions, trailers."""
         self._overhead = 0 if self._progress else self._overhead + len(data)
         if self._overhead > HEAD_SIZE:
-            self._refuse(head_too_large())
+            self._reject(head_too_large())
 
-    def _end_after_this(self) -> None:
+    def _close_after_response(self) -> None:
         """Answer the last request that was read, then close."""
-        self._deaf = True
-        self._may_stay = False
+        self._ignores_input = True
+        self._may_keep_alive = False
         if self.cycle.response_complete:
             self._linger()
         else:
             self.cycle.keep_alive = False
 
-    def _refuse(self, refusal: Refusal) -> None:
-        """Answer with the refusal, unless other answers are owed first; then close."""
-        _malformed.add()
-        self._deaf = True
+    def _reject(self, rejection: BadRequest) -> None:
+        """Send the rejection, unless earlier responses are still due; then close."""
+        _rejected.add()
+        self._ignores_input = True
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
-            self._answer(refusal)
+            self._send_rejection(rejection)
         elif self._in_head:
-            cycle.keep_alive = False  # a later request is at fault, and told so by the close
+            cycle.keep_alive = False  # a later request is at fault; the close tells it
         else:
-            self._break_off(refusal)
+            self._abort_request(rejection)
 
-    def _break_off(self, refusal: Refusal) -> None:
-        """Take the request under way from the application, and answer in its place if one can."""
+    def _abort_request(self, rejection: BadRequest) -> None:
+        """Take the current request from the application, and answer it here if possible."""
         cycle = self.cycle
         cycle.disconnected = True
         cycle.body = bytearray()
-        cycle.waiting_for_100_continue = False  # Reading it, the request would say so yet.
+        cycle.waiting_for_100_continue = False  # Otherwise reading it would send 100 Continue.
         cycle.message_event.set()
         if cycle.response_started or self.pipeline:
             self.transport.abort()
         else:
-            self._answer(refusal)
+            self._send_rejection(rejection)
 
-    def _answer(self, refusal: Refusal) -> None:
-        made, body = self._form_of(refusal)
+    def _send_rejection(self, rejection: BadRequest) -> None:
+        made, body = self._format_rejection(rejection)
         headers = [*self.server_state.default_headers, *made, (b"connection", b"close")]
-        self._answers.flush()
+        self._response_transport.flush()
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-        self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
+        self.transport.write(STATUS_LINE[rejection.status] + lines + b"\r\n" + body)
         self._linger()
 
-    def _form_of(self, refusal: Refusal) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """Return headers and body, for an OAuth client in the form that it reads."""
+    def _format_rejection(self, rejection: BadRequest) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Return headers and body, in an OAuth client's format for an OAuth client."""
         path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
-        # Whatever could be read of its head by now.
+        # What has been parsed of its head so far.
         if oauth_errors.is_for_client({"path": path, "method": "", "headers": self.headers or []}):
-            return oauth_errors.error(refusal.status)
-        body = problems.document(refusal.status, problems.code_of(refusal.status), refusal.sentence)
+            return oauth_errors.error_response(rejection.status)
+        body = problems.document(
+            rejection.status, problems.code_of(rejection.status), rejection.sentence
+        )
         headers = [
             (b"content-type", problems.CONTENT_TYPE.encode("ascii")),
             (b"content-length", str(len(body)).encode("ascii")),
@@ -356,12 +358,12 @@ class BoundedProtocol(HttpToolsProtocol):
         return headers, body
 
     def _linger(self) -> None:
-        """Close, once the client has had time to read what it was told.
+        """Close after the client has had time to read the response.
 
-        With bytes of its that were not read the system would send a reset, by which the
-        client may lose the answer (RFC 9112 section 9.6).
+        If bytes of the client were unread, the system would send a reset, and the client could lose
+        the response (RFC 9112 section 9.6).
         """
-        self._deaf = True
+        self._ignores_input = True
         self.pipeline.clear()
         for body in filter(None, self._bodies):
             body.close()
@@ -370,23 +372,23 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         try:
             self.transport.write_eof()
-        except OSError:  # It has gone: by a reset, which the event loop has yet to hear of.
+        except OSError:  # It was reset, which the event loop has not noticed yet.
             self.transport.abort()
             return
         self.flow.resume_reading()
-        self._due = self.loop.time() + LINGER
+        self._deadline = self.loop.time() + LINGER
 
-    def _look_at_answer(self, now: float) -> None:
-        """Abort when the client has taken no piece of its answer for too long."""
+    def _check_response_progress(self, now: float) -> None:
+        """Abort if the client has read too little of its response for too long."""
         left = self.transport.get_write_buffer_size()
-        if self._untaken is None or left <= self._untaken[1] - TAKEN:
-            self._untaken = now, left
-        elif now - self._untaken[0] >= ANSWER_TIME:
+        if self._unsent is None or left <= self._unsent[1] - PROGRESS_SIZE:
+            self._unsent = now, left
+        elif now - self._unsent[0] >= ANSWER_TIME:
             self.transport.abort()
 
 
 def health_only(application: ASGI3Application) -> ASGI3Application:
-    """Return an application that answers health checks, and 503 to all else."""
+    """Return an application that answers health checks, and 503 to everything else."""
 
     async def answering(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"].removeprefix(scope["root_path"]) in HEALTH_PATHS:
@@ -405,9 +407,11 @@ def health_only(application: ASGI3Application) -> ASGI3Application:
     return oauth_errors.asgi(answering)  # type: ignore[return-value]  # of looser types
 
 
-def _ended_body() -> Refusal:
-    return Refusal(408, "The request's body took too long, and others needed its memory.")
+def _body_evicted() -> BadRequest:
+    return BadRequest(
+        408, "The request's body took too long, and its memory was needed for others."
+    )
 
 
-def _malformed_request() -> Refusal:
-    return Refusal(400, "The request is not well-formed.")
+def _malformed_request() -> BadRequest:
+    return BadRequest(400, "The request is not well-formed.")

@@ -20,16 +20,16 @@ TARGET_SIZE = 24 * 1024  # bytes; a gateway's path and query are at most 20 KB
 PATH_SIZE = 8 * 1024  # bytes
 FIELD_SIZE = 16 * 1024  # bytes of a field's name and values, however many lines it comes in
 CONTENT_TYPE_SIZE = 1024  # bytes; Django takes time quadratic in its length
-# Fields that have no limit of their own: sibling sites set cookies, and users cannot help it.
+# Fields without a limit of their own: sibling sites set cookies, which users cannot prevent.
 UNLIMITED = frozenset({b"cookie"})
 LENGTH_DIGITS = 18
-DELIMITING = frozenset({b"content-length", b"transfer-encoding"})
+FRAMING_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-class Refusal(Exception):
-    """A request that is answered by the server, with a status and one sentence."""
+class BadRequest(Exception):
+    """A request that the server answers itself, with a status and one sentence."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -38,34 +38,34 @@ class Refusal(Exception):
 
 
 def check_head(version: str, target: bytes, headers: Headers) -> None:
-    """Raise Refusal unless the head is one that every server and proxy reads alike.
+    """Raise BadRequest unless every server and proxy reads the head alike.
 
-    The fields were counted as they came, since each takes memory.
+    The number of fields was checked earlier, since each takes memory.
     """
     if version not in {"1.1", "1.0"}:
-        raise Refusal(505, "This version of HTTP is not spoken here.")
+        raise BadRequest(505, "This version of HTTP is not supported here.")
     _check_target(target)
     _check_size(target, headers)
-    if refusal := oversized_field(headers):
-        raise refusal
+    if rejection := oversized_field(headers):
+        raise rejection
     names = [name for name, _ in headers]
     _check_host(version, names)
     _check_framing(version, names, headers)
 
 
-def head_too_large() -> Refusal:
-    """Return the refusal of a head that is over a bound (RFC 6585 section 5)."""
-    return Refusal(431, "The request's header fields are too large, or too many.")
+def head_too_large() -> BadRequest:
+    """Return the error for a head that exceeds a limit (RFC 6585 section 5)."""
+    return BadRequest(431, "The request's header fields are too large, or too many.")
 
 
-def oversized_field(headers: Headers) -> Refusal | None:
-    """Return the refusal of a field that is over its limit, if there is one.
+def oversized_field(headers: Headers) -> BadRequest | None:
+    """Return the error for a field that exceeds its limit, or None.
 
     Names are in lower case. The lines of a field count together: Django joins them by commas.
     """
     lengths = [len(value) for name, value in headers if name == b"content-type"]
     if sum(lengths) + len(lengths) - 1 > CONTENT_TYPE_SIZE:
-        return Refusal(400, "The request's Content-Type is too long.")
+        return BadRequest(400, "The request's Content-Type is too long.")
     if sum([len(name) + len(value) for name, value in headers]) <= FIELD_SIZE:
         return None
     sizes: Counter[bytes] = Counter()
@@ -77,16 +77,16 @@ def oversized_field(headers: Headers) -> Refusal | None:
 
 
 def has_body(headers: Headers) -> bool:
-    """Return whether a body is announced."""
-    return any(name in DELIMITING for name, _ in headers)
+    """Return True if a body is announced."""
+    return any(name in FRAMING_HEADERS for name, _ in headers)
 
 
 def _check_target(target: bytes) -> None:
-    """Take a path only: a whole URL names a host beside `Host`, and `*` and CONNECT name none."""
+    """Accept only a path: a whole URL has another host than `Host`, and `*` and CONNECT none."""
     if len(target) > TARGET_SIZE or len(target.partition(b"?")[0]) > PATH_SIZE:
-        raise Refusal(414, "The request's address is too long.")
+        raise BadRequest(414, "The request's address is too long.")
     if not target.startswith(b"/") or target.find(b"#") >= 0:  # a tenth of what `in` takes
-        raise Refusal(400, "The request's target must be a path.")
+        raise BadRequest(400, "The request's target must be a path.")
 
 
 def _check_size(target: bytes, headers: Headers) -> None:
@@ -96,63 +96,63 @@ def _check_size(target: bytes, headers: Headers) -> None:
 
 
 def _check_host(version: str, names: Sequence[bytes]) -> None:
-    """Want one `Host`, as RFC 9112 section 3.2 does; HTTP/1.0 knew none."""
+    """Require one `Host`, as RFC 9112 section 3.2 does; HTTP/1.0 has none."""
     count = names.count(b"host")
     if count > 1 or (count == 0 and version == "1.1"):
-        raise Refusal(400, "The request must have one Host header.")
+        raise BadRequest(400, "The request must have one Host header.")
 
 
 def _check_framing(version: str, names: Sequence[bytes], headers: Headers) -> None:
-    """Want a body delimited in one way (RFC 9112 sections 6.1 to 6.3)."""
+    """Require a body that is delimited in one way (RFC 9112 sections 6.1 to 6.3)."""
     lengths, codings = names.count(b"content-length"), names.count(b"transfer-encoding")
     if not lengths and not codings:
         return
-    value = next(value for name, value in headers if name in DELIMITING)
+    value = next(value for name, value in headers if name in FRAMING_HEADERS)
     if lengths:
         well = value.isdigit() and len(value) <= LENGTH_DIGITS
     else:
         well = value.lower() == b"chunked" and version == "1.1"
     if lengths + codings > 1 or not well:
-        raise Refusal(400, "The request's body is not delimited in one way.")
+        raise BadRequest(400, "The request's body is not delimited in one way.")
 
 
 # One empty line may come first: some clients send it behind a body. HTTP/0.9 has no version; it is
 # rejected as another version is.
-LINE = re.compile(rb"(?:\r\n)?[!-~]+ [!-~]+(?: HTTP/[0-9]\.[0-9])?\r\n")
-END = b"\r\n\r\n"  # of a head
+REQUEST_LINE = re.compile(rb"(?:\r\n)?[!-~]+ [!-~]+(?: HTTP/[0-9]\.[0-9])?\r\n")
+HEAD_END = b"\r\n\r\n"  # of a head
 EMPTY_LINE = b"\r\n"
 
 
-class Part(Protocol):
+class MessagePart(Protocol):
     """A head or a body."""
 
     def end(self, data: bytes, start: int) -> int | None:
-        """Return where the part ends in the bytes from `start` on; None if that is still to come.
+        """Return where the part ends in the bytes from `start` on; None if it has not ended.
 
-        Raises Refusal.
+        Raises BadRequest.
         """
 
 
 class RequestLines:
-    """What one connection's client sends, cut into heads and bodies."""
+    """The bytes of one connection's client, cut into heads and bodies."""
 
     def __init__(self) -> None:
-        self._part: Part | None = None  # the one under way; None before a head
+        self._part: MessagePart | None = None  # the one under way; None before a head
 
     @property
     def expects_request(self) -> bool:
-        """Whether a request may begin in the piece that was given last."""
+        """Whether a request may begin in the last piece."""
         return self._part is None or isinstance(self._part, _Head)
 
     def pieces(self, data: bytes) -> Iterable[bytes]:
-        """Return what came; each request begins with a piece. Raises Refusal.
+        """Return the received bytes; each request begins with a piece. Raises BadRequest.
 
-        `begin_body` is called before the piece after a head is asked for.
+        Call `begin_body` before the piece after a head is requested.
         """
-        is_head = self._part is None and data.find(END) == len(data) - len(END)
-        return (data,) if is_head and LINE.match(data) else self._cut(data)
+        is_head = self._part is None and data.find(HEAD_END) == len(data) - len(HEAD_END)
+        return (data,) if is_head and REQUEST_LINE.match(data) else self._split(data)
 
-    def _cut(self, data: bytes) -> Iterator[bytes]:
+    def _split(self, data: bytes) -> Iterator[bytes]:
         start = 0
         while start < len(data):
             part = self._part = self._part or _Head()
@@ -165,20 +165,20 @@ class RequestLines:
                 self._part = None
 
     def begin_body(self, headers: Headers) -> None:
-        """Take the headers of the head that ends with the piece that was yielded last."""
-        found = next((pair for pair in headers if pair[0] in DELIMITING), None)
+        """Take the headers of the head that ended with the last piece."""
+        found = next((pair for pair in headers if pair[0] in FRAMING_HEADERS), None)
         if found is None:
             return
         name, value = found
         if name == b"transfer-encoding":
-            self._part = _Chunks()
+            self._part = _ChunkedBody()
         elif (length := int(value)) > 0:
-            self._part = _Bytes(length)
+            self._part = _SizedBody(length)
 
 
 class _Head:
     def __init__(self) -> None:
-        self._begun = bytearray()  # what came of the first line, and an empty one before it
+        self._start = bytearray()  # what came of the first line, and an empty one before it
         self._last = b""  # bytes that came, which may begin the end
         self._is_checked = False
 
@@ -186,28 +186,30 @@ class _Head:
         if not self._is_checked:
             self._check(data, start)
         if self._last:
-            across = (self._last + data[start : start + len(END) - 1]).find(END)
+            across = (self._last + data[start : start + len(HEAD_END) - 1]).find(HEAD_END)
             if across >= 0:
-                return start + across + len(END) - len(self._last)
-        found = data.find(END, start)
+                return start + across + len(HEAD_END) - len(self._last)
+        found = data.find(HEAD_END, start)
         if found >= 0:
-            return found + len(END)
-        self._last = (self._last + data[max(start, len(data) - len(END) + 1) :])[1 - len(END) :]
+            return found + len(HEAD_END)
+        self._last = (self._last + data[max(start, len(data) - len(HEAD_END) + 1) :])[
+            1 - len(HEAD_END) :
+        ]
         return None
 
     def _check(self, data: bytes, start: int) -> None:
         """Check the first line, if its end is there. Looks at each byte of it twice at most."""
-        self._begun += data[start:]
+        self._start += data[start:]
         if data.find(b"\n", start) < 0:
             return
-        if LINE.match(self._begun):
+        if REQUEST_LINE.match(self._start):
             self._is_checked = True
-            self._begun.clear()
-        elif self._begun.removeprefix(EMPTY_LINE).find(b"\n") >= 0:
-            raise Refusal(400, "The request does not begin with a line of HTTP.")
+            self._start.clear()
+        elif self._start.removeprefix(EMPTY_LINE).find(b"\n") >= 0:
+            raise BadRequest(400, "The request does not begin with a line of HTTP.")
 
 
-class _Bytes:
+class _SizedBody:
     def __init__(self, length: int) -> None:
         self._left = length
 
@@ -218,7 +220,7 @@ class _Bytes:
         return None
 
 
-class _Chunks:
+class _ChunkedBody:
     def __init__(self) -> None:
         self._left = 0  # bytes of a chunk, with the CRLF behind it
         self._line = b""  # of a size or a trailer, the bytes that came

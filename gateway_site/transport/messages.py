@@ -104,7 +104,7 @@ def build_request(
 ) -> Request:
     """Return a request with the headers as given, and `Host`; they say how long the body is.
 
-    Their names are in lower case. Raises LocalProtocolError, and PathRefused for an address that
+    Their names are in lower case. Raises LocalProtocolError, and UnsafeAddress for an address that
     is not the upstream's.
     """
     target = url_rules.request_target(upstream, url).encode("ascii")

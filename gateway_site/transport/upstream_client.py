@@ -51,7 +51,7 @@ def pool() -> Pool:
 def limits() -> Limits:
     """Return the usual limits, or what the descriptors of this process leave for upstreams."""
     found = Limits()
-    fitting = descriptors.each_way(descriptors.allowed())
+    fitting = descriptors.max_connections(descriptors.descriptor_limit())
     idle = min(found.idle, fitting)
     return replace(
         found,

@@ -17,7 +17,7 @@ import requests
 from django.core.management import get_commands
 from django.test import override_settings
 
-from gateway_site.checks import runserver_is_asgi
+from gateway_site.checks import check_runserver
 from tests import ROOT
 from tests.support.processes import free_ports, is_listening, running
 from tests.support.waiting import wait_until
@@ -212,7 +212,7 @@ def fresh_commands() -> Iterator[None]:
     MISSING_VARIABLES=[],
 )
 def test_gateways_runserver_passes_the_check() -> None:
-    assert runserver_is_asgi(None) == []
+    assert check_runserver(None) == []
 
 
 @pytest.mark.usefixtures("fresh_commands")
@@ -221,6 +221,6 @@ def test_gateways_runserver_passes_the_check() -> None:
     MISSING_VARIABLES=[],
 )
 def test_runserver_of_staticfiles_fails_the_check() -> None:
-    [error] = runserver_is_asgi(None)
+    [error] = check_runserver(None)
     assert error.id == "gateway_site.E004"
     assert "django.contrib.staticfiles" in error.msg

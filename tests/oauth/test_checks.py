@@ -14,7 +14,7 @@ from django.core.checks import Error, Tags, run_checks
 from django.urls import include, path
 from pytest_django import Settings
 
-from gateway_site.providers import configuration as providers
+from gateway_site.providers import configuration as providers_configuration
 from oauth import checks
 from sessions_kms.backend import SessionStore
 
@@ -33,7 +33,9 @@ def found() -> list[str | None]:
 
 
 def test_own_settings_have_no_fault(settings: Settings) -> None:
-    settings.SOCIALACCOUNT_PROVIDERS = providers.social_providers(providers.configured(CORP))
+    settings.SOCIALACCOUNT_PROVIDERS = providers_configuration.social_providers(
+        providers_configuration.read_providers(CORP)
+    )
     assert found() == []
 
 
@@ -79,7 +81,9 @@ def test_engine_that_extends_ours_is_accepted(
 
 @pytest.mark.parametrize("level", ["app", "provider", "nowhere"])
 def test_provider_without_pkce_is_refused(settings: Settings, level: str) -> None:
-    configuration = providers.social_providers(providers.configured(CORP))
+    configuration = providers_configuration.social_providers(
+        providers_configuration.read_providers(CORP)
+    )
     openid = configuration["openid_connect"]
     app = openid["APPS"][0]["settings"]
     if level == "app":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from allauth.socialaccount.models import SocialAccount
 
-from gateway_site.providers.configuration import configured, form_action_origins
+from gateway_site.providers.configuration import form_action_origins, read_providers
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import get_token
 from tests.providers.conftest import Serve
@@ -58,4 +58,4 @@ def test_sign_in_button_leads_to_an_origin_that_browsers_let_forms_lead_to(
 ) -> None:
     provider = serve(kind)
     origin = "/".join(visitor.start(provider.name)["Location"].split("/")[:3])
-    assert origin in form_action_origins(configured(provider.environment))
+    assert origin in form_action_origins(read_providers(provider.environment))

@@ -10,7 +10,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.providers.configuration import configured
+from gateway_site.providers.configuration import read_providers
 from oauth import checks
 from tests.oauth.support.fake_provider import CLIENT_ID
 from tests.oauth.support.fixtures import Visitor
@@ -123,7 +123,7 @@ def test_mistake_names_the_variable(serve: Serve, change: dict[str, str], variab
     environment = serve(Apple).environment
     environment |= {f"OAUTH_APPLE_{name}": value for name, value in change.items()}
     with pytest.raises(ImproperlyConfigured, match=f"OAUTH_APPLE_{variable}"):
-        configured(environment)
+        read_providers(environment)
 
 
 def test_key_that_cannot_sign_is_found_by_the_checks(serve: Serve) -> None:

@@ -12,7 +12,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
-from gateway_site.providers.configuration import configured
+from gateway_site.providers.configuration import read_providers
 from oauth.clients.server import AuthorizationServer
 from oauth.provider import metadata
 from tests.oauth.clients.support import urls
@@ -155,4 +155,4 @@ def test_prompt_that_no_provider_could_answer_with_a_page_is_refused(value: str)
         "OAUTH_CORP_CLIENT_PROMPT": value,
     }
     with pytest.raises(ImproperlyConfigured, match="OAUTH_CORP_CLIENT_PROMPT must be unchanged"):
-        configured(variables)
+        read_providers(variables)

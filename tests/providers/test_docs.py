@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gateway_site.providers.configuration import configured
+from gateway_site.providers.configuration import read_providers
 from gateway_site.providers.provider_types import ProviderConfig
 from tests import ROOT
 from tests.providers.stubs import ALL, Stub
@@ -27,7 +27,7 @@ def documented() -> dict[str, ProviderConfig]:
     found: dict[str, ProviderConfig] = {}
     for variables in blocks():
         if any(name.endswith("_CLIENT_ID") for name in variables):
-            (provider,) = configured(variables)
+            (provider,) = read_providers(variables)
             found.setdefault(provider.name, provider)
     return found
 
@@ -42,7 +42,7 @@ def test_addresses_for_containers_are_accepted() -> None:
     """They go with the block before them."""
     issuer = next(each for each in blocks() if "realms" in each.get("OAUTH_CORP_ISSUER", ""))
     internal = next(each for each in blocks() if "OAUTH_CORP_TOKEN_URL" in each)
-    (provider,) = configured(issuer | internal)
+    (provider,) = read_providers(issuer | internal)
     assert provider.settings["allow_http"] is True
 
 
@@ -55,7 +55,7 @@ def test_stub_is_configured_as_documented(kind: type[Stub]) -> None:
     if kind.name == "apple":
         assert said.settings["apple_team_id"]
         return
-    (provider,) = configured({prefix + name: value for name, value in own.items()})
+    (provider,) = read_providers({prefix + name: value for name, value in own.items()})
     assert provider.form_action == said.form_action
     assert provider.auth_params == said.auth_params
     assert set(provider.settings) - {"allowed_tenants"} == set(said.settings)

@@ -10,7 +10,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.providers.configuration import configured
+from gateway_site.providers.configuration import read_providers
 from tests.oauth.support.fixtures import Visitor
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
@@ -134,4 +134,4 @@ def test_no_resource_is_sent(serve: Serve, visitor: Visitor) -> None:
 def test_mistake_names_the_variable(change: dict[str, str], variable: str) -> None:
     own = {"CLIENT_ID": "c", "CLIENT_SECRET": "s"} | Entra.variables | change
     with pytest.raises(ImproperlyConfigured, match=f"OAUTH_ENTRA_{variable}"):
-        configured({f"OAUTH_ENTRA_{name}": value for name, value in own.items()})
+        read_providers({f"OAUTH_ENTRA_{name}": value for name, value in own.items()})

@@ -11,7 +11,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.providers.configuration import configured
+from gateway_site.providers.configuration import read_providers
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import get_token
 from tests.providers.conftest import Serve
@@ -113,4 +113,4 @@ def test_code_that_is_no_good_is_refused_though_the_status_is_200(
 def test_mistake_names_the_variable(change: dict[str, str], variable: str) -> None:
     own = {"CLIENT_ID": "c", "CLIENT_SECRET": "s"} | GitHubEnterprise.variables | change
     with pytest.raises(ImproperlyConfigured, match=f"OAUTH_GHE_{variable}"):
-        configured({f"OAUTH_GHE_{name}": value for name, value in own.items()})
+        read_providers({f"OAUTH_GHE_{name}": value for name, value in own.items()})

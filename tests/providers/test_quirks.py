@@ -6,7 +6,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.providers.configuration import configured
+from gateway_site.providers.configuration import read_providers
 from tests.oauth.support.fixtures import Visitor
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
@@ -99,4 +99,4 @@ def test_mistake_names_the_variable(
     own = {"CLIENT_ID": "c", "CLIENT_SECRET": "s"} | kind.variables | change
     prefix = f"OAUTH_{kind.name.upper()}_"
     with pytest.raises(ImproperlyConfigured, match=prefix + variable):
-        configured({prefix + name: value for name, value in own.items()})
+        read_providers({prefix + name: value for name, value in own.items()})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway_site.edge.client import BODY_KEY, Client, ReceivedBodies, ReceivedBody
-from gateway_site.rules.body import CHUNKED, KEPT, Body
+from gateway_site.rules.body import CHUNKED, REPLAY_MAX, RequestBody
 
 LIMIT = 1_000_000
 PIECE = 100_000
@@ -100,7 +100,7 @@ async def test_call_counts_for_the_piece_that_its_upstream_has_not_taken(
 ) -> None:
     """And for that which waits behind it; what was passed on is nobody's memory."""
     request = Request(bodies)
-    pieces = Body(request.client, [CHUNKED], 10**9).pieces()
+    pieces = RequestBody(request.client, [CHUNKED], 10**9).pieces()
     for _ in range(50):
         request.send(PIECE)
         assert len(await anext(pieces)) == PIECE
@@ -111,11 +111,11 @@ async def test_call_counts_for_the_piece_that_its_upstream_has_not_taken(
 
 async def test_call_counts_for_what_it_keeps_to_repeat(bodies: ReceivedBodies) -> None:
     request = Request(bodies)
-    pieces = Body(request.client, [CHUNKED], 10**9).pieces()
+    pieces = RequestBody(request.client, [CHUNKED], 10**9).pieces()
     for count in range(1, 9):
-        request.send(KEPT // 8)
+        request.send(REPLAY_MAX // 8)
         await anext(pieces)
-        assert bodies.size == count * KEPT // 8
+        assert bodies.size == count * REPLAY_MAX // 8
     request.send(1)
     await anext(pieces)
     request.send(1)
@@ -126,7 +126,7 @@ async def test_call_counts_for_what_it_keeps_to_repeat(bodies: ReceivedBodies) -
 async def test_call_that_moves_on_is_younger_than_one_that_stalls(bodies: ReceivedBodies) -> None:
     """So no flood ends an upload that has been going on for minutes."""
     long, stalled = Request(bodies), Request(bodies)
-    pieces = Body(long.client, [CHUNKED], 10**9).pieces()
+    pieces = RequestBody(long.client, [CHUNKED], 10**9).pieces()
     for _ in range(3):
         long.send(PIECE)
         await anext(pieces)
@@ -153,7 +153,7 @@ async def test_sum_is_kept_below_the_limit_whatever_happens(
             case 0:
                 await request.client.receive()
             case 1:
-                request.client.pass_body_on()
+                request.client.stream_body()
             case 2:
                 request.body.complete()
                 request.client.start_work()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway_site.edge.client import Client
-from gateway_site.rules.body import Body, framing
+from gateway_site.rules.body import RequestBody, framing
 from gateway_site.rules.headers import Headers
 
 CHUNKED = [(b"transfer-encoding", b"chunked")]
@@ -27,7 +27,7 @@ async def test_body_without_a_length_is_passed_on_in_chunks(version: str) -> Non
 
     found = framing(scope(version, "POST", [(b"content-type", b"text/plain")]), 100)
     assert found == CHUNKED
-    body = Body(Client({"headers": []}, receive), found, 100)
+    body = RequestBody(Client({"headers": []}, receive), found, 100)
     assert [piece async for piece in body.pieces()] == [b"hello"]
 
 

@@ -109,7 +109,7 @@ def test_time_out_can_be_read(served: Served, sent: bytes, seconds: int) -> None
 def test_want_of_connections_keeps_a_client_its_tokens(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections.Connections, "admit", lambda *_: False)
+    monkeypatch.setattr(connections.ConnectionLimits, "admit", lambda *_: False)
     got = one_answer(served.connected(request(TOKEN, length(0))))
     assert got.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 5\r\n" in got

@@ -111,14 +111,14 @@ def test_no_middleware_of_others_is_outside_of_it(settings: Settings) -> None:
 
 def test_headers_of_a_call_keep_what_counts_however_a_server_spells_their_name() -> None:
     others = [(b"host", b"a"), (b"accept", b"*/*")]
-    assert own_cookies.counting(others) is others
+    assert own_cookies.keep_own_cookies(others) is others
     own = b"gateway_sessionid=1"
     kept = [*others, (b"cookie", own + b"; gateway_csrftoken=2")]
-    assert own_cookies.counting(kept) is kept
+    assert own_cookies.keep_own_cookies(kept) is kept
     for planted in (
         [(b"cookie", own + b"; \xa0gateway_csrftoken=2")],
         [(b"Cookie", own), (b"COOKIE", b"[b]=2")],
     ):
-        found = own_cookies.counting([*planted, *others])
+        found = own_cookies.keep_own_cookies([*planted, *others])
         assert found == [*others, (b"cookie", own)]
-        assert own_cookies.decode(found) == {"gateway_sessionid": "1"}
+        assert own_cookies.decode_cookies(found) == {"gateway_sessionid": "1"}

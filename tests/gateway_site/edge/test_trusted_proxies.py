@@ -42,9 +42,9 @@ NETWORKS = [ip_network("10.0.0.0/8"), ip_network("2001:db8:1::/48")]
 def test_client_is_the_first_from_the_right_that_is_no_proxy(
     peer: str, forwarded_for: list[bytes], client: str
 ) -> None:
-    found = trusted_proxies.address(peer)
+    found = trusted_proxies.parse_address(peer)
     assert found is not None
-    assert trusted_proxies.client(found, forwarded_for, NETWORKS) == ip_address(client)
+    assert trusted_proxies.client_address(found, forwarded_for, NETWORKS) == ip_address(client)
 
 
 async def seen(client: tuple[str, int] | None, *headers: tuple[bytes, bytes]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from django.core.checks import Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
-from gateway_site.providers import configuration as providers
+from gateway_site.providers import configuration as providers_configuration
 from oauth.access_rule import Admission, Refusal
 from tests import ROOT
 from tests.gateway_site.support.loading import local, production
@@ -45,7 +45,9 @@ APPLE = CORP | {"OAUTH_CORP_ISSUER": "https://appleid.apple.com"}
 
 def admissions(variables: dict[str, str]) -> dict[str, Admission]:
     """Return what each provider's settings say."""
-    kinds = providers.social_providers(providers.configured(variables))
+    kinds = providers_configuration.social_providers(
+        providers_configuration.read_providers(variables)
+    )
     return {
         app.get("provider_id", kind): Admission.from_settings(app["settings"].get("admission", {}))
         for kind, configuration in kinds.items()
@@ -131,7 +133,7 @@ def test_invalid_list_is_an_error_that_names_the_variable(
     variables: dict[str, str], named: str
 ) -> None:
     with pytest.raises(ImproperlyConfigured, match=f"^{named} "):
-        providers.configured(variables)
+        providers_configuration.read_providers(variables)
 
 
 @pytest.mark.parametrize(

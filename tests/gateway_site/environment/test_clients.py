@@ -10,7 +10,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
-from gateway_site.checks import clients_can_come
+from gateway_site.checks import check_clients
 from gateway_site.environment.clients import ClientVariables
 from oauth.clients.rules.redirect_uris import CURSOR_URI
 from oauth.clients.server import AuthorizationServer
@@ -178,4 +178,4 @@ def test_check_warns_where_no_client_could_come(
 ) -> None:
     known = {"issuer": URL, "upstreams": {"api": "corp"}}
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**known | changes)
-    assert [each.id for each in clients_can_come(None)] == ids
+    assert [each.id for each in check_clients(None)] == ids

@@ -13,14 +13,13 @@ from urllib.parse import urljoin
 import ada_url
 import httpx2
 import pytest
-from django.http import HttpRequest
 from django.test import RequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
 from requests.utils import parse_header_links
 
 from gateway_site.forwarding.answer_addresses import rewrite_addresses
-from gateway_site.forwarding.upstream_call import ClientGrant, UpstreamCall, mark_client_request
+from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.rules import url_rules
 from gateway_site.rules.headers import ADDRESSES, REFERENCES, Headers
 from gateway_site.rules.problems import Problem
@@ -77,26 +76,16 @@ ODD = st.lists(LINK_PARTS, max_size=6).map("".join)
 FIELDS = st.lists(st.one_of(ODD, LINKS), min_size=1, max_size=3)
 
 
-def request(*, client: bool) -> HttpRequest:
-    found = RequestFactory(HTTP_HOST=HOST).get("/gateway/api/a/b", secure=True)
-    if client:
-        mark_client_request(found, ClientGrant(_never))
-    return found
-
-
-async def _never() -> None:
-    raise AssertionError
-
-
 def call(upstream: Upstream, *, client: bool = True, method: str = "GET") -> UpstreamCall:
     return UpstreamCall(
-        request=request(client=client),
+        request=RequestFactory(HTTP_HOST=HOST).get("/gateway/api/a/b", secure=True),
         owner=Owner("session", "person"),
         upstream=upstream,
         method=method,
-        target=url_rules.target(upstream, "/a/b", b"x=1"),
+        target=url_rules.target_url(upstream, "/a/b", b"x=1"),
         headers=[],
         framing=[],
+        is_client=client,
     )
 
 
@@ -126,7 +115,7 @@ def assert_within(upstream: Upstream, reference: str) -> None:
     for read in READERS:
         url = read(base, reference)
         assert (url.scheme, url.netloc.decode(), url.userinfo) == ("https", HOST, b""), reference
-        assert url_rules.split(url.raw_path.decode().partition("?")[0])[0] == upstream.name
+        assert url_rules.split_path(url.raw_path.decode().partition("?")[0])[0] == upstream.name
 
 
 def linked(value: str) -> Iterator[str]:
@@ -219,13 +208,13 @@ def test_addresses_of_one_answer_are_resolved_up_to_a_bound(
     asked = call(UPSTREAMS["root"])
     asked.target += "a" * 8000
     resolved: list[str] = []
-    within = url_rules.within
+    within = url_rules.gateway_address
 
     def noting(upstream: Upstream, base: str, reference: str, *, public: str) -> str | None:
         resolved.append(reference)
         return within(upstream, base, reference, public=public)
 
-    monkeypatch.setattr(url_rules, "within", noting)
+    monkeypatch.setattr(url_rules, "gateway_address", noting)
     found = answered(asked, 200, [(b"link", b", ".join([b"<#>; rel=next"] * 60))])
     assert found is not None
     assert found[b"link"][0].count("rel=next") == len(resolved) == 4
@@ -233,13 +222,15 @@ def test_addresses_of_one_answer_are_resolved_up_to_a_bound(
 
 @pytest.mark.parametrize("reference", ["/" * 400, "/a" * 300, "x" * 20_481, "?" + "a" * 20_480])
 def test_reference_that_is_too_long_is_not_resolved(reference: str) -> None:
-    with pytest.raises(url_rules.PathRefused, match="too long"):
-        url_rules.absolute("https://api.example.com/a", reference)
+    with pytest.raises(url_rules.UnsafeAddress, match="too long"):
+        url_rules.resolve_reference("https://api.example.com/a", reference)
 
 
 def test_path_that_the_gateway_would_not_take_is_not_looked_at() -> None:
-    with pytest.raises(url_rules.PathRefused, match="too long"):
-        url_rules.within(UPSTREAMS["root"], "http://localhost/a", "/" + "a" * url_rules.MAX_PATH)
+    with pytest.raises(url_rules.UnsafeAddress, match="too long"):
+        url_rules.gateway_address(
+            UPSTREAMS["root"], "http://localhost/a", "/" + "a" * url_rules.MAX_PATH
+        )
 
 
 def test_what_connection_names_does_not_leave() -> None:

@@ -164,7 +164,7 @@ def test_call_that_is_cancelled_while_it_waits_keeps_no_place(has_turn: bool) ->
 
 
 def test_limits_are_those_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descriptors, "allowed", lambda: 65_536)
+    monkeypatch.setattr(descriptors, "descriptor_limit", lambda: 65_536)
     usual = user_limits(upstreams(A=64, B=64, C=64))
     assert (usual.at(upstreams(A=64)[0]), usual.in_all) == (128, 256)
     assert user_limits(upstreams(A=10)).in_all == 256
@@ -180,13 +180,13 @@ def test_whatever_is_configured_one_person_leaves_half_to_others(
 ) -> None:
     (upstream,) = upstreams(A=most)
     for allowed in [-1, *range(0, 70_000, 97)]:
-        monkeypatch.setattr(descriptors, "allowed", lambda allowed=allowed: allowed)
+        monkeypatch.setattr(descriptors, "descriptor_limit", lambda allowed=allowed: allowed)
         limits, pool = user_limits([upstream]), upstream_client.limits()
         assert 1 <= limits.in_all <= pool.in_all / 2
         assert 1 <= limits.at(upstream) <= pool.per_upstream / 2
         # What they hold of the clients' connections, of which there are as many.
         assert limits.waiting >= 1
-        clients = descriptors.each_way(allowed)
+        clients = descriptors.max_connections(allowed)
         assert limits.in_all + limits.waiting <= clients * 3 / 4
         assert 1 <= pool.idle_per_person <= max(1, pool.idle / 4)
 

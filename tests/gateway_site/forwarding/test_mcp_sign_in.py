@@ -104,13 +104,13 @@ class Person:
         return self.browser.get(callback, timeout=PATIENCE)
 
 
-def found(page: Element, is_meant: Callable[[Element], bool]) -> tuple[Element, Element]:
+def found(page: Element, matches: Callable[[Element], bool]) -> tuple[Element, Element]:
     """Return a form and its button."""
     (pair,) = [
         (form, button)
         for form in page.all("form")
         for button in form.all("button")
-        if is_meant(button)
+        if matches(button)
     ]
     return pair
 

@@ -174,8 +174,8 @@ async def test_call_that_finds_all_connections_in_use_is_told_to_come_back(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two people have half of them each, and it takes a line in the log, whoever comes then."""
-    monkeypatch.setattr(descriptors, "allowed", lambda: 0)
-    monkeypatch.setattr(_no_connection, "_told", float("-inf"))
+    monkeypatch.setattr(descriptors, "descriptor_limit", lambda: 0)
+    monkeypatch.setattr(_no_connection, "_logged_at", float("-inf"))
     everything = client.limits().per_upstream
     async with upstream_saying(STREAM + EVENT) as url:
         servers = [Server() for _ in range(everything)]

@@ -10,8 +10,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_site.rules import url_rules as paths
-from gateway_site.rules.url_rules import PathRefused
+from gateway_site.rules import url_rules
+from gateway_site.rules.url_rules import UnsafeAddress
 from tests.gateway_site.forwarding.test_calls import assert_problem
 from tests.gateway_site.rules.test_url_rules import ADDRESSES, ROOT_UPSTREAM, UPSTREAM
 from tests.gateway_site.support.gateways import Gateway
@@ -159,14 +159,14 @@ def test_content_location_is_rewritten_or_left_out(gateway: Gateway) -> None:
 )
 def test_whatever_counts_as_within_is_within(reference: str) -> None:
     for upstream in (UPSTREAM, ROOT_UPSTREAM):
-        base = paths.target(upstream, "/a/b", b"")
+        base = url_rules.target_url(upstream, "/a/b", b"")
         try:
-            found = paths.within(upstream, base, reference)
-        except (PathRefused, UnicodeEncodeError):  # a header's characters are bytes
+            found = url_rules.gateway_address(upstream, base, reference)
+        except (UnsafeAddress, UnicodeEncodeError):  # a header's characters are bytes
             continue
         if found is None:
             continue
         assert found.isascii()
         parts = urlsplit(found)
         assert (parts.scheme, parts.netloc) == ("", "")
-        assert paths.split(parts.path)[0] == upstream.name
+        assert url_rules.split_path(parts.path)[0] == upstream.name

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from gateway_site.rules import upstream as upstreams
+from gateway_site.rules.upstream import read_upstreams
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 
@@ -27,7 +27,7 @@ def calls(corp: FakeProvider, settings: Settings) -> list[bool]:
         "UPSTREAM_OPS_ALLOWED_GROUPS": "operators, Domain Admins",
     }
     configure(settings, environment("corp", corp) | variables)
-    settings.UPSTREAMS = upstreams.read_upstreams(variables)
+    settings.UPSTREAMS = read_upstreams(variables)
     called: list[bool] = []
     corp.hooks["/ops"] = lambda: called.append(True)
     corp.failing["/ops"] = lambda: (200, "text/plain", b"the upstream's answer")

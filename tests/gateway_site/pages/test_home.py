@@ -99,7 +99,7 @@ def test_signed_in_the_page_says_who_and_what_is_held(
     assert status(found["Corp"]) == "Connected"
     held = facts(found["Corp"])
     assert accounts(found["Corp"]) == ["ada@example.com"]
-    assert held["Refresh token"] == "Held"
+    assert held["Refresh token"] == "Stored"
     assert held["Scopes"] == "openid profile email"
     assert "59 minutes" in held["Expires"] or "1 hour" in held["Expires"]
     assert "Not granted" not in found["Corp"].text
@@ -134,8 +134,8 @@ def test_session_end_is_the_absolute_one(
 def test_token_without_end_is_called_that(github: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(github, "github")
     held = facts(cards(home(visitor))["GitHub"])
-    assert held["Expires"] == "The provider names no end"
-    assert held["Refresh token"] == "None held"
+    assert held["Expires"] == "Not stated by the provider"
+    assert held["Refresh token"] == "None"
     assert held["Scopes"] == "read:user user:email"
 
 
@@ -160,7 +160,7 @@ def test_expired_token_that_cannot_be_refreshed_asks_for_a_sign_in(
     corp.gives_refresh_token = False
     visitor.sign_in(corp)
     card = cards(home(visitor))["Corp"]
-    assert status(card) == "Token expired; please sign in again"
+    assert status(card) == "Token expired; please re-authenticate"
     assert "Expired" in facts(card)
     assert buttons(card) == ["Re-authenticate with Corp"]
 
@@ -172,7 +172,7 @@ def test_refused_refresh_asks_for_a_sign_in_which_mends_it(
     visitor.sign_in(corp)
     corp.refresh_tokens.clear()
     card = cards(home(visitor))["Corp"]
-    assert status(card) == "Token expired; please sign in again"
+    assert status(card) == "Token expired; please re-authenticate"
 
     corp.expires_in = 3600
     (form,) = card.all("form")

@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from gateway_site.pages import upstreams as pages_upstreams
 from gateway_site.pages.upstreams import SIZE_MAX
-from gateway_site.rules import upstream as upstreams
+from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.transport import upstream_client as client
 from oauth.tokens import vault as held_tokens
 from oauth.tokens.fresh_token import REJECTED_AGE
@@ -38,11 +38,9 @@ def upstream(corp: FakeProvider, settings: Settings) -> FakeProvider:
     return corp
 
 
-def declared(provider: FakeProvider, **more: str) -> dict[str, upstreams.Upstream]:
+def declared(provider: FakeProvider, **more: str) -> dict[str, Upstream]:
     variables = {"URL": provider.issuer, "PROVIDER": "corp", **more}
-    return upstreams.read_upstreams(
-        {f"UPSTREAM_PEOPLE_{k}": value for k, value in variables.items()}
-    )
+    return read_upstreams({f"UPSTREAM_PEOPLE_{k}": value for k, value in variables.items()})
 
 
 def response_to(visitor: Visitor, **headers: str) -> Any:
@@ -205,8 +203,8 @@ def test_unreachable_upstream_is_explained(
 @pytest.mark.parametrize(
     ("body", "kind", "expected"),
     [
-        (b"", JSON, "The answer has no content."),
-        (b"\x89PNG\0\0", "image/png", "The answer is not text, so it is not shown."),
+        (b"", JSON, "The response is empty."),
+        (b"\x89PNG\0\0", "image/png", "The response is not text, so it is not shown."),
         (b"{not json", JSON, "{not json"),
         (b"[" * 30_000, JSON, "[[["),
         ("naïve".encode("latin-1"), "text/plain", "na\N{REPLACEMENT CHARACTER}ve"),
@@ -225,7 +223,7 @@ def test_long_answer_is_shown_from_its_beginning(upstream: FakeProvider, visitor
     visitor.sign_in(upstream)
     upstream.failing["/userinfo"] = answering(b"x" * 1_000_000, "text/plain")
     page = tried(visitor)
-    assert "The beginning of the answer" in page.text
+    assert "The beginning of the response" in page.text
     assert shown(page) == "x" * SIZE_MAX
 
 
@@ -240,7 +238,7 @@ def test_slow_upstream_is_left_after_a_while(
         page = tried(visitor)
     finally:
         seen.set()
-    assert status(page) == "None within ten seconds"
+    assert status(page) == "No response within ten seconds"
     assert not page.all("pre")
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.providers.configuration import configured, form_action_origins, social_providers
+from gateway_site.providers.configuration import (
+    form_action_origins,
+    read_providers,
+    social_providers,
+)
 from tests.gateway_site.support.loading import production
 
 CORP = {
@@ -18,7 +22,7 @@ GITHUB = {"OAUTH_GITHUB_CLIENT_ID": "github-client", "OAUTH_GITHUB_CLIENT_SECRET
 
 
 def test_any_issuer_becomes_an_openid_provider_with_pkce() -> None:
-    openid = social_providers(configured(CORP))["openid_connect"]
+    openid = social_providers(read_providers(CORP))["openid_connect"]
     assert openid["OAUTH_PKCE_ENABLED"] is True
     (app,) = openid["APPS"]
     assert (app["provider_id"], app["name"]) == ("corp", "Corp")
@@ -33,14 +37,14 @@ def test_any_issuer_becomes_an_openid_provider_with_pkce() -> None:
 
 
 def test_google_is_an_openid_provider_with_its_issuer_built_in() -> None:
-    (app,) = social_providers(configured(GOOGLE))["openid_connect"]["APPS"]
+    (app,) = social_providers(read_providers(GOOGLE))["openid_connect"]["APPS"]
     assert (app["provider_id"], app["name"]) == ("google", "Google")
     assert app["settings"]["server_url"] == "https://accounts.google.com"
     assert app["settings"]["auth_params"] == {"access_type": "offline", "prompt": "consent"}
 
 
 def test_github_is_a_provider_of_its_own_with_pkce() -> None:
-    kinds = social_providers(configured(GITHUB))
+    kinds = social_providers(read_providers(GITHUB))
     assert kinds["openid_connect"]["APPS"] == []
     (app,) = kinds["github"]["APPS"]
     assert kinds["github"]["OAUTH_PKCE_ENABLED"] is True
@@ -49,7 +53,7 @@ def test_github_is_a_provider_of_its_own_with_pkce() -> None:
 
 
 def test_companions_are_read() -> None:
-    (provider,) = configured(
+    (provider,) = read_providers(
         CORP
         | {
             "OAUTH_CORP_NAME": "Example Corp",
@@ -66,18 +70,18 @@ def test_companions_are_read() -> None:
 
 def test_names_may_have_several_words() -> None:
     variables = {key.replace("CORP", "MY_CORP_2"): value for key, value in CORP.items()}
-    (provider,) = configured(variables)
+    (provider,) = read_providers(variables)
     assert (provider.name, provider.label) == ("my_corp_2", "My Corp 2")
 
 
 def test_empty_client_id_configures_nothing() -> None:
-    assert configured(CORP | {"OAUTH_CORP_CLIENT_ID": " "}) == []
-    assert configured({"OAUTH_CORP_ISSUER": "nonsense", "OAUTH_TOKEN": "of another tool"}) == []
+    assert read_providers(CORP | {"OAUTH_CORP_CLIENT_ID": " "}) == []
+    assert read_providers({"OAUTH_CORP_ISSUER": "nonsense", "OAUTH_TOKEN": "of another tool"}) == []
 
 
 def test_private_key_takes_the_place_of_a_secret() -> None:
     key = {"OAUTH_CORP_PRIVATE_KEY_FILE": "/k.pem", "OAUTH_CORP_TOKEN_AUTH": "private_key_jwt"}
-    (provider,) = configured(CORP | key | {"OAUTH_CORP_CLIENT_SECRET": ""})
+    (provider,) = read_providers(CORP | key | {"OAUTH_CORP_CLIENT_SECRET": ""})
     assert provider.client_secret == ""
 
 
@@ -93,22 +97,22 @@ def test_form_action_lists_the_origins_of_the_providers() -> None:
 
 
 def test_plain_http_issuer_is_good_on_loopback_only() -> None:
-    (provider,) = configured(CORP | {"OAUTH_CORP_ISSUER": "http://127.0.0.1:9400"})
+    (provider,) = read_providers(CORP | {"OAUTH_CORP_ISSUER": "http://127.0.0.1:9400"})
     assert form_action_origins([provider]) == ["http://127.0.0.1:9400"]
-    (provider,) = configured(CORP | {"OAUTH_CORP_ISSUER": "http://[::1]:9400"})
+    (provider,) = read_providers(CORP | {"OAUTH_CORP_ISSUER": "http://[::1]:9400"})
     assert form_action_origins([provider]) == ["http://[::1]:9400"]
 
 
 def test_plain_http_is_accepted_where_allowed() -> None:
     http = {"OAUTH_CORP_ISSUER": "http://sso.internal:8080", "OAUTH_CORP_ALLOW_HTTP": "1"}
-    (provider,) = configured(CORP | http)
+    (provider,) = read_providers(CORP | http)
     assert form_action_origins([provider]) == ["http://sso.internal:8080"]
     assert provider.settings["allow_private"] is True
 
 
 def test_sign_in_page_at_another_address_may_be_led_to() -> None:
     url = "https://login.example.org/authorize"
-    (provider,) = configured(CORP | {"OAUTH_CORP_AUTHORIZATION_URL": url})
+    (provider,) = read_providers(CORP | {"OAUTH_CORP_AUTHORIZATION_URL": url})
     assert form_action_origins([provider]) == [
         "https://login.example.com",
         "https://login.example.org",
@@ -116,12 +120,12 @@ def test_sign_in_page_at_another_address_may_be_led_to() -> None:
 
 
 def test_slash_at_the_end_of_an_issuer_is_dropped() -> None:
-    (provider,) = configured(CORP | {"OAUTH_CORP_ISSUER": "https://tenant.auth.example/"})
+    (provider,) = read_providers(CORP | {"OAUTH_CORP_ISSUER": "https://tenant.auth.example/"})
     assert provider.issuer == "https://tenant.auth.example"
 
 
 def test_secret_is_not_in_the_repr() -> None:
-    assert "canary-secret" not in repr(configured(CORP))
+    assert "canary-secret" not in repr(read_providers(CORP))
 
 
 @pytest.mark.parametrize(
@@ -170,10 +174,10 @@ def test_secret_is_not_in_the_repr() -> None:
 )
 def test_mistake_is_an_error_that_names_the_variable(change: dict[str, str], variable: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=variable):
-        configured(CORP | change)
+        read_providers(CORP | change)
 
 
 def test_variable_that_is_mistyped_is_named() -> None:
     with pytest.raises(ImproperlyConfigured, match="OAUTH_CORP_BACKCHANEL_LOGOUT"):
-        configured({**CORP, "OAUTH_CORP_BACKCHANEL_LOGOUT": "0"})
-    assert configured({**CORP, "OAUTH_OTHER": "of somebody else's", "OAUTH_CORPORATE_X": ""})
+        read_providers({**CORP, "OAUTH_CORP_BACKCHANEL_LOGOUT": "0"})
+    assert read_providers({**CORP, "OAUTH_OTHER": "of somebody else's", "OAUTH_CORPORATE_X": ""})

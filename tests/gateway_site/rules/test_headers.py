@@ -9,14 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_site.rules import headers as rules
-from gateway_site.rules.headers import Headers, to_browser, to_upstream
-from gateway_site.rules.request_headers import LISTED
+from gateway_site.rules.headers import (
+    CONTENT_SECURITY_POLICY,
+    NOT_RETURNED,
+    TRACEPARENT,
+    Headers,
+    named_by_connection,
+    request_headers,
+    response_headers,
+)
+from gateway_site.rules.request_headers import DEFAULT_HEADERS
 from tests.gateway_site.support.gateways import Gateway
 
 TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCXYZ"
-LISTED_NAMES = {name.encode() for name in LISTED.names}
-KNOWN = sorted(LISTED_NAMES | rules.NOT_RETURNED | {b"cookie", b"x-forwarded-for", b"vary"})
+LISTED_NAMES = {name.encode() for name in DEFAULT_HEADERS.names}
+KNOWN = sorted(LISTED_NAMES | NOT_RETURNED | {b"cookie", b"x-forwarded-for", b"vary"})
 NAMES = st.one_of(
     st.sampled_from(KNOWN),
     st.sampled_from([name.upper() for name in KNOWN]),
@@ -31,8 +38,8 @@ SET = {b"via", b"forwarded", b"x-forwarded-host", b"x-forwarded-proto", b"x-forw
 
 
 def sent(headers: Headers) -> Headers:
-    return to_upstream(
-        headers, LISTED, host="gateway.example", scheme="https", prefix="/gateway/api"
+    return request_headers(
+        headers, DEFAULT_HEADERS, host="gateway.example", scheme="https", prefix="/gateway/api"
     )
 
 
@@ -41,18 +48,20 @@ def test_nothing_of_the_browsers_own_goes_up(headers: Headers) -> None:
     found = sent(headers)
     names = [name for name, _ in found]
     passed = set(names) - SET - LISTED_NAMES
-    assert all(name.startswith((*map(str.encode, LISTED.prefixes), b"mcp-")) for name in passed)
+    assert all(
+        name.startswith((*map(str.encode, DEFAULT_HEADERS.prefixes), b"mcp-")) for name in passed
+    )
     for name in SET:
         assert names.count(name) == 1
     assert dict(found)[b"x-forwarded-host"] == b"gateway.example"
     assert dict(found)[b"forwarded"] == b'for=unknown;host="gateway.example";proto=https'
     assert names.count(b"traceparent") == 1
-    assert rules.TRACEPARENT.fullmatch(dict(found)[b"traceparent"])
+    assert TRACEPARENT.fullmatch(dict(found)[b"traceparent"])
 
 
 @given(LISTS)
 def test_what_connection_names_ends_here(headers: Headers) -> None:
-    named = rules.named_by_connection(headers)
+    named = named_by_connection(headers)
     ours = SET | {b"traceparent"}
     assert not {name for name, _ in sent(headers)} & named - ours
     set_here = {
@@ -62,18 +71,18 @@ def test_what_connection_names_ends_here(headers: Headers) -> None:
         b"cross-origin-resource-policy",
         b"x-content-type-options",
     }
-    assert not {name for name, _ in to_browser(headers)} & named - set_here
+    assert not {name for name, _ in response_headers(headers)} & named - set_here
 
 
 @given(LISTS)
 def test_nothing_about_an_origin_comes_back(headers: Headers) -> None:
-    found = to_browser(headers)
+    found = response_headers(headers)
     names = [name for name, _ in found]
-    assert rules.NOT_RETURNED & set(names) == {b"x-content-type-options"}  # its own
+    assert NOT_RETURNED & set(names) == {b"x-content-type-options"}  # its own
     assert not [name for name in names if name.startswith((b"access-control-", b"x-accel-"))]
     assert b"location" not in names
     for name, value in (
-        (b"content-security-policy", rules.CONTENT_SECURITY_POLICY),
+        (b"content-security-policy", CONTENT_SECURITY_POLICY),
         (b"cross-origin-resource-policy", b"same-origin"),
         (b"x-content-type-options", b"nosniff"),
     ):
@@ -90,10 +99,10 @@ def test_nothing_about_an_origin_comes_back(headers: Headers) -> None:
 @given(LISTS)
 def test_everything_else_passes_in_both_directions(headers: Headers) -> None:
     own = [(b"Content-Type", b"a/b"), (b"Content-Digest", b"x"), (b"Mcp-Session-Id", b"s")]
-    named = rules.named_by_connection(headers)
+    named = named_by_connection(headers)
     kept = [(name.lower(), value) for name, value in own if name.lower() not in named]
     assert [pair for pair in sent(headers + own) if pair in kept][-len(kept) :] == kept
-    assert [pair for pair in to_browser(headers + own) if pair in kept][-len(kept) :] == kept
+    assert [pair for pair in response_headers(headers + own) if pair in kept][-len(kept) :] == kept
 
 
 @pytest.mark.parametrize(
@@ -112,7 +121,7 @@ def test_everything_else_passes_in_both_directions(headers: Headers) -> None:
 )
 def test_cache_control_is_private(given: list[str], expected: str) -> None:
     headers = [(b"cache-control", value.encode()) for value in given]
-    assert dict(to_browser(headers))[b"cache-control"].decode() == expected
+    assert dict(response_headers(headers))[b"cache-control"].decode() == expected
 
 
 @pytest.mark.parametrize(
@@ -126,7 +135,7 @@ def test_cache_control_is_private(given: list[str], expected: str) -> None:
 )
 def test_answers_vary_by_cookie(given: list[str], expected: str) -> None:
     headers = [(b"Vary", value.encode()) for value in given]
-    assert dict(to_browser(headers))[b"vary"].decode() == expected
+    assert dict(response_headers(headers))[b"vary"].decode() == expected
 
 
 @pytest.mark.parametrize(
@@ -141,7 +150,7 @@ def test_answers_vary_by_cookie(given: list[str], expected: str) -> None:
     ],
 )
 def test_no_browser_is_made_to_ask_for_a_password(challenge: str, passes: bool) -> None:
-    found = to_browser([(b"WWW-Authenticate", challenge.encode())])
+    found = response_headers([(b"WWW-Authenticate", challenge.encode())])
     assert (b"www-authenticate" in dict(found)) is passes
 
 
@@ -202,7 +211,7 @@ def test_answer_of_a_hostile_upstream_is_made_harmless(gateway: Gateway) -> None
 
 def test_length_that_contradicts_the_transfer_encoding_does_not_come_back() -> None:
     came = [(b"Transfer-Encoding", b"chunked"), (b"Content-Length", b"5"), (b"X-Kept", b"1")]
-    names = [name for name, _ in to_browser(came)]
+    names = [name for name, _ in response_headers(came)]
     assert b"x-kept" in names
     assert b"content-length" not in names
 
@@ -220,11 +229,13 @@ def test_length_that_contradicts_the_transfer_encoding_does_not_come_back() -> N
     ],
 )
 def test_order_to_a_cache_or_to_the_browser_does_not_come_back(name: str) -> None:
-    assert name.lower().encode() not in dict(to_browser([(name.encode(), b"x")]))
+    assert name.lower().encode() not in dict(response_headers([(name.encode(), b"x")]))
 
 
 def test_upstream_cannot_answer_as_the_gateway() -> None:
-    assert b"x-gateway-problem" not in dict(to_browser([(b"X-Gateway-Problem", b"signed_out")]))
+    assert b"x-gateway-problem" not in dict(
+        response_headers([(b"X-Gateway-Problem", b"signed_out")])
+    )
 
 
 FORGED = {"Forwarded": "for=198.51.100.1", "X-Real-IP": "198.51.100.1"}
@@ -257,7 +268,7 @@ def test_what_an_upstream_says_at_length_is_judged_and_not_remembered() -> None:
             long = b"%d-%b" % (turn, b"x" * 10_000)
             value = b"public, " + long
             answer = [(b"x-" + long, b""), (b"cache-control", value), (b"vary", long)]
-            found = dict(to_browser(answer))
+            found = dict(response_headers(answer))
             assert found[b"cache-control"] == b"private, " + long
             assert found[b"vary"] == long + b", Cookie"
         after, _ = tracemalloc.get_traced_memory()
@@ -272,4 +283,4 @@ def test_length_of_a_body_in_chunks_does_not_come_back_whatever_connection_names
         (b"Transfer-Encoding", b"chunked"),
         (b"Content-Length", b"3"),
     ]
-    assert not {b"content-length", b"transfer-encoding"} & dict(to_browser(answer)).keys()
+    assert not {b"content-length", b"transfer-encoding"} & dict(response_headers(answer)).keys()

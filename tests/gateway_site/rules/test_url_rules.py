@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_site.rules import url_rules as paths
+from gateway_site.rules import url_rules
 from gateway_site.rules.upstream import Upstream, read_upstreams
-from gateway_site.rules.url_rules import PathRefused
+from gateway_site.rules.url_rules import UnsafeAddress
 from gateway_site.transport.messages import Request, build_request
 
 UPSTREAM = read_upstreams(
@@ -49,9 +49,9 @@ async def _no_body() -> AsyncIterator[bytes]:
 @given(ADDRESSES, ADDRESSES)
 def test_whatever_passes_stays_within_the_upstream(rest: str, query: str) -> None:
     try:
-        name, path = paths.split(f"/gateway/api/{rest}")
-        target = paths.target(UPSTREAM, path, query.encode())
-    except PathRefused:
+        name, path = url_rules.split_path(f"/gateway/api/{rest}")
+        target = url_rules.target_url(UPSTREAM, path, query.encode())
+    except UnsafeAddress:
         return
     assert name == "api"
     written = read(target)
@@ -73,10 +73,10 @@ def test_whatever_passes_stays_within_the_upstream(rest: str, query: str) -> Non
 @given(st.text(max_size=40))
 def test_any_text_is_refused_or_goes_on_unchanged(text: str) -> None:
     try:
-        _, path = paths.split(f"/gateway/api/{text}")
-    except PathRefused:
+        _, path = url_rules.split_path(f"/gateway/api/{text}")
+    except UnsafeAddress:
         return
-    target = paths.target(UPSTREAM, path, b"")
+    target = url_rules.target_url(UPSTREAM, path, b"")
     assert target == f"https://api.example.com:8443/base/v1/{text}"
     assert text.isascii()
 
@@ -84,18 +84,18 @@ def test_any_text_is_refused_or_goes_on_unchanged(text: str) -> None:
 @given(ADDRESSES)
 def test_name_is_taken_from_one_place_only(start: str) -> None:
     try:
-        name, rest = paths.split(start)
-    except PathRefused:
+        name, rest = url_rules.split_path(start)
+    except UnsafeAddress:
         return
     assert start == f"/gateway/{name}{rest}"
-    assert paths.NAME.fullmatch(name)
+    assert url_rules.NAME.fullmatch(name)
 
 
 @given(st.binary(max_size=60))
 def test_any_query_is_refused_or_keeps_its_meaning(query: bytes) -> None:
     try:
-        target = paths.target(ROOT_UPSTREAM, "/x", query)
-    except PathRefused:
+        target = url_rules.target_url(ROOT_UPSTREAM, "/x", query)
+    except UnsafeAddress:
         return
     parts = urlsplit(target)
     assert (parts.scheme, parts.netloc, parts.path) == ("https", "api.example.com", "/x")
@@ -120,8 +120,8 @@ def test_any_query_is_refused_or_keeps_its_meaning(query: bytes) -> None:
     ],
 )
 def test_prefixes_end_on_the_border_of_a_segment(rest: str, allowed: bool) -> None:
-    assert paths.is_allowed(UPSTREAM, rest) is allowed
-    assert paths.is_allowed(ROOT_UPSTREAM, rest)
+    assert url_rules.is_allowed(UPSTREAM, rest) is allowed
+    assert url_rules.is_allowed(ROOT_UPSTREAM, rest)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_prefixes_end_on_the_border_of_a_segment(rest: str, allowed: bool) -> No
     ],
 )
 def test_second_lock_refuses_what_the_first_would_have_let_through(target: str) -> None:
-    with pytest.raises(PathRefused):
+    with pytest.raises(UnsafeAddress):
         read(target)
 
 
@@ -206,5 +206,7 @@ PLAIN_UPSTREAM = read_upstreams(
 def test_address_is_within_by_the_host_and_port_that_the_upstream_was_told(
     upstream: Upstream, reference: str, found: str | None
 ) -> None:
-    base = paths.target(upstream, "/a/b", b"")
-    assert paths.within(upstream, base, reference, public="gateway.example/sub") == found
+    base = url_rules.target_url(upstream, "/a/b", b"")
+    assert (
+        url_rules.gateway_address(upstream, base, reference, public="gateway.example/sub") == found
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from gateway_site.server.answer_transport import SMALL, AnswerTransport
+from gateway_site.server.answer_transport import SMALL, BufferedTransport
 from tests.gateway_site.server.served import Served, answer
 
 
@@ -22,9 +22,9 @@ class Wire:
         return False
 
 
-def answers() -> tuple[AnswerTransport, list[bytes]]:
+def answers() -> tuple[BufferedTransport, list[bytes]]:
     wire: Any = Wire()
-    return AnswerTransport(wire, lambda: None, asyncio.get_running_loop()), wire.writes
+    return BufferedTransport(wire, lambda: None, asyncio.get_running_loop()), wire.writes
 
 
 async def test_head_and_body_that_is_there_are_one_write() -> None:

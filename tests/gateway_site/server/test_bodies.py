@@ -10,7 +10,7 @@ import pytest
 
 from gateway_site.edge.client import ReceivedBodies
 from gateway_site.server import connections
-from gateway_site.server.connections import SWEEP, Connections
+from gateway_site.server.connections import SWEEP, ConnectionLimits
 from gateway_site.server.protocol import LINGER, BoundedProtocol
 from tests.gateway_site.server.conftest import Running
 from tests.gateway_site.server.served import (
@@ -40,7 +40,7 @@ def running() -> Iterator[Running]:
             yield served, application
 
 
-def connections_of(served: Served) -> Connections:
+def connections_of(served: Served) -> ConnectionLimits:
     [found] = [each for each in connections._of_servers.values() if each._loop is served.loop]
     return found
 

@@ -11,9 +11,16 @@ import pytest
 from pytest_django import Settings
 
 from gateway_site.edge import descriptors
-from gateway_site.edge.descriptors import LEAST, MOST, RESERVED, SPARE, are_few, each_way
+from gateway_site.edge.descriptors import (
+    LEAST,
+    MOST,
+    RESERVED,
+    SPARE,
+    is_limit_low,
+    max_connections,
+)
 from gateway_site.server import connections
-from gateway_site.server.connections import peer_of
+from gateway_site.server.connections import peer_key
 from gateway_site.transport import upstream_client
 from gateway_site.transport.pool import Limits
 from tests.gateway_site.server.served import (
@@ -194,36 +201,36 @@ def test_who_is_no_trusted_proxy_has_the_share_of_their_own_address(
 def test_peer_is_an_address_or_the_network_that_one_client_has(
     address: tuple[str, int] | None, peer: str | None
 ) -> None:
-    assert peer_of(address) == peer
+    assert peer_key(address) == peer
 
 
 def test_descriptors_are_kept_free_for_what_a_request_needs() -> None:
     backlog = 64
     for limit in (300, 1024, 4096):
-        bound = each_way(limit, backlog)
+        bound = max_connections(limit, backlog)
         assert bound >= 16
         assert 2 * bound + SPARE + backlog + RESERVED <= limit
-        assert not are_few(limit, backlog)
-    assert each_way(-1, backlog) == each_way(10**6, backlog) == MOST
+        assert not is_limit_low(limit, backlog)
+    assert max_connections(-1, backlog) == max_connections(10**6, backlog) == MOST
 
 
 def test_idle_connections_to_upstreams_take_no_descriptor_from_what_is_kept_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway_site.edge.descriptors.allowed", lambda: 300)
+    monkeypatch.setattr("gateway_site.edge.descriptors.descriptor_limit", lambda: 300)
     limits = upstream_client.limits()
-    assert limits.in_all == each_way(300) < Limits().in_all
+    assert limits.in_all == max_connections(300) < Limits().in_all
     assert limits.idle <= limits.in_all
 
 
 def test_too_few_descriptors_are_told_of(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "allowed", lambda: 1024)
-    assert each_way(1024, 2048) == LEAST
+    monkeypatch.setattr(connections, "descriptor_limit", lambda: 1024)
+    assert max_connections(1024, 2048) == LEAST
     asyncio.run(counted(2048))
-    assert "raise `ulimit -n`, or lower --backlog" in caplog.text
+    assert "raise `ulimit -n` or lower --backlog" in caplog.text
 
 
 async def counted(backlog: int) -> None:
-    connections._counted(backlog, asyncio.get_running_loop())
+    connections._make_connections(backlog, asyncio.get_running_loop())

@@ -15,7 +15,7 @@ import pytest
 from pytest_django import Settings
 
 from gateway_site.forwarding import upstream_call
-from gateway_site.rules import upstream as upstreams
+from gateway_site.rules.upstream import read_upstreams
 from tests.gateway_site.server.served import answer, serving
 
 PATHS = ["/", "/healthz", "/gateway/x", "/accounts/login/", "/static/gateway.css"]
@@ -241,7 +241,7 @@ def test_health_does_not_read_what_is_said_of_a_body(
 def test_method_that_an_upstream_declares_is_known(
     ports: dict[str, int], settings: Settings
 ) -> None:
-    settings.UPSTREAMS = upstreams.read_upstreams(
+    settings.UPSTREAMS = read_upstreams(
         {
             "UPSTREAM_FILES_URL": "https://files.example.com",
             "UPSTREAM_FILES_PROVIDER": "corp",

@@ -89,7 +89,7 @@ def test_each_request_is_answered_503_in_its_own_form_until_there_are_some_again
             waiting = started.connected(request(LOGIN))
             wait_until(lambda: "Cannot accept connections" in log(tmp_path), "the log has a line")
         assert answer(waiting).startswith(b"HTTP/1.1 200 ")
-        assert "no descriptor was left" in log(tmp_path)
+        assert "no file descriptor was left" in log(tmp_path)
         assert ACCEPT_FAILED not in log(tmp_path)
         assert "Traceback" not in log(tmp_path)
 

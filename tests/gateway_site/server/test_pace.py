@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway_site.edge.client import Client
-from gateway_site.rules.body import PACE, PATIENCE, Body
+from gateway_site.rules.body import BODY_PATIENCE, BYTES_PER_SECOND, RequestBody
 from gateway_site.rules.problems import Problem
 from tests.gateway_site.server.served import advance, on_moved_clock
 
@@ -21,7 +21,7 @@ class Sender:
 
     def __init__(self) -> None:
         self._sent: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
-        self.pieces = Body(Client({"headers": []}, self._sent.get), CHUNKED, 10**9).pieces()
+        self.pieces = RequestBody(Client({"headers": []}, self._sent.get), CHUNKED, 10**9).pieces()
 
     def send(self, size: int) -> None:
         self._sent.put_nowait({"type": "http.request", "body": b"x" * size, "more_body": True})
@@ -40,7 +40,7 @@ async def assert_given_up(taking: asyncio.Future[bytes]) -> None:
 @on_moved_clock
 async def test_body_that_stalls_is_given_up() -> None:
     taking = Sender().take()
-    await advance(PATIENCE - 1)
+    await advance(BODY_PATIENCE - 1)
     assert not taking.done()
     await advance(2)
     await assert_given_up(taking)
@@ -49,7 +49,7 @@ async def test_body_that_stalls_is_given_up() -> None:
 @on_moved_clock
 async def test_each_byte_of_a_body_that_trickles_gains_next_to_nothing() -> None:
     sender = Sender()
-    for _ in range(int(PATIENCE) - 1):
+    for _ in range(int(BODY_PATIENCE) - 1):
         taking = sender.take()
         await advance(1)
         sender.send(1)
@@ -65,8 +65,8 @@ async def test_body_at_the_least_pace_is_taken_to_its_end_however_long() -> None
     for _ in range(100):
         taking = sender.take()
         await advance(5)
-        sender.send(5 * PACE + 100)
-        assert len(await taking) == 5 * PACE + 100
+        sender.send(5 * BYTES_PER_SECOND + 100)
+        assert len(await taking) == 5 * BYTES_PER_SECOND + 100
 
 
 @on_moved_clock
@@ -75,7 +75,7 @@ async def test_what_came_fast_does_not_pay_for_a_long_stall() -> None:
     sender.send(100_000_000)
     await sender.take()
     taking = sender.take()
-    await advance(PATIENCE + 1)
+    await advance(BODY_PATIENCE + 1)
     await assert_given_up(taking)
 
 
@@ -83,6 +83,6 @@ async def test_what_came_fast_does_not_pay_for_a_long_stall() -> None:
 async def test_upstream_that_takes_its_time_is_not_the_clients_fault() -> None:
     sender = Sender()
     for _ in range(5):
-        await advance(10 * PATIENCE)
+        await advance(10 * BODY_PATIENCE)
         sender.send(1)
         assert await sender.take() == b"x"

@@ -216,8 +216,8 @@ async def test_few_bytes_that_are_not_taken_keep_no_connection_either() -> None:
     config.load()
     protocol, transport = BoundedProtocol(config, ServerState(), {}), Unread()
     protocol.connection_made(transport)
-    protocol.look(0)
-    protocol.look(ANSWER_TIME - 1)
+    protocol.check_timeouts(0)
+    protocol.check_timeouts(ANSWER_TIME - 1)
     assert not transport.aborted
-    protocol.look(ANSWER_TIME)
+    protocol.check_timeouts(ANSWER_TIME)
     assert transport.aborted

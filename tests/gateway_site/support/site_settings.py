@@ -4,11 +4,11 @@ import os
 from ipaddress import ip_network
 
 from gateway_site.environment.database import parse_database_url
-from gateway_site.providers import configuration as providers
+from gateway_site.providers import configuration
 from tests.settings import *  # noqa: F403
 
 DATABASES = {"default": parse_database_url(os.environ["GATEWAY_TEST_DATABASE"])}
-OAUTH_PROVIDERS = providers.configured(
+OAUTH_PROVIDERS = configuration.read_providers(
     {
         "OAUTH_CORP_CLIENT_ID": "gateway",
         "OAUTH_CORP_CLIENT_SECRET": "gateway-secret-canary",
@@ -19,6 +19,6 @@ OAUTH_PROVIDERS = providers.configured(
         "OAUTH_BOUND_DPOP": "1",
     }
 )
-SOCIALACCOUNT_PROVIDERS = providers.social_providers(OAUTH_PROVIDERS)
+SOCIALACCOUNT_PROVIDERS = configuration.social_providers(OAUTH_PROVIDERS)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 TRUSTED_PROXIES = [ip_network("127.0.0.1")]

@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from pytest_django import Settings
 
-from gateway_site.providers.configuration import configured
+from gateway_site.providers.configuration import read_providers
 from oauth.logout.single_logout import ADDRESS_MAX, METADATA_WAIT
 from oauth.network import concurrency
 from oauth.provider import metadata
@@ -320,7 +320,7 @@ def test_cookie_is_this_host_s_and_no_script_s(leading: LogoutProvider, visitor:
 )
 def test_variable_chooses_the_kind(value: str, setting: str | None) -> None:
     provider = LogoutProvider(issuer="https://idp.example")
-    (found,) = configured(environment("corp", provider, SINGLE_LOGOUT=value))
+    (found,) = read_providers(environment("corp", provider, SINGLE_LOGOUT=value))
     assert found.allauth_app()["settings"].get("single_logout") == setting
 
 
@@ -329,4 +329,4 @@ def test_variable_of_another_kind_is_refused_by_name() -> None:
     with pytest.raises(
         ImproperlyConfigured, match="OAUTH_CORP_SINGLE_LOGOUT must be 1, 0, no-hint"
     ):
-        configured(environment("corp", provider, SINGLE_LOGOUT="get"))
+        read_providers(environment("corp", provider, SINGLE_LOGOUT="get"))

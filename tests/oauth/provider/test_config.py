@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
-from gateway_site.providers.configuration import configured, social_providers
+from gateway_site.providers.configuration import read_providers, social_providers
 from oauth import checks
 from oauth.provider.config import REFRESH_LEEWAY, find_provider
 
@@ -24,7 +24,7 @@ CORP = {
 
 def configure(settings: Settings, **more: str) -> None:
     variables = CORP | {f"OAUTH_CORP_{name}": value for name, value in more.items()}
-    settings.SOCIALACCOUNT_PROVIDERS = social_providers(configured(variables))
+    settings.SOCIALACCOUNT_PROVIDERS = social_providers(read_providers(variables))
 
 
 def test_defaults(settings: Settings) -> None:
@@ -71,7 +71,7 @@ def test_private_addresses_are_allowed_by_a_clear_yes_only(
 
 def test_github_is_found_by_its_kind(settings: Settings) -> None:
     variables = {"OAUTH_GITHUB_CLIENT_ID": "g", "OAUTH_GITHUB_CLIENT_SECRET": "s"}
-    settings.SOCIALACCOUNT_PROVIDERS = social_providers(configured(variables))
+    settings.SOCIALACCOUNT_PROVIDERS = social_providers(read_providers(variables))
     found = find_provider("github")
     assert found is not None
     assert found.issuer is None

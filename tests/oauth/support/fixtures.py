@@ -20,7 +20,7 @@ from django.db.backends.signals import connection_created
 from django.test import Client
 from pytest_django import Settings
 
-from gateway_site.providers import configuration as providers
+from gateway_site.providers import configuration
 from oauth.network import concurrency
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
@@ -159,9 +159,9 @@ def github(
 
 def configure(settings: Settings, variables: dict[str, str]) -> None:
     """Put into the settings what the environment would."""
-    found = providers.configured(variables)
+    found = configuration.read_providers(variables)
     settings.OAUTH_PROVIDERS = found
-    settings.SOCIALACCOUNT_PROVIDERS = providers.social_providers(found)
+    settings.SOCIALACCOUNT_PROVIDERS = configuration.social_providers(found)
 
 
 @pytest.fixture

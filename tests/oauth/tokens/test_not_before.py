@@ -192,9 +192,9 @@ def test_command_refuses_a_provider_that_is_not_there_and_names_those_that_are(
 
 
 def test_connections_page_asks_for_a_new_consent(signed_in: Visitor, store: Stack) -> None:
-    assert "please sign in again" not in page(signed_in)
+    assert "please re-authenticate" not in page(signed_in)
     end_grants(store)
-    assert "please sign in again" in page(signed_in)
+    assert "please re-authenticate" in page(signed_in)
 
 
 def page(visitor: Visitor) -> str:
