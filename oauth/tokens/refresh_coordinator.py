@@ -27,7 +27,7 @@ from oauth.network.concurrency import FutureResult, thread_pool
 from oauth.provider.config import ProviderConfig
 from oauth.provider.refresh_lease import LeaseHeld, RefreshLease, RefreshOutcome
 from oauth.provider.token_set import TokenSet
-from oauth.tokens.refresh_request import NOT_ALLOWED, GrantRejected, request_refresh
+from oauth.tokens.refresh_request import NOT_ALLOWED, GrantRefused, request_refresh
 from sessions_kms import StoreUnavailable
 from sessions_kms.services import Services
 from sessions_kms.telemetry import Telemetry
@@ -88,7 +88,7 @@ class Refresh:
         except ProviderUnavailable:
             self._rest()
             raise
-        except GrantRejected as exc:
+        except GrantRefused as exc:
             self._is_decided = True
             raise _reauthentication(exc.reason) from None
         self._is_decided = self.is_made = True
@@ -130,7 +130,7 @@ class Refresh:
         try:
             with telemetry.spanned("refresh", "refresh", provider=self._provider.name):
                 new = request_refresh(self._services, self._provider, self.held)
-        except GrantRejected as exc:
+        except GrantRefused as exc:
             logger.info("%s refuses to refresh a grant: %s.", self._provider.name, exc.reason)
             keep = lifetime if exc.reason == NOT_ALLOWED else REJECTION_KEPT
             self._seal(RefreshOutcome(refused=exc.reason), keep)

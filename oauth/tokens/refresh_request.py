@@ -55,7 +55,7 @@ ANOTHER_GRANT = "another_grant"
 NOT_ALLOWED = "not_allowed"
 
 
-class GrantRejected(OAuthError):
+class GrantRefused(OAuthError):
     """The provider will not refresh this grant any more; ``reason`` is a fixed word."""
 
     def __init__(self, reason: str) -> None:
@@ -117,7 +117,7 @@ def _read_response(
 
 def _error_of(provider: ProviderConfig, error: str) -> OAuthError:
     if error in FATAL:
-        return GrantRejected(error)
+        return GrantRefused(error)
     if error in PROOF:
         logger.error(
             "%s does not accept the proof of the tokens' key (%s): compare its clock with this "
@@ -156,7 +156,7 @@ def _check_id_token(
         raise ProviderUnavailable(str(fault))
     if isinstance(fault, MisdirectedIdToken):
         logger.error("%s refreshed a grant with the id token of another.", provider.name)
-        raise GrantRejected(ANOTHER_GRANT)
+        raise GrantRefused(ANOTHER_GRANT)
     logger.error("An id token of %s was left out of a refresh: %s", provider.name, fault)
     return replace(new, id_token=old.id_token)
 
@@ -171,7 +171,7 @@ def _check_admission(
     except SignInRefused as exc:
         reason = exc.reason
     logger.warning("%s told at a refresh that somebody may not sign in: %s.", provider.name, reason)
-    raise GrantRejected(NOT_ALLOWED)
+    raise GrantRefused(NOT_ALLOWED)
 
 
 def _find_fault(

@@ -327,6 +327,6 @@ def test_variable_chooses_the_kind(value: str, setting: str | None) -> None:
 def test_variable_of_another_kind_is_refused_by_name() -> None:
     provider = LogoutProvider(issuer="https://idp.example")
     with pytest.raises(
-        ImproperlyConfigured, match="OAUTH_CORP_SINGLE_LOGOUT must be 1, 0, no-hint"
+        ImproperlyConfigured, match="OAUTH_CORP_SINGLE_LOGOUT must be 1, 0 or one of these: no-hint"
     ):
         read_providers(environment("corp", provider, SINGLE_LOGOUT="get"))

@@ -187,7 +187,7 @@ def test_command_refuses_a_provider_that_is_not_there_and_names_those_that_are(
     store: Stack,
 ) -> None:
     done = end("--provider", "crop", "--before", "1")
-    assert (done.status, "There are: corp" in done.err) == (2, True)
+    assert (done.status, "Known providers: corp." in done.err) == (2, True)
     assert "not-before#django#crop" not in store.items()
 
 
