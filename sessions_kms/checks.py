@@ -1,4 +1,4 @@
-"""System checks: what is wrong with the settings, one id a fault, without any network."""
+"""System checks of the settings: one id per fault, without using the network."""
 
 import platform
 import time
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sessions_kms import moving_in
     from sessions_kms.aws import clients
     from sessions_kms.operations import session_import
-else:  # Servers run no checks: these come with those who do.
+else:  # Servers run no checks, so they need not import these.
     clients = LazyModule("sessions_kms.aws.clients")
     session_import = LazyModule("sessions_kms.operations.session_import")
     moving_in = LazyModule("sessions_kms.moving_in")
@@ -41,10 +41,16 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
-def check_region(**_: Any) -> list[checks.CheckMessage]:
-    """Report that no Region is set: the table cannot be asked."""
+def _valid_config() -> conf.Config | None:
+    """Return the settings, or None if they have faults, which `check_settings` reports."""
     raw: Any = getattr(settings, conf.SETTING, None)
-    if list(conf.faults(raw)) or clients.has_region(conf.parse(raw).region_name):
+    return None if list(conf.faults(raw)) else conf.parse(raw)
+
+
+def check_region(**_: Any) -> list[checks.CheckMessage]:
+    """Report that no Region is set, so that the table cannot be reached."""
+    config = _valid_config()
+    if config is None or clients.has_region(config.region_name):
         return []
     return [
         checks.Error(
@@ -61,7 +67,7 @@ def check_engine(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}: sessions are not sealed.",
+            f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}: sessions are not encrypted.",
             hint=f"Set SESSION_ENGINE = {ENGINE!r}.",
             id="sessions_kms.W001",
         )
@@ -69,12 +75,12 @@ def check_engine(**_: Any) -> list[checks.CheckMessage]:
 
 
 def sessions_are_sealed() -> bool:
-    """Tell whether the sessions' engine is ours, or one derived from it."""
+    """Return True if the session engine is this one or derived from it."""
     return issubclass(_store(), SessionStore)
 
 
 def _store() -> type:
-    """Return the class of the sessions, or any other where there is none."""
+    """Return the session class, or `object` if there is none."""
     try:
         store: type = import_module(settings.SESSION_ENGINE).SessionStore
     except (ImportError, AttributeError):
@@ -83,27 +89,27 @@ def _store() -> type:
 
 
 def check_old_engine(**_: Any) -> list[checks.CheckMessage]:
-    """Report an engine that nothing can be taken over from, while sessions are to be."""
-    raw: Any = getattr(settings, conf.SETTING, None)
-    if not issubclass(_store(), moving_in.SessionStore) or list(conf.faults(raw)):
+    """Report an old engine from which sessions cannot be imported."""
+    config = _valid_config()
+    if config is None or not issubclass(_store(), moving_in.SessionStore):
         return []
     try:
-        session_import.OldEngine(conf.parse(raw).migrate_from)
+        session_import.OldEngine(config.migrate_from)
     except ImproperlyConfigured as exc:
         return [checks.Error(f"SESSIONS_KMS['MIGRATE_FROM']: {exc}", id="sessions_kms.E016")]
     return []
 
 
 def check_middleware(**_: Any) -> list[checks.CheckMessage]:
-    """Warn when an outage would be a 500, and a sibling host's cookie might be the session's."""
+    """Warn if an outage would be a 500, and a sibling host's cookie might be accepted."""
     order: Sequence[str] = settings.MIDDLEWARE
     sessions = next((at for at, path in enumerate(order) if _makes_sessions(path)), None)
     if sessions is None or MIDDLEWARE in order[:sessions]:
         return []
     return [
         checks.Warning(
-            "While the session store cannot be reached, visitors get a server error. And cookies "
-            "that sibling hosts set may pass for the site's own.",
+            "While the session store is unreachable, visitors get a server error. Cookies that "
+            "sibling hosts set may be accepted as the site's own.",
             hint=f"Put {MIDDLEWARE!r} first in MIDDLEWARE.",
             id="sessions_kms.W002",
         )
@@ -111,20 +117,20 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _makes_sessions(path: str) -> bool:
-    """Tell whether a middleware is Django's for sessions, or one of its kind."""
+    """Return True if a middleware is Django's session middleware or derived from it."""
     try:
         found = import_string(path)
-    except ImportError:  # Django tells of it.
+    except ImportError:  # Django reports it.
         return False
     return isinstance(found, type) and issubclass(found, SessionMiddleware)
 
 
 def check_cookie_age(**_: Any) -> list[checks.CheckMessage]:
-    """Report an idle timeout that is no number, or that the absolute one never lets happen."""
-    raw: Any = getattr(settings, conf.SETTING, None)
-    if list(conf.faults(raw)):
+    """Report an idle timeout that is not a number or above the absolute timeout."""
+    config = _valid_config()
+    if config is None:
         return []
-    timeout = conf.parse(raw).absolute_timeout
+    timeout = config.absolute_timeout
     age: Any = settings.SESSION_COOKIE_AGE
     if not isinstance(age, int | float):
         return [
@@ -143,31 +149,29 @@ def check_cookie_age(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_not_before(**_: Any) -> list[checks.CheckMessage]:
-    """Warn about a moment that is still to come: as it draws near nobody stays signed in."""
-    raw: Any = getattr(settings, conf.SETTING, None)
-    if list(conf.faults(raw)):
-        return []
-    moment = conf.parse(raw).not_before
+    """Warn about a cutoff in the future: when it is near, nobody stays signed in."""
+    config = _valid_config()
+    moment = None if config is None else config.not_before
     if moment is None or moment <= time.time():
         return []
     return [
         checks.Warning(
             f"NOT_BEFORE ({moment:,} s since 1970) is in the future. It is ignored until five"
-            " minutes before. From then until it has passed, nobody stays signed in.",
-            hint="Set SESSIONS_KMS['NOT_BEFORE'] to a moment that has passed, in seconds.",
+            " minutes before that time. From then until it has passed, nobody stays signed in.",
+            hint="Set SESSIONS_KMS['NOT_BEFORE'] to a time in the past, in seconds.",
             id="sessions_kms.W004",
         )
     ]
 
 
 def check_clearsessions(**_: Any) -> list[checks.CheckMessage]:
-    """Warn when Django's `clearsessions`, which does nothing here, hides ours."""
+    """Warn if Django's `clearsessions`, which does nothing here, hides ours."""
     names = [config.name for config in apps.get_app_configs()]
     if not {SESSIONS_APP, APP} <= set(names) or names.index(APP) < names.index(SESSIONS_APP):
         return []
     return [
         checks.Warning(
-            "manage.py clearsessions is Django's own, which does not look at the table.",
+            "manage.py clearsessions is Django's own, which does not use the table.",
             hint=f"Put {APP!r} before {SESSIONS_APP!r} in INSTALLED_APPS.",
             id="sessions_kms.W005",
         )
@@ -180,17 +184,17 @@ def check_user_sessions(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            "allauth.usersessions keeps the session key of everybody as plain text in the"
-            " database. A reader of it can be anybody who is signed in.",
+            "allauth.usersessions stores all session keys as plain text in the database. A reader"
+            " of the database can impersonate everybody who is signed in.",
             hint="Remove 'allauth.usersessions' from INSTALLED_APPS, and empty its table."
-            " The admin of sessions_kms lists a person's sessions and ends them.",
+            " The admin of sessions_kms lists a user's sessions and ends them.",
             id="sessions_kms.W006",
         )
     ]
 
 
 def session_keys_are_in_sql() -> bool:
-    """Tell whether allauth's list of sessions is installed, which keeps their keys in the clear."""
+    """Return True if allauth's list of sessions is installed, which stores their keys."""
     return apps.is_installed("allauth.usersessions")
 
 
@@ -200,8 +204,8 @@ def check_stored_tokens(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            "SOCIALACCOUNT_STORE_TOKENS keeps the tokens of providers as plain text in the"
-            " database, beside the sealed sessions.",
+            "SOCIALACCOUNT_STORE_TOKENS stores the tokens of providers as plain text in the"
+            " database, besides the encrypted sessions.",
             hint="Remove the setting, and empty the table of SocialToken.",
             id="sessions_kms.W007",
         )
@@ -214,23 +218,23 @@ def check_serializer(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            f"SESSION_SERIALIZER is {settings.SESSION_SERIALIZER!r}: anybody who can seal a"
-            " session can run code in the site.",
+            f"SESSION_SERIALIZER is {settings.SESSION_SERIALIZER!r}: whoever can encrypt a session"
+            " can run code in the site.",
             hint="Set it to 'django.contrib.sessions.serializers.JSONSerializer', and set"
-            " SESSIONS_KMS['NOT_BEFORE'] to now: pickled sessions cannot be read by it.",
+            " SESSIONS_KMS['NOT_BEFORE'] to now: it cannot read pickled sessions.",
             id="sessions_kms.W008",
         )
     ]
 
 
 def check_same_site(**_: Any) -> list[checks.CheckMessage]:
-    """Warn when other sites' requests carry the session."""
+    """Warn if requests from other sites carry the session."""
     if settings.SESSION_COOKIE_SAMESITE in {"Lax", "Strict"}:
         return []
     return [
         checks.Warning(
-            f"SESSION_COOKIE_SAMESITE is {settings.SESSION_COOKIE_SAMESITE!r}: requests that other"
-            " sites make carry the session.",
+            f"SESSION_COOKIE_SAMESITE is {settings.SESSION_COOKIE_SAMESITE!r}: requests from other"
+            " sites carry the session.",
             hint="Set SESSION_COOKIE_SAMESITE = 'Lax'.",
             id="sessions_kms.W009",
         )
@@ -244,7 +248,7 @@ def check_python(**_: Any) -> list[checks.CheckMessage]:
     return [
         checks.Warning(
             f"Python {platform.python_version()} takes minutes to decode a long cookie"
-            " (CVE-2024-7592). StoreUnavailableMiddleware decodes cookies in another way. What"
+            " (CVE-2024-7592). StoreUnavailableMiddleware decodes cookies differently. Code that"
             " reads them before it, or without it, lets anybody keep a process busy.",
             hint="Use Python 3.11.10, 3.12.6, 3.13.0 or a later release of these.",
             id="sessions_kms.W010",
@@ -253,7 +257,7 @@ def check_python(**_: Any) -> list[checks.CheckMessage]:
 
 
 def python_is_slow() -> bool:
-    """Return True if `http.cookies` has the code that was replaced to fix CVE-2024-7592.
+    """Return True if `http.cookies` has the code that the fix of CVE-2024-7592 replaced.
 
     A version number would not do: distributions have fixed their 3.11.2, for example.
     https://github.com/python/cpython/pull/123075

@@ -1,4 +1,4 @@
-"""A model for Django's admin to hang its pages and permissions on; it has no SQL table."""
+"""A model without an SQL table, for the pages and permissions of Django's admin."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class NoRows(models.Manager["Session"]):
-    """Asks no SQL, so that what goes through all models (`dumpdata`, say) finds none of this."""
+    """Makes no query, so that commands for all models, such as `dumpdata`, find nothing."""
 
     def get_queryset(self) -> models.QuerySet["Session"]:
         """Return nothing."""
@@ -19,13 +19,13 @@ class NoRows(models.Manager["Session"]):
 
 
 class Session(models.Model):
-    """One session, named by the id of its record. The admin reads the rest from DynamoDB."""
+    """One session, with the id of its record. The admin reads the rest from DynamoDB."""
 
     id = models.CharField("id", max_length=43, primary_key=True)
 
     objects = NoRows()
 
-    # What the pages show of it.
+    # What the pages show.
     row: "Row"
     user_name: str
     user_url: str
@@ -47,7 +47,7 @@ class Session(models.Model):
 
     @classmethod
     def of(cls, row: "Row") -> "Session":
-        """Return the model of a row, which its columns show."""
+        """Return the model of a row."""
         session = cls(id=row.id)
         session.row = row
         return session

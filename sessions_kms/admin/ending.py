@@ -1,4 +1,4 @@
-"""Ending sessions in Django's admin: each way asks first, and is in the admin log."""
+"""Ending sessions in Django's admin; each view asks first, and writes to the admin log."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -16,7 +16,6 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from sessions_kms.admin.pages import TEMPLATES, AdminPages, shown, shows_outage
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.item_types import SHORT_ID
 from sessions_kms.models import Session
@@ -27,12 +26,104 @@ from sessions_kms.services import services
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from django.http import HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import localize
+
+from sessions_kms import outages
+from sessions_kms.exceptions import StoreUnavailable
+
+if TYPE_CHECKING:
+    SessionModelAdmin = admin.ModelAdmin[Session]
+else:
+    SessionModelAdmin = admin.ModelAdmin
+
+TEMPLATES = "admin/sessions_kms/session"
+View = TypeVar("View", bound=Callable[..., HttpResponse])
+
+
+def shows_outage(view: View) -> View:
+    """Show a page of the admin if a view of `AdminPages` cannot reach the store."""
+
+    @wraps(view)
+    def guarded(self: "AdminPages", request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return view(self, request, *args, **kwargs)
+        except StoreUnavailable as exc:
+            return self.outage(request, exc)
+
+    return cast("View", guarded)
+
+
+def shown(moment: datetime) -> str:
+    """Return a time as the admin shows it: in the current time zone, to the minute."""
+    here = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+    return str(localize(here))
+
+
+class AdminPages(SessionModelAdmin):
+    """Pages in the layout of the admin."""
+
+    def outage(self, request: HttpRequest, error: StoreUnavailable) -> HttpResponse:
+        """Return a page with status 503 that says the store cannot be used, and log why."""
+        context = self.context(request, "Sessions unavailable") | {"problem": str(error)}
+        response = TemplateResponse(request, f"{TEMPLATES}/outage.html", context, status=503)
+        outages.note(error)
+        outages.log_refusal(request, str(error), response)
+        return response
+
+    def confirmation(
+        self,
+        request: HttpRequest,
+        title: str,
+        consequence: str,
+        *,
+        lines: Sequence[str] = (),
+        note: str = "",
+        hidden: Sequence[tuple[str, str]] = (),
+    ) -> HttpResponse:
+        """Ask for confirmation; a yes posts the hidden fields and `post` to the same view."""
+        context = self.context(request, title) | {
+            "consequence": consequence,
+            "lines": lines,
+            "note": note,
+            "hidden": hidden,
+        }
+        return TemplateResponse(request, f"{TEMPLATES}/confirmation.html", context)
+
+    def context(self, request: HttpRequest, title: str) -> dict[str, Any]:
+        """Return the context that the templates of Django's admin need."""
+        request.current_app = self.admin_site.name
+        return {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "original": title,  # The last of Django's breadcrumbs.
+            "opts": self.opts,
+            "media": self.media,
+            "has_view_permission": True,
+            "list_url": self.list_url(),
+        }
+
+    def to_list(self) -> HttpResponse:
+        """Redirect to the list of sessions."""
+        return HttpResponseRedirect(self.list_url())
+
+    def list_url(self) -> str:
+        """Return the address of the list of sessions."""
+        return reverse("admin:sessions_kms_session_changelist", current_app=self.admin_site.name)
+
+
 CONFIRMED = "post"  # a field of every confirmation, as in Django's own
 OWN_STAYS = "Your own session is not ended."
 
 
 class DateTimeInput(AdminSplitDateTime):
-    """A date and a time, each with a name for screen readers: Django 5.2 gives them none."""
+    """A date and a time with names for screen readers, which Django 5.2 lacks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,24 +132,24 @@ class DateTimeInput(AdminSplitDateTime):
 
 
 class BeforeForm(forms.Form):
-    """A moment that has passed."""
+    """A time in the past."""
 
     before = forms.SplitDateTimeField(
         label="Created at or before",
         widget=DateTimeInput,
-        help_text="A time that has passed. Sessions created later are kept.",
+        help_text="A time in the past. Sessions created later stay.",
     )
 
     def clean_before(self) -> datetime:
-        """Refuse a moment to come, before which nobody could sign in.
+        """Reject a time in the future, before which nobody could sign in.
 
         Raises StoreUnavailable.
         """
         moment: datetime = self.cleaned_data["before"]
-        # Dates of the far past and future have no timestamp everywhere.
+        # Dates in the far past and future have no timestamp on some platforms.
         passed = 1970 < moment.year < 9999 and moment.timestamp() <= services().clock()
         if not passed:
-            raise forms.ValidationError("Name a time that has passed, after 1970.")
+            raise forms.ValidationError("Enter a time in the past, after 1970.")
         try:
             ending.require_past(services(), int(moment.timestamp()))
         except ValueError as exc:
@@ -67,7 +158,7 @@ class BeforeForm(forms.Form):
 
 
 class EndingAdmin(AdminPages):
-    """The views that end sessions: one, those selected, those of a user, those until a moment."""
+    """The views that end sessions: one, the selected ones, those of a user, those before a time."""
 
     @shows_outage
     def delete_view(
@@ -78,22 +169,22 @@ class EndingAdmin(AdminPages):
         inspection = Inspection(services(), request.session.session_key)
         row = run_sync(inspection.find(unquote(object_id)))
         if row is None:
-            messages.warning(request, "There is no such session: it may have ended already.")
+            messages.warning(request, "There is no such session. It may have ended already.")
             return self.to_list()
         if row.current:
-            messages.warning(request, "That is your own present session: log out to end it.")
+            messages.warning(request, "This is your own current session. Log out to end it.")
             return self.to_list()
         if CONFIRMED in request.POST:
             self._end(request, inspection, [row.id])
             return self.to_list()
         title = f"End session {row.id[:SHORT_ID]}"
-        return self.confirmation(request, title, "The person who uses this session is signed out.")
+        return self.confirmation(request, title, "The user of this session will be signed out.")
 
     @admin.action(permissions=["delete"], description="End selected sessions")
     def delete_selected(
         self, request: HttpRequest, queryset: "QuerySet[Session]"
     ) -> HttpResponse | None:
-        """End the sessions that are selected. The name is that of Django's own action."""
+        """End the selected sessions. The action is named like Django's own."""
         inspection = Inspection(services(), request.session.session_key)
         selected = request.POST.getlist(ACTION_CHECKBOX_NAME)[:ROWS]
         found = [row for each in selected if (row := run_sync(inspection.find(each))) is not None]
@@ -102,13 +193,13 @@ class EndingAdmin(AdminPages):
             self._end(request, inspection, [row.id for row in rows])
             return None
         if not rows:
-            messages.warning(request, "There is none to end: they may have ended already.")
+            messages.warning(request, "There are no sessions to end. They may have ended already.")
             return None
         fields = [(ACTION_CHECKBOX_NAME, row.id) for row in rows]
         return self.confirmation(
             request,
             "End selected sessions",
-            f"{_count(len(rows))} will end. The people who use them are signed out.",
+            f"{_count(len(rows))} will end. Their users will be signed out.",
             lines=[f"{row.id[:SHORT_ID]}, created {shown(row.created_at)}" for row in rows],
             note=OWN_STAYS if len(rows) < len(found) else "",
             hidden=[("action", "delete_selected"), *fields],
@@ -116,7 +207,7 @@ class EndingAdmin(AdminPages):
 
     @shows_outage
     def end_of_user(self, request: HttpRequest) -> HttpResponse:
-        """End all sessions of a user, but the reader's present one."""
+        """End all sessions of a user except the reader's current one."""
         self._require_permission(request)
         user_id = request.GET.get("user", "")
         if not user_id:
@@ -124,7 +215,7 @@ class EndingAdmin(AdminPages):
         user = users.get_users([user_id]).get(user_id)
         name = user_id if user is None else user.get_username()
         if CONFIRMED in request.POST:
-            # First, since what fails on the way has ended some.
+            # First, since a failure may come after some have ended.
             self._log(request, f"all sessions of {name}")
             ended = ending.end_sessions_of(services(), user_id, but=request.session.session_key)
             messages.success(request, f"{_count(ended)} of {name} ended.")
@@ -132,13 +223,13 @@ class EndingAdmin(AdminPages):
         return self.confirmation(
             request,
             f"End all sessions of {name}",
-            f"{name} is signed out everywhere.",
+            f"{name} will be signed out everywhere.",
             note=OWN_STAYS if user_id == request.session.get(USER_ID) else "",
         )
 
     @shows_outage
     def end_before(self, request: HttpRequest) -> HttpResponse:
-        """End all sessions that were created until a moment, the reader's own too."""
+        """End all sessions created up to a time, even the reader's own."""
         self._require_permission(request)
         form = BeforeForm(request.POST or None)
         if not form.is_valid():
@@ -146,18 +237,18 @@ class EndingAdmin(AdminPages):
         moment = form.cleaned_data["before"]
         until = shown(moment)
         if CONFIRMED in request.POST:
-            self._log(request, f"all sessions created until {until}")
+            self._log(request, f"all sessions created up to {until}")
             ending.end_before(services(), int(moment.timestamp()))
             messages.success(
-                request, f"Sessions created until {until} end on every server within a minute."
+                request, f"Sessions created up to {until} end on every server within a minute."
             )
             return self.to_list()
         return self.confirmation(
             request,
-            f"End all sessions created until {until}",
-            "Everybody who has been signed in since then or longer is signed out."
-            " This cannot be taken back.",
-            note="Your own present session may be one of them.",
+            f"End all sessions created up to {until}",
+            "Everybody who signed in at that time or earlier will be signed out."
+            " This cannot be undone.",
+            note="Your own current session may be one of them.",
             hidden=[(name, request.POST.get(name, "")) for name in ("before_0", "before_1")],
         )
 
@@ -179,7 +270,7 @@ class EndingAdmin(AdminPages):
         )
 
     def _before_form(self, request: HttpRequest, form: BeforeForm) -> HttpResponse:
-        # Stubs ask for a model's form, which nothing here needs.
+        # The stubs require a model form, which is not needed here.
         adminform = AdminForm(form, [(None, {"fields": ["before"]})], {}, (), model_admin=self)  # type: ignore[arg-type]
         context = self.context(request, "End all sessions before a time") | {
             "adminform": adminform,

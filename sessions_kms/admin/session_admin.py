@@ -1,28 +1,150 @@
-"""Sessions in Django's admin: listed and looked at without decryption, and ended.
+"""Sessions in Django's admin: listed and shown without decryption, and ended.
 
-Two permissions, both given to superusers: `view_session`, and `end_session`, which
-includes it. Nothing is added or changed here.
+There are two permissions, which superusers have: `view_session`, and `end_session`, which includes
+it. Nothing can be added or changed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.exceptions import NotRegistered
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.contrib.auth import get_user_model
+from django.core.signing import BadSignature
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
-from sessions_kms.admin.changelist import GRANTS, USER, SessionList, label_users
-from sessions_kms.admin.ending import EndingAdmin
-from sessions_kms.admin.pages import shown, shows_outage
+from sessions_kms.admin.ending import EndingAdmin, shown, shows_outage
 from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.format.item_types import is_session_id
 from sessions_kms.models import Session
-from sessions_kms.operations.listing import Inspection, to_datetime
+from sessions_kms.operations import users
+from sessions_kms.operations.listing import (
+    Inspection,
+    Listing,
+    read_page_token,
+    sign_page_token,
+    to_datetime,
+)
 from sessions_kms.sealed_items.about import CLIENT
 from sessions_kms.services import services
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+USER = "user"
+GRANTS = "grants"  # only those of OAuth clients
+AFTER = "after"
+
+
+class SessionList(ChangeList):
+    """One page of sessions: of the whole table, of a user, only grants, or the one of an id.
+
+    Django's `ChangeList` counts and slices a queryset; this page is read from DynamoDB, and is
+    neither counted nor numbered. ``candidates`` are the users that a search may mean.
+    """
+
+    def get_queryset(
+        self, request: HttpRequest, exclude_parameters: Any = None
+    ) -> "QuerySet[Session]":
+        """Return nothing, without a query."""
+        return self.root_queryset.none()
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page. Raises StoreUnavailable."""
+        self.user_id: str | None = request.GET.get(USER) or None
+        self.only_grants = GRANTS in request.GET
+        self.candidates: list[tuple[str, str]] = []
+        self.first_url = self.next_url = ""
+        listing = Listing([]) if request.method == "POST" else self._read(request)
+        self.result_list = [Session.of(row) for row in listing.rows]
+        self.result_count = self.full_result_count = len(listing.rows)
+        self.show_full_result_count = self.can_show_all = self.multi_page = False
+        self.show_admin_actions = bool(listing.rows)
+        self.params = {}  # The search form would send them again.
+        label_users(self.result_list, request, self.model_admin.admin_site)
+        user = users.get_users([self.user_id or ""]).get(self.user_id or "")
+        self.user_name = None if user is None else user.get_username()
+
+    def _read(self, request: HttpRequest) -> Listing:
+        inspection = Inspection(services(), request.session.session_key)
+        if text := self.query.strip():
+            found = run_sync(inspection.find(text)) if is_session_id(text) else None
+            if found is not None:
+                return with_metadata(inspection, Listing([found]))
+            matches = users.find_users(text)
+            if len(matches) > 1:
+                self.candidates = [
+                    ("?" + urlencode({USER: each}), f"{user.get_username()} ({each})")
+                    for each, user in matches.items()
+                ]
+                return Listing([])
+            # A deleted user may still have sessions.
+            self.user_id = next(iter(matches), text)
+        return self._page(inspection, request)
+
+    def _page(self, inspection: Inspection, request: HttpRequest) -> Listing:
+        of_user = {} if self.user_id is None else {USER: self.user_id}
+        if self.user_id is None and self.only_grants:
+            of_user = {GRANTS: "1"}
+        name = urlencode(of_user)
+        start = None
+        if token := request.GET.get(AFTER):
+            try:
+                start = read_page_token(services(), token, listing=name)
+            except BadSignature:
+                text = "The link to that page is no longer valid. This is the first page."
+                messages.warning(request, text)
+                raise IncorrectLookupParameters from None
+            self.first_url = f"?{name}"
+        if self.user_id is not None:
+            listing = with_metadata(
+                inspection, run_sync(inspection.list_user_sessions(self.user_id, start))
+            )
+        elif self.only_grants:
+            listing = inspection.list_grants(start)
+        else:
+            listing = inspection.list_table(start)
+        if listing.next is not None:
+            token = sign_page_token(services(), listing.next, listing=name)
+            self.next_url = "?" + urlencode(of_user | {AFTER: token})
+        return listing
+
+
+def with_metadata(inspection: Inspection, listing: Listing) -> Listing:
+    """Return a page with the metadata of its sessions, which takes a read for each."""
+    rows = [replace(row, words=run_sync(inspection.about(row.id))) for row in listing.rows]
+    return Listing(rows, listing.next)
+
+
+def label_users(sessions: Iterable[Session], request: HttpRequest, site: admin.AdminSite) -> None:
+    """Set the user name of each session, and a link if the reader may view users."""
+    shown = list(sessions)
+    found = users.get_users(each.row.user_id for each in shown if each.row.user_id is not None)
+    for session in shown:
+        session.user_name, session.user_url = session.row.user_id or "", ""
+        if user := found.get(session.user_name):
+            session.user_name = user.get_username()
+            session.user_url = _user_url(user, request, site)
+
+
+def _user_url(user: Any, request: HttpRequest, site: admin.AdminSite) -> str:
+    model = get_user_model()
+    try:
+        may_view = site.get_model_admin(model).has_view_or_change_permission(request, user)
+    except NotRegistered:
+        return ""
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
+    return reverse(name, args=(quote(user.pk),), current_app=site.name) if may_view else ""
+
 
 COLUMNS = ("user", "created", "written", "ends")
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -33,7 +155,7 @@ class SessionAdmin(EndingAdmin):
     """The list of sessions, and the page of one."""
 
     class Media:
-        """What the pages load: rows that fit a phone."""
+        """Style sheets."""
 
         css = {"all": ["sessions_kms/admin.css"]}  # noqa: RUF012 - as Django documents it
 
@@ -48,29 +170,29 @@ class SessionAdmin(EndingAdmin):
     )
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Show the app to whoever may see sessions."""
+        """Show the app to users who may view sessions."""
         return self.has_view_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
-        """Let whoever may view or end sessions see them."""
+        """Return True for users who may view or end sessions."""
         return request.user.has_perm("sessions_kms.view_session") or (
             self.has_delete_permission(request, obj)
         )
 
     def has_delete_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
-        """Tell who may end sessions."""
+        """Return True for users who may end sessions."""
         return request.user.has_perm("sessions_kms.end_session")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Let nobody make sessions here."""
+        """Return False: sessions cannot be added."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
-        """Let nobody change sessions here."""
+        """Return False: sessions cannot be changed."""
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the ways of ending many to Django's own addresses."""
+        """Add the views that end many sessions."""
         view = self.admin_site.admin_view
         ours: list[URLPattern] = [
             path("end-of-user/", view(self.end_of_user), name="sessions_kms_session_end_of_user"),
@@ -117,30 +239,30 @@ class SessionAdmin(EndingAdmin):
             return None
         session = Session.of(row)
         session.size = inspection.size(row.id)
-        session.about = ", ".join(_named(run_sync(inspection.about(row.id))))
+        session.about = ", ".join(_format_metadata(run_sync(inspection.about(row.id))))
         label_users([session], request, self.admin_site)
         if row.current:
             session.content = ", ".join(sorted(request.session.keys()))
         return session
 
     def get_fields(self, request: HttpRequest, obj: Session | None = None) -> Any:
-        """Leave what the session holds to the one whose own present session it is."""
+        """Show the names of the content only for the reader's own session."""
         own = obj is not None and obj.row.current
         return self.readonly_fields if own else self.readonly_fields[:-1]
 
     @admin.display(description="session")
     def short_id(self, session: Session) -> str:
-        """Show the first letters of the id, and whether it is the reader's own."""
+        """Show the beginning of the id, and whether it is the reader's own session."""
         return f"{session} (this session)" if session.row.current else str(session)
 
     @admin.display(description="app")
     def app(self, session: Session) -> str:
-        """Show what the OAuth client calls itself whose grant it is; else nothing."""
+        """Show the name of the OAuth client if the session is a grant."""
         return session.row.words.get(CLIENT, "")
 
     @admin.display(description="user")
     def user(self, session: Session) -> str:
-        """Show who is signed in, with a link where the reader may view users."""
+        """Show the signed-in user, with a link if the reader may view users."""
         if session.row.doubtful:
             return "not known"
         if session.user_url:
@@ -149,22 +271,22 @@ class SessionAdmin(EndingAdmin):
 
     @admin.display(description="created")
     def created(self, session: Session) -> str:
-        """Show when the absolute timeout began: at the sign-in."""
+        """Show when the session began, from which the absolute timeout counts."""
         return _cell(session.row.created_at)
 
     @admin.display(description="last written")
     def written(self, session: Session) -> str:
-        """Show when the record was written."""
+        """Show when the record was last written."""
         return _cell(session.row.updated_at)
 
     @admin.display(description="ends")
     def ends(self, session: Session) -> str:
-        """Show when the session ends if it is not used any more."""
+        """Show when the session ends if it is not used again."""
         return _cell(session.row.ends_at)
 
     @admin.display(description="size")
     def size(self, session: Session) -> str:
-        """Show how large the item is; to tell that for a list would be to read all of it."""
+        """Show the size of the item; a list does not, since that would read all of it."""
         return filesizeformat(session.size) if session.size is not None else ""
 
     @admin.display(description="record format")
@@ -174,7 +296,7 @@ class SessionAdmin(EndingAdmin):
 
     @admin.display(description="encrypted with")
     def key_period(self, session: Session) -> str:
-        """Show which data key sealed the record, and how `end_sessions` names it."""
+        """Show the data key of the record, and its option for `end_sessions`."""
         period = session.row.key_period
         if not period:
             return "a data key of its own"
@@ -182,26 +304,26 @@ class SessionAdmin(EndingAdmin):
 
     @admin.display(description="writes")
     def revision(self, session: Session) -> int:
-        """Show how often the record was written."""
+        """Show the number of writes."""
         return session.row.revision
 
     @admin.display(description="signed in with")
     def about(self, session: Session) -> str:
-        """Show what the project has the session tell, such as its browser's family."""
+        """Show the metadata that the project stores, such as the browser."""
         return session.about or "not known"
 
     @admin.display(description="holds")
     def content(self, session: Session) -> str:
-        """Show the names of what the session holds, never a value."""
+        """Show the names in the session's content, never a value."""
         return session.content
 
 
-def _named(words: Mapping[str, str]) -> list[str]:
-    """Return what a session tells of itself, each with its name, such as "browser: Firefox"."""
+def _format_metadata(words: Mapping[str, str]) -> list[str]:
+    """Return the metadata of a session with names, such as "browser: Firefox"."""
     return [f"{name.replace('_', ' ')}: {word}" for name, word in words.items()]
 
 
 def _cell(moment: datetime) -> str:
-    """Return a moment that breaks before its time of day only, so that the columns fit."""
+    """Return a time that wraps only between date and time of day, so that columns fit."""
     day, comma, time = shown(moment).rpartition(", ")
     return day.replace(" ", NO_BREAK) + comma + time.replace(" ", NO_BREAK)

@@ -12,7 +12,7 @@ Links to further pages carry a signed token, since the item that a page starts a
 another project: a token opens only the listing that it was made for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -245,25 +245,22 @@ class Inspection:
 
         It has fewer rows, or none, where other items are between them.
         """
-        rows: list[Row] = []
-        for _ in range(READS):
-            page = run_sync(self.services.queries.scan(start, limit=ROWS - len(rows)))
-            rows += [row for item in page.items if (row := self._listed(item)) is not None]
-            start = page.next
-            if start is None or len(rows) == ROWS:
-                break
-        return Listing(rows, start)
+        return self._scan(start, self._listed, whole=False)
 
     def list_grants(self, start: Item | None = None) -> Listing:
-        """Return the next page of live grants of OAuth clients, in the table's order.
+        """Return the next page of live grants of OAuth clients, as `list_table` does.
 
-        Their metadata identifies them, so the rows have it. A page has fewer rows, or none, where
-        other items are between them.
+        Their metadata identifies them, so the rows have it.
         """
+        return self._scan(start, self.read_grant, whole=True)
+
+    def _scan(
+        self, start: Item | None, to_row: Callable[[Item], Row | None], *, whole: bool
+    ) -> Listing:
         rows: list[Row] = []
         for _ in range(READS):
-            page = run_sync(self.services.queries.scan(start, limit=ROWS - len(rows), whole=True))
-            rows += [row for item in page.items if (row := self.read_grant(item)) is not None]
+            page = run_sync(self.services.queries.scan(start, limit=ROWS - len(rows), whole=whole))
+            rows += [row for item in page.items if (row := to_row(item)) is not None]
             start = page.next
             if start is None or len(rows) == ROWS:
                 break

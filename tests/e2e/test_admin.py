@@ -101,7 +101,7 @@ def test_sessions_before_a_time_are_ended_and_later_ones_are_not(
     admin.get_by_text("Today", exact=True).first.click()
     admin.locator("#id_before_1").fill("00:00:00")
     admin.get_by_role("button", name="Continue").click()
-    expect(admin.get_by_role("heading", name="End all sessions created until")).to_be_visible()
+    expect(admin.get_by_role("heading", name="End all sessions created up to")).to_be_visible()
     admin.get_by_role("button", name="Yes, I’m sure").click()  # noqa: RUF001 - Django's own text
     expect(admin.locator(".messagelist")).to_contain_text("on every server within a minute")
     expect_signed_in(grace)

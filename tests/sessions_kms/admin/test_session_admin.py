@@ -196,7 +196,7 @@ def test_forged_page_leads_to_the_first(
     assert answer.redirect_chain == [(f"{SESSIONS}?e=1", 302)]
     page = answer.content.decode()
     assert len(rows(page)) == 2
-    assert "not valid any more" in messages(page)[0]
+    assert "no longer valid" in messages(page)[0]
 
 
 def test_page_of_a_session_shows_no_more_than_its_record_says(root: Staff, ada: Any) -> None:
@@ -273,14 +273,14 @@ def test_one_session_is_ended_after_a_question(root: Staff, ada: Any) -> None:
     assert (lives(session), lives(other)) == (False, True)
     assert log() == [record_id(session)[:8]]
     page = root.post(f"{quote(record_id(session))}/delete/")
-    assert messages(page) == ["There is no such session: it may have ended already."]
+    assert messages(page) == ["There is no such session. It may have ended already."]
     assert len(log()) == 1
 
 
 def test_own_present_session_is_not_ended_here(root: Staff, ada: Any) -> None:
     other = signed_in(root.user)
     page = root.post(f"{quote(root.session_id)}/delete/")
-    assert messages(page) == ["That is your own present session: log out to end it."]
+    assert messages(page) == ["This is your own current session. Log out to end it."]
     form = {"action": "delete_selected", "_selected_action": [root.session_id, record_id(other)]}
     page = root.post("", form | {"index": "0"})
     assert "1 session will end" in page
@@ -311,7 +311,9 @@ def test_selection_that_ended_meanwhile_or_names_other_items_ends_nothing(
     names = [*before, "not-before#django", "x" * 43]
     form = {"action": "delete_selected", "_selected_action": names}
     form["_selected_action"] = [name for name in names if name != root.session_id]
-    assert messages(root.post("", form | {"index": "0"}))[0].startswith("There is none to end")
+    assert messages(root.post("", form | {"index": "0"}))[0].startswith(
+        "There are no sessions to end"
+    )
     assert messages(root.post("", form | CONFIRM)) == ["0 sessions ended."]
     assert stack.items() == before
     assert log() == []
@@ -328,7 +330,7 @@ def test_action_without_a_selection_or_a_name_does_nothing(root: Staff, ada: Any
 def test_all_sessions_of_a_user_are_ended_after_a_question(root: Staff, ada: Any) -> None:
     sessions, other = [signed_in(ada) for _ in range(3)], signed_in("8")
     address = link(root.get("?q=ada"), "End all of this user").removeprefix(SESSIONS)
-    assert "ada is signed out everywhere." in root.get(address)
+    assert "ada will be signed out everywhere." in root.get(address)
     assert all(map(lives, sessions))
     assert messages(root.post(address)) == ["3 sessions of ada ended."]
     assert (any(map(lives, sessions)), lives(other)) == (False, True)
@@ -350,13 +352,13 @@ def test_sessions_before_a_time_are_ended_after_a_question(root: Staff, stack: S
     late, staff = signed_in("7"), Staff("staff", "end_session")
     form = {"before_0": "2027-01-15", "before_1": "08:30:00"}
     page = staff.post("end-before/", form)
-    assert "End all sessions created until Jan. 15, 2027, 8:30 a.m." in page
+    assert "End all sessions created up to Jan. 15, 2027, 8:30 a.m." in page
     assert lives(early)
     page = staff.post("end-before/", form | CONFIRM)
     assert "end on every server within a minute" in messages(page)[0]
     assert (lives(early), lives(late)) == (False, True)
     assert run_sync(stack.services.not_before_items.get()) == 1_800_001_800
-    assert log() == ["all sessions created until Jan. 15, 2027, 8:30 a.m."]
+    assert log() == ["all sessions created up to Jan. 15, 2027, 8:30 a.m."]
 
 
 def test_date_and_time_have_names_for_screen_readers(root: Staff) -> None:
@@ -423,7 +425,7 @@ def test_grants_are_listed_alone_named_and_ended_never_opened(
     session = signed_in(ada, _about={"browser": "Firefox", "provider": "Tool"})
     grant = granted("Tool <b>", user_id=str(ada.pk))
     everybody = root.get()
-    assert "grants alone" in everybody
+    assert "apps’ grants" in everybody
     [row] = rows(root.get("?grants=1"))
     assert row.startswith(grant[:8])
     assert "Tool <b>" in row
