@@ -74,7 +74,7 @@ class Http1Connection(asyncio.Protocol):
         return Response(self, reader, ended)
 
     async def until(self, is_there: Callable[[], bool], seconds: float) -> None:
-        """Wait until something of the answer is there. Raises UpstreamFailed."""
+        """Wait until a condition of the response is met. Raises UpstreamFailed."""
         if is_there():
             return
         self._is_late = False
@@ -91,7 +91,7 @@ class Http1Connection(asyncio.Protocol):
             self._timer.cancel()
 
     def take(self, reader: ResponseReader) -> bytes:
-        """Return what is there of a body, and let more of it come."""
+        """Return the received part of a body, and resume reading."""
         piece = reader.take_body()
         if self._is_paused:
             self._is_paused = False
@@ -126,13 +126,13 @@ class Http1Connection(asyncio.Protocol):
                 await self._write_out()
 
     def _put(self, data: bytes) -> None:
-        """Begin to write bytes."""
+        """Start writing bytes."""
         self._mark_early(self._reader is not None and self._reader.has_begun)
         if not self._transport.is_closing():
             self._transport.write(data)
 
     async def _write_out(self) -> None:
-        """Write out what was begun. Raises ConnectionError and WriteTimeout."""
+        """Wait until the bytes are written. Raises ConnectionError and WriteTimeout."""
         if self._room is not None:
             try:
                 async with asyncio.timeout(WRITE_TIMEOUT):
@@ -143,11 +143,11 @@ class Http1Connection(asyncio.Protocol):
             raise ConnectionError
 
     def _mark_early(self, is_early: bool) -> None:
-        """Note an answer that came before its request was out: whose it is cannot be known."""
+        """Note a response that came before its request was sent: it may be another's."""
         self._is_sound = self._is_sound and not is_early
 
     def _is_readable(self) -> bool:
-        """Tell whether there is something that the loop has not read yet, the end included."""
+        """Return True if there is anything that the loop has not read yet, or the end."""
         return bool(self._poll.poll(0))
 
     def _is_cut(self) -> bool:
@@ -214,17 +214,17 @@ class Http1Connection(asyncio.Protocol):
         self._tell()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let nobody wait any longer."""
+        """Wake all who wait."""
         self._fail(ReadError)
         self._timer.close()
         self.resume_writing()
 
     def pause_writing(self) -> None:
-        """Have writers wait."""
+        """Make writers wait."""
         self._room = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """Let them go on."""
+        """Wake writers."""
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         self._room = None

@@ -1,7 +1,7 @@
-"""Whose a connection to an upstream is, how many there are, and which may be used again.
+"""A pool of connections to upstreams, each with an owner: how many there are, and which are reused.
 
-It knows no HTTP and makes no connection: what connects is an argument, and a connection
-tells itself whether its last exchange ended cleanly. All of it runs in one event loop.
+It knows no HTTP and does not connect: the function that connects is an argument, and a connection
+itself says whether its last exchange ended cleanly. All of it runs in one event loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway_site.transport.places import Places, give_back, take_at_once, take_
 
 
 class Connection(Protocol):
-    """What is kept."""
+    """A connection as the pool sees it."""
 
     @property
     def is_clean(self) -> bool:
@@ -47,7 +47,7 @@ class Owner(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How many connections there may be, in use and idle together, and how many idle ones."""
+    """The maximum of connections, in use and idle together, and of idle ones."""
 
     in_all: int = 4096
     per_upstream: int = 2048
@@ -58,7 +58,7 @@ class Limits:
 
 @dataclass(eq=False)
 class Lease(Generic[C]):
-    """A connection in the hands of its owner, or idle until they call again."""
+    """A connection that its owner uses, or that is idle until their next call."""
 
     upstream: Hashable
     owner: Owner
@@ -116,7 +116,7 @@ class ConnectionPool(Generic[C]):
         return lease
 
     def take_idle(self, upstream: Hashable, owner: Owner) -> Lease[C] | None:
-        """Return a clean idle connection of this owner's, where it needs no wait; it is taken."""
+        """Take a clean idle connection of this owner's; None where there is none, or no free place."""
         if not take_at_once(self._per_upstream[upstream], self._in_all):
             return None
         self._taken[upstream] += 1
@@ -128,7 +128,7 @@ class ConnectionPool(Generic[C]):
         return lease
 
     def give_back(self, lease: Lease[C]) -> None:
-        """Keep a connection for its owner, or close it unless it is clean. Once is enough."""
+        """Return a connection to its owner's idle ones, or close it unless it is clean."""
         if lease not in self._in_use:
             return
         self._in_use.discard(lease)
@@ -145,7 +145,7 @@ class ConnectionPool(Generic[C]):
             self._watch_expiry()
 
     def end(self, holder: str) -> None:
-        """Close what holders have idle whose name begins so; what they use is not kept."""
+        """Close the idle connections of holders with this prefix; those in use are closed later."""
         for lease in [each for each in self._idle if each.owner.holder.startswith(holder)]:
             self._close(lease)
         for lease in self._in_use:
