@@ -240,7 +240,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         __traceback_hide__ = True
         if found is not None and found[0].session_key != asked == self.session_key:
             self._session_key = found[0].session_key
-            next_cookie.settled(self)
+            next_cookie.note_new_key(self)
 
     async def _prefetch(self) -> "LoadedSession | None":
         __traceback_hide__ = True
@@ -334,10 +334,10 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         try:
             await self._run_write("cycle", self._move(new_key))
         except SessionMoved:
-            next_cookie.not_changed()
+            next_cookie.note_not_changed()
             raise
         except UpdateError:
-            next_cookie.not_changed()
+            next_cookie.note_not_changed()
             raise SessionInterrupted("The session ended before its key was changed.") from None
         self.modified = True
         user_id = self._baseline.user_id if self._baseline else None
@@ -350,7 +350,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         pending = self._get_pending(new_key)
         made = await moving.Moving(self._repository(), pending, base).run()
         self._session_key = made.session_key
-        next_cookie.changed(self)
+        next_cookie.note_changed(self)
         self._continue_from(pending, made)
 
     async def _delete(self, session_key: str | None = None) -> None:
@@ -367,7 +367,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         key = self.session_key
         if key is None or self._get_baseline(key) or not self._validate_session_key(key):
             return key
-        if next_cookie.follows(key, self._services.config.namespace):
+        if next_cookie.has_next(key, self._services.config.namespace):
             await self._read_key(key)
         return self.session_key
 
@@ -443,7 +443,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             merging.update_content(self._codec, self._session_cache, pending.payload, content)
         self._baseline = made
         self._signed_in = False
-        next_cookie.written(self)
+        next_cookie.note_writer(self)
 
     def _get_baseline(self, session_key: str | None) -> "LoadedVersion | None":
         """Return the baseline, if it is of this key."""

@@ -6,7 +6,7 @@ and it has an absolute timeout of its own (`GRANT_TIMEOUT`).
 """
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.sealed_items.about import About
+from sessions_kms.sealed_items.about import SessionMetadata
 from sessions_kms.services import Services, services
 from sessions_kms.session.repository import GRANT
 from sessions_kms.signals import announce, session_ended
@@ -57,5 +57,5 @@ async def end_grant_by_id(made: Services, session_id: str) -> None:
     Raises TableUnavailable where it may be there yet.
     """
     if await made.session_items.end(session_id):
-        await About(made).drop(session_id)
+        await SessionMetadata(made).drop(session_id)
         announce(session_ended, session_id)

@@ -19,7 +19,7 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.item_types import SESSION_KEY
 from sessions_kms.format.serializer import codec_of
 from sessions_kms.operations.session_import import CHUNK, is_marked, mark_id, new_mark
-from sessions_kms.sealed_items.about import About
+from sessions_kms.sealed_items.about import SessionMetadata
 from sessions_kms.services import id_of, services
 from sessions_kms.session import next_cookie
 from sessions_kms.session.repository import LoadedVersion, SessionRepository
@@ -45,7 +45,7 @@ class MovingOut(db.SessionStore):
             sealed, content = found
             if sealed.session_key != key:  # The cookie's session had its key changed.
                 key = self._session_key = sealed.session_key
-                next_cookie.settled(self)
+                next_cookie.note_new_key(self)
             if self._move_back(sealed, content) and self._in_transaction():
                 return (
                     self._row()
@@ -153,7 +153,7 @@ class MovingOut(db.SessionStore):
                 )
             )
             if sealed.labels:
-                run_sync(About(services()).drop(session_id))
+                run_sync(SessionMetadata(services()).drop(session_id))
 
         self._on_commit(delete_sealed)
         return True

@@ -97,7 +97,7 @@ class SessionList:
         entries = []
         for row in rows:
             words = await self._inspection.about(row.id)
-            if not about.is_of_grant(words):
+            if not about.are_of_grant(words):
                 entries.append(ListedSession(row, SignInLabel.from_metadata(words)))
         return entries
 

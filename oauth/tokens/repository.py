@@ -38,7 +38,7 @@ def unless_ended(services: Services, provider: str, held: TokenSet | None) -> To
     if held is None:
         return None
     moments = services.not_before_of(provider)
-    if (until := moments.held()) is None:
+    if (until := moments.cached()) is None:
         _require_thread()
         until = run_sync(moments.moment())
     return None if _is_ended_by(until, held) else held

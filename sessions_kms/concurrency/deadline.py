@@ -177,7 +177,7 @@ def spend(seconds: float) -> None:
         budget.spend(seconds)
 
 
-def queued(seconds: float) -> None:
+def charge_queueing(seconds: float) -> None:
     """Charge the request for so many seconds in a queue, unless the call that it is in does.
 
     Raises OutOfTime where what was queued comes too late to begin, outside of requests, too.
@@ -190,7 +190,7 @@ def queued(seconds: float) -> None:
         raise OutOfTime
 
 
-def acquired(lock: "Lock | RLock", seconds: float | None = None) -> bool:
+def acquire(lock: "Lock | RLock", seconds: float | None = None) -> bool:
     """Take a lock, on the request's account and for so many seconds at most; False if not.
 
     Only a lock that somebody holds costs time.

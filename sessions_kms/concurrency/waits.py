@@ -102,7 +102,7 @@ class BlockingCall(Wait):
 
     def _begin_in_time(self, asked_at: float) -> Any:
         try:
-            deadline.queued(monotonic() - asked_at)
+            deadline.charge_queueing(monotonic() - asked_at)
         except deadline.OutOfTime:
             raise StoreUnavailable("Too many wait for the session store.") from None
         return self.block()
@@ -323,7 +323,7 @@ class ErrorCheckingLock:
         """
         if self._holder == get_ident():
             raise StoreUnavailable("The session is asked for within its own loading.")
-        if not deadline.acquired(self._lock):
+        if not deadline.acquire(self._lock):
             raise StoreUnavailable
         self._holder = get_ident()
         return self

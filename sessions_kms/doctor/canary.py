@@ -173,7 +173,8 @@ class Canary:
 
     def _check_about(self) -> Finding:
         here, there = (
-            run_sync(about.About(services()).read(each)) for each in (self._id, self._old_id)
+            run_sync(about.SessionMetadata(services()).read(each))
+            for each in (self._id, self._old_id)
         )
         if here == self._words and not there:
             return ok("canary about", "metadata: moved with the new session key")

@@ -10,7 +10,7 @@ from sessions_kms.doctor.trouble import DECRYPT_KEY_IDS, NAMESPACE, report_error
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
 from sessions_kms.format.item_types import SESSION, is_session_id, owner_prefix
-from sessions_kms.format.record import SessionRecord, tombstone_in
+from sessions_kms.format.record import SessionRecord, read_tombstone
 from sessions_kms.services import build_kms_keyring, services
 from sessions_kms.storage.not_before import known_names, latest
 
@@ -48,7 +48,7 @@ def _add(sample: Sample, item: Item) -> None:
     known = {name: value for name, value in item.items() if value.keys() & {"S", "N", "B"}}
     sample.largest = max(sample.largest, item_size(known))
     try:
-        if tombstone_in(item) is None:
+        if read_tombstone(item) is None:
             sample.records.append(SessionRecord.from_item(item))
     except InvalidRecord:
         sample.foreign += 1

@@ -63,7 +63,7 @@ def is_tombstone(item: Mapping[str, Any]) -> bool:
     return "movedAt" in item and not item.keys() & {"encryptedData", "authTag"}
 
 
-def tombstone_in(item: Mapping[str, Any]) -> Tombstone | None:
+def read_tombstone(item: Mapping[str, Any]) -> Tombstone | None:
     """Return the tombstone that an item is; None for any other. Raises InvalidRecord."""
     if not is_tombstone(item):
         return None
@@ -71,7 +71,7 @@ def tombstone_in(item: Mapping[str, Any]) -> Tombstone | None:
     return Tombstone(text(item, "id"), number(item, "movedAt"))
 
 
-def succeeding(salt: bytes, ancestors: bytes) -> bytes:
+def next_ancestors(salt: bytes, ancestors: bytes) -> bytes:
     """Return the ancestors of the record that takes the place of one, newest first."""
     return (salt[:ANCESTOR_BYTES] + ancestors)[: ANCESTOR_BYTES * ANCESTORS_MAX]
 
@@ -189,7 +189,7 @@ class SessionRecord(RecordHead):
 
 def read_stored(item: Mapping[str, Any]) -> SessionRecord | Tombstone:
     """Return what the item under a session's id is. Raises InvalidRecord."""
-    return tombstone_in(item) or SessionRecord.from_item(item)
+    return read_tombstone(item) or SessionRecord.from_item(item)
 
 
 # A field without what only its writer needs; a plain tuple takes less time to unpack.

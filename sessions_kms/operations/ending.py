@@ -22,7 +22,7 @@ from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
 from sessions_kms.storage.not_before import latest
-from sessions_kms.storage.suspect_answers import once_more
+from sessions_kms.storage.suspect_answers import retry_invalid_read
 
 PASSES_MAX = 20
 EMPTY_PASSES = 2
@@ -43,7 +43,7 @@ def end_session(services: Services, ended_id: str, *, user_id: object) -> bool:
     was_there = run_sync(services.session_items.end(record.id, salt=record.salt))
     if not was_there:  # It has another id now.
         return False
-    run_sync(about.About(services).drop(record.id))
+    run_sync(about.SessionMetadata(services).drop(record.id))
     _announce_end(services, record)
     return True
 
@@ -129,7 +129,7 @@ def end_record(services: Services, record: RecordHead) -> bool:
     if not run_sync(services.session_items.end(record.id, salt=record.salt)):
         return False
     if record.owner is not None:
-        run_sync(about.About(services).drop(record.id))
+        run_sync(about.SessionMetadata(services).drop(record.id))
     return _announce_end(services, record)
 
 
@@ -195,7 +195,7 @@ async def load_head(services: Services, item_id: str) -> RecordHead | None:
     if not is_session_id(item_id):  # Another item type, or what somebody typed.
         return None
     try:
-        return await once_more(partial(services.session_items.head, item_id))
+        return await retry_invalid_read(partial(services.session_items.head, item_id))
     except InvalidRecord:
         return None
 

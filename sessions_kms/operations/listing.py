@@ -107,7 +107,7 @@ class Row:
     version: int
     revision: int
     key_period: int
-    words: about.Words = field(default_factory=dict)
+    words: about.Labels = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -214,12 +214,12 @@ class Inspection:
         """Return the session of the request."""
         return None if self._current_id is None else await self.find(self._current_id)
 
-    async def about(self, item_id: str) -> about.Words:
+    async def about(self, item_id: str) -> about.Labels:
         """Return the metadata of a session, empty if it cannot be read now."""
         if not self._about_answers:
             return {}
         try:
-            return await about.About(self.services).read(item_id)
+            return await about.SessionMetadata(self.services).read(item_id)
         except StoreUnavailable:
             self._about_answers = False  # Do not wait for the next one either.
             return {}
@@ -270,8 +270,8 @@ class Inspection:
         """Return the live grant whose metadata this item holds, if it does."""
         if not item_types.ABOUT.is_in(self.namespace, item["id"]["S"]):
             return None
-        words = run_sync(about.About(self.services).words_of(item))
-        if not about.is_of_grant(words):
+        words = run_sync(about.SessionMetadata(self.services).read_item(item))
+        if not about.are_of_grant(words):
             return None
         row = run_sync(self.find(item["id"]["S"].rpartition("#")[2]))
         return None if row is None else replace(row, words=words)

@@ -235,7 +235,9 @@ class Importer:
         # A session that was sealed before and went back has names by which it can be ended.
         run_sync(links.write(self._services, record, links.names_in(content)))
         if content.get(USER_ID) is not None:
-            run_sync(about.About(self._services).write(record, about.words_in(content)))
+            run_sync(
+                about.SessionMetadata(self._services).write(record, about.read_labels(content))
+            )
         run_sync(
             self._services.session_items.take_over(
                 record,

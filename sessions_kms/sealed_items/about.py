@@ -1,11 +1,11 @@
-"""What lists show of a session: a few words of the project's choice, such as its browser's family.
+"""Session metadata: labels of the project's choice, such as the browser's name, for lists.
 
-A session carries them under the key `ABOUT`. While somebody is signed in they are also in an
-item of their own, which moves with the session's key and opens without the visitor's cookie: it
-is sealed under the data key and a secret made of its own id, so with KMS, not with the table
-alone. Nothing depends on it: without it a list shows times only.
+A session has its labels under the key `ABOUT`. While somebody is signed in they are also stored in
+an item of their own, which moves with the session's key and is decrypted without the visitor's
+cookie: it is sealed under the data key and a secret made of its own id, so reading it takes KMS as
+well as the table. Nothing depends on it: without it a list shows times only.
 
-A grant's session tells which OAuth client it is of, by two words that no other has.
+A grant's session names its OAuth client in two labels that no other session has.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ from sessions_kms.services import Services
 ABOUT: Final = "_about"
 CLIENT: Final = "client"  # what the client of a grant calls itself
 CLIENT_ID: Final = "client_id"  # its id, as `short_client_id` has it
-WORDS_MAX: Final = 8
-LETTERS_MAX: Final = 100  # of a name or a word
-BYTES_MAX: Final = 16 * 1024  # that WORDS_MAX have at most, however JSON spells them
+LABELS_MAX: Final = 8
+LABEL_LENGTH_MAX: Final = 100  # of a name or a word
+BYTES_MAX: Final = 16 * 1024  # that LABELS_MAX have at most, however JSON spells them
 
-Words = dict[str, str]
+Labels = dict[str, str]
 
 
 class LabelledSession(Protocol):
@@ -39,70 +39,72 @@ class LabelledSession(Protocol):
     @property
     def user_id(self) -> str | None: ...
     @property
-    def labels(self) -> Words: ...
+    def labels(self) -> Labels: ...
 
 
-def words_in(session: Mapping[str, Any]) -> Words:
-    """Return the words that a session carries; none where they are more than it may."""
+def read_labels(session: Mapping[str, Any]) -> Labels:
+    """Return the labels of a session; none if they exceed the limits."""
     __traceback_hide__ = True
-    return _words(session.get(ABOUT))
+    return _validate_labels(session.get(ABOUT))
 
 
-def is_of_grant(words: Words) -> bool:
-    """Tell whether words are those of a grant."""
-    return CLIENT in words
+def are_of_grant(labels: Labels) -> bool:
+    """Return True if these are the labels of a grant."""
+    return CLIENT in labels
 
 
 def short_client_id(client_id: str) -> str:
-    """Return the id of a client as words tell it: a long one by its digest."""
-    if len(client_id) <= LETTERS_MAX:
+    """Return a client's id as labels have it: a long one as its digest."""
+    if len(client_id) <= LABEL_LENGTH_MAX:
         return client_id
     return "sha256:" + hashlib.sha256(client_id.encode()).hexdigest()
 
 
 def id_of(services: Services, session_id: str) -> str:
-    """Return the id of the item about a session."""
+    """Return the id of the metadata item of a session."""
     return ABOUT_ITEM.id_in(services.config.namespace, session_id)
 
 
-def told(state: LabelledSession) -> Words:
-    """Return the words that are in an item of their own: those of a session with a user."""
+def get_stored_labels(state: LabelledSession) -> Labels:
+    """Return the labels that are stored in an item: those of a session with a user."""
     return {} if state.user_id is None else state.labels
 
 
-def is_due(
+def must_write(
     services: Services, record: SessionRecord, after: LabelledSession, before: LabelledSession
 ) -> bool:
-    """Tell whether a save must write the item: its words are new, or it ends at another time."""
+    """Return True if a save must write the item: its labels or its end have changed."""
     moved = services.config.absolute_timeout is None or record.created_at != before.created_at
-    return bool(told(after)) and (moved or told(after) != told(before))
+    return bool(get_stored_labels(after)) and (
+        moved or get_stored_labels(after) != get_stored_labels(before)
+    )
 
 
-def _words(found: object) -> Words:
-    if not isinstance(found, dict) or len(found) > WORDS_MAX:
+def _validate_labels(found: object) -> Labels:
+    if not isinstance(found, dict) or len(found) > LABELS_MAX:
         return {}
-    return dict(found) if all(map(_is_word, [*found.keys(), *found.values()])) else {}
+    return dict(found) if all(map(_is_label, [*found.keys(), *found.values()])) else {}
 
 
-def _is_word(found: object) -> bool:
-    return isinstance(found, str) and len(found) <= LETTERS_MAX
+def _is_label(found: object) -> bool:
+    return isinstance(found, str) and len(found) <= LABEL_LENGTH_MAX
 
 
-class About:
-    """The items about the sessions of some services."""
+class SessionMetadata:
+    """The metadata items of sessions."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._sealing = Sealing(services)
 
-    async def sealed(self, record: SessionRecord, words: Words) -> Item:
-        """Return the item about a session, which ends when that can end at the latest.
+    async def seal(self, record: SessionRecord, labels: Labels) -> Item:
+        """Return the metadata item of a session, which ends when that ends at the latest.
 
         Raises StoreUnavailable.
         """
         timeout = self._services.config.absolute_timeout
         item_id = id_of(self._services, record.id)
-        seal = await self._sealing.seal(json.dumps(words).encode())
+        seal = await self._sealing.seal(json.dumps(labels).encode())
         return seal.record(
             item_id,
             revision=1,
@@ -112,11 +114,11 @@ class About:
             item_type=ABOUT_ITEM,
         ).to_item()
 
-    async def write(self, record: SessionRecord, words: Words) -> None:
+    async def write(self, record: SessionRecord, labels: Labels) -> None:
         """Write the item of a session that is about to be stored, if that can be done now."""
-        if words:
+        if labels:
             with suppress(StoreUnavailable):
-                item = await self.sealed(record, words)
+                item = await self.seal(record, labels)
                 await self._services.table.put(item, sure=False)
 
     async def drop(self, session_id: str) -> None:
@@ -124,22 +126,22 @@ class About:
         with suppress(StoreUnavailable):
             await self._services.table.delete(id_of(self._services, session_id))
 
-    async def read(self, session_id: str) -> Words:
-        """Return the words about a session; none where they are not there or not readable.
+    async def read(self, session_id: str) -> Labels:
+        """Return the labels of a session; none if they are missing or not readable.
 
         Raises StoreUnavailable.
         """
         item_id = id_of(self._services, session_id)
         item = await self._services.table.get(item_id)
-        return {} if item is None else await self.words_of(item)
+        return {} if item is None else await self.read_item(item)
 
-    async def words_of(self, item: Item) -> Words:
-        """Return the words in an item that was read; none where they are not readable.
+    async def read_item(self, item: Item) -> Labels:
+        """Return the labels in an item; none if they are not readable.
 
         Raises StoreUnavailable.
         """
         try:
-            return _words(json.loads(await self._opened(item)))
+            return _validate_labels(json.loads(await self._opened(item)))
         except (InvalidRecord, ValueError, RecursionError):
             return {}
 

@@ -11,7 +11,7 @@ from sessions_kms.format.attributes import ITEM_MAX_BYTES, IV_BYTES, SALT_BYTES
 from sessions_kms.format.item_types import SESSION, ItemType, owner_of, session_id
 from sessions_kms.format.record import Header, SessionRecord
 from sessions_kms.services import Services
-from sessions_kms.storage.suspect_answers import AHEAD, alarmed
+from sessions_kms.storage.suspect_answers import AHEAD, log_alarm
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class Sealing:
         __traceback_hide__ = True
         services = self._services
         if record.is_ahead(services.clock()):
-            raise alarmed("updated_in_future", AHEAD)
+            raise log_alarm("updated_in_future", AHEAD)
         record.check_times()
         keyring, namespace = services.keyring, services.config.namespace
         data_key = await keyring.unwrap(record.encrypted_key, record.key_period)
@@ -106,4 +106,4 @@ class Sealing:
         except InvalidRecord:
             if again.plaintext == data_key.plaintext:
                 raise
-        raise alarmed("data_key", "KMS unwraps a data key to different bytes each time.")
+        raise log_alarm("data_key", "KMS unwraps a data key to different bytes each time.")

@@ -37,7 +37,7 @@ from sessions_kms.format.item_types import (
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
-from sessions_kms.storage.suspect_answers import Confirm, once_more
+from sessions_kms.storage.suspect_answers import Confirm, retry_invalid_read
 from sessions_kms.storage.table import has
 from sessions_kms.storage.writes import (
     ABSENT,
@@ -79,7 +79,7 @@ class TokenTombstone:
         }
 
 
-def token_tombstone_in(item: Mapping[str, Any]) -> TokenTombstone | None:
+def read_token_tombstone(item: Mapping[str, Any]) -> TokenTombstone | None:
     """Return the tombstone that a token's item is; None for a sealed one. Raises InvalidRecord.
 
     What has any part of a ciphertext is sealed, and somebody added to it.
@@ -171,7 +171,7 @@ class Tokens:
         __traceback_hide__ = True
         item_id = self.id_of(token)
         try:
-            return await once_more(partial(self._found, item_id, token))
+            return await retry_invalid_read(partial(self._found, item_id, token))
         except InvalidRecord as exc:
             _refuse(item_id, exc)
             return None
@@ -181,7 +181,7 @@ class Tokens:
         __traceback_hide__ = True
         item_id = answer_id(self.id_of(token))
         try:
-            return await once_more(partial(self._answered, item_id, token))
+            return await retry_invalid_read(partial(self._answered, item_id, token))
         except InvalidRecord as exc:
             _refuse(item_id, exc)
             return None
@@ -266,7 +266,7 @@ class Tokens:
         item = await self._table.get(item_id, confirm=Confirm.LIMITED)
         if item is None:
             return None
-        if (tombstone := token_tombstone_in(item)) is not None:
+        if (tombstone := read_token_tombstone(item)) is not None:
             return None if self._is_over(item_id, tombstone.ttl) else tombstone
         stamp = binary(item, "stamp", STAMP_BYTES)
         content = await self._opened(item, token, TOKEN)

@@ -51,7 +51,7 @@ def names_in(session: Mapping[str, Any]) -> frozenset[str]:
     return frozenset([name for name in listed if _is_name(name)][:LINKS_MAX])
 
 
-def merged(
+def merge(
     base: Mapping[str, Any], ours: Mapping[str, Any], theirs: Mapping[str, Any]
 ) -> dict[str, list[str]]:
     """Return the names that two requests leave a session, each having added and removed some.
@@ -65,7 +65,7 @@ def merged(
     return {LINKS: sorted((here | there) - (before - here) - (before - there))[:LINKS_MAX]}
 
 
-def due(
+def links_to_write(
     services: Services, record: SessionRecord, after: HasLinks, before: HasLinks
 ) -> frozenset[str]:
     """Return the names whose items a save must write: the new ones, or all if the end moves."""

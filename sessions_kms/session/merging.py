@@ -123,7 +123,7 @@ def get_theirs(
     if not base.user_id == theirs.user_id == user_id:
         raise UpdateError
     before = codec.loads(base.payload)
-    return content | links.merged(before, before, content)
+    return content | links.merge(before, before, content)
 
 
 def merge_since(codec: Codec, since: bytes, ours: Content, content: Content) -> Content:
@@ -131,4 +131,4 @@ def merge_since(codec: Codec, since: bytes, ours: Content, content: Content) -> 
     __traceback_hide__ = True
     before = codec.loads(since)
     merged = merge(before, ours, content, codec.dumps)
-    return merged | links.merged(before, ours, content)
+    return merged | links.merge(before, ours, content)

@@ -7,7 +7,7 @@ from sessions_kms.exceptions import FateUnknown, StoreUnavailable
 from sessions_kms.format.item_types import session_id
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items import about
-from sessions_kms.sealed_items.about import About
+from sessions_kms.sealed_items.about import SessionMetadata
 from sessions_kms.session import links, next_cookie
 from sessions_kms.session.pending import (
     OUTCOME_UNKNOWN,
@@ -78,14 +78,14 @@ class Moving:
         self._attempts.made.append(made)
         await links.write(services, record, made.links)
         # From here on the key may change, whatever fails.
-        next_cookie.may_change(self._old_key, made.session_key, services.config.namespace)
-        words = about.told(made)
+        next_cookie.note_possible_change(self._old_key, made.session_key, services.config.namespace)
+        words = about.get_stored_labels(made)
         await services.session_items.move(
             record,
             old_id=self._old_id,
             expected=base,
             now=record.updated_at,
-            put=await About(services).sealed(record, words) if words else None,
+            put=await SessionMetadata(services).seal(record, words) if words else None,
             delete=about.id_of(services, self._old_id) if base.labels else None,
         )
 

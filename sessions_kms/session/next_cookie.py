@@ -162,39 +162,39 @@ def keys_for(session_key: str) -> RequestKeys | None:
     return kept if kept and kept.concerns(session_key) else None
 
 
-def follows(session_key: str, namespace: str) -> bool:
+def has_next(session_key: str, namespace: str) -> bool:
     """Tell whether the request's cookies name a key that follows its own one."""
     __traceback_hide__ = True
     kept = keys_for(session_key)
     return kept is not None and bool(kept.following(session_key, namespace))
 
 
-def settled(session: SessionBase) -> None:
+def note_new_key(session: SessionBase) -> None:
     """Note that the request's session has another key than its cookie."""
     if kept := _keys.get():
         kept.session = session
 
 
-def written(session: SessionBase) -> None:
+def note_writer(session: SessionBase) -> None:
     """Note which object has the session by now: allauth replaces the request's."""
     if (kept := _keys.get()) and kept.session and kept.session.session_key == session.session_key:
         kept.session = session
 
 
-def may_change(old: str, new: str, namespace: str) -> None:
+def note_possible_change(old: str, new: str, namespace: str) -> None:
     """Note a key change of unknown fate."""
     __traceback_hide__ = True
     if kept := _keys.get():
         kept.changed, kept.undecided = KeyChange.between(old, new, namespace), True
 
 
-def changed(session: SessionBase) -> None:
+def note_changed(session: SessionBase) -> None:
     """Note that the key change that was noted last was made, and who has the new key."""
     if kept := _keys.get():
         kept.session, kept.undecided = session, False
 
 
-def not_changed() -> None:
+def note_not_changed() -> None:
     """Note that a key change was not made, and never will be."""
     if (kept := _keys.get()) and kept.undecided:
         kept.changed, kept.undecided = None, False

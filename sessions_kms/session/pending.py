@@ -15,7 +15,7 @@ from django.core.exceptions import SuspiciousOperation
 
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, StoreUnavailable
 from sessions_kms.format.attributes import ANCESTORS_MAX
-from sessions_kms.format.record import SessionRecord, descends, succeeding
+from sessions_kms.format.record import SessionRecord, descends, next_ancestors
 from sessions_kms.format.serializer import Codec
 from sessions_kms.session import links
 from sessions_kms.session.merging import Changes, get_theirs, merge_since
@@ -122,7 +122,7 @@ class PendingSession:
             ttl=self.lifetime.ttl(self.content, sealer.now, created),
             user_id=self.user_id,
             item_id=base.id if base and keeps_key else None,
-            ancestors=succeeding(base.salt, base.ancestors) if base else b"",
+            ancestors=next_ancestors(base.salt, base.ancestors) if base else b"",
         )
         return record, LoadedVersion.of(record, self.session_key, self.payload, self.content)
 
@@ -243,7 +243,7 @@ class PendingSave:
         """Return the content that others stored meanwhile, with the changes merged into it."""
         __traceback_hide__ = True
         changes = self.get_changes(codec)
-        return changes.merge_into(content) | links.merged(changes.base, changes.ours, content)
+        return changes.merge_into(content) | links.merge(changes.base, changes.ours, content)
 
     def get_result(self) -> LoadedVersion:
         """Return the version that was stored. Raises the error if there is none."""

@@ -17,7 +17,7 @@ from sessions_kms.exceptions import InvalidRecord, SessionMoved
 from sessions_kms.format.item_types import SHORT_ID, session_id
 from sessions_kms.format.record import SessionRecord, Tombstone, read_stored
 from sessions_kms.format.serializer import Codec
-from sessions_kms.sealed_items.about import ABOUT, About, Words, words_in
+from sessions_kms.sealed_items.about import ABOUT, Labels, SessionMetadata, read_labels
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 from sessions_kms.session import next_cookie
@@ -25,7 +25,7 @@ from sessions_kms.session.links import LINKS, names_in
 from sessions_kms.session.next_cookie import TRIED_MAX
 from sessions_kms.signals import announce_async, session_refused
 from sessions_kms.storage.session_items import Stored
-from sessions_kms.storage.suspect_answers import Confirm, once_more
+from sessions_kms.storage.suspect_answers import Confirm, retry_invalid_read
 from sessions_kms.telemetry import Block, telemetry
 
 logger = logging.getLogger("django.security.SuspiciousSession")
@@ -49,7 +49,7 @@ class LoadedVersion:
     payload: bytes = field(repr=False)
     user_id: str | None = field(repr=False)
     links: frozenset[str] = NO_LINKS
-    labels: Words = field(default_factory=dict, repr=False)
+    labels: Labels = field(default_factory=dict, repr=False)
     is_unseen: bool = False  # the request never looked at its content: nothing of it is merged
 
     @classmethod
@@ -69,7 +69,7 @@ class LoadedVersion:
             payload=payload,
             user_id=content.get(USER_ID),
             links=names_in(content) if LINKS in content else NO_LINKS,
-            labels=words_in(content) if ABOUT in content else {},
+            labels=read_labels(content) if ABOUT in content else {},
         )
 
     def is_followed_by_sign_in(self, user_id: Any, *, signed_in: bool) -> bool:
@@ -152,11 +152,11 @@ class SessionRepository:
             if not await self._items.end(record_id, salt=salt):
                 raise SessionMoved
             if base is not None and base.labels:
-                await About(self.services).drop(record_id)
+                await SessionMetadata(self.services).drop(record_id)
 
     async def find(self, record_id: str, *, confirm: Confirm = Confirm.ALWAYS) -> Stored:
         """Return what is stored under an id; an invalid item is read once more."""
-        return await once_more(partial(self._items.find, record_id, confirm=confirm))
+        return await retry_invalid_read(partial(self._items.find, record_id, confirm=confirm))
 
     async def decrypt(self, record: SessionRecord, session_key: str) -> LoadedSession:
         """Decrypt a record. Raises InvalidRecord."""

@@ -21,7 +21,7 @@ from sessions_kms.exceptions import (
 )
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items import about
-from sessions_kms.sealed_items.about import About
+from sessions_kms.sealed_items.about import SessionMetadata
 from sessions_kms.session import links
 from sessions_kms.session.pending import (
     OUTCOME_UNKNOWN,
@@ -56,8 +56,8 @@ async def create(repository: SessionRepository, session: PendingSession) -> Load
     record, made = await session.seal(repository, None)
     if made.links:
         await links.write(services, record, made.links)
-    if words := about.told(made):
-        await About(services).write(record, words)
+    if words := about.get_stored_labels(made):
+        await SessionMetadata(services).write(record, words)
     try:
         with telemetry.spanned("operation", "create"):
             await services.session_items.create(record, now=record.updated_at)
@@ -146,8 +146,8 @@ class Saving:
         _succeed(own, chosen, known, made)
         if known.links:
             await links.drop(self._services, record.id, known.links - made.links)
-        if known.labels and about.told(known) and not about.told(made):
-            await About(self._services).drop(record.id)
+        if known.labels and about.get_stored_labels(known) and not about.get_stored_labels(made):
+            await SessionMetadata(self._services).drop(record.id)
         return True
 
     def _merge(
@@ -177,9 +177,9 @@ class Saving:
         services = self._services
         known: LoadedVersion = queue.known
         if made.links:
-            await links.write(services, record, links.due(services, record, made, known))
-        if made.labels and about.is_due(services, record, made, known):
-            await About(services).write(record, about.told(made))
+            await links.write(services, record, links.links_to_write(services, record, made, known))
+        if made.labels and about.must_write(services, record, made, known):
+            await SessionMetadata(services).write(record, about.get_stored_labels(made))
         before = [waiter.work.attempts.begin(made) for waiter in chosen]
         began = services.write_queues.steady()
         try:

@@ -21,7 +21,7 @@ from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.attributes import Item, as_number, number
 from sessions_kms.format.item_types import NOT_BEFORE, not_before_id
 from sessions_kms.format.record import CLOCK_SKEW
-from sessions_kms.storage.table import Table, held
+from sessions_kms.storage.table import Table, try_write
 from sessions_kms.storage.writes import Condition
 from sessions_kms.telemetry import telemetry
 
@@ -59,7 +59,7 @@ class NotBeforeItems:
 
         False when it stands as high already, and counts.
         """
-        if await held(self._table.put(self._item(name, moment), when=_lower(moment, latest))):
+        if await try_write(self._table.put(self._item(name, moment), when=_lower(moment, latest))):
             return True
         # It stands as high, or nothing is known.
         if not moment <= await self.get(name) <= latest:
@@ -131,7 +131,7 @@ class NotBefore:
             raise TableUnavailable
         return self._moment
 
-    def held(self) -> int | None:
+    def cached(self) -> int | None:
         """Return the moment if that takes no reading, else None."""
         return self._moment if self._good(READ_EVERY) else None
 

@@ -15,8 +15,8 @@ from sessions_kms.format.attributes import (
     number,
 )
 from sessions_kms.format.item_types import DATA_KEY, data_key_id
-from sessions_kms.storage.suspect_answers import once_more
-from sessions_kms.storage.table import Table, held
+from sessions_kms.storage.suspect_answers import retry_invalid_read
+from sessions_kms.storage.table import Table, try_write
 from sessions_kms.storage.writes import ABSENT, Condition, equal
 
 
@@ -67,7 +67,7 @@ class DataKeyItems:
 
     async def get(self, period: int) -> PublishedKey | None:
         """Return the published data key of a period. Raises InvalidRecord."""
-        return await once_more(partial(self._get, period))
+        return await retry_invalid_read(partial(self._get, period))
 
     async def _get(self, period: int) -> PublishedKey | None:
         item = await self._table.get(data_key_id(self._namespace, period))
@@ -89,4 +89,4 @@ class DataKeyItems:
     async def _put(self, key: PublishedKey, when: Condition) -> bool:
         """Put a data key; sent again it meets itself, which whoever asked recognises."""
         item = key.to_item(data_key_id(self._namespace, key.period))
-        return await held(self._table.put(item, when=when))
+        return await try_write(self._table.put(item, when=when))

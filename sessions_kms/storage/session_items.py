@@ -29,7 +29,7 @@ from sessions_kms.format.record import (
     read_stored,
 )
 from sessions_kms.storage.suspect_answers import Confirm
-from sessions_kms.storage.table import Table, held
+from sessions_kms.storage.table import Table, try_write
 from sessions_kms.storage.writes import (
     ABSENT,
     REPEATS_MAX,
@@ -172,14 +172,14 @@ class SessionItems:
         put = Put(record.to_item(), _unchanged(expected, now))
         is_there = partial(eq, mark)
         writes = self._until_told(mark["id"]["S"], is_there, put, Put(mark))
-        return await held(writes)
+        return await try_write(writes)
 
     async def give_back(
         self, session_id: str, *, expected: Version, mark_id: str, now: int
     ) -> None:
         """Delete a record and its mark, both or neither: neither if it is not as it was loaded."""
         delete = Delete(session_id, _unchanged(expected, now))
-        await held(self._until_told(session_id, _is_no_record, delete, Delete(mark_id)))
+        await try_write(self._until_told(session_id, _is_no_record, delete, Delete(mark_id)))
 
     async def end(self, session_id: str, *, salt: bytes | None = None) -> bool:
         """Delete a session's record; False where its tombstone is, which stays.

@@ -68,8 +68,8 @@ class ConfirmationLimit:
             self._missing[item_id] = self._steady()
 
 
-async def once_more(read: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Read; what is not valid is read once more. Raises InvalidRecord, or what reading raises."""
+async def retry_invalid_read(read: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Read, and read an invalid record once more. Raises InvalidRecord, or what reading raises."""
     __traceback_hide__ = True
     try:
         return await read()
@@ -78,8 +78,8 @@ async def once_more(read: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return await read()
 
 
-def alarmed(reason: str, alarm: str) -> StoreUnavailable:
-    """Raise an alarm in the log, and return the error to raise: nothing can be told.
+def log_alarm(reason: str, alarm: str) -> StoreUnavailable:
+    """Log an alarm, and return the error to raise.
 
     ``reason`` is a short fixed word.
     """

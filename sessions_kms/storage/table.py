@@ -165,7 +165,7 @@ class Table:
         """
         trace = Trace(item_id, when.expected, when.expected, partial(has, changes))
         params = update_of(item_id, changes, when)
-        return await held(
+        return await try_write(
             self._sender.repeated("update_item", partial(self._is_applied, trace, True), **params)
         )
 
@@ -177,7 +177,7 @@ class Table:
 
         ``expected`` is what is known of the item that is there (see `Trace`).
         """
-        return await held(self.deleted(item_id, when=when, expected=expected))
+        return await try_write(self.deleted(item_id, when=when, expected=expected))
 
     async def deleted(
         self, item_id: str, *, when: Condition | None = None, expected: Item | None = NOTHING_MORE
@@ -259,8 +259,8 @@ class Table:
         )
 
 
-async def held(write: Coroutine[Any, Any, object]) -> bool:
-    """Write; tell whether its conditions held."""
+async def try_write(write: Coroutine[Any, Any, object]) -> bool:
+    """Write; return False if a condition does not hold."""
     try:
         await write
     except (ConditionFailed, TransactionCanceled):

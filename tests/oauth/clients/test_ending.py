@@ -253,7 +253,7 @@ def test_words_fit_and_show_the_end_of_hosts(
     changes: dict[str, Any], shown: dict[str, str]
 ) -> None:
     words = make_labels(Consent(**(vars(CONSENT) | changes)), "corp")
-    assert about.words_in({about.ABOUT: words}) == words
+    assert about.read_labels({about.ABOUT: words}) == words
     told = GrantLabels.in_words(words)
     assert told is not None
     assert {name: getattr(told, name) for name in shown} == shown

@@ -111,7 +111,7 @@ def test_request_within_a_request_has_the_outer_one_s_sum(clock: FakeClock) -> N
 @pytest.mark.parametrize("in_request", [True, False])
 def test_work_that_waited_too_long_in_a_queue_is_not_begun(in_request: bool) -> None:
     def queue(seconds: float) -> None:
-        deadline.queued(seconds)
+        deadline.charge_queueing(seconds)
 
     def all_of_it() -> None:
         queue(3)
@@ -129,7 +129,7 @@ def test_queue_within_a_call_is_charged_once(clock: FakeClock) -> None:
     with deadline.request():
         with deadline.call(3):
             clock.advance(1)
-            deadline.queued(1)
+            deadline.charge_queueing(1)
         assert deadline.budget_left() == 3
 
 
@@ -137,7 +137,7 @@ def test_queue_within_a_call_that_has_nothing_left_begins_nothing(clock: FakeClo
     with deadline.call(3):
         clock.advance(3)
         with pytest.raises(OutOfTime):
-            deadline.queued(3)
+            deadline.charge_queueing(3)
 
 
 def test_call_that_is_closed_elsewhere_is_charged_to_its_own_request(clock: FakeClock) -> None:
@@ -159,9 +159,9 @@ def test_call_that_is_closed_elsewhere_is_charged_to_its_own_request(clock: Fake
 def test_lock_that_is_held_is_waited_for_as_long_as_the_request_may() -> None:
     lock = Lock()
     with deadline.request(0.2):
-        assert deadline.acquired(lock)
+        assert deadline.acquire(lock)
         deadline.spend(0.15)
-        assert not deadline.acquired(lock)
+        assert not deadline.acquire(lock)
     lock.release()
     with deadline.request(0):
-        assert deadline.acquired(lock)  # Nobody holds it: that is no wait.
+        assert deadline.acquire(lock)  # Nobody holds it: that is no wait.

@@ -31,7 +31,9 @@ def test_package_tells_exactly_the_words(name: str) -> None:
     content, vector = content_of(name), vector_of(name)
     words = content["expected"].get("words", {})
     if vector.item["id"]["S"] == about.id_of(services_of(vector), content["sessionId"]):
-        assert run_sync(about.About(services_of(vector)).read(content["sessionId"])) == words
+        assert (
+            run_sync(about.SessionMetadata(services_of(vector)).read(content["sessionId"])) == words
+        )
     else:
         assert content["expected"] == {"outcome": "none"}
 

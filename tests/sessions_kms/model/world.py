@@ -15,7 +15,7 @@ from sessions_kms.conf import Config
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
 from sessions_kms.format import envelope
-from sessions_kms.format.record import SessionRecord, tombstone_in
+from sessions_kms.format.record import SessionRecord, read_tombstone
 from sessions_kms.services import Services, id_of
 from sessions_kms.storage.not_before import NotBefore, NotBeforeItems
 from sessions_kms.storage.published_keys import DataKeyItems
@@ -121,7 +121,7 @@ class World:
         """Return what is stored under a session key, live or not."""
         with self.running(0):
             item = self.table.items.get(id_of(key))
-        if item is None or tombstone_in(item):
+        if item is None or read_tombstone(item):
             return None
         record = SessionRecord.from_item(item)
         data_key = self._unwrapped(record)
@@ -135,7 +135,7 @@ class World:
     def sessions(self) -> int:
         """Count the items that are sessions, of whatever key."""
         return sum(
-            "#" not in item_id and tombstone_in(item) is None
+            "#" not in item_id and read_tombstone(item) is None
             for item_id, item in self.table.items.items()
         )
 

@@ -132,11 +132,11 @@ def test_named_moments_are_bounded_in_number(clock: FakeClock) -> None:
 
 def test_held_moment_is_given_without_reading_while_it_is_fresh(clock: FakeClock) -> None:
     named = NamedNotBefores(as_coroutine(lambda _: 5), clock=clock)
-    assert named.of("a").held() is None
+    assert named.of("a").cached() is None
     run_sync(named.of("a").moment())
-    assert named.of("a").held() == 5
+    assert named.of("a").cached() == 5
     clock.advance(30)
-    assert named.of("a").held() is None
+    assert named.of("a").cached() is None
 
 
 def test_runbook_of_a_moment_to_come_leaves_what_had_ended_ended(stack: Stack) -> None:

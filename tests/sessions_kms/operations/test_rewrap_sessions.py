@@ -100,7 +100,9 @@ def test_everything_moves_and_the_old_key_is_needed_no_more(stack: Stack) -> Non
     done = rewrap()
     assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 8, 0)
     assert opens(stack, *keys)
-    assert run_sync(about.About(stack.services).read(id_of(keys[1]))) == {"browser": "Firefox"}
+    assert run_sync(about.SessionMetadata(stack.services).read(id_of(keys[1]))) == {
+        "browser": "Firefox"
+    }
     assert (
         run_sync(Leases(services.services()).claim(LEASE, "other", seconds=10)).result == b"result"
     )

@@ -35,8 +35,8 @@ def signed_in(words: Any = WORDS, **content: Any) -> SessionStore:
     return session
 
 
-def told(stack: Stack, session: SessionStore) -> about.Words:
-    return run_sync(about.About(stack.services).read(id_of_record(session)))
+def told(stack: Stack, session: SessionStore) -> about.Labels:
+    return run_sync(about.SessionMetadata(stack.services).read(id_of_record(session)))
 
 
 def about_items(stack: Stack) -> dict[str, Item]:
@@ -104,7 +104,7 @@ def test_key_change_moves_it_in_the_same_transaction(stack: Stack) -> None:
     session.cycle_key()
     assert list(about_items(stack)) == [f"about#django#{id_of_record(session)}"]
     assert told(stack, session) == WORDS
-    assert run_sync(about.About(stack.services).read(old)) == {}
+    assert run_sync(about.SessionMetadata(stack.services).read(old)) == {}
 
 
 def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:

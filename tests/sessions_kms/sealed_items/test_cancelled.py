@@ -9,7 +9,7 @@ import pytest
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.sealed_items.about import About
+from sessions_kms.sealed_items.about import SessionMetadata
 from sessions_kms.sealed_items.leases import Claim, Leases
 from sessions_kms.sealed_items.sealing import Sealing
 from tests.sessions_kms.conftest import MakeStack
@@ -37,8 +37,8 @@ def kept(stack: Stack) -> Leases:
     return leases
 
 
-def told(stack: Stack) -> tuple[About, SessionRecord]:
-    about, record = About(stack.services), sealed(stack)
+def told(stack: Stack) -> tuple[SessionMetadata, SessionRecord]:
+    about, record = SessionMetadata(stack.services), sealed(stack)
     run_sync(about.write(record, WORDS))
     return about, record
 
@@ -66,7 +66,7 @@ CASES: dict[
     "shorten": (kept, lambda leases: leases.shorten(SECRET, keep=60), None),
     "release": (held, lambda leases: leases.release(SECRET, "one"), None),
     "write": (
-        lambda stack: (About(stack.services), sealed(stack)),
+        lambda stack: (SessionMetadata(stack.services), sealed(stack)),
         lambda prepared: prepared[0].write(prepared[1], WORDS),
         None,
     ),

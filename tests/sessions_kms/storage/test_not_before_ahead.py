@@ -109,7 +109,7 @@ def test_moment_far_ahead_is_read_as_often_as_another_and_is_no_outage(
     source.moment = FAR
     for reads in range(1, 5):
         assert run_sync(not_before.moment()) == 0
-        assert not_before.held() == 0
+        assert not_before.cached() == 0
         assert source.reads == reads
         clock.advance(30)
 

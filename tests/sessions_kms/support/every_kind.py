@@ -133,9 +133,9 @@ def _logout_token(_: Names) -> bool:
     return is_used(services(), ISSUER, "token")
 
 
-def _about(names: Names) -> about.Words:
+def _about(names: Names) -> about.Labels:
     session_id = item_types.session_id(services().config.namespace, names["session"])
-    return run_sync(about.About(services()).read(session_id))
+    return run_sync(about.SessionMetadata(services()).read(session_id))
 
 
 def _token(_: Names) -> str | None:

@@ -65,8 +65,8 @@ def stored(key: str | None) -> dict[str, Any]:
     return {}
 
 
-def told(key: str) -> about.Words:
-    return run_sync(about.About(services()).read(id_of(key)))
+def told(key: str) -> about.Labels:
+    return run_sync(about.SessionMetadata(services()).read(id_of(key)))
 
 
 # What is done
