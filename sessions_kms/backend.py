@@ -83,7 +83,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         return run_sync(self._load())
 
     def exists(self, session_key: str) -> bool:
-        """Tell whether a live session has this key."""
+        """Return True if a live session has this key."""
         __traceback_hide__ = True
         forbid_in_event_loop()
         return run_sync(self._exists(session_key))
@@ -400,7 +400,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     # What they use
 
     def _is_sync_only(self, verb: Verb) -> bool:
-        """Tell whether a project has a sync method of its own, and no async twin of that."""
+        """Return True if a project has a sync method of its own, and no async twin of that."""
         return is_sync_only(type(self), SessionStore, verb)
 
     def _get_preparation(self) -> Wait | None:

@@ -91,7 +91,7 @@ class Outage:
             )  # fmt: skip
 
     def _is_new(self, kind: str) -> bool:
-        """Tell whether to log a cause that is new."""
+        """Return True if to log a cause that is new."""
         if kind in self._causes or len(self._causes) >= CAUSES_MAX:
             return False
         self._causes.add(kind)
@@ -116,7 +116,7 @@ class Outage:
         )
 
     def is_at_hand(self) -> bool:
-        """Tell whether the last request that needed it was refused, moments ago."""
+        """Return True if the last request that needed it was refused, moments ago."""
         return self._refused_last and self._clock() - self._last < AT_HAND
 
 
@@ -183,7 +183,7 @@ class OncePerMinute(logging.Filter):
         self._lines.clear()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether to log a record; its text is changed where others were left out."""
+        """Return True if to log a record; its text is changed where others were left out."""
         if record.levelno < logging.WARNING or record.exc_info:
             return True
         line = (record.name, record.levelno, record.getMessage())
@@ -220,7 +220,7 @@ def note(error: StoreUnavailable) -> None:
 
 
 def is_at_hand() -> bool:
-    """Tell whether this process could not use the store moments ago, and nobody could since.
+    """Return True if this process could not use the store moments ago, and nobody could since.
 
     For who needs nothing of the store, and would be led to what does. A single session that nobody
     can open counts as well, until somebody else is served: so it is moments, and no more.

@@ -110,7 +110,7 @@ class Services:
         return await self.keyring.generate(self.period())
 
     async def is_live(self, record: Header) -> bool:
-        """Tell whether a record is still a session. Raises TableUnavailable."""
+        """Return True if a record is still a session. Raises TableUnavailable."""
         ends = record.ttl
         if (timeout := self.config.absolute_timeout) is not None:
             ends = min(ends, record.created_at + timeout)
@@ -119,7 +119,7 @@ class Services:
         return record.created_at > await self.not_before.moment()
 
     async def may_go_on(self, created_at: int) -> bool:
-        """Tell whether a session that was created then has not ended by its age alone.
+        """Return True if a session that was created then has not ended by its age alone.
 
         Raises TableUnavailable.
         """
@@ -138,7 +138,7 @@ class Services:
         return int(moment) - int(moment) % length if length else 0
 
     def is_unsettled(self, tombstone: Tombstone) -> bool:
-        """Tell whether the answer with the new key of a session may still be on its way."""
+        """Return True if the answer with the new key of a session may still be on its way."""
         is_settled = has_passed(self.clock, tombstone.settled_at)
         return not is_settled and not tombstone.is_ahead(self.clock())
 
@@ -249,7 +249,7 @@ def services() -> Services:
 
 
 def are_made() -> bool:
-    """Tell whether there are services: to make them takes files, and may take the network."""
+    """Return True if the services exist: making them reads files, and may use the network."""
     return _services is not None
 
 

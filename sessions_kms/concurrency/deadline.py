@@ -1,7 +1,7 @@
-"""How long a wait may take, and what is left of it: of an attempt, a call, a request.
+"""Time limits of an attempt, a call and a request, what remains of them, and elapsed time.
 
-Seconds enter and leave, by a clock that nobody sets. Knows nothing of sockets or of AWS;
-whoever waits asks here for how long.
+In seconds, by the monotonic clock. Knows nothing of sockets or AWS: code that waits gets its
+timeout here.
 """
 
 import random
@@ -63,7 +63,7 @@ class RetryBudget:
 
     @property
     def is_exhausted(self) -> bool:
-        """Tell whether no further try is to begin."""
+        """Return True if no further try is to begin."""
         left = budget_left()
         if left is not None and left < LEAST:
             return True
@@ -252,7 +252,7 @@ def call_left() -> float | None:
 
 
 def has_time_for(pause: float) -> bool:
-    """Tell whether another attempt could be made in this call after a pause."""
+    """Return True if another attempt could be made in this call after a pause."""
     left = call_left()
     return left is None or pause + LEAST <= left
 
@@ -283,7 +283,7 @@ class Attempt:
         return left if self.heard else min(left, self._limits.first_byte)
 
     def is_over(self) -> bool:
-        """Tell whether nothing is left of it."""
+        """Return True if nothing is left of it."""
         return monotonic() >= self._ends
 
 

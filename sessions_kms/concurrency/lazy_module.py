@@ -26,5 +26,5 @@ class LazyModule:
 
 
 def is_imported(module: object) -> bool:
-    """Tell whether a lazy module has been imported, without that it is."""
+    """Return True if a lazy module has been imported, without that it is."""
     return "__spec__" in vars(module)

@@ -148,7 +148,7 @@ class Flights(Generic[T]):
             return copy.copy(failure.error)
 
     def resting(self, key: Hashable) -> bool:
-        """Tell whether the last flight failed so recently that nobody asks again."""
+        """Return True if the last flight failed so recently that nobody asks again."""
         with self._lock:
             return self._is_recent(self._failures.get(key))
 

@@ -1,7 +1,7 @@
-"""Pools of threads for blocking work of one kind: what hangs there holds up nothing else.
+"""Threads for blocking work: pools by name, work that nothing can interrupt, background jobs.
 
-A pool is made at its first use and stays. A forked process has none of its parent's threads, so
-it begins with no pools.
+Work that hangs in one pool does not hold up others. A pool is created on first use and stays. A
+forked process has none of its parent's threads, so it starts without pools.
 """
 
 import os

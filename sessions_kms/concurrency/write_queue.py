@@ -125,7 +125,7 @@ class WriteQueue(Generic[T]):
             return list(self._waiters)
 
     def is_unsettled(self, waiter: Waiter[T]) -> bool:
-        """Tell whether what a waiter work is still to be done; whoever leads holds it from here."""
+        """Return True if a waiter's work is still to be done; the leader holds it from here."""
         with self._queues.lock:
             if waiter.is_settled:
                 return False

@@ -230,7 +230,7 @@ class CachingKeyring:
         return key
 
     def _said_before(self, cache_key: CacheKey, key: DataKey) -> bool:
-        """Tell whether KMS gave the same bytes before; other ones are let go of."""
+        """Return True if KMS gave the same bytes before; other ones are let go of."""
         with self._lock:
             entry = self._entries.get(cache_key)
         if entry is None:

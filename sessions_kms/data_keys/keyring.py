@@ -1,8 +1,8 @@
-"""Data keys: generate one to seal with, unwrap one to open with, each by a call of KMS.
+"""Data keys from KMS: generated to seal, unwrapped to open, and shared by the fleet.
 
-Takes a period or an encrypted data key and gives a `DataKey`. Knows AWS KMS only through the
-object it is given, and nothing about sessions. Other keyrings, which share and cache data
-keys, have the same two methods.
+`KMSKeyring` calls KMS each time. `SharedKeyring` gives all processes one data key per period: the
+first process publishes it in the table, and the others adopt it. Every keyring takes a period or an
+encrypted data key and returns a `DataKey`. Knows nothing about sessions.
 """
 
 import logging
@@ -241,7 +241,7 @@ class SharedKeyring:
         )
 
     def _condemns_item(self, exc: InvalidRecord | KMSUnavailable) -> bool:
-        """Tell whether the published item is at fault, and not KMS or the current KMS key."""
+        """Return True if the published item is at fault, and not KMS or the current KMS key."""
         if isinstance(exc, InvalidRecord | IncorrectKey):
             return True
         return exc.refused_key not in (None, self._keyring.key_id)

@@ -116,7 +116,7 @@ def text(item: Mapping[str, Any], name: str) -> str:
 
 
 def is_text(value: str) -> bool:
-    """Tell whether this is text as the format takes it: not empty, and not too long."""
+    """Return True if this is text as the format takes it: not empty, and not too long."""
     try:
         return 1 <= len(value.encode()) <= TEXT_MAX_BYTES
     except UnicodeEncodeError:  # A lone surrogate, which JSON can spell, has no UTF-8 form.

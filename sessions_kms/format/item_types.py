@@ -79,7 +79,7 @@ class ItemType:
         return "#".join((self.word, namespace, *self.fixed, *names))
 
     def is_in(self, namespace: str, item_id: str) -> bool:
-        """Tell whether this is the id of an item of this type with a name, in a namespace."""
+        """Return True if this is the id of an item of this type with a name, in a namespace."""
         return item_id.startswith(self.id_in(namespace, ""))
 
     def item(self, item_id: str) -> Item:
@@ -258,7 +258,7 @@ def find_type(item_id: str) -> ItemType | None:
 
 
 def is_session_id(item_id: str) -> bool:
-    """Tell whether a session, or its tombstone, may stand under this id."""
+    """Return True if a session, or its tombstone, may stand under this id."""
     return _SESSION_ID.fullmatch(item_id) is not None
 
 

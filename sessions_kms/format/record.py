@@ -51,12 +51,12 @@ class Tombstone(NamedTuple):
         return self.moved_at + UNSETTLED
 
     def is_ahead(self, now: float) -> bool:
-        """Tell whether it is of a time to come, and counts for nothing."""
+        """Return True if it is of a time to come, and counts for nothing."""
         return self.moved_at > now + CLOCK_SKEW
 
 
 def is_tombstone(item: Mapping[str, Any]) -> bool:
-    """Tell whether an item, or what lists read of it, is a tombstone.
+    """Return True if an item, or what lists read of it, is a tombstone.
 
     What has any part of a ciphertext is a record, to which somebody added.
     """
@@ -77,7 +77,7 @@ def next_ancestors(salt: bytes, ancestors: bytes) -> bytes:
 
 
 def descends(ancestors: bytes, salt: bytes) -> bool:
-    """Tell whether a record with this salt is among the ancestors."""
+    """Return True if a record with this salt is among the ancestors."""
     marks = (ancestors[at : at + ANCESTOR_BYTES] for at in range(0, len(ancestors), ANCESTOR_BYTES))
     return salt[:ANCESTOR_BYTES] in marks
 
@@ -128,7 +128,7 @@ class RecordHead(Header):
         return cls(version=version, **_read(item, _HEAD if "owner" in item else _ANONYMOUS_HEAD))
 
     def is_ahead(self, now: float) -> bool:
-        """Tell whether it was written at a time to come: then a clock is wrong, more often than
+        """Return True if it was written at a time to come: then a clock is wrong, more often than
         a record is forged, and nothing can be told.
         """
         return self.updated_at > now + CLOCK_SKEW

@@ -112,7 +112,7 @@ class _Quick:
 
 
 def _is_djangos(serializer: type[Serializer]) -> bool:
-    """Tell whether it is Django's own, and as Django has it: a project may have patched it."""
+    """Return True if it is Django's own, and as Django has it: a project may have patched it."""
     module, name = DJANGOS
     is_named = getattr(serializer, "__qualname__", None) == name
     return is_named and all(
@@ -121,5 +121,5 @@ def _is_djangos(serializer: type[Serializer]) -> bool:
 
 
 def _is_written_in(module: str, part: object) -> bool:
-    """Tell whether a module has this function; a wrapper only takes over what one is called."""
+    """Return True if a module has this function; a wrapper only takes over what one is called."""
     return type(part) is FunctionType and part.__globals__.get("__name__") == module

@@ -1,4 +1,4 @@
-"""Serialized bytes -> record, and back, with the data key, the clock and the randomness of now."""
+"""Serialized bytes to record, and back, with the current data key, clock and random bytes."""
 
 import os
 from dataclasses import dataclass, field

@@ -1,8 +1,9 @@
-"""Tokens, each of which opens an item of its own: sealed under the data key and the token.
+"""Tokens: each decrypts an item of its own, sealed under the data key and the token.
 
-What an item seals is the project's, such as the key of a session. A token is spent in one
-transaction, which writes its successors, too; what was answered lies beside it, sealed likewise,
-for as long as it may be asked for again. Knows nothing of who holds tokens, nor of grants.
+The project decides what an item seals, such as the key of a session. A token is redeemed in one
+transaction, which also writes its successors; the answer is stored beside it, sealed likewise, for
+as long as it may be asked for again. Afterwards a tombstone says which session the token was for,
+so that a client that presents it late can end that one. Knows neither clients nor grants.
 """
 
 import logging
@@ -257,7 +258,7 @@ class Tokens:
         return self._services.clock()
 
     def has_passed(self, moment: float) -> bool:
-        """Tell whether a moment has passed, as surely as a clock can."""
+        """Return True if a moment has passed, as surely as a clock can."""
         return has_passed(self._services.clock, moment)
 
     async def _found(self, item_id: str, token: str) -> FoundToken:

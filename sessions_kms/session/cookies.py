@@ -63,7 +63,7 @@ class MinuteGate:
     _quiet_until: float = float("-inf")
 
     def allows(self) -> bool:
-        """Tell whether it may be said now, and take it for said."""
+        """Return True if it may be said now, and take it for said."""
         now = self.clock()
         if now < self._quiet_until:
             return False
@@ -188,7 +188,7 @@ class CookieRules:
     strict: bool
 
     def covers(self, others: CookieRules) -> bool:
-        """Tell whether the others would drop nothing of what these have let through.
+        """Return True if the others would drop nothing of what these have let through.
 
         What strict rules admit has exactly the name that a site gave it, in no disguise. And what
         has a prefix has come once, by all rules.
@@ -196,17 +196,17 @@ class CookieRules:
         return self == others or (self.strict and not others.strict)
 
     def is_ours(self, name: bytes) -> bool:
-        """Tell whether the site sets a cookie of this name."""
+        """Return True if the site sets a cookie of this name."""
         return name in self.others or self.session.fullmatch(name) is not None
 
     def must_be_unique(self, name: bytes) -> bool:
-        """Tell whether a name counts for nothing where it comes twice."""
+        """Return True if a name counts for nothing where it comes twice."""
         if name.startswith(PREFIXES):
             return True
         return self.strict and self.session.fullmatch(name) is not None
 
     def admits(self, name: bytes) -> bool:
-        """Tell whether a name is itself only, and none of ours in disguise."""
+        """Return True if a name is itself only, and none of ours in disguise."""
         if self.strict:
             return self.is_ours(name)
         bare = name.strip(ODD)

@@ -1,8 +1,8 @@
-"""Names by which others may end a session that they hold no key of.
+"""Logout index entries: names by which others may end a session without its key.
 
-A session lists opaque names under the key `LINKS` (a digest of an OpenID
-provider's session id, say). For each an item is written before the session, which
-the owner index finds without a scan or decryption.
+A session lists opaque names under the key `LINKS`, such as a digest of an OpenID provider's
+session id. For each name an item is written before the session; the owner index finds it without
+a scan or decryption.
 """
 
 import re

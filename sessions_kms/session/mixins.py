@@ -1,8 +1,14 @@
-"""The async half of the session contract: the coroutines of the sync half, in the event loop.
+"""Mixins of `SessionStore`: the async methods, expiry, and methods whose frames stay hidden.
 
-Reads end with their task. A write that has begun is finished even if the request that asked for
-it is cancelled. Only what blocks gets a thread: KMS where no data key is held, a project's own
-sync methods, and the making of this process's services.
+The async methods await the coroutines that the sync ones run. Reads end with their task. A write
+that has begun is finished even if its request is cancelled. Only blocking calls get a thread: KMS
+without a cached data key, a project's own sync methods, and creating the services.
+
+Idle and absolute timeout decide when a session ends: idle is Django's own expiry, and the absolute
+timeout, counted from the sign-in or the creation of an anonymous session, caps it.
+
+Django's error report shows the local variables of each frame without ``__traceback_hide__``, with
+DEBUG on and off. So methods whose arguments may be secrets set it, and load the session first.
 """
 
 import logging
@@ -153,14 +159,14 @@ def in_a_thread(session: SessionBase, verb: Verb, *args: Any) -> BlockingCall:
 
 
 def is_sync_only(of: type, engine: type, verb: Verb) -> bool:
-    """Tell whether a subclass of the engine overrides a verb, and not its async twin."""
+    """Return True if a subclass of the engine overrides a verb, and not its async twin."""
     return of is not engine and (
         _overrides(of, engine, verb) and not _overrides(of, engine, f"a{verb}")
     )
 
 
 def is_overridden(of: type, engine: type, verb: Verb) -> bool:
-    """Tell whether a subclass of the engine overrides a verb or its async twin."""
+    """Return True if a subclass of the engine overrides a verb or its async twin."""
     return of is not engine and (_overrides(of, engine, verb) or _overrides(of, engine, f"a{verb}"))
 
 

@@ -79,7 +79,7 @@ class RequestKeys:
         ]
 
     def concerns(self, session_key: str) -> bool:
-        """Tell whether this is the key of the request's own session."""
+        """Return True if this is the key of the request's own session."""
         __traceback_hide__ = True
         settled = self.session.session_key if self.session else None
         return session_key in {self.cookie, settled}
@@ -163,7 +163,7 @@ def keys_for(session_key: str) -> RequestKeys | None:
 
 
 def has_next(session_key: str, namespace: str) -> bool:
-    """Tell whether the request's cookies name a key that follows its own one."""
+    """Return True if the request's cookies name a key that follows its own one."""
     __traceback_hide__ = True
     kept = keys_for(session_key)
     return kept is not None and bool(kept.following(session_key, namespace))

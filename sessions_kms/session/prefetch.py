@@ -1,9 +1,9 @@
-"""What was read of a session before anybody asked for it.
+"""A session read before the code that needs it runs.
 
 An event loop awaits the read, and then runs code that cannot wait: the first load of the same
-key, in the same context, has what was read for its outcome, an error too. Later ones ask again,
-and so does what outlives the request: tasks and threads that it started have its context.
-Knows no request; which key that is, others say (`sessions_kms.ahead`).
+key, in the same context, gets the outcome of that read, an error too. Later loads read again, and
+so do tasks and threads that outlive the request, which have its context. `sessions_kms.ahead`
+says which key it is.
 """
 
 from collections.abc import Coroutine, Iterator, Mapping
@@ -42,7 +42,7 @@ class Prefetched:
         return NOTHING if self._found is None else MappingProxyType(self._found[1])
 
     def is_of(self, session_key: str | None) -> bool:
-        """Tell whether it is there for a load of this key."""
+        """Return True if it is there for a load of this key."""
         __traceback_hide__ = True
         return session_key is not None and self._key == session_key
 
@@ -86,7 +86,7 @@ def offer(prefetched: Prefetched) -> Iterator[None]:
 
 
 def is_available(session_key: str | None) -> bool:
-    """Tell whether there is something for a load of this key."""
+    """Return True if there is something for a load of this key."""
     __traceback_hide__ = True
     prefetched = _current.get()
     return prefetched is not None and prefetched.is_of(session_key)

@@ -1,9 +1,8 @@
-"""The moment before which no session counts, for the whole fleet.
+"""The not-before cutoff of the fleet: a session created before it does not count.
 
-Takes a coroutine function that reads it from the table, and gives epoch seconds. It only
-moves forward in memory, whatever the table says. One that lies far ahead of the clock
-does not count until it is near: it would lock everybody out. There are others, with a
-name, for what else has a beginning.
+`NotBefore` is one process's view of the item. In memory the cutoff only moves forward, whatever
+the table says. One far ahead of the clock is ignored until it is near: it would lock everybody
+out. Cutoffs with a name apply to other things that begin, such as grants.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The data keys that the fleet publishes in the table, wrapped by KMS: one item a period."""
+"""Data keys that the fleet publishes in the table, wrapped by KMS: one item for each period."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -242,7 +242,7 @@ def _is_no_record(item: Item | None) -> bool:
 
 
 def _is_ours(record: SessionRecord, current: Stored) -> bool:
-    """Tell whether a first record was put although its answer was lost: its salt is fresh."""
+    """Return True if a first record was put although its answer was lost: its salt is fresh."""
     if not isinstance(current, SessionRecord):
         return False
     return current.salt == record.salt or descends(current.ancestors, record.salt)

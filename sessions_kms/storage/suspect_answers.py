@@ -1,6 +1,6 @@
-"""What is done before an answer is believed by which somebody would be signed out.
+"""Second reads, before an answer is believed that would sign somebody out.
 
-AWS, or what stands between, can answer wrongly once. Knows nothing about records.
+AWS, or a proxy in between, can answer wrongly once. Knows nothing about records.
 """
 
 import logging
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Confirm(Enum):
-    """When an item that is not there is read once more, on another connection."""
+    """When a missing item is read once more, on another connection."""
 
     ALWAYS = auto()
     LIMITED = auto()  # where anybody can have such items read
@@ -49,7 +49,7 @@ class ConfirmationLimit:
         self._missing: OrderedDict[str, float] = OrderedDict()
 
     def allows(self, item_id: str) -> bool:
-        """Tell whether a missing item may be read once more, and count that."""
+        """Return True if a missing item may be read once more, and count that."""
         with self._lock:
             now = self._steady()
             while self._missing and now - next(iter(self._missing.values())) >= KNOWN_FOR:

@@ -1,7 +1,7 @@
-"""The DynamoDB table: items of any kind, each under its id.
+"""The DynamoDB table: items of any type, each under its id.
 
-Every read is consistent, but those of the index; every write states its precondition, or that
-it has none. All methods raise TableUnavailable when the answer cannot be told.
+Every read here is consistent; every write states its precondition, or that it has none. All
+methods raise TableUnavailable where there is no answer that counts.
 """
 
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
@@ -50,11 +50,11 @@ class Trace(NamedTuple):
 
 
 class Table:
-    """One table. ``pause`` makes the wait between two tries.
+    """One table. ``pause`` makes the wait between two attempts.
 
-    A connection may give the answer to another request. So what is not there is read once more,
-    on another connection, and so is what was written, unless the answer has the old item. Where
-    boto asks, its word counts: nobody can tell it which connection to take.
+    A connection may give the answer to another request. So a missing item is read once more on
+    another connection, and so is one that was written, unless the answer has the old item. With
+    boto one answer counts: it cannot be told which connection to use.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Table:
         raise TableUnavailable
 
     async def _is_stamped(self, item: Item, *, is_sure: bool) -> bool:
-        """Tell whether what stands is this; another may stand over it if it was sent before."""
+        """Return True if what stands is this; another may stand over it if it was sent before."""
         current = await self.get(item["id"]["S"])
         if has({"stamp": item["stamp"]}, current):
             return True
@@ -192,7 +192,7 @@ class Table:
         )
 
     async def _is_applied(self, trace: Trace, sure: bool, told: Acknowledgement) -> bool:
-        """Tell whether a write that was acknowledged is applied: by evidence, or by a look."""
+        """Return True if a write that was acknowledged is applied: by evidence, or by a look."""
         if self._is_stray(told, trace.item_id, trace.required):
             return False
         if not sure or told.is_enough(trace.expected):
@@ -200,7 +200,7 @@ class Table:
         return await self.is_left(trace.item_id, trace.is_left, told)
 
     def _is_stray(self, told: Acknowledgement, item_id: str, required: Item | None) -> bool:
-        """Tell whether this is the answer to another write; nobody believes its connection then."""
+        """Return True if this is another write's answer; its connection is distrusted then."""
         if told.is_of(item_id, required):
             return False
         self.strays.add(told.connection)
@@ -209,7 +209,7 @@ class Table:
     async def is_left(
         self, item_id: str, is_left: Callable[[Item | None], bool], told: Acknowledgement
     ) -> bool:
-        """Tell whether an item is as a write leaves it that was acknowledged.
+        """Return True if an item is as a write leaves it that was acknowledged.
 
         It is read on another connection than told that; boto's word counts.
         """
@@ -296,7 +296,7 @@ def _item_in(answer: Answer, item_id: str) -> Item | None:
 
 
 def has(attributes: Item, found: Item | None) -> bool:
-    """Tell whether an item was found that has these attributes."""
+    """Return True if an item was found that has these attributes."""
     return found is not None and attributes.items() <= found.items()
 
 

@@ -1,8 +1,13 @@
-"""What is sent to the DynamoDB table: reads and writes, each one call, which ends as one.
+"""Writes of the table: their conditions, how they are sent, and what acknowledges them.
 
-Reads are sent again by `calls`; a write only from here, where its condition is known. One that
-was certainly not applied is sent again at once. One whose answer was lost is, too, where to
-be applied twice is no harm; else it raises FateUnknown, and the caller decides.
+A write is sent again only from here, where its condition is known. One that was certainly not
+applied is sent again at once, and so is one whose answer was lost if applying it twice does no
+harm; any other raises FateUnknown, and the caller decides.
+
+An answer may be that to another request. One to a delete, or to a put that replaces, has the old
+item, with its id and the salt or stamp that the request named: no answer to another request has
+that. A new item and a transaction come without evidence.
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html (ReturnValues)
 """
 
 import random
@@ -47,7 +52,7 @@ class Acknowledgement:
         return cls(answer.get("Attributes"), connection_of(answer))
 
     def is_of(self, item_id: str, required: Item | None) -> bool:
-        """Tell whether a write to an item may have been answered so.
+        """Return True if a write to an item may have been answered so.
 
         ``required`` are attributes of the item by which alone the write was to be applied.
         """
@@ -57,7 +62,7 @@ class Acknowledgement:
         return had.items() <= self.old.items()
 
     def is_enough(self, expected: Item | None) -> bool:
-        """Tell whether the write counts without a look at what is stored.
+        """Return True if the write counts without a look at what is stored.
 
         It does if the answer has the expected old item. Where there was none, or nobody knows
         which it was, it does with boto only. ``expected`` is as a `Trace` has it.
@@ -260,5 +265,5 @@ class _OneCall(deadline.call):
 
 
 def is_whole(answer: Mapping[str, Any]) -> bool:
-    """Tell whether an answer arrived in full, by the last thing that was asked for in it."""
+    """Return True if an answer arrived in full, by the last thing that was asked for in it."""
     return "ConsumedCapacity" in answer
