@@ -250,7 +250,7 @@ def test_what_finds_no_thread_in_time_is_not_sent_and_the_table_is_out_of_reach(
     def too_late(_: float) -> None:
         raise deadline.OutOfTime
 
-    monkeypatch.setattr(deadline, "queued", too_late)
+    monkeypatch.setattr(deadline, "charge_queueing", too_late)
     client = Client(answered("ThrottlingException"), FakeClock())
     with pytest.raises(TableUnavailable, match="Too many wait"):
         asyncio.run(table_of(client).get("a"))
