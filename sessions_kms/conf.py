@@ -203,7 +203,7 @@ def _size(value: Any) -> int:
 
 def _client(value: Any) -> str:
     if value == "wire":
-        raise ValueError("'wire' is now named 'builtin'.")
+        raise ValueError("must be 'auto', 'boto' or 'builtin': 'wire' is now named 'builtin'.")
     if value not in ("auto", "boto", "builtin"):
         raise ValueError("must be 'auto', 'boto' or 'builtin'.")
     return str(value)
