@@ -26,11 +26,11 @@ from django.shortcuts import redirect, render, resolve_url
 
 from oauth.codes import Code, remedy
 from oauth.exceptions import ProviderRefused, ProviderUnavailable, SignInRefused
-from oauth.network.requests_adapter import mount_bounded_adapter
 from oauth.provider import config
 from oauth.provider.metadata import reach_of
 from oauth.sign_in import accounts, failures, views
 from oauth.sign_in.failures import get_request_id
+from oauth.sign_in.oauth2_adapter import mount_bounded_adapter
 from oauth.sign_in.openid_adapter import adapter_class_for, add_nonce, set_account_identity
 
 logger = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ def _code(request: HttpRequest, exception: Exception | None, *, answered: bool) 
     if isinstance(exception, ProviderUnavailable | ProviderRefused):
         return exception.code
     if isinstance(exception, requests.RequestException):
-        return Code.USERINFO_STATUS  # which alone is asked so (`oauth.network.requests_adapter`)
+        return Code.USERINFO_STATUS  # which alone is asked so (`oauth.sign_in.oauth2_adapter`)
     if isinstance(exception, OAuth2Error):
         return Code.TOKEN_OTHER
     if exception is not None:
@@ -212,7 +212,7 @@ def _code(request: HttpRequest, exception: Exception | None, *, answered: bool) 
 def _described(exception: Exception | None) -> str:
     """Return our own words, or the kind alone: `OAuth2Error` holds the body of an answer."""
     if exception is None:
-        return "The way back brought no answer that can be used."
+        return "The callback brought no usable response."
     if isinstance(exception, ProviderUnavailable | ProviderRefused):
         return str(exception)
     return f"{type(exception).__name__}."

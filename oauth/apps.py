@@ -25,14 +25,14 @@ class OAuthConfig(AppConfig):
         if getattr(settings, SETTING, None) is not None:
             from oauth.clients.endpoints import approval  # noqa: F401
         not_before_names_from(lambda: [provider.name for provider in all_providers()])
-        self._tell_of_proxies([provider.issuer for provider in all_providers()])
+        self._warn_about_proxy([provider.issuer for provider in all_providers()])
 
-    def _tell_of_proxies(self, issuers: list[str | None]) -> None:
-        """Log who has to see to it that no provider names addresses of a private network."""
+    def _warn_about_proxy(self, issuers: list[str | None]) -> None:
+        """Warn if a proxy has to keep providers' addresses out of private networks."""
         from oauth.network.http import proxy_of
 
         if any(proxy_of(issuer or "https://github.com") for issuer in issuers):
             logger.warning(
-                "Providers are asked through a proxy (HTTPS_PROXY): it alone sees to which "
-                "addresses their names lead, and must let none of a private network pass."
+                "Requests to providers go through a proxy (HTTPS_PROXY). The proxy alone resolves "
+                "their host names, and must block addresses of private networks."
             )

@@ -43,7 +43,7 @@ def tokens_stay_out_of_the_database(
         return []
     return [
         Error(
-            "SOCIALACCOUNT_STORE_TOKENS would keep tokens as plain text in the database.",
+            "SOCIALACCOUNT_STORE_TOKENS would store tokens as plain text in the database.",
             hint="Remove the setting: the session holds the tokens.",
             id="oauth.E001",
         )
@@ -59,7 +59,7 @@ def sessions_are_encrypted(
         return []
     return [
         Error(
-            "The session holds tokens, and SESSION_ENGINE does not encrypt it.",
+            "The session contains tokens, but SESSION_ENGINE does not encrypt it.",
             hint='Set SESSION_ENGINE = "sessions_kms.backend".',
             id="oauth.E002",
         )
@@ -122,7 +122,7 @@ def session_keys_stay_out_of_the_database(
         return []
     return [
         Error(
-            "allauth.usersessions would keep session keys as plain text in the database.",
+            "allauth.usersessions would store session keys as plain text in the database.",
             hint='Remove "allauth.usersessions" from INSTALLED_APPS.',
             id="oauth.E006",
         )
@@ -142,7 +142,7 @@ def sign_out_revokes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
         return []
     return [
         Error(
-            "Nothing revokes the tokens of somebody who signs out.",
+            "Tokens are not revoked when somebody signs out.",
             hint='Add "oauth.sign_out.SignOutMiddleware" to MIDDLEWARE, before the sessions\'.',
             id="oauth.E011",
         )
@@ -160,7 +160,7 @@ def token_endpoints_can_be_used(
 def _faults(provider: ProviderConfig) -> Iterator[Error]:
     if provider.auth_method not in (None, *AUTH_METHODS):
         yield Error(
-            f"{provider.name} authenticates in an unknown way at its token endpoint.",
+            f"{provider.name} has an unknown authentication method for its token endpoint.",
             hint=f'Set "token_auth_method" to one of {", ".join(AUTH_METHODS)}, or remove it.',
             id="oauth.E007",
         )
@@ -174,15 +174,15 @@ def _faults(provider: ProviderConfig) -> Iterator[Error]:
         )
     if provider.revocation_url is not None and not _is_safe(provider.revocation_url):
         yield Error(
-            f"Tokens of {provider.name} would be revoked at an address that is not safe.",
-            hint='Let "revocation_url" be an https:// address.',
+            f"Tokens of {provider.name} would be revoked at an insecure URL.",
+            hint='Set "revocation_url" to an https:// URL.',
             id="oauth.E009",
         )
     leeway: object = provider.refresh_leeway
     if type(leeway) is not int or not 0 <= leeway <= LEEWAY_MAX:
         yield Error(
-            f"The refresh leeway of {provider.name} is not usable.",
-            hint=f'Let "refresh_leeway" be whole seconds, {LEEWAY_MAX} at most.',
+            f"The refresh leeway of {provider.name} is invalid.",
+            hint=f'Set "refresh_leeway" to whole seconds, at most {LEEWAY_MAX}.',
             id="oauth.E010",
         )
 

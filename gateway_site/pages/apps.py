@@ -101,7 +101,7 @@ def _read_announced(session: Session, now: int) -> tuple[int, set[str]]:
 def _read_grants(ids: Sequence[str]) -> Iterator[GrantLabels]:
     labels = about.SessionMetadata(services().of_any)
     for each in ids:
-        if (grant := GrantLabels.in_words(run_sync(labels.read(each)))) is not None:
+        if (grant := GrantLabels.from_labels(run_sync(labels.read(each)))) is not None:
             yield grant
 
 

@@ -116,7 +116,7 @@ class ConnectionPool(Generic[C]):
         return lease
 
     def take_idle(self, upstream: Hashable, owner: Owner) -> Lease[C] | None:
-        """Take a clean idle connection of this owner's; None where there is none, or no free place."""
+        """Take a clean idle connection of this owner; None if there is none, or no free place."""
         if not take_at_once(self._per_upstream[upstream], self._in_all):
             return None
         self._taken[upstream] += 1

@@ -19,11 +19,9 @@ from oauth.admission.provider_api import verified_addresses
 from oauth.provider.config import ProviderConfig
 
 GITHUB_NOT_STORED = (
-    "GitHub is asked for addresses and memberships at each sign-in, and no answer is kept."
+    "Addresses and memberships are read from GitHub at each sign-in and are not stored."
 )
-GRAPH_LOOKUP = (
-    "At a sign-in Microsoft Graph would be asked for them, if the token is one for Graph."
-)
+GRAPH_LOOKUP = "At a sign-in they would be read from Microsoft Graph, if the token is valid for it."
 
 
 @dataclass(frozen=True)
@@ -94,11 +92,11 @@ def _describe_evidence(
     provider: ProviderConfig, evidence: Evidence, data: Mapping[str, Any]
 ) -> Iterator[str]:
     if evidence.addresses:
-        yield f"Addresses that count: {_join(evidence.addresses)}."
+        yield f"Accepted addresses: {_join(evidence.addresses)}."
     else:
-        yield f"No address counts ({evidence.no_address.value})."
+        yield f"No accepted address ({evidence.no_address.value})."
     if provider.admission.rule.hosted_domain is not None:
-        yield f"Hosted domain that the provider told: {evidence.hosted_domain or 'none'}."
+        yield f"Hosted domain from the provider: {evidence.hosted_domain or 'none'}."
     named = provider.admission.named_groups
     if not named:
         return
@@ -106,7 +104,7 @@ def _describe_evidence(
     count = len(evidence.groups)
     yield f"Groups used by rules here: {_join(here) or 'none'}, of {count} from the provider."
     if not evidence.groups:
-        yield f"About groups: {evidence.no_group.value}."
+        yield f"Groups missing: {evidence.no_group.value}."
 
 
 def _join(words: Iterable[str]) -> str:

@@ -68,8 +68,8 @@ class ProviderAPI:
         if remaining <= 0:
             raise ProviderUnavailable("The provider is too slow.")
         headers = self._headers if body is None else self._headers | {"Content-Type": JSON}
-        patience = min(remaining, http.GET_TIMEOUT)
-        answer = http.request(method, url, headers, body, reach=self._reach, patience=patience)
+        timeout = min(remaining, http.GET_TIMEOUT)
+        answer = http.request(method, url, headers, body, reach=self._reach, timeout=timeout)
         if answer.is_overloaded:
             raise ProviderUnavailable("The provider does not return the account's data now.")
         return answer

@@ -51,7 +51,7 @@ class GrantLabels:
     provider: str
 
     @classmethod
-    def in_words(cls, words: Mapping[str, str]) -> GrantLabels | None:
+    def from_labels(cls, words: Mapping[str, str]) -> GrantLabels | None:
         """Read what a session tells of itself; None where it is no grant's."""
         if about.CLIENT not in words:
             return None

@@ -87,17 +87,17 @@ class GrantRevoker:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def of_key(self, key: str, reason: str, items: Iterable[str]) -> None:
+    async def end_by_key(self, key: str, reason: str, items: Iterable[str]) -> None:
         """End the grant whose session has this key."""
         __traceback_hide__ = True
         grant = GrantStore(key)
         if await grant.load_grant():
-            await self.of(grant, reason, items)
+            await self.end(grant, reason, items)
         else:  # It has ended, or cannot be read.
             await end_grant_by_id(self._services, id_of(key))
             delete_items_soon(self._services, items)
 
-    async def of(self, grant: GrantStore, reason: str, items: Iterable[str]) -> None:
+    async def end(self, grant: GrantStore, reason: str, items: Iterable[str]) -> None:
         """End a grant that was loaded."""
         __traceback_hide__ = True
         held = {name: vault.load_token_set(grant, name) for name in vault.stored_providers(grant)}
@@ -109,7 +109,7 @@ class GrantRevoker:
             if token_set is not None:
                 revoke_soon(self._services, provider, token_set)
 
-    async def of_id(self, session_id: str, reason: str, items: Iterable[str]) -> None:
+    async def end_by_id(self, session_id: str, reason: str, items: Iterable[str]) -> None:
         """End the grant whose session has this id."""
         await end_grant_by_id(self._services, session_id)
         delete_items_soon(self._services, items)

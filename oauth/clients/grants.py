@@ -59,8 +59,8 @@ class Grants:
         self.services = self._services = services
         self._lifetimes = lifetimes
         self._tokens = Tokens(services, grant_end.expired_item_remover(services))
-        self._ends = GrantRevoker(services)
-        self._known = GrantCache(services.clock)
+        self._revoker = GrantRevoker(services)
+        self._cache = GrantCache(services.clock)
 
     async def allow(
         self,
@@ -108,11 +108,11 @@ class Grants:
         redirect_uri: str | None,
         resource: str | None,
         arrived_at: float,
-        welcomes: IsAllowed,
+        is_allowed: IsAllowed,
     ) -> TokenResponse:
         """Give the first pair of tokens for a code.
 
-        ``arrived_at`` is the services' clock at the arrival of the request. ``welcomes`` tells
+        ``arrived_at`` is the services' clock at the arrival of the request. ``is_allowed`` tells
         whether the client is still let in at the address that the code was sent to. Raises
         InvalidGrant, and InvalidTarget: neither burns the code. A code that was redeemed more than
         `CODE_GRACE` before ends its grant (RFC 6749 section 4.1.2), once all of this was compared.
@@ -123,14 +123,14 @@ class Grants:
 
         def check(grant: SealedGrant) -> None:
             __traceback_hide__ = True
-            _check_client(grant, client_id, welcomes)
+            _check_client(grant, client_id, is_allowed)
             if redirect_uri not in {None, grant.redirect_uri}:
                 raise InvalidGrant
             if not hmac.compare_digest(_make_challenge(verifier), grant.challenge or ""):
                 raise InvalidGrant
             _check_resource(grant, resource)
 
-        return await self._issued(code, check, arrived_at)
+        return await self._redeem(code, check, arrived_at)
 
     async def refresh(
         self,
@@ -140,7 +140,7 @@ class Grants:
         resource: str | None,
         scope: str | None,
         arrived_at: float,
-        welcomes: IsAllowed,
+        is_allowed: IsAllowed,
     ) -> TokenResponse:
         """Give the next pair for a refresh token.
 
@@ -153,12 +153,12 @@ class Grants:
             raise InvalidGrant
 
         def check(grant: SealedGrant) -> None:
-            _check_client(grant, client_id, welcomes)
+            _check_client(grant, client_id, is_allowed)
             _check_resource(grant, resource)
             if not set((scope or "").split()) <= set(grant.scope.split()):
                 raise InvalidScope
 
-        return await self._issued(refresh_token, check, arrived_at)
+        return await self._redeem(refresh_token, check, arrived_at)
 
     async def revoke(self, any_token: str, *, client_id: str) -> None:
         """End the grant of a token of this client, here and at the provider (RFC 7009).
@@ -172,7 +172,7 @@ class Grants:
             return
         found = await self._tokens.find(any_token)
         if isinstance(found, TokenTombstone):
-            await self._ends.of_id(found.session, REVOKED, [found.id])
+            await self._revoker.end_by_id(found.session, REVOKED, [found.id])
         if not isinstance(found, SealedToken):
             return
         grant = SealedGrant.from_bytes(found.content)
@@ -183,17 +183,17 @@ class Grants:
             answer = SealedResponse.from_bytes(content)
             key, items = answer.key, items + items_of_response(answer, self._tokens.id_of)
         if key is None:
-            await self._ends.of_id(grant.session, REVOKED, items)
+            await self._revoker.end_by_id(grant.session, REVOKED, items)
         else:
-            await self._ends.of_key(key, REVOKED, items)
+            await self._revoker.end_by_key(key, REVOKED, items)
 
     async def end(self, stored: GrantStore, *, access_token: str) -> None:
         """End a grant that `session` returned for a token, here and at the provider."""
         __traceback_hide__ = True
         known = None
         with suppress(StoreUnavailable):  # Then what the token names stays, and opens nothing.
-            known = await self._known_of(access_token)
-        await self._ends.of(stored, REVOKED, () if known is None else known.items)
+            known = await self._find_cached(access_token)
+        await self._revoker.end(stored, REVOKED, () if known is None else known.items)
 
     async def session(self, access_token: str, *, upstream: str) -> GrantStore | None:
         """Return the loaded session of the grant that an access token is good for now.
@@ -204,25 +204,25 @@ class Grants:
         __traceback_hide__ = True
         if not token_pair.is_token(access_token, token_pair.ACCESS):
             return None
-        known = await self._known_of(access_token)
+        known = await self._find_cached(access_token)
         if known is None or known.upstream != upstream:
             return None
         stored = GrantStore(known.key)
         is_there = await stored.load_grant()
-        await self._forget_answer(known)
+        await self._delete_previous_response(known)
         return stored if is_there else None
 
-    async def _issued(
+    async def _redeem(
         self, presented: str, check: Callable[[SealedGrant], None], arrived_at: float
     ) -> TokenResponse:
         __traceback_hide__ = True
         spending = PresentedToken(presented, check, arrived_at)
-        return await TokenRedemption(self._services, self._lifetimes, spending).issued()
+        return await TokenRedemption(self._services, self._lifetimes, spending).redeem()
 
-    async def _known_of(self, access_token: str) -> CachedGrant | None:
+    async def _find_cached(self, access_token: str) -> CachedGrant | None:
         __traceback_hide__ = True
         token_id = self._tokens.id_of(access_token)
-        if (known := self._known.find(token_id)) is not None:
+        if (known := self._cache.find(token_id)) is not None:
             return known
         found = await self._tokens.find(access_token)
         if not isinstance(found, SealedToken):
@@ -232,10 +232,10 @@ class Grants:
             return None
         items = tuple(items_of(grant, found.id))
         known = CachedGrant(grant.key, grant.upstream, found.ttl, grant.previous, items)
-        self._known.keep(token_id, known)
+        self._cache.keep(token_id, known)
         return known
 
-    async def _forget_answer(self, known: CachedGrant) -> None:
+    async def _delete_previous_response(self, known: CachedGrant) -> None:
         """Have what was answered for the token before this one gone, once the grace is over.
 
         Until then that one, KMS and the table open the grant.
@@ -243,10 +243,10 @@ class Grants:
         previous, grace = known.previous, self._lifetimes.refresh_grace
         if previous is None or self._services.clock() <= previous.spent_at + grace + LATE_ARRIVAL:
             return
-        if self._known.is_forgotten(previous.id):
+        if self._cache.is_deleted(previous.id):
             return
         if await self._tokens.forget(previous.id):
-            self._known.forgot(previous.id)
+            self._cache.note_deleted(previous.id)
 
     @property
     def _link_kinds(self) -> tuple[str, ...]:
@@ -288,9 +288,9 @@ def _make_challenge(verifier: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def _check_client(grant: SealedGrant, client_id: str, welcomes: IsAllowed) -> None:
+def _check_client(grant: SealedGrant, client_id: str, is_allowed: IsAllowed) -> None:
     """Refuse another client, and one that an operator turned away since the consent."""
-    if grant.client_id != client_id or not welcomes(grant.redirect_uri):
+    if grant.client_id != client_id or not is_allowed(grant.redirect_uri):
         raise InvalidGrant
 
 

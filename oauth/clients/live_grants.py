@@ -49,7 +49,7 @@ async def list_grants(services: Services, user_id: str) -> list[LiveGrant]:
     rows = await inspection.read_rows(user_id, found[:LISTED_MAX])
     grants = []
     for row in rows:
-        told = GrantLabels.in_words(await inspection.about(row.id))
+        told = GrantLabels.from_labels(await inspection.about(row.id))
         if told is not None:
             grants.append(LiveGrant(row, told))
     return grants
@@ -57,7 +57,7 @@ async def list_grants(services: Services, user_id: str) -> list[LiveGrant]:
 
 def end_grant(services: Services, session_id: str, *, user_id: str) -> bool:
     """End one grant of a person; tell whether it was there. Raises StoreUnavailable."""
-    told = GrantLabels.in_words(run_sync(Inspection(services).about(session_id)))
+    told = GrantLabels.from_labels(run_sync(Inspection(services).about(session_id)))
     return told is not None and _end(services, session_id, user_id)
 
 
@@ -81,7 +81,7 @@ def make_room(services: Services, user_id: str) -> list[GrantLabels]:
     """
     inspection = Inspection(services)
     over = _surplus_grants(inspection, user_id)[:ENDED_MAX]
-    told = {each: GrantLabels.in_words(run_sync(inspection.about(each))) for each in over}
+    told = {each: GrantLabels.from_labels(run_sync(inspection.about(each))) for each in over}
     ended = [each for each in over if _end(services, each, user_id, TOO_MANY)]
     return [known for each in ended if (known := told[each]) is not None]
 

@@ -86,7 +86,7 @@ class DocumentFetcher:
             return None
         return kept.client
 
-    def client(
+    def load_client(
         self,
         server: AuthorizationServer,
         address: str,
@@ -100,17 +100,17 @@ class DocumentFetcher:
         cached = self.cached(address, max_age)
         if cached is not None:
             return cached
-        with self._place(person):
-            return self._landed(address, self._begun(server, address)).client
+        with self._slot(person):
+            return self._wait(address, self._begin(server, address)).client
 
-    def _begun(self, server: AuthorizationServer, address: str) -> Future[CachedClient]:
+    def _begin(self, server: AuthorizationServer, address: str) -> Future[CachedClient]:
         """Join the fetch of an address, or begin one."""
         try:
-            return self._pool.begin(address, partial(self._fetched, server, address))
+            return self._pool.begin(address, partial(self._fetch, server, address))
         except Refused:
             raise DocumentUnavailable("Too many clients' documents are fetched at once.") from None
 
-    def _landed(self, address: str, fetch: Future[CachedClient]) -> CachedClient:
+    def _wait(self, address: str, fetch: Future[CachedClient]) -> CachedClient:
         release_sql_connections()  # No SQL connection is held meanwhile.
         try:
             return fetch.result(WAIT_MAX)
@@ -124,7 +124,7 @@ class DocumentFetcher:
             )
             raise DocumentUnavailable("The client's document cannot be fetched now.") from None
 
-    def _fetched(self, server: AuthorizationServer, address: str) -> CachedClient:
+    def _fetch(self, server: AuthorizationServer, address: str) -> CachedClient:
         began, answer = self._clock(), self._get(address)
         try:
             client = _read_client(server, address, answer)
@@ -140,7 +140,7 @@ class DocumentFetcher:
         return kept
 
     @contextmanager
-    def _place(self, person: str) -> Iterator[None]:
+    def _slot(self, person: str) -> Iterator[None]:
         """Count a fetch of a person while it lasts, and for a minute.
 
         Raises DocumentUnavailable where it is one too many.
@@ -196,7 +196,7 @@ def cache_seconds(cache_control: str) -> int:
 
 
 def _get(address: str) -> ProviderResponse:
-    return http.get(address, patience=FETCH_TIMEOUT, most=SIZE_MAX, remedy=REMEDY)
+    return http.get(address, timeout=FETCH_TIMEOUT, max_bytes=SIZE_MAX, remedy=REMEDY)
 
 
 def document_fetcher() -> DocumentFetcher:

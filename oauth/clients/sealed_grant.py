@@ -100,11 +100,11 @@ class SealedGrant:
     refresh_token: str | None = None
     refreshed_at: tuple[float, ...] = ()
 
-    def spent(self, at: int) -> SealedGrant:
+    def make_spent(self, at: int) -> SealedGrant:
         """Return what is left of it once it is spent."""
         return replace(self, key=None, previous=None, spent_at=at, refreshed_at=())
 
-    def succeeding(
+    def make_successor(
         self,
         previous: PreviousToken,
         *,
@@ -160,7 +160,7 @@ class SealedResponse:
     refresh_token_ends_at: int | None = None
     grant_ends_at: int | None = None
 
-    def issued(self, now: float) -> TokenResponse:
+    def to_response(self, now: float) -> TokenResponse:
         """Return what a client is told at a moment, in epoch seconds."""
         __traceback_hide__ = True
         left = _seconds_left(self.access_token_ends_at, now)
@@ -216,36 +216,36 @@ class GrantCache:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = Lock()
-        self._known: OrderedDict[str, tuple[float, CachedGrant]] = OrderedDict()
-        self._forgotten: OrderedDict[str, None] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[float, CachedGrant]] = OrderedDict()
+        self._deleted: OrderedDict[str, None] = OrderedDict()
 
     def find(self, token_id: str) -> CachedGrant | None:
         """Return what is remembered of a token that has not ended."""
         now = self._clock()
         with self._lock:
-            until, known = self._known.get(token_id, (0.0, None))
+            until, known = self._entries.get(token_id, (0.0, None))
             # No longer than that, should the clock be set back.
             if known is not None and now < until <= now + CACHE_SECONDS and now < known.ends_at:
                 return known
-            self._known.pop(token_id, None)
+            self._entries.pop(token_id, None)
             return None
 
     def keep(self, token_id: str, known: CachedGrant) -> None:
         """Remember it from now on."""
         now = self._clock()
         with self._lock:
-            self._known.pop(token_id, None)
-            self._known[token_id] = (now + CACHE_SECONDS, known)
-            while len(self._known) > CACHE_MAX or next(iter(self._known.values()))[0] <= now:
-                self._known.popitem(last=False)
+            self._entries.pop(token_id, None)
+            self._entries[token_id] = (now + CACHE_SECONDS, known)
+            while len(self._entries) > CACHE_MAX or next(iter(self._entries.values()))[0] <= now:
+                self._entries.popitem(last=False)
 
-    def is_forgotten(self, spent: str) -> bool:
+    def is_deleted(self, spent: str) -> bool:
         """Tell whether the answer to a spent token was deleted from here."""
-        return spent in self._forgotten
+        return spent in self._deleted
 
-    def forgot(self, spent: str) -> None:
+    def note_deleted(self, spent: str) -> None:
         """Remember that it was."""
         with self._lock:
-            self._forgotten[spent] = None
-            if len(self._forgotten) > DELETED_MAX:
-                self._forgotten.popitem(last=False)
+            self._deleted[spent] = None
+            if len(self._deleted) > DELETED_MAX:
+                self._deleted.popitem(last=False)

@@ -51,10 +51,10 @@ class AuthorizationServer:
             self.metadata_documents
             and client_id not in self.listed
             and is_document_url(client_id)
-            and self._welcomes(client_id, [document_host(client_id)])
+            and self._allows_hosts(client_id, [document_host(client_id)])
         )
 
-    def described(self, client_id: str) -> Client:
+    def find_client(self, client_id: str) -> Client:
         """Return a client of which all is known by its id. Raises UnknownClient."""
         if client_id in self.listed:
             return self.listed[client_id]
@@ -62,12 +62,12 @@ class AuthorizationServer:
             raise UnknownClient
         return registration.decode_client_id(client_id, self.redirect_uris)
 
-    def has(self, client: Client, redirect_uri: str) -> bool:
+    def accepts_redirect(self, client: Client, redirect_uri: str) -> bool:
         """Tell whether a client may have its answer at an address."""
-        if not client.has(redirect_uri, self.redirect_uris):
+        if not client.has_redirect_uri(redirect_uri, self.redirect_uris):
             return False
         if client.source is Source.ITSELF:
-            return self._welcomes(client.id, [_redirect_host(redirect_uri)])
+            return self._allows_hosts(client.id, [_redirect_host(redirect_uri)])
         return True
 
     def may_redirect(self, client: Client, redirect_uri: str) -> bool:
@@ -83,28 +83,28 @@ class AuthorizationServer:
         return (
             is_web
             and bool(self.allowed_hosts)
-            and self._welcomes(client.id, [_redirect_host(redirect_uri)])
+            and self._allows_hosts(client.id, [_redirect_host(redirect_uri)])
         )
 
-    def knows(self, client_id: str) -> bool:
+    def is_known(self, client_id: str) -> bool:
         """Tell whether a client that was consented to may still have tokens; nobody is asked."""
         try:
-            client = self.described(client_id)
+            client = self.find_client(client_id)
         except UnknownClient:
             return self.may_fetch(client_id)
         places = [_redirect_host(each) for each in client.redirect_uris]
         return client.source is Source.OPERATOR or any(
-            self._welcomes(client_id, [each]) for each in places
+            self._allows_hosts(client_id, [each]) for each in places
         )
 
-    def welcomes(self, client_id: str, redirect_uri: str) -> bool:
+    def may_hold_grant(self, client_id: str, redirect_uri: str) -> bool:
         """Tell whether a client may still have tokens of a grant that was answered there."""
         try:
-            return self.has(self.described(client_id), redirect_uri)
+            return self.accepts_redirect(self.find_client(client_id), redirect_uri)
         except UnknownClient:
             return self.may_fetch(client_id)
 
-    def _welcomes(self, client_id: str, hosts: Iterable[str]) -> bool:
+    def _allows_hosts(self, client_id: str, hosts: Iterable[str]) -> bool:
         found = list(hosts)
         # A long id by its digest, too: so `list_clients` shows it.
         ids = {client_id, about.short_client_id(client_id)}

@@ -164,7 +164,7 @@ def seconds_to_wait(refreshed_at: Iterable[float], now: float) -> int:
 class NextPair:
     """An answer, the exchange that makes it good, and what becomes of the tokens before it."""
 
-    answer: SealedResponse
+    response: SealedResponse
     exchange: Exchange
     succession: NamedItems
 
@@ -205,7 +205,7 @@ def make_next_pair(
     new = AccessTokenItem(tokens.id_of(answer.access_token), access_ends)
     succession = replace_access_tokens(grant.access_tokens, new, tokens.has_passed)
     refreshes = () if spent.is_code else (*recent_refreshes(grant.refreshed_at, now), now)
-    content = grant.succeeding(
+    content = grant.make_successor(
         PreviousToken(spent.found.id, spent_at, is_code=spent.is_code),
         access_tokens=succession.named,
         refresh_token=tokens.id_of(answer.refresh_token),
@@ -214,7 +214,7 @@ def make_next_pair(
     exchange = Exchange(
         expected=spent.found.stamp,
         stamp=new_stamp(),
-        spent=NewToken(spent.token, grant.spent(spent_at).to_bytes(), ends),
+        spent=NewToken(spent.token, grant.make_spent(spent_at).to_bytes(), ends),
         answer=NewToken(
             spent.token, answer.to_bytes(), spent_at + lifetimes.refresh_grace + LATE_ARRIVAL
         ),

@@ -69,32 +69,32 @@ class TokenRedemption:
         self._lifetimes = lifetimes
         self._presented = presented
         self._tokens = Tokens(services, grant_end.expired_item_remover(services))
-        self._ends = GrantRevoker(services)
+        self._revoker = GrantRevoker(services)
 
-    async def issued(self) -> TokenResponse:
+    async def redeem(self) -> TokenResponse:
         """Return the next pair, or the one that was given for it.
 
         Raises GrantError, or TooManyRefreshes, which spends nothing.
         """
         __traceback_hide__ = True
-        found, grant = await self._looked_up()
+        found, grant = await self._look_up()
         if isinstance(found, TokenTombstone) or isinstance(grant, TokenTombstone):
-            return await self._again(found, grant)
+            return await self._handle_spent(found, grant)
         if grant.key is None:
-            return await self._again(found, grant)
+            return await self._handle_spent(found, grant)
         self._check_rate(grant)
-        stored = await self._saved(grant.key)
+        stored = await self._save_session(grant.key)
         spent = SpentToken(token=self._presented.token, found=found, grant=grant)
         pair = make_next_pair(self._tokens, self._lifetimes, spent, stored)
         grant_end.delete_items_soon(self._services, pair.succession.expired)
-        if not await self._is_done(pair.exchange):
-            found, grant = await self._looked_up()
+        if not await self._exchange(pair.exchange):
+            found, grant = await self._look_up()
             if isinstance(grant, SealedGrant) and grant.key is not None:
                 raise StoreUnavailable(UNKNOWN_OUTCOME)
-            if found.stamp != pair.exchange.stamp and not await self._is_made(pair, found):
-                return await self._again(found, grant)
+            if found.stamp != pair.exchange.stamp and not await self._was_exchanged(pair, found):
+                return await self._handle_spent(found, grant)
         grant_end.delete_items_soon(self._services, pair.succession.surplus)
-        return pair.answer.issued(self._services.clock())
+        return pair.response.to_response(self._services.clock())
 
     def _check_rate(self, grant: SealedGrant) -> None:
         """Refuse one refresh too many; whether the grant lives, the next one tells."""
@@ -102,7 +102,7 @@ class TokenRedemption:
         if wait:
             raise TooManyRefreshes(wait)
 
-    async def _looked_up(self) -> tuple[StoredToken, TokenContent]:
+    async def _look_up(self) -> tuple[StoredToken, TokenContent]:
         """Return what stands, and what that opens, if it may be used so."""
         __traceback_hide__ = True
         found = await self._tokens.find(self._presented.token)
@@ -114,10 +114,10 @@ class TokenRedemption:
         self._presented.check(grant)
         return found, grant
 
-    async def _saved(self, key: str) -> GrantStore:
+    async def _save_session(self, key: str) -> GrantStore:
         """Return the session once it is saved as one that goes on."""
         __traceback_hide__ = True
-        stored = await self._loaded(key)
+        stored = await self._load_session(key)
         stored.set_expiry(None)  # Its code is redeemed: from now on it idles as any session.
         stored[REFRESHED_KEY] = int(self._services.clock())
         try:
@@ -130,7 +130,7 @@ class TokenRedemption:
             raise InvalidGrant
         return stored
 
-    async def _loaded(self, key: str) -> GrantStore:
+    async def _load_session(self, key: str) -> GrantStore:
         """Return the session, if it lives and its person may sign in."""
         __traceback_hide__ = True
         stored = GrantStore(key)
@@ -140,7 +140,7 @@ class TokenRedemption:
             raise InvalidGrant
         return stored
 
-    async def _is_done(self, exchange: Exchange) -> bool:
+    async def _exchange(self, exchange: Exchange) -> bool:
         """Spend the token; False where only what stands can tell, or another was first."""
         __traceback_hide__ = True
         try:
@@ -148,7 +148,7 @@ class TokenRedemption:
         except FateUnknown:
             return False
 
-    async def _is_made(self, pair: NextPair, found: StoredToken) -> bool:
+    async def _was_exchanged(self, pair: NextPair, found: StoredToken) -> bool:
         """Tell by a pair whether its exchange was made, where a tombstone is all that is left.
 
         Another process of the client got the same pair by then, and went on from it.
@@ -156,9 +156,9 @@ class TokenRedemption:
         __traceback_hide__ = True
         if not isinstance(found, TokenTombstone):
             return False
-        return await self._tokens.find(pair.answer.refresh_token) is not None
+        return await self._tokens.find(pair.response.refresh_token) is not None
 
-    async def _again(self, found: StoredToken, spent: TokenContent) -> TokenResponse:
+    async def _handle_spent(self, found: StoredToken, spent: TokenContent) -> TokenResponse:
         """Answer a spent token as before; refuse it; or end the grant.
 
         What it opens was checked, so that a code ends nothing without its verifier.
@@ -169,21 +169,21 @@ class TokenRedemption:
         if self._presented.arrived_at - (spent.spent_at or 0) > grace:
             await self._end(found, spent)
         elif isinstance(spent, SealedGrant) and not is_code:
-            return await self._answered()
+            return await self._repeat_response()
         raise InvalidGrant
 
-    async def _answered(self) -> TokenResponse:
+    async def _repeat_response(self) -> TokenResponse:
         """Return what was answered before, while the grant lives."""
         __traceback_hide__ = True
         content = await self._tokens.answer(self._presented.token)
         if content is None:
-            await self._looked_up()  # A grant's end deletes a spent token before its answer.
+            await self._look_up()  # A grant's end deletes a spent token before its answer.
             raise StoreUnavailable(
                 UNKNOWN_OUTCOME
             )  # Only who was held up asks once the grace is over.
         answer = SealedResponse.from_bytes(content)
-        await self._loaded(answer.key)
-        return answer.issued(self._services.clock())
+        await self._load_session(answer.key)
+        return answer.to_response(self._services.clock())
 
     async def _end(self, found: StoredToken, spent: TokenContent) -> None:
         """End the grant: with what it has at the provider, while the answer tells its key."""
@@ -191,11 +191,11 @@ class TokenRedemption:
         items = [found.id] if isinstance(spent, TokenTombstone) else items_of(spent, found.id)
         content = await self._tokens.answer(self._presented.token)
         if content is None:
-            await self._ends.of_id(spent.session, REUSED, items)
+            await self._revoker.end_by_id(spent.session, REUSED, items)
             return
         answer = SealedResponse.from_bytes(content)
         items += items_of_response(answer, self._tokens.id_of)
-        await self._ends.of_key(answer.key, REUSED, items)
+        await self._revoker.end_by_key(answer.key, REUSED, items)
 
 
 def _has_active_user(stored: GrantStore) -> bool:

@@ -46,15 +46,17 @@ def examine_clients(
 def _check_document(name: str, address: str, member: str, expected: str) -> Finding:
     """Ask for one of our documents, which must say of itself what clients compare."""
     try:
-        answer = http.get(address, reach=ANYWHERE, patience=REQUEST_TIMEOUT)
+        answer = http.get(address, reach=ANYWHERE, timeout=REQUEST_TIMEOUT)
         found = answer.parse().get(member) if answer.status == 200 else None
     except ProviderUnavailable as exc:
-        return failing(name, f"{address} cannot be read from here ({exc.code})", _remedy())
+        return failing(name, f"{address} cannot be fetched from here ({exc.code})", _remedy())
     if answer.status != 200:
         return failing(name, f"{address} answers with the status {answer.status}", _remedy())
     if found != expected:
-        return failing(name, f"{address} is another's: its {member} is not {expected}", _remedy())
-    return ok(name, f"{expected} is reachable as its metadata says")
+        return failing(
+            name, f"{address} belongs to another server: its {member} is not {expected}", _remedy()
+        )
+    return ok(name, f"{expected} serves its metadata")
 
 
 def _remedy() -> str:
@@ -67,14 +69,14 @@ def _remedy() -> str:
 
 
 def _check_egress() -> Finding:
-    """Try whether documents of clients can be fetched at all."""
+    """Try whether clients' metadata documents can be fetched at all."""
     name = "egress"
     if any(map(_responds, DOCUMENTS)):
-        return ok(name, "documents of clients can be fetched")
+        return ok(name, "clients' metadata documents can be fetched")
     hosts = ", ".join(address.split("/")[2] for address in DOCUMENTS)
     return warning(
         name,
-        f"none of {hosts} answers: clients that are known by a document cannot sign in",
+        f"none of {hosts} responds: clients with a metadata document cannot sign in",
         "Let the gateway reach the Internet by https on port 443, switch"
         " CLIENTS_METADATA_DOCUMENTS off, or list these clients in CLIENTS_FILE. Where only some"
         " hosts may be reached, and these are not among them, all may be well.",
@@ -83,7 +85,7 @@ def _check_egress() -> Finding:
 
 def _responds(address: str) -> bool:
     try:
-        http.get(address, reach=PUBLIC, patience=REQUEST_TIMEOUT)
+        http.get(address, reach=PUBLIC, timeout=REQUEST_TIMEOUT)
     except ProviderUnavailable as exc:
         return exc.code not in NO_ANSWER
     return True

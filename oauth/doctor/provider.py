@@ -36,7 +36,7 @@ UNKNOWN_SITE = "https://gateway.invalid/"  # RFC 6761: where this site's own add
 
 BACKCHANNEL = "back-channel logout"
 SINGLE_LOGOUT = "single logout"
-REGISTER = "Register there, if it is not yet: "
+REGISTER = "Register at the provider: "
 
 
 def failure_finding(name: str, error: ProviderUnavailable | ProviderRefused) -> Finding:
@@ -56,7 +56,7 @@ def callback_url(provider: ProviderConfig, site: str | None) -> str | None:
 
 def connection_findings(found: Metadata, clock: Callable[[], float]) -> Iterator[Finding]:
     """Ask for nothing there, and look at how it answers. Raises ProviderUnavailable."""
-    answer = http.get(found.token_endpoint, reach=found.reach, patience=REQUEST_TIMEOUT)
+    answer = http.get(found.token_endpoint, reach=found.reach, timeout=REQUEST_TIMEOUT)
     now = clock()
     yield _check_certificate(found.token_endpoint, answer.certificate_end, now)
     yield _check_clock(moment_of_date(answer.date), now)
@@ -66,23 +66,23 @@ def _check_certificate(url: str, end: str | None, now: float) -> Finding:
     if not url.startswith("https:"):
         return warning(
             "TLS",
-            "the token endpoint is asked over plain http",
-            "Give the provider a certificate, unless it is on this machine for trying things out.",
+            "the token endpoint uses plain http",
+            "Give the provider a certificate, unless it is a test provider on this machine.",
         )
     if end is None:
-        return ok("TLS", "is verified by the proxy that stands between")
+        return ok("TLS", "is verified by the proxy in between")
     days = int((ssl.cert_time_to_seconds(end) - now) // 86_400)
     if days < DAYS_LEFT:
-        return warning("TLS", f"the certificate ends in {days} days", "Renew it in time.")
-    return ok("TLS", f"the certificate is good for {days} days")
+        return warning("TLS", f"the certificate expires in {days} days", "Renew it in time.")
+    return ok("TLS", f"the certificate is valid for {days} days")
 
 
 def _check_clock(there: float | None, now: float) -> Finding:
     if there is None:
-        return ok("clock", "cannot be told: the answer has no Date")
+        return ok("clock", "cannot tell: the response has no Date header")
     skew = round(now - there)
     detail = f"{abs(skew)} s {'ahead of' if skew > 0 else 'behind'} the provider's"
-    remedy = "Set the clocks by NTP, this machine's and the provider's: id tokens go by both."
+    remedy = "Synchronize both machines' clocks by NTP: id tokens depend on them."
     if abs(skew) > CLOCK_DIFFERENCE:
         return failing("clock", detail, remedy)
     return warning("clock", detail, remedy) if abs(skew) > CLOCK_WARNING else ok("clock", detail)
@@ -94,14 +94,14 @@ def key_findings(found: Metadata) -> Iterator[Finding]:
         return
     keys = jwks.load_signing_keys(found.jwks_uri, found.reach)
     if keys:
-        yield ok("keys", f"{len(keys)} that signatures are accepted by")
+        yield ok("keys", f"{len(keys)} usable for signatures")
     else:
         kinds = ", ".join(
             sorted({kind if curve is None else curve for kind, curve in jwks.KEY_TYPES})
         )
         yield failing(
             "keys",
-            "none that signatures are accepted by",
+            "none usable for signatures",
             f"Have the provider publish one of {kinds}, for signatures (RSA: 2048 bits or more).",
         )
 
@@ -118,7 +118,7 @@ def client_findings(
     }
     key = dpop.new_dpop_key() if provider.dpop else None
     answer = token_endpoint.post_as_client(
-        provider, found, form, clock=clock, dpop_key=key, patience=REQUEST_TIMEOUT
+        provider, found, form, clock=clock, dpop_key=key, timeout=REQUEST_TIMEOUT
     )
     try:
         answer.parse_tokens()
@@ -127,17 +127,17 @@ def client_findings(
     else:
         yield failing(
             CLIENT,
-            "the token endpoint gave tokens for a code that was made up",
-            "Let nobody sign in with this provider.",
+            "the token endpoint issued tokens for a made-up code",
+            "Disable this provider.",
         )
 
 
 def _client_finding(code: Code) -> Finding:
     if code is Code.TOKEN_INVALID_GRANT:
-        return ok(CLIENT, "is accepted; the code that was made up is not")
+        return ok(CLIENT, "is accepted; the made-up code is rejected")
     if code in {Code.TOKEN_INVALID_CLIENT, Code.TOKEN_UNAUTHORIZED_CLIENT}:
         return failing(CLIENT, f"the token endpoint does not accept it ({code})", remedy(code))
-    return warning(CLIENT, f"cannot be told: the token endpoint says {code}", remedy(code))
+    return warning(CLIENT, f"cannot tell: the token endpoint responds with {code}", remedy(code))
 
 
 def logout_findings(
@@ -156,14 +156,14 @@ def _check_backchannel(provider: ProviderConfig, found: Metadata, site: str | No
     if not found.backchannel_logout:
         return warning(
             BACKCHANNEL,
-            "is on here, and the provider does not say that it does it",
+            "is on here, but the provider's metadata does not offer it",
             "Set OAUTH_<NAME>_BACKCHANNEL_LOGOUT=0, unless you know that it does.",
         )
     if found.document.get("backchannel_logout_session_supported") is not True:
         return warning(
             BACKCHANNEL,
-            "names no session: a sign-out there ends all sessions of the person here",
-            "Nothing, if that is meant; else have the provider send `sid`.",
+            "names no session: a sign-out there ends all of the person's sessions here",
+            "Nothing if this is intended; otherwise have the provider send `sid`.",
         )
     return ok(
         BACKCHANNEL, f"is offered. {REGISTER}{_view_url('backchannel_logout', site, provider.name)}"
@@ -174,7 +174,7 @@ def _check_single_logout(provider: ProviderConfig, found: Metadata, site: str | 
     if found.end_session_endpoint is None:
         return warning(
             SINGLE_LOGOUT,
-            "is on here, and the provider has no end-session endpoint: sign-outs end here",
+            "is on here, but the provider has no end-session endpoint: sign-outs end here",
             "Set OAUTH_<NAME>_SINGLE_LOGOUT=0.",
         )
     return ok(SINGLE_LOGOUT, f"is offered. {REGISTER}{_view_url('oauth_signed_out', site)}")

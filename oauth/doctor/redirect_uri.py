@@ -39,7 +39,7 @@ def redirect_findings(
     back = callback_url(provider, site)
     if back is None:
         yield warning(
-            NAME, "cannot be tried: this site's address is not known", "Name it: --url https://…"
+            NAME, "cannot be tested: this site's URL is unknown", "Pass it: --url https://…"
         )
         return
     parameters = _parameters(provider, back)
@@ -157,8 +157,8 @@ def _request(
         address,
         reach=found.reach,
         headers={"Accept": "text/html"},
-        patience=REQUEST_TIMEOUT,
-        most=http.RESPONSE_MAX,
+        timeout=REQUEST_TIMEOUT,
+        max_bytes=http.RESPONSE_MAX,
     )
 
 
@@ -186,10 +186,10 @@ def _unknown_finding(why: str) -> Finding:
 
 def _compare(back: str, answer: ProviderResponse, other: ProviderResponse) -> Finding:
     if _response_kind(answer) != _response_kind(other):
-        return ok(NAME, f"{back} is answered otherwise than one that nobody registered")
+        return ok(NAME, f"{back} gets another response than an unregistered one")
     return warning(
         NAME,
-        "cannot be told: the provider answers alike whether one is registered or not",
+        "cannot tell: the provider responds the same to registered and unregistered ones",
         f"Compare by hand what is registered for the client: {back}",
     )
 

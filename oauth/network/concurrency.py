@@ -54,7 +54,7 @@ class ConcurrencyLimit:
         """Be one of them, as long as the block runs. Raises ProviderBusy."""
         with self._lock:
             if self._running[name] >= self._most:
-                raise ProviderBusy("Too much is asked of the provider at once.")
+                raise ProviderBusy("Too many requests to the provider at once.")
             self._running[name] += 1
         try:
             yield

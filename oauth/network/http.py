@@ -63,17 +63,24 @@ def get(
     *,
     reach: Reach = PUBLIC,
     headers: Mapping[str, str] | None = None,
-    patience: float | None = None,
-    most: int = DOCUMENT_MAX,
+    timeout: float | None = None,
+    max_bytes: int = DOCUMENT_MAX,
     remedy: str = REMEDY,
 ) -> ProviderResponse:
-    """Get a document of so many bytes at ``most``. Raises ProviderUnavailable.
+    """Get a document of at most ``max_bytes``. Raises ProviderUnavailable.
 
     ``remedy`` is what the log says of an address that is out of reach.
     """
     __traceback_hide__ = True
     return request(
-        "GET", url, headers or {}, None, reach=reach, patience=patience, most=most, remedy=remedy
+        "GET",
+        url,
+        headers or {},
+        None,
+        reach=reach,
+        timeout=timeout,
+        max_bytes=max_bytes,
+        remedy=remedy,
     )
 
 
@@ -83,13 +90,13 @@ def post(
     headers: Mapping[str, str],
     *,
     reach: Reach = PUBLIC,
-    patience: float | None = None,
+    timeout: float | None = None,
 ) -> ProviderResponse:
-    """Post a form; ``patience`` is in seconds. Raises ProviderUnavailable."""
+    """Post a form; ``timeout`` is in seconds. Raises ProviderUnavailable."""
     __traceback_hide__ = True
     body = urlencode(form).encode()
     headers = {**headers, "Content-Type": FORM}
-    return request("POST", url, headers, body, reach=reach, patience=patience)
+    return request("POST", url, headers, body, reach=reach, timeout=timeout)
 
 
 def request(
@@ -99,22 +106,24 @@ def request(
     body: bytes | None,
     *,
     reach: Reach = PUBLIC,
-    patience: float | None = None,
-    most: int = RESPONSE_MAX,
+    timeout: float | None = None,
+    max_bytes: int = RESPONSE_MAX,
     remedy: str = REMEDY,
 ) -> ProviderResponse:
     """Ask within a deadline, which only an event loop can hold: headers may drip as well.
 
-    ``patience`` is in seconds. Raises ProviderUnavailable.
+    ``timeout`` is in seconds. Raises ProviderUnavailable.
     """
     __traceback_hide__ = True
-    seconds = patience or (GET_TIMEOUT if method == "GET" else POST_TIMEOUT)
+    seconds = timeout or (GET_TIMEOUT if method == "GET" else POST_TIMEOUT)
     refused: AddressRejected | None = None
     code = Code.UNREACHABLE
     release_sql_connections()
     try:
         return _run(
-            _with_timeout(seconds, _send(method, url, headers, body, reach=reach, most=most))
+            _with_timeout(
+                seconds, _send(method, url, headers, body, reach=reach, max_bytes=max_bytes)
+            )
         )
     except AddressRejected as exc:
         refused = exc.with_traceback(None)
@@ -178,7 +187,7 @@ async def _send(
     body: bytes | None,
     *,
     reach: Reach,
-    most: int,
+    max_bytes: int,
 ) -> ProviderResponse:
     __traceback_hide__ = True
     async with (
@@ -186,7 +195,7 @@ async def _send(
         client.stream(method, url, content=body, headers={**HEADERS, **headers}) as response,
     ):
         certificate_end = _certificate_end(response)  # while the connection stands
-        content = await _read_body(response, most)
+        content = await _read_body(response, max_bytes)
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         return ProviderResponse(
             response.status_code,
@@ -214,17 +223,18 @@ def _client(url: str, reach: Reach) -> httpx2.AsyncClient:
     )
 
 
-async def _read_body(response: httpx2.Response, most: int) -> bytes:
+async def _read_body(response: httpx2.Response, max_bytes: int) -> bytes:
     __traceback_hide__ = True
     body = bytearray()
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise ProviderUnavailable(
-            "The provider's answer is compressed, unasked.", Code.ANSWER_COMPRESSED
+            "The provider's response is compressed although that was not requested.",
+            Code.ANSWER_COMPRESSED,
         )
     async for piece in response.aiter_raw():
         body += piece
-        if len(body) > most:
-            raise ProviderUnavailable("The provider's answer is too long.", Code.ANSWER_TOO_LONG)
+        if len(body) > max_bytes:
+            raise ProviderUnavailable("The provider's response is too long.", Code.ANSWER_TOO_LONG)
     return bytes(body)
 
 

@@ -69,7 +69,7 @@ class ProviderResponse:
 
     def _unreadable(self, what: str) -> ProviderUnavailable:
         return ProviderUnavailable(
-            f"The provider's answer cannot be read: it is {what}, with the status {self.status}.",
+            f"The provider's response cannot be parsed: it is {what}, status {self.status}.",
             Code.ANSWER_UNREADABLE,
         )
 
@@ -81,11 +81,13 @@ class ProviderResponse:
         """
         __traceback_hide__ = True
         if self.is_overloaded or 300 <= self.status < 400:
-            raise ProviderUnavailable("The provider gives no tokens now.", Code.TOKEN_STATUS)
+            raise ProviderUnavailable(
+                "The provider issues no tokens at the moment.", Code.TOKEN_STATUS
+            )
         content = self.parse()
         if self.status != 200 or content.get("error") is not None:
             raise ProviderRefused(
-                "The provider gives no tokens for this.",
+                "The provider rejects the token request.",
                 Code.of_answer("token", content.get("error")),
             )
         return content

@@ -203,7 +203,7 @@ def _fetch_and_log(provider: ProviderConfig, issuer: str) -> Metadata:
     try:
         return _discover(provider, issuer)
     except ProviderUnavailable as exc:
-        logger.warning("The metadata of %s cannot be had: %s", provider.name, exc)
+        logger.warning("Could not fetch metadata for %s: %s", provider.name, exc)
         raise
 
 

@@ -69,18 +69,18 @@ def push_request(
 def _read_request_uri(answer: ProviderResponse) -> str:
     if answer.is_overloaded or 300 <= answer.status < 400:
         raise ProviderUnavailable(
-            "The provider takes no pushed authorization requests now.", Code.PAR_STATUS
+            "The provider accepts no pushed authorization requests at the moment.", Code.PAR_STATUS
         )
     content = answer.parse()
     if answer.status not in {200, 201} or content.get("error") is not None:
         own = content.get("error") == "invalid_client"
         raise ProviderRefused(
-            "The provider refuses the pushed authorization request.",
+            "The provider rejects the pushed authorization request.",
             Code.TOKEN_INVALID_CLIENT if own else Code.PAR_REFUSED,
         )
     reference = content.get("request_uri")
     if not isinstance(reference, str) or not REQUEST_URI.fullmatch(reference):
         raise ProviderUnavailable(
-            "The provider's answer has no usable request_uri.", Code.ANSWER_UNREADABLE
+            "The provider's response has no usable request_uri.", Code.ANSWER_UNREADABLE
         )
     return reference

@@ -73,12 +73,12 @@ class _Revocation:
     def _last(self, held: TokenSet) -> TokenSet | None:
         """Return the newest token set of the grant; None if it is dead or revoked already."""
         __traceback_hide__ = True
-        patience = WAIT_MAX
+        remaining = WAIT_MAX
         try:
             while True:
                 lease = RefreshLease(self._services, held)
-                claimed = run_sync(lease.claim(patience))
-                patience -= claimed.waited
+                claimed = run_sync(lease.claim(remaining))
+                remaining -= claimed.waited
                 if claimed.outcome is not None:
                     if claimed.outcome.token_set is None:
                         return None

@@ -184,17 +184,17 @@ def post_as_client(
     clock: Callable[[], float],
     url: str | None = None,
     dpop_key: str | None = None,
-    patience: float | None = None,
+    timeout: float | None = None,
 ) -> ProviderResponse:
     """Post a form as this client, to the token endpoint or another one that wants the same proof.
 
     With ``dpop_key`` the request also proves that this client holds that key; it is sent again
-    where the proof lacked the provider's nonce. ``patience`` is in seconds, for both. Raises
+    where the proof lacked the provider's nonce. ``timeout`` is in seconds, for both. Raises
     ProviderUnavailable.
     """
     __traceback_hide__ = True
     address = url or found.token_endpoint
-    given_up_at = time.monotonic() + (http.POST_TIMEOUT if patience is None else patience)
+    given_up_at = time.monotonic() + (http.POST_TIMEOUT if timeout is None else timeout)
 
     def posted(nonce: str | None) -> ProviderResponse:
         __traceback_hide__ = True
@@ -212,6 +212,6 @@ def post_as_client(
                 dpop_key, "POST", address, now=clock(), nonce=nonce
             )
         left = max(given_up_at - time.monotonic(), 0.001)
-        return http.post(address, proven, headers, reach=found.reach, patience=left)
+        return http.post(address, proven, headers, reach=found.reach, timeout=left)
 
     return posted(None) if dpop_key is None else dpop.send_with_nonce(address, posted)

@@ -1,4 +1,13 @@
-"""Answers of a provider that can be read, and kept in a database; all others end in our errors."""
+"""allauth's OAuth 2.0 adapters, changed to keep what they drop and to reject what they accept.
+
+Their sign-ins carry the whole token set as `token_set`, and whatever cannot be parsed is a
+`ProviderUnavailable`, so that a provider's bad response is a page and not a traceback with tokens
+in it.
+
+allauth's `requests` sessions send through `oauth.network.http`: a `requests.Session` is bounded
+neither in time nor in size, decompresses bodies, and replaces a token with what a `.netrc` file
+says about the host.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +15,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 
 import requests
@@ -14,11 +24,15 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
+from requests.adapters import BaseAdapter
 
 from oauth.admission import decision
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.network import http
 from oauth.network.concurrency import ConcurrencyLimit
+from oauth.network.responses import ProviderResponse
+from oauth.network.vetted_addresses import Reach
 from oauth.provider import config, dpop, metadata, token_endpoint
 from oauth.provider.config import POST, ProviderConfig
 from oauth.provider.metadata import Metadata
@@ -26,12 +40,64 @@ from oauth.provider.pushed_requests import PushingOAuth2Client
 from oauth.provider.token_set import MalformedTokens, TokenSet
 from sessions_kms.services import services
 
+# Of a connection, which is not that of `requests`.
+CONNECTION_HEADERS = frozenset({"accept-encoding", "connection", "content-length", "user-agent"})
+
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 # Of one provider in one process. Anybody may cause them, with codes that are made up; what else
 # a visitor without a grant has posted to a provider belongs under this limit as well.
 EXCHANGES_MAX = 16
 exchanges = ConcurrencyLimit(EXCHANGES_MAX)
+
+
+def mount_bounded_adapter(session: requests.Session, reach: Reach) -> requests.Session:
+    """Have a session ask by `oauth.network.http`; its requests then raise ProviderUnavailable."""
+    session.trust_env = False
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _BoundedAdapter(reach))
+    return session
+
+
+class _BoundedAdapter(BaseAdapter):
+    """Asks once; a redirect, which would carry codes and tokens elsewhere, is a failure."""
+
+    def __init__(self, reach: Reach) -> None:
+        super().__init__()
+        self._reach = reach
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+        __traceback_hide__ = True
+        headers = {
+            name: value
+            for name, value in request.headers.items()
+            if name.lower() not in CONNECTION_HEADERS
+        }
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        method = request.method or "GET"
+        max_bytes = http.DOCUMENT_MAX if method == "GET" else http.RESPONSE_MAX
+        answer = http.request(
+            method, request.url or "", headers, body, reach=self._reach, max_bytes=max_bytes
+        )
+        if answer.is_overloaded or 300 <= answer.status < 400:
+            raise ProviderUnavailable("The provider cannot answer now.", Code.USERINFO_STATUS)
+        return _to_requests_response(request, answer)
+
+    def close(self) -> None:
+        """Hold nothing: each request has a connection of its own."""
+
+
+def _to_requests_response(
+    request: requests.PreparedRequest, answer: ProviderResponse
+) -> requests.Response:
+    __traceback_hide__ = True
+    response = requests.Response()
+    response.status_code = answer.status
+    response.headers["Content-Type"] = answer.media_type
+    response.encoding = "utf-8"
+    response.raw = BytesIO(answer.body)
+    response.request, response.url = request, request.url or ""
+    return response
 
 
 @contextmanager
@@ -48,7 +114,7 @@ def reject_unreadable() -> Iterator[None]:
         raise ProviderUnavailable(str(exc), Code.ANSWER_UNREADABLE) from None
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         raise ProviderUnavailable(
-            "The provider's answer cannot be read.", Code.ANSWER_UNREADABLE
+            "The provider's response cannot be parsed.", Code.ANSWER_UNREADABLE
         ) from None
 
 

@@ -116,7 +116,9 @@ class MetadataAdapter(TokenCapturingAdapter, OpenIDConnectOAuth2Adapter):  # typ
 
         answer = ask(None) if key is None else dpop.send_with_nonce(url, ask)
         if answer.status != 200:
-            raise ProviderUnavailable("The provider gives no userinfo now.", Code.USERINFO_STATUS)
+            raise ProviderUnavailable(
+                "The provider returns no userinfo at the moment.", Code.USERINFO_STATUS
+            )
         return answer.parse()
 
 

@@ -49,7 +49,7 @@ SEAL_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between tries to seal an answ
 class Refresh:
     """The refresh of one token set that is ``held``: found made by another, or made here.
 
-    Whoever does not find it holds the lease from then on, until it is `made` or `given_up`.
+    Whoever does not find it holds the lease from then on, until `perform` or `give_up` ends.
     """
 
     def __init__(self, services: Services, provider: ProviderConfig, held: TokenSet) -> None:
@@ -61,13 +61,13 @@ class Refresh:
         self._work: Future[TokenSet] | None = None
         self._is_decided = False  # The provider answered, and the lease keeps what.
 
-    async def found(self, *, patient: bool) -> TokenSet | None:
+    async def find(self, *, patient: bool) -> TokenSet | None:
         """Return the successor that another made; None where it is to be made here.
 
         Who is not patient does not wait for another's refresh. Raises ReauthenticationRequired,
         ProviderUnavailable or StoreUnavailable.
         """
-        if _back_off.holds(self.held.grant_secret, self._services.clock()):
+        if _back_off.contains(self.held.grant_secret, self._services.clock()):
             raise ProviderUnavailable("The provider could not be asked a moment ago.")
         try:
             claimed = await self._lease.claim(WAIT_MAX if patient else 0)
@@ -78,13 +78,13 @@ class Refresh:
         telemetry.record("lease.wait", claimed.waited, provider=self._provider.name)
         return None if claimed.outcome is None else _outcome_token_set(claimed.outcome)
 
-    async def made(self) -> TokenSet:
-        """Ask the provider for the successor, and keep it for all. Raises as `found` does."""
+    async def perform(self) -> TokenSet:
+        """Ask the provider for the successor, and keep it for all. Raises as `find` does."""
         try:
             # Nothing is spent that could not be sealed, nor while KMS has to be asked first.
             await self._services.sealing_key()
             self._work = thread_pool(self._provider.name).submit(self._refresh_and_seal)
-            token_set = await self._awaited(self._work)
+            token_set = await self._wait_for(self._work)
         except ProviderUnavailable:
             self._rest()
             raise
@@ -94,7 +94,7 @@ class Refresh:
         self._is_decided = self.is_made = True
         return token_set
 
-    async def given_up(self) -> None:
+    async def give_up(self) -> None:
         """Leave the lease to others, unless it keeps an answer, or may yet.
 
         A call that still runs may bring one: its lease ends by itself.
@@ -104,11 +104,11 @@ class Refresh:
         if self._work is None or self._work.cancel() or self._work.done():
             await self._lease.release()
 
-    async def saved(self) -> None:
+    async def shorten_result(self) -> None:
         """Keep the successor no longer than stale copies may need it."""
         await self._lease.shorten(keep=KEPT)
 
-    async def _awaited(self, work: Future[TokenSet]) -> TokenSet:
+    async def _wait_for(self, work: Future[TokenSet]) -> TokenSet:
         """Wait for the answer, renewing the lease meanwhile."""
         waited = 0.0
         while True:
@@ -119,7 +119,7 @@ class Refresh:
             else:
                 return token_set
             if waited >= WORK_MAX:
-                raise ProviderUnavailable("The provider answers too slowly.")
+                raise ProviderUnavailable("The provider responds too slowly.")
             await self._lease.renew()
 
     def _refresh_and_seal(self) -> TokenSet:
@@ -173,7 +173,7 @@ class _BackOff:
             with suppress(KeyError):
                 self._until.popitem(last=False)
 
-    def holds(self, secret: str, now: float) -> bool:
+    def contains(self, secret: str, now: float) -> bool:
         # Never longer than the back-off, should the clock be set back.
         if now < self._until.get(secret, 0) <= now + BACK_OFF:
             return True

@@ -1,10 +1,10 @@
-"""Who waits for whom inside one process, so that one grant is refreshed by one thread or task.
+"""Queues of one process, so that one thread or task at a time refreshes a grant.
 
-Threads and tasks of event loops take turns, whoever has waited longest first. What a task has
-begun is finished whatever happens to its caller; one that is cancelled before that leaves.
+Threads and tasks of event loops take turns, the longest waiting first. A refresh that a task has
+begun is finished whatever happens to its caller; a task that is cancelled earlier leaves the queue.
 
-A person may have many grants, in apps and in browsers. A few of them are refreshed at one time:
-a provider that is slow with one account would otherwise take all threads that ask it.
+A person may have many grants, in apps and in browsers. Only a few are refreshed at one time:
+otherwise a provider that is slow with one account would occupy all threads for it.
 """
 
 from __future__ import annotations
@@ -23,34 +23,33 @@ from sessions_kms.concurrency.finishing import Finisher
 from sessions_kms.concurrency.waits import CoroutineLock, Wait, run_sync
 
 TASKS_MAX = 1024  # of one process, those that wait included
-ACCOUNT_REFRESHES_MAX = (
-    THREADS_PER_PROVIDER // 4
-)  # refreshes of one account at a provider, at one time in one process
+# Refreshes of one account at a provider, at one time in one process.
+ACCOUNT_REFRESHES_MAX = THREADS_PER_PROVIDER // 4
 
 
 class RefreshBusy(ProviderUnavailable):
-    """Somebody else in this process has the turn, for longer than one wants to wait."""
+    """Others in this process are refreshing, for longer than the caller wants to wait."""
 
     def __init__(self) -> None:
         super().__init__("Other requests are refreshing the token.")
 
 
 class RefreshQueues:
-    """One turn for each name, as long as somebody wants it."""
+    """One turn for each name, kept while somebody waits for it."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._turns: dict[Hashable, tuple[CoroutineLock, int]] = {}
 
     def __len__(self) -> int:
-        """Return how many names somebody wants."""
+        """Return for how many names somebody waits."""
         return len(self._turns)
 
     @contextmanager
     def of(self, *names: Hashable) -> Iterator[CoroutineLock]:
-        """Want the turn of a name, which is everybody's who wants it meanwhile.
+        """Join the queue for a name.
 
-        Of several names it is the one that the fewest want.
+        Of several names it is the one with the shortest queue.
         """
         with self._lock:
             name = min(names, key=self._wanted)
@@ -73,51 +72,51 @@ class RefreshQueues:
 
 @dataclass
 class QueuedRefresh(Wait):
-    """Work that one at a time does in this process, of all with the same name.
+    """Runs work of the same name one at a time in this process.
 
-    ``account`` is whose they are, at which provider: a few of one account are done at one time.
-    ``patience`` is how many seconds each turn is waited for. Raises Busy, and what the work
+    ``account`` is the provider and subject: only a few of one account run at one time.
+    ``max_wait`` is in seconds, for each turn. Raises RefreshBusy, and whatever the work
     raises.
     """
 
     name: str = field(repr=False)  # a grant secret
     account: tuple[str, str] = field(repr=False)
-    patience: float
+    max_wait: float
     work: Callable[[], Coroutine[Any, Any, Any]] = field(repr=False)
     has_begun: bool = field(default=False, init=False)
 
     def block(self) -> Any:
         """Do the work in this thread."""
         release_sql_connections()  # The turn, the lease and the provider may all take long.
-        return run_sync(self._in_turn())
+        return run_sync(self._run())
 
     async def suspend(self) -> Any:
         """Do it in the event loop, to its end once it has begun."""
-        return await _refreshes.finish(self._in_turn(), lambda: self.has_begun)
+        return await _refreshes.finish(self._run(), lambda: self.has_begun)
 
-    async def _in_turn(self) -> Any:
+    async def _run(self) -> Any:
         with _grant_queues.of(self.name) as turn:
-            await self._come(turn)
+            await self._wait_for(turn)
             try:
-                return await self._of_account()
+                return await self._run_for_account()
             finally:
                 turn.release()
 
-    async def _of_account(self) -> Any:
+    async def _run_for_account(self) -> Any:
         with _account_queues.of(
             *((*self.account, each) for each in range(ACCOUNT_REFRESHES_MAX))
         ) as turn:
-            await self._come(turn)
+            await self._wait_for(turn)
             self.has_begun = True
             try:
                 return await self.work()
             finally:
                 turn.release()
 
-    async def _come(self, turn: CoroutineLock) -> None:
-        """Wait for a turn, and take it. Raises Busy."""
+    async def _wait_for(self, turn: CoroutineLock) -> None:
+        """Wait for a turn, and take it. Raises RefreshBusy."""
         try:
-            await turn.acquire(within=self.patience)
+            await turn.acquire(within=self.max_wait)
         except StoreUnavailable:
             raise RefreshBusy from None
 

@@ -75,7 +75,7 @@ def request_refresh(services: Services, provider: ProviderConfig, token_set: Tok
     form = {"grant_type": "refresh_token", "refresh_token": token_set.refresh_token or ""}
     key = _dpop_key_for(provider, token_set)
     answer = token_endpoint.post_as_client(
-        provider, found, form, clock=services.clock, dpop_key=key, patience=REFRESH_TIMEOUT
+        provider, found, form, clock=services.clock, dpop_key=key, timeout=REFRESH_TIMEOUT
     )
     new = _read_response(provider, token_set, answer, key, now)
     new = _check_id_token(provider, token_set, new, found.issuer, now)
@@ -105,7 +105,7 @@ def _read_response(
     if error is not None:
         raise _error_of(provider, error if isinstance(error, str) else "")
     if answer.status != 200:
-        raise ProviderUnavailable("The provider answers with another status than 200.")
+        raise ProviderUnavailable("The provider's response has another status than 200.")
     try:
         new = old.refreshed(content, now=now, dpop_key=key)
     except MalformedTokens as exc:

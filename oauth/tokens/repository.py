@@ -86,53 +86,53 @@ class TokenRepository:
         self._session = session
         self._provider = provider
 
-    async def at_hand(self) -> TokenSet:
-        """Return what the request's own session holds. Raises as `stored` does."""
-        return await self._required(self._session)
+    async def load(self) -> TokenSet:
+        """Return what the request's own session holds. Raises as `load_stored` does."""
+        return await self._require(self._session)
 
-    async def stored(self) -> StoredTokenSet:
+    async def load_stored(self) -> StoredTokenSet:
         """Return what the session holds as it is stored now.
 
         Raises NotConnected for nothing, ReauthenticationRequired for a grant that was ended.
         """
-        session = self._reloaded()
-        return StoredTokenSet(await self._required(session), session)
+        session = self._reload()
+        return StoredTokenSet(await self._require(session), session)
 
-    async def replaced(self, old: TokenSet, new: TokenSet) -> StoredTokenSet:
+    async def replace(self, old: TokenSet, new: TokenSet) -> StoredTokenSet:
         """Put a token set in the place of another one, and return what is stored then.
 
         That is the new one, unless a sign-in came between. Raises NotConnected when the session
         or the connection has ended meanwhile.
         """
-        session = self._reloaded()
-        held = await self._held(session)
+        session = self._reload()
+        held = await self._find(session)
         if held is not None and held.grant_secret == old.grant_secret:
             vault.store_token_set(session, self._provider, new)
-            held = await self._kept(session)
+            held = await self._save(session)
         if held is None:
             logger.warning(
-                "A session ended, or changed its key, while its token of %s was refreshed. Who "
-                "holds the old token set finds the new one for some time.",
+                "A session ended, or changed its key, while its token of %s was refreshed. A "
+                "holder of the old token set finds the new one for some time.",
                 self._provider,
             )
             raise NotConnected("The session or the connection has ended meanwhile.")
         return StoredTokenSet(held, session)
 
-    async def ended(self, subject: str) -> dict[str, TokenSet] | None:
+    async def end(self, subject: str) -> dict[str, TokenSet] | None:
         """End a session that was begun with this account, and return what else it held.
 
         One that was begun with another account loses the connection only. None where there was
         nothing to end.
         """
-        session = self._reloaded()
-        if await self._held(session) is None:
+        session = self._reload()
+        if await self._find(session) is None:
             return None
         if vault.is_signed_in_with(session, self._provider, subject):
             others = vault.other_token_sets(session, self._provider)
             await SessionCall(session, "flush")
             return others
         vault.drop_token_set(session, self._provider)
-        await self._kept(session)
+        await self._save(session)
         return {}
 
     def adopt(self, stored: StoredTokenSet) -> TokenSet:
@@ -147,22 +147,22 @@ class TokenRepository:
             raise NotConnected("The session is another person's by now.") from None
         return stored.token_set
 
-    async def _required(self, session: SessionBase) -> TokenSet:
-        held = await self._held(session)
+    async def _require(self, session: SessionBase) -> TokenSet:
+        held = await self._find(session)
         if held is None:
             raise NotConnected("The session holds no token of this provider.")
         if await is_ended(self._services, self._provider, held):
             raise ReauthenticationRequired("An operator ended the grants of that time.")
         return held
 
-    async def _held(self, session: SessionBase) -> TokenSet | None:
+    async def _find(self, session: SessionBase) -> TokenSet | None:
         key = vault.session_key(self._provider)
         # One that is loaded has nothing to wait for, which is so of nearly every call.
         is_loaded = hasattr(session, "_session_cache")
         data = session.get(key) if is_loaded else await SessionCall(session, "get", (key,))
         return vault.parse_token_set(data, self._provider)
 
-    async def _kept(self, session: SessionBase) -> TokenSet | None:
+    async def _save(self, session: SessionBase) -> TokenSet | None:
         """Save, and return what is held afterwards: another request may have dropped it."""
         if session is not self._session:
             try:
@@ -171,7 +171,7 @@ class TokenRepository:
                 return None
         return vault.load_token_set(session, self._provider)
 
-    def _reloaded(self) -> SessionBase:
+    def _reload(self) -> SessionBase:
         """Return the session as it is stored now; one that is not stored yet is itself."""
         key = self._session.session_key
         return self._session if key is None else type(self._session)(key)

@@ -68,7 +68,7 @@ def client_token() -> TokenResponse:
             redirect_uri=None,
             resource=None,
             arrived_at=services().clock(),
-            welcomes=lambda _: True,
+            is_allowed=lambda _: True,
         )
     )
     connections.close_all()  # of this thread, which may have the event loop

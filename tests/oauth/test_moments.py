@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from django.template import Context, Template
 
-from oauth.templatetags.moments import distance
+from oauth.templatetags.oauth_pages import distance
 from tests.gateway_site.support.page_requests import parse
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -36,7 +36,7 @@ def test_distance_is_in_its_largest_unit(seconds: int, expected: str) -> None:
 
 def test_time_of_any_zone_is_shown_in_utc() -> None:
     value = datetime(2030, 1, 2, 1, 30, tzinfo=timezone(timedelta(hours=5, minutes=30)))
-    template = Template("{% load moments %}{% moment value %}")
+    template = Template("{% load oauth_pages %}{% moment value %}")
     page = parse(template.render(Context({"value": value})))
     (time,) = page.all("time")
     assert time.text == "1 Jan 2030, 20:00 UTC"

@@ -57,7 +57,7 @@ class PendingConsent:
     upstream: str | None = None  # where the person had to choose one
 
     @classmethod
-    def of(cls, state: Mapping[str, Any]) -> PendingConsent | None:
+    def from_state(cls, state: Mapping[str, Any]) -> PendingConsent | None:
         """Return what waits under allauth's state; None for any other sign-in."""
         kept = state.get(STATE_KEY)
         if kept is None:
@@ -105,7 +105,7 @@ def complete_consent(request: HttpRequest, sociallogin: SocialLogin, **kwargs: A
     Raises ImmediateHttpResponse, which is how allauth is told, and StoreUnavailable.
     """
     __traceback_hide__ = True
-    pending = PendingConsent.of(sociallogin.state)
+    pending = PendingConsent.from_state(sociallogin.state)
     if pending is not None:
         raise ImmediateHttpResponse(_complete(request, sociallogin, pending))
 

@@ -112,14 +112,16 @@ def _find_client(
     decides = request.POST.get(DECISION) in {ALLOW, DENY}
     max_age = CONSENT_CACHE_SECONDS if decides else CACHE_SECONDS_MAX
     if not server.may_fetch(asked.client_id):
-        client = server.described(asked.client_id)
+        client = server.find_client(asked.client_id)
     elif (cached := document_fetcher().cached(asked.client_id, max_age)) is not None:
         client = cached
     elif _may_fetch(request.method or "", request.headers.get(FETCH_SITE, "")):
-        client = document_fetcher().client(server, asked.client_id, str(request.user.pk), max_age)
+        client = document_fetcher().load_client(
+            server, asked.client_id, str(request.user.pk), max_age
+        )
     else:
         raise ClickRequired
-    if not server.has(client, asked.redirect_uri):
+    if not server.accepts_redirect(client, asked.redirect_uri):
         raise UnknownClient("The answer would go to an address that is not this client's.")
     return client
 

@@ -98,7 +98,7 @@ def _redeem_code(form: Form, resource: str | None, arrived_at: float) -> TokenRe
             redirect_uri=form.get("redirect_uri"),
             resource=resource,
             arrived_at=arrived_at,
-            welcomes=_may_keep_grant(form),
+            is_allowed=_may_keep_grant(form),
         )
     )
 
@@ -112,7 +112,7 @@ def _refresh(form: Form, resource: str | None, arrived_at: float) -> TokenRespon
             resource=resource,
             scope=form.get("scope"),
             arrived_at=arrived_at,
-            welcomes=_may_keep_grant(form),
+            is_allowed=_may_keep_grant(form),
         )
     )
 
@@ -148,12 +148,12 @@ def _check_client(server: AuthorizationServer, form: Form) -> None:
 
     Whose the code is, and where it was sent, its item knows.
     """
-    if not server.knows(require_parameter(form, "client_id")):
+    if not server.is_known(require_parameter(form, "client_id")):
         raise UnknownClient("The client is not known here, or not any more.")
 
 
 def _may_keep_grant(form: Form) -> Callable[[str], bool]:
-    return partial(authorization_server().welcomes, form["client_id"])
+    return partial(authorization_server().may_hold_grant, form["client_id"])
 
 
 def _audience(server: AuthorizationServer, named: list[str]) -> str | None:

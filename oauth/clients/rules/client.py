@@ -53,7 +53,7 @@ class Client:
     source: Source
     host: str | None = None
 
-    def has(self, redirect_uri: str, listed: Collection[str]) -> bool:
+    def has_redirect_uri(self, redirect_uri: str, listed: Collection[str]) -> bool:
         """Tell whether an address is one of its own."""
         return redirect_uris.matches_any(redirect_uri, self.redirect_uris, listed)
 

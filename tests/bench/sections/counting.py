@@ -145,7 +145,7 @@ class Client:
                 resource=None,
                 scope=None,
                 arrived_at=services().clock(),
-                welcomes=lambda _: True,
+                is_allowed=lambda _: True,
             )
         )
 

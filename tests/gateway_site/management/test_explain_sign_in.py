@@ -68,9 +68,9 @@ def test_person_is_explained_by_what_their_provider_said_last(
         "corp: may not sign in: groups_missing.",
         "  Allowed domains: .example.org, example.com.",
         "  Allowed groups: staff.",
-        "  Addresses that count: ada@example.com.",
+        "  Accepted addresses: ada@example.com.",
         "  Groups used by rules here: none, of 0 from the provider.",
-        "  About groups: groups_missing.",
+        "  Groups missing: groups_missing.",
     ]
 
 

@@ -199,7 +199,7 @@ def test_what_is_over_is_not_kept() -> None:
     grants.keep("one", known())
     clock.advance(60)
     grants.keep("two", known())
-    assert list(grants._known) == ["two"]
+    assert list(grants._entries) == ["two"]
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,8 +208,8 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     grants = GrantCache(FakeClock())
     for each in "abcde":
         grants.keep(each, known())
-        grants.forgot(each)
-    assert list(grants._known) == list(grants._forgotten) == ["c", "d", "e"]
+        grants.note_deleted(each)
+    assert list(grants._entries) == list(grants._deleted) == ["c", "d", "e"]
 
 
 def test_nothing_remembered_shows_a_key(issued: TokenResponse) -> None:

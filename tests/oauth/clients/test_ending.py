@@ -154,7 +154,7 @@ def test_lists_of_sessions_show_and_end_it(one: GrantWorld) -> None:
     issued = one.begin()
     (row,) = run_sync(Inspection(services()).list_user_sessions("7")).rows
     assert row.id == one.id_of(issued)
-    assert GrantLabels.in_words(run_sync(Inspection(services()).about(row.id))) == GrantLabels(
+    assert GrantLabels.from_labels(run_sync(Inspection(services()).about(row.id))) == GrantLabels(
         client="A client",
         client_id="dcr.one",
         host="client.example",
@@ -254,10 +254,10 @@ def test_words_fit_and_show_the_end_of_hosts(
 ) -> None:
     words = make_labels(Consent(**(vars(CONSENT) | changes)), "corp")
     assert about.read_labels({about.ABOUT: words}) == words
-    told = GrantLabels.in_words(words)
+    told = GrantLabels.from_labels(words)
     assert told is not None
     assert {name: getattr(told, name) for name in shown} == shown
 
 
 def test_words_of_a_browsers_session_are_no_grants() -> None:
-    assert GrantLabels.in_words({"browser": "Firefox", "provider": "corp"}) is None
+    assert GrantLabels.from_labels({"browser": "Firefox", "provider": "corp"}) is None

@@ -177,18 +177,18 @@ def end_by_no_second_use_of_a_code(patch: pytest.MonkeyPatch, scene: Interleavin
 
 
 def answer_a_code_as_before(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    again = token_redemption.TokenRedemption._again
+    again = token_redemption.TokenRedemption._handle_spent
 
     async def answered(self: token_redemption.TokenRedemption, found: Any, spent: Any) -> Any:
         if token_pair.is_token(self._presented.token, token_pair.CODE):
-            return await self._answered()
+            return await self._repeat_response()
         return await again(self, found, spent)
 
-    patch.setattr(token_redemption.TokenRedemption, "_again", answered)
+    patch.setattr(token_redemption.TokenRedemption, "_handle_spent", answered)
 
 
 def judge_a_code_before_its_verifier(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    looked_up = token_redemption.TokenRedemption._looked_up
+    looked_up = token_redemption.TokenRedemption._look_up
 
     async def unchecked(self: token_redemption.TokenRedemption) -> Any:
         try:
@@ -202,7 +202,7 @@ def judge_a_code_before_its_verifier(patch: pytest.MonkeyPatch, scene: Interleav
                 raise
             return found, grant
 
-    patch.setattr(token_redemption.TokenRedemption, "_looked_up", unchecked)
+    patch.setattr(token_redemption.TokenRedemption, "_look_up", unchecked)
 
 
 def spend_unconditionally(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
@@ -245,10 +245,10 @@ def delete_the_oldest_before_it_is_known_to_be_one(
 
 
 def repeat_how_long_an_access_token_lives(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    issued = SealedResponse.issued
+    issued = SealedResponse.to_response
     patch.setattr(
         SealedResponse,
-        "issued",
+        "to_response",
         lambda self, now: replace(issued(self, now), expires_in=self.expires_in),
     )
 
@@ -256,13 +256,13 @@ def repeat_how_long_an_access_token_lives(patch: pytest.MonkeyPatch, scene: Inte
 def delete_what_a_grant_names_before_its_end(
     patch: pytest.MonkeyPatch, scene: Interleaving
 ) -> None:
-    of_key = GrantRevoker.of_key
+    of_key = GrantRevoker.end_by_key
 
     async def early(self: GrantRevoker, key: str, reason: str, items: Iterable[str]) -> None:
         grant_end.delete_items_soon(self._services, items)
         return await of_key(self, key, reason, items)
 
-    patch.setattr(GrantRevoker, "of_key", early)
+    patch.setattr(GrantRevoker, "end_by_key", early)
 
 
 def delete_nothing_at_the_end(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
@@ -273,7 +273,7 @@ def changed_succession(
     patch: pytest.MonkeyPatch, change: Callable[[Any, NamedItems], NamedItems]
 ) -> None:
     succeed = token_pair.replace_access_tokens
-    patch.setattr(token_pair, "succeed", lambda *args: change(args, succeed(*args)))
+    patch.setattr(token_pair, "replace_access_tokens", lambda *args: change(args, succeed(*args)))
 
 
 def ids(tokens: Iterable[AccessTokenItem]) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def site(
 
 
 def fetch(documents: DocumentFetcher | None = None, person: str = "1", url: str = URL) -> Client:
-    return (documents or DocumentFetcher()).client(MADE, url, person)
+    return (documents or DocumentFetcher()).load_client(MADE, url, person)
 
 
 def test_document_is_fetched_once_and_nothing_that_it_names(
@@ -227,7 +227,7 @@ def test_document_that_is_rejected_ends_the_one_that_was_cached() -> None:
     assert documents.cached(URL) is not None
     clock.advance(200)
     with pytest.raises(UnknownClient):
-        documents.client(MADE, URL, "1", 100)
+        documents.load_client(MADE, URL, "1", 100)
     assert documents.cached(URL) is None
     assert fetch(documents).name == "App"
 
@@ -240,9 +240,9 @@ def test_site_that_cannot_answer_now_ends_nothing_and_is_asked_again(status: int
     fetch(documents)
     clock.advance(200)
     with pytest.raises(DocumentUnavailable):
-        documents.client(MADE, URL, "1", 100)
+        documents.load_client(MADE, URL, "1", 100)
     assert documents.cached(URL) is not None
-    assert documents.client(MADE, URL, "1", 100).name == "App"
+    assert documents.load_client(MADE, URL, "1", 100).name == "App"
 
 
 def test_age_counts_from_before_the_fetch_and_to_the_second() -> None:

@@ -36,8 +36,8 @@ def welcome(**changes: Any) -> list[str]:
         "ours": "https://ours.example/cb",
     }
     made = server(**changes)
-    found = [each for each, uri in uris.items() if made.welcomes(each, uri)]
-    assert found == [each for each in uris if made.knows(each)]
+    found = [each for each, uri in uris.items() if made.may_hold_grant(each, uri)]
+    assert found == [each for each in uris if made.is_known(each)]
     return found
 
 
@@ -65,16 +65,16 @@ def test_client_is_welcome_by_what_is_switched_on_and_listed(
 
 
 def test_address_of_another_client_is_not_its_own() -> None:
-    assert not server().welcomes(SITE, "http://127.0.0.1/cb")
-    assert not server().welcomes("ours", "https://app.example.com/cb")
+    assert not server().may_hold_grant(SITE, "http://127.0.0.1/cb")
+    assert not server().may_hold_grant("ours", "https://app.example.com/cb")
 
 
 def test_address_that_is_refused_is_not_had_by_way_of_another_of_the_client() -> None:
     both = registration.make_client_id("Tool", ["http://127.0.0.1/cb", "https://evil.example/cb"])
     made = server(refused={"evil.example"})
-    assert made.knows(both)
-    assert made.welcomes(both, "http://127.0.0.1:7/cb")
-    assert not made.welcomes(both, "https://evil.example/cb")
+    assert made.is_known(both)
+    assert made.may_hold_grant(both, "http://127.0.0.1:7/cb")
+    assert not made.may_hold_grant(both, "https://evil.example/cb")
 
 
 def test_long_id_is_refused_by_what_list_clients_shows_of_it() -> None:
@@ -82,12 +82,12 @@ def test_long_id_is_refused_by_what_list_clients_shows_of_it() -> None:
     long = registration.make_client_id("Tool" * 9, [uri])
     shown = about.short_client_id(long)
     assert shown != long
-    assert server().welcomes(long, uri)
-    assert not server(refused={shown}).welcomes(long, uri)
+    assert server().may_hold_grant(long, uri)
+    assert not server(refused={shown}).may_hold_grant(long, uri)
 
 
 def test_pinned_document_is_not_fetched() -> None:
     pinned = Client(DOCUMENT, "App", ("https://a.example/cb",), Source.OPERATOR, "app.example.com")
     assert server().may_fetch(DOCUMENT)
     assert not server(listed={DOCUMENT: pinned}).may_fetch(DOCUMENT)
-    assert server(listed={DOCUMENT: pinned}).described(DOCUMENT) is pinned
+    assert server(listed={DOCUMENT: pinned}).find_client(DOCUMENT) is pinned

@@ -80,8 +80,8 @@ def test_gateway_that_is_what_it_says_is_found_good(site: Site) -> None:
     ("documents", "said"),
     [
         ({clients.METADATA: None}, "404"),
-        ({clients.METADATA: {"issuer": "https://other.example"}}, "another's"),
-        ({clients.METADATA: ["no object"]}, "cannot be read"),
+        ({clients.METADATA: {"issuer": "https://other.example"}}, "another server"),
+        ({clients.METADATA: ["no object"]}, "cannot be fetched"),
     ],
 )
 def test_issuer_that_is_not_there_or_another_fails(

@@ -130,7 +130,7 @@ def test_django_oauth_toolkit_is_not_found_failing(corp: AskingProvider) -> None
     corp.signs_in_first = True
     status, found = check()
     assert (status, found["redirect URI"][0]) == (0, "warning")
-    assert "alike" in found["redirect URI"][1]
+    assert "the same" in found["redirect URI"][1]
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

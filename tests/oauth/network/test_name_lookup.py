@@ -96,7 +96,7 @@ def test_silent_resolver_holds_a_few_threads_whatever_is_asked(
     before = threading.active_count()
     for number in range(3 * LOOKUPS_MAX):
         with pytest.raises(ProviderUnavailable):
-            http.get(f"https://{number}.example/", patience=0.01)
+            http.get(f"https://{number}.example/", timeout=0.01)
     assert len(silent.asked) == LOOKUPS_MAX
     assert threading.active_count() - before <= LOOKUPS_MAX
 
@@ -110,7 +110,7 @@ def test_name_of_a_proxy_is_looked_up_there_too(
     scheme = variable.partition("_")[0].lower()
     for _ in range(5):
         with pytest.raises(ProviderUnavailable):
-            http.get(f"{scheme}://a.example/", patience=0.01)
+            http.get(f"{scheme}://a.example/", timeout=0.01)
     assert silent.asked == ["proxy.example"]
 
 

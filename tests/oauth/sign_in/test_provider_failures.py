@@ -109,8 +109,8 @@ def test_metadata_that_is_null_counts_as_left_out(corp: FakeProvider, visitor: V
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
-        ("null", "it is no JSON object, with the status 200."),
-        ("no json", "it is HTML, with the status 200."),
+        ("null", "it is no JSON object, status 200."),
+        ("no json", "it is HTML, status 200."),
     ],
 )
 def test_log_says_why_a_document_cannot_be_read(
@@ -123,7 +123,7 @@ def test_log_says_why_a_document_cannot_be_read(
     corp.failing[DISCOVERY] = NONSENSE[what]
     visitor.start()
     assert "Sign-in with corp did not work (answer_unreadable), request " in caplog.text
-    assert f": The provider's answer cannot be read: {reason}" in caplog.text
+    assert f": The provider's response cannot be parsed: {reason}" in caplog.text
 
 
 def test_reason_of_a_failure_is_logged_in_our_own_words(
@@ -285,7 +285,7 @@ def test_refused_code_is_a_page_and_its_answer_is_not_repeated(
     assert CANARY not in response.content.decode()
     assert CANARY not in caplog.text
     assert "corp did not work (token_invalid_grant), request " in caplog.text
-    assert "docs/providers.md has a row for `token_invalid_grant`." in caplog.text
+    assert "See `token_invalid_grant` in docs/providers.md." in caplog.text
 
 
 @pytest.mark.parametrize("what", BAD)

@@ -38,7 +38,7 @@ CONSENT = Consent(
 ASKED: dict[str, Any] = {
     "client_id": CONSENT.client_id,
     "resource": None,
-    "welcomes": lambda _: True,
+    "is_allowed": lambda _: True,
 }
 TOKENS = TokenSet(
     access_token="upstream-access",

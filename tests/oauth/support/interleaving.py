@@ -154,13 +154,13 @@ class Interleaving:
             yield "a deletion arrives", state._replace(items=items, leaving=rest_of)
         for number, each in enumerate(state.requests):
             if not each.begun:
-                yield from self._begun(state, number, each)
+                yield from self._begin(state, number, each)
             elif (send := self._after(number, each).send) is not None:
                 yield from self._called(state, number, each, send)
             elif not each.is_delivered and each.who in HONEST_ONES:
                 yield f"{number} is answered", self._delivered(state, number, each)
 
-    def _begun(self, state: State, number: int, each: Request) -> Iterator[tuple[str, State]]:
+    def _begin(self, state: State, number: int, each: Request) -> Iterator[tuple[str, State]]:
         before = state.requests[:number]
         if any(other.who == each.who and not other.begun for other in before):
             return

@@ -53,5 +53,5 @@ def refresh_of(held: TokenSet) -> Refresh:
 def successor_of(held: TokenSet) -> Successor:
     """Be another process: one that knows nothing of this one's turns, and saves no session."""
     refresh = refresh_of(held)
-    found = run_sync(refresh.found(patient=True))
-    return Successor(found or run_sync(refresh.made()), made=found is None)
+    found = run_sync(refresh.find(patient=True))
+    return Successor(found or run_sync(refresh.perform()), made=found is None)

@@ -72,10 +72,10 @@ def test_session_that_ends_late_is_not_kept_waiting_by_a_shortening_that_fails(
 ) -> None:
     """The hour is only thrift: without it the result lies there as long as a session may."""
     refresh = refresh_of(stored(expired))
-    assert run_sync(refresh.found(patient=True)) is None
-    run_sync(refresh.made())
+    assert run_sync(refresh.find(patient=True)) is None
+    run_sync(refresh.perform())
     store.dynamodb.unavailable = True
-    run_sync(refresh.saved())
+    run_sync(refresh.shorten_result())
     store.dynamodb.unavailable = False
     (end,) = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
     assert end == int(store.clock.now) + 7 * DAY

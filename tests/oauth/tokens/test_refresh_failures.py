@@ -58,7 +58,7 @@ def test_reason_of_a_failed_refresh_is_logged_in_a_line_that_equals_the_last_one
         store.clock.advance(BACK_OFF)
     lines = [line for line in caplog.messages if line.startswith("A refresh at corp failed: ")]
     assert len(set(lines)) == 1  # so the gateway's log has it once a minute (`OncePerMinute`)
-    assert lines[0].endswith("cannot be read: it is HTML, with the status 200.")
+    assert lines[0].endswith("cannot be parsed: it is HTML, status 200.")
     assert CANARY not in caplog.text
 
 

@@ -425,7 +425,7 @@ def test_grants_are_listed_alone_named_and_ended_never_opened(
     session = signed_in(ada, _about={"browser": "Firefox", "provider": "Tool"})
     grant = granted("Tool <b>", user_id=str(ada.pk))
     everybody = root.get()
-    assert "apps’ grants" in everybody
+    assert "apps’ grants" in everybody  # noqa: RUF001
     [row] = rows(root.get("?grants=1"))
     assert row.startswith(grant[:8])
     assert "Tool <b>" in row

@@ -222,7 +222,7 @@ def test_only_what_fetches_a_document_waits_in_the_line_for_it(
     )
     clock = FakeClock(1000.0)
     monkeypatch.setattr(metadata_documents.document_fetcher(), "_clock", clock)
-    metadata_documents.document_fetcher().client(authorization_server(), app.client_id, "1")
+    metadata_documents.document_fetcher().load_client(authorization_server(), app.client_id, "1")
     assert not waits("none")
     assert not waits("none", "POST")
     clock.advance(301)

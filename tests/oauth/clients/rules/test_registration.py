@@ -30,8 +30,8 @@ def test_client_is_what_its_id_says_whatever_process_reads_it() -> None:
     answer = register()
     client = registration.decode_client_id(answer["client_id"], DEFAULT_URIS)
     assert (client.name, client.source, client.host) == ("Tool", Source.ITSELF, None)
-    assert client.has("http://127.0.0.1:9/cb", DEFAULT_URIS)
-    assert not client.has("http://127.0.0.1:9/other", DEFAULT_URIS)
+    assert client.has_redirect_uri("http://127.0.0.1:9/cb", DEFAULT_URIS)
+    assert not client.has_redirect_uri("http://127.0.0.1:9/other", DEFAULT_URIS)
     assert register()["client_id"] == answer["client_id"]
 
 

@@ -1,21 +1,32 @@
-"""`{% moment %}`: a time that a page shows, and how far away it is.
+"""`{% moment %}`, and `{% click_delay %}` for a form that must not be submitted by mistake.
 
-Without JavaScript the time is in UTC; `gateway.js` shows it in the visitor's time zone.
+A moment is a time, and how far away it is. Without JavaScript the time is in UTC; `gateway.js`
+shows it in the visitor's time zone. The delay is against clicks that were meant for another page.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from django import template
 from django.utils.dateformat import format as formatted
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from oauth.sign_in.click_delay import fields
+
 register = template.Library()
 
 # Seconds of each, and of half of the one below: 23 hours and 40 minutes are a day.
 UNITS = (("day", 86_400, 1800), ("hour", 3600, 30), ("minute", 60, 0))
+
+
+@register.simple_tag(takes_context=True)
+def click_delay(context: Mapping[str, Any]) -> SafeString:
+    """Return the field with the time, and the script that keeps the form's buttons waiting."""
+    return fields(context["request"])
 
 
 @register.simple_tag
