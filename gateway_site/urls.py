@@ -30,7 +30,7 @@ urlpatterns = [
     path("sessions/end/", end_one, name="end_session"),
     path("sessions/end-others/", end_others, name="end_other_sessions"),
     path("try/<str:name>/", try_upstream, name="try_upstream"),
-    path("continue/", continue_to_call, name="continue_to_call"),
+    path("continue/", continue_to_call, name="onward"),
     path("accounts/3rdparty/", DisconnectView.as_view(), name="socialaccount_connections"),
     # allauth's sign-up form, to which nothing leads: it would tell what is taken.
     path("accounts/3rdparty/signup/", RedirectView.as_view(pattern_name="account_login")),

@@ -81,9 +81,10 @@ PUBLIC_MODULES = (
     "oauth.provider.config",  # which providers are configured
     "oauth.provider.dpop",
     "oauth.sign_in.accounts",  # this and `rights` for an operator's commands
+    "oauth.sign_in.authentication",  # its middleware
     "oauth.sign_in.click_delay",
     "oauth.sign_in.rights",
-    "oauth.sign_in.session_user",  # the session's user, and the middleware
+    "oauth.sign_in.session_user",
     "oauth.sign_in.views",
     "oauth.sign_out",  # its middleware
     "oauth.signals",

@@ -98,3 +98,38 @@ def test_each_public_module_is_there(package: ModuleType) -> None:
 def test_another_name_is_not_there(package: ModuleType) -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         package.nothing  # noqa: B018 - that is the test
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("oauth.adapter", "SocialAccountAdapter"),
+        ("oauth.sign_in.authentication", "AuthenticationMiddleware"),
+        ("oauth.sign_out", "SignOutMiddleware"),
+        ("sessions_kms.backend", "SessionStore"),
+        ("sessions_kms.middleware", "StoreUnavailableMiddleware"),
+        ("sessions_kms.moving_in", "SessionStore"),
+        ("sessions_kms.moving_out", "SessionStore"),
+    ],
+)
+def test_paths_that_projects_write_into_their_settings_stay(module: str, name: str) -> None:
+    found = getattr(importlib.import_module(module), name)
+    assert found.__module__ == module
+    pages = "".join(page.read_text("utf-8") for page in PAGES)
+    assert f"{module}.{name}" in pages or f'"{module}"' in pages
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("oauth", "aget_token"),
+        ("oauth", "get_token"),
+        ("oauth", "needs_consent"),
+        ("oauth.provider.dpop", "headers"),
+        ("sessions_kms.services", "services"),
+        ("sessions_kms.sealed_items.about", "SessionMetadata"),
+    ],
+)
+def test_calls_that_documents_promise_stay(module: str, name: str) -> None:
+    assert callable(getattr(importlib.import_module(module), name))
+    assert re.search(rf"\b{name}\(", "".join(page.read_text("utf-8") for page in PAGES))

@@ -180,7 +180,7 @@ def continue_url(scope: dict[str, Any]) -> str | None:
     """Return the address of the page that leads to a call after the sign-in, if it is usable."""
     query = b"?" + scope["query_string"] if scope.get("query_string") else b""
     call = ((scope.get("raw_path") or b"").partition(b"?")[0] + query).decode("latin-1")
-    address = f"{reverse('continue_to_call')}?{urlencode({ADDRESS_FIELD: call})}"
+    address = f"{reverse('onward')}?{urlencode({ADDRESS_FIELD: call})}"
     return address if is_call_address(call) and len(address) <= NEXT_URL_MAX else None
 
 

@@ -63,9 +63,7 @@ def authorization_headers(token: TokenSet, method: str, url: str, nonce: str | N
     if token.dpop_key is None:
         return [(b"authorization", b"Bearer " + token.access_token.encode("ascii"))]
     now = services().clock()
-    shown = dpop.make_dpop_headers(
-        token.dpop_key, token.access_token, method, url, now=now, nonce=nonce
-    )
+    shown = dpop.headers(token.dpop_key, token.access_token, method, url, now=now, nonce=nonce)
     return [(name.lower().encode(), value.encode("ascii")) for name, value in shown.items()]
 
 

@@ -62,7 +62,7 @@ NON_BLOCKING = frozenset(
         "django.middleware.common.CommonMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
-        "oauth.sign_in.session_user.AuthenticationMiddleware",
+        "oauth.sign_in.authentication.AuthenticationMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "allauth.account.middleware.AccountMiddleware",

@@ -66,7 +66,7 @@ def make_proof(
     return jwt.encode(claims, private, ALGORITHM, header)
 
 
-def make_dpop_headers(
+def headers(
     key: str, access_token: str, method: str, url: str, *, now: float, nonce: str | None = None
 ) -> dict[str, str]:
     """Return the headers that present a bound token to a resource server (section 7.1)."""

@@ -109,9 +109,7 @@ class MetadataAdapter(TokenCapturingAdapter, OpenIDConnectOAuth2Adapter):  # typ
             now = self._clock()
             headers = {"Authorization": f"Bearer {access_token}"}
             if key is not None:
-                headers = dpop.make_dpop_headers(
-                    key, access_token, "GET", url, now=now, nonce=nonce
-                )
+                headers = dpop.headers(key, access_token, "GET", url, now=now, nonce=nonce)
             return http.get(url, reach=found.reach, headers=headers)
 
         answer = ask(None) if key is None else dpop.send_with_nonce(url, ask)

@@ -22,7 +22,7 @@ from oauth.models import GroupRights
 from oauth.network.concurrency import release_sql_connections
 from oauth.provider import config
 from oauth.sign_in import accounts
-from oauth.tokens.fresh_token import account_rejected
+from oauth.tokens.fresh_token import account_refused
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def withdraw_rights(instance: GroupRights, **kwargs: Any) -> None:
         get_user_model()._default_manager.filter(pk=user_id).update(**taken)
 
 
-@receiver(account_rejected, dispatch_uid="oauth.take_refused")
+@receiver(account_refused, dispatch_uid="oauth.take_refused")
 def withdraw_refused_rights(provider: str, subject: str, **kwargs: Any) -> None:
     """Take what the groups of the account gave: its person may go on with another one."""
     try:

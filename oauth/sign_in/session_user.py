@@ -5,7 +5,7 @@ session whose HMAC it cannot verify: the password was changed. Another cause is 
 made it with a key that this process does not have yet, or no longer has. To tell the two apart, a
 digest of the password that needs no key is kept beside the HMAC. While that is the digest of the
 present password, the request is treated as signed out, and the session stays as it is.
-`AuthenticationMiddleware` replaces Django's.
+The middleware of `authentication` replaces Django's.
 https://docs.djangoproject.com/en/stable/topics/auth/default/#session-invalidation-on-password-change
 """
 
@@ -15,12 +15,11 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
 from django.contrib import auth
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, middleware
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.auth.signals import user_logged_in
@@ -28,9 +27,6 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
-from django.utils.functional import SimpleLazyObject
-
-from sessions_kms.concurrency.threads import in_djangos_thread
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +39,6 @@ WARN_EVERY: Final = 60  # seconds
 
 clock: Callable[[], float] = time.time
 started_at = clock()  # of this process
-
-CACHED_USER = "_cached_user"  # the request's attribute, which is Django's own
 
 
 class Unverified(Exception):
@@ -184,21 +178,3 @@ def _load_digest(session: SessionBase) -> tuple[str | None, int]:
 def _compute_digest(user: AbstractBaseUser) -> str:
     """Return a digest of the password as it is stored: salted and hashed, or random."""
     return hashlib.sha256(b"oauth/password\0" + user.password.encode()).hexdigest()[:32]
-
-
-class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
-    """Sets `request.user`, and ends no session that another process can verify."""
-
-    def process_request(self, request: HttpRequest) -> None:
-        """Have the person looked up when somebody asks for them."""
-        super().process_request(request)
-
-        def user() -> User | AnonymousUser:
-            __traceback_hide__ = True
-            if not hasattr(request, CACHED_USER):
-                setattr(request, CACHED_USER, get_user(request))
-            found: User | AnonymousUser = getattr(request, CACHED_USER)
-            return found
-
-        request.user = SimpleLazyObject(user)  # type: ignore[assignment]  # as Django's own does
-        request.auser = partial(in_djangos_thread, user)

@@ -31,7 +31,7 @@ GENERATIONS = 5  # of token sets that one call passes through
 
 # `provider`, `subject`: an account that may not sign in any more. Sent once its session has ended;
 # receivers withdraw what else it granted.
-account_rejected = Signal()
+account_refused = Signal()
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class FreshToken:
         await ReceiverCall(self._send_rejected, (subject,))
 
     def _send_rejected(self, subject: str) -> None:
-        account_rejected.send(sender=None, provider=self._provider.name, subject=subject)
+        account_refused.send(sender=None, provider=self._provider.name, subject=subject)
 
     def _send_refreshed(self) -> None:
         key = self._session.session_key

@@ -37,8 +37,8 @@ from oauth.clients.grants import grants
 from oauth.clients.server import AuthorizationServer
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import session_user
+from oauth.sign_in.authentication import AuthenticationMiddleware
 from oauth.sign_in.openid_adapter import code_challenge
-from oauth.sign_in.session_user import AuthenticationMiddleware
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.outages import Outage

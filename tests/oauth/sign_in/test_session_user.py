@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 
 from oauth.sign_in import session_user
-from oauth.sign_in.session_user import AuthenticationMiddleware
+from oauth.sign_in.authentication import AuthenticationMiddleware
 from sessions_kms.backend import SessionStore
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
