@@ -1,6 +1,6 @@
 """Metrics and spans by OpenTelemetry where `opentelemetry-api` is installed, nothing otherwise.
 
-What happened enters under fixed names, with words of few values: no id, no key, no person.
+Events have fixed names, and attributes with few values: no ids, no keys, no user data.
 """
 
 import logging
@@ -28,14 +28,14 @@ BOUNDARIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5
 
 
 class Telemetry:
-    """The instruments of one package. Whatever fails in them is logged, and stops nothing."""
+    """The instruments of one package. Their errors are logged, and never raised."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
         self._gauges: dict[str, _Gauge] = {}
-        self._is_heard = False  # once it is, for good: a provider is set once in a process
+        self._is_enabled = False  # stays True: a provider is set once in a process
 
     def count(self, name: str, **attributes: str) -> None:
         """Count something that happened once."""
@@ -70,66 +70,68 @@ class Telemetry:
 
     def timed(self, name: str, **attributes: str) -> "Block":
         """Time a block of code: `with telemetry.timed(…) as done: … done.outcome = "none"`."""
-        return UNTOLD if self._meter is None else Timed(self, name, attributes)
+        return NO_OP_BLOCK if self._meter is None else Timed(self, name, attributes)
 
     def spanned(self, name: str, operation: str, **attributes: str) -> "Block":
-        """Time a block of code, as a span of its own besides."""
+        """Time a block of code, and record a span."""
         if self._meter is None:
-            return UNTOLD
+            return NO_OP_BLOCK
         attributes = {"operation": operation, **attributes}
         return Timed(self, name, attributes, span=f"{self._name} {operation}")
 
     @cached_property
     def tracer(self) -> "Tracer":
-        """The tracer, where there is one."""
+        """The tracer of this package."""
         from opentelemetry import trace
 
         return trace.get_tracer(self._name)
 
     @property
     def _meter(self) -> "Meter | None":
-        """What makes instruments, where somebody listens to them."""
-        if not self._is_heard:
-            self._is_heard = (self._is_named or _is_set_up()) and self._made is not None
-        return self._made if self._is_heard else None
+        """The meter, or None if no provider is set."""
+        if not self._is_enabled:
+            self._is_enabled = (
+                self._is_configured or _is_set_up()
+            ) and self._created_meter is not None
+        return self._created_meter if self._is_enabled else None
 
     @cached_property
-    def _is_named(self) -> bool:
-        """Whether the environment names a provider, which the API makes once it is asked."""
+    def _is_configured(self) -> bool:
+        """Whether the environment names a provider, which the API creates at its first use."""
         return any(f"OTEL_PYTHON_{each}_PROVIDER" in os.environ for each in ("TRACER", "METER"))
 
     @cached_property
-    def _made(self) -> "Meter | None":
+    def _created_meter(self) -> "Meter | None":
         try:
             from opentelemetry import metrics, trace
         except ImportError:
             return None
         try:
-            trace.get_tracer(self._name)  # a provider that the environment names is made by it
+            trace.get_tracer(self._name)  # creates the provider that the environment names
             return metrics.get_meter(self._name)
-        except Exception as exc:  # noqa: BLE001 - a setting of OpenTelemetry's own, say
+        except Exception as exc:  # noqa: BLE001 - a wrong OpenTelemetry setting, for example
             _log(exc)
             return None
 
 
 def _is_set_up() -> bool:
-    """Whether somebody set a provider: the API alone tells nobody, in 15 µs a load.
+    """Return True if a provider is set: without one, the API would cost 15 µs a load for nothing.
 
-    Who has not even imported it has set none, and a process starts 10 ms sooner without it. The
-    providers' names are not public, but what is looks into the environment each time.
+    A process that has not imported the API has set none, and starts 10 ms sooner without it. The
+    names of the providers are not public, but the public functions read the environment each time.
     """
     spans, metrics = sys.modules.get(SPANS), sys.modules.get(METRICS)
     metrics = getattr(metrics, "_internal", metrics)
-    return _has(spans, "_TRACER_PROVIDER") or _has(metrics, "_METER_PROVIDER")
+    return _has_provider(spans, "_TRACER_PROVIDER") or _has_provider(metrics, "_METER_PROVIDER")
 
 
-def _has(module: ModuleType | None, provider: str) -> bool:
-    """Whether a module of the API has a provider. Where its name is gone, somebody may listen."""
+def _has_provider(module: ModuleType | None, provider: str) -> bool:
+    """Return True if a module of the API has a provider, or no longer has that name."""
     return module is not None and getattr(module, provider, UNKNOWN) is not None
 
 
 class Block:
-    """A block of code and its outcome, `ok` unless it says otherwise. It tells nobody."""
+    """A block of code and its outcome, `ok` by default. Nothing is recorded."""
 
     __slots__ = ("outcome",)
 
@@ -149,11 +151,11 @@ class Block:
         """End."""
 
 
-UNTOLD = Block()  # one for all: what its outcome is, nobody reads
+NO_OP_BLOCK = Block()  # shared: its outcome is never read
 
 
 class Timed(Block):
-    """One of which it is told, with the error's class for an outcome where it fails.
+    """A recorded block; if it fails, the outcome is the class of the error.
 
     A span keeps neither message nor traceback of an error.
     """
@@ -182,7 +184,7 @@ class Timed(Block):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End, and tell what became of it."""
+        """End, and record the outcome."""
         seconds = perf_counter() - self._began
         outcome = {"outcome": self.outcome} if kind is None else _failure(kind)
         self._telemetry.record(self._name, seconds, **self._attributes, **outcome)
@@ -210,7 +212,7 @@ class Timed(Block):
 
 
 def _failure(kind: type[BaseException]) -> dict[str, str]:
-    """Return how an error is told: as its class says itself, by `telemetry_…`, else by its name."""
+    """Return the attributes of an error: its class sets them by `telemetry_…`, or its name."""
     if outcome := getattr(kind, "telemetry_outcome", None):
         return {"outcome": outcome}
     return {"outcome": "error", ERROR_TYPE: getattr(kind, "telemetry_name", kind.__name__)}
@@ -218,10 +220,10 @@ def _failure(kind: type[BaseException]) -> dict[str, str]:
 
 @contextmanager
 def _harmless() -> Iterator[None]:
-    """Log what instruments raise: an exporter or a setting of theirs must not stop the engine."""
+    """Log errors of instruments: an exporter or its settings must not stop the engine."""
     try:
         yield
-    except Exception as exc:  # noqa: BLE001 - that is the point
+    except Exception as exc:  # noqa: BLE001 - instruments may raise anything
         _log(exc)
 
 

@@ -141,11 +141,11 @@ class SessionMetadata:
         Raises StoreUnavailable.
         """
         try:
-            return _validate_labels(json.loads(await self._opened(item)))
+            return _validate_labels(json.loads(await self._open(item)))
         except (InvalidRecord, ValueError, RecursionError):
             return {}
 
-    async def _opened(self, item: Item) -> bytes:
+    async def _open(self, item: Item) -> bytes:
         record = SessionRecord.from_item(item, ABOUT_ITEM)
         if len(record.encrypted_data) > BYTES_MAX:
             raise InvalidRecord("encryptedData")

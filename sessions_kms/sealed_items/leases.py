@@ -28,7 +28,7 @@ TRIES = 10
 
 @dataclass(frozen=True)
 class Claim:
-    """What a claim found. ``wait`` is in seconds: when the present holder's lease ends."""
+    """The outcome of a claim. ``wait`` is in seconds, until the current holder's lease ends."""
 
     held: bool
     result: bytes | None = None
@@ -55,7 +55,7 @@ class _Lease:
 
     @property
     def free_at(self) -> int:
-        """When nobody else's clock can say that the holder still works."""
+        """When the lease has ended by the clock of every process."""
         return 0 if self.finished else self.ends + CLOCK_DIFFERENCE
 
     @classmethod
@@ -71,7 +71,7 @@ class _Lease:
 
 
 class Leases:
-    """The leases of one namespace. All methods raise StoreUnavailable when they cannot tell."""
+    """The leases of one namespace. All methods raise StoreUnavailable without a usable answer."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -81,7 +81,7 @@ class Leases:
         """Take the lease for so many seconds, unless it is held or its work is done."""
         __traceback_hide__ = True
         for _ in range(TRIES):
-            # If it is there after all, the put finds out.
+            # If it exists after all, the put fails.
             lease = await self._get(secret, confirm=Confirm.NEVER)
             now = self._services.clock()
             if lease and lease.finished and lease.ttl > now:
@@ -94,17 +94,17 @@ class Leases:
         raise TableUnavailable("The lease is claimed by too many at once.")
 
     async def renew(self, secret: str, holder: str, *, seconds: int) -> bool:
-        """Hold the lease for so many seconds from now; False when it went to another."""
+        """Extend the lease to so many seconds from now; return False if another has it."""
         __traceback_hide__ = True
-        lease = await self._held(secret, holder)
+        lease = await self._get_own(secret, holder)
         return lease is not None and await self._put(secret, holder, seconds, lease)
 
     async def complete(self, secret: str, holder: str, result: bytes, *, keep: int) -> bool:
-        """Seal and store the result for so many seconds; False when the lease went to another."""
+        """Seal and store the result for so many seconds; return False if another has the lease."""
         __traceback_hide__ = True
-        record = await self._sealed(secret, result, keep)
+        record = await self._seal(secret, result, keep)
         for _ in range(TRIES):  # The holder's own renewal may come between.
-            lease = await self._held(secret, holder)
+            lease = await self._get_own(secret, holder)
             if lease is None:
                 return False
             if await self._put_item(record.to_item() | _holding(holder, 0), lease):
@@ -117,17 +117,17 @@ class Leases:
         lease = await self._get(secret)
         if lease and lease.finished and lease.ttl > self._services.clock() + keep:
             result = await self._open(lease, secret)
-            record = await self._sealed(secret, result, keep)
+            record = await self._seal(secret, result, keep)
             await self._put_item(record.to_item() | _holding(lease.holder, 0), lease)
 
     async def release(self, secret: str, holder: str) -> None:
         """Give the lease up without a result, so that the next one need not wait."""
         __traceback_hide__ = True
-        lease = await self._held(secret, holder)
+        lease = await self._get_own(secret, holder)
         if lease is not None:
             await self._put(secret, holder, -CLOCK_DIFFERENCE, lease)
 
-    async def _sealed(self, secret: str, result: bytes, keep: int) -> SessionRecord:
+    async def _seal(self, secret: str, result: bytes, keep: int) -> SessionRecord:
         __traceback_hide__ = True
         seal = await self._sealing.seal(result)
         return seal.record(
@@ -139,7 +139,7 @@ class Leases:
             item_type=LEASE,
         )
 
-    async def _held(self, secret: str, holder: str) -> _Lease | None:
+    async def _get_own(self, secret: str, holder: str) -> _Lease | None:
         __traceback_hide__ = True
         lease = await self._get(secret)
         return lease if lease and lease.holder == holder and not lease.finished else None
@@ -185,7 +185,7 @@ def _holding(holder: str, ends: int) -> Item:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Read; what is not whole cannot be told, since working again may do harm."""
+    """Raise TableUnavailable for an invalid item: repeating the work may do harm."""
     try:
         yield
     except InvalidRecord:

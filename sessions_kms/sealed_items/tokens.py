@@ -2,8 +2,8 @@
 
 The project decides what an item seals, such as the key of a session. A token is redeemed in one
 transaction, which also writes its successors; the answer is stored beside it, sealed likewise, for
-as long as it may be asked for again. Afterwards a tombstone says which session the token was for,
-so that a client that presents it late can end that one. Knows neither clients nor grants.
+as long as a client may repeat its request. Afterwards a tombstone names the session of the token:
+a client that presents the token late ends that session. Knows neither clients nor grants.
 """
 
 import logging
@@ -59,9 +59,9 @@ CONTENT_MAX: Final = 32 * 1024  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class TokenTombstone:
-    """A token that was spent, and whose successor was. Times are epoch seconds.
+    """A token that was redeemed, as was its successor. Times are epoch seconds.
 
-    ``session`` is the id of the session, ``spent_at`` when the token was spent.
+    ``session`` is the id of the session, ``spent_at`` when the token was redeemed.
     """
 
     id: str
@@ -81,9 +81,9 @@ class TokenTombstone:
 
 
 def read_token_tombstone(item: Mapping[str, Any]) -> TokenTombstone | None:
-    """Return the tombstone that a token's item is; None for a sealed one. Raises InvalidRecord.
+    """Return the tombstone in a token's item; None for a sealed one. Raises InvalidRecord.
 
-    What has any part of a ciphertext is sealed, and somebody added to it.
+    An item with any part of a ciphertext is sealed, whatever was added to it.
     """
     if "spentAt" not in item or item.keys() & {"encryptedData", "authTag"}:
         return None
@@ -102,7 +102,7 @@ def read_token_tombstone(item: Mapping[str, Any]) -> TokenTombstone | None:
 
 @dataclass(frozen=True)
 class SealedToken:
-    """What a token opens, until a time in epoch seconds. ``stamp`` is new at each write of it."""
+    """The decrypted content of a token, and its end. ``stamp`` changes with each write."""
 
     id: str
     ttl: int
@@ -115,7 +115,7 @@ FoundToken: TypeAlias = SealedToken | TokenTombstone | None
 
 @dataclass(frozen=True, repr=False)
 class NewToken:
-    """What is to be sealed under a token until a time, in epoch seconds."""
+    """Content to seal under a token, and its end in epoch seconds."""
 
     token: str
     content: bytes
@@ -124,12 +124,12 @@ class NewToken:
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Exchange:
-    """A token that is spent for others, all at once or not at all.
+    """A token redeemed for its successors, in one transaction.
 
-    ``expected`` is the stamp that was read of it, and ``stamp`` the one that tells this exchange
-    from others'; ``spent`` is what its item seals from now on, ``answer`` what the one beside it
-    does. ``buried`` takes the place of the token that came before. ``forgotten`` is the id of a
-    token whose answer nobody is to find any more.
+    ``expected`` is the stamp that was read with the token, and ``stamp`` the new one, which
+    identifies this exchange. ``spent`` is the new content of the token's item, ``answer`` that of
+    the item beside it. ``buried`` replaces the previous token. ``forgotten`` is the id of a token
+    whose answer is deleted.
     """
 
     expected: bytes
@@ -142,19 +142,19 @@ class Exchange:
 
 
 def _leave_to_dynamodb(item_id: str, ended_by: int) -> None:
-    """Do nothing about an item that is over: DynamoDB deletes it, days later at times."""
+    """Do nothing about an expired item: DynamoDB deletes it, sometimes days later."""
 
 
 def new_stamp() -> bytes:
-    """Return a stamp that no other write has."""
+    """Return a unique stamp for a write."""
     return os.urandom(STAMP_BYTES)
 
 
 class Tokens:
-    """The tokens of some services. All methods raise StoreUnavailable when they cannot tell.
+    """The tokens of some services. All methods raise StoreUnavailable without a usable answer.
 
-    ``on_expired`` is called with the id of an item that a token was shown for and that is over,
-    and with its end in epoch seconds. It must not wait.
+    ``on_expired`` is called with the id of an expired item whose token was presented, and with
+    its end in epoch seconds. It must not block.
     """
 
     def __init__(
@@ -168,69 +168,71 @@ class Tokens:
         self._table = services.table
 
     async def find(self, token: str) -> FoundToken:
-        """Return what a token opens now; None where that is nothing, or not valid."""
+        """Return what is stored for a token; None if it is missing or invalid."""
         __traceback_hide__ = True
         item_id = self.id_of(token)
         try:
-            return await retry_invalid_read(partial(self._found, item_id, token))
+            return await retry_invalid_read(partial(self._read_token, item_id, token))
         except InvalidRecord as exc:
             _refuse(item_id, exc)
             return None
 
     async def answer(self, token: str) -> bytes | None:
-        """Return what was answered to a spent token; None where that is not there any more."""
+        """Return the answer to a redeemed token; None if it was deleted."""
         __traceback_hide__ = True
         item_id = answer_id(self.id_of(token))
         try:
-            return await retry_invalid_read(partial(self._answered, item_id, token))
+            return await retry_invalid_read(partial(self._read_answer, item_id, token))
         except InvalidRecord as exc:
             _refuse(item_id, exc)
             return None
 
     async def begin(self, new: NewToken) -> None:
-        """Store the first token of all."""
+        """Store the first token of a grant."""
         __traceback_hide__ = True
-        item = await self._sealed(new, new_stamp())
+        item = await self._seal_item(new, new_stamp())
         if not await self._table.put_stamped(item, expected=None):
             raise TableUnavailable("Another token has this id.")  # of 165 random bits
 
     async def exchange(self, exchange: Exchange) -> bool:
-        """Spend a token; False where it is not as it was read, or a successor is there already.
+        """Redeem a token; return False if it has changed since it was read, or a successor exists.
 
-        Raises FateUnknown where it may be spent, or may be yet: its stamp tells, or a successor.
+        Raises FateUnknown if it may be redeemed, now or later: its stamp or a successor shows it.
         """
         __traceback_hide__ = True
-        spent = await self._sealed(exchange.spent, exchange.stamp)
-        answer = await self._record(exchange.answer, ANSWER)
+        spent = await self._seal_item(exchange.spent, exchange.stamp)
+        answer = await self._seal_record(exchange.answer, ANSWER)
         actions: list[Action] = [
             Put(spent, equal("stamp", as_binary(exchange.expected))),
             Put(answer.to_item()),
         ]
         for new in exchange.successors:
-            item = await self._sealed(new, new_stamp())
+            item = await self._seal_item(new, new_stamp())
             actions.append(Put(item, ABSENT))
         if exchange.buried is not None:
             actions.append(Put(exchange.buried.to_item()))
         if exchange.forgotten is not None:
             actions.append(Delete(answer_id(exchange.forgotten)))
         try:
-            told = await self._table.transact(*actions)
+            acknowledgement = await self._table.transact(*actions)
         except TransactionCanceled:
             return False
-        await self._check(exchange, told)
+        await self._check(exchange, acknowledgement)
         return True
 
-    async def _check(self, exchange: Exchange, told: Acknowledgement) -> None:
-        """Raise FateUnknown unless an exchange is stored that DynamoDB said to be.
+    async def _check(self, exchange: Exchange, acknowledgement: Acknowledgement) -> None:
+        """Raise FateUnknown unless an exchange that DynamoDB acknowledged is stored.
 
-        A successor tells, if there is one: nothing else puts it, and the spent token may be a
-        tombstone by now.
+        A successor is the proof, if there is one: nothing else puts it, and the redeemed token
+        may be a tombstone by now.
         """
         __traceback_hide__ = True
         token, attributes = exchange.spent.token, {"stamp": as_binary(exchange.stamp)}
         if exchange.successors:
             token, attributes = exchange.successors[0].token, {}
-        return await self._table.require_left(self.id_of(token), partial(has, attributes), told)
+        return await self._table.require_as_written(
+            self.id_of(token), partial(has, attributes), acknowledgement
+        )
 
     async def forget(self, of_token: str) -> bool:
         """Delete the answer to the token of an id; DynamoDB does so later if that fails."""
@@ -239,12 +241,12 @@ class Tokens:
         return False
 
     async def remove(self, item_id: str, *, ended_by: int | None = None) -> bool:
-        """Delete the item of a token or an answer; if told, only one that ended by then."""
+        """Delete the item of a token or an answer; with ``ended_by`` only if it ended by then."""
         when = None if ended_by is None else ended_until(ended_by)
         return await self._table.delete(item_id, when=when)
 
     def id_of(self, token: str) -> str:
-        """Return the id of the item that a token opens."""
+        """Return the id of a token's item."""
         __traceback_hide__ = True
         return token_id(self._services.config.namespace, token)
 
@@ -258,10 +260,10 @@ class Tokens:
         return self._services.clock()
 
     def has_passed(self, moment: float) -> bool:
-        """Return True if a moment has passed, as surely as a clock can."""
+        """Return True if a time has passed, as far as the clock can be trusted."""
         return has_passed(self._services.clock, moment)
 
-    async def _found(self, item_id: str, token: str) -> FoundToken:
+    async def _read_token(self, item_id: str, token: str) -> FoundToken:
         __traceback_hide__ = True
         # Anybody can make up a token.
         item = await self._table.get(item_id, confirm=Confirm.LIMITED)
@@ -270,18 +272,18 @@ class Tokens:
         if (tombstone := read_token_tombstone(item)) is not None:
             return None if self._is_over(item_id, tombstone.ttl) else tombstone
         stamp = binary(item, "stamp", STAMP_BYTES)
-        content = await self._opened(item, token, TOKEN)
+        content = await self._open(item, token, TOKEN)
         if content is None:
             return None
         return SealedToken(item_id, number(item, "ttl"), stamp, content)
 
-    async def _answered(self, item_id: str, token: str) -> bytes | None:
+    async def _read_answer(self, item_id: str, token: str) -> bytes | None:
         __traceback_hide__ = True
         item = await self._table.get(item_id, confirm=Confirm.LIMITED)
-        return None if item is None else await self._opened(item, token, ANSWER)
+        return None if item is None else await self._open(item, token, ANSWER)
 
-    async def _opened(self, item: Item, token: str, item_type: ItemType) -> bytes | None:
-        """Return what an item seals; None where that is over."""
+    async def _open(self, item: Item, token: str, item_type: ItemType) -> bytes | None:
+        """Decrypt an item; return None if it has expired."""
         __traceback_hide__ = True
         record = SessionRecord.from_item(item, item_type)
         if len(record.encrypted_data) > CONTENT_MAX:
@@ -296,12 +298,12 @@ class Tokens:
         self._on_expired(item_id, ttl)
         return True
 
-    async def _sealed(self, new: NewToken, stamp: bytes) -> Item:
+    async def _seal_item(self, new: NewToken, stamp: bytes) -> Item:
         __traceback_hide__ = True
-        record = await self._record(new, TOKEN)
+        record = await self._seal_record(new, TOKEN)
         return record.to_item() | {"stamp": as_binary(stamp)}
 
-    async def _record(self, new: NewToken, item_type: ItemType) -> SessionRecord:
+    async def _seal_record(self, new: NewToken, item_type: ItemType) -> SessionRecord:
         __traceback_hide__ = True
         seal = await self._sealing.seal(new.content)
         item_id = self.id_of(new.token)
@@ -316,7 +318,7 @@ class Tokens:
 
 
 def _refuse(item_id: str, error: InvalidRecord) -> None:
-    """Tell who listens that an item was not taken for a token's."""
+    """Log and count an item that was rejected."""
     word, _, digest = item_id.split("#", 2)
     logger.warning("The %s %s... was refused: %s", word, digest[:SHORT_ID], error.reason)
     telemetry.count("refusals", reason=error.reason)

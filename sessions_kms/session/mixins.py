@@ -145,7 +145,7 @@ class ProjectMethod(Wait):
         self._args = args
 
     def block(self) -> Any:
-        """BlockingCall it in this thread."""
+        """Call it in this thread."""
         return getattr(self._session, self._verb)(*self._args)
 
     async def suspend(self) -> Any:

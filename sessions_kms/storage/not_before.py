@@ -27,18 +27,18 @@ from sessions_kms.telemetry import telemetry
 logger = logging.getLogger(__name__)
 
 READ_EVERY = 30  # seconds
-GOOD_FOR = 60  # seconds without a successful read, after which nobody can tell
+GOOD_FOR = 60  # seconds without a successful read, after which the cutoff is unknown
 RETRY_AFTER = 5  # seconds
-ALARM_EVERY = 3600  # seconds between two alarms of the same moment
-NAMES_MAX = 256  # of moments that one process follows
+ALARM_EVERY = 3600  # seconds between two alarms about the same cutoff
+NAMES_MAX = 256  # named cutoffs that one process caches
 Read = Callable[[], Coroutine[Any, Any, int]]  # of the item, in the table
 _sources: list[Callable[[], Iterable[str]]] = []
 
 
 class NotBeforeItems:
-    """The items of one namespace in which the moments are.
+    """The items with the cutoffs of one namespace.
 
-    With a name it is the moment of something else that began, such as a grant of tokens.
+    A cutoff with a name applies to other things that begin, such as grants of tokens.
     """
 
     def __init__(self, table: Table, namespace: str) -> None:
@@ -46,7 +46,7 @@ class NotBeforeItems:
         self._namespace = namespace
 
     async def get(self, name: str | None = None) -> int:
-        """Return the moment in the table; 0 when none is set. Raises InvalidRecord."""
+        """Return the cutoff in the table; 0 if none is set. Raises InvalidRecord."""
         item = await self._table.get(not_before_id(self._namespace, name))
         if item is None:
             return 0
@@ -54,13 +54,15 @@ class NotBeforeItems:
         return number(item, "notBefore")
 
     async def raise_to(self, moment: int, name: str | None = None, *, latest: int) -> bool:
-        """Move that moment forward; back only from one after ``latest``, which counts for nobody.
+        """Move that cutoff forward; move one after ``latest``, which is ignored, back.
 
-        False when it stands as high already, and counts.
+        Return False if the stored one is valid and as late already.
         """
-        if await try_write(self._table.put(self._item(name, moment), when=_lower(moment, latest))):
+        if await try_write(
+            self._table.put(self._item(name, moment), when=_is_lower(moment, latest))
+        ):
             return True
-        # It stands as high, or nothing is known.
+        # The stored one is as late, or is not known.
         if not moment <= await self.get(name) <= latest:
             raise TableUnavailable
         return False
@@ -70,7 +72,7 @@ class NotBeforeItems:
         return NOT_BEFORE.item(item_id) | {"notBefore": as_number(moment)}
 
 
-def _lower(moment: int, latest: int) -> Condition:
+def _is_lower(moment: int, latest: int) -> Condition:
     return Condition(
         "attribute_not_exists(#id) OR #notBefore < :moment OR #notBefore > :latest",
         {":moment": as_number(moment), ":latest": as_number(latest)},
@@ -78,24 +80,24 @@ def _lower(moment: int, latest: int) -> Condition:
 
 
 def names_from(source: Callable[[], Iterable[str]]) -> None:
-    """Have a package say which names of moments it heeds; an operator can mistype one."""
+    """Register the names of cutoffs that a package uses: an operator can mistype one."""
     _sources.append(source)
 
 
 def known_names() -> set[str]:
-    """Return the names of moments that somebody heeds."""
+    """Return the names of cutoffs that are used."""
     return {name for source in _sources for name in source()}
 
 
 def latest(now: float) -> int:
-    """Return the latest moment that counts at a time: one beyond is a wrong clock's, or forged."""
+    """Return the latest cutoff that counts now: a later one is forged, or of a wrong clock."""
     return int(now) + CLOCK_SKEW
 
 
 class NotBefore:
-    """One process's view of the moment, read again every 30 seconds.
+    """One process's view of a cutoff, read again every 30 seconds.
 
-    ``at_least`` is a moment of the settings; ``name`` is whose moment it is, for the log.
+    ``at_least`` is the cutoff in the settings; ``name`` is that of the cutoff, for the log.
     """
 
     def __init__(
@@ -119,38 +121,40 @@ class NotBefore:
         )
 
     async def moment(self) -> int:
-        """Return the moment in force. Raises TableUnavailable."""
-        if self._good(READ_EVERY):
+        """Return the cutoff in force. Raises TableUnavailable."""
+        if self._is_read_within(READ_EVERY):
             return self._moment
-        # Only while nothing good is held does one wait for another's read, and share it.
+        # Only without a valid cached cutoff does a request wait for the read of another.
         with suppress(TableUnavailable):
-            patient = not self._good(GOOD_FOR)
-            await self._reading.fly("moment", self._refresh, patient=patient)
-        if not self._good(GOOD_FOR):
+            must_wait = not self._is_read_within(GOOD_FOR)
+            await self._reading.fly("moment", self._refresh, patient=must_wait)
+        if not self._is_read_within(GOOD_FOR):
             raise TableUnavailable
         return self._moment
 
     def cached(self) -> int | None:
-        """Return the moment if that takes no reading, else None."""
-        return self._moment if self._good(READ_EVERY) else None
+        """Return the cutoff if it is cached, or None."""
+        return self._moment if self._is_read_within(READ_EVERY) else None
 
     @property
     def accepted(self) -> int:
-        """The latest moment that counted for this process, however old; 0 for none."""
+        """The latest valid cutoff that this process has read, however long ago; 0 for none."""
         return self._moment
 
     def at_least(self, moment: int) -> None:
-        """Move the moment of this process forward: it was raised in the table."""
+        """Move the cutoff of this process forward: it was raised in the table."""
         with self._raising:
             self._moment = max(self._moment, moment)
 
-    def _good(self, age: int) -> bool:
-        # A clock that went back makes the last read look young; it is read again.
+    def _is_read_within(self, age: int) -> bool:
+        # After the clock was set back, the last read would look recent; the item is read again.
         return self._read_at is not None and 0 <= self._clock() - self._read_at < age
 
     async def _refresh(self) -> int:
         now = self._clock()
-        if self._good(READ_EVERY) or (self._good(GOOD_FOR) and now < self._next_read):
+        if self._is_read_within(READ_EVERY) or (
+            self._is_read_within(GOOD_FOR) and now < self._next_read
+        ):
             return self._moment
         self._next_read = now + RETRY_AFTER
         try:
@@ -161,32 +165,34 @@ class NotBefore:
             if each <= latest(now):
                 self.at_least(each)
         self._read_at = now
-        self._alarm.tell(now, setting=self._setting, item=moment)
+        self._alarm.report(now, setting=self._setting, item=moment)
         return self._moment
 
 
 class _Alarm:
-    """Tells of moments that lie too far ahead to count."""
+    """Reports cutoffs that are too far ahead to count."""
 
     def __init__(self, name: str | None) -> None:
         self._name = name
-        self._told: dict[str, tuple[int, float]] = {}  # the moment, and when it was told, by source
+        self._logged: dict[
+            str, tuple[int, float]
+        ] = {}  # the cutoff, and when it was logged, by source
 
-    def tell(self, now: float, **moments: int) -> None:
-        """Count each moment that is too far ahead; log it when it is new, and hourly."""
+    def report(self, now: float, **moments: int) -> None:
+        """Count each cutoff that is too far ahead; log it when it is new, and then hourly."""
         for source, moment in moments.items():
             if moment <= latest(now):
                 continue
             telemetry.count("not_before.ignored", source=source)
-            told, at = self._told.get(source, (0, 0.0))
-            if told != moment or not 0 <= now - at < ALARM_EVERY:
-                self._told[source] = moment, now  # First: a log handler may ask for the moment.
+            logged, at = self._logged.get(source, (0, 0.0))
+            if logged != moment or not 0 <= now - at < ALARM_EVERY:
+                self._logged[source] = moment, now  # First: a log handler may read the cutoff.
                 logger.error(
                     "%s %s s ahead of the clock: ignored until it is near. %s",
-                    *self._words(source, f"{moment - now:,.0f}"),
+                    *self._describe(source, f"{moment - now:,.0f}"),
                 )
 
-    def _words(self, source: str, ahead: str) -> tuple[str, str, str]:
+    def _describe(self, source: str, ahead: str) -> tuple[str, str, str]:
         if source == "setting":
             return "NOT_BEFORE is", ahead, "Correct the setting."
         if self._name is None:
@@ -196,7 +202,7 @@ class _Alarm:
 
 
 class NamedNotBefores:
-    """One process's view of the moments that have names."""
+    """One process's view of the named cutoffs."""
 
     def __init__(
         self, read: Callable[[str], Coroutine[Any, Any, int]], *, clock: Callable[[], float]
@@ -204,11 +210,11 @@ class NamedNotBefores:
         self._read = read
         self._clock = clock
         self._known: OrderedDict[str, NotBefore] = OrderedDict()
-        self._accepted: dict[str, int] = {}  # of names that gave way, those that operators ended
+        self._accepted: dict[str, int] = {}  # by names that were dropped from the cache, where set
         self._lock = Lock()
 
     def of(self, name: str) -> NotBefore:
-        """Return the moment of this name, read at its first use."""
+        """Return the cutoff of this name, read at its first use."""
         with self._lock:
             if name not in self._known:
                 self._known[name] = self._new(name)

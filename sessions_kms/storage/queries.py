@@ -1,7 +1,7 @@
-"""Reading many items of the table, and what AWS says about all of it.
+"""Scans and queries of the table, and what AWS says about it as a whole.
 
-The owner index is eventually consistent. All methods raise TableUnavailable where there is no
-answer that counts.
+The owner index is eventually consistent. All methods raise TableUnavailable if there is no
+usable answer.
 """
 
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ INDEX_PAGE_ITEMS = 1000
 class Page(NamedTuple):
     """Items in DynamoDB's own order; ``next`` is where the following page starts, None at the end.
 
-    It names the last item looked at, and stays good when that item is deleted.
+    It names the last item that was read, and stays valid when that item is deleted.
     """
 
     items: list[Item]
@@ -81,7 +81,7 @@ class Queries:
     async def _page(
         self, operation: str, start: Item | None, params: dict[str, Any], owner: str | None = None
     ) -> Page:
-        """Return a page; that of an owner which shows nothing is read once more."""
+        """Return a page; an empty one is read again on another connection."""
         if start is not None:
             params["ExclusiveStartKey"] = start
         answer = await self._table.read(operation, params)
@@ -103,19 +103,19 @@ class Queries:
         return int(answer.get("Table", {}).get("ItemCount", 0))
 
     async def ttl_attribute(self) -> str | None:
-        """Return the attribute by which DynamoDB deletes what has expired; None where it does not.
+        """Return the attribute by which DynamoDB deletes what has expired; None if it does not.
 
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TimeToLiveDescription.html
         """
         answer = await self._table.read("describe_time_to_live")
-        told = answer.get("TimeToLiveDescription")
-        if told is None:
+        description = answer.get("TimeToLiveDescription")
+        if description is None:
             raise TableUnavailable
-        on = told.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}
-        return told.get("AttributeName") if on else None
+        on = description.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}
+        return description.get("AttributeName") if on else None
 
     async def server_time(self) -> float | None:
-        """Return what time it is at AWS, by the `Date` of an answer; None where it has none."""
+        """Return the time of AWS by the `Date` header of an answer; None without that header."""
         answer = await self._table.read("get_item", {"Key": key_of("clock")})
         return parse_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
 

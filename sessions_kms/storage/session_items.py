@@ -1,8 +1,8 @@
 """The records of sessions in the table, each under its session's id.
 
-Takes and gives records; knows neither session keys nor plaintext. All methods raise
-TableUnavailable when the answer cannot be told, and InvalidRecord when an item that they read
-is not what the format says.
+Works with records, and knows neither session keys nor plaintext. All methods raise
+TableUnavailable if there is no usable answer, and InvalidRecord if an item that they read
+does not match the format.
 """
 
 from collections.abc import Callable
@@ -42,9 +42,9 @@ from sessions_kms.storage.writes import (
 
 Stored: TypeAlias = SessionRecord | Tombstone | None
 
-BESIDE_MAX: Final = 16 * 1024  # bytes of a record beside its ciphertext, and many to spare
+BESIDE_MAX: Final = 16 * 1024  # upper bound of the bytes of a record without its ciphertext
 
-# As `is_tombstone` tells it.
+# The opposite of `is_tombstone`.
 NO_TOMBSTONE: Final = Condition(
     "attribute_not_exists(#movedAt) OR attribute_exists(#encryptedData)"
     " OR attribute_exists(#authTag)"
@@ -65,7 +65,7 @@ class RecordExists(Exception):
 
 
 class Conflict(Exception):
-    """The record is not as it was loaded; ``current`` is what stands now, None for nothing."""
+    """The record is not as it was loaded; ``current`` is what is stored now, or None."""
 
     def __init__(self, current: Stored) -> None:
         super().__init__("The session record was changed meanwhile.")
@@ -79,12 +79,12 @@ class SessionItems:
         self._table = table
 
     async def find(self, session_id: str, *, confirm: Confirm = Confirm.ALWAYS) -> Stored:
-        """Return what stands under this id, expired or not."""
+        """Return what is stored under this id, expired or not."""
         item = await self._table.get(session_id, confirm=confirm)
         return None if item is None else read_stored(item)
 
     async def get(self, session_id: str) -> SessionRecord | None:
-        """Return the record of this id, expired or not; a tombstone is none."""
+        """Return the record of this id, expired or not; None for a tombstone."""
         found = await self.find(session_id)
         return found if isinstance(found, SessionRecord) else None
 
@@ -94,15 +94,15 @@ class SessionItems:
         return None if item is None or is_tombstone(item) else RecordHead.from_item(item)
 
     async def create(self, record: SessionRecord, *, now: int) -> None:
-        """Put a record where none is, or only an expired one.
+        """Put a record if there is none, or only an expired one.
 
-        Raises RecordExists, or FateUnknown: then it may appear later under this id. A record with
+        Raises RecordExists, or FateUnknown: then it may still be stored later. A record with
         an owner is read back, because the answer to such a put is no evidence.
         """
         try:
-            told = await self._table.put_once(_item_of(record), when=_absent(now))
+            acknowledgement = await self._table.put_once(_item_of(record), when=_absent(now))
             if record.owner is not None:
-                await self._check(record, told)
+                await self._check(record, acknowledgement)
         except ConditionFailed as exc:
             if not _is_ours(record, await self._current(record.id, exc)):
                 raise RecordExists from exc
@@ -111,9 +111,9 @@ class SessionItems:
                 raise
 
     async def replace(self, record: SessionRecord, *, expected: Version, now: int) -> None:
-        """Put a record in the place of the one that was loaded.
+        """Replace the record that was loaded.
 
-        Raises Conflict, also for what an earlier request put, or FateUnknown.
+        Raises Conflict, also if an earlier attempt of this write is stored, or FateUnknown.
         """
         try:
             await self._table.put_once(_item_of(record), when=_unchanged(expected, now))
@@ -132,11 +132,11 @@ class SessionItems:
     ) -> None:
         """Put a record under a new id and a tombstone over the one that was loaded, or neither.
 
-        With it an item of another kind is put and one deleted, where told. Raises Conflict with
-        what stands under the old id, also if an earlier request put it there, or FateUnknown.
+        The same transaction may put another item and delete one. Raises Conflict with what is
+        stored under the old id, also if an earlier attempt put it there, or FateUnknown.
         """
         try:
-            told = await self._table.transact(
+            acknowledgement = await self._table.transact(
                 Put(_item_of(record), _absent(now)),
                 Put(Tombstone(old_id, now).to_item(), _unchanged(expected, now)),
                 *([Put(put)] if put else []),
@@ -144,18 +144,18 @@ class SessionItems:
             )
         except TransactionCanceled as exc:
             raise Conflict(await self.find(old_id)) from exc
-        await self._check(record, told)
+        await self._check(record, acknowledgement)
 
     async def take_over(self, record: SessionRecord, *, mark: Item, now: int) -> None:
-        """Put a record and an item that says so for good, both or neither.
+        """Put a record and its permanent mark, both or neither.
 
-        Raises RecordExists where either is there already, or was. Sent again, also late, it
-        does nothing: the mark stays.
+        Raises RecordExists if either exists, or existed. Sent again, also late, it does nothing:
+        the mark stays.
         """
         put = Put(_item_of(record), _absent(now))
         is_ours = partial(_is_item_of, record)
         try:
-            await self._until_told(record.id, is_ours, put, Put(mark, ABSENT))
+            await self._transact_until_applied(record.id, is_ours, put, Put(mark, ABSENT))
         except TransactionCanceled as exc:
             if not is_ours(await self._table.get(record.id)):
                 raise RecordExists from exc
@@ -163,15 +163,15 @@ class SessionItems:
     async def mark(self, session_id: str, *, expected: Version, mark: Item, now: int) -> bool:
         """Put an item if a record is as it was loaded; False if not.
 
-        The record is put as it is: only to check it would be a right of its own in AWS. So
-        it may be sent again, also late.
+        The record is put unchanged: a condition check would need another permission in AWS. So
+        the transaction may be sent again, also late.
         """
         record = await self.get(session_id)
         if record is None:
             return False
         put = Put(record.to_item(), _unchanged(expected, now))
         is_there = partial(eq, mark)
-        writes = self._until_told(mark["id"]["S"], is_there, put, Put(mark))
+        writes = self._transact_until_applied(mark["id"]["S"], is_there, put, Put(mark))
         return await try_write(writes)
 
     async def give_back(
@@ -179,17 +179,19 @@ class SessionItems:
     ) -> None:
         """Delete a record and its mark, both or neither: neither if it is not as it was loaded."""
         delete = Delete(session_id, _unchanged(expected, now))
-        await try_write(self._until_told(session_id, _is_no_record, delete, Delete(mark_id)))
+        await try_write(
+            self._transact_until_applied(session_id, _is_no_record, delete, Delete(mark_id))
+        )
 
     async def end(self, session_id: str, *, salt: bytes | None = None) -> bool:
-        """Delete a session's record; False where its tombstone is, which stays.
+        """Delete a session's record; return False for a tombstone, which stays.
 
-        ``salt`` is the record's, if it is known: then the answer alone tells that it is gone.
+        ``salt`` is the record's, if it is known: then the answer alone proves the deletion.
         """
         expected = None if salt is None else {"salt": as_binary(salt)}
         for _ in range(REPEATS_MAX):
             try:
-                await self._table.deleted(session_id, when=NO_TOMBSTONE, expected=expected)
+                await self._table.delete_or_raise(session_id, when=NO_TOMBSTONE, expected=expected)
             except ConditionFailed as exc:
                 item = exc.item
                 if item is None or item.get("id") != {"S": session_id}:
@@ -202,31 +204,33 @@ class SessionItems:
                 return True
         raise TableUnavailable
 
-    async def _until_told(
-        self, item_id: str, is_left: Callable[[Item | None], bool], *actions: Action
+    async def _transact_until_applied(
+        self, item_id: str, is_as_written: Callable[[Item | None], bool], *actions: Action
     ) -> None:
-        """Do what may be done twice, or late, until an item is as that leaves it.
+        """Send a transaction that may be applied twice, or late, until the item is as written.
 
         Raises TransactionCanceled.
         """
         for _ in range(REPEATS_MAX):
             try:
-                told = await self._table.transact(*actions)
+                acknowledgement = await self._table.transact(*actions)
             except FateUnknown:
-                if is_left(await self._table.get(item_id)):
+                if is_as_written(await self._table.get(item_id)):
                     return
             else:
-                if await self._table.is_left(item_id, is_left, told):
+                if await self._table.is_as_written(item_id, is_as_written, acknowledgement):
                     return
         raise TableUnavailable
 
-    async def _check(self, record: SessionRecord, told: Acknowledgement) -> None:
-        """Raise FateUnknown unless a record is stored that DynamoDB said to be."""
-        return await self._table.require_left(record.id, partial(_is_item_of, record), told)
+    async def _check(self, record: SessionRecord, acknowledgement: Acknowledgement) -> None:
+        """Raise FateUnknown unless a record that DynamoDB acknowledged is stored."""
+        return await self._table.require_as_written(
+            record.id, partial(_is_item_of, record), acknowledgement
+        )
 
     async def _current(self, session_id: str, failure: ConditionFailed) -> Stored:
-        # Not every DynamoDB-compatible engine returns the item of a failed condition; another
-        # one than was asked for counts for nothing, and what is not valid is read once more.
+        # Not every DynamoDB-compatible engine returns the item of a failed condition. An item with
+        # another id is ignored, and an invalid one is read again.
         if failure.item and failure.item.get("id") == {"S": session_id}:
             with suppress(InvalidRecord):
                 return read_stored(failure.item)
@@ -242,7 +246,7 @@ def _is_no_record(item: Item | None) -> bool:
 
 
 def _is_ours(record: SessionRecord, current: Stored) -> bool:
-    """Return True if a first record was put although its answer was lost: its salt is fresh."""
+    """Return True if the record was stored although the answer was lost: its salt is unique."""
     if not isinstance(current, SessionRecord):
         return False
     return current.salt == record.salt or descends(current.ancestors, record.salt)

@@ -1,7 +1,7 @@
 """The DynamoDB table: items of any type, each under its id.
 
 Every read here is consistent; every write states its precondition, or that it has none. All
-methods raise TableUnavailable where there is no answer that counts.
+methods raise TableUnavailable if there is no usable answer.
 """
 
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
@@ -32,21 +32,21 @@ from sessions_kms.storage.writes import (
 
 T = TypeVar("T")
 
-NOTHING_MORE: Final[Item] = {}  # is known of an item than its id
+NOTHING_MORE: Final[Item] = {}  # only the id of the item is known
 
 
 class Trace(NamedTuple):
-    """By what a write to one item is known to be applied.
+    """The evidence by which a write to one item is known to be applied.
 
     ``required`` are attributes that the item must have had before, by the condition; ``expected``
-    those that it had by all that is known, {} where its id alone is evidence, None where it is
-    not: it was written lately. ``is_left`` tells whether the item is as the write leaves it.
+    those that it had as far as is known, {} where its id alone is evidence, None where it is
+    not: it was written recently. ``is_as_written`` says whether the item is as the write leaves it.
     """
 
     item_id: str
     required: Item | None
     expected: Item | None
-    is_left: Callable[[Item | None], bool]
+    is_as_written: Callable[[Item | None], bool]
 
 
 class Table:
@@ -54,7 +54,7 @@ class Table:
 
     A connection may give the answer to another request. So a missing item is read once more on
     another connection, and so is one that was written, unless the answer has the old item. With
-    boto one answer counts: it cannot be told which connection to use.
+    boto one answer counts: the connection cannot be chosen.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Table:
     async def _confirm_missing(
         self, item_id: str, params: dict[str, Any], first: Answer, confirm: Confirm
     ) -> Item | None:
-        """Read an item once more, on another connection; boto's word counts."""
+        """Read an item again on another connection; with boto the first answer counts."""
         connection = connection_of(first)
         if connection is None:
             return None
@@ -103,45 +103,45 @@ class Table:
     async def put(self, item: Item, *, when: Condition | None = None, sure: bool = True) -> None:
         """Put an item. Raises ConditionFailed.
 
-        It is sent again when its answer is lost or not believed, and may then meet itself. If
-        nobody has to be ``sure``, DynamoDB's word counts.
+        It is sent again when its answer is lost or suspect, and may then find its own item. Without
+        ``sure``, DynamoDB's answer counts.
         """
 
-        def is_left(found: Item | None) -> bool:
+        def is_as_written(found: Item | None) -> bool:
             return found is not None if when is None else found == item
 
         required = when.expected if when else None
-        trace = Trace(item["id"]["S"], required, required if when else {}, is_left)
+        trace = Trace(item["id"]["S"], required, required if when else {}, is_as_written)
         params = Put(item, when).params()
         return await self._sender.repeated(
             "put_item", partial(self._is_applied, trace, sure), **params
         )
 
     async def put_once(self, item: Item, *, when: Condition | None = None) -> Acknowledgement:
-        """Put an item, and send that once. Raises ConditionFailed, or FateUnknown.
+        """Put an item with a single request. Raises ConditionFailed, or FateUnknown.
 
-        It may be applied yet if its answer is lost, or has not the item that it replaces. What
-        stands where the condition failed comes with that error, from engines that return it.
+        The write may still be applied if its answer is lost or lacks the item that it replaces.
+        ConditionFailed has the stored item, from engines that return it.
         """
         params = Put(item, when).params() | _returning_old(when)
-        told = await self._sender.written("put_item", **params)
-        if self._is_stray(told, item["id"]["S"], when.expected if when else None):
+        acknowledgement = await self._sender.written("put_item", **params)
+        if self._is_stray(acknowledgement, item["id"]["S"], when.expected if when else None):
             raise FateUnknown
-        return told
+        return acknowledgement
 
     async def put_stamped(self, item: Item, *, expected: bytes | None) -> bool:
-        """Put an item with a fresh `stamp` where one with the expected stamp is, or none.
+        """Put an item with a new `stamp` in place of the one with the expected stamp, or of none.
 
-        False when something else is there. Sent twice it is applied once: the stamp changes.
+        Return False if another item is stored. Sent twice it is applied once: the stamp changes.
         """
         when = ABSENT if expected is None else equal("stamp", {"B": expected})
-        known, is_left = when.expected, partial(has, {"stamp": item["stamp"]})
-        trace = Trace(item["id"]["S"], known, known, is_left)
+        known, is_as_written = when.expected, partial(has, {"stamp": item["stamp"]})
+        trace = Trace(item["id"]["S"], known, known, is_as_written)
         was_sent = False
         for _ in range(REPEATS_MAX):
             try:
-                told = await self._sender.written("put_item", **Put(item, when).params())
-                if await self._is_applied(trace, True, told):
+                acknowledgement = await self._sender.written("put_item", **Put(item, when).params())
+                if await self._is_applied(trace, True, acknowledgement):
                     return True
             except ConditionFailed:
                 return await self._is_stamped(item, is_sure=not was_sent)
@@ -151,7 +151,7 @@ class Table:
         raise TableUnavailable
 
     async def _is_stamped(self, item: Item, *, is_sure: bool) -> bool:
-        """Return True if what stands is this; another may stand over it if it was sent before."""
+        """Return True if this item is stored; if it was sent before, a newer one may replace it."""
         current = await self.get(item["id"]["S"])
         if has({"stamp": item["stamp"]}, current):
             return True
@@ -160,8 +160,10 @@ class Table:
         raise TableUnavailable
 
     async def update(self, item_id: str, changes: Item, *, when: Condition) -> bool:
-        """Set attributes of an item; False where the condition does not hold, if only since it
-        was done before: it is sent again when its answer is lost or not believed.
+        """Set attributes of an item; return False if the condition does not hold.
+
+        The write is sent again when its answer is lost or suspect, so the condition may also fail
+        because the first attempt was applied.
         """
         trace = Trace(item_id, when.expected, when.expected, partial(has, changes))
         params = update_of(item_id, changes, when)
@@ -172,18 +174,20 @@ class Table:
     async def delete(
         self, item_id: str, *, when: Condition | None = None, expected: Item | None = NOTHING_MORE
     ) -> bool:
-        """Delete the item of an id, if there is one; False where the condition does not hold, if
-        only since it was done before: it is sent again when its answer is lost or not believed.
+        """Delete the item of an id, if there is one; return False if the condition does not hold.
 
-        ``expected`` is what is known of the item that is there (see `Trace`).
+        The write is sent again when its answer is lost or suspect, so the condition may also fail
+        because the first attempt was applied. ``expected`` is what is known of the stored item
+        (see `Trace`).
         """
-        return await try_write(self.deleted(item_id, when=when, expected=expected))
+        return await try_write(self.delete_or_raise(item_id, when=when, expected=expected))
 
-    async def deleted(
+    async def delete_or_raise(
         self, item_id: str, *, when: Condition | None = None, expected: Item | None = NOTHING_MORE
     ) -> None:
-        """Delete as `delete` does. Raises ConditionFailed, with what stands, from engines that
-        return it.
+        """Delete as `delete` does, but raise ConditionFailed.
+
+        The error has the stored item, from engines that return it.
         """
         trace = Trace(item_id, None, expected, lambda found: found is None)
         params = Delete(item_id, when).params() | _returning_old(when)
@@ -191,54 +195,62 @@ class Table:
             "delete_item", partial(self._is_applied, trace, True), **params
         )
 
-    async def _is_applied(self, trace: Trace, sure: bool, told: Acknowledgement) -> bool:
-        """Return True if a write that was acknowledged is applied: by evidence, or by a look."""
-        if self._is_stray(told, trace.item_id, trace.required):
+    async def _is_applied(self, trace: Trace, sure: bool, acknowledgement: Acknowledgement) -> bool:
+        """Return True if an acknowledged write is applied: by its evidence, or by a read."""
+        if self._is_stray(acknowledgement, trace.item_id, trace.required):
             return False
-        if not sure or told.is_enough(trace.expected):
+        if not sure or acknowledgement.is_enough(trace.expected):
             return True
-        return await self.is_left(trace.item_id, trace.is_left, told)
+        return await self.is_as_written(trace.item_id, trace.is_as_written, acknowledgement)
 
-    def _is_stray(self, told: Acknowledgement, item_id: str, required: Item | None) -> bool:
-        """Return True if this is another write's answer; its connection is distrusted then."""
-        if told.is_of(item_id, required):
+    def _is_stray(
+        self, acknowledgement: Acknowledgement, item_id: str, required: Item | None
+    ) -> bool:
+        """Return True if this is another write's answer, and report its connection as suspect."""
+        if acknowledgement.is_of(item_id, required):
             return False
-        self.strays.add(told.connection)
+        self.strays.add(acknowledgement.connection)
         return True
 
-    async def is_left(
-        self, item_id: str, is_left: Callable[[Item | None], bool], told: Acknowledgement
+    async def is_as_written(
+        self,
+        item_id: str,
+        is_as_written: Callable[[Item | None], bool],
+        acknowledgement: Acknowledgement,
     ) -> bool:
-        """Return True if an item is as a write leaves it that was acknowledged.
+        """Return True if an item is as an acknowledged write leaves it.
 
-        It is read on another connection than told that; boto's word counts.
+        The item is read on a connection other than that of the answer; with boto the answer counts.
         """
-        if told.connection is None and told.old is None:
+        if acknowledgement.connection is None and acknowledgement.old is None:
             return True
-        exclude = (told.connection,)
+        exclude = (acknowledgement.connection,)
         params = _get_params(item_id)
         answer = await self.read("get_item", params, exclude=exclude)
-        if is_left(_item_in(answer, item_id)):
+        if is_as_written(_item_in(answer, item_id)):
             return True
-        self.strays.add(told.connection, connection_of(answer))
+        self.strays.add(acknowledgement.connection, connection_of(answer))
         return False
 
-    async def require_left(
-        self, item_id: str, is_left: Callable[[Item | None], bool], told: Acknowledgement
+    async def require_as_written(
+        self,
+        item_id: str,
+        is_as_written: Callable[[Item | None], bool],
+        acknowledgement: Acknowledgement,
     ) -> None:
-        """Raise FateUnknown unless `is_left`, also where that cannot be read at the moment."""
+        """Raise FateUnknown unless `is_as_written`, also if the item cannot be read now."""
         try:
-            is_applied = await self.is_left(item_id, is_left, told)
+            is_applied = await self.is_as_written(item_id, is_as_written, acknowledgement)
         except TableUnavailable:
-            is_applied = False  # Whoever settles the write reads once more.
+            is_applied = False  # The caller that settles the write reads again.
         if not is_applied:
             raise FateUnknown
 
     async def transact(self, *actions: Action) -> Acknowledgement:
-        """Put and delete, all of it or nothing. What DynamoDB says to that is no evidence.
+        """Put and delete in one transaction. The answer of DynamoDB is no evidence.
 
-        Raises TransactionCanceled where a condition does not hold, or FateUnknown: it is not
-        sent again when its answer is lost.
+        Raises TransactionCanceled if a condition does not hold, or FateUnknown: the transaction
+        is not sent again when its answer is lost.
         """
         return await self._sender.transacted([self._member(each) for each in actions])
 
@@ -252,7 +264,7 @@ class Table:
         *,
         exclude: Container[object] = (),
     ) -> Answer:
-        """Return the answer to a read, on another connection than ``exclude``."""
+        """Return the answer to a read, on a connection other than ``exclude``."""
         sender = self._sender
         return await call_table(
             sender.client, operation, exclude=exclude, TableName=sender.name, **(params or {})
@@ -269,7 +281,7 @@ async def try_write(write: Coroutine[Any, Any, object]) -> bool:
 
 
 def _returning_old(when: Condition | None) -> dict[str, str]:
-    """Ask for what stands where a condition fails."""
+    """Request the stored item in case the condition fails."""
     return {} if when is None else {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
 
@@ -283,7 +295,7 @@ def _get_params(item_id: str, only: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _item_in(answer: Answer, item_id: str) -> Item | None:
-    """Return the item that was asked for. Raises TableUnavailable where nothing can be told."""
+    """Return the requested item. Raises TableUnavailable if the answer is unusable."""
     item: Any = answer.get("Item")
     if item is None:
         # boto parses a body cut short to an empty answer: only one that is whole is a miss.
@@ -301,7 +313,7 @@ def has(attributes: Item, found: Item | None) -> bool:
 
 
 def project(names: Sequence[str]) -> dict[str, Any]:
-    """Ask for these attributes only; for all, where none is named."""
+    """Request only these attributes, or all if none is named."""
     if not names:
         return {}
     return {

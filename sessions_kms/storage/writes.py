@@ -30,8 +30,15 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"#(\w+)")
 REPEATS_MAX = 3  # requests of a write whose answers are lost
-PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)  # seconds at most before a write that was refused
-LAST_START = 2.0  # seconds after the first request of a write that no other one begins
+PAUSES = (
+    0.02,
+    0.04,
+    0.08,
+    0.16,
+    0.32,
+    0.5,
+)  # maximum seconds before a rejected write is sent again
+LAST_START = 2.0  # seconds after the first request of a write; later none is sent
 CHECK_FAILED = "ConditionalCheckFailed"
 Answer = dict[str, Any]
 
@@ -40,7 +47,7 @@ Answer = dict[str, Any]
 class Acknowledgement:
     """The answer to a write. ``old`` is the item that was there before, if the answer has one.
 
-    ``connection`` is the one that the answer came on; None where boto asked.
+    ``connection`` is the one that the answer came on; None with boto.
     """
 
     old: Item | None
@@ -48,13 +55,13 @@ class Acknowledgement:
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> "Acknowledgement":
-        """Return the one that an answer is."""
+        """Return the acknowledgement in an answer."""
         return cls(answer.get("Attributes"), connection_of(answer))
 
     def is_of(self, item_id: str, required: Item | None) -> bool:
-        """Return True if a write to an item may have been answered so.
+        """Return True if this may be the answer to a write to an item.
 
-        ``required`` are attributes of the item by which alone the write was to be applied.
+        ``required`` are the attributes that the condition of the write requires of the old item.
         """
         if self.old is None:
             return not required
@@ -62,10 +69,10 @@ class Acknowledgement:
         return had.items() <= self.old.items()
 
     def is_enough(self, expected: Item | None) -> bool:
-        """Return True if the write counts without a look at what is stored.
+        """Return True if the write counts without reading the item again.
 
-        It does if the answer has the expected old item. Where there was none, or nobody knows
-        which it was, it does with boto only. ``expected`` is as a `Trace` has it.
+        It does if the answer has the expected old item. If there was none, or the old item is not
+        known, it does with boto only. ``expected`` is that of a `Trace`.
         """
         if self.old is None or expected is None:
             return self.connection is None
@@ -73,11 +80,11 @@ class Acknowledgement:
 
 
 class Condition:
-    """What must hold of the item that stands, or of none, for a write to take effect.
+    """What must hold of the stored item, or of its absence, for a write to take effect.
 
     ``expression`` is DynamoDB's, each attribute written `#name`; ``values`` are those of its
-    `:value`s, in the attribute form. ``expected`` has attributes that the item that stands has
-    then: new ones at each write of it, by which its old state is known in an answer.
+    `:value`s, in the attribute form. ``expected`` has attributes that the stored item has
+    then, which change with each write: by them an answer shows the old state.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.OperatorsAndFunctions.html
     """
 
@@ -91,7 +98,7 @@ class Condition:
         self.expected = expected
 
     def params(self) -> dict[str, Any]:
-        """Return the members of a request that state it."""
+        """Return the request parameters."""
         return {
             "ConditionExpression": self.expression,
             "ExpressionAttributeNames": dict(_names_in(self.expression)),
@@ -108,12 +115,12 @@ def equal(name: str, value: dict[str, Any]) -> Condition:
 
 
 def ended_until(moment: int) -> Condition:
-    """Return the condition that an item ended until a moment, in epoch seconds."""
+    """Return the condition that an item ended by a time, in epoch seconds."""
     return Condition("#ttl <= :until", {":until": as_number(moment)})
 
 
 class Put:
-    """An item to put, on a condition or whatever stands under its id."""
+    """An item to put, with a condition or unconditionally."""
 
     __slots__ = ("item", "when")
 
@@ -122,26 +129,26 @@ class Put:
         self.when = when
 
     def params(self) -> dict[str, Any]:
-        """Return the members of a request that state it."""
-        return {"Item": self.item} | stated(self.when)
+        """Return the request parameters."""
+        return {"Item": self.item} | _condition_params(self.when)
 
 
 class Delete(NamedTuple):
-    """The id of an item to delete, on a condition or whatever stands under it."""
+    """The id of an item to delete, with a condition or unconditionally."""
 
     id: str
     when: Condition | None = None
 
     def params(self) -> dict[str, Any]:
-        """Return the members of a request that state it."""
-        return {"Key": key_of(self.id)} | stated(self.when)
+        """Return the request parameters."""
+        return {"Key": key_of(self.id)} | _condition_params(self.when)
 
 
 Action: TypeAlias = Put | Delete
 
 
 def update_of(item_id: str, changes: Item, when: Condition) -> dict[str, Any]:
-    """Return the members of a request that sets these attributes of an item."""
+    """Return the request parameters that set these attributes of an item."""
     expression = "SET " + ", ".join(f"#{name} = :new_{name}" for name in changes)
     new = {f":new_{name}": value for name, value in changes.items()}
     return {
@@ -153,8 +160,8 @@ def update_of(item_id: str, changes: Item, when: Condition) -> dict[str, Any]:
     }
 
 
-def stated(when: Condition | None) -> dict[str, Any]:
-    """Return the members of a request that state a condition, if there is one."""
+def _condition_params(when: Condition | None) -> dict[str, Any]:
+    """Return the request parameters of a condition, if there is one."""
     return {} if when is None else when.params()
 
 
@@ -163,18 +170,18 @@ def key_of(item_id: str) -> Item:
     return {"id": {"S": item_id}}
 
 
-@lru_cache(maxsize=64)  # The expressions are some twenty.
+@lru_cache(maxsize=64)  # There are about twenty expressions.
 def _names_in(expression: str) -> Mapping[str, str]:
     return {f"#{name}": name for name in _NAME.findall(expression)}
 
 
 def names_in(expression: str) -> dict[str, str]:
-    """Return the names that an expression's `#name`s stand for."""
+    """Return the attribute names for the placeholders of an expression."""
     return dict(_names_in(expression))
 
 
 class Sender:
-    """The requests of one table. They raise TableUnavailable when the answer cannot be told.
+    """The requests of one table. They raise TableUnavailable if there is no usable answer.
 
     ``pause`` makes the wait between two of them.
     """
@@ -194,20 +201,20 @@ class Sender:
     ) -> None:
         """Send a write that may be applied twice, or late, until it is known to be applied.
 
-        ``is_applied`` tells whether it is, by what DynamoDB said. Raises ConditionFailed.
+        ``is_applied`` decides that by the acknowledgement. Raises ConditionFailed.
         """
         with _OneCall(deadline.HASTY.call):
             for _ in range(REPEATS_MAX):
                 try:
-                    told = await self.written(operation, **params)
+                    acknowledgement = await self.written(operation, **params)
                 except FateUnknown:
                     continue
-                if await is_applied(told):
+                if await is_applied(acknowledgement):
                     return
         raise TableUnavailable
 
     async def written(self, operation: str, **params: Any) -> Acknowledgement:
-        """Send a write, anew as long as it is certainly not applied; it asks for the old item.
+        """Send a write that returns the old item; repeat it while it is certainly not applied.
 
         Raises ConditionFailed, or FateUnknown.
         """
@@ -216,14 +223,14 @@ class Sender:
         )
 
     async def transacted(self, actions: list[dict[str, Any]]) -> Acknowledgement:
-        """Send writes of which all are to be applied or none, as `written` does.
+        """Send a transaction, as `written` does.
 
         Raises TransactionCanceled because of a condition, or FateUnknown.
         """
         return await self._acknowledged("transact_write_items", {"TransactItems": actions})
 
     async def _acknowledged(self, operation: str, params: dict[str, Any]) -> Acknowledgement:
-        # In another form than a read asks for, so that neither's answer is taken for the other's.
+        # Differs from what reads request, so that an answer to one is not mistaken for the other's.
         params["ReturnConsumedCapacity"] = "INDEXES"
         began = time.monotonic()
         with _OneCall(deadline.HASTY.call):
@@ -235,7 +242,9 @@ class Sender:
                     if time.monotonic() - began > LAST_START or not deadline.has_time_for(pause):
                         raise
                     await self._pause(pause)
-                    if not deadline.has_time_for(0):  # It took longer: a busy machine, or asleep.
+                    if not deadline.has_time_for(
+                        0
+                    ):  # It took longer: the machine was busy or suspended.
                         raise
             return await self._once(operation, params)
 
@@ -245,7 +254,7 @@ class Sender:
         except TransactionCanceled as exc:
             if CHECK_FAILED in exc.reasons:
                 raise
-            raise NotApplied from exc  # Another one on these items is under way: milliseconds.
+            raise NotApplied from exc  # Another transaction on these items runs, for milliseconds.
         # boto parses a body cut short to an empty answer.
         if not is_whole(answer):
             raise FateUnknown
@@ -253,7 +262,7 @@ class Sender:
 
 
 class _OneCall(deadline.call):
-    """Bounds all that is sent by what one call may take. Raises TableUnavailable if nothing is."""
+    """Bounds all attempts by the time of one call. Raises TableUnavailable if no time is left."""
 
     __slots__ = ()
 
@@ -265,5 +274,5 @@ class _OneCall(deadline.call):
 
 
 def is_whole(answer: Mapping[str, Any]) -> bool:
-    """Return True if an answer arrived in full, by the last thing that was asked for in it."""
+    """Return True if an answer arrived in full: it has the last requested member."""
     return "ConsumedCapacity" in answer

@@ -90,8 +90,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
     made = Recorded()
     monkeypatch.setattr(telemetry, "_counters", {})
     monkeypatch.setattr(telemetry, "_histograms", {})
-    monkeypatch.setattr(telemetry, "_is_heard", True)
-    monkeypatch.setitem(vars(telemetry), "_made", made.meters.get_meter("sessions_kms"))
+    monkeypatch.setattr(telemetry, "_is_enabled", True)
+    monkeypatch.setitem(vars(telemetry), "_created_meter", made.meters.get_meter("sessions_kms"))
     monkeypatch.setitem(vars(telemetry), "tracer", made.tracers.get_tracer("sessions_kms"))
     yield made
     made.close()
@@ -237,8 +237,8 @@ class Broken:
 def test_broken_instruments_stop_nothing(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry, "_counters", {})
     monkeypatch.setattr(telemetry, "_histograms", {})
-    monkeypatch.setattr(telemetry, "_is_heard", True)
-    monkeypatch.setitem(vars(telemetry), "_made", Broken())
+    monkeypatch.setattr(telemetry, "_is_enabled", True)
+    monkeypatch.setitem(vars(telemetry), "_created_meter", Broken())
     monkeypatch.setitem(vars(telemetry), "tracer", Broken())
     session = saved(a=1)
     assert SessionStore(session.session_key)["a"] == 1
@@ -249,8 +249,8 @@ def test_broken_instruments_stop_nothing(fake: Stack, monkeypatch: pytest.Monkey
 
 SPANS_SEEN = """
 from opentelemetry import trace
-from sessions_kms.telemetry import UNTOLD, telemetry
-before = telemetry.spanned("operation", "load") is UNTOLD
+from sessions_kms.telemetry import NO_OP_BLOCK, telemetry
+before = telemetry.spanned("operation", "load") is NO_OP_BLOCK
 {change}
 with telemetry.spanned("operation", "load"):
     print(before, trace.get_current_span().is_recording())

@@ -37,8 +37,8 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
     provider = MeterProvider([reader], shutdown_on_exit=False)
     monkeypatch.setattr(telemetry, "_counters", {})
     monkeypatch.setattr(telemetry, "_histograms", {})
-    monkeypatch.setattr(telemetry, "_is_heard", True)
-    monkeypatch.setitem(vars(telemetry), "_made", provider.get_meter("oauth"))
+    monkeypatch.setattr(telemetry, "_is_enabled", True)
+    monkeypatch.setitem(vars(telemetry), "_created_meter", provider.get_meter("oauth"))
     yield reader
     provider.shutdown()
 
