@@ -49,10 +49,11 @@ class Commands:
             threading.Event().wait()
 
         place: tuple[Any, str] = {
-            "refresh": (refresh_coordinator, "refresh"),
+            "refresh": (refresh_coordinator, "request_refresh"),
             "seal": (Leases, "complete"),
             "save": (SessionStore, "save"),
         }[before]
+        assert hasattr(*place)
         setattr(*place, stop)
 
     def threads(self, key: str, count: int) -> list[str]:
