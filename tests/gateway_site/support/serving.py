@@ -198,6 +198,7 @@ async def count_tasks(_: str) -> str:
 
 
 async def change(owner: object, name: str, value: object) -> None:
+    assert hasattr(owner, name)
     setattr(owner, name, value)
 
 
