@@ -1,22 +1,22 @@
 """The tokens of a signed-in person: captured at sign-in, refreshed once, handed to upstream calls.
 
-What a project uses is the names of this package and the modules that `PUBLIC_MODULES` lists. A name
-is imported at its first use, so that this package can be imported before Django's apps are ready.
+The public API is the names of this package and the modules listed in `PUBLIC_MODULES`. Each name is
+imported on first use, so that this package can be imported before Django's apps are ready.
 """
 
 # The subpackages, from left to right: each imports only from those above it (`.importlinter`).
 #
 #   codes  exceptions  signals  models
-#   access_rule                             who may sign in: the rule, pure
+#   access_rule                             the rule that decides who may sign in
 #   network                                 bounded, vetted HTTP, and cached documents
 #   provider                                a provider: settings, metadata, keys, tokens, proofs
-#   admission                               who may sign in: what a provider says
+#   admission                               applies the rule to what a provider says about a person
 #   tokens                                  token sets in the session, and their refresh
-#   logout                                  what ends with a session, here and at the provider
-#   sign_in                                 allauth's flow, and what it leaves in the session
+#   logout                                  single logout, back-channel logout, revocation
+#   sign_in                                 allauth's flow, and what it stores in the session
 #   clients                                 OAuth clients that sign in here, and their tokens
-#   access  adapter  backchannel  urls      entry points: what code and settings name,
-#   sign_out  checks  apps  admin             and what Django finds
+#   access  adapter  backchannel  urls      entry points: named in code and settings,
+#   sign_out  checks  apps  admin             or discovered by Django
 #   doctor                                  checks whether people can sign in
 
 from typing import TYPE_CHECKING
@@ -75,10 +75,10 @@ PUBLIC_MODULES = (
     "oauth.clients.rules.redirect_uris",
     "oauth.clients.rules.registration",
     "oauth.clients.rules.resources",
-    "oauth.clients.server",  # what is configured for clients that sign in here
+    "oauth.clients.server",  # the settings of the authorization server
     "oauth.doctor",
     "oauth.exceptions",
-    "oauth.provider.config",  # which providers are configured
+    "oauth.provider.config",  # the configured providers
     "oauth.provider.dpop",
     "oauth.sign_in.accounts",  # this and `rights` for an operator's commands
     "oauth.sign_in.authentication",  # its middleware
@@ -111,12 +111,12 @@ _MODULES = {
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-if not TYPE_CHECKING:  # a type checker knows the names from above, and no others
+if not TYPE_CHECKING:  # type checkers use the imports above, so that they reject unknown names
 
     def __getattr__(name: str) -> object:
-        """Import a name at its first use. Raises AttributeError for any other."""
+        """Import a public name on first use. Raises AttributeError for any other name."""
         if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module  # noqa: PLC0415 - nothing is imported before it is used
+        from importlib import import_module  # noqa: PLC0415 - only needed on first use
 
         return getattr(import_module(_MODULE_OF[name]), name)

@@ -1,9 +1,8 @@
-"""`get_token`: the one call for applications, and its async twin.
+"""`get_token` and `aget_token`: the functions that applications call to get a token.
 
-A request and a provider's name enter, a token set that is good for a while leaves,
-refreshed if need be and then saved in the session at once: a view that fails
-afterwards answers 5xx, and Django saves no session then. The work of both is written
-once, in `oauth.tokens.fresh_token`; this module finds what it needs for this process.
+They take a request and the name of a provider, and return a valid token set. An expired one is
+refreshed and saved in the session immediately: if the view fails later and responds with a 5xx,
+Django does not save the session. Both functions call `oauth.tokens.fresh_token`.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from sessions_kms.services import services
 
 @async_unsafe("The token may have to be refreshed: use oauth.aget_token in an async view.")
 def get_token(request: HttpRequest, provider: str, rejected: TokenSet | None = None) -> TokenSet:
-    """Return a token set of the signed-in person, good for longer than the leeway.
+    """Return a token set of the signed-in person that stays valid for longer than the leeway.
 
-    ``rejected`` is one that an upstream answered 401 to: it is refreshed though it has
-    not expired, unless another request did so already or it is younger than half a
-    minute; then the upstream has another reason, and the same set comes back.
+    ``rejected`` is a token set to which an upstream responded with 401. It is refreshed although
+    it has not expired, unless another request has already refreshed it. A token set younger than
+    30 seconds is returned unchanged: the upstream must have another reason to reject it.
 
-    While a refresh fails or another request is at it, a token that has not expired
-    yet is returned. Raises NotConnected, ReauthenticationRequired,
-    ProviderUnavailable, and `sessions_kms.exceptions.StoreUnavailable`. NoLongerAllowed is
-    raised when the session has been ended, since its person may not sign in any more.
+    If a refresh fails or another request is refreshing, a token that has not expired yet is
+    returned. Raises NotConnected, ReauthenticationRequired, ProviderUnavailable and
+    `sessions_kms.exceptions.StoreUnavailable`. Raises NoLongerAllowed if the session was ended
+    because the person is no longer allowed to sign in.
     """
     return run_sync(_fresh_token(request, provider, rejected))
 
@@ -39,24 +38,24 @@ def get_token(request: HttpRequest, provider: str, rejected: TokenSet | None = N
 async def aget_token(
     request: HttpRequest, provider: str, rejected: TokenSet | None = None
 ) -> TokenSet:
-    """Do what `get_token` does, without blocking the event loop.
+    """Do the same as `get_token` without blocking the event loop.
 
-    A refresh that has begun is finished even if the caller is cancelled.
+    A refresh that has started is finished even if the caller is cancelled.
     """
     return await _fresh_token(request, provider, rejected)
 
 
 def needs_consent(request: HttpRequest, provider: str) -> bool:
-    """Tell whether more scope is configured than the person was asked for, or granted.
+    """Return True if the configured scope has a value that was neither requested nor granted.
 
-    What was asked for and not granted is no reason to ask again: many providers name
-    a scope otherwise than it was asked for, or leave it out.
+    A value that was requested but not granted is no reason to ask again: many providers rename
+    scope values in their responses, or leave them out.
     """
-    held = vault.load_token_set(request.session, provider)
+    token_set = vault.load_token_set(request.session, provider)
     configured = config.find_provider(provider)
-    if held is None or configured is None:
+    if token_set is None or configured is None:
         return False
-    return not set(configured.scope) <= {*held.requested_scope, *held.scope}
+    return not set(configured.scope) <= {*token_set.requested_scope, *token_set.scope}
 
 
 def unless_ended(provider: str, held: TokenSet | None) -> TokenSet | None:
@@ -65,7 +64,7 @@ def unless_ended(provider: str, held: TokenSet | None) -> TokenSet | None:
 
 
 async def aunless_ended(provider: str, held: TokenSet | None) -> TokenSet | None:
-    """Do what `unless_ended` does, without blocking the event loop."""
+    """Do the same as `unless_ended` without blocking the event loop."""
     is_over = held is None or await repository.is_ended(services(), provider, held)
     return None if is_over else held
 

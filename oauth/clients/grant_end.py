@@ -100,12 +100,14 @@ class GrantRevoker:
     async def end(self, grant: GrantStore, reason: str, items: Iterable[str]) -> None:
         """End a grant that was loaded."""
         __traceback_hide__ = True
-        held = {name: vault.load_token_set(grant, name) for name in vault.stored_providers(grant)}
+        token_sets = {
+            name: vault.load_token_set(grant, name) for name in vault.stored_providers(grant)
+        }
         session_id = id_of(grant.session_key or "")
         await grant.end_grant()
         delete_items_soon(self._services, items)
         await BlockingCall(announce_end, (session_id, reason))
-        for provider, token_set in held.items():
+        for provider, token_set in token_sets.items():
             if token_set is not None:
                 revoke_soon(self._services, provider, token_set)
 

@@ -94,7 +94,7 @@ class Grants:
         stored.set_expiry(UNREDEEMED_AGE)
         await stored.start_grant()
         key = stored.session_key or ""
-        code, content = token_pair.new_token(token_pair.CODE), _seal(key, consent)
+        code, content = token_pair.new_token(token_pair.CODE), _make_sealed_grant(key, consent)
         ends = int(self._services.clock()) + CODE_AGE
         await self._tokens.begin(NewToken(code, content.to_bytes(), ends))
         return IssuedCode(code, tuple(ended))
@@ -170,18 +170,18 @@ class Grants:
         __traceback_hide__ = True
         if not token_pair.is_token(any_token) or token_pair.is_token(any_token, token_pair.CODE):
             return
-        found = await self._tokens.find(any_token)
-        if isinstance(found, TokenTombstone):
-            await self._revoker.end_by_id(found.session, REVOKED, [found.id])
-        if not isinstance(found, SealedToken):
+        item = await self._tokens.find(any_token)
+        if isinstance(item, TokenTombstone):
+            await self._revoker.end_by_id(item.session, REVOKED, [item.id])
+        if not isinstance(item, SealedToken):
             return
-        grant = SealedGrant.from_bytes(found.content)
+        grant = SealedGrant.from_bytes(item.content)
         if grant.client_id != client_id:
             raise InvalidGrant
-        key, items = grant.key, items_of(grant, found.id)
+        key, items = grant.key, items_of(grant, item.id)
         if key is None and (content := await self._tokens.answer(any_token)) is not None:
-            answer = SealedResponse.from_bytes(content)
-            key, items = answer.key, items + items_of_response(answer, self._tokens.id_of)
+            response = SealedResponse.from_bytes(content)
+            key, items = response.key, items + items_of_response(response, self._tokens.id_of)
         if key is None:
             await self._revoker.end_by_id(grant.session, REVOKED, items)
         else:
@@ -190,10 +190,10 @@ class Grants:
     async def end(self, stored: GrantStore, *, access_token: str) -> None:
         """End a grant that `session` returned for a token, here and at the provider."""
         __traceback_hide__ = True
-        known = None
+        cached = None
         with suppress(StoreUnavailable):  # Then what the token names stays, and opens nothing.
-            known = await self._find_cached(access_token)
-        await self._revoker.end(stored, REVOKED, () if known is None else known.items)
+            cached = await self._find_cached(access_token)
+        await self._revoker.end(stored, REVOKED, () if cached is None else cached.items)
 
     async def session(self, access_token: str, *, upstream: str) -> GrantStore | None:
         """Return the loaded session of the grant that an access token is good for now.
@@ -204,43 +204,43 @@ class Grants:
         __traceback_hide__ = True
         if not token_pair.is_token(access_token, token_pair.ACCESS):
             return None
-        known = await self._find_cached(access_token)
-        if known is None or known.upstream != upstream:
+        cached = await self._find_cached(access_token)
+        if cached is None or cached.upstream != upstream:
             return None
-        stored = GrantStore(known.key)
+        stored = GrantStore(cached.key)
         is_there = await stored.load_grant()
-        await self._delete_previous_response(known)
+        await self._delete_previous_response(cached)
         return stored if is_there else None
 
     async def _redeem(
         self, presented: str, check: Callable[[SealedGrant], None], arrived_at: float
     ) -> TokenResponse:
         __traceback_hide__ = True
-        spending = PresentedToken(presented, check, arrived_at)
-        return await TokenRedemption(self._services, self._lifetimes, spending).redeem()
+        presented_token = PresentedToken(presented, check, arrived_at)
+        return await TokenRedemption(self._services, self._lifetimes, presented_token).redeem()
 
     async def _find_cached(self, access_token: str) -> CachedGrant | None:
         __traceback_hide__ = True
         token_id = self._tokens.id_of(access_token)
-        if (known := self._cache.find(token_id)) is not None:
-            return known
-        found = await self._tokens.find(access_token)
-        if not isinstance(found, SealedToken):
+        if (cached := self._cache.find(token_id)) is not None:
+            return cached
+        item = await self._tokens.find(access_token)
+        if not isinstance(item, SealedToken):
             return None
-        grant = SealedGrant.from_bytes(found.content)
+        grant = SealedGrant.from_bytes(item.content)
         if grant.key is None:
             return None
-        items = tuple(items_of(grant, found.id))
-        known = CachedGrant(grant.key, grant.upstream, found.ttl, grant.previous, items)
-        self._cache.keep(token_id, known)
-        return known
+        items = tuple(items_of(grant, item.id))
+        cached = CachedGrant(grant.key, grant.upstream, item.ttl, grant.previous, items)
+        self._cache.keep(token_id, cached)
+        return cached
 
-    async def _delete_previous_response(self, known: CachedGrant) -> None:
+    async def _delete_previous_response(self, cached: CachedGrant) -> None:
         """Have what was answered for the token before this one gone, once the grace is over.
 
         Until then that one, KMS and the table open the grant.
         """
-        previous, grace = known.previous, self._lifetimes.refresh_grace
+        previous, grace = cached.previous, self._lifetimes.refresh_grace
         if previous is None or self._services.clock() <= previous.spent_at + grace + LATE_ARRIVAL:
             return
         if self._cache.is_deleted(previous.id):
@@ -267,7 +267,7 @@ def grants() -> Grants:
     return found
 
 
-def _seal(key: str, consent: Consent) -> SealedGrant:
+def _make_sealed_grant(key: str, consent: Consent) -> SealedGrant:
     __traceback_hide__ = True
     return SealedGrant(
         key=key,

@@ -45,20 +45,20 @@ def link_to_user(stored: SessionBase, user_id: str) -> None:
 async def list_grants(services: Services, user_id: str) -> list[LiveGrant]:
     """Return the grants of a person, newest first. Raises StoreUnavailable."""
     inspection = Inspection(services)
-    found = await inspection.find_linked_ids(user_id, _link_name(user_id))
-    rows = await inspection.read_rows(user_id, found[:LISTED_MAX])
+    session_ids = await inspection.find_linked_ids(user_id, _link_name(user_id))
+    rows = await inspection.read_rows(user_id, session_ids[:LISTED_MAX])
     grants = []
     for row in rows:
-        told = GrantLabels.from_labels(await inspection.about(row.id))
-        if told is not None:
-            grants.append(LiveGrant(row, told))
+        labels = GrantLabels.from_labels(await inspection.about(row.id))
+        if labels is not None:
+            grants.append(LiveGrant(row, labels))
     return grants
 
 
 def end_grant(services: Services, session_id: str, *, user_id: str) -> bool:
     """End one grant of a person; tell whether it was there. Raises StoreUnavailable."""
-    told = GrantLabels.from_labels(run_sync(Inspection(services).about(session_id)))
-    return told is not None and _end(services, session_id, user_id)
+    labels = GrantLabels.from_labels(run_sync(Inspection(services).about(session_id)))
+    return labels is not None and _end(services, session_id, user_id)
 
 
 def _end(services: Services, session_id: str, user_id: str, reason: str = ENDED) -> bool:
@@ -70,8 +70,8 @@ def _end(services: Services, session_id: str, user_id: str, reason: str = ENDED)
 
 def end_all_grants(services: Services, user_id: str) -> int:
     """End the grants of a person; return how many that were. Raises StoreUnavailable."""
-    found = run_sync(list_grants(services, user_id))
-    return sum(_end(services, each.row.id, user_id) for each in found)
+    live_grants = run_sync(list_grants(services, user_id))
+    return sum(_end(services, each.row.id, user_id) for each in live_grants)
 
 
 def make_room(services: Services, user_id: str) -> list[GrantLabels]:
@@ -80,10 +80,12 @@ def make_room(services: Services, user_id: str) -> list[GrantLabels]:
     What that costs is bounded, whatever else the person has. Raises StoreUnavailable.
     """
     inspection = Inspection(services)
-    over = _surplus_grants(inspection, user_id)[:ENDED_MAX]
-    told = {each: GrantLabels.from_labels(run_sync(inspection.about(each))) for each in over}
-    ended = [each for each in over if _end(services, each, user_id, TOO_MANY)]
-    return [known for each in ended if (known := told[each]) is not None]
+    surplus = _surplus_grants(inspection, user_id)[:ENDED_MAX]
+    labels_by_id = {
+        each: GrantLabels.from_labels(run_sync(inspection.about(each))) for each in surplus
+    }
+    ended = [each for each in surplus if _end(services, each, user_id, TOO_MANY)]
+    return [labels for each in ended if (labels := labels_by_id[each]) is not None]
 
 
 def _surplus_grants(inspection: Inspection, user_id: str) -> list[str]:
@@ -91,12 +93,12 @@ def _surplus_grants(inspection: Inspection, user_id: str) -> list[str]:
     count = run_sync(inspection.count_user_sessions(user_id))
     if count.number < LIVE_MAX and not count.more:
         return []
-    found = run_sync(inspection.find_linked_ids(user_id, _link_name(user_id)))
-    if len(found) < LIVE_MAX:
+    session_ids = run_sync(inspection.find_linked_ids(user_id, _link_name(user_id)))
+    if len(session_ids) < LIVE_MAX:
         return []
-    compared = run_sync(inspection.read_rows(user_id, found[:COMPARED_MAX]))
+    compared = run_sync(inspection.read_rows(user_id, session_ids[:COMPARED_MAX]))
     live = sorted(compared, key=lambda row: row.updated_at)
-    older = found[COMPARED_MAX:]
+    older = session_ids[COMPARED_MAX:]
     return [row.id for row in live[: max(0, len(live) - LIVE_MAX + 1)]] + older[::-1]
 
 

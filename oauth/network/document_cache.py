@@ -69,10 +69,10 @@ class CachedDocument(Generic[T]):
 
         Raises ProviderUnavailable while there is no telling what a newer one would say.
         """
-        self._look(lambda: self._number <= fetches and self._left_of_pause() <= 0, 0.0)
+        self._look(lambda: self._number <= fetches and self._remaining_pause() <= 0, 0.0)
         found = self._usable()
         if found is None or self._number <= fetches:
-            raise self._unavailable(retry_after=max(1, math.ceil(self._left_of_pause())))
+            raise self._unavailable(retry_after=max(1, math.ceil(self._remaining_pause())))
         return found
 
     def note_missing(self) -> None:
@@ -107,7 +107,7 @@ class CachedDocument(Generic[T]):
     def _has_just_tried(self, pause: float) -> bool:
         return self._was_within(self._tried_at, pause)
 
-    def _left_of_pause(self) -> float:
+    def _remaining_pause(self) -> float:
         """Return the seconds until somebody who misses something may have it fetched again."""
         failed_at = self._tried_at if self._failure is not None else None
         moments = [moment for moment in (self._missed_at, failed_at) if moment is not None]

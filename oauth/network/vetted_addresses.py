@@ -47,16 +47,17 @@ NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052; networks with IPv6 alone reach 
 
 
 class Lookups:
-    """Lookups that are under way, so many at once."""
+    """The lookups that are running, up to a limit."""
 
     def __init__(self, resolver: Resolver | None = None, at_once: int = LOOKUPS_MAX) -> None:
         self._resolver = resolver
         self._pool: BoundedPool[AddressInfo] = BoundedPool(at_once)
 
     def start(self, *asked: Any) -> Future[AddressInfo]:
-        """Begin a lookup, or join one of the same; takes `getaddrinfo`'s arguments.
+        """Start a lookup, or join a running one; takes the arguments of `getaddrinfo`.
 
-        Raises Refused where too many are under way. Cancelling what is returned ends nobody's.
+        Raises Refused if too many are running. Cancelling the future does not end the lookup for
+        other callers.
         """
         return self._pool.begin(asked, partial(self._resolver or socket.getaddrinfo, *asked))
 

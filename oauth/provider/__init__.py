@@ -1,4 +1,4 @@
-"""What a provider is and what is asked of it: settings, metadata, keys, tokens, proofs.
+"""Identity providers: their settings, metadata and keys, and the requests that are sent to them.
 
-Knows no session and no request of a browser.
+This package does not depend on sessions or on browsers' requests.
 """

@@ -1,25 +1,25 @@
-"""What is configured of a provider: allauth's `SOCIALACCOUNT_PROVIDERS`, read once.
+"""The configured providers: reads allauth's `SOCIALACCOUNT_PROVIDERS` once.
 
-A provider's name enters (allauth's `provider_id`, or its kind), a frozen `ProviderConfig`
-leaves. Asks neither the database nor the network, so it may be used in every request.
+Takes the name of a provider (allauth's `provider_id`, or its kind) and returns a frozen
+`ProviderConfig`. Uses neither the database nor the network, so every request may call it.
 
-Besides allauth's own, an app's `settings` may hold `token_auth_method`
+In addition to allauth's own keys, an app's `settings` may have `token_auth_method`
 (`client_secret_basic`, `client_secret_post`, `private_key_jwt`), `private_key_file`
 (PEM), `private_key_id`, `assertion_audience` (`issuer` or `endpoint`), `par` (whether
-authorization requests are pushed; without it the metadata decides), `dpop` (whether tokens are
+authorization requests are pushed; by default the metadata decides), `dpop` (whether tokens are
 bound to a key), `revocation_url`, `refresh_leeway` (seconds),
 `client_prompt` (see `sign_in.prompts`), `single_logout`
 (`hint`, `no-hint`, `post` or `post-no-hint`, see `logout.single_logout`), `backchannel_logout`
-(whether the provider ends sessions here; without it the provider's metadata decides),
+(whether the provider ends sessions here; by default its metadata decides),
 `allow_private` (whether its metadata may name addresses of a private network), `allow_http`
-(whether it may be asked without TLS there), `ca_file` (PEM; its certificates count in place of
-the public authorities'), `identity` (the claims that tell an account from every other),
-`allowed_tenants` (of an issuer that has many, see `oauth.provider.metadata`), `apple_team_id`
+(whether requests to such addresses may go without TLS), `ca_file` (PEM; replaces the public
+certificate authorities), `identity` (the claims that together identify an account),
+`allowed_tenants` (for an issuer with many tenants, see `oauth.provider.metadata`), `apple_team_id`
 (see `oauth.provider.token_endpoint`) and `admission` (who may sign in: `oauth.access_rule`).
 
-An app of the kind `openid_connect` without `server_url` is a plain OAuth 2.0 provider:
-`openid_configuration_overrides` then name its endpoints, as they replace single ones of
-the metadata otherwise.
+An app of the kind `openid_connect` without `server_url` is a plain OAuth 2.0 provider, and
+`openid_configuration_overrides` names its endpoints. For other providers it replaces single
+members of the metadata.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ REFRESH_LEEWAY = 60  # seconds
 BASIC = "client_secret_basic"
 POST = "client_secret_post"
 PRIVATE_KEY = "private_key_jwt"
-ISSUER, ENDPOINT = "issuer", "endpoint"  # whom an assertion is for
+ISSUER, ENDPOINT = "issuer", "endpoint"  # audiences of an assertion
 # https://www.iana.org/assignments/oauth-parameters (Token Endpoint Authentication Methods)
 AUTH_METHODS = (BASIC, POST, PRIVATE_KEY)
-# Kinds of single logout: those that send the id token along, and those that do not go by GET.
+# Kinds of single logout: those that send the id token, and those that use POST instead of GET.
 HINTED = frozenset({"hint", "post"})
 POSTED = frozenset({"post", "post-no-hint"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderConfig:
-    """One configured provider. ``issuer`` is None where there is no OpenID Connect."""
+    """One configured provider. ``issuer`` is None if it does not support OpenID Connect."""
 
     name: str
     kind: str
@@ -81,15 +81,15 @@ class ProviderConfig:
     metadata_overrides: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     def fixed_endpoint(self, name: str) -> str | None:
-        """Return an address that allauth's adapter of this kind knows (`access_token_url`)."""
+        """Return a URL attribute of allauth's adapter for this kind, such as `access_token_url`."""
         provider_class = registry.get_class(self.kind)
         adapter = getattr(provider_class, "oauth2_adapter_class", None)
-        found = getattr(adapter, name, None)
-        return found if isinstance(found, str) else None
+        url = getattr(adapter, name, None)
+        return url if isinstance(url, str) else None
 
 
 def find_provider(name: str) -> ProviderConfig | None:
-    """Return a configured provider; None where there is none of this name."""
+    """Return the provider with this name; None if it is not configured."""
     return _providers_by_name().get(name)
 
 
@@ -149,7 +149,7 @@ def _read_admission(settings: Mapping[str, Any]) -> Admission:
 
 
 def apps_of(configuration: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the apps of one kind of provider, however allauth lets them be written."""
+    """Return the apps of one kind of provider, from `APP` or `APPS`."""
     single = configuration.get("APP")
     return list(configuration.get("APPS") or ([single] if single else []))
 

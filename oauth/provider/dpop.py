@@ -1,8 +1,7 @@
-"""Proof that who presents a token holds the key that it is bound to (DPoP, RFC 9449).
+"""Proofs that the sender of a token has the key to which the token is bound (DPoP, RFC 9449).
 
-A key, a request and the nonce that its server asked for enter, a proof leaves. The private
-key is text, and kept beside its token in the encrypted session; nowhere else. Knows nothing of
-what is asked for.
+Takes a key, a request and the server's nonce, and returns a proof. The private key is text. It is
+stored in the encrypted session together with its token, and nowhere else.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from oauth.network.responses import ProviderResponse
 
 SCHEME = "DPoP"
 PROOF_HEADER, NONCE_HEADER = "DPoP", "DPoP-Nonce"  # headers
-ALGORITHM = "ES256"  # of the fastest to sign with, and known to every server
+ALGORITHM = "ES256"  # fast to sign with, and supported by every server
 NONCE_TEXT = re.compile(r"[!#-\[\]-~]{1,512}")  # section 8.1; the length is ours
 NONCE_REQUIRED = "use_dpop_nonce"
 NOT_BOUND = "The provider's token is not bound to a key, which OAUTH_<NAME>_DPOP=1 asks for."
-ORIGINS_MAX = 1024  # whose nonces are remembered
+ORIGINS_MAX = 1024  # origins whose nonces are cached
 
 
 def new_dpop_key() -> str:
@@ -46,9 +45,9 @@ def make_proof(
     nonce: str | None = None,
     access_token: str | None = None,
 ) -> str:
-    """Return the proof for one request, which its server accepts once (section 4.2).
+    """Return the proof for one request; a server accepts it once (section 4.2).
 
-    It takes a fifth of a millisecond, whatever is asked for.
+    Making a proof takes about 0.2 milliseconds.
     """
     __traceback_hide__ = True
     private = ec.derive_private_key(int.from_bytes(_decode(key), "big"), ec.SECP256R1())
@@ -71,24 +70,24 @@ def headers(
 ) -> dict[str, str]:
     """Return the headers that present a bound token to a resource server (section 7.1)."""
     __traceback_hide__ = True
-    shown = make_proof(key, method, url, now=now, nonce=nonce, access_token=access_token)
-    return {"Authorization": f"{SCHEME} {access_token}", PROOF_HEADER: shown}
+    proof = make_proof(key, method, url, now=now, nonce=nonce, access_token=access_token)
+    return {"Authorization": f"{SCHEME} {access_token}", PROOF_HEADER: proof}
 
 
 class Nonces:
-    """The nonce that each origin named last: in this process, and none of them a secret."""
+    """The last nonce of each origin, cached in this process; nonces are not secret."""
 
     def __init__(self) -> None:
         self._by_origin: OrderedDict[str, str] = OrderedDict()
 
     def of(self, url: str) -> str | None:
-        """Return the nonce for a request to an address, None where its origin named none."""
+        """Return the nonce for a request to a URL; None if its origin has sent none."""
         return self._by_origin.get(_origin(url))
 
     def remember(self, url: str, nonce: str | None) -> str | None:
-        """Remember what an answer from an address named, and return it; None where it named none.
+        """Cache the nonce of a response and return it; None if the response has no valid nonce.
 
-        Every answer may name a new one, a good one as well (section 8.2).
+        Every response may have a new nonce, successful ones included (section 8.2).
         """
         if (nonce := valid_nonce(nonce)) is None:
             return None
@@ -99,12 +98,12 @@ class Nonces:
         return nonce
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all nonces."""
         self._by_origin.clear()
 
 
 def valid_nonce(nonce: str | None) -> str | None:
-    """Return a nonce as a server may name it (section 8.1); None for anything else."""
+    """Return the nonce if it is valid (section 8.1), otherwise None."""
     return nonce if nonce is not None and NONCE_TEXT.fullmatch(nonce) else None
 
 
@@ -112,35 +111,36 @@ nonces = Nonces()
 
 
 def send_with_nonce(url: str, ask: Callable[[str | None], ProviderResponse]) -> ProviderResponse:
-    """Ask with the nonce that is known, and once more if the server demands another.
+    """Send a request with the cached nonce, and again if the server demands another nonce.
 
-    ``ask`` takes the nonce, and is to make what else serves once anew.
+    ``ask`` takes the nonce and sends the request; it must create a new proof and assertion each
+    time.
     """
     __traceback_hide__ = True
     nonce = nonces.of(url)
-    answer = ask(nonce)
-    # What this answer names, not what another one named since: a nonce may serve once only.
-    named = nonces.remember(url, answer.dpop_nonce)
-    if named not in (None, nonce) and _demands_nonce(answer):
-        answer = ask(named)
-        nonces.remember(url, answer.dpop_nonce)
-    return answer
+    response = ask(nonce)
+    # Use this response's nonce, not a later one from another response: it may be valid only once.
+    new_nonce = nonces.remember(url, response.dpop_nonce)
+    if new_nonce not in (None, nonce) and _demands_nonce(response):
+        response = ask(new_nonce)
+        nonces.remember(url, response.dpop_nonce)
+    return response
 
 
-def _demands_nonce(answer: ProviderResponse) -> bool:
-    """Tell whether a request was refused for its nonce alone (sections 8 and 9)."""
-    if answer.status == 401 and NONCE_REQUIRED in answer.challenge:
+def _demands_nonce(response: ProviderResponse) -> bool:
+    """Return True if a request was rejected only because of its nonce (sections 8 and 9)."""
+    if response.status == 401 and NONCE_REQUIRED in response.challenge:
         return True
-    if answer.status not in {400, 401}:
+    if response.status not in {400, 401}:
         return False
     try:
-        return answer.parse().get("error") == NONCE_REQUIRED
+        return response.parse().get("error") == NONCE_REQUIRED
     except ProviderUnavailable:
         return False
 
 
 def is_dpop_bound(token_type: str) -> bool:
-    """Tell whether a token's type, in whatever case, says that it is bound to a key."""
+    """Return True if a token type is `DPoP`, in upper or lower case."""
     return token_type.lower() == SCHEME.lower()
 
 

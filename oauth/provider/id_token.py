@@ -1,8 +1,8 @@
-"""Id tokens that come from the token endpoint itself (OpenID Connect Core 3.1.3.7 and 12.2).
+"""Validates id tokens from the token endpoint (OpenID Connect Core 3.1.3.7 and 12.2).
 
-The token, what it must be about and the time enter; its claims leave. Its signature need
-not be checked, since nobody stands between. Whatever is wrong is an `InvalidIdToken` with a
-fixed sentence.
+Takes the token, the expected values and the time, and returns the claims. The signature need not be
+checked, since the token came over TLS directly from the provider. Every fault raises
+`InvalidIdToken` with a fixed message.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from oauth.provider.token_set import MAX_TOKEN_LENGTH
 
 SUBJECT_MAX = 255  # ASCII characters; section 2
 CLOCK_DIFFERENCE = 60  # seconds
-AGE_MAX = 24 * 3600  # seconds; it was made for this answer, whatever the provider's clock says
-# By the end of the signature's algorithm (section 3.1.3.6; RFC 7518 section 3.1, 8037, 8812).
+AGE_MAX = 24 * 3600  # seconds; generous, since the provider's clock may be wrong
+# Keyed by the end of the algorithm's name (section 3.1.3.6; RFC 7518 section 3.1, 8037, 8812).
 HASHES: Mapping[str, Callable[[bytes], Any]] = {
     "256": hashlib.sha256,
     "256K": hashlib.sha256,
@@ -34,7 +34,7 @@ HASHES: Mapping[str, Callable[[bytes], Any]] = {
 
 
 class InvalidIdToken(Exception):
-    """This id token may not be believed; the message is a fixed sentence."""
+    """This id token is not valid; the message is a fixed sentence."""
 
     def __init__(self, message: str, code: Code) -> None:
         super().__init__(message)
@@ -42,11 +42,11 @@ class InvalidIdToken(Exception):
 
 
 class UnreadableIdToken(InvalidIdToken):
-    """This is no id token."""
+    """This is not an id token."""
 
 
 class MisdirectedIdToken(InvalidIdToken):
-    """It is of another issuer, or for another client."""
+    """This id token was issued by another issuer or for another client."""
 
 
 def verify_id_token(
@@ -64,7 +64,7 @@ def verify_id_token(
 
 
 def decode_claims(id_token: object) -> dict[str, Any]:
-    """Return what a token says, unchecked. Raises UnreadableIdToken."""
+    """Return the claims of a token without validation. Raises UnreadableIdToken."""
     __traceback_hide__ = True
     try:
         if isinstance(id_token, str) and len(id_token) <= MAX_TOKEN_LENGTH:
@@ -77,7 +77,7 @@ def decode_claims(id_token: object) -> dict[str, Any]:
 
 
 def _check_parties(claims: Mapping[str, Any], issuer: str, client_id: str) -> None:
-    """Accept a token of the issuer for this client; of several audiences it is the one meant."""
+    """Check the issuer and the audience; with several audiences, `azp` must be this client."""
     if claims.get("iss") != issuer:
         raise MisdirectedIdToken("The id token is of another issuer.", Code.ID_TOKEN_ISSUER)
     named = claims.get("aud")
@@ -126,7 +126,7 @@ def _check_access_token(at_hash: object, id_token: str, access_token: str) -> No
             "The id token's hash of the access token cannot be compared.",
             Code.ID_TOKEN_ACCESS_TOKEN,
         )
-    # Halves of UTF-16 characters, which JSON can name, differ from every hash; they are no error.
+    # JSON can contain lone surrogates. They must compare as different, not raise an error.
     whole = digest(access_token.encode(errors="surrogatepass")).digest()
     expected = base64.urlsafe_b64encode(whole[: len(whole) // 2]).rstrip(b"=")
     given = at_hash.encode(errors="surrogatepass") if isinstance(at_hash, str) else b""

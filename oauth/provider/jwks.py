@@ -1,9 +1,10 @@
-"""A provider's public keys (RFC 7517), fetched from its `jwks_uri` and kept for a while.
+"""A provider's public keys (RFC 7517), fetched from its `jwks_uri` and cached.
 
-An address, a key id and an algorithm enter; the keys that may have made such a
-signature leave. An unknown key id is a reason to look again at once, since keys are replaced, but
-only once a minute: anybody can make one up. Until then nobody can tell whether there is such
-a key by now. What a set may cost is bounded when it is read.
+Takes an address, a key id and an algorithm, and returns the keys that may have made such a
+signature. An unknown key id causes another fetch, since providers replace their keys, but only once
+a minute, since anybody can send a made-up key id. In between, a signature with an unknown key id
+can neither be accepted nor rejected. The cost of verifying with any key of a set is bounded when
+the set is parsed.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from oauth.network import http
 from oauth.network.document_cache import DocumentCache
 from oauth.network.vetted_addresses import PUBLIC, Reach
 
-KEYS_AGE = 3600  # seconds; a key that the provider withdrew is trusted no longer than that
-KEYS_MAX_STALE = 24 * 3600  # seconds, while the provider cannot be asked
+KEYS_AGE = 3600  # seconds; limits how long a withdrawn key is trusted
+KEYS_MAX_STALE = 24 * 3600  # seconds, while the provider is unavailable
 KEYS_MAX = 64
-RSA_BITS = range(2048, 8192 + 1)  # RFC 7518 section 3.3; a longer one costs too much
-RSA_EXPONENTS = range(3, 2**32, 2)  # odd; with a long one to verify costs as much as to sign
+RSA_BITS = range(2048, 8192 + 1)  # RFC 7518 section 3.3; longer keys cost too much
+RSA_EXPONENTS = range(3, 2**32, 2)  # odd; with a long one, verifying costs as much as signing
 
-# Asymmetric ones only: a public key must never pass for the secret of an HMAC.
+# Asymmetric algorithms only: a public key must never be used as the secret of an HMAC.
 RSA, P_256, P_384, P_521, ED25519 = (
     ("RSA", None),
     ("EC", "P-256"),
@@ -46,13 +47,13 @@ ALGORITHMS: Mapping[str, tuple[str, str | None]] = {
     "ES512": P_521,
     "EdDSA": ED25519,
 }
-# Any algorithm of its kind makes the key.
+# PyJWK needs an algorithm to load a key; any algorithm of the key's type works.
 KEY_TYPES = {RSA: "RS256", P_256: "ES256", P_384: "ES384", P_521: "ES512", ED25519: "EdDSA"}
 
 
 @dataclass(frozen=True)
 class SigningKey:
-    """A public key of a kind that is accepted; ``algorithm`` where it is for one only."""
+    """A public key of a supported type; ``algorithm`` is set if the key is for that one only."""
 
     id: object
     kind: tuple[str, str | None]
@@ -66,60 +67,60 @@ KeySet = tuple[SigningKey, ...]
 def find_signing_keys(
     url: str, *, key_id: str | None, algorithm: str, reach: Reach = PUBLIC
 ) -> list[Any]:
-    """Return the keys that may have signed with this algorithm; none where there is none.
+    """Return the keys that may have signed with this algorithm; an empty list if there are none.
 
-    Without a key id there must be one key only that fits (OpenID Connect Core 10.1).
-    Raises ProviderUnavailable when the keys cannot be fetched, or not so soon again.
+    Without a key id, exactly one key must match (OpenID Connect Core 10.1). Raises
+    ProviderUnavailable if the keys cannot be fetched, or were fetched too recently to try again.
     """
     cached = _key_sets.of(url, reach)
-    seen = cached.fetches
-    if found := _select_keys(cached.get(), key_id, algorithm):
-        return found
-    if not (found := _select_keys(cached.refetched(seen), key_id, algorithm)):
+    fetches = cached.fetches
+    if keys := _select_keys(cached.get(), key_id, algorithm):
+        return keys
+    if not (keys := _select_keys(cached.refetched(fetches), key_id, algorithm)):
         cached.note_missing()
-    return found
+    return keys
 
 
 def load_signing_keys(url: str, reach: Reach = PUBLIC) -> KeySet:
-    """Return the keys of a set that signatures are accepted by. Raises ProviderUnavailable."""
+    """Return the accepted signing keys of a set. Raises ProviderUnavailable."""
     return _key_sets.of(url, reach).get()
 
 
 def clear_key_cache() -> None:
-    """Forget all keys."""
+    """Remove all keys from the cache."""
     _key_sets.forget()
 
 
 def _select_keys(keys: KeySet, key_id: str | None, algorithm: str) -> list[Any]:
-    fitting = [
+    matching = [
         each.key
         for each in keys
         if (key_id is None or each.id == key_id)
         and each.kind == ALGORITHMS[algorithm]
         and each.algorithm in (None, algorithm)
     ]
-    return fitting if key_id is not None or len(fitting) == 1 else []
+    return matching if key_id is not None or len(matching) == 1 else []
 
 
 def _fetch_keys(url: str, reach: Reach) -> KeySet:
-    answer = http.get(url, reach=reach)
-    listed = answer.parse().get("keys") if answer.status == 200 else None
+    response = http.get(url, reach=reach)
+    listed = response.parse().get("keys") if response.status == 200 else None
     if not isinstance(listed, list):
         raise ProviderUnavailable("The provider's keys cannot be read.")
-    read = (_parse_key(key) for key in listed[:KEYS_MAX] if isinstance(key, dict))
-    return tuple(key for key in read if key is not None)
+    parsed = (_parse_key(key) for key in listed[:KEYS_MAX] if isinstance(key, dict))
+    return tuple(key for key in parsed if key is not None)
 
 
 def _parse_key(jwk: Mapping[str, Any]) -> SigningKey | None:
-    """Return the key, if it is a public one for signatures, of a kind that is accepted."""
+    """Return the key; None unless it is a public signing key of a supported type and size."""
     try:
         kind = jwk["kty"], None if jwk["kty"] == "RSA" else jwk["crv"]
         if kind not in KEY_TYPES or not _is_public_signing_key(jwk) or not _is_cheap(jwk):
             return None
-        made = jwt.PyJWK(dict(jwk), KEY_TYPES[kind])
+        parsed = jwt.PyJWK(dict(jwk), KEY_TYPES[kind])
     except (jwt.PyJWTError, AttributeError, LookupError, TypeError, ValueError):
         return None
-    return SigningKey(jwk.get("kid"), kind, jwk.get("alg"), made.key)
+    return SigningKey(jwk.get("kid"), kind, jwk.get("alg"), parsed.key)
 
 
 def _is_public_signing_key(jwk: Mapping[str, Any]) -> bool:

@@ -1,13 +1,13 @@
-"""A provider's endpoints, as its metadata names them.
+"""A provider's endpoints, from its metadata.
 
-Takes a `ProviderConfig`, returns `Metadata`. It is cached for an hour
-(`oauth.network.document_cache`), for allauth's adapters as well; while it cannot be fetched, the
-last one is used.
+Takes a `ProviderConfig` and returns `Metadata`. It is cached for an hour
+(`oauth.network.document_cache`), and allauth's adapters use the same cache. While the metadata
+cannot be fetched, the last version is used.
 
 Some issuers have many tenants, such as Entra ID's `common` and `organizations`. Their metadata
-names `https://login.microsoftonline.com/{tenantid}/v2.0` as the issuer; their id tokens name one
-with the person's tenant, which is in the claim `tid`. Anybody with a tenant there has an account,
-so only listed tenants are accepted.
+names `https://login.microsoftonline.com/{tenantid}/v2.0` as the issuer; their id tokens have the
+person's tenant in its place, and in the claim `tid`. Anybody can create a tenant there, so only
+listed tenants are accepted.
 https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-issuer
 """
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 TENANT_PLACEHOLDER = "{tenantid}"
 
 METADATA_AGE = 3600  # seconds
-# Seconds between two fetches for somebody who holds a grant; any others cause one a minute.
+# Seconds between two fetches on behalf of a grant; other requests cause at most one a minute.
 GRANT_FETCH_PAUSE = 5
 WELL_KNOWN = "/.well-known/openid-configuration"
 REQUIRED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -43,11 +43,11 @@ OPTIONAL = (
     "end_session_endpoint",
     "pushed_authorization_request_endpoint",
 )
-URL_CHARACTERS = re.compile(r"[!-~]+")  # what a URL is made of (RFC 3986)
+URL_CHARACTERS = re.compile(r"[!-~]+")  # RFC 3986
 
 
 def issuer_of_metadata(provider: ProviderConfig, issuer: str) -> str:
-    """Return the issuer that the metadata of a configured one has to name."""
+    """Return the issuer that the metadata must have for a configured issuer."""
     if not provider.allowed_tenants:
         return issuer
     parts = urlsplit(issuer)
@@ -56,9 +56,9 @@ def issuer_of_metadata(provider: ProviderConfig, issuer: str) -> str:
 
 
 def issuer_of_id_token(provider: ProviderConfig, issuer: str, tenant: object) -> str:
-    """Return the issuer that an id token of a tenant has to name.
+    """Return the issuer that an id token of this tenant must have.
 
-    Raises MisdirectedIdToken when the tenant is not listed.
+    Raises MisdirectedIdToken if the tenant is not listed.
     """
     if TENANT_PLACEHOLDER not in issuer:
         return issuer
@@ -71,9 +71,9 @@ def issuer_of_id_token(provider: ProviderConfig, issuer: str, tenant: object) ->
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What a provider says of itself (OpenID Connect Discovery section 3; RFC 8414).
+    """A provider's metadata (OpenID Connect Discovery section 3; RFC 8414).
 
-    ``reach`` is where its endpoints may be, ``document`` the whole of what it says.
+    ``reach`` limits the addresses of its endpoints; ``document`` is the whole document.
     """
 
     issuer: str | None
@@ -91,9 +91,9 @@ class Metadata:
 
 
 def load_metadata(provider: ProviderConfig, *, anonymous: bool = True) -> Metadata:
-    """Return the provider's metadata. Raises ProviderUnavailable when it is not to be had.
+    """Return the provider's metadata. Raises ProviderUnavailable if it cannot be fetched.
 
-    Nobody ``anonymous``, without a grant of the provider, causes a fetch more than once a minute.
+    ``anonymous`` requests, those without a grant of the provider, cause at most one fetch a minute.
     """
     if provider.issuer is None:
         return _configured_metadata(provider)
@@ -103,38 +103,40 @@ def load_metadata(provider: ProviderConfig, *, anonymous: bool = True) -> Metada
 
 
 def cached_metadata(provider: ProviderConfig) -> Metadata | None:
-    """Return the provider's metadata if nobody has to be asked for it."""
+    """Return the provider's metadata from the cache; None if it is not cached or has expired."""
     if provider.issuer is None:
         return None
     return _cache.of(provider, provider.issuer).fresh
 
 
 def clear_metadata_cache() -> None:
-    """Forget all metadata, and that any could not be fetched."""
+    """Remove all metadata from the cache, and all records of failed fetches."""
     _cache.forget()
 
 
 def reach_of(provider: ProviderConfig | None, *, issuer_at: str | None = None) -> Reach:
-    """Return where the endpoints of a provider may be: where everybody can reach them.
+    """Return the addresses that the endpoints of a provider may have.
 
-    And where the issuer itself answered from, which only the settings name. Other addresses
-    of this machine's networks are no stranger's to name, unless the settings allow it.
+    These are public addresses, and the network from which the issuer itself responded, since the
+    issuer comes from the settings. Metadata may not name other addresses of private networks,
+    unless the settings allow it.
     """
     ca_file = None if provider is None else provider.ca_file
     if provider is not None and provider.allow_private:
         return replace(ANYWHERE, ca_file=ca_file)
-    found = PUBLIC if issuer_at is None else PUBLIC.with_network_of(issuer_at)
-    return replace(found, ca_file=ca_file)
+    reach = PUBLIC if issuer_at is None else PUBLIC.with_network_of(issuer_at)
+    return replace(reach, ca_file=ca_file)
 
 
 def read_metadata(
     config: Mapping[str, Any], expected_issuer: str, *, allow_http: bool = False
 ) -> Metadata:
-    """Read an OpenID provider's metadata, if it is of the issuer asked (Discovery 4.3).
+    """Parse an OpenID provider's metadata and check its issuer (Discovery 4.3).
 
-    A secret, a code or a token is never sent over plain http because a document said so,
-    but where the issuer itself is on this machine without TLS, or the settings allow it.
-    Raises ProviderUnavailable, and what reading a malformed document raises.
+    Endpoints with plain http are rejected, since secrets, codes and tokens are sent to them, unless
+    the issuer itself is on this machine without TLS or the settings allow it. Raises
+    ProviderUnavailable, and AttributeError, LookupError, TypeError or ValueError for a malformed
+    document.
     """
     issuer = _required_url(config, "issuer")
     if issuer.rstrip("/") != expected_issuer.rstrip("/"):
@@ -163,7 +165,7 @@ def read_metadata(
 
 
 def is_safe_endpoint(url: str, issuer: str, *, allow_http: bool) -> bool:
-    """Tell whether an endpoint is as safe as its issuer."""
+    """Return True if an endpoint is as safe as its issuer."""
     try:
         endpoint = urlsplit(url)
         port = endpoint.port
@@ -171,7 +173,7 @@ def is_safe_endpoint(url: str, issuer: str, *, allow_http: bool) -> bool:
         return False
     if not URL_CHARACTERS.fullmatch(url) or not endpoint.hostname or port == 0:
         return False
-    if "@" in endpoint.netloc:  # a name and a password for somebody
+    if "@" in endpoint.netloc:  # a user name or password
         return False
     if endpoint.scheme == "http":
         is_local = urlsplit(issuer).scheme == "http" and endpoint.hostname in LOOPBACK_NAMES
@@ -180,12 +182,12 @@ def is_safe_endpoint(url: str, issuer: str, *, allow_http: bool) -> bool:
 
 
 def _required_url(config: Mapping[str, Any], name: str) -> str:
-    found = config.get(name)
-    if not isinstance(found, str) or not found:
+    url = config.get(name)
+    if not isinstance(url, str) or not url:
         raise ProviderUnavailable(
             f"The provider's metadata has no {name} that is a text.", Code.METADATA_UNREADABLE
         )
-    return found
+    return url
 
 
 def _optional_names(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -212,34 +214,34 @@ def _discover(provider: ProviderConfig, issuer: str) -> Metadata:
     config = {**document, **provider.metadata_overrides}
     expected = issuer_of_metadata(provider, issuer.partition("/.well-known/")[0])
     try:
-        found = read_metadata(config, expected, allow_http=provider.allow_http)
+        metadata = read_metadata(config, expected, allow_http=provider.allow_http)
     except (AttributeError, LookupError, TypeError, ValueError):
         raise ProviderUnavailable(
             "The provider's metadata is malformed.", Code.METADATA_UNREADABLE
         ) from None
     return replace(
-        found,
-        revocation_endpoint=provider.revocation_url or found.revocation_endpoint,
+        metadata,
+        revocation_endpoint=provider.revocation_url or metadata.revocation_endpoint,
         reach=reach_of(provider, issuer_at=peer),
     )
 
 
 def _fetch_document(provider: ProviderConfig, issuer: str) -> tuple[dict[str, Any], str | None]:
-    """Return the metadata, and the address that it came from.
+    """Return the metadata and the address that it came from.
 
-    It is not asked for where the settings name all that is needed: this machine may know the
-    provider by another name than the issuer's.
+    It is not fetched if the settings have all required members: this machine may reach the provider
+    under another host name than the issuer's.
     """
     if all(name in provider.metadata_overrides for name in REQUIRED):
         return {"issuer": issuer}, None
     url = issuer if "/.well-known/" in issuer else issuer + WELL_KNOWN
-    # The settings name it, so it may be anywhere.
-    answer = http.get(url, reach=replace(ANYWHERE, ca_file=provider.ca_file))
-    if answer.status != 200:
+    # The address comes from the settings, so it may be in any network.
+    response = http.get(url, reach=replace(ANYWHERE, ca_file=provider.ca_file))
+    if response.status != 200:
         raise ProviderUnavailable(
             "The provider's metadata cannot be fetched.", Code.METADATA_STATUS
         )
-    return answer.parse(), answer.peer
+    return response.parse(), response.peer
 
 
 def _configured_metadata(provider: ProviderConfig) -> Metadata:
@@ -247,7 +249,7 @@ def _configured_metadata(provider: ProviderConfig) -> Metadata:
     url = document.get("token_endpoint") or provider.fixed_endpoint("access_token_url")
     if url is None:
         raise ProviderUnavailable("The provider's token endpoint is not known.")
-    # What allauth sends these providers, GitHub among them, and they document.
+    # allauth uses this method for these providers, such as GitHub, and they document it.
     return Metadata(
         issuer=None,
         token_endpoint=url,

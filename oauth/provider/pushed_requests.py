@@ -1,7 +1,7 @@
-"""Authorization requests that are pushed to the provider first (PAR, RFC 9126).
+"""Pushes authorization requests to the provider (PAR, RFC 9126).
 
-An authorization request enters as the address that a browser would be led to, a short one
-with a reference to it leaves. So nobody on the way changes it, or reads it in a log.
+Takes the URL of an authorization request and returns a short one with a reference to the pushed
+request. So nobody can change the request in the browser, or read it in a log.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from oauth.provider import token_endpoint
 from oauth.provider.config import ProviderConfig
 from oauth.provider.metadata import Metadata
 
-# A URI; the specification bounds no length, and a browser has to take it.
+# A URI; the RFC sets no maximum length, but browsers do.
 REQUEST_URI = re.compile(r"[A-Za-z][!-~]{0,1999}")
 
 
 class PushingOAuth2Client(OAuth2Client):  # type: ignore[misc]  # allauth has no types
-    """allauth's client, which leads to a provider by a request that ``push`` hands over."""
+    """allauth's client, with authorization requests that are pushed by ``push``."""
 
     push: Callable[[Mapping[str, str]], str]
 
     def get_redirect_url(
         self, authorization_url: str, scope: Iterable[str], extra_params: Mapping[str, str]
     ) -> str:
-        """Push the request and return where the browser is led (section 4)."""
-        whole = super().get_redirect_url(authorization_url, scope, extra_params)
-        reference = self.push(dict(parse_qsl(urlsplit(whole).query)))
+        """Push the request and return the URL for the browser (section 4)."""
+        url = super().get_redirect_url(authorization_url, scope, extra_params)
+        reference = self.push(dict(parse_qsl(urlsplit(url).query)))
         query = urlencode({"client_id": self.consumer_key, "request_uri": reference})
         return f"{authorization_url}?{query}"
 
 
 def uses_par(provider: ProviderConfig, found: Metadata) -> bool:
-    """Tell whether to push: as configured, or else where the metadata requires it (section 5)."""
+    """Return the setting; without one, return True if the metadata requires PAR (section 5)."""
     return found.requires_pushing if provider.par is None else provider.par
 
 
@@ -50,9 +50,9 @@ def push_request(
     *,
     clock: Callable[[], float],
 ) -> str:
-    """Push an authorization request; return the reference to it.
+    """Push an authorization request and return its `request_uri`.
 
-    Raises ProviderUnavailable, and ProviderRefused.
+    Raises ProviderUnavailable and ProviderRefused.
     """
     __traceback_hide__ = True
     if found.pushing_endpoint is None:
@@ -66,17 +66,17 @@ def push_request(
     )
 
 
-def _read_request_uri(answer: ProviderResponse) -> str:
-    if answer.is_overloaded or 300 <= answer.status < 400:
+def _read_request_uri(response: ProviderResponse) -> str:
+    if response.is_overloaded or 300 <= response.status < 400:
         raise ProviderUnavailable(
             "The provider accepts no pushed authorization requests at the moment.", Code.PAR_STATUS
         )
-    content = answer.parse()
-    if answer.status not in {200, 201} or content.get("error") is not None:
-        own = content.get("error") == "invalid_client"
+    content = response.parse()
+    if response.status not in {200, 201} or content.get("error") is not None:
+        is_client_fault = content.get("error") == "invalid_client"
         raise ProviderRefused(
             "The provider rejects the pushed authorization request.",
-            Code.TOKEN_INVALID_CLIENT if own else Code.PAR_REFUSED,
+            Code.TOKEN_INVALID_CLIENT if is_client_fault else Code.PAR_REFUSED,
         )
     reference = content.get("request_uri")
     if not isinstance(reference, str) or not REQUEST_URI.fullmatch(reference):

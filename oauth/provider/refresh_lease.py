@@ -1,8 +1,8 @@
-"""The lease of a token set: the one process that holds it may spend the refresh token.
+"""The lease of a token set: only the process that holds it may spend the refresh token.
 
 Each token set has a random name (`grant_secret`) under which the lease is stored
 (`sessions_kms.sealed_items.leases`). The outcome is sealed into the lease: the next token set, or
-the reason why there is none. Knows neither how a provider is called nor whose session it is.
+the reason why there is none. This module calls no provider and knows no session.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from sessions_kms import Leases, StoreUnavailable
 from sessions_kms.concurrency.waits import Pause, run_sync
 from sessions_kms.services import Services
 
-LEASE_SECONDS = 15  # seconds; longer than a provider may take for one answer
-POLL_SECONDS = (0.05, 0.25)  # seconds between two looks at another's lease
+LEASE_SECONDS = 15  # seconds; renewed while the provider has not responded
+POLL_SECONDS = (0.05, 0.25)  # seconds between two reads of a lease that another process holds
 
 
 class LeaseHeld(Exception):
-    """Another holds the lease, for longer than one wants to wait."""
+    """Another process holds the lease for longer than the caller can wait."""
 
 
 @dataclass(frozen=True)
 class RefreshOutcome:
-    """What came of a token set: the one that follows it, or the fixed word why none does."""
+    """The outcome of a refresh: the successor, or the reason (a fixed word) why there is none."""
 
     token_set: TokenSet | None = None
     refused: str = ""
 
     def to_bytes(self) -> bytes:
-        """Return what a lease keeps, under its seal."""
+        """Serialize the outcome for the lease, which seals it."""
         __traceback_hide__ = True
         if self.token_set is None:
             return json.dumps({"refused": self.refused}).encode()
@@ -42,26 +42,29 @@ class RefreshOutcome:
 
     @classmethod
     def from_bytes(cls, result: bytes) -> RefreshOutcome:
-        """Read what a lease kept."""
+        """Parse the outcome that a lease stored."""
         __traceback_hide__ = True
-        kept = json.loads(result)
-        if "refused" in kept:
-            return cls(refused=str(kept["refused"]))
-        return cls(TokenSet.from_session(kept["token_set"]))
+        content = json.loads(result)
+        if "refused" in content:
+            return cls(refused=str(content["refused"]))
+        return cls(TokenSet.from_session(content["token_set"]))
 
 
 @dataclass(frozen=True)
 class LeaseClaim:
-    """The end of a wait of so many seconds: an outcome, or None for whoever holds the lease now."""
+    """The result of a claim: an outcome, or None if the caller holds the lease now.
+
+    ``waited`` is the time that the claim took in seconds.
+    """
 
     outcome: RefreshOutcome | None
     waited: float
 
 
 class RefreshLease:
-    """The lease of one token set's grant, for one who would spend its refresh token.
+    """The lease of one token set, to be claimed before its refresh token is spent.
 
-    All methods are coroutines except `complete`, which the thread that has the answer calls.
+    All methods are coroutines except `complete`, which is called in the thread of the request.
     """
 
     def __init__(self, services: Services, token_set: TokenSet) -> None:
@@ -71,9 +74,9 @@ class RefreshLease:
         self._holder = secrets.token_hex(16)
 
     async def claim(self, max_wait: float) -> LeaseClaim:
-        """Hold the lease from now on, or find what came of the token set by another's hand.
+        """Claim the lease, or return the outcome that another process stored.
 
-        Whoever holds it already is waited for, so many seconds. Raises LeaseHeld, StoreUnavailable.
+        Waits up to ``max_wait`` seconds for another holder. Raises LeaseHeld and StoreUnavailable.
         """
         __traceback_hide__ = True
         waited = 0.0
@@ -90,22 +93,22 @@ class RefreshLease:
             waited += pause
 
     async def renew(self) -> None:
-        """Hold it longer. Where that cannot be done now, it may be done later."""
+        """Renew the lease. Ignores an outage of the store: the next renewal may succeed."""
         with suppress(StoreUnavailable):
             await self._leases.renew(self._secret, self._holder, seconds=LEASE_SECONDS)
 
     async def release(self) -> None:
-        """Give it up with no outcome. Where that cannot be done, it ends by itself."""
+        """Release the lease without an outcome. If the store is down, the lease expires instead."""
         with suppress(StoreUnavailable):
             await self._leases.release(self._secret, self._holder)
 
     async def shorten(self, *, keep: int) -> None:
-        """Keep an outcome for so many seconds at most. That is only thrift: it may fail."""
+        """Limit how long the outcome is stored. Failing is harmless: it only saves storage."""
         with suppress(StoreUnavailable):
             await self._leases.shorten(self._secret, keep=keep)
 
     def complete(self, outcome: RefreshOutcome, *, keep: int) -> bool:
-        """Keep the outcome for so many seconds; False when the lease went to another.
+        """Store the outcome for ``keep`` seconds; return False if another process has the lease.
 
         Raises StoreUnavailable.
         """

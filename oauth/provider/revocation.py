@@ -1,9 +1,9 @@
-"""The end of a grant at its provider (RFC 7009): a token set enters, nothing leaves.
+"""Revokes grants at their provider (RFC 7009).
 
-Runs in the background, after the session has let the token set go. The lease of the
-token set's grant (`oauth.provider.refresh_lease`) is claimed for good first: a refresh
-that was under way is waited for and what it fetched is revoked, none begins afterwards, and of
-several sign-outs one revokes.
+This happens in the background, after the token set was removed from the session. First the lease of
+the token set (`oauth.provider.refresh_lease`) is claimed and completed. So a running refresh is
+waited for and its result is revoked, no later refresh can start, and only one of several concurrent
+sign-outs revokes the grant.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
 
-REVOKED_KEPT = 3600  # seconds for which old copies of the token set find that it is revoked
-WAIT_MAX = 60.0  # seconds that a refresh is waited for
-PAUSES = (1.0, 5.0)  # seconds before the provider is asked again
+REVOKED_KEPT = 3600  # seconds for which the lease tells old copies that the grant was revoked
+WAIT_MAX = 60.0  # seconds to wait for a running refresh
+PAUSES = (1.0, 5.0)  # seconds before each retry
 T = TypeVar("T")
 REVOKED = RefreshOutcome(refused="revoked")
 
 
 def revoke_soon(services: Services, name: str, token_set: TokenSet) -> None:
-    """Revoke a token set that nobody holds any more, in the background."""
+    """Revoke in the background a token set that is no longer in any session."""
     provider = config.find_provider(name)
     if provider is None or provider.client_id != token_set.client_id:
         logger.warning("A grant of %s was not revoked: its client is not configured.", name)
@@ -44,55 +44,55 @@ def revoke_soon(services: Services, name: str, token_set: TokenSet) -> None:
 
 
 class _Revocation:
-    """One revocation, with the services of the process that asked for it."""
+    """One revocation, with the services of the process that requested it."""
 
-    def __init__(self, provider: ProviderConfig, made: Services) -> None:
+    def __init__(self, provider: ProviderConfig, services: Services) -> None:
         self._provider = provider
-        self._services = made
+        self._services = services
 
     def run(self, token_set: TokenSet) -> None:
-        """Revoke, and log what became of it. Raises nothing."""
+        """Revoke the grant and log the result. Never raises."""
         __traceback_hide__ = True
         name = self._provider.name
         try:
-            found = self._patiently(lambda: metadata.load_metadata(self._provider, anonymous=False))
+            found = self._retry(lambda: metadata.load_metadata(self._provider, anonymous=False))
             if found.revocation_endpoint is None:
                 return
-            last = self._last(token_set)
-            if last is None:
+            newest = self._find_newest(token_set)
+            if newest is None:
                 return
-            done = self._patiently(lambda: self._revoke(last))
-        except Exception as exc:  # noqa: BLE001 - nobody is there to be told, and it may hold a token
+            is_revoked = self._retry(lambda: self._revoke(newest))
+        except Exception as exc:  # noqa: BLE001 - no caller could handle it, and its text may have a token
             logger.warning("A grant of %s was not revoked: %s", name, type(exc).__name__)
             return
-        if done:
+        if is_revoked:
             logger.info("A grant of %s was revoked.", name)
         else:
             logger.warning("A grant of %s was not revoked: the provider refuses.", name)
 
-    def _last(self, held: TokenSet) -> TokenSet | None:
-        """Return the newest token set of the grant; None if it is dead or revoked already."""
+    def _find_newest(self, token_set: TokenSet) -> TokenSet | None:
+        """Return the newest token set of the grant; None if it was rejected or revoked already."""
         __traceback_hide__ = True
         remaining = WAIT_MAX
         try:
             while True:
-                lease = RefreshLease(self._services, held)
+                lease = RefreshLease(self._services, token_set)
                 claimed = run_sync(lease.claim(remaining))
                 remaining -= claimed.waited
                 if claimed.outcome is not None:
                     if claimed.outcome.token_set is None:
                         return None
-                    held = claimed.outcome.token_set
+                    token_set = claimed.outcome.token_set
                 elif lease.complete(REVOKED, keep=REVOKED_KEPT):
-                    return held
+                    return token_set
         except LeaseHeld:
-            pass  # Whoever holds it may have died, and the grant ends all the same.
+            pass  # The holder may have died. The grant is revoked nevertheless.
         except StoreUnavailable:
             logger.warning("A grant is revoked without its lease.")
-        return held
+        return token_set
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask the provider, again if it cannot answer now. Raises ProviderUnavailable."""
+    def _retry(self, ask: Callable[[], T]) -> T:
+        """Call ``ask``, and again if the provider is unavailable. Raises ProviderUnavailable."""
         __traceback_hide__ = True
         for pause in PAUSES:
             try:
@@ -101,16 +101,16 @@ class _Revocation:
                 self._services.sleep(pause)
         return ask()
 
-    def _revoke(self, held: TokenSet) -> bool:
+    def _revoke(self, token_set: TokenSet) -> bool:
         __traceback_hide__ = True
         found = metadata.load_metadata(self._provider, anonymous=False)
-        form = {"token": held.access_token, "token_type_hint": "access_token"}
-        if held.refresh_token is not None:
-            form = {"token": held.refresh_token, "token_type_hint": "refresh_token"}
+        form = {"token": token_set.access_token, "token_type_hint": "access_token"}
+        if token_set.refresh_token is not None:
+            form = {"token": token_set.refresh_token, "token_type_hint": "refresh_token"}
         url = found.revocation_endpoint
-        answer = token_endpoint.post_as_client(
+        response = token_endpoint.post_as_client(
             self._provider, found, form, clock=self._services.clock, url=url
         )
-        if answer.is_overloaded:
+        if response.is_overloaded:
             raise ProviderUnavailable("The provider cannot revoke a token now.")
-        return answer.status == 200
+        return response.status == 200

@@ -1,10 +1,8 @@
-"""Requests that this client sends to a provider, and how it authenticates them (RFC 6749 section
-2.3).
+"""Sends forms to a provider as an authenticated client (RFC 6749 section 2.3).
 
-Takes a form, returns the provider's response; knows nothing about the form's purpose. The client
-authenticates with a secret, with a key of its own, or in Apple's way, where the secret is a token
-signed with a key of the developer's team. The key is read each time, so that it can be replaced
-while the gateway runs.
+Takes a form and returns the provider's response. The client authenticates with a secret, with a
+private key, or in Apple's way, where the secret is a token signed with a key of the developer's
+team. The key file is read each time, so that it can be replaced while the gateway runs.
 https://developer.apple.com/documentation/accountorganizationaldatasharing/creating-a-client-secret
 """
 
@@ -33,14 +31,12 @@ logger = logging.getLogger(__name__)
 
 APPLE_AUDIENCE = "https://appleid.apple.com"
 APPLE_CANCELLED = "user_cancelled_authorize"
-APPLE_SECRET_LIFETIME = (
-    300  # seconds; Apple takes six months at most, and a stolen one serves as long
-)
+APPLE_SECRET_LIFETIME = 300  # seconds; Apple allows six months, but a stolen one stays valid
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_MEDIA_TYPE = "client-authentication+jwt"
 ASSERTION_LIFETIME = 60  # seconds
-# One for each kind of key, the most widely known first; the key decides.
+# Tried in this order, the most widely supported first; the type of the key decides.
 ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA")
 
 
@@ -50,9 +46,9 @@ def sign_with_client_key(
     algorithms: Iterable[str],
     headers: Mapping[str, Any],
 ) -> str:
-    """Sign with the first of the algorithms that is one of this kind of key.
+    """Sign with the first of the algorithms that the type of the key supports.
 
-    Raises ProviderUnavailable when the key cannot be used.
+    Raises ProviderUnavailable if the key cannot be used.
     """
     __traceback_hide__ = True
     try:
@@ -79,9 +75,9 @@ def _sign(
 
 
 def make_apple_secret(provider: ProviderConfig, *, now: int) -> str:
-    """Return a new secret of this moment, signed with the P-256 key that Apple knows by its id.
+    """Return a new client secret, signed with the P-256 key that is registered at Apple.
 
-    Raises ProviderUnavailable when the key cannot be used.
+    Raises ProviderUnavailable if the key cannot be used.
     """
     __traceback_hide__ = True
     claims = {
@@ -152,12 +148,13 @@ def make_assertion(
     *,
     now: int,
 ) -> str:
-    """Return a signed assertion, good once and for a minute (RFC 7523, OIDC Core section 9).
+    """Return a signed assertion for one use within a minute (RFC 7523, OIDC Core section 9).
 
-    Its only audience is the issuer, and its type says so (RFC 10070 section 4): an assertion
-    for an endpoint can be had by a provider that claims another one's endpoint as its own.
-    `assertion_audience` is for the providers that document the endpoint, and no type. Raises
-    ProviderUnavailable when the key cannot be used.
+    Its only audience is the issuer, as its type says (RFC 10070 section 4). With an endpoint as the
+    audience, a malicious provider that names another provider's endpoint as its own could use the
+    assertion there. `assertion_audience` is for providers that document the endpoint as the
+    audience; those assertions have the type `JWT`. Raises ProviderUnavailable if the key cannot be
+    used.
     """
     __traceback_hide__ = True
     is_for_issuer = issuer is not None and provider.assertion_audience == ISSUER
@@ -172,8 +169,8 @@ def make_assertion(
     headers = {"typ": ASSERTION_MEDIA_TYPE if is_for_issuer else "JWT"}
     if provider.private_key_id:
         headers["kid"] = provider.private_key_id
-    fitting = [each for each in ALGORITHMS if not algorithms or each in algorithms]
-    return sign_with_client_key(provider, claims, fitting, headers)
+    usable = [each for each in ALGORITHMS if not algorithms or each in algorithms]
+    return sign_with_client_key(provider, claims, usable, headers)
 
 
 def post_as_client(
@@ -186,19 +183,19 @@ def post_as_client(
     dpop_key: str | None = None,
     timeout: float | None = None,
 ) -> ProviderResponse:
-    """Post a form as this client, to the token endpoint or another one that wants the same proof.
+    """Post a form as this client to the token endpoint, or to ``url``.
 
-    With ``dpop_key`` the request also proves that this client holds that key; it is sent again
-    where the proof lacked the provider's nonce. ``timeout`` is in seconds, for both. Raises
+    With ``dpop_key``, the request has a DPoP proof, and is sent again if the proof lacked the
+    provider's nonce. ``timeout`` is in seconds, for both requests together. Raises
     ProviderUnavailable.
     """
     __traceback_hide__ = True
     address = url or found.token_endpoint
-    given_up_at = time.monotonic() + (http.POST_TIMEOUT if timeout is None else timeout)
+    deadline = time.monotonic() + (http.POST_TIMEOUT if timeout is None else timeout)
 
-    def posted(nonce: str | None) -> ProviderResponse:
+    def send(nonce: str | None) -> ProviderResponse:
         __traceback_hide__ = True
-        proven, headers = authenticate_form(
+        authenticated_form, headers = authenticate_form(
             provider,
             form,
             issuer=found.issuer,
@@ -211,7 +208,7 @@ def post_as_client(
             headers[dpop.PROOF_HEADER] = dpop.make_proof(
                 dpop_key, "POST", address, now=clock(), nonce=nonce
             )
-        left = max(given_up_at - time.monotonic(), 0.001)
-        return http.post(address, proven, headers, reach=found.reach, timeout=left)
+        remaining = max(deadline - time.monotonic(), 0.001)
+        return http.post(address, authenticated_form, headers, reach=found.reach, timeout=remaining)
 
-    return posted(None) if dpop_key is None else dpop.send_with_nonce(address, posted)
+    return send(None) if dpop_key is None else dpop.send_with_nonce(address, send)

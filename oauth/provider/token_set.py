@@ -1,7 +1,7 @@
 """The token set of one account at one provider.
 
-A token response (RFC 6749 section 5.1) enters, a dict for the session leaves and
-comes back. Knows nothing of Django, allauth or where the session is kept.
+Parses token responses (RFC 6749 section 5.1) and converts token sets to and from the JSON that the
+session stores. Does not depend on Django or allauth.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, NoReturn, cast
 
 VERSION = 1
 MAX_TOKEN_LENGTH = 32 * 1024  # several tokens must fit in one session of 400 KB
-MAX_LIFETIME = 10 * 365 * 24 * 3600  # seconds; a longer one is as good, and fits every calendar
-NOTHING = (None, "")  # what a field may hold for being left out
+MAX_LIFETIME = 10 * 365 * 24 * 3600  # seconds; longer lifetimes are cut, as dates could overflow
+NOTHING = (None, "")  # values that mean that a field was left out
 SECRETS = frozenset({"access_token", "refresh_token", "id_token", "grant_secret", "dpop_key"})
 LISTS = ("scope", "requested_scope", "groups")
 GRANT_SECRET = re.compile(r"[a-z0-9]{32}")
@@ -24,27 +24,26 @@ DPOP_KEY = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes, as `oauth.provider.dpop
 
 
 class MalformedTokens(ValueError):
-    """This is no token response, or no token set; the message is a fixed sentence."""
+    """The data is not a token response or token set; the message is a fixed sentence."""
 
 
 def new_grant_secret() -> str:
-    """Return a random name for the refresh of one token set, as a lease has it."""
+    """Return a random name for the lease of one token set's refresh."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(32))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class TokenSet:
-    """Tokens, and what the provider said of them. Times are epoch seconds.
+    """Tokens and their attributes. Times are epoch seconds.
 
-    ``subject`` is the account's identifier at the provider and ``client_id`` the
-    client the tokens were issued to. ``expires_at`` is None where the provider
-    names no end. ``requested_scope`` is what was asked for at the consent, ``scope``
-    what was granted last. ``grant_secret`` belongs to one generation of the set:
-    whoever refreshes it, from whichever copy, meets the others under this name.
-    ``granted_at`` is when the person consented; refreshes keep it. ``dpop_key`` is the private
-    key that the tokens are bound to, if they are (`oauth.provider.dpop`): each sign-in makes one.
-    ``groups`` are those of the person at the provider that anything here asks for, as it told
-    last.
+    ``subject`` is the account's identifier at the provider, and ``client_id`` the client to which
+    the tokens were issued. ``expires_at`` is None if the provider gives no lifetime.
+    ``requested_scope`` was requested at the consent; ``scope`` was granted by the last response.
+    ``grant_secret`` names the lease of this token set's refresh, so that all copies of the set
+    share one refresh; every refresh makes a new one. ``granted_at`` is the time of the consent,
+    which refreshes keep. ``dpop_key`` is the private key to which the tokens are bound, if any
+    (`oauth.provider.dpop`); each sign-in makes a new one. ``groups`` are the person's groups in the
+    provider's last response, limited to those that the settings mention.
     """
 
     access_token: str
@@ -64,18 +63,18 @@ class TokenSet:
     dpop_key: str | None = None
 
     def __repr__(self) -> str:
-        """Show which tokens are there, never a token."""
-        shown = (f"{each.name}={self._shown(each.name)}" for each in fields(self))
+        """Show which tokens are set, but never their values."""
+        shown = (f"{each.name}={self._display_value(each.name)}" for each in fields(self))
         return f"TokenSet({', '.join(shown)})"
 
-    def _shown(self, name: str) -> str:
+    def _display_value(self, name: str) -> str:
         value = getattr(self, name)
         if name in SECRETS:
             return "<none>" if value is None else "<set>"
         return repr(value)
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled, which caches, task queues and crash reports would do."""
+        """Raise TypeError, so that no cache, task queue or crash report can store the tokens."""
         raise TypeError("A TokenSet cannot be pickled: keep it in the session.")
 
     @classmethod
@@ -89,20 +88,20 @@ class TokenSet:
         now: int,
         dpop_key: str | None = None,
     ) -> TokenSet:
-        """Read a token response. Raises MalformedTokens when it is not one.
+        """Parse a token response. Raises MalformedTokens.
 
-        A response without ``scope`` grants what was requested (RFC 6749 section 5.1).
+        A response without ``scope`` grants the requested scope (RFC 6749 section 5.1).
         """
         return cls(
             access_token=_token(response.get("access_token")),
             token_type=_token_type(response.get("token_type")),
-            scope=_granted(response.get("scope"), requested_scope),
+            scope=_parse_scope(response.get("scope"), requested_scope),
             subject=subject,
             client_id=client_id,
             refresh_token=_optional_token(response.get("refresh_token")),
             id_token=_optional_token(response.get("id_token")),
-            expires_at=_end(response.get("expires_in"), now),
-            refresh_expires_at=_end(_refresh_lifetime(response), now),
+            expires_at=_expiry_of(response.get("expires_in"), now),
+            refresh_expires_at=_expiry_of(_refresh_lifetime(response), now),
             issued_at=now,
             granted_at=now,
             requested_scope=requested_scope,
@@ -112,10 +111,10 @@ class TokenSet:
     def refreshed(
         self, response: Mapping[str, Any], *, now: int, dpop_key: str | None = None
     ) -> TokenSet:
-        """Return the set that follows this one. Raises MalformedTokens when it is no response.
+        """Return the successor of this token set. Raises MalformedTokens.
 
-        A response without scope leaves it unchanged, and one without refresh token
-        lets the old one stand (RFC 6749 section 6). ``dpop_key`` is what it was asked for with.
+        A response without a scope or a refresh token keeps the current one (RFC 6749 section 6).
+        ``dpop_key`` is the key of the request's DPoP proof.
         """
         new = TokenSet.from_response(
             response,
@@ -141,13 +140,13 @@ class TokenSet:
         )
 
     def keeping_refresh_token(self, previous: TokenSet | None) -> TokenSet:
-        """Return this set, with the previous refresh token where it has none of its own.
+        """Return this token set, with the previous refresh token if it has none itself.
 
-        Some providers name a refresh token at the first consent only. The old one
-        is kept for the same account and client, and never when it could fetch more
-        than was granted this time. With it goes the grant secret: a refresh token must
-        not be spent under two names. And the time of its grant: whoever ends the grants
-        of that time means it. One that may be bound to another key than this set is of no use.
+        Some providers issue a refresh token at the first consent only. The previous one is kept if
+        account and client are the same, unless its scope exceeds what was granted this time. The
+        grant secret is kept with it, since one refresh token must not be spent under two leases,
+        and so is the time of its grant, so that ending the grants of that time includes it. A
+        refresh token that may be bound to another DPoP key is useless and is not kept.
         """
         if (
             previous is None
@@ -167,16 +166,13 @@ class TokenSet:
         )
 
     def to_session(self) -> dict[str, Any]:
-        """Return what is kept in the session: JSON types, and a version."""
+        """Return the form that the session stores: JSON types, with a version."""
         lists = {name: list(getattr(self, name)) for name in LISTS}
         return {"version": VERSION, **asdict(self), **lists}
 
     @classmethod
     def from_session(cls, data: object) -> TokenSet:
-        """Read what `to_session` returned; unknown fields are ignored.
-
-        Raises MalformedTokens when it is something else.
-        """
+        """Parse the result of `to_session`; ignores unknown fields. Raises MalformedTokens."""
         if not isinstance(data, Mapping) or data.get("version") != VERSION:
             raise MalformedTokens("This is not a token set of version 1.")
         return cls(
@@ -192,29 +188,29 @@ class TokenSet:
             issued_at=_optional_time(data.get("issued_at")),
             granted_at=_optional_time(data.get("granted_at")) or 0,
             requested_scope=_texts(data.get("requested_scope")),
-            groups=_texts(data.get("groups", [])),  # An older release knew none.
-            grant_secret=_grant_secret(data.get("grant_secret")),
+            groups=_texts(data.get("groups", [])),  # Older releases did not store groups.
+            grant_secret=_parse_grant_secret(data.get("grant_secret")),
             dpop_key=_optional_key(data.get("dpop_key")),
         )
 
 
 def split_scope(scope: str) -> tuple[str, ...]:
-    """Split a scope at blanks (RFC 6749 section 3.3) or at commas, as GitHub writes it."""
+    """Split a scope at spaces (RFC 6749 section 3.3) or at commas (GitHub)."""
     return tuple(dict.fromkeys(re.split(r"[\s,]+", scope.strip()))) if scope.strip() else ()
 
 
-def _granted(scope: object, requested: tuple[str, ...]) -> tuple[str, ...]:
-    """Read the scope of a response. Some write a list; without one it is what was requested."""
+def _parse_scope(scope: object, requested: tuple[str, ...]) -> tuple[str, ...]:
+    """Parse the scope of a response, which may be a list. Without one, return ``requested``."""
     if scope is None:
         return requested
     if isinstance(scope, list):
-        scope = " ".join(_shown_text(each) for each in scope)
-    return split_scope(_shown_text(scope))
+        scope = " ".join(_printable_text(each) for each in scope)
+    return split_scope(_printable_text(scope))
 
 
 def _token_type(value: object) -> str:
-    """Read the type, in whatever case (RFC 6749 section 5.1); without one it is Bearer."""
-    return "Bearer" if value in NOTHING else _shown_text(value)
+    """Parse the token type (case-insensitive: RFC 6749 section 5.1); the default is Bearer."""
+    return "Bearer" if value in NOTHING else _printable_text(value)
 
 
 def _token(value: object) -> str:
@@ -233,8 +229,8 @@ def _text(value: object) -> str:
     return value
 
 
-def _shown_text(value: object) -> str:
-    """Return a text that a page can show; halves of UTF-16 characters would break it."""
+def _printable_text(value: object) -> str:
+    """Return a text that a page can show. Raises MalformedTokens, for lone surrogates too."""
     text = _text(value)
     if not text.isprintable():
         raise MalformedTokens("A field of the token response has characters that are no text.")
@@ -247,7 +243,7 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple([_text(item) for item in value])
 
 
-def _grant_secret(value: object) -> str:
+def _parse_grant_secret(value: object) -> str:
     if not isinstance(value, str) or not GRANT_SECRET.fullmatch(value):
         raise MalformedTokens("The token set has no grant secret.")
     return value
@@ -266,16 +262,16 @@ def _optional_time(value: object) -> int | None:
 
 
 def _refresh_lifetime(response: Mapping[str, Any]) -> object:
-    """Return the lifetime of the refresh token, which Google names otherwise than Keycloak does.
+    """Return the lifetime of the refresh token; Google and Keycloak use different names.
 
-    Keycloak says 0 of one without an end (https://github.com/keycloak/keycloak/issues/48063).
+    Keycloak sends 0 if it does not expire (https://github.com/keycloak/keycloak/issues/48063).
     """
     named = (response.get(name) for name in ("refresh_expires_in", "refresh_token_expires_in"))
     return next((each for each in named if each not in (*NOTHING, 0, "0")), None)
 
 
-def _end(lifetime: object, now: int) -> int | None:
-    """Return the end of a lifetime in seconds; form-encoded answers give it as text."""
+def _expiry_of(lifetime: object, now: int) -> int | None:
+    """Return the end of a lifetime in seconds, which is text in form-encoded responses."""
     if lifetime in NOTHING:
         return None
     try:

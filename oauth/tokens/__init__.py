@@ -1,4 +1,4 @@
-"""Token sets in the session: kept, handed out, and refreshed once however many ask.
+"""Stores token sets in the session and refreshes each of them once, however many requests need it.
 
-`fresh_token` is where to begin. Knows nothing of how somebody signed in, or signs out.
+Start reading at `fresh_token`. This package does not depend on sign-in or sign-out.
 """

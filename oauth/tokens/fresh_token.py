@@ -1,9 +1,9 @@
-"""Finds or makes a valid token set: the work of `oauth.get_token`.
+"""Returns a valid token set and refreshes it first if necessary: implements `oauth.get_token`.
 
-The session's token set (`repository`) is judged by its `Freshness`. If it has to be refreshed, the
-requests of this process that want the same queue up (`refresh_queue`); one process of all makes the
-successor, and the others find it (`refresh_coordinator`). It is stored in the session at once, and
-then adopted by the request's own session.
+`Freshness` decides whether the session's token set (`repository`) has to be refreshed. Requests of
+this process that refresh the same token set wait in a queue (`refresh_queue`). Only one process
+refreshes it, and the others load the result (`refresh_coordinator`). The successor is saved to the
+stored session immediately; then the request's own session object adopts it.
 """
 
 from __future__ import annotations
@@ -27,53 +27,59 @@ from sessions_kms.services import Services
 from sessions_kms.signals import ReceiverCall
 
 REJECTED_AGE = 30  # seconds; a younger token is not refreshed because an upstream rejects it
-GENERATIONS = 5  # of token sets that one call passes through
+GENERATIONS = 5  # successive token sets that one call tries
 
-# `provider`, `subject`: an account that may not sign in any more. Sent once its session has ended;
-# receivers withdraw what else it granted.
+# `provider`, `subject`: an account that is no longer allowed to sign in. Sent after its session has
+# ended; receivers withdraw everything else that the account granted.
 account_refused = Signal()
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """Judges token sets for one call; ``rejected`` is the one that an upstream answered 401 to."""
+    """Decides for one call whether a token set can be used.
+
+    ``rejected`` is the token set to which an upstream responded with 401.
+    """
 
     provider: ProviderConfig
     clock: Callable[[], float]
     rejected: TokenSet | None = field(default=None, repr=False)
 
-    def is_good(self, held: TokenSet) -> bool:
+    def is_good(self, token_set: TokenSet) -> bool:
         """Return True if a token set can be used without a refresh."""
-        left = self._left(held)
-        if self._is_rejected(held):
-            return left > 0 and self.clock() - (held.issued_at or 0) < REJECTED_AGE
-        return left > (0 if held.refresh_token is None else self._leeway(held))
+        remaining = self._remaining_lifetime(token_set)
+        if self._is_rejected(token_set):
+            return remaining > 0 and self.clock() - (token_set.issued_at or 0) < REJECTED_AGE
+        return remaining > (0 if token_set.refresh_token is None else self._leeway(token_set))
 
-    def lasts(self, held: TokenSet) -> bool:
+    def lasts(self, token_set: TokenSet) -> bool:
         """Return True if a token set is neither expired nor rejected."""
-        return self._left(held) > 0 and not self._is_rejected(held)
+        return self._remaining_lifetime(token_set) > 0 and not self._is_rejected(token_set)
 
-    def require_renewable(self, held: TokenSet) -> None:
-        """Raise ReauthenticationRequired for a token set that no refresh can follow."""
-        if held.refresh_token is None:
+    def require_renewable(self, token_set: TokenSet) -> None:
+        """Raise ReauthenticationRequired if the token set cannot be refreshed."""
+        if token_set.refresh_token is None:
             raise ReauthenticationRequired("The token cannot be refreshed.")
-        if held.refresh_expires_at is not None and held.refresh_expires_at <= self.clock():
+        if (
+            token_set.refresh_expires_at is not None
+            and token_set.refresh_expires_at <= self.clock()
+        ):
             raise ReauthenticationRequired("The refresh token has expired.")
-        if held.client_id != self.provider.client_id:
+        if token_set.client_id != self.provider.client_id:
             raise ReauthenticationRequired("The token was issued to another client.")
 
-    def _is_rejected(self, held: TokenSet) -> bool:
-        return self.rejected is not None and self.rejected.access_token == held.access_token
+    def _is_rejected(self, token_set: TokenSet) -> bool:
+        return self.rejected is not None and self.rejected.access_token == token_set.access_token
 
-    def _left(self, held: TokenSet) -> float:
-        return float("inf") if held.expires_at is None else held.expires_at - self.clock()
+    def _remaining_lifetime(self, token_set: TokenSet) -> float:
+        return float("inf") if token_set.expires_at is None else token_set.expires_at - self.clock()
 
-    def _leeway(self, held: TokenSet) -> float:
-        """Return the leeway: half the life of a token that lives shorter than two leeways."""
+    def _leeway(self, token_set: TokenSet) -> float:
+        """Return the configured leeway, but at most half of the token's lifetime."""
         leeway = float(self.provider.refresh_leeway)
-        if held.expires_at is None or held.issued_at is None:
+        if token_set.expires_at is None or token_set.issued_at is None:
             return leeway
-        return min(leeway, (held.expires_at - held.issued_at) / 2)
+        return min(leeway, (token_set.expires_at - token_set.issued_at) / 2)
 
 
 class FreshToken:
@@ -93,30 +99,30 @@ class FreshToken:
         self._freshness = Freshness(provider, services.clock, rejected)
 
     async def get(self) -> TokenSet:
-        """Return the token set. Raises as `oauth.get_token` says."""
-        held = await self._repository.load()
-        if self._freshness.is_good(held):
-            return held
-        lasts = self._freshness.lasts(held)
+        """Return the token set. Raises the exceptions of `oauth.get_token`."""
+        token_set = await self._repository.load()
+        if self._freshness.is_good(token_set):
+            return token_set
+        lasts = self._freshness.lasts(token_set)
         queued = QueuedRefresh(
-            held.grant_secret,
-            (self._provider.name, held.subject),
+            token_set.grant_secret,
+            (self._provider.name, token_set.subject),
             max_wait=0 if lasts else WAIT_MAX + WORK_MAX,
-            work=lambda: self._refresh_if_possible(held.subject, lasts),
+            work=lambda: self._refresh_if_possible(token_set.subject, lasts),
         )
         try:
             stored: StoredTokenSet | None = await queued
         except RefreshBusy:
             if not lasts:
                 raise
-            return held
-        return held if stored is None else self._repository.adopt(stored)
+            return token_set
+        return token_set if stored is None else self._repository.adopt(stored)
 
     async def _refresh_if_possible(self, subject: str, lasts: bool) -> StoredTokenSet | None:
-        """Refresh, which is finished even if the caller is cancelled.
+        """Refresh the token set; the refresh is finished even if the caller is cancelled.
 
-        Returns None if that fails and the current token set ``lasts``. A person who may not sign
-        in any more gets nothing, however long the token set would last.
+        Returns None if the refresh fails and the current token set ``lasts``. A person who is no
+        longer allowed to sign in gets an error even then.
         """
         try:
             return await self._refresh(patient=not lasts)
@@ -129,33 +135,33 @@ class FreshToken:
             return None
 
     async def _refresh(self, *, patient: bool) -> StoredTokenSet:
-        """Return the valid token set that the session holds, or holds from now on."""
+        """Return the session's token set, after a refresh if it is not valid."""
         for _ in range(GENERATIONS):
             stored = await self._repository.load_stored()
-            held = stored.token_set
-            if self._freshness.is_good(held):
+            current = stored.token_set
+            if self._freshness.is_good(current):
                 return stored
-            self._freshness.require_renewable(held)
-            refresh = Refresh(self._services, self._provider, held)
+            self._freshness.require_renewable(current)
+            refresh = Refresh(self._services, self._provider, current)
             new = await self._find_successor(refresh, patient=patient)
             if new is None:
                 continue
-            kept = await self._repository.replace(held, new)
-            is_made = refresh.is_made and kept.token_set.grant_secret == new.grant_secret
+            saved = await self._repository.replace(current, new)
+            is_made = refresh.is_made and saved.token_set.grant_secret == new.grant_secret
             if is_made:
                 await refresh.shorten_result()
                 await ReceiverCall(self._send_refreshed)
-            if is_made or self._freshness.is_good(kept.token_set):
-                return kept
+            if is_made or self._freshness.is_good(saved.token_set):
+                return saved
         raise ProviderUnavailable("The provider's tokens expire as soon as they are issued.")
 
     async def _find_successor(self, refresh: Refresh, *, patient: bool) -> TokenSet | None:
-        """Return the successor of a token set; None if the session has another one by now."""
-        found = await refresh.find(patient=patient)
-        if found is not None:
-            return found
+        """Return the successor of a token set; None if the session's token set has changed."""
+        successor = await refresh.find(patient=patient)
+        if successor is not None:
+            return successor
         try:
-            # The lease has been held for a moment only: others may have refreshed before that.
+            # The lease was claimed only now: another process may have refreshed before that.
             current = await self._repository.load_stored()
             if current.token_set.grant_secret != refresh.held.grant_secret:
                 return None
@@ -164,7 +170,7 @@ class FreshToken:
             await refresh.give_up()
 
     async def _end_session(self, subject: str) -> None:
-        """End the session that was begun with an account that may not sign in any more."""
+        """End the session of an account that is no longer allowed to sign in."""
         others = await self._repository.end(subject)
         if others is None:
             return

@@ -1,18 +1,19 @@
-"""The successor of a token set, made once, however many processes ask for it.
+"""Refreshes each token set exactly once across all processes.
 
-Every token set has a random grant secret, and every refresh makes a new one. The
-lease of that name (`oauth.provider.refresh_lease`) decides who asks the provider. The winner
-seals the new token set into the lease before anything else; whoever comes with an old copy
-(a session not yet saved, one saved before a crash or a key change) finds it there and never
-spends the old refresh token again. A refusal is kept in the same way, for a minute.
+Every token set has a random grant secret, and every refresh creates a new one. The lease with
+that name (`oauth.provider.refresh_lease`) decides which process calls the provider. That process
+first of all seals the new token set into the lease. A process with an old copy of the token set
+(from a session that was not saved yet, or was saved before a crash or a key change) finds the
+successor there and never spends the old refresh token again. A rejection by the provider is stored
+in the same way for a minute.
 
-What cannot be made good: a process that dies, or loses DynamoDB for longer than
-it tries, between the provider's answer and the sealing has the only copy of the new
-tokens, and a provider that rotates refresh tokens has spent the old one. The same
-holds for an answer that is lost on the way, or comes later than it is waited for
-(`refresh_request.PATIENCE`). The next refresh is then refused, and the person signs in again.
-The window is one `GetItem` and one `PutItem` wide, tens of milliseconds a refresh, and no
-protocol between two stores closes it.
+One failure cannot be prevented. Between the provider's response and the sealing, the process has
+the only copy of the new tokens. If it dies then, or cannot reach DynamoDB for longer than it
+retries, the new tokens are lost, and a provider that rotates refresh tokens has already spent the
+old one. The same is true of a response that is lost, or arrives after the timeout
+(`refresh_request.REFRESH_TIMEOUT`). The provider then rejects the next refresh, and the person has
+to sign in again. The window is one `GetItem` and one `PutItem` wide, tens of milliseconds per
+refresh, and no protocol between two stores can close it.
 """
 
 from __future__ import annotations
@@ -36,36 +37,36 @@ logger = logging.getLogger(__name__)
 telemetry = Telemetry("oauth")
 
 RENEW_EVERY = 5.0  # seconds
-WORK_MAX = 30.0  # seconds that one waits for the provider, its metadata included
-WAIT_MAX = 30.0  # seconds that one waits for another: a dead one's lease, then a refresh
+WORK_MAX = 30.0  # seconds to wait for the provider, including for its metadata
+WAIT_MAX = 30.0  # seconds to wait for another process: a dead one's lease, then a refresh
 KEPT = 3600  # seconds after the save for which old copies of a token set find its successor
-KEPT_UNSAVED = 90 * 24 * 3600  # seconds, where no session ends by itself earlier
-REJECTION_KEPT = 60  # seconds for which a dead refresh token is not tried again
-BACK_OFF = 5.0  # seconds after a failure during which this process does not ask again
+KEPT_UNSAVED = 90 * 24 * 3600  # seconds, if sessions have no shorter maximum age
+REJECTION_KEPT = 60  # seconds for which a rejected refresh token is not tried again
+BACK_OFF = 5.0  # seconds after a failure during which this process does not retry
 BACK_OFF_MAX = 10_000  # grants
-SEAL_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between tries to seal an answer
+SEAL_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between attempts to seal a response
 
 
 class Refresh:
-    """The refresh of one token set that is ``held``: found made by another, or made here.
+    """The refresh of the token set ``held``, made by another process or by this one.
 
-    Whoever does not find it holds the lease from then on, until `perform` or `give_up` ends.
+    If `find` returns None, this process holds the lease until `perform` or `give_up` returns.
     """
 
     def __init__(self, services: Services, provider: ProviderConfig, held: TokenSet) -> None:
         self.held = held
-        self.is_made = False  # here, just now
+        self.is_made = False  # by this object
         self._services = services
         self._provider = provider
         self._lease = RefreshLease(services, held)
         self._work: Future[TokenSet] | None = None
-        self._is_decided = False  # The provider answered, and the lease keeps what.
+        self._is_decided = False  # The provider has responded, and the lease stores the outcome.
 
     async def find(self, *, patient: bool) -> TokenSet | None:
-        """Return the successor that another made; None where it is to be made here.
+        """Return the successor that another process made; None if this one has to make it.
 
-        Who is not patient does not wait for another's refresh. Raises ReauthenticationRequired,
-        ProviderUnavailable or StoreUnavailable.
+        Unless ``patient``, does not wait for another process's refresh. Raises
+        ReauthenticationRequired, ProviderUnavailable or StoreUnavailable.
         """
         if _back_off.contains(self.held.grant_secret, self._services.clock()):
             raise ProviderUnavailable("The provider could not be asked a moment ago.")
@@ -73,20 +74,20 @@ class Refresh:
             claimed = await self._lease.claim(WAIT_MAX if patient else 0)
         except LeaseHeld:
             if patient:
-                self._rest()
+                self._start_back_off()
             raise _in_progress(patient=patient) from None
         telemetry.record("lease.wait", claimed.waited, provider=self._provider.name)
         return None if claimed.outcome is None else _outcome_token_set(claimed.outcome)
 
     async def perform(self) -> TokenSet:
-        """Ask the provider for the successor, and keep it for all. Raises as `find` does."""
+        """Request the successor and store it for all processes. Raises the errors of `find`."""
         try:
-            # Nothing is spent that could not be sealed, nor while KMS has to be asked first.
+            # Load the key first: do not spend a refresh token if its successor cannot be sealed.
             await self._services.sealing_key()
             self._work = thread_pool(self._provider.name).submit(self._refresh_and_seal)
             token_set = await self._wait_for(self._work)
         except ProviderUnavailable:
-            self._rest()
+            self._start_back_off()
             raise
         except GrantRefused as exc:
             self._is_decided = True
@@ -95,9 +96,9 @@ class Refresh:
         return token_set
 
     async def give_up(self) -> None:
-        """Leave the lease to others, unless it keeps an answer, or may yet.
+        """Release the lease, unless it stores an outcome or may still get one.
 
-        A call that still runs may bring one: its lease ends by itself.
+        If the request is still running, the lease expires by itself.
         """
         if self._is_decided:
             return
@@ -105,11 +106,11 @@ class Refresh:
             await self._lease.release()
 
     async def shorten_result(self) -> None:
-        """Keep the successor no longer than stale copies may need it."""
+        """Store the successor no longer than old copies of the token set may need it."""
         await self._lease.shorten(keep=KEPT)
 
     async def _wait_for(self, work: Future[TokenSet]) -> TokenSet:
-        """Wait for the answer, renewing the lease meanwhile."""
+        """Wait for the response and renew the lease meanwhile."""
         waited = 0.0
         while True:
             try:
@@ -123,9 +124,9 @@ class Refresh:
             await self._lease.renew()
 
     def _refresh_and_seal(self) -> TokenSet:
-        """Ask the provider and keep what it says. Runs in a thread that nobody cancels."""
+        """Call the provider and store the outcome. Runs in a thread that is never cancelled."""
         __traceback_hide__ = True
-        # Until it is known to be saved it is kept as long as a session may hold the old one.
+        # Until the successor is saved, store it as long as a session may have the old token set.
         lifetime = self._services.config.longest_age or KEPT_UNSAVED
         try:
             with telemetry.spanned("refresh", "refresh", provider=self._provider.name):
@@ -145,24 +146,24 @@ class Refresh:
         __traceback_hide__ = True
         for pause in (*SEAL_PAUSES, None):
             try:
-                kept = self._lease.complete(outcome, keep=keep)
+                is_sealed = self._lease.complete(outcome, keep=keep)
             except StoreUnavailable:
                 if pause is not None:
                     self._services.sleep(pause)
                 continue
-            if not kept:
+            if not is_sealed:
                 logger.error(
                     "A refresh of %s took so long that another began.", self._provider.name
                 )
             return
         logger.error("A refreshed token of %s could not be sealed.", self._provider.name)
 
-    def _rest(self) -> None:
+    def _start_back_off(self) -> None:
         _back_off.add(self.held.grant_secret, self._services.clock())
 
 
 class _BackOff:
-    """The grants that this process does not try to refresh for a moment."""
+    """The grants that this process does not try to refresh for a few seconds."""
 
     def __init__(self) -> None:
         self._until: OrderedDict[str, float] = OrderedDict()
@@ -174,7 +175,7 @@ class _BackOff:
                 self._until.popitem(last=False)
 
     def contains(self, secret: str, now: float) -> bool:
-        # Never longer than the back-off, should the clock be set back.
+        # Never longer than the back-off, even if the clock is set back.
         if now < self._until.get(secret, 0) <= now + BACK_OFF:
             return True
         self._until.pop(secret, None)

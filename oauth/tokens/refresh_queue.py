@@ -1,10 +1,10 @@
-"""Queues of one process, so that one thread or task at a time refreshes a grant.
+"""Queues that let only one thread or task of this process refresh a grant at a time.
 
-Threads and tasks of event loops take turns, the longest waiting first. A refresh that a task has
-begun is finished whatever happens to its caller; a task that is cancelled earlier leaves the queue.
+Threads and tasks are served in the order of their arrival. A refresh that a task has started is
+finished whatever happens to its caller; a task that is cancelled earlier leaves the queue.
 
-A person may have many grants, in apps and in browsers. Only a few are refreshed at one time:
-otherwise a provider that is slow with one account would occupy all threads for it.
+A person may have many grants, in apps and in browsers. Only a few of them are refreshed at the same
+time: otherwise a provider that is slow for one account could occupy all of its threads.
 """
 
 from __future__ import annotations
@@ -22,61 +22,58 @@ from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.finishing import Finisher
 from sessions_kms.concurrency.waits import CoroutineLock, Wait, run_sync
 
-TASKS_MAX = 1024  # of one process, those that wait included
-# Refreshes of one account at a provider, at one time in one process.
+TASKS_MAX = 1024  # per process, including the tasks that wait
+# Concurrent refreshes per account at a provider and process.
 ACCOUNT_REFRESHES_MAX = THREADS_PER_PROVIDER // 4
 
 
 class RefreshBusy(ProviderUnavailable):
-    """Others in this process are refreshing, for longer than the caller wants to wait."""
+    """Other requests of this process are refreshing for longer than the caller can wait."""
 
     def __init__(self) -> None:
         super().__init__("Other requests are refreshing the token.")
 
 
 class RefreshQueues:
-    """One turn for each name, kept while somebody waits for it."""
+    """One lock per name, which exists while a thread or task uses it."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._turns: dict[Hashable, tuple[CoroutineLock, int]] = {}
+        self._locks: dict[Hashable, tuple[CoroutineLock, int]] = {}
 
     def __len__(self) -> int:
-        """Return for how many names somebody waits."""
-        return len(self._turns)
+        """Return the number of names whose lock is in use."""
+        return len(self._locks)
 
     @contextmanager
     def of(self, *names: Hashable) -> Iterator[CoroutineLock]:
-        """Join the queue for a name.
-
-        Of several names it is the one with the shortest queue.
-        """
+        """Join the queue of the name that has the shortest one."""
         with self._lock:
-            name = min(names, key=self._wanted)
-            turn, wanted = self._turns.get(name) or (CoroutineLock(), 0)
-            self._turns[name] = turn, wanted + 1
+            name = min(names, key=self._queue_length)
+            lock, waiting = self._locks.get(name) or (CoroutineLock(), 0)
+            self._locks[name] = lock, waiting + 1
         try:
-            yield turn
+            yield lock
         finally:
             self._leave(name)
 
-    def _wanted(self, name: Hashable) -> int:
-        return self._turns[name][1] if name in self._turns else 0
+    def _queue_length(self, name: Hashable) -> int:
+        return self._locks[name][1] if name in self._locks else 0
 
     def _leave(self, name: Hashable) -> None:
         with self._lock:
-            turn, wanted = self._turns.pop(name)
-            if wanted > 1:
-                self._turns[name] = turn, wanted - 1
+            lock, waiting = self._locks.pop(name)
+            if waiting > 1:
+                self._locks[name] = lock, waiting - 1
 
 
 @dataclass
 class QueuedRefresh(Wait):
-    """Runs work of the same name one at a time in this process.
+    """Runs ``work`` while no other work of the same name runs in this process.
 
-    ``account`` is the provider and subject: only a few of one account run at one time.
-    ``max_wait`` is in seconds, for each turn. Raises RefreshBusy, and whatever the work
-    raises.
+    ``account`` is the provider and subject: only a few refreshes per account run at the same time.
+    ``max_wait`` is the timeout of each of the two locks in seconds. Raises RefreshBusy and whatever
+    the work raises.
     """
 
     name: str = field(repr=False)  # a grant secret
@@ -87,42 +84,42 @@ class QueuedRefresh(Wait):
 
     def block(self) -> Any:
         """Do the work in this thread."""
-        release_sql_connections()  # The turn, the lease and the provider may all take long.
+        release_sql_connections()  # The lock, the lease and the provider may all take long.
         return run_sync(self._run())
 
     async def suspend(self) -> Any:
-        """Do it in the event loop, to its end once it has begun."""
+        """Do the work in the event loop; once started, it is always finished."""
         return await _refreshes.finish(self._run(), lambda: self.has_begun)
 
     async def _run(self) -> Any:
-        with _grant_queues.of(self.name) as turn:
-            await self._wait_for(turn)
+        with _grant_queues.of(self.name) as lock:
+            await self._wait_for(lock)
             try:
                 return await self._run_for_account()
             finally:
-                turn.release()
+                lock.release()
 
     async def _run_for_account(self) -> Any:
         with _account_queues.of(
             *((*self.account, each) for each in range(ACCOUNT_REFRESHES_MAX))
-        ) as turn:
-            await self._wait_for(turn)
+        ) as lock:
+            await self._wait_for(lock)
             self.has_begun = True
             try:
                 return await self.work()
             finally:
-                turn.release()
+                lock.release()
 
-    async def _wait_for(self, turn: CoroutineLock) -> None:
-        """Wait for a turn, and take it. Raises RefreshBusy."""
+    async def _wait_for(self, lock: CoroutineLock) -> None:
+        """Acquire the lock. Raises RefreshBusy."""
         try:
-            await turn.acquire(within=self.max_wait)
+            await lock.acquire(within=self.max_wait)
         except StoreUnavailable:
             raise RefreshBusy from None
 
 
 def _ignore(_: BaseException) -> None:
-    """Leave it at that: whoever refreshes has told of what failed."""
+    """Do nothing: the refresh has already logged its failure."""
 
 
 def _replace_queues() -> None:
@@ -130,7 +127,7 @@ def _replace_queues() -> None:
     _grant_queues, _account_queues = (
         RefreshQueues(),
         RefreshQueues(),
-    )  # The parent may have forked while a thread had its turn.
+    )  # A thread may have held a lock when the parent forked.
 
 
 _grant_queues, _account_queues = RefreshQueues(), RefreshQueues()

@@ -1,7 +1,6 @@
-"""One refresh at the provider (RFC 6749 section 6): a token set enters, its successor leaves.
+"""Requests the successor of a token set from the provider (RFC 6749 section 6).
 
-Knows nothing of sessions and leases. It spends the refresh token: whoever calls it
-must be the only one.
+This spends the refresh token, so the caller must hold its lease. Does not depend on sessions.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
 
-# The grant is gone, or the person is asked for: RFC 6749 section 5.2, OpenID Connect Core
-# section 3.1.2.6, and GitHub's own word for the first.
+# The grant has ended, or the person has to sign in: RFC 6749 section 5.2, OpenID Connect Core
+# section 3.1.2.6, and GitHub's own code `bad_refresh_token`.
 FATAL = frozenset(
     {
         "bad_refresh_token",
@@ -35,7 +34,7 @@ FATAL = frozenset(
         "login_required",
     }
 )
-# This gateway's own mistakes. The person cannot mend them by signing in again.
+# Errors in this gateway's configuration. Signing in again does not help.
 CONFIGURATION = frozenset(
     {
         "incorrect_client_credentials",
@@ -46,17 +45,17 @@ CONFIGURATION = frozenset(
         "unsupported_grant_type",
     }
 )
-# RFC 9449 sections 5 and 8: where the provider's clock, or its nonces, are other than the proof's.
+# RFC 9449 sections 5 and 8: the provider's clock or nonce differs from the proof's.
 PROOF = frozenset({"invalid_dpop_proof", "use_dpop_nonce"})
-# Seconds. A provider that is only slow may have spent the refresh token by the time that it is
-# given up: its answer is worth waiting for.
+# Seconds. This is long because a slow provider may have spent the refresh token already: after a
+# timeout the successor would be lost.
 REFRESH_TIMEOUT = 24.0
 ANOTHER_GRANT = "another_grant"
 NOT_ALLOWED = "not_allowed"
 
 
 class GrantRefused(OAuthError):
-    """The provider will not refresh this grant any more; ``reason`` is a fixed word."""
+    """The provider no longer refreshes this grant; ``reason`` is a fixed word."""
 
     def __init__(self, reason: str) -> None:
         super().__init__("The provider refuses to refresh this grant.")
@@ -66,28 +65,33 @@ class GrantRefused(OAuthError):
 def request_refresh(services: Services, provider: ProviderConfig, token_set: TokenSet) -> TokenSet:
     """Return the successor of a token set that has a refresh token.
 
-    Raises GrantRefused, or ProviderUnavailable when the provider cannot be asked, is
-    overloaded, talks nonsense, or does not accept this gateway as its client.
+    Raises GrantRefused, or ProviderUnavailable if the provider cannot be reached, is overloaded,
+    sends an invalid response, or does not accept this gateway as its client.
     """
     __traceback_hide__ = True
     now = int(services.clock())
-    found = metadata.load_metadata(provider, anonymous=False)
+    provider_metadata = metadata.load_metadata(provider, anonymous=False)
     form = {"grant_type": "refresh_token", "refresh_token": token_set.refresh_token or ""}
     key = _dpop_key_for(provider, token_set)
-    answer = token_endpoint.post_as_client(
-        provider, found, form, clock=services.clock, dpop_key=key, timeout=REFRESH_TIMEOUT
+    response = token_endpoint.post_as_client(
+        provider,
+        provider_metadata,
+        form,
+        clock=services.clock,
+        dpop_key=key,
+        timeout=REFRESH_TIMEOUT,
     )
-    new = _read_response(provider, token_set, answer, key, now)
-    new = _check_id_token(provider, token_set, new, found.issuer, now)
+    new = _read_response(provider, token_set, response, key, now)
+    new = _check_id_token(provider, token_set, new, provider_metadata.issuer, now)
     _log_lost_scope(provider, token_set, new)
     return _check_admission(services, provider, token_set, new)
 
 
 def _dpop_key_for(provider: ProviderConfig, token_set: TokenSet) -> str | None:
-    """Return the key that the tokens are bound to; a new one where none was asked for yet.
+    """Return the DPoP key of the tokens; a new one if they have none but the settings require DPoP.
 
-    A confidential client's refresh token is bound to the client, not to a key (RFC 9449
-    section 5): one from before DPoP was switched on brings tokens that are.
+    A confidential client's refresh token is bound to the client, not to a key (RFC 9449 section 5).
+    So a refresh token from before DPoP was switched on can get tokens that are bound to a key.
     """
     if token_set.dpop_key is None and provider.dpop:
         return dpop.new_dpop_key()
@@ -95,16 +99,16 @@ def _dpop_key_for(provider: ProviderConfig, token_set: TokenSet) -> str | None:
 
 
 def _read_response(
-    provider: ProviderConfig, old: TokenSet, answer: ProviderResponse, key: str | None, now: int
+    provider: ProviderConfig, old: TokenSet, response: ProviderResponse, key: str | None, now: int
 ) -> TokenSet:
     __traceback_hide__ = True
-    if answer.is_overloaded:
+    if response.is_overloaded:
         raise ProviderUnavailable("The provider cannot refresh a token now.")
-    content = answer.parse()
+    content = response.parse()
     error = content.get("error")
     if error is not None:
-        raise _error_of(provider, error if isinstance(error, str) else "")
-    if answer.status != 200:
+        raise _make_error(provider, error if isinstance(error, str) else "")
+    if response.status != 200:
         raise ProviderUnavailable("The provider's response has another status than 200.")
     try:
         new = old.refreshed(content, now=now, dpop_key=key)
@@ -115,7 +119,7 @@ def _read_response(
     return new
 
 
-def _error_of(provider: ProviderConfig, error: str) -> OAuthError:
+def _make_error(provider: ProviderConfig, error: str) -> OAuthError:
     if error in FATAL:
         return GrantRefused(error)
     if error in PROOF:
@@ -138,13 +142,13 @@ def _error_of(provider: ProviderConfig, error: str) -> OAuthError:
 def _check_id_token(
     provider: ProviderConfig, old: TokenSet, new: TokenSet, issuer: str | None, now: int
 ) -> TokenSet:
-    """Accept an id token of the same issuer, subject and client only (OpenID Connect Core 12.2).
+    """Reject an id token of another issuer, subject or client (OpenID Connect Core 12.2).
 
-    One with another fault is not kept: the rest of the answer is good without it, and the
-    refresh token that brought it is spent.
+    An id token with another fault is replaced by the old one. The rest of the response is still
+    used, since the refresh token is already spent.
     """
     __traceback_hide__ = True
-    if issuer is None:  # by which it could be judged
+    if issuer is None:  # Without an issuer the id token cannot be validated.
         return replace(new, id_token=old.id_token)
     if new.id_token is None or new.id_token == old.id_token:
         return new
@@ -164,7 +168,7 @@ def _check_id_token(
 def _check_admission(
     services: Services, provider: ProviderConfig, old: TokenSet, new: TokenSet
 ) -> TokenSet:
-    """Return the new token set with its groups, if its person may still sign in."""
+    """Return the new token set with its groups, if the person is still allowed to sign in."""
     __traceback_hide__ = True
     try:
         return decision.admit_refresh(services, provider, old, new)
@@ -194,7 +198,7 @@ def _find_fault(
 
 
 def _is_same_grant(claims: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Compare what stays the same; a refresh's id token may lack the nonce."""
+    """Compare issuer, subject and nonce; after a refresh the id token may lack the nonce."""
     same = all(claims.get(name) == before.get(name) for name in ("iss", "sub"))
     return same and claims.get("nonce") in (None, before.get("nonce"))
 

@@ -1,9 +1,9 @@
-"""The token set that a session has for a provider: read, replaced and ended as it is stored.
+"""Loads, replaces and removes the token set that a session has for a provider.
 
-Every change is made by a session object of its own and saved at once: whatever else the request
-changed is saved separately, and may be undone by an error. Knows nothing of clocks, of providers'
-responses and of who waits for whom. An operator may have ended the grants given until some moment
-(`end_sessions --provider`): their sessions stay, and their people must consent again.
+Every change uses a separate session object and is saved immediately. The request's other changes
+are saved separately, at its end, and an error of the view discards them. An operator may have ended
+all grants that were given before a certain time (`end_sessions --provider`): the sessions continue,
+but the people have to consent again.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ logger = logging.getLogger(__name__)
 
 
 async def is_ended(services: Services, provider: str, held: TokenSet) -> bool:
-    """Tell whether a token set is of a grant that an operator ended. Raises StoreUnavailable."""
+    """Return True if an operator ended the grant of a token set. Raises StoreUnavailable."""
     return _is_ended_by(await services.not_before_of(provider).moment(), held)
 
 
 def unless_ended(services: Services, provider: str, held: TokenSet | None) -> TokenSet | None:
-    """Return a token set unless its grant was ended.
+    """Return the token set, or None if an operator ended its grant.
 
-    Raises StoreUnavailable, and SynchronousOnlyOperation where an event loop would have to wait.
+    Raises StoreUnavailable, and SynchronousOnlyOperation if it would block an event loop.
     """
     __traceback_hide__ = True
     if held is None:
         return None
     moments = services.not_before_of(provider)
-    if (until := moments.cached()) is None:
+    if (cutoff := moments.cached()) is None:
         _require_thread()
-        until = run_sync(moments.moment())
-    return None if _is_ended_by(until, held) else held
+        cutoff = run_sync(moments.moment())
+    return None if _is_ended_by(cutoff, held) else held
 
 
 @async_unsafe("Which grants were ended has to be read: use oauth.aunless_ended in an async view.")
@@ -55,31 +55,31 @@ def _is_ended_by(until: int, held: TokenSet) -> bool:
 
 @dataclass(frozen=True)
 class SessionCall(Wait):
-    """A method of a session that waits for the store; Django gives each an async twin."""
+    """A call of a session method that does I/O and has an async variant in Django."""
 
     session: SessionBase = field(repr=False)
     method: Literal["get", "save", "flush"]
     args: tuple[Any, ...] = ()
 
     def block(self) -> Any:
-        """Call it in this thread."""
+        """Call the method in this thread."""
         return getattr(self.session, self.method)(*self.args)
 
     async def suspend(self) -> Any:
-        """Await its twin."""
+        """Await the async variant."""
         return await getattr(self.session, f"a{self.method}")(*self.args)
 
 
 @dataclass(frozen=True)
 class StoredTokenSet:
-    """A token set, and the session as it was stored with it."""
+    """A token set and the session object that loaded or saved it."""
 
     token_set: TokenSet
     session: SessionBase = field(repr=False)
 
 
 class TokenRepository:
-    """One session's token set of one provider. What waits for the store raises StoreUnavailable."""
+    """One session's token set of one provider. All coroutines raise StoreUnavailable."""
 
     def __init__(self, services: Services, session: SessionBase, provider: str) -> None:
         self._services = services
@@ -87,42 +87,43 @@ class TokenRepository:
         self._provider = provider
 
     async def load(self) -> TokenSet:
-        """Return what the request's own session holds. Raises as `load_stored` does."""
+        """Return the token set of the request's own session. Raises the errors of `load_stored`."""
         return await self._require(self._session)
 
     async def load_stored(self) -> StoredTokenSet:
-        """Return what the session holds as it is stored now.
+        """Return the token set that is stored now.
 
-        Raises NotConnected for nothing, ReauthenticationRequired for a grant that was ended.
+        Raises NotConnected if there is none, and ReauthenticationRequired if an operator ended its
+        grant.
         """
         session = self._reload()
         return StoredTokenSet(await self._require(session), session)
 
     async def replace(self, old: TokenSet, new: TokenSet) -> StoredTokenSet:
-        """Put a token set in the place of another one, and return what is stored then.
+        """Replace a token set and return the one that is stored afterwards.
 
-        That is the new one, unless a sign-in came between. Raises NotConnected when the session
-        or the connection has ended meanwhile.
+        That is ``new``, unless another sign-in has replaced ``old`` meanwhile. Raises NotConnected
+        if the session or the connection has ended.
         """
         session = self._reload()
-        held = await self._find(session)
-        if held is not None and held.grant_secret == old.grant_secret:
+        current = await self._find(session)
+        if current is not None and current.grant_secret == old.grant_secret:
             vault.store_token_set(session, self._provider, new)
-            held = await self._save(session)
-        if held is None:
+            current = await self._save(session)
+        if current is None:
             logger.warning(
                 "A session ended, or changed its key, while its token of %s was refreshed. A "
                 "holder of the old token set finds the new one for some time.",
                 self._provider,
             )
             raise NotConnected("The session or the connection has ended meanwhile.")
-        return StoredTokenSet(held, session)
+        return StoredTokenSet(current, session)
 
     async def end(self, subject: str) -> dict[str, TokenSet] | None:
-        """End a session that was begun with this account, and return what else it held.
+        """End the session if its sign-in was with this account; return its other token sets.
 
-        One that was begun with another account loses the connection only. None where there was
-        nothing to end.
+        If the sign-in was with another account, only remove this token set. Returns None if the
+        session has no token set of this provider.
         """
         session = self._reload()
         if await self._find(session) is None:
@@ -136,10 +137,10 @@ class TokenRepository:
         return {}
 
     def adopt(self, stored: StoredTokenSet) -> TokenSet:
-        """Have the request's own session go on from what is stored. Raises NotConnected.
+        """Update the request's own session from the stored one. Raises NotConnected.
 
-        Not done where the refresh is: what else the request does to its session goes on
-        meanwhile.
+        This is separate from the refresh, because the request may change its session while the
+        refresh runs.
         """
         try:
             vault.adopt_stored(self._session, stored.session, self._provider)
@@ -148,22 +149,22 @@ class TokenRepository:
         return stored.token_set
 
     async def _require(self, session: SessionBase) -> TokenSet:
-        held = await self._find(session)
-        if held is None:
+        token_set = await self._find(session)
+        if token_set is None:
             raise NotConnected("The session holds no token of this provider.")
-        if await is_ended(self._services, self._provider, held):
+        if await is_ended(self._services, self._provider, token_set):
             raise ReauthenticationRequired("An operator ended the grants of that time.")
-        return held
+        return token_set
 
     async def _find(self, session: SessionBase) -> TokenSet | None:
         key = vault.session_key(self._provider)
-        # One that is loaded has nothing to wait for, which is so of nearly every call.
+        # A loaded session needs no I/O, which is the case in nearly every call.
         is_loaded = hasattr(session, "_session_cache")
         data = session.get(key) if is_loaded else await SessionCall(session, "get", (key,))
         return vault.parse_token_set(data, self._provider)
 
     async def _save(self, session: SessionBase) -> TokenSet | None:
-        """Save, and return what is held afterwards: another request may have dropped it."""
+        """Save, and return the token set that is stored then; None if it was removed meanwhile."""
         if session is not self._session:
             try:
                 await SessionCall(session, "save")
@@ -172,6 +173,6 @@ class TokenRepository:
         return vault.load_token_set(session, self._provider)
 
     def _reload(self) -> SessionBase:
-        """Return the session as it is stored now; one that is not stored yet is itself."""
+        """Return a new object for the stored session; the request's own if it is not stored yet."""
         key = self._session.session_key
         return self._session if key is None else type(self._session)(key)

@@ -1,8 +1,7 @@
-"""Where token sets are kept: in the session, one top-level key for each provider.
+"""Stores token sets in the session, under one top-level key for each provider.
 
-One key each, so that two requests that change the tokens of two providers do not
-meet. No other place may hold a token, but for a lease's sealed result
-(`oauth.provider.refresh_lease`).
+With separate keys, requests that change the tokens of different providers do not conflict. Tokens
+are stored nowhere else, except in the sealed result of a lease (`oauth.provider.refresh_lease`).
 """
 
 import logging
@@ -17,7 +16,7 @@ from sessions_kms import SessionStore
 logger = logging.getLogger(__name__)
 
 PREFIX = "oauth:"
-METHODS = "account_authentication_methods"  # where allauth notes with what a session was begun
+METHODS = "account_authentication_methods"  # where allauth records the methods of the sign-in
 
 
 def session_key(provider: str) -> str:
@@ -31,23 +30,23 @@ def stored_providers(session: SessionBase) -> list[str]:
 
 
 def load_token_set(session: SessionBase | Mapping[str, Any], provider: str) -> TokenSet | None:
-    """Return the token set held for a provider; None where there is none that can be read."""
+    """Return the token set for a provider; None if there is none, or it cannot be parsed."""
     __traceback_hide__ = True
     return parse_token_set(session.get(session_key(provider)), provider)
 
 
 def other_token_sets(session: SessionBase, provider: str) -> dict[str, TokenSet]:
-    """Return the token sets held for other providers, by their names."""
-    held = {
+    """Return the token sets of all other providers, by the providers' names."""
+    token_sets = {
         name: load_token_set(session, name)
         for name in stored_providers(session)
         if name != provider
     }
-    return {name: token_set for name, token_set in held.items() if token_set is not None}
+    return {name: token_set for name, token_set in token_sets.items() if token_set is not None}
 
 
 def parse_token_set(data: object, provider: str) -> TokenSet | None:
-    """Read what a session holds for a provider; None where it cannot be read."""
+    """Parse a provider's entry of the session; None if it is missing or malformed."""
     __traceback_hide__ = True
     if data is None:
         return None
@@ -59,17 +58,17 @@ def parse_token_set(data: object, provider: str) -> TokenSet | None:
 
 
 def store_token_set(session: SessionBase, provider: str, token_set: TokenSet) -> None:
-    """Hold a token set for a provider, in place of an earlier one."""
+    """Store a token set for a provider; replaces an earlier one."""
     session[session_key(provider)] = token_set.to_session()
 
 
 def drop_token_set(session: SessionBase, provider: str) -> None:
-    """Hold nothing for a provider."""
+    """Remove the token set of a provider, if there is one."""
     session.pop(session_key(provider), None)
 
 
 def is_signed_in_with(session: SessionBase, provider: str, subject: str) -> bool:
-    """Tell whether the session was begun with this account, rather than connected to it."""
+    """Return True if the person signed in with this account, instead of connecting it later."""
     records = session.get(METHODS)
     return any(
         (record.get("provider"), record.get("uid")) == (provider, subject)
@@ -79,15 +78,15 @@ def is_signed_in_with(session: SessionBase, provider: str, subject: str) -> bool
 
 
 def adopt_stored(session: SessionBase, stored: SessionBase, provider: str) -> None:
-    """Hold the token set that another object of the same session has stored or loaded.
+    """Copy the token set from another object of the same session, which has stored or loaded it.
 
-    It is no change of this request: saved again an hour later, at the end of a long
-    one, it would put an old set in the place of its successor. Raises UpdateError when
-    the session is another person's by now.
+    This does not count as a change of ``session``. Otherwise a request that takes an hour would
+    save the token set at its end and overwrite a successor. Raises UpdateError if the session now
+    belongs to another person.
     """
     if session is stored:
         return
     if isinstance(session, SessionStore) and isinstance(stored, SessionStore):
         session.catch_up(stored)
-    elif (held := load_token_set(stored, provider)) is not None:
-        store_token_set(session, provider, held)
+    elif (token_set := load_token_set(stored, provider)) is not None:
+        store_token_set(session, provider, token_set)

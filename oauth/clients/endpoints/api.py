@@ -52,13 +52,13 @@ def arrival_time(request: HttpRequest) -> float:
 
 
 def read_form(request: HttpRequest) -> list[tuple[str, str]]:
-    """Return the fields of a form in their order. Raises Refused."""
+    """Return the fields of a form in their order. Raises RequestRejected."""
     __traceback_hide__ = True
     return parse_pairs(read_body(request, FORM))
 
 
 def read_body(request: HttpRequest, kind: str) -> str:
-    """Return the body, which must be of a kind. Raises Refused."""
+    """Return the body, which must be of a kind. Raises RequestRejected."""
     __traceback_hide__ = True
     if request.content_type != kind:
         raise RequestRejected(INVALID_REQUEST, f"The request must be {kind}.")

@@ -59,11 +59,11 @@ class PendingConsent:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> PendingConsent | None:
         """Return what waits under allauth's state; None for any other sign-in."""
-        kept = state.get(STATE_KEY)
-        if kept is None:
+        pending = state.get(STATE_KEY)
+        if pending is None:
             return None
-        more = {"source": Source(kept["source"]), "query": urlsplit(state[NEXT_KEY]).query}
-        return cls(**kept | more)
+        more = {"source": Source(pending["source"]), "query": urlsplit(state[NEXT_KEY]).query}
+        return cls(**pending | more)
 
     def client(self, client_id: str, redirect_uri: str) -> Client:
         """Return the client as it was shown."""
@@ -79,12 +79,14 @@ def redirect_to_provider(
     chose, None where the request names it.
     """
     provider = views.get_provider_or_404(request, provider_id)
-    kept = asdict(PendingConsent(str(request.user.pk), client.name, client.source, client.host, ""))
-    del kept["query"]
-    kept["source"] = client.source.value
-    del kept["upstream"]
+    pending = asdict(
+        PendingConsent(str(request.user.pk), client.name, client.source, client.host, "")
+    )
+    del pending["query"]
+    pending["source"] = client.source.value
+    del pending["upstream"]
     if choice is not None:  # A release that knows no choice can read all others.
-        kept["upstream"] = choice
+        pending["upstream"] = choice
     return views.show_provider_errors(
         request,
         provider,
@@ -93,7 +95,7 @@ def redirect_to_provider(
             AuthProcess.REDIRECT,
             next_url=pages.request_url(request),
             auth_params=dict(prompts.client_parameters(provider)),
-            **{STATE_KEY: kept},
+            **{STATE_KEY: pending},
         ),
     )
 
@@ -123,25 +125,25 @@ def _complete(
         )
         return pages.rejection_page(request, why, HTTPStatus.FORBIDDEN)
     server = authorization_server()
-    asked = authorization_request.parse_authorization_request(pending.query)
-    client = pending.client(asked.client_id, asked.redirect_uri)
+    auth_request = authorization_request.parse_authorization_request(pending.query)
+    client = pending.client(auth_request.client_id, auth_request.redirect_uri)
     try:
-        wish = authorization_request.select_grant(
-            asked, server.issuer, server.upstreams, pending.upstream
+        requested_grant = authorization_request.select_grant(
+            auth_request, server.issuer, server.upstreams, pending.upstream
         )
     except RequestRejected as refused:  # no longer offered
-        return pages.error_response(request, server, client, asked, refused)
+        return pages.error_response(request, server, client, auth_request, refused)
     consent = Consent(
         client_id=client.id,
         client_name=client.name,
         client_host=client.host,
-        redirect_uri=asked.redirect_uri,
-        upstream=wish.upstream,
-        resource=wish.resource,
-        scope=wish.scope,
-        challenge=wish.challenge,
+        redirect_uri=auth_request.redirect_uri,
+        upstream=requested_grant.upstream,
+        resource=requested_grant.resource,
+        scope=requested_grant.scope,
+        challenge=requested_grant.challenge,
     )
-    allowed = run_sync(
+    issued_code = run_sync(
         grants().allow(
             cast("AbstractBaseUser", request.user),  # nobody else owns an account
             consent,
@@ -150,7 +152,7 @@ def _complete(
             backend=request.session[BACKEND_SESSION_KEY],
         )
     )
-    return pages.code_response(request, server.issuer, client, asked, allowed)
+    return pages.code_response(request, server.issuer, client, auth_request, issued_code)
 
 
 def _is_own_account(

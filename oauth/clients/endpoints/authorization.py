@@ -56,35 +56,37 @@ class ClickRequired(Exception):
 def authorize(request: HttpRequest) -> HttpResponse:
     """Ask for consent (GET), or act on it (POST)."""
     try:
-        asked = authorization_request.parse_authorization_request(request.META["QUERY_STRING"])
+        auth_request = authorization_request.parse_authorization_request(
+            request.META["QUERY_STRING"]
+        )
     except RequestRejected as refused:
         return _reject(request, refused)
     if not (request.user.is_authenticated and request.user.is_active):
         return HttpResponseRedirect(sign_in_url(pages.request_url(request)))
     server = authorization_server()
     try:
-        client = _find_client(request, server, asked)
+        client = _find_client(request, server, auth_request)
     except ClickRequired:
-        return pages.confirm_fetch_page(request, document_host(asked.client_id))
+        return pages.confirm_fetch_page(request, document_host(auth_request.client_id))
     except (UnknownClient, DocumentUnavailable) as refused:
         return _reject(request, refused)
     try:
-        choices = authorization_request.find_choices(asked, server.issuer, server.upstreams)
+        choices = authorization_request.find_choices(auth_request, server.issuer, server.upstreams)
     except RequestRejected as refused:
-        return pages.error_response(request, server, client, asked, refused)
-    return _apply_decision(request, server, client, asked, choices)
+        return pages.error_response(request, server, client, auth_request, refused)
+    return _apply_decision(request, server, client, auth_request, choices)
 
 
 def waits_for_document(method: str, query: str, fetch_site: str) -> bool:
     """Return True if a client's document is fetched for such a request of a signed-in person."""
     try:
-        asked = authorization_request.parse_authorization_request(query)
+        auth_request = authorization_request.parse_authorization_request(query)
     except RequestRejected:
         return False
     max_age = CONSENT_CACHE_SECONDS if method == "POST" else CACHE_SECONDS_MAX
     return (
-        authorization_server().may_fetch(asked.client_id)
-        and document_fetcher().cached(asked.client_id, max_age) is None
+        authorization_server().may_fetch(auth_request.client_id)
+        and document_fetcher().cached(auth_request.client_id, max_age) is None
         and _may_fetch(method, fetch_site)
     )
 
@@ -103,7 +105,7 @@ def _may_fetch(method: str, fetch_site: str) -> bool:
 
 
 def _find_client(
-    request: HttpRequest, server: AuthorizationServer, asked: AuthorizationRequest
+    request: HttpRequest, server: AuthorizationServer, auth_request: AuthorizationRequest
 ) -> Client:
     """Return the client, whose address it is that the answer goes to.
 
@@ -111,17 +113,17 @@ def _find_client(
     """
     decides = request.POST.get(DECISION) in {ALLOW, DENY}
     max_age = CONSENT_CACHE_SECONDS if decides else CACHE_SECONDS_MAX
-    if not server.may_fetch(asked.client_id):
-        client = server.find_client(asked.client_id)
-    elif (cached := document_fetcher().cached(asked.client_id, max_age)) is not None:
+    if not server.may_fetch(auth_request.client_id):
+        client = server.find_client(auth_request.client_id)
+    elif (cached := document_fetcher().cached(auth_request.client_id, max_age)) is not None:
         client = cached
     elif _may_fetch(request.method or "", request.headers.get(FETCH_SITE, "")):
         client = document_fetcher().load_client(
-            server, asked.client_id, str(request.user.pk), max_age
+            server, auth_request.client_id, str(request.user.pk), max_age
         )
     else:
         raise ClickRequired
-    if not server.accepts_redirect(client, asked.redirect_uri):
+    if not server.accepts_redirect(client, auth_request.redirect_uri):
         raise UnknownClient("The answer would go to an address that is not this client's.")
     return client
 
@@ -130,27 +132,29 @@ def _apply_decision(
     request: HttpRequest,
     server: AuthorizationServer,
     client: Client,
-    asked: AuthorizationRequest,
+    auth_request: AuthorizationRequest,
     choices: tuple[str, ...],
 ) -> HttpResponse:
     decision = request.POST.get(DECISION)
     if decision == DENY:
         denied = RequestRejected(ACCESS_DENIED, "The person did not allow it.")
-        return pages.error_response(request, server, client, asked, denied)
+        return pages.error_response(request, server, client, auth_request, denied)
     if decision != ALLOW:
-        return pages.consent_page(request, server, client, asked, choices)
+        return pages.consent_page(request, server, client, auth_request, choices)
     if click_delay.is_too_soon(request):
         return pages.consent_page(
-            request, server, client, asked, choices, notice=click_delay.TOO_SOON
+            request, server, client, auth_request, choices, notice=click_delay.TOO_SOON
         )
     choice = request.POST.get(pages.UPSTREAM_FIELD) if len(choices) > 1 else None
     try:
         upstream = resources.choose_upstream(choices, choice)
     except RequestRejected:
-        return pages.consent_page(request, server, client, asked, choices, notice=pages.NO_CHOICE)
+        return pages.consent_page(
+            request, server, client, auth_request, choices, notice=pages.NO_CHOICE
+        )
     provider = server.upstreams[upstream]
     if not pages.accounts_of(request, provider):
-        return pages.consent_page(request, server, client, asked, choices)
+        return pages.consent_page(request, server, client, auth_request, choices)
     logger.info("A person allows a client to call %s, and goes to %s.", upstream, provider)
     return approval.redirect_to_provider(request, provider, client, choice)
 

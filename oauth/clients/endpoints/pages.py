@@ -61,24 +61,24 @@ def consent_page(
     request: HttpRequest,
     server: AuthorizationServer,
     client: Client,
-    asked: AuthorizationRequest,
+    auth_request: AuthorizationRequest,
     choices: tuple[str, ...],
     *,
     notice: str = "",
 ) -> HttpResponse:
     """Return the page that asks; once more with a ``notice`` why the answer did not count."""
-    shown = _describe_upstreams(request, server, choices)
+    upstreams = _describe_upstreams(request, server, choices)
     context = {
         "client": client,
         "source": client.source.value,
         "name_warning": names.name_warning(client.name),
-        "place": describe_destination(asked.redirect_uri),
-        "is_loopback": redirect_uris.is_loopback(asked.redirect_uri),
-        "is_private": not asked.redirect_uri.startswith(("http://", "https://")),
-        "choices": shown,
-        "only": shown[0] if len(shown) == 1 else None,
-        "is_allowable": any(each.accounts for each in shown),
-        "to_connect": {each.provider: each for each in shown if not each.accounts}.values(),
+        "place": describe_destination(auth_request.redirect_uri),
+        "is_loopback": redirect_uris.is_loopback(auth_request.redirect_uri),
+        "is_private": not auth_request.redirect_uri.startswith(("http://", "https://")),
+        "choices": upstreams,
+        "only": upstreams[0] if len(upstreams) == 1 else None,
+        "is_allowable": any(each.accounts for each in upstreams),
+        "to_connect": {each.provider: each for each in upstreams if not each.accounts}.values(),
         "person": user_display(request.user),
         "notice": notice,
         "ends_at": _grant_end(),
@@ -98,14 +98,14 @@ def _describe_upstreams(
     """Return the upstreams as they are shown; each provider's accounts are read once."""
     providers = {server.upstreams[each] for each in upstreams}
     accounts = {each: accounts_of(request, each) for each in providers}
-    found = []
+    described = []
     for upstream in upstreams:
         provider_id = server.upstreams[upstream]
         provider, of_allauth = (
             config.find_provider(provider_id),
             views.get_provider_or_404(request, provider_id),
         )
-        found.append(
+        described.append(
             UpstreamChoice(
                 upstream=upstream,
                 address=resources.resource_of(server.issuer, upstream),
@@ -115,7 +115,7 @@ def _describe_upstreams(
                 connect_url=of_allauth.get_login_url(request),
             )
         )
-    return found
+    return described
 
 
 def confirm_fetch_page(request: HttpRequest, host: str) -> HttpResponse:
@@ -144,8 +144,8 @@ def describe_destination(redirect_uri: str) -> str:
 
 def _grant_end() -> datetime:
     """Return when the grant ends at the latest."""
-    made = services()
-    return datetime.fromtimestamp(made.clock() + made.config.grant_age, UTC)
+    current_services = services()
+    return datetime.fromtimestamp(current_services.clock() + current_services.config.grant_age, UTC)
 
 
 def _format_duration(seconds: int) -> str:
@@ -159,17 +159,22 @@ def code_response(
     request: HttpRequest,
     issuer: str,
     client: Client,
-    asked: AuthorizationRequest,
-    allowed: IssuedCode,
+    auth_request: AuthorizationRequest,
+    issued_code: IssuedCode,
 ) -> HttpResponse:
     """Return the page that brings a code to a client, to which its person chose to go.
 
     It waits for them where it has to say that another app was signed out.
     """
     __traceback_hide__ = True
-    address = _response_url(issuer, asked, {"code": allowed.code})
+    address = _response_url(issuer, auth_request, {"code": issued_code.code})
     return _response_page(
-        request, client, asked, address, is_led=not allowed.ended, ended=allowed.ended
+        request,
+        client,
+        auth_request,
+        address,
+        is_led=not issued_code.ended,
+        ended=issued_code.ended,
     )
 
 
@@ -177,7 +182,7 @@ def error_response(
     request: HttpRequest,
     server: AuthorizationServer,
     client: Client,
-    asked: AuthorizationRequest,
+    auth_request: AuthorizationRequest,
     why: RequestRejected,
 ) -> HttpResponse:
     """Return the page that tells a client why it gets nothing.
@@ -185,10 +190,10 @@ def error_response(
     It leads on by itself only where that leads nobody astray; otherwise it names the host.
     """
     logger.info("An authorization request was refused (%s): %s", why.code, why.description)
-    told = {"error": why.code, "error_description": why.description}
-    is_led = server.may_redirect(client, asked.redirect_uri)
-    address = _response_url(server.issuer, asked, told)
-    return _response_page(request, client, asked, address, is_led=is_led, why=why)
+    error = {"error": why.code, "error_description": why.description}
+    is_led = server.may_redirect(client, auth_request.redirect_uri)
+    address = _response_url(server.issuer, auth_request, error)
+    return _response_page(request, client, auth_request, address, is_led=is_led, why=why)
 
 
 def rejection_page(request: HttpRequest, why: str, status: HTTPStatus) -> HttpResponse:
@@ -200,7 +205,7 @@ def rejection_page(request: HttpRequest, why: str, status: HTTPStatus) -> HttpRe
 def _response_page(
     request: HttpRequest,
     client: Client,
-    asked: AuthorizationRequest,
+    auth_request: AuthorizationRequest,
     address: str,
     *,
     is_led: bool,
@@ -212,7 +217,7 @@ def _response_page(
         "client": client,
         "address": address,
         "is_led": is_led,
-        "place": describe_destination(asked.redirect_uri),
+        "place": describe_destination(auth_request.redirect_uri),
         "why": why,
         "ended": ended,
         "most": LIVE_MAX,
@@ -221,12 +226,14 @@ def _response_page(
     return _private(render(request, "oauth/clients/way_back.html", context, status=status))
 
 
-def _response_url(issuer: str, asked: AuthorizationRequest, answer: dict[str, str]) -> str:
+def _response_url(
+    issuer: str, auth_request: AuthorizationRequest, parameters: dict[str, str]
+) -> str:
     __traceback_hide__ = True
-    state = {} if asked.state is None else {"state": asked.state}
-    query = urlencode(answer | state | {"iss": issuer})
-    joint = "&" if "?" in asked.redirect_uri else "?"
-    return f"{asked.redirect_uri}{joint}{query}"
+    state = {} if auth_request.state is None else {"state": auth_request.state}
+    query = urlencode(parameters | state | {"iss": issuer})
+    joint = "&" if "?" in auth_request.redirect_uri else "?"
+    return f"{auth_request.redirect_uri}{joint}{query}"
 
 
 def _private(response: HttpResponse) -> HttpResponse:

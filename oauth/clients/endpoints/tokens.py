@@ -124,7 +124,7 @@ _GRANT_TYPES: dict[str, Callable[[Form, str | None, float], TokenResponse]] = {
 
 
 def _read_fields(request: HttpRequest) -> tuple[Form, list[str]]:
-    """Return the fields that come once, and the resources. Raises Refused."""
+    """Return the fields that come once, and the resources. Raises RequestRejected."""
     __traceback_hide__ = True
     pairs = api.read_form(request)
     resource = [value for name, value in pairs if name == RESOURCE and value]
@@ -133,7 +133,10 @@ def _read_fields(request: HttpRequest) -> tuple[Form, list[str]]:
 
 
 def _with_client_id(form: Form, header: str) -> Form:
-    """Return the form with the client_id of `Authorization`, if that was sent. Raises Refused."""
+    """Return the form with the client_id of the `Authorization` header, if that was sent.
+
+    Raises RequestRejected.
+    """
     __traceback_hide__ = True
     if not header:
         return form
@@ -157,7 +160,7 @@ def _may_keep_grant(form: Form) -> Callable[[str], bool]:
 
 
 def _audience(server: AuthorizationServer, named: list[str]) -> str | None:
-    """Return the resource that a token is asked for. Raises Refused."""
+    """Return the resource that a token is asked for. Raises RequestRejected."""
     if len(named) > 1:
         raise RequestRejected(INVALID_TARGET, "A token is for one resource.")
     if not named:

@@ -1,7 +1,8 @@
-"""An authorization request (OAuth 2.1 section 4.1.1): a query enters, what is asked for leaves.
+"""Parses authorization requests (OAuth 2.1 section 4.1.1) into a `RequestedGrant`.
 
-In two steps. Until client and redirect URI are known to belong together nothing may be told to
-whoever stands behind the URI (`read`); then all else may be (`wish`). Knows no client.
+There are two steps. Until the redirect URI is known to belong to the client, no error may be sent
+to it (`parse_authorization_request`); after that, errors may (`find_choices`, `select_grant`). This
+module does not look up clients.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # of SHA-256: RFC 7636 section 4.2
 
 @dataclass(frozen=True)
 class AuthorizationRequest:
-    """A request, of which nothing is believed yet."""
+    """An authorization request that has not been validated yet."""
 
     client_id: str
     redirect_uri: str
@@ -37,7 +38,7 @@ class AuthorizationRequest:
 
 @dataclass(frozen=True)
 class RequestedGrant:
-    """What a client asks a person for."""
+    """The grant that a client requests."""
 
     upstream: str
     resource: str
@@ -46,7 +47,7 @@ class RequestedGrant:
 
 
 def parse_authorization_request(query: str) -> AuthorizationRequest:
-    """Return what a query asks. Raises Refused, which is not for the redirect URI to know."""
+    """Parse a query. Raises RequestRejected, which must not be sent to the redirect URI."""
     if len(query) > QUERY_MAX:
         raise RequestRejected(INVALID_REQUEST, f"The request is over {QUERY_MAX:,} bytes long.")
     parameters = require_unique(parse_pairs(query))
@@ -59,41 +60,44 @@ def parse_authorization_request(query: str) -> AuthorizationRequest:
 
 
 def find_choices(
-    asked: AuthorizationRequest, issuer: str, offered: Collection[str]
+    auth_request: AuthorizationRequest, issuer: str, offered: Collection[str]
 ) -> tuple[str, ...]:
     """Return the upstreams that a valid request may be about.
 
-    Raises Refused, which the client may know.
+    Raises RequestRejected, which may be sent to the client.
     """
-    parameters = asked.parameters
+    parameters = auth_request.parameters
     _reject_unsupported(parameters)
     challenge = parameters.get("code_challenge", "")
     is_sha256 = parameters.get("code_challenge_method") == "S256"
     if not is_sha256 or not CHALLENGE.fullmatch(challenge):
         raise RequestRejected(INVALID_REQUEST, "PKCE with the method S256 is required (RFC 7636).")
     return resources.find_upstreams(
-        issuer, offered, parameters.get("resource"), _requested_scope(asked)
+        issuer, offered, parameters.get("resource"), _requested_scope(auth_request)
     )
 
 
 def select_grant(
-    asked: AuthorizationRequest, issuer: str, offered: Collection[str], choice: str | None = None
+    auth_request: AuthorizationRequest,
+    issuer: str,
+    offered: Collection[str],
+    choice: str | None = None,
 ) -> RequestedGrant:
-    """Return what is wished for; ``choice`` is the person's, where there are several upstreams.
+    """Return the requested grant; ``choice`` is the upstream that the person chose, if several fit.
 
-    Raises Refused, which the client may know.
+    Raises RequestRejected, which may be sent to the client.
     """
-    upstream = resources.choose_upstream(find_choices(asked, issuer, offered), choice)
+    upstream = resources.choose_upstream(find_choices(auth_request, issuer, offered), choice)
     return RequestedGrant(
         upstream=upstream,
         resource=resources.resource_of(issuer, upstream),
-        scope=resources.grant_scope(upstream, _requested_scope(asked)),
-        challenge=asked.parameters["code_challenge"],
+        scope=resources.grant_scope(upstream, _requested_scope(auth_request)),
+        challenge=auth_request.parameters["code_challenge"],
     )
 
 
-def _requested_scope(asked: AuthorizationRequest) -> list[str]:
-    return asked.parameters.get("scope", "").split()
+def _requested_scope(auth_request: AuthorizationRequest) -> list[str]:
+    return auth_request.parameters.get("scope", "").split()
 
 
 def _reject_unsupported(parameters: dict[str, str]) -> None:

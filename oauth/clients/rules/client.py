@@ -99,26 +99,26 @@ def read_document(client_id: str, members: Mapping[str, Any], listed: Collection
 
 
 def _read_redirect_uris(members: Mapping[str, Any], listed: Collection[str]) -> tuple[str, ...]:
-    asked = members.get("redirect_uris")
-    if not isinstance(asked, list) or len(asked) > DOCUMENT_URIS_MAX:
+    uris = members.get("redirect_uris")
+    if not isinstance(uris, list) or len(uris) > DOCUMENT_URIS_MAX:
         raise UnknownClient("The client's document has no list of redirect_uris, or a long one.")
-    found = tuple(each for each in asked if redirect_uris.is_acceptable(each, listed))
-    if not found:
+    acceptable = tuple(each for each in uris if redirect_uris.is_acceptable(each, listed))
+    if not acceptable:
         raise UnknownClient("The client's document has no redirect_uris that are acceptable.")
-    return found
+    return acceptable
 
 
 def read_client_list(content: object, listed: Collection[str]) -> dict[str, Client]:
     """Return the clients of a file's JSON. Raises ValueError, with a sentence that says why."""
     if not isinstance(content, list) or len(content) > CLIENTS_MAX:
         raise ValueError(f"must be a JSON list of at most {CLIENTS_MAX} clients.")
-    found: dict[str, Client] = {}
+    clients: dict[str, Client] = {}
     for number, each in enumerate(content, 1):
         client = _read_listed_client(each, f"client {number}", listed)
-        if client.id in found:
+        if client.id in clients:
             raise ValueError(f"client {number} has the client_id of another.")
-        found[client.id] = client
-    return found
+        clients[client.id] = client
+    return clients
 
 
 def _read_listed_client(members: object, which: str, listed: Collection[str]) -> Client:

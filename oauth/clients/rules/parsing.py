@@ -29,7 +29,7 @@ BASIC_CHALLENGE = 'Basic realm="OAuth clients"'  # RFC 7617 section 2
 
 
 def parse_pairs(text: str) -> list[tuple[str, str]]:
-    """Return names and values in their order. Raises Refused for what is not well encoded."""
+    """Return names and values in their order. Raises RequestRejected if the encoding is invalid."""
     try:
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MAX)
     except ValueError:
@@ -37,21 +37,21 @@ def parse_pairs(text: str) -> list[tuple[str, str]]:
 
 
 def require_unique(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Return the parameters by name. Raises Refused where one is repeated."""
+    """Return the parameters by name. Raises RequestRejected where one is repeated."""
     if any(number > 1 for number in Counter(name for name, _ in pairs).values()):
         raise RequestRejected(INVALID_REQUEST, "A parameter is given more than once.")
     return {name: value for name, value in pairs if value}
 
 
 def require_parameter(parameters: dict[str, str], name: str) -> str:
-    """Return a parameter. Raises Refused where it is missing."""
+    """Return a parameter. Raises RequestRejected where it is missing."""
     if name not in parameters:
         raise RequestRejected(INVALID_REQUEST, f"The parameter {name} is missing.")
     return parameters[name]
 
 
 def parse_basic_client_id(header: str) -> str:
-    """Return the client_id of a header's value. Raises Refused for any that names no client.
+    """Return the client_id of an `Authorization` header. Raises RequestRejected if it has none.
 
     An id that a client left unencoded may hold colons: the last one ends it.
     """

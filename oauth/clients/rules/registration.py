@@ -36,7 +36,7 @@ RESPONSE_TYPES = ("code",)
 
 
 def make_client_id(name: str, uris: Collection[str]) -> str:
-    """Return the id of a client with this name and these addresses. Raises Refused."""
+    """Return the id of a client with this name and these addresses. Raises RequestRejected."""
     found = _encode(name, [redirect_uris.without_port(each) for each in uris])
     if len(found) > CLIENT_ID_MAX:
         raise RequestRejected(
@@ -88,13 +88,14 @@ def _is_list_of_text(value: object) -> bool:
 
 
 def register_client(metadata: object, listed: Collection[str]) -> dict[str, Any]:
-    """Return the answer to a registration. Raises Refused."""
+    """Return the answer to a registration. Raises RequestRejected."""
     if not isinstance(metadata, dict):
         raise RequestRejected(INVALID_CLIENT_METADATA, "The request is no JSON object.")
-    asked = metadata.get("redirect_uris")
-    if not isinstance(asked, list):
+    requested_uris = metadata.get("redirect_uris")
+    if not isinstance(requested_uris, list):
         raise RequestRejected(INVALID_REDIRECT_URI, "redirect_uris must be a list of addresses.")
-    name, uris = names.clean_name(metadata.get("client_name")), _acceptable_uris(asked, listed)
+    name = names.clean_name(metadata.get("client_name"))
+    uris = _acceptable_uris(requested_uris, listed)
     if not names.is_acceptable(name):
         raise RequestRejected(INVALID_CLIENT_METADATA, f"client_name {names.UNACCEPTABLE}")
     return {
@@ -107,20 +108,20 @@ def register_client(metadata: object, listed: Collection[str]) -> dict[str, Any]
     }
 
 
-def _acceptable_uris(asked: list[object], listed: Collection[str]) -> dict[str, str]:
-    """Return the addresses that may be had as they came, by how they are compared."""
-    found = {
+def _acceptable_uris(uris: list[object], listed: Collection[str]) -> dict[str, str]:
+    """Return the acceptable addresses unchanged, keyed by the form in which they are compared."""
+    acceptable = {
         redirect_uris.without_port(each): each
-        for each in asked
+        for each in uris
         if isinstance(each, str) and redirect_uris.is_acceptable(each, listed)
     }
-    if not found:
+    if not acceptable:
         raise RequestRejected(
             INVALID_REDIRECT_URI,
             "None of the addresses is https at a name, http on 127.0.0.1, [::1] or localhost, or "
             "one that the gateway's operator lists, or their queries have code, state, iss or "
             "error.",
         )
-    if len(found) > URIS_MAX:
+    if len(acceptable) > URIS_MAX:
         raise RequestRejected(INVALID_REDIRECT_URI, f"A client has {URIS_MAX} addresses at most.")
-    return found
+    return acceptable

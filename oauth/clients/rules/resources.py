@@ -31,7 +31,7 @@ def is_plain_path(rest: str) -> bool:
 
 
 def find_upstream(issuer: str, offered: Collection[str], resource: str) -> str:
-    """Return the upstream that an address is of. Raises Refused for one that is not offered.
+    """Return the upstream of an address. Raises RequestRejected if it is not offered.
 
     Scheme and host may be in capitals (RFC 3986 section 6.2.2.1).
     """
@@ -47,7 +47,7 @@ def find_upstream(issuer: str, offered: Collection[str], resource: str) -> str:
 def find_upstreams(
     issuer: str, offered: Collection[str], resource: str | None, scope: Iterable[str]
 ) -> tuple[str, ...]:
-    """Return the upstreams that a request may be about, at least one. Raises Refused.
+    """Return the upstreams that a request may be about, at least one. Raises RequestRejected.
 
     Without a resource they are those that the scope names, or all: clients from before RFC 8707
     send neither, and their person has to choose.
@@ -63,7 +63,7 @@ def find_upstreams(
 def choose_upstream(choices: tuple[str, ...], choice: str | None) -> str:
     """Return the upstream that a person chose; the only one there is need not be chosen.
 
-    Raises Refused.
+    Raises RequestRejected.
     """
     if choice is None and len(choices) == 1:
         return choices[0]

@@ -272,7 +272,7 @@ def test_person_of_many_grants_leaves_threads_to_others_at_a_provider_that_is_sl
     monkeypatch.setattr(corp, "token", slow)
 
     def waiting_for_others() -> int:
-        return sum(len(turn._waiting) for turn, _ in refresh_queue._account_queues._turns.values())
+        return sum(len(lock._waiting) for lock, _ in refresh_queue._account_queues._locks.values())
 
     async def ask() -> tuple[TokenSet, int, list[TokenSet]]:
         many = [
