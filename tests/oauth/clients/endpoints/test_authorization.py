@@ -554,7 +554,7 @@ def test_page_says_what_is_known(ada: Visitor, app: App, store: Stack) -> None:
         "“<bdi>Tool</bdi>”",
         "this computer",
         "Corp",
-        "Any program that runs here",
+        "Any program here can make this",
     ):
         assert what in page
     end = datetime.fromtimestamp(store.clock() + 7 * 24 * 3600, UTC)
