@@ -1,13 +1,12 @@
-"""Ends grants: deletes the session, then revokes at the provider, and deletes the items of the
-tokens.
+"""Ends grants: deletes the session and the tokens' items, and revokes the grant at the provider.
 
-A grant known only by the id of its session (from an old token, or a list) ends here alone: what it
-holds cannot be read. Items that a token names are deleted once the session is gone; those of a
-grant that was ended in a list open nothing.
+If only the id of the session is known (from an old token, or a list), the grant cannot be
+decrypted, so it is not revoked at the provider. The items that a token names are deleted after the
+session. The items of a grant that was ended in a list remain, but are useless.
 
-Items are deleted in the background, in threads of their own with a bounded queue, so that providers
-that hang when a grant is revoked do not delay it, nor the other way round. What is not deleted here
-opens nothing that is live, and stays until `clearsessions` or DynamoDB deletes it.
+Items are deleted in background threads with a bounded queue, separate from those that revoke
+grants, so that neither delays the other. Items that are not deleted here give access to nothing,
+and remain until `clearsessions` or DynamoDB deletes them.
 """
 
 from __future__ import annotations
@@ -31,22 +30,22 @@ logger = logging.getLogger(__name__)
 
 DELETION_THREADS = 2
 
-REVOKED = "revoked"  # by the client, or since the provider gives nothing for it any more
-REUSED = "reused"  # a code or token was presented again that was spent
-ENDED = "ended"  # by its person, in a list
-TOO_MANY = "too_many"  # its person allowed one more than there may be
+REVOKED = "revoked"  # by the client, or because the provider no longer accepts its tokens
+REUSED = "reused"  # a spent code or token was presented again
+ENDED = "ended"  # by the person, in a list
+TOO_MANY = "too_many"  # the person had too many grants
 
 
 def delete_items_soon(
     services: Services, item_ids: Iterable[str], *, ended_by: int | None = None
 ) -> None:
-    """Delete items soon; if told, only those that ended by then (epoch seconds)."""
+    """Delete items in the background; with ``ended_by``, only those that expired by that time."""
     if ids := list(dict.fromkeys(item_ids)):
         _background.submit(lambda: _delete_items(services, ids, ended_by))
 
 
 def expired_item_remover(services: Services) -> Callable[[str, int], None]:
-    """Return what deletes an item that is over, which a token was shown for (`Tokens`)."""
+    """Return the callback with which `Tokens` deletes the expired item of a presented token."""
 
     def remove(item_id: str, ended_by: int) -> None:
         delete_items_soon(services, [item_id], ended_by=ended_by)
@@ -55,7 +54,7 @@ def expired_item_remover(services: Services) -> Callable[[str, int], None]:
 
 
 def drain_deletions(seconds: float = EXIT_TIMEOUT) -> bool:
-    """Wait until nothing is left to delete, at most so long; False when something is."""
+    """Wait until all items are deleted; return False after so many ``seconds``."""
     return _background.drain(seconds)
 
 
@@ -65,7 +64,7 @@ def _delete_items(services: Services, item_ids: list[str], ended_by: int | None)
         try:
             run_sync(tokens.remove(each, ended_by=ended_by))
         except StoreUnavailable:
-            return  # The next one would wait as long: the queue has to get on.
+            return  # The others would time out as well, and delay the queue.
 
 
 def _replace_background() -> None:
@@ -79,9 +78,9 @@ atexit.register(drain_deletions)
 
 
 class GrantRevoker:
-    """Ends grants. Each verb raises StoreUnavailable unless the session is known to be gone.
+    """Ends grants. Every method raises StoreUnavailable unless the session is certainly deleted.
 
-    ``items`` are the ids of the items to delete with it.
+    ``items`` are the ids of the items to delete with the grant.
     """
 
     def __init__(self, services: Services) -> None:
@@ -93,12 +92,12 @@ class GrantRevoker:
         grant = GrantStore(key)
         if await grant.load_grant():
             await self.end(grant, reason, items)
-        else:  # It has ended, or cannot be read.
+        else:  # It has ended, or cannot be decrypted.
             await end_grant_by_id(self._services, id_of(key))
             delete_items_soon(self._services, items)
 
     async def end(self, grant: GrantStore, reason: str, items: Iterable[str]) -> None:
-        """End a grant that was loaded."""
+        """End a loaded grant."""
         __traceback_hide__ = True
         token_sets = {
             name: vault.load_token_set(grant, name) for name in vault.stored_providers(grant)
@@ -119,7 +118,7 @@ class GrantRevoker:
 
 
 def announce_end(session_id: str, reason: str) -> None:
-    """Tell the log, and who keeps an audit trail."""
+    """Send the signal `grant_ended`, and log the reuse of a token."""
     session = session_id[:SHORT_ID]
     if reason == REUSED:
         logger.warning(

@@ -1,7 +1,7 @@
-"""What people allowed clients: made, redeemed, refreshed, used and ended.
+"""The grants that people give to clients: creates, redeems, refreshes, loads and ends them.
 
-Consents, codes and tokens enter; codes, tokens and the sessions of grants leave. Knows nothing of
-HTTP.
+Takes consents, codes and tokens; returns codes, tokens and the sessions of grants. Does not depend
+on HTTP.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.
 
 
 class Grants:
-    """The grants of some services. All methods raise StoreUnavailable when they cannot tell."""
+    """Operations on grants. All methods raise StoreUnavailable if DynamoDB or KMS is down."""
 
     def __init__(self, services: Services, lifetimes: Lifetimes) -> None:
         self.services = self._services = services
@@ -71,11 +71,11 @@ class Grants:
         *,
         backend: str,
     ) -> IssuedCode:
-        """Begin a grant; return the code for the client, good for a minute and one use.
+        """Create a grant; return a code for the client that is valid for a minute and one use.
 
-        ``backend`` is the dotted path by which the person signed in (the browser session's
-        `BACKEND_SESSION_KEY`). A person's fifty-first grant ends the one that was used least
-        lately.
+        ``backend`` is the dotted path of the authentication backend with which the person signed in
+        (the browser session's `BACKEND_SESSION_KEY`). A person's 51st grant ends the least recently
+        used one.
         """
         __traceback_hide__ = True
         ended = await BlockingCall(live_grants.make_room, (self._services, user_id_of(user)))
@@ -86,7 +86,7 @@ class Grants:
         note_password(stored, user)
         stored[about.ABOUT] = make_labels(consent, provider_id)
         vault.store_token_set(stored, provider_id, token_set)
-        # The provider may have to be asked whether it logs out by the back channel.
+        # This may fetch the provider's metadata, to see whether it supports back-channel logout.
         await BlockingCall(
             session_links.link_session, (stored, provider_id, token_set, self._link_kinds)
         )
@@ -110,12 +110,13 @@ class Grants:
         arrived_at: float,
         is_allowed: IsAllowed,
     ) -> TokenResponse:
-        """Give the first pair of tokens for a code.
+        """Return the first pair of tokens for a code.
 
-        ``arrived_at`` is the services' clock at the arrival of the request. ``is_allowed`` tells
-        whether the client is still let in at the address that the code was sent to. Raises
-        InvalidGrant, and InvalidTarget: neither burns the code. A code that was redeemed more than
-        `CODE_GRACE` before ends its grant (RFC 6749 section 4.1.2), once all of this was compared.
+        ``arrived_at`` is the services' clock at the arrival of the request. ``is_allowed`` returns
+        whether the operator still allows the client with the redirect URI to which the code was
+        sent. Raises InvalidGrant and InvalidTarget; neither spends the code. If everything matches
+        but the code was redeemed more than `CODE_GRACE` ago, its grant is ended (RFC 6749 section
+        4.1.2).
         """
         __traceback_hide__ = True
         if not token_pair.is_token(code, token_pair.CODE) or not _VERIFIER.fullmatch(verifier):
@@ -142,11 +143,11 @@ class Grants:
         arrived_at: float,
         is_allowed: IsAllowed,
     ) -> TokenResponse:
-        """Give the next pair for a refresh token.
+        """Return the next pair of tokens for a refresh token.
 
         ``arrived_at`` is the services' clock at the arrival of the request. Raises InvalidGrant;
-        InvalidTarget and InvalidScope for more than was consented to, and TooManyRefreshes, which
-        spend nothing.
+        also InvalidTarget and InvalidScope for more than the person consented to, and
+        TooManyRefreshes, none of which spends the token.
         """
         __traceback_hide__ = True
         if not token_pair.is_token(refresh_token, token_pair.REFRESH):
@@ -161,11 +162,10 @@ class Grants:
         return await self._redeem(refresh_token, check, arrived_at)
 
     async def revoke(self, any_token: str, *, client_id: str) -> None:
-        """End the grant of a token of this client, here and at the provider (RFC 7009).
+        """End the grant of this client's token, here and at the provider (RFC 7009).
 
-        An unknown token is no error. Nor is a code, which ends nothing: it has been through a
-        browser's address bar, and without its verifier it is nobody's. Raises InvalidGrant for
-        another client's token.
+        Unknown tokens and codes are ignored: a code passes through a browser's address bar, and
+        proves nothing without its verifier. Raises InvalidGrant for another client's token.
         """
         __traceback_hide__ = True
         if not token_pair.is_token(any_token) or token_pair.is_token(any_token, token_pair.CODE):
@@ -188,18 +188,18 @@ class Grants:
             await self._revoker.end_by_key(key, REVOKED, items)
 
     async def end(self, stored: GrantStore, *, access_token: str) -> None:
-        """End a grant that `session` returned for a token, here and at the provider."""
+        """End the grant that `session` returned for a token, here and at the provider."""
         __traceback_hide__ = True
         cached = None
-        with suppress(StoreUnavailable):  # Then what the token names stays, and opens nothing.
+        with suppress(StoreUnavailable):  # Then the token's items remain, but are useless.
             cached = await self._find_cached(access_token)
         await self._revoker.end(stored, REVOKED, () if cached is None else cached.items)
 
     async def session(self, access_token: str, *, upstream: str) -> GrantStore | None:
-        """Return the loaded session of the grant that an access token is good for now.
+        """Return the loaded session of an access token's grant.
 
-        None where that is nothing at this upstream. Whether its person is active is the
-        caller's to ask, as of any session.
+        Returns None if the token is not valid for this upstream. The caller has to check that the
+        person is active, as for every session.
         """
         __traceback_hide__ = True
         if not token_pair.is_token(access_token, token_pair.ACCESS):
@@ -236,9 +236,9 @@ class Grants:
         return cached
 
     async def _delete_previous_response(self, cached: CachedGrant) -> None:
-        """Have what was answered for the token before this one gone, once the grace is over.
+        """Delete the stored response to the previous token after the grace period.
 
-        Until then that one, KMS and the table open the grant.
+        As long as it is stored, the previous token can decrypt the grant, given KMS and the table.
         """
         previous, grace = cached.previous, self._lifetimes.refresh_grace
         if previous is None or self._services.clock() <= previous.spent_at + grace + LATE_ARRIVAL:
@@ -250,7 +250,7 @@ class Grants:
 
     @property
     def _link_kinds(self) -> tuple[str, ...]:
-        """By which of the provider's names a back-channel logout finds a grant."""
+        """The kinds of logout index entries that let a back-channel logout find a grant."""
         more = (session_links.SESSION,) if self._lifetimes.end_with_sid else ()
         return (session_links.SUBJECT, *more)
 
@@ -259,7 +259,7 @@ _grants: Grants | None = None
 
 
 def grants() -> Grants:
-    """Return this process's grants, as the settings say. Raises StoreUnavailable."""
+    """Return this process's `Grants`, as configured. Raises StoreUnavailable."""
     global _grants  # noqa: PLW0603 - one per process, made on first use
     made, found = services(), _grants
     if found is None or found.services is not made:
@@ -282,19 +282,19 @@ def _make_sealed_grant(key: str, consent: Consent) -> SealedGrant:
 
 
 def _make_challenge(verifier: str) -> str:
-    """Return the challenge that a verifier answers, of the method S256 (RFC 7636 section 4.6)."""
+    """Return the S256 challenge of a verifier (RFC 7636 section 4.6)."""
     __traceback_hide__ = True
     digest = hashlib.sha256(verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _check_client(grant: SealedGrant, client_id: str, is_allowed: IsAllowed) -> None:
-    """Refuse another client, and one that an operator turned away since the consent."""
+    """Raise InvalidGrant for another client, or one that the operator no longer allows."""
     if grant.client_id != client_id or not is_allowed(grant.redirect_uri):
         raise InvalidGrant
 
 
 def _check_resource(grant: SealedGrant, resource: str | None) -> None:
-    """Refuse another audience than was consented to (RFC 8707); a trailing slash is none."""
+    """Raise InvalidTarget for another audience (RFC 8707); ignores a trailing slash."""
     if resource is not None and resource.rstrip("/") != grant.resource.rstrip("/"):
         raise InvalidTarget

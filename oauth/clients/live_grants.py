@@ -1,9 +1,9 @@
-"""The grants that a person has: listed, ended, and how many there may be.
+"""Lists and ends a person's grants, and limits their number.
 
-One too many ends the one that was used least lately. Each is linked by a name that its person's
-grants share, so that the index tells them from the person's other sessions, however many those are,
-and none of those is read. The index lags behind: approximately. Whoever ends one here has no token
-of it, so it ends here alone: what it holds of the provider can be read by nobody but its client.
+When a person has too many grants, the least recently used one is ended. All grants of a person have
+the same entry in the index, so they are found without reading the person's other sessions, however
+many those are. The index is eventually consistent, so the limit is approximate. A grant that is
+ended here is not revoked at the provider: only its client has a token that can decrypt it.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from sessions_kms.operations.listing import Inspection, Row
 from sessions_kms.services import Services
 
 LIVE_MAX = 50
-# The index may show one for days after it idled out.
+# More than LIVE_MAX, since the index may list an expired grant for days.
 LISTED_MAX = 500
-COMPARED_MAX = 4 * LIVE_MAX  # by their last use; what was allowed before all of these ends unread
-ENDED_MAX = 10  # by one consent, which adds one: so what is too many shrinks
-LINK_KEY = "#grants"  # what no provider is called
+COMPARED_MAX = 4 * LIVE_MAX  # newest grants whose last use is read; older ones are ended first
+ENDED_MAX = 10  # per consent; each consent adds only one, so a surplus shrinks
+LINK_KEY = "#grants"  # cannot be the name of a provider
 
 
 @dataclass(frozen=True)
 class LiveGrant:
-    """One grant, by what its record and its words say."""
+    """One grant: its row of the table, and its labels."""
 
     row: Row
     told: GrantLabels
 
 
 def link_to_user(stored: SessionBase, user_id: str) -> None:
-    """Have the session of a grant, which is about to begin, be found among those of its person."""
+    """Add the index entry by which the person's grants are found to the session of a new grant."""
     session_links.store_links(stored, LINK_KEY, [_link_name(user_id)])
 
 
@@ -56,7 +56,7 @@ async def list_grants(services: Services, user_id: str) -> list[LiveGrant]:
 
 
 def end_grant(services: Services, session_id: str, *, user_id: str) -> bool:
-    """End one grant of a person; tell whether it was there. Raises StoreUnavailable."""
+    """End one grant of a person; return True if it existed. Raises StoreUnavailable."""
     labels = GrantLabels.from_labels(run_sync(Inspection(services).about(session_id)))
     return labels is not None and _end(services, session_id, user_id)
 
@@ -69,15 +69,15 @@ def _end(services: Services, session_id: str, user_id: str, reason: str = ENDED)
 
 
 def end_all_grants(services: Services, user_id: str) -> int:
-    """End the grants of a person; return how many that were. Raises StoreUnavailable."""
+    """End all grants of a person; return their number. Raises StoreUnavailable."""
     live_grants = run_sync(list_grants(services, user_id))
     return sum(_end(services, each.row.id, user_id) for each in live_grants)
 
 
 def make_room(services: Services, user_id: str) -> list[GrantLabels]:
-    """End what is too many before one more grant begins; return what that was.
+    """End surplus grants before another one is created; return the labels of those ended.
 
-    What that costs is bounded, whatever else the person has. Raises StoreUnavailable.
+    The cost is bounded, however many sessions the person has. Raises StoreUnavailable.
     """
     inspection = Inspection(services)
     surplus = _surplus_grants(inspection, user_id)[:ENDED_MAX]
@@ -89,7 +89,7 @@ def make_room(services: Services, user_id: str) -> list[GrantLabels]:
 
 
 def _surplus_grants(inspection: Inspection, user_id: str) -> list[str]:
-    """Return the ids of the grants that are to end first, which are none if one more may be."""
+    """Return the ids of the grants to end, in this order; none if there is room for another."""
     count = run_sync(inspection.count_user_sessions(user_id))
     if count.number < LIVE_MAX and not count.more:
         return []
@@ -103,5 +103,5 @@ def _surplus_grants(inspection: Inspection, user_id: str) -> list[str]:
 
 
 def _link_name(user_id: str) -> str:
-    """Return the name that links the grants of a person: no secret, as their owner is none."""
+    """Return the name of the index entry of a person's grants. It is not secret."""
     return hashlib.sha256(b"oauth/1/grants\0" + user_id.encode()).hexdigest()

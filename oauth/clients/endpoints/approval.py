@@ -1,14 +1,14 @@
-"""A consent that waits for the provider's response in this browser's sealed session, and its
-completion.
+"""Stores a pending consent in the browser's session and completes it after the provider's response.
 
-allauth keeps what waits by the `state` that the provider will send back: two tabs cannot swap
-clients, a made-up address opens none, ten wait at most, and each is removed by its response
-(`oauth.sign_in.views`). What is kept is the authorization request as it came, and what cannot be
-derived from it: how the client was shown, and who allowed it.
+allauth stores each pending consent under the `state` that the provider will return. So two tabs
+cannot swap clients, and a made-up callback completes nothing. At most ten can be pending, and each
+is removed by its response (`oauth.sign_in.views`). A pending consent has the authorization request,
+and what cannot be derived from it: how the client was shown, and who allowed it.
 
-allauth sends its signal once it has accepted the response and knows whose account it is there;
-nobody is signed in and nothing connected by it. Only the tokens of this exchange are sealed: what
-allauth carries on may hold the browser session's refresh token.
+allauth sends `pre_social_login` after it has accepted the response and knows the account. The
+handler ends allauth's flow there: it neither signs anybody in nor connects an account. Only the
+tokens of this exchange are sealed into the grant: the token set that allauth passes on may have the
+refresh token of the browser's session.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ from sessions_kms.concurrency.waits import run_sync
 logger = logging.getLogger(__name__)
 
 STATE_KEY = "oauth_client"  # of allauth's state
-NEXT_KEY = "next"  # where allauth leads a person who breaks it off: to the consent again
+NEXT_KEY = "next"  # where allauth redirects a person who cancels: to the consent page again
 
 
 @dataclass(frozen=True)
 class PendingConsent:
-    """What a person allowed, until the provider says who they are there."""
+    """What a person allowed, until the provider confirms their account there."""
 
     user: str
     name: str
     source: Source
     host: str | None
     query: str
-    upstream: str | None = None  # where the person had to choose one
+    upstream: str | None = None  # only if the person had to choose one
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> PendingConsent | None:
-        """Return what waits under allauth's state; None for any other sign-in."""
+        """Return the pending consent of allauth's state; None for any other sign-in."""
         pending = state.get(STATE_KEY)
         if pending is None:
             return None
@@ -66,17 +66,17 @@ class PendingConsent:
         return cls(**pending | more)
 
     def client(self, client_id: str, redirect_uri: str) -> Client:
-        """Return the client as it was shown."""
+        """Return the client as the consent page showed it."""
         return Client(client_id, self.name, (redirect_uri,), self.source, self.host)
 
 
 def redirect_to_provider(
     request: HttpRequest, provider_id: str, client: Client, choice: str | None = None
 ) -> HttpResponse:
-    """Lead to the provider: a grant has an authorization of its own there.
+    """Redirect to the provider, so that the grant gets its own tokens there.
 
-    A rotating refresh token cannot live in two sessions. ``choice`` is the upstream that the person
-    chose, None where the request names it.
+    Two sessions cannot share a rotating refresh token. ``choice`` is the upstream that the person
+    chose, or None if the request names it.
     """
     provider = views.get_provider_or_404(request, provider_id)
     pending = asdict(
@@ -85,7 +85,7 @@ def redirect_to_provider(
     del pending["query"]
     pending["source"] = client.source.value
     del pending["upstream"]
-    if choice is not None:  # A release that knows no choice can read all others.
+    if choice is not None:  # Releases without choices can read the state if this is left out.
         pending["upstream"] = choice
     return views.show_provider_errors(
         request,
@@ -102,9 +102,9 @@ def redirect_to_provider(
 
 @receiver(pre_social_login, dispatch_uid="oauth.clients.approve")
 def complete_consent(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
-    """End allauth's flow here, where it was begun by a consent.
+    """Complete the consent and end allauth's flow, if the flow was started by a consent.
 
-    Raises ImmediateHttpResponse, which is how allauth is told, and StoreUnavailable.
+    Raises ImmediateHttpResponse, which ends allauth's flow, and StoreUnavailable.
     """
     __traceback_hide__ = True
     pending = PendingConsent.from_state(sociallogin.state)

@@ -41,13 +41,13 @@ logger = logging.getLogger(__name__)
 
 DECISION, ALLOW, DENY = "decision", "allow", "deny"  # of the form
 FETCH_SITE = "Sec-Fetch-Site"
-# An address that was typed or opened by another program, or a page of this origin. Older browsers
-# do not say: they are treated as if another site had sent the person.
+# A URL that was typed or opened by another program, or a page of this origin. Older browsers do not
+# send the header: they are treated as if another site had caused the request.
 OWN_SITES = frozenset({"none", "same-origin"})
 
 
 class ClickRequired(Exception):
-    """A client's document would have to be fetched for somebody who may not have asked for it."""
+    """A client's document would be fetched, but another site may have caused the request."""
 
 
 @login_not_required
@@ -91,12 +91,12 @@ def waits_for_document(method: str, query: str, fetch_site: str) -> bool:
     )
 
 
-# The gateway's handler has those who wait for one wait in a line of their own.
+# The gateway's handler puts requests that wait for a document into a separate queue.
 setattr(authorize, waits_for_document.__name__, waits_for_document)
 
 
 def _may_fetch(method: str, fetch_site: str) -> bool:
-    """Return True if the person meant the request: no other site can send the form's CSRF token.
+    """Return True if the person caused the request: other sites cannot send the form's CSRF token.
 
     https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header: a navigation that another site
     caused, or that was redirected over one, is `cross-site` or `same-site`.
@@ -107,7 +107,7 @@ def _may_fetch(method: str, fetch_site: str) -> bool:
 def _find_client(
     request: HttpRequest, server: AuthorizationServer, auth_request: AuthorizationRequest
 ) -> Client:
-    """Return the client, whose address it is that the answer goes to.
+    """Return the client, after a check that the redirect URI is the client's.
 
     Raises ClickRequired, UnknownClient and DocumentUnavailable.
     """
@@ -160,7 +160,7 @@ def _apply_decision(
 
 
 def _reject(request: HttpRequest, why: RequestRejected | DocumentUnavailable) -> HttpResponse:
-    """Return a page: nobody knows yet whom else to tell."""
+    """Return an error page: the redirect URI is not validated yet, so there is no redirect."""
     is_temporary = isinstance(why, DocumentUnavailable)
     status = HTTPStatus.SERVICE_UNAVAILABLE if is_temporary else HTTPStatus.BAD_REQUEST
     code = why.code if isinstance(why, RequestRejected) else INVALID_REQUEST

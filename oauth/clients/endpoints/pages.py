@@ -1,12 +1,12 @@
-"""The pages that a person sees: the consent page, and the one that leads back to the client.
+"""The pages that a person sees: the consent page, and the one that returns to the client.
 
-The consent page keeps apart what anybody may claim from what is known: who verified the name, and
+The consent page separates what a client claims from what is verified: who verified the name, and
 where the response goes, which no client can choose freely.
 
-The authorization response is a page that leads on, never a redirect. Chromium holds each redirect
-after a form against the form's policy (`form-action`), so a client's host would have to be in it,
-and those that it redirects to; a page may lead anywhere. `iss` tells the client who responds (RFC
-9207).
+The authorization response is a page with a link, never a redirect. Chromium applies the policy of a
+form (`form-action`) to every redirect after it, so the policy would have to list the client's host,
+and all hosts to which that one redirects. A page may navigate anywhere. The parameter `iss` tells
+the client which server responds (RFC 9207).
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
-UPSTREAM_FIELD = "upstream"  # of the form, where the person has to choose one
+UPSTREAM_FIELD = "upstream"  # form field, present if the person has to choose one
 NO_CHOICE = "Nothing was allowed yet. Please choose what the app may use, then confirm again."
 UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 @dataclass(frozen=True)
 class UpstreamChoice:
-    """An upstream that a request may be about, as a person is shown it."""
+    """An upstream that fits the request, as the consent page shows it."""
 
     upstream: str
     address: str
@@ -66,7 +66,7 @@ def consent_page(
     *,
     notice: str = "",
 ) -> HttpResponse:
-    """Return the page that asks; once more with a ``notice`` why the answer did not count."""
+    """Return the consent page; a ``notice`` explains why the previous decision was not accepted."""
     upstreams = _describe_upstreams(request, server, choices)
     context = {
         "client": client,
@@ -95,7 +95,7 @@ def consent_page(
 def _describe_upstreams(
     request: HttpRequest, server: AuthorizationServer, upstreams: tuple[str, ...]
 ) -> list[UpstreamChoice]:
-    """Return the upstreams as they are shown; each provider's accounts are read once."""
+    """Return the upstreams for the consent page; reads each provider's accounts only once."""
     providers = {server.upstreams[each] for each in upstreams}
     accounts = {each: accounts_of(request, each) for each in providers}
     described = []
@@ -125,16 +125,17 @@ def confirm_fetch_page(request: HttpRequest, host: str) -> HttpResponse:
 
 
 def accounts_of(request: HttpRequest, provider_id: str) -> list[str]:
-    """Return what the person's accounts at a provider are called there.
+    """Return the display names of the person's accounts at a provider.
 
-    A consent needs one of them: the grant gets the tokens of the one that they sign in with.
+    A consent needs at least one: the grant gets the tokens of the account that the person then
+    signs in with.
     """
     accounts = SocialAccount.objects.filter(user=request.user.pk, provider=provider_id)
     return [str(each.get_provider_account()) for each in accounts.order_by("pk")]
 
 
 def describe_destination(redirect_uri: str) -> str:
-    """Return the destination of the answer as a person is shown it: host and port, in ASCII."""
+    """Return the destination of the response for display: host and port, in ASCII."""
     if redirect_uris.is_loopback(redirect_uri):
         return "this computer"
     scheme = redirect_uri.partition(":")[0]
@@ -143,13 +144,13 @@ def describe_destination(redirect_uri: str) -> str:
 
 
 def _grant_end() -> datetime:
-    """Return when the grant ends at the latest."""
+    """Return the latest time at which the grant will end."""
     current_services = services()
     return datetime.fromtimestamp(current_services.clock() + current_services.config.grant_age, UTC)
 
 
 def _format_duration(seconds: int) -> str:
-    """Return a time in its largest whole unit."""
+    """Format a duration in its largest whole unit."""
     name, size = next(each for each in UNITS if seconds >= each[1])
     number = seconds // size
     return f"{number} {name}" + ("s" if number > 1 else "")
@@ -162,9 +163,9 @@ def code_response(
     auth_request: AuthorizationRequest,
     issued_code: IssuedCode,
 ) -> HttpResponse:
-    """Return the page that brings a code to a client, to which its person chose to go.
+    """Return the page that sends a code to the client.
 
-    It waits for them where it has to say that another app was signed out.
+    It continues automatically, unless it has to tell the person that another app was signed out.
     """
     __traceback_hide__ = True
     address = _response_url(issuer, auth_request, {"code": issued_code.code})
@@ -185,9 +186,9 @@ def error_response(
     auth_request: AuthorizationRequest,
     why: RequestRejected,
 ) -> HttpResponse:
-    """Return the page that tells a client why it gets nothing.
+    """Return the page that sends an error to the client.
 
-    It leads on by itself only where that leads nobody astray; otherwise it names the host.
+    It continues automatically only to trusted addresses; otherwise it shows the host and a link.
     """
     logger.info("An authorization request was refused (%s): %s", why.code, why.description)
     error = {"error": why.code, "error_description": why.description}
@@ -197,7 +198,7 @@ def error_response(
 
 
 def rejection_page(request: HttpRequest, why: str, status: HTTPStatus) -> HttpResponse:
-    """Return a page for the person alone."""
+    """Return an error page for the person; the client is not informed."""
     context = {"why": why, "is_temporary": status == HTTPStatus.SERVICE_UNAVAILABLE}
     return _private(render(request, "oauth/clients/refused.html", context, status=status))
 
@@ -237,12 +238,12 @@ def _response_url(
 
 
 def _private(response: HttpResponse) -> HttpResponse:
-    """Have nobody keep the page, or learn its address or those on it from where it leads."""
+    """Forbid caching, and hide the page's URL from the site to which it leads."""
     response.headers["Cache-Control"] = "no-store"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
 
 
 def request_url(request: HttpRequest) -> str:
-    """Return the address of the authorization request as it came."""
+    """Return the path and query of the authorization request."""
     return f"{request.path}?{request.META['QUERY_STRING']}"
