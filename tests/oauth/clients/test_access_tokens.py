@@ -77,7 +77,7 @@ def called_anew(one: GrantWorld, shown: str) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_access_token_works_for_as_long_as_its_answer_said(seed: int) -> None:
+def test_every_access_token_is_valid_for_its_announced_lifetime(seed: int) -> None:
     """However its client calls, refreshes and repeats; but for the oldest of nine."""
     one = GrantWorld(grant_timeout=30 * 86_400)
     install(one.world.processes[0])
@@ -106,7 +106,9 @@ def test_every_access_token_works_for_as_long_as_its_answer_said(seed: int) -> N
     assert len(promised) > 30
 
 
-def test_repeated_answer_tells_what_is_left(one: GrantWorld, issued: TokenResponse) -> None:
+def test_repeated_response_has_the_remaining_lifetime(
+    one: GrantWorld, issued: TokenResponse
+) -> None:
     second = one.refresh(issued.refresh_token)
     one.clock.advance(100.5)
     again = one.refresh(issued.refresh_token)
@@ -118,7 +120,7 @@ def test_repeated_answer_tells_what_is_left(one: GrantWorld, issued: TokenRespon
     assert not one.lives(again)
 
 
-def test_answer_tells_the_time_that_is_left_once_the_table_has_answered(
+def test_remaining_lifetime_is_computed_after_the_table_responded(
     one: GrantWorld, issued: TokenResponse
 ) -> None:
     """The table may take seconds to write it."""
@@ -126,7 +128,7 @@ def test_answer_tells_the_time_that_is_left_once_the_table_has_answered(
     assert one.refresh(issued.refresh_token).expires_in == AGE - 3
 
 
-def test_repeated_answer_of_a_token_that_is_over_does_not_say_0() -> None:
+def test_repeated_response_for_an_expired_token_omits_its_lifetime() -> None:
     """Some clients take 0 for no end, and would call with it until they are refused."""
     one = GrantWorld(lifetimes=Lifetimes(access_token_age=60, refresh_grace=300))
     install(one.world.processes[0])
@@ -156,7 +158,7 @@ def test_answer_tells_when_the_grant_ends(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(("later", "lives"), [(-1, True), (0, False)])
-def test_refresh_token_may_be_kept_for_as_long_as_is_told(
+def test_refresh_token_is_valid_for_its_announced_lifetime(
     settings: Settings, later: int, *, lives: bool
 ) -> None:
     settings.SESSION_COOKIE_AGE = 2 * 86_400
@@ -175,9 +177,7 @@ def test_refresh_token_may_be_kept_for_as_long_as_is_told(
 # What the next exchange deletes
 
 
-def test_exchange_deletes_what_is_over_and_nothing_else(
-    one: GrantWorld, issued: TokenResponse
-) -> None:
+def test_exchange_deletes_only_expired_items(one: GrantWorld, issued: TokenResponse) -> None:
     one.clock.advance(AGE - 1)
     second = one.refresh(issued.refresh_token)
     assert is_there(one, issued.access_token)
@@ -189,7 +189,7 @@ def test_exchange_deletes_what_is_over_and_nothing_else(
     assert one.lives(third)
 
 
-def test_ninth_ends_the_oldest_and_that_alone(one: GrantWorld) -> None:
+def test_ninth_access_token_ends_only_the_oldest(one: GrantWorld) -> None:
     pairs = [one.begin()]
     other = one.begin()
     for _ in range(NAMED_MAX - 1):
@@ -206,7 +206,9 @@ def test_ninth_ends_the_oldest_and_that_alone(one: GrantWorld) -> None:
 
 
 @pytest.mark.parametrize("fault", [refused, unreachable])
-def test_oldest_works_on_while_the_ninth_is_not_given(one: GrantWorld, fault: Any) -> None:
+def test_oldest_access_token_stays_valid_until_the_ninth_is_issued(
+    one: GrantWorld, fault: Any
+) -> None:
     pairs = [one.begin()]
     for _ in range(NAMED_MAX - 1):
         one.clock.advance(10)
@@ -248,7 +250,7 @@ def test_many_refreshes_at_once_delete_for_one_exchange(one: GrantWorld) -> None
 
 
 @pytest.mark.parametrize("call", ["DeleteItem token"])
-def test_deletion_that_fails_fails_nothing_else(
+def test_failed_deletion_does_not_fail_the_exchange(
     one: GrantWorld, issued: TokenResponse, call: str
 ) -> None:
     one.clock.advance(AGE)
@@ -265,7 +267,7 @@ def test_deletion_that_fails_fails_nothing_else(
 # What is presented when it is over
 
 
-def test_expired_one_that_is_presented_is_deleted(one: GrantWorld, issued: TokenResponse) -> None:
+def test_presenting_an_expired_token_deletes_it(one: GrantWorld, issued: TokenResponse) -> None:
     one.clock.advance(AGE)
     assert not one.lives(issued)
     assert not is_there(one, issued.access_token)
@@ -273,7 +275,7 @@ def test_expired_one_that_is_presented_is_deleted(one: GrantWorld, issued: Token
     assert one.lives(one.refresh(issued.refresh_token))
 
 
-def test_expired_one_that_is_revoked_is_deleted_and_ends_nothing(
+def test_revoking_an_expired_token_deletes_it_and_ends_nothing(
     one: GrantWorld, issued: TokenResponse
 ) -> None:
     one.clock.advance(AGE)
@@ -282,7 +284,7 @@ def test_expired_one_that_is_revoked_is_deleted_and_ends_nothing(
     assert one.lives(one.refresh(issued.refresh_token))
 
 
-def test_code_that_is_over_is_deleted_when_it_is_presented(one: GrantWorld) -> None:
+def test_presenting_an_expired_code_deletes_it(one: GrantWorld) -> None:
     code = one.allow()
     one.clock.advance(60)
     with pytest.raises(InvalidGrant):
@@ -304,7 +306,9 @@ def test_made_up_tokens_cost_no_writes(one: GrantWorld, issued: TokenResponse, k
     assert {*one.calls} <= {"GetItem token"}
 
 
-def test_item_that_was_written_anew_meanwhile_stays(one: GrantWorld, issued: TokenResponse) -> None:
+def test_item_that_was_rewritten_meanwhile_is_not_deleted(
+    one: GrantWorld, issued: TokenResponse
+) -> None:
     """What is deleted is what was over: the table is told its end."""
     one.clock.advance(AGE)
     item_id = item_of(one, issued.access_token)
@@ -517,7 +521,7 @@ async def test_nobody_waits_for_a_deletion_in_an_event_loop(
     assert not is_there(one, issued.access_token)
 
 
-def test_what_waits_to_be_deleted_is_bounded(one: GrantWorld, held: Held) -> None:
+def test_deletion_queue_is_bounded(one: GrantWorld, held: Held) -> None:
     before = set(threading.enumerate())
     for number in range(QUEUE_MAX + 50):
         grant_end.delete_items_soon(one.grants.services, [f"token#django#{number}"])

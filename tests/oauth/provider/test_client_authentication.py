@@ -94,12 +94,12 @@ def test_setting_decides_before_metadata() -> None:
     assert headers == {}
 
 
-def test_public_client_only_names_itself() -> None:
+def test_public_client_sends_only_its_id() -> None:
     assert proof(replace(CLIENT, client_secret="")) == ({"a": "b", "client_id": "gate:way"}, {})
 
 
 @pytest.mark.parametrize("algorithm", KEYS)
-def test_assertion_is_signed_by_the_key_there_is(tmp_path: Path, algorithm: str) -> None:
+def test_assertion_is_signed_with_the_configured_key(tmp_path: Path, algorithm: str) -> None:
     client = replace(
         CLIENT,
         auth_method="private_key_jwt",
@@ -129,9 +129,7 @@ def test_assertion_is_signed_by_the_key_there_is(tmp_path: Path, algorithm: str)
     [{"assertion_audience": "endpoint"}, {"issuer": None}],
     ids=["configured", "no issuer"],
 )
-def test_assertion_may_be_for_the_endpoint_that_is_asked(
-    tmp_path: Path, change: dict[str, Any]
-) -> None:
+def test_assertion_audience_may_be_the_endpoint(tmp_path: Path, change: dict[str, Any]) -> None:
     """As Okta and Entra document it.
 
     https://support.okta.com/help/s/article/the-audience-claim-for-client-assertion-must-be-the-endpoint-invoked-for-the-request
@@ -149,7 +147,7 @@ def test_assertion_may_be_for_the_endpoint_that_is_asked(
     assert jwt.get_unverified_header(token)["typ"] == "JWT"
 
 
-def test_algorithm_is_one_that_the_provider_names(tmp_path: Path) -> None:
+def test_algorithm_is_supported_by_the_provider(tmp_path: Path) -> None:
     client = replace(
         CLIENT,
         auth_method="private_key_jwt",
@@ -183,7 +181,7 @@ def test_secret_is_not_in_the_repr() -> None:
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
-def test_secret_is_shown_in_the_way_that_is_configured(
+def test_secret_is_sent_with_the_configured_method(
     corp: FakeProvider, visitor: Visitor, store: Stack, settings: Settings, method: str
 ) -> None:
     configure(settings, environment("corp", corp, TOKEN_AUTH=method))
@@ -195,7 +193,7 @@ def test_secret_is_shown_in_the_way_that_is_configured(
     assert len(corp.refreshes) == 1
 
 
-def test_private_key_serves_the_exchange_and_the_refresh(
+def test_private_key_authenticates_exchange_and_refresh(
     corp: FakeProvider, visitor: Visitor, store: Stack, settings: Settings, tmp_path: Path
 ) -> None:
     more = {
@@ -213,7 +211,7 @@ def test_private_key_serves_the_exchange_and_the_refresh(
     assert len({claims["jti"] for claims in corp.assertions}) == 2
 
 
-def test_wrong_secret_is_no_reason_to_sign_in_again(
+def test_wrong_client_secret_does_not_require_a_sign_in(
     corp: FakeProvider, visitor: Visitor, store: Stack, settings: Settings
 ) -> None:
     visitor.sign_in(corp)

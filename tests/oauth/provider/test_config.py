@@ -39,7 +39,7 @@ def test_defaults(settings: Settings) -> None:
     assert find_provider("nobody") is None
 
 
-def test_variables_are_read(settings: Settings) -> None:
+def test_environment_variables_configure_a_provider(settings: Settings) -> None:
     configure(
         settings,
         TOKEN_AUTH="private_key_jwt",
@@ -60,7 +60,7 @@ def test_variables_are_read(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("value", "allowed"), [("", False), ("0", False), ("no", False), ("1", True), ("Yes", True)]
 )
-def test_private_addresses_are_allowed_by_a_clear_yes_only(
+def test_private_addresses_are_allowed_only_by_an_explicit_yes(
     settings: Settings, value: str, allowed: bool
 ) -> None:
     configure(settings, ALLOW_PRIVATE=value)

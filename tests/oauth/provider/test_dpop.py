@@ -36,7 +36,7 @@ def key_of(visitor: Visitor) -> str:
     return key
 
 
-def test_sign_in_proves_its_key_at_each_request(binding: StrictProvider, visitor: Visitor) -> None:
+def test_sign_in_sends_a_proof_with_each_request(binding: StrictProvider, visitor: Visitor) -> None:
     visitor.sign_in(binding)
     held = stored(visitor)
     assert (held.token_type, held.access_token in binding.keys) == ("DPoP", True)
@@ -47,7 +47,7 @@ def test_sign_in_proves_its_key_at_each_request(binding: StrictProvider, visitor
     assert len({claims["jti"] for claims in binding.checker.taken}) == 2
 
 
-def test_refresh_proves_the_same_key_and_takes_the_newest_nonce(
+def test_refresh_uses_the_same_key_and_the_newest_nonce(
     binding: StrictProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(binding)
@@ -70,7 +70,7 @@ def test_new_sign_in_makes_a_new_key(binding: StrictProvider, visitor: Visitor) 
     assert stored(visitor).refresh_token is None  # the old one is bound to the old key
 
 
-def test_grant_from_before_it_was_switched_on_is_bound_at_its_next_refresh(
+def test_grant_from_before_dpop_is_bound_at_its_next_refresh(
     strict: StrictProvider, visitor: Visitor, store: Stack, settings: Settings
 ) -> None:
     visitor.sign_in(strict)
@@ -82,7 +82,7 @@ def test_grant_from_before_it_was_switched_on_is_bound_at_its_next_refresh(
     assert stored(visitor).token_type == "DPoP"
 
 
-def test_answer_without_a_bound_token_is_no_sign_in(
+def test_response_without_a_bound_token_fails_the_sign_in(
     binding: StrictProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
     binding.answers_bearer = True
@@ -137,14 +137,14 @@ def test_key_is_in_no_database_log_or_repr(
 
 
 @pytest.mark.parametrize("nonce", ["", "a b", "a\tb", 'a"b', "a\\b", "é", "a" * 513, None])
-def test_what_is_no_nonce_is_not_remembered(nonce: str | None) -> None:
+def test_invalid_nonce_is_not_cached(nonce: str | None) -> None:
     dpop.nonces.remember("https://a.example/x", "good")
     dpop.nonces.remember("https://a.example/y?z", nonce)
     assert dpop.nonces.of("https://a.example/") == "good"
     assert dpop.nonces.of("https://a.example:444/") is None
 
 
-def test_nonces_of_so_many_origins_are_remembered() -> None:
+def test_nonce_cache_is_bounded() -> None:
     for number in range(dpop.ORIGINS_MAX + 10):
         dpop.nonces.remember(f"https://{number}.example/", "n")
     assert len(dpop.nonces._by_origin) == dpop.ORIGINS_MAX
@@ -160,7 +160,7 @@ class Shared(dpop.Nonces):
 
 
 @pytest.mark.parametrize(("named", "asked"), [("of-this", ["old", "of-this"]), (None, ["old"])])
-def test_request_is_made_again_with_the_nonce_that_its_own_refusal_named(
+def test_request_is_retried_with_the_nonce_of_its_own_rejection(
     monkeypatch: pytest.MonkeyPatch, named: str | None, asked: list[str]
 ) -> None:
     """Others share what is known, and a nonce may serve once only."""
@@ -179,7 +179,7 @@ def test_request_is_made_again_with_the_nonce_that_its_own_refusal_named(
     assert nonces == asked
 
 
-def test_doctor_proves_a_key_as_sign_ins_do(binding: StrictProvider) -> None:
+def test_doctor_sends_a_dpop_proof(binding: StrictProvider) -> None:
     corp = find_provider("corp")
     assert corp is not None
     (finding,) = client_findings(corp, metadata.load_metadata(corp), None, time.time)

@@ -103,12 +103,12 @@ BAD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", GOOD)
-def test_good_token_is_read(what: str) -> None:
+def test_valid_id_token_is_accepted(what: str) -> None:
     assert read(token(**GOOD[what]))["iss"] == ISSUER
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_token_with_one_fault_is_refused(what: str) -> None:
+def test_id_token_with_one_fault_is_rejected(what: str) -> None:
     with pytest.raises(InvalidIdToken):
         read(token(**BAD[what]))
 
@@ -124,19 +124,19 @@ def test_token_with_one_fault_is_refused(what: str) -> None:
         ("Ed25519", hashlib.sha512),
     ],
 )
-def test_hash_of_the_access_token_is_that_of_the_signature(algorithm: str, digest: Any) -> None:
+def test_at_hash_uses_the_hash_of_the_signature(algorithm: str, digest: Any) -> None:
     read(token(algorithm, at_hash=at_hash(ACCESS_TOKEN, digest)))
     with pytest.raises(InvalidIdToken):
         read(token(algorithm, at_hash=at_hash(ACCESS_TOKEN, hashlib.sha224)))
 
 
 @pytest.mark.parametrize("algorithm", ["none", "", "Ed448"])
-def test_hash_that_cannot_be_compared_is_refused(algorithm: str) -> None:
+def test_at_hash_of_unknown_algorithm_is_rejected(algorithm: str) -> None:
     with pytest.raises(InvalidIdToken):
         read(token(algorithm, at_hash=at_hash(ACCESS_TOKEN)))
 
 
-def test_access_token_of_half_a_character_has_no_hash() -> None:
+def test_access_token_with_lone_surrogate_matches_no_hash() -> None:
     with pytest.raises(InvalidIdToken):
         id_tokens.verify_id_token(
             token(at_hash=at_hash(ACCESS_TOKEN)),
@@ -168,7 +168,7 @@ def nested(levels: int) -> Any:
         "e30.W10.AA",
     ],
 )
-def test_what_is_no_id_token_cannot_be_read(id_token: object) -> None:
+def test_malformed_id_token_is_unreadable(id_token: object) -> None:
     with pytest.raises(UnreadableIdToken):
         read(id_token)
 
@@ -190,7 +190,7 @@ def test_what_is_no_id_token_cannot_be_read(id_token: object) -> None:
         {"nonce": None},
     ],
 )
-def test_sign_in_with_a_bad_id_token_is_refused_before_anything_else_is_asked(
+def test_sign_in_with_an_invalid_id_token_fails_before_further_requests(
     hostile: HostileProvider, visitor: Visitor, claims: dict[str, Any]
 ) -> None:
     hostile.claims = claims
@@ -248,7 +248,7 @@ def test_id_token_of_another_grant_ends_this_one(
         {"aud": [CLIENT_ID, "another-client"]},
     ],
 )
-def test_other_faults_of_a_refresh_leave_out_its_id_token_and_sign_nobody_out(
+def test_other_faults_of_a_refresh_keep_the_old_id_token(
     hostile: HostileProvider,
     expired: Visitor,
     claims: dict[str, Any],

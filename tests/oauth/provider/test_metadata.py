@@ -33,7 +33,7 @@ def counting(corp: FakeProvider) -> list[int]:
     return asked
 
 
-def test_metadata_is_read(corp: FakeProvider) -> None:
+def test_valid_metadata_is_parsed(corp: FakeProvider) -> None:
     corp.more_of_metadata = {"revocation_endpoint": f"{corp.issuer}/revoke"}
     found = metadata()
     assert found.issuer == corp.issuer
@@ -54,7 +54,7 @@ def test_metadata_is_fetched_once_an_hour(corp: FakeProvider, store: Stack) -> N
 
 
 @pytest.mark.parametrize("what", NONSENSE)
-def test_last_metadata_serves_while_none_can_be_fetched(
+def test_last_metadata_is_used_while_none_can_be_fetched(
     corp: FakeProvider, store: Stack, what: str
 ) -> None:
     found = metadata()
@@ -65,7 +65,7 @@ def test_last_metadata_serves_while_none_can_be_fetched(
 
 @pytest.mark.parametrize(("anonymous", "pause"), [(True, FETCH_PAUSE), (False, GRANT_FETCH_PAUSE)])
 @pytest.mark.parametrize("known", [True, False])
-def test_provider_that_failed_is_not_asked_again_at_once(
+def test_failed_fetch_is_not_retried_immediately(
     corp: FakeProvider, store: Stack, known: bool, anonymous: bool, pause: int
 ) -> None:
     if known:
@@ -83,7 +83,7 @@ def test_provider_that_failed_is_not_asked_again_at_once(
     assert len(asked) == 2
 
 
-def test_provider_that_hangs_rests_after_its_failure(corp: FakeProvider, store: Stack) -> None:
+def test_provider_that_hangs_is_not_retried_immediately(corp: FakeProvider, store: Stack) -> None:
     asked: list[int] = []
 
     def hang() -> None:
@@ -98,7 +98,7 @@ def test_provider_that_hangs_rests_after_its_failure(corp: FakeProvider, store: 
     assert len(asked) == 1
 
 
-def test_clock_that_is_set_back_keeps_nothing_for_longer(corp: FakeProvider, store: Stack) -> None:
+def test_clock_that_is_set_back_does_not_extend_the_cache(corp: FakeProvider, store: Stack) -> None:
     asked = counting(corp)
     metadata()
     store.clock.advance(-10 * METADATA_AGE)
@@ -106,7 +106,7 @@ def test_clock_that_is_set_back_keeps_nothing_for_longer(corp: FakeProvider, sto
     assert len(asked) == 2
 
 
-def test_many_at_once_ask_once(corp: FakeProvider, store: Stack) -> None:
+def test_concurrent_requests_share_one_fetch(corp: FakeProvider, store: Stack) -> None:
     asked = counting(corp)
     barrier = threading.Barrier(20)
 
@@ -120,7 +120,7 @@ def test_many_at_once_ask_once(corp: FakeProvider, store: Stack) -> None:
     assert found == [metadata()] * 20
 
 
-def test_nobody_waits_for_a_fetch_who_has_the_last_metadata(
+def test_nobody_waits_for_a_fetch_while_older_metadata_is_cached(
     corp: FakeProvider, store: Stack
 ) -> None:
     found = metadata()
@@ -164,7 +164,7 @@ def test_metadata_that_cannot_be_fetched_is_an_unavailable_provider(
         {"jwks_uri": ["https://evil.example"]},
     ],
 )
-def test_unusable_metadata_is_refused(corp: FakeProvider, more: dict[str, Any]) -> None:
+def test_unusable_metadata_is_rejected(corp: FakeProvider, more: dict[str, Any]) -> None:
     corp.more_of_metadata = more
     with pytest.raises(ProviderUnavailable):
         metadata()

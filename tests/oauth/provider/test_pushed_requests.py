@@ -57,7 +57,7 @@ def test_setting_decides_before_the_metadata(
     assert len(strict.pushes) == is_pushed
 
 
-def test_push_shows_the_private_key_and_names_the_issuer(
+def test_push_authenticates_with_the_private_key_for_the_issuer(
     strict: StrictProvider, visitor: Visitor, settings: Settings, tmp_path: Any
 ) -> None:
     more = {
@@ -83,7 +83,7 @@ def test_push_shows_the_private_key_and_names_the_issuer(
         answering(201, json.dumps({"request_uri": "u" * 3000}).encode()),
     ],
 )
-def test_push_that_cannot_be_read_is_a_page(
+def test_unreadable_push_response_shows_an_error_page(
     strict: StrictProvider, visitor: Visitor, answer: Any
 ) -> None:
     strict.takes_pushed_only = True
@@ -91,13 +91,15 @@ def test_push_that_cannot_be_read_is_a_page(
     assert_says_that_the_provider_is_down(visitor.start())
 
 
-def test_push_to_nowhere_is_a_page(strict: StrictProvider, visitor: Visitor) -> None:
+def test_missing_push_endpoint_shows_an_error_page(
+    strict: StrictProvider, visitor: Visitor
+) -> None:
     strict.takes_pushed_only = True
     strict.more_of_metadata = {"pushed_authorization_request_endpoint": None}
     assert_says_that_the_provider_is_down(visitor.start())
 
 
-def test_refused_push_is_a_page_with_nothing_of_the_answer(
+def test_rejected_push_shows_a_page_without_the_providers_text(
     strict: StrictProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
     strict.takes_pushed_only = True
@@ -110,7 +112,7 @@ def test_refused_push_is_a_page_with_nothing_of_the_answer(
     assert "par_refused" in caplog.text
 
 
-def test_pushes_of_a_crowd_are_bounded(
+def test_concurrent_pushes_are_bounded(
     strict: StrictProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strict.takes_pushed_only = True

@@ -61,7 +61,7 @@ def test_session_is_gone_before_the_grant_is(
     assert there == [0]
 
 
-def test_every_connected_provider_is_asked(
+def test_sign_out_revokes_at_every_connected_provider(
     idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(idp)
@@ -72,14 +72,16 @@ def test_every_connected_provider_is_asked(
     assert revoked(second) == [other.refresh_token]
 
 
-def test_administrations_own_sign_out_revokes_too(idp: LogoutProvider, visitor: Visitor) -> None:
+def test_sign_out_in_the_admin_revokes_too(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
     get_user_model().objects.update(is_staff=True)
     assert visitor.client.post("/admin/logout/").status_code == 200
     assert len(revoked(idp)) == 1
 
 
-def test_provider_without_revocation_is_left_alone(idp: LogoutProvider, visitor: Visitor) -> None:
+def test_provider_without_revocation_endpoint_is_not_called(
+    idp: LogoutProvider, visitor: Visitor
+) -> None:
     idp.more_of_metadata = {"revocation_endpoint": None}
     visitor.sign_in(idp)
     sign_out(visitor)
@@ -198,7 +200,7 @@ def test_disconnecting_revokes_that_grant_and_no_other(
     assert visitor.user_id is not None
 
 
-def test_token_of_another_client_is_not_shown_to_this_one(
+def test_token_of_another_client_is_not_sent_to_the_provider(
     idp: LogoutProvider, visitor: Visitor, settings: Settings
 ) -> None:
     visitor.sign_in(idp)

@@ -23,7 +23,7 @@ FAILING: dict[str, Callable[[], Answer]] = {
 
 
 @pytest.mark.parametrize("how", FAILING)
-def test_provider_that_cannot_answer_is_asked_again_a_few_times(
+def test_revocation_is_retried_a_few_times(
     idp: LogoutProvider, visitor: Visitor, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     visitor.sign_in(idp)
@@ -37,7 +37,9 @@ def test_provider_that_cannot_answer_is_asked_again_a_few_times(
     assert "canary" not in caplog.text
 
 
-def test_provider_that_recovers_gets_it(idp: LogoutProvider, visitor: Visitor) -> None:
+def test_revocation_succeeds_after_the_provider_recovers(
+    idp: LogoutProvider, visitor: Visitor
+) -> None:
     visitor.sign_in(idp)
     idp.failing["/revoke"] = FAILING["server error"]
     asked: list[int] = []

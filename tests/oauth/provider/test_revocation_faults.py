@@ -148,7 +148,7 @@ def check_second_try(stage: Stage, departure: Departure) -> None:
 
 @EACH_DEPARTURE
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.long), 3])
-def test_any_fault_at_any_call_ends_no_grant_too_soon_or_unseen(
+def test_any_fault_at_any_call_ends_no_grant_early_or_silently(
     stage: Stage, log: Log, name: str, every: int
 ) -> None:
     departure = DEPARTURES[name]

@@ -63,7 +63,9 @@ def read(**response: Any) -> TokenSet:
         ({"refresh_token": ""}, "refresh_token", None),
     ],
 )
-def test_response_is_read(response: dict[str, Any], field: str, value: object) -> None:
+def test_valid_token_response_is_parsed(
+    response: dict[str, Any], field: str, value: object
+) -> None:
     assert getattr(read(**response), field) == value
 
 

@@ -25,7 +25,7 @@ def test_sign_in_costs_six_puts_and_three_or_four_reads(
     assert (puts(calls), deletes(calls), reads(calls)) == (6, 0, read)
 
 
-def test_sign_in_asks_no_kms(calls: Calls, corp: FakeProvider, visitor: Visitor) -> None:
+def test_sign_in_makes_no_kms_call(calls: Calls, corp: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(corp)
     assert [name for name in calls if name in {"Decrypt", "GenerateDataKey"}] == []
 

@@ -10,7 +10,7 @@ from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import request_of
 
 
-def test_consent_is_needed_when_more_is_asked(
+def test_consent_is_needed_when_the_configured_scope_grows(
     corp: FakeProvider, signed_in: Visitor, settings: Any
 ) -> None:
     assert not oauth.needs_consent(request_of(signed_in), "corp")
@@ -21,7 +21,7 @@ def test_consent_is_needed_when_more_is_asked(
     assert not oauth.needs_consent(request_of(signed_in), "nobody")
 
 
-def test_scope_that_was_asked_for_and_not_granted_needs_no_consent(
+def test_scope_that_was_requested_but_not_granted_needs_no_consent(
     corp: FakeProvider, visitor: Visitor
 ) -> None:
     corp.scope = "openid"

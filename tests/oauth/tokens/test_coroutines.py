@@ -62,7 +62,7 @@ def was_cancelled(steps: Coroutine[Any, Any, Any], number: int) -> bool:
     return False
 
 
-def test_refresh_is_done_in_an_event_loop_as_in_a_thread(
+def test_refresh_works_in_an_event_loop(
     corp: FakeProvider, expired: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def without_a_thread(turn: QueuedRefresh) -> Any:
@@ -74,7 +74,7 @@ def test_refresh_is_done_in_an_event_loop_as_in_a_thread(
     assert len(corp.refreshes) == 1
 
 
-def test_slow_answer_is_waited_for_in_an_event_loop_too(
+def test_slow_response_is_waited_for_in_an_event_loop(
     corp: FakeProvider, expired: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refresh_coordinator, "RENEW_EVERY", 0.01)

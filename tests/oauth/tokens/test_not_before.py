@@ -53,7 +53,7 @@ def test_expired_token_of_an_ended_grant_is_not_refreshed(
     assert corp.refreshes == []
 
 
-def test_refresh_does_not_make_a_grant_younger(
+def test_refresh_keeps_the_time_of_the_grant(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     granted_at = stored(signed_in).granted_at
@@ -65,18 +65,18 @@ def test_refresh_does_not_make_a_grant_younger(
         get_token(signed_in)
 
 
-def test_grants_of_another_provider_stand(other: FakeProvider, signed_in: Visitor) -> None:
+def test_grants_of_another_provider_stay_valid(other: FakeProvider, signed_in: Visitor) -> None:
     signed_in.connect(other)
     ending.end_before_of(services(), "corp", stored(signed_in, "other").granted_at)
     assert get_token(signed_in, "other") == stored(signed_in, "other")
 
 
-def test_grant_of_a_later_time_stands(corp: FakeProvider, signed_in: Visitor, store: Stack) -> None:
+def test_later_grant_stays_valid(corp: FakeProvider, signed_in: Visitor, store: Stack) -> None:
     ending.end_before_of(services(), "corp", stored(signed_in).granted_at - 1)
     assert get_token(signed_in) == stored(signed_in)
 
 
-def test_new_consent_after_the_end_serves_again(
+def test_new_consent_after_the_end_is_valid(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     end_grants(store)
@@ -139,7 +139,7 @@ def test_time_of_grant_must_be_whole_seconds(signed_in: Visitor, moment: object)
         TokenSet.from_session(data)
 
 
-def test_moment_is_read_every_30_seconds_and_not_at_each_call(
+def test_cutoff_is_read_every_30_seconds_and_not_on_each_call(
     signed_in: Visitor, store: Stack
 ) -> None:
     for _ in range(3):
@@ -154,7 +154,7 @@ def test_moment_is_read_every_30_seconds_and_not_at_each_call(
     assert calls.count("GetItem not-before") == 2  # that of the sessions, and the provider's
 
 
-def test_moment_far_ahead_takes_no_token_and_is_overwritten(
+def test_cutoff_in_the_future_ends_no_grant_and_is_overwritten(
     signed_in: Visitor, store: Stack
 ) -> None:
     far = {"N": str(int(store.clock()) + 86_400)}
@@ -166,7 +166,7 @@ def test_moment_far_ahead_takes_no_token_and_is_overwritten(
         get_token(signed_in)
 
 
-def test_unreadable_moment_gives_no_token(signed_in: Visitor, store: Stack) -> None:
+def test_unreadable_cutoff_returns_no_token(signed_in: Visitor, store: Stack) -> None:
     store.put_item({"id": {"S": "not-before#django#corp"}, "version": {"N": "1"}})
     install(store.services)
     with pytest.raises(StoreUnavailable):
@@ -183,7 +183,7 @@ def test_command_ends_the_grants_of_one_provider(signed_in: Visitor, store: Stac
 
 
 @pytest.mark.usefixtures("corp")
-def test_command_refuses_a_provider_that_is_not_there_and_names_those_that_are(
+def test_command_rejects_an_unknown_provider_and_names_the_configured_ones(
     store: Stack,
 ) -> None:
     done = end("--provider", "crop", "--before", "1")

@@ -102,7 +102,7 @@ def test_threads_and_tasks_share_one_refresh(corp: FakeProvider, expired: Visito
     assert len(corp.refreshes) == 1
 
 
-def test_refused_token_is_refreshed_once(
+def test_rejected_token_is_refreshed_once(
     corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
@@ -138,7 +138,7 @@ def test_failure_is_shared(
     assert len(asked) == 1
 
 
-def test_token_that_lasts_is_returned_while_another_refreshes(
+def test_valid_token_is_returned_while_another_request_refreshes(
     corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
@@ -164,7 +164,7 @@ def test_token_that_lasts_is_returned_while_another_refreshes(
     assert len(corp.refreshes) == 1
 
 
-def test_token_that_lasts_is_returned_while_a_task_of_the_same_loop_refreshes(
+def test_valid_token_is_returned_while_a_task_of_the_same_loop_refreshes(
     corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
@@ -224,7 +224,7 @@ def test_refresh_of_a_cancelled_request_is_finished(corp: FakeProvider, expired:
     assert len(corp.refreshes) == 1
 
 
-def test_task_that_is_cancelled_before_its_turn_leaves(
+def test_task_that_is_cancelled_while_waiting_leaves_the_queue(
     corp: FakeProvider, expired: Visitor
 ) -> None:
     async def leave() -> None:
@@ -247,7 +247,7 @@ def test_task_that_is_cancelled_before_its_turn_leaves(
     asyncio.run(leave())
 
 
-def test_person_of_many_grants_leaves_threads_to_others_at_a_provider_that_is_slow_with_them(
+def test_one_account_does_not_occupy_all_threads_of_a_slow_provider(
     corp: FakeProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a provider slows down one account: all of its refreshes would take all threads."""
@@ -338,7 +338,7 @@ def test_lease_of_a_dead_process_is_taken_over(
     assert get_token(expired).refresh_token in corp.refresh_tokens
 
 
-def test_successor_that_another_process_made_is_saved_by_who_finds_it(
+def test_successor_made_by_another_process_is_saved_in_the_session(
     corp: FakeProvider, expired: Visitor
 ) -> None:
     found = successor_of(stored(expired))
@@ -360,7 +360,7 @@ def test_chain_of_successors_is_followed(
     assert not corp.reused
 
 
-def test_answer_is_sealed_again_when_the_table_fails_at_first(
+def test_sealing_is_retried_when_the_table_fails(
     corp: FakeProvider, expired: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     complete = Leases.complete
@@ -377,7 +377,7 @@ def test_answer_is_sealed_again_when_the_table_fails_at_first(
     assert successor_of(held) == Successor(new, made=False)
 
 
-def test_answer_that_cannot_be_sealed_is_saved_in_the_session_all_the_same(
+def test_response_that_cannot_be_sealed_is_still_saved_in_the_session(
     corp: FakeProvider,
     expired: Visitor,
     monkeypatch: pytest.MonkeyPatch,
@@ -405,7 +405,7 @@ def test_lease_item_shows_no_token_and_no_secret(
         assert secret not in items
 
 
-def test_sessions_are_not_held_up_by_each_other(
+def test_refreshes_of_different_sessions_do_not_block_each_other(
     corp: FakeProvider, expired: Visitor, store: Stack
 ) -> None:
     slow, fast = expired, Visitor()

@@ -41,7 +41,7 @@ def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
 
 
 @pytest.mark.long
-def test_answer_that_is_slow_is_waited_for(corp: FakeProvider, expired: Visitor) -> None:
+def test_slow_response_is_waited_for(corp: FakeProvider, expired: Visitor) -> None:
     corp.hooks["/token"] = lambda: time.sleep(6)  # longer than other answers are waited for
     get_token(expired)
     assert len(corp.refreshes) == 1
@@ -49,7 +49,7 @@ def test_answer_that_is_slow_is_waited_for(corp: FakeProvider, expired: Visitor)
 
 
 @pytest.mark.parametrize("away", [KEPT - 1, KEPT + 1, 6 * DAY])
-def test_result_of_a_winner_that_died_before_its_save_is_found_as_long_as_the_session_lives(
+def test_result_of_a_process_that_died_before_its_save_is_found_while_the_session_lives(
     corp: FakeProvider, expired: Visitor, store: Stack, away: int
 ) -> None:
     assert successor_of(stored(expired)).made
@@ -67,7 +67,7 @@ def test_result_that_was_saved_is_kept_for_an_hour(
     assert ends == [int(store.clock.now) + KEPT]
 
 
-def test_session_that_ends_late_is_not_kept_waiting_by_a_shortening_that_fails(
+def test_failure_to_shorten_the_result_does_not_delay_the_session(
     corp: FakeProvider, expired: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hour is only thrift: without it the result lies there as long as a session may."""
@@ -81,7 +81,7 @@ def test_session_that_ends_late_is_not_kept_waiting_by_a_shortening_that_fails(
     assert end == int(store.clock.now) + 7 * DAY
 
 
-def test_result_that_was_not_saved_lies_there_as_long_as_a_grant_may_live(
+def test_unsaved_result_is_kept_for_the_longest_lifetime_of_a_grant(
     corp: FakeProvider, expired: Visitor, store: Stack
 ) -> None:
     config = replace(store.services.config, grant_timeout=30 * DAY)
@@ -91,7 +91,7 @@ def test_result_that_was_not_saved_lies_there_as_long_as_a_grant_may_live(
     assert end == int(store.clock.now) + 30 * DAY
 
 
-def test_provider_that_is_silent_does_not_hold_up_another(
+def test_silent_provider_does_not_block_another(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)

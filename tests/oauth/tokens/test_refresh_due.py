@@ -55,7 +55,7 @@ def test_short_token_is_not_refreshed_at_each_call(
     assert len(corp.refreshes) == 1
 
 
-def test_token_that_ends_as_soon_as_it_is_issued_is_handed_out_all_the_same(
+def test_token_that_expires_on_issue_is_still_returned(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     corp.expires_in = 0
@@ -64,7 +64,7 @@ def test_token_that_ends_as_soon_as_it_is_issued_is_handed_out_all_the_same(
     assert len(corp.refreshes) == 1
 
 
-def test_token_without_end_is_returned_as_it_is(
+def test_token_without_expiry_is_returned_unchanged(
     github: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(github, "github")
@@ -72,7 +72,7 @@ def test_token_without_end_is_returned_as_it_is(
     assert get_token(visitor, "github") == stored(visitor, "github")
 
 
-def test_token_without_refresh_token_serves_to_its_end(
+def test_token_without_refresh_token_is_used_until_it_expires(
     corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     corp.gives_refresh_token = False
@@ -105,7 +105,7 @@ def test_refresh_token_of_another_client_is_not_sent(
     assert corp.refreshes == []
 
 
-def test_token_that_lasts_is_handed_out_while_the_lease_cannot_be_had(
+def test_valid_token_is_returned_while_the_lease_is_unavailable(
     corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = stored(signed_in)
@@ -120,7 +120,7 @@ def test_token_that_lasts_is_handed_out_while_the_lease_cannot_be_had(
     assert corp.refreshes == []
 
 
-def test_nothing_held_is_not_connected(corp: FakeProvider, visitor: Visitor) -> None:
+def test_session_without_token_is_not_connected(corp: FakeProvider, visitor: Visitor) -> None:
     with pytest.raises(oauth.NotConnected):
         get_token(visitor)
 
@@ -133,7 +133,7 @@ def test_unknown_provider_is_not_connected(corp: FakeProvider, signed_in: Visito
 # Refused by an upstream
 
 
-def test_refused_token_is_refreshed_before_its_end(
+def test_rejected_token_is_refreshed_before_it_expires(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     store.clock.advance(REJECTED_AGE)
@@ -144,7 +144,7 @@ def test_refused_token_is_refreshed_before_its_end(
     assert len(corp.refreshes) == 1
 
 
-def test_refused_token_that_was_just_issued_comes_back(
+def test_rejected_token_that_was_just_issued_is_returned_unchanged(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     store.clock.advance(REJECTED_AGE - 1)
@@ -153,7 +153,7 @@ def test_refused_token_that_was_just_issued_comes_back(
     assert corp.refreshes == []
 
 
-def test_refused_token_is_not_returned_when_it_cannot_be_refreshed(
+def test_rejected_token_is_not_returned_when_it_cannot_be_refreshed(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     store.clock.advance(REJECTED_AGE)
@@ -163,7 +163,7 @@ def test_refused_token_is_not_returned_when_it_cannot_be_refreshed(
         get_token(signed_in, rejected=refused)
 
 
-def test_refused_token_without_refresh_token_needs_a_sign_in(
+def test_rejected_token_without_refresh_token_needs_a_sign_in(
     github: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(github, "github")

@@ -47,7 +47,7 @@ def test_transient_failure_keeps_the_old_token(
     assert get_token(signed_in).access_token != before.access_token
 
 
-def test_reason_of_a_failed_refresh_is_logged_in_a_line_that_equals_the_last_one(
+def test_repeated_refresh_failures_log_identical_lines(
     corp: FakeProvider, signed_in: Visitor, store: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     corp.failing["/token"] = NONSENSE["no json"]
@@ -71,9 +71,7 @@ def test_provider_that_is_down_is_a_transient_failure(
         get_token(signed_in)
 
 
-def test_failure_is_remembered_for_a_moment(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
-) -> None:
+def test_failure_starts_a_back_off(corp: FakeProvider, signed_in: Visitor, store: Stack) -> None:
     asked = []
     corp.hooks["/token"] = lambda: asked.append(1)
     corp.failing["/token"] = NONSENSE["server error"]
@@ -84,7 +82,7 @@ def test_failure_is_remembered_for_a_moment(
     assert len(asked) == 1
 
 
-def test_token_that_lasts_some_seconds_is_returned_while_the_provider_fails(
+def test_token_valid_for_seconds_is_returned_while_the_provider_fails(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     before = stored(signed_in)
@@ -98,7 +96,7 @@ def test_token_that_lasts_some_seconds_is_returned_while_the_provider_fails(
 
 @pytest.mark.parametrize("error", ["invalid_grant", "interaction_required", "bad_refresh_token"])
 @pytest.mark.parametrize("status", [200, 400])
-def test_dead_grant_needs_a_sign_in_and_is_not_hammered(
+def test_rejected_grant_needs_a_sign_in_and_is_not_retried(
     corp: FakeProvider, signed_in: Visitor, store: Stack, error: str, status: int
 ) -> None:
     asked = []
@@ -116,7 +114,7 @@ def test_dead_grant_needs_a_sign_in_and_is_not_hammered(
     assert get_token(signed_in).refresh_token in corp.refresh_tokens
 
 
-def test_client_that_is_not_accepted_is_told_loudly(
+def test_rejected_client_is_logged_as_an_error(
     corp: FakeProvider, signed_in: Visitor, store: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.clock.advance(4000)
@@ -139,7 +137,7 @@ def test_redirect_of_a_refresh_is_not_followed(
     assert asked == []
 
 
-def test_words_of_a_failure_get_nowhere(
+def test_providers_error_text_is_not_logged_or_raised(
     corp: FakeProvider, signed_in: Visitor, store: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = f'{{"error": "{CANARY}", "error_description": "{CANARY}"}}'.encode()
@@ -151,7 +149,7 @@ def test_words_of_a_failure_get_nowhere(
     assert CANARY not in str(caught.value)
 
 
-def test_table_that_fails_after_the_answer_loses_nothing(
+def test_table_failure_after_the_response_loses_no_token(
     corp: FakeProvider,
     signed_in: Visitor,
     store: Stack,
@@ -172,7 +170,7 @@ def test_table_that_fails_after_the_answer_loses_nothing(
     assert len(corp.refreshes) == 1
 
 
-def test_store_that_fails_before_the_provider_is_asked_spends_nothing(
+def test_store_failure_before_the_request_spends_no_token(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     store.clock.advance(4000)

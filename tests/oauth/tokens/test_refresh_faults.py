@@ -97,7 +97,7 @@ def refreshed(corp: FakeProvider, visitor: Visitor) -> Refresh:
     return Refresh(world, corp, visitor, key, items, set(corp.refresh_tokens), now)
 
 
-def test_any_fault_at_any_call_spends_a_grant_once_and_loses_none(refreshed: Refresh) -> None:
+def test_any_fault_at_any_call_refreshes_once_and_loses_no_grant(refreshed: Refresh) -> None:
     calls = refreshed.calls()
     lost = []
     for call in range(len(calls)):

@@ -154,7 +154,7 @@ def id_of(faulty: FaultyStack, request: Any) -> bytes:
 @pytest.mark.parametrize(
     "fault", [error("InternalServerError", 500), error("AccessDeniedException"), dropped]
 )
-def test_table_that_fails_between_refresh_and_save_loses_nothing(
+def test_table_failure_between_refresh_and_save_loses_no_token(
     corp: FakeProvider, faulty: FaultyStack, fault: Any
 ) -> None:
     request = expired_session(corp, faulty)
@@ -172,7 +172,7 @@ def test_table_that_fails_between_refresh_and_save_loses_nothing(
     assert vault.load_token_set(SessionStore(request.session.session_key), "corp") == new
 
 
-def test_lost_answers_of_the_table_cost_no_second_refresh(
+def test_lost_responses_of_the_table_cause_no_second_refresh(
     corp: FakeProvider, faulty: FaultyStack
 ) -> None:
     request = expired_session(corp, faulty)
@@ -189,7 +189,7 @@ def test_lost_answers_of_the_table_cost_no_second_refresh(
     assert len(corp.refreshes) == 1
 
 
-def test_table_that_fails_before_the_lease_spends_nothing(
+def test_table_failure_before_the_lease_spends_no_token(
     corp: FakeProvider, faulty: FaultyStack
 ) -> None:
     request = expired_session(corp, faulty)

@@ -53,7 +53,7 @@ def test_refresh_renews_the_cookie_and_the_middleware_stores_nothing_more(
     assert store.sessions() == saved
 
 
-def test_request_that_found_anothers_refresh_renews_the_cookie_too(
+def test_request_that_adopts_a_refresh_renews_the_cookie_too(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     store.clock.advance(4000)
@@ -79,7 +79,7 @@ def test_cookie_of_a_session_that_ended_meanwhile_is_not_renewed(
         SessionMiddleware(lambda _: HttpResponse()).process_response(request, HttpResponse())
 
 
-def test_views_changes_beside_a_refresh_are_kept(
+def test_changes_of_the_view_during_a_refresh_are_kept(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     store.clock.advance(4000)
@@ -107,7 +107,7 @@ def test_views_changes_beside_a_refresh_are_kept(
     assert vault.load_token_set(request.session, "corp") == stored(signed_in)
 
 
-def test_successors_are_refreshed_in_their_turn(
+def test_successors_can_be_refreshed_too(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     for _ in range(4):
@@ -117,7 +117,7 @@ def test_successors_are_refreshed_in_their_turn(
     assert not corp.reused
 
 
-def test_answer_without_refresh_token_scope_and_id_token_keeps_the_old_ones(
+def test_response_without_refresh_token_scope_and_id_token_keeps_the_old_ones(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     before = stored(signed_in)
@@ -132,7 +132,7 @@ def test_answer_without_refresh_token_scope_and_id_token_keeps_the_old_ones(
     assert new.access_token != before.access_token
 
 
-def test_scope_that_shrank_is_noticed(
+def test_reduced_scope_is_logged(
     corp: FakeProvider, signed_in: Visitor, store: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     corp.scope = "openid profile"
@@ -144,7 +144,7 @@ def test_scope_that_shrank_is_noticed(
 
 
 @pytest.mark.parametrize("claim", ["sub", "iss", "aud"])
-def test_id_token_of_another_subject_issuer_or_client_is_refused(
+def test_id_token_of_another_subject_issuer_or_client_is_rejected(
     corp: FakeProvider, signed_in: Visitor, store: Stack, claim: str
 ) -> None:
     before = stored(signed_in)

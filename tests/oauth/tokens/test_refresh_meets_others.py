@@ -66,7 +66,7 @@ def test_connection_dropped_meanwhile_stays_dropped(
     assert vault.load_token_set(SessionStore(signed_in.session.session_key), "corp") is None
 
 
-def test_sign_in_meanwhile_wins(corp: FakeProvider, signed_in: Visitor, store: Stack) -> None:
+def test_concurrent_sign_in_wins(corp: FakeProvider, signed_in: Visitor, store: Stack) -> None:
     newer = replace(stored(signed_in), access_token="newer", grant_secret="n" * 32)
     newer = replace(newer, expires_at=int(store.clock.now) + 9000)
 
@@ -106,7 +106,7 @@ def test_session_that_ends_between_the_refresh_and_its_save_gets_no_token(
         get_token(signed_in)
 
 
-def test_whoever_comes_to_the_lease_late_looks_at_the_session_again(
+def test_session_is_read_again_after_a_late_claim_of_the_lease(
     corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others refreshed, saved, and their result was deleted, all since the session was read."""
@@ -129,7 +129,7 @@ def test_whoever_comes_to_the_lease_late_looks_at_the_session_again(
     ).held  # It was given back.
 
 
-def test_request_whose_session_is_anothers_by_now_gets_no_token(
+def test_request_whose_session_belongs_to_another_person_gets_no_token(
     corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def anothers(*_: Any) -> None:
@@ -141,7 +141,7 @@ def test_request_whose_session_is_anothers_by_now_gets_no_token(
         get_token(signed_in)
 
 
-def test_nothing_is_spent_that_could_not_be_sealed(
+def test_no_token_is_spent_that_could_not_be_sealed(
     corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unavailable(_: Services) -> None:

@@ -43,7 +43,7 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
     provider.shutdown()
 
 
-def test_refresh_is_told_once_with_the_session_shortened(
+def test_refresh_sends_one_signal_with_the_short_session_id(
     corp: FakeProvider, visitor: Visitor, store: Stack, told: list[dict[str, Any]]
 ) -> None:
     visitor.sign_in(corp)

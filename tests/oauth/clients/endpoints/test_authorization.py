@@ -46,7 +46,7 @@ def allow(visitor: Visitor, app: App, at: FakeProvider) -> Any:
     return visitor.client.get(at.consent(led["Location"]))
 
 
-def test_whole_way_from_registration_to_tokens(corp: FakeProvider, ada: Visitor, app: App) -> None:
+def test_full_flow_from_registration_to_tokens(corp: FakeProvider, ada: Visitor, app: App) -> None:
     assert app.register().status_code == 201
     asked = ada.client.get(app.address())
     assert asked.status_code == 200
@@ -73,7 +73,7 @@ def test_whole_way_from_registration_to_tokens(corp: FakeProvider, ada: Visitor,
     assert renewed.json()["refresh_token"] != tokens["refresh_token"]
 
 
-def test_who_is_not_signed_in_signs_in_first_and_comes_back(
+def test_anonymous_visitor_signs_in_first_and_returns(
     server: AuthorizationServer, corp: FakeProvider, visitor: Visitor, app: App
 ) -> None:
     app.register()
@@ -86,7 +86,7 @@ def test_who_is_not_signed_in_signs_in_first_and_comes_back(
     assert visitor.client.get(back["Location"]).status_code == 200
 
 
-def test_nothing_that_a_client_names_is_fetched_for_who_is_not_signed_in(
+def test_no_client_document_is_fetched_for_an_anonymous_visitor(
     corp: FakeProvider, visitor: Visitor, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[str] = []
@@ -124,7 +124,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 OTHERS = ["cross-site", "same-site", None, "", "None", "none, none", "same-origin,cross-site"]
 
 
-def test_page_of_another_site_has_nothing_fetched_and_leaves_a_person_their_fetches(
+def test_request_from_another_site_fetches_nothing_and_uses_no_fetch_quota(
     ada: Visitor, app: App, fetched: list[str]
 ) -> None:
     for number, site in enumerate(OTHERS * 3):
@@ -145,7 +145,7 @@ def test_page_of_another_site_has_nothing_fetched_and_leaves_a_person_their_fetc
 
 
 @pytest.mark.parametrize("site", OTHERS)
-def test_click_on_the_page_before_has_the_document_fetched(
+def test_click_on_the_confirmation_page_fetches_the_document(
     ada: Visitor, app: App, fetched: list[str], site: str | None
 ) -> None:
     """In every browser: what it sends with the form is not looked at, but the form's own token."""
@@ -171,7 +171,7 @@ def test_click_on_the_page_before_has_the_document_fetched(
 
 
 @pytest.mark.parametrize("decision", ["allow", "deny"])
-def test_decision_goes_by_a_document_of_the_last_five_minutes(
+def test_decision_uses_a_document_of_the_last_five_minutes(
     ada: Visitor, app: App, monkeypatch: pytest.MonkeyPatch, decision: str
 ) -> None:
     """An app that took its name or an address back meanwhile does not get a code there."""
@@ -203,7 +203,7 @@ def test_decision_goes_by_a_document_of_the_last_five_minutes(
     assert ada.client.get(app.address()).status_code == 400, "what is cached is the new one"
 
 
-def test_only_what_fetches_a_document_waits_in_the_line_for_it(
+def test_only_requests_that_fetch_a_document_use_its_queue(
     app: App, fetched: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def waits(site: str, method: str = "GET") -> bool:
@@ -230,7 +230,7 @@ def test_only_what_fetches_a_document_waits_in_the_line_for_it(
     assert not waits("none")
 
 
-def test_nothing_is_kept_or_given_before_somebody_allows_it(
+def test_nothing_is_stored_or_issued_before_the_consent(
     corp: FakeProvider, ada: Visitor, app: App, store: Stack
 ) -> None:
     app.register()
@@ -277,7 +277,7 @@ def test_two_tabs_do_not_swap_their_clients(
     assert second.redeem(answers[0].answer["code"]).status_code == 200
 
 
-def test_consent_counts_once_and_in_its_own_browser_alone(
+def test_consent_is_valid_once_and_only_in_its_own_browser(
     corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
     app.register()
@@ -294,9 +294,7 @@ def test_consent_counts_once_and_in_its_own_browser_alone(
     assert again["Location"] == "/"
 
 
-def test_consent_asked_for_twice_at_once_makes_each_its_own_grant(
-    corp: FakeProvider, ada: Visitor, app: App
-) -> None:
+def test_two_consents_at_once_create_two_grants(corp: FakeProvider, ada: Visitor, app: App) -> None:
     app.register()
     led = [decide(ada, app.address())["Location"] for _ in range(2)]
     codes = [WayBack.of(ada.client.get(corp.consent(each))).answer["code"] for each in led]
@@ -304,7 +302,7 @@ def test_consent_asked_for_twice_at_once_makes_each_its_own_grant(
     assert [app.redeem(code).status_code for code in codes] == [200, 200]
 
 
-def test_at_most_ten_wait_and_the_oldest_goes_first(
+def test_at_most_ten_consents_are_pending_and_the_oldest_is_dropped(
     corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
     app.register()
@@ -315,7 +313,7 @@ def test_at_most_ten_wait_and_the_oldest_goes_first(
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_account_of_somebody_else_gives_nothing(
+def test_consent_with_another_persons_account_issues_nothing(
     corp: FakeProvider, ada: Visitor, app: App, is_known: bool
 ) -> None:
     app.register()
@@ -334,7 +332,7 @@ def test_account_of_somebody_else_gives_nothing(
     assert ada.user_id is not None
 
 
-def test_other_person_in_the_same_browser_gets_nothing_of_it(
+def test_pending_consent_is_useless_to_another_person_in_the_same_browser(
     corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
     """Not though the account that comes back is their own."""
@@ -352,7 +350,7 @@ def test_other_person_in_the_same_browser_gets_nothing_of_it(
     assert b"code=" not in answer.content
 
 
-def test_who_has_no_account_at_the_provider_connects_one_first(
+def test_person_without_an_account_at_the_provider_connects_one_first(
     other: FakeProvider, corp: FakeProvider, visitor: Visitor, app: App
 ) -> None:
     visitor.sign_in(other, "other")
@@ -367,7 +365,9 @@ def test_who_has_no_account_at_the_provider_connects_one_first(
     assert b'value="allow"' in visitor.client.get(app.address()).content
 
 
-def test_deny_leads_back_with_the_error(corp: FakeProvider, ada: Visitor, app: App) -> None:
+def test_deny_returns_to_the_client_with_the_error(
+    corp: FakeProvider, ada: Visitor, app: App
+) -> None:
     app.register()
     answer = decide(ada, app.address(), "deny")
     assert "You did not allow it." in assert_accessible(answer.content.decode()).text
@@ -378,7 +378,7 @@ def test_deny_leads_back_with_the_error(corp: FakeProvider, ada: Visitor, app: A
     assert len(corp.authorizations) == 1
 
 
-def test_form_without_its_token_is_refused(corp: FakeProvider, ada: Visitor, app: App) -> None:
+def test_form_without_csrf_token_is_rejected(corp: FakeProvider, ada: Visitor, app: App) -> None:
     app.register()
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = ada.client.cookies
@@ -393,7 +393,7 @@ def test_get_allows_nothing(corp: FakeProvider, ada: Visitor, app: App) -> None:
     assert len(corp.authorizations) == 1
 
 
-def test_post_is_judged_anew(
+def test_post_is_validated_again(
     corp: FakeProvider, ada: Visitor, app: App, settings: Settings
 ) -> None:
     app.register()
@@ -416,7 +416,7 @@ WRONG: list[dict[str, str | None]] = [
 ]
 
 
-def test_wrong_client_or_address_is_a_page_that_leads_nowhere(ada: Visitor, app: App) -> None:
+def test_wrong_client_or_redirect_uri_shows_a_page_without_a_link(ada: Visitor, app: App) -> None:
     app.register()
     for changes in WRONG:
         answer = ada.client.get(app.address(**changes))
@@ -473,7 +473,7 @@ ERRORS: list[dict[str, str | None]] = [
 
 
 @pytest.mark.parametrize("case", LED)
-def test_errors_lead_by_themselves_only_where_the_operator_or_this_computer_is(
+def test_errors_redirect_automatically_only_to_trusted_or_local_addresses(
     ada: Visitor, app: App, settings: Settings, case: Case
 ) -> None:
     """Whatever the error, and Deny: an app could cause each of them, to send people anywhere."""
@@ -496,9 +496,7 @@ def test_errors_lead_by_themselves_only_where_the_operator_or_this_computer_is(
             assert_accessible(text)
 
 
-def test_answer_is_kept_by_nobody_and_shown_in_no_frame(
-    corp: FakeProvider, ada: Visitor, app: App
-) -> None:
+def test_response_is_not_cached_or_framed(corp: FakeProvider, ada: Visitor, app: App) -> None:
     app.register()
     consent, back = ada.client.get(app.address()), allow(ada, app, corp)
     for page in (consent, back):
@@ -520,7 +518,9 @@ LOOK_ALIKES = [
 ]
 
 
-def test_look_alike_name_is_a_claim_beside_the_host_that_counts(ada: Visitor, app: App) -> None:
+def test_lookalike_name_is_shown_as_a_claim_beside_the_verified_host(
+    ada: Visitor, app: App
+) -> None:
     app.redirect_uri = "https://evil.example:8443/claude.ai/cb"
     for name, shown in LOOK_ALIKES:
         app.register(client_name=name)
@@ -538,7 +538,7 @@ def test_look_alike_name_is_a_claim_beside_the_host_that_counts(ada: Visitor, ap
 @pytest.mark.parametrize(
     ("age", "shown"), [(1800, "30 minutes"), (3600, "1 hour"), (1, "1 second")]
 )
-def test_page_says_when_a_grant_that_is_not_used_ends(
+def test_page_shows_when_an_unused_grant_ends(
     ada: Visitor, app: App, settings: Settings, age: int, shown: str
 ) -> None:
     app.register()
@@ -546,7 +546,9 @@ def test_page_says_when_a_grant_that_is_not_used_ends(
     assert f", or after {shown} without a call" in ada.client.get(app.address()).content.decode()
 
 
-def test_page_says_what_is_known(ada: Visitor, app: App, store: Stack) -> None:
+def test_consent_page_shows_upstream_client_and_destination(
+    ada: Visitor, app: App, store: Stack
+) -> None:
     app.register()
     page = ada.client.get(app.address()).content.decode()
     for what in (
@@ -573,7 +575,7 @@ def test_tokens_of_a_code_stay_out_of_the_log(
         assert secret not in caplog.text
 
 
-def test_outage_at_the_providers_answer_is_503_and_nothing_is_given(
+def test_outage_during_the_callback_is_a_503_and_issues_nothing(
     corp: FakeProvider, ada: Visitor, app: App, store: Stack
 ) -> None:
     app.register()
@@ -582,7 +584,7 @@ def test_outage_at_the_providers_answer_is_503_and_nothing_is_given(
     assert ada.client.get(callback).status_code == 503
 
 
-def test_break_off_at_the_provider_can_be_taken_up_again(
+def test_consent_cancelled_at_the_provider_can_be_repeated(
     corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
     app.register()
@@ -592,7 +594,7 @@ def test_break_off_at_the_provider_can_be_taken_up_again(
     assert ada.user_id is not None
 
 
-def test_person_is_told_before_going_back_what_ended_to_make_room(
+def test_page_names_the_grants_that_were_ended_to_make_room(
     corp: FakeProvider,
     ada: Visitor,
     app: App,

@@ -52,7 +52,7 @@ def offer(settings: Settings, **upstreams: str) -> None:
 
 
 @pytest.mark.parametrize("scope", [None, "", "offline_access", "openid", "files tools"])
-def test_person_is_asked_which_upstream_and_none_is_chosen_for_them(
+def test_person_chooses_the_upstream_and_none_is_preselected(
     ada: Visitor, app: App, scope: str | None
 ) -> None:
     # A client cannot choose by the address either.
@@ -99,7 +99,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("choice", [None, *WRONG])
-def test_nothing_is_allowed_without_a_choice_that_is_offered(
+def test_nothing_is_allowed_without_a_valid_choice(
     ada: Visitor, app: App, choice: str | None
 ) -> None:
     form = {} if choice is None else {"upstream": choice}
@@ -109,7 +109,7 @@ def test_nothing_is_allowed_without_a_choice_that_is_offered(
     assert not is_led(ada)
 
 
-def test_choice_that_comes_too_soon_counts_for_nothing(ada: Visitor, app: App) -> None:
+def test_choice_that_is_made_too_soon_is_ignored(ada: Visitor, app: App) -> None:
     address, form = app.address(**UNNAMED), ALLOW | {"upstream": "files"}
     for field in ({}, shown_to(ada.user_id, ago=0.5)):
         page = ada.client.post(address, form | field)
@@ -118,7 +118,7 @@ def test_choice_that_comes_too_soon_counts_for_nothing(ada: Visitor, app: App) -
         assert not is_led(ada)
 
 
-def test_choice_is_among_those_that_the_scope_names(
+def test_choice_is_limited_to_the_requested_scope(
     settings: Settings, corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
     offer(settings, tools="corp", files="corp", payroll="corp")
@@ -129,7 +129,7 @@ def test_choice_is_among_those_that_the_scope_names(
 
 
 @pytest.mark.parametrize("named", [{}, {"resource": None, "scope": "tools"}])
-def test_request_that_names_an_upstream_leaves_no_choice(
+def test_request_with_an_upstream_shows_no_choice(
     corp: FakeProvider, ada: Visitor, app: App, named: dict[str, str | None]
 ) -> None:
     assert radios(ada.client.get(app.address(**named))) == {}
@@ -138,7 +138,7 @@ def test_request_that_names_an_upstream_leaves_no_choice(
     assert app.redeem(back.answer["code"], resource=None).json()["scope"] == "tools"
 
 
-def test_only_upstream_there_is_need_not_be_chosen(
+def test_single_upstream_needs_no_choice(
     settings: Settings, corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
     offer(settings, files="corp")
@@ -162,7 +162,7 @@ def test_choices_of_two_tabs_and_two_clients_do_not_mix(
 
 
 @pytest.mark.parametrize("left", [{"tools": "corp"}, {"tools": "corp", "wiki": "corp"}])
-def test_choice_that_is_no_longer_offered_gives_nothing(
+def test_choice_that_is_no_longer_offered_issues_nothing(
     settings: Settings, corp: FakeProvider, ada: Visitor, app: App, left: dict[str, str]
 ) -> None:
     led = post(ada, app.address(**UNNAMED), upstream="files")
@@ -172,7 +172,7 @@ def test_choice_that_is_no_longer_offered_gives_nothing(
     assert "code" not in back.answer
 
 
-def test_upstream_that_is_offered_meanwhile_is_not_what_the_person_allowed(
+def test_upstream_added_meanwhile_is_not_part_of_the_consent(
     settings: Settings, corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
     offer(settings, tools="corp")
@@ -204,7 +204,7 @@ def test_upstream_whose_account_is_not_connected_cannot_be_chosen(
 
 
 @pytest.mark.parametrize("wrong", [{"code_challenge": None}, {"response_type": "token"}])
-def test_bad_request_gets_its_error_and_no_choice(
+def test_invalid_request_gets_an_error_instead_of_a_choice(
     ada: Visitor, app: App, wrong: dict[str, str | None]
 ) -> None:
     page = ada.client.get(app.address(**UNNAMED | wrong))

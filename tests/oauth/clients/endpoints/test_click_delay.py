@@ -158,7 +158,7 @@ def deed(request: pytest.FixtureRequest, deeds: dict[str, Deed]) -> Deed:
     return deeds[request.param]
 
 
-def test_it_is_done_a_second_after_its_page_and_not_before(
+def test_click_is_accepted_a_second_after_its_page_and_not_before(
     ada: Visitor, deed: Deed, store: Stack
 ) -> None:
     field = deed.show(ada)
@@ -174,7 +174,9 @@ def test_it_is_done_a_second_after_its_page_and_not_before(
     assert deed.is_done()
 
 
-def test_page_that_is_shown_again_counts_from_then(ada: Visitor, deed: Deed, store: Stack) -> None:
+def test_delay_restarts_when_the_page_is_shown_again(
+    ada: Visitor, deed: Deed, store: Stack
+) -> None:
     answer = ada.client.post(deed.address, deed.form | deed.show(ada), follow=True)
     again = time_in(answer)
     deed.do(ada, again)
@@ -184,7 +186,7 @@ def test_page_that_is_shown_again_counts_from_then(ada: Visitor, deed: Deed, sto
     assert deed.is_done()
 
 
-def test_made_up_or_foreign_time_does_nothing(ada: Visitor, deed: Deed, store: Stack) -> None:
+def test_forged_or_foreign_timestamp_is_rejected(ada: Visitor, deed: Deed, store: Stack) -> None:
     bob = User.objects.create_user("bob")
     at = f"{store.clock() - 60:.3f}"
     foreign = [
@@ -203,7 +205,7 @@ def test_made_up_or_foreign_time_does_nothing(ada: Visitor, deed: Deed, store: S
     assert not deed.is_done()
 
 
-def test_clock_that_is_a_day_behind_on_the_next_process_rejects_once_and_nobody_for_good(
+def test_process_with_a_slow_clock_rejects_a_click_only_once(
     ada: Visitor, deed: Deed, store: Stack
 ) -> None:
     """The page says so, and what it shows then counts by the clock of who shows it."""
@@ -216,7 +218,7 @@ def test_clock_that_is_a_day_behind_on_the_next_process_rejects_once_and_nobody_
     assert deed.is_done()
 
 
-def test_what_gives_nothing_away_waits_for_nothing(ada: Visitor, app: App, there: Visitor) -> None:
+def test_harmless_actions_have_no_click_delay(ada: Visitor, app: App, there: Visitor) -> None:
     app.register()
     denied = ada.client.post(app.address(), {"decision": "deny"})
     assert "access_denied" in denied.content.decode()

@@ -23,7 +23,7 @@ def get(path: str, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("rest", ["", "/", "/mcp", "/mcp/v1/", "/a.b_c~d-e"])
-def test_resource_is_exactly_the_address_that_was_asked_about(
+def test_metadata_resource_equals_the_requested_address(
     server: AuthorizationServer, rest: str
 ) -> None:
     document = get(f"{RESOURCE}/gateway/tools{rest}").json()
@@ -57,7 +57,7 @@ def test_resource_is_exactly_the_address_that_was_asked_about(
         "/gateway/tools" + "/x" * 21,
     ],
 )
-def test_nothing_else_is_a_resource(server: AuthorizationServer, path: str) -> None:
+def test_other_addresses_have_no_resource_metadata(server: AuthorizationServer, path: str) -> None:
     assert get(RESOURCE + path).status_code == 404
 
 
@@ -84,7 +84,7 @@ def test_root_is_no_resource_unless_one_upstream_is_offered(
     assert answer.json()["error"] == "invalid_request"
 
 
-def test_server_tells_what_it_is_and_can(server: AuthorizationServer) -> None:
+def test_server_metadata_lists_endpoints_and_capabilities(server: AuthorizationServer) -> None:
     assert get(METADATA).json() == {
         "issuer": ISSUER,
         "authorization_endpoint": f"{ISSUER}/oauth/authorize",
@@ -104,7 +104,7 @@ def test_server_tells_what_it_is_and_can(server: AuthorizationServer) -> None:
     }
 
 
-def test_what_is_switched_off_is_not_announced(settings: Settings, server: object) -> None:
+def test_disabled_features_are_not_announced(settings: Settings, server: object) -> None:
     settings.AUTHORIZATION_SERVER = AuthorizationServer(
         **SERVER | {"registration": False, "metadata_documents": False}
     )
@@ -114,7 +114,7 @@ def test_what_is_switched_off_is_not_announced(settings: Settings, server: objec
     assert Client().post("/oauth/register", {}, "application/json").status_code == 404
 
 
-def test_host_of_the_request_is_nobodys_word(settings: Settings, server: object) -> None:
+def test_host_header_does_not_change_the_metadata(settings: Settings, server: object) -> None:
     settings.ALLOWED_HOSTS = ["*"]
     for path in (METADATA, f"{RESOURCE}/gateway/tools"):
         assert "evil.example" not in get(path, headers={"host": "evil.example"}).text
@@ -128,7 +128,7 @@ def test_metadata_is_readable_everywhere_and_needs_no_cookie(server: object) -> 
         assert "Cookie" not in answer.get("Vary", "")
 
 
-def test_sign_in_and_a_call_write_nothing_of_it_unless_it_is_switched_on(
+def test_sign_in_and_calls_write_no_extra_data_unless_enabled(
     corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)

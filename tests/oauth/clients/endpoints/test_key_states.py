@@ -42,7 +42,7 @@ def assert_not_now(answer: Any) -> None:
     assert answer["Access-Control-Allow-Origin"] == "*"
 
 
-def test_process_without_the_newer_key_spends_nothing(store: Stack, app: App, code: str) -> None:
+def test_process_without_the_newer_key_spends_no_token(store: Stack, app: App, code: str) -> None:
     before = store.items()
     assert_not_now(ONLY_OLD.does(partial(app.redeem, code), at=210))
     assert store.items() == before
@@ -56,9 +56,7 @@ def test_process_without_the_newer_key_spends_nothing(store: Stack, app: App, co
     assert_not_now(ONLY_OLD.does(partial(app.refresh, first["refresh_token"]), at=250))
 
 
-def test_key_that_all_processes_gave_up_is_no_reason_to_wait_and_ends_nothing(
-    store: Stack, app: App, code: str
-) -> None:
+def test_retired_key_causes_no_wait_and_ends_no_grant(store: Stack, app: App, code: str) -> None:
     """Who comes back to the former key has lost no grant; meanwhile clients ask for consent."""
     first = SWAPPED.does(partial(app.redeem, code), at=210).json()
     before = store.items()

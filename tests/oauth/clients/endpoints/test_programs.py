@@ -41,7 +41,7 @@ def pair(corp: FakeProvider, ada: Visitor, app: App) -> dict[str, Any]:
     return found
 
 
-def test_client_that_kept_no_metadata_refreshes_where_mcp_had_it_before(
+def test_client_without_cached_metadata_refreshes_at_the_former_mcp_endpoint(
     app: App, pair: dict[str, Any]
 ) -> None:
     form = {"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]}
@@ -88,7 +88,7 @@ def test_pages_of_other_sites_may_ask_and_read(server: object, path: str) -> Non
         ),
     ],
 )
-def test_registration_of_nonsense_is_a_400(server: object, body: Any, kind: str) -> None:
+def test_malformed_registration_is_a_400(server: object, body: Any, kind: str) -> None:
     answer = Client().post("/oauth/register", body, kind)
     assert answer.status_code == 400
     assert answer.json().keys() == {"error", "error_description"}
@@ -110,7 +110,7 @@ def refused(app: App, form: dict[str, Any] | str, path: str = "/oauth/token") ->
     return error
 
 
-def test_token_request_that_is_not_whole_is_refused_by_its_code(app: App, store: Stack) -> None:
+def test_incomplete_token_request_is_rejected_with_its_error_code(app: App, store: Stack) -> None:
     app.register()
     client = {"client_id": app.client_id}
     code = {"grant_type": "authorization_code", "code": "gwc_" + "a" * 32}
@@ -135,7 +135,7 @@ def test_token_request_that_is_not_whole_is_refused_by_its_code(app: App, store:
         assert refused(app, form) == error, form
 
 
-def test_parameters_that_come_twice_are_refused(app: App, store: Stack) -> None:
+def test_repeated_parameters_are_rejected(app: App, store: Stack) -> None:
     app.register()
     form = {
         "grant_type": "refresh_token",
@@ -151,7 +151,7 @@ def test_parameters_that_come_twice_are_refused(app: App, store: Stack) -> None:
     assert refused(app, f"{body}&resource={RESOURCE}") == "invalid_grant"
 
 
-def test_body_that_is_long_or_of_another_kind_is_not_looked_at(app: App, store: Stack) -> None:
+def test_body_that_is_too_long_or_of_another_type_is_not_parsed(app: App, store: Stack) -> None:
     app.register()
     token, client_id = "gwr_" + "a" * 32, app.client_id
     form = urlencode(
@@ -167,9 +167,7 @@ def test_body_that_is_long_or_of_another_kind_is_not_looked_at(app: App, store: 
     assert refused(app, long.ljust(8193, "x"), "/oauth/revoke") == "invalid_request"
 
 
-def test_code_or_token_in_a_query_or_a_header_counts_for_nothing(
-    app: App, pair: dict[str, Any]
-) -> None:
+def test_code_or_token_in_a_query_or_a_header_is_ignored(app: App, pair: dict[str, Any]) -> None:
     form = {"grant_type": "refresh_token", "client_id": app.client_id}
     query = urlencode({"refresh_token": pair["refresh_token"]})
     answer = app.http.post(f"/oauth/token?{query}", urlencode(form), FORM)
@@ -202,7 +200,7 @@ def test_public_client_may_name_itself_by_basic_with_an_empty_secret(
     assert app.refresh(answer.json()["refresh_token"]).json()["error"] == "invalid_grant"
 
 
-def test_client_whose_id_is_an_address_may_do_so_too(
+def test_client_whose_id_is_a_url_may_use_basic_too(
     corp: FakeProvider, ada: Visitor, app: App, settings: Settings
 ) -> None:
     """Unencoded, its id has a colon, which by the RFC would end it."""
@@ -249,9 +247,7 @@ def test_authorization_that_fails_is_a_401_with_a_challenge_and_ends_nothing(
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 
-def test_client_that_is_unknown_is_told_by_401_only_where_it_sent_authorization(
-    app: App, store: Stack
-) -> None:
+def test_unknown_client_gets_a_401_only_if_it_sent_authorization(app: App, store: Stack) -> None:
     form = urlencode({"grant_type": "refresh_token", "refresh_token": "gwr_" + "a" * 32})
     named = app.http.post("/oauth/token", form, FORM, headers=basic("dcr.x"))
     assert (named.status_code, named.json()["error"]) == (401, "invalid_client")
@@ -261,7 +257,7 @@ def test_client_that_is_unknown_is_told_by_401_only_where_it_sent_authorization(
     assert "WWW-Authenticate" not in answer
 
 
-def test_token_is_for_its_client_and_its_upstream(app: App, pair: dict[str, Any]) -> None:
+def test_token_is_valid_only_for_its_client_and_upstream(app: App, pair: dict[str, Any]) -> None:
     other = App("Other")
     other.register()
     assert other.refresh(pair["refresh_token"]).json()["error"] == "invalid_grant"
@@ -275,7 +271,7 @@ def test_token_is_for_its_client_and_its_upstream(app: App, pair: dict[str, Any]
     assert app.refresh(pair["refresh_token"], resource=f"{RESOURCE}/mcp/").status_code == 200
 
 
-def test_client_that_is_welcome_no_longer_gets_no_more_tokens(
+def test_client_that_is_no_longer_allowed_gets_no_more_tokens(
     app: App, pair: dict[str, Any], settings: Settings
 ) -> None:
     for changes in ({"registration": False}, {"refused": frozenset({app.client_id})}):
@@ -285,7 +281,7 @@ def test_client_that_is_welcome_no_longer_gets_no_more_tokens(
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 
-def test_address_that_is_refused_later_ends_the_tokens_though_its_client_has_another(
+def test_redirect_uri_that_is_no_longer_allowed_stops_its_tokens(
     corp: FakeProvider, ada: Visitor, app: App, settings: Settings
 ) -> None:
     app.register(redirect_uris=[app.redirect_uri, "https://other.example/cb"])
@@ -315,7 +311,7 @@ def test_either_token_revokes_and_an_unknown_one_is_no_error(
     assert app.refresh(pair["refresh_token"]).json()["error"] == "invalid_grant"
 
 
-def test_outage_is_503_after_which_no_client_gives_up_its_token(
+def test_outage_is_a_503_so_clients_keep_their_token(
     app: App, pair: dict[str, Any], store: Stack
 ) -> None:
     store.dynamodb.unavailable = True
@@ -332,7 +328,7 @@ def test_outage_is_503_after_which_no_client_gives_up_its_token(
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 
-def test_outage_of_the_sql_database_is_told_likewise(
+def test_outage_of_the_sql_database_is_a_503_too(
     app: App, pair: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = Outage(problems.outage_logger, "database", "The database")
@@ -351,7 +347,7 @@ def test_outage_of_the_sql_database_is_told_likewise(
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 
-def test_more_than_sixteen_at_once_are_told_to_come_again(app: App, store: Stack) -> None:
+def test_seventeenth_concurrent_request_is_told_to_retry(app: App, store: Stack) -> None:
     app.register()
     assert tokens.REQUESTS_MAX == 16
     held = threading.Barrier(tokens.REQUESTS_MAX + 1)
@@ -379,7 +375,7 @@ def test_more_than_sixteen_at_once_are_told_to_come_again(app: App, store: Stack
     assert app.refresh("gwr_" + "a" * 32).json()["error"] == "invalid_grant"
 
 
-def test_age_counts_to_the_arrival_and_not_to_when_it_was_read(
+def test_age_is_measured_at_arrival_of_the_request(
     store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = RequestFactory().post("/oauth/token")
@@ -391,7 +387,7 @@ def test_age_counts_to_the_arrival_and_not_to_when_it_was_read(
     assert api.arrival_time(request) == store.clock()
 
 
-def test_token_answer_tells_when_the_grant_ends(app: App, pair: dict[str, Any]) -> None:
+def test_token_response_has_the_end_of_the_grant(app: App, pair: dict[str, Any]) -> None:
     """draft-ietf-oauth-refresh-token-expiration-03 has them whenever there is a refresh token."""
     answer = app.refresh(pair["refresh_token"]).json()
     for each in (pair, answer):
@@ -404,7 +400,7 @@ def test_token_answer_tells_when_the_grant_ends(app: App, pair: dict[str, Any]) 
         assert 7 * 86_400 - each["authorization_expires_in"] in {0, 1}  # whole seconds are told
 
 
-def test_client_that_refreshes_without_end_is_told_to_come_again(
+def test_client_that_refreshes_in_a_loop_is_told_to_retry_later(
     app: App, pair: dict[str, Any], store: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     held = pair
@@ -427,7 +423,7 @@ def test_client_that_refreshes_without_end_is_told_to_come_again(
     assert app.refresh(held["refresh_token"]).status_code == 200
 
 
-def test_client_that_refreshes_without_end_is_no_outage_for_others(
+def test_client_that_refreshes_in_a_loop_does_not_affect_others(
     app: App, pair: dict[str, Any]
 ) -> None:
     """In an outage a call that shows nothing is not told where to begin: here it has to be."""
@@ -438,7 +434,7 @@ def test_client_that_refreshes_without_end_is_no_outage_for_others(
     assert not store_outages.is_at_hand()
 
 
-def test_code_that_was_sent_twice_is_refused_the_second_time_and_its_pair_goes_on(
+def test_repeated_code_is_rejected_and_the_first_pair_stays_valid(
     corp: FakeProvider, ada: Visitor, app: App, store: Stack
 ) -> None:
     """A page that submits twice, or a program that tries again: RFC 6749 section 4.1.2."""
@@ -458,7 +454,7 @@ def test_code_that_was_sent_twice_is_refused_the_second_time_and_its_pair_goes_o
     assert app.refresh(pair["refresh_token"]).json()["error"] == "invalid_grant", "it has ended"
 
 
-def test_code_that_waited_to_be_read_is_as_old_as_at_its_arrival(
+def test_age_of_a_code_is_measured_at_arrival(
     corp: FakeProvider, ada: Visitor, app: App, store: Stack
 ) -> None:
     app.register()
@@ -473,7 +469,7 @@ def test_code_that_waited_to_be_read_is_as_old_as_at_its_arrival(
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 
-def test_spent_token_that_waited_to_be_read_is_as_old_as_at_its_arrival(
+def test_age_of_a_spent_token_is_measured_at_arrival(
     app: App, pair: dict[str, Any], store: Stack
 ) -> None:
     answer = app.refresh(pair["refresh_token"])

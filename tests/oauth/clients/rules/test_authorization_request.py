@@ -72,11 +72,11 @@ def test_audience_is_the_upstream_whichever_of_its_addresses_is_named(resource: 
         "https://gateway.examp1e.com/gateway/tools",  # as long as ours
     ],
 )
-def test_another_resource_is_no_target(resource: str) -> None:
+def test_unknown_resource_is_an_invalid_target(resource: str) -> None:
     assert refused(resource=resource) == "invalid_target"
 
 
-def test_missing_resource_is_taken_from_the_scope_or_is_the_only_one() -> None:
+def test_missing_resource_is_derived_from_the_scope_or_the_only_upstream() -> None:
     assert wished(resource=None, scope="openid files").upstream == "files"
     assert wished(("tools",), resource=None).upstream == "tools"
     assert refused(resource=None) == "invalid_target"
@@ -110,18 +110,18 @@ def refused(offered: tuple[str, ...] = OFFERED, /, **changes: Any) -> str:
         ({"request_uri": "https://a.example/x"}, "request_uri_not_supported"),
     ],
 )
-def test_request_for_what_is_not_given_is_refused(changes: dict[str, str], code: str) -> None:
+def test_unsupported_request_is_rejected(changes: dict[str, str], code: str) -> None:
     assert refused(**changes) == code
 
 
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
-def test_request_without_client_or_address_is_for_nobody(name: str) -> None:
+def test_request_without_client_or_redirect_uri_is_rejected(name: str) -> None:
     for value in (None, ""):
         assert refused(**{name: value}) == "invalid_request"
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
-def test_parameter_that_comes_twice_is_refused_be_it_the_same(name: str) -> None:
+def test_repeated_parameter_is_rejected_even_with_the_same_value(name: str) -> None:
     query = urlencode(GOOD)
     for more in (GOOD[name], "", "x"):
         with pytest.raises(RequestRejected):

@@ -23,7 +23,7 @@ def client(address: str = ADDRESS, **changes: Any) -> Any:
     return read_document(address, MEMBERS | changes, DEFAULT_URIS)
 
 
-def test_document_makes_a_client_that_its_host_stands_for() -> None:
+def test_document_makes_a_client_verified_by_its_host() -> None:
     found = client()
     assert (found.name, found.host, found.source) == ("App", "app.example.com", Source.DOCUMENT)
     assert found.redirect_uris == ("https://app.example.com/cb", "http://127.0.0.1/cb")
@@ -87,12 +87,12 @@ def test_id_that_is_no_plain_https_address_names_no_document(address: str) -> No
         {"redirect_uris": ["https://app.example.com/cb"] * 21},
     ],
 )
-def test_document_that_cannot_be_relied_on_is_no_client(changes: dict[str, Any]) -> None:
+def test_invalid_document_is_rejected(changes: dict[str, Any]) -> None:
     with pytest.raises(UnknownClient):
         client(**changes)
 
 
-def test_document_without_a_name_is_no_client() -> None:
+def test_document_without_a_name_is_rejected() -> None:
     members = {name: value for name, value in MEMBERS.items() if name != "client_name"}
     with pytest.raises(UnknownClient, match="no client_name"):
         read_document(ADDRESS, members, DEFAULT_URIS)

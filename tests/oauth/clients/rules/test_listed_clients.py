@@ -12,7 +12,7 @@ from oauth.clients.rules.redirect_uris import CURSOR_URI, DEFAULT_URIS
 TOOL = {"client_id": "tool", "client_name": "Tool", "redirect_uris": ["https://a.example/cb"]}
 
 
-def test_listed_clients_are_the_operators_word() -> None:
+def test_listed_clients_are_verified_by_the_operator() -> None:
     pinned = "https://app.example.com/client.json"
     found = read_client_list(
         [
@@ -42,14 +42,12 @@ def test_listed_clients_are_the_operators_word() -> None:
         ({"client_uri": "http://a.example/"}, "client_uri"),
     ],
 )
-def test_client_that_is_not_whole_is_refused_with_the_reason(
-    changes: dict[str, Any], why: str
-) -> None:
+def test_incomplete_client_is_rejected_with_the_reason(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=rf"client 2.*{why}|{why}"):
         read_client_list([TOOL | {"client_id": "first"}, TOOL | changes], DEFAULT_URIS)
 
 
-def test_id_that_comes_twice_is_refused() -> None:
+def test_repeated_id_is_rejected() -> None:
     with pytest.raises(ValueError, match="of another"):
         read_client_list([TOOL, TOOL], DEFAULT_URIS)
     contents: list[object] = [{}, None, "x", [TOOL] * 1001]
