@@ -90,7 +90,7 @@ def sign_in(visitor: Visitor, graph: Graph, settings: Settings, **variables: str
     return visitor.sign_in(graph.provider)
 
 
-def test_graph_is_asked_for_the_groups_that_matter_twenty_at_a_time(
+def test_graph_is_queried_for_configured_groups_in_batches_of_twenty(
     graph: Graph, visitor: Visitor, settings: Settings
 ) -> None:
     more = ",".join(f"00000000-0000-4000-8000-0000000001{number:02}" for number in range(30))
@@ -99,7 +99,7 @@ def test_graph_is_asked_for_the_groups_that_matter_twenty_at_a_time(
     assert stored(visitor).groups == (STAFF,)
 
 
-def test_who_is_in_none_of_them_is_refused_as_such(
+def test_person_in_none_of_the_groups_is_rejected(
     graph: Graph, visitor: Visitor, settings: Settings
 ) -> None:
     graph.groups = set()
@@ -109,7 +109,7 @@ def test_who_is_in_none_of_them_is_refused_as_such(
 
 
 @pytest.mark.parametrize("why", ["denied", "token_for_another_api", "names_for_ids"])
-def test_without_an_answer_nobody_is_in(
+def test_missing_response_means_no_group(
     graph: Graph, visitor: Visitor, settings: Settings, why: str
 ) -> None:
     graph.status = 403 if why == "denied" else 200
@@ -122,7 +122,7 @@ def test_without_an_answer_nobody_is_in(
     assert len(graph.asked) == (1 if why == "denied" else 0)
 
 
-def test_graph_that_is_down_refuses_nobody(
+def test_outage_of_graph_is_not_a_rejection(
     graph: Graph, visitor: Visitor, settings: Settings
 ) -> None:
     graph.status = 503

@@ -78,7 +78,7 @@ def test_verified_addresses_of_all_pages_count(
         ),
     ],
 )
-def test_only_active_members_are_let_in_and_who_cannot_be_seen_is_none(
+def test_only_visible_active_members_are_let_in(
     *,
     caplog: pytest.LogCaptureFixture,
     api: GitHubApi,
@@ -99,7 +99,7 @@ def test_only_active_members_are_let_in_and_who_cannot_be_seen_is_none(
         assert set(stored(visitor, "github").groups) == active
 
 
-def test_scopes_are_asked_for_only_where_a_rule_needs_them(
+def test_scopes_are_requested_only_if_a_rule_needs_them(
     api: GitHubApi, visitor: Visitor, settings: Settings
 ) -> None:
     ruled(settings, api, ALLOWED_DOMAINS="*")
@@ -114,7 +114,7 @@ def test_scopes_are_asked_for_only_where_a_rule_needs_them(
 
 
 @pytest.mark.parametrize("failure", ["limit", "server", "odd"])
-def test_what_cannot_be_told_now_is_503_and_no_refusal(
+def test_unavailable_api_is_a_503_and_not_a_rejection(
     api: GitHubApi, visitor: Visitor, settings: Settings, failure: str
 ) -> None:
     ruled(settings, api, ALLOWED_ORGS="acme")

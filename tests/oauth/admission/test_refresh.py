@@ -47,7 +47,7 @@ def refreshed(corp: FakeProvider, ada: Visitor, claims: dict[str, Any], *, left:
     ],
 )
 @pytest.mark.parametrize("left", [0, 30])  # good for a while, too
-def test_session_ends_when_the_new_id_token_tells_against_its_person(
+def test_session_ends_when_the_new_id_token_fails_the_rule(
     corp: FakeProvider, ada: Visitor, told: dict[str, Any], left: int
 ) -> None:
     key = ada.session.session_key
@@ -60,13 +60,15 @@ def test_session_ends_when_the_new_id_token_tells_against_its_person(
 @pytest.mark.parametrize(
     "told", [{}, {"_claim_names": {"groups": "s"}}, {"groups": {"odd": 1}}, {"email": None}]
 )
-def test_silence_ends_nothing(corp: FakeProvider, ada: Visitor, told: dict[str, Any]) -> None:
+def test_missing_claims_end_no_session(
+    corp: FakeProvider, ada: Visitor, told: dict[str, Any]
+) -> None:
     before = stored(ada).access_token
     assert refreshed(corp, ada, told).access_token != before
     assert stored(ada).groups == ("staff",)
 
 
-def test_address_that_userinfo_alone_stood_for_is_not_doubted(
+def test_email_from_userinfo_stays_valid_at_a_refresh(
     corp: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
     configure(settings, environment("corp", corp, ALLOWED_DOMAINS="example.com"))
@@ -76,14 +78,12 @@ def test_address_that_userinfo_alone_stood_for_is_not_doubted(
     assert refreshed(corp, visitor, {"email": "ada@example.com"}).access_token in corp.secrets
 
 
-def test_groups_of_the_session_follow_what_a_refresh_tells(
-    corp: FakeProvider, ada: Visitor
-) -> None:
+def test_groups_of_the_session_are_updated_by_a_refresh(corp: FakeProvider, ada: Visitor) -> None:
     refreshed(corp, ada, {"groups": ["ops", "canteen"]})
     assert stored(ada).groups == ("ops",)
 
 
-def test_narrower_rule_ends_the_session_at_its_next_refresh(
+def test_stricter_rule_ends_the_session_at_its_next_refresh(
     corp: FakeProvider, ada: Visitor, settings: Settings
 ) -> None:
     configure(settings, environment("corp", corp, ALLOWED_GROUPS="ops"))
@@ -91,9 +91,7 @@ def test_narrower_rule_ends_the_session_at_its_next_refresh(
         refreshed(corp, ada, dict(ADA))
 
 
-def test_whoever_comes_with_an_old_copy_finds_the_session_ended(
-    corp: FakeProvider, ada: Visitor
-) -> None:
+def test_request_with_an_old_copy_finds_the_session_ended(corp: FakeProvider, ada: Visitor) -> None:
     request = request_of(ada)
     assert vault.load_token_set(request.session, "corp") is not None
     with pytest.raises(NoLongerAllowed):
@@ -103,7 +101,7 @@ def test_whoever_comes_with_an_old_copy_finds_the_session_ended(
     assert len(corp.refreshes) == 1
 
 
-def test_connection_alone_ends_where_the_session_was_begun_with_another_account(
+def test_only_the_connection_ends_if_the_sign_in_used_another_account(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
     visitor.sign_in(corp)
@@ -141,7 +139,7 @@ def test_all_grants_of_the_session_that_ends_are_revoked(
     assert set(revoked) == {"corp", "other"}
 
 
-def test_nobody_gets_a_token_where_the_session_of_one_who_may_not_cannot_be_ended(
+def test_no_token_is_returned_if_the_session_cannot_be_ended(
     corp: FakeProvider, ada: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(_: SessionStore) -> None:

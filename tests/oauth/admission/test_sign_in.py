@@ -26,7 +26,7 @@ def ruled(settings: Settings, corp: FakeProvider, **variables: str) -> None:
     configure(settings, environment("corp", corp, **variables))
 
 
-def test_who_is_listed_is_let_in(corp: FakeProvider, visitor: Visitor, settings: Settings) -> None:
+def test_listed_person_is_let_in(corp: FakeProvider, visitor: Visitor, settings: Settings) -> None:
     ruled(settings, corp, ALLOWED_DOMAINS="example.com", ALLOWED_GROUPS="staff, Domain Users")
     corp.person = ADA
     corp.more_of_id_token = {"groups": ["Domain Users", "canteen"]}
@@ -59,7 +59,7 @@ def test_who_is_listed_is_let_in(corp: FakeProvider, visitor: Visitor, settings:
         ),
     ],
 )
-def test_who_is_not_sees_why_whom_to_ask_and_another_way(
+def test_rejected_person_sees_the_reason_a_contact_and_an_alternative(
     *,
     corp: FakeProvider,
     visitor: Visitor,
@@ -93,7 +93,7 @@ def test_who_is_not_sees_why_whom_to_ask_and_another_way(
     assert [secret for secret in corp.secrets if secret in caplog.text] == []
 
 
-def test_another_account_is_asked_for_and_what_is_configured_with_it(
+def test_retry_asks_for_another_account_with_the_configured_parameters(
     corp: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
     ruled(settings, corp, AUTH_PARAMS="prompt=consent,audience=api")
@@ -107,7 +107,7 @@ def test_another_account_is_asked_for_and_what_is_configured_with_it(
     assert another["audience"] == ["api"]
 
 
-def test_provider_that_knows_no_choice_of_accounts_is_asked_for_a_sign_in(
+def test_provider_without_account_selection_is_asked_for_a_sign_in(
     corp: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
     corp.more_of_metadata = {"prompt_values_supported": ["none", "login"]}
@@ -115,7 +115,7 @@ def test_provider_that_knows_no_choice_of_accounts_is_asked_for_a_sign_in(
     assert query["prompt"] == ["login"]
 
 
-def test_grant_of_whoever_is_refused_is_revoked(
+def test_grant_of_a_rejected_person_is_revoked(
     corp: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
     ruled(settings, corp, ALLOWED_DOMAINS="example.org", REVOCATION_URL=f"{corp.issuer}/revoke")
@@ -128,7 +128,7 @@ def test_grant_of_whoever_is_refused_is_revoked(
 
 
 @pytest.mark.parametrize("process", ["login", "connect"])
-def test_who_is_refused_again_loses_the_session_that_was_begun_with_the_account(
+def test_second_rejection_ends_the_session_of_the_account(
     corp: FakeProvider, visitor: Visitor, settings: Settings, process: str
 ) -> None:
     corp.person = ADA
@@ -143,7 +143,7 @@ def test_who_is_refused_again_loses_the_session_that_was_begun_with_the_account(
     assert SessionStore(key).load() == {}
 
 
-def test_refused_account_is_not_connected_and_takes_nothing_of_the_other_one(
+def test_rejected_account_is_not_connected_and_the_other_one_stays(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
     visitor.sign_in(corp)
@@ -159,7 +159,7 @@ def test_refused_account_is_not_connected_and_takes_nothing_of_the_other_one(
     assert visitor.user_id is not None
 
 
-def test_refused_account_that_was_connected_loses_its_connection_alone(
+def test_rejected_account_loses_only_its_connection(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
     visitor.sign_in(corp)

@@ -356,13 +356,15 @@ def test_revocation_deletes_every_item_that_the_token_names(one: GrantWorld, whi
     assert one.lives(one.refresh(other.refresh_token))
 
 
-def test_revocation_by_a_spent_token_does_while_its_answer_stands(one: GrantWorld) -> None:
+def test_revocation_by_a_spent_token_deletes_items_while_its_response_is_stored(
+    one: GrantWorld,
+) -> None:
     pairs = grown(one)
     run_sync(one.grants.revoke(pairs[-2].refresh_token, client_id=CONSENT.client_id))
     assert left_of(one, pairs) == {"access_token": NOTHING, "refresh_token": BURIED}
 
 
-def test_reuse_deletes_what_the_spent_token_names(one: GrantWorld) -> None:
+def test_reuse_deletes_the_items_that_the_spent_token_names(one: GrantWorld) -> None:
     pairs = grown(one)
     one.clock.advance(GRACE + 1)
     with pytest.raises(InvalidGrant):
@@ -371,7 +373,7 @@ def test_reuse_deletes_what_the_spent_token_names(one: GrantWorld) -> None:
     assert "session" not in one.kinds()
 
 
-def test_end_by_a_call_deletes_what_its_token_names(one: GrantWorld) -> None:
+def test_end_by_a_call_deletes_the_items_that_its_token_names(one: GrantWorld) -> None:
     pairs = grown(one)
     session = one.session(pairs[-1].access_token)
     assert session is not None
@@ -379,7 +381,7 @@ def test_end_by_a_call_deletes_what_its_token_names(one: GrantWorld) -> None:
     assert left_of(one, pairs) == {"access_token": NOTHING, "refresh_token": BURIED}
 
 
-def test_revocation_of_a_grant_that_has_ended_deletes_what_its_token_names(one: GrantWorld) -> None:
+def test_revocation_of_an_ended_grant_deletes_the_items_of_its_token(one: GrantWorld) -> None:
     """In a list, say, by which no token was known."""
     pairs = grown(one)
     end_sessions_of(services(), "7")
@@ -388,9 +390,7 @@ def test_revocation_of_a_grant_that_has_ended_deletes_what_its_token_names(one: 
 
 
 @pytest.mark.parametrize("by", ["revocation", "reuse"])
-def test_end_by_a_spent_token_whose_answer_is_gone_deletes_what_it_names(
-    one: GrantWorld, by: str
-) -> None:
+def test_end_by_a_spent_token_without_response_deletes_its_items(one: GrantWorld, by: str) -> None:
     """By then only the id of the grant's session is known."""
     pairs = grown(one)
     one.clock.advance(GRACE + LATE_ARRIVAL + 1)
@@ -406,14 +406,14 @@ def test_end_by_a_spent_token_whose_answer_is_gone_deletes_what_it_names(
     assert "session" not in one.kinds()
 
 
-def test_tombstone_that_ends_a_grant_goes_with_it(one: GrantWorld) -> None:
+def test_tombstone_that_ends_a_grant_is_deleted_with_it(one: GrantWorld) -> None:
     pairs = grown(one)
     run_sync(one.grants.revoke(pairs[0].refresh_token, client_id=CONSENT.client_id))
     assert left_of(one, pairs)["refresh_token"] == [False, True, True, True]
     assert "session" not in one.kinds()
 
 
-def test_end_by_a_call_ends_though_its_token_cannot_be_read(one: GrantWorld) -> None:
+def test_end_by_a_call_succeeds_though_its_token_cannot_be_read(one: GrantWorld) -> None:
     pairs = grown(one)
     session = one.session(pairs[-1].access_token)
     assert session is not None
@@ -452,7 +452,7 @@ def test_nothing_is_deleted_while_a_grant_may_live_whose_key_is_unknown(
     assert one.lives(one.refresh(pairs[-1].refresh_token))
 
 
-def test_items_of_a_grant_that_ended_in_a_list_open_nothing(one: GrantWorld) -> None:
+def test_items_of_a_grant_that_was_ended_in_a_list_are_useless(one: GrantWorld) -> None:
     pairs = grown(one)
     end_sessions_of(services(), "7")
     for each in pairs:
@@ -576,7 +576,7 @@ def before_this_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SealedResponse, "to_bytes", without(OF_ANSWERS, SealedResponse.to_bytes))
 
 
-def test_tokens_of_the_release_before_are_refreshed_called_and_revoked(
+def test_tokens_of_the_previous_release_can_be_refreshed_used_and_revoked(
     one: GrantWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as earlier:
@@ -597,7 +597,9 @@ def test_tokens_of_the_release_before_are_refreshed_called_and_revoked(
     assert not one.lives(revoked)
 
 
-def test_release_before_finds_all_that_it_knew(one: GrantWorld, issued: TokenResponse) -> None:
+def test_previous_release_finds_all_fields_that_it_knows(
+    one: GrantWorld, issued: TokenResponse
+) -> None:
     """It ignores names that it does not know, and refuses what lacks one that it does."""
     second = one.refresh(issued.refresh_token)
     known = {
@@ -614,7 +616,7 @@ def test_release_before_finds_all_that_it_knew(one: GrantWorld, issued: TokenRes
     assert json.loads(answer or b"").keys() == names | OF_ANSWERS
 
 
-def test_names_of_a_later_release_are_ignored(one: GrantWorld, issued: TokenResponse) -> None:
+def test_fields_of_a_later_release_are_ignored(one: GrantWorld, issued: TokenResponse) -> None:
     content = content_of(one, issued.refresh_token)
     content["access_tokens"][0]["later"] = 1
     later = token_pair.new_token(token_pair.REFRESH)
@@ -623,7 +625,7 @@ def test_names_of_a_later_release_are_ignored(one: GrantWorld, issued: TokenResp
     assert one.lives(one.refresh(later))
 
 
-def test_grants_that_are_refreshed_at_once_all_lose_what_is_over(one: GrantWorld) -> None:
+def test_concurrent_refreshes_of_many_grants_delete_all_expired_items(one: GrantWorld) -> None:
     made = [one.begin() for _ in range(20)]
     one.clock.advance(AGE)
     together(20, lambda number: one.refresh(made[number].refresh_token))

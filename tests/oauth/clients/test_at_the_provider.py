@@ -41,7 +41,7 @@ def session_of(grants: Grants, access_token: str) -> GrantStore | None:
 
 
 @pytest.mark.parametrize(("with_sid", "links"), [(False, 2), (True, 3)])
-def test_sign_out_of_the_providers_session_ends_a_grant_only_if_told_so(
+def test_logout_of_the_providers_session_ends_a_grant_only_if_configured(
     idp: LogoutProvider, visitor: Visitor, store: Stack, *, with_sid: bool, links: int
 ) -> None:
     visitor.sign_in(idp)

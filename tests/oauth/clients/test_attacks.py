@@ -99,12 +99,12 @@ def test_table_and_kms_open_what_lists_show_and_nothing_of_a_grant(
         assert f'"{secret}"' not in found
 
 
-def test_any_live_token_opens_it(one: GrantWorld, grown: list[TokenResponse]) -> None:
+def test_any_valid_token_decrypts_the_grant(one: GrantWorld, grown: list[TokenResponse]) -> None:
     for token in (grown[-1].access_token, grown[-1].refresh_token):
         assert opens_the_grant(Thief(one).opened(token))
 
 
-def test_former_tokens_open_nothing_of_it(one: GrantWorld, grown: list[TokenResponse]) -> None:
+def test_former_tokens_decrypt_nothing(one: GrantWorld, grown: list[TokenResponse]) -> None:
     thief = Thief(one)
     for former in grown[:-1]:
         assert not opens_the_grant(thief.opened(former.refresh_token))
@@ -113,7 +113,7 @@ def test_former_tokens_open_nothing_of_it(one: GrantWorld, grown: list[TokenResp
     assert grown[-1].refresh_token not in spent
 
 
-def test_spent_code_opens_nothing_of_it(one: GrantWorld) -> None:
+def test_spent_code_decrypts_nothing(one: GrantWorld) -> None:
     code = one.allow()
     issued = one.redeem(code)
     assert opens_the_grant(Thief(one).opened(code)), "until its answer is gone: a stated limit"
@@ -124,7 +124,7 @@ def test_spent_code_opens_nothing_of_it(one: GrantWorld) -> None:
     assert second.refresh_token not in found
 
 
-def test_expired_access_token_opens_the_grant_until_it_is_refreshed(one: GrantWorld) -> None:
+def test_expired_access_token_decrypts_the_grant_until_the_next_refresh(one: GrantWorld) -> None:
     """The first half is a stated limit, while DynamoDB has not deleted it: nobody knows its id."""
     issued = one.begin()
     one.clock.advance(3600)
@@ -135,7 +135,7 @@ def test_expired_access_token_opens_the_grant_until_it_is_refreshed(one: GrantWo
 
 
 @pytest.mark.parametrize("present", ["session", "revoke"])
-def test_expired_access_token_opens_nothing_once_it_was_presented(
+def test_expired_access_token_decrypts_nothing_after_it_was_presented(
     one: GrantWorld, present: str
 ) -> None:
     issued = one.begin()
@@ -183,7 +183,7 @@ def near(token: str) -> str:
     return token[:-1] + ("b" if token.endswith("a") else "a")
 
 
-def test_guess_takes_the_same_way_however_near_it_is(
+def test_wrong_guess_takes_the_same_path_however_close_it_is(
     one: GrantWorld, grown: list[TokenResponse]
 ) -> None:
     """The table is asked for the digest of the whole, so no time tells how much was right."""
@@ -250,9 +250,7 @@ def is_shown(frame: FrameType) -> bool:
 
 @pytest.mark.parametrize("fault", [bug, refused])
 @pytest.mark.parametrize("verb", VERBS)
-def test_nothing_is_in_logs_or_in_what_a_report_shows(
-    one: GrantWorld, verb: str, fault: Any
-) -> None:
+def test_no_secret_is_in_logs_or_error_reports(one: GrantWorld, verb: str, fault: Any) -> None:
     key = one.key_of(issued := one.begin())
     code = one.allow()
     one.clock.advance(61)

@@ -40,7 +40,7 @@ def test_token_opens_nothing_at_another_upstream(one: GrantWorld, issued: TokenR
 
 
 @pytest.mark.parametrize("shown", ["", "gwa_", "gwr_" + "a" * 32, "gwc_" + "a" * 32, "a" * 32])
-def test_what_is_no_access_token_costs_no_call(one: GrantWorld, shown: str) -> None:
+def test_malformed_access_token_costs_no_call(one: GrantWorld, shown: str) -> None:
     one.calls.clear()
     assert one.session(shown) is None
     assert one.calls == []
@@ -54,14 +54,14 @@ def test_refresh_token_and_code_are_no_access_tokens(one: GrantWorld) -> None:
     assert one.session(token_pair.ACCESS + issued.refresh_token[4:]) is None
 
 
-def test_access_token_is_good_for_its_age(one: GrantWorld, issued: TokenResponse) -> None:
+def test_access_token_is_valid_for_its_lifetime(one: GrantWorld, issued: TokenResponse) -> None:
     one.clock.advance(3599)
     assert one.lives(issued)
     one.clock.advance(1)
     assert not one.lives(issued), "though it was remembered a moment ago"
 
 
-def test_access_token_is_good_no_longer_than_the_grant(
+def test_access_token_is_valid_no_longer_than_the_grant(
     one: GrantWorld, issued: TokenResponse
 ) -> None:
     one.clock.advance(7 * 86_400 - 600)
@@ -74,7 +74,7 @@ def test_access_token_is_good_no_longer_than_the_grant(
 
 
 @pytest.mark.parametrize("idle", [120, 1800])
-def test_client_that_goes_on_calling_does_not_idle_out(
+def test_client_that_keeps_calling_does_not_time_out(
     one: GrantWorld, settings: Settings, idle: int
 ) -> None:
     """It refreshes when its access token is over, and not before: the grant has to be there yet."""
@@ -90,7 +90,7 @@ def test_client_that_goes_on_calling_does_not_idle_out(
     assert not one.lives(held)
 
 
-def test_former_access_token_is_good_until_its_own_end(
+def test_former_access_token_is_valid_until_it_expires(
     one: GrantWorld, issued: TokenResponse
 ) -> None:
     one.clock.advance(1800)
@@ -101,7 +101,7 @@ def test_former_access_token_is_good_until_its_own_end(
     assert (one.lives(issued), one.lives(later)) == (False, True)
 
 
-def test_calls_are_steadily_one_read(one: GrantWorld, issued: TokenResponse) -> None:
+def test_every_call_costs_one_read(one: GrantWorld, issued: TokenResponse) -> None:
     assert one.lives(issued)
     one.calls.clear()
     for _ in range(5):
@@ -128,7 +128,9 @@ def test_store_away_is_no_answer(one: GrantWorld, issued: TokenResponse, call: s
     assert one.lives(issued)
 
 
-def test_session_that_is_no_grants_is_not_opened(one: GrantWorld, issued: TokenResponse) -> None:
+def test_session_of_a_browser_is_not_loaded_as_a_grant(
+    one: GrantWorld, issued: TokenResponse
+) -> None:
     """Whatever key a token's item holds: only a marked session is a grant's."""
     session = one.session(issued.access_token)
     assert session is not None
@@ -137,7 +139,7 @@ def test_session_that_is_no_grants_is_not_opened(one: GrantWorld, issued: TokenR
     assert not one.lives(issued)
 
 
-def test_key_of_a_grant_is_no_cookie(one: GrantWorld, issued: TokenResponse) -> None:
+def test_key_of_a_grant_is_not_accepted_as_a_cookie(one: GrantWorld, issued: TokenResponse) -> None:
     cookie = SessionStore(one.key_of(issued))
     assert dict(cookie.items()) == {}
     assert cookie.session_key is None
@@ -147,7 +149,7 @@ def test_key_of_a_grant_is_no_cookie(one: GrantWorld, issued: TokenResponse) -> 
 # The answer to the token before
 
 
-def test_first_call_after_the_grace_removes_the_answer(
+def test_first_call_after_the_grace_deletes_the_stored_response(
     one: GrantWorld, issued: TokenResponse
 ) -> None:
     one.clock.advance(GRACE + LATE)
@@ -162,7 +164,7 @@ def test_first_call_after_the_grace_removes_the_answer(
     assert "DeleteItem answer" not in one.calls, "once is enough"
 
 
-def test_answer_that_cannot_be_removed_fails_no_call(
+def test_failure_to_delete_the_response_fails_no_call(
     one: GrantWorld, issued: TokenResponse
 ) -> None:
     one.clock.advance(GRACE + LATE + 1)
@@ -180,7 +182,7 @@ def known(key: str = "k", ends_at: int = 2_000_000_000) -> CachedGrant:
     return CachedGrant(key, "mcp", ends_at, None)
 
 
-def test_remembered_for_a_minute_and_not_longer_by_a_clock_set_back() -> None:
+def test_grant_is_cached_for_a_minute_even_if_the_clock_is_set_back() -> None:
     clock = FakeClock()
     grants = GrantCache(clock)
     grants.keep("one", known())
@@ -193,7 +195,7 @@ def test_remembered_for_a_minute_and_not_longer_by_a_clock_set_back() -> None:
     assert grants.find("one") is None
 
 
-def test_what_is_over_is_not_kept() -> None:
+def test_expired_grant_is_not_cached() -> None:
     clock = FakeClock()
     grants = GrantCache(clock)
     grants.keep("one", known())

@@ -56,7 +56,7 @@ def test_either_token_ends_the_grant_here_and_at_the_provider(
     assert len(revoked) == 1
 
 
-def test_code_without_its_verifier_ends_nothing_be_it_spent_or_not(
+def test_code_without_its_verifier_ends_nothing_whether_spent_or_not(
     one: GrantWorld, revoked: list[Any]
 ) -> None:
     """It stands in a browser's history, and the client's id is no secret."""
@@ -124,7 +124,7 @@ def test_reuse_revokes_what_its_answer_still_leads_to(one: GrantWorld, revoked: 
     assert len(revoked) == 1
 
 
-def test_loaded_grant_is_ended_by_who_cannot_use_it(one: GrantWorld, revoked: list[Any]) -> None:
+def test_loaded_grant_can_be_ended_by_the_caller(one: GrantWorld, revoked: list[Any]) -> None:
     issued = one.begin()
     session = one.session(issued.access_token)
     assert session is not None
@@ -192,7 +192,7 @@ def test_grant_lives_and_is_listed_beyond_the_absolute_timeout_of_sessions() -> 
 # One too many
 
 
-def test_fifty_first_ends_the_one_that_was_used_least_lately(one: GrantWorld) -> None:
+def test_fifty_first_grant_ends_the_least_recently_used_one(one: GrantWorld) -> None:
     browser = SessionStore()
     told: list[str] = []
 
@@ -259,5 +259,5 @@ def test_words_fit_and_show_the_end_of_hosts(
     assert {name: getattr(told, name) for name in shown} == shown
 
 
-def test_words_of_a_browsers_session_are_no_grants() -> None:
+def test_labels_of_a_browser_session_are_not_a_grants() -> None:
     assert GrantLabels.from_labels({"browser": "Firefox", "provider": "corp"}) is None

@@ -307,7 +307,7 @@ PARTS = [
 @pytest.mark.parametrize(
     ("take_away", "scene"), PARTS, ids=lambda each: getattr(each, "__name__", "")
 )
-def test_every_part_is_needed(
+def test_removing_any_safeguard_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
     take_away: Callable[[pytest.MonkeyPatch, Interleaving], None],
     scene: Scene,

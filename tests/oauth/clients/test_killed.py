@@ -167,7 +167,7 @@ def scene(local_kms: LocalKMS, roto_url: str, monkeypatch: pytest.MonkeyPatch) -
             yield Scene(gateway, proxy, stack)
 
 
-def test_redemption_goes_on_after_a_kill_unless_its_code_was_spent(scene: Scene) -> None:
+def test_redemption_can_be_repeated_after_a_kill_unless_the_code_was_spent(scene: Scene) -> None:
     for number in (SAVE, SPEND):
         for when in get_args(When):
             code = scene.begin()
@@ -183,7 +183,7 @@ def test_redemption_goes_on_after_a_kill_unless_its_code_was_spent(scene: Scene)
             assert scene.is_good(pair)
 
 
-def test_refresh_goes_on_after_a_kill_with_one_pair(scene: Scene) -> None:
+def test_refresh_can_be_repeated_after_a_kill_and_gives_one_pair(scene: Scene) -> None:
     for number in (SAVE, SPEND):
         for when in get_args(When):
             old = scene.redeemed()
@@ -242,7 +242,7 @@ def test_revocation_deletes_beside_its_answer_also_after_a_kill(scene: Scene) ->
         scene.wait_for_deletion(held.refresh_token)
 
 
-def test_these_are_the_writes_of_both(scene: Scene) -> None:
+def test_redemption_and_refresh_make_exactly_these_writes(scene: Scene) -> None:
     code = scene.begin()
     assert scene.redeem(code).ok
     assert scene.writes() == ["PutItem", "TransactWriteItems"]

@@ -32,7 +32,7 @@ def asked(one: GrantWorld) -> Counter[str]:
     return Counter(one.calls)
 
 
-def test_consent_of_who_has_hundreds_of_sessions_is_within_the_time_of_a_request(
+def test_consent_of_a_person_with_hundreds_of_sessions_is_fast_enough(
     one: GrantWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody, or a program, who signs in anew each time and never signs out."""
@@ -62,7 +62,7 @@ def test_no_other_session_of_the_person_is_read(one: GrantWorld) -> None:
     assert calls["Query user"] + calls["Query logout"] == 3
 
 
-def test_sessions_in_browsers_hide_no_grant_from_the_bound(one: GrantWorld) -> None:
+def test_browser_sessions_hide_no_grant_from_the_limit(one: GrantWorld) -> None:
     """However often its person signed in since."""
     grants = []
     for _ in range(LIVE_MAX):
@@ -76,7 +76,7 @@ def test_sessions_in_browsers_hide_no_grant_from_the_bound(one: GrantWorld) -> N
     assert [one.lives(each) for each in grants] == [True, False, False, *[True] * 49]
 
 
-def test_grant_that_tells_nothing_of_itself_counts_as_well(one: GrantWorld) -> None:
+def test_grant_without_labels_counts_too(one: GrantWorld) -> None:
     """Its words are written if that can be done at that moment."""
     first = one.begin()
     for item_id in [each for each in one.items if each.startswith("about#")]:
@@ -88,7 +88,7 @@ def test_grant_that_tells_nothing_of_itself_counts_as_well(one: GrantWorld) -> N
     assert one.redeem(last)
 
 
-def test_grants_whose_clients_refresh_at_this_moment_hold_up_no_consent(one: GrantWorld) -> None:
+def test_concurrent_refreshes_do_not_delay_a_consent(one: GrantWorld) -> None:
     """Nor does an answer that was lost on its way, as that of a process which was killed."""
     grants = [one.begin() for _ in range(LIVE_MAX)]
     for each in grants:
@@ -112,7 +112,7 @@ def test_in_an_outage_nothing_is_allowed(one: GrantWorld, call: str) -> None:
     assert one.allow()
 
 
-def test_consents_that_come_to_nothing_hide_no_grant_and_cost_no_more(one: GrantWorld) -> None:
+def test_abandoned_consents_hide_no_grant_and_cost_no_more(one: GrantWorld) -> None:
     """The table keeps what is over for days, and so may have more of it than is read."""
     one.world.table.stop_index()
     hidden = []
@@ -131,7 +131,7 @@ def test_consents_that_come_to_nothing_hide_no_grant_and_cost_no_more(one: Grant
         ]
 
 
-def test_what_is_too_many_ends_a_few_at_a_time(one: GrantWorld) -> None:
+def test_surplus_grants_are_ended_a_few_at_a_time(one: GrantWorld) -> None:
     """More were allowed at one moment, say, than the index showed."""
     one.world.table.stop_index()
     many = [one.begin() for _ in range(LIVE_MAX + 3 * ENDED_MAX)]

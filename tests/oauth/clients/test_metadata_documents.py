@@ -98,7 +98,7 @@ INSIDE = [
 ]
 
 
-def test_name_that_leads_inside_is_not_connected_to(site: object, internet: Internet) -> None:
+def test_host_in_an_inner_network_is_not_connected_to(site: object, internet: Internet) -> None:
     for number, address in enumerate(INSIDE):
         internet.name(HOST, ADDRESS, address)  # one of several is enough
         with pytest.raises(DocumentUnavailable):
@@ -106,7 +106,7 @@ def test_name_that_leads_inside_is_not_connected_to(site: object, internet: Inte
     assert internet.reached == []
 
 
-def test_name_is_looked_up_once_so_that_nothing_can_be_rebound(
+def test_host_is_looked_up_once_to_prevent_dns_rebinding(
     site: HostileProvider, internet: Internet
 ) -> None:
     answers = iter([[ADDRESS], ["127.0.0.1"], ["127.0.0.1"]])
@@ -151,7 +151,7 @@ def padded(size: int) -> tuple[int, bytes]:
         good(members(token_endpoint_auth_method="private_key_jwt")),
     ],
 )
-def test_what_is_no_document_makes_no_client_and_is_not_kept(
+def test_invalid_document_makes_no_client_and_is_not_cached(
     site: HostileProvider, answer: tuple[int, bytes]
 ) -> None:
     documents = DocumentFetcher()
@@ -162,9 +162,7 @@ def test_what_is_no_document_makes_no_client_and_is_not_kept(
     assert fetch(documents).name == "App"
 
 
-def test_document_that_does_not_come_is_given_up(
-    site: HostileProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_document_times_out(site: HostileProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     assert metadata_documents.FETCH_TIMEOUT == 5
     monkeypatch.setattr(metadata_documents, "FETCH_TIMEOUT", 0.3)
     given_up, began = threading.Event(), time.monotonic()
@@ -233,7 +231,7 @@ def test_document_that_is_rejected_ends_the_one_that_was_cached() -> None:
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_site_that_cannot_answer_now_ends_nothing_and_is_asked_again(status: int) -> None:
+def test_unavailable_site_ends_nothing_and_is_retried(status: int) -> None:
     answers = iter([told(), ProviderResponse(status, "text/html", b""), told()])
     clock = FakeClock(1000.0)
     documents = DocumentFetcher(lambda _: next(answers), clock)
@@ -272,7 +270,7 @@ def test_document_that_is_not_served_as_json_is_none(kind: str) -> None:
     assert fetch(DocumentFetcher(lambda _: told(kind="application/cimd+json"))).name == "App"
 
 
-def test_one_flight_a_document_and_few_at_once() -> None:
+def test_fetches_of_a_document_are_shared_and_bounded() -> None:
     assert FETCHES_MAX == 8
     landing, begun = threading.Event(), threading.Semaphore(0)
     asked: list[str] = []
@@ -299,7 +297,7 @@ def test_one_flight_a_document_and_few_at_once() -> None:
     assert sorted(asked) == sorted(urls)
 
 
-def test_nobody_has_more_than_six_fetched_in_a_minute() -> None:
+def test_a_person_causes_at_most_six_fetches_a_minute() -> None:
     clock = FakeClock(1000.0)
     documents = DocumentFetcher(lambda url: told("no-store", url), clock)
     for number in range(6):
@@ -312,7 +310,7 @@ def test_nobody_has_more_than_six_fetched_in_a_minute() -> None:
     assert fetch(documents, "ada", "https://app.example.com/again").name == "App"
 
 
-def test_nobody_waits_for_more_than_two_documents_at_once() -> None:
+def test_a_person_waits_for_at_most_two_documents_at_once() -> None:
     landing, begun = threading.Event(), threading.Semaphore(0)
 
     def get(url: str) -> ProviderResponse:
@@ -346,7 +344,7 @@ def test_place_of_a_failed_fetch_is_free_again() -> None:
             fetch(documents)
 
 
-def test_failure_says_nothing_of_what_was_met(
+def test_failure_does_not_describe_the_inner_network(
     site: object, internet: Internet, caplog: pytest.LogCaptureFixture
 ) -> None:
     internet.name(HOST, "169.254.169.254")

@@ -37,7 +37,7 @@ def test_code_gives_a_pair_that_opens_the_grant(one: GrantWorld) -> None:
         ({"resource": "https://gateway.example/gateway/other"}, InvalidTarget),
     ],
 )
-def test_code_that_is_shown_wrongly_gives_nothing_and_is_not_burnt(
+def test_code_in_an_invalid_request_issues_nothing_and_is_not_spent(
     one: GrantWorld, changes: dict[str, Any], error: type[GrantError]
 ) -> None:
     code = one.allow()
@@ -46,7 +46,7 @@ def test_code_that_is_shown_wrongly_gives_nothing_and_is_not_burnt(
     assert one.lives(one.redeem(code, redirect_uri=None))
 
 
-def test_another_clients_word_for_a_spent_code_ends_nothing(one: GrantWorld) -> None:
+def test_spent_code_from_another_client_ends_nothing(one: GrantWorld) -> None:
     code = one.allow()
     issued = one.redeem(code)
     for changes in ({"client_id": "dcr.other"}, {"verifier": "w" * 43}):
@@ -182,7 +182,7 @@ def test_grant_whose_code_nobody_redeems_ends_in_ten_minutes(one: GrantWorld) ->
 
 
 @pytest.mark.parametrize("code", ["", "gwc_", "gwr_" + "a" * 32, "gwa_" + "a" * 32])
-def test_what_is_no_code_costs_no_call(one: GrantWorld, code: str) -> None:
+def test_malformed_code_costs_no_call(one: GrantWorld, code: str) -> None:
     one.calls.clear()
     with pytest.raises(InvalidGrant):
         one.redeem(code)
@@ -201,13 +201,13 @@ def test_code_of_a_person_who_is_no_longer_active_gives_nothing(one: GrantWorld)
         one.redeem(code)
 
 
-def test_lost_answer_of_the_table_is_no_failure(one: GrantWorld) -> None:
+def test_lost_response_of_the_table_is_no_failure(one: GrantWorld) -> None:
     code = one.allow()
     one.world.table.on(REDEEMED, lost)
     assert one.lives(one.redeem(code))
 
 
-def test_what_was_not_written_can_be_tried_again(one: GrantWorld) -> None:
+def test_failed_write_can_be_retried(one: GrantWorld) -> None:
     code = one.allow()
     one.world.table.on(REDEEMED, unreachable)
     with pytest.raises(StoreUnavailable):

@@ -61,7 +61,7 @@ def test_nobody_is_told_to_wait_longer_than_a_minute(one: GrantWorld, fraction: 
     assert one.refresh(held.refresh_token)
 
 
-def test_refused_one_reads_its_item_and_writes_nothing(one: GrantWorld) -> None:
+def test_rejected_refresh_reads_one_item_and_writes_nothing(one: GrantWorld) -> None:
     held = refreshed(one, one.begin(), REFRESHES_MAX)
     assert grant_end.drain_deletions(10)
     before = dict(one.items)
@@ -115,7 +115,7 @@ def test_program_that_is_restarted_refreshes_at_once(one: GrantWorld) -> None:
     assert one.lives(held)
 
 
-def test_refresh_every_six_seconds_goes_on_for_ever(one: GrantWorld) -> None:
+def test_refresh_every_six_seconds_is_never_rejected(one: GrantWorld) -> None:
     held = one.begin()
     for _ in range(40):
         one.clock.advance(6)

@@ -54,7 +54,7 @@ def second(one: GrantWorld, first: TokenResponse) -> TokenResponse:
     return one.refresh(first.refresh_token)
 
 
-def test_live_one_gives_a_new_pair(
+def test_valid_refresh_token_gives_a_new_pair(
     one: GrantWorld, first: TokenResponse, second: TokenResponse
 ) -> None:
     assert {first.access_token, first.refresh_token}.isdisjoint(
@@ -65,14 +65,14 @@ def test_live_one_gives_a_new_pair(
 
 
 @pytest.mark.parametrize("later", [0, 1, GRACE])
-def test_spent_one_gives_the_same_answer_within_the_grace(
+def test_spent_refresh_token_gives_the_same_response_within_the_grace(
     one: GrantWorld, first: TokenResponse, second: TokenResponse, later: int
 ) -> None:
     one.clock.advance(later)
     assert same(one.refresh(first.refresh_token), second)
 
 
-def test_spent_one_ends_the_grant_after_the_grace(
+def test_spent_refresh_token_ends_the_grant_after_the_grace(
     one: GrantWorld, first: TokenResponse, second: TokenResponse
 ) -> None:
     ended: list[str] = []
@@ -89,7 +89,7 @@ def test_spent_one_ends_the_grant_after_the_grace(
         one.refresh(second.refresh_token)
 
 
-def test_age_counts_to_the_arrival_of_who_presents_it(
+def test_age_of_a_refresh_token_is_measured_at_arrival(
     one: GrantWorld, first: TokenResponse, second: TokenResponse
 ) -> None:
     arrived = one.clock()
@@ -252,7 +252,7 @@ def test_another_secret_key_changes_nothing(
 
 
 @pytest.mark.parametrize("fault", [lost, truncated])
-def test_own_stamp_after_a_lost_answer_is_success(
+def test_own_version_token_after_a_lost_response_is_success(
     one: GrantWorld, first: TokenResponse, fault: Any
 ) -> None:
     one.world.table.on(FIRST, fault)
@@ -302,7 +302,9 @@ def test_pair_of_another_exchange_is_not_taken_for_ones_own(
         one.refresh(first.refresh_token)
 
 
-def test_write_whose_fate_is_unknown_is_no_answer(one: GrantWorld, first: TokenResponse) -> None:
+def test_write_with_unknown_outcome_returns_no_tokens(
+    one: GrantWorld, first: TokenResponse
+) -> None:
     one.world.table.on(FIRST, unreachable)
     with pytest.raises(StoreUnavailable):
         one.refresh(first.refresh_token)
@@ -393,7 +395,9 @@ def test_grant_that_ends_before_its_save_gives_nothing(
         one.refresh(first.refresh_token)
 
 
-def test_loser_of_a_race_reads_the_winners_answer(one: GrantWorld, first: TokenResponse) -> None:
+def test_loser_of_a_race_returns_the_winners_response(
+    one: GrantWorld, first: TokenResponse
+) -> None:
     won: list[TokenResponse] = []
 
     def meanwhile() -> None:
@@ -432,13 +436,13 @@ def test_grace_is_as_configured(grace: int) -> None:
 @pytest.mark.parametrize(
     "changes", [{"access_token_age": 59}, {"access_token_age": 86_401}, {"refresh_grace": 301}]
 )
-def test_what_the_protocol_was_not_thought_for_is_refused(changes: dict[str, Any]) -> None:
+def test_lifetimes_out_of_range_are_rejected(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be from"):
         replace(Lifetimes(), **changes)
 
 
 @pytest.mark.parametrize("presented", ["", "gwr_", "gwc_" + "a" * 32, "gwa_" + "a" * 32])
-def test_what_is_no_refresh_token_costs_no_call(one: GrantWorld, presented: str) -> None:
+def test_malformed_refresh_token_costs_no_call(one: GrantWorld, presented: str) -> None:
     one.calls.clear()
     with pytest.raises(InvalidGrant):
         one.refresh(presented)

@@ -58,7 +58,7 @@ def welcome(**changes: Any) -> list[str]:
         ({"refused": {"app.example.com"}, "allowed_hosts": {"app.example.com"}}, ["ours"]),
     ],
 )
-def test_client_is_welcome_by_what_is_switched_on_and_listed(
+def test_client_is_allowed_by_enabled_sources_and_lists(
     changes: dict[str, Any], found: list[str]
 ) -> None:
     assert welcome(**changes) == found
@@ -69,7 +69,7 @@ def test_address_of_another_client_is_not_its_own() -> None:
     assert not server().may_hold_grant("ours", "https://app.example.com/cb")
 
 
-def test_address_that_is_refused_is_not_had_by_way_of_another_of_the_client() -> None:
+def test_rejected_redirect_uri_is_not_allowed_by_another_of_the_client() -> None:
     both = registration.make_client_id("Tool", ["http://127.0.0.1/cb", "https://evil.example/cb"])
     made = server(refused={"evil.example"})
     assert made.is_known(both)

@@ -40,7 +40,7 @@ def loaded(said: Any) -> list[str]:
     ]
 
 
-def test_nothing_is_loaded_or_answers_unless_it_is_switched_on() -> None:
+def test_nothing_is_imported_or_served_unless_enabled() -> None:
     off = told(**upstream_variables("TOOLS", 9))
     assert set(off["answers"].values()) == {404}
     assert off["challenge"] in {"", 'Cookie realm="gateway"'}
@@ -48,7 +48,7 @@ def test_nothing_is_loaded_or_answers_unless_it_is_switched_on() -> None:
     assert off["calls"] == []
 
 
-def test_all_of_it_is_there_once_it_is_switched_on() -> None:
+def test_everything_is_served_once_enabled() -> None:
     issuer = {"AUTHORIZATION_ISSUER": "http://127.0.0.1:8000", "CLIENTS_REGISTRATION": "1"}
     on = told(**upstream_variables("TOOLS", 9, CLIENTS="1"), **issuer)
     assert 404 not in on["answers"].values()

@@ -17,7 +17,7 @@ def test_token_is_of_its_kind_and_of_no_other(kind: str) -> None:
     assert [each for each in KINDS if token_pair.is_token(made, each)] == [kind]
 
 
-def test_no_two_are_alike_and_all_letters_are_used() -> None:
+def test_tokens_are_unique_and_use_the_whole_alphabet() -> None:
     made = {token_pair.new_token(token_pair.ACCESS) for _ in range(200)}
     assert len(made) == 200
     assert set("".join(each[4:] for each in made)) == set(token_pair.ALPHABET)
@@ -30,5 +30,5 @@ def test_no_two_are_alike_and_all_letters_are_used() -> None:
         *("gwa_" + "a" * 31, "gwa_" + "a" * 33, "gwa_" + "A" * 32, "gwa_" + "\u0663" * 32),
     ],
 )
-def test_malformed_one_is_none(text: str) -> None:
+def test_malformed_token_is_rejected(text: str) -> None:
     assert not token_pair.is_token(text)

@@ -68,7 +68,7 @@ def look(server: AuthorizationServer, *providers: ProviderConfig) -> dict[str, F
     return {each.name: each for each in clients.examine_clients(server, providers)}
 
 
-def test_gateway_that_is_what_it_says_is_found_good(site: Site) -> None:
+def test_correct_gateway_passes(site: Site) -> None:
     found = look(site.server())
     assert {name: each.level for name, each in found.items()} == {
         "issuer": "ok",
@@ -84,7 +84,7 @@ def test_gateway_that_is_what_it_says_is_found_good(site: Site) -> None:
         ({clients.METADATA: ["no object"]}, "cannot be fetched"),
     ],
 )
-def test_issuer_that_is_not_there_or_another_fails(
+def test_missing_or_different_issuer_fails(
     site: Site, documents: dict[str, Any], said: str
 ) -> None:
     site.documents |= documents
@@ -94,17 +94,17 @@ def test_issuer_that_is_not_there_or_another_fails(
     assert "PUBLIC_URL" in found["issuer"].remedy
 
 
-def test_issuer_at_which_nobody_listens_fails(site: Site) -> None:
+def test_unreachable_issuer_fails(site: Site) -> None:
     found = look(site.server(issuer="http://127.0.0.1:9"))
     assert {each.level for each in found.values()} == {"failing"}
 
 
-def test_resource_of_another_name_fails(site: Site) -> None:
+def test_different_resource_fails(site: Site) -> None:
     site.documents[f"{clients.RESOURCE}/gateway/tools"] = {"resource": f"{site.issuer}/tools"}
     assert look(site.server())["resource tools"].level == "failing"
 
 
-def test_missing_egress_is_told_only_where_documents_are_fetched(
+def test_missing_egress_is_reported_only_if_documents_are_fetched(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clients, "DOCUMENTS", (f"{site.issuer}/nothing",))  # not in the Internet
@@ -115,7 +115,7 @@ def test_missing_egress_is_told_only_where_documents_are_fetched(
     assert look(site.server(metadata_documents=True))["egress"].level == "ok"
 
 
-def test_github_s_ten_tokens_are_told_of_where_clients_use_them(site: Site) -> None:
+def test_githubs_limit_of_ten_tokens_is_reported_if_clients_use_it(site: Site) -> None:
     github, other = (
         ProviderConfig(
             name=name, kind=kind, label=name, client_id="x", client_secret="x", issuer=None
@@ -129,7 +129,7 @@ def test_github_s_ten_tokens_are_told_of_where_clients_use_them(site: Site) -> N
     assert "tokens of corp" not in found
 
 
-def test_command_tells_of_clients_and_fails_with_them(
+def test_command_reports_client_checks_and_their_failures(
     site: Site, store: Stack, settings: Settings
 ) -> None:
     settings.SOCIALACCOUNT_PROVIDERS = {}

@@ -53,7 +53,7 @@ def check(*arguments: str) -> tuple[int, dict[str, tuple[str, str, str]]]:
     return status, found
 
 
-def test_good_provider_is_found_good(corp: AskingProvider, capfd: Any) -> None:
+def test_correct_provider_passes(corp: AskingProvider, capfd: Any) -> None:
     status, found = check("corp")
     levels = {name: level for name, (level, _, _) in found.items()}
     assert levels == {
@@ -76,7 +76,9 @@ def test_good_provider_is_found_good(corp: AskingProvider, capfd: Any) -> None:
     assert [secret for secret in (CLIENT_SECRET, *corp.secrets) if secret in told] == []
 
 
-def test_wrong_secret_is_told_from_a_wrong_code(corp: AskingProvider, settings: Settings) -> None:
+def test_wrong_secret_is_distinguished_from_a_wrong_code(
+    corp: AskingProvider, settings: Settings
+) -> None:
     configure(settings, environment("corp", corp, CLIENT_SECRET="another-secret"))
     status, found = check()
     level, detail, remedy = found["client"]
@@ -104,7 +106,7 @@ def test_redirect_uri_that_is_not_registered_fails(
     assert remedy.endswith(BACK)
 
 
-def test_provider_that_shows_anybody_a_page_leaves_the_redirect_uri_open(
+def test_redirect_uri_is_unknown_if_the_provider_always_shows_a_page(
     corp: AskingProvider,
 ) -> None:
     corp.failing["/authorize"] = lambda: (200, "text/html", b"who is there?")
@@ -124,7 +126,7 @@ def test_server_error_for_prompt_none_does_not_fail_a_working_provider(
     assert check()[1]["PAR" if is_pushed else "redirect URI"][0] == "failing"
 
 
-def test_django_oauth_toolkit_is_not_found_failing(corp: AskingProvider) -> None:
+def test_django_oauth_toolkit_passes(corp: AskingProvider) -> None:
     """It answers `prompt=none` with 500, and signs people in before it judges the request."""
     corp.prompt_status = 500
     corp.signs_in_first = True
@@ -134,7 +136,9 @@ def test_django_oauth_toolkit_is_not_found_failing(corp: AskingProvider) -> None
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_server_error_without_prompt_none_tells_nothing(corp: AskingProvider, status: int) -> None:
+def test_server_error_without_prompt_none_is_inconclusive(
+    corp: AskingProvider, status: int
+) -> None:
     corp.failing["/authorize"] = lambda: (status, "text/html", b"not now")
     exit_status, found = check()
     level, detail, _ = found["redirect URI"]
@@ -144,7 +148,7 @@ def test_server_error_without_prompt_none_tells_nothing(corp: AskingProvider, st
     assert corp.asked.count("/authorize") == 2
 
 
-def test_server_error_for_the_unregistered_redirect_uri_tells_nothing(
+def test_server_error_for_the_unregistered_redirect_uri_is_inconclusive(
     corp: AskingProvider,
 ) -> None:
     corp.knows_prompt = False
@@ -156,7 +160,7 @@ def test_server_error_for_the_unregistered_redirect_uri_tells_nothing(
 
 
 @pytest.mark.parametrize("knows_prompt", [True, False])
-def test_client_whose_registration_requires_pushed_requests_is_told_so(
+def test_client_that_requires_pushed_requests_is_reported(
     corp: AskingProvider, settings: Settings, knows_prompt: bool
 ) -> None:
     corp.knows_prompt = knows_prompt
@@ -201,7 +205,7 @@ def pushing(corp: AskingProvider, *, is_required: bool) -> dict[str, Any]:
     }
 
 
-def test_pushed_request_is_tried_where_the_provider_insists(corp: AskingProvider) -> None:
+def test_pushed_request_is_used_if_the_provider_requires_it(corp: AskingProvider) -> None:
     corp.wants_pushed = True
     corp.more_of_metadata = pushing(corp, is_required=True)
     found = check()[1]
@@ -212,7 +216,7 @@ def test_pushed_request_is_tried_where_the_provider_insists(corp: AskingProvider
     assert "par_refused" in detail
 
 
-def test_endpoint_for_pushed_requests_that_is_not_safe_is_not_asked(corp: AskingProvider) -> None:
+def test_unsafe_push_endpoint_is_not_called(corp: AskingProvider) -> None:
     corp.more_of_metadata = {
         "require_pushed_authorization_requests": True,
         "pushed_authorization_request_endpoint": "http://evil.example/par",
@@ -230,16 +234,14 @@ def test_clock_is_compared_with_the_provider_s(
     assert check()[1]["clock"][0] == level
 
 
-def test_keys_of_no_kind_that_is_accepted_fail(corp: AskingProvider) -> None:
+def test_keys_of_unsupported_types_fail(corp: AskingProvider) -> None:
     corp.failing["/jwks"] = lambda: (200, "application/json", b'{"keys": [{"kty": "oct"}]}')
     level, _, remedy = check()[1]["keys"]
     assert level == "failing"
     assert "P-256" in remedy
 
 
-def test_logout_that_is_on_here_alone_is_a_warning(
-    corp: AskingProvider, settings: Settings
-) -> None:
+def test_logout_enabled_only_here_is_a_warning(corp: AskingProvider, settings: Settings) -> None:
     configure(settings, environment("corp", corp, SINGLE_LOGOUT="1", BACKCHANNEL_LOGOUT="1"))
     corp.announces_backchannel = False
     corp.more_of_metadata = {"end_session_endpoint": None}
@@ -247,7 +249,7 @@ def test_logout_that_is_on_here_alone_is_a_warning(
     assert (found["back-channel logout"][0], found["single logout"][0]) == ("warning", "warning")
 
 
-def test_metadata_that_cannot_be_had_is_the_only_finding(corp: AskingProvider) -> None:
+def test_unavailable_metadata_is_the_only_finding(corp: AskingProvider) -> None:
     corp.more_of_metadata = {"issuer": "https://evil.example"}
     status, found = check()
     assert status == 1
@@ -257,14 +259,14 @@ def test_metadata_that_cannot_be_had_is_the_only_finding(corp: AskingProvider) -
     assert "OAUTH_CORP_ISSUER" in remedy
 
 
-def test_unknown_provider_is_refused_with_the_nearest_name(corp: AskingProvider) -> None:
+def test_unknown_provider_is_rejected_with_the_closest_name(corp: AskingProvider) -> None:
     with pytest.raises(CommandError, match=r"Did you mean corp\?") as raised:
         call_command("check_providers", "crop")
     assert raised.value.returncode == 2
     assert corp.asked == []
 
 
-def test_certificate_of_nobody_known_is_told_from_a_closed_port(
+def test_untrusted_certificate_is_distinguished_from_a_closed_port(
     corp: AskingProvider, settings: Settings, tmp_path: Path
 ) -> None:
     context = server_context(tmp_path / "tls.pem")
@@ -283,7 +285,7 @@ def test_certificate_of_nobody_known_is_told_from_a_closed_port(
     assert "(unreachable)" in check()[1]["metadata"][1]
 
 
-def test_provider_that_hangs_is_told_in_time(
+def test_provider_that_hangs_is_reported_in_time(
     corp: AskingProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "GET_TIMEOUT", 0.2)

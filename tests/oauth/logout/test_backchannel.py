@@ -134,9 +134,7 @@ def test_id_of_a_token_is_any_text(idp: LogoutProvider, visitor: Visitor) -> Non
     assert_refused(post(token))
 
 
-def test_used_token_is_remembered_until_it_could_not_be_used_anyway(
-    idp: LogoutProvider, store: Stack
-) -> None:
+def test_used_token_is_remembered_until_it_expires(idp: LogoutProvider, store: Stack) -> None:
     now = int(store.clock())
     post(idp.logout_token(iat=now, exp=now + 120, jti="the-id-of-a-token"))
     post(idp.logout_token(iat=now, exp=now + 99_999, jti="of-another"))
@@ -161,7 +159,7 @@ def test_store_that_is_down_asks_the_provider_to_try_again(
     assert visitor.user_id is None
 
 
-def test_provider_that_is_down_is_asked_rarely(
+def test_provider_that_is_down_is_rarely_called(
     idp: LogoutProvider, visitor: Visitor, store: Stack
 ) -> None:
     asked: list[int] = []
@@ -215,7 +213,7 @@ def test_host_that_is_not_allowed_is_refused(idp: LogoutProvider) -> None:
     assert post(idp.logout_token(), headers={"host": "evil.example"}).status_code == 400
 
 
-def test_ending_takes_its_time_on_a_real_index(
+def test_ending_waits_briefly_for_a_real_index(
     idp: LogoutProvider, visitor: Visitor, store: Stack
 ) -> None:
     slept: list[float] = []

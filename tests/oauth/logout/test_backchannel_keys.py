@@ -47,7 +47,7 @@ def test_new_key_is_fetched_once_it_is_used(
     assert idp.key_fetches == 3
 
 
-def test_new_key_amid_a_flood_of_unknown_ones_is_to_be_tried_again(
+def test_new_key_during_a_flood_of_unknown_ones_can_be_retried(
     idp: LogoutProvider, visitor: Visitor, store: Stack
 ) -> None:
     """400 would make the provider give up; the fetch that would tell may not be made yet."""

@@ -12,7 +12,7 @@ from tests.oauth.support.logout_provider import LogoutProvider
 from tests.sessions_kms.support.stacks import Stack
 
 
-def test_links_say_nothing_and_depend_on_the_secret_key(
+def test_links_are_opaque_and_depend_on_the_secret_key(
     idp: LogoutProvider, visitor: Visitor, store: Stack, settings: Settings
 ) -> None:
     visitor.sign_in(idp)

@@ -71,7 +71,7 @@ def test_without_the_setting_sign_out_stays_here(idp: LogoutProvider, visitor: V
     assert (response.status_code, response["Location"]) == (302, "/")
 
 
-def test_browser_is_led_to_the_provider_by_a_link(
+def test_sign_out_redirects_to_the_provider_by_a_link(
     leading: LogoutProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(leading)
@@ -98,7 +98,7 @@ def test_browser_is_led_to_the_provider_by_a_link(
 
 
 @pytest.mark.parametrize("value", ["post", "post-no-hint"])
-def test_browser_is_led_by_a_form_if_so_configured(
+def test_sign_out_uses_a_form_if_configured(
     idp: LogoutProvider,
     visitor: Visitor,
     settings: Settings,
@@ -131,7 +131,7 @@ def test_id_token_that_makes_the_address_too_long_stays_here(
     assert set(sent) == {"client_id", "post_logout_redirect_uri", "state"}
 
 
-def test_cognito_is_asked_in_its_own_words_and_believed_nothing(
+def test_cognito_gets_its_own_parameters_and_is_not_trusted(
     leading: LogoutProvider, visitor: Visitor, settings: Settings
 ) -> None:
     """https://docs.aws.amazon.com/cognito/latest/developerguide/logout-endpoint.html"""
@@ -170,7 +170,7 @@ def test_grant_is_revoked_as_well(leading: LogoutProvider, visitor: Visitor) -> 
     assert len(leading.revocations) == 1
 
 
-def test_id_token_stays_here_if_so_configured(
+def test_id_token_is_not_sent_if_so_configured(
     idp: LogoutProvider, visitor: Visitor, settings: Settings
 ) -> None:
     configure(settings, environment("corp", idp, SINGLE_LOGOUT="no-hint"))
@@ -180,7 +180,7 @@ def test_id_token_stays_here_if_so_configured(
     assert [secret for secret in idp.secrets if secret in page] == []
 
 
-def test_provider_that_was_signed_in_with_is_left_among_several(
+def test_single_logout_uses_the_provider_of_the_sign_in(
     idp: LogoutProvider, second: LogoutProvider, visitor: Visitor, settings: Settings
 ) -> None:
     variables = environment("corp", idp, CLIENT_ID=idp.client_id, SINGLE_LOGOUT="1")
@@ -190,7 +190,7 @@ def test_provider_that_was_signed_in_with_is_left_among_several(
     assert second.issuer + "/end-session" in sign_out(visitor).content.decode()
 
 
-def test_provider_without_the_endpoint_is_not_left(
+def test_provider_without_the_endpoint_gets_no_logout(
     leading: LogoutProvider, visitor: Visitor
 ) -> None:
     leading.more_of_metadata = {"end_session_endpoint": None}
@@ -198,7 +198,7 @@ def test_provider_without_the_endpoint_is_not_left(
     assert sign_out(visitor)["Location"] == "/"
 
 
-def test_signed_out_visitor_is_led_nowhere(leading: LogoutProvider, visitor: Visitor) -> None:
+def test_anonymous_visitor_is_not_redirected(leading: LogoutProvider, visitor: Visitor) -> None:
     assert sign_out(visitor)["Location"] == "/"
 
 
@@ -239,7 +239,7 @@ def test_provider_that_hangs_delays_the_sign_out_by_a_second(
 # The way back
 
 
-def test_return_with_our_state_says_that_it_was_done_and_only_once(
+def test_return_with_our_state_confirms_the_logout_once(
     leading: LogoutProvider, visitor: Visitor
 ) -> None:
     state = parameters(signed_out_page(visitor, leading))["state"]
@@ -248,7 +248,7 @@ def test_return_with_our_state_says_that_it_was_done_and_only_once(
 
 
 @pytest.mark.parametrize("state", ["", "nonsense", "x" * 43, "😀"])
-def test_return_with_another_state_says_that_it_was_done_here(
+def test_return_with_another_state_confirms_only_the_local_logout(
     leading: LogoutProvider, visitor: Visitor, state: str
 ) -> None:
     ours = parameters(signed_out_page(visitor, leading))["state"]
@@ -260,7 +260,7 @@ def test_return_with_another_state_says_that_it_was_done_here(
     )  # A link of somebody's ends nothing.
 
 
-def test_state_of_another_browser_is_none_of_ours(
+def test_state_of_another_browser_is_not_accepted(
     leading: LogoutProvider, visitor: Visitor
 ) -> None:
     state = parameters(signed_out_page(visitor, leading))["state"]
@@ -270,14 +270,12 @@ def test_state_of_another_browser_is_none_of_ours(
     assert "too" not in come_back(elsewhere.client, state=state)
 
 
-def test_cookie_that_nobody_signed_counts_for_nothing(
-    leading: LogoutProvider, visitor: Visitor
-) -> None:
+def test_unsigned_cookie_is_ignored(leading: LogoutProvider, visitor: Visitor) -> None:
     visitor.client.cookies[site.OAUTH_LOGOUT_COOKIE_NAME] = "WyJjb3JwIiwgInN0YXRlIl0:1:x"
     assert "too" not in come_back(visitor.client, state="state")
 
 
-def test_return_that_comes_late_says_that_it_was_done_here(
+def test_late_return_confirms_only_the_local_logout(
     leading: LogoutProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = parameters(signed_out_page(visitor, leading))["state"]
@@ -286,7 +284,7 @@ def test_return_that_comes_late_says_that_it_was_done_here(
     assert "too" not in come_back(visitor.client, state=state)
 
 
-def test_somebody_who_is_signed_in_again_is_told_nothing(
+def test_return_after_a_new_sign_in_shows_no_message(
     leading: LogoutProvider, visitor: Visitor
 ) -> None:
     state = parameters(signed_out_page(visitor, leading))["state"]
@@ -295,7 +293,9 @@ def test_somebody_who_is_signed_in_again_is_told_nothing(
     assert visitor.user_id is not None
 
 
-def test_cookie_is_this_host_s_and_no_script_s(leading: LogoutProvider, visitor: Visitor) -> None:
+def test_cookie_is_host_only_and_hidden_from_scripts(
+    leading: LogoutProvider, visitor: Visitor
+) -> None:
     signed_out_page(visitor, leading)
     cookie = visitor.client.cookies[site.OAUTH_LOGOUT_COOKIE_NAME]
     held = {name: cookie[name] for name in ("path", "domain", "samesite", "httponly", "max-age")}
@@ -324,7 +324,7 @@ def test_variable_chooses_the_kind(value: str, setting: str | None) -> None:
     assert found.allauth_app()["settings"].get("single_logout") == setting
 
 
-def test_variable_of_another_kind_is_refused_by_name() -> None:
+def test_invalid_variable_is_rejected_by_name() -> None:
     provider = LogoutProvider(issuer="https://idp.example")
     with pytest.raises(
         ImproperlyConfigured, match="OAUTH_CORP_SINGLE_LOGOUT must be 1, 0 or one of these: no-hint"

@@ -14,7 +14,7 @@ from oauth.network.concurrency import Background
 from tests import ROOT
 
 
-def test_background_is_bounded_and_runs_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+def test_background_queue_is_bounded_and_runs_the_rest(caplog: pytest.LogCaptureFixture) -> None:
     pool = Background(threads=1, waiting=2)
     started, go_on = threading.Event(), threading.Event()
 
@@ -33,7 +33,7 @@ def test_background_is_bounded_and_runs_the_rest(caplog: pytest.LogCaptureFixtur
     assert [future.result(0) for future in futures[:3]] == [True] * 3
 
 
-def test_account_that_causes_much_leaves_room_to_others() -> None:
+def test_busy_account_leaves_room_for_others() -> None:
     pool = Background(threads=1, waiting=8)
     started, go_on = threading.Event(), threading.Event()
 
@@ -63,7 +63,7 @@ def test_error_in_the_background_ends_no_thread() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "least", "is_told"), [(0.1, 0.1, False), (600.0, 1.0, True)])
-def test_process_that_ends_waits_a_second_at_most_and_tells_what_it_left(
+def test_exiting_process_waits_at_most_a_second_and_logs_unfinished_work(
     seconds: float, least: float, is_told: bool
 ) -> None:
     work = f"run_in_background(lambda: time.sleep({seconds}))"

@@ -10,7 +10,7 @@ def documents() -> DocumentCache[int, str]:
     return DocumentCache(lambda number: f"document {number}", max_age=60)
 
 
-def test_all_are_forgotten_at_too_many() -> None:
+def test_cache_is_cleared_when_it_is_full() -> None:
     kept = documents()
     first = kept.of(0)
     for number in range(DOCUMENTS_MAX):

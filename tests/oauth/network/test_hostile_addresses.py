@@ -132,7 +132,7 @@ def test_no_address_of_an_inner_network_is_connected_to(
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_no_endpoint_leads_there_whatever_it_is_for(
+def test_no_endpoint_may_be_in_an_inner_network(
     hostile: HostileProvider, visitor: Visitor, internet: Internet, store: Stack, deed: str
 ) -> None:
     name_the_inside(internet)
@@ -143,7 +143,7 @@ def test_no_endpoint_leads_there_whatever_it_is_for(
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_endpoints_in_the_world_are_asked_wherever_they_are(
+def test_public_endpoints_are_called_on_any_host(
     hostile: HostileProvider,
     visitor: Visitor,
     internet: Internet,
@@ -157,7 +157,7 @@ def test_endpoints_in_the_world_are_asked_wherever_they_are(
     assert set(internet.reached) == WORLD | {(ANOTHER_ADDRESS, 443)}
 
 
-def test_name_that_leads_elsewhere_the_second_time_is_looked_up_once(
+def test_name_is_looked_up_once_against_dns_rebinding(
     hostile: HostileProvider, visitor: Visitor, internet: Internet
 ) -> None:
     internet.servers[ANOTHER_ADDRESS, 443] = internet.servers[ADDRESS, 443]
@@ -173,7 +173,7 @@ def test_name_that_leads_elsewhere_the_second_time_is_looked_up_once(
     assert set(internet.reached) == WORLD | {(ANOTHER_ADDRESS, 443)}
 
 
-def test_server_must_be_who_its_name_says_at_a_vetted_address(
+def test_tls_certificate_is_checked_at_a_vetted_address(
     hostile: HostileProvider, visitor: Visitor, internet: Internet
 ) -> None:
     internet.name("bank.example", ADDRESS)  # the server has no certificate of this name
@@ -182,7 +182,7 @@ def test_server_must_be_who_its_name_says_at_a_vetted_address(
     assert "/token" not in hostile.asked
 
 
-def test_address_that_cannot_be_connected_to_leaves_the_next_one(
+def test_next_address_is_tried_if_one_cannot_be_connected_to(
     hostile: HostileProvider, visitor: Visitor, internet: Internet
 ) -> None:
     internet.name(HOST, "2606:4700::1111", ANOTHER_ADDRESS, ADDRESS)
@@ -191,7 +191,7 @@ def test_address_that_cannot_be_connected_to_leaves_the_next_one(
     assert hostile.asked.count("/token") == 1
 
 
-def test_redirect_leads_nowhere(
+def test_redirect_to_an_inner_address_is_not_followed(
     hostile: HostileProvider, visitor: Visitor, internet: Internet
 ) -> None:
     for path in ("/.well-known/openid-configuration", "/token"):
@@ -215,7 +215,7 @@ def test_issuer_of_a_private_network_may_name_its_own_network_and_no_other(
     assert set(internet.reached) == {("10.1.2.3", 443)}
 
 
-def test_private_addresses_are_asked_where_the_settings_allow_it(
+def test_private_addresses_are_called_if_the_settings_allow_it(
     hostile: HostileProvider, visitor: Visitor, internet: Internet, settings: Settings
 ) -> None:
     internet.name("elsewhere.example", "10.1.2.3")
@@ -230,7 +230,7 @@ def test_private_addresses_are_asked_where_the_settings_allow_it(
     assert visitor.user_id is not None
 
 
-def test_provider_without_discovery_is_not_asked_at_an_inner_address(
+def test_provider_without_discovery_is_not_called_at_an_inner_address(
     github: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
     url = visitor.callback_address(github, "github")
@@ -242,7 +242,7 @@ def test_provider_without_discovery_is_not_asked_at_an_inner_address(
 
 
 @pytest.mark.parametrize("allowed", ["0", "1"])
-def test_what_allauth_asks_by_itself_reaches_no_more(
+def test_requests_of_allauth_have_the_same_limits(
     github: FakeProvider, settings: Settings, rf: RequestFactory, allowed: str
 ) -> None:
     configure(settings, environment("github", github, ISSUER="", ALLOW_PRIVATE=allowed))
@@ -258,7 +258,7 @@ def test_what_allauth_asks_by_itself_reaches_no_more(
     assert len(asked) == int(allowed)
 
 
-def test_tokens_that_a_client_posts_are_not_taken(
+def test_tokens_posted_by_a_client_are_not_accepted(
     corp: FakeProvider, github: FakeProvider, settings: Settings, rf: RequestFactory
 ) -> None:
     """For each allauth would fetch metadata and keys by its own means."""
@@ -297,7 +297,7 @@ def test_log_says_which_host_and_what_to_do(
         "javascript:alert(1)",
     ],
 )
-def test_endpoint_without_tls_or_with_anything_odd_is_refused(
+def test_endpoint_without_tls_or_with_odd_parts_is_rejected(
     hostile: HostileProvider, visitor: Visitor, internet: Internet, url: str
 ) -> None:
     for endpoint in (*REQUIRED, *OPTIONAL):  # those, too, that only the browser is led to
@@ -311,7 +311,7 @@ def test_endpoint_without_tls_or_with_anything_odd_is_refused(
 @pytest.mark.parametrize(
     "more", [{"x": "y" * 64 * 1024}, {"x": ["y" * 1024] * 10_000}, {"x": "deep"}]
 )
-def test_document_that_is_long_or_deep_is_refused(
+def test_document_that_is_too_long_or_deep_is_rejected(
     hostile: HostileProvider, visitor: Visitor, path: str, more: dict[str, Any]
 ) -> None:
     deep: Any = []
@@ -329,7 +329,7 @@ def test_document_that_is_long_or_deep_is_refused(
         assert SocialAccount.objects.get().extra_data["userinfo"] == {}
 
 
-def test_document_of_as_many_levels_as_are_read_is_read(
+def test_document_of_the_maximum_depth_is_accepted(
     hostile: HostileProvider, visitor: Visitor
 ) -> None:
     deep: Any = []
@@ -359,7 +359,7 @@ def proxy() -> Iterator[tuple[str, list[bytes]]]:
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-def test_proxy_is_given_the_name_which_is_its_to_check(
+def test_proxy_gets_the_host_name_and_has_to_check_it(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     with proxy() as (url, seen):
@@ -371,7 +371,7 @@ def test_proxy_is_given_the_name_which_is_its_to_check(
 
 
 @pytest.mark.parametrize("named", ["10.0.0.5", ".5", "*"])
-def test_host_that_the_proxy_is_not_for_is_vetted_here(
+def test_host_excluded_from_the_proxy_is_vetted_here(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, named: str
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")

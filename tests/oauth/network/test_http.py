@@ -98,7 +98,7 @@ BAD: dict[str, Talk] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_answer_is_given_up_in_time(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_response_fails_in_time(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some never end: without its patience this would not, either."""
     monkeypatch.setattr(http, "POST_TIMEOUT", 3600.0)
     with talking(BAD[what]) as url, pytest.raises(ProviderUnavailable) as caught:
@@ -108,7 +108,7 @@ def test_bad_answer_is_given_up_in_time(what: str, monkeypatch: pytest.MonkeyPat
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
-def test_name_that_takes_long_to_look_up_is_given_up_in_time(
+def test_slow_name_lookup_times_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     end_of_test, was_told = threading.Event(), threading.Event()
@@ -130,7 +130,7 @@ def test_name_that_takes_long_to_look_up_is_given_up_in_time(
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:9/", "http://[/", "ftp://127.0.0.1/", "", "http://"]
 )
-def test_address_that_cannot_be_asked_is_an_unavailable_provider(url: str) -> None:
+def test_unreachable_address_raises_provider_unavailable(url: str) -> None:
     with pytest.raises(ProviderUnavailable):
         http.post(url, {}, {}, reach=ANYWHERE)
 
@@ -151,7 +151,7 @@ def test_cookies_and_redirects_of_a_provider_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"7", b"null", b"{", b"\xff", b"[" * 100_000])
-def test_body_that_is_no_object_cannot_be_read(body: bytes) -> None:
+def test_body_that_is_not_an_object_is_rejected(body: bytes) -> None:
     with pytest.raises(ProviderUnavailable, match="cannot be parsed"):
         ProviderResponse(200, "application/json", body).parse()
 
@@ -178,7 +178,7 @@ def test_form_is_read_as_github_writes_it() -> None:
         (ProviderResponse(503, "application/json", b"{}"), ProviderUnavailable),
     ],
 )
-def test_answer_without_tokens_is_an_error(
+def test_response_without_tokens_is_an_error(
     answer: ProviderResponse, error: type[Exception]
 ) -> None:
     with pytest.raises(error):

@@ -41,7 +41,7 @@ def silent() -> Iterator[Silent]:
     resolver.go_on.set()
 
 
-def test_one_name_is_looked_up_once_however_many_ask(silent: Silent) -> None:
+def test_concurrent_lookups_of_one_name_are_shared(silent: Silent) -> None:
     lookups = Lookups(silent)
     flights = {id(lookups.start("a.example", None)) for _ in range(100)}
     assert len(flights) == 1
@@ -50,7 +50,7 @@ def test_one_name_is_looked_up_once_however_many_ask(silent: Silent) -> None:
     assert silent.asked.count("a.example") <= 2
 
 
-def test_further_name_is_refused_at_once_while_all_hang(silent: Silent) -> None:
+def test_further_lookup_is_rejected_immediately_while_all_hang(silent: Silent) -> None:
     lookups = Lookups(silent)
     hanging = [lookups.start(f"{number}.example", None) for number in range(LOOKUPS_MAX)]
     with pytest.raises(Refused):
@@ -61,7 +61,7 @@ def test_further_name_is_refused_at_once_while_all_hang(silent: Silent) -> None:
     assert lookups.start("one-more.example", None).result(10) == [ROW]
 
 
-def test_lookup_that_fails_tells_whoever_waits_and_is_tried_anew() -> None:
+def test_failed_lookup_fails_all_waiters_and_is_retried() -> None:
     answers = iter([socket.gaierror("no such name"), None])
 
     def resolve(*_: Any) -> list[Any]:
@@ -75,7 +75,7 @@ def test_lookup_that_fails_tells_whoever_waits_and_is_tried_anew() -> None:
     assert lookups.start("a.example").result(10) == [ROW]
 
 
-def test_who_gives_up_does_not_end_the_lookup_of_others(silent: Silent) -> None:
+def test_cancelling_one_waiter_does_not_end_the_lookup(silent: Silent) -> None:
     lookups = Lookups(silent)
 
     async def give_up() -> None:
@@ -89,7 +89,7 @@ def test_who_gives_up_does_not_end_the_lookup_of_others(silent: Silent) -> None:
     assert other.result(10) == [ROW]
 
 
-def test_silent_resolver_holds_a_few_threads_whatever_is_asked(
+def test_silent_resolver_blocks_only_a_few_threads(
     silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vetted_addresses, "_lookups", Lookups(silent))
@@ -122,7 +122,7 @@ def test_address_is_not_looked_up(silent: Silent, monkeypatch: pytest.MonkeyPatc
     assert silent.asked == []
 
 
-def test_loop_that_no_descriptor_was_left_for_is_one_error_and_no_traceback(
+def test_missing_file_descriptor_is_one_error_without_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def socketpair(*_: Any) -> Any:

@@ -99,7 +99,7 @@ def test_start_and_callback_and_logout_share_one_fetch(
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_forty_at_once_are_one_flight(hostile: HostileProvider, fails: bool) -> None:
+def test_forty_concurrent_requests_share_one_fetch(hostile: HostileProvider, fails: bool) -> None:
     if fails:
         hostile.paths[DISCOVERY] = failing
     barrier = threading.Barrier(40)
@@ -118,7 +118,7 @@ def test_forty_at_once_are_one_flight(hostile: HostileProvider, fails: bool) -> 
     assert hostile.asked == [DISCOVERY]
 
 
-def test_forty_unknown_keys_at_once_are_one_flight(hostile: HostileProvider, store: Stack) -> None:
+def test_forty_unknown_keys_share_one_fetch(hostile: HostileProvider, store: Stack) -> None:
     barrier = threading.Barrier(40)
     url = f"{hostile.issuer}/jwks"
 
@@ -137,7 +137,9 @@ def test_forty_unknown_keys_at_once_are_one_flight(hostile: HostileProvider, sto
     assert hostile.asked == ["/jwks"] * 2
 
 
-def test_nobody_waits_for_keys_that_another_fetches(hostile: HostileProvider, store: Stack) -> None:
+def test_cached_keys_are_used_while_another_thread_fetches(
+    hostile: HostileProvider, store: Stack
+) -> None:
     hostile.keys = {"keys": [KEY.jwk()]}
     url, asking, go_on = f"{hostile.issuer}/jwks", threading.Event(), threading.Event()
     assert jwks.find_signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
@@ -160,7 +162,7 @@ def test_nobody_waits_for_keys_that_another_fetches(hostile: HostileProvider, st
         assert isinstance(slow.exception(), ProviderUnavailable)
 
 
-def test_old_keys_serve_through_an_outage_of_a_day_at_most(
+def test_old_keys_are_used_during_an_outage_for_at_most_a_day(
     hostile: HostileProvider, store: Stack
 ) -> None:
     hostile.keys = {"keys": [KEY.jwk()]}
@@ -174,7 +176,7 @@ def test_old_keys_serve_through_an_outage_of_a_day_at_most(
         jwks.find_signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
 
 
-def test_old_metadata_serves_through_an_outage(
+def test_old_metadata_is_used_during_an_outage(
     hostile: HostileProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.start()

@@ -7,7 +7,7 @@ import threading
 from oauth.network.concurrency import THREADS_PER_PROVIDER, thread_pool
 
 
-def test_provider_that_has_all_its_threads_hang_takes_none_of_another() -> None:
+def test_provider_that_hangs_blocks_no_threads_of_another() -> None:
     go_on = threading.Event()
     hanging = [thread_pool("corp").submit(go_on.wait, 30) for _ in range(2 * THREADS_PER_PROVIDER)]
     try:

@@ -83,7 +83,7 @@ def test_network(address: str, network: Network) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "localhost", "127.1", "0x7f.1", "1.2.3.4.5"])
-def test_what_is_no_address_is_in_no_network(address: str) -> None:
+def test_invalid_address_is_in_no_network(address: str) -> None:
     with pytest.raises(ValueError, match="does not appear to be"):
         network_of(address)
 
@@ -101,7 +101,7 @@ def ask(url: str, *addresses: str, reach: Reach = PUBLIC) -> None:
 
 
 @pytest.mark.parametrize("addresses", [["10.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["8.8.8.8", "::1"]])
-def test_one_address_out_of_reach_is_enough_to_refuse_a_host(addresses: list[str]) -> None:
+def test_one_forbidden_address_rejects_the_host(addresses: list[str]) -> None:
     with pytest.raises(AddressRejected):
         ask("https://a.example/", *addresses)
 
@@ -111,7 +111,7 @@ def test_host_without_an_address_is_not_asked() -> None:
         ask("https://a.example/")
 
 
-def test_resolver_that_answers_nonsense_is_not_believed() -> None:
+def test_invalid_response_of_the_resolver_is_rejected() -> None:
     with pytest.raises(ValueError, match="does not appear to be"):
         ask("https://a.example/", "inside", reach=ANYWHERE)
 

@@ -27,7 +27,7 @@ def status_of(visitor: Visitor, address: str) -> int:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_seventeenth_exchange_of_a_provider_is_told_to_come_back(
+def test_seventeenth_concurrent_exchange_is_told_to_retry(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page says so, nothing is asked, and other providers go on."""

@@ -265,7 +265,7 @@ def asking(corp: FakeProvider, other: FakeProvider, settings: Settings) -> FakeP
     return other
 
 
-def test_unfinished_sign_up_gives_no_token(asking: FakeProvider, visitor: Visitor) -> None:
+def test_unfinished_sign_up_stores_no_token(asking: FakeProvider, visitor: Visitor) -> None:
     response = visitor.sign_in(asking, "other")
     assert response["Location"] == "/accounts/3rdparty/signup/"
     assert visitor.user_id is None

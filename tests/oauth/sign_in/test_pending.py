@@ -42,7 +42,9 @@ def started(visitor: Visitor, **form: str) -> str:
     return address
 
 
-def test_ten_sign_ins_wait_and_the_oldest_goes_first(corp: FakeProvider, visitor: Visitor) -> None:
+def test_at_most_ten_sign_ins_are_pending_and_the_oldest_is_dropped(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
     oldest = started(visitor, next="/0")
     rest = [started(visitor, next=f"/{number}") for number in range(1, 11)]
     assert len(waiting(visitor)) == views.STATES_MAX
@@ -53,14 +55,14 @@ def test_ten_sign_ins_wait_and_the_oldest_goes_first(corp: FakeProvider, visitor
     assert visitor.client.get(corp.consent(rest[0]))["Location"] == "/1"
 
 
-def test_longest_address_that_is_let_in_is_gone_to(corp: FakeProvider, visitor: Visitor) -> None:
+def test_longest_allowed_next_url_is_followed(corp: FakeProvider, visitor: Visitor) -> None:
     for _ in range(8):
         started(visitor, next=LONGEST)
     assert visitor.sign_in(corp, next=LONGEST)["Location"] == LONGEST
     assert len(waiting(visitor)) == 2  # three of this length fit
 
 
-def test_no_more_waits_than_its_size_in_bytes(corp: FakeProvider, visitor: Visitor) -> None:
+def test_pending_sign_ins_are_bounded_in_bytes(corp: FakeProvider, visitor: Visitor) -> None:
     for number in range(12):
         started(visitor, next=f"/{number}" + "\N{EURO SIGN}" * 300)
         session = visitor.session

@@ -89,7 +89,7 @@ def test_password_that_was_changed_ends_the_session_whatever_keys_a_process_has(
         assert store.sessions() == {}, process
 
 
-def test_session_of_an_earlier_release_is_djangos_to_judge(store: Stack, ada: Visitor) -> None:
+def test_session_of_an_earlier_release_is_left_to_django(store: Stack, ada: Visitor) -> None:
     forget_password(ada)
     assert not ONLY_NEW.does(partial(is_signed_in, ada), at=6000)
     assert store.sessions() == {}
@@ -105,7 +105,7 @@ def test_session_of_an_earlier_release_is_left_alone_once_its_hash_was_rewritten
 
 
 @pytest.mark.parametrize("kept", [None, "", [], ["x"], ["x", "y"], {"x": 1}, 1])
-def test_digest_that_is_none_is_djangos_to_judge(store: Stack, ada: Visitor, kept: Any) -> None:
+def test_malformed_digest_is_left_to_django(store: Stack, ada: Visitor, kept: Any) -> None:
     session = ada.session
     session[session_user.DIGEST] = kept
     session.save()
@@ -113,7 +113,7 @@ def test_digest_that_is_none_is_djangos_to_judge(store: Stack, ada: Visitor, kep
     assert store.sessions() == {}
 
 
-def test_digest_without_a_hash_is_djangos_to_judge(store: Stack, ada: Visitor) -> None:
+def test_digest_without_a_hash_is_left_to_django(store: Stack, ada: Visitor) -> None:
     session = ada.session
     del session[HASH_SESSION_KEY]
     session.save()
@@ -162,9 +162,7 @@ def test_log_says_once_a_minute_what_to_do(
     assert "SECRET_KEY_FALLBACKS" in said[0]
 
 
-def test_no_check_and_no_log_is_about_a_single_key(
-    ada: Visitor, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_single_key_causes_no_check_or_log(ada: Visitor, caplog: pytest.LogCaptureFixture) -> None:
     assert ONLY_OLD.does(partial(is_signed_in, ada), at=0)
     assert not [each for each in caplog.records if each.name == session_user.__name__]
 
@@ -172,7 +170,7 @@ def test_no_check_and_no_log_is_about_a_single_key(
 # The two steps
 
 
-def test_two_steps_sign_nobody_out_at_any_moment(store: Stack, corp: FakeProvider) -> None:
+def test_key_rotation_in_two_steps_signs_nobody_out(store: Stack, corp: FakeProvider) -> None:
     """Each pair of neighbouring states serves at once; somebody signs in at each of them."""
     states = (ONLY_OLD, ADDED, SWAPPED)
     visitors: list[Visitor] = []
@@ -242,9 +240,7 @@ def contents(user: User) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "-".join(names), content | {"kept": 1}
 
 
-def test_without_a_digest_every_session_is_judged_as_django_does(
-    store: Stack, ada: Visitor
-) -> None:
+def test_session_without_a_digest_is_validated_by_django(store: Stack, ada: Visitor) -> None:
     judged = []
     with SWAPPED.serving(at=200):
         for user in User.objects.all():
@@ -264,7 +260,7 @@ def test_without_a_digest_every_session_is_judged_as_django_does(
     assert {bool(who) for who in judged} == {True, False}
 
 
-def test_async_view_has_the_same_person_who_is_asked_for_once(
+def test_async_view_gets_the_same_user_with_one_query(
     ada: Visitor, django_assert_num_queries: Any
 ) -> None:
     request = requested(SessionStore(ada.session.session_key))

@@ -70,7 +70,7 @@ def test_id_token_of_another_request_is_refused(
     assert visitor.user_id is None
 
 
-def test_get_of_the_sign_in_address_only_asks(corp: FakeProvider, visitor: Visitor) -> None:
+def test_get_of_the_sign_in_url_only_shows_a_form(corp: FakeProvider, visitor: Visitor) -> None:
     response = visitor.client.get("/accounts/oidc/corp/login/")
 
     assert response.status_code == 200
@@ -163,7 +163,7 @@ def test_state_of_another_provider_is_refused(
     assert visitor.user_id is None
 
 
-def test_state_serves_once(corp: FakeProvider, visitor: Visitor) -> None:
+def test_state_is_valid_once(corp: FakeProvider, visitor: Visitor) -> None:
     url = visitor.callback_address(corp)
     assert visitor.client.get(url).status_code == 302
     held = visitor.held()
@@ -254,13 +254,13 @@ def test_id_token_without_a_subject_is_refused(corp: FakeProvider, visitor: Visi
     assert visitor.user_id is None
 
 
-def test_null_subject_is_nobody(corp: FakeProvider, visitor: Visitor) -> None:
+def test_null_subject_is_rejected(corp: FakeProvider, visitor: Visitor) -> None:
     corp.person["sub"] = None
     assert visitor.sign_in(corp).status_code == 401
     assert not get_user_model().objects.exists()
 
 
-def test_null_id_of_github_is_nobody(github: FakeProvider, visitor: Visitor) -> None:
+def test_null_id_of_github_is_rejected(github: FakeProvider, visitor: Visitor) -> None:
     github.person["id"] = None
     assert visitor.sign_in(github, "github").status_code == 401
     assert not get_user_model().objects.exists()
@@ -319,13 +319,13 @@ def test_sign_out_ends_the_session(corp: FakeProvider, visitor: Visitor) -> None
     assert visitor.held() is None
 
 
-def test_sign_out_by_link_only_asks(corp: FakeProvider, visitor: Visitor) -> None:
+def test_sign_out_by_get_only_shows_a_form(corp: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(corp)
     assert visitor.client.get("/accounts/logout/").status_code == 200
     assert visitor.held() is not None
 
 
-def test_provider_of_the_database_is_none(corp: FakeProvider, visitor: Visitor) -> None:
+def test_providers_in_the_database_are_ignored(corp: FakeProvider, visitor: Visitor) -> None:
     SocialApp.objects.create(
         provider="openid_connect",
         provider_id="another",
@@ -346,7 +346,7 @@ def test_unknown_provider_is_not_found(corp: FakeProvider, visitor: Visitor) -> 
     ("claim", "verified"),
     [(True, True), (False, False), ("true", True), ("false", False), (None, False), ([1], False)],
 )
-def test_address_is_verified_if_the_provider_says_so_be_it_as_text(
+def test_email_is_verified_if_the_provider_says_so_even_as_text(
     corp: FakeProvider, visitor: Visitor, claim: object, verified: bool
 ) -> None:
     corp.more_of_userinfo = {"email_verified": claim}

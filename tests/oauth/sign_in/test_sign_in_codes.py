@@ -25,11 +25,11 @@ def rows() -> dict[str, tuple[str, str]]:
     return {code: (cause, remedy) for code, cause, remedy in ROW.findall(part)}
 
 
-def test_every_code_has_a_row_and_every_row_is_of_a_code() -> None:
+def test_every_code_is_documented_and_every_documented_code_exists() -> None:
     assert sorted(rows()) == sorted(Code)
 
 
-def test_every_code_is_one_that_the_product_gives() -> None:
+def test_every_code_is_used() -> None:
     product = [path for name in ("oauth", "gateway_site") for path in (ROOT / name).rglob("*.py")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in product)
     unused = [
@@ -55,7 +55,9 @@ def test_every_code_is_one_that_the_product_gives() -> None:
         ("authorization", "invalid_scope", Code.AUTHORIZATION_INVALID_SCOPE),
     ],
 )
-def test_word_of_a_provider_is_ours_or_none(endpoint: str, error: object, code: Code) -> None:
+def test_error_code_of_a_provider_is_mapped_or_dropped(
+    endpoint: str, error: object, code: Code
+) -> None:
     assert Code.of_answer(endpoint, error) is code
 
 
@@ -96,7 +98,7 @@ def failing_in(what: str, corp: FakeProvider) -> None:
         "text",
     ],
 )
-def test_page_and_log_say_the_same_word_and_request(
+def test_page_and_log_show_the_same_code_and_request_id(
     corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture, code: str
 ) -> None:
     address = visitor.callback_address(corp)
@@ -121,7 +123,7 @@ def test_page_and_log_say_the_same_word_and_request(
         ({}, "code_missing"),
     ],
 )
-def test_error_of_the_authorization_endpoint_is_a_word(
+def test_error_of_the_authorization_endpoint_has_a_code(
     corp: FakeProvider,
     visitor: Visitor,
     caplog: pytest.LogCaptureFixture,
@@ -140,7 +142,7 @@ def test_error_of_the_authorization_endpoint_is_a_word(
     )
 
 
-def test_answer_to_another_browser_is_a_word(
+def test_response_in_another_browser_has_a_code(
     corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -150,7 +152,7 @@ def test_answer_to_another_browser_is_a_word(
     assert "did not work (state_unknown), request " in caplog.text
 
 
-def test_request_keeps_the_id_that_it_was_given() -> None:
+def test_request_keeps_its_given_id() -> None:
     request = RequestFactory().get("/")
     request.request_id = "of-the-proxy"  # type: ignore[attr-defined]  # as a middleware would
     assert get_request_id(request) == "of-the-proxy"

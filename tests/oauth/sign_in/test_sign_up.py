@@ -96,7 +96,7 @@ def test_address_that_is_free_is_stored(known: Visitor, other: FakeProvider) -> 
         ({"preferred_username": "ADA", "email": "ada@example.com"}, "ada[0-9a-zA-Z]{1,6}", False),
     ],
 )
-def test_somebody_made_ahead_is_named_by_the_first_sign_in_alone(
+def test_user_created_in_advance_is_named_by_the_first_sign_in_only(
     known: Visitor, other: FakeProvider, told: dict[str, str], name: str, address: bool
 ) -> None:
     made = accounts.create_account("other", "7").user
@@ -127,14 +127,16 @@ def seen(visitor: Visitor, response: Any) -> tuple[Any, ...]:
     )
 
 
-def test_nothing_tells_that_an_address_is_taken(known: Visitor, other: FakeProvider) -> None:
+def test_responses_do_not_reveal_that_an_address_is_taken(
+    known: Visitor, other: FakeProvider
+) -> None:
     free = newcomer(other, email="bob@example.com", preferred_username="newcomer1")
     taken = newcomer(other, email="ada@example.com", preferred_username="newcomer2")
     told = [str(seen(*each)) for each in (free, taken)]
     assert told[0].replace("bob@", "x@") == told[1].replace("ada@", "x@")
 
 
-def test_newcomer_gets_nothing_of_who_was_there(known: Visitor, other: FakeProvider) -> None:
+def test_new_user_gets_nothing_from_an_existing_one(known: Visitor, other: FakeProvider) -> None:
     get_user_model().objects.update(is_staff=True, is_superuser=True)
     visitor, _ = newcomer(
         other, email="ada@example.com", email_verified=True, preferred_username="ada"

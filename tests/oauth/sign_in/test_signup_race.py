@@ -77,7 +77,7 @@ def test_first_sign_ins_of_one_person_at_once_all_succeed(
     assert len({each.access_token for each in held if each}) == AT_ONCE
 
 
-def test_first_sign_in_that_another_overtakes_needs_no_sign_up_form(
+def test_first_sign_in_overtaken_by_another_needs_no_sign_up_form(
     corp: FakeProvider, visitor: Visitor
 ) -> None:
     ahead = [first := Visitor()]
@@ -98,7 +98,7 @@ def test_first_sign_in_that_another_overtakes_needs_no_sign_up_form(
     assert "socialaccount_sociallogin" not in visitor.session
 
 
-def test_people_of_one_name_who_come_at_once_are_different_people(
+def test_people_with_one_name_who_sign_in_at_once_stay_different(
     corp: FakeProvider, other: FakeProvider, database_file: Path
 ) -> None:
     corp.person = BOB | {"preferred_username": "bob"}
@@ -132,7 +132,7 @@ def test_connections_of_one_account_at_once_all_succeed(
     assert all(visitor.held("other") for visitor in visitors)
 
 
-def test_sign_up_that_fails_leaves_nobody_behind(
+def test_failed_sign_up_leaves_no_user(
     corp: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:

@@ -143,7 +143,7 @@ def test_sign_in_that_fails_or_is_cancelled_may_be_tried_again_on_its_way(
         "https://sibling.example.com/",
     ],
 )
-def test_nothing_leads_to_another_site(
+def test_no_redirect_leads_to_another_site(
     target: str, corp: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
     settings.ALLOWED_HOSTS = [".example.com", "testserver"]
