@@ -1,8 +1,8 @@
 """`SessionStore`: Django's session contract over the encrypted table.
 
-What a request loaded is its baseline. A save states that the baseline still
-stands; if another request saved meanwhile, what this one changed is laid over
-that, and the save is tried again.
+What a request loaded is its baseline. A save requires that the baseline is still
+stored; if another request has saved since, the changes of this one are merged into
+that version, and the save is tried again.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
@@ -53,18 +53,18 @@ else:  # A project that starts needs only the class; these are imported with the
     repository = LazyModule("sessions_kms.session.repository")
     saving = LazyModule("sessions_kms.session.saving")
 
-CREATES_MAX = 3  # keys under which a session of unknown fate is created
+KEYS_TRIED_MAX = 3  # for a new session, while the outcome of its creation is unknown
 
 
 class SessionStore(AsyncMethods, Expiry, Redaction):
-    """Sessions sealed under AWS KMS and the visitor's cookie, kept in DynamoDB.
+    """Sessions in DynamoDB, sealed under AWS KMS and the visitor's cookie.
 
-    What it does is written once, as coroutines (`_load`, `_save`, …), which the methods of
-    Django's contract run in their thread, and their async twins in the event loop.
+    Everything is implemented once, as coroutines (`_load`, `_save`, …): the sync methods of
+    Django's interface run them in their thread, the async ones in the event loop.
     """
 
     _baseline: "LoadedVersion | None" = None
-    _loaded_last: "LoadedVersion | None" = None  # by the load that fills the session
+    _loaded_last: "LoadedVersion | None" = None  # set by the load that fills the session
     _session_cache: dict[str, Any]
 
     def __init__(self, session_key: str | None = None) -> None:
@@ -74,10 +74,10 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         self._caught_up = False
         self._loading_lock = CoroutineLock()
 
-    # Django's contract
+    # Django's interface
 
     def load(self) -> dict[str, Any]:
-        """Return what is stored; for a session that is not, or not valid, {} and no key."""
+        """Return the stored content; for a missing or invalid session {}, and unset the key."""
         __traceback_hide__ = True
         forbid_in_event_loop()
         return run_sync(self._load())
@@ -97,9 +97,9 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def save(self, must_create: bool = False) -> None:
         """Store the session.
 
-        Raises CreateError if it must be new and is not, UpdateError if it was ended
-        meanwhile, SessionTooLarge (of its kind AnonymousSessionTooLarge, which is a 400
-        to Django), or StoreUnavailable.
+        Raises CreateError if it must be new and is not, UpdateError if it has ended since,
+        SessionTooLarge (or its subclass AnonymousSessionTooLarge, for which Django answers
+        400), or StoreUnavailable.
         """
         __traceback_hide__ = True
         forbid_in_event_loop()
@@ -109,7 +109,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """Move the session to a new key, in one transaction.
 
         Raises SessionInterrupted if another request ended it, StoreUnavailable if another
-        moved it, or if it cannot be told: then it may have moved, or may yet.
+        moved it, or if the outcome is unknown: then it may have moved, or may still move.
         """
         __traceback_hide__ = True
         forbid_in_event_loop()
@@ -118,7 +118,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def delete(self, session_key: str | None = None) -> None:
         """End the session with this key, or this session.
 
-        Raises StoreUnavailable, also where it lives on under a key that nobody told.
+        Raises StoreUnavailable, also if the session moved to a key that is not known here.
         """
         __traceback_hide__ = True
         forbid_in_event_loop()
@@ -135,7 +135,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             key = self.session_key
             needs_none = no_load or key is None or prefetch.is_available(key)
             if self._loading_lock.is_locked or not needs_none:
-                forbid_in_event_loop()  # Before the lock, which others may hold while they load.
+                forbid_in_event_loop()  # Before waiting for the lock of another load.
             run_sync(self._get_content(no_load))
         return self._session_cache
 
@@ -144,14 +144,14 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _validate_session_key(self, key: str | None) -> bool:
         return key is not None and SESSION_KEY.fullmatch(key) is not None
 
-    # Beyond it
+    # Additional methods
 
     def catch_up(self, other: "SessionStore") -> None:
-        """Go on from what another object of this session has just loaded or stored.
+        """Continue from the version that another object of this session has just loaded or stored.
 
-        What this one changed so far is laid over it and saved as usual. The response
-        renews the cookie, whose age may have moved. Raises UpdateError when it is no
-        longer the same person's session.
+        The changes of this one are merged into it, and saved as usual. The response renews the
+        cookie, whose age may have changed. Raises UpdateError if it is no longer the same
+        user's session.
         """
         __traceback_hide__ = True
         mine, theirs = self._baseline, other._baseline
@@ -164,14 +164,14 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         self._caught_up = self.modified = True
 
     async def aprefetch(self) -> Prefetched:
-        """Read what is stored now, for the first load to come (`sessions_kms.ahead`)."""
+        """Read the session now, for its first load (`sessions_kms.ahead`)."""
         __traceback_hide__ = True
         found = Prefetched(self._key)
         await found.read(self._prefetch())
         return found
 
     def created(self) -> int | None:
-        """Return when the absolute timeout began (epoch seconds), None for a session not saved."""
+        """Return when the absolute timeout began, in epoch seconds; None for an unsaved session."""
         if (base := self._get_baseline(self.session_key)) is None:
             return None
         user_id = self._session_cache.get(USER_ID) if hasattr(self, "_session_cache") else None
@@ -181,7 +181,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     # The coroutines
 
     async def _get_content(self, no_load: bool = False) -> dict[str, Any]:
-        """Have the content: concurrent threads and tasks of one request share one load."""
+        """Return the content: concurrent threads and tasks of one request share one load."""
         __traceback_hide__ = True
         self.accessed = True
         if hasattr(self, "_session_cache"):
@@ -191,7 +191,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         try:
             if not hasattr(self, "_session_cache"):
                 content = await self._load_content(no_load)
-                if not hasattr(self, "_session_cache"):  # Else cleared meanwhile.
+                if not hasattr(self, "_session_cache"):  # Otherwise it was cleared in the meantime.
                     self._session_cache = content
         finally:
             self._loading_lock.release()
@@ -218,7 +218,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         return {} if found is None else found[1]
 
     async def _load_session(self, ahead: Prefetched | None = None) -> "LoadedSession | None":
-        """Load; a session that is not, or not valid, has no key."""
+        """Load the session; unset the key of a missing or invalid one."""
         __traceback_hide__ = True
         found, key = None, self.session_key
         if key:
@@ -229,16 +229,16 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         return found
 
     async def _read_key(self, key: str) -> "LoadedSession | None":
-        """Read what a key opens; the session keeps its key where that is nothing."""
+        """Read the session of a key; keep the key if there is none."""
         __traceback_hide__ = True
         found = await self._repository().load(key)
         self._adopt_key(key, found)
         return found
 
-    def _adopt_key(self, asked: str, found: "LoadedSession | None") -> None:
-        """Have the key that was found. Another task may have left ours by now, to begin anew."""
+    def _adopt_key(self, requested: str, found: "LoadedSession | None") -> None:
+        """Adopt the key of the session that was read, unless another task has changed it since."""
         __traceback_hide__ = True
-        if found is not None and found[0].session_key != asked == self.session_key:
+        if found is not None and found[0].session_key != requested == self.session_key:
             self._session_key = found[0].session_key
             next_cookie.note_new_key(self)
 
@@ -265,9 +265,9 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         self.modified = True
 
     async def _create_under_new_key(self) -> None:
-        """Try one key after another: one that may yet be stored is never used again."""
+        """Try several keys: one whose record may still be stored is never used again."""
         __traceback_hide__ = True
-        for _ in range(CREATES_MAX):
+        for _ in range(KEYS_TRIED_MAX):
             self._session_key = _new_session_key()
             try:
                 await self._run_method("save", self._save, True)
@@ -279,7 +279,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     async def _run_method(
         self, verb: Verb, method: Callable[..., Coroutine[Any, Any, Any]], *args: Any
     ) -> Any:
-        """Do this, or what a project does in its place."""
+        """Call this method, or the one that a project overrides it with."""
         __traceback_hide__ = True
         if is_overridden(type(self), SessionStore, verb):
             return await ProjectMethod(self, verb, args)
@@ -291,8 +291,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             self.accessed = True
             if not hasattr(self, "_session_cache"):
                 await self._get_content(no_load=must_create)
-        key = self.session_key  # From here on: another thread may leave it, or begin anew.
-        if not key:  # Nor was anything there to load.
+        key = self.session_key  # Read once: another thread may unset or change it.
+        if not key:  # There was nothing to load.
             await self._run_method("create", self._create)
         elif must_create:
             await self._insert(key)
@@ -302,9 +302,9 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     async def _insert(self, key: str) -> None:
         __traceback_hide__ = True
         pending = self._get_pending(key)
-        made = await saving.create(self._repository(), pending)
-        self._continue_from(pending, made)
-        await announce_async(session_created, made.id, user_id=made.user_id)
+        stored = await saving.create(self._repository(), pending)
+        self._continue_from(pending, stored)
+        await announce_async(session_created, stored.id, user_id=stored.user_id)
 
     async def _update(self, key: str) -> None:
         """Store what has changed, if anything has."""
@@ -312,17 +312,17 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         pending, base = self._get_pending(key), self._get_baseline(key)
         if base is None or not pending.is_as_stored(base, self._services.clock()):
             await self._run_write("save", self._replace(pending, base))
-        elif self._caught_up:  # Nothing is to be written, but a dead cookie is not to be renewed.
+        elif self._caught_up:  # Nothing to write; but do not renew the cookie of an ended session.
             await self._repository().require_existing(key)
 
     async def _replace(self, pending: "PendingSession", base: "LoadedVersion | None") -> None:
         __traceback_hide__ = True
         if base is None:
             base = await self._get_base()
-        if pending.session_key != base.session_key:  # The key that was looked up just now.
+        if pending.session_key != base.session_key:  # The key has just been looked up.
             pending = replace(pending, session_key=base.session_key)
-        made = await saving.Saving(self._repository(), pending, base).run()
-        self._continue_from(pending, made)
+        stored = await saving.Saving(self._repository(), pending, base).run()
+        self._continue_from(pending, stored)
 
     async def _cycle(self) -> None:
         __traceback_hide__ = True
@@ -330,7 +330,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         if (key := self.session_key) is None:
             await self._run_method("create", self._create)
             return
-        previous, new_key = self._id(key), _new_session_key()  # one for all tries
+        previous, new_key = self._id(key), _new_session_key()  # the same for all attempts
         try:
             await self._run_write("cycle", self._move(new_key))
         except SessionMoved:
@@ -341,17 +341,17 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             raise SessionInterrupted("The session ended before its key was changed.") from None
         self.modified = True
         user_id = self._baseline.user_id if self._baseline else None
-        told = {"previous": previous[:SHORT_ID], "user_id": user_id}
-        await announce_async(session_cycled, self._id(new_key), **told)
+        details = {"previous": previous[:SHORT_ID], "user_id": user_id}
+        await announce_async(session_cycled, self._id(new_key), **details)
 
     async def _move(self, new_key: str) -> None:
         __traceback_hide__ = True
         base = await self._get_base()
         pending = self._get_pending(new_key)
-        made = await moving.Moving(self._repository(), pending, base).run()
-        self._session_key = made.session_key
+        stored = await moving.Moving(self._repository(), pending, base).run()
+        self._session_key = stored.session_key
         next_cookie.note_changed(self)
-        self._continue_from(pending, made)
+        self._continue_from(pending, stored)
 
     async def _delete(self, session_key: str | None = None) -> None:
         __traceback_hide__ = True
@@ -362,7 +362,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             await announce_async(session_ended, ended)
 
     async def _get_own_key(self) -> str | None:
-        """Return the key of this session; one that was not loaded may have another by now."""
+        """Return the key of this session; if it was not loaded, its key may have changed."""
         __traceback_hide__ = True
         key = self.session_key
         if key is None or self._get_baseline(key) or not self._validate_session_key(key):
@@ -372,7 +372,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         return self.session_key
 
     async def _get_base(self) -> "LoadedVersion":
-        """Return the baseline of this key; one that is only looked up now is never merged."""
+        """Return the baseline of this key; one that is read only now is never merged."""
         __traceback_hide__ = True
         key = self.session_key
         if (base := self._get_baseline(key)) is None:
@@ -384,7 +384,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         return base
 
     async def _run_write(self, operation: str, write: Coroutine[Any, Any, None]) -> None:
-        """Write, and tell how it went."""
+        """Write, and record the outcome."""
         __traceback_hide__ = True
         try:
             with telemetry.spanned("operation", operation):
@@ -397,14 +397,14 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         await repository.report_invalid_record(self._id(self._key), reason)
         raise UpdateError
 
-    # What they use
+    # Helpers
 
     def _is_sync_only(self, verb: Verb) -> bool:
-        """Return True if a project has a sync method of its own, and no async twin of that."""
+        """Return True if a project overrides the sync method only."""
         return is_sync_only(type(self), SessionStore, verb)
 
     def _get_preparation(self) -> Wait | None:
-        """Return the making of what sessions need, which imports, and may ask the network."""
+        """Return the creation of the services, which imports modules and may use the network."""
         return None if _is_prepared() else BlockingCall(_prepare)
 
     @property
@@ -415,7 +415,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         return repository.SessionRepository.cached(self._services, self._codec)
 
     def _get_pending(self, key: str) -> "PendingSession":
-        """Return the session as it is now: other threads of the request may go on changing it."""
+        """Return a copy of the session: other threads of the request may still change it."""
         __traceback_hide__ = True
         content = dict(self._session_cache)
 
@@ -429,24 +429,24 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         return pending_sessions.PendingSession(key, content, payload, self._signed_in, lifetime)
 
     def _with_content(self, content: Mapping[str, Any]) -> Self:
-        """Return this session as it is with what others changed: a project's hook may ask it."""
+        """Return a copy of this session with merged content, for hooks of the project."""
         __traceback_hide__ = True
         session = copy(self)
         session._session_cache = dict(content)
         return session
 
-    def _continue_from(self, pending: "PendingSession", made: "LoadedVersion") -> None:
-        """Go on from what was stored, which others may have had a part in."""
+    def _continue_from(self, pending: "PendingSession", stored: "LoadedVersion") -> None:
+        """Continue from the stored version, which may include changes of others."""
         __traceback_hide__ = True
-        if made.payload != pending.payload:
-            content = self._codec.loads(made.payload)
+        if stored.payload != pending.payload:
+            content = self._codec.loads(stored.payload)
             merging.update_content(self._codec, self._session_cache, pending.payload, content)
-        self._baseline = made
+        self._baseline = stored
         self._signed_in = False
         next_cookie.note_writer(self)
 
     def _get_baseline(self, session_key: str | None) -> "LoadedVersion | None":
-        """Return the baseline, if it is of this key."""
+        """Return the baseline if it has this key."""
         __traceback_hide__ = True
         base = self._baseline
         return None if base is None or base.session_key != session_key else base
@@ -465,7 +465,7 @@ def _is_prepared() -> bool:
 
 
 def _prepare() -> None:
-    """Import what is imported with the first session, and make the services."""
+    """Import the modules for the first session, and create the services."""
     services.services()
     pending_sessions.PendingSession  # noqa: B018 - imports the repository as well
 

@@ -1,8 +1,7 @@
-"""What the log tells of an outage: each cause once, a count a minute, its end.
+"""Logging of outages: each cause once, a count every minute, and the end.
 
-What was refused and what was served enter; lines of the log leave. Each request that is refused
-has a line besides, without a traceback, by a logger of its own (`sessions_kms.refused`). The 503
-itself is made by `middleware`.
+Each rejected request also has its own line, without a traceback, in a separate logger
+(`sessions_kms.refused`). `middleware` returns the 503 itself.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ from sessions_kms.telemetry import telemetry
 logger = logging.getLogger("sessions_kms")
 lines = logging.getLogger("sessions_kms.refused")
 
-TOLD_EVERY = 60.0  # seconds
-QUIET = 10.0  # seconds without a refusal, after which a request that is served is the end
-AT_HAND = 5.0  # seconds after a refusal, in which the next request would be refused as well
-FRAMES = 8  # of a traceback, the last
+LOG_INTERVAL = 60.0  # seconds
+QUIET = 10.0  # seconds without a rejection, after which a served request ends the outage
+AT_HAND = 5.0  # seconds after a rejection in which the next request would be rejected as well
+FRAMES = 8  # the last ones of a traceback
 REASON_LENGTH = 300  # characters
-CAUSES_MAX = 8  # of one outage that are logged when they begin
+CAUSES_MAX = 8  # of one outage that are logged
 LINES_MAX = 256  # different warnings that are remembered
 
 
 class Outage:
-    """One cause, by which requests are refused or are not."""
+    """One possible cause of rejected requests."""
 
     def __init__(
         self,
@@ -50,35 +49,35 @@ class Outage:
         clock: Callable[[], float] = monotonic,
         remedy: str = "",
     ) -> None:
-        """Take what may be out of reach: a word for metrics, how a sentence begins, what to do."""
+        """Set the cause (for metrics), the subject of log messages, and the remedy."""
         self._cause = cause
         self._logger = logger
         self._what = what
         self._remedy = f" {remedy}" if remedy else ""
         self._clock = clock
         self._lock = Lock()
-        self._goes_on = self._refused_last = False
-        self._began = self._last = self._told = 0.0
+        self._is_ongoing = self._refused_last = False
+        self._began = self._last = self._logged_at = 0.0
         self._count = self._since = 0
-        self._causes: set[str] = set()  # of this outage that were logged
+        self._causes: set[str] = set()  # of this outage, logged already
 
     def refused(self, error: BaseException) -> None:
-        """Count a request that was refused because of an error."""
+        """Count a request that was rejected because of an error."""
         telemetry.count("refused", cause=self._cause)
         now, cause = self._clock(), cause_of(error)
         with self._lock:
-            if not self._goes_on:
-                self._goes_on, self._began, self._told = True, now, now
+            if not self._is_ongoing:
+                self._is_ongoing, self._began, self._logged_at = True, now, now
                 self._count = self._since = 0
                 self._causes.clear()
             self._last, self._refused_last = now, True
             self._count += 1
             self._since += 1
-            since, seconds = self._since, now - self._told
-            counts = seconds >= TOLD_EVERY
+            since, seconds = self._since, now - self._logged_at
+            counts = seconds >= LOG_INTERVAL
             if counts:
-                self._since, self._told = 0, now
-            is_new = self._is_new(_kind_of(error))
+                self._since, self._logged_at = 0, now
+            is_new = self._is_new(_classify(error))
         if counts:
             self._logger.error(
                 "%s %s cannot be used: %d requests were answered 503 in the last %d seconds.",
@@ -91,22 +90,22 @@ class Outage:
             )  # fmt: skip
 
     def _is_new(self, kind: str) -> bool:
-        """Return True if to log a cause that is new."""
+        """Return True if a cause is new and should be logged."""
         if kind in self._causes or len(self._causes) >= CAUSES_MAX:
             return False
         self._causes.add(kind)
         return True
 
     def served(self) -> None:
-        """Hear of a request that needed what was out of reach and was served."""
-        if not self._goes_on:
+        """Note a request that needed the service and was served."""
+        if not self._is_ongoing:
             return
         self._refused_last = False
         now = self._clock()
         with self._lock:
-            if not self._goes_on or now - self._last < QUIET:
+            if not self._is_ongoing or now - self._last < QUIET:
                 return
-            self._goes_on = False
+            self._is_ongoing = False
             count, seconds = self._count, self._last - self._began
         self._logger.warning(
             "%s can be used again: %d requests were answered 503 in %d seconds.",
@@ -116,7 +115,7 @@ class Outage:
         )
 
     def is_at_hand(self) -> bool:
-        """Return True if the last request that needed it was refused, moments ago."""
+        """Return True if the last request that needed it was rejected recently."""
         return self._refused_last and self._clock() - self._last < AT_HAND
 
 
@@ -127,10 +126,10 @@ def cause_of(error: BaseException) -> str:
     return f"{type(first).__qualname__}: {why}".rstrip(".: ") + "."
 
 
-def _kind_of(error: BaseException) -> str:
-    """Return what tells the cause of an error from others.
+def _classify(error: BaseException) -> str:
+    """Return a text that is equal for errors with the same cause.
 
-    Threads and event loops word the same OSError differently. Numbers, such as times, differ too.
+    Threads and event loops word the same OSError differently; numbers, such as times, vary.
     """
     first = list(_chain(error))[-1]
     if isinstance(first, OSError) and first.errno is not None:
@@ -150,13 +149,15 @@ def traceback_of(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it came from, as Python's own tracebacks tell it."""
-    found: BaseException | None = error
+    """Yield an error and its causes, as Python's tracebacks show them."""
+    current: BaseException | None = error
     for _ in range(FRAMES):
-        if found is None:
+        if current is None:
             return
-        yield found
-        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+        yield current
+        current = current.__cause__ or (
+            None if current.__suppress_context__ else current.__context__
+        )
 
 
 @dataclass
@@ -168,8 +169,8 @@ class _Logged:
 class OncePerMinute(logging.Filter):
     """Drops a line that equals one of the last minute: same logger, same level, same text.
 
-    The next one that is logged ends with how many were left out. Lines below WARNING and lines with
-    a traceback are never dropped. For a logger or a handler.
+    The next one that is logged ends with the number of dropped ones. Lines below WARNING and lines
+    with a traceback are never dropped. For a logger or a handler.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -183,14 +184,14 @@ class OncePerMinute(logging.Filter):
         self._lines.clear()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return True if to log a record; its text is changed where others were left out."""
+        """Return True to log a record; append the number of dropped ones to its text."""
         if record.levelno < logging.WARNING or record.exc_info:
             return True
         line = (record.name, record.levelno, record.getMessage())
         now = self._clock()
         with self._lock:
             logged = self._lines.pop(line, None)
-            if logged is not None and now - logged.at < TOLD_EVERY:
+            if logged is not None and now - logged.at < LOG_INTERVAL:
                 logged.left_out += 1
                 self._lines[line] = logged
                 return False
@@ -214,7 +215,7 @@ OUTAGES = {
 
 
 def note(error: StoreUnavailable) -> None:
-    """Note that a request is refused because of an error. A changed key is no outage."""
+    """Note that a request is rejected because of an error. A changed key is no outage."""
     if not isinstance(error, SessionMoved):
         next(known for kind, known in OUTAGES.items() if isinstance(error, kind)).refused(error)
 

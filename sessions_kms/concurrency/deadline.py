@@ -12,10 +12,10 @@ from threading import Lock, RLock
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-PAUSE: Final = 0.02  # seconds at most before the second try, twice as many before each further one
+PAUSE: Final = 0.02  # maximum seconds before the second attempt, doubled before each further one
 PAUSE_MAX: Final = 0.5
-REQUEST: Final = 4.0  # seconds that one request may wait for the store, in sum
-LEAST: Final = 0.1  # seconds without which an attempt is not begun
+REQUEST: Final = 4.0  # total seconds that one request may wait for the store
+LEAST: Final = 0.1  # seconds that must remain for another attempt
 RETRY_BUDGET: Final = REQUEST  # seconds for the retries of one save, outside of requests too
 
 
@@ -27,10 +27,10 @@ class Moment(NamedTuple):
 
 
 class Stopwatch:
-    """Reads two clocks and believes the one by which more time has passed.
+    """Reads two clocks, and uses the one by which more time has passed.
 
-    The wall clock can be set back; the monotonic one stands still while the
-    machine is suspended. Neither may make a data key live longer.
+    The wall clock can be set back; the monotonic clock stops while the machine is suspended.
+    Neither may extend the life of a data key.
     """
 
     def __init__(self, wall: Callable[[], float], steady: Callable[[], float]) -> None:
@@ -38,16 +38,16 @@ class Stopwatch:
         self._steady = steady
 
     def now(self) -> Moment:
-        """Return this moment."""
+        """Return the current time."""
         return Moment(self._wall(), self._steady())
 
     def since(self, moment: Moment) -> float:
-        """Return the seconds that have passed since a moment, at the most."""
+        """Return the seconds that have passed since then, by the clock that shows more."""
         return max(self._wall() - moment.wall, self._steady() - moment.steady)
 
 
 class RetryBudget:
-    """The time that one of them has."""
+    """The time for the attempts of one save."""
 
     __slots__ = ("_ends", "_pause", "_steady")
 
@@ -57,30 +57,30 @@ class RetryBudget:
         self._pause = PAUSE
 
     def remaining(self) -> float:
-        """Return the seconds that are left: the request's own, where those are fewer."""
+        """Return the remaining seconds, or those of the request if they are fewer."""
         left, of_request = self._ends - self._steady(), budget_left()
         return left if of_request is None else min(left, of_request)
 
     @property
     def is_exhausted(self) -> bool:
-        """Return True if no further try is to begin."""
+        """Return True if there is no time for another attempt."""
         left = budget_left()
         if left is not None and left < LEAST:
             return True
         return self._ends - self._steady() < LEAST
 
     def next_pause(self) -> float:
-        """Return the seconds to wait before the next try, on the request's account."""
+        """Return the seconds to wait before the next attempt."""
         longest, self._pause = self._pause, min(2 * self._pause, PAUSE_MAX)
         return max(0.0, min(random.uniform(0, longest), self.remaining()))  # noqa: S311 - only spreads
 
 
 class Limits(NamedTuple):
-    """The seconds that waits for a service may take.
+    """Timeouts of calls to a service, in seconds.
 
-    ``connect`` is for the name, the connection and TLS together, ``first_byte`` for the
-    silence before an answer, ``attempt`` for the whole of one, ``call`` for all attempts at
-    it and the pauses between them.
+    ``connect`` includes name lookup, connection and TLS; ``first_byte`` is the wait for the first
+    byte of an answer, ``attempt`` one whole attempt, ``call`` all attempts and the pauses between
+    them.
     """
 
     connect: float
@@ -92,20 +92,20 @@ class Limits(NamedTuple):
 HASTY = Limits(connect=1, first_byte=2, attempt=2.5, call=3)
 
 
-PATIENT: Final = Limits(60, 60, 60, 60)  # for what no visitor waits for
+PATIENT: Final = Limits(60, 60, 60, 60)  # for calls that no visitor waits for
 
 
 class OutOfTime(TimeoutError):
-    """Nothing is left of the time that this wait has."""
+    """The time budget of a wait is used up."""
 
     def __init__(self) -> None:
         super().__init__("timed out")
 
 
 class Budget:
-    """What one request may still wait for the store, in sum; not thread-safe to the millisecond.
+    """The remaining seconds that one request may wait for the store; not exactly thread-safe.
 
-    It ends with the request: what goes on afterwards, such as a stream, has none.
+    It ends with the request: work that continues afterwards, such as a stream, has no budget.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -113,15 +113,15 @@ class Budget:
         self._over = False
 
     def left(self) -> float | None:
-        """Return the seconds that are left; None where there is no bound any more."""
+        """Return the remaining seconds; None if the request has ended."""
         return None if self._over else self._left
 
     def spend(self, seconds: float) -> None:
-        """Take seconds from it."""
+        """Subtract seconds."""
         self._left -= seconds
 
     def end(self) -> None:
-        """Have it bind nobody any longer."""
+        """Stop limiting waits."""
         self._over = True
 
 
@@ -136,7 +136,7 @@ _attempt: ContextVar["Attempt | None"] = ContextVar("sessions_kms_attempt", defa
 
 @contextmanager
 def request(seconds: float = REQUEST) -> Iterator[None]:
-    """Bound the waits for the store within a request; in an outer one, that one's bound holds."""
+    """Limit the waits for the store within a request; a nested block uses the outer budget."""
     if budget_left() is not None:
         yield
         return
@@ -150,15 +150,16 @@ def request(seconds: float = REQUEST) -> Iterator[None]:
 
 
 def budget_left() -> float | None:
-    """Return what the request may still wait; None outside of requests, in commands say."""
+    """Return the seconds that the request may still wait; None outside of requests."""
     budget = _budget.get()
     return None if budget is None else budget.left()
 
 
 @contextmanager
 def waiting() -> Iterator[float | None]:
-    """Wait on the request's account, for the seconds given at most. Raises OutOfTime at once
-    where nothing is left: what begins too late is not begun.
+    """Charge a wait to the request; yield the maximum seconds.
+
+    Raises OutOfTime at once if too little is left for the wait to begin.
     """
     budget, left = _budget.get(), budget_left()
     if left is not None and left < LEAST:
@@ -167,20 +168,22 @@ def waiting() -> Iterator[float | None]:
     try:
         yield left
     finally:
-        if budget is not None:  # Not that of whoever closes what nobody ended.
+        if (
+            budget is not None
+        ):  # An abandoned block may be closed in another context: charge its own budget.
             budget.spend(monotonic() - began)
 
 
 def spend(seconds: float) -> None:
-    """Charge the request for having waited, in a queue say."""
+    """Charge the request for a wait, for example in a queue."""
     if (budget := _budget.get()) is not None:
         budget.spend(seconds)
 
 
 def charge_queueing(seconds: float) -> None:
-    """Charge the request for so many seconds in a queue, unless the call that it is in does.
+    """Charge the request for so many seconds in a queue, unless a call that includes it does.
 
-    Raises OutOfTime where what was queued comes too late to begin, outside of requests, too.
+    Raises OutOfTime if it is too late to begin the work, also outside of requests.
     """
     left = call_left()
     if left is None:
@@ -191,28 +194,28 @@ def charge_queueing(seconds: float) -> None:
 
 
 def acquire(lock: "Lock | RLock", seconds: float | None = None) -> bool:
-    """Take a lock, on the request's account and for so many seconds at most; False if not.
+    """Acquire a lock within so many seconds, charged to the request; return False on timeout.
 
-    Only a lock that somebody holds costs time.
+    Acquiring a free lock costs no time.
     """
     if lock.acquire(blocking=False):
         return True
     try:
         with waiting() as left:
-            return lock.acquire(timeout=_less(seconds, left, or_else=-1))
+            return lock.acquire(timeout=_min_given(seconds, left, or_else=-1))
     except OutOfTime:
         return False
 
 
-def _less(one: float | None, other: float | None, *, or_else: float) -> float:
+def _min_given(one: float | None, other: float | None, *, or_else: float) -> float:
     return min([each for each in (one, other) if each is not None], default=or_else)
 
 
-class call:  # noqa: N801 - used as what it stands beside, which are generators
-    """Bound a call, with all of its attempts, by so many seconds and by what the request has.
+class call:  # noqa: N801 - used like the context managers beside it, which are functions
+    """Limit a call, with all its attempts, to so many seconds and to the budget of the request.
 
-    A call within another, whose time is counted there, ends with that at the latest. Raises
-    OutOfTime where nothing is left.
+    A nested call ends with the outer one at the latest, which charges its time. Raises OutOfTime
+    if no time is left.
     """
 
     __slots__ = ("_began", "_budget", "_seconds", "_token")
@@ -239,20 +242,20 @@ class call:  # noqa: N801 - used as what it stands beside, which are generators
 
 
 def _put_back(token: Token[Any]) -> None:
-    try:  # noqa: SIM105 - each call comes here
+    try:  # noqa: SIM105 - in the path of every call
         token.var.reset(token)
     except ValueError:
-        pass  # An abandoned coroutine is closed in whatever context is there.
+        pass  # An abandoned coroutine is closed in any context.
 
 
 def call_left() -> float | None:
-    """Return what is left of the call; None outside of one."""
+    """Return the remaining seconds of the call; None outside of one."""
     ends = _ends.get()
     return None if ends is None else ends - monotonic()
 
 
 def has_time_for(pause: float) -> bool:
-    """Return True if another attempt could be made in this call after a pause."""
+    """Return True if another attempt could be new in this call after a pause."""
     left = call_left()
     return left is None or pause + LEAST <= left
 
@@ -283,7 +286,7 @@ class Attempt:
         return left if self.heard else min(left, self._limits.first_byte)
 
     def is_over(self) -> bool:
-        """Return True if nothing is left of it."""
+        """Return True if its time is used up."""
         return monotonic() >= self._ends
 
 
@@ -296,12 +299,12 @@ def _positive(moment: float) -> float:
 
 @contextmanager
 def attempting(limits: Limits) -> Iterator[Attempt]:
-    """Begin an attempt, whose sockets ask for what is left of it. Raises OutOfTime."""
-    made = Attempt(limits)
-    made.to_write()
-    token = _attempt.set(made)
+    """Begin an attempt, from which sockets get their timeouts. Raises OutOfTime."""
+    new = Attempt(limits)
+    new.to_write()
+    token = _attempt.set(new)
     try:
-        yield made
+        yield new
     finally:
         _attempt.reset(token)
 

@@ -1,8 +1,8 @@
-"""Work that an event loop does to its end, even if whoever asked for it is cancelled meanwhile.
+"""Work that an event loop finishes even if its caller is cancelled.
 
 Takes a coroutine, and returns its result or raises its error. Each has its own task, which is
-held here, because a loop holds its tasks weakly; their number is bounded. Only the end of the
-loop ends one earlier, as the death of the process would.
+referenced here, because a loop has only weak references to its tasks; their number is bounded.
+Only the end of the loop or of the process ends a task earlier.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ _finishers: "WeakSet[Finisher]" = WeakSet()
 
 
 class Finisher:
-    """Finishes ``most`` at a time in this process, and raises ``busy`` where there are more.
+    """Finishes at most ``most`` coroutines at a time, and raises ``busy()`` beyond that.
 
-    ``left`` is told the error of work that failed after its caller had been cancelled.
+    ``left`` is called with the error of work that failed after its caller had been cancelled.
     """
 
     def __init__(
@@ -42,15 +42,15 @@ class Finisher:
         _finishers.add(self)
 
     def __len__(self) -> int:
-        """Return how much is under way."""
+        """Return the number of running tasks."""
         return len(self._tasks)
 
     async def finish(
         self, work: Coroutine[Any, Any, T], has_begun: Callable[[], bool] = _at_once
     ) -> T:
-        """Do the work; return its result or raise its error, to a caller who is still there.
+        """Do the work; return its result or raise its error.
 
-        A caller who is cancelled before it ``has_begun`` ends it.
+        If the caller is cancelled before the work ``has_begun``, the work is cancelled too.
         """
         __traceback_hide__ = True
         self._look_at_loop()
@@ -61,41 +61,41 @@ class Finisher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
-            await asyncio.wait([task])  # Whoever is cancelled here leaves the task alone.
+            await asyncio.wait([task])  # Cancelling the caller here does not cancel the task.
         except asyncio.CancelledError:
-            task.add_done_callback(self._tell)
+            task.add_done_callback(self._report)
             if not has_begun():
                 task.cancel()
             raise
         try:
             return task.result()
         finally:
-            del task  # The traceback of its error has this frame: each would keep the other.
+            del task  # Break the cycle: the traceback of its error refers to this frame.
 
     def forget(self) -> None:
-        """Let go of the parent's, in a forked child: they never run here."""
+        """Drop the tasks of the parent in a forked child, where they never run."""
         self._tasks.clear()
 
     def _look_at_loop(self) -> None:
-        """Let go of what a loop left behind that was closed without ending its tasks.
+        """Drop the tasks of a loop that was closed without ending them.
 
-        Held, it would hold all that it has taken, the turn to write a session, say.
+        Otherwise they would keep their resources, such as the lead of a write queue.
         """
         loop = asyncio.get_running_loop()
         if loop is not self._last_loop:
             self._last_loop = loop
-            for each in list(self._tasks):  # A copy: another thread's loop adds its own.
+            for each in list(self._tasks):  # A copy: loops of other threads add tasks.
                 if each.get_loop().is_closed():
                     self._tasks.discard(each)
 
-    def _tell(self, task: "asyncio.Task[Any]") -> None:
+    def _report(self, task: "asyncio.Task[Any]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._left(error)
 
 
-def _forked() -> None:
+def _forget_after_fork() -> None:
     for each in list(_finishers):
         each.forget()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,8 +1,8 @@
-"""Single flight: one call serves all who ask for the same thing meanwhile, its failure too.
+"""Single flight: one call serves all concurrent requests for the same thing, even if it fails.
 
-Takes a key and the work to do, a coroutine function, and gives the work's result. Threads and
+Takes a key and a coroutine function, and returns the result of that. Threads and
 event loops of the process share their flights. A failure is remembered for a short back-off.
-Knows nothing about what is fetched.
+Independent of what is fetched.
 """
 
 import asyncio
@@ -24,19 +24,19 @@ T = TypeVar("T")
 
 
 class _Flight(Wait, Generic[T]):
-    """Work under way, which others wait for."""
+    """A call in progress, which others wait for."""
 
     def __init__(self) -> None:
         self.result: T | None = None
         self.error: SessionsKMSError | None = None
-        self.is_abandoned = False  # the task that flew was cancelled: the work is still to be done
+        self.is_abandoned = False  # its task was cancelled: the work still has to be done
         self.landed = Event()
-        self._thread = get_ident()  # that flies, or whose event loop does
+        self._thread = get_ident()  # that does the work, or whose event loop does
 
     def block(self) -> bool:
-        """Wait as long as the request may; False if it has not landed.
+        """Wait as long as the request may; return False if the call has not finished.
 
-        What this thread's own event loop flies cannot land while this thread waits.
+        A call of this thread's own event loop cannot finish while this thread waits.
         """
         if self._thread != get_ident():
             with suppress(deadline.OutOfTime), deadline.waiting() as left:
@@ -44,7 +44,7 @@ class _Flight(Wait, Generic[T]):
         return self.landed.is_set
 
     async def suspend(self) -> bool:
-        """Wait likewise, and let the event loop go on."""
+        """Wait likewise, without blocking the event loop."""
         with suppress(deadline.OutOfTime), deadline.waiting() as left:
             return await self.landed.wait(left).suspend()
         return self.landed.is_set
@@ -56,17 +56,17 @@ class _Failure(NamedTuple):
 
 
 def never(_: SessionsKMSError) -> float:
-    """Have no failure remembered (`back_off`)."""
+    """Remember no failure (for `back_off`)."""
     return 0
 
 
 class Flights(Generic[T]):
-    """The calls under way, and the failures of the last ones.
+    """The calls in progress, and the failures of the last ones.
 
-    ``back_off`` says for how many seconds a failure is raised again instead of
-    asking anew. Who waits does so as long as the request may. Errors are raised as
-    copies: a shared one would gather the tracebacks, and with them the locals, of all.
-    ``unavailable`` is raised where there is no outcome to share.
+    ``back_off`` returns the seconds for which a failure is raised again instead of a new call.
+    Others wait as long as their request may. Errors are raised as copies: a shared one would
+    collect the tracebacks, and with them the local variables, of all. ``unavailable`` is raised
+    if there is no outcome to share.
     """
 
     def __init__(
@@ -86,32 +86,31 @@ class Flights(Generic[T]):
     async def fly(
         self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, patient: bool = True
     ) -> T:
-        """Do the work, or share the outcome of the one who is doing it.
+        """Do the work, or share the outcome of a call in progress.
 
-        Who is not patient (having something to fall back on) does not wait for the
-        flight of another, but gets the last failure. Where the task that did it was
-        cancelled, the next one does it. Raises what the work raises, and ``unavailable``
-        if the thread that did it died, or if this is within the work, which would wait
-        for itself.
+        Without ``patient``, for callers with a fallback, the last failure is raised instead of
+        waiting for another call. If the task that did the work was cancelled, the next one does
+        it. Raises what the work raises, and ``unavailable`` if the thread that did it died, or
+        within the work itself, which would wait for itself.
         """
         while True:
             ours: _Flight[T] = _Flight()
-            flight = await self._flown(key, ours, work, patient)
+            flight = await self._run_or_find(key, ours, work, patient)
             if flight is not ours and (is_held_here(flight) or not await flight):
                 raise self._unavailable
             if not flight.is_abandoned:
                 return self._outcome(flight)
 
-    async def _flown(
+    async def _run_or_find(
         self,
         key: Hashable,
         ours: _Flight[T],
         work: Callable[[], Coroutine[Any, Any, T]],
         patient: bool,
     ) -> _Flight[T]:
-        """Return the flight of another, or ours once it has landed. Raises what the work raises."""
-        # The flight is entered inside this block, so that nothing that ends this
-        # thread (KeyboardInterrupt, SystemExit) leaves others waiting for it.
+        """Return a call in progress, or ours once it has finished. Raises what the work raises."""
+        # Registered inside this block, so that nothing that ends this thread
+        # (KeyboardInterrupt, SystemExit) leaves others waiting for it.
         try:
             flight = self._enter(key, ours, patient)
             if flight is ours:
@@ -131,24 +130,24 @@ class Flights(Generic[T]):
     def _outcome(self, flight: _Flight[T]) -> T:
         if flight.result is not None:
             return flight.result
-        # Neither result nor error: the thread that flew died of something else.
+        # Neither result nor error: the thread ended by another exception.
         raise copy.copy(flight.error) if flight.error else self._unavailable()
 
     def forget(self, key: Hashable) -> None:
-        """Forget a failure: what had failed came by another way."""
+        """Forget a failure: the result was obtained in another way."""
         with self._lock:
             self._failures.pop(key, None)
 
     def last_failure(self, key: Hashable, within: float) -> SessionsKMSError | None:
-        """Return how the last flight failed, if it landed less than so many seconds ago."""
+        """Return the failure of the last call, if it is more recent than so many seconds."""
         with self._lock:
             failure = self._failures.get(key)
             if failure is None or self._stopwatch.since(failure.at) >= within:
                 return None
             return copy.copy(failure.error)
 
-    def resting(self, key: Hashable) -> bool:
-        """Return True if the last flight failed so recently that nobody asks again."""
+    def is_backing_off(self, key: Hashable) -> bool:
+        """Return True if the last call failed so recently that no new one is made."""
         with self._lock:
             return self._is_recent(self._failures.get(key))
 

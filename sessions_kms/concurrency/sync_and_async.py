@@ -1,11 +1,11 @@
 """The base of middlewares that are written once, for Django's threads and for its event loop.
 
 A middleware is a coroutine (`process`): what it does with a request, `await
-self.get_answer(request)`, what it does with the response. Django's own MiddlewareMixin sends both
-halves through a thread of their own under ASGI, and has no place for what is held meanwhile.
+self.get_answer(request)`, what it does with the response. Under ASGI, Django's MiddlewareMixin
+runs both halves in separate thread calls, and cannot hold a context manager around the view.
 https://docs.djangoproject.com/en/stable/topics/http/middleware/#asynchronous-support
 
-Knows no Django: requests and responses are whatever goes through.
+Does not depend on Django: requests and responses are opaque.
 """
 
 from collections.abc import Awaitable, Callable
@@ -39,14 +39,14 @@ class SyncAndAsyncMiddleware:
         raise NotImplementedError
 
     async def get_answer(self, request: Any) -> Any:
-        """Have the inner middlewares and the view answer; return their response."""
+        """Call the inner middlewares and the view; return their response."""
         response = self.get_response(request)
         return await response if self._is_async else response
 
 
 class CallInDjangosThread(BlockingCall):
-    """A call that may use Django's database: an event loop has it made in the request's thread."""
+    """A call that may use Django's database: an event loop makes it in the request's thread."""
 
     async def suspend(self) -> Any:
-        """Make it where Django looks after the connections."""
+        """Make it in the thread in which Django manages the connections."""
         return await in_djangos_thread(self.function, *self.args)

@@ -20,7 +20,7 @@ from sessions_kms.exceptions import SessionsKMSError
 
 Job = Callable[[], object]
 THREADS: Final = 8
-_made: Final[dict[str, ThreadPoolExecutor]] = {}
+_pools: Final[dict[str, ThreadPoolExecutor]] = {}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,16 +32,16 @@ def start_thread(job: Callable[[], None]) -> None:
 
 
 class Background:
-    """Where jobs are done; none at all without a way to start threads."""
+    """Runs background jobs, one at a time; none without a function that starts threads."""
 
     def __init__(self, start: Callable[[Callable[[], None]], None] | None) -> None:
         self._start = start
-        self._busy = threading.Lock()  # taken, never waited for, by the job under way
+        self._busy = threading.Lock()  # acquired by the running job, never waited for
 
     def run(self, find: Callable[[], Job | None]) -> bool:
-        """Start the job that is found to be due, unless one is under way.
+        """Start the job that is due, if any, unless one is running.
 
-        False where no thread can be started (the process is ending, say).
+        Return False if no thread can be started, for example because the process is ending.
         """
         if self._start is None:
             return False
@@ -63,7 +63,7 @@ class Background:
         try:
             job()
         except SessionsKMSError:
-            pass  # It is in the log by now.
+            pass  # It has been logged.
         finally:
             self._busy.release()
 
@@ -73,7 +73,7 @@ class Refused(OSError):
 
 
 class BoundedPool(Generic[T]):
-    """Flights in threads of their own, which do not keep the process alive."""
+    """Calls in separate threads, which do not keep the process alive."""
 
     def __init__(self, threads: int = THREADS) -> None:
         self._threads = threads
@@ -81,8 +81,9 @@ class BoundedPool(Generic[T]):
         self._flights: dict[Hashable, Future[T]] = {}
 
     def begin(self, name: Hashable, work: Callable[[], T]) -> Future[T]:
-        """Return the flight under way, or begin one. Raises Refused, or RuntimeError
-        where no thread can be started.
+        """Return the call in progress, or begin one.
+
+        Raises Refused, or RuntimeError if no thread can be started.
         """
         with self._lock:
             if (flight := self._flights.get(name)) is not None:
@@ -90,7 +91,7 @@ class BoundedPool(Generic[T]):
             if len(self._flights) >= self._threads:
                 raise Refused("Too much is being looked up.")
             flight = self._flights[name] = Future()
-        flight.set_running_or_notify_cancel()  # Who gives up ends nobody's flight.
+        flight.set_running_or_notify_cancel()  # A waiter that gives up must not cancel it.
         try:
             fly = Thread(target=self._fly, args=(name, work, flight), daemon=True)
             fly.name = "sessions_kms-lookup"
@@ -107,7 +108,7 @@ class BoundedPool(Generic[T]):
         try:
             return flight.result(within)
         except TimeoutError:
-            if flight.done():  # The work's own time-out.
+            if flight.done():  # The TimeoutError is the work's own.
                 raise
         raise OutOfTime
 
@@ -118,7 +119,7 @@ class BoundedPool(Generic[T]):
     def _fly(self, name: Hashable, work: Callable[[], T], flight: "Future[T]") -> None:
         try:
             result = work()
-        except BaseException as exc:  # noqa: BLE001 - whoever waits is told
+        except BaseException as exc:  # noqa: BLE001 - raised in the waiters
             self._land(name)
             flight.set_exception(exc)
         else:
@@ -132,8 +133,8 @@ class BoundedPool(Generic[T]):
 
 def executor(name: str, threads: int) -> ThreadPoolExecutor:
     """Return the pool of this name, with so many threads at most."""
-    # Of two that are made at once one is dropped; it has started no thread yet.
-    return _made.get(name) or _made.setdefault(
+    # Of two created at once one is dropped; it has not started a thread yet.
+    return _pools.get(name) or _pools.setdefault(
         name, ThreadPoolExecutor(threads, thread_name_prefix=name)
     )
 
@@ -143,21 +144,21 @@ async def in_thread(
 ) -> T:
     """Do blocking work in a thread of a pool, with this task's context; return its result."""
     __traceback_hide__ = True
-    call = sync_to_async(_apart, thread_sensitive=False, executor=pool)
+    call = sync_to_async(_run_in_context_copy, thread_sensitive=False, executor=pool)
     return await call(partial(work, *args, **kwargs))
 
 
 async def in_djangos_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do blocking work where Django looks after a request's connections to the database."""
+    """Do blocking work in the thread in which Django manages the request's database connections."""
     __traceback_hide__ = True
-    return await sync_to_async(_apart)(partial(work, *args, **kwargs))
+    return await sync_to_async(_run_in_context_copy)(partial(work, *args, **kwargs))
 
 
-def _apart(work: Callable[[], T]) -> T:
-    """Do work in a copy of this context, which gets what the work changed once that is over.
+def _run_in_context_copy(work: Callable[[], T]) -> T:
+    """Do work in a copy of this context, and copy the changed variables back when it is done.
 
-    A task that is cancelled gets from asgiref what its thread has made of its context so far. In
-    the middle of a call that is the end of the call, which nobody would take out again.
+    asgiref copies the variables of the thread back even if the task is cancelled. In the middle
+    of a `deadline.call` that would be the call's end time, which nothing would reset.
     """
     __traceback_hide__ = True
     before, inside = copy_context(), copy_context()
@@ -169,4 +170,4 @@ def _apart(work: Callable[[], T]) -> T:
                 variable.set(value)
 
 
-os.register_at_fork(after_in_child=_made.clear)
+os.register_at_fork(after_in_child=_pools.clear)

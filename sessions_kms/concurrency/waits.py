@@ -32,10 +32,10 @@ T = TypeVar("T")
 
 
 class _Mode(local):
-    """What the loop alone does not tell about this thread."""
+    """The state of this thread that the event loop does not show."""
 
     blocking_task: object = _NO_TASK  # the task (None: a callback) that is in `run_sync`
-    by_hand = False  # a test's driver gets each wait, and sends its outcome
+    by_hand = False  # tests drive coroutines: they get each wait, and send its outcome
 
 
 _mode: Final = _Mode()
@@ -54,11 +54,11 @@ class Wait:
         raise NotImplementedError
 
     async def suspend(self) -> Any:
-        """Wait in the event loop, which goes on meanwhile."""
+        """Wait in the event loop without blocking it."""
         raise NotImplementedError
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        """Wait in the way of this thread."""
+        """Block or suspend, depending on this thread."""
         __traceback_hide__ = True
         if _mode.by_hand:
             return (yield self)
@@ -70,9 +70,9 @@ class Wait:
 
 
 class BlockingCall(Wait):
-    """A call that blocks; an event loop has it made in a thread. Its arguments may be secrets.
+    """A blocking call; an event loop makes it in a thread. Its arguments may be secrets.
 
-    ``pool`` names the threads, for calls that may wait for others of their kind.
+    ``pool`` names the thread pool; calls that may wait for each other need separate pools.
     """
 
     __slots__ = ("_pool", "args", "function")
@@ -89,20 +89,20 @@ class BlockingCall(Wait):
         self._pool = pool
 
     def block(self) -> Any:
-        """Make it here."""
+        """Make the call in this thread."""
         return self.function(*self.args)
 
     async def suspend(self) -> Any:
         """Make it in a thread of a bounded pool, with this task's context.
 
-        The time until it begins counts against the request's. Raises StoreUnavailable where it
-        would begin too late.
+        The time until it begins is charged to the request. Raises StoreUnavailable if it would
+        begin too late.
         """
         return await in_thread(executor(self._pool, CALLS), self._begin_in_time, monotonic())
 
-    def _begin_in_time(self, asked_at: float) -> Any:
+    def _begin_in_time(self, queued_at: float) -> Any:
         try:
-            deadline.charge_queueing(monotonic() - asked_at)
+            deadline.charge_queueing(monotonic() - queued_at)
         except deadline.OutOfTime:
             raise StoreUnavailable("Too many wait for the session store.") from None
         return self.block()
@@ -122,15 +122,15 @@ class Pause(Wait):
         self._sleep(self.seconds)
 
     async def suspend(self) -> None:
-        """Let the event loop go on meanwhile."""
+        """Sleep without blocking the event loop."""
         await asyncio.sleep(self.seconds)
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end in this thread; return its result, or raise its error.
 
-    It blocks, within an event loop's own thread too. Raises RuntimeError where the coroutine
-    awaits something other than a `Wait`.
+    It blocks, even in the thread of an event loop. Raises RuntimeError if the coroutine awaits
+    something other than a `Wait`.
     """
     __traceback_hide__ = True
     before, loop = _mode.blocking_task, _get_running_loop()
@@ -154,7 +154,7 @@ class Event:
 
     def __init__(self) -> None:
         self._future: futures.Future[None] = futures.Future()
-        # As running: else a task that is cancelled would cancel what it waits for.
+        # Marked as running: otherwise cancelling a waiting task would cancel the future.
         self._future.set_running_or_notify_cancel()
 
     @property
@@ -163,12 +163,12 @@ class Event:
         return self._future.done()
 
     def set(self) -> None:
-        """Wake the one who waits; setting it again does nothing."""
+        """Wake the waiter; setting it again does nothing."""
         with suppress(futures.InvalidStateError):
             self._future.set_result(None)
 
     def wait(self, seconds: float | None) -> "EventWait":
-        """Return the wait for it, of so many seconds at most. Its outcome is whether it came."""
+        """Return the wait for it, with a timeout. The outcome is False after the timeout."""
         return EventWait(self._future, seconds)
 
 
@@ -189,18 +189,18 @@ class EventWait(Wait):
     async def suspend(self) -> bool:
         """Wait in the event loop."""
         with suppress(TimeoutError):
-            # Not `asyncio.wait`, which leaves behind what would yet wake a loop that is closed.
+            # Not `asyncio.wait`, which leaves a callback that may later wake a closed loop.
             async with asyncio.timeout(self.seconds):
                 await asyncio.wrap_future(self.future)
         return self.future.done()
 
 
-# What is held from here: by this thread or task, and by the threads that work for it.
+# Everything that is held by this thread or task, and by the threads that work for it.
 _held: ContextVar[tuple[object, ...]] = ContextVar("sessions_kms_held", default=())
 
 
 def is_held_here(thing: object) -> bool:
-    """Return True if this thread or task would wait for itself: it holds the thing, or its holder.
+    """Return True if this thread or task holds the object, so that it would wait for itself.
 
     Comparing threads is not enough: all tasks of a loop share one, and a task works in several.
     """
@@ -211,31 +211,31 @@ def is_held_here(thing: object) -> bool:
 
 
 def mark_held(thing: object) -> None:
-    """Note that a thing is held from here, until `unmark_held`."""
+    """Note that this thread or task holds an object, until `unmark_held`."""
     _held.set((*_held.get(), thing))
 
 
 def unmark_held(thing: object) -> None:
-    """Note that it is not."""
-    # Not by a token: an abandoned coroutine is closed in whatever context is there.
+    """Note that it no longer does."""
+    # Without a token: an abandoned coroutine is closed in any context.
     held = _held.get()
     is_last = bool(held) and held[-1] is thing
     _held.set(held[:-1] if is_last else tuple(each for each in held if each is not thing))
 
 
 class CoroutineLock:
-    """A lock for coroutines, fair to those who wait; its holder holds no thread lock meanwhile.
+    """A fair lock for coroutines, which blocks no thread while it is held.
 
-    Acquiring it again from where it is held raises an error. Log handlers and signal receivers run
-    in the middle of what they report: one that asks who is signed in would wait for itself.
+    Acquiring it again in the same thread or task raises an error. Log handlers and signal receivers
+    run in the middle of what they report: one that reads `request.user` would wait for itself.
     """
 
     __slots__ = ("_is_locked", "_lock", "_waiting")
 
     def __init__(self) -> None:
-        self._lock = RLock()  # An abandoned coroutine is closed in the middle of anything.
+        self._lock = RLock()  # An abandoned coroutine may be closed at any point.
         self._is_locked = False
-        self._waiting: list[Event] = []  # few: each session has a lock, and a deque is large
+        self._waiting: list[Event] = []  # a list: each session has a lock, and a deque is larger
 
     @property
     def is_locked(self) -> bool:
@@ -243,7 +243,7 @@ class CoroutineLock:
         return self._is_locked
 
     def acquire_nowait(self) -> bool:
-        """Acquire the lock if it is free, as it nearly always is; return False if it is not."""
+        """Acquire the lock if it is free, as is usual; return False if it is not."""
         with self._lock:
             if self._is_locked:
                 return False
@@ -252,9 +252,9 @@ class CoroutineLock:
         return True
 
     async def acquire(self, within: float | None = None) -> None:
-        """Wait for those who came before, as long as the request may or for so many seconds.
+        """Wait for the lock, as long as the request may or for so many seconds.
 
-        Raises StoreUnavailable, also if it is held from here already.
+        Raises StoreUnavailable, also if this thread or task holds it already.
         """
         if is_held_here(self):
             raise StoreUnavailable("The session is asked for within its own loading.")
@@ -270,7 +270,7 @@ class CoroutineLock:
         mark_held(self)
 
     def release(self) -> None:
-        """Give the lock to the one who has waited longest."""
+        """Give the lock to the longest waiter."""
         unmark_held(self)
         with self._lock:
             if self._waiting:
@@ -288,7 +288,7 @@ class CoroutineLock:
             return woken
 
     def _leave(self, woken: Event) -> None:
-        """Leave the queue; a lock that was given meanwhile is passed on."""
+        """Leave the queue; if the lock was received already, pass it on."""
         with self._lock:
             if woken in self._waiting:
                 self._waiting.remove(woken)
@@ -297,13 +297,13 @@ class CoroutineLock:
 
 
 async def _wait_for(woken: Event, within: float | None) -> bool:
-    """Wait for the event; False if the time is over. The request's budget pays, unless limited."""
+    """Wait for the event; return False on timeout. Unless limited, charge the request's budget."""
     if within is not None:
         in_time: bool = await woken.wait(within)
         return in_time
     try:
-        with deadline.waiting() as left:
-            came: bool = await woken.wait(left)
+        with deadline.waiting() as remaining:
+            came: bool = await woken.wait(remaining)
             return came
     except deadline.OutOfTime:
         return False
@@ -317,7 +317,7 @@ class ErrorCheckingLock:
         self._holder: int | None = None
 
     def __enter__(self) -> Self:
-        """Wait for others as long as the request may, not for this thread.
+        """Wait for other threads, as long as the request may.
 
         Raises StoreUnavailable.
         """
@@ -334,6 +334,6 @@ class ErrorCheckingLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let the next one in."""
+        """Release the lock."""
         self._holder = None
         self._lock.release()

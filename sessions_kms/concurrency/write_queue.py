@@ -1,8 +1,8 @@
-"""Queues of the threads and tasks of one process that change the same thing: one works for all.
+"""Queues of the threads and tasks of a process that change the same record: one writes for all.
 
-The leader sees the work of all who wait, settles what it can, and passes the lead to the one who
-has waited longest. Threads and tasks of event loops wait in one queue. Knows nothing of sessions
-or tables. A queue is dropped when nobody is in it.
+The leader sees the work of all waiters, settles what it can, and passes the lead to the longest
+waiter. Threads and tasks of event loops wait in one queue. Independent of sessions and tables. An
+empty queue is dropped.
 """
 
 from collections import OrderedDict
@@ -35,17 +35,17 @@ class Waiter(Generic[T]):
         self.work = work
         self.budget = budget
         self.is_settled = False
-        self.has_waited = False  # whether another one led when this one came
-        self._event: Event | None = None  # of those who wait only
+        self.has_waited = False  # whether another one led when this one joined
+        self._event: Event | None = None  # None for the leader
 
     async def wait_to_lead(self) -> bool:
-        """Wait for the lead; return False if another one has settled the work.
+        """Wait for the lead; return False if the leader has settled the work.
 
-        Raises OutOfTime when the time is over.
+        Raises OutOfTime if the time budget is used up.
         """
         if self.is_settled:
             return False
-        if self._event is not None:  # Else it leads, and has since it came.
+        if self._event is not None:  # Otherwise it has led since it joined.
             is_set = await self._sleep(self._event)
             if not self.queue.is_unsettled(self):
                 return False
@@ -64,7 +64,7 @@ class Waiter(Generic[T]):
         self.queue.leave(self)
 
     def must_wait(self) -> None:
-        """Have it wait until it is woken."""
+        """Make it wait until it is woken."""
         self.has_waited, self._event = True, Event()
 
     def wake(self) -> None:
@@ -73,7 +73,7 @@ class Waiter(Generic[T]):
             self._event.set()
 
     async def _sleep(self, event: Event) -> bool:
-        """Wait to be woken, on the request's account; False when the time is over."""
+        """Wait to be woken, charged to the request; return False on timeout."""
         if event.is_set:
             return True
         try:
@@ -85,10 +85,10 @@ class Waiter(Generic[T]):
 
 
 class WriteQueue(Generic[T]):
-    """Those who change one thing now, in the order in which they came.
+    """The waiters of one record, in the order in which they joined.
 
-    ``known`` is what the one who leads leaves to the next: what it knows to be stored.
-    ``is_contended`` says that another process was met since the last write that was made.
+    ``known`` is the stored version as far as the leader knows, for the next leader.
+    ``is_contended`` says that another process has written since the last write of this one.
     """
 
     __slots__ = ("_leader", "_name", "_queues", "_waiters", "is_contended", "known")
@@ -101,7 +101,7 @@ class WriteQueue(Generic[T]):
         self._waiters: list[Waiter[T]] = []
         self._leader: Waiter[T] | None = None
 
-    # The lock of all queues is held.
+    # Call these with the lock of the queues held.
 
     def add(self, waiter: Waiter[T]) -> None:
         if len(self._waiters) >= WAITING_MAX:
@@ -117,15 +117,15 @@ class WriteQueue(Generic[T]):
     def is_led_from_here(self) -> bool:
         return self._leader is not None and is_held_here(self._leader)
 
-    # It is not.
+    # Call these without it.
 
     def waiting(self) -> list[Waiter[T]]:
-        """Return all whose wishes are not settled, the leader's own too, first come first."""
+        """Return all unsettled waiters, including the leader, in the order of joining."""
         with self._queues.lock:
             return list(self._waiters)
 
     def is_unsettled(self, waiter: Waiter[T]) -> bool:
-        """Return True if a waiter's work is still to be done; the leader holds it from here."""
+        """Return True if a waiter's work is not settled; mark a new leader as held."""
         with self._queues.lock:
             if waiter.is_settled:
                 return False
@@ -155,18 +155,18 @@ class WriteQueue(Generic[T]):
                 self._leader.wake()
 
     def pause(self) -> float:
-        """Return the seconds for which other processes are let in before the next write."""
+        """Return the seconds to wait before the next write, to let other processes write."""
         return self._queues.pause(self._name)
 
     def note_write(self) -> None:
-        """Note that a write was made: let other processes in, if there are any."""
+        """Note a successful write: if other processes compete, let them write next."""
         if self.is_contended:
             self.is_contended = False
             self._queues.yield_to_others(self._name)
 
 
 class WriteQueues(Generic[T]):
-    """The queues of one process. ``latency`` is what a write takes lately, in seconds."""
+    """The queues of one process. ``latency`` is the recent duration of a write, in seconds."""
 
     def __init__(self, steady: Callable[[], float] = monotonic) -> None:
         self.steady = steady
@@ -176,14 +176,14 @@ class WriteQueues(Generic[T]):
         self._rests: OrderedDict[str, float] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return how many things are being changed."""
+        """Return the number of queues."""
         return len(self._queues)
 
     def join(self, name: str, work: T) -> Waiter[T]:
-        """Take part; whoever does must leave. Raises StoreUnavailable where too many wait.
+        """Join a queue; the waiter must leave it. Raises StoreUnavailable if it is full.
 
-        Who is leading, and comes again (a log handler in the middle of it, say), works alone:
-        it would wait for itself.
+        A leader that joins again, for example in a log handler, gets a queue of its own: it
+        would wait for itself.
         """
         budget = RetryBudget(self.steady)
         with self.lock:
@@ -197,15 +197,15 @@ class WriteQueues(Generic[T]):
             return waiter
 
     def start_budget(self) -> RetryBudget:
-        """Return the time that one has from now on."""
+        """Return a new retry budget, which starts now."""
         return RetryBudget(self.steady)
 
     def note_latency(self, seconds: float) -> None:
-        """Note what a write took that was answered."""
+        """Note the duration of an answered write."""
         self.latency += (seconds - self.latency) * (WEIGHT if self.latency else 1)
 
     def yield_to_others(self, name: str) -> None:
-        """Let other processes in for as long as one write takes."""
+        """Let other processes write for the duration of one write."""
         now = self.steady()
         with self.lock:
             self._rests[name] = now + min(self.latency, REST_MAX)
@@ -217,11 +217,11 @@ class WriteQueues(Generic[T]):
                 del self._rests[oldest]
 
     def pause(self, name: str) -> float:
-        """Return the seconds that are left of it."""
+        """Return the remaining seconds of that time."""
         until = self._rests.get(name)
         return 0.0 if until is None else max(0.0, until - self.steady())
 
     def forget(self, name: str, queue: WriteQueue[T]) -> None:
-        """Keep nothing of a queue that nobody is in. The lock is held."""
+        """Drop an empty queue. Call this with the lock held."""
         if self._queues.get(name) is queue:
             del self._queues[name]

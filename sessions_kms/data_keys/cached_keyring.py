@@ -189,7 +189,7 @@ class CachingKeyring:
         failure = self._flights.last_failure(flight, self._max_age) if stale else None
         if isinstance(failure, StoreUnavailable) and _refused_key(failure) is None:
             probe = self._make_job(flight, call)
-            if self._flights.resting(flight) or self._background.run(lambda: probe):
+            if self._flights.is_backing_off(flight) or self._background.run(lambda: probe):
                 raise failure
         return await self._flights.fly(flight, call, patient=not stale)
 
@@ -317,7 +317,7 @@ class CachingKeyring:
         entry = self._get_entry(cache_key, self._max_age)
         if entry is None or self._since(entry.requested_at) < self._max_age * AHEAD:
             return None
-        if self._flights.resting(cache_key):
+        if self._flights.is_backing_off(cache_key):
             return None
         call = partial(self._call_kms, partial(self._unwrap, cache_key, period))
         return self._make_job(cache_key, call)
@@ -335,7 +335,7 @@ class CachingKeyring:
             due = period + self._period_length
             if self._clock() < due - entry.lead or any(e.period == due for e in self._sealing):
                 return None
-        return None if self._flights.resting(_generation_key(due)) else due
+        return None if self._flights.is_backing_off(_generation_key(due)) else due
 
 
 def _from_cache(use: str, entry: Entry) -> DataKey:

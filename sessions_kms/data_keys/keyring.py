@@ -52,7 +52,7 @@ class DataKey:
 
 
 class Keyring(Protocol):
-    """What every keyring does."""
+    """The interface of every keyring."""
 
     async def generate(self, period: int) -> DataKey:
         """Return the data key to seal with in a period; its own ``period`` may be another.
@@ -64,24 +64,24 @@ class Keyring(Protocol):
     async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
         """Return the data key that was wrapped for a period.
 
-        Raises InvalidRecord for what KMS calls invalid, else KMSUnavailable.
+        Raises InvalidRecord if KMS calls it invalid, otherwise KMSUnavailable.
         """
         ...
 
 
 class ConfirmingKeyring(Keyring, Protocol):
-    """The verbs of a keyring that can have KMS confirm what it said."""
+    """A keyring that can have KMS confirm an answer."""
 
     async def confirmed(self, key: DataKey) -> DataKey:
-        """Return a data key as KMS unwraps it when it is asked once more; later ones as it is.
+        """Return a data key after unwrapping it again, unless KMS has confirmed it already.
 
-        Raises as `unwrap` does.
+        Raises the errors of `unwrap`.
         """
         ...
 
 
 class KMSKeyring:
-    """Asks KMS each time: wraps under one KMS key, unwraps with this and with previous ones."""
+    """Calls KMS each time: wraps under one KMS key, unwraps with this one and previous ones."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class KMSKeyring:
         return {**self._context, "period": str(period)}
 
     async def generate(self, period: int) -> DataKey:
-        """Have the KMS key make a new data key. Raises KMSUnavailable."""
+        """Return a new data key from KMS. Raises KMSUnavailable."""
         __traceback_hide__ = True
         answer: DataKeyResponse = await BlockingCall(
             self._kms.generate_data_key, (self.key_id, self.context(period))
@@ -113,12 +113,12 @@ class KMSKeyring:
         return DataKey(period, answer.ciphertext, answer.plaintext, answer.key_id)
 
     async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
-        """Ask the KMS keys in turn for the plaintext.
+        """Unwrap with the KMS keys in turn.
 
-        Raises InvalidRecord for what KMS calls invalid, IncorrectKey when none of
-        them wrapped it (a mistyped key id does that too, so the record is not to
-        blame), else KMSUnavailable. A previous key that AWS refuses to use is passed
-        over: what no other one unwraps may be its own, and fails by that refusal.
+        Raises InvalidRecord if KMS calls the data key invalid, IncorrectKey if none of them
+        wrapped it (possibly because of a mistyped key id, so the record is not to blame),
+        otherwise KMSUnavailable. A previous key that AWS refuses to use is skipped; if no other
+        key unwraps the data key, the error is that refusal.
         """
         __traceback_hide__ = True
         refused: str | None = None
@@ -141,13 +141,13 @@ class KMSKeyring:
         raise IncorrectKey("None of the configured KMS keys wrapped this data key.")
 
     async def rewrap(self, encrypted: bytes, period: int) -> bytes | None:
-        """Have what a previous KMS key wrapped wrapped by the present one, without plaintext.
+        """Rewrap a data key from a previous KMS key to the current one, within KMS.
 
-        None where no previous one wrapped it. Raises InvalidRecord for what KMS calls
-        invalid, else KMSUnavailable.
+        Return None if no previous key wrapped it. Raises InvalidRecord if KMS calls it invalid,
+        otherwise KMSUnavailable.
         """
         for source in self._unwrap_key_ids[1:]:
-            ask = partial(
+            call = partial(
                 self._kms.re_encrypt,
                 encrypted,
                 source=source,
@@ -155,18 +155,18 @@ class KMSKeyring:
                 context=self.context(period),
             )
             try:
-                moved: bytes = await BlockingCall(ask)
+                rewrapped: bytes = await BlockingCall(call)
             except IncorrectKey:
                 continue
-            if not 1 <= len(moved) <= ENCRYPTED_KEY_MAX_BYTES:
+            if not 1 <= len(rewrapped) <= ENCRYPTED_KEY_MAX_BYTES:
                 raise KMSUnavailable
-            return moved
+            return rewrapped
         return None
 
 
-def _check_answer(answered_by: str, asked: str, plaintext_bytes: int) -> None:
-    """Raise KMSUnavailable for an answer of another key, or with a plaintext cut short."""
-    if answered_by != asked or plaintext_bytes != DATA_KEY_BYTES:
+def _check_answer(used_key_id: str, key_id: str, plaintext_bytes: int) -> None:
+    """Raise KMSUnavailable for an answer by another key, or with a truncated plaintext."""
+    if used_key_id != key_id or plaintext_bytes != DATA_KEY_BYTES:
         raise KMSUnavailable
 
 
@@ -189,14 +189,14 @@ class SharedKeyring:
     async def generate(self, period: int) -> DataKey:
         """Return the published data key of a period, publishing one when there is none.
 
-        A published item that nobody here can unwrap must not stop writing: it
-        raises an alarm in the log, and the answer is a data key of its own.
+        A published item that this process cannot unwrap must not stop writing: it is logged, and
+        a data key of this process is returned.
         Raises KMSUnavailable or TableUnavailable.
         """
         if period == 0:
             return await self._keyring.generate(0)
         try:
-            return await self._shared(period)
+            return await self._get_shared(period)
         except (InvalidRecord, KMSUnavailable) as exc:
             if not self._condemns_item(exc):
                 raise
@@ -204,10 +204,10 @@ class SharedKeyring:
         return await self._keyring.generate(0)
 
     async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
-        """Unwrap as the keyring below does: a record holds all that this needs."""
+        """Unwrap without the table: a record has all that is needed."""
         return await self._keyring.unwrap(encrypted, period)
 
-    async def _shared(self, period: int) -> DataKey:
+    async def _get_shared(self, period: int) -> DataKey:
         published = await self._published_keys.get(period)
         if published is None:
             return await self._share(period, self._published_keys.publish)
@@ -221,18 +221,18 @@ class SharedKeyring:
     async def _share(
         self, period: int, put: Callable[[PublishedKey], Coroutine[Any, Any, bool]]
     ) -> DataKey:
-        """Generate a data key and put it, or adopt the one that another process put first."""
+        """Generate and publish a data key, or adopt one published in the meantime."""
         ours = await self._keyring.generate(period)
-        if await put(self._published(ours)):
+        if await put(self._make_published(ours)):
             return ours
         theirs = await self._published_keys.get(period)
-        # A put whose answer was lost is retried by the SDK and then meets our own item.
-        # With nothing there (deleted meanwhile) ours serves unpublished: records carry it.
+        # A put whose answer was lost is retried by the SDK, and then finds our own item.
+        # If the item was deleted since, ours is used unpublished: records contain it.
         if theirs is None or theirs.encrypted == ours.encrypted:
             return ours
         return await self._keyring.unwrap(theirs.encrypted, period)
 
-    def _published(self, key: DataKey) -> PublishedKey:
+    def _make_published(self, key: DataKey) -> PublishedKey:
         return PublishedKey(
             period=key.period,
             encrypted=key.encrypted,
@@ -257,10 +257,10 @@ def _alarm(period: int, what: str) -> None:
 
 
 class KnownKeys(OrderedDict[WrappedKey, V]):
-    """Something about each data key, of the last ones only."""
+    """Values by data key, for the most recent keys only."""
 
     def __setitem__(self, key: WrappedKey, value: V) -> None:
-        """Remember this one, and forget the oldest if there are too many."""
+        """Set a value, and drop the oldest if there are too many."""
         super().__setitem__(key, value)
         if len(self) > REMEMBERED:
             self.popitem(last=False)

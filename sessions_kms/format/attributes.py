@@ -22,7 +22,7 @@ IV_BYTES: Final = 12
 TAG_BYTES: Final = 16
 SALT_BYTES: Final = 16
 COMMITMENT_BYTES: Final = 32
-ANCESTOR_BYTES: Final = 8  # of the salt of a record that was replaced
+ANCESTOR_BYTES: Final = 8  # the beginning of the salt of a replaced record
 ANCESTORS_MAX: Final = 16
 
 Attribute = dict[str, Any]
@@ -83,9 +83,9 @@ def as_text(value: str) -> Attribute:
 
 def number(item: Mapping[str, Any], name: str) -> int:
     """Return a whole, non-negative number in canonical form. Raises InvalidRecord."""
-    held = item.get(name)
-    if type(held) is dict and len(held) == 1:
-        value = held.get("N")
+    attribute = item.get(name)
+    if type(attribute) is dict and len(attribute) == 1:
+        value = attribute.get("N")
         if type(value) is str and is_number(value):
             return int(value)
     raise InvalidRecord(name)
@@ -96,9 +96,9 @@ def binary(item: Mapping[str, Any], name: str, at_least: int, at_most: int | Non
 
     Raises InvalidRecord.
     """
-    held = item.get(name)
-    if type(held) is dict and len(held) == 1:
-        value = held.get("B")
+    attribute = item.get(name)
+    if type(attribute) is dict and len(attribute) == 1:
+        value = attribute.get("B")
         longest = at_least if at_most is None else at_most
         if type(value) is bytes and at_least <= len(value) <= longest:
             return value
@@ -106,17 +106,17 @@ def binary(item: Mapping[str, Any], name: str, at_least: int, at_most: int | Non
 
 
 def text(item: Mapping[str, Any], name: str) -> str:
-    """Return text that is not empty, at most as long as an owner. Raises InvalidRecord."""
-    held = item.get(name)
-    if type(held) is dict and len(held) == 1:
-        value = held.get("S")
+    """Return text of 1 to TEXT_MAX_BYTES bytes. Raises InvalidRecord."""
+    attribute = item.get(name)
+    if type(attribute) is dict and len(attribute) == 1:
+        value = attribute.get("S")
         if type(value) is str and is_text(value):
             return value
     raise InvalidRecord(name)
 
 
 def is_text(value: str) -> bool:
-    """Return True if this is text as the format takes it: not empty, and not too long."""
+    """Return True if this is valid text of the format: not empty, and not too long."""
     try:
         return 1 <= len(value.encode()) <= TEXT_MAX_BYTES
     except UnicodeEncodeError:  # A lone surrogate, which JSON can spell, has no UTF-8 form.

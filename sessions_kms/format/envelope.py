@@ -1,8 +1,8 @@
 """Sealing and opening, format version 1 (docs/format.md). Pure: no I/O, no clock, no randomness.
 
-Takes serialized bytes, the visitor's session key and a data key, and gives a
-`SessionRecord`, or the other way round. Both keys are needed: whoever holds the
-table and the data key still lacks the cookie, and the other way round.
+Converts serialized bytes to a `SessionRecord` and back, with the visitor's session key and a data
+key. Both keys are needed: the table and the data key do not suffice without the cookie, nor the
+cookie without the data key.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def seal(
     iv: bytes,
     ancestors: bytes = b"",
 ) -> SessionRecord:
-    """Encrypt a serialized session into a record, beside which its ancestors stand unsealed.
+    """Encrypt a serialized session into a record; its ancestors are stored unsealed.
 
     ``salt`` and ``iv`` must be fresh random bytes for each call (NIST SP 800-38D, 8.2.2).
     """
@@ -66,7 +66,7 @@ def seal(
 
 
 def open_(record: SessionRecord, *, namespace: str, session_key: str, data_key: bytes) -> bytes:
-    """Decrypt a record, after its commitment to exactly these keys has been compared.
+    """Decrypt a record, after comparing its commitment to exactly these keys.
 
     Raises InvalidRecord.
     """

@@ -1,7 +1,7 @@
 """Sealed records and tombstones, and their DynamoDB items (docs/format.md).
 
-Sessions and other item types are stored as `SessionRecord`. A tombstone stands for ten minutes in
-the place of a session whose key was changed: it says that the session lives on, and not where, so
+Sessions and other item types are stored as `SessionRecord`. For ten minutes a tombstone
+replaces a session whose key was changed: it says that the session still exists, but not where, so
 that the old key does not lead to the new one. Knows neither plaintext nor keys.
 
 The ancestors of a record are the beginnings of the salts of those that it replaced. A write whose
@@ -27,9 +27,11 @@ from sessions_kms.format.attributes import (
 from sessions_kms.format.item_types import SESSION, TOMBSTONE, ItemType
 
 TOMBSTONE_LIFETIME: Final = 600  # seconds
-UNSETTLED: Final = 15  # seconds in which a browser may yet get the new key
+UNSETTLED: Final = 15  # seconds in which a browser may still receive the new key
 CLOCK_SKEW: Final = 300  # seconds
-DATA_KEY_USE: Final = 8 * 24 * 3600  # seconds after its period's start that a data key may seal
+DATA_KEY_USE: Final = (
+    8 * 24 * 3600
+)  # seconds after the start of its period in which a data key may seal
 
 
 class Tombstone(NamedTuple):
@@ -47,24 +49,24 @@ class Tombstone(NamedTuple):
 
     @property
     def settled_at(self) -> int:
-        """The time from which the answer with the new key is no longer on its way."""
+        """The time after which the browser must have received the new key."""
         return self.moved_at + UNSETTLED
 
     def is_ahead(self, now: float) -> bool:
-        """Return True if it is of a time to come, and counts for nothing."""
+        """Return True if it is from the future, and to be ignored."""
         return self.moved_at > now + CLOCK_SKEW
 
 
 def is_tombstone(item: Mapping[str, Any]) -> bool:
-    """Return True if an item, or what lists read of it, is a tombstone.
+    """Return True if an item, or the part of it that lists read, is a tombstone.
 
-    What has any part of a ciphertext is a record, to which somebody added.
+    An item with any part of a ciphertext is a record, whatever was added to it.
     """
     return "movedAt" in item and not item.keys() & {"encryptedData", "authTag"}
 
 
 def read_tombstone(item: Mapping[str, Any]) -> Tombstone | None:
-    """Return the tombstone that an item is; None for any other. Raises InvalidRecord."""
+    """Return the tombstone in an item; None for any other item. Raises InvalidRecord."""
     if not is_tombstone(item):
         return None
     TOMBSTONE.version_of(item)
@@ -72,7 +74,7 @@ def read_tombstone(item: Mapping[str, Any]) -> Tombstone | None:
 
 
 def next_ancestors(salt: bytes, ancestors: bytes) -> bytes:
-    """Return the ancestors of the record that takes the place of one, newest first."""
+    """Return the ancestors of the record that replaces this one, newest first."""
     return (salt[:ANCESTOR_BYTES] + ancestors)[: ANCESTOR_BYTES * ANCESTORS_MAX]
 
 
@@ -83,7 +85,7 @@ def descends(ancestors: bytes, salt: bytes) -> bool:
 
 
 def read_ancestors(attribute: Any) -> bytes:
-    """Return the ancestors that an attribute holds; none where it is malformed or missing."""
+    """Return the ancestors in an attribute; none if it is malformed or missing."""
     value = attribute.get("B") if isinstance(attribute, dict) else None
     if not isinstance(value, bytes) or len(attribute) != 1:
         return b""
@@ -93,7 +95,7 @@ def read_ancestors(attribute: Any) -> bytes:
 
 @dataclass(kw_only=True, slots=True)
 class Header:
-    """What a record says in the clear; all of it is bound by the ciphertext."""
+    """The unencrypted fields of a record, all authenticated with the ciphertext."""
 
     id: str
     created_at: int
@@ -106,7 +108,7 @@ class Header:
 
 @dataclass(kw_only=True, slots=True)
 class RecordHead(Header):
-    """A record without its ciphertext, which may be 400 KB: what lists read of it.
+    """A record without its ciphertext of up to 400 KB, as lists read it.
 
     Times are epoch seconds.
     """
@@ -122,22 +124,23 @@ class RecordHead(Header):
     def from_item(cls, item: Mapping[str, Any], item_type: ItemType = SESSION) -> "RecordHead":
         """Read an item of a type; attributes that the format does not know are ignored.
 
-        Raises InvalidRecord, named after the first attribute that is not right.
+        Raises InvalidRecord with the name of the first invalid attribute.
         """
-        version = item_type.version_of(item)  # first: of another version the rest may be otherwise
+        version = item_type.version_of(item)  # first: another version may have other attributes
         return cls(version=version, **_read(item, _HEAD if "owner" in item else _ANONYMOUS_HEAD))
 
     def is_ahead(self, now: float) -> bool:
-        """Return True if it was written at a time to come: then a clock is wrong, more often than
-        a record is forged, and nothing can be told.
+        """Return True if it was written in the future.
+
+        Then a clock is more likely wrong than the record forged, so nothing is decided.
         """
         return self.updated_at > now + CLOCK_SKEW
 
     def check_times(self) -> None:
-        """Refuse a record that was sealed with a data key outside its time.
+        """Reject a record that was sealed outside the time of its data key.
 
-        A data key that leaked long ago must not sign new records, nor old ones of
-        sessions that claim to begin later and would outlive the absolute timeout.
+        A data key that leaked long ago must not seal new records, nor records of sessions that
+        claim a later beginning and would outlive the absolute timeout.
         Raises InvalidRecord.
         """
         if self.key_period and not (
@@ -150,7 +153,7 @@ class RecordHead(Header):
 
 @dataclass(kw_only=True, slots=True)
 class SessionRecord(RecordHead):
-    """One sealed session. Times are epoch seconds. ``ancestors`` is nothing that is sealed."""
+    """One sealed session. Times are epoch seconds. ``ancestors`` is not sealed."""
 
     encrypted_data: bytes = field(repr=False)
     ancestors: bytes = field(default=b"", repr=False)
@@ -180,24 +183,24 @@ class SessionRecord(RecordHead):
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any], item_type: ItemType = SESSION) -> "SessionRecord":
-        """Read an item of a type, as that of a head."""
+        """Read an item of a type, as `RecordHead.from_item` does."""
         version = item_type.version_of(item)
-        found = _read(item, _WHOLE if "owner" in item else _ANONYMOUS)
+        values = _read(item, _WHOLE if "owner" in item else _ANONYMOUS)
         ancestors = read_ancestors(item["ancestors"]) if "ancestors" in item else b""
-        return cls(version=version, ancestors=ancestors, **found)
+        return cls(version=version, ancestors=ancestors, **values)
 
 
 def read_stored(item: Mapping[str, Any]) -> SessionRecord | Tombstone:
-    """Return what the item under a session's id is. Raises InvalidRecord."""
+    """Read the item under a session's id. Raises InvalidRecord."""
     return read_tombstone(item) or SessionRecord.from_item(item)
 
 
-# A field without what only its writer needs; a plain tuple takes less time to unpack.
+# The members of a Field that reading needs; a plain tuple is faster to unpack.
 _Reader: TypeAlias = tuple[str, str, str, int, int]
 
 
 def _readers_of(record: type[Header]) -> tuple[_Reader, ...]:
-    """Return the readers of a dataclass; version and ancestors are read apart."""
+    """Return the readers of a dataclass; version and ancestors are read separately."""
     names = {each.name for each in fields(record)} - {"version", "ancestors"}
     return tuple(each[:5] for each in RECORD_FIELDS if each.name in names)
 
@@ -218,18 +221,18 @@ HEAD_ATTRIBUTES: Final = ("version", *(attribute for _, attribute, *_ in _HEAD),
 def _read(item: Mapping[str, Any], readers: tuple[_Reader, ...]) -> dict[str, Any]:
     """Return fields of an item by their names, each checked as `attributes` does.
 
-    Raises InvalidRecord for the first that is not right. Each load reads more than a dozen.
+    Raises InvalidRecord for the first invalid one. In the path of every load.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, attribute, type_, minimum, maximum in readers:
         stored = item.get(attribute)
         value = stored.get(type_) if type(stored) is dict and len(stored) == 1 else None
         if type_ == "B" and type(value) is bytes and minimum <= len(value) <= maximum:
-            found[name] = value
+            values[name] = value
         elif type_ == "N" and type(value) is str and is_number(value):
-            found[name] = int(value)
+            values[name] = int(value)
         elif type_ == "S" and type(value) is str and is_text(value):
-            found[name] = value
+            values[name] = value
         else:
             raise InvalidRecord(attribute)
-    return found
+    return values

@@ -1,7 +1,7 @@
-"""Session dict -> serializer bytes, and back, with nothing of either in an error.
+"""Session dict to serialized bytes and back, without any of the content in errors.
 
-A serializer's own traceback would lead an error report to the whole session, so
-its errors are told anew, outside of its frames.
+The traceback of a serializer would show the whole session in an error report, so new errors are
+raised outside of its frames.
 """
 
 from collections.abc import Callable
@@ -12,18 +12,21 @@ from typing import Any, Final, Protocol
 
 from sessions_kms.exceptions import InvalidRecord
 
-DJANGOS: Final = "django.core.signing", "JSONSerializer"  # its default; this room knows no Django
+DJANGOS: Final = (
+    "django.core.signing",
+    "JSONSerializer",
+)  # its default; this package does not import Django
 
 
 class Serializer(Protocol):
-    """What SESSION_SERIALIZER names: a class, made without arguments."""
+    """A class named by SESSION_SERIALIZER, created without arguments."""
 
     def dumps(self, obj: dict[str, Any]) -> bytes: ...
     def loads(self, data: bytes) -> Any: ...
 
 
 class Codec:
-    """One serializer, made anew for each use, as Django does: it may keep something meanwhile."""
+    """One serializer, created for each use, as Django does: it may have state."""
 
     def __init__(self, serializer: Callable[[], Serializer]) -> None:
         self._serializer = serializer
@@ -31,20 +34,20 @@ class Codec:
     def dumps(self, session: dict[str, Any]) -> bytes:
         """Serialize a session. Raises TypeError, naming the key whose value cannot be."""
         __traceback_hide__ = True
-        serializer = self._serializer()  # One that cannot be made is no fault of the session's.
+        serializer = self._serializer()  # An error of the constructor is not the session's fault.
         try:
             return serializer.dumps(session)
-        except Exception:  # noqa: BLE001, S110 - told below, without the serializer's frames
+        except Exception:  # noqa: BLE001, S110 - reported below, without the serializer's frames
             pass
         raise TypeError(
             "SESSION_SERIALIZER cannot serialize what the session holds under"
-            f" {', '.join(self._faulty(session)) or 'its keys'}."
+            f" {', '.join(self._find_faulty(session)) or 'its keys'}."
         )
 
     def loads(self, payload: bytes) -> dict[str, Any]:
         """Read a serialized session. Raises InvalidRecord."""
         __traceback_hide__ = True
-        serializer = self._serializer()  # The same; else it would sign everybody out.
+        serializer = self._serializer()  # An error of the constructor must not sign everybody out.
         try:
             session = serializer.loads(payload)
         except Exception:  # noqa: BLE001 - the same
@@ -53,24 +56,26 @@ class Codec:
             raise InvalidRecord("payload")
         return session
 
-    def _faulty(self, session: dict[str, Any]) -> list[str]:
+    def _find_faulty(self, session: dict[str, Any]) -> list[str]:
         __traceback_hide__ = True
-        return [repr(key) for key, value in session.items() if not self._takes(key, value)]
+        return [
+            repr(key) for key, value in session.items() if not self._is_serializable(key, value)
+        ]
 
-    def _takes(self, key: str, value: Any) -> bool:
+    def _is_serializable(self, key: str, value: Any) -> bool:
         __traceback_hide__ = True
         try:
             self._serializer().dumps({key: value})
-        except Exception:  # noqa: BLE001 - the question is only whether
+        except Exception:  # noqa: BLE001 - only the fact matters
             return False
         return True
 
 
 class DjangosJSON:
-    """What Django's own serializer writes and reads, to the byte.
+    """Writes and reads exactly what Django's own serializer does, but faster.
 
-    That makes an encoder each time, since it asks `json.dumps` for short separators, and looks
-    for blanks that are never there.
+    Django's creates an encoder for each call, because of its separators, and skips blanks that are
+    never there.
     """
 
     _encode = JSONEncoder(separators=(",", ":")).encode
@@ -84,12 +89,14 @@ class DjangosJSON:
         __traceback_hide__ = True
         text = data.decode("latin-1")
         try:
-            found, end = self._decoder.raw_decode(text)
+            value, end = self._decoder.raw_decode(text)
             if end == len(text):
-                return found
+                return value
         except ValueError:
             pass
-        return self._decoder.decode(text)  # with blanks around it, or wrong: then it says so
+        return self._decoder.decode(
+            text
+        )  # surrounded by blanks, or invalid: then it raises the error
 
 
 @lru_cache(maxsize=16)
@@ -99,7 +106,7 @@ def codec_of(serializer: type[Serializer]) -> Codec:
 
 
 class _Quick:
-    """Gives ours in the place of Django's, but while a project has that patched."""
+    """Creates our serializer instead of Django's, unless a project has patched that."""
 
     def __init__(self, djangos: type[Serializer]) -> None:
         self._ours = DjangosJSON()
@@ -112,7 +119,7 @@ class _Quick:
 
 
 def _is_djangos(serializer: type[Serializer]) -> bool:
-    """Return True if it is Django's own, and as Django has it: a project may have patched it."""
+    """Return True if it is Django's own serializer, unpatched."""
     module, name = DJANGOS
     is_named = getattr(serializer, "__qualname__", None) == name
     return is_named and all(
@@ -121,5 +128,5 @@ def _is_djangos(serializer: type[Serializer]) -> bool:
 
 
 def _is_written_in(module: str, part: object) -> bool:
-    """Return True if a module has this function; a wrapper only takes over what one is called."""
+    """Return True if a function is defined in a module: a wrapper only copies its name."""
     return type(part) is FunctionType and part.__globals__.get("__name__") == module

@@ -16,7 +16,7 @@ from sessions_kms.storage.suspect_answers import AHEAD, log_alarm
 
 @dataclass(slots=True)
 class Seal:
-    """What seals a payload: a data key, and the moment that is told of it in epoch seconds."""
+    """A payload with the data key to seal it, and the time of sealing in epoch seconds."""
 
     namespace: str
     payload: bytes = field(repr=False)
@@ -35,10 +35,10 @@ class Seal:
         item_type: ItemType = SESSION,
         ancestors: bytes = b"",
     ) -> SessionRecord:
-        """Seal it as the session of this key; what the record adds is counted by the table.
+        """Seal it as the session of this key; the table checks the size of the whole item.
 
-        ``item_id`` is what the session key leads to, where that is known already; or of another
-        ``item_type``, whose secret takes the place of the session key.
+        ``item_id`` is the id for the session key, if it is known already, or that of another
+        ``item_type``, whose secret replaces the session key.
         """
         __traceback_hide__ = True
         header = Header(
@@ -72,7 +72,7 @@ class Sealing:
         self._services = services
 
     async def seal(self, payload: bytes) -> Seal:
-        """Return what seals serialized bytes now. Raises SessionTooLarge or StoreUnavailable."""
+        """Return the seal for serialized bytes. Raises SessionTooLarge or StoreUnavailable."""
         __traceback_hide__ = True
         if len(payload) > ITEM_MAX_BYTES:
             raise SessionTooLarge(len(payload), ITEM_MAX_BYTES)
@@ -97,7 +97,7 @@ class Sealing:
         except InvalidRecord as exc:
             if exc.reason != "commitment":
                 raise
-        # Another data key than the record's: before that is its fault, KMS is asked once more.
+        # The data key is not the record's: before the record is rejected, KMS is called again.
         again = await keyring.confirmed(data_key)
         try:
             return envelope.open_(

@@ -1,12 +1,12 @@
-r"""Which cookies of a request count, judged by their bytes, and what their values are.
+r"""Filters the cookies of a request by the bytes of the header, and decodes their values.
 
-`drop_foreign` removes from a request what only looks like a cookie of the site's own, so nothing
-that reads the request later sees it.
+`drop_foreign` removes cookies whose names only look like those of the site, so no later code sees
+them.
 
-A browser takes `\xa0__Host-sessionid` for another name than `__Host-sessionid`: a sibling host may
-set it for the domain that both share, over plain http too, where the prefix would forbid it.
-Django decodes the header and strips every name, and then the one is the other. So what only looks
-like a name of ours is dropped before anything decodes it.
+To a browser `\xa0__Host-sessionid` and `__Host-sessionid` are different names: a sibling host may
+set the former for the shared domain, even over plain HTTP, which the prefix forbids for the latter.
+Django decodes the header and strips every name, so both become equal. So names that only look like
+ours are dropped before anything decodes them.
 
 The header is decoded here as Django does it, in time linear in its length. Django leaves quoted
 values to Python's `http.cookies`, which before 3.11.10 and 3.12.6 takes time quadratic in their
@@ -47,7 +47,7 @@ COOKIE_SIZE = 4096
 INFIX = b"-next-"
 NEXT = (
     rb"(?:" + INFIX + rb"[A-Za-z0-9_-]{8})?"
-)  # the key that a session was given while it was not told
+)  # with the new key of a session whose browser missed the change
 NEXT_SIZE = 128  # bytes of a `-next-` value, which is a key and the beginning of an id
 # Python's http.cookies sets a token's characters, and the colon. All others may be stripped, by
 # whatever decodes them.
@@ -57,13 +57,13 @@ ODD = bytes(each for each in range(256) if each not in SET_BY_PYTHON)
 
 @dataclass
 class MinuteGate:
-    """Lets one thing a minute be said: whoever sends requests would fill the log."""
+    """Allows one log line a minute, so that requests cannot fill the log."""
 
     clock: Callable[[], float] = time.monotonic
     _quiet_until: float = float("-inf")
 
     def allows(self) -> bool:
-        """Return True if it may be said now, and take it for said."""
+        """Return True if a line may be logged now, and count it as logged."""
         now = self.clock()
         if now < self._quiet_until:
             return False
@@ -75,7 +75,7 @@ duplicates_gate = MinuteGate()
 
 
 def drop_foreign(request: HttpRequest, rules: CookieRules) -> None:
-    """Leave the request those cookies only that count by the rules, decoded."""
+    """Remove all cookies from the request except those that the rules admit, and decode them."""
     __traceback_hide__ = True
     done: CookieRules | None = getattr(request, FILTERED_BY, None)
     if done is not None and done.covers(rules):
@@ -87,10 +87,10 @@ def drop_foreign(request: HttpRequest, rules: CookieRules) -> None:
 
 
 def mark_filtered(request: HttpRequest, rules: CookieRules) -> None:
-    """Note that what a request has of cookies is what counts by the rules.
+    """Note that the cookies of a request are those that the rules admit.
 
-    They are decoded here, before Django would do it, which may take long (`decoding`); what was
-    decoded already stays.
+    They are decoded here, because decoding by Django may take long; cookies that are decoded
+    already stay as they are.
     """
     __traceback_hide__ = True
     setattr(request, FILTERED_BY, rules)
@@ -99,7 +99,7 @@ def mark_filtered(request: HttpRequest, rules: CookieRules) -> None:
 
 
 def filter_header(header: bytes, rules: CookieRules) -> bytes:
-    """Return what counts of a request's Cookie header; the log tells what came twice."""
+    """Return the admitted part of a Cookie header, and log names that came twice."""
     filtered = sift(header, rules)
     if filtered.duplicated and duplicates_gate.allows():
         logger.warning(
@@ -119,7 +119,7 @@ def _header(request: HttpRequest) -> bytes:
 
 
 def _text(request: HttpRequest) -> str:
-    """Return the Cookie header as Django decodes it, from each kind of server in its own way."""
+    """Return the Cookie header as Django decodes it, which differs between WSGI and ASGI."""
     text: str = request.META.get("HTTP_COOKIE", "")
     if isinstance(request, WSGIRequest):
         return text.encode("latin-1").decode(errors="replace")
@@ -181,17 +181,17 @@ def _unescape(match: re.Match[str]) -> str:
 
 @dataclass(frozen=True)
 class CookieRules:
-    """Which names are a site's own, and whether any others count."""
+    """The names of a site's cookies, and whether any others are admitted."""
 
     session: re.Pattern[bytes]
     others: frozenset[bytes]
     strict: bool
 
     def covers(self, others: CookieRules) -> bool:
-        """Return True if the others would drop nothing of what these have let through.
+        """Return True if the other rules would admit all that these have admitted.
 
-        What strict rules admit has exactly the name that a site gave it, in no disguise. And what
-        has a prefix has come once, by all rules.
+        Strict rules admit only exact names of the site. By all rules, names with a prefix must
+        be unique.
         """
         return self == others or (self.strict and not others.strict)
 
@@ -200,22 +200,22 @@ class CookieRules:
         return name in self.others or self.session.fullmatch(name) is not None
 
     def must_be_unique(self, name: bytes) -> bool:
-        """Return True if a name counts for nothing where it comes twice."""
+        """Return True if a cookie of this name is dropped when it comes twice."""
         if name.startswith(PREFIXES):
             return True
         return self.strict and self.session.fullmatch(name) is not None
 
     def admits(self, name: bytes) -> bool:
-        """Return True if a name is itself only, and none of ours in disguise."""
+        """Return True if a name cannot be mistaken for another one of the site."""
         if self.strict:
             return self.is_ours(name)
         bare = name.strip(ODD)
         return bare == name or not (bare.startswith(PREFIXES) or self.is_ours(bare))
 
     def split(self, header: bytes) -> list[bytes]:
-        """Return the pairs of a header that are worth a look, with the blanks before them.
+        """Return the pairs of a header to check, with the blanks before them.
 
-        Strict rules find theirs in one pass, whatever else is there.
+        With strict rules, only the pairs of the site, found in one pass.
         """
         if not self.strict:
             return header.split(b";")
@@ -223,7 +223,7 @@ class CookieRules:
         return [pair for pair in found if self._has_room(pair)]
 
     def _has_room(self, pair: bytes) -> bool:
-        """Return True if a cookie of ours is no longer than it may be."""
+        """Return True if a cookie of the site is within its size limit."""
         name, _, value = pair.strip(b" ").partition(b"=")
         if INFIX in name and name not in self.others:
             return len(value) <= NEXT_SIZE
@@ -237,26 +237,26 @@ class CookieRules:
 
 @dataclass(frozen=True)
 class FilteredHeader:
-    """A Cookie header of which every pair counts."""
+    """A Cookie header with admitted pairs only."""
 
     header: bytes
-    duplicated: frozenset[str]  # names of ours that came twice, and count for nothing or differ
+    duplicated: frozenset[str]  # names of the site that came twice, and were dropped or differ
 
 
 @lru_cache(maxsize=16)
 def rules_for_site(session: str, *others: str, strict: bool = False) -> CookieRules:
     """Return the rules of a site by the names of its cookies, the session's first.
 
-    Strict is for a site that sets each cookie of its host itself: no other name passes, nor a
-    cookie of more than 4 KB, which counts as absent; and the session's name, prefix or not, counts
-    for nothing where it comes twice.
+    ``strict`` is for a site that sets every cookie of its host: all other names are dropped, and
+    so are cookies of more than 4 KB; a session cookie that comes twice is dropped even without a
+    prefix.
     """
     pattern = re.compile(re.escape(session.encode()) + NEXT)
     return CookieRules(pattern, frozenset(name.encode() for name in others), strict)
 
 
 def sift(header: bytes, rules: CookieRules) -> FilteredHeader:
-    """Return what counts of a request's cookies, its Cookie headers joined by `; `."""
+    """Return the admitted part of a Cookie header."""
     pairs = rules.split(header)
     names = [_name(pair) for pair in pairs]
     once = set(names)
@@ -272,9 +272,9 @@ def sift(header: bytes, rules: CookieRules) -> FilteredHeader:
 
 
 def _name(pair: bytes) -> bytes:
-    """Return a pair's name as the browser knows it, which sends a blank between pairs.
+    """Return the name of a pair, without the blank that browsers send between pairs.
 
-    What has no `=` has no name, to Django either.
+    A pair without `=` has an empty name, as it has for Django.
     """
     return pair.partition(b"=")[0].lstrip(b" ") if b"=" in pair else b""
 

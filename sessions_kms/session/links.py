@@ -22,7 +22,7 @@ NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class HasLinks(Protocol):
-    """What is known to be stored of a session (`session.repository.LoadedVersion`)."""
+    """The stored state of a session (`session.repository.LoadedVersion`)."""
 
     @property
     def created_at(self) -> int: ...
@@ -31,7 +31,7 @@ class HasLinks(Protocol):
 
 
 def fault_in(listed: object) -> str | None:
-    """Return why this is no list of links, which a session had better not list; else None."""
+    """Return what is wrong with a list of links, or None."""
     if not isinstance(listed, list) or len(listed) > LINKS_MAX:
         return f"A session lists its links in a list of at most {LINKS_MAX}."
     if not all(map(_is_name, listed)):
@@ -40,9 +40,9 @@ def fault_in(listed: object) -> str | None:
 
 
 def names_in(session: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names that a session lists, as many as it may; what is no name is ignored.
+    """Return the names that a session lists, up to the limit; invalid ones are ignored.
 
-    A session that was stored so, by another engine say, can be read all the same.
+    So a session with invalid names, stored by another engine for example, can still be read.
     """
     __traceback_hide__ = True
     listed = session.get(LINKS)
@@ -54,9 +54,9 @@ def names_in(session: Mapping[str, Any]) -> frozenset[str]:
 def merge(
     base: Mapping[str, Any], ours: Mapping[str, Any], theirs: Mapping[str, Any]
 ) -> dict[str, list[str]]:
-    """Return the names that two requests leave a session, each having added and removed some.
+    """Return the names of a session after two requests have each added and removed some.
 
-    None of a session without any: what it keeps there is not ours to change.
+    Return {} if there are none: other data under that key is not changed.
     """
     __traceback_hide__ = True
     before, here, there = names_in(base), names_in(ours), names_in(theirs)
@@ -80,7 +80,7 @@ async def write(services: Services, record: SessionRecord, names: Iterable[str])
 
 
 async def drop(services: Services, session_id: str, names: Collection[str]) -> None:
-    """Delete the items of a session that it no longer has, if that can be done now.
+    """Delete items that a session no longer has, if the table is available.
 
     DynamoDB deletes them later otherwise; the session itself is stored by then.
     """

@@ -1,7 +1,7 @@
-"""What a request changed in a session, merged into what others saved meanwhile.
+"""Merges the changes of a request into a session that others have saved since.
 
-Plain dicts as a serializer gives them back, in and out; only `update_content` changes a dict that
-is in use. Knows no table.
+Works with plain dicts, as a serializer returns them; only `update_content` changes a dict that is
+in use. Does not access the table.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ def changed_keys(base: Mapping[str, Any], ours: Mapping[str, Any], dumps: Dumps)
     Serialized forms are compared, so that a mutation deep inside a value counts.
     """
     __traceback_hide__ = True
-    changed = set()  # Python 3.11 has a frame for a comprehension, which shows both.
+    changed = set()  # A comprehension has its own frame in Python 3.11, which would show both.
     for key in base.keys() | ours.keys():
         if _is_equal_scalar(base.get(key, MISSING), ours.get(key, MISSING)):
             continue
@@ -50,7 +50,7 @@ class Changes:
         return cls(base, ours, changed_keys(base, ours, dumps))
 
     def merge_into(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the content that others stored meanwhile, with these changes.
+        """Return the content that others have stored since, with these changes.
 
         A key that either side deleted stays deleted; if both changed one, ours wins.
         """
@@ -92,7 +92,7 @@ def update_session(
 ) -> None:
     """Change a session in use, loaded from one version, to a newer one with its own changes.
 
-    Raises UpdateError if that is no longer the same person's session.
+    Raises UpdateError if it is no longer the same user's session.
     """
     __traceback_hide__ = True
     content = get_theirs(codec, base, user_id, theirs, codec.loads(theirs.payload))
@@ -100,9 +100,9 @@ def update_session(
 
 
 def update_content(codec: Codec, session: Content, since: bytes, content: Content) -> None:
-    """Change a dict in use to other content, with what was changed in it ``since``.
+    """Change a dict in use to other content, keeping its own changes ``since``.
 
-    Equal values stay the same objects: somebody may hold one, and change it later.
+    Equal values stay the same objects: other code may refer to one, and change it later.
     """
     __traceback_hide__ = True
     now = codec.dumps(session)
@@ -111,14 +111,14 @@ def update_content(codec: Codec, session: Content, since: bytes, content: Conten
     changed = changed_keys(ours, merged, codec.dumps)
     for key in [key for key in session if key not in merged]:
         session.pop(key, None)
-    # The dict is never empty meanwhile: other threads may be reading it.
+    # The dict is never empty in between: other threads may be reading it.
     session.update({key: merged[key] for key in merged if key in changed or key not in session})
 
 
 def get_theirs(
     codec: Codec, base: LoadedVersion, user_id: Any, theirs: LoadedVersion, content: Content
 ) -> Content:
-    """Return what others stored after a version. Raises UpdateError for another person's."""
+    """Return what others stored after a version. Raises UpdateError if the user differs."""
     __traceback_hide__ = True
     if not base.user_id == theirs.user_id == user_id:
         raise UpdateError

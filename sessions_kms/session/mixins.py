@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sessions_kms")
 
-EXPIRY: Final = "_session_expiry"  # where Django keeps what `set_expiry` was told
+EXPIRY: Final = "_session_expiry"  # where Django stores the argument of `set_expiry`
 Verb = Literal["load", "exists", "create", "save", "cycle_key", "delete"]
-POOL: Final = "sessions_kms-overrides"  # apart: they may wait for each other, and for what is ours
-WRITES_MAX: Final = 1024  # under way in one process, those that wait for each other included
+POOL: Final = (
+    "sessions_kms-overrides"  # separate: these calls may wait for each other, and for ours
+)
+WRITES_MAX: Final = 1024  # running in one process, including those that wait for each other
 
 T = TypeVar("T")
 
@@ -53,7 +55,7 @@ def forbid_in_event_loop() -> None:
     "The session does I/O: use its async methods (aget, aset, asave, ...) in an async view."
 )
 def _check_async_unsafe() -> None:
-    """Do nothing, where Django allows it."""
+    """Do nothing if Django allows it."""
 
 
 class AsyncMethods(SessionBase):
@@ -127,7 +129,7 @@ class AsyncMethods(SessionBase):
     async def _dispatch(
         self, verb: Verb, method: Callable[..., Coroutine[Any, Any, T]], *args: Any
     ) -> T:
-        """Do this, or have a thread call the sync method that a project has in its place."""
+        """Call this method, or in a thread the sync method that a project overrides it with."""
         __traceback_hide__ = True
         if self._is_sync_only(verb):
             return cast("T", await in_a_thread(self, verb, *args))
@@ -135,7 +137,7 @@ class AsyncMethods(SessionBase):
 
 
 class ProjectMethod(Wait):
-    """A call of a session's method that may be a project's own."""
+    """A call of a method that a project may override."""
 
     __slots__ = ("_args", "_session", "_verb")
 
@@ -149,12 +151,12 @@ class ProjectMethod(Wait):
         return getattr(self._session, self._verb)(*self._args)
 
     async def suspend(self) -> Any:
-        """Await its twin."""
+        """Await its async version."""
         return await getattr(self._session, f"a{self._verb}")(*self._args)
 
 
 def in_a_thread(session: SessionBase, verb: Verb, *args: Any) -> BlockingCall:
-    """Return the call of a project's own sync method, in threads of such calls alone."""
+    """Return the call of a project's sync method, in a pool for such calls only."""
     return BlockingCall(getattr(session, verb), args, pool=POOL)
 
 
@@ -177,11 +179,11 @@ def _overrides(of: type, engine: type, name: str) -> bool:
 class Expiry(SessionBase):
     """A session that ends at its idle or its absolute timeout, whichever comes first.
 
-    Whoever mixes it in says when the absolute timeout began (``created``), and has services.
+    The class that mixes it in has services, and ``created``: when the absolute timeout began.
     """
 
     if TYPE_CHECKING:
-        # What it needs, and two of Django's own that are missing in its stubs.
+        # What it needs, and two methods that are missing in Django's stubs.
 
         @property
         def _services(self) -> "Services": ...
@@ -235,9 +237,9 @@ class Expiry(SessionBase):
 
 
 class Lifetime(NamedTuple):
-    """The two limits, in seconds: of idle sessions that tell none of their own, and of all.
+    """The two limits, in seconds: of idle sessions without their own expiry, and of all.
 
-    ``cookie_age`` is asked for the former by what a session holds.
+    ``cookie_age`` returns the former for a session's content.
     """
 
     cookie_age: Callable[[Mapping[str, Any]], float]
@@ -262,17 +264,17 @@ def moment(now: float) -> datetime:
 
 
 class _Django(SessionBase):
-    """Django's own arithmetic, of a session that is told its expiry."""
+    """Django's expiry arithmetic, for a given expiry."""
 
     def __init__(self) -> None:
-        """Read no setting: it is made when this is imported."""
+        """Read no settings: it is created on import."""
 
 
 _django = _Django()
 
 
 class Redaction(SessionBase):
-    """Django's session, whose methods keep values, and defaults for them, to themselves."""
+    """Session methods whose frames show neither values nor defaults in error reports."""
 
     if TYPE_CHECKING:  # Missing in Django's stubs.
 

@@ -45,16 +45,16 @@ class Moving:
         budget = self._services.write_queues.start_budget()
         while True:
             expected = self._base
-            if (made := await self._attempt()) is not None:
+            if (version := await self._attempt()) is not None:
                 await links.drop(self._services, self._old_id, self._base.links)
-                return made
+                return version
             if budget.is_exhausted:
                 raise StoreUnavailable(BUSY)
-            if self._base is expected:  # An attempt may arrive yet.
+            if self._base is expected:  # An attempt may still be applied.
                 await self._services.wait(budget.next_pause())
 
     async def _attempt(self) -> LoadedVersion | None:
-        """Try once; return what was applied by now, or else expect what is stored next time."""
+        """Try once; return the applied version, or have the next attempt expect the stored one."""
         __traceback_hide__ = True
         try:
             await self._send()
@@ -74,18 +74,20 @@ class Moving:
         __traceback_hide__ = True
         services, base = self._services, self._base
         self._session.check(self._repository, base)
-        record, made = await self._session.seal(self._repository, base)
-        self._attempts.made.append(made)
-        await links.write(services, record, made.links)
-        # From here on the key may change, whatever fails.
-        next_cookie.note_possible_change(self._old_key, made.session_key, services.config.namespace)
-        words = about.get_stored_labels(made)
+        record, version = await self._session.seal(self._repository, base)
+        self._attempts.made.append(version)
+        await links.write(services, record, version.links)
+        # From here on the key may change, even if the transaction fails.
+        next_cookie.note_possible_change(
+            self._old_key, version.session_key, services.config.namespace
+        )
+        labels = about.get_stored_labels(version)
         await services.session_items.move(
             record,
             old_id=self._old_id,
             expected=base,
             now=record.updated_at,
-            put=await SessionMetadata(services).seal(record, words) if words else None,
+            put=await SessionMetadata(services).seal(record, labels) if labels else None,
             delete=about.id_of(services, self._old_id) if base.labels else None,
         )
 

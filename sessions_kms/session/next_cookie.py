@@ -1,13 +1,13 @@
-"""The `-next` cookie: a browser that was not told of a key change brings the new key itself.
+"""The `-next` cookie: a browser that missed the answer to a key change sends the new key itself.
 
-A cookie beside the session's, with its attributes, for as long as a tombstone stands. Its
+It has the attributes of the session cookie, and the lifetime of a tombstone. Its
 value is the new key and the beginning of the old one's id, its name ends in the beginning of
-the new one's id. It counts only beside that old cookie, and only where the old key has a
-tombstone: whoever stole or planted the old key learns nothing, and cookies that somebody made up
-cost no reads. It is never deleted: the key that it names may yet begin to open.
+the new one's id. It counts only together with that old cookie, and only if the old key has a
+tombstone: stealing or planting the old key reveals nothing, and forged cookies cost no reads. It
+is never deleted: the key that it names may become valid later.
 
-The outermost middleware keeps the keys of a request here, since others replace
-`request.session`, and whatever answer comes back carries the key that the session has by then.
+The outermost middleware stores the keys of a request here, since others replace
+`request.session`. Every answer then carries the current key of the session.
 """
 
 import re
@@ -27,8 +27,8 @@ from django.utils.cache import patch_vary_headers
 from sessions_kms.format.item_types import SHORT_ID, session_id
 from sessions_kms.format.record import TOMBSTONE_LIFETIME
 
-# Keys that are tried for one cookie. A page's parallel requests may change one key each while no
-# answer comes: one of the changes is made, and any of them may be that one.
+# Keys that are tried for one cookie. Parallel requests of a page may each change the key before
+# any answer arrives: one of the changes is applied, and it may be any of them.
 TRIED_MAX = 16
 INFIX = "-next-"
 VALUE = re.compile(rf"([a-z0-9]{{32}})\.([A-Za-z0-9_-]{{{SHORT_ID}}})")
@@ -53,10 +53,9 @@ class KeyChange:
 class RequestKeys:
     """The session keys of one request.
 
-    ``cookie`` is the key that came with it; ``named`` are the ends of the names and the values of
-    its `-next` cookies, as they came.
-    ``session`` is the one that has another key than the cookie by now. ``changed`` is a change
-    that was made or may be made yet, ``undecided`` which of them.
+    ``cookie`` is the key in the session cookie; ``named`` has the suffixes and values of the
+    `-next` cookies, unchecked. ``session`` is set if its key differs from the cookie by now.
+    ``changed`` is a key change that was applied or, if ``undecided``, may still be applied.
     """
 
     cookie: str | None
@@ -66,7 +65,7 @@ class RequestKeys:
     undecided: bool = False
 
     def following(self, session_key: str, namespace: str) -> list[str]:
-        """Return the keys that cookies name for one that has moved."""
+        """Return the new keys that `-next` cookies name for an old one."""
         __traceback_hide__ = True
         if not self.named:
             return []
@@ -85,16 +84,16 @@ class RequestKeys:
         return session_key in {self.cookie, settled}
 
     def set_cookies(self, response: HttpResponseBase) -> HttpResponseBase:
-        """Have an answer carry the present key, unless it carries one, and `-next` where due."""
+        """Add the current key to an answer that has none, and the `-next` cookie if needed."""
         __traceback_hide__ = True
         name = settings.SESSION_COOKIE_NAME
         key = self.session.session_key if self.session else None
         if self.session and key and name not in response.cookies:
-            _set(response, name, key, _age(self.session))
+            _set_cookie(response, name, key, _get_cookie_age(self.session))
         change = self.changed
         if change and (self.undecided or self._has_user(change.new_key)):
             value = f"{change.new_key}.{change.old_id}"
-            _set(response, f"{name}{INFIX}{change.new_id}", value, TOMBSTONE_LIFETIME)
+            _set_cookie(response, f"{name}{INFIX}{change.new_id}", value, TOMBSTONE_LIFETIME)
         return response
 
     def _has_user(self, session_key: str) -> bool:
@@ -109,15 +108,15 @@ class RequestKeys:
 _keys: ContextVar[RequestKeys | None] = ContextVar("sessions_kms_keys", default=None)
 
 
-class _Keeping:
-    """Keys that are a request's within a block."""
+class _KeysInBlock:
+    """Makes keys those of the current request within a block."""
 
-    def __init__(self, kept: RequestKeys) -> None:
-        self._kept = kept
+    def __init__(self, keys: RequestKeys) -> None:
+        self._keys = keys
 
     def __enter__(self) -> RequestKeys:
-        self._token = _keys.set(self._kept)
-        return self._kept
+        self._token = _keys.set(self._keys)
+        return self._keys
 
     def __exit__(self, *_: object) -> None:
         with suppress(ValueError):  # An abandoned coroutine is closed in any context.
@@ -125,22 +124,22 @@ class _Keeping:
 
 
 def keys_of(request: HttpRequest) -> AbstractContextManager[RequestKeys]:
-    """Keep the keys of a request, within a block, while it is answered."""
+    """Store the keys of a request within a block, while it is answered."""
     __traceback_hide__ = True
-    kept = _kept_of(request.COOKIES)
-    # Taken out of it, since Django's error report shows all cookies but the session's.
-    for end, _ in kept.named:
+    keys = _read_keys(request.COOKIES)
+    # Removed, since Django's error report shows all cookies except the session's.
+    for end, _ in keys.named:
         del request.COOKIES[f"{settings.SESSION_COOKIE_NAME}{INFIX}{end}"]
-    return _Keeping(kept)
+    return _KeysInBlock(keys)
 
 
 def keys_in(cookies: Mapping[str, str]) -> AbstractContextManager[RequestKeys]:
-    """Keep the keys that cookies name, within a block."""
+    """Store the keys in these cookies within a block."""
     __traceback_hide__ = True
-    return _Keeping(_kept_of(cookies))
+    return _KeysInBlock(_read_keys(cookies))
 
 
-def _kept_of(cookies: Mapping[str, str]) -> RequestKeys:
+def _read_keys(cookies: Mapping[str, str]) -> RequestKeys:
     __traceback_hide__ = True
     name = settings.SESSION_COOKIE_NAME
     prefix = f"{name}{INFIX}"
@@ -152,52 +151,52 @@ def _kept_of(cookies: Mapping[str, str]) -> RequestKeys:
     return RequestKeys(cookies.get(name), tuple(named))
 
 
-# What the engine tells and asks; outside of a request that is nothing.
+# Functions for the engine; outside of requests they do nothing.
 
 
 def keys_for(session_key: str) -> RequestKeys | None:
     """Return the request's keys, if this is the key of its own session."""
     __traceback_hide__ = True
-    kept = _keys.get()
-    return kept if kept and kept.concerns(session_key) else None
+    keys = _keys.get()
+    return keys if keys and keys.concerns(session_key) else None
 
 
 def has_next(session_key: str, namespace: str) -> bool:
-    """Return True if the request's cookies name a key that follows its own one."""
+    """Return True if the request's cookies name a new key for this one."""
     __traceback_hide__ = True
-    kept = keys_for(session_key)
-    return kept is not None and bool(kept.following(session_key, namespace))
+    keys = keys_for(session_key)
+    return keys is not None and bool(keys.following(session_key, namespace))
 
 
 def note_new_key(session: SessionBase) -> None:
     """Note that the request's session has another key than its cookie."""
-    if kept := _keys.get():
-        kept.session = session
+    if keys := _keys.get():
+        keys.session = session
 
 
 def note_writer(session: SessionBase) -> None:
-    """Note which object has the session by now: allauth replaces the request's."""
-    if (kept := _keys.get()) and kept.session and kept.session.session_key == session.session_key:
-        kept.session = session
+    """Note the current object of the session: allauth replaces `request.session`."""
+    if (keys := _keys.get()) and keys.session and keys.session.session_key == session.session_key:
+        keys.session = session
 
 
 def note_possible_change(old: str, new: str, namespace: str) -> None:
-    """Note a key change of unknown fate."""
+    """Note a key change whose outcome is unknown."""
     __traceback_hide__ = True
-    if kept := _keys.get():
-        kept.changed, kept.undecided = KeyChange.between(old, new, namespace), True
+    if keys := _keys.get():
+        keys.changed, keys.undecided = KeyChange.between(old, new, namespace), True
 
 
 def note_changed(session: SessionBase) -> None:
-    """Note that the key change that was noted last was made, and who has the new key."""
-    if kept := _keys.get():
-        kept.session, kept.undecided = session, False
+    """Note that the last key change was applied, and the session with the new key."""
+    if keys := _keys.get():
+        keys.session, keys.undecided = session, False
 
 
 def note_not_changed() -> None:
-    """Note that a key change was not made, and never will be."""
-    if (kept := _keys.get()) and kept.undecided:
-        kept.changed, kept.undecided = None, False
+    """Note that a key change was not applied, and never will be."""
+    if (keys := _keys.get()) and keys.undecided:
+        keys.changed, keys.undecided = None, False
 
 
 def _short_id(session_key: str, namespace: str) -> str:
@@ -205,14 +204,14 @@ def _short_id(session_key: str, namespace: str) -> str:
     return session_id(namespace, session_key)[:SHORT_ID]
 
 
-def _age(session: SessionBase) -> int | None:
-    """Return what Django would make the cookie's age; None for until the browser is closed."""
+def _get_cookie_age(session: SessionBase) -> int | None:
+    """Return the cookie's age as Django sets it; None if it ends with the browser session."""
     if not hasattr(session, "_session_cache") or session.get_expire_at_browser_close():
         return None
     return session.get_expiry_age()
 
 
-def _set(response: HttpResponseBase, name: str, value: str, max_age: int | None) -> None:
+def _set_cookie(response: HttpResponseBase, name: str, value: str, max_age: int | None) -> None:
     __traceback_hide__ = True
     same_site: Any = settings.SESSION_COOKIE_SAMESITE  # text, to Django's stubs
     response.set_cookie(

@@ -1,8 +1,8 @@
-"""What a request wants stored: the session as it is, and its save with what became of it.
+"""Pending sessions and saves: the state to store, the attempts to write it, and their outcome.
 
-What may not be stored is rejected before anything is sent. A write whose answer was lost may have
-been applied, or not, or may be applied later. Only what is stored decides, and only where it
-excludes the other outcome.
+A session that is not allowed to be stored is rejected before anything is sent. A write whose
+answer was lost may have been applied, or may be applied later. Only the stored item decides, and
+only if it excludes the other outcome.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class AnonymousSessionTooLarge(SessionTooLarge, SuspiciousOperation):
 
 @dataclass(init=False, slots=True, eq=False, repr=False)
 class PendingSession:
-    """What is to be stored under a session key. ``payload`` is the content, serialized.
+    """A session to store under a key. ``payload`` is the serialized content.
 
     ``signed_in`` says that somebody signed in since the session was loaded. ``user_id`` is the
     user's id, None for an anonymous session.
@@ -67,26 +67,26 @@ class PendingSession:
         self.user_id = content.get(USER_ID)
 
     def starts_anew(self, base: LoadedVersion) -> bool:
-        """Return True if somebody signed in since, which restarts the absolute timeout."""
+        """Return True if there was a sign-in since, which restarts the absolute timeout."""
         return base.is_followed_by_sign_in(self.user_id, signed_in=self.signed_in)
 
     def is_as_stored(self, base: LoadedVersion, now: float) -> bool:
-        """Return True if the stored version says the same and ends at about the same time."""
+        """Return True if the stored version has the same content and about the same end."""
         if self.starts_anew(base) or self.payload != base.payload:
             return False
         moved = abs(self.lifetime.ttl(self.content, now, base.created_at) - base.ttl)
         return moved * 10 <= self.lifetime.idle_age(self.content, now)
 
     def check(self, repository: SessionRepository, base: LoadedVersion | None) -> None:
-        """Reject what may not follow the stored version.
+        """Reject a session that must not replace the stored version.
 
         Raises AnonymousSessionTooLarge, or ValueError for malformed links.
         """
         __traceback_hide__ = True
         limit = repository.services.config.anonymous_max_size
         if limit is not None and self.user_id is None:
-            # A session from before the limit may stay, and shrink: rejecting it would lock its
-            # visitor out until it ends.
+            # A session that is older than the limit may stay, and shrink: rejecting it would lock
+            # its visitor out until it ends.
             is_stored = base is not None and base.user_id is None
             size = len(self.payload)
             if size > max(limit, len(base.payload) if base and is_stored else 0):
@@ -139,24 +139,24 @@ class StoredVersion(Protocol):
 
 
 def is_same(one: StoredVersion, other: StoredVersion) -> bool:
-    """Return True if two are one record."""
+    """Return True if both are the same record."""
     return (one.revision, one.salt) == (other.revision, other.salt)
 
 
 class WriteOutcome(Enum):
-    """What the stored version says of attempts to replace another one."""
+    """What the stored version shows about attempts to replace another one."""
 
-    UNDECIDED = auto()  # the expected version is still stored: an attempt may arrive yet
+    UNDECIDED = auto()  # the expected version is still stored: an attempt may still be applied
     OVERTAKEN = auto()  # no attempt was applied, and none can be: another writer was first
-    UNKNOWN = auto()  # the expected version is not even among the ancestors
+    UNKNOWN = auto()  # the expected version is not among the ancestors
 
 
 @dataclass(slots=True)
 class WriteAttempts:
-    """The attempts of one save or key change: the version that each would have made.
+    """The attempts of one save or key change, each with the version that it would store.
 
-    ``pending`` says that one at the version that is expected now may have been applied, or may be
-    yet.
+    ``pending`` says that an attempt to replace the expected version may have been applied, or may
+    still be applied.
     """
 
     made: list[LoadedVersion] = field(default_factory=list)
@@ -172,7 +172,7 @@ class WriteAttempts:
         return before
 
     def find_applied(self, stored: StoredVersion) -> LoadedVersion | None:
-        """Return the attempt that was applied: the stored version is it, or descends from it."""
+        """Return the applied attempt: the stored version, or one of its ancestors."""
         for each in reversed(self.made):
             if each.salt == stored.salt or descends(stored.ancestors, each.salt):
                 return each
@@ -181,14 +181,14 @@ class WriteAttempts:
     def mark_overtaken(self) -> None:
         """Note that no attempt can be applied any more.
 
-        The oldest ones are dropped: each later one met another record, so theirs are among no
-        record's ancestors by now.
+        The oldest ones are dropped: each later attempt found another record, so they cannot be
+        among the ancestors any more.
         """
         self.pending = False
         del self.made[: -ANCESTORS_MAX - 1]
 
     def get_outcome(self, expected: LoadedVersion, stored: StoredVersion) -> WriteOutcome:
-        """Return the outcome of attempts of which `find_applied` found none."""
+        """Return the outcome if `find_applied` found no applied attempt."""
         if is_same(stored, expected):
             return WriteOutcome.UNDECIDED
         # Attempts to change the key would have left no record here.
@@ -200,9 +200,9 @@ class WriteAttempts:
 
 @dataclass(slots=True, eq=False, repr=False)
 class PendingSave:
-    """What one request wants stored, and the version that it started from.
+    """The pending session of one request, and the version that it started from.
 
-    One write serves all whose changes can be merged; the request that writes sets ``saved`` or
+    One write serves all saves that can be merged; the request that writes sets ``saved`` or
     ``error`` for the others.
     """
 
@@ -220,11 +220,11 @@ class PendingSave:
         return not self.base.is_unseen and self.base.user_id == self.session.user_id
 
     def starts_from(self, known: LoadedVersion) -> bool:
-        """Return True if it is stored as it is when it comes first."""
+        """Return True if it can be written unmerged."""
         return self.base is known or is_same(self.base, known)
 
     def get_changes(self, codec: Codec) -> Changes:
-        """Return what it changes, computed once.
+        """Return its changes, computed once.
 
         Raises TypeError if the serializer does not read what it has written.
         """
@@ -259,7 +259,7 @@ class PendingSave:
         return self.saved is not None
 
     def is_unknown(self, expected: LoadedVersion, stored: StoredVersion) -> bool:
-        """Return True if its outcome can never be known; otherwise it is to be tried again."""
+        """Return True if its outcome can never be known; otherwise it can be tried again."""
         outcome = self.attempts.get_outcome(expected, stored)
         if outcome is WriteOutcome.UNKNOWN:
             self.error = StoreUnavailable(OUTCOME_UNKNOWN)
@@ -277,7 +277,7 @@ def merge_pending(
 ) -> PendingSession:
     """Return a pending session merged with a newer version, whose content is given.
 
-    Raises UpdateError if that is no longer the same person's session.
+    Raises UpdateError if it is no longer the same user's session.
     """
     __traceback_hide__ = True
     merged = get_theirs(codec, base, session.user_id, theirs, content)

@@ -1,7 +1,7 @@
-"""Stored sessions, read and ended: a session key enters, content and `LoadedVersion` leave.
+"""Reads and ends stored sessions: from a session key to its content and `LoadedVersion`.
 
-A record that is missing or not valid is no session; where that cannot be decided, everything here
-raises StoreUnavailable. Knows no `SessionStore`. `saving` and `moving` write.
+A missing or invalid record means no session; if that cannot be decided, all methods raise
+StoreUnavailable. Does not depend on `SessionStore`. `saving` and `moving` write.
 """
 
 import logging
@@ -32,12 +32,12 @@ logger = logging.getLogger("django.security.SuspiciousSession")
 
 CACHED_MAX: Final = 16  # repositories: a project may use a serializer for each type of session
 NO_LINKS: Final[frozenset[str]] = frozenset()
-GRANT: Final = "_grant"  # the key that marks the session of a grant, which tokens open
+GRANT: Final = "_grant"  # marks the session of a grant, which is opened by tokens
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class LoadedVersion:
-    """The record that a request loaded or wrote last, and what it held: the base of its changes."""
+    """The record that a request last loaded or wrote, and its content: the base of its changes."""
 
     session_key: str = field(repr=False)
     id: str  # of its item
@@ -50,13 +50,13 @@ class LoadedVersion:
     user_id: str | None = field(repr=False)
     links: frozenset[str] = NO_LINKS
     labels: Labels = field(default_factory=dict, repr=False)
-    is_unseen: bool = False  # the request never looked at its content: nothing of it is merged
+    is_unseen: bool = False  # the request never read its content: it is not merged
 
     @classmethod
     def of(
         cls, record: SessionRecord, session_key: str, payload: bytes, content: Mapping[str, Any]
     ) -> "LoadedVersion":
-        """Return the version of a record, with what it seals."""
+        """Return the version of a record, with its decrypted content."""
         __traceback_hide__ = True
         return cls(
             session_key=session_key,
@@ -75,7 +75,7 @@ class LoadedVersion:
     def is_followed_by_sign_in(self, user_id: Any, *, signed_in: bool) -> bool:
         """Return True if a session of this user that follows this version starts anew.
 
-        Someone has signed in since: the signal said so, or the user is another one.
+        It does after a sign-in: the signal was sent, or the user is a different one.
         """
         return signed_in or (user_id is not None and user_id != self.user_id)
 
@@ -84,7 +84,7 @@ LoadedSession: TypeAlias = tuple[LoadedVersion, dict[str, Any]]
 
 
 class SessionRepository:
-    """The sessions of one namespace, as one serializer writes them."""
+    """The sessions of one namespace, with one serializer."""
 
     def __init__(self, services: Services, codec: Codec) -> None:
         self.services = services
@@ -95,7 +95,7 @@ class SessionRepository:
 
     @classmethod
     def cached(cls, services: Services, codec: Codec) -> Self:
-        """Return the repository that these services keep for a serializer."""
+        """Return the cached repository of these services for a serializer."""
         cached = services.repositories
         if (found := cached.get(codec)) is None:
             if len(cached) >= CACHED_MAX:
@@ -106,8 +106,8 @@ class SessionRepository:
     async def load(self, session_key: str) -> LoadedSession | None:
         """Return the session of a key, or of a key that the request's cookies name as its next.
 
-        None where that is no session. Raises SessionMoved if its key changed and no cookie has the
-        new one.
+        Return None if there is no session. Raises SessionMoved if its key changed and no cookie
+        has the new one.
         """
         __traceback_hide__ = True
         with telemetry.spanned("operation", "load") as span:
@@ -133,7 +133,7 @@ class SessionRepository:
         return False
 
     async def require_existing(self, session_key: str) -> None:
-        """Raise UpdateError if no session has this key, SessionMoved if one had."""
+        """Raise UpdateError if no session has this key, SessionMoved if its key has changed."""
         __traceback_hide__ = True
         if await self.exists(session_key):
             return
@@ -143,7 +143,7 @@ class SessionRepository:
     async def end(self, session_key: str, base: LoadedVersion | None) -> None:
         """End a session; ``base`` is its version, if it was loaded.
 
-        Raises SessionMoved if it lives on under a key that this request was not told.
+        Raises SessionMoved if it has a new key that this request does not know.
         """
         __traceback_hide__ = True
         record_id = session_id(self._namespace, session_key)
@@ -155,7 +155,7 @@ class SessionRepository:
                 await SessionMetadata(self.services).drop(record_id)
 
     async def find(self, record_id: str, *, confirm: Confirm = Confirm.ALWAYS) -> Stored:
-        """Return what is stored under an id; an invalid item is read once more."""
+        """Return what is stored under an id; an invalid item is read again."""
         return await retry_invalid_read(partial(self._items.find, record_id, confirm=confirm))
 
     async def decrypt(self, record: SessionRecord, session_key: str) -> LoadedSession:
@@ -166,7 +166,7 @@ class SessionRepository:
         return LoadedVersion.of(record, session_key, payload, content), content
 
     async def decrypt_current(self, record: SessionRecord, session_key: str) -> LoadedSession:
-        """Decrypt a record that came with an answer; an invalid one is read once more.
+        """Decrypt a record that came with the answer to a write; an invalid one is read again.
 
         Raises as `require_live` and `decrypt` do.
         """
@@ -189,10 +189,11 @@ class SessionRepository:
     async def _load_next_key(
         self, key: str, tombstone: Tombstone, span: Block
     ) -> LoadedSession | None:
-        """Return the session of a key that the request's cookies name as next of a moved one.
+        """Return the session of a key that the request's cookies name as the next of a moved one.
 
-        A named key that has moved as well is followed in turn; any other is not, so that invented
-        names do not multiply reads. Raises SessionMoved if the new key may be on its way.
+        If that key has moved as well, it is followed in turn. No other key is followed, so that
+        forged cookies do not multiply reads. Raises SessionMoved if the browser may not have
+        received the new key yet.
         """
         __traceback_hide__ = True
         unsettled = self.services.is_unsettled(tombstone)
@@ -202,7 +203,7 @@ class SessionRepository:
                 if new in tried or len(tried) > TRIED_MAX:
                     continue
                 tried.add(new)
-                # An honest browser has only the first; others may be invented.
+                # A real browser has only the first; others may be forged.
                 confirm = Confirm.LIMITED if len(tried) == 2 else Confirm.NEVER
                 found = await self._load_key(new, span, confirm)
                 if isinstance(found, Tombstone):
@@ -217,7 +218,7 @@ class SessionRepository:
     async def _load_key(
         self, key: str, span: Block, confirm: Confirm
     ) -> LoadedSession | Tombstone | None:
-        """Return the session or the tombstone of a key; an invalid record is read once more."""
+        """Return the session or the tombstone of a key; an invalid record is read again."""
         __traceback_hide__ = True
         record_id = session_id(self._namespace, key)
         for is_second in (False, True):
@@ -232,7 +233,7 @@ class SessionRepository:
             except InvalidRecord as exc:
                 reason = exc.reason
             else:
-                # A grant's key never leaves the server: in a cookie it was taken from elsewhere.
+                # A grant's key never leaves the server: one in a cookie was stolen.
                 return found if (GRANT in found[1]) is self.services.for_grants else None
             if not is_second:
                 telemetry.count("doubts", reason=reason)

@@ -45,29 +45,29 @@ NOT_STORABLE = (SessionTooLarge, ValueError, TypeError)  # raised before anythin
 
 
 async def create(repository: SessionRepository, session: PendingSession) -> LoadedVersion:
-    """Store a session where no live one is.
+    """Store a new session.
 
-    Raises CreateError if there is one, FateUnknown if it may be stored yet, SessionTooLarge or
-    ValueError for what may not be stored.
+    Raises CreateError if a live one has its id, FateUnknown if it may still be stored,
+    SessionTooLarge or ValueError if it is not allowed to be stored.
     """
     __traceback_hide__ = True
     services = repository.services
     session.check(repository, None)
-    record, made = await session.seal(repository, None)
-    if made.links:
-        await links.write(services, record, made.links)
-    if words := about.get_stored_labels(made):
-        await SessionMetadata(services).write(record, words)
+    record, version = await session.seal(repository, None)
+    if version.links:
+        await links.write(services, record, version.links)
+    if labels := about.get_stored_labels(version):
+        await SessionMetadata(services).write(record, labels)
     try:
         with telemetry.spanned("operation", "create"):
             await services.session_items.create(record, now=record.updated_at)
     except RecordExists:
         raise CreateError from None
-    return made
+    return version
 
 
 class Saving:
-    """One request's save: what it wants stored, and the version that it started from."""
+    """The save of one request: the pending session, and the version that it started from."""
 
     def __init__(
         self, repository: SessionRepository, session: PendingSession, base: LoadedVersion
@@ -81,12 +81,13 @@ class Saving:
     async def run(self) -> LoadedVersion:
         """Write the session, or have another request of this process write it.
 
-        Return the version that was stored. Raises InvalidRecord for what is stored, UpdateError,
-        StoreUnavailable, and SessionTooLarge or ValueError for what may not be stored.
+        Return the version that was stored. Raises InvalidRecord if the stored item is invalid,
+        UpdateError, StoreUnavailable, and SessionTooLarge or ValueError for a session that is not
+        allowed to be stored.
         """
         __traceback_hide__ = True
         save = self._save
-        # What may not be stored by itself fails at once.
+        # A session that is not allowed to be stored fails at once.
         save.session.check(self._repository, save.base)
         waiter = self._services.write_queues.join(save.base.id, save)
         try:
@@ -101,7 +102,7 @@ class Saving:
         return save.get_result()
 
     async def _write_for_all(self, own: Waiter[PendingSave]) -> None:
-        """Write once for all who wait, and settle those whose outcome is known then."""
+        """Write once for all waiters, and settle those whose outcome is then known."""
         __traceback_hide__ = True
         queue = own.queue
         if pause := queue.pause():
@@ -112,7 +113,7 @@ class Saving:
         try:
             chosen = _choose(queue, waiting)
             while chosen and not await self._is_attempted(own, chosen):
-                chosen = chosen[: len(chosen) // 2]  # One is not storable: alone, it is told so.
+                chosen = chosen[: len(chosen) // 2]  # Alone, what cannot be stored fails alone.
         except InvalidRecord as exc:  # what is stored
             reason = exc.reason
         else:
@@ -121,7 +122,7 @@ class Saving:
         await report_invalid_record(self._save.base.id, reason)
 
     async def _is_attempted(self, own: Waiter[PendingSave], chosen: Waiters) -> bool:
-        """Try to write for these; False if that may not be stored, but less may."""
+        """Write for these waiters; return False if fewer of them may be storable."""
         __traceback_hide__ = True
         queue = own.queue
         known: LoadedVersion = queue.known
@@ -129,31 +130,31 @@ class Saving:
             session = self._merge(own, chosen, known)
             if session is not self._session or known is not self._save.base:
                 session.check(self._repository, known)
-            record, made = await session.seal(self._repository, known)
-            found = await self._send(queue, chosen, record, made)
+            record, version = await session.seal(self._repository, known)
+            found = await self._send(queue, chosen, record, version)
         except NOT_STORABLE as exc:
             if chosen == [own]:
                 raise
             if len(chosen) == 1:
-                error = exc.with_traceback(None)  # whose frames are another request's
+                error = exc.with_traceback(None)  # its frames belong to another request
                 _fail(chosen, lambda: error)
             return len(chosen) == 1
         if not isinstance(found, LoadedVersion):
             await self._settle(own, found)
             return True
-        queue.known = made
+        queue.known = version
         queue.note_write()
-        _succeed(own, chosen, known, made)
+        _succeed(own, chosen, known, version)
         if known.links:
-            await links.drop(self._services, record.id, known.links - made.links)
-        if known.labels and about.get_stored_labels(known) and not about.get_stored_labels(made):
+            await links.drop(self._services, record.id, known.links - version.links)
+        if known.labels and about.get_stored_labels(known) and not about.get_stored_labels(version):
             await SessionMetadata(self._services).drop(record.id)
         return True
 
     def _merge(
         self, own: Waiter[PendingSave], chosen: Waiters, known: LoadedVersion
     ) -> PendingSession:
-        """Return what all of these want stored."""
+        """Return the pending session with the changes of all these waiters."""
         __traceback_hide__ = True
         first = chosen[0].work
         is_unmerged = first.base.is_unseen or first.starts_from(known)
@@ -170,17 +171,19 @@ class Saving:
         return replace(self._session, content=content, payload=payload, signed_in=signed_in)
 
     async def _send(
-        self, queue: Queue, chosen: Waiters, record: SessionRecord, made: LoadedVersion
+        self, queue: Queue, chosen: Waiters, record: SessionRecord, version: LoadedVersion
     ) -> LoadedVersion | Stored:
-        """Send a write; return the version that it made, or else what is stored."""
+        """Send a write; return the version that it stored, or otherwise the stored item."""
         __traceback_hide__ = True
         services = self._services
         known: LoadedVersion = queue.known
-        if made.links:
-            await links.write(services, record, links.links_to_write(services, record, made, known))
-        if made.labels and about.must_write(services, record, made, known):
-            await SessionMetadata(services).write(record, about.get_stored_labels(made))
-        before = [waiter.work.attempts.begin(made) for waiter in chosen]
+        if version.links:
+            await links.write(
+                services, record, links.links_to_write(services, record, version, known)
+            )
+        if version.labels and about.must_write(services, record, version, known):
+            await SessionMetadata(services).write(record, about.get_stored_labels(version))
+        before = [waiter.work.attempts.begin(version) for waiter in chosen]
         began = services.write_queues.steady()
         try:
             now = record.updated_at
@@ -196,7 +199,7 @@ class Saving:
         except FateUnknown:
             return await self._repository.find(record.id)
         else:
-            found = made
+            found = version
         services.write_queues.note_latency(services.write_queues.steady() - began)
         return found
 
@@ -213,7 +216,7 @@ class Saving:
             return
         known: LoadedVersion = queue.known
         _settle_unknown(queue, known, record)
-        if is_same(known, record):  # An attempt may arrive yet.
+        if is_same(known, record):  # An attempt may still be applied.
             await self._services.wait(own.budget.next_pause())
         else:
             key = self._session.session_key
@@ -223,7 +226,7 @@ class Saving:
 def _learn_base(queue: Queue, waiter: Waiter[PendingSave]) -> None:
     """Use the version that a request has loaded, if it is the newest that is known."""
     save = waiter.work
-    if save.is_base_known:  # Once: what the table says later is newer, whatever its number.
+    if save.is_base_known:  # Once: later reads of the table are newer, whatever their revision.
         return
     save.is_base_known = True
     known, base = queue.known, save.base
@@ -235,10 +238,10 @@ def _learn_base(queue: Queue, waiter: Waiter[PendingSave]) -> None:
 
 
 def _choose(queue: Queue, waiting: Waiters) -> Waiters:
-    """Return those who can share the next write, and fail those who cannot be written at all."""
+    """Return the waiters that can share the next write; fail those that can never be written."""
     known: LoadedVersion = queue.known
     waiting = [waiter for waiter in waiting if not waiter.is_settled]
-    if len(waiting) == 1 and waiting[0].work.base is known:  # One alone: nearly always.
+    if len(waiting) == 1 and waiting[0].work.base is known:  # The usual case.
         return waiting
     if waiting and not waiting[0].work.is_mergeable:
         first = waiting[0].work
@@ -266,7 +269,7 @@ def _settle_unknown(queue: Queue, expected: LoadedVersion, stored: StoredVersion
 
 
 def _succeed(
-    own: Waiter[PendingSave], chosen: Waiters, known: LoadedVersion, made: LoadedVersion
+    own: Waiter[PendingSave], chosen: Waiters, known: LoadedVersion, version: LoadedVersion
 ) -> None:
     for waiter in chosen:
         save = waiter.work
@@ -274,7 +277,7 @@ def _succeed(
             telemetry.count("merges")
         if waiter is not own:
             telemetry.count("shared")
-        save.saved = made
+        save.saved = version
         waiter.settle()
 
 

@@ -1,6 +1,6 @@
-"""Second reads, before an answer is believed that would sign somebody out.
+"""Second reads, before acting on an answer that would sign somebody out.
 
-AWS, or a proxy in between, can answer wrongly once. Knows nothing about records.
+AWS, or a proxy in between, can return a wrong answer once. Knows nothing about records.
 """
 
 import logging
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 A_SECOND: Final = 50  # confirmations
-KNOWN_FOR: Final = 2.0  # seconds that an item is known to be missing
+KNOWN_FOR: Final = 2.0  # seconds for which an item counts as missing
 AHEAD: Final = (
     "A record is of a time that is yet to come: a clock is wrong, or somebody writes to the table."
 )
@@ -31,11 +31,11 @@ T = TypeVar("T")
 
 
 class Confirm(Enum):
-    """When a missing item is read once more, on another connection."""
+    """When a missing item is read again on another connection."""
 
     ALWAYS = auto()
-    LIMITED = auto()  # where anybody can have such items read
-    NEVER = auto()  # where a write that follows would find it, or nothing depends on it
+    LIMITED = auto()  # if anybody can cause such reads
+    NEVER = auto()  # if a following write would find it, or nothing depends on it
 
 
 class ConfirmationLimit:
@@ -45,11 +45,11 @@ class ConfirmationLimit:
         self._steady = steady
         self._lock = Lock()
         self._lately: deque[float] = deque(maxlen=A_SECOND)  # when the last ones were allowed
-        # Since when; the oldest first. As many as were allowed in that time, and no more.
+        # Since when, oldest first. Bounded by the number of confirmations in that time.
         self._missing: OrderedDict[str, float] = OrderedDict()
 
     def allows(self, item_id: str) -> bool:
-        """Return True if a missing item may be read once more, and count that."""
+        """Return True if a missing item may be read again, and count that."""
         with self._lock:
             now = self._steady()
             while self._missing and now - next(iter(self._missing.values())) >= KNOWN_FOR:
@@ -69,7 +69,7 @@ class ConfirmationLimit:
 
 
 async def retry_invalid_read(read: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Read, and read an invalid record once more. Raises InvalidRecord, or what reading raises."""
+    """Read, and read an invalid record again. Raises InvalidRecord, or what ``read`` raises."""
     __traceback_hide__ = True
     try:
         return await read()
@@ -89,9 +89,9 @@ def log_alarm(reason: str, alarm: str) -> StoreUnavailable:
 
 
 class StrayAnswers:
-    """Answers of DynamoDB to other requests than those that got them, as one process met them.
+    """Answers of DynamoDB that belong to another request, as seen by one process.
 
-    Each is counted, and has its connections closed; the log has one line a minute.
+    Each is counted, and its connections are closed; the log has one line a minute.
     """
 
     def __init__(self, steady: Callable[[], float] = monotonic) -> None:
@@ -101,7 +101,7 @@ class StrayAnswers:
         self._unlogged = 0
 
     def add(self, *connections: "Connection | None") -> None:
-        """Note one, which came on one of these connections; it cannot be told on which."""
+        """Note a stray answer, which came on one of these connections."""
         for each in connections:
             if each is not None:
                 each.distrust()

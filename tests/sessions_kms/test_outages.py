@@ -16,8 +16,8 @@ from sessions_kms.exceptions import KMSUnavailable, SessionMoved, TableUnavailab
 from sessions_kms.outages import (
     AT_HAND,
     CAUSES_MAX,
+    LOG_INTERVAL,
     QUIET,
-    TOLD_EVERY,
     Outage,
     cause_of,
     traceback_of,
@@ -79,7 +79,7 @@ def test_many_at_one_moment_begin_one_outage(
 def test_count_is_told_once_a_minute(
     outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for _ in range(3 * int(TOLD_EVERY)):
+    for _ in range(3 * int(LOG_INTERVAL)):
         outage.refused(failed())
         clock.advance(1)
     counts = [record.getMessage() for record in caplog.records[1:]]

@@ -10,7 +10,7 @@ import pytest
 
 from sessions_kms import outages
 from sessions_kms.data_keys import cached_keyring
-from sessions_kms.outages import LINES_MAX, TOLD_EVERY, OncePerMinute
+from sessions_kms.outages import LINES_MAX, LOG_INTERVAL, OncePerMinute
 from tests.support.clock import FakeClock
 
 LOGGER = logging.getLogger("tests.repeated")
@@ -30,7 +30,7 @@ def test_equal_lines_of_a_minute_are_one_and_the_next_says_how_many_were_left_ou
     for _ in range(120):
         LOGGER.warning("%s cannot be asked.", "AWS KMS")
         clock.advance(1)
-    clock.advance(TOLD_EVERY)
+    clock.advance(LOG_INTERVAL)
     LOGGER.warning("AWS KMS cannot be asked.")
     assert caplog.messages == [
         "AWS KMS cannot be asked.",

@@ -194,7 +194,7 @@ async def test_forked_child_has_nothing_under_way(finisher: Finisher) -> None:
     caller = asyncio.ensure_future(finisher.finish(through(door, [])))
     await turns()
     assert len(finisher) == 1
-    finishing._forked()
+    finishing._forget_after_fork()
     assert len(finisher) == 0
     door.opened.set()
     await caller

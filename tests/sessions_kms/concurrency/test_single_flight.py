@@ -145,11 +145,11 @@ def test_failure_is_repeated_exactly_for_its_back_off(
     with pytest.raises(type(error)):
         flights.run("key", raise_it)
     clock.advance(seconds - 0.5)
-    assert flights.resting("key")
+    assert flights.is_backing_off("key")
     with pytest.raises(type(error)):
         flights.run("key", never)
     clock.advance(0.5)
-    assert not flights.resting("key")
+    assert not flights.is_backing_off("key")
     assert flights.run("key", succeed) == b"result"
 
 
@@ -174,7 +174,7 @@ def test_success_and_forgetting_end_a_failure(flights: CountedFlights) -> None:
         flights.run("key", fail)
     flights.forget("key")
     assert flights.run("key", succeed) == b"result"
-    assert not flights.resting("key")
+    assert not flights.is_backing_off("key")
 
 
 def test_bug_in_the_work_is_raised_and_not_remembered(flights: CountedFlights) -> None:
