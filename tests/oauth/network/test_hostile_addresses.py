@@ -393,4 +393,4 @@ def test_log_says_at_the_start_that_the_check_is_the_proxys(
         assert "HTTPS_PROXY" not in caplog.text
         monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
         apps.get_app_config("oauth").ready()
-    assert "Providers are asked through a proxy (HTTPS_PROXY)" in caplog.text
+    assert "Requests to providers go through a proxy (HTTPS_PROXY)" in caplog.text

@@ -64,7 +64,7 @@ def test_refresh_in_a_view_holds_none(
 
     in_threads(lambda each: each.sign_in(corp), [visitor])
     store.clock.advance(4000)
-    with noted(FreshToken, "_turn") as held:
+    with noted(FreshToken, "_refresh_if_possible") as held:
         in_threads(use, [visitor])
     assert held == [False]
 
