@@ -82,8 +82,8 @@ class SealedGrant:
 
     A pair of tokens names what may be deleted with it: ``access_tokens`` are those of the grant
     whose items may still exist, its own included, oldest first; ``refresh_token`` is the id of its
-    refresh token's item. ``refreshed_at`` are the refreshes that count for `refresh_limit`. None of
-    the three is in tokens of releases that did not have them.
+    refresh token's item. ``refreshed_at`` are the refreshes that count for
+    `token_pair.seconds_to_wait`. Each of the three may be absent from a token.
     """
 
     key: str | None

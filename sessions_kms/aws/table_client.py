@@ -56,7 +56,7 @@ async def call_table(
             request = request_for(client, operation, params, exclude)
             probe = partial(_probe, client, params)
             if operation in WRITES:
-                # Only `storage.sending`, which bounds it, knows whether it may be sent again.
+                # Only `storage.writes`, which bounds it, knows whether it may be sent again.
                 return await service("dynamodb").call(request, probe=probe, attempts=1)
             with deadline.call(deadline.HASTY.call):
                 return await service("dynamodb").call(request, probe=probe)

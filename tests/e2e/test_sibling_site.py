@@ -1,7 +1,7 @@
 """A sibling host plants its own session in a real Chromium, and gets nobody's accounts.
 
 `http://evil.example.com` beside `https://app.example.com`; all names are this machine to the
-browser. The raw sockets of `gateway_site/edge/test_own_cookies.py` send what Chromium sends.
+browser. The raw sockets of `tests/gateway_site/edge/test_own_cookies.py` send what Chromium sends.
 """
 
 from __future__ import annotations

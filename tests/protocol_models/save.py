@@ -48,7 +48,7 @@ def changed(base, cur):
 
 
 def merge(base, ours, theirs):
-    """sessions_kms/merge.py: a key deleted on either side stays deleted; else ours stands."""
+    """sessions_kms/session/merging.py: a key deleted on either side stays deleted; else ours stands."""
     out = list(theirs)
     for i in changed(base, ours):
         if ours[i] is DEL:

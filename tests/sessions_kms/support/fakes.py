@@ -1,7 +1,7 @@
 """Stand-ins for AWS KMS and for the table's data keys: in memory, well-behaved.
 
 `FakeKMS` wraps for real (AES-256-GCM, the encryption context bound exactly) and
-answers the errors that `aws.KMS` translates AWS's answers to.
+answers the errors that `aws.kms.KMS` translates AWS's answers to.
 """
 
 import os
