@@ -19,8 +19,13 @@ ENGINE = "django.contrib.sessions.backends.db"
 
 @contextmanager
 def installed(settings: Settings) -> Iterator[None]:
-    """Install the app and its table, which the gateway does without."""
-    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django.contrib.sessions"]
+    """Install the app and its table, which the gateway does without.
+
+    Both are gone before the database is flushed: Django would make the app's permissions then, one
+    of which has the same name as one of ours.
+    """
+    apps = settings.INSTALLED_APPS
+    settings.INSTALLED_APPS = [*apps, "django.contrib.sessions"]
     from django.contrib.sessions.models import Session
 
     with connection.schema_editor() as editor:
@@ -30,6 +35,7 @@ def installed(settings: Settings) -> Iterator[None]:
     finally:
         with connection.schema_editor() as editor:
             editor.delete_model(Session)
+        settings.INSTALLED_APPS = apps
 
 
 @pytest.fixture(name="old")
