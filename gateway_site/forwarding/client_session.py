@@ -58,7 +58,7 @@ class PrefetchedGrant:
         assert self._of is not None  # noqa: S101 - it is read before it is taken
         try:
             self._outcome.set_result(await _load_grant(*self._of))
-        except Exception as error:  # noqa: BLE001 - whoever takes it gets it
+        except Exception as error:  # noqa: BLE001 - raised again by take()
             self._outcome.set_exception(error)
             return None
         return self._outcome.result()

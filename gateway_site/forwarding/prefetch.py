@@ -70,7 +70,7 @@ class PrefetchedPage:
         __traceback_hide__ = True
         try:
             found = self._found[name] = await reading
-        except Exception as error:  # noqa: BLE001 - whoever takes it gets it
+        except Exception as error:  # noqa: BLE001 - raised again by take()
             self._errors[name] = error
             return None
         return found

@@ -81,7 +81,7 @@ class ConnectionPool(Generic[C]):
             lambda: Places(limits.per_upstream)
         )
         self._in_use: set[Lease[C]] = set()
-        self._idle: dict[Lease[C], None] = {}  # whoever has been idle longest first
+        self._idle: dict[Lease[C], None] = {}  # idle longest first
         self._idle_of: defaultdict[tuple[Hashable, Owner], list[Lease[C]]] = defaultdict(list)
         self._idle_of_person: Counter[str] = Counter()
         self._taken: Counter[Hashable] = Counter()

@@ -188,7 +188,7 @@ def _run(call: Callable[[], T], future: Future[T]) -> None:
         return
     try:
         result = call()
-    except Exception as exc:  # noqa: BLE001 - whoever holds the future is told
+    except Exception as exc:  # noqa: BLE001 - the future raises it
         future.set_exception(exc)
     else:
         future.set_result(result)

@@ -87,6 +87,6 @@ class DataKeyItems:
         return await self._put(key, equal("encryptedKey", as_binary(old)))
 
     async def _put(self, key: PublishedKey, when: Condition) -> bool:
-        """Put a data key; sent again it meets itself, which whoever asked recognises."""
+        """Put a data key; if it is sent twice, the caller recognises its own."""
         item = key.to_item(data_key_id(self._namespace, key.period))
         return await try_write(self._table.put(item, when=when))

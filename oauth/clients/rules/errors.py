@@ -55,7 +55,7 @@ class GrantError(Exception):
 
 
 class InvalidGrant(GrantError):
-    """The code or token opens nothing for whoever presents it."""
+    """The code or token is not valid for the client that presented it (RFC 6749, section 5.2)."""
 
     code = "invalid_grant"
     message = "The code or the token is not valid, or not any more, or not for this client."
