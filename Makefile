@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A command, unless ARGS has --without for this name.
 unless-left-out = $(if $(filter --without=$(1),$(subst --without ,--without=,$(ARGS))),@echo "$(1) is left out.",$(2))
 
-.PHONY: run test test-long interop mcp-clients matrix fuzz soak bench bench-here check audit format lock clean
+.PHONY: run test test-long interop mcp-clients matrix fuzz soak docs docs-here links bench bench-here check audit format lock clean
 
 ifneq (,$(filter -h --help,$(ARGS)))
 run:
@@ -46,6 +46,17 @@ mcp-clients: $(VENV)/.dev-installed
 	npm ci --prefix tests/mcp_clients --ignore-scripts --no-fund --no-audit
 	$(call unless-left-out,fastmcp,$(MAKE) VENV=$(VENV)-clients $(VENV)-clients/.clients-installed)
 	FASTMCP=$(VENV)-clients/bin/fastmcp $(BIN)/python -m tests.mcp_clients $(ARGS)
+
+# The documentation as a site, in build/docs; a warning is an error.
+docs:
+	$(MAKE) VENV=$(VENV)-docs docs-here
+
+docs-here: $(VENV)/.docs-installed
+	$(BIN)/sphinx-build --nitpicky --fail-on-warning --fresh-env --quiet docs build/docs
+
+# Whether the pages' external links still work: needs the internet, and never fails a change.
+links: $(VENV)-docs/.docs-installed
+	$(VENV)-docs/bin/sphinx-build -b linkcheck --quiet docs build/links
 
 # The supported pairs of Python and Django that this machine has the interpreters of.
 matrix: $(VENV)/.dev-installed
@@ -101,6 +112,9 @@ lock: $(VENV)/.dev-installed
 	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
 	    --upgrade --output-file requirements/$$group.txt || exit 1; \
 	done
+	$(BIN)/uv pip compile --group pyproject.toml:docs --universal --python-version 3.11 \
+	  --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
+	  --upgrade --output-file requirements/docs.txt
 
 clean:
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache build dist

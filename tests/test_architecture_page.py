@@ -103,5 +103,5 @@ def test_every_room_has_its_tests() -> None:
 
 
 def test_page_is_linked_from_where_readers_begin() -> None:
-    for reader in ("docs/README.md", "CONTRIBUTING.md"):
+    for reader in ("docs/index.md", "CONTRIBUTING.md"):
         assert "architecture.md" in Path(ROOT / reader).read_text(encoding="utf-8")

@@ -38,7 +38,7 @@ def write(sections: Iterable[Section], facts: Facts, folder: Path, *, how_much: 
         f"Written by `make bench` ({how_much}). `make bench ARGS=--quick` is a trial of seconds.",
         "",
         HOW,
-        *_table(Table("Where and with what", ("", ""), list(facts))),
+        *_table(Table("Where and with what", ("", ""), list(facts)), "##"),
         *_targets([target for section in found for target in section.targets]),
         WHY,
     ]
@@ -64,8 +64,8 @@ def _section(section: Section, folder: Path) -> Iterator[str]:
         yield from _table(table)
 
 
-def _table(table: Table) -> Iterator[str]:
-    yield f"### {table.title}"
+def _table(table: Table, heading: str = "###") -> Iterator[str]:
+    yield f"{heading} {table.title}"
     yield ""
     yield _line(table.columns)
     yield _line(["---", *("---:" for _ in table.columns[1:])])
@@ -88,7 +88,7 @@ def _targets(targets: list[Target]) -> Iterator[str]:
         )
         for target in targets
     ]
-    yield from _table(Table("Targets: met or not", ("", "at most", "found", ""), rows))
+    yield from _table(Table("Targets: met or not", ("", "at most", "found", ""), rows), "##")
 
 
 def _figure(value: float, unit: str) -> str:

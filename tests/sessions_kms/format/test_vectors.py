@@ -211,7 +211,7 @@ def test_document_shows_the_associated_data_and_keys() -> None:
         data_key, vector.session_key, vector.item["salt"]["B"]
     )
     fields = reference_format.associated_fields(vector.namespace, vector.item)
-    (table,) = re.findall(r"```associated-data\n(.*?)```", text, re.DOTALL)
+    (table,) = re.findall(r"its bytes in hex:\n\n```text\n(.*?)```", text, re.DOTALL)
     shown = [line.split()[:2] for line in table.splitlines()]
     assert [bytes.fromhex(field) for _, field in shown] == fields
     joined = bytes.fromhex("".join(part for line in shown for part in line))
