@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A command, unless ARGS has --without for this name.
 unless-left-out = $(if $(filter --without=$(1),$(subst --without ,--without=,$(ARGS))),@echo "$(1) is left out.",$(2))
 
-.PHONY: run test test-long interop mcp-clients matrix fuzz soak docs docs-here links bench bench-here check audit format lock clean
+.PHONY: run test test-long interop mcp-clients matrix fuzz soak docs docs-here links bench bench-here check audit format lock dist clean
 
 ifneq (,$(filter -h --help,$(ARGS)))
 run:
@@ -112,9 +112,19 @@ lock: $(VENV)/.dev-installed
 	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
 	    --upgrade --output-file requirements/$$group.txt || exit 1; \
 	done
-	$(BIN)/uv pip compile --group pyproject.toml:docs --universal --python-version 3.11 \
-	  --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
-	  --upgrade --output-file requirements/docs.txt
+	for group in docs release; do \
+	  $(BIN)/uv pip compile --group pyproject.toml:$$group --universal --python-version 3.11 \
+	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
+	    --upgrade --output-file requirements/$$group.txt || exit 1; \
+	done
+
+# Wheels and sdists of both distributions, in dist/; each wheel is built from its sdist.
+dist:
+	$(MAKE) VENV=$(VENV)-release $(VENV)-release/.release-installed
+	rm -rf dist
+	for folder in . packaging/gateway; do \
+	  $(VENV)-release/bin/python -m build --no-isolation --outdir dist $$folder || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache build dist

@@ -1,26 +1,65 @@
-"""The distribution as it is released: sdist, the wheel built from it, and a venv that has it.
+"""The distributions as they are released: sdists, wheels built from them, and a venv with one.
 
 Nothing is fetched: the backend and the dependencies are those of the environment of the tests.
 """
 
+import importlib.util
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from tests import ROOT
 
+ENGINE = "django-sessions-kms"
+GATEWAY = "django-sessions-kms-gateway"
+SOURCES = {ENGINE: ROOT, GATEWAY: ROOT / "packaging/gateway"}
+PACKAGES = {ENGINE: ("sessions_kms",), GATEWAY: ("gateway_site", "oauth")}
 
-def build_sdist(folder: Path) -> Path:
-    """Build the sdist from the checkout."""
-    return _build("sdist", ROOT, folder)
+
+def load_project(name: str) -> dict[str, Any]:
+    """Return a distribution's `pyproject.toml`."""
+    return tomllib.loads((SOURCES[name] / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def build_wheel(sdist: Path, folder: Path) -> Path:
-    """Build the wheel from what the sdist holds, as pip does where there is no wheel."""
+def load_hooks() -> ModuleType:
+    """Return the module of hatchling's hooks."""
+    path = SOURCES[GATEWAY] / "hatch_build.py"
+    spec = importlib.util.spec_from_file_location("hatch_build", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def build_sdist(source: Path, folder: Path) -> Path:
+    """Build an sdist from a folder that has a `pyproject.toml`."""
+    return _build("sdist", source, folder)
+
+
+def build_wheel(source: Path, folder: Path) -> Path:
+    """Build a wheel from a folder that has a `pyproject.toml`."""
+    return _build("wheel", source, folder)
+
+
+def unpack(sdist: Path, folder: Path) -> Path:
+    """Unpack an sdist; return its folder."""
     _run(sys.executable, "-m", "tarfile", "-e", str(sdist), str(folder))
-    return _build("wheel", folder / sdist.name.removesuffix(".tar.gz"), folder)
+    return folder / sdist.name.removesuffix(".tar.gz")
+
+
+def list_files(package: str) -> set[str]:
+    """Return the files of a package that a wheel has to hold."""
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix not in {".pyc", ".orig"}
+    }
 
 
 def environment_with(wheel: Path, folder: Path) -> Path:

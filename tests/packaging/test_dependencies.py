@@ -1,15 +1,15 @@
-"""What the packages import is what `pyproject.toml` requires by name, and no more in the wheel."""
+"""What the packages import is what its distribution requires by name, and no more in the wheel."""
 
 import ast
 import re
 import sys
-import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 
 import pytest
 
 from tests import ROOT
+from tests.packaging.building import ENGINE, GATEWAY, load_project
 
 OURS = {"sessions_kms", "oauth", "gateway_site"}
 # Parts of a requirement that is named, by its own documentation.
@@ -39,15 +39,13 @@ def imported(package: str) -> Iterator[str]:
 
 def required(package: str) -> set[str]:
     """Return the names of the requirements, in one spelling."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    listed = [*project["project"]["dependencies"]]
-    for extra in project["project"]["optional-dependencies"].values():
-        listed += extra
-    groups = project["dependency-groups"]
+    engine = load_project(ENGINE)["project"]
+    listed = [*engine["dependencies"], *engine["optional-dependencies"]["otel"]]
     if package != "sessions_kms":
-        listed += groups["gateway"]
-    if package == LOCAL:
-        listed += [each for each in groups["local"] if isinstance(each, str)]
+        gateway = load_project(GATEWAY)["project"]
+        listed += gateway["dependencies"]
+        if package == LOCAL:
+            listed += gateway["optional-dependencies"]["local"]
     return {spelt(re.split(r"[\[<>=; ]", each)[0]) for each in listed}
 
 

@@ -1,9 +1,7 @@
-"""The wheel, in a venv of its own and a fresh project set up by the README's own lines."""
+"""The engine's wheel, in a venv of its own and a fresh project set up by the README's own lines."""
 
 import json
 import re
-import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ import requests
 
 from tests import ROOT
 from tests.packaging import readme
-from tests.packaging.building import build_sdist, build_wheel, environment_with
+from tests.packaging.building import ENGINE, build_wheel, environment_with
 from tests.sessions_kms.conftest import make_stack
 from tests.sessions_kms.support.project import Project, is_admin, sign_in
 
@@ -33,50 +31,12 @@ PLACEHOLDER = "arn:aws:kms:…:key/…"
 
 
 @pytest.fixture(scope="module")
-def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_sdist(tmp_path_factory.mktemp("sdist"))
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
-@pytest.fixture(scope="module")
-def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(sdist, tmp_path_factory.mktemp("wheel"))
-
-
-def files_of_the_package() -> set[str]:
-    return {
-        path.relative_to(ROOT).as_posix()
-        for path in PACKAGE.rglob("*")
-        if path.is_file() and path.suffix not in {".pyc", ".orig"}
-    }
-
-
-def test_wheel_holds_every_file_of_the_engine_and_no_other(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-    held = {name for name in names if ".dist-info/" not in name}
-    assert held == files_of_the_package()
-    assert {
-        "sessions_kms/py.typed",
-        "sessions_kms/management/commands/end_sessions.py",
-        "sessions_kms/infrastructure/stack.yaml",
-        "sessions_kms/infrastructure/main.tf",
-    } <= held
-    assert any(name.startswith("sessions_kms/migrations/0") for name in held)
-    assert any(name.startswith("sessions_kms/templates/") for name in held)
-    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
-
-
-def test_sdist_holds_the_engine_and_its_docs_and_nothing_of_the_gateway(sdist: Path) -> None:
-    with tarfile.open(sdist) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    assert files_of_the_package() < names
-    assert {"README.md", "CHANGELOG.md", "LICENSE", "docs/format.md", "pyproject.toml"} <= names
-    top = {name.partition("/")[0] for name in names}
-    assert top & {"oauth", "gateway_site", "tests", "requirements", ".local", ".env"} == set()
-
-
-def test_readme_names_the_distribution(wheel: Path) -> None:
-    assert readme.requirement() == re.sub("_", "-", wheel.name.partition("-0")[0])
+def test_readme_names_the_distribution() -> None:
+    assert readme.requirement() == ENGINE
 
 
 @pytest.mark.long

@@ -5,8 +5,8 @@ other form, which JSON's reader has to read. Where a body has no backslash, `"` 
 begin and end texts, so every second piece between them is a text. JSON's own reader calls a
 function for each object, and walks over a large value twice.
 
-Large base64 values are decoded by pybase64 where it is installed (the extra `fast`): Python's own
-takes longer for them than all else of a call. Both accept and return the same.
+Large base64 values are decoded by pybase64, since Python's own decoder takes longer for them than
+the rest of a call. Both accept and return the same.
 """
 
 from binascii import a2b_base64
@@ -15,14 +15,11 @@ from functools import lru_cache, partial
 from itertools import compress
 from typing import Any, Final, NamedTuple
 
+import pybase64
+
 from sessions_kms.aws.http_client.body import InvalidResponse
 
-try:
-    import pybase64
-except ImportError:
-    _decode_large = partial(a2b_base64, strict_mode=True)
-else:
-    _decode_large = partial(pybase64.b64decode, validate=True)
+_decode_large = partial(pybase64.b64decode, validate=True)
 
 Item = dict[str, dict[str, Any]]
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final
 
+import pybase64
+
 from sessions_kms.aws.dynamodb.shapes import (
     DEPTH_MAX,
     REQUESTS,
@@ -19,11 +21,6 @@ from sessions_kms.aws.dynamodb.shapes import (
     Shape,
     Structure,
 )
-
-try:
-    import pybase64
-except ImportError:
-    pybase64 = None  # type: ignore[assignment]
 
 LARGE: Final = 512  # bytes, below which Python's own base64 is faster
 NO_ITEM: Final = "An item must be a dict of typed values under their names."
@@ -231,6 +228,6 @@ _WRITERS: Final[dict[Any, Callable[[Any, int], str]]] = {
 
 def encode_base64(data: bytes | bytearray) -> str:
     """Return bytes as base64; see `compact_json` for pybase64."""
-    if pybase64 is not None and len(data) >= LARGE:
+    if len(data) >= LARGE:
         return pybase64.b64encode_as_string(data)
     return b2a(data, newline=False).decode()

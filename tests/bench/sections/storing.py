@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,8 +40,6 @@ LIMITS = {  # times the bare boto3 call, by verb and KB
     ("save", 4): 0.28,
     ("save", 64): 0.50,
 }
-FAST = find_spec("pybase64") is not None
-_BASE64 = "with the extra “fast” (pybase64)" if FAST else "without the extra “fast”"
 COLUMNS = (
     "",
     "CPU p50 µs",
@@ -160,7 +157,7 @@ def _notes(cache: str | None) -> list[str]:
         "nothing else, by the client that `boto3.client` gives. The engine's own client leaves out "
         "boto's validation of parameters, and so is told apart. “boto3 and JSON” is the least any "
         "session engine does, by the engine's client.",
-        f"“{OURS}” asks by the wire, as where nothing stands against it, {_BASE64}; "
+        f"“{OURS}” asks by the wire, as where nothing stands against it; "
         f"“{BY_BOTO}” as it does elsewhere.",
         "The CPU ratio is the stricter one, and the target is held to it.",
         f"Django's cache is {where}. A signed cookie of 64 KB is no use in a browser.",
@@ -193,8 +190,7 @@ def _table(verb: str, size: int, timed: dict[str, Timed]) -> Table:
 
 
 def _target(verb: str, size: int, timed: dict[str, Timed]) -> Target:
-    extra = ", with the extra “fast”" if FAST else ""
-    what = f"{verb} of {size} KB{extra}, CPU, times the bare boto3 call"
+    what = f"{verb} of {size} KB, CPU, times the bare boto3 call"
     return Target(what, LIMITS[verb, size], ratio(timed[OURS].cpu, timed[BARE].cpu).median)
 
 
