@@ -5,14 +5,13 @@ a role service that hangs would hold up one call after the other. Here a call wa
 that fetches them, as long as the call may take. Knows no client.
 """
 
-import copy
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, time
 from typing import Any, Final
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.threads import BoundedPool
+from sessions_kms.concurrency.threads import BoundedPool, copy_error
 
 FETCH: Final = 10.0  # seconds for one fetch of credentials; a call waits less
 VALIDITY_MIN: Final = (
@@ -105,4 +104,4 @@ class SharedCredentials:
     def _raise_recent_failure(self) -> None:
         failure = self._failure
         if failure is not None and self._failed_recently():
-            raise copy.copy(failure[0])
+            raise copy_error(failure[0])

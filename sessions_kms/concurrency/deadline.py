@@ -98,7 +98,7 @@ PATIENT: Final = Limits(60, 60, 60, 60)  # for calls that no visitor waits for
 class OutOfTime(TimeoutError):
     """The time budget of a wait is used up."""
 
-    def __init__(self) -> None:
+    def __init__(self, *_: object) -> None:  # A copy is made of the message.
         super().__init__("timed out")
 
 

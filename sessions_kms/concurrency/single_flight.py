@@ -38,9 +38,8 @@ class _Flight(Wait, Generic[T]):
 
         A call of this thread's own event loop cannot finish while this thread waits.
         """
-        if self._thread != get_ident():
-            with suppress(deadline.OutOfTime), deadline.waiting() as left:
-                return self.landed.wait(left).block()
+        with suppress(deadline.OutOfTime), deadline.waiting() as left:
+            return self.landed.wait(left, behind=(self._thread,)).block()
         return self.landed.is_set
 
     async def suspend(self) -> bool:

@@ -4,6 +4,7 @@ Work that hangs in one pool does not hold up others. A pool is created on first 
 forked process has none of its parent's threads, so it starts without pools.
 """
 
+import copy
 import os
 import threading
 from collections.abc import Callable, Hashable
@@ -12,6 +13,7 @@ from contextvars import copy_context
 from functools import partial
 from threading import Lock, Thread
 from typing import Final, Generic, ParamSpec, TypeVar
+from weakref import WeakSet
 
 from asgiref.sync import sync_to_async
 
@@ -73,32 +75,37 @@ class Refused(OSError):
 
 
 class BoundedPool(Generic[T]):
-    """Calls in separate threads, which do not keep the process alive."""
+    """Calls in separate threads, which do not keep the process alive.
+
+    Those who join a call in progress get futures of their own, with copies of its error: a shared
+    one would collect the tracebacks, and with them the local variables, of all.
+    """
 
     def __init__(self, threads: int = THREADS) -> None:
         self._threads = threads
         self._lock = Lock()
-        self._flights: dict[Hashable, Future[T]] = {}
+        self._flights: dict[Hashable, WeakSet[Future[T]]] = {}  # of those who still wait
 
     def begin(self, name: Hashable, work: Callable[[], T]) -> Future[T]:
-        """Return the call in progress, or begin one.
+        """Join the call in progress, or begin one.
 
         Raises Refused, or RuntimeError if no thread can be started.
         """
+        flight: Future[T] = Future()
+        flight.set_running_or_notify_cancel()  # A waiter that gives up must not cancel it.
         with self._lock:
-            if (flight := self._flights.get(name)) is not None:
+            if (sharing := self._flights.get(name)) is not None:
+                sharing.add(flight)
                 return flight
             if len(self._flights) >= self._threads:
                 raise Refused("Too much is being looked up.")
-            flight = self._flights[name] = Future()
-        flight.set_running_or_notify_cancel()  # A waiter that gives up must not cancel it.
+            self._flights[name] = WeakSet([flight])
         try:
-            fly = Thread(target=self._fly, args=(name, work, flight), daemon=True)
+            fly = Thread(target=self._fly, args=(name, work), daemon=True)
             fly.name = "sessions_kms-lookup"
             fly.start()
         except BaseException:
-            self._land(name)
-            flight.set_exception(Refused("No thread can be started."))
+            self._fail(name, Refused("No thread can be started."))
             raise
         return flight
 
@@ -116,19 +123,31 @@ class BoundedPool(Generic[T]):
         """Return how many threads are busy."""
         return len(self._flights)
 
-    def _fly(self, name: Hashable, work: Callable[[], T], flight: "Future[T]") -> None:
+    def _fly(self, name: Hashable, work: Callable[[], T]) -> None:
         try:
             result = work()
         except BaseException as exc:  # noqa: BLE001 - raised in the waiters
-            self._land(name)
-            flight.set_exception(exc)
+            self._fail(name, exc)  # The traceback of the error has this frame: no futures in it.
         else:
-            self._land(name)
-            flight.set_result(result)
+            for flight in self._land(name):
+                flight.set_result(result)
 
-    def _land(self, name: Hashable) -> None:
+    def _fail(self, name: Hashable, error: BaseException) -> None:
+        for flight in self._land(name):
+            flight.set_exception(copy_error(error))
+
+    def _land(self, name: Hashable) -> list[Future[T]]:
         with self._lock:
-            del self._flights[name]
+            return list(self._flights.pop(name))
+
+
+def copy_error(error: BaseException) -> BaseException:
+    """Return a copy of an error without its traceback; itself if it cannot be copied."""
+    try:
+        copied = copy.copy(error)
+    except Exception:  # noqa: BLE001 - its class may need other arguments
+        return error
+    return copied if isinstance(copied, BaseException) else error
 
 
 def executor(name: str, threads: int) -> ThreadPoolExecutor:

@@ -12,10 +12,11 @@ Nothing but a leaf and the middlewares awaits asyncio, which threads do not have
 
 import asyncio
 from asyncio import _get_running_loop, current_task
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Container, Coroutine, Generator
 from concurrent import futures
 from contextlib import suppress
 from contextvars import ContextVar
+from itertools import takewhile
 from threading import Lock, RLock, get_ident, local
 from time import monotonic, sleep
 from types import TracebackType
@@ -150,9 +151,10 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
 class Event:
     """An event that is set once, by a thread or a task, for one that waits in either."""
 
-    __slots__ = ("_future",)
+    __slots__ = ("_future", "thread")
 
     def __init__(self) -> None:
+        self.thread = get_ident()  # of the waiter, or of its event loop
         self._future: futures.Future[None] = futures.Future()
         # Marked as running: otherwise cancelling a waiting task would cancel the future.
         self._future.set_running_or_notify_cancel()
@@ -167,23 +169,33 @@ class Event:
         with suppress(futures.InvalidStateError):
             self._future.set_result(None)
 
-    def wait(self, seconds: float | None) -> "EventWait":
-        """Return the wait for it, with a timeout. The outcome is False after the timeout."""
-        return EventWait(self._future, seconds)
+    def wait(self, seconds: float | None, behind: Container[int] = ()) -> "EventWait":
+        """Return the wait for it, with a timeout. The outcome is False after the timeout.
+
+        ``behind`` are the threads that have to go on before it is set: none of them blocks.
+        """
+        return EventWait(self._future, seconds, behind)
 
 
 class EventWait(Wait):
     """The wait for an event."""
 
-    __slots__ = ("future", "seconds")
+    __slots__ = ("behind", "future", "seconds")
 
-    def __init__(self, future: "futures.Future[None]", seconds: float | None) -> None:
+    def __init__(
+        self,
+        future: "futures.Future[None]",
+        seconds: float | None,
+        behind: Container[int] = (),
+    ) -> None:
         self.future = future
         self.seconds = seconds
+        self.behind = behind
 
     def block(self) -> bool:
-        """Wait in this thread."""
-        futures.wait([self.future], self.seconds)
+        """Wait in this thread, unless it would wait for a task of its own event loop."""
+        if get_ident() not in self.behind:
+            futures.wait([self.future], self.seconds)
         return self.future.done()
 
     async def suspend(self) -> bool:
@@ -227,27 +239,28 @@ class CoroutineLock:
     """A fair lock for coroutines, which blocks no thread while it is held.
 
     Acquiring it again in the same thread or task raises an error. Log handlers and signal receivers
-    run in the middle of what they report: one that reads `request.user` would wait for itself.
+    run in the middle of what they report: one that reads `request.user` would wait for itself. So
+    does `run_sync` in an event loop, if another task of that loop has the lock or will get it.
     """
 
-    __slots__ = ("_is_locked", "_lock", "_waiting")
+    __slots__ = ("_holder", "_lock", "_waiting")
 
     def __init__(self) -> None:
         self._lock = RLock()  # An abandoned coroutine may be closed at any point.
-        self._is_locked = False
+        self._holder: int | None = None  # the thread that holds it, or whose event loop does
         self._waiting: list[Event] = []  # a list: each session has a lock, and a deque is larger
 
     @property
     def is_locked(self) -> bool:
         """Return True if it is held."""
-        return self._is_locked
+        return self._holder is not None
 
     def acquire_nowait(self) -> bool:
         """Acquire the lock if it is free, as is usual; return False if it is not."""
         with self._lock:
-            if self._is_locked:
+            if self._holder is not None:
                 return False
-            self._is_locked = True
+            self._holder = get_ident()
         mark_held(self)
         return True
 
@@ -261,7 +274,7 @@ class CoroutineLock:
         if (woken := self._acquire_or_queue()) is not None:
             came = False
             try:
-                came = await _wait_for(woken, within)
+                came = await _wait_for(woken, within, self._threads_before(woken))
             finally:
                 if not came:
                     self._leave(woken)
@@ -274,18 +287,25 @@ class CoroutineLock:
         unmark_held(self)
         with self._lock:
             if self._waiting:
+                self._holder = self._waiting[0].thread
                 self._waiting.pop(0).set()
             else:
-                self._is_locked = False
+                self._holder = None
 
     def _acquire_or_queue(self) -> Event | None:
         """Acquire a free lock; otherwise queue, and return the event to wait for."""
         with self._lock:
-            if not self._is_locked:
-                self._is_locked = True
+            if self._holder is None:
+                self._holder = get_ident()
                 return None
             self._waiting.append(woken := Event())
             return woken
+
+    def _threads_before(self, woken: Event) -> Container[int]:
+        """Return the threads of the holder and of the longer waiters."""
+        with self._lock:
+            before = takewhile(lambda each: each is not woken, self._waiting)
+            return [self._holder or 0, *(each.thread for each in before)]
 
     def _leave(self, woken: Event) -> None:
         """Leave the queue; if the lock was received already, pass it on."""
@@ -296,14 +316,14 @@ class CoroutineLock:
         self.release()
 
 
-async def _wait_for(woken: Event, within: float | None) -> bool:
+async def _wait_for(woken: Event, within: float | None, behind: Container[int]) -> bool:
     """Wait for the event; return False on timeout. Unless limited, charge the request's budget."""
     if within is not None:
-        in_time: bool = await woken.wait(within)
+        in_time: bool = await woken.wait(within, behind)
         return in_time
     try:
         with deadline.waiting() as remaining:
-            came: bool = await woken.wait(remaining)
+            came: bool = await woken.wait(remaining, behind)
             return came
     except deadline.OutOfTime:
         return False

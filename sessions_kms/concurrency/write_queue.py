@@ -7,7 +7,8 @@ empty queue is dropped.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from threading import RLock
+from itertools import takewhile
+from threading import RLock, get_ident
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
@@ -28,12 +29,13 @@ T = TypeVar("T")
 class Waiter(Generic[T]):
     """A thread or task in a queue, with its work."""
 
-    __slots__ = ("_event", "budget", "has_waited", "is_settled", "queue", "work")
+    __slots__ = ("_event", "budget", "has_waited", "is_settled", "queue", "thread", "work")
 
     def __init__(self, queue: "WriteQueue[T]", work: T, budget: RetryBudget) -> None:
         self.queue = queue
         self.work = work
         self.budget = budget
+        self.thread = get_ident()  # or that of its event loop
         self.is_settled = False
         self.has_waited = False  # whether another one led when this one joined
         self._event: Event | None = None  # None for the leader
@@ -73,12 +75,16 @@ class Waiter(Generic[T]):
             self._event.set()
 
     async def _sleep(self, event: Event) -> bool:
-        """Wait to be woken, charged to the request; return False on timeout."""
+        """Wait to be woken, charged to the request; return False on timeout.
+
+        In an event loop, `run_sync` does not wait for other tasks of the loop: they cannot go on.
+        """
         if event.is_set:
             return True
         try:
             with deadline.waiting():
-                came: bool = await event.wait(max(0.0, self.budget.remaining()))
+                seconds = max(0.0, self.budget.remaining())
+                came: bool = await event.wait(seconds, behind=self.queue.threads_before(self))
                 return came
         except deadline.OutOfTime:
             return event.is_set
@@ -123,6 +129,10 @@ class WriteQueue(Generic[T]):
         """Return all unsettled waiters, including the leader, in the order of joining."""
         with self._queues.lock:
             return list(self._waiters)
+
+    def threads_before(self, waiter: Waiter[T]) -> set[int]:
+        """Return the threads of those that lead first, or whose event loops they run in."""
+        return {each.thread for each in takewhile(lambda each: each is not waiter, self.waiting())}
 
     def is_unsettled(self, waiter: Waiter[T]) -> bool:
         """Return True if a waiter's work is not settled; mark a new leader as held."""

@@ -1,10 +1,12 @@
 """Pools of threads that are made at their first use."""
 
 import asyncio
+import gc
 import os
 import signal
 import threading
 import warnings
+import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial
@@ -13,7 +15,12 @@ from typing import Any
 import pytest
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.threads import executor, in_djangos_thread, in_thread
+from sessions_kms.concurrency.threads import (
+    BoundedPool,
+    executor,
+    in_djangos_thread,
+    in_thread,
+)
 
 WITHIN = 10  # seconds, after which a thread counts as hung
 WAYS = pytest.mark.parametrize(
@@ -86,3 +93,70 @@ def test_forked_child_has_threads_of_its_own() -> None:
         os._exit(executor("executors-test", 1).submit(int, "7").result())
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 7
+
+
+class NeedsMore(Exception):
+    """An error that cannot be copied by its arguments."""
+
+    def __init__(self, one: int, *, other: int) -> None:
+        super().__init__(one + other)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError("away"), deadline.OutOfTime(), NeedsMore(1, other=2)],
+    ids=["usual", "out of time", "odd"],
+)
+def test_those_who_share_a_call_do_not_share_the_frames_of_its_error(error: Exception) -> None:
+    """The frames of one waiter may hold secrets, and would be in the error report of another."""
+    pool: BoundedPool[int] = BoundedPool()
+    begun, fail = threading.Event(), threading.Event()
+
+    def work() -> int:
+        begun.set()
+        assert fail.wait(WITHIN)
+        raise error
+
+    first = pool.begin("name", work)
+    assert begun.wait(WITHIN)
+    others = [pool.begin("name", work) for _ in range(3)]
+    assert pool.busy() == 1
+    fail.set()
+    found = [each.exception(WITHIN) for each in (first, *others)]
+    assert {(type(each), str(each)) for each in found} == {(type(error), str(error))}
+    if isinstance(error, OSError):
+        assert len({id(each) for each in found}) == 4
+    for each in found:
+        assert each is not None
+        assert each.__traceback__ is None or each is error
+
+
+def test_error_of_a_shared_call_keeps_nobody_who_waited_for_it() -> None:
+    """What remembers the error must not remember the frames of those whom it was raised in."""
+
+    class Secret:
+        pass
+
+    pool: BoundedPool[int] = BoundedPool()
+    remembered: list[Exception] = []
+
+    def work() -> int:
+        try:
+            return fail()
+        except OSError as exc:
+            remembered.append(exc)
+            raise
+
+    def fail() -> int:
+        raise OSError("away")
+
+    def wait() -> "weakref.ref[Secret]":
+        secret = Secret()
+        with pytest.raises(OSError, match="away"):
+            pool.wait("name", work, WITHIN)
+        return weakref.ref(secret)
+
+    waiter = wait()
+    gc.collect()
+    assert waiter() is None
+    assert remembered

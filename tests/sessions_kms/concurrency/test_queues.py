@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from sessions_kms import backend
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline, waits
 from sessions_kms.concurrency.threads import executor
@@ -16,7 +17,9 @@ from tests.support.clock import FakeClock
 
 @pytest.fixture
 def steady(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    SessionStore("k" * 32).exists("k" * 32)  # What comes with the first session is there then.
+    # What comes with the first session is there then, and no call of its own comes first.
+    backend._prepare()
+    SessionStore("k" * 32).exists("k" * 32)
     fake.dynamodb.calls.clear()
     steady = FakeClock(0.0)
     monkeypatch.setattr(waits, "monotonic", steady)

@@ -7,16 +7,24 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from threading import Event as ThreadEvent
 from threading import current_thread, main_thread
 from typing import Any
 
 import pytest
 
 from sessions_kms.concurrency import deadline, waits
-from sessions_kms.concurrency.waits import BlockingCall, Pause, Wait, run_sync
+from sessions_kms.concurrency.waits import (
+    BlockingCall,
+    CoroutineLock,
+    Event,
+    Pause,
+    Wait,
+    run_sync,
+)
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.support.drivers import DRIVERS
-from tests.sessions_kms.support.stepping import Driver
+from tests.sessions_kms.support.stepping import WITHIN, Driver, in_time
 
 
 def halved(number: int) -> int:
@@ -280,3 +288,95 @@ def test_coroutine_that_is_never_awaited_warns(recwarn: pytest.WarningsRecorder)
     halving(2)  # type: ignore[unused-coroutine]
     gc.collect()
     assert ["never awaited" in str(each.message) for each in recwarn] == [True]
+
+
+async def hold(lock: CoroutineLock, hand_over: asyncio.Event) -> None:
+    await lock.acquire()
+    try:
+        await hand_over.wait()
+    finally:
+        lock.release()
+
+
+@pytest.mark.parametrize("seconds", [None, WITHIN * 2], ids=["no limit", "limit"])
+def test_run_sync_in_a_loop_does_not_wait_for_a_lock_of_another_task(seconds: float | None) -> None:
+    """That task cannot go on, and neither can any other: the loop would stand still."""
+
+    async def within() -> list[str]:
+        lock, hand_over, found = CoroutineLock(), asyncio.Event(), list[str]()
+        holder = asyncio.create_task(hold(lock, hand_over))
+        await asyncio.sleep(0)
+        with pytest.raises(StoreUnavailable):
+            run_sync(lock.acquire(seconds))
+        found.append("rejected")
+        hand_over.set()
+        await holder
+        run_sync(lock.acquire(seconds))
+        found.append("acquired")
+        return found
+
+    assert in_time(lambda: asyncio.run(within())) == ["rejected", "acquired"]
+
+
+def test_run_sync_in_a_loop_does_not_wait_behind_another_task_of_the_loop() -> None:
+    """A thread holds the lock, but the task would get it first."""
+    lock, release = CoroutineLock(), Event()
+
+    def elsewhere() -> None:
+        run_sync(lock.acquire())
+        held.set()
+        run_sync(as_wait(release))
+        lock.release()
+
+    async def within() -> str:
+        other = asyncio.create_task(hold(lock, hand_over := asyncio.Event()))
+        await asyncio.sleep(0)
+        with pytest.raises(StoreUnavailable):
+            run_sync(lock.acquire())
+        release.set()
+        hand_over.set()
+        await other
+        return "over"
+
+    held = ThreadEvent()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(elsewhere)
+        assert held.wait(WITHIN)
+        try:
+            assert in_time(lambda: asyncio.run(within())) == "over"
+        finally:
+            release.set()
+
+
+def test_run_sync_in_a_loop_waits_for_a_lock_of_another_thread() -> None:
+    lock, release = CoroutineLock(), Event()
+
+    def elsewhere() -> None:
+        run_sync(lock.acquire())
+        held.set()
+        run_sync(as_wait(release))
+        lock.release()
+
+    class Releasing(Wait):
+        """Has the thread release the lock once this one waits for it."""
+
+        def block(self) -> None:
+            release.set()
+
+    async def acquire() -> str:
+        await Releasing()
+        await lock.acquire()
+        return "acquired"
+
+    async def within() -> str:
+        return run_sync(acquire())
+
+    held = ThreadEvent()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(elsewhere)
+        assert held.wait(WITHIN)
+        assert in_time(lambda: asyncio.run(within())) == "acquired"
+
+
+async def as_wait(event: Event) -> None:
+    await event.wait(WITHIN)

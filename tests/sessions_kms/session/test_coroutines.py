@@ -402,7 +402,7 @@ async def test_turn_goes_to_whoever_has_waited_longest_and_past_those_who_left()
     turn.release()
     await asyncio.wait_for(asyncio.gather(*others[1:]), WITHIN)
     assert told == ["second", "third"]
-    assert not turn._is_locked
+    assert not turn.is_locked
 
 
 async def test_turn_that_was_given_to_one_who_is_cancelled_is_passed_on() -> None:

@@ -22,9 +22,11 @@ from sessions_kms.exceptions import SessionMoved, SessionTooLarge, StoreUnavaila
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
 from sessions_kms.session.pending import PendingSave
 from tests.sessions_kms.session.test_conflicts import opened
+from tests.sessions_kms.session.test_coroutines import until
 from tests.sessions_kms.support.memory_dynamodb import after, unharmed
 from tests.sessions_kms.support.sessions import saved, stored
 from tests.sessions_kms.support.stacks import Stack, another_process, install
+from tests.sessions_kms.support.stepping import in_time
 from tests.sessions_kms.support.wire import Fault, Handle
 from tests.support.clock import FakeClock
 
@@ -399,3 +401,27 @@ async def test_64_tasks_that_wait_hold_up_no_load_and_take_no_thread(gate: Gate)
     await asyncio.wait_for(asyncio.gather(*saves), WITHIN)
     assert await asyncio.to_thread(stored, session) == {f"key{each}": each for each in range(64)}
     assert len(gate.stack.services.write_queues) == 0
+
+
+def test_save_that_blocks_a_loop_does_not_wait_for_a_task_of_that_loop(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django may allow it; the task that writes cannot go on meanwhile, nor can anybody else."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    monkeypatch.setattr(deadline, "RETRY_BUDGET", 10 * WITHIN)
+    session = saved(a=1)
+    first, second = writers(session, 2)
+
+    async def visits() -> str:
+        gate.close()
+        writing = asyncio.create_task(first.asave())
+        await until(lambda: len(gate.stack.services.write_queues) == 1)
+        with pytest.raises(StoreUnavailable):
+            second.save()
+        gate.open()
+        await writing
+        second.save()
+        return "saved"
+
+    assert in_time(lambda: asyncio.run(visits())) == "saved"
+    assert {"key0", "key1"} <= set(stored(session))
