@@ -84,6 +84,7 @@ def test_what_is_sealed_is_the_header_and_the_keys_that_were_given() -> None:
     assert item["keyPeriod"] == {"N": str(PERIOD)}
     assert SessionRecord.from_item(item) == seal()
     assert {name: getattr(seal(), name) for name in asdict(HEADER)} == asdict(HEADER)
+    assert seal(ancestors=b"12345678") == replace(seal(), ancestors=b"12345678")
 
 
 def test_plaintext_is_nowhere_in_the_item() -> None:

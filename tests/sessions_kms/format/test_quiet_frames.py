@@ -20,6 +20,8 @@ NO_UTF_8 = "\ud800"
         lambda: seal(iv=None),
         lambda: item_types.session_id("django", NO_UTF_8),
         lambda: item_types.lease_id("django", NO_UTF_8),
+        lambda: item_types.token_id("django", NO_UTF_8),
+        lambda: item_types._digest(None),  # type: ignore[arg-type]
     ],
 )
 def test_frames_with_keys_are_hidden(failing: Callable[[], object]) -> None:
