@@ -188,7 +188,7 @@ def _faults(provider: ProviderConfig) -> Iterator[Error]:
 
 
 def _can_sign(provider: ProviderConfig) -> bool:
-    """Tell whether the provider's key can sign, if it has to."""
+    """Return True if the provider's key can sign, if it has to."""
     if provider.auth_method != PRIVATE_KEY and provider.apple_team_id is None:
         return True
     if not Path(provider.private_key_file or "").is_file():

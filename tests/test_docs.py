@@ -152,7 +152,7 @@ def operator_commands() -> dict[str, OperatorCommand]:
 
 
 def _takes(command: BaseCommand) -> list[bool]:
-    """Tell whether a command, or one of its subcommands, takes the options that all have."""
+    """Return True if a command, or one of its subcommands, takes the options that all have."""
     parsers = [command.create_parser("manage.py", "x")]
     for action in parsers[0]._actions:
         if isinstance(action, argparse._SubParsersAction):

@@ -1,1 +1,1 @@
-"""Environment variables, read once: each fault names its variable."""
+"""Environment variables, read once at start-up; every error names its variable."""

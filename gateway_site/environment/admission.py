@@ -1,6 +1,6 @@
-"""Who may sign in: from the variables to the member "admission" of a provider's settings.
+"""Who may sign in: turns variables into the member "admission" of a provider's settings.
 
-See `oauth.access_rule`. A rule also adds to the authorization request.
+See `oauth.access_rule`. A rule can also add scopes and parameters to the authorization request.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NOT_VERIFIED_SCOPE, MEMBERS_SCOPE = "user:email", "read:org"  # GitHub's
 
 @dataclass(frozen=True, kw_only=True)
 class SignInRule:
-    """What the variables of one provider become. ``scopes`` and ``auth_params`` are added."""
+    """The access rule of one provider, with the ``scopes`` and ``auth_params`` that it adds."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     scopes: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class SignInRule:
 
 
 class Provider(Protocol):
-    """What is needed of a configured provider."""
+    """The attributes of a configured provider that are used here."""
 
     @property
     def name(self) -> str: ...
@@ -54,15 +54,15 @@ class Provider(Protocol):
 
 
 def read_rule(environment: Mapping[str, str], provider: Provider) -> SignInRule:
-    """Return who may sign in with one provider. Raises ImproperlyConfigured."""
+    """Return the access rule of one provider. Raises ImproperlyConfigured."""
     return _RuleReader(environment, provider).read()
 
 
 def require_rules(environment: Mapping[str, str], providers: Iterable[Provider]) -> list[str]:
     """Return the names of the providers without any rule.
 
-    Raises ImproperlyConfigured where anybody in the world could sign in then, and for groups
-    without a provider that they belong to.
+    Raises ImproperlyConfigured if anybody in the world could then sign in, and for groups that do
+    not name their provider.
     """
     found = list(providers)
     general = SignInVariables(environment)
@@ -146,7 +146,7 @@ class _RuleReader:
         return found
 
     def _read_upstream_groups(self) -> frozenset[str]:
-        """Return the groups that upstreams with this provider's tokens ask for."""
+        """Return the groups that upstreams with this provider's tokens require."""
         variable = UpstreamGroupVariables.allowed_groups
         return frozenset().union(
             *(self._read_groups(each, variable) for each in self._list_upstreams())
@@ -239,7 +239,7 @@ class _RuleReader:
 
 
 def _list_addresses(provider: Provider) -> tuple[str | None, ...]:
-    """Return the addresses that identify a provider: without an issuer, its sign-in page."""
+    """Return the URLs that identify a provider: its issuer, and its authorization endpoint."""
     overrides = provider.settings.get("openid_configuration_overrides") or {}
     return provider.issuer, overrides.get("authorization_endpoint")
 

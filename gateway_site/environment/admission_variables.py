@@ -1,4 +1,4 @@
-"""The variables that say who may sign in, and how their lists are written."""
+"""The variables for who may sign in, and the parsers of their lists."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def entries(parse: Callable[[str], str], what: str) -> Callable[[str], frozenset
 
 
 def one_domain(text: str) -> str:
-    """Return one domain in its normal form."""
+    """Return one normalized domain."""
     try:
         return parse_domain(text)
     except ValueError:
@@ -163,7 +163,7 @@ def read_groups(
 
 
 def _split_names(text: str) -> list[str]:
-    """Split at commas; one within a name, as in a directory's names, is written `\\,`."""
+    """Split at commas; a comma within a name, as in LDAP names, is written `\\,`."""
     parts = re.split(r"(?<!\\),", text)
     return [part.replace("\\,", ",").strip() for part in parts]
 

@@ -24,7 +24,7 @@ CONTENT_TYPES = {
 
 @dataclass(frozen=True)
 class Logo:
-    """An image: at an address elsewhere, or the content of a file, to be served here."""
+    """An image: a URL, or the content of a file that the gateway serves."""
 
     url: str = ""
     kind: str = ""
@@ -32,7 +32,7 @@ class Logo:
 
     @property
     def origins(self) -> list[str]:
-        """The origins that a page must be allowed to load it from, besides its own."""
+        """The origins other than its own from which a page must be allowed to load it."""
         parts = urlsplit(self.url)
         return [f"{parts.scheme}://{parts.netloc}"] if self.url else []
 
@@ -45,7 +45,7 @@ def parse_site_name(text: str) -> str:
 
 
 def load_logo(text: str) -> Logo:
-    """Return the logo at an https address or in a file, which is read now."""
+    """Return the logo at an https URL, or read it from a file."""
     if "://" in text:
         if not re.fullmatch(r"https://[A-Za-z0-9.-]+(?::[0-9]+)?/[A-Za-z0-9._~%/?&=+-]*", text):
             raise InvalidValue("must be an https:// address, or a file's path.")

@@ -44,7 +44,7 @@ def parse_client_hosts(text: str) -> frozenset[str]:
 
 
 def parse_refused_clients(text: str) -> frozenset[str]:
-    """Return hosts and ids of clients; an entry that could match none is an error."""
+    """Return hosts and ids of clients; an entry that cannot match any client is an error."""
     found = parse_words(text)
     if not all(HOST.fullmatch(each) or _is_client_id(each) for each in found):
         raise InvalidValue(
@@ -67,7 +67,7 @@ def parse_redirect_uris(text: str) -> frozenset[str]:
 
 
 def parse_json_file(text: str) -> Any:
-    """Return the content of a JSON file; None if it is too large, which no list is."""
+    """Return the content of a JSON file; None, which is not a list, if it is too large."""
     try:
         with Path(text).open("rb") as file:
             data = file.read(FILE_MAX + 1)
@@ -164,7 +164,7 @@ class ClientVariables(Variables):
     )
 
     def build_lifetimes(self) -> dict[str, Any]:
-        """Return the setting `OAUTH_CLIENTS`: only what is set."""
+        """Return the setting `OAUTH_CLIENTS`, with only the values that are set."""
         found = {
             "access_token_age": self.access_token_age,
             "refresh_grace": self.refresh_grace,
@@ -177,8 +177,8 @@ class ClientVariables(Variables):
     ) -> AuthorizationServer | None:
         """Return the setting `AUTHORIZATION_SERVER`; None if no client may sign in.
 
-        `upstreams` are the names of those that clients may call, with their providers; `url` is
-        the gateway's own address. Raises ImproperlyConfigured.
+        `upstreams` are the upstreams that clients may call, with their providers; `url` is the
+        gateway's own URL. Raises ImproperlyConfigured.
         """
         issuer = self._choose_issuer(upstreams, url=url, scheme=scheme)
         if issuer is None:
@@ -206,7 +206,7 @@ class ClientVariables(Variables):
         )
 
     def _choose_issuer(self, upstreams: Mapping[str, str], *, url: str, scheme: str) -> str | None:
-        """Return the one address under which clients know the gateway, never a request's."""
+        """Return the one URL of the gateway for clients; it never depends on a request."""
         named = self.issuer
         if named and not named.startswith(f"{scheme}://"):
             raise self.error(ClientVariables.issuer, f"must begin with {scheme}://.")

@@ -45,14 +45,14 @@ def parse_database_url(url: str) -> dict[str, Any]:
 
 
 def _limit_waits(found: dict[str, Any]) -> dict[str, Any]:
-    """Add time limits, for the server and the network; the URL's options win."""
+    """Add time limits for the server and the network; the URL's options take precedence."""
     return _add_pool({**found, "OPTIONS": {**CONNECTION_LIMITS, **found.get("OPTIONS", {})}})
 
 
 def _add_pool(found: dict[str, Any]) -> dict[str, Any]:
-    """Keep connections in a pool, unless the URL says how long they last.
+    """Use a connection pool, unless the URL sets CONN_MAX_AGE.
 
-    Each call of an upstream reads the caller's user, and connecting costs more than all the rest.
+    Each call of an upstream reads the caller's user, and connecting takes longer than the query.
     https://docs.djangoproject.com/en/stable/ref/databases/#connection-pool
     """
     if "CONN_MAX_AGE" in found:

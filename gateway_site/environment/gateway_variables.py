@@ -28,7 +28,7 @@ DAY = 24 * 3600
 
 
 class GatewayVariables(Variables):
-    """Each is read in `gateway_site.settings`, and checked when it is read."""
+    """The general variables; `gateway_site.settings` reads them."""
 
     allowed_hosts = Variable[list[str]](
         "ALLOWED_HOSTS",

@@ -1,4 +1,4 @@
-"""From a variable's text to its value: each parser raises InvalidValue for an unusable text."""
+"""Parsers from a variable's text to its value; each raises InvalidValue for an invalid text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway_site.environment.variable import InvalidValue, Variable
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
-# JSON's exact whole numbers: https://www.rfc-editor.org/rfc/rfc8259#section-6
+# Integers that JSON represents exactly: https://www.rfc-editor.org/rfc/rfc8259#section-6
 NUMBER = re.compile("[0-9]{1,16}")
 NUMBER_MAX = 2**53 - 1
 ALLOWED_HOST = re.compile(r"\*|\.?[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]")
@@ -40,19 +40,19 @@ def parse_items(text: str) -> list[str]:
 
 
 def parse_words(text: str) -> tuple[str, ...]:
-    """Return the words between commas or blanks."""
+    """Return the words separated by commas or whitespace."""
     return tuple(filter(None, re.split(r"[\s,]+", text)))
 
 
 def parse_flag(text: str) -> bool:
-    """Return whether a switch is on. A misspelt value is an error, not "off"."""
+    """Return True if a switch is on. A misspelt value is an error, not "off"."""
     if text.lower() not in TRUE | FALSE:
         raise InvalidValue("must be 1 or 0 (or true/false, yes/no, on/off).")
     return text.lower() in TRUE
 
 
 def switch(*words: str) -> Callable[[str], bool | str]:
-    """Return a parser of a switch that may also be one of some words."""
+    """Return a parser of a switch that may also have one of some words as its value."""
 
     def parse(text: str) -> bool | str:
         value = text.lower()
@@ -91,7 +91,7 @@ def number(minimum: int = 0, maximum: int | None = None, unit: str = "") -> Call
 
 
 def parse_secret_key(text: str) -> str:
-    """Return Django's key, of the length that Django asks for (security.W009)."""
+    """Return Django's key, which must have the length that Django recommends (security.W009)."""
     if len(text) < 50:
         raise InvalidValue(
             f"has {len(text)} characters. Use at least 50; "
@@ -106,12 +106,12 @@ def parse_log_level(text: str) -> str:
 
 
 def parse_time(text: str) -> int | str:
-    """Return a moment as epoch seconds, or as the text for the settings' own check."""
+    """Return a time as epoch seconds, or as text that the settings check."""
     return int(text) if text.isdecimal() else text
 
 
 def parse_allowed_hosts(text: str) -> list[str]:
-    """Return `ALLOWED_HOSTS`: an entry with a scheme or a port would match no request.
+    """Return `ALLOWED_HOSTS`. Reject a scheme or a port, with which an entry matches no request.
 
     See https://docs.djangoproject.com/en/stable/ref/settings/#allowed-hosts
     """
@@ -145,7 +145,7 @@ def parse_origin(text: str) -> str:
 
 
 def parse_networks(text: str) -> list[Network]:
-    """Return networks, each an address or in CIDR notation (RFC 4632)."""
+    """Return networks, written as addresses or in CIDR notation (RFC 4632)."""
     try:
         found = [ip_network(item) for item in parse_items(text)]
     except ValueError:
@@ -174,3 +174,14 @@ def parse_ca_file(text: str) -> str:
             "must be a readable PEM file with the certificates of one or more authorities."
         ) from None
     return text
+
+
+# Providers and upstreams both have these.
+ALLOW_HTTP = declare_flag("ALLOW_HTTP", "whether it may be called without TLS in a private network")
+CA_FILE = Variable(
+    "CA_FILE",
+    parse_ca_file,
+    None,
+    "path of the certificates of the authorities that count",
+    shown_default="the public authorities",
+)

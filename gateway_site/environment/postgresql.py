@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL with a limit on every wait.
+"""Connections to PostgreSQL with a time limit on every wait.
 
-The server ends a statement that takes too long. A frozen server ends nothing, while its machine
-still acknowledges what is sent. So the client has a time limit as well.
+The server cancels a statement that takes too long. A frozen server cancels nothing, while its
+machine still acknowledges packets. So the client has a time limit as well.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ class TimedConnection(psycopg.Connection[Any]):
     response_timeout = RESPONSE_TIMEOUT
 
     def wait(self, gen: Waits[T], *args: Any, **kwargs: Any) -> T:
-        """Wait for the server: all of psycopg's waits come here."""
+        """Wait for the server; psycopg calls this for every wait."""
         try:
             found: T = super().wait(_limit(self.response_timeout, gen), *args, **kwargs)
         except ServerTimeout:
-            self.close()  # its state is unknown, and asking would take as long again
+            self.close()  # Its state is unknown, and a query would take as long again.
             raise
         return found
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        """Execute a query; an empty one is a check with a short time limit.
+        """Execute a query. An empty query is a check, with a short time limit.
 
-        The pool sends one before it returns a connection (`ConnectionPool.check_connection`). Its
-        own `check` cannot be replaced, because Django 5.2 sets it.
+        The pool sends an empty query before it returns a connection
+        (`ConnectionPool.check_connection`). The pool's `check` cannot be replaced, because Django
+        5.2 sets it.
         """
         if query:
             return super().execute(query, *args, **kwargs)
@@ -52,7 +53,7 @@ class TimedConnection(psycopg.Connection[Any]):
 
 
 class ServerTimeout(psycopg.OperationalError):
-    """The server did not answer in time."""
+    """The server did not respond in time."""
 
 
 POOL_OPTIONS = {"connection_class": TimedConnection}

@@ -1,6 +1,6 @@
 """Secrets in files, as Docker and Kubernetes provide them: `<VARIABLE>_FILE`.
 
-The process's own environment stays as it is, so that no child inherits a secret.
+The process's own environment is not changed, so that no child process inherits a secret.
 """
 
 from __future__ import annotations

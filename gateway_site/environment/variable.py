@@ -1,10 +1,10 @@
 """One declaration for each environment variable, and sets of them that are read by attribute.
 
-`Variables` is a set; a `Family` is the set of one thing that the operator names, such as a
-provider. Documentation, checks and errors follow from the declarations.
+`Variables` is a set; a `Family` is the set of variables of one thing that the operator names, such
+as a provider. Documentation, checks and errors are derived from the declarations.
 
-Not read by django-environ, which takes a value that starts with "$" for the name of another
-variable, and a misspelt switch for "off" (docs/contributing/libraries.md).
+django-environ is not used for this: it reads a value that starts with "$" as the name of another
+variable, and a misspelt switch as "off" (docs/contributing/libraries.md).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 from django.core.exceptions import ImproperlyConfigured
 
-FILE = "_FILE"  # ends the variable that names the file which holds a secret
+FILE = "_FILE"  # suffix of a variable with the path of a file that contains a secret
 
-# What Kubernetes tells each container about the services beside it. A service may have the name of
-# a provider or an upstream.
+# Variables that Kubernetes sets in each container for the services in its namespace. A service may
+# have the name of a provider or an upstream.
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 SERVICE_LINK = re.compile(
     r".+_(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)"
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class InvalidValue(ValueError):
-    """A parser's error: the message completes "<VARIABLE> …", or begins with a colon.
+    """A parser's error; the message continues "<VARIABLE> …", or starts with a colon.
 
     It never repeats the value, which may be a secret.
     """
@@ -39,8 +39,8 @@ class InvalidValue(ValueError):
 class Variable(Generic[T]):
     """One variable: on an instance of its `Variables` the attribute is its value.
 
-    `parse` gets the text without surrounding blanks; a blank text means `default`. `shown_default`
-    is what the documentation says where the value itself would not do.
+    `parse` gets the text without surrounding whitespace; for a blank text the value is `default`.
+    `shown_default` replaces the default in the documentation.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Variables:
             raise self.error(variable, str(invalid)) from None
 
     def get_text(self, variable: Variable[Any]) -> str:
-        """Return the text without surrounding blanks, or "" if the variable is not set."""
+        """Return the text without surrounding whitespace, or "" if the variable is not set."""
         return self.environment.get(self.get_name(variable), "").strip()
 
     def get_name(self, variable: Variable[Any]) -> str:
@@ -164,9 +164,9 @@ class Family(Variables):
 
     @classmethod
     def _reject_unknown(cls, environment: Mapping[str, str], names: Iterable[str]) -> None:
-        """Raise ImproperlyConfigured for an undeclared variable that begins with one of the names.
+        """Raise ImproperlyConfigured for an undeclared variable of one of the names.
 
-        It may belong to another, longer name, whose first variable is at least mentioned.
+        A variable may instead belong to another, longer name whose first variable is present.
         """
         suffixes = cls.suffixes()
         first = f"_{suffixes[0]}"

@@ -1,4 +1,4 @@
-"""From the environment to the configured providers and allauth's settings."""
+"""Reads the configured providers from the environment, and builds allauth's settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway_site.providers.subject_settings import (
 )
 from gateway_site.providers.variables import ProviderVariables
 
-# Each reads the variables of one subject into the names that `oauth.provider.config` has for them.
+# Each reads the variables of one subject into settings with the names of `oauth.provider.config`.
 READERS = (read_endpoints, read_protection, read_tokens, read_network, read_logout)
 NAME_LENGTH = 40  # of allauth's column for the provider
 
@@ -28,7 +28,7 @@ NAME_LENGTH = 40  # of allauth's column for the provider
 def read_providers(environment: Mapping[str, str]) -> list[ProviderConfig]:
     """Return the providers of the environment, by name.
 
-    Raises ImproperlyConfigured, naming the variable, if one is missing, unusable or unknown.
+    Raises ImproperlyConfigured with the name of a variable that is missing, invalid or unknown.
     """
     names = ProviderVariables.list_names(environment)
     providers = [
@@ -59,9 +59,9 @@ def social_providers(providers: Iterable[ProviderConfig]) -> dict[str, Any]:
 def form_action_origins(providers: Iterable[ProviderConfig]) -> list[str]:
     """Return the origins that the Content-Security-Policy must allow forms to lead to.
 
-    Browsers apply form-action to the redirect that answers the sign-in form
-    (https://www.w3.org/TR/CSP3/#directive-form-action), so the origin of each provider's
-    authorization endpoint belongs in it.
+    Browsers apply form-action also to the redirect after a form
+    (https://www.w3.org/TR/CSP3/#directive-form-action), so it must contain the origin of each
+    provider's authorization endpoint.
     """
     return sorted({origin for provider in providers for origin in provider.form_action})
 

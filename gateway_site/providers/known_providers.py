@@ -1,6 +1,6 @@
-"""Known providers, and what differs at each: Apple, Amazon Cognito, Entra ID, GitHub and Google.
+"""Known providers and their differences: Apple, Amazon Cognito, Entra ID, GitHub and Google.
 
-GitHub Enterprise Server is a plain OAuth 2.0 provider (`OAuth2Provider`) with its own addresses.
+GitHub Enterprise Server is a plain OAuth 2.0 provider (`OAuth2Provider`) with its own URLs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ APPLE_REQUIRED = (
 
 
 class Apple(BuiltInProvider):
-    """Without userinfo; the client secret is made from a key.
+    """Apple has no userinfo, and its client secret is a token signed with a key.
 
     https://developer.apple.com/documentation/signinwithapplerestapi
     """
@@ -43,7 +43,7 @@ class Apple(BuiltInProvider):
         return super().scopes()
 
     def client(self) -> dict[str, Any]:
-        """Return what the client secret is made of.
+        """Return the settings for building the client secret.
 
         https://developer.apple.com/documentation/accountorganizationaldatasharing/creating-a-client-secret
         """
@@ -70,7 +70,7 @@ COGNITO_HOST = re.compile(r"cognito-idp\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 
 
 class Cognito(OpenIDProvider):
-    """Its sign-in pages are on another host than its issuer.
+    """Cognito's sign-in pages are on another host than its issuer.
 
     https://docs.aws.amazon.com/cognito/latest/developerguide
     """
@@ -92,7 +92,7 @@ class Cognito(OpenIDProvider):
         return super().scopes()
 
     def sign_in_origins(self) -> list[str]:
-        """Return the issuer's; require that of the user pool's domain."""
+        """Return the issuer's origin; require that the user pool's domain is configured as well."""
         if not (self.variables.form_action or self.variables.authorization_url):
             raise self.variables.error(
                 ProviderVariables.form_action,
@@ -117,16 +117,16 @@ SHARED_TENANTS = frozenset({"common", "organizations"})
 
 
 class Entra(OpenIDProvider):
-    """It has many tenants, and subjects differ for each client.
+    """Entra ID has many tenants, and its subjects differ for each client.
 
     https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc
     """
 
-    # A refresh token comes with offline_access only, `oid` and `tid` with profile.
+    # A refresh token requires offline_access; `oid` and `tid` require profile.
     # https://learn.microsoft.com/entra/identity-platform/scopes-oidc
     default_scopes = ("openid", "profile", "email", "offline_access")
 
-    # `consent` locks out everybody but administrators where user consent is restricted:
+    # `consent` locks out everybody except administrators if user consent is restricted:
     # https://learn.microsoft.com/entra/identity/enterprise-apps/configure-user-consent
     default_client_prompt = "select_account"
 
@@ -212,7 +212,7 @@ class Entra(OpenIDProvider):
 
 
 class GitHub(BuiltInProvider):
-    """Without OpenID Connect; allauth's own provider knows its addresses.
+    """GitHub has no OpenID Connect; allauth's own provider defines its URLs.
 
     https://docs.github.com/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps
     """
@@ -222,11 +222,11 @@ class GitHub(BuiltInProvider):
     origin = "https://github.com"
 
     def scopes(self) -> tuple[str, ...]:
-        """Return the scopes to request; without any, public data can be read."""
+        """Return the scopes to request, which may be none: then a token reads public data."""
         return self.variables.scopes
 
     def settings(self) -> dict[str, Any]:
-        """Reject what GitHub does not support."""
+        """Reject options that GitHub does not support."""
         self.variables.reject(
             [ProviderVariables.par, ProviderVariables.dpop], "is not supported by GitHub."
         )
@@ -234,15 +234,15 @@ class GitHub(BuiltInProvider):
 
 
 class Google(BuiltInProvider):
-    """It issues refresh tokens by a parameter of its own.
+    """Google has its own parameter to request refresh tokens.
 
     https://developers.google.com/identity/openid-connect/openid-connect
     """
 
     label = "Google"
     built_in_issuer = origin = "https://accounts.google.com"
-    # Google answers with a refresh token only to a consent that asks for offline access, and the
-    # session is the only place an earlier one could have been kept.
+    # Google issues a refresh token only after a consent with offline access, and earlier tokens are
+    # stored only in sessions.
     # https://developers.google.com/identity/protocols/oauth2/web-server#offline
     default_auth_params: Mapping[str, str] = {"access_type": "offline", "prompt": "consent"}
 
@@ -256,7 +256,7 @@ class Google(BuiltInProvider):
         return super().scopes()
 
 
-# The names that are known: such a provider's addresses are built in.
+# Names with built-in URLs.
 BY_NAME: dict[str, type[OpenIDProvider]] = {"apple": Apple, "github": GitHub, "google": Google}
 BY_ADDRESS = (Entra, Cognito, OAuth2Provider)
 

@@ -1,7 +1,7 @@
 """One configured provider, and the types of providers: OpenID Connect, or plain OAuth 2.0.
 
-A type turns variables into the settings of a provider. Known providers, which differ from the rest,
-are in `known_providers`.
+A type turns variables into the settings of a provider. Known providers with differences are in
+`known_providers`.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class OpenIDProvider:
         return prompt or self.default_client_prompt
 
     def form_action(self) -> tuple[str, ...]:
-        """Return the origins that the redirects to the sign-in page pass."""
+        """Return the origins of the redirects to the sign-in page."""
         more = [
             self.variables.get_origin(ProviderVariables.form_action, url)
             for url in self.variables.form_action
@@ -104,7 +104,7 @@ class OpenIDProvider:
         return tuple(dict.fromkeys([*self.sign_in_origins(), *more]))
 
     def sign_in_origins(self) -> list[str]:
-        """Return the origins of the sign-in page that the other variables name."""
+        """Return the origins of the sign-in page in the other variables."""
         named = (ProviderVariables.issuer, ProviderVariables.authorization_url)
         urls = {each: self.variables.read(each) for each in named}
         return [self.variables.get_origin(each, url) for each, url in urls.items() if url]
@@ -132,7 +132,7 @@ class OpenIDProvider:
 
 
 class BuiltInProvider(OpenIDProvider):
-    """A provider whose addresses are known."""
+    """A provider with built-in URLs."""
 
     built_in_issuer: str | None = None
     origin: str
@@ -164,7 +164,7 @@ OPENID_ONLY = (
 
 
 class OAuth2Provider(OpenIDProvider):
-    """Plain OAuth 2.0 (RFC 6749): the userinfo endpoint says who signs in; nothing is signed."""
+    """Plain OAuth 2.0 (RFC 6749): the userinfo identifies the account; nothing is signed."""
 
     @staticmethod
     def matches(variables: ProviderVariables) -> bool:

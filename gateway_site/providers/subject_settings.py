@@ -1,7 +1,7 @@
-"""The settings that follow from each group of a provider's variables.
+"""Reads the settings from each group of a provider's variables.
 
-They have the names of `oauth.provider.config`. Each reader raises ImproperlyConfigured, naming the
-variable.
+The settings have the names of `oauth.provider.config`. Each reader raises ImproperlyConfigured with
+the name of the variable.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway_site.providers.variables import ProviderVariables
 
 
 def read_client(variables: ProviderVariables) -> dict[str, Any]:
-    """Read how the gateway authenticates at the token endpoint."""
+    """Read the gateway's client authentication at the token endpoint."""
     variables.reject(
         [ProviderVariables.team_id], "is only for Apple, whose variables are OAUTH_APPLE_…."
     )
@@ -41,7 +41,7 @@ def read_client(variables: ProviderVariables) -> dict[str, Any]:
 
 
 def _require_secret(variables: ProviderVariables) -> None:
-    """Reject a public client: a back end for browsers is a confidential one (RFC 10017)."""
+    """Reject a public client: a backend for frontend is a confidential client (RFC 10017)."""
     if not variables.client_secret:
         raise variables.error(
             ProviderVariables.client_secret,
@@ -51,7 +51,7 @@ def _require_secret(variables: ProviderVariables) -> None:
         )
 
 
-# By the name that metadata has for each (OpenID Connect Discovery section 3; RFC 8414).
+# By their names in the metadata (OpenID Connect Discovery section 3; RFC 8414).
 ENDPOINTS = {
     "authorization_endpoint": ProviderVariables.authorization_url,
     "token_endpoint": ProviderVariables.token_url,
@@ -61,7 +61,7 @@ ENDPOINTS = {
 
 
 def read_endpoints(variables: ProviderVariables) -> dict[str, Any]:
-    """Read the addresses that the metadata does not have, or has wrong."""
+    """Read the endpoints that are missing or wrong in the metadata."""
     found = {name: url for name, each in ENDPOINTS.items() if (url := variables.read(each))}
     for name, url in found.items():
         variables.get_origin(ENDPOINTS[name], url)
@@ -69,7 +69,7 @@ def read_endpoints(variables: ProviderVariables) -> dict[str, Any]:
 
 
 def read_protection(variables: ProviderVariables) -> dict[str, Any]:
-    """Read how sign-ins and tokens are protected: pushed requests, and DPoP."""
+    """Read the protection of sign-ins and tokens: pushed requests and DPoP."""
     found: dict[str, Any] = {}
     if isinstance(variables.par, bool):
         found["par"] = variables.par
@@ -79,7 +79,7 @@ def read_protection(variables: ProviderVariables) -> dict[str, Any]:
 
 
 def read_tokens(variables: ProviderVariables) -> dict[str, Any]:
-    """Read when tokens are refreshed, and where they are revoked."""
+    """Read when tokens are refreshed and where they are revoked."""
     found: dict[str, Any] = {}
     if url := variables.revocation_url:
         variables.get_origin(ProviderVariables.revocation_url, url)
@@ -90,7 +90,7 @@ def read_tokens(variables: ProviderVariables) -> dict[str, Any]:
 
 
 def read_network(variables: ProviderVariables) -> dict[str, Any]:
-    """Read which networks and certificates are trusted.
+    """Read the trusted networks and certificates.
 
     Plain http is only used in private networks (`oauth.network.vetted_addresses`), so ALLOW_HTTP
     implies ALLOW_PRIVATE.
@@ -113,7 +113,7 @@ def read_network(variables: ProviderVariables) -> dict[str, Any]:
 
 
 def read_logout(variables: ProviderVariables) -> dict[str, Any]:
-    """Read what a sign-out does at the provider, and one there at the gateway."""
+    """Read the effects of a sign-out here at the provider, and of one there here."""
     found: dict[str, Any] = {}
     if single := variables.single_logout:
         found["single_logout"] = "hint" if single is True else single

@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 from gateway_site.environment.admission_variables import AdmissionVariables
 from gateway_site.environment.parsers import (
+    ALLOW_HTTP,
+    CA_FILE,
     LOOPBACK_HOSTS,
     declare_flag,
     declare_text,
     number,
     one_of,
-    parse_ca_file,
     parse_flag,
     parse_words,
     switch,
@@ -56,7 +57,7 @@ def parse_prompt(text: str) -> str:
 
 
 class ProviderVariables(AdmissionVariables):
-    """The variables of one provider; `name` is the one in its addresses."""
+    """The variables of one provider; `name` is part of its URLs here."""
 
     client_id = declare_text(
         "CLIENT_ID", "creates a provider: the client id that the provider gave the gateway"
@@ -180,21 +181,13 @@ class ProviderVariables(AdmissionVariables):
         "whether its metadata may name addresses of a private network",
         shown_default="`0`",
     )
-    allow_http = declare_flag(
-        "ALLOW_HTTP", "whether it may be called without TLS in a private network"
-    )
-    ca_file = Variable(
-        "CA_FILE",
-        parse_ca_file,
-        None,
-        "path of the certificates of the authorities that count",
-        shown_default="the public authorities",
-    )
+    allow_http = ALLOW_HTTP
+    ca_file = CA_FILE
 
     def get_origin(self, variable: Variable[str] | Variable[tuple[str, ...]], url: str) -> str:
         """Return the origin of an https URL from a variable.
 
-        Plain http is allowed on this machine, and where the provider's ALLOW_HTTP is 1.
+        Plain http is allowed on loopback, and if the provider's ALLOW_HTTP is 1.
         """
         try:
             return _parse_origin(url, allow_http=self.allow_http)

@@ -16,11 +16,12 @@ from gateway_site.environment.admission_variables import (
     read_groups,
 )
 from gateway_site.environment.parsers import (
+    ALLOW_HTTP,
+    CA_FILE,
     LOOPBACK_HOSTS,
     declare_flag,
     declare_text,
     number,
-    parse_ca_file,
     parse_words,
 )
 from gateway_site.environment.variable import InvalidValue, Variable
@@ -147,16 +148,8 @@ class UpstreamVariables(UpstreamGroupVariables):
         "hosts to which its redirects may lead programs, with their token or cookie"
         " ([gateway.md](gateway.md#what-is-changed-on-the-way))",
     )
-    allow_http = declare_flag(
-        "ALLOW_HTTP", "whether it may be called without TLS in a private network"
-    )
-    ca_file = Variable(
-        "CA_FILE",
-        parse_ca_file,
-        None,
-        "path of the certificates of the authorities that count",
-        shown_default="the public authorities",
-    )
+    allow_http = ALLOW_HTTP
+    ca_file = CA_FILE
     connect_timeout = Variable("CONNECT_TIMEOUT", number(1), 5, "seconds to connect")
     read_timeout = Variable(
         "READ_TIMEOUT",

@@ -151,7 +151,7 @@ class Http1Connection(asyncio.Protocol):
         return bool(self._poll.poll(0))
 
     def _is_cut(self) -> bool:
-        """Tell whether TLS ended otherwise than by the upstream's word: RFC 9112 section 9.8.
+        """Return True if TLS ended otherwise than by the upstream's word: RFC 9112 section 9.8.
 
         asyncio does not tell; after that word there is nothing to read, and no wish for more.
         """

@@ -14,21 +14,21 @@ from oauth import access_rule
 from oauth.access_rule import Admission, Evidence, Refusal, parse_address, parse_domain
 
 Document = Mapping[str, Any]
-# Microsoft writes it as a boolean; as a number and as text it was seen as well.
+# Microsoft documents a boolean; a number and a string were seen as well.
 # https://learn.microsoft.com/en-us/entra/identity-platform/optional-claims-reference
 TRUE = (True, "true", "1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """The claims of one account; the userinfo is empty where nobody was asked for it."""
+    """The claims of one account; userinfo is empty if it was not requested."""
 
     id_token: Document
     userinfo: Document
 
     @classmethod
     def of_account(cls, extra_data: object) -> Claims:
-        """Read what allauth keeps of an account; other claims count as those of an id token."""
+        """Read the claims that allauth stores; without documents they count as an id token's."""
         data = extra_data if isinstance(extra_data, Mapping) else {}
         if not {"id_token", "userinfo"} & data.keys():
             return cls(id_token=data, userinfo={})
@@ -36,14 +36,14 @@ class Claims:
 
     @property
     def documents(self) -> tuple[Document, Document]:
-        """Both, the stronger first: an id token is made for this sign-in."""
+        """Both documents; the id token first, because it was issued for this sign-in."""
         return self.id_token, self.userinfo
 
 
 def read_evidence(claims: Claims, admission: Admission, issuer: str | None) -> Evidence:
-    """Return what the claims tell.
+    """Return the evidence in the claims.
 
-    Without an overage's groups, which others have to ask for (`oauth.admission.provider_api`).
+    Groups that the token omits as an overage are fetched by `oauth.admission.provider_api`.
     """
     groups = find_groups(claims, admission.groups_claim)
     return Evidence(
@@ -56,28 +56,28 @@ def read_evidence(claims: Claims, admission: Admission, issuer: str | None) -> E
 
 
 def trusted_address(claims: Document, admission: Admission, issuer: str | None) -> str | None:
-    """Return the address of a document, if the provider stands for it; None otherwise."""
-    told = claims.get("email")
-    if not isinstance(told, str) or not _is_verified(claims, admission, issuer):
+    """Return the address of a document if the provider verified it; None otherwise."""
+    address = claims.get("email")
+    if not isinstance(address, str) or not _is_verified(claims, admission, issuer):
         return None
     try:
-        return parse_address(told)
+        return parse_address(address)
     except ValueError:
         return None
 
 
 def find_groups(claims: Claims, name: str) -> frozenset[str] | None:
-    """Return the groups of the first document that has any word on them, None for no word."""
+    """Return the groups of the first document that has the claim; None if none has it."""
     return next(
         (found for each in claims.documents if (found := read_groups(each, name)) is not None), None
     )
 
 
 def read_groups(claims: Document, name: str) -> frozenset[str] | None:
-    """Return the groups of a claim, None where there is none.
+    """Return the groups of a claim; None if it is absent.
 
-    A claim's name may hold dots and be an address (OpenID Connect Core 5.1.2), so that very name
-    is tried before it is taken for a path, such as Keycloak's `realm_access.roles`.
+    A claim's name may be a URL with dots (OpenID Connect Core 5.1.2), so the exact name is tried
+    first, and then as a path such as Keycloak's `realm_access.roles`.
     """
     found = claims.get(name)
     if found is None:
@@ -92,7 +92,7 @@ def read_groups(claims: Document, name: str) -> frozenset[str] | None:
 
 
 def has_overage(claims: Document, name: str) -> bool:
-    """Tell whether Entra ID left the groups out because there are too many.
+    """Return True if Entra ID left the groups out because there are too many.
 
     https://learn.microsoft.com/en-us/security/zero-trust/develop/configure-tokens-group-claims-app-roles
     """
@@ -102,10 +102,10 @@ def has_overage(claims: Document, name: str) -> bool:
 
 
 def _is_verified(claims: Document, admission: Admission, issuer: str | None) -> bool:
-    """Tell whether the provider says that it has verified the address.
+    """Return True if the provider says that it has verified the address.
 
-    Amazon Cognito and Apple write `email_verified` as text. Entra ID lets whoever manages a
-    tenant write any address for its people, and says by `xms_edov` which are theirs:
+    Amazon Cognito and Apple send `email_verified` as a string. In Entra ID, a tenant's
+    administrator can set any address; `xms_edov` says whether the tenant owns its domain:
     https://learn.microsoft.com/en-us/entra/identity-platform/migrate-off-email-claim-authorization
     """
     if admission.trust_email:
@@ -116,20 +116,20 @@ def _is_verified(claims: Document, admission: Admission, issuer: str | None) -> 
 
 
 def _trusted_addresses(claims: Claims, admission: Admission, issuer: str | None) -> frozenset[str]:
-    counting = (trusted_address(each, admission, issuer) for each in claims.documents)
-    return frozenset({next((each for each in counting if each), "")} - {""})
+    trusted = (trusted_address(each, admission, issuer) for each in claims.documents)
+    return frozenset({next((each for each in trusted if each), "")} - {""})
 
 
 def _why_no_address(claims: Claims) -> Refusal:
-    told = any(each.get("email") for each in claims.documents)
-    return Refusal.NOT_VERIFIED if told else Refusal.NO_ADDRESS
+    has_address = any(each.get("email") for each in claims.documents)
+    return Refusal.NOT_VERIFIED if has_address else Refusal.NO_ADDRESS
 
 
 def _why_no_group(claims: Claims, admission: Admission, groups: frozenset[str] | None) -> Refusal:
     if groups is not None:
         return Refusal.GROUP
-    left_out = any(has_overage(each, admission.groups_claim) for each in claims.documents)
-    return Refusal.OVERAGE if left_out else Refusal.NO_GROUPS
+    is_overage = any(has_overage(each, admission.groups_claim) for each in claims.documents)
+    return Refusal.OVERAGE if is_overage else Refusal.NO_GROUPS
 
 
 def _hosted_domain(claim: object) -> str | None:

@@ -1,8 +1,8 @@
 """Decides at a sign-in and at a refresh whether an account may be used here.
 
-First `gather_evidence` collects what the rule needs: the claims, and where those are not enough
-what the provider's API says. This happens before the database is read. A rejected account raises an
-error, and the grant just made for it is revoked, since nobody will hold it.
+First `gather_evidence` collects what the rule needs: the claims and, if those are not enough, data
+from the provider's API. This happens before the database is read. A rejected account raises an
+error, and its new grant is revoked, since nobody will use it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
 from sessions_kms.services import Services
 
-GITHUB = "github"  # allauth's kind
+GITHUB = "github"  # allauth's provider class id
 
 
 def gather_evidence(
     provider: ProviderConfig, extra_data: Mapping[str, Any], token_set: TokenSet
 ) -> Evidence:
-    """Return what decides of an account. Raises ProviderUnavailable."""
+    """Return the evidence that decides about an account. Raises ProviderUnavailable."""
     __traceback_hide__ = True
     if provider.kind == GITHUB:
-        return _ask_github(provider, extra_data, token_set)
+        return _read_github_evidence(provider, extra_data, token_set)
     evidence = claims.read_evidence(
         Claims.of_account(extra_data), provider.admission, provider.issuer
     )
@@ -54,7 +54,7 @@ def gather_evidence(
     return evidence
 
 
-def _ask_github(
+def _read_github_evidence(
     provider: ProviderConfig, extra_data: Mapping[str, Any], token_set: TokenSet
 ) -> Evidence:
     __traceback_hide__ = True
@@ -87,7 +87,7 @@ def admit_sign_in(
     services: Services, provider: ProviderConfig, extra_data: Mapping[str, Any], token_set: TokenSet
 ) -> TokenSet:
     """Return the token set of a sign-in, with the groups. Raises SignInRefused, and
-    ProviderUnavailable where the provider cannot be asked for what decides.
+    ProviderUnavailable if the evidence cannot be fetched.
     """
     __traceback_hide__ = True
     evidence = gather_evidence(provider, extra_data, token_set)
@@ -103,8 +103,8 @@ def admit_refresh(
 ) -> TokenSet:
     """Return the refreshed token set with its groups. Raises SignInRefused.
 
-    Only what the new id token tells counts: many hold less than that of the sign-in did, and
-    silence changes nothing.
+    Only claims that the new id token contains count: many contain fewer than at the sign-in, and a
+    missing claim changes nothing.
     """
     __traceback_hide__ = True
     if new.id_token is None or new.id_token == old.id_token:
@@ -132,13 +132,13 @@ def _refusal_at_refresh(
     before: Mapping[str, Any],
     now: Mapping[str, Any],
 ) -> Refusal | None:
-    """Return what an id token says against somebody."""
+    """Return the reason to reject a refreshed id token, or None."""
     rule = provider.admission.rule
     if rule.hosted_domain is not None and evidence.hosted_domain not in (None, rule.hosted_domain):
         return Refusal.HOSTED_DOMAIN
-    # Userinfo may have stood for an address that no id token of this provider stands for.
-    stood = claims.trusted_address(before, provider.admission, provider.issuer) is not None
-    has_address = bool(evidence.addresses) or (stood and bool(now.get("email")))
+    # At some providers only userinfo marks an address as verified, never the id token.
+    was_trusted = claims.trusted_address(before, provider.admission, provider.issuer) is not None
+    has_address = bool(evidence.addresses) or (was_trusted and bool(now.get("email")))
     if has_address and (reason := refuse_by_address(rule, evidence)):
         return reason
     return refuse_by_groups(rule, evidence) if has_groups else None
@@ -153,5 +153,5 @@ def _decode_claims(id_token: str | None) -> Mapping[str, Any]:
 
 
 def _named_groups(groups: frozenset[str], admission: Admission) -> tuple[str, ...]:
-    """Return the groups that anything here asks for: a session has room for no others."""
+    """Return the groups that a rule names: a session has no space for others."""
     return tuple(sorted(groups & admission.named_groups))

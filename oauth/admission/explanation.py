@@ -1,8 +1,7 @@
 """Explains to an operator whether an account would be admitted, from its claims.
 
-Nothing is requested from the provider. What GitHub's API said at a sign-in is not stored; it can be
-passed in as the members `emails` (in the format of `/user/emails`) and `groups` (`acme`,
-`acme/operators`).
+Nothing is requested from the provider. Responses of GitHub's API are not stored; pass them in as
+the members `emails` (in the format of `/user/emails`) and `groups` (`acme`, `acme/operators`).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ GRAPH_LOOKUP = "At a sign-in they would be read from Microsoft Graph, if the tok
 
 @dataclass(frozen=True)
 class Explanation:
-    """``allowed`` is None where what was given does not decide it; ``code`` is the refusal's."""
+    """``allowed`` is None if the given claims do not decide it; ``code`` is the refusal's code."""
 
     provider: str
     allowed: bool | None
@@ -35,7 +34,7 @@ class Explanation:
 
 
 def explain(provider: ProviderConfig, data: Mapping[str, Any]) -> Explanation:
-    """Explain what would become of a sign-in with these claims."""
+    """Explain whether a sign-in with these claims would be admitted."""
     rule = provider.admission.rule
     evidence = (
         _github_evidence(data) if provider.kind == GITHUB else _openid_evidence(provider, data)
@@ -100,9 +99,9 @@ def _describe_evidence(
     named = provider.admission.named_groups
     if not named:
         return
-    here = evidence.groups & named
+    used = evidence.groups & named
     count = len(evidence.groups)
-    yield f"Groups used by rules here: {_join(here) or 'none'}, of {count} from the provider."
+    yield f"Groups used by rules here: {_join(used) or 'none'}, of {count} from the provider."
     if not evidence.groups:
         yield f"Groups missing: {evidence.no_group.value}."
 

@@ -1,13 +1,13 @@
-"""Looks up one account at its provider's API, with the person's own token and in bounded time.
+"""Looks up one account in its provider's API, with the person's own token and a time limit.
 
-GitHub is asked for verified addresses, organizations and teams. Only the organizations and teams
+From GitHub it reads verified addresses, organizations and teams. Only the organizations and teams
 that the settings name are looked up, one by one: a list would silently omit those that restrict
 OAuth apps, whereas a lookup of one of them is rejected.
 
-Microsoft Graph is asked for the groups of a person whose token omits them because there are more
-than 200. The address that the token names is not used: it belongs to an API that has ended, and a
-token is sent only to addresses written here. Groups are looked up 20 at a time, nested ones
-included, with the scope `User.Read`.
+From Microsoft Graph it reads the groups of a person whose token omits them because there are more
+than 200. The URL in the token is not used: it belongs to an API that was shut down, and a token is
+sent only to URLs defined here. Groups are looked up 20 at a time, including nested ones, with the
+scope `User.Read`.
 https://learn.microsoft.com/en-us/graph/api/directoryobject-checkmembergroups
 """
 
@@ -34,7 +34,7 @@ PAGE_SIZE = 100  # addresses; https://docs.github.com/en/rest/users/emails
 PAGES_MAX = 5
 
 GROUPS_PER_REQUEST = 20
-GRAPH_SCOPES = frozenset({"user.read", "directory.read.all"})  # scopes
+GRAPH_SCOPES = frozenset({"user.read", "directory.read.all"})
 
 
 class ProviderAPI:
@@ -53,7 +53,7 @@ class ProviderAPI:
         self._end = clock() + TOTAL_TIMEOUT
 
     def get(self, url: str) -> ProviderResponse:
-        """Get a document."""
+        """Send a GET request."""
         __traceback_hide__ = True
         return self._request("GET", url, None)
 
@@ -79,7 +79,7 @@ JSON = "application/json"
 
 
 def parse_objects(answer: ProviderResponse) -> list[Mapping[str, Any]]:
-    """Return the objects of an answer that is a list. Raises ProviderUnavailable."""
+    """Return the objects in a response that is a list. Raises ProviderUnavailable."""
     __traceback_hide__ = True
     try:
         found = json.loads(answer.body)
@@ -92,7 +92,7 @@ def parse_objects(answer: ProviderResponse) -> list[Mapping[str, Any]]:
 
 @dataclass(frozen=True)
 class GitHub:
-    """GitHub's API as one person sees it: its address, and the person's user name there."""
+    """GitHub's API for one person: its base URL, and the person's user name there."""
 
     api: str
     login: str
@@ -103,7 +103,7 @@ class GitHub:
         __traceback_hide__ = True
         addresses = self._addresses() if needs_addresses else frozenset()
         states = {group: self._is_member(group) for group in sorted(groups)}
-        # One of the groups may not be seen.
+        # None: the token may not see a group.
         hidden = None in states.values()
         return Evidence(
             addresses=addresses or frozenset(),
@@ -115,7 +115,7 @@ class GitHub:
     def _addresses(self) -> frozenset[str] | None:
         """Return the verified addresses; None if the token may not read them.
 
-        It may with the scope `user:email`: https://docs.github.com/en/rest/users/emails
+        That takes the scope `user:email`: https://docs.github.com/en/rest/users/emails
         """
         __traceback_hide__ = True
         found: set[str] = set()
@@ -130,34 +130,34 @@ class GitHub:
         return frozenset(found)
 
     def _is_member(self, group: str) -> bool | None:
-        """Return True if the person is an active member; None if GitHub may not say.
+        """Return True if the person is an active member; None if GitHub does not say.
 
-        An organisation that restricts OAuth apps, or wants SAML sign-in for each, answers 403:
+        An organization that restricts OAuth apps, or requires SAML sign-in for them, answers 403:
         https://docs.github.com/en/rest/orgs/members#get-an-organization-membership-for-the-authenticated-user
         https://docs.github.com/en/rest/teams/members#get-team-membership-for-a-user
         """
         __traceback_hide__ = True
-        organisation, _, team = group.partition("/")
+        organization, _, team = group.partition("/")
         if team:
-            path = f"/orgs/{organisation}/teams/{team}/memberships/{quote(self.login, safe='')}"
+            path = f"/orgs/{organization}/teams/{team}/memberships/{quote(self.login, safe='')}"
         else:
-            path = f"/user/memberships/orgs/{organisation}"
+            path = f"/user/memberships/orgs/{organization}"
         answer = self.client.get(self.api + path)
         if answer.status == 404:
             return False
         if _is_refused(answer):
             return None
-        # An invitation that nobody accepted yet is "pending".
+        # An invitation that was not accepted yet is "pending".
         return _require_ok(answer).parse().get("state") == "active"
 
 
 def verified_addresses(listed: Iterable[object]) -> set[str]:
-    """Return the verified addresses of an answer of `/user/emails`, in normal form."""
+    """Return the verified addresses in a response of `/user/emails`, normalized."""
     return {each for entry in listed if (each := _verified_address(entry))}
 
 
 def _is_refused(answer: ProviderResponse) -> bool:
-    """Return True if the token may not request this. Raises ProviderUnavailable at a rate limit.
+    """Return True if the token may not read this. Raises ProviderUnavailable at a rate limit.
 
     https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
     """

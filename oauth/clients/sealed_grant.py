@@ -240,7 +240,7 @@ class GrantCache:
                 self._entries.popitem(last=False)
 
     def is_deleted(self, spent: str) -> bool:
-        """Tell whether the answer to a spent token was deleted from here."""
+        """Return True if the answer to a spent token was deleted from here."""
         return spent in self._deleted
 
     def note_deleted(self, spent: str) -> None:

@@ -46,7 +46,7 @@ class AuthorizationServer:
     redirect_uris: frozenset[str] = redirect_uris.DEFAULT_URIS
 
     def may_fetch(self, client_id: str) -> bool:
-        """Tell whether what is known of a client stands in a document that has to be fetched."""
+        """Return True if what is known of a client stands in a document that has to be fetched."""
         return (
             self.metadata_documents
             and client_id not in self.listed
@@ -63,7 +63,7 @@ class AuthorizationServer:
         return registration.decode_client_id(client_id, self.redirect_uris)
 
     def accepts_redirect(self, client: Client, redirect_uri: str) -> bool:
-        """Tell whether a client may have its answer at an address."""
+        """Return True if a client may have its answer at an address."""
         if not client.has_redirect_uri(redirect_uri, self.redirect_uris):
             return False
         if client.source is Source.ITSELF:
@@ -87,7 +87,7 @@ class AuthorizationServer:
         )
 
     def is_known(self, client_id: str) -> bool:
-        """Tell whether a client that was consented to may still have tokens; nobody is asked."""
+        """Return True if a client that was consented to may still have tokens; nobody is asked."""
         try:
             client = self.find_client(client_id)
         except UnknownClient:
@@ -98,7 +98,7 @@ class AuthorizationServer:
         )
 
     def may_hold_grant(self, client_id: str, redirect_uri: str) -> bool:
-        """Tell whether a client may still have tokens of a grant that was answered there."""
+        """Return True if a client may still have tokens of a grant that was answered there."""
         try:
             return self.accepts_redirect(self.find_client(client_id), redirect_uri)
         except UnknownClient:
@@ -128,6 +128,6 @@ def _redirect_host(redirect_uri: str) -> str:
 
 
 def _is_listed_host(host: str, hosts: frozenset[str]) -> bool:
-    """Tell whether a host is in a list, or lies below an entry that begins with a dot."""
+    """Return True if a host is in a list, or lies below an entry that begins with a dot."""
     parts = host.split(".")
     return host in hosts or any("." + ".".join(parts[at:]) in hosts for at in range(1, len(parts)))

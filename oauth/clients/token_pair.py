@@ -67,7 +67,7 @@ def new_token(kind: str) -> str:
 
 
 def is_token(text: str, kind: str = "") -> bool:
-    """Tell whether this may be a token, of one kind where told."""
+    """Return True if this may be a token, of one kind where told."""
     __traceback_hide__ = True
     return text.startswith(kind) and _TOKEN.fullmatch(text) is not None
 

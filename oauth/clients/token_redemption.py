@@ -199,7 +199,7 @@ class TokenRedemption:
 
 
 def _has_active_user(stored: GrantStore) -> bool:
-    """Tell whether the session's person may sign in, and has the password of its beginning.
+    """Return True if the session's person may sign in, and has the password of its beginning.
 
     Raises KeyMissing where only another process can tell.
     """

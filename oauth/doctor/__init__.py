@@ -1,9 +1,9 @@
-"""The doctor of providers: can people sign in with one, as far as it shows without a person?
+"""The providers' doctor: checks whether people can sign in, as far as possible without a person.
 
-A provider and this site's own address enter, findings leave. Each file looks at one thing.
-Whatever is asked goes by `oauth.network.http`: seven requests of five seconds at most for each
-provider, and six more of ten at most where it has an endpoint for pushed requests. Nothing is kept,
-and no finding holds a secret or what a provider said.
+Takes a provider and this site's URL, yields findings. All requests use `oauth.network.http`: at
+most seven of five seconds for each provider, and six more of at most ten seconds if it has an
+endpoint for pushed requests. Nothing is stored, and findings contain no secrets and no text from a
+provider.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ __all__ = ["examine", "examine_clients"]
 def examine(
     provider: ProviderConfig, site: str | None, *, clock: Callable[[], float]
 ) -> Iterator[Finding]:
-    """Look at everything in turn; without metadata there is nothing else to look at.
+    """Run all checks; without metadata no other check is possible.
 
-    ``site`` is the origin under which browsers know this site, None where that is not known.
+    ``site`` is the origin of this site for browsers, None if it is not known.
     """
     for finding in _findings(provider, site, clock):
         named = finding.remedy.replace("<NAME>", provider.name.upper())
@@ -49,7 +49,7 @@ def _findings(
         yield failure_finding("metadata", exc)
         return
     if provider.issuer is not None:
-        yield ok("metadata", f"is of {found.issuer}")
+        yield ok("metadata", f"is from {found.issuer}")
         yield from _guarded("keys", lambda: key_findings(found))
     yield from _guarded("connection", lambda: connection_findings(found, clock))
     yield from _guarded("client", lambda: client_findings(provider, found, site, clock))
@@ -57,9 +57,9 @@ def _findings(
     yield from logout_findings(provider, found, site)
 
 
-def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Look; a provider that cannot be asked is a finding under this name."""
+def _guarded(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Run a check; an error of the provider becomes a finding of this name."""
     try:
-        yield from look()
+        yield from check()
     except (ProviderUnavailable, ProviderRefused) as exc:
         yield failure_finding(name, exc)

@@ -1,7 +1,7 @@
-"""Can OAuth clients sign in here, as far as it shows without one?
+"""Checks whether OAuth clients can sign in here, as far as possible without one.
 
-The authorization server as configured enters, findings leave. The gateway is asked for its own
-metadata as a client would, by the one address that clients know.
+Takes the configured authorization server, yields findings. The gateway's own metadata is requested
+as a client does, at the URL that clients know.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sessions_kms.doctor.finding import Finding, failing, ok, warning
 
 METADATA = "/.well-known/oauth-authorization-server"  # RFC 8414 section 3
 RESOURCE = "/.well-known/oauth-protected-resource"  # RFC 9728 section 3.1
-# Documents of clients that many people have: what they answer does not matter, only that they do.
+# Documents of widely used clients: any response shows that they can be reached.
 DOCUMENTS = (
     "https://claude.ai/oauth/claude-code-client-metadata",
     "https://vscode.dev/oauth/client-metadata.json",
@@ -32,7 +32,7 @@ GITHUB = "github"
 def examine_clients(
     server: AuthorizationServer, providers: Iterable[ProviderConfig]
 ) -> Iterator[Finding]:
-    """Look at the authorization server; ``providers`` are all that are configured."""
+    """Check the authorization server; ``providers`` are all configured providers."""
     yield _check_document("issuer", server.issuer + METADATA, "issuer", server.issuer)
     for upstream in sorted(server.upstreams):
         resource = resource_of(server.issuer, upstream)
@@ -44,7 +44,7 @@ def examine_clients(
 
 
 def _check_document(name: str, address: str, member: str, expected: str) -> Finding:
-    """Ask for one of our documents, which must say of itself what clients compare."""
+    """Fetch one of our documents and compare its identifier, as clients do."""
     try:
         answer = http.get(address, reach=ANYWHERE, timeout=REQUEST_TIMEOUT)
         found = answer.parse().get(member) if answer.status == 200 else None
@@ -61,7 +61,7 @@ def _check_document(name: str, address: str, member: str, expected: str) -> Find
 
 def _remedy() -> str:
     return (
-        "Clients know the gateway by PUBLIC_URL (or AUTHORIZATION_ISSUER) alone: set it to the"
+        "Clients know the gateway only by PUBLIC_URL (or AUTHORIZATION_ISSUER): set it to the"
         " address that they reach, have the proxy in front pass /.well-known/, /oauth/,"
         " /token and /gateway/, and start every process with the same settings. If only this"
         " machine cannot reach it, try the address from outside."
@@ -69,7 +69,7 @@ def _remedy() -> str:
 
 
 def _check_egress() -> Finding:
-    """Try whether clients' metadata documents can be fetched at all."""
+    """Check whether clients' metadata documents can be fetched at all."""
     name = "egress"
     if any(map(_responds, DOCUMENTS)):
         return ok(name, "clients' metadata documents can be fetched")
@@ -78,8 +78,8 @@ def _check_egress() -> Finding:
         name,
         f"none of {hosts} responds: clients with a metadata document cannot sign in",
         "Let the gateway reach the Internet by https on port 443, switch"
-        " CLIENTS_METADATA_DOCUMENTS off, or list these clients in CLIENTS_FILE. Where only some"
-        " hosts may be reached, and these are not among them, all may be well.",
+        " CLIENTS_METADATA_DOCUMENTS off, or list these clients in CLIENTS_FILE. If only some"
+        " hosts may be reached, and these are not among them, ignore this.",
     )
 
 

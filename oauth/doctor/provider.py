@@ -1,8 +1,8 @@
-"""Checks of one provider: its connection, keys, this client's credentials, and what signing out
-needs.
+"""Checks of one provider: its connection, keys, this client's credentials, and the settings for
+signing out.
 
-The client is tried with a made-up code. A provider checks the client first (RFC 6749 section 5.2):
-`invalid_client` is about its credentials, `invalid_grant` about the code alone.
+The client's credentials are tested with a made-up code. A provider checks the client first (RFC
+6749 section 5.2): `invalid_client` is about the credentials, `invalid_grant` only about the code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DAYS_LEFT = 14
 CLOCK_WARNING = 10  # seconds
 
 CLIENT = "client"
-UNKNOWN_SITE = "https://gateway.invalid/"  # RFC 6761: where this site's own address is not known
+UNKNOWN_SITE = "https://gateway.invalid/"  # RFC 6761; if this site's own URL is not known
 
 BACKCHANNEL = "back-channel logout"
 SINGLE_LOGOUT = "single logout"
@@ -40,12 +40,12 @@ REGISTER = "Register at the provider: "
 
 
 def failure_finding(name: str, error: ProviderUnavailable | ProviderRefused) -> Finding:
-    """Return the finding that an error is."""
+    """Return the finding for an error."""
     return failing(name, f"{error} ({error.code})", remedy(error.code))
 
 
 def callback_url(provider: ProviderConfig, site: str | None) -> str | None:
-    """Return where the provider leads browsers back to: the redirect URI."""
+    """Return the redirect URI, to which the provider sends browsers back."""
     if site is None:
         return None
     kind = registry.get_class(provider.kind)
@@ -55,7 +55,7 @@ def callback_url(provider: ProviderConfig, site: str | None) -> str | None:
 
 
 def connection_findings(found: Metadata, clock: Callable[[], float]) -> Iterator[Finding]:
-    """Ask for nothing there, and look at how it answers. Raises ProviderUnavailable."""
+    """Send a GET to the token endpoint, and check TLS and clock. Raises ProviderUnavailable."""
     answer = http.get(found.token_endpoint, reach=found.reach, timeout=REQUEST_TIMEOUT)
     now = clock()
     yield _check_certificate(found.token_endpoint, answer.certificate_end, now)
@@ -89,27 +89,28 @@ def _check_clock(there: float | None, now: float) -> Finding:
 
 
 def key_findings(found: Metadata) -> Iterator[Finding]:
-    """Fetch the set. Raises ProviderUnavailable."""
+    """Fetch the JWK Set and check its keys. Raises ProviderUnavailable."""
     if found.jwks_uri is None:
         return
     keys = jwks.load_signing_keys(found.jwks_uri, found.reach)
     if keys:
         yield ok("keys", f"{len(keys)} usable for signatures")
     else:
-        kinds = ", ".join(
-            sorted({kind if curve is None else curve for kind, curve in jwks.KEY_TYPES})
+        key_types = ", ".join(
+            sorted({kty if curve is None else curve for kty, curve in jwks.KEY_TYPES})
         )
         yield failing(
             "keys",
             "none usable for signatures",
-            f"Have the provider publish one of {kinds}, for signatures (RSA: 2048 bits or more).",
+            f"Have the provider publish a key of type {key_types} for signatures"
+            " (RSA: 2048 bits or more).",
         )
 
 
 def client_findings(
     provider: ProviderConfig, found: Metadata, site: str | None, clock: Callable[[], float]
 ) -> Iterator[Finding]:
-    """Try to exchange a code that nobody was given. Raises ProviderUnavailable."""
+    """Try to exchange a made-up code. Raises ProviderUnavailable."""
     form = {
         "grant_type": "authorization_code",
         "code": secrets.token_urlsafe(24),
@@ -143,7 +144,7 @@ def _client_finding(code: Code) -> Finding:
 def logout_findings(
     provider: ProviderConfig, found: Metadata, site: str | None
 ) -> Iterator[Finding]:
-    """Look at what is configured against what the provider says; nobody is asked."""
+    """Compare the configuration with the provider's metadata, without a request."""
     if provider.issuer is not None:
         yield _check_backchannel(provider, found, site)
     if provider.single_logout is not None:

@@ -1,9 +1,9 @@
-"""Whether the authorization endpoint knows this client with its redirect URI.
+"""Checks whether the authorization endpoint accepts this client's redirect URI.
 
-With `prompt=none` a provider shows nothing, and leads back with an error instead
-(OpenID Connect Core section 3.1.2.6): but only to a redirect URI that it knows. One that shows
-a page all the same is asked again with a redirect URI that nobody registered; only a difference
-tells anything then. One that cannot answer `prompt=none` is asked without it.
+With `prompt=none`, a provider shows no page but redirects back with an error (OpenID Connect Core
+section 3.1.2.6), if the redirect URI is registered. If a provider shows a page nevertheless, a
+second request uses an unregistered redirect URI, and the two responses are compared. A provider
+that does not support `prompt=none` gets the requests without it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 NAME = "redirect URI"
 PUSHED = "PAR"
 Send = Callable[[Mapping[str, str]], ProviderResponse]  # an authorization request, pushed or not
-# What says that somebody has to do something: the request itself was accepted.
-NOBODY_THERE = frozenset(
+# The provider needs a person for the next step: it accepted the request itself.
+INTERACTION_ERRORS = frozenset(
     {"login_required", "interaction_required", "consent_required", "account_selection_required"}
 )
 
@@ -89,10 +89,10 @@ def _requires_pushing(push: Send, back: str, parameters: Mapping[str, str]) -> F
 
 
 def _examine_uri(send: Send, back: str, parameters: Mapping[str, str]) -> Finding:
-    """Return what the answers say about the redirect URI.
+    """Return the finding about the redirect URI from the provider's responses.
 
-    A 429 or a server error says nothing about it, and some providers answer `prompt=none` with
-    one (django-oauth-toolkit). Raises ProviderUnavailable and ProviderRefused.
+    A 429 or a server error tells nothing about it, and some providers (django-oauth-toolkit)
+    respond to `prompt=none` with one. Raises ProviderUnavailable and ProviderRefused.
     """
     answer = _answer_to_prompt(send, parameters) if "prompt" in parameters else None
     if answer is None:
@@ -106,8 +106,8 @@ def _examine_uri(send: Send, back: str, parameters: Mapping[str, str]) -> Findin
         return _error_finding(back, answer)
     try:
         other = send({**parameters, "redirect_uri": f"{back}{secrets.token_hex(4)}"})
-    except ProviderRefused:  # by the endpoint for pushed requests
-        return ok(NAME, f"{back} is accepted, and one that nobody registered is not")
+    except ProviderRefused:  # from the endpoint for pushed requests
+        return ok(NAME, f"{back} is accepted, and an unregistered one is not")
     except ProviderUnavailable as exc:
         return _unknown_finding(f"{exc} ({exc.code})")
     if other.is_overloaded:
@@ -118,7 +118,7 @@ def _examine_uri(send: Send, back: str, parameters: Mapping[str, str]) -> Findin
 
 
 def _answer_to_prompt(send: Send, parameters: Mapping[str, str]) -> ProviderResponse | None:
-    """Return the answer to `prompt=none`; None where the provider cannot give one.
+    """Return the response to `prompt=none`; None if the provider does not support it.
 
     Raises ProviderUnavailable and ProviderRefused.
     """
@@ -132,7 +132,7 @@ def _answer_to_prompt(send: Send, parameters: Mapping[str, str]) -> ProviderResp
 
 
 def _parameters(provider: ProviderConfig, back: str) -> dict[str, str]:
-    asked = {
+    parameters = {
         "client_id": provider.client_id,
         "response_type": "code",
         "redirect_uri": back,
@@ -142,16 +142,16 @@ def _parameters(provider: ProviderConfig, back: str) -> dict[str, str]:
         "code_challenge_method": "S256",
     }
     if provider.issuer is None:
-        return asked
-    return asked | {"prompt": "none", "nonce": secrets.token_urlsafe(16)}
+        return parameters
+    return parameters | {"prompt": "none", "nonce": secrets.token_urlsafe(16)}
 
 
 def _request(
-    provider: ProviderConfig, found: Metadata, asked: Mapping[str, str]
+    provider: ProviderConfig, found: Metadata, parameters: Mapping[str, str]
 ) -> ProviderResponse:
     url = found.document.get("authorization_endpoint") or provider.fixed_endpoint("authorize_url")
     parts = urlsplit(str(url))
-    query = "&".join(filter(None, (parts.query, urlencode(asked))))
+    query = "&".join(filter(None, (parts.query, urlencode(parameters))))
     address = urlunsplit(parts._replace(query=query))
     return http.get(
         address,
@@ -166,11 +166,11 @@ def _error_finding(back: str, answer: ProviderResponse) -> Finding:
     if not _redirects_to(back, answer):
         return failing(
             NAME,
-            f"the authorization endpoint refuses the request ({answer.status})",
-            f"Register this address, letter by letter, for the client at the provider: {back}",
+            f"the authorization endpoint rejects the request ({answer.status})",
+            f"Register exactly this URL for the client at the provider: {back}",
         )
     error = parse_qs(urlsplit(answer.location or "").query).get("error", [""])[0]
-    if error in NOBODY_THERE:
+    if error in INTERACTION_ERRORS:
         return ok(NAME, f"{back} is accepted")
     code = Code.of_answer("authorization", error)
     return warning(NAME, f"{back} is accepted, the request is not ({code})", remedy(code))
@@ -180,7 +180,7 @@ def _unknown_finding(why: str) -> Finding:
     return warning(
         NAME,
         f"cannot tell: {why}",
-        "Run this again later. If the answer is the same, sign in, and see the provider's log.",
+        "Run this again later. If the result is the same, sign in, and see the provider's log.",
     )
 
 
@@ -190,7 +190,7 @@ def _compare(back: str, answer: ProviderResponse, other: ProviderResponse) -> Fi
     return warning(
         NAME,
         "cannot tell: the provider responds the same to registered and unregistered ones",
-        f"Compare by hand what is registered for the client: {back}",
+        f"Check the client's registration at the provider by hand: {back}",
     )
 
 

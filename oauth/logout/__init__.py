@@ -1,4 +1,4 @@
-"""What ends with a session: back-channel logout, sign-out at the provider, what was let go.
+"""Signing out: back-channel logout, sign-out at the provider, and revoking grants.
 
-Of signing in it knows no more than allauth's signal.
+Its only link to signing in is allauth's signal.
 """

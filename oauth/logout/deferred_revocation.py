@@ -1,10 +1,9 @@
-"""Revokes the token sets that a request removed, once the session is known to be saved without
-them.
+"""Revokes the token sets that a request removed, once the session was saved without them.
 
 Receives Django's and allauth's signals and calls `oauth.provider.revocation` at the end of the
-request: the session must be gone before its grants are. allauth signs a person out who signs in
-again; the grants of accounts that stay connected are kept then, since some providers end the new
-grant with the old one.
+request: a session must end before its grants are revoked. When a person signs in again, allauth
+signs them out first; the grants of accounts that stay connected are then kept, since some providers
+revoke the new grant together with the old one.
 """
 
 from __future__ import annotations
@@ -33,32 +32,35 @@ PENDING_ATTRIBUTE = "_oauth_leaving"
 
 @dataclass
 class _PendingRevocations:
-    """What a request let go. Each token set with the session key that it must outlive."""
+    """The token sets that a request removed, each with the key of the session that must end first.
+
+    ``kept_accounts`` are pairs of provider and subject whose grants stay.
+    """
 
     token_sets: list[tuple[str, TokenSet, str | None]] = field(default_factory=list, repr=False)
-    going_on: set[tuple[str, str]] = field(default_factory=set, repr=False)
+    kept_accounts: set[tuple[str, str]] = field(default_factory=set, repr=False)
 
 
 def revoke_later(request: HttpRequest, provider: str, token_set: TokenSet) -> None:
-    """Revoke a token set at the end of this request, unless its account goes on."""
+    """Revoke a token set at the end of this request, unless its account stays connected."""
     _pending_of(request).token_sets.append((provider, token_set, None))
 
 
 def keep_grant(request: HttpRequest, provider: str, subject: str) -> None:
-    """Leave the grant of an account alone, whatever this request lets go."""
-    _pending_of(request).going_on.add((provider, subject))
+    """Do not revoke any grant of this account at the end of the request."""
+    _pending_of(request).kept_accounts.add((provider, subject))
 
 
 @receiver(pre_social_login, dispatch_uid="oauth.note_sign_in")
 def note_sign_in(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
-    """Note whose account this request signs in with."""
+    """Note the account that this request signs in with."""
     if sociallogin.state.get("process") != AuthProcess.REDIRECT:
         keep_grant(request, sociallogin.account.provider, sociallogin.account.uid)
 
 
 @receiver(user_logged_out, dispatch_uid="oauth.note_sign_out")
 def note_sign_out(request: HttpRequest | None, **kwargs: Any) -> None:
-    """Note what the session holds, which is about to end."""
+    """Note the token sets of the session, which is about to end."""
     session = getattr(request, "session", None)
     if request is None or session is None:
         return
@@ -74,31 +76,31 @@ def _pending_of(request: HttpRequest) -> _PendingRevocations:
 
 
 def has_pending_revocations(request: HttpRequest) -> bool:
-    """Tell whether there is anything to settle."""
+    """Return True if the request has token sets to revoke or to keep."""
     return hasattr(request, PENDING_ATTRIBUTE)
 
 
 def revoke_pending(services: Services, request: HttpRequest, response: HttpResponseBase) -> None:
-    """Revoke what is gone: of a session that ended, or of one that was saved without it.
+    """Revoke the token sets whose session has ended, or was saved without them.
 
-    Where that cannot be told, the session may still hold it, and it is only logged.
+    If the request failed, the session may still hold them: this is only logged.
     """
     __traceback_hide__ = True
-    leaving: _PendingRevocations | None = getattr(request, PENDING_ATTRIBUTE, None)
-    if leaving is None:
+    pending: _PendingRevocations | None = getattr(request, PENDING_ATTRIBUTE, None)
+    if pending is None:
         return
     delattr(request, PENDING_ATTRIBUTE)
     failed = response.status_code >= 500  # Django did not save the session, or could not.
-    for provider, token_set, session_key in leaving.token_sets:
-        goes_on = (provider, token_set.subject) in leaving.going_on
+    for provider, token_set, session_key in pending.token_sets:
+        is_kept = (provider, token_set.subject) in pending.kept_accounts
         if session_key is None:
-            gone = not failed
+            removed = not failed
         else:
-            gone = request.session.session_key != session_key
-            goes_on = goes_on and not failed  # In what was to follow, which nobody has.
-        if goes_on:
+            removed = request.session.session_key != session_key
+            is_kept = is_kept and not failed  # The session that would keep it was not saved.
+        if is_kept:
             continue
-        if gone:
+        if removed:
             revoke_soon(services, provider, token_set)
         elif failed:
-            logger.warning("A grant of %s was not revoked: what let it go failed.", provider)
+            logger.warning("A grant of %s was not revoked: the request failed.", provider)

@@ -1,8 +1,7 @@
-"""Logout tokens, read by the rules of OpenID Connect Back-Channel Logout 1.0.
+"""Verifies logout tokens (OpenID Connect Back-Channel Logout 1.0).
 
-The token, who must have issued it to whom, and the time enter; what it says leaves.
-Whatever is wrong is an `InvalidLogoutToken` with a fixed sentence. Knows nothing of
-sessions or of what was seen before.
+Takes the token, the expected issuer and audience, and the time; returns the token's claims. Every
+fault raises `InvalidLogoutToken` with a fixed sentence. Sessions and replay are checked elsewhere.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ TYPES = frozenset({"logout+jwt", "jwt"})
 TOKEN_MAX = 16 * 1024  # characters
 NAME_MAX = 1024  # characters of a session id or a token's id
 SUBJECT_MAX = 255  # characters; OpenID Connect Core section 2
-VERIFICATIONS_MAX = 2  # of one token: a provider may have two keys of one id, and hardly more
+VERIFICATIONS_MAX = 2  # of one token: a provider may have two keys with one id, rarely more
 CLOCK_DIFFERENCE = 60  # seconds
-AGE_MAX = 600  # seconds; section 2.4 recommends a life of two minutes at most
+AGE_MAX = 600  # seconds; section 2.4 recommends a lifetime of at most two minutes
 JSON_ERRORS = (jwt.PyJWTError, RecursionError, TypeError, ValueError)
 
 # The claims are checked here, against the time that is passed in.
@@ -35,12 +34,12 @@ FindKeys = Callable[[str | None, str], Sequence[Any]]
 
 
 class InvalidLogoutToken(Exception):
-    """This is no logout token that may be acted upon; the message is a fixed sentence."""
+    """The logout token is not valid; the message is a fixed sentence."""
 
 
 @dataclass(frozen=True)
 class LogoutToken:
-    """What a valid token says. ``ends_at`` is when nobody accepts it any more."""
+    """The claims of a valid token. From ``ends_at`` on it is rejected as too old."""
 
     issuer: str
     id: str
@@ -52,10 +51,10 @@ class LogoutToken:
 def verify_logout_token(
     token: str, *, issuer: str, client_id: str, find_keys: FindKeys, now: float
 ) -> LogoutToken:
-    """Return what the token says, if it is valid by section 2.6 of the specification.
+    """Return the claims of a token that is valid by section 2.6 of the specification.
 
-    ``find_keys`` gives the issuer's keys for a key id and an algorithm. Raises
-    InvalidLogoutToken, and what ``find_keys`` raises.
+    ``find_keys`` returns the issuer's keys for a key id and an algorithm. Raises
+    InvalidLogoutToken, and the errors of ``find_keys``.
     """
     claims = _verify_signature(token, find_keys)
     _require(claims.get("iss") == issuer, "The logout token is of another issuer.")
@@ -74,7 +73,7 @@ def verify_logout_token(
 
 
 def _verify_signature(token: str, find_keys: FindKeys) -> Mapping[str, Any]:
-    """Return the claims of a token that one of the keys signed."""
+    """Return the claims of a token signed with one of the keys."""
     _require(len(token) <= TOKEN_MAX, "The logout token is too long.")
     _require(token.count(".") == 2, "The logout token is not a signed JWT.")
     header = _read_header(token)
@@ -103,16 +102,16 @@ def _read_header(token: str) -> Mapping[str, Any]:
     except JSON_ERRORS:
         raise InvalidLogoutToken("The logout token cannot be read.") from None
     _require("crit" not in header, "The logout token needs an unknown extension.")
-    kind = header.get("typ", "JWT")
+    token_type = header.get("typ", "JWT")
     _require(
-        isinstance(kind, str) and kind.lower().removeprefix("application/") in TYPES,
+        isinstance(token_type, str) and token_type.lower().removeprefix("application/") in TYPES,
         "The token is of another type than a logout token.",
     )
     return header
 
 
 def _is_sole_audience(audience: object, client_id: str) -> bool:
-    """Tell whether the client is the audience, and nobody else that it does not know."""
+    """Return True if the client is the only audience."""
     named = audience if isinstance(audience, list) else [audience]
     return bool(named) and all(each == client_id for each in named)
 
@@ -125,8 +124,8 @@ def _check_times(claims: Mapping[str, Any], now: float) -> int:
         now < issued_at + AGE_MAX + CLOCK_DIFFERENCE, "The logout token was issued too long ago."
     )
     if "nbf" in claims:
-        begins = _time(claims, "nbf")
-        _require(begins <= now + CLOCK_DIFFERENCE, "The logout token is not valid yet.")
+        valid_from = _time(claims, "nbf")
+        _require(valid_from <= now + CLOCK_DIFFERENCE, "The logout token is not valid yet.")
     return math.ceil(min(ends_at, issued_at + AGE_MAX)) + CLOCK_DIFFERENCE
 
 
@@ -144,16 +143,16 @@ def _time(claims: Mapping[str, Any], name: str) -> float:
     return value
 
 
-def _optional_text(claims: Mapping[str, Any], name: str, most: int = NAME_MAX) -> str | None:
-    """Return a claim that is absent or a text of some length."""
+def _optional_text(claims: Mapping[str, Any], name: str, maximum: int = NAME_MAX) -> str | None:
+    """Return a claim that is absent or a non-empty string of at most ``maximum`` characters."""
     if name not in claims:
         return None
     value = claims[name]
-    if not isinstance(value, str) or not 0 < len(value) <= most:
+    if not isinstance(value, str) or not 0 < len(value) <= maximum:
         raise InvalidLogoutToken(f"The logout token's {name} cannot be used.")
     return value
 
 
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise InvalidLogoutToken(otherwise)
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InvalidLogoutToken(message)

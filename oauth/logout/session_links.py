@@ -1,8 +1,8 @@
-"""The names under which a provider's back-channel logout finds a session.
+"""The logout index: the names under which a provider's back-channel logout finds a session.
 
-A token set enters, keyed digests of its issuer with its session id and its subject
-leave for the session's links (`sessions_kms.session.links`). Without the key nobody can tell
-from the table who is signed in, or make up a name.
+From a token set come keyed digests of its issuer with its session id, and of its issuer with its
+subject, which are stored as the session's links (`sessions_kms.session.links`). Without the key, a
+reader of the table cannot tell who is signed in, and a writer cannot forge a name.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ SUBJECT = "sub"
 def link_session(
     session: SessionBase, name: str, token_set: TokenSet, kinds: Sequence[str] = (SESSION, SUBJECT)
 ) -> None:
-    """Link the session to the one at the provider, if the provider may end it from there.
+    """Link the session to the provider's session, if the provider offers back-channel logout.
 
-    ``kinds`` says by which of the provider's names that is.
+    ``kinds`` are the claims to link by.
     """
     provider = config.find_provider(name)
     if provider is None or not offers_backchannel_logout(provider):
@@ -53,7 +53,7 @@ def link_session(
 
 
 def store_links(session: SessionBase, name: str, names: list[str]) -> None:
-    """List these names in the session, under that of a provider, or one that no provider has."""
+    """Store these names in the session, under the name of a provider or another unique name."""
     session[PREFIX + name] = names
     _update_links(session, first=name)
 
@@ -65,9 +65,9 @@ def unlink_session(session: SessionBase, name: str) -> None:
 
 
 def offers_backchannel_logout(provider: ProviderConfig) -> bool:
-    """Tell whether a provider logs out by the back channel: as configured, or as it says.
+    """Return True if a provider uses back-channel logout, by its configuration or its metadata.
 
-    While that cannot be told, it is taken for granted: a link too many does no harm.
+    Also True while its metadata cannot be fetched: an unneeded link does no harm.
     """
     if provider.issuer is None:
         return False
@@ -79,31 +79,31 @@ def offers_backchannel_logout(provider: ProviderConfig) -> bool:
 
 
 def allows_backchannel_logout(provider: ProviderConfig, found: Metadata) -> bool:
-    """Tell the same of a provider whose metadata is known."""
+    """Return the same for a provider whose metadata is known."""
     if provider.backchannel_logout is not None:
         return provider.backchannel_logout
     return found.backchannel_logout
 
 
 def link_name(issuer: str, kind: str, value: str, *, secret: str | None = None) -> str:
-    """Return the name of a provider's session (`sid`) or subject (`sub`)."""
+    """Return the link name of a provider's session (`sid`) or subject (`sub`)."""
     named = json.dumps([issuer, kind, value])
     return salted_hmac(SALT, named, secret=secret, algorithm="sha256").hexdigest()
 
 
 def link_names(issuer: str, kind: str, value: str) -> Iterator[str]:
-    """Yield the names under the present key and the former ones (SECRET_KEY_FALLBACKS)."""
+    """Yield the names under the current key and the previous ones (SECRET_KEY_FALLBACKS)."""
     for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
         yield link_name(issuer, kind, value, secret=secret)
 
 
 def _update_links(session: SessionBase, *, first: str) -> None:
-    """List the links of all providers, this one's first, where the session engine looks."""
+    """Store the links of all providers for the session engine, the provider ``first`` first."""
     keys = [key for key in session.keys() if key.startswith(PREFIX)]  # noqa: SIM118 - a session is no dict
     keys.sort(key=lambda key: (key != PREFIX + first, key))
     names = list(dict.fromkeys(name for key in keys for name in session[key]))
     if len(names) > LINKS_MAX:
-        logger.warning("A session is connected to more providers than can end it.")
+        logger.warning("A session has more logout links than are stored: some were dropped.")
     if names:
         session[LINKS] = names[:LINKS_MAX]
     else:
@@ -111,7 +111,7 @@ def _update_links(session: SessionBase, *, first: str) -> None:
 
 
 def _decode_claims(token_set: TokenSet) -> Mapping[str, Any]:
-    """Return the claims of the id token, which was checked when it came."""
+    """Return the claims of the id token, which was verified when it was received."""
     __traceback_hide__ = True
     try:
         return dict(jwt.decode(token_set.id_token or "", options={"verify_signature": False}))

@@ -1,19 +1,19 @@
-"""Signing out of the provider as well (OpenID Connect RP-Initiated Logout 1.0).
+"""Signing out at the provider as well (OpenID Connect RP-Initiated Logout 1.0).
 
-Runs before allauth's sign-out, which comes first and does not depend on the provider. Then, where
-single logout is configured, the browser is led to the provider's end-session endpoint, and from
-there back to `signed_out`. Only somebody who comes back with the state that was sent is told that
-they are signed out there too. The state is kept in a signed cookie, since the session has just
-ended, and a new one would be a record of somebody who has left.
+`sign_out` calls allauth's sign-out first, which does not depend on the provider. Then, if single
+logout is configured, the browser is sent to the provider's end-session endpoint, and from there
+back to `signed_out`. Only a person who returns with the state that was sent sees that they are
+signed out there too. The state is stored in a signed cookie, since the session has just ended and a
+new one would be a record of somebody who has left.
 
-The browser is led by GET: in a POST from another site a provider does not see its own cookie if
-that is `SameSite=Lax`, finds nobody signed in, and says that it is done. The browser follows a
-link, which the Content-Security-Policy allows to lead to any host.
+The browser is sent by GET: a POST from another site does not carry the provider's cookie if that is
+`SameSite=Lax`, so the provider would find nobody signed in and report success. The browser follows
+a link, because the Content-Security-Policy allows links to any host.
 
-The id token is sent as a hint, as the standard recommends, since providers ask the person
-otherwise. It is in no address of ours; by then the tokens are out of the session and being revoked.
-With `post` it is not in the provider's logs or the browser's history either; with `no-hint` it is
-not sent, for a provider whose id tokens are credentials elsewhere.
+The id token is sent as a hint, as the standard recommends, because providers otherwise ask the
+person. It is in none of our URLs; by then the session holds no tokens and they are being revoked.
+With `post` the hint is not in the provider's logs or the browser's history either; with `no-hint`
+it is not sent, for a provider whose id tokens are accepted as credentials elsewhere.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ logger = logging.getLogger(__name__)
 RETURN_WITHIN = 600  # seconds
 SALT = "oauth.logout_state"
 
-METADATA_WAIT = 1.0  # seconds; the provider's metadata is usually known
-ADDRESS_MAX = 7000  # characters; nginx and Apache refuse a request line over 8 KB
-# It has parameters of its own, takes a GET only, and gives no state back.
+METADATA_WAIT = 1.0  # seconds; the provider's metadata is usually cached
+ADDRESS_MAX = 7000  # characters; nginx and Apache reject a request line over 8 KB
+# Amazon Cognito uses other parameters, accepts only GET, and does not return the state.
 # https://docs.aws.amazon.com/cognito/latest/developerguide/logout-endpoint.html
 COGNITO = re.compile(r"https://cognito-idp\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/.*")
 
@@ -66,19 +66,19 @@ def new_logout_state() -> str:
 
 
 def store_logout_state(response: HttpResponse, provider: str, state: str) -> None:
-    """Have the browser remember which provider it is led to, and with which state."""
+    """Store the provider and the state in a signed cookie."""
     response.set_cookie(
         logout_cookie_name(),
         signing.dumps([provider, state], salt=SALT),
         max_age=RETURN_WITHIN,
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,
-        samesite="Lax",  # it comes along when the provider leads the browser back
+        samesite="Lax",  # so that it is sent when the provider redirects back
     )
 
 
 def verify_logout_state(request: HttpRequest) -> str | None:
-    """Return the provider that this request comes back from; None where the state is not ours."""
+    """Return the provider that the browser returns from; None if the state is not ours."""
     try:
         provider, state = signing.loads(
             request.COOKIES.get(logout_cookie_name(), ""), salt=SALT, max_age=RETURN_WITHIN
@@ -89,19 +89,19 @@ def verify_logout_state(request: HttpRequest) -> str | None:
 
 
 def delete_logout_state(response: HttpResponse) -> None:
-    """Have the browser forget the state, which serves once."""
+    """Delete the state's cookie: it is used once."""
     response.delete_cookie(logout_cookie_name(), samesite="Lax")
 
 
 def logout_cookie_name() -> str:
-    """Return the cookie's name: OAUTH_LOGOUT_COOKIE_NAME, or else one that no sibling can set."""
+    """Return OAUTH_LOGOUT_COOKIE_NAME, or by default a name that sibling domains cannot set."""
     prefix = "__Host-" if settings.SESSION_COOKIE_SECURE else ""
     return getattr(settings, "OAUTH_LOGOUT_COOKIE_NAME", prefix + "oauth-logout")
 
 
 @dataclass(frozen=True)
 class _ProviderSession:
-    """The provider that is left too, and the token set that was held for it."""
+    """The provider to sign out at, and the token set that the session held for it."""
 
     provider: ProviderConfig
     token_set: TokenSet
@@ -110,11 +110,11 @@ class _ProviderSession:
 @login_not_required
 @never_cache
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """Sign out here, then lead to the provider to sign out there, if that is configured."""
+    """Sign out here, then send the browser to the provider to sign out there, if configured."""
     ending = _find_provider_session(request) if request.method == "POST" else None
     response: HttpResponse = local_sign_out(request)
     if request.method == "POST" and SESSION_KEY in request.session:
-        logout(request)  # allauth leaves a session whose person it was not told.
+        logout(request)  # allauth does not end a session whose user it does not know.
     if (
         ending is None
         or request.user.is_authenticated
@@ -129,9 +129,9 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_GET
 def signed_out(request: HttpRequest) -> HttpResponse:
-    """Take the person back from the provider, and say what they are signed out of.
+    """Handle the return from the provider, and show where the person is signed out.
 
-    Somebody who has signed in again meanwhile is told nothing.
+    A person who has signed in again meanwhile sees no message.
     """
     response = redirect("home")
     if request.user.is_authenticated:
@@ -147,7 +147,7 @@ def signed_out(request: HttpRequest) -> HttpResponse:
 
 
 def _find_provider_session(request: HttpRequest) -> _ProviderSession | None:
-    """Return the provider that the person signed in with, or else one that is connected."""
+    """Return the provider that the person signed in with, or else a connected one."""
     if not request.user.is_authenticated:
         return None
     signed_in_with = [record.get("provider") for record in get_authentication_records(request)]
@@ -162,15 +162,15 @@ def _find_provider_session(request: HttpRequest) -> _ProviderSession | None:
 
 
 def _end_session_endpoint(provider: ProviderConfig) -> str | None:
-    """Return where the provider ends its session, if that is known or soon found out."""
-    if (known := metadata.cached_metadata(provider)) is not None:
-        return known.end_session_endpoint
-    looked_up = concurrency.run_in_background(lambda: metadata.load_metadata(provider))
+    """Return the end-session endpoint, if the metadata is cached or can be fetched quickly."""
+    if (cached := metadata.cached_metadata(provider)) is not None:
+        return cached.end_session_endpoint
+    future = concurrency.run_in_background(lambda: metadata.load_metadata(provider))
     release_sql_connections()
     try:
-        return looked_up.result(METADATA_WAIT).end_session_endpoint
+        return future.result(METADATA_WAIT).end_session_endpoint
     except (TimeoutError, CancelledError, ProviderUnavailable):
-        logger.warning("%s cannot be asked to end its session now.", provider.name)
+        logger.warning("Could not sign out at %s: its metadata is not available.", provider.name)
         return None
 
 
@@ -201,15 +201,15 @@ def _end_session_response(request: HttpRequest, ending: _ProviderSession, url: s
 
 
 def _render_page(
-    request: HttpRequest, provider: ProviderConfig, way: Mapping[str, object]
+    request: HttpRequest, provider: ProviderConfig, target: Mapping[str, object]
 ) -> HttpResponse:
     __traceback_hide__ = True
-    # Whatever the template asks for is there: Django logs the whole context otherwise, at DEBUG.
-    return render(request, "oauth/single_logout.html", {"provider": provider, **way})
+    # Every variable of the template is set: at DEBUG, Django logs the whole context of a miss.
+    return render(request, "oauth/single_logout.html", {"provider": provider, **target})
 
 
 def _add_parameters(url: str, fields: Mapping[str, str]) -> str:
-    """Return the endpoint with the parameters, beside those that it has already."""
+    """Return the URL with these parameters added to its query."""
     __traceback_hide__ = True
     parts = urlsplit(url)
     query = "&".join(filter(None, (parts.query, urlencode(fields))))

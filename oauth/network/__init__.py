@@ -1,4 +1,4 @@
-"""Asking providers: bounded in time and size, at vetted addresses, few at once.
+"""HTTP requests to providers: limited in time, size and number, and only to vetted addresses.
 
-Knows no provider's configuration and no token.
+This package does not depend on provider configuration or tokens.
 """

@@ -1,11 +1,10 @@
-"""What this process may hold while it waits for a provider: concurrent calls, threads, SQL
-connections.
+"""Limits on what this process uses while it waits for a provider: concurrent calls, threads and
+SQL connections.
 
-`ConcurrencyLimit` rejects calls beyond a limit instead of queueing them. Each provider has threads
-of its own for blocking calls, so that one that hangs delays no other. `Background` runs work after
-the response, in a few daemon threads with a bounded queue; a process that exits waits a second for
-it, no longer. SQL connections are released before waiting for somebody else, since there are few of
-them.
+`ConcurrencyLimit` rejects calls beyond a limit instead of queueing them. Each provider has its own
+threads for blocking calls, so that a provider that hangs does not delay the others. `Background`
+runs work after the response, in a few daemon threads with a bounded queue; a process that exits
+waits at most one second for it. SQL connections are scarce, so they are released before a wait.
 """
 
 from __future__ import annotations
@@ -35,25 +34,25 @@ THREADS_PER_PROVIDER = 16  # for each configured provider
 
 BACKGROUND_THREADS = 4
 QUEUE_MAX = 1000
-ACCOUNT_SHARE = 4  # a quarter of what waits may be caused by one account
+ACCOUNT_SHARE = 4  # one account may fill a quarter of the queue
 EXIT_TIMEOUT = 1.0  # seconds
 
 T = TypeVar("T")
 
 
 class ConcurrencyLimit:
-    """So many at once for each name."""
+    """Limits the number of concurrent calls for each name."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._begin_anew()
-        os.register_at_fork(after_in_child=self._begin_anew)
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
 
     @contextmanager
     def slot(self, name: str) -> Iterator[None]:
-        """Be one of them, as long as the block runs. Raises ProviderBusy."""
+        """Occupy one slot while the block runs. Raises ProviderBusy if none is free."""
         with self._lock:
-            if self._running[name] >= self._most:
+            if self._running[name] >= self._maximum:
                 raise ProviderBusy("Too many requests to the provider at once.")
             self._running[name] += 1
         try:
@@ -62,21 +61,21 @@ class ConcurrencyLimit:
             with self._lock:
                 self._running[name] -= 1
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         self._lock = Lock()
         self._running: Counter[str] = Counter()
 
 
 def thread_pool(provider: str) -> ThreadPoolExecutor:
-    """Return the pool of a provider."""
+    """Return the provider's thread pool."""
     return executor(f"oauth-refresh-{provider}", THREADS_PER_PROVIDER)
 
 
 @dataclass(frozen=True)
 class FutureResult(Wait):
-    """The wait for what a thread makes, so many seconds long.
+    """Waits for the result of a thread, at most ``seconds``.
 
-    Raises TimeoutError where it takes longer; the thread goes on.
+    Raises TimeoutError after that; the thread continues.
     """
 
     future: Future[Any] = field(repr=False)
@@ -88,18 +87,18 @@ class FutureResult(Wait):
 
     async def suspend(self) -> Any:
         """Wait in the event loop."""
-        waited = asyncio.wrap_future(self.future)
-        waited.add_done_callback(_retrieve_exception)
-        await asyncio.wait([waited], timeout=self.seconds)
+        wrapped = asyncio.wrap_future(self.future)
+        wrapped.add_done_callback(_retrieve_exception)
+        await asyncio.wait([wrapped], timeout=self.seconds)
         if not self.future.done():
             raise TimeoutError
         return self.future.result()
 
 
-def _retrieve_exception(waited: asyncio.Future[Any]) -> None:
-    """Look at an error, which asyncio would complain of: nobody may be waiting by now."""
-    if not waited.cancelled():
-        waited.exception()
+def _retrieve_exception(future: asyncio.Future[Any]) -> None:
+    """Retrieve the exception: asyncio logs one that is never retrieved, as after a timeout."""
+    if not future.cancelled():
+        future.exception()
 
 
 class Background:
@@ -108,15 +107,16 @@ class Background:
     def __init__(self, threads: int = BACKGROUND_THREADS, waiting: int = QUEUE_MAX) -> None:
         self._queue: Queue[Callable[[], None]] = Queue(waiting)
         self._share = max(1, waiting // ACCOUNT_SHARE)
-        self._accounts: Counter[str] = Counter()  # what each has waiting or under way
+        self._accounts: Counter[str] = Counter()  # calls of each that are queued or running
         self._counting = Lock()
         self._left_to_start = threads
         self._starting = Lock()
 
     def submit(self, call: Callable[[], T], account: str | None = None) -> Future[T]:
-        """Run a call soon. Its future is cancelled at once when too much is waiting.
+        """Run a call soon. If the queue is full, its future is cancelled at once.
 
-        ``account`` is whose sign-outs, say, cause it: one that causes many leaves room to others.
+        ``account`` is the account that causes the call, for example by signing out. One account
+        cannot fill the queue.
         """
         future: Future[T] = Future()
         if account is not None:
@@ -126,19 +126,19 @@ class Background:
             self._queue.put_nowait(lambda: _run(call, future))
         except Full:
             future.cancel()
-            logger.warning("Too much waits to be done in the background: something was dropped.")
+            logger.warning("The background queue is full: a task was dropped.")
         else:
             self._start_thread()
         return future
 
     def drain(self, seconds: float) -> bool:
-        """Wait until nothing is left to do, at most so long; False when something is."""
+        """Wait at most ``seconds`` until all work is done; return False if some is not."""
         done = self._queue.all_tasks_done
         with done:
             return done.wait_for(lambda: self._queue.unfinished_tasks == 0, seconds)
 
     def _count(self, account: str | None) -> None:
-        """Count one more of an account. Raises Full, and then counts it all the same."""
+        """Count one more call of an account. Raises Full beyond its share, and still counts it."""
         if account is None:
             return
         with self._counting:
@@ -169,18 +169,18 @@ class Background:
 
 
 def run_in_background(call: Callable[[], T], account: str | None = None) -> Future[T]:
-    """Run a call soon, in this process's background."""
+    """Run a call soon, in this process's background threads."""
     return _background.submit(call, account)
 
 
 def drain_background(seconds: float = EXIT_TIMEOUT) -> bool:
-    """Wait for this process's background, at most so long; False when something is left."""
+    """Wait at most ``seconds`` for the background work; return False if some is not done."""
     return _background.drain(seconds)
 
 
 def _drain_at_exit() -> None:
     if not drain_background():
-        logger.warning("The process ends with something left to be done in the background.")
+        logger.warning("The process exits with unfinished background tasks.")
 
 
 def _run(call: Callable[[], T], future: Future[T]) -> None:
@@ -205,9 +205,9 @@ atexit.register(_drain_at_exit)
 
 
 def release_sql_connections() -> None:
-    """Give this thread's connections back, to the pool where there is one.
+    """Close this thread's connections, or return them to the pool if there is one.
 
-    Django takes one anew at the next query. What runs in a transaction keeps its own.
+    Django opens one again at the next query. A connection inside a transaction stays open.
     """
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:

@@ -1,9 +1,9 @@
 """A provider's documents, fetched when needed and cached for a while.
 
-However many callers ask, one fetches and the others share the outcome, failures too; then there is
-a pause before the next fetch. A caller for whom an old document is cached never waits for a fetch.
-A caller who misses something in the document has it fetched at once, with a pause of its own: a
-fetch because of age does not get in the way.
+Concurrent callers share one fetch and its outcome, also a failure; the next fetch follows after a
+pause. A caller never waits for a fetch while an old document is usable. If a caller misses
+something in the document, it is fetched again at once; this has a separate pause, so that a recent
+fetch because of age does not prevent it.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from sessions_kms.services import services
 
-FETCH_PAUSE = 60  # seconds between two fetches of whatever outcome
-WAIT_MAX = 6.0  # seconds that another's fetch is waited for; it takes 5 at most
+FETCH_PAUSE = 60  # seconds between two fetches, also after a failure
+WAIT_MAX = 6.0  # seconds to wait for another caller's fetch, which takes at most 5
 
-DOCUMENTS_MAX = 64  # documents of a kind; there are about as many as providers are configured
+DOCUMENTS_MAX = 64  # documents of one type; about one for each configured provider
 
 Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
 
 
 def _clock() -> float:
-    # Documents are kept for the whole process, and so is what tells their age.
+    # Not a clock from a caller: documents are cached for the whole process.
     return services().clock()
 
 
 class CachedDocument(Generic[T]):
-    """One document. Ages are in seconds; what is older than ``max_stale`` serves no more."""
+    """One document. Ages are in seconds; a document older than ``max_stale`` is not used."""
 
     def __init__(
         self, fetch: Callable[[], T], *, max_age: float, max_stale: float | None = None
@@ -46,55 +46,57 @@ class CachedDocument(Generic[T]):
         self._document: T | None = None
         self._fetched_at = 0.0
         self._tried_at: float | None = None
-        self._missed_at: float | None = None  # when a new one lacked what was looked for
+        self._missed_at: float | None = None  # when a new document lacked what a caller needed
         self._failure: ProviderUnavailable | None = None  # why the last fetch failed
-        self._number = 0  # of the fetch that brought the document
-        self.fetches = 0  # that have begun
+        self._number = 0  # of the fetch that returned the document
+        self.fetches = 0  # fetches started
 
     def get(self, *, pause: float = FETCH_PAUSE) -> T:
-        """Return the document, fetched if it is not fresh, or else the old one.
+        """Return the document. Fetch it if it is not fresh; if that fails, return the old one.
 
-        ``pause`` is in seconds, since the last fetch. Raises ProviderUnavailable.
+        ``pause`` is the minimum number of seconds since the last fetch. Raises
+        ProviderUnavailable.
         """
         if not self._is_fresh():
             wait = 0.0 if self._usable() is not None else WAIT_MAX
-            self._look(lambda: not self._is_fresh() and not self._has_just_tried(pause), wait)
+            self._fetch_if(lambda: not self._is_fresh() and not self._has_just_tried(pause), wait)
         found = self._usable()
         if found is None:
             raise self._unavailable()
         return found
 
-    def refetched(self, fetches: int) -> T:
-        """Return a document of a later fetch than those, for somebody who misses something.
+    def refetch(self, fetches: int) -> T:
+        """Return a document from a later fetch, for a caller that misses something.
 
-        Raises ProviderUnavailable while there is no telling what a newer one would say.
+        ``fetches`` is the number of fetches the caller has seen. Raises ProviderUnavailable while
+        no newer document can be fetched.
         """
-        self._look(lambda: self._number <= fetches and self._remaining_pause() <= 0, 0.0)
+        self._fetch_if(lambda: self._number <= fetches and self._remaining_pause() <= 0, 0.0)
         found = self._usable()
         if found is None or self._number <= fetches:
             raise self._unavailable(retry_after=max(1, math.ceil(self._remaining_pause())))
         return found
 
     def note_missing(self) -> None:
-        """Note that even a new one lacks what somebody looked for: the next may wait."""
+        """Note that even a new document lacks what a caller needs: pause before the next fetch."""
         self._missed_at = _clock()
 
     @property
     def fresh(self) -> T | None:
-        """The document if it is fresh; nobody is asked for it."""
+        """The document if it is fresh; never fetches it."""
         return self._document if self._is_fresh() else None
 
-    def _look(self, is_wanted: Callable[[], bool], wait: float) -> None:
-        """Fetch, if that is still wanted and nobody is at it for too long."""
+    def _fetch_if(self, is_wanted: Callable[[], bool], wait: float) -> None:
+        """Fetch if still wanted, after waiting at most ``wait`` seconds for another fetch."""
         if not self._lock.acquire(timeout=wait):
             return
         try:
             if is_wanted():
-                self._try()
+                self._fetch_document()
         finally:
             self._lock.release()
 
-    def _try(self) -> None:
+    def _fetch_document(self) -> None:
         self.fetches += 1
         try:
             self._document, self._failure = self._fetch(), None
@@ -102,13 +104,13 @@ class CachedDocument(Generic[T]):
         except ProviderUnavailable as exc:
             self._failure = ProviderUnavailable(str(exc), exc.code)  # without its frames
         finally:
-            self._tried_at = _clock()  # afterwards: a failure may take its time
+            self._tried_at = _clock()  # afterwards: a failure may take several seconds
 
     def _has_just_tried(self, pause: float) -> bool:
         return self._was_within(self._tried_at, pause)
 
     def _remaining_pause(self) -> float:
-        """Return the seconds until somebody who misses something may have it fetched again."""
+        """Return the seconds until a caller that misses something may fetch again."""
         failed_at = self._tried_at if self._failure is not None else None
         moments = [moment for moment in (self._missed_at, failed_at) if moment is not None]
         now = _clock()
@@ -130,12 +132,12 @@ class CachedDocument(Generic[T]):
 
     @staticmethod
     def _was_within(moment: float | None, seconds: float) -> bool:
-        """Tell whether that was no longer ago; a clock that was set back prolongs nothing."""
+        """Return True if less time has passed; a clock that is set back extends nothing."""
         return moment is not None and 0 <= _clock() - moment < seconds
 
 
 class DocumentCache(Generic[*Ts, T]):
-    """Documents of one kind, each by what it is fetched with; all are forgotten at too many."""
+    """Documents of one type, by the arguments of their fetch; cleared when there are too many."""
 
     def __init__(
         self, fetch: Callable[[*Ts], T], *, max_age: float, max_stale: float | None = None
@@ -143,17 +145,17 @@ class DocumentCache(Generic[*Ts, T]):
         self._fetch = fetch
         self._max_age = max_age
         self._max_stale = max_stale
-        self._kept: dict[tuple[object, ...], CachedDocument[T]] = {}
-        os.register_at_fork(after_in_child=self.forget)  # The parent may have held a lock.
+        self._cached: dict[tuple[object, ...], CachedDocument[T]] = {}
+        os.register_at_fork(after_in_child=self.clear)  # The parent may have held a lock.
 
     def of(self, *args: *Ts) -> CachedDocument[T]:
         """Return the document that is fetched with these arguments."""
-        if args not in self._kept and len(self._kept) >= DOCUMENTS_MAX:
-            self.forget()
+        if args not in self._cached and len(self._cached) >= DOCUMENTS_MAX:
+            self.clear()
         fetch = partial(self._fetch, *args)
-        made = CachedDocument(fetch, max_age=self._max_age, max_stale=self._max_stale)
-        return self._kept.setdefault(args, made)
+        document = CachedDocument(fetch, max_age=self._max_age, max_stale=self._max_stale)
+        return self._cached.setdefault(args, document)
 
-    def forget(self) -> None:
-        """Forget all of them, and that any could not be fetched."""
-        self._kept.clear()
+    def clear(self) -> None:
+        """Remove all documents and remembered failures."""
+        self._cached.clear()

@@ -1,15 +1,15 @@
-"""One request to a provider, bounded in time and size, that follows no redirect.
+"""One HTTP request to a provider, limited in time and size, without following redirects.
 
-An address and a form enter, a `ProviderResponse` leaves. Every failure is a
-`ProviderUnavailable` without its cause, whose frames hold what was sent.
+Takes a URL and a form, returns a `ProviderResponse`. Every failure is a `ProviderUnavailable`
+without its cause, because the cause's frames hold what was sent.
 
-Each request has a connection of its own: one kept open may have been closed by the
-provider meanwhile, and then nobody could tell whether a refresh token was spent.
+Each request opens its own connection. The provider may close a pooled connection at any time, and
+then it would be unknown whether a refresh token was used.
 
-An address that a provider named leads to the networks that the caller allows only
-(`oauth.network.vetted_addresses`). Through a proxy the proxy looks names up, and must see to it.
+A URL from a provider's documents is only requested in the networks that the caller allows
+(`oauth.network.vetted_addresses`). A proxy resolves host names itself and must do this check.
 
-No SQL connection is held meanwhile: a slow provider would soon have them all.
+No SQL connection is held during a request: a slow provider would soon occupy all of them.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ from oauth.network.vetted_addresses import (
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 3.0  # seconds
-GET_TIMEOUT = 5.0  # seconds for the whole of it, from the connection to the last byte
+GET_TIMEOUT = 5.0  # seconds for the whole request, from connecting to the last byte
 POST_TIMEOUT = 10.0  # seconds, likewise
 RESPONSE_MAX = 256 * 1024  # bytes; several tokens of 32 KiB
-DOCUMENT_MAX = 64 * 1024  # bytes of metadata, a set of keys, userinfo
-CA_FILES_MAX = 64  # there are as many as are configured
+DOCUMENT_MAX = 64 * 1024  # bytes of metadata, of a JWK Set or of userinfo
+CA_FILES_MAX = 64  # cached TLS contexts; one for each configured file
 PERSON = re.compile("(?<=/memberships/)[^/]+$")
 REMEDY = (
-    "If that is meant, let the provider's OAUTH_<NAME>_ALLOW_PRIVATE be 1 "
-    '(its "allow_private" in SOCIALACCOUNT_PROVIDERS).'
+    "If this is intended, set the provider's OAUTH_<NAME>_ALLOW_PRIVATE to 1 "
+    '("allow_private" in SOCIALACCOUNT_PROVIDERS).'
 )
 HEADERS = {
     "Accept": "application/json",
-    "Accept-Encoding": "identity",  # so that the bound is one of what is read
+    "Accept-Encoding": "identity",  # so that the size limit counts the bytes that are read
     "User-Agent": "django-gateway",
 }
 
@@ -69,7 +69,7 @@ def get(
 ) -> ProviderResponse:
     """Get a document of at most ``max_bytes``. Raises ProviderUnavailable.
 
-    ``remedy`` is what the log says of an address that is out of reach.
+    ``remedy`` is added to the log message if the address is not allowed.
     """
     __traceback_hide__ = True
     return request(
@@ -110,9 +110,10 @@ def request(
     max_bytes: int = RESPONSE_MAX,
     remedy: str = REMEDY,
 ) -> ProviderResponse:
-    """Ask within a deadline, which only an event loop can hold: headers may drip as well.
+    """Send a request and read the response within ``timeout`` seconds in total.
 
-    ``timeout`` is in seconds. Raises ProviderUnavailable.
+    Only an event loop can enforce the total: even headers may arrive byte by byte. Raises
+    ProviderUnavailable.
     """
     __traceback_hide__ = True
     seconds = timeout or (GET_TIMEOUT if method == "GET" else POST_TIMEOUT)
@@ -132,14 +133,14 @@ def request(
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as exc:
         code = Code.TLS if _is_tls_error(exc) else code
     if refused is not None:
-        # The name alone: a path or a query may hold what is secret.
-        logger.error("%s is not asked: %s %s", _host_of(url), refused, remedy)
+        # Only the host: a path or a query may contain secrets.
+        logger.error("Request to %s rejected: %s %s", _host_of(url), refused, remedy)
         code = Code.ADDRESS_REFUSED
     raise ProviderUnavailable("The provider cannot be reached.", code)
 
 
 def _is_tls_error(error: BaseException | None) -> bool:
-    """Tell whether it was TLS, of which httpx2 tells by the cause alone."""
+    """Return True if TLS failed; httpx2 shows this only in the cause."""
     while error is not None:
         if isinstance(error, ssl.SSLError):
             return True
@@ -148,7 +149,7 @@ def _is_tls_error(error: BaseException | None) -> bool:
 
 
 def proxy_of(url: str) -> str | None:
-    """Return the proxy that the environment names for an address (HTTPS_PROXY, NO_PROXY)."""
+    """Return the proxy for a URL from the environment (HTTPS_PROXY, NO_PROXY)."""
     parts = urlsplit(url)
     names = (parts.hostname, parts.netloc.rpartition("@")[2])
     if not parts.hostname or any(proxy_bypass(name) for name in names if name):
@@ -159,9 +160,9 @@ def proxy_of(url: str) -> str | None:
 
 
 def _run(work: Coroutine[Any, Any, ProviderResponse]) -> ProviderResponse:
-    """Run in an event loop of its own, and leave it when the work is done or given up.
+    """Run in a new event loop, and close it when the work is done or has timed out.
 
-    `asyncio.run` would first wait for a name that is still being looked up.
+    `asyncio.run` would wait for a DNS lookup that is still running.
     """
     __traceback_hide__ = True
     loop = BoundedLoop()
@@ -194,12 +195,12 @@ async def _send(
         _client(url, reach) as client,
         client.stream(method, url, content=body, headers={**HEADERS, **headers}) as response,
     ):
-        certificate_end = _certificate_end(response)  # while the connection stands
+        certificate_end = _certificate_end(response)  # while the connection is open
         content = await _read_body(response, max_bytes)
-        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         return ProviderResponse(
             response.status_code,
-            kind,
+            media_type,
             content,
             response.extensions.get("peer"),
             response.headers.get("Location"),
@@ -253,9 +254,9 @@ def _host_of(url: str) -> str:
 
 
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
-    """Return what checks a server: by the certificates of a file, else the public authorities'.
+    """Return a context that trusts the certificates of a file, or else the public authorities.
 
-    It takes tens of milliseconds to make.
+    Creating one takes tens of milliseconds.
     """
     if ca_file is not None:
         return ssl.create_default_context(cafile=ca_file)
@@ -272,13 +273,14 @@ def _redact_url(url: httpx2.URL) -> httpx2.URL:
 
 
 class _RedactUrls(logging.Filter):
-    """Keeps the query out of httpx2's line of a request: in it some providers want their secret.
+    """Removes secrets from the URLs that httpx2 logs.
 
-    And whose membership of a team GitHub is asked for.
+    These are the query, in which some providers expect their secret, and the user name in a request
+    for a GitHub team membership.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Shorten the address in place, and keep the record."""
+        """Redact the URLs of the record in place, and keep the record."""
         if isinstance(record.args, tuple):
             record.args = tuple(
                 _redact_url(each) if isinstance(each, httpx2.URL) else each for each in record.args

@@ -1,6 +1,6 @@
-"""Bodies from outside: a provider's response, and a form posted without a session.
+"""Untrusted bodies: a provider's response, and a form posted without a session.
 
-Both are bounded before they are parsed.
+Both are limited in size before they are parsed.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 
 FORM = "application/x-www-form-urlencoded"
-DEPTH_MAX = 20  # of JSON
+DEPTH_MAX = 20  # levels of JSON
 POSTED_FORM_MAX = 32 * 1024  # bytes
 FIELDS_MAX = 20
 
 
 @dataclass(frozen=True, repr=False)
 class ProviderResponse:
-    """What a provider answered: the status, the media type and the body.
+    """A provider's response: the status, the media type and the body.
 
-    ``peer`` is the address that gave it, None where a proxy stood between. ``location`` is where
-    a redirect, which is not followed, leads; ``date`` is the answer's own, and
-    ``certificate_end`` that of the server's certificate (`notAfter`), where there is one.
-    ``challenge`` is its WWW-Authenticate, ``dpop_nonce`` the nonce that it asks for from now on
-    (RFC 9449). ``cache_control`` tells for how long it may be kept.
+    ``peer`` is the IP address of the server, None behind a proxy. ``location`` is the target of a
+    redirect, which is not followed; ``date`` is the Date header, and ``certificate_end`` the
+    `notAfter` of the server's certificate, if any. ``challenge`` is the WWW-Authenticate header,
+    ``dpop_nonce`` the nonce to use from now on (RFC 9449), ``cache_control`` the Cache-Control
+    header.
     """
 
     status: int
@@ -48,9 +48,9 @@ class ProviderResponse:
         return f"Answer({self.status}, {len(self.body)} bytes)"
 
     def parse(self) -> dict[str, Any]:
-        """Return the members of the body: a JSON object, or a form as GitHub answers.
+        """Return the members of the body: a JSON object, or a form, which GitHub returns.
 
-        Raises ProviderUnavailable when it is neither.
+        Raises ProviderUnavailable if it is neither.
         """
         __traceback_hide__ = True
         try:
@@ -76,8 +76,8 @@ class ProviderResponse:
     def parse_tokens(self) -> dict[str, Any]:
         """Return the members of a token response.
 
-        Raises ProviderUnavailable when there is none to be had now, ProviderRefused when
-        the provider gives none.
+        Raises ProviderUnavailable if the provider issues no tokens now, ProviderRefused if it
+        rejects the request.
         """
         __traceback_hide__ = True
         if self.is_overloaded or 300 <= self.status < 400:
@@ -94,12 +94,12 @@ class ProviderResponse:
 
     @property
     def is_overloaded(self) -> bool:
-        """Tell whether the provider says that it cannot work now (RFC 9110, RFC 6585)."""
+        """Return True if the provider reports a temporary failure (RFC 9110, RFC 6585)."""
         return self.status >= 500 or self.status == 429
 
 
 def is_shallow(content: object, levels: int = DEPTH_MAX) -> bool:
-    """Tell whether JSON is nested in so many levels at most."""
+    """Return True if JSON is nested at most ``levels`` deep."""
     if not isinstance(content, dict | list):
         return True
     members = content.values() if isinstance(content, dict) else content
@@ -107,7 +107,7 @@ def is_shallow(content: object, levels: int = DEPTH_MAX) -> bool:
 
 
 def read_posted_form(request: HttpRequest) -> dict[str, list[str]]:
-    """Return what is posted, by its names. Raises ValueError, with a sentence that says why."""
+    """Return the posted fields. Raises ValueError with a sentence that gives the reason."""
     if request.content_type != FORM:
         raise ValueError("The request is not a form.")
     body = request.read(POSTED_FORM_MAX + 1)

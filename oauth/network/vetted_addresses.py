@@ -1,13 +1,13 @@
-"""Requests to addresses that somebody else named, kept out of this machine's own networks.
+"""Requests to URLs from untrusted documents, kept out of this machine's private networks.
 
-Takes a URL and the networks it may lead to. The name is looked up once, every address is checked,
-and a checked one is connected to: no second lookup can say otherwise. The server name (SNI) and the
-certificate remain those of the host name.
+Takes a URL and the networks it may lead to. The host name is resolved once, every address is
+checked, and the connection goes to a checked address, so a second lookup cannot return a different
+one. The server name (SNI) and the certificate remain those of the host name.
 
-Names are looked up by the system's resolver, in few threads. `getaddrinfo` cannot be cancelled: a
-thread that waits for a silent resolver hangs for half a minute, whatever its caller's timeout. So
-the number of threads is bounded, concurrent lookups of one name share a thread, and when all hang
-another name fails at once.
+Names are resolved by the system's resolver, in few threads. `getaddrinfo` cannot be cancelled: a
+thread that waits for a silent resolver hangs for half a minute, regardless of its caller's timeout.
+So the number of threads is limited, concurrent lookups of one name share a thread, and while all
+threads hang, a lookup of another name fails at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import httpx2
 
 from sessions_kms.concurrency.threads import BoundedPool
 
-LOOKUPS_MAX = 8  # names that one process looks up at once
+LOOKUPS_MAX = 8  # concurrent lookups of one process
 
 AddressInfo = list[tuple[Any, ...]]  # as `socket.getaddrinfo` returns them
 Resolver = Callable[..., AddressInfo]
@@ -38,38 +38,38 @@ ATTEMPTS_MAX = 3  # addresses of one name
 FIRST_CONNECT_TIMEOUT = 1.0  # seconds for an address that is not the last one to try
 LOOPBACK_NAMES = ("127.0.0.1", "::1", "localhost")
 
-# What is neither global unicast (RFC 4291 section 2.4) nor carries an IPv4 address reaches
-# nothing that a stranger could name.
+# No other IPv6 address can be global: it must be global unicast (RFC 4291 section 2.4) or contain
+# an IPv4 address.
 _THIS_HOST = IPv4Network("0.0.0.0/8")  # RFC 1122 section 3.2.1.3; Linux connects it to itself
 UNICAST = IPv6Network("2000::/3")
 COMPATIBLE = IPv6Network("::/96")  # RFC 4291 section 2.5.5.1, deprecated
-NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052; networks with IPv6 alone reach IPv4 by it
+NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052; how IPv6-only networks reach IPv4
 
 
 class Lookups:
     """The lookups that are running, up to a limit."""
 
-    def __init__(self, resolver: Resolver | None = None, at_once: int = LOOKUPS_MAX) -> None:
+    def __init__(self, resolver: Resolver | None = None, maximum: int = LOOKUPS_MAX) -> None:
         self._resolver = resolver
-        self._pool: BoundedPool[AddressInfo] = BoundedPool(at_once)
+        self._pool: BoundedPool[AddressInfo] = BoundedPool(maximum)
 
-    def start(self, *asked: Any) -> Future[AddressInfo]:
+    def start(self, *args: Any) -> Future[AddressInfo]:
         """Start a lookup, or join a running one; takes the arguments of `getaddrinfo`.
 
         Raises Refused if too many are running. Cancelling the future does not end the lookup for
         other callers.
         """
-        return self._pool.begin(asked, partial(self._resolver or socket.getaddrinfo, *asked))
+        return self._pool.begin(args, partial(self._resolver or socket.getaddrinfo, *args))
 
 
 class BoundedLoop(asyncio.SelectorEventLoop):
-    """An event loop that looks names up here, and not in threads of its own."""
+    """An event loop that resolves names with `Lookups` instead of its own thread pool."""
 
     def __init__(self) -> None:
         try:
             super().__init__()
         except OSError:  # No descriptor is left.
-            self._closed = True  # else Python fails to close it, and writes a traceback
+            self._closed = True  # otherwise Python fails to close it and prints a traceback
             raise
 
     async def getaddrinfo(
@@ -82,14 +82,14 @@ class BoundedLoop(asyncio.SelectorEventLoop):
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
-        """Look a name up. Raises OSError, Refused among them."""
+        """Resolve a name. Raises OSError, including its subclass Refused."""
         return await asyncio.wrap_future(_lookups.start(host, port, family, type, proto, flags))
 
 
 async def resolve_host(host: str) -> list[str]:
     """Return the addresses of a name, in the resolver's order.
 
-    Raises OSError, Refused among them, and ValueError for what is no name.
+    Raises OSError, including its subclass Refused, and ValueError for an invalid name.
     """
     if _is_address(host):
         return [host]
@@ -115,7 +115,7 @@ os.register_at_fork(after_in_child=_replace_lookups)
 
 
 class Network(Enum):
-    """Where an address is. Whatever is not reachable from everywhere is at least private."""
+    """The network of an address. An address that is not globally reachable counts as private."""
 
     GLOBAL = "global"
     LOOPBACK = "loopback"
@@ -125,16 +125,16 @@ class Network(Enum):
 
 @dataclass(frozen=True)
 class Reach:
-    """Where requests may go: the networks, and who vouches for the names of the hosts there.
+    """Where requests may go: the allowed networks, and the certificate authorities to trust.
 
-    ``ca_file`` is a PEM file whose certificates count in place of the public authorities'.
+    ``ca_file`` is a PEM file of authorities to trust instead of the public ones.
     """
 
     networks: frozenset[Network]
     ca_file: str | None = None
 
     def with_network_of(self, address: str) -> Reach:
-        """Return this reach, and the kind of network where an address is."""
+        """Return a copy that also allows the network of an address."""
         return replace(self, networks=self.networks | {network_of(address)})
 
 
@@ -144,13 +144,13 @@ Resolve = Callable[[str], Awaitable[list[str]]]
 
 
 class AddressRejected(OSError):
-    """The host is, by one of its addresses, in a network that may not be reached."""
+    """One of the host's addresses is in a network that is not allowed."""
 
 
 def network_of(address: str) -> Network:
-    """Return where an address is, by what it carries if it carries another.
+    """Return the network of an address, or that of the IPv4 address embedded in it.
 
-    Raises ValueError when it is none.
+    Raises ValueError for an invalid address.
     """
     found = ip_address(address)
     if isinstance(found, IPv4Address):
@@ -159,16 +159,16 @@ def network_of(address: str) -> Network:
         return Network.LOOPBACK
     if found.is_link_local:
         return Network.LINK_LOCAL
-    carried = _embedded_ipv4(found)
-    if carried is not None:
-        network = _network_of_ipv4(carried)
-        # Nobody is reached over 6to4 any more (RFC 7526).
+    embedded = _embedded_ipv4(found)
+    if embedded is not None:
+        network = _network_of_ipv4(embedded)
+        # 6to4 relays no longer exist (RFC 7526).
         return Network.PRIVATE if found.sixtofour and network is Network.GLOBAL else network
     return Network.GLOBAL if found in UNICAST and found.is_global else Network.PRIVATE
 
 
 def is_private_address(address: str) -> bool:
-    """Tell whether an address is in no network of the whole world's; what is none is not."""
+    """Return True if an address is not globally reachable; False if it is not an address."""
     try:
         return network_of(address) is not Network.GLOBAL
     except ValueError:
@@ -192,9 +192,9 @@ def _embedded_ipv4(address: IPv6Address) -> IPv4Address | None:
 
 
 def _alternate_families(addresses: list[str]) -> list[str]:
-    """Return addresses so that both kinds come in turn, as RFC 8305 section 4 has it.
+    """Return the addresses with IPv6 and IPv4 alternating (RFC 8305 section 4).
 
-    Some names have more IPv6 addresses than are tried, and many a network none that leads on.
+    Some names have more IPv6 addresses than are tried, and many networks have no IPv6 route.
     """
     versions = [ip_address(each).version for each in addresses]
     pairs = list(zip(addresses, versions, strict=True))
@@ -204,12 +204,12 @@ def _alternate_families(addresses: list[str]) -> list[str]:
 
 
 class VettedTransport(httpx2.AsyncBaseTransport):
-    """Sends requests of `httpx2` to addresses within reach only.
+    """Sends `httpx2` requests only to addresses within reach.
 
-    ``resolve`` returns the addresses of a name. Raises AddressRejected, besides what
-    `httpx2` and ``resolve`` raise. Each answer's extension `peer` is the address that gave it.
-    Without TLS none but private networks are within reach: anybody between would read the
-    secrets, and answer.
+    ``resolve`` returns the addresses of a name. Raises AddressRejected, and the errors of `httpx2`
+    and ``resolve``. Each response has the server's address in its extension `peer`. Without TLS
+    only private networks are within reach: on the Internet, others could read the secrets and forge
+    the response.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class VettedTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send to the first address that can be connected to."""
         __traceback_hide__ = True
-        # As it goes over the network: Python's own encoding would make another name of some.
+        # The encoded form that is sent: Python's own encoding turns some names into others.
         host = request.url.raw_host.decode("ascii")
         *others, last = await self._vetted(host, is_plain=request.url.scheme == "http")
         for address in others:
@@ -246,9 +246,7 @@ class VettedTransport(httpx2.AsyncBaseTransport):
             if (network := network_of(address)) not in self._reach.networks:
                 raise AddressRejected(f"The host is at a {network.value} address.")
             if is_plain and network is Network.GLOBAL:
-                raise AddressRejected(
-                    "The host is in the Internet, and would be asked without TLS."
-                )
+                raise AddressRejected("The host is on the Internet, and the request has no TLS.")
         return _alternate_families(addresses)[:ATTEMPTS_MAX]
 
     async def _send(
@@ -263,7 +261,7 @@ class VettedTransport(httpx2.AsyncBaseTransport):
             httpx2.Request(
                 method=request.method,
                 url=request.url.copy_with(host=address),
-                headers=request.headers,  # `Host` among them, as it was
+                headers=request.headers,  # including the original `Host`
                 stream=request.stream,
                 extensions={**request.extensions, "sni_hostname": name, "timeout": timeout},
             )

@@ -76,7 +76,7 @@ def find_signing_keys(
     fetches = cached.fetches
     if keys := _select_keys(cached.get(), key_id, algorithm):
         return keys
-    if not (keys := _select_keys(cached.refetched(fetches), key_id, algorithm)):
+    if not (keys := _select_keys(cached.refetch(fetches), key_id, algorithm)):
         cached.note_missing()
     return keys
 
@@ -88,7 +88,7 @@ def load_signing_keys(url: str, reach: Reach = PUBLIC) -> KeySet:
 
 def clear_key_cache() -> None:
     """Remove all keys from the cache."""
-    _key_sets.forget()
+    _key_sets.clear()
 
 
 def _select_keys(keys: KeySet, key_id: str | None, algorithm: str) -> list[Any]:

@@ -111,7 +111,7 @@ def cached_metadata(provider: ProviderConfig) -> Metadata | None:
 
 def clear_metadata_cache() -> None:
     """Remove all metadata from the cache, and all records of failed fetches."""
-    _cache.forget()
+    _cache.clear()
 
 
 def reach_of(provider: ProviderConfig | None, *, issuer_at: str | None = None) -> Reach:

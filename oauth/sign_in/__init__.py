@@ -1,4 +1,4 @@
-"""Signing in: allauth's own flow, held to stricter rules, and what it leaves in the session.
+"""Signing in: allauth's flow under stricter rules, and the tokens it stores in the session.
 
-Knows nothing of the doors, which put it where allauth and Django look for it.
+The entry points (`oauth.adapter`, `oauth.urls`) connect it to allauth and Django.
 """

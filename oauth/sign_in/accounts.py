@@ -1,16 +1,15 @@
-"""Accounts at a provider and the users they belong to: found, created ahead, or saved at the first
-sign-in.
+"""Accounts at a provider and their users: lookup, creation in advance, and the first sign-in.
 
-A provider and its subject identify a person; user names and e-mail addresses do not, since whoever
-signs up first chooses them. An address finds somebody only where the account's own provider said,
-at the last sign-in, that it has verified it.
+A provider and its subject identify a person. User names and e-mail addresses do not, since the
+first person to sign up can choose any. An address identifies an account only if the account's own
+provider reported it as verified at the last sign-in.
 
-At a first sign-in the user name and the e-mail address may belong to somebody else here. allauth
-would show a form then, which reveals what is taken; here the name gets a random suffix, and the
-address is left out. Where several requests bring a new account at the same moment, the database
-lets one of them save it, and allauth would answer the others with an error. They are completed anew
-here, from what the provider said, and find an existing user. The same goes for people of the same
-name, who are offered the same user name.
+At a first sign-in, the user name or the e-mail address may belong to another user. allauth would
+show a form, which reveals what is taken; here the name gets a random suffix and the address is left
+out. If several requests create the same account at once, the database lets one of them save it, and
+allauth would answer the others with an error. Here they are completed again from the provider's
+data and find the existing user. The same happens for people of the same name, who would get the
+same user name.
 """
 
 from __future__ import annotations
@@ -43,14 +42,14 @@ SIGN_UP_KEY = "socialaccount_sociallogin"  # allauth's key of a sign-up that is 
 
 
 def find_account(provider: str, subject: str) -> SocialAccount | None:
-    """Return the account of a subject at a provider; None where nobody came with it yet."""
+    """Return the account of a subject at a provider; None if it does not exist here yet."""
     found = SocialAccount.objects.select_related("user").filter(provider=provider, uid=subject)
-    # Not every database tells capitals from small letters.
+    # Some databases compare without case.
     return next((account for account in found if account.uid == subject), None)
 
 
 def find_accounts_by_address(provider: str, address: str) -> list[SocialAccount]:
-    """Return the accounts at a provider that have an address as verified."""
+    """Return the accounts at a provider with this verified address."""
     wanted = _fold_ascii(address)
     return [
         account
@@ -66,27 +65,27 @@ def accounts_at(provider: str) -> Iterator[SocialAccount]:
 
 
 def verified_addresses(account: SocialAccount) -> list[str]:
-    """Return the addresses that the account's provider called verified at the last sign-in.
+    """Return the addresses that the account's provider reported as verified at the last sign-in.
 
-    What GitHub says of them is not kept: there are none.
+    GitHub's are not stored, so for its accounts the list is empty.
     """
     try:
         provider = get_adapter().get_provider(None, account.provider)
-        told = provider.extract_email_addresses(account.extra_data)
-        return [str(each.email) for each in told if is_true(each.verified)]
+        addresses = provider.extract_email_addresses(account.extra_data)
+        return [str(each.email) for each in addresses if is_true(each.verified)]
     except (AttributeError, LookupError, TypeError, ValueError, SocialApp.DoesNotExist):
-        return []  # No provider of this name any more, or what it said is of no use.
+        return []  # The provider was removed, or the stored data is malformed.
 
 
 def is_subject(text: str) -> bool:
-    """Tell whether a provider may call somebody that."""
+    """Return True if the text is valid as a provider's subject."""
     return 1 <= len(text) <= SUBJECT_MAX and text.isprintable()
 
 
 def create_account(provider: str, subject: str) -> SocialAccount:
-    """Make a person, with a random name, whom a later sign-in with this account lands on.
+    """Create a user with a random name, for a later first sign-in with this account.
 
-    Raises IntegrityError when the account comes at the same moment.
+    Raises IntegrityError if the account is created at the same time.
     """
     user = get_user_model()()
     user.set_unusable_password()
@@ -100,21 +99,21 @@ def create_account(provider: str, subject: str) -> SocialAccount:
 
 
 def _fold_ascii(address: str) -> bytes:
-    """Return an address by which to compare: only the letters of ASCII lose their case.
+    """Return an address for comparison, with only ASCII letters in lower case.
 
-    Unicode has letters that become an ASCII one, such as the sign for kelvin.
+    Some other letters of Unicode have an ASCII lower case, such as the kelvin sign.
     """
     return address.encode(errors="surrogatepass").lower()
 
 
 def note_new_account(request: HttpRequest, sociallogin: SocialLogin) -> None:
-    """Note what a sign-in with a new account was before anything of it was saved."""
+    """Remember a sign-in with a new account as it was before anything was saved."""
     if sociallogin.account.pk is None:
         setattr(request, NEW_ACCOUNT_ATTRIBUTE, (sociallogin, sociallogin.serialize()))
 
 
 def drop_taken_names(sociallogin: SocialLogin) -> None:
-    """Leave out of a new account what is somebody else's here: nobody is asked, and none told."""
+    """Remove a name and addresses that other users have, without a form or a mail."""
     user = sociallogin.user
     sociallogin.email_addresses = [
         each for each in sociallogin.email_addresses if not _is_taken(each.email)
@@ -126,32 +125,35 @@ def drop_taken_names(sociallogin: SocialLogin) -> None:
 
 
 def was_created_ahead(sociallogin: SocialLogin) -> bool:
-    """Tell whether this is the first sign-in of somebody whom `oauth.sign_in.accounts` made."""
+    """Return True if this is the first sign-in of a user from `create_account`."""
     return sociallogin.account.pk is not None and sociallogin.user.last_login is None
 
 
 def fill_in_profile(request: HttpRequest, sociallogin: SocialLogin) -> None:
-    """Save the name and the address that a provider tells of somebody who was made ahead."""
+    """Save the provider's name and address of a user that was created in advance."""
     drop_taken_names(sociallogin)
     get_account_adapter(request).populate_username(request, sociallogin.user)
     try:
         with transaction.atomic():
             sociallogin.user.save()
-    except IntegrityError:  # taken in this moment: the made-up name is as good
+    except IntegrityError:  # just taken by another user: keep the random name
         sociallogin.user.refresh_from_db()
 
 
 def _is_taken(address: str | None) -> bool:
-    """Tell whether an address would lead to the form. (None is told by mail, where that is on.)"""
+    """Return True if allauth would show the sign-up form because of this address.
+
+    `assess_unique_email` returns None if allauth would send a mail instead.
+    """
     return bool(address) and assess_unique_email(address) is False
 
 
 def complete_with_retries(
     request: HttpRequest, complete: Callable[[], HttpResponse]
 ) -> HttpResponse:
-    """Complete a sign-in, again from its beginning where it meets another in the database.
+    """Complete a sign-in; restart it if it conflicts with another one in the database.
 
-    Raises IntegrityError when that does not help.
+    Raises IntegrityError after the last attempt.
     """
     for _ in range(ATTEMPTS_MAX - 1):
         try:
@@ -167,9 +169,9 @@ def complete_with_retries(
 
 
 def _was_created_meanwhile(request: HttpRequest) -> bool:
-    """Tell whether a sign-up form would be shown to somebody who exists by now.
+    """Return True if a sign-up form would be shown for an account that now exists.
 
-    A project that requires an e-mail address leads there: their own is taken.
+    This happens if a project requires an e-mail address: the person's own is already taken.
     """
     if not hasattr(request, NEW_ACCOUNT_ATTRIBUTE) or SIGN_UP_KEY not in request.session:
         return False
@@ -180,9 +182,9 @@ def _was_created_meanwhile(request: HttpRequest) -> bool:
 def _restart(request: HttpRequest) -> Callable[[], HttpResponse]:
     before, noted = getattr(request, NEW_ACCOUNT_ATTRIBUTE)
     logger.warning(
-        "A sign-in with %s met another one in the database, and is completed anew.",
+        "A sign-in with %s conflicted with another one in the database and is restarted.",
         before.account.provider,
     )
     sociallogin = SocialLogin.deserialize(noted)
-    sociallogin.state = before.state  # in it is the token set (`oauth.sign_in.capture`)
+    sociallogin.state = before.state  # It holds the token set (`oauth.sign_in.capture`).
     return lambda: complete_social_login(request, sociallogin)

@@ -1,6 +1,6 @@
-"""The middleware that sets `request.user`, in place of Django's of the same name.
+"""The middleware that sets `request.user`; it replaces Django's of the same name.
 
-`oauth.sign_in.session_user` says how it differs. Projects name this module in MIDDLEWARE.
+`oauth.sign_in.session_user` describes the difference. Projects name this module in MIDDLEWARE.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from django.utils.functional import SimpleLazyObject
 from oauth.sign_in.session_user import get_user
 from sessions_kms.concurrency.threads import in_djangos_thread
 
-CACHED_USER = "_cached_user"  # the request's attribute, which is Django's own
+CACHED_USER = "_cached_user"  # Django's own attribute of the request
 
 
 class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
-    """Sets `request.user`, and ends no session that another process can verify."""
+    """Sets `request.user`, without ending sessions that another process can verify."""
 
     def process_request(self, request: HttpRequest) -> None:
-        """Have the person looked up when somebody asks for them."""
+        """Set `request.user` and `request.auser`, which load the user when first used."""
         super().process_request(request)
 
         def user() -> User | AnonymousUser:

@@ -1,10 +1,10 @@
-"""Keep the tokens of a sign-in in the session of the person who signed in, and of no other.
+"""Stores the tokens of a sign-in in the session of the person who signed in, and in no other.
 
-allauth's signals enter. Its order of events decides which of them may write:
-`pre_social_login` and `social_account_updated` also fire for an inactive account,
-for a sign-up that is not finished, and when somebody tries to connect another
-person's account. So a sign-in is kept at `user_logged_in` (the key is cycled and
-every stage passed), and a connection only once the account is known to be one's own.
+Receives allauth's signals. Their order decides which of them may write: `pre_social_login` and
+`social_account_updated` also fire for an inactive account, for an unfinished sign-up, and when
+somebody tries to connect another person's account. So a sign-in is stored at `user_logged_in`, when
+the session key is cycled and every stage has passed, and a connection only once the account is
+known to be the person's own.
 """
 
 from __future__ import annotations
@@ -31,19 +31,18 @@ from oauth.sign_in import rights
 from oauth.tokens import repository, vault
 from sessions_kms.services import services
 
-# In the sign-in's state, which alone survives the sign-up form and the e-mail stage. It waits
-# there in the encrypted session.
+# Keys of the sign-in's state, which survives the sign-up form and the e-mail stage. The state is
+# part of the encrypted session.
 STATE = "oauth_token_set"
 OTHERS = "oauth_other_token_sets"
 
 
 @receiver(pre_social_login, dispatch_uid="oauth.carry")
 def carry_token_set(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
-    """Put the token set where the rest of the sign-in finds it.
+    """Put the token set into the sign-in's state.
 
-    The refresh token of the same account is taken along here, and the token sets of
-    the person's other providers, since allauth signs a person out before it signs the
-    same person in again.
+    The refresh token of the same account and the token sets of the person's other providers are
+    kept as well, since allauth signs a person out before it signs the same person in again.
     """
     token_set = _captured_token_set(sociallogin)
     if token_set is None:
@@ -68,7 +67,7 @@ def store_sign_in(
     sociallogin: SocialLogin | None = None,
     **kwargs: Any,
 ) -> None:
-    """Keep the tokens of somebody who is now signed in, and those that were there before."""
+    """Store the tokens of a person who has just signed in, and those of the previous session."""
     if sociallogin is None or sociallogin.user != user:
         return
     for provider, data in sociallogin.state.pop(OTHERS, {}).items():
@@ -80,7 +79,7 @@ def store_sign_in(
 @receiver(social_account_added, dispatch_uid="oauth.keep_added")
 @receiver(social_account_updated, dispatch_uid="oauth.keep_updated")
 def store_connection(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
-    """Keep the tokens of an account that was connected, or connected again."""
+    """Store the tokens of an account that was connected, or connected again."""
     if sociallogin.state.get("process") == AuthProcess.CONNECT and _is_own_account(
         request, sociallogin
     ):
@@ -120,7 +119,7 @@ def _other_token_sets(request: HttpRequest, sociallogin: SocialLogin) -> dict[st
 
 
 def _captured_token_set(sociallogin: SocialLogin) -> TokenSet | None:
-    """Return what the exchange captured; a resumed sign-in has it in its state only."""
+    """Return the token set from the exchange; a resumed sign-in has it only in its state."""
     if STATE in sociallogin.state:
         return TokenSet.from_session(sociallogin.state[STATE])
     captured: TokenSet | None = getattr(sociallogin, "token_set", None)

@@ -27,7 +27,7 @@ TOO_SOON = (
 
 
 def fields(request: HttpRequest) -> SafeString:
-    """Return what a form needs inside, as HTML: the present time, signed, and the script."""
+    """Return the HTML to put into a form: the current time, signed, and the script."""
     return format_html(
         '<input type="hidden" name="{}" value="{}"><script src="{}" defer></script>',
         FIELD,
@@ -37,10 +37,10 @@ def fields(request: HttpRequest) -> SafeString:
 
 
 def is_too_soon(request: HttpRequest) -> bool:
-    """Return whether a POST comes within a second of its form, or without a valid time.
+    """Return True if a POST comes within a second of its form, or without a valid time.
 
-    The clock is the engine's, which all processes correct by DynamoDB's: a machine whose own clock
-    is wrong rejects nobody.
+    The engine's clock is used, which every process corrects by DynamoDB's, so a machine with a
+    wrong clock does not reject anyone.
     """
     try:
         shown_at = float(_signer(request).unsign(request.POST.get(FIELD, "")))

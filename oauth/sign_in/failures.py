@@ -1,12 +1,11 @@
-"""What a person gets whose sign-in failed: another try, or a page that says why.
+"""Responses to a failed sign-in: a redirect for another attempt, or a page with the reason.
 
-A callback signs somebody in only if this browser holds its state, and no longer than allauth keeps
-it. Otherwise it shows no error page: its person went back, reloaded, followed an old link, or was
-at the provider for too long. They are redirected to the sign-in page, or to where they wanted to
-go.
+A callback signs somebody in only if this browser has its state, and only as long as allauth keeps
+it. Otherwise the person went back, reloaded, followed an old link, or was at the provider for too
+long. They get no error page but a redirect to the sign-in page, or to their original target.
 
-An account that the rule does not admit gets a page with the reason, and loses what it had here.
-Errors show the request's id, by which a report is found in the log.
+For an account that the rule rejects, a page shows the reason, and its session, connection and
+rights end. Errors show the request id, which also appears in the log.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID_ATTRIBUTE = "request_id"
 
-# In the address of the sign-in page: its person is not led on without being asked.
+# A parameter of the sign-in page: it then does not redirect to the provider by itself.
 SIGN_IN_AGAIN = "again"
 NEXT_URL_ATTRIBUTE = "_oauth_way_back"
 
@@ -48,16 +47,16 @@ SUBJECT_PREFIX = 6  # characters of a subject in the log
 
 
 def get_request_id(request: HttpRequest) -> str:
-    """Return the id of a request."""
+    """Return the id of a request; the first call creates it."""
     if not hasattr(request, REQUEST_ID_ATTRIBUTE):
         setattr(request, REQUEST_ID_ATTRIBUTE, secrets.token_hex(8))
     return str(getattr(request, REQUEST_ID_ATTRIBUTE))
 
 
 def redirect_stray_callback(request: HttpRequest, provider: str) -> HttpResponse | None:
-    """Return where a callback leads that can sign nobody in; None for one that may.
+    """Return a redirect for a callback without a valid state; None if the state is valid.
 
-    Somebody signed in goes where this sign-in was to lead, or home; others may try again.
+    A signed-in person goes to the sign-in's target or the home page, others to the sign-in page.
     """
     state, is_late = _find_state(request, provider)
     next_url = _safe_url((state or {}).get("next"))
@@ -84,7 +83,7 @@ def redirect_stray_callback(request: HttpRequest, provider: str) -> HttpResponse
 
 
 def sign_in_url(next_url: str | None, *, again: bool = False) -> str:
-    """Return the sign-in page's address, by which its person comes to another one afterwards."""
+    """Return the URL of the sign-in page, which redirects to ``next_url`` afterwards."""
     query = ({SIGN_IN_AGAIN: "1"} if again else {}) | (
         {REDIRECT_FIELD_NAME: next_url} if next_url else {}
     )
@@ -93,13 +92,13 @@ def sign_in_url(next_url: str | None, *, again: bool = False) -> str:
 
 
 def requested_next_url(request: HttpRequest) -> str | None:
-    """Return where a sign-in was to lead: its state says so, or the request that begins it."""
+    """Return the target of a sign-in, from its state or from the request that starts it."""
     found: str | None = getattr(request, NEXT_URL_ATTRIBUTE, None) or get_next_redirect_url(request)
     return found
 
 
 def _find_state(request: HttpRequest, provider: str) -> tuple[dict[str, Any] | None, bool]:
-    """Return the state that a callback names, if this session holds it, and whether it is old."""
+    """Return the callback's state, None if the session does not hold it; and if it is too old."""
     __traceback_hide__ = True
     name = request.GET.get("state", "")
     found = statekit.get_states(request).get(name)
@@ -110,7 +109,7 @@ def _find_state(request: HttpRequest, provider: str) -> tuple[dict[str, Any] | N
 
 
 def _may_lack_cookie(request: HttpRequest) -> bool:
-    """Tell whether the session's cookie may be there and not be sent: allauth asks once more."""
+    """Return True if a `SameSite=Strict` cookie may be missing: allauth then redirects once."""
     strict = str(settings.SESSION_COOKIE_SAMESITE).lower() == "strict"
     return strict and "_redir" not in request.GET
 
@@ -122,11 +121,11 @@ def _safe_url(url: str | None) -> str | None:
 def refusal_page(
     request: HttpRequest, provider: Provider, refused: SignInRefused, state: Mapping[str, Any]
 ) -> HttpResponse:
-    """Return the page of a refusal, and take what the account had here.
+    """Return the page for a rejected account, and withdraw the account's access.
 
-    ``state`` is allauth's, of the sign-in: another account goes on to where this one would have.
+    ``state`` is the sign-in's state: a sign-in with another account keeps its target.
     """
-    # Not the address, which is somebody's: an operator asks `manage.py explain_sign_in`.
+    # Without the e-mail address; operators use `manage.py explain_sign_in`.
     logger.warning(
         "A sign-in with %s was refused (%s): the account whose subject begins with %a.",
         provider.sub_id,
@@ -151,9 +150,9 @@ def _retry_fields(request: HttpRequest, state: Mapping[str, Any]) -> dict[str, s
 
 
 def _withdraw_access(request: HttpRequest, provider: str, subject: str) -> None:
-    """End this session where it was begun with the account, or the connection to it.
+    """End this session if it was started with the account, or else disconnect the account.
 
-    The groups of an account that may not sign in give no rights here either.
+    Rights that came from the account's groups are withdrawn as well.
     """
     account = accounts.find_account(provider, subject)
     if account is None:

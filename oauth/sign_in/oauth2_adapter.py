@@ -1,12 +1,10 @@
-"""allauth's OAuth 2.0 adapters, changed to keep what they drop and to reject what they accept.
+"""allauth's OAuth 2.0 adapters, which here keep the whole token response and are stricter.
 
-Their sign-ins carry the whole token set as `token_set`, and whatever cannot be parsed is a
-`ProviderUnavailable`, so that a provider's bad response is a page and not a traceback with tokens
-in it.
+Their sign-ins carry the whole token set as `token_set`. A response that cannot be parsed raises
+`ProviderUnavailable`, which shows an error page instead of a traceback with tokens in it.
 
-allauth's `requests` sessions send through `oauth.network.http`: a `requests.Session` is bounded
-neither in time nor in size, decompresses bodies, and replaces a token with what a `.netrc` file
-says about the host.
+allauth's `requests` sessions send through `oauth.network.http`: a `requests.Session` has no limit
+in time or size, decompresses bodies, and replaces a token with a `.netrc` entry for the host.
 """
 
 from __future__ import annotations
@@ -40,19 +38,19 @@ from oauth.provider.pushed_requests import PushingOAuth2Client
 from oauth.provider.token_set import MalformedTokens, TokenSet
 from sessions_kms.services import services
 
-# Of a connection, which is not that of `requests`.
+# Headers of the connection, which `oauth.network.http` sets itself.
 CONNECTION_HEADERS = frozenset({"accept-encoding", "connection", "content-length", "user-agent"})
 
 SURROGATES = re.compile("[\ud800-\udfff]")
 
-# Of one provider in one process. Anybody may cause them, with codes that are made up; what else
-# a visitor without a grant has posted to a provider belongs under this limit as well.
+# For each provider and process. Anybody can cause exchanges with made-up codes. All POST requests
+# to a provider that a visitor without a grant can cause count towards this limit.
 EXCHANGES_MAX = 16
 exchanges = ConcurrencyLimit(EXCHANGES_MAX)
 
 
 def mount_bounded_adapter(session: requests.Session, reach: Reach) -> requests.Session:
-    """Have a session ask by `oauth.network.http`; its requests then raise ProviderUnavailable."""
+    """Make a session send through `oauth.network.http`, which raises ProviderUnavailable."""
     session.trust_env = False
     for scheme in ("https://", "http://"):
         session.mount(scheme, _BoundedAdapter(reach))
@@ -60,7 +58,7 @@ def mount_bounded_adapter(session: requests.Session, reach: Reach) -> requests.S
 
 
 class _BoundedAdapter(BaseAdapter):
-    """Asks once; a redirect, which would carry codes and tokens elsewhere, is a failure."""
+    """Sends one request. A redirect is an error: it would send codes and tokens elsewhere."""
 
     def __init__(self, reach: Reach) -> None:
         super().__init__()
@@ -84,7 +82,7 @@ class _BoundedAdapter(BaseAdapter):
         return _to_requests_response(request, answer)
 
     def close(self) -> None:
-        """Hold nothing: each request has a connection of its own."""
+        """Do nothing: each request has its own connection."""
 
 
 def _to_requests_response(
@@ -102,14 +100,14 @@ def _to_requests_response(
 
 @contextmanager
 def reject_unreadable() -> Iterator[None]:
-    """Turn what reading a malformed answer raises into ProviderUnavailable.
+    """Turn the errors of parsing a malformed response into ProviderUnavailable.
 
-    Without the cause, whose message and frames may hold the answer.
+    The cause is dropped, because its message and frames may hold the response.
     """
     try:
         yield
     except requests.RequestException:
-        raise  # allauth's views and ours know it, and its message holds no body
+        raise  # allauth's views and ours handle it, and its message holds no body
     except MalformedTokens as exc:
         raise ProviderUnavailable(str(exc), Code.ANSWER_UNREADABLE) from None
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
@@ -119,7 +117,7 @@ def reject_unreadable() -> Iterator[None]:
 
 
 def check_account_text(account: SocialAccount) -> None:
-    """Refuse what a database refuses: NUL, halves of UTF-16 characters, and what is no number.
+    """Reject text that databases reject: NUL, lone surrogates, and NaN or Infinity.
 
     https://www.postgresql.org/docs/current/datatype-json.html
     """
@@ -132,13 +130,13 @@ def check_account_text(account: SocialAccount) -> None:
 
 
 class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
-    """Keeps scope, id token, token type and the end of the refresh token, which allauth drops."""
+    """Keeps the scope, id token, token type and refresh token expiry, which allauth drops."""
 
-    _dpop_key: str | None = None  # what the tokens of this sign-in are bound to
+    _dpop_key: str | None = None  # to which the tokens of this sign-in are bound
 
     @property
     def _clock(self) -> Callable[[], float]:
-        # allauth makes adapters and has no services to give them: this is their door.
+        # allauth creates the adapters, so they cannot be given the services.
         return services().clock
 
     def get_access_token_data(
@@ -148,10 +146,10 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
         client: OAuth2Client,
         pkce_code_verifier: str | None = None,
     ) -> Any:
-        """Exchange the code, authenticated as a refresh will be.
+        """Exchange the code, with the same client authentication as a refresh.
 
-        A provider whose exchange is its own (another client class, or GET) is left to it.
-        Raises ProviderBusy when too many are exchanged.
+        A provider with its own exchange (another client class, or GET) keeps it. Raises
+        ProviderBusy during too many exchanges.
         """
         __traceback_hide__ = True
         self._use_verifier(pkce_code_verifier)
@@ -159,10 +157,10 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
             return self._exchanged(request, app, client, pkce_code_verifier)
 
     def check_issuer(self) -> None:
-        """Check who sent an authorization response: there is nothing to compare without issuer."""
+        """Check the issuer of an authorization response. Without an issuer, do nothing."""
 
     def _use_verifier(self, code_verifier: str | None) -> None:
-        """Take the code verifier of the request, by which an id token is checked."""
+        """Store the request's code verifier, against which an id token is checked."""
 
     def _exchanged(
         self,
@@ -193,12 +191,12 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
             self.did_fetch_access_token = True
             tokens = answer.parse_tokens()
         if self._dpop_key is not None and not dpop.is_dpop_bound(str(tokens.get("token_type"))):
-            # Section 5 of RFC 9449: a client that needs tokens to be bound discards others.
+            # RFC 9449 section 5: a client that requires bound tokens discards unbound ones.
             raise ProviderRefused(dpop.NOT_BOUND, Code.TOKEN_NOT_BOUND)
         return tokens
 
     def _metadata(self, provider: ProviderConfig) -> Metadata:
-        # What allauth sends the providers without discovery, and they document.
+        # As allauth does for providers without discovery, and as they document.
         return Metadata(
             issuer=None,
             token_endpoint=self.access_token_url,
@@ -207,7 +205,7 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
         )
 
     def parse_token(self, data: Mapping[str, Any]) -> SocialToken:
-        """Leave the end of the token to `TokenSet`: allauth reads whole numbers only."""
+        """Leave the token's expiry to `TokenSet`: allauth parses only integers."""
         with reject_unreadable():
             return super().parse_token({**data, self.expires_in_key: None})
 
@@ -217,11 +215,11 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
         with reject_unreadable():
             try:
                 login = super().complete_login(request, app, token, **kwargs)
-            except ImproperlyConfigured:  # allauth's word for a subject that is too long
+            except ImproperlyConfigured:  # allauth raises this for a subject that is too long
                 raise ProviderRefused(
                     "The account's identifier is too long.", Code.SUBJECT
                 ) from None
-            if login.account.uid == str(None):  # allauth's reading of a null
+            if login.account.uid == str(None):  # how allauth reads null
                 raise ProviderRefused("The answer does not say whose account it is.", Code.SUBJECT)
             check_account_text(login.account)
             token_set = TokenSet.from_response(
@@ -238,9 +236,9 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
         return login
 
     def _admitted(self, login: SocialLogin, token_set: TokenSet) -> TokenSet:
-        """Return the token set of somebody who may sign in. Raises SignInRefused.
+        """Return the token set of an account that may sign in. Raises SignInRefused.
 
-        Before allauth asks the database for the account, or puts anything there.
+        This runs before allauth reads or writes the account in the database.
         """
         __traceback_hide__ = True
         configured = config.find_provider(self.get_provider().sub_id)
@@ -250,7 +248,7 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
 
 
 def is_true(claim: object) -> bool:
-    """Read `email_verified`, a boolean (OpenID Connect Core 5.1); Amazon Cognito writes it as text.
+    """Read `email_verified`, a boolean (OpenID Connect Core 5.1); Amazon Cognito sends a string.
 
     https://docs.aws.amazon.com/cognito/latest/developerguide/userinfo-endpoint.html
     """

@@ -1,9 +1,9 @@
-"""allauth's OpenID adapter, restricted to the endpoints that the metadata or the settings name.
+"""allauth's OpenID adapter, restricted to the endpoints in the metadata or the settings.
 
-`OpenIDAdapter` verifies the id token (OpenID Connect Core 3.1.3); userinfo adds to it. Without an
-issuer, `PlainOAuth2Adapter` takes the userinfo alone (OAuth 2.0, RFC 6749). An account is
-identified by its subject (OpenID Connect Core 5.7) unless the settings name other claims: Entra
-ID's subject differs for each client, and a plain OAuth 2.0 provider has its own name for it.
+`OpenIDAdapter` verifies the id token (OpenID Connect Core 3.1.3) and adds the userinfo. Without an
+issuer, `PlainOAuth2Adapter` uses only the userinfo (OAuth 2.0, RFC 6749). An account is identified
+by its subject (OpenID Connect Core 5.7) unless the settings name other claims: Entra ID's subject
+differs for each client, and plain OAuth 2.0 providers have their own names for it.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ logger = logging.getLogger(__name__)
 
 
 class MetadataAdapter(TokenCapturingAdapter, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # allauth has no types
-    """Asks a provider at the endpoints of its metadata, or of its settings."""
+    """Uses the endpoints in the provider's metadata, or in its settings."""
 
     client_class: type[OAuth2Client] = OAuth2Client
 
     @property
     def openid_config(self) -> dict[str, Any]:
-        """Return the provider's metadata, which is kept. Raises ProviderUnavailable."""
+        """Return the provider's metadata, which is cached. Raises ProviderUnavailable."""
         return dict(self._found.document)
 
     @property
     def login_cancelled_error(self) -> str:
-        """Return the error that says that the person did not want to: Apple has its own.
+        """Return the error code for a sign-in that the person cancelled. Apple has its own.
 
         https://developer.apple.com/documentation/signinwithapple/incorporating-sign-in-with-apple-into-other-platforms
         """
@@ -74,11 +74,11 @@ class MetadataAdapter(TokenCapturingAdapter, OpenIDConnectOAuth2Adapter):  # typ
 
     @property
     def basic_auth(self) -> bool:
-        """Say no: the exchange is ours, and allauth would look in a list that may be none."""
+        """Always False: the exchange is ours, and allauth fails if the metadata has no list."""
         return False
 
     def get_client(self, request: HttpRequest, app: SocialApp) -> OAuth2Client:
-        """Return a client that pushes its authorization requests, where they are to be."""
+        """Return a client that pushes its authorization requests, if they have to be pushed."""
         if self.client_class is not OAuth2Client or not pushed_requests.uses_par(
             self._configured, self._found
         ):
@@ -99,12 +99,12 @@ class MetadataAdapter(TokenCapturingAdapter, OpenIDConnectOAuth2Adapter):  # typ
         return self._found
 
     def _fetch_user_info(self, access_token: str) -> dict[str, Any]:
-        """Ask for the userinfo where the provider may have its endpoints."""
+        """Request the userinfo from the endpoint in the metadata."""
         __traceback_hide__ = True
         found = self._found
         url, key = found.document["userinfo_endpoint"], self._dpop_key
 
-        def ask(nonce: str | None) -> ProviderResponse:
+        def send(nonce: str | None) -> ProviderResponse:
             __traceback_hide__ = True
             now = self._clock()
             headers = {"Authorization": f"Bearer {access_token}"}
@@ -112,7 +112,7 @@ class MetadataAdapter(TokenCapturingAdapter, OpenIDConnectOAuth2Adapter):  # typ
                 headers = dpop.headers(key, access_token, "GET", url, now=now, nonce=nonce)
             return http.get(url, reach=found.reach, headers=headers)
 
-        answer = ask(None) if key is None else dpop.send_with_nonce(url, ask)
+        answer = send(None) if key is None else dpop.send_with_nonce(url, send)
         if answer.status != 200:
             raise ProviderUnavailable(
                 "The provider returns no userinfo at the moment.", Code.USERINFO_STATUS
@@ -121,24 +121,23 @@ class MetadataAdapter(TokenCapturingAdapter, OpenIDConnectOAuth2Adapter):  # typ
 
 
 class PlainOAuth2Adapter(MetadataAdapter):
-    """Signs in with OAuth 2.0 alone: who it is, the userinfo says."""
+    """Signs in with plain OAuth 2.0: the userinfo identifies the account."""
 
     def complete_login(
         self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
     ) -> SocialLogin:
-        """Ignore an id token: no issuer is configured by which it could be judged."""
+        """Ignore an id token: no issuer is configured to verify it."""
         __traceback_hide__ = True
         response = {name: each for name, each in kwargs["response"].items() if name != "id_token"}
         return super().complete_login(request, app, token, **kwargs | {"response": response})
 
 
 def add_nonce(provider: OAuth2Provider) -> None:
-    """Have the id token of a provider's sign-ins name the request that it answers.
+    """Add a nonce to a provider's authorization requests (OpenID Connect Core 3.1.2.1).
 
-    Its nonce (OpenID Connect Core 3.1.2.1) refuses a code that another request was given
-    where the provider does not know PKCE and ignores its challenge (RFC 9700 section 4.5.3).
-    It is the challenge itself: a hash of what only this session holds, as section 15.5.2
-    of OpenID Connect Core suggests.
+    If a provider ignores PKCE, the nonce still rejects a code from another request (RFC 9700
+    section 4.5.3). The nonce is the code challenge: a hash of a value that only this session holds,
+    as section 15.5.2 of OpenID Connect Core suggests.
     """
     pkce_params = provider.get_pkce_params
 
@@ -150,7 +149,7 @@ def add_nonce(provider: OAuth2Provider) -> None:
 
 
 class OpenIDAdapter(MetadataAdapter):
-    """Holds an OpenID provider to its own metadata."""
+    """Verifies an OpenID provider's responses against its metadata."""
 
     _code_verifier: str | None = None
     _claims: Mapping[str, Any] = MappingProxyType({})
@@ -158,8 +157,8 @@ class OpenIDAdapter(MetadataAdapter):
     def check_issuer(self) -> None:
         """Reject a code or an error that is not from the expected issuer.
 
-        One that announces `iss` must send it, and once (RFC 9207 section 2.4, RFC 6749 section
-        3.1). Raises ProviderRefused, and ProviderUnavailable.
+        A provider that announces `iss` must send it exactly once (RFC 9207 section 2.4, RFC 6749
+        section 3.1). Raises ProviderRefused and ProviderUnavailable.
         """
         config, issuers = self.openid_config, self.request.GET.getlist("iss")
         announced = config.get("authorization_response_iss_parameter_supported") is True
@@ -175,9 +174,9 @@ class OpenIDAdapter(MetadataAdapter):
     def complete_login(
         self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
     ) -> SocialLogin:
-        """Accept the id token of this request, and the userinfo of its subject only.
+        """Verify the id token, and accept userinfo only for its subject.
 
-        OpenID Connect Core 3.1.3.7 and 5.3.2.
+        See OpenID Connect Core 3.1.3.7 and 5.3.2.
         """
         __traceback_hide__ = True
         self._claims = self._checked(app, kwargs["response"])
@@ -210,11 +209,11 @@ class OpenIDAdapter(MetadataAdapter):
         return dict(self._claims)
 
     def _fetch_user_info(self, access_token: str) -> dict[str, Any]:
-        """Return the userinfo of the id token's subject, empty where there is none to be had.
+        """Return the userinfo of the id token's subject, empty if it is not available.
 
-        Allauth then takes the id token's claims, which are enough: some providers have no such
-        endpoint (Apple), others refuse it tokens that are for another API (Entra ID). What
-        does not name its subject may not be used (OpenID Connect Core 5.3.2).
+        allauth then uses the id token's claims, which are enough: some providers have no such
+        endpoint (Apple), others reject tokens for another API there (Entra ID). Userinfo without a
+        subject must not be used (OpenID Connect Core 5.3.2).
         """
         __traceback_hide__ = True
         if self._found.document.get("userinfo_endpoint") is None:
@@ -222,7 +221,7 @@ class OpenIDAdapter(MetadataAdapter):
         try:
             claims = _require_subject(super()._fetch_user_info(access_token))
         except ProviderUnavailable as exc:
-            logger.warning("%s: %s The id token has to do.", self.provider_id, exc)
+            logger.warning("%s: %s Using the id token's claims only.", self.provider_id, exc)
             return {}
         if claims["sub"] != self._claims["sub"]:
             raise ProviderRefused(
@@ -244,16 +243,16 @@ def code_challenge(code_verifier: str) -> str:
 
 
 def set_account_identity(provider: OpenIDConnectProvider, configured: ProviderConfig) -> None:
-    """Have allauth know a provider's accounts by what is configured.
+    """Make allauth identify a provider's accounts by the configured claims.
 
-    An id token tells them where there is one: it was checked, and its claims are the issuer's.
+    With an issuer, they are read from the id token, which was verified.
     """
     source = "userinfo" if configured.issuer is None else "id_token"
     provider.extract_uid = lambda data: build_identity(data[source], configured.identity)
 
 
 def build_identity(claims: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """Return the identity that these claims make. Raises ProviderRefused where one is missing."""
+    """Return the identity from these claims. Raises ProviderRefused if one is missing."""
     found = [_find_claim(claims, name) for name in names]
     if not all(_is_usable_claim(each) for each in found):
         raise ProviderRefused("The answer does not say whose account it is.", Code.SUBJECT)

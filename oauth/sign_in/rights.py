@@ -1,7 +1,7 @@
-"""Rights in the admin by the groups at a provider: set and taken at each sign-in.
+"""Admin rights from a provider's groups, granted and withdrawn at each sign-in.
 
-A group's name carries no right without its provider: at some anybody may make a group
-"admins". What `manage.py staff` gave is left alone (see `oauth.models`).
+A group gives rights only together with its provider: at some providers, anybody can create a group
+"admins". Rights from `manage.py staff` are not changed (see `oauth.models`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Rights = dict[str, bool]
 
 
 def update_rights(account: SocialAccount, groups: Iterable[str]) -> None:
-    """Give a user what the groups of an account give, and take what they give no more."""
+    """Grant the rights of an account's groups to its user, and withdraw those of former groups."""
     wanted = _rights_of_groups(account.provider, frozenset(groups))
     rows = GroupRights.objects.filter(account__user=account.user_id)
     if not any(wanted.values()) and not rows.exists():
@@ -57,19 +57,19 @@ def update_rights(account: SocialAccount, groups: Iterable[str]) -> None:
 
 
 def make_rights_permanent(user: AbstractUser, flags: Iterable[str]) -> None:
-    """Have flags of a user stand as they are, whatever the groups gave until now."""
+    """Keep these flags of a user regardless of groups, as if they were set by hand."""
     GroupRights.objects.filter(account__user=user.pk).update(**dict.fromkeys(flags, False))
 
 
 def rights_by_groups(user: AbstractUser) -> list[GroupRights]:
-    """Return what a user may do by groups alone."""
+    """Return the rights that a user has only because of groups."""
     rows = GroupRights.objects.filter(account__user=user.pk).select_related("account")
     return [row for row in rows.order_by("pk") if row.is_staff or row.is_superuser]
 
 
 @receiver(post_delete, sender=GroupRights, dispatch_uid="oauth.take_rights")
 def withdraw_rights(instance: GroupRights, **kwargs: Any) -> None:
-    """Take what only the groups of an account gave: the account is gone, or its provider."""
+    """Withdraw rights that came only from an account whose row was deleted."""
     user_id = instance.account.user_id
     rows = list(GroupRights.objects.filter(account__user=user_id).exclude(pk=instance.pk))
     taken = {
@@ -81,13 +81,13 @@ def withdraw_rights(instance: GroupRights, **kwargs: Any) -> None:
 
 @receiver(account_refused, dispatch_uid="oauth.take_refused")
 def withdraw_refused_rights(provider: str, subject: str, **kwargs: Any) -> None:
-    """Take what the groups of the account gave: its person may go on with another one."""
+    """Withdraw the rights of the account's groups: its user may have another account."""
     try:
         account = accounts.find_account(provider, subject)
         if account is not None:
             update_rights(account, ())
     except DatabaseError as exc:
-        logger.warning("Rights by groups were not taken: %s.", type(exc).__name__)
+        logger.warning("Could not withdraw rights by groups: %s.", type(exc).__name__)
     finally:
         release_sql_connections()
 
@@ -104,20 +104,20 @@ def _rights_of_groups(provider: str, groups: frozenset[str]) -> Rights:
 
 
 def _lock_user(user_id: Any) -> AbstractUser:
-    """Return a user whose flags nobody else changes meanwhile.
+    """Return a user, locked until the end of the transaction.
 
-    It writes before it reads: SQLite would refuse to write after others did. What providers
-    gave that give no rights any more is taken first.
+    This writes before it reads, because SQLite rejects a write after another one has happened since
+    the read. Rights from providers that no longer grant any are withdrawn first.
     """
     users = get_user_model()._default_manager.filter(pk=user_id)
     users.update(is_staff=F("is_staff"))
-    giving = {
+    granting = {
         each.name
         for each in config.all_providers()
         if each.admission.staff_groups or each.admission.superuser_groups
     }
     rows = GroupRights.objects.filter(account__user=user_id)
-    rows.exclude(account__provider__in=giving).delete()
+    rows.exclude(account__provider__in=granting).delete()
     user: AbstractUser = users.get()
     return user
 

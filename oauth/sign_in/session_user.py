@@ -1,10 +1,10 @@
 """The user of a session, where processes with different keys share sessions.
 
-Django keeps an HMAC of the person's password in the session, made with `SECRET_KEY`, and flushes a
-session whose HMAC it cannot verify: the password was changed. Another cause is that another process
-made it with a key that this process does not have yet, or no longer has. To tell the two apart, a
-digest of the password that needs no key is kept beside the HMAC. While that is the digest of the
-present password, the request is treated as signed out, and the session stays as it is.
+Django stores an HMAC of the person's password in the session, made with `SECRET_KEY`, and flushes a
+session whose HMAC it cannot verify, because the password was changed. Another cause is that another
+process made it with a key that this process does not have yet, or no longer has. To distinguish the
+two, a digest of the password without a key is stored beside the HMAC. While that matches the
+current password, the request is treated as signed out, and the session is not changed.
 The middleware of `authentication` replaces Django's.
 https://docs.djangoproject.com/en/stable/topics/auth/default/#session-invalidation-on-password-change
 """
@@ -49,8 +49,7 @@ class _GuardedSession:
     """A session for `auth.get_user` that is not flushed: it raises Unverified instead.
 
     A hash that a process with another key has just made is not rewritten. That process would
-    rewrite it in turn, and every rewrite changes the session's key, so that requests at the same
-    moment fail.
+    rewrite it again, and each rewrite changes the session's key, so concurrent requests would fail.
     """
 
     def __init__(self, session: SessionBase) -> None:
@@ -78,13 +77,13 @@ class _GuardedSession:
 
 
 class _KeyWarning:
-    """What the log says of keys, at most once a minute."""
+    """Logs a warning about keys at most once a minute."""
 
     def __init__(self) -> None:
         self._last = -WARN_EVERY
 
     def log(self) -> None:
-        """Warn, unless that was done within the last minute."""
+        """Log the warning, unless it was logged within the last minute."""
         now = int(time.monotonic())
         if now - self._last >= WARN_EVERY:
             self._last = now
@@ -100,9 +99,9 @@ _warning = _KeyWarning()
 
 
 def get_user(request: HttpRequest) -> User | AnonymousUser:
-    """Return the person of a request's session, as `django.contrib.auth.get_user` does.
+    """Return the user of a request's session, as `django.contrib.auth.get_user` does.
 
-    The session is flushed only if the password was changed, or if nothing tells whether it was.
+    The session is flushed only if the password was changed, or if that cannot be determined.
     """
     __traceback_hide__ = True
     session = request.session
@@ -121,14 +120,14 @@ def get_user(request: HttpRequest) -> User | AnonymousUser:
 
 
 def note_password(session: SessionBase, user: AbstractBaseUser) -> None:
-    """Keep in a session that its hash is of the person's present password, and made now."""
+    """Store the digest of the user's current password in the session, with the current time."""
     session[DIGEST] = [_compute_digest(user), int(clock())]
 
 
 def is_behind(request: HttpRequest) -> bool:
-    """Return True if `get_user` could not verify a hash that was made a moment ago.
+    """Return True if `get_user` could not verify a hash that was made recently.
 
-    Then other processes have a newer key: what is asked there may be answered otherwise.
+    Then other processes have a newer key, and the same request may succeed there.
     """
     return getattr(request, IS_BEHIND, False)
 
@@ -139,7 +138,7 @@ def _note_sign_in(request: HttpRequest, user: AbstractBaseUser, **kwargs: Any) -
 
 
 def _reject(request: HttpRequest) -> None:
-    """Flush a session that Django would flush, unless only the key is another one."""
+    """Flush a session that Django would flush, unless only the key differs."""
     __traceback_hide__ = True
     session = request.session
     if _has_present_password(session):
@@ -150,7 +149,7 @@ def _reject(request: HttpRequest) -> None:
 
 
 def _has_present_password(session: SessionBase) -> bool:
-    """Return True if a session's hash is known to be of its person's present password."""
+    """Return True if the session's digest matches the user's current password."""
     __traceback_hide__ = True
     digest, _ = _load_digest(session)
     if digest is None or not session.get(HASH_SESSION_KEY):
@@ -176,5 +175,5 @@ def _load_digest(session: SessionBase) -> tuple[str | None, int]:
 
 
 def _compute_digest(user: AbstractBaseUser) -> str:
-    """Return a digest of the password as it is stored: salted and hashed, or random."""
+    """Return a digest of the stored password, which is salted and hashed, or random."""
     return hashlib.sha256(b"oauth/password\0" + user.password.encode()).hexdigest()[:32]

@@ -1,17 +1,17 @@
-"""The start and the end of a sign-in, in front of allauth's own views of the same addresses.
+"""The start and the end of a sign-in; these views replace allauth's at the same URLs.
 
-allauth's callback names its adapter itself, so capturing the tokens needs a callback of ours; the
-rest of the flow is allauth's.
+allauth's callback creates its adapter itself, so our own callback is needed to capture the tokens;
+the rest of the flow is allauth's.
 
-Somebody without an account can start as many sign-ins as they like, and allauth keeps in the
-session what the address and the form of each say. The session is read at every request, so only few
-and small states are kept.
+Anybody can start any number of sign-ins without an account, and allauth stores the query and the
+form of each in the session. The session is read on every request, so only a few small states are
+kept.
 
 Some providers send their response as a form (OAuth 2.0 Form Post Response Mode). The browser posts
 it from the provider's page, and sends no `SameSite=Lax` cookie with a POST from another site. So
-that POST signs nobody in: what the callback needs is passed on by a redirect to a GET of our own,
-to which the browser adds the cookies again. The rest is dropped, such as the name that Apple lets
-the browser send: anybody could have written it.
+that POST signs nobody in: the fields of the callback are passed on by a redirect to the same URL
+with GET, where the browser sends the cookies again. The other fields are dropped, such as the name
+that Apple lets the browser send: anybody could have written it.
 https://openid.net/specs/oauth-v2-form-post-response-mode-1_0.html
 """
 
@@ -60,24 +60,24 @@ STATES_MAX = 10  # sign-ins of one session
 STATES_SIZE_MAX = 8 * 1024  # bytes of all of them, serialized
 NEXT_URL_MAX = 2000  # bytes
 PROCESSES = frozenset({AuthProcess.LOGIN, AuthProcess.CONNECT, AuthProcess.REDIRECT})
-PLACEHOLDER_ID = "x" * statekit.STATE_ID_LENGTH  # stands for an id that allauth has not chosen yet
+PLACEHOLDER_ID = "x" * statekit.STATE_ID_LENGTH  # for an id that allauth has not chosen yet
 
 FORWARDED_FIELDS = ("code", "state", "error", "iss")  # RFC 9207 names the last
 FORWARDED_VALUE_MAX = 2048  # characters
 
-# What allauth lets a visitor add to the authorization request by the address.
+# Query parameters by which allauth would let a visitor change the authorization request.
 DROPPED_PARAMETERS = ("scope", "auth_params", "action")
 PROVIDER_ERRORS = (requests.RequestException, ProviderException, OAuth2Error)
 
 
 def check_parameters(request: HttpRequest) -> None:
-    """Refuse what no page of ours asks for, before anything is fetched or kept.
+    """Reject parameters that our pages never send, before anything is fetched or stored.
 
-    Raises SuspiciousOperation, which is a 400.
+    Raises SuspiciousOperation, which becomes a 400.
     """
     process = get_request_param(request, "process")
     if process and process not in PROCESSES:
-        raise SuspiciousOperation("The process of a sign-in is none that there is.")
+        raise SuspiciousOperation("Unknown process of a sign-in.")
     address = get_request_param(request, REDIRECT_FIELD_NAME) or ""
     if len(address.encode(errors="surrogatepass")) > NEXT_URL_MAX:
         raise SuspiciousOperation(
@@ -86,7 +86,7 @@ def check_parameters(request: HttpRequest) -> None:
 
 
 def limit_pending_states(provider: Provider) -> None:
-    """Have what a provider's sign-ins keep make room for the next: the oldest go first."""
+    """Limit the states that a provider's sign-ins store in a session: drop the oldest first."""
     stash = provider.stash_redirect_state
 
     def stash_redirect_state(
@@ -94,14 +94,14 @@ def limit_pending_states(provider: Provider) -> None:
     ) -> Any:
         __traceback_hide__ = True
         state = {"process": process, "next": next_url, "data": args, **more}
-        _make_room(request, provider.sub_id, state)
+        _drop_old_states(request, provider.sub_id, state)
         return stash(request, process, next_url, *args, **more)
 
     provider.stash_redirect_state = stash_redirect_state
 
 
-def _make_room(request: HttpRequest, provider: str, state: Mapping[str, Any]) -> None:
-    """Drop the oldest that wait, until a new one fits. Raises AnonymousSessionTooLarge."""
+def _drop_old_states(request: HttpRequest, provider: str, state: Mapping[str, Any]) -> None:
+    """Drop the oldest states until a new one fits. Raises AnonymousSessionTooLarge."""
     __traceback_hide__ = True
     states = statekit.get_states(request)
     by_age = sorted(states, key=lambda each: states[each][1], reverse=True)
@@ -121,7 +121,7 @@ def _serialized_size(session: SessionBase, states: Mapping[str, Any]) -> int:
 
 
 def redirect_posted_response(request: HttpRequest) -> HttpResponse:
-    """Return the way to the callback, or 400; neither reads nor makes a session."""
+    """Return a redirect to the callback, or a 400; this neither reads nor creates a session."""
     try:
         fields = read_posted_form(request)
     except ValueError:
@@ -139,7 +139,7 @@ def redirect_posted_response(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "POST"])
 def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
-    """Ask for a confirmation (GET), or lead to the provider (POST)."""
+    """Show a confirmation page (GET), or redirect to the provider (POST)."""
     check_parameters(request)
     provider = get_provider_or_404(request, provider_id)
     confirmation: HttpResponse | None = respond_to_login_on_get(request, provider)
@@ -150,7 +150,7 @@ def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
 
 
 def redirect_to_provider(request: HttpRequest, provider: OAuth2Provider) -> HttpResponse:
-    """Lead to the provider, and from there to the request's `next`."""
+    """Redirect to the provider; after the sign-in, the person gets to the request's `next`."""
     check_parameters(request)
     query = request.GET.copy()
     for name in DROPPED_PARAMETERS:
@@ -166,7 +166,7 @@ def redirect_to_provider(request: HttpRequest, provider: OAuth2Provider) -> Http
 @never_cache
 @require_http_methods(["GET", "POST"])
 def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
-    """Take the provider's answer; allauth checks the state, and signs in or connects."""
+    """Handle the authorization response; allauth checks the state, and signs in or connects."""
     if request.method == "POST":
         configured = config.find_provider(provider_id)
         if configured is None or not configured.posts_answers:
@@ -182,15 +182,15 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
 
 
 class _CallbackView(OAuth2CallbackView):  # type: ignore[misc]  # allauth has no types
-    """allauth's, which also checks who sent the response, be it a code or an error."""
+    """allauth's callback, which also checks the issuer of a code or an error."""
 
     def _get_state(
         self, request: HttpRequest, provider: OAuth2Provider
     ) -> tuple[dict[str, Any] | None, HttpResponse | None]:
-        """Return the state that the response names, which it uses up, or a page.
+        """Return the state of the response, which can be used once, or a page.
 
-        An error of another issuer may not be shown as this provider's (RFC 9207 section 2.4).
-        Raises ProviderRefused, and ProviderUnavailable.
+        An error from another issuer must not be shown as this provider's (RFC 9207 section 2.4).
+        Raises ProviderRefused and ProviderUnavailable.
         """
         state, page = super()._get_state(request, provider)
         if state is not None:
@@ -199,13 +199,13 @@ class _CallbackView(OAuth2CallbackView):  # type: ignore[misc]  # allauth has no
 
 
 def _is_connecting(request: HttpRequest) -> bool:
-    """Return whether the request would add an account to the person who is signed in."""
+    """Return True if the request would connect an account to the signed-in user."""
     process = get_request_param(request, "process")
     return process == AuthProcess.CONNECT and request.user.is_authenticated
 
 
 def _confirmation_url(request: HttpRequest) -> str:
-    """Return the address of the page that asks once more whether to connect the account."""
+    """Return the URL of the page that asks again whether to connect the account."""
     given = {"process": AuthProcess.CONNECT, NEXT: get_request_param(request, NEXT)}
     return f"{request.path}?{urlencode({name: value for name, value in given.items() if value})}"
 
@@ -213,7 +213,7 @@ def _confirmation_url(request: HttpRequest) -> str:
 def show_provider_errors(
     request: HttpRequest, provider: OAuth2Provider, view: Callable[[], HttpResponse]
 ) -> HttpResponse:
-    """Return what a view answers; a page for what a provider does not, or should not."""
+    """Return the view's response; an error page if the provider fails or rejects."""
     try:
         return view()
     except PROVIDER_ERRORS as error:
@@ -222,7 +222,7 @@ def show_provider_errors(
 
 
 def get_provider_or_404(request: HttpRequest, provider_id: str) -> OAuth2Provider:
-    """Return a provider by its name. Raises Http404 where there is none."""
+    """Return a provider by its name. Raises Http404 if there is none."""
     try:
         provider = get_adapter().get_provider(request, provider_id)
     except SocialApp.DoesNotExist:

@@ -131,5 +131,5 @@ def _replace_queues() -> None:
 
 
 _grant_queues, _account_queues = RefreshQueues(), RefreshQueues()
-_refreshes = Finisher(TASKS_MAX, left=_ignore, busy=RefreshBusy)
+_refreshes = Finisher(TASKS_MAX, on_error=_ignore, busy=RefreshBusy)
 os.register_at_fork(after_in_child=_replace_queues)

@@ -141,7 +141,7 @@ class BeforeForm(forms.Form):
     )
 
     def clean_before(self) -> datetime:
-        """Reject a time in the future, before which nobody could sign in.
+        """Reject a time in the future: everybody who signs in before it would be signed out.
 
         Raises StoreUnavailable.
         """

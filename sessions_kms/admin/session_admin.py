@@ -46,10 +46,10 @@ AFTER = "after"
 
 
 class SessionList(ChangeList):
-    """One page of sessions: of the whole table, of a user, only grants, or the one of an id.
+    """One page of sessions: of the whole table, of a user, only grants, or a single session.
 
     Django's `ChangeList` counts and slices a queryset; this page is read from DynamoDB, and is
-    neither counted nor numbered. ``candidates`` are the users that a search may mean.
+    neither counted nor numbered. ``candidates`` are the users that match a search.
     """
 
     def get_queryset(
@@ -201,9 +201,9 @@ class SessionAdmin(EndingAdmin):
         return ours + super().get_urls()
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """Tell of which app a session is in the lists that read it: not in that of everybody."""
-        is_told = any(request.GET.get(each) for each in (USER, GRANTS, SEARCH_VAR))
-        return ("short_id", "app", *COLUMNS) if is_told else self.list_display
+        """Show the app's column in the lists that read it, but not in the list of all sessions."""
+        shows_app = any(request.GET.get(each) for each in (USER, GRANTS, SEARCH_VAR))
+        return ("short_id", "app", *COLUMNS) if shows_app else self.list_display
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list that reads DynamoDB."""
@@ -271,7 +271,7 @@ class SessionAdmin(EndingAdmin):
 
     @admin.display(description="created")
     def created(self, session: Session) -> str:
-        """Show when the session began, from which the absolute timeout counts."""
+        """Show when the session started; the absolute timeout counts from then."""
         return _cell(session.row.created_at)
 
     @admin.display(description="last written")
@@ -286,7 +286,7 @@ class SessionAdmin(EndingAdmin):
 
     @admin.display(description="size")
     def size(self, session: Session) -> str:
-        """Show the size of the item; a list does not, since that would read all of it."""
+        """Show the size of the item, but not in a list, where each item would have to be read."""
         return filesizeformat(session.size) if session.size is not None else ""
 
     @admin.display(description="record format")

@@ -170,7 +170,7 @@ class _BoundedWaits:
         self._bound_read()
         read: int = super().recv_into(*args)  # type: ignore[misc]
         if (attempt := deadline.attempt()) is not None:
-            attempt.heard = True
+            attempt.has_response = True
         return read
 
     def send(self, *args: Any) -> int:

@@ -1,1 +1,1 @@
-"""Threads and event loops: bounded waits, single flight, coroutines that run in both."""
+"""Threads and event loops: time limits, single flight, and coroutines that run in both."""

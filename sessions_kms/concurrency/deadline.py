@@ -1,7 +1,7 @@
-"""Time limits of an attempt, a call and a request, what remains of them, and elapsed time.
+"""Time limits of an attempt, a call and a request, and the time that remains.
 
-In seconds, by the monotonic clock. Knows nothing of sockets or AWS: code that waits gets its
-timeout here.
+In seconds, by the monotonic clock. This module does not depend on sockets or AWS: code that waits
+gets its timeout here.
 """
 
 import random
@@ -90,8 +90,6 @@ class Limits(NamedTuple):
 
 
 HASTY = Limits(connect=1, first_byte=2, attempt=2.5, call=3)
-
-
 PATIENT: Final = Limits(60, 60, 60, 60)  # for calls that no visitor waits for
 
 
@@ -126,11 +124,7 @@ class Budget:
 
 
 _budget: ContextVar[Budget | None] = ContextVar("sessions_kms_budget", default=None)
-
-
 _ends: ContextVar[float | None] = ContextVar("sessions_kms_call_ends", default=None)
-
-
 _attempt: ContextVar["Attempt | None"] = ContextVar("sessions_kms_attempt", default=None)
 
 
@@ -159,7 +153,7 @@ def budget_left() -> float | None:
 def waiting() -> Iterator[float | None]:
     """Charge a wait to the request; yield the maximum seconds.
 
-    Raises OutOfTime at once if too little is left for the wait to begin.
+    Raises OutOfTime at once if too little time is left to start the wait.
     """
     budget, left = _budget.get(), budget_left()
     if left is not None and left < LEAST:
@@ -181,9 +175,9 @@ def spend(seconds: float) -> None:
 
 
 def charge_queueing(seconds: float) -> None:
-    """Charge the request for so many seconds in a queue, unless a call that includes it does.
+    """Charge the request for seconds in a queue, unless an enclosing call charges them.
 
-    Raises OutOfTime if it is too late to begin the work, also outside of requests.
+    Raises OutOfTime if it is too late to start the work, also outside of requests.
     """
     left = call_left()
     if left is None:
@@ -194,7 +188,7 @@ def charge_queueing(seconds: float) -> None:
 
 
 def acquire(lock: "Lock | RLock", seconds: float | None = None) -> bool:
-    """Acquire a lock within so many seconds, charged to the request; return False on timeout.
+    """Acquire a lock within ``seconds``, charged to the request; return False on timeout.
 
     Acquiring a free lock costs no time.
     """
@@ -212,10 +206,10 @@ def _min_given(one: float | None, other: float | None, *, or_else: float) -> flo
 
 
 class call:  # noqa: N801 - used like the context managers beside it, which are functions
-    """Limit a call, with all its attempts, to so many seconds and to the budget of the request.
+    """Limit a call, with all its attempts, to ``seconds`` and to the budget of the request.
 
-    A nested call ends with the outer one at the latest, which charges its time. Raises OutOfTime
-    if no time is left.
+    A nested call ends no later than the outer one, which charges its time. Raises OutOfTime if no
+    time is left.
     """
 
     __slots__ = ("_began", "_budget", "_seconds", "_token")
@@ -245,7 +239,7 @@ def _put_back(token: Token[Any]) -> None:
     try:  # noqa: SIM105 - in the path of every call
         token.var.reset(token)
     except ValueError:
-        pass  # An abandoned coroutine is closed in any context.
+        pass  # An abandoned coroutine can be closed in another context.
 
 
 def call_left() -> float | None:
@@ -255,7 +249,7 @@ def call_left() -> float | None:
 
 
 def has_time_for(pause: float) -> bool:
-    """Return True if another attempt could be new in this call after a pause."""
+    """Return True if this call has time for a pause and another attempt."""
     left = call_left()
     return left is None or pause + LEAST <= left
 
@@ -263,14 +257,14 @@ def has_time_for(pause: float) -> bool:
 class Attempt:
     """One attempt at a call, from looking up the name to the last byte."""
 
-    __slots__ = ("_began", "_ends", "_limits", "heard")
+    __slots__ = ("_began", "_ends", "_limits", "has_response")
 
     def __init__(self, limits: Limits) -> None:
         self._began, ends = monotonic(), _ends.get()
         self._limits = limits
         longest = self._began + limits.attempt
         self._ends = longest if ends is None else min(longest, ends)
-        self.heard = False  # whether the first byte of the answer has come
+        self.has_response = False  # whether the first byte of the response has arrived
 
     def to_connect(self) -> float:
         """Return the seconds left to connect. Raises OutOfTime."""
@@ -283,7 +277,7 @@ class Attempt:
     def to_read(self) -> float:
         """Return the seconds left to receive something. Raises OutOfTime."""
         left = _positive(self._ends)
-        return left if self.heard else min(left, self._limits.first_byte)
+        return left if self.has_response else min(left, self._limits.first_byte)
 
     def is_over(self) -> bool:
         """Return True if its time is used up."""
@@ -299,7 +293,7 @@ def _positive(moment: float) -> float:
 
 @contextmanager
 def attempting(limits: Limits) -> Iterator[Attempt]:
-    """Begin an attempt, from which sockets get their timeouts. Raises OutOfTime."""
+    """Start an attempt, which determines the timeouts of sockets. Raises OutOfTime."""
     new = Attempt(limits)
     new.to_write()
     token = _attempt.set(new)

@@ -1,8 +1,8 @@
 """Work that an event loop finishes even if its caller is cancelled.
 
-Takes a coroutine, and returns its result or raises its error. Each has its own task, which is
-referenced here, because a loop has only weak references to its tasks; their number is bounded.
-Only the end of the loop or of the process ends a task earlier.
+Takes a coroutine, and returns its result or raises its error. Each coroutine runs in its own task.
+The tasks are referenced here, because a loop has only weak references to them, and their number is
+limited. Only the end of the loop or of the process ends a task earlier.
 """
 
 import asyncio
@@ -22,20 +22,20 @@ _finishers: "WeakSet[Finisher]" = WeakSet()
 
 
 class Finisher:
-    """Finishes at most ``most`` coroutines at a time, and raises ``busy()`` beyond that.
+    """Finishes at most ``maximum`` coroutines at a time, and raises ``busy()`` beyond that.
 
-    ``left`` is called with the error of work that failed after its caller had been cancelled.
+    ``on_error`` is called with the error of work that failed after its caller was cancelled.
     """
 
     def __init__(
         self,
-        most: int,
+        maximum: int,
         *,
-        left: Callable[[BaseException], object],
+        on_error: Callable[[BaseException], object],
         busy: Callable[[], Exception],
     ) -> None:
-        self._most = most
-        self._left = left
+        self._maximum = maximum
+        self._on_error = on_error
         self._busy = busy
         self._tasks: set[asyncio.Task[Any]] = set()
         self._last_loop: asyncio.AbstractEventLoop | None = None
@@ -53,8 +53,8 @@ class Finisher:
         If the caller is cancelled before the work ``has_begun``, the work is cancelled too.
         """
         __traceback_hide__ = True
-        self._look_at_loop()
-        if len(self._tasks) >= self._most:
+        self._drop_tasks_of_closed_loops()
+        if len(self._tasks) >= self._maximum:
             work.close()
             raise self._busy()
         task = asyncio.ensure_future(work)
@@ -76,10 +76,11 @@ class Finisher:
         """Drop the tasks of the parent in a forked child, where they never run."""
         self._tasks.clear()
 
-    def _look_at_loop(self) -> None:
+    def _drop_tasks_of_closed_loops(self) -> None:
         """Drop the tasks of a loop that was closed without ending them.
 
-        Otherwise they would keep their resources, such as the lead of a write queue.
+        Otherwise they would keep their resources, such as the lead of a write queue. It only looks
+        when the running loop has changed.
         """
         loop = asyncio.get_running_loop()
         if loop is not self._last_loop:
@@ -90,7 +91,7 @@ class Finisher:
 
     def _report(self, task: "asyncio.Task[Any]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._left(error)
+            self._on_error(error)
 
 
 def _forget_after_fork() -> None:

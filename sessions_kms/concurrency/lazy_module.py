@@ -1,4 +1,4 @@
-"""A module that is imported when a name of it is first used.
+"""A module that is imported when one of its names is first used.
 
 For a type checker, import the module under TYPE_CHECKING: see `sessions_kms.backend`.
 """
@@ -8,9 +8,9 @@ from typing import Any
 
 
 class LazyModule:
-    """Stands for a module. After its import it has the same names, at the cost of an attribute.
+    """A placeholder for a module. After the import it has the module's names as attributes.
 
-    Threads that use it first at the same time wait for one import, as Python's imports do.
+    Threads that use it for the first time at once wait for one import, as with Python's imports.
     """
 
     def __init__(self, name: str) -> None:

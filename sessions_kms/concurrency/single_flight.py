@@ -1,8 +1,7 @@
-"""Single flight: one call serves all concurrent requests for the same thing, even if it fails.
+"""Single flight: one call serves all concurrent requests for the same key, even if it fails.
 
-Takes a key and a coroutine function, and returns the result of that. Threads and
-event loops of the process share their flights. A failure is remembered for a short back-off.
-Independent of what is fetched.
+Takes a key and a coroutine function, and returns its result. The threads and event loops of the
+process share the calls in progress. A failure is remembered for a short back-off.
 """
 
 import asyncio
@@ -30,7 +29,7 @@ class _Flight(Wait, Generic[T]):
         self.result: T | None = None
         self.error: SessionsKMSError | None = None
         self.is_abandoned = False  # its task was cancelled: the work still has to be done
-        self.landed = Event()
+        self.finished = Event()
         self._thread = get_ident()  # that does the work, or whose event loop does
 
     def block(self) -> bool:
@@ -39,14 +38,14 @@ class _Flight(Wait, Generic[T]):
         A call of this thread's own event loop cannot finish while this thread waits.
         """
         with suppress(deadline.OutOfTime), deadline.waiting() as left:
-            return self.landed.wait(left, behind=(self._thread,)).block()
-        return self.landed.is_set
+            return self.finished.wait(left, behind=(self._thread,)).block()
+        return self.finished.is_set
 
     async def suspend(self) -> bool:
-        """Wait likewise, without blocking the event loop."""
+        """Wait in the same way, without blocking the event loop."""
         with suppress(deadline.OutOfTime), deadline.waiting() as left:
-            return await self.landed.wait(left).suspend()
-        return self.landed.is_set
+            return await self.finished.wait(left).suspend()
+        return self.finished.is_set
 
 
 class _Failure(NamedTuple):
@@ -55,7 +54,7 @@ class _Failure(NamedTuple):
 
 
 def never(_: SessionsKMSError) -> float:
-    """Remember no failure (for `back_off`)."""
+    """Remember no failure (a value for ``back_off``)."""
     return 0
 
 
@@ -63,9 +62,9 @@ class Flights(Generic[T]):
     """The calls in progress, and the failures of the last ones.
 
     ``back_off`` returns the seconds for which a failure is raised again instead of a new call.
-    Others wait as long as their request may. Errors are raised as copies: a shared one would
-    collect the tracebacks, and with them the local variables, of all. ``unavailable`` is raised
-    if there is no outcome to share.
+    Callers wait as long as their request may. Errors are raised as copies: a shared error would
+    collect the tracebacks of all callers, and with them their local variables. ``unavailable`` is
+    raised if there is no outcome to share.
     """
 
     def __init__(
@@ -78,23 +77,23 @@ class Flights(Generic[T]):
         self._stopwatch = stopwatch
         self._unavailable = unavailable
         self._back_off = back_off
-        self._lock = RLock()  # An abandoned coroutine is closed in the middle of anything.
+        self._lock = RLock()  # An abandoned coroutine may be closed at any point.
         self._flights: dict[Hashable, _Flight[T]] = {}
         self._failures: OrderedDict[Hashable, _Failure] = OrderedDict()
 
-    async def fly(
-        self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, patient: bool = True
+    async def run(
+        self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, waits: bool = True
     ) -> T:
         """Do the work, or share the outcome of a call in progress.
 
-        Without ``patient``, for callers with a fallback, the last failure is raised instead of
+        With ``waits=False``, for callers with a fallback, the last failure is raised instead of
         waiting for another call. If the task that did the work was cancelled, the next one does
-        it. Raises what the work raises, and ``unavailable`` if the thread that did it died, or
-        within the work itself, which would wait for itself.
+        it. Raises the errors of the work, and ``unavailable`` if the thread that did it died, or if
+        the work calls this for its own key, which would wait for itself.
         """
         while True:
             ours: _Flight[T] = _Flight()
-            flight = await self._run_or_find(key, ours, work, patient)
+            flight = await self._run_or_find(key, ours, work, waits)
             if flight is not ours and (is_held_here(flight) or not await flight):
                 raise self._unavailable
             if not flight.is_abandoned:
@@ -105,13 +104,13 @@ class Flights(Generic[T]):
         key: Hashable,
         ours: _Flight[T],
         work: Callable[[], Coroutine[Any, Any, T]],
-        patient: bool,
+        waits: bool,
     ) -> _Flight[T]:
-        """Return a call in progress, or ours once it has finished. Raises what the work raises."""
-        # Registered inside this block, so that nothing that ends this thread
-        # (KeyboardInterrupt, SystemExit) leaves others waiting for it.
+        """Return a call in progress, or ours once it has finished. Raises the work's errors."""
+        # Registered inside this block: an exception that ends this thread (KeyboardInterrupt,
+        # SystemExit) must not leave others waiting for it.
         try:
-            flight = self._enter(key, ours, patient)
+            flight = self._enter(key, ours, waits)
             if flight is ours:
                 mark_held(ours)
                 ours.result = await work()
@@ -138,7 +137,7 @@ class Flights(Generic[T]):
             self._failures.pop(key, None)
 
     def last_failure(self, key: Hashable, within: float) -> SessionsKMSError | None:
-        """Return the failure of the last call, if it is more recent than so many seconds."""
+        """Return the failure of the last call, if it was less than ``within`` seconds ago."""
         with self._lock:
             failure = self._failures.get(key)
             if failure is None or self._stopwatch.since(failure.at) >= within:
@@ -150,13 +149,13 @@ class Flights(Generic[T]):
         with self._lock:
             return self._is_recent(self._failures.get(key))
 
-    def _enter(self, key: Hashable, ours: _Flight[T], patient: bool) -> _Flight[T]:
+    def _enter(self, key: Hashable, ours: _Flight[T], waits: bool) -> _Flight[T]:
         with self._lock:
             flight = self._flights.get(key)
             failure = self._failures.get(key)
             if failure and self._is_recent(failure):
                 raise copy.copy(failure.error)
-            if flight and not patient:
+            if flight and not waits:
                 raise copy.copy(failure.error) if failure else self._unavailable()
             return flight or self._flights.setdefault(key, ours)
 
@@ -174,4 +173,4 @@ class Flights(Generic[T]):
                     self._failures[key] = _Failure(ours.error, self._stopwatch.now())
                     if len(self._failures) > FAILURES_MAX:
                         self._failures.popitem(last=False)
-        ours.landed.set()
+        ours.finished.set()

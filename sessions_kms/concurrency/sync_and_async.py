@@ -1,8 +1,8 @@
 """The base of middlewares that are written once, for Django's threads and for its event loop.
 
-A middleware is a coroutine (`process`): what it does with a request, `await
-self.get_answer(request)`, what it does with the response. Under ASGI, Django's MiddlewareMixin
-runs both halves in separate thread calls, and cannot hold a context manager around the view.
+A middleware is a coroutine (`process`): it handles the request, awaits `self.get_answer(request)`,
+and handles the response. Under ASGI, Django's MiddlewareMixin runs both halves in separate thread
+calls, and cannot hold a context manager around the view.
 https://docs.djangoproject.com/en/stable/topics/http/middleware/#asynchronous-support
 
 Does not depend on Django: requests and responses are opaque.
@@ -18,7 +18,7 @@ from sessions_kms.concurrency.waits import BlockingCall, run_sync
 
 
 class SyncAndAsyncMiddleware:
-    """A middleware in the form that Django wants; subclasses have `process`."""
+    """A middleware in the form that Django requires; subclasses define `process`."""
 
     sync_capable = True
     async_capable = True
@@ -30,7 +30,7 @@ class SyncAndAsyncMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: Any) -> Any | Awaitable[Any]:
-        """Return the response, or what is awaited for it."""
+        """Return the response, or an awaitable of it."""
         coroutine = self.process(request)
         return coroutine if self._is_async else run_sync(coroutine)
 

@@ -1,6 +1,6 @@
-"""Threads for blocking work: pools by name, work that nothing can interrupt, background jobs.
+"""Threads for blocking work: named pools, work that cannot be interrupted, background jobs.
 
-Work that hangs in one pool does not hold up others. A pool is created on first use and stays. A
+Work that hangs in one pool does not delay the others. A pool is created on first use and stays. A
 forked process has none of its parent's threads, so it starts without pools.
 """
 
@@ -77,72 +77,72 @@ class Refused(OSError):
 class BoundedPool(Generic[T]):
     """Calls in separate threads, which do not keep the process alive.
 
-    Those who join a call in progress get futures of their own, with copies of its error: a shared
-    one would collect the tracebacks, and with them the local variables, of all.
+    Each caller that joins a call in progress gets a future of its own, with a copy of its error: a
+    shared one would collect the tracebacks, and with them the local variables, of all callers.
     """
 
     def __init__(self, threads: int = THREADS) -> None:
         self._threads = threads
         self._lock = Lock()
-        self._flights: dict[Hashable, WeakSet[Future[T]]] = {}  # of those who still wait
+        self._futures: dict[Hashable, WeakSet[Future[T]]] = {}  # of the callers that still wait
 
     def begin(self, name: Hashable, work: Callable[[], T]) -> Future[T]:
-        """Join the call in progress, or begin one.
+        """Join the call in progress, or start one.
 
         Raises Refused, or RuntimeError if no thread can be started.
         """
-        flight: Future[T] = Future()
-        flight.set_running_or_notify_cancel()  # A waiter that gives up must not cancel it.
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()  # A waiter that gives up must not cancel it.
         with self._lock:
-            if (sharing := self._flights.get(name)) is not None:
-                sharing.add(flight)
-                return flight
-            if len(self._flights) >= self._threads:
-                raise Refused("Too much is being looked up.")
-            self._flights[name] = WeakSet([flight])
+            if (sharing := self._futures.get(name)) is not None:
+                sharing.add(future)
+                return future
+            if len(self._futures) >= self._threads:
+                raise Refused("Too many lookups are running.")
+            self._futures[name] = WeakSet([future])
         try:
-            fly = Thread(target=self._fly, args=(name, work), daemon=True)
-            fly.name = "sessions_kms-lookup"
-            fly.start()
+            thread = Thread(target=self._run, args=(name, work), daemon=True)
+            thread.name = "sessions_kms-lookup"
+            thread.start()
         except BaseException:
             self._fail(name, Refused("No thread can be started."))
             raise
-        return flight
+        return future
 
     def wait(self, name: Hashable, work: Callable[[], T], within: float | None) -> T:
-        """Return the result of the work. Raises OutOfTime, Refused, or what the work raises."""
-        flight = self.begin(name, work)
+        """Return the result of the work. Raises OutOfTime, Refused, or the errors of the work."""
+        future = self.begin(name, work)
         try:
-            return flight.result(within)
+            return future.result(within)
         except TimeoutError:
-            if flight.done():  # The TimeoutError is the work's own.
+            if future.done():  # The work itself raised this TimeoutError.
                 raise
         raise OutOfTime
 
     def busy(self) -> int:
-        """Return how many threads are busy."""
-        return len(self._flights)
+        """Return the number of busy threads."""
+        return len(self._futures)
 
-    def _fly(self, name: Hashable, work: Callable[[], T]) -> None:
+    def _run(self, name: Hashable, work: Callable[[], T]) -> None:
         try:
             result = work()
         except BaseException as exc:  # noqa: BLE001 - raised in the waiters
-            self._fail(name, exc)  # The traceback of the error has this frame: no futures in it.
+            self._fail(name, exc)  # Its traceback contains this frame, which has no futures.
         else:
-            for flight in self._land(name):
-                flight.set_result(result)
+            for future in self._remove(name):
+                future.set_result(result)
 
     def _fail(self, name: Hashable, error: BaseException) -> None:
-        for flight in self._land(name):
-            flight.set_exception(copy_error(error))
+        for future in self._remove(name):
+            future.set_exception(copy_error(error))
 
-    def _land(self, name: Hashable) -> list[Future[T]]:
+    def _remove(self, name: Hashable) -> list[Future[T]]:
         with self._lock:
-            return list(self._flights.pop(name))
+            return list(self._futures.pop(name))
 
 
 def copy_error(error: BaseException) -> BaseException:
-    """Return a copy of an error without its traceback; itself if it cannot be copied."""
+    """Return a copy of an error without its traceback, or the error if it cannot be copied."""
     try:
         copied = copy.copy(error)
     except Exception:  # noqa: BLE001 - its class may need other arguments
@@ -151,8 +151,8 @@ def copy_error(error: BaseException) -> BaseException:
 
 
 def executor(name: str, threads: int) -> ThreadPoolExecutor:
-    """Return the pool of this name, with so many threads at most."""
-    # Of two created at once one is dropped; it has not started a thread yet.
+    """Return the pool of this name, with at most ``threads`` threads."""
+    # If two are created at once, one is dropped; it has not started a thread yet.
     return _pools.get(name) or _pools.setdefault(
         name, ThreadPoolExecutor(threads, thread_name_prefix=name)
     )
@@ -176,8 +176,8 @@ async def in_djangos_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwa
 def _run_in_context_copy(work: Callable[[], T]) -> T:
     """Do work in a copy of this context, and copy the changed variables back when it is done.
 
-    asgiref copies the variables of the thread back even if the task is cancelled. In the middle
-    of a `deadline.call` that would be the call's end time, which nothing would reset.
+    asgiref copies the variables of the thread back even if the task is cancelled. In the middle of
+    a `deadline.call` that would copy the call's end time, which nothing would reset.
     """
     __traceback_hide__ = True
     before, inside = copy_context(), copy_context()

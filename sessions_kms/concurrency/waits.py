@@ -1,13 +1,13 @@
 """Waiting, written once for threads and event loops: waits, events and locks.
 
-Everything that waits is `async def`, down to the leaves, each a `Wait`. In an event loop a leaf
+All code that waits is `async def`; it ends in leaves, each a `Wait`. In an event loop a leaf
 suspends its task. In a thread without one (`run_sync`) the leaf blocks and returns, so the
-coroutine never suspends, and its traceback is that of plain calls. Whether an event loop runs in
-this thread is the mode: a flag or a context variable would leak into tasks that are created
-meanwhile.
+coroutine never suspends, and its traceback looks like that of plain calls. The mode is whether an
+event loop runs in this thread: a flag or a context variable would leak into tasks that are created
+in the meantime.
 
-Hold no thread lock across an await: other tasks of the same loop would wait for it forever.
-Nothing but a leaf and the middlewares awaits asyncio, which threads do not have.
+Hold no thread lock across an await: other tasks of the same loop would wait for it forever. Only
+leaves and middlewares await asyncio, which does not work in threads.
 """
 
 import asyncio
@@ -26,7 +26,8 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.threads import executor, in_thread
 from sessions_kms.exceptions import StoreUnavailable
 
-CALLS: Final = 32  # blocking calls of one pool at one time, for all event loops of the process
+CALLS: Final = 32  # concurrent blocking calls of one pool, for all event loops of the process
+LOADING_ITSELF: Final = "The session is used while it is being loaded."
 _NO_TASK: Final = object()
 
 T = TypeVar("T")
@@ -36,14 +37,14 @@ class _Mode(local):
     """The state of this thread that the event loop does not show."""
 
     blocking_task: object = _NO_TASK  # the task (None: a callback) that is in `run_sync`
-    by_hand = False  # tests drive coroutines: they get each wait, and send its outcome
+    by_hand = False  # A test drives the coroutine: it receives each wait and sends its outcome.
 
 
 _mode: Final = _Mode()
 
 
 class Wait:
-    """Something to wait for, the leaf of coroutines: subclasses say how in a thread and in a loop.
+    """A leaf of coroutines; subclasses define how to wait in a thread and in an event loop.
 
     Both methods return the outcome or raise the error.
     """
@@ -96,12 +97,12 @@ class BlockingCall(Wait):
     async def suspend(self) -> Any:
         """Make it in a thread of a bounded pool, with this task's context.
 
-        The time until it begins is charged to the request. Raises StoreUnavailable if it would
-        begin too late.
+        The time until it starts is charged to the request. Raises StoreUnavailable if it would
+        start too late.
         """
-        return await in_thread(executor(self._pool, CALLS), self._begin_in_time, monotonic())
+        return await in_thread(executor(self._pool, CALLS), self._start_in_time, monotonic())
 
-    def _begin_in_time(self, queued_at: float) -> Any:
+    def _start_in_time(self, queued_at: float) -> Any:
         try:
             deadline.charge_queueing(monotonic() - queued_at)
         except deadline.OutOfTime:
@@ -110,7 +111,7 @@ class BlockingCall(Wait):
 
 
 class Pause(Wait):
-    """A pause of so many seconds; ``sleep`` is how a thread sleeps."""
+    """A pause in seconds; ``sleep`` is the function to sleep in a thread."""
 
     __slots__ = ("_sleep", "seconds")
 
@@ -145,11 +146,11 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     finally:
         _mode.blocking_task = before
     coroutine.close()
-    raise RuntimeError("A coroutine that was to block awaits what only an event loop has.")
+    raise RuntimeError("A coroutine without an event loop awaited something other than a Wait.")
 
 
 class Event:
-    """An event that is set once, by a thread or a task, for one that waits in either."""
+    """An event that is set once; threads and tasks can set it and wait for it."""
 
     __slots__ = ("_future", "thread")
 
@@ -172,7 +173,7 @@ class Event:
     def wait(self, seconds: float | None, behind: Container[int] = ()) -> "EventWait":
         """Return the wait for it, with a timeout. The outcome is False after the timeout.
 
-        ``behind`` are the threads that have to go on before it is set: none of them blocks.
+        ``behind`` are the threads that must run before it can be set: none of them blocks.
         """
         return EventWait(self._future, seconds, behind)
 
@@ -201,13 +202,13 @@ class EventWait(Wait):
     async def suspend(self) -> bool:
         """Wait in the event loop."""
         with suppress(TimeoutError):
-            # Not `asyncio.wait`, which leaves a callback that may later wake a closed loop.
+            # Not `asyncio.wait`: it leaves a callback that may later wake a closed loop.
             async with asyncio.timeout(self.seconds):
                 await asyncio.wrap_future(self.future)
         return self.future.done()
 
 
-# Everything that is held by this thread or task, and by the threads that work for it.
+# The objects held by this thread or task, and by the threads that work for it.
 _held: ContextVar[tuple[object, ...]] = ContextVar("sessions_kms_held", default=())
 
 
@@ -216,7 +217,7 @@ def is_held_here(thing: object) -> bool:
 
     Comparing threads is not enough: all tasks of a loop share one, and a task works in several.
     """
-    for each in _held.get():  # noqa: SIM110 - each load comes here, and nearly none finds one
+    for each in _held.get():  # noqa: SIM110 - faster, and every load calls this
         if each is thing:
             return True
     return False
@@ -229,7 +230,7 @@ def mark_held(thing: object) -> None:
 
 def unmark_held(thing: object) -> None:
     """Note that it no longer does."""
-    # Without a token: an abandoned coroutine is closed in any context.
+    # Without a token: an abandoned coroutine may be closed in another context.
     held = _held.get()
     is_last = bool(held) and held[-1] is thing
     _held.set(held[:-1] if is_last else tuple(each for each in held if each is not thing))
@@ -239,8 +240,8 @@ class CoroutineLock:
     """A fair lock for coroutines, which blocks no thread while it is held.
 
     Acquiring it again in the same thread or task raises an error. Log handlers and signal receivers
-    run in the middle of what they report: one that reads `request.user` would wait for itself. So
-    does `run_sync` in an event loop, if another task of that loop has the lock or will get it.
+    run while the lock is held: one that reads `request.user` would wait for itself. So does
+    `run_sync` in an event loop, if another task of that loop has the lock or will get it.
     """
 
     __slots__ = ("_holder", "_lock", "_waiting")
@@ -248,7 +249,7 @@ class CoroutineLock:
     def __init__(self) -> None:
         self._lock = RLock()  # An abandoned coroutine may be closed at any point.
         self._holder: int | None = None  # the thread that holds it, or whose event loop does
-        self._waiting: list[Event] = []  # a list: each session has a lock, and a deque is larger
+        self._waiting: list[Event] = []  # smaller than a deque; each session has a lock
 
     @property
     def is_locked(self) -> bool:
@@ -265,25 +266,25 @@ class CoroutineLock:
         return True
 
     async def acquire(self, within: float | None = None) -> None:
-        """Wait for the lock, as long as the request may or for so many seconds.
+        """Wait for the lock, at most ``within`` seconds or as long as the request may.
 
-        Raises StoreUnavailable, also if this thread or task holds it already.
+        Raises StoreUnavailable, also if this thread or task already holds it.
         """
         if is_held_here(self):
-            raise StoreUnavailable("The session is asked for within its own loading.")
+            raise StoreUnavailable(LOADING_ITSELF)
         if (woken := self._acquire_or_queue()) is not None:
-            came = False
+            acquired = False
             try:
-                came = await _wait_for(woken, within, self._threads_before(woken))
+                acquired = await _wait_for(woken, within, self._threads_before(woken))
             finally:
-                if not came:
+                if not acquired:
                     self._leave(woken)
-            if not came:
+            if not acquired:
                 raise StoreUnavailable
         mark_held(self)
 
     def release(self) -> None:
-        """Give the lock to the longest waiter."""
+        """Pass the lock to the longest waiter, or free it."""
         unmark_held(self)
         with self._lock:
             if self._waiting:
@@ -317,16 +318,14 @@ class CoroutineLock:
 
 
 async def _wait_for(woken: Event, within: float | None, behind: Container[int]) -> bool:
-    """Wait for the event; return False on timeout. Unless limited, charge the request's budget."""
+    """Wait for the event; return False on timeout. Without a limit, charge the request's budget."""
     if within is not None:
-        in_time: bool = await woken.wait(within, behind)
-        return in_time
-    try:
-        with deadline.waiting() as remaining:
-            came: bool = await woken.wait(remaining, behind)
-            return came
-    except deadline.OutOfTime:
-        return False
+        is_set: bool = await woken.wait(within, behind)
+        return is_set
+    is_set = False
+    with suppress(deadline.OutOfTime), deadline.waiting() as remaining:
+        is_set = await woken.wait(remaining, behind)
+    return is_set
 
 
 class ErrorCheckingLock:
@@ -342,7 +341,7 @@ class ErrorCheckingLock:
         Raises StoreUnavailable.
         """
         if self._holder == get_ident():
-            raise StoreUnavailable("The session is asked for within its own loading.")
+            raise StoreUnavailable(LOADING_ITSELF)
         if not deadline.acquire(self._lock):
             raise StoreUnavailable
         self._holder = get_ident()

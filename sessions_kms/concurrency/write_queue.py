@@ -1,8 +1,8 @@
 """Queues of the threads and tasks of a process that change the same record: one writes for all.
 
-The leader sees the work of all waiters, settles what it can, and passes the lead to the longest
-waiter. Threads and tasks of event loops wait in one queue. Independent of sessions and tables. An
-empty queue is dropped.
+The leader sees the work of all waiters, settles as much as it can, and passes the lead to the
+longest waiter. Threads and tasks of event loops wait in one queue. An empty queue is dropped. This
+module does not depend on sessions or tables.
 """
 
 from collections import OrderedDict
@@ -37,7 +37,7 @@ class Waiter(Generic[T]):
         self.budget = budget
         self.thread = get_ident()  # or that of its event loop
         self.is_settled = False
-        self.has_waited = False  # whether another one led when this one joined
+        self.has_waited = False  # whether there was a leader when this one joined
         self._event: Event | None = None  # None for the leader
 
     async def wait_to_lead(self) -> bool:
@@ -47,7 +47,7 @@ class Waiter(Generic[T]):
         """
         if self.is_settled:
             return False
-        if self._event is not None:  # Otherwise it has led since it joined.
+        if self._event is not None:  # None: it has been the leader since it joined.
             is_set = await self._sleep(self._event)
             if not self.queue.is_unsettled(self):
                 return False
@@ -93,7 +93,7 @@ class Waiter(Generic[T]):
 class WriteQueue(Generic[T]):
     """The waiters of one record, in the order in which they joined.
 
-    ``known`` is the stored version as far as the leader knows, for the next leader.
+    ``known`` is the last stored version that a leader has seen, for the next leader.
     ``is_contended`` says that another process has written since the last write of this one.
     """
 
@@ -165,7 +165,7 @@ class WriteQueue(Generic[T]):
                 self._leader.wake()
 
     def pause(self) -> float:
-        """Return the seconds to wait before the next write, to let other processes write."""
+        """Return the seconds to wait before the next write, so that other processes can write."""
         return self._queues.pause(self._name)
 
     def note_write(self) -> None:
@@ -181,7 +181,7 @@ class WriteQueues(Generic[T]):
     def __init__(self, steady: Callable[[], float] = monotonic) -> None:
         self.steady = steady
         self.latency = 0.0
-        self.lock = RLock()  # An abandoned coroutine is closed in the middle of anything.
+        self.lock = RLock()  # An abandoned coroutine may be closed at any point.
         self._queues: dict[str, WriteQueue[T]] = {}
         self._rests: OrderedDict[str, float] = OrderedDict()
 
@@ -192,7 +192,7 @@ class WriteQueues(Generic[T]):
     def join(self, name: str, work: T) -> Waiter[T]:
         """Join a queue; the waiter must leave it. Raises StoreUnavailable if it is full.
 
-        A leader that joins again, for example in a log handler, gets a queue of its own: it
+        A leader that joins again, for example in a log handler, gets a separate queue: otherwise it
         would wait for itself.
         """
         budget = RetryBudget(self.steady)
@@ -211,7 +211,7 @@ class WriteQueues(Generic[T]):
         return RetryBudget(self.steady)
 
     def note_latency(self, seconds: float) -> None:
-        """Note the duration of an answered write."""
+        """Update the latency with the duration of a write that was answered."""
         self.latency += (seconds - self.latency) * (WEIGHT if self.latency else 1)
 
     def yield_to_others(self, name: str) -> None:

@@ -1,7 +1,7 @@
 """A cache in front of the keyring: few calls to KMS, and sessions that survive its outages.
 
-The interface is that of `keyring`. The cached keys are bounded in number and in age, and exist in
-memory only. Of KMS and the table this module knows only the errors.
+It has the interface of `keyring`. Cached keys are limited in number and age, and only kept in
+memory. This module does not depend on KMS or the table, except for their errors.
 """
 
 import hmac
@@ -30,9 +30,9 @@ from sessions_kms.telemetry import telemetry
 
 BACK_OFF: Final = 1  # seconds after a failure without another call
 INVALID_BACK_OFF: Final = 5  # seconds; KMS gives the same answer for the same blob
-YOUNG: Final = 0.75  # of a key's maximum age: no renewal is due before
-AHEAD: Final = 0.8  # of a key's maximum age: keys used for unwrapping are renewed from then on
-SEALING_KEYS: Final = 2  # that of the current period and, in advance, of the next
+YOUNG: Final = 0.75  # fraction of a key's maximum age before which no renewal is due
+AHEAD: Final = 0.8  # fraction of it from which keys used for unwrapping are renewed
+SEALING_KEYS: Final = 2  # the current period's and, in advance, the next one's
 
 CacheKey = tuple[frozenset[tuple[str, str]], bytes]  # full encryption context, exact blob
 Call = Callable[[], Coroutine[Any, Any, DataKey]]
@@ -51,11 +51,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class SealingEntry(Entry):
-    """The data key to seal with from the start of a period on.
+    """The data key to seal with from the start of a period.
 
-    ``renew_after`` and ``lead`` are the seconds of age, and before the end of the
-    period, at which this process looks ahead: by chance, so that a fleet does
-    not do so all at once.
+    This process fetches a key in advance when this one is ``renew_after`` seconds old, or ``lead``
+    seconds before the period ends. Both are random, so that the processes of a fleet do not call
+    KMS at the same time.
     """
 
     period: int
@@ -68,9 +68,9 @@ class CachingKeyring:
     """Caches the data keys of another keyring.
 
     A key is *fresh* for ``max_age`` seconds after its request to KMS, and used without waiting.
-    An older key is requested again; only if KMS is unavailable is a key younger than
-    ``max_stale`` used further. When AWS refuses to use a KMS key, all data keys that it
-    unwrapped are dropped.
+    An older key is requested again. Only while KMS is unavailable is a key used until it is
+    ``max_stale`` seconds old. If AWS refuses to use a KMS key, all data keys that it unwrapped are
+    dropped.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class CachingKeyring:
         )
 
     async def generate(self, period: int) -> DataKey:
-        """Return the data key to seal with: in an outage the latest cached one, of any period.
+        """Return the data key to seal with; in an outage, the latest cached one of any period.
 
         For period 0 each call requests a new data key from KMS.
         Raises KMSUnavailable or TableUnavailable.
@@ -127,9 +127,9 @@ class CachingKeyring:
         return await self._serve("seal", _generation_key(period), get_cached, call)
 
     async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
-        """Return the data key of a record, from KMS if need be.
+        """Return the data key of a record, from the cache or from KMS.
 
-        Raises InvalidRecord if KMS calls it invalid, otherwise KMSUnavailable.
+        Raises InvalidRecord if KMS reports it as invalid, otherwise KMSUnavailable.
         """
         cache_key = self._full_context(period), encrypted
         if young := self._get_entry(cache_key, self._max_age * YOUNG):
@@ -144,15 +144,15 @@ class CachingKeyring:
     async def confirmed(self, key: DataKey) -> DataKey:
         """Return a data key after unwrapping it again, unless KMS has confirmed it already.
 
-        For a key that decrypts nothing: one KMS answer with 32 wrong bytes would otherwise sign
-        everybody out. Raises the errors of `unwrap`.
+        Use this for a key that decrypts nothing: otherwise one KMS response with 32 wrong bytes
+        would sign everybody out. Raises the errors of `unwrap`.
         """
         cache_key = self._cache_key(key.encrypted, key.period)
         entry = self._get_entry(cache_key, self._max_stale)
         if entry is not None and entry.confirmed:
             return entry.key
         call = partial(self._call_kms, partial(self._unwrap, cache_key, key.period))
-        return await self._flights.fly(("confirm", cache_key), call)
+        return await self._flights.run(("confirm", cache_key), call)
 
     async def _serve(
         self,
@@ -161,7 +161,7 @@ class CachingKeyring:
         get_cached: Callable[[float], Entry | None],
         call: Call,
     ) -> DataKey:
-        """Return the requested key, or in an outage a stale one."""
+        """Return the requested key; in an outage, a stale one."""
 
         async def call_if_needed() -> DataKey:
             entry = get_cached(self._max_age)
@@ -183,19 +183,19 @@ class CachingKeyring:
     async def _call_or_probe(self, flight: Hashable, call: Call, *, stale: bool) -> DataKey:
         """Call KMS; after a failure, callers with a stale key leave that to a background job.
 
-        Once the failure is as old as a key may become, one of them calls KMS itself: a background
-        job that never runs must not hide that KMS is available again, or denies access.
+        When the failure is older than a key's maximum age, one of them calls KMS itself: a
+        background job that never runs must not hide that KMS is available again or denies access.
         """
         failure = self._flights.last_failure(flight, self._max_age) if stale else None
         if isinstance(failure, StoreUnavailable) and _refused_key(failure) is None:
             probe = self._make_job(flight, call)
             if self._flights.is_backing_off(flight) or self._background.run(lambda: probe):
                 raise failure
-        return await self._flights.fly(flight, call, patient=not stale)
+        return await self._flights.run(flight, call, waits=not stale)
 
     def _make_job(self, flight: Hashable, call: Call) -> Job:
         """Return the background job that calls KMS."""
-        return lambda: run_sync(self._flights.fly(flight, call))
+        return lambda: run_sync(self._flights.run(flight, call))
 
     def _get_entry(self, cache_key: CacheKey, limit: float) -> Entry | None:
         with self._lock:
@@ -206,7 +206,7 @@ class CachingKeyring:
             return entry
 
     def _get_sealing_entry(self, period: int, limit: float) -> SealingEntry | None:
-        """Return the key of the latest period that has begun."""
+        """Return the entry of the latest period that has started."""
         latest: SealingEntry | None = None
         for entry in self._sealing:
             if latest is not None and entry.period <= latest.period:
@@ -239,7 +239,7 @@ class CachingKeyring:
             return False
         if hmac.compare_digest(entry.key.plaintext, key.plaintext):
             return True
-        logger.error("KMS unwrapped one data key to different bytes. It is asked again.")
+        logger.error("KMS unwrapped one data key to different bytes. Unwrapping it again.")
         self._drop(lambda each: each.key.encrypted == key.encrypted)
         return False
 
@@ -278,7 +278,7 @@ class CachingKeyring:
         self._flights.forget(cache_key)
 
     async def _call_kms(self, call: Call) -> DataKey:
-        """Call KMS; if it denies the use of a KMS key, drop all keys that this one unwrapped."""
+        """Call KMS; if AWS refuses to use a KMS key, drop all data keys that it unwrapped."""
         try:
             return await call()
         except StoreUnavailable as exc:
@@ -309,7 +309,7 @@ class CachingKeyring:
         return self._make_job(_generation_key(due), call)
 
     def _make_unwrap_renewal(self, cache_key: CacheKey, period: int) -> Job | None:
-        """Return the renewal of a key used for unwrapping, before requests have to wait for it."""
+        """Return the renewal of a key used for unwrapping, due before requests have to wait."""
         for sealing in self._sealing:
             if sealing.cache_key == cache_key:
                 is_due = self._since(sealing.requested_at) >= sealing.renew_after
@@ -360,4 +360,4 @@ def _report(error: StoreUnavailable) -> None:
     if refused_key := _refused_key(error):
         logger.error("AWS refused to use the KMS key %s. Its data keys are dropped.", refused_key)
     else:
-        logger.warning("%s The data keys held serve on up to their limit of age.", error)
+        logger.warning("%s Cached data keys are used until they are too old.", error)

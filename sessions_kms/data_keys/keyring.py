@@ -2,7 +2,7 @@
 
 `KMSKeyring` calls KMS each time. `SharedKeyring` gives all processes one data key per period: the
 first process publishes it in the table, and the others adopt it. Every keyring takes a period or an
-encrypted data key and returns a `DataKey`. Knows nothing about sessions.
+encrypted data key and returns a `DataKey`. This module does not depend on sessions.
 """
 
 import logging
@@ -20,7 +20,7 @@ from sessions_kms.storage.published_keys import PublishedKey
 
 logger = logging.getLogger(__name__)
 
-REMEMBERED = 4096  # data keys, of which a table has about one a day
+REMEMBERED = 4096  # data keys; a table gets about one a day
 WrappedKey = tuple[bytes, int]  # as KMS wrapped it, and its period
 PUBLISHED_FOR: Final = 24 * 3600  # seconds after its period's end that a published key stays
 PURPOSE: Final = "sessions_kms"
@@ -41,8 +41,8 @@ class PublishedKeys(Protocol):
 class DataKey:
     """A data key, wrapped and unwrapped.
 
-    ``period`` is the epoch second at which its period starts, 0 for a data key
-    of its own; ``kms_key_id`` the ARN of the KMS key that wrapped or unwrapped it.
+    ``period`` is the epoch second at which its period starts, or 0 for a data key that is not
+    shared; ``kms_key_id`` is the ARN of the KMS key that wrapped or unwrapped it.
     """
 
     period: int
@@ -55,7 +55,7 @@ class Keyring(Protocol):
     """The interface of every keyring."""
 
     async def generate(self, period: int) -> DataKey:
-        """Return the data key to seal with in a period; its own ``period`` may be another.
+        """Return the data key to seal with in a period; its own ``period`` may differ.
 
         Raises KMSUnavailable or TableUnavailable.
         """
@@ -64,13 +64,13 @@ class Keyring(Protocol):
     async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
         """Return the data key that was wrapped for a period.
 
-        Raises InvalidRecord if KMS calls it invalid, otherwise KMSUnavailable.
+        Raises InvalidRecord if KMS reports it as invalid, otherwise KMSUnavailable.
         """
         ...
 
 
 class ConfirmingKeyring(Keyring, Protocol):
-    """A keyring that can have KMS confirm an answer."""
+    """A keyring that can ask KMS to confirm a data key."""
 
     async def confirmed(self, key: DataKey) -> DataKey:
         """Return a data key after unwrapping it again, unless KMS has confirmed it already.
@@ -113,12 +113,12 @@ class KMSKeyring:
         return DataKey(period, answer.ciphertext, answer.plaintext, answer.key_id)
 
     async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
-        """Unwrap with the KMS keys in turn.
+        """Unwrap, trying one KMS key after the other.
 
-        Raises InvalidRecord if KMS calls the data key invalid, IncorrectKey if none of them
-        wrapped it (possibly because of a mistyped key id, so the record is not to blame),
+        Raises InvalidRecord if KMS reports the data key as invalid, IncorrectKey if none of the
+        KMS keys wrapped it (possibly because of a mistyped key id, so the record may be valid),
         otherwise KMSUnavailable. A previous key that AWS refuses to use is skipped; if no other
-        key unwraps the data key, the error is that refusal.
+        key unwraps the data key, that refusal is raised.
         """
         __traceback_hide__ = True
         refused: str | None = None
@@ -143,8 +143,8 @@ class KMSKeyring:
     async def rewrap(self, encrypted: bytes, period: int) -> bytes | None:
         """Rewrap a data key from a previous KMS key to the current one, within KMS.
 
-        Return None if no previous key wrapped it. Raises InvalidRecord if KMS calls it invalid,
-        otherwise KMSUnavailable.
+        Return None if no previous key wrapped it. Raises InvalidRecord if KMS reports it as
+        invalid, otherwise KMSUnavailable.
         """
         for source in self._unwrap_key_ids[1:]:
             call = partial(
@@ -165,7 +165,7 @@ class KMSKeyring:
 
 
 def _check_answer(used_key_id: str, key_id: str, plaintext_bytes: int) -> None:
-    """Raise KMSUnavailable for an answer by another key, or with a truncated plaintext."""
+    """Raise KMSUnavailable for a response from another key, or with a truncated plaintext."""
     if used_key_id != key_id or plaintext_bytes != DATA_KEY_BYTES:
         raise KMSUnavailable
 
@@ -187,24 +187,23 @@ class SharedKeyring:
         self._clock = clock
 
     async def generate(self, period: int) -> DataKey:
-        """Return the published data key of a period, publishing one when there is none.
+        """Return the published data key of a period; publish one if there is none.
 
-        A published item that this process cannot unwrap must not stop writing: it is logged, and
-        a data key of this process is returned.
-        Raises KMSUnavailable or TableUnavailable.
+        A published item that this process cannot unwrap must not prevent writing: it is logged, and
+        a data key that is not shared is returned. Raises KMSUnavailable or TableUnavailable.
         """
         if period == 0:
             return await self._keyring.generate(0)
         try:
             return await self._get_shared(period)
         except (InvalidRecord, KMSUnavailable) as exc:
-            if not self._condemns_item(exc):
+            if not self._is_item_at_fault(exc):
                 raise
-            _alarm(period, "cannot be used. Until it is mended, this process seals with its own.")
+            _log_error(period, "cannot be used. This process uses its own data keys instead.")
         return await self._keyring.generate(0)
 
     async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
-        """Unwrap without the table: a record has all that is needed."""
+        """Unwrap without reading the table: records contain their encrypted data key."""
         return await self._keyring.unwrap(encrypted, period)
 
     async def _get_shared(self, period: int) -> DataKey:
@@ -214,7 +213,7 @@ class SharedKeyring:
         try:
             return await self._keyring.unwrap(published.encrypted, period)
         except InvalidRecord:
-            _alarm(period, "is invalid, says KMS. It is being replaced.")
+            _log_error(period, "is invalid according to KMS and is replaced.")
         replace = partial(self._published_keys.replace, old=published.encrypted)
         return await self._share(period, replace)
 
@@ -226,8 +225,8 @@ class SharedKeyring:
         if await put(self._make_published(ours)):
             return ours
         theirs = await self._published_keys.get(period)
-        # A put whose answer was lost is retried by the SDK, and then finds our own item.
-        # If the item was deleted since, ours is used unpublished: records contain it.
+        # A put whose response was lost is retried by the SDK, and then finds our own item.
+        # If the item was deleted since, our key is used unpublished: records contain it.
         if theirs is None or theirs.encrypted == ours.encrypted:
             return ours
         return await self._keyring.unwrap(theirs.encrypted, period)
@@ -240,7 +239,7 @@ class SharedKeyring:
             ttl=published_until(key.period, self._period_length),
         )
 
-    def _condemns_item(self, exc: InvalidRecord | KMSUnavailable) -> bool:
+    def _is_item_at_fault(self, exc: InvalidRecord | KMSUnavailable) -> bool:
         """Return True if the published item is at fault, and not KMS or the current KMS key."""
         if isinstance(exc, InvalidRecord | IncorrectKey):
             return True
@@ -252,8 +251,8 @@ def published_until(period: int, period_length: int) -> int:
     return period + period_length + PUBLISHED_FOR
 
 
-def _alarm(period: int, what: str) -> None:
-    logger.error("The published data key of period %d %s", period, what)
+def _log_error(period: int, problem: str) -> None:
+    logger.error("The published data key of period %d %s", period, problem)
 
 
 class KnownKeys(OrderedDict[WrappedKey, V]):

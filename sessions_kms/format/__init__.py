@@ -1,1 +1,1 @@
-"""The stored format, pure: session dict to bytes to sealed record to item, and back."""
+"""The stored format: from session dict to bytes, sealed record and item, and back. No I/O."""

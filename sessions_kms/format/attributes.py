@@ -1,6 +1,6 @@
 """Attributes of a DynamoDB item in the low-level form, and the table of a sealed record's fields.
 
-A value is one tag with one value, such as ``{"N": "1"}``. Reading checks everything.
+A value has one type and one value, such as ``{"N": "1"}``. Every value is validated when read.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
 """
 
@@ -30,10 +30,10 @@ Item = dict[str, Attribute]
 
 
 class Field(NamedTuple):
-    """One field of a sealed record: its name here, its attribute, DynamoDB's type.
+    """One field of a sealed record: its name in the code, its attribute, and DynamoDB's type.
 
-    ``minimum`` and ``maximum`` are the length of bytes. ``is_bound`` says that the associated data
-    names it, so that a record with another value does not decrypt.
+    ``minimum`` and ``maximum`` limit the length of bytes. ``is_bound`` means that the associated
+    data contains it, so that a record with another value does not decrypt.
     """
 
     name: str
@@ -92,7 +92,7 @@ def number(item: Mapping[str, Any], name: str) -> int:
 
 
 def binary(item: Mapping[str, Any], name: str, at_least: int, at_most: int | None = None) -> bytes:
-    """Return bytes of a length within bounds (of exactly one length by default).
+    """Return bytes of at least one and at most another length (by default exactly ``at_least``).
 
     Raises InvalidRecord.
     """
@@ -119,7 +119,7 @@ def is_text(value: str) -> bool:
     """Return True if this is valid text of the format: not empty, and not too long."""
     try:
         return 1 <= len(value.encode()) <= TEXT_MAX_BYTES
-    except UnicodeEncodeError:  # A lone surrogate, which JSON can spell, has no UTF-8 form.
+    except UnicodeEncodeError:  # A lone surrogate, which JSON can contain, has no UTF-8 encoding.
         return False
 
 

@@ -1,8 +1,8 @@
-"""Sealing and opening, format version 1 (docs/format.md). Pure: no I/O, no clock, no randomness.
+"""Sealing and opening, format version 1 (docs/format.md), without I/O, clock or randomness.
 
 Converts serialized bytes to a `SessionRecord` and back, with the visitor's session key and a data
-key. Both keys are needed: the table and the data key do not suffice without the cookie, nor the
-cookie without the data key.
+key. Decrypting takes both keys: the table and the data key are not enough without the cookie, nor
+the cookie without the data key.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from sessions_kms.format.record import Header, SessionRecord
 KEY_BYTES = 32
 SUITE = b"sessions_kms/1"
 INFO = b"sessions_kms/1/record"
-_HASH: Final = SHA256()  # has no state: one for all
+_HASH: Final = SHA256()  # without state, so it can be shared
 
 
 def seal(

@@ -1,8 +1,8 @@
 """The item types of the table: ids, owners, attributes and versions.
 
-Only this module knows them. Code that scans the table looks an item up here: one that has a data
-key is rewrapped, and one that ends is cleared. The table of item types in docs/format.md is
-generated from this one.
+They are defined only here. Code that scans the table looks up each item's type: an item with a data
+key is rewrapped, and an item that expires is cleared. The table of item types in docs/format.md is
+generated from this module.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ from typing import Any, Final
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.attributes import RECORD_FIELDS, Item, as_number, as_text, is_text
 
-# Name -> type of DynamoDB.
+# Attribute name -> DynamoDB type.
 Attributes = Mapping[str, str]
 SESSION_KEY: Final = re.compile(r"[a-z0-9]{32}")  # as Django makes them
-SHORT_ID: Final = 8  # letters of a session's id that logs and people see
+SHORT_ID: Final = 8  # characters of a session's id in logs and on pages
 _TO_URLS: Final = bytes.maketrans(b"+/", b"-_")  # RFC 4648, section 5
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")  # base64url of 32 bytes
 _EVERY: Final[Attributes] = {"id": "S", "version": "N"}
@@ -31,14 +31,14 @@ _SEALED: Final[Attributes] = {
 class ItemType:
     """One item type.
 
-    Its ids are ``word``, the namespace, the ``fixed`` parts and then names, with `#` between
-    them; ``names`` spells those for people. Ids of sessions are digests, and have no word.
-    ``attributes`` has all that it must have, with their types, and ``optional`` the others.
+    An id is ``word``, the namespace, the ``fixed`` parts and then names, joined by `#`; ``names``
+    describes those names for people. Ids of sessions are digests without a word. ``attributes``
+    are the required attributes with their types, ``optional`` the others.
 
-    ``readable`` are the versions that this release reads and ``written`` the one that it
-    writes, of this type alone. A version becomes readable one release before it is written,
-    and stays readable: while a fleet is being updated, each process reads what the others
-    write. ``unknown`` says what a reader makes of any other.
+    ``readable`` are the versions of this type that this release reads, and ``written`` is the one
+    that it writes. A version becomes readable one release before it is written, and stays readable:
+    while a fleet is being updated, each process can read what the others write. ``unknown``
+    describes how a reader treats an item of any other version.
     """
 
     name: str
@@ -61,7 +61,7 @@ class ItemType:
 
     @property
     def versions(self) -> str:
-        """The versions that are read, for people."""
+        """The readable versions as text."""
         return " or ".join(map(str, sorted(self.readable)))
 
     @property
@@ -71,7 +71,7 @@ class ItemType:
 
     @property
     def is_cleared(self) -> bool:
-        """Whether it ends, so that DynamoDB deletes it, or else `clearsessions`."""
+        """Whether it expires, and is deleted by DynamoDB or by `clearsessions`."""
         return "ttl" in self.attributes
 
     def id_in(self, namespace: str, *names: str) -> str:
@@ -83,13 +83,13 @@ class ItemType:
         return item_id.startswith(self.id_in(namespace, ""))
 
     def item(self, item_id: str) -> Item:
-        """Return the beginning of an item: its id, and the version that is written."""
+        """Return the first attributes of an item: its id, and the version that is written."""
         return {"id": as_text(item_id), "version": as_number(self.written)}
 
     def version_of(self, item: Mapping[str, Any]) -> int:
         """Return the version of an item of this type.
 
-        Raises InvalidRecord where it is none that this release reads.
+        Raises InvalidRecord if this release cannot read that version.
         """
         stored = item.get("version")
         text = stored.get("N") if type(stored) is dict and len(stored) == 1 else None
@@ -234,7 +234,7 @@ ITEM_TYPES: Final = (
 )
 
 
-# The item types whose ids begin with a word; of two with the same one, the narrower comes first.
+# The item types by the first word of their ids; of two with one word, the more specific is first.
 _BY_WORD: Final = {
     word: sorted(
         (each for each in ITEM_TYPES if each.word == word), key=lambda each: -len(each.fixed)
@@ -246,7 +246,7 @@ _BY_WORD: Final = {
 def find_type(item_id: str) -> ItemType | None:
     """Return the type of the item under an id, in any namespace; None if it is not one of ours.
 
-    A tombstone has a session's id, and counts as one: `record.is_tombstone` tells them apart.
+    A tombstone has a session's id, and counts as a session: see `record.is_tombstone`.
     """
     if is_session_id(item_id):
         return SESSION
@@ -258,12 +258,12 @@ def find_type(item_id: str) -> ItemType | None:
 
 
 def is_session_id(item_id: str) -> bool:
-    """Return True if a session, or its tombstone, may stand under this id."""
+    """Return True if this may be the id of a session or of its tombstone."""
     return _SESSION_ID.fullmatch(item_id) is not None
 
 
 def session_id(namespace: str, session_key: str) -> str:
-    """Return the id of a session: a digest, so that the table gives no cookie away."""
+    """Return the id of a session: a digest, so that the table does not reveal cookies."""
     __traceback_hide__ = True
     parts = (b"sessions_kms/1/id", namespace.encode(), session_key.encode())
     return _digest(b"\0".join(parts))
@@ -290,39 +290,39 @@ def answer_id(of_token: str) -> str:
 
 
 def data_key_id(namespace: str, period: int) -> str:
-    """Return the id of the data key that is published for a period."""
+    """Return the id of the published data key of a period."""
     return DATA_KEY.id_in(namespace, str(period))
 
 
 def not_before_id(namespace: str, name: str | None = None) -> str:
-    """Return the id of the moment before which no session counts, or nothing of another name."""
+    """Return the id of the cutoff before which sessions are invalid, or of a named cutoff."""
     return NOT_BEFORE.id_in(namespace, *([] if name is None else [name]))
 
 
 def link_id(namespace: str, name: str, of_session: str) -> str:
-    """Return the id of the link of a name to the session of an id."""
+    """Return the id of the logout link from a name to a session id."""
     return LINK.id_in(namespace, name, of_session)
 
 
 def link_owner(namespace: str, name: str) -> str:
-    """Return what the index finds the links of a name by."""
+    """Return the owner attribute of a name's links, by which the index finds them."""
     return LINK.id_in(namespace, name)
 
 
 def linked_session(item_id: str) -> str:
-    """Return the id of the session that a link leads to."""
+    """Return the session id in the id of a link."""
     return item_id.rpartition("#")[2]
 
 
 def logout_token_id(namespace: str, issuer: str, token_id: str) -> str:
-    """Return the id of the mark that a logout token of an issuer was used."""
-    named = f"{len(issuer)}:{issuer}{token_id}"
-    # JSON can name halves of UTF-16 characters, and a token's id may be any text.
-    return LOGOUT_TOKEN.id_in(namespace, _digest(named.encode(errors="surrogatepass")))
+    """Return the id of the item that marks a logout token as used."""
+    name = f"{len(issuer)}:{issuer}{token_id}"
+    # A token's id may be any text, and JSON can contain lone surrogates.
+    return LOGOUT_TOKEN.id_in(namespace, _digest(name.encode(errors="surrogatepass")))
 
 
 def owner_of(namespace: str, user_id: object) -> str | None:
-    """Return the owner attribute of a user's sessions, or None where it cannot be indexed."""
+    """Return the owner attribute of a user's sessions, or None if it cannot be indexed."""
     if user_id is None or user_id == "":
         return None
     owner = f"user#{namespace}#{user_id}"
@@ -330,12 +330,12 @@ def owner_of(namespace: str, user_id: object) -> str | None:
 
 
 def owner_prefix(namespace: str) -> str:
-    """Return what the owners of a namespace's sessions begin with; the user's id follows."""
+    """Return the prefix of the owner attributes in a namespace; the user's id follows it."""
     return f"user#{namespace}#"
 
 
-def _digest(named: bytes) -> str:
+def _digest(content: bytes) -> str:
     """Return the SHA-256 digest in base64url, unpadded."""
     __traceback_hide__ = True
-    digest = hashlib.sha256(named).digest()
+    digest = hashlib.sha256(content).digest()
     return b2a_base64(digest, newline=False).translate(_TO_URLS).rstrip(b"=").decode()

@@ -1,11 +1,12 @@
 """Sealed records and tombstones, and their DynamoDB items (docs/format.md).
 
-Sessions and other item types are stored as `SessionRecord`. For ten minutes a tombstone
-replaces a session whose key was changed: it says that the session still exists, but not where, so
-that the old key does not lead to the new one. Knows neither plaintext nor keys.
+Sessions and other item types are stored as `SessionRecord`. When a session's key changes, a
+tombstone replaces it for ten minutes. The tombstone shows that the session still exists, but not
+under which id, so that the old key does not lead to the new one. This module handles neither
+plaintext nor keys.
 
-The ancestors of a record are the beginnings of the salts of those that it replaced. A write whose
-answer was lost is recognised by its salt, in the stored record or among its ancestors.
+The ancestors of a record are the first bytes of the salts of the records that it replaced. A write
+whose response was lost is recognized by its salt, in the stored record or among its ancestors.
 """
 
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ DATA_KEY_USE: Final = (
 
 
 class Tombstone(NamedTuple):
-    """The end of a session's former key. ``moved_at`` is in epoch seconds."""
+    """Marks a session's previous key as replaced. ``moved_at`` is in epoch seconds."""
 
     id: str
     moved_at: int
@@ -53,14 +54,14 @@ class Tombstone(NamedTuple):
         return self.moved_at + UNSETTLED
 
     def is_ahead(self, now: float) -> bool:
-        """Return True if it is from the future, and to be ignored."""
+        """Return True if it is from the future and must be ignored."""
         return self.moved_at > now + CLOCK_SKEW
 
 
 def is_tombstone(item: Mapping[str, Any]) -> bool:
     """Return True if an item, or the part of it that lists read, is a tombstone.
 
-    An item with any part of a ciphertext is a record, whatever was added to it.
+    An item with any part of a ciphertext is a record, even with a tombstone's attributes.
     """
     return "movedAt" in item and not item.keys() & {"encryptedData", "authTag"}
 
@@ -108,7 +109,7 @@ class Header:
 
 @dataclass(kw_only=True, slots=True)
 class RecordHead(Header):
-    """A record without its ciphertext of up to 400 KB, as lists read it.
+    """A record without its ciphertext of up to 400 KB, for lists.
 
     Times are epoch seconds.
     """
@@ -122,7 +123,7 @@ class RecordHead(Header):
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any], item_type: ItemType = SESSION) -> "RecordHead":
-        """Read an item of a type; attributes that the format does not know are ignored.
+        """Read an item of a type; unknown attributes are ignored.
 
         Raises InvalidRecord with the name of the first invalid attribute.
         """
@@ -132,16 +133,15 @@ class RecordHead(Header):
     def is_ahead(self, now: float) -> bool:
         """Return True if it was written in the future.
 
-        Then a clock is more likely wrong than the record forged, so nothing is decided.
+        Then a wrong clock is more likely than a forged record, so the record is not called invalid.
         """
         return self.updated_at > now + CLOCK_SKEW
 
     def check_times(self) -> None:
         """Reject a record that was sealed outside the time of its data key.
 
-        A data key that leaked long ago must not seal new records, nor records of sessions that
-        claim a later beginning and would outlive the absolute timeout.
-        Raises InvalidRecord.
+        A data key that leaked long ago must not seal new records, nor records with a later creation
+        time, which would outlive the absolute timeout. Raises InvalidRecord.
         """
         if self.key_period and not (
             self.key_period <= self.updated_at <= self.key_period + DATA_KEY_USE
@@ -214,14 +214,14 @@ _WHOLE: Final = _readers_of(SessionRecord)
 _ANONYMOUS_HEAD: Final = _without_owner(_HEAD)
 _ANONYMOUS: Final = _without_owner(_WHOLE)
 
-# What a scan of the table reads of each item: a record without its ciphertext, or a tombstone.
+# The attributes that a scan of the table reads: a record's without its ciphertext, a tombstone's.
 HEAD_ATTRIBUTES: Final = ("version", *(attribute for _, attribute, *_ in _HEAD), "movedAt")
 
 
 def _read(item: Mapping[str, Any], readers: tuple[_Reader, ...]) -> dict[str, Any]:
     """Return fields of an item by their names, each checked as `attributes` does.
 
-    Raises InvalidRecord for the first invalid one. In the path of every load.
+    Raises InvalidRecord for the first invalid one. Every load calls this.
     """
     values: dict[str, Any] = {}
     for name, attribute, type_, minimum, maximum in readers:

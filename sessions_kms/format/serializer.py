@@ -1,4 +1,4 @@
-"""Session dict to serialized bytes and back, without any of the content in errors.
+"""From session dict to serialized bytes and back; errors contain nothing of the content.
 
 The traceback of a serializer would show the whole session in an error report, so new errors are
 raised outside of its frames.
@@ -15,7 +15,7 @@ from sessions_kms.exceptions import InvalidRecord
 DJANGOS: Final = (
     "django.core.signing",
     "JSONSerializer",
-)  # its default; this package does not import Django
+)  # the default serializer; this package does not import Django
 
 
 class Serializer(Protocol):
@@ -26,21 +26,21 @@ class Serializer(Protocol):
 
 
 class Codec:
-    """One serializer, created for each use, as Django does: it may have state."""
+    """One serializer. Like Django, it creates an instance for each use, which may have state."""
 
     def __init__(self, serializer: Callable[[], Serializer]) -> None:
         self._serializer = serializer
 
     def dumps(self, session: dict[str, Any]) -> bytes:
-        """Serialize a session. Raises TypeError, naming the key whose value cannot be."""
+        """Serialize a session. Raises TypeError with the keys whose values are not serializable."""
         __traceback_hide__ = True
-        serializer = self._serializer()  # An error of the constructor is not the session's fault.
+        serializer = self._serializer()  # Raises the constructor's own error.
         try:
             return serializer.dumps(session)
         except Exception:  # noqa: BLE001, S110 - reported below, without the serializer's frames
             pass
         raise TypeError(
-            "SESSION_SERIALIZER cannot serialize what the session holds under"
+            "SESSION_SERIALIZER cannot serialize the session's values under"
             f" {', '.join(self._find_faulty(session)) or 'its keys'}."
         )
 
@@ -72,10 +72,10 @@ class Codec:
 
 
 class DjangosJSON:
-    """Writes and reads exactly what Django's own serializer does, but faster.
+    """A faster serializer with the same input and output as Django's own.
 
-    Django's creates an encoder for each call, because of its separators, and skips blanks that are
-    never there.
+    Django's creates an encoder for each call, because of its separators, and skips whitespace that
+    is never there.
     """
 
     _encode = JSONEncoder(separators=(",", ":")).encode
@@ -96,7 +96,7 @@ class DjangosJSON:
             pass
         return self._decoder.decode(
             text
-        )  # surrounded by blanks, or invalid: then it raises the error
+        )  # surrounded by whitespace; or invalid, then it raises the error
 
 
 @lru_cache(maxsize=16)
@@ -106,7 +106,7 @@ def codec_of(serializer: type[Serializer]) -> Codec:
 
 
 class _Quick:
-    """Creates our serializer instead of Django's, unless a project has patched that."""
+    """Creates our serializer instead of Django's, unless a project has patched Django's."""
 
     def __init__(self, djangos: type[Serializer]) -> None:
         self._ours = DjangosJSON()
@@ -114,8 +114,8 @@ class _Quick:
 
     def __call__(self) -> Serializer:
         djangos = self._djangos
-        is_as_it_was = djangos.dumps is self._dumps and djangos.loads is self._loads
-        return self._ours if is_as_it_was else djangos()
+        is_unpatched = djangos.dumps is self._dumps and djangos.loads is self._loads
+        return self._ours if is_unpatched else djangos()
 
 
 def _is_djangos(serializer: type[Serializer]) -> bool:

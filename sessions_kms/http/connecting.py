@@ -1,7 +1,7 @@
-"""From an origin to a connected socket: its name, its addresses, and the TLS context.
+"""Connecting to an origin: name lookup, addresses, sockets and the TLS context.
 
-Name lookups are bounded in time, which `getaddrinfo` itself is not, and the last good addresses
-are used while the name server is slow or silent.
+Name lookups have a time limit, which `getaddrinfo` itself has not, and the last good addresses are
+used while the name server is slow or silent.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from sessions_kms.concurrency.deadline import Attempt, OutOfTime
 from sessions_kms.concurrency.threads import BoundedPool, Refused
 
-HOSTS_MAX: Final = 64  # whose last good addresses are cached
+HOSTS_MAX: Final = 64  # hosts whose last good addresses are cached
 REFRESH_WAIT: Final = 0.25  # seconds to wait for new addresses while others are cached
 FRESH: Final = 5.0  # seconds without another lookup in event loops: the TTL of DynamoDB's names
 
@@ -46,9 +46,9 @@ class Origin(NamedTuple):
 
 @cache
 def tls_context(authorities: str) -> ssl.SSLContext:
-    """Return the context that trusts the certificate authorities in a file, as boto has it.
+    """Return the context that trusts the certificate authorities in a file, as boto does.
 
-    One for each file: to read one costs more than a hundred calls. Raises OSError.
+    Contexts are cached: reading a file takes longer than a hundred calls. Raises OSError.
     """
     return ssl.create_default_context(cafile=authorities)
 
@@ -73,9 +73,9 @@ class Resolver:
         self._cached: OrderedDict[tuple[str, int], _Cached] = OrderedDict()
 
     def resolve(self, host: str, port: int, within: float) -> list[Address]:
-        """Return the addresses of a host, within so many seconds.
+        """Return the addresses of a host within some seconds.
 
-        Raises OSError: OutOfTime, or an unknown name, or too many lookups.
+        Raises OSError: OutOfTime, or for an unknown name or too many lookups.
         """
         if (literal := _literal(host, port)) is not None:
             return literal
@@ -87,7 +87,7 @@ class Resolver:
             return _cached_or_raise(cached, exc)
 
     async def resolve_async(self, host: str, port: int, within: float) -> list[Address]:
-        """Do the same in an event loop, which continues meanwhile, with fewer lookups."""
+        """Do the same without blocking the event loop, and with fewer lookups."""
         if (literal := _literal(host, port)) is not None:
             return literal
         cached = self._cached.get((host, port))
@@ -95,9 +95,9 @@ class Resolver:
             return cached.addresses
         wait = within if cached is None else min(within, REFRESH_WAIT)
         try:
-            flight = self._lookups.begin((host, port), lambda: self._look_up(host, port))
+            future = self._lookups.begin((host, port), lambda: self._look_up(host, port))
             async with asyncio.timeout(wait):
-                return await asyncio.wrap_future(flight)
+                return await asyncio.wrap_future(future)
         except (OSError, RuntimeError) as exc:
             return _cached_or_raise(cached, exc)
 
@@ -120,7 +120,7 @@ def _cached_or_raise(cached: _Cached | None, exc: Exception) -> list[Address]:
 
 
 def _literal(host: str, port: int) -> list[Address] | None:
-    """Return the address of a host that is one already, without a lookup."""
+    """Return the address if the host is an IP address; None if it is a name."""
     try:
         return _getaddrinfo(host, port, socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
@@ -137,7 +137,7 @@ def connect(
 ) -> socket.socket:
     """Return a socket that is connected to the first address that accepts.
 
-    Each gets its share of the time that is ``left``. Raises OSError.
+    Each address gets an equal share of the time ``left``. Raises OSError.
     """
     failure: OSError = OutOfTime()
     for number, (family, address) in enumerate(addresses):
@@ -180,7 +180,7 @@ resolver = Resolver(_getaddrinfo)
 
 
 def reset() -> None:
-    """Start anew: a forked child has none of the threads."""
+    """Create a new resolver: a forked child has none of the threads."""
     global resolver  # noqa: PLW0603 - one per process
     resolver = Resolver(_getaddrinfo)
 

@@ -1,7 +1,7 @@
 """The grammar of header fields (RFC 9110 section 5).
 
-Names and values enter, as text or as bytes; whether they are valid leaves. What programs are known
-to read in two ways, such as line ends of one byte and folded lines, is invalid.
+Checks whether names and values, as text or as bytes, are valid. Syntax that programs are known to
+parse differently, such as line ends of one byte and folded lines, is invalid.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 TCHARS: Final = r"-!#$%&'*+.^_`|~0-9a-z"  # characters of a name in lower case: section 5.6.2
-# `++` and `*+` do not backtrack: what does not match is rejected at once, whatever its length.
+# `++` and `*+` do not backtrack: text of any length that does not match is rejected at once.
 VALUE: Final = r"[\t\x20-\x7e\x80-\xff]*+"  # section 5.5
 FIELD_LINES: Final = rf"(?:[{TCHARS}A-Z]++:{VALUE}\r\n)*+"
 
@@ -20,17 +20,17 @@ _VALUES = re.compile(VALUE.encode())
 
 
 def is_name(name: str) -> bool:
-    """Return True for a name, in any case."""
+    """Return True for a valid name, in upper or lower case."""
     return _NAME.fullmatch(name) is not None
 
 
 def is_printable_ascii(value: str) -> bool:
-    """Return True for a value without control characters and letters beyond ASCII."""
+    """Return True for a value of printable ASCII characters."""
     return value.isascii() and value.isprintable()
 
 
 def are_field_lines(text: str) -> bool:
-    """Return True for any number of header lines, each with its end."""
+    """Return True for any number of header lines, each with its line end."""
     return _FIELD_LINES.fullmatch(text) is not None
 
 

@@ -1,7 +1,7 @@
 """A timer of an event loop that can be moved or cancelled at almost no cost.
 
-A `call_later` for each wait would cost more than most waits, as nearly all are over soon. Here one
-stays, and checks when it fires whether it is still due.
+A `call_later` for each wait would cost more than most waits, as nearly all end soon. Here one
+handle stays scheduled, and checks when it fires whether the timer is due.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ class Timer:
         self._handle_due = 0.0
 
     def start(self, seconds: float) -> None:
-        """Be due in so many seconds, and at no other moment; do nothing once it is closed."""
+        """Set the timer to ``seconds`` from now; do nothing once it is closed."""
         if self._callback is None:
             return
         self._due = due = self._loop.time() + seconds
@@ -29,11 +29,11 @@ class Timer:
             self._schedule(due)
 
     def cancel(self) -> None:
-        """Do not call the function."""
+        """Cancel the timer; it can be started again."""
         self._due = None
 
     def close(self) -> None:
-        """Cancel it for good, and release the function."""
+        """Cancel it permanently, and release the function."""
         self._due = self._callback = None
         if self._handle is not None:
             self._handle.cancel()

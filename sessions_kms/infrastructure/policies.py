@@ -1,7 +1,7 @@
 """The IAM policy of each role, and the policy of the KMS key.
 
-ARNs and the encryption context are written as the language of a template writes them: as texts, or
-as references. Each action is one that the code calls; a test runs the code under these policies.
+ARNs and the encryption context are passed in the form of the template's language: as texts, or as
+references. Each action is one that the code calls; a test runs the code under these policies.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ ROLES = {
 Statement = dict[str, Any]
 
 # https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html#key-policy-default-allow-administrators
-# without CreateGrant: a grant would open the key to anybody, whatever the context.
+# without CreateGrant: a grant could give anybody the use of the key, with any context.
 _KEY_ADMINISTRATION = [
     "kms:CancelKeyDeletion",
     "kms:CreateAlias",
@@ -47,9 +47,9 @@ _MULTI_REGION_ADMINISTRATION = ["kms:ReplicateKey", "kms:UpdatePrimaryRegion"]
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """One store and its names. ``replicas`` are Regions besides the home Region.
+    """One store and its names. ``replicas`` are the Regions besides the home Region.
 
-    ``old_keys`` are the ARNs of KMS keys that it is moving away from.
+    ``old_keys`` are the ARNs of previous KMS keys.
     """
 
     table: str
@@ -62,7 +62,7 @@ class Store:
 
     @property
     def context(self) -> dict[str, Any]:
-        """Return the encryption context of every data key, without its period, as IAM reads it."""
+        """Return the encryption context of the data keys, without the period, escaped for IAM."""
         own = {name: _literal(value) for name, value in self.encryption_context.items()}
         return {"purpose": PURPOSE, "namespace": self.namespace, **own}
 
@@ -102,7 +102,7 @@ def _replica_key(key: str, region: str) -> str:
 
 
 def role_policy(role: str, context: Mapping[str, Any], arns: Resources) -> dict[str, Any]:
-    """Return the policy document of a role; every role may do what the site may."""
+    """Return the policy document of a role; every role includes the permissions of the site."""
     more = {WEB: (), ADMIN: _admin(context, arns), DOCTOR: _doctor(arns)}
     return _document([*_web(context, arns), *more[role]])
 
@@ -159,7 +159,7 @@ def _admin(context: Mapping[str, Any], arns: Resources) -> Iterator[Statement]:
         arns.tables,
     )
     if arns.old_keys:
-        # ReEncrypt is authorised once on each side, each by the encryption context of its side.
+        # ReEncrypt is authorized for both keys, each with its own encryption context.
         # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awskeymanagementservice.html
         condition = {"Condition": _equals(context)}
         yield _allow("MovingKeysFrom", ["kms:ReEncryptFrom"], arns.old_keys) | condition
@@ -199,7 +199,7 @@ def _of_key(sid: str, account: Any, actions: list[str]) -> Statement:
         "Effect": "Allow",
         "Principal": {"AWS": account},
         "Action": actions,
-        "Resource": "*",  # In the policy of a key: the key.
+        "Resource": "*",  # In a key policy this is the key.
     }
 
 
@@ -212,7 +212,7 @@ def _principals(roles: Any) -> dict[str, Any]:
 
 
 def _literal(value: str) -> str:
-    """Keep IAM from reading a policy variable into a text."""
+    """Escape text that IAM would read as a policy variable."""
     # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-specialchars
     return value.replace("${", "${$}{")
 

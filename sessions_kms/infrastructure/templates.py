@@ -1,8 +1,9 @@
 """The infrastructure of a store as a CloudFormation template and as a Terraform configuration.
 
-`stack.yaml` and `main.tf` are Django templates beside this module. Names are parameters of theirs,
-and this module fills in the defaults. It also fills in what a parameter cannot express: the
-replica Regions, and the policies, whose conditions have the names of the encryption context.
+`stack.yaml` and `main.tf` are Django templates in this package. Names are parameters of the
+templates, and this module fills in their defaults. It also fills in the parts that a parameter
+cannot express: the replica Regions, and the policies, whose conditions contain the names of the
+encryption context.
 """
 
 import json
@@ -101,7 +102,7 @@ def _render(
     name: str, store: Store, key: Mapping[str, Any], policies: Mapping[str, Any], *, indent: int
 ) -> str:
     text = (Path(__file__).parent / name).read_text(encoding="utf-8")
-    # A line that has only a tag must not leave an empty line.
+    # A line with only a tag must not become an empty line.
     template = Engine().from_string(re.sub(r"(?m)^(\{[%#].*[%#]\})\n", r"\1", text))
     roles = [
         {"name": role, "description": what, "policy": _json(policies[role], indent)}
@@ -118,10 +119,10 @@ def _render(
 
 
 def _json(policy: Mapping[str, Any], indent: int) -> str:
-    """Return a policy as JSON, which both YAML and HCL's expressions include."""
+    """Return a policy as JSON, which is valid in YAML and in HCL expressions."""
     return json.dumps(policy, indent=2, ensure_ascii=False).replace("\n", "\n" + " " * indent)
 
 
 def _escape_hcl(text: str) -> str:
-    """Keep Terraform from evaluating what looks like an expression in a text."""
+    """Escape text that Terraform would evaluate as an expression."""
     return text.replace("${", "$${").replace("%{", "%%{")

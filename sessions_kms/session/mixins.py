@@ -339,4 +339,4 @@ def _get_busy_error() -> StoreUnavailable:
     return StoreUnavailable("Too many wait for the session store.")
 
 
-_writes = Finisher(WRITES_MAX, left=_log_failure, busy=_get_busy_error)
+_writes = Finisher(WRITES_MAX, on_error=_log_failure, busy=_get_busy_error)

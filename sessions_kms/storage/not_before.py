@@ -127,7 +127,7 @@ class NotBefore:
         # Only without a valid cached cutoff does a request wait for the read of another.
         with suppress(TableUnavailable):
             must_wait = not self._is_read_within(GOOD_FOR)
-            await self._reading.fly("moment", self._refresh, patient=must_wait)
+            await self._reading.run("moment", self._refresh, waits=must_wait)
         if not self._is_read_within(GOOD_FOR):
             raise TableUnavailable
         return self._moment

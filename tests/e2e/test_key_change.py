@@ -205,7 +205,7 @@ def test_no_fault_at_a_key_change_signs_a_browser_out(
 
 
 def is_callback(response: Response) -> bool:
-    """Tell whether the browser is back from the provider."""
+    """Return True if the browser is back from the provider."""
     return "/callback/" in response.url
 
 

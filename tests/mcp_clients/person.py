@@ -117,7 +117,7 @@ class Person:
             page.wait_for_timeout(2_000)
 
     def _is_elsewhere(self, url: str) -> bool:
-        """Tell whether an address is the client's own."""
+        """Return True if an address is the client's own."""
         own = (self.stack.url, f"http://127.0.0.1:{self.stack.provider}")
         return not url.startswith(own)
 

@@ -89,4 +89,4 @@ def test_userinfo_is_asked_under_the_named_authority_too(
 ) -> None:
     caplog.set_level(logging.WARNING)
     sign_in(visitor, serve(GitLab))
-    assert "The id token has to do." not in caplog.text
+    assert "Using the id token's claims only." not in caplog.text

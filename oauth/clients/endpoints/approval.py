@@ -158,7 +158,7 @@ def _complete(
 def _is_own_account(
     request: HttpRequest, sociallogin: SocialLogin, pending: PendingConsent
 ) -> bool:
-    """Tell whether it is who allowed it, with an account that was theirs already."""
+    """Return True if it is who allowed it, with an account that was theirs already."""
     user = request.user
     return (
         user.is_active

@@ -54,12 +54,12 @@ class Client:
     host: str | None = None
 
     def has_redirect_uri(self, redirect_uri: str, listed: Collection[str]) -> bool:
-        """Tell whether an address is one of its own."""
+        """Return True if an address is one of its own."""
         return redirect_uris.matches_any(redirect_uri, self.redirect_uris, listed)
 
 
 def is_document_url(client_id: str) -> bool:
-    """Tell whether an id may be the address of a document."""
+    """Return True if an id may be the address of a document."""
     match = DOCUMENT_URL.fullmatch(client_id)
     return (
         match is not None

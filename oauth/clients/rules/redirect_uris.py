@@ -42,7 +42,7 @@ NEVER_PRIVATE = frozenset(
 
 
 def is_acceptable(uri: object, listed: Collection[str] = DEFAULT_URIS) -> bool:
-    """Tell whether a client may have an address; ``listed`` ones it may have as they are."""
+    """Return True if a client may have an address; ``listed`` ones it may have as they are."""
     if not isinstance(uri, str) or len(uri) > LENGTH_MAX or has_response_parameter(uri):
         return False
     match = HTTPS.fullmatch(uri) or LOOPBACK.fullmatch(uri)
@@ -52,7 +52,7 @@ def is_acceptable(uri: object, listed: Collection[str] = DEFAULT_URIS) -> bool:
 
 
 def is_private_scheme(uri: str) -> bool:
-    """Tell whether an operator may list an address: one of a program's own scheme."""
+    """Return True if an operator may list an address: one of a program's own scheme."""
     match = PRIVATE.fullmatch(uri)
     if len(uri) > LENGTH_MAX or match is None or match["scheme"] in NEVER_PRIVATE:
         return False
@@ -68,7 +68,7 @@ def has_response_parameter(uri: str) -> bool:
 
 
 def is_loopback(uri: str) -> bool:
-    """Tell whether an address leads to a program on the person's own computer by http."""
+    """Return True if an address leads to a program on the person's own computer by http."""
     return LOOPBACK.fullmatch(uri) is not None
 
 
@@ -92,7 +92,7 @@ def without_port(uri: str) -> str:
 def matches_any(
     uri: str, registered: Iterable[str], listed: Collection[str] = DEFAULT_URIS
 ) -> bool:
-    """Tell whether an address is one of a client's."""
+    """Return True if an address is one of a client's."""
     return is_acceptable(uri, listed) and without_port(uri) in {
         without_port(each) for each in registered
     }

@@ -26,7 +26,7 @@ def resource_of(issuer: str, upstream: str) -> str:
 
 
 def is_plain_path(rest: str) -> bool:
-    """Tell whether what follows an upstream's name in an address can be echoed: plain segments."""
+    """Return True if the path after an upstream's name has only plain segments, safe to echo."""
     return bool(PLAIN_PATH.fullmatch(rest)) and not any(map(DOT_SEGMENT.fullmatch, rest.split("/")))
 
 

@@ -70,7 +70,7 @@ class AsyncConnection(asyncio.BufferedProtocol, Connection):
 
         def receive(data: bytes) -> Response | None:
             has_begun, response = self.read(reader, data)
-            attempt.heard = attempt.heard or has_begun
+            attempt.has_response = attempt.has_response or has_begun
             return response
 
         data = request if self.tls is None else self.tls.encrypt(request)
@@ -203,7 +203,7 @@ class _Exchange:
     def _time_left(self) -> float:
         """Return how long a response that has begun may yet take."""
         try:
-            return self._attempt.to_write() if self._attempt.heard else 0
+            return self._attempt.to_write() if self._attempt.has_response else 0
         except OutOfTime:
             return 0
 

@@ -86,7 +86,7 @@ class BlockingConnection(Connection):
                 response.connection = self
                 return response
             if has_begun:
-                attempt.heard = True
+                attempt.has_response = True
                 remaining = reader.remaining
                 size = min(remaining + OVERHEAD, NEXT_READ) if remaining else NEXT_READ
 

@@ -90,7 +90,7 @@ def places(handler: GatewayHandler) -> int:
 
 
 def all_have_come(handler: GatewayHandler, waiting: int) -> bool:
-    """Tell whether the person has all places that one may have, and the rest waits for those."""
+    """Return True if the person has all places that one may have, and the rest waits for those."""
     (own, *_) = [*handler._user_pages._semaphores.values(), None]
     return own is not None and (own._free, len(own._waiting)) == (0, waiting)
 

@@ -21,7 +21,7 @@ def skipping(settings: Settings) -> None:
 
 
 def skips(client: Client, address: str = SIGN_IN, headers: dict[str, str] = PAGE) -> bool:
-    """Tell whether a page leads to the provider by itself; it shows the button otherwise."""
+    """Return True if a page leads to the provider by itself; it shows the button otherwise."""
     answer = client.get(address, headers=headers)
     if answer.get("Location") == SIGN_IN:
         answer = client.get(SIGN_IN, headers=headers)

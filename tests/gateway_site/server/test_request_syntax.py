@@ -285,7 +285,7 @@ class Parsed:
 
 
 def is_refused(stream: bytes, *cuts: int) -> bool:
-    """Tell whether a stream is, that comes in pieces; of what is not nothing gets lost."""
+    """Return True if a stream is, that comes in pieces; of what is not nothing gets lost."""
     parsed = Parsed()
     try:
         for start, end in pairwise([0, *cuts, len(stream)]):

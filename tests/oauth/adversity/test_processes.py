@@ -68,7 +68,7 @@ class Toolkit:
         )
 
     def is_alive(self, token_set: TokenSet) -> bool:
-        """Tell whether a grant can be refreshed, which spends its refresh token."""
+        """Return True if a grant can be refreshed, which spends its refresh token."""
         token = token_set.refresh_token
         return self._token(grant_type="refresh_token", refresh_token=token).status_code == 200
 

@@ -55,7 +55,7 @@ def item_of(one: GrantWorld, shown: str) -> str:
 
 
 def is_there(one: GrantWorld, shown: str) -> bool:
-    """Tell whether the item of a token is in the table, once nothing is left to delete."""
+    """Return True if the item of a token is in the table, once nothing is left to delete."""
     assert grant_end.drain_deletions(10)
     return item_of(one, shown) in one.items
 
@@ -69,7 +69,7 @@ def content_of(one: GrantWorld, shown: str) -> dict[str, Any]:
 
 
 def called_anew(one: GrantWorld, shown: str) -> bool:
-    """Tell whether a token opens its grant in a process that remembers nothing."""
+    """Return True if a token opens its grant in a process that remembers nothing."""
     return run_sync(one.started(0).session(shown, upstream="mcp")) is not None
 
 

@@ -132,7 +132,7 @@ class Scene:
         return requests.post(f"{self.gateway.url}/oauth/token", form, timeout=60)
 
     def is_good(self, pair: dict[str, Any]) -> bool:
-        """Tell whether both tokens serve. Nobody listens at the upstream."""
+        """Return True if both tokens serve. Nobody listens at the upstream."""
         return self.call(pair["access_token"]) == 502 and self.refresh(pair["refresh_token"]).ok
 
     def call(self, access_token: str) -> int:

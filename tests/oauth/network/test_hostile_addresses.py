@@ -277,7 +277,7 @@ def test_log_says_which_host_and_what_to_do(
 ) -> None:
     hostile.more_of_metadata = {"token_endpoint": "https://10.0.0.5/token?canary"}
     come_back(visitor, hostile)
-    assert "10.0.0.5 is not asked: The host is at a private address." in caplog.text
+    assert "Request to 10.0.0.5 rejected: The host is at a private address." in caplog.text
     assert "OAUTH_<NAME>_ALLOW_PRIVATE" in caplog.text
     assert "canary" not in caplog.text
 

@@ -108,7 +108,7 @@ def check_unseen(stage: Stage, departure: Departure, log: Log) -> None:
 
 
 def is_succeeded(stage: Stage, departure: Departure, name: str) -> bool:
-    """Tell whether the account's next grant is there: some providers end it with the old one."""
+    """Return True if the account's next grant is there: some providers end it with the old one."""
     return name not in departure.leaves and name in stage.grants(key_of(stage.visitor))
 
 

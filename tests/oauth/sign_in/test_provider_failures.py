@@ -161,7 +161,7 @@ def test_bad_userinfo_leaves_the_id_token(
     corp.failing["/userinfo"] = NONSENSE[what]
     assert visitor.client.get(url).status_code == 302
     assert SocialAccount.objects.get().uid == "1001"
-    assert "The id token has to do." in caplog.text
+    assert "Using the id token's claims only." in caplog.text
     assert CANARY not in caplog.text
 
 

@@ -402,14 +402,14 @@ class Interleaving:
             yield "an honest client at rest holds no live token"
 
     def _is_in_time(self, state: State, each: Request) -> bool:
-        """Tell whether a request of an honest one may end nothing.
+        """Return True if a request of an honest one may end nothing.
 
         Of two processes that each keep the tokens, one may come with an old one at any time.
         """
         return SECOND not in state.clients or not self._is_late(state, each.token, each.arrived)
 
     def _is_late(self, state: State, minted: str, tick: int) -> bool:
-        """Tell whether a code or token had been spent for longer than its grace by then."""
+        """Return True if a code or token had been spent for longer than its grace by then."""
         spent = self._truth(state, minted)
         at = spent.spent_at if isinstance(spent, TokenTombstone | SealedGrant) else None
         grace = CODE_GRACE if minted == self._code else GRACE

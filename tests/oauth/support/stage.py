@@ -122,7 +122,7 @@ class Stage:
 
     @property
     def stands(self) -> bool:
-        """Tell whether the session is still there."""
+        """Return True if the session is still there."""
         return self.world.truth(self.key) is not None
 
     def state(self) -> object:

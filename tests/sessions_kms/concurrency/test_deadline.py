@@ -37,7 +37,7 @@ def test_attempt_has_a_second_to_connect_two_of_silence_and_less_than_three_in_a
         with pytest.raises(OutOfTime):
             attempt.to_connect()
         assert attempt.to_read() == 1.5
-        attempt.heard = True
+        attempt.has_response = True
         clock.advance(1.5)
         assert attempt.is_over()
         with pytest.raises(OutOfTime):

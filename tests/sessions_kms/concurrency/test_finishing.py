@@ -53,7 +53,7 @@ def left() -> list[BaseException]:
 
 @pytest.fixture
 def finisher(left: list[BaseException]) -> Finisher:
-    return Finisher(2, left=left.append, busy=Busy)
+    return Finisher(2, on_error=left.append, busy=Busy)
 
 
 async def turns() -> None:

@@ -32,13 +32,15 @@ class CountedFlights(Flights[bytes]):
         super().__init__(Stopwatch(clock, clock), unavailable=KMSUnavailable, back_off=back_off)
         self.entered = threading.Semaphore(0)
 
-    def run(self, key: Hashable, work: Callable[[], bytes], *, patient: bool = True) -> bytes:
-        """Fly in this thread."""
-        return run_sync(self.fly(key, as_coroutine(work), patient=patient))
+    def run_blocking(
+        self, key: Hashable, work: Callable[[], bytes], *, waits: bool = True
+    ) -> bytes:
+        """Run the call in this thread."""
+        return run_sync(self.run(key, as_coroutine(work), waits=waits))
 
-    def _enter(self, key: Hashable, ours: _Flight[bytes], patient: bool) -> _Flight[bytes]:
+    def _enter(self, key: Hashable, ours: _Flight[bytes], waits: bool) -> _Flight[bytes]:
         try:
-            return super()._enter(key, ours, patient)
+            return super()._enter(key, ours, waits)
         finally:
             self.entered.release()
 
@@ -65,7 +67,7 @@ def never() -> bytes:
 
 
 def outcomes(
-    flights: CountedFlights, work: Callable[[], bytes], *, patient: bool = True
+    flights: CountedFlights, work: Callable[[], bytes], *, waits: bool = True
 ) -> tuple[object, list[object]]:
     """Fly while others come; return the outcome of the one who flew, and those of the others."""
     flown: list[object] = []
@@ -79,14 +81,14 @@ def outcomes(
 
     def fly() -> None:
         try:
-            flown.append(flights.run("key", work_once_all_have_come))
+            flown.append(flights.run_blocking("key", work_once_all_have_come))
         except BaseException as exc:  # noqa: BLE001 - the caller asserts on it
             flown.append(exc)
 
     pilot = threading.Thread(target=fly)
     pilot.start()
     assert flying.wait(timeout=30)
-    waited = together(WAITERS, lambda _: flights.run("key", never, patient=patient))
+    waited = together(WAITERS, lambda _: flights.run_blocking("key", never, waits=waits))
     pilot.join(timeout=30)
     assert not pilot.is_alive()
     return flown[0], waited
@@ -114,23 +116,23 @@ def test_thread_that_dies_leaves_nobody_waiting_and_no_failure_behind(
     flown, waited = outcomes(flights, die)
     assert isinstance(flown, SystemExit)
     assert {type(error) for error in waited} == {KMSUnavailable}
-    assert flights.run("key", succeed) == b"result"
+    assert flights.run_blocking("key", succeed) == b"result"
 
 
-def test_impatient_ones_get_the_last_failure_instead_of_waiting(
+def test_callers_that_do_not_wait_get_the_last_failure(
     flights: CountedFlights, clock: FakeClock
 ) -> None:
     with pytest.raises(KMSUnavailable):
-        flights.run("key", fail)
+        flights.run_blocking("key", fail)
     assert flights.entered.acquire(timeout=30)
     clock.advance(1)
-    flown, waited = outcomes(flights, succeed, patient=False)
+    flown, waited = outcomes(flights, succeed, waits=False)
     assert flown == b"result"
     assert {str(error) for error in waited} == {"Said once."}
 
 
-def test_impatient_ones_do_not_wait_for_the_flight_of_another(flights: CountedFlights) -> None:
-    flown, waited = outcomes(flights, succeed, patient=False)
+def test_callers_that_do_not_wait_get_an_error_during_another_call(flights: CountedFlights) -> None:
+    flown, waited = outcomes(flights, succeed, waits=False)
     assert flown == b"result"
     assert {type(error) for error in waited} == {KMSUnavailable}
 
@@ -143,20 +145,20 @@ def test_failure_is_repeated_exactly_for_its_back_off(
         raise error
 
     with pytest.raises(type(error)):
-        flights.run("key", raise_it)
+        flights.run_blocking("key", raise_it)
     clock.advance(seconds - 0.5)
     assert flights.is_backing_off("key")
     with pytest.raises(type(error)):
-        flights.run("key", never)
+        flights.run_blocking("key", never)
     clock.advance(0.5)
     assert not flights.is_backing_off("key")
-    assert flights.run("key", succeed) == b"result"
+    assert flights.run_blocking("key", succeed) == b"result"
 
 
 def test_failure_rests_no_other_key(flights: CountedFlights) -> None:
     with pytest.raises(KMSUnavailable):
-        flights.run("key", fail)
-    assert flights.run("other", succeed) == b"result"
+        flights.run_blocking("key", fail)
+    assert flights.run_blocking("other", succeed) == b"result"
 
 
 def test_repeated_failure_does_not_prolong_its_back_off(
@@ -164,23 +166,23 @@ def test_repeated_failure_does_not_prolong_its_back_off(
 ) -> None:
     for _ in range(4):
         with pytest.raises(KMSUnavailable):
-            flights.run("key", fail if clock() == 1_800_000_000 else never)
+            flights.run_blocking("key", fail if clock() == 1_800_000_000 else never)
         clock.advance(0.25)
-    assert flights.run("key", succeed) == b"result"
+    assert flights.run_blocking("key", succeed) == b"result"
 
 
 def test_success_and_forgetting_end_a_failure(flights: CountedFlights) -> None:
     with pytest.raises(KMSUnavailable):
-        flights.run("key", fail)
+        flights.run_blocking("key", fail)
     flights.forget("key")
-    assert flights.run("key", succeed) == b"result"
+    assert flights.run_blocking("key", succeed) == b"result"
     assert not flights.is_backing_off("key")
 
 
 def test_bug_in_the_work_is_raised_and_not_remembered(flights: CountedFlights) -> None:
     with pytest.raises(ZeroDivisionError):
-        flights.run("key", lambda: bytes(1 // 0))
-    assert flights.run("key", succeed) == b"result"
+        flights.run_blocking("key", lambda: bytes(1 // 0))
+    assert flights.run_blocking("key", succeed) == b"result"
 
 
 # In the cache
@@ -208,28 +210,28 @@ async def within_a_call() -> bytes:
 
 def abandoned(flights: CountedFlights, key: Hashable) -> Coroutine[Any, Any, bytes]:
     """Return a flight in the middle, begun in the context of a task that is no more."""
-    flight = flights.fly(key, within_a_call)
+    flight = flights.run(key, within_a_call)
     contextvars.Context().run(resume, flight)
     return flight
 
 
-def test_flight_that_nobody_resumes_may_be_ended_while_another_one_enters(
+def test_abandoned_call_may_be_closed_while_another_one_enters(
     flights: CountedFlights,
 ) -> None:
     """The collector ends it in any thread and anywhere, also where this one holds the lock."""
     key = Ending()
     key.abandoned.append(abandoned(flights, "other"))
-    entered = threading.Thread(target=flights.run, args=(key, succeed), daemon=True)
+    entered = threading.Thread(target=flights.run_blocking, args=(key, succeed), daemon=True)
     entered.start()
     entered.join(timeout=10)
     assert not entered.is_alive()
-    assert flights.run("other", succeed) == b"result"
+    assert flights.run_blocking("other", succeed) == b"result"
 
 
-def test_flight_that_nobody_resumes_is_flown_by_the_one_who_waits(flights: CountedFlights) -> None:
+def test_waiter_takes_over_an_abandoned_call(flights: CountedFlights) -> None:
     pilot = abandoned(flights, "key")
     came: list[bytes] = []
-    waiter = threading.Thread(target=lambda: came.append(flights.run("key", succeed)))
+    waiter = threading.Thread(target=lambda: came.append(flights.run_blocking("key", succeed)))
     waiter.start()
     for _ in ("pilot", "waiter"):
         assert flights.entered.acquire(timeout=30)
@@ -249,10 +251,10 @@ def test_3000_cold_lookups_ask_kms_once() -> None:
     assert process.kms.count("decrypt") == 1
 
 
-def test_lookup_that_comes_just_after_a_flight_landed_asks_kms_nothing() -> None:
+def test_lookup_just_after_a_call_has_finished_does_not_call_kms() -> None:
     process = Process()
     key = run_sync(kms_keyring(process.kms).generate(PERIOD))
-    fly = process.cache._flights.fly
+    run = process.cache._flights.run
     overtaken = False
 
     async def be_overtaken(*args: Any, **options: Any) -> DataKey:
@@ -261,9 +263,9 @@ def test_lookup_that_comes_just_after_a_flight_landed_asks_kms_nothing() -> None
         if not overtaken:
             overtaken = True
             process.unwrap(key.encrypted, PERIOD)
-        return await fly(*args, **options)
+        return await run(*args, **options)
 
-    process.cache._flights.fly = be_overtaken  # type: ignore[method-assign]  # a seam for the race
+    process.cache._flights.run = be_overtaken  # type: ignore[method-assign]  # a seam for the race
     assert process.unwrap(key.encrypted, PERIOD) == key
     assert overtaken
     assert process.kms.count("decrypt") == 1

@@ -107,7 +107,7 @@ class World:
         self.process.run_jobs()
 
     def was(self, state: State, within: float = BACK_OFF) -> bool:
-        """Tell whether a KMS key was in this state so recently that its failure may linger."""
+        """Return True if a KMS key was in this state so recently that its failure may linger."""
         return self.clock() - self.last[state] < within
 
     def check_age(self, key: DataKey) -> None:

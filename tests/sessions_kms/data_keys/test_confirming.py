@@ -75,7 +75,7 @@ def test_other_bytes_are_let_go_of_wherever_they_are_held(
     wrong = process.generate(PERIOD)
     assert wrong.plaintext == bytes(32)
     assert confirmed(process, wrong) == right
-    assert log.messages == ["KMS unwrapped one data key to different bytes. It is asked again."]
+    assert log.messages == ["KMS unwrapped one data key to different bytes. Unwrapping it again."]
     assert bytes(32) not in process.plaintexts()
     assert process.generate(PERIOD) == right
     before = decrypts(process)

@@ -37,7 +37,7 @@ class Seen:
 
     @property
     def replaced(self) -> bool:
-        """Tell whether it threw away what it never looked at."""
+        """Return True if it threw away what it never looked at."""
         return self.loaded and self.key is not None and self.base is None
 
     @property
@@ -46,7 +46,7 @@ class Seen:
 
     @property
     def starts_anew(self) -> bool:
-        """Tell whether someone signed in since, so that the absolute timeout starts again."""
+        """Return True if someone signed in since, so that the absolute timeout starts again."""
         user = self.ours.get(USER)
         return self.signed_in or (user is not None and user != (self.base or {}).get(USER))
 
@@ -157,7 +157,7 @@ def first(pair: tuple[int, Any]) -> int:
 
 
 def agree(sure: list[bool], expected: list[Any], found: list[Any]) -> bool:
-    """Tell whether what was moved is there, where the answer says that it was."""
+    """Return True if what was moved is there, where the answer says that it was."""
     return all(
         not known or one == other for known, one, other in zip(sure, expected, found, strict=True)
     )

@@ -418,6 +418,6 @@ class Play(Ledger):
                 self.dead.add(key)
 
     def has_link(self, key: str, name: str) -> bool:
-        """Tell whether a name's item is there: a save that was not made may have left it."""
+        """Return True if a name's item is there: a save that was not made may have left it."""
         item_id = session_id(self.world.config.namespace, key)
         return f"logout#{self.world.config.namespace}#{name}#{item_id}" in self.world.table.items

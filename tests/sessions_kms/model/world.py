@@ -113,7 +113,7 @@ class World:
 
     @property
     def disturbed(self) -> bool:
-        """Tell whether something may fail, or did a moment ago."""
+        """Return True if something may fail, or did a moment ago."""
         lately = self.clock() - self.disturbed_at <= DISTURBED_FOR
         return lately or self.state is not State.ENABLED
 

@@ -53,7 +53,7 @@ def change_engine(project: Project, engine: str) -> None:
 
 
 def admits(url: str, key: str) -> bool:
-    """Tell whether a session key, as a visitor's cookie holds it, opens the admin."""
+    """Return True if a session key, as a visitor's cookie holds it, opens the admin."""
     answer = requests.get(f"{url}/admin/", cookies={"sessionid": key}, timeout=10)
     return is_admin(answer)
 

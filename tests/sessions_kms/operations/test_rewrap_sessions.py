@@ -77,7 +77,7 @@ def spend(tokens: Tokens, token: str) -> None:
 
 
 def opens(stack: Stack, *keys: str) -> bool:
-    """Tell whether a process that knows the present KMS key only opens all of these."""
+    """Return True if a process that knows the present KMS key only opens all of these."""
     restart(stack, decrypt_key_ids=())
     return all(SessionStore(key).get("token") == "t" for key in keys)
 

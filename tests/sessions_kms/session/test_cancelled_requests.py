@@ -160,7 +160,7 @@ async def left_at(
 
 
 def is_finished(story: Story, found: Any) -> bool:
-    """Tell whether what was asked for is stored."""
+    """Return True if what was asked for is stored."""
     if isinstance(story, Creates):
         stands = story.world.truth(str(story.session.session_key))
         return stands is not None and stands.content == NEW

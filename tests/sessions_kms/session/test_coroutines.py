@@ -377,7 +377,7 @@ async def test_task_whose_own_load_asks_for_the_session_is_refused(world: World)
             await session._get_content()
     finally:
         session_refused.disconnect(ask)
-    assert [str(each) for each in asked] == ["The session is asked for within its own loading."]
+    assert [str(each) for each in asked] == ["The session is used while it is being loaded."]
 
 
 # The turn

@@ -75,9 +75,9 @@ async def test_nothing_but_calls_that_block_is_done_in_a_thread(
     await session.acycle_key()
     await session.adelete()
     assert "Decrypt" not in world.wire.calls
-    assert in_threads.count("BlockingCall._begin_in_time") == len(world.wire.calls) > 5
+    assert in_threads.count("BlockingCall._start_in_time") == len(world.wire.calls) > 5
     assert {*in_threads} <= {
-        "BlockingCall._begin_in_time",
+        "BlockingCall._start_in_time",
         "ReceiverCall._call_receivers",
     }  # others'
 

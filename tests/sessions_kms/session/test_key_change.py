@@ -183,7 +183,7 @@ def test_two_tabs_at_once_sign_nobody_out_whichever_answer_comes_first(
 
 
 def lives(world: World) -> bool:
-    """Tell whether a session of somebody who is signed in is stored."""
+    """Return True if a session of somebody who is signed in is stored."""
     return any("owner" in item and "encryptedData" in item for item in world.table.items.values())
 
 

@@ -234,7 +234,7 @@ def error(operation: str, code: str, *, status: int = 500, **members: Any) -> Cl
 
 
 def holds(call: Mapping[str, Any], item: Item | None) -> bool:
-    """Tell whether the condition of a call, if it has one, holds for what is stored."""
+    """Return True if the condition of a call, if it has one, holds for what is stored."""
     condition = call.get("ConditionExpression")
     if condition is None:
         return True

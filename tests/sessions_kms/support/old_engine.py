@@ -67,5 +67,5 @@ def empty() -> None:
 
 
 def is_there(key: str) -> bool:
-    """Tell whether there is a row of this key, live or not."""
+    """Return True if there is a row of this key, live or not."""
     return DatabaseStore().exists(key)

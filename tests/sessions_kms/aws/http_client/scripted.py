@@ -58,7 +58,7 @@ class Peer:
             raise Gone from exc
 
     def says_more(self) -> bool:
-        """Tell whether the client has sent something, or has closed."""
+        """Return True if the client has sent something, or has closed."""
         return bool(select.select([self.socket], [], [], 0)[0])
 
     def wait_for_the_end(self) -> None:

@@ -41,7 +41,7 @@ def read(*pieces: bytes) -> Response | None:
 
 
 def refused(*pieces: bytes) -> bool:
-    """Tell whether these bytes are no answer, already before the connection ends."""
+    """Return True if these bytes are no answer, already before the connection ends."""
     reader = ResponseReader()
     try:
         return any(reader.receive_data(piece) for piece in pieces) and False
