@@ -12,7 +12,7 @@ from django.conf import settings  # noqa: E402 - they are configured above, as a
 from gateway_site.edge import access_log, oauth_errors, trusted_proxies  # noqa: E402 - as above
 from gateway_site.edge.static_files import serve_static_files  # noqa: E402 - as above
 from gateway_site.forwarding.handler import gateway  # noqa: E402 - as above
-from gateway_site.server import door, lifespan  # noqa: E402 - as above
+from gateway_site.server import lifespan, rejections  # noqa: E402 - as above
 
 django_application = gateway()
 site = (
@@ -20,5 +20,5 @@ site = (
     if settings.STATIC_ROOT.is_dir()  # `collectstatic` has run
     else django_application
 )
-checked = oauth_errors.asgi(door.asgi(site))
+checked = oauth_errors.asgi(rejections.asgi(site))
 application = lifespan.asgi(trusted_proxies.asgi(access_log.asgi(checked)))

@@ -1,25 +1,25 @@
 """Django sessions, envelope-encrypted with AWS KMS and stored in DynamoDB.
 
-What a project uses is the names of this package and the modules that `PUBLIC_MODULES` lists; all
-else may change in any release. A name is imported at its first use: importing the package reads no
+The public API is the names in this package and the modules in `PUBLIC_MODULES`; everything else may
+change in any release. A name is imported when it is first used: importing the package reads no
 setting, and needs neither Django nor boto3.
 """
 
-# The rooms, from left to right: each imports only from those before it (`.importlinter`).
+# The layers, from bottom to top: each imports only from those before it (`.importlinter`).
 #
-#   exceptions  telemetry  outages                 the ground: errors, metrics, what a 503 logs
+#   exceptions  telemetry  outages                 errors, metrics, the log of a 503
 #   concurrency                                    threads, event loops and locks
 #   format                                         session dict <-> bytes <-> record: the envelope
 #   conf                                           the SESSIONS_KMS setting
-#   aws -> storage                                 how AWS is reached -> items of the table
+#   aws -> storage                                 calls to AWS -> items of the table
 #   data_keys                                      data keys: from KMS, shared, cached
-#   services  signals                              what a process needs, put together | who is told
-#   sealed_items                                   what is sealed beside the sessions
+#   services  signals                              the objects of a process | signals for projects
+#   sealed_items                                   encrypted items beside the sessions
 #   session                                        load, save, merge, expiry of one session
 #   operations                                     many sessions: list, end, rewrap, import
-#   backend  moving_in  moving_out  middleware     the doors: what settings name,
-#   checks  apps  models  grant_store                what Django finds, what tokens open
-#   doctor | infrastructure | admin -> management  what operators and administrators use
+#   backend  moving_in  moving_out  middleware     entry points: named in settings,
+#   checks  apps  models  grant_store                found by Django, or for OAuth grants
+#   doctor | infrastructure | admin -> management  for operators and administrators
 
 from typing import TYPE_CHECKING
 
@@ -73,15 +73,15 @@ PUBLIC_MODULES = (
     "sessions_kms.moving_out",
     "sessions_kms.middleware",
     "sessions_kms.ahead",  # for a server that runs Django's code in its event loop
-    "sessions_kms.checks",  # what is wrong with the settings, for checks of one's own
+    "sessions_kms.checks",  # errors in the settings, for your own checks
     "sessions_kms.exceptions",
     "sessions_kms.signals",
     "sessions_kms.services",  # the clock, the table and the keyring of this process
-    "sessions_kms.outages",  # what a 503 logs
+    "sessions_kms.outages",  # the log of a 503
     "sessions_kms.telemetry",
     "sessions_kms.concurrency.threads",  # pools of threads
-    "sessions_kms.concurrency.finishing",  # what goes on though its request is cancelled
-    "sessions_kms.concurrency.waits",  # what waits in a middleware of your own
+    "sessions_kms.concurrency.finishing",  # work that continues when its request is cancelled
+    "sessions_kms.concurrency.waits",  # for waiting in your own middleware
     "sessions_kms.concurrency.sync_and_async",
     "sessions_kms.http.connecting",  # these three for this project only: its two HTTP clients
     "sessions_kms.http.fields",
@@ -92,12 +92,12 @@ PUBLIC_MODULES = (
     "sessions_kms.operations.ending",
     "sessions_kms.operations.listing",
     "sessions_kms.operations.used_tokens",
-    "sessions_kms.doctor.finding",  # for a doctor of one's own, and a command that shows it
+    "sessions_kms.doctor.finding",  # for your own checks, and a command that shows them
     "sessions_kms.management.base",
 )
 
 # Where each name is defined: module, colon, and its name there.
-_HOMES = {
+_DEFINED_IN = {
     "LINKS": "sessions_kms.session.links:LINKS",
     "LINKS_MAX": "sessions_kms.session.links:LINKS_MAX",
     "SHORT_ID": "sessions_kms.format.item_types:SHORT_ID",
@@ -119,12 +119,12 @@ _HOMES = {
     "user_id_of": "sessions_kms.operations.users:user_id_of",
 }
 
-if not TYPE_CHECKING:  # a type checker is to know the names, and no others
+if not TYPE_CHECKING:  # otherwise a type checker would accept any name
 
     def __getattr__(name: str) -> object:
-        """Import a name at its first use. Raises AttributeError for any other."""
-        if name not in _HOMES:
+        """Import a name when it is first used. Raises AttributeError for any other name."""
+        if name not in _DEFINED_IN:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from pkgutil import resolve_name  # noqa: PLC0415 - nothing is imported before it is used
+        from pkgutil import resolve_name  # noqa: PLC0415 - importing the package stays cheap
 
-        return resolve_name(_HOMES[name])
+        return resolve_name(_DEFINED_IN[name])

@@ -121,7 +121,7 @@ def botocore_events_named_once() -> Iterator[None]:
         yield
 
 
-# Here, for all rooms, so that a process starts one of each.
+# Here, for all folders, so that a process starts only one of each.
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Who may import whom, and how large files and folders are, read from the source."""
+"""The allowed imports, and the size of files and folders, checked in the source."""
 
 import ast
 import re
@@ -23,7 +23,7 @@ GIVEN_SERVICES = (
     "oauth/tokens",
     "oauth/logout",
 )
-# What a `Wait` is made of: the only code below the middlewares that awaits an event loop's own.
+# The parts of a `Wait`: the only code below the middlewares that awaits asyncio.
 LEAVES = {
     "oauth.network.http",
     "oauth.network.vetted_addresses",
@@ -31,9 +31,9 @@ LEAVES = {
     "sessions_kms.http.connecting",
     "sessions_kms.concurrency.finishing",
 }
-NAMED = re.compile(r"(?<![\w*<.-])(?:\w+/)*(\w+\.py)\b")  # the file's own name
+NAMED = re.compile(r"(?<![\w*<.-])(?:\w+/)*(\w+\.py)\b")  # a file's name, without folders
 MAX_LINES = 500
-MAX_MODULES = 15  # of a folder, beside its __init__
+MAX_MODULES = 15  # in a folder, without its __init__
 
 
 def files(package: str) -> list[Path]:
@@ -46,33 +46,33 @@ def module_of(path: Path) -> str:
 
 
 def test_imports_are_in_the_declared_order() -> None:
-    """In a process of its own: import-linter switches off every logger that there is."""
+    """In a separate process: import-linter disables all existing loggers."""
     code = "from importlinter.cli import lint_imports; exit(lint_imports(no_cache=True))"
     done = finished([sys.executable, "-c", code], seconds=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_rule_of_who_may_sign_in_knows_neither_django_nor_the_network() -> None:
+def test_access_rule_imports_neither_django_nor_the_network() -> None:
     graph = grimp.build_graph("oauth", include_external_packages=True, cache_dir=None)
-    room = {"oauth.access_rule", "oauth.admission.claims"}
-    reached = {name for each in room for name in graph.find_modules_directly_imported_by(each)}
-    assert reached - room - sys.stdlib_module_names == {"idna"}
+    rule = {"oauth.access_rule", "oauth.admission.claims"}
+    imported = {name for each in rule for name in graph.find_modules_directly_imported_by(each)}
+    assert imported - rule - sys.stdlib_module_names == {"idna"}
 
 
-def test_rooms_are_given_the_services_and_only_doors_ask_for_those_of_the_process() -> None:
-    askers = {
+def test_only_entry_points_import_the_services_of_the_process() -> None:
+    importers = {
         module_of(path)
-        for room in GIVEN_SERVICES
-        for path in (ROOT / room).rglob("*.py")
+        for folder in GIVEN_SERVICES
+        for path in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_bytes()))
         if isinstance(node, ast.ImportFrom) and node.module in {"sessions_kms", SERVICES}
         if any(alias.name == "services" for alias in node.names)
     }
-    assert askers == set()
+    assert importers == set()
 
 
 def awaited(tree: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
-    """Yield what is awaited, and whether a `Wait` does so, to suspend."""
+    """Yield each awaited expression, and whether this is within the `suspend` of a `Wait`."""
     functions: list[tuple[ast.AST, bool]] = [(tree, False)]
     while functions:
         node, is_leaf = functions.pop()
@@ -92,8 +92,8 @@ def is_of_asyncio(node: ast.AST) -> bool:
 
 
 @pytest.mark.parametrize("package", ["sessions_kms", "oauth"])
-def test_nothing_but_a_wait_awaits_what_only_an_event_loop_has(package: str) -> None:
-    """A thread runs the same coroutines, and has no event loop (`concurrency.waits`)."""
+def test_only_waits_await_asyncio(package: str) -> None:
+    """Threads without an event loop run the same coroutines (`concurrency.waits`)."""
     found = {
         module_of(path)
         for path in files(package)
@@ -118,25 +118,25 @@ def test_no_thread_lock_is_held_across_an_await(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_each_room_says_what_it_is(package: str) -> None:
-    rooms = [
+def test_each_subpackage_has_a_docstring(package: str) -> None:
+    found = [
         path for path in (ROOT / package).glob("*/__init__.py") if "migrations" not in str(path)
     ]
-    assert rooms
-    assert [path for path in rooms if not ast.get_docstring(ast.parse(path.read_bytes()))] == []
+    assert found
+    assert [path for path in found if not ast.get_docstring(ast.parse(path.read_bytes()))] == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_files_that_docstrings_and_comments_name_exist(package: str) -> None:
+def test_files_named_in_docstrings_and_comments_exist(package: str) -> None:
     folders = (*PACKAGES, "examples", "tests")
-    there = {path.name for folder in folders for path in (ROOT / folder).rglob("*.py")}
-    there |= {"manage.py"}
+    existing = {path.name for folder in folders for path in (ROOT / folder).rglob("*.py")}
+    existing |= {"manage.py"}
     named = {
         (module_of(path), name)
         for path in files(package)
         for name in NAMED.findall(path.read_text(encoding="utf-8"))
     }
-    assert sorted((module, name) for module, name in named if name not in there) == []
+    assert sorted((module, name) for module, name in named if name not in existing) == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -146,7 +146,7 @@ def test_no_file_is_long(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_folder_is_crowded(package: str) -> None:
+def test_no_folder_has_too_many_modules(package: str) -> None:
     folders = {path.parent for path in files(package)}
     counts = {
         str(folder.relative_to(ROOT)): len(set(folder.glob("*.py")) - {folder / "__init__.py"})
@@ -165,8 +165,8 @@ print(settings.configured, [name for name in sys.modules if name.startswith("bot
     assert printed_by(code, {"PATH": ""}) == "False []"
 
 
-def test_whole_engine_but_its_commands_and_admin_is_imported_without_settings() -> None:
-    # Django itself imports the model and the admin, once its settings are there.
+def test_engine_without_commands_and_admin_is_imported_without_settings() -> None:
+    # Django itself imports the models and the admin, when its settings are configured.
     modules = [
         module_of(path)
         for path in files("sessions_kms")

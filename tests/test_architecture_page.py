@@ -1,4 +1,4 @@
-"""docs/architecture.md names every room, and files and functions that exist."""
+"""docs/architecture.md names every subpackage, and only files and functions that exist."""
 
 import ast
 import re
@@ -11,16 +11,16 @@ from tests import ROOT
 
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 PACKAGES = ("sessions_kms", "oauth", "gateway_site")
-ROOM = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
+SUBPACKAGE = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 FILE = re.compile(r"`([\w.][\w./]*(?:\.py|/))`")
 # After a file and a colon: names in it, one or more.
 NAMES = re.compile(r"`([\w/]+\.py)`: (`\w[\w.]*`(?:(?:, | and | or )`\w[\w.]*`)*)")
-# What Django finds in a folder that is no room of the code.
-NO_ROOMS = {"migrations", "static", "templates"}
+# Folders for Django without code to document.
+DJANGO_FOLDERS = {"migrations", "static", "templates"}
 
 
 def named() -> list[tuple[str, str]]:
-    """Return each name that the page puts into a file."""
+    """Return each file on the page with the names in it."""
     return [
         (path, name)
         for path, names in NAMES.findall(TEXT)
@@ -30,7 +30,7 @@ def named() -> list[tuple[str, str]]:
 
 @cache
 def defined_in(path: str) -> set[str]:
-    """Return the names at the top of a file, and those in its classes as `Class.name`."""
+    """Return the top-level names of a file, and those in its classes as `Class.name`."""
     body = ast.parse((ROOT / path).read_text(encoding="utf-8")).body
     classes = [node for node in body if isinstance(node, ast.ClassDef)]
     within = {f"{each.name}.{name}" for each in classes for name in _names_of(each.body)}
@@ -50,11 +50,11 @@ def _names_of(body: list[ast.stmt]) -> list[str]:
     return names
 
 
-def rooms_of(package: str) -> set[str]:
+def subpackages_of(package: str) -> set[str]:
     return {
         path.name
         for path in (ROOT / package).iterdir()
-        if path.is_dir() and any(path.glob("*.py")) and path.name not in NO_ROOMS
+        if path.is_dir() and any(path.glob("*.py")) and path.name not in DJANGO_FOLDERS
     }
 
 
@@ -63,45 +63,45 @@ def section(package: str) -> str:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_room_is_on_the_page_and_no_other(package: str) -> None:
-    assert sorted(ROOM.findall(section(package))) == sorted(rooms_of(package))
+def test_page_lists_exactly_the_subpackages(package: str) -> None:
+    assert sorted(SUBPACKAGE.findall(section(package))) == sorted(subpackages_of(package))
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_file_that_stands_in_no_room_is_on_the_page(package: str) -> None:
-    stand = {f"{package}/{path.name}" for path in (ROOT / package).glob("[!_]*.py")}
-    assert sorted(stand - {*FILE.findall(TEXT)}) == []
+def test_every_top_level_module_is_on_the_page(package: str) -> None:
+    modules = {f"{package}/{path.name}" for path in (ROOT / package).glob("[!_]*.py")}
+    assert sorted(modules - {*FILE.findall(TEXT)}) == []
 
 
-def test_every_file_that_is_named_exists() -> None:
+def test_every_file_on_the_page_exists() -> None:
     found = FILE.findall(TEXT)
     assert len(found) > 50
     assert [path for path in found if not (ROOT / path).exists()] == []
 
 
-def test_every_name_stands_in_the_file_before_it() -> None:
+def test_every_name_on_the_page_is_defined_in_its_file() -> None:
     assert len(named()) > 50
     assert [(path, name) for path, name in named() if name not in defined_in(path)] == []
 
 
-def test_every_way_has_a_file_at_each_step() -> None:
+def test_every_step_names_a_file() -> None:
     steps = [line for line in TEXT.splitlines() if re.match(r"^\| (?:\d+|-) \|", line)]
     assert len(steps) > 30
     assert [line for line in steps if not FILE.search(line.rpartition(" | ")[2])] == []
 
 
-def test_every_room_has_its_tests() -> None:
-    """Tests mirror the rooms, but for those that put others together or serve both packages."""
-    together = {"management", "templatetags"}
+def test_every_subpackage_has_a_folder_of_tests() -> None:
+    """Except commands and template tags, which are tested with the code that they use."""
+    tested_elsewhere = {"management", "templatetags"}
     missing = [
-        f"{package}/{room}"
+        f"{package}/{name}"
         for package in PACKAGES
-        for room in rooms_of(package) - together
-        if not (ROOT / "tests" / package / room).is_dir() and room != "local"
+        for name in subpackages_of(package) - tested_elsewhere
+        if not (ROOT / "tests" / package / name).is_dir() and name != "local"
     ]
     assert missing == []
 
 
-def test_page_is_linked_from_where_readers_begin() -> None:
-    for reader in ("docs/index.md", "CONTRIBUTING.md"):
-        assert "architecture.md" in Path(ROOT / reader).read_text(encoding="utf-8")
+def test_page_is_linked_from_the_first_pages() -> None:
+    for page in ("docs/index.md", "CONTRIBUTING.md"):
+        assert "architecture.md" in Path(ROOT / page).read_text(encoding="utf-8")

@@ -1,1 +1,1 @@
-"""Pages for signed-in people. They name tokens, and never show one."""
+"""Pages for signed-in people. They describe tokens but never show one."""

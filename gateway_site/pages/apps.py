@@ -1,13 +1,13 @@
-"""The apps that a person allowed to call upstreams (`oauth.clients`): list, disconnecting, news.
+"""The apps that a person allowed to call upstreams (`oauth.clients`): list, disconnect, announce.
 
-An app is named by the digest that its session is stored under, and is disconnected only if that
-belongs to the signed-in user. This module is imported only where clients are allowed.
+An app is identified by the id of its session, a digest, and is disconnected only if that session
+belongs to the signed-in user. This module is imported only if clients are allowed.
 
-News: at the first view of the home page after an app was allowed, every other browser session of
-the person shows a message, new sessions included for a week. So an app that was allowed in a stolen
-session is noticed in any other. Apps that have ended by then are not announced. This costs no
-query: the home page counts sessions by an index that has their start times, and only those that are
-new to the browser's session are read.
+After an app was allowed, every other browser session of the person shows a message on its next view
+of the home page; new sessions do so for a week. So a person notices an app that was allowed in a
+stolen session. Apps that have ended by then are not announced. This needs no extra query: the home
+page counts sessions by an index that includes their start times, and only sessions that are new to
+the browser's session are read.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
-ANNOUNCED = "_apps_seen"  # in the session: a time, and the short ids of sessions that began later
-WEEK = 7 * 24 * 3600  # seconds that a new browser session looks back
-LAG = 60  # seconds that the index may be behind
+ANNOUNCED = "_apps_seen"  # in the session: a time, and short ids of sessions that started later
+WEEK = 7 * 24 * 3600  # seconds; apps that are older are not announced in a new browser session
+LAG = 60  # seconds by which the index may be behind
 READ_MAX = 10  # sessions for one view of the page, one read each
 
 Session = SessionBase | Mapping[str, Any]  # or its content
@@ -52,13 +52,13 @@ Newest = Sequence[tuple[str, int]]  # ids and start times of a person's sessions
 
 
 def has_new_sessions(session: Session, session_key: str, newest: Newest) -> bool:
-    """Return True if the person has sessions to read, which requires a thread."""
+    """Return True if the person has sessions to read; reading them requires a thread."""
     __traceback_hide__ = True
     return bool(_new_sessions(session, session_key, newest, _now()))
 
 
 def announce_new_apps(request: HttpRequest, newest: Newest) -> None:
-    """Add a message for each new app; `newest` are the person's sessions by the index."""
+    """Add a message for each new app; `newest` are the person's sessions in the index."""
     now = _now()
     unknown = _new_sessions(request.session, request.session.session_key or "", newest, now)
     if not unknown:
@@ -129,7 +129,7 @@ APPS = EntryList(
 
 @dataclass(frozen=True)
 class ListedApp:
-    """One app in the list. `is_listed`: the operator vouches for it."""
+    """One app in the list. `is_listed`: the operator listed the client in CLIENTS_FILE."""
 
     grant: LiveGrant
     provider: str
@@ -166,7 +166,7 @@ def apps(request: HttpRequest) -> HttpResponse:
         listed = set(map(about.short_client_id, authorization_server().listed))
         found = [ListedApp.of(each, listed) for each in grants]
     except StoreUnavailable as exc:
-        # The session of this request could be read.
+        # Show the page without the list: the session of this request could be read.
         logger.warning("Could not list a user's apps: %s", exc)
         found = None
     return render(request, "apps.html", {"apps": found})

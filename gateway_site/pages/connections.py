@@ -1,7 +1,7 @@
-"""A person's accounts and the tokens stored for them, as pages show them; disconnecting accounts.
+"""A person's accounts and their stored tokens, as shown on pages; disconnecting accounts.
 
-allauth's providers and accounts, the session's token sets and the upstreams enter; names, scopes
-and times leave, and no token.
+Takes allauth's providers and accounts, the session's token sets and the upstreams; returns names,
+scopes and times, never a token.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def upstream_path(upstream: Upstream) -> str:
 
 
 def upstream_url(request: HttpRequest, upstream: Upstream) -> str:
-    """Return the upstream's URL. For clients it begins with the issuer, as in the metadata."""
+    """Return the upstream's URL. For clients it starts with the issuer, as in the metadata."""
     server = settings.AUTHORIZATION_SERVER
     if server is not None and upstream.clients:
         return f"{server.issuer}{upstream_path(upstream)}"
@@ -70,7 +70,7 @@ GRANTED_AS = {
     "user:email": "user",
     "read:user": "user",
 }
-# It grants a refresh token (OpenID Connect Core 1.0 section 11); many responses do not list it.
+# The scope of refresh tokens (OpenID Connect Core 1.0 section 11); many responses do not list it.
 OFFLINE_ACCESS = "offline_access"
 RENEWAL_TIMEOUT = 2.0  # seconds
 
@@ -97,7 +97,7 @@ class Account:
 
 @dataclass(frozen=True)
 class CallableUpstream:
-    """An upstream that the person may call, and its address at the gateway."""
+    """An upstream that the person may call, and its URL at the gateway."""
 
     name: str
     address: str
@@ -105,7 +105,7 @@ class CallableUpstream:
 
 @dataclass(frozen=True)
 class Connection:
-    """One configured provider. Without a token everything from `upstreams` on is empty."""
+    """One configured provider. Without a token, `upstreams` and all later fields are empty."""
 
     provider: str
     name: str
@@ -137,7 +137,7 @@ class Connection:
 def connections_of(request: HttpRequest) -> list[Connection]:
     """Return a connection for each configured provider, by name.
 
-    An expired token is refreshed: only that shows whether it can be.
+    An expired token is refreshed, because nothing else shows whether that still works.
     """
     providers = sorted(get_adapter().list_providers(request), key=lambda found: str(found.name))
     accounts = take_prefetched(request, "accounts", partial(_accounts_of, request.user))
@@ -147,7 +147,7 @@ def connections_of(request: HttpRequest) -> list[Connection]:
 async def prefetch_accounts(page_request: PageRequest) -> list[SocialAccount]:
     """Read the person's accounts.
 
-    Which grants were ended is known then. A token that has to be refreshed requires a thread.
+    This also loads which grants were ended. A token that has to be refreshed requires a thread.
     """
     for name in (each.name for each in settings.OAUTH_PROVIDERS):
         held = await aunless_ended(name, load_token_set(page_request.session, name))
@@ -163,7 +163,7 @@ def _accounts_of(user: Any) -> list[SocialAccount]:
 def describe_account(
     provider: Provider, account: SocialAccount, held: TokenSet | None = None
 ) -> Account:
-    """Describe an account in the provider's words."""
+    """Describe an account with the provider's data."""
     wrapped = provider.wrap_account(account)
     email = str((wrapped.get_user_data() or {}).get("email") or "")
     name = str(wrapped)
@@ -212,7 +212,7 @@ def _connection(
 
 
 def _is_renewal_refused(request: HttpRequest, provider: str) -> bool:
-    """Return True if an expired token cannot be refreshed; a page does not wait long for that."""
+    """Return True if an expired token cannot be refreshed; wait at most RENEWAL_TIMEOUT."""
     held = load_token_set(request.session, provider)
     if held is None or _status(provider, held) != Status.RENEWABLE:
         return False
@@ -226,7 +226,7 @@ def _is_renewal_refused(request: HttpRequest, provider: str) -> bool:
     except ReauthenticationRequired:
         return True
     except (OAuthError, StoreUnavailable, TimeoutError):
-        pass  # Unknown: its next use will show.
+        pass  # Unknown until the token is next used.
     return False
 
 
@@ -258,7 +258,7 @@ def _is_past(end: int | None) -> bool:
 
 @method_decorator(never_cache, name="dispatch")
 class DisconnectView(ConnectionsView):  # type: ignore[misc]  # allauth has no types
-    """Ask about the account of the query, or about each; a POST disconnects it, by allauth's view.
+    """Asks about the account in the query, or about each; allauth's view handles the POST.
 
     allauth rejects disconnecting the last account, which would lock its owner out.
     """

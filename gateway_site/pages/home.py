@@ -1,8 +1,8 @@
 """The home page, the sign-in page, and the site's logo.
 
-With `SKIP_PROVIDER_BUTTON` and a single provider the sign-in page redirects to it at once. It does
-not after a sign-out, since a provider that knows the person would sign them in again; nor after a
-failed sign-in, which could loop forever.
+With `SKIP_PROVIDER_BUTTON` and a single provider, the sign-in page redirects to the provider at
+once. It does not do so after a sign-out, because a provider with a session would sign the person in
+again, nor after a failed sign-in, because that could loop forever.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from sessions_kms.operations.listing import Count
 @require_safe
 @cache_control(public=True, max_age=3600)
 def site_logo(request: HttpRequest) -> HttpResponse:
-    """Serve the operator's logo. By the site's policy an SVG runs nothing as a document."""
+    """Serve the operator's logo. The Content-Security-Policy disables scripts in an SVG."""
     found = settings.SITE_LOGO
     if found is None or not found.content:
         raise Http404
@@ -75,7 +75,7 @@ def skips_provider_button(request: HttpRequest) -> bool:
 
 
 async def prefetch_session_count(page_request: PageRequest) -> Count | None:
-    """Count the person's sessions, if apps are allowed. News of apps require a thread."""
+    """Count the person's sessions, if apps are allowed. Announcing apps requires a thread."""
     if settings.AUTHORIZATION_SERVER is None:
         return None
     from gateway_site.pages.apps import has_new_sessions  # noqa: PLC0415 - only where clients are allowed
@@ -105,7 +105,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "display_name": user_display(request.user),
         "connections": connections,
         "can_call": any(connection.upstreams for connection in connections),
-        # The last account is the only way to sign in: allauth would refuse to disconnect it.
+        # The last account is the only way to sign in: allauth rejects disconnecting it.
         "removable": sum(len(connection.accounts) for connection in connections) > 1,
         "session_end": _session_end(request.session),
     }
@@ -120,6 +120,6 @@ def _announce_new_apps(request: HttpRequest) -> None:
 
 
 def _session_end(session: SessionBase) -> datetime:
-    """Return when this session ends at the latest; without such a limit, its expiry when idle."""
+    """Return this session's absolute end; without such a limit, its expiry when idle."""
     absolute = cast("SessionStore", session).absolute_end()
     return (absolute or session.get_expiry_date()).astimezone(UTC)

@@ -1,8 +1,8 @@
-"""What lists say about a session: browser, system and the provider of the sign-in.
+"""How lists describe a session: browser, system and the provider of the sign-in.
 
-All words are ours, none are the visitor's. A row says "Firefox on Windows": no version, no model,
-nothing that identifies anybody. A library that knows every device would run a thousand patterns
-over what a stranger sends; a few plain words, searched in order, are enough here.
+The texts are fixed and contain nothing from the visitor. A row says "Firefox on Windows": no
+version, no model, nothing that identifies anybody. A library for all devices would run a thousand
+patterns over untrusted input; a few plain words, searched in order, are enough here.
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/Browser_detection_using_the_user_agent
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a model: this is imported before all apps are ready
 BROWSER, SYSTEM, PROVIDER = "browser", "system", "provider"
 LENGTH_MAX: Final = 512  # characters that are searched
 
-# Each also names those after it: Edge claims to be Chrome, and Chrome to be Safari.
+# Each browser also sends later words: Edge claims to be Chrome, and Chrome to be Safari.
 BROWSERS: Final = (
     ("Edg/", "Edge"),
     ("EdgA/", "Edge"),
@@ -54,14 +54,14 @@ SYSTEMS: Final = (
 
 @dataclass(frozen=True)
 class SignInLabel:
-    """How somebody signed in, as a list shows it; unknown parts are empty."""
+    """How a person signed in, for lists; unknown parts are empty."""
 
     device: str = ""
     provider: str = ""
 
     @classmethod
     def from_metadata(cls, words: Mapping[str, str]) -> SignInLabel:
-        """Make the label of a session's metadata."""
+        """Create the label from a session's metadata."""
         browser, system = words.get(BROWSER, ""), words.get(SYSTEM, "")
         device = f"{browser} on {system}" if browser and system else browser or system
         name = words.get(PROVIDER, "")
@@ -71,7 +71,7 @@ class SignInLabel:
 
 @receiver(user_logged_in, dispatch_uid="gateway_site.about")
 def label_session(request: HttpRequest, sociallogin: SocialLogin | None = None, **_: Any) -> None:
-    """Store how somebody signed in, in the new session."""
+    """Store in the new session how the person signed in."""
     user_agent = request.headers.get("User-Agent", "")
     words = {
         BROWSER: browser_of(user_agent),

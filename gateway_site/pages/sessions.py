@@ -1,7 +1,7 @@
 """The list of a person's sessions, page by page, and ending them.
 
-A session is named by the digest that its record is stored under, and is ended only if its record
-belongs to the signed-in user.
+A session is identified by the id of its record, a digest, and is ended only if its record belongs
+to the signed-in user.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from sessions_kms.operations.listing import (
 )
 from sessions_kms.services import services
 
-AFTER = "after"  # the parameter of a page's address
+AFTER = "after"  # the query parameter with a page token
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class ListedSession:
 
 @dataclass(frozen=True)
 class SessionPage:
-    """Some of a person's sessions, and the address of older ones.
+    """One page of a person's sessions, and the URL of the next page.
 
-    The current one comes first, then the newest.
+    The current session comes first, then the newest.
     """
 
     rows: Sequence[ListedSession]
@@ -89,7 +89,7 @@ class SessionList:
         )
 
     async def _find_current(self, found: Sequence[Row]) -> Row | None:
-        """Return the current session; the index may lag, or have it on a later page."""
+        """Return the current session, even if the index lags or has it on a later page."""
         there = next((row for row in found if row.current), None)
         return there or await self._inspection.find_current()
 
@@ -150,14 +150,14 @@ async def prefetch_sessions(page_request: PageRequest) -> SessionPage:
 @never_cache
 @login_required
 def sessions(request: HttpRequest) -> HttpResponse:
-    """Show a page of the signed-in person's sessions; apps have a page of their own."""
+    """Show a page of the signed-in person's sessions; apps have a separate page."""
     try:
         page = take_prefetched(request, "page", partial(_load_page, request))
     except BadSignature:
         messages.warning(request, "That link is no longer valid. These are your newest sessions.")
         return redirect("sessions")
     except StoreUnavailable as exc:
-        # The session of this request could be read.
+        # Show the page without the list: the session of this request could be read.
         _log(exc)
         page = None
     has_apps = settings.AUTHORIZATION_SERVER is not None

@@ -1,11 +1,11 @@
 """Pages about one upstream: trying it, connecting a client, and continuing to it after a sign-in.
 
 Trying a connection makes one call through the gateway itself and shows the response. The browser's
-request is sent to the gateway's ASGI application again with an upstream's address, so that every
-rule of the gateway applies. Status, media type and the beginning of the response are shown as text.
+request is sent to the gateway's ASGI application again with an upstream's URL, so that every rule
+of the gateway applies. Status, media type and the beginning of the response are shown as text.
 
-An upstream that OAuth clients may call, such as an MCP server, says little to a plain GET: its page
-shows how to connect a client, and calls only on request (`?call`).
+An upstream that OAuth clients may call, such as an MCP server, returns little to a plain GET: its
+page shows how to connect a client, and makes a call only on request (`?call`).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def continue_to_call(request: HttpRequest) -> HttpResponse:
     """Offer the link to a call that needed a sign-in first.
 
     The redirects of a sign-in come from the provider's site, and calls from other sites are
-    rejected. So the person decides: a call from somebody else's link is made only if they have seen
-    its address.
+    rejected. So the person decides, and has seen the URL before a call from another site's link is
+    made.
     """
     address = request.GET.get(ADDRESS_FIELD, "")
     if not is_call_address(address):
@@ -56,9 +56,9 @@ def continue_to_call(request: HttpRequest) -> HttpResponse:
 
 CALL = "call"  # the parameter that requests a call instead of the client setups
 METHOD = "GET"
-SIZE_MAX = 64 * 1024  # bytes of an answer
+SIZE_MAX = 64 * 1024  # bytes of a response that are shown
 TIMEOUT = 10.0  # seconds
-# These would request a part of the response, an encoded one, or none.
+# Headers that would request a part of the response, an encoded one, or none.
 DROPPED_HEADERS = ("accept", "connection", "content-", "if-", "range", "transfer-", "upgrade")
 ACCEPT_HEADERS = [(b"accept", b"application/json, */*;q=0.5"), (b"accept-encoding", b"identity")]
 HIDDEN = "[a token, not shown]"
@@ -68,7 +68,7 @@ HIDDEN = "[a token, not shown]"
 class TrialResponse:
     """The response to a trial call; `body` is its beginning. The status is 0 until it has started.
 
-    `cookies` are the gateway's own: it passes on none of an upstream's.
+    `cookies` are the gateway's own: it does not pass on an upstream's cookies.
     """
 
     status: int = 0
@@ -76,7 +76,7 @@ class TrialResponse:
     cookies: SimpleCookie = field(default_factory=SimpleCookie)
     body: bytearray = field(default_factory=bytearray)
     complete: bool = False
-    cut: bool = False  # there was more than is shown
+    cut: bool = False  # whether the response was longer
 
     @property
     def kind(self) -> str:
@@ -85,7 +85,7 @@ class TrialResponse:
 
     @property
     def is_problem(self) -> bool:
-        """Whether the gateway answered, not the upstream."""
+        """Whether the response is from the gateway and not from the upstream."""
         return problems.MARK.lower() in self.headers
 
     @property
@@ -108,7 +108,7 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
     if METHOD not in upstream.methods:
         raise Http404
     path = f"/gateway/{upstream.name}" + (upstream.paths[0] if upstream.paths else "/")
-    # Under WSGI, which has no scope, the call has an event loop of its own.
+    # Under WSGI, which has no scope, the call runs in a new event loop.
     call = _call_gateway if hasattr(request, "scope") else _call_gateway_in_new_loop
     release_sql_connections()  # the call may take long
     answer = async_to_sync(call)(_scope(request, path))
@@ -140,7 +140,7 @@ def _client_setups(request: HttpRequest, upstream: Upstream) -> HttpResponse:
 
 
 def _scope(request: HttpRequest, path: str) -> dict[str, Any]:
-    """Return the ASGI scope of the same browser's request for another address."""
+    """Return the ASGI scope of the same browser's request for another path."""
     prefix = (request.META.get("SCRIPT_NAME") or "").rstrip("/")
     headers = [
         (name.lower().encode("ascii"), value.encode("latin-1"))
@@ -164,7 +164,7 @@ def _scope(request: HttpRequest, path: str) -> dict[str, Any]:
 
 
 async def _call_gateway(scope: dict[str, Any]) -> TrialResponse:
-    """Call the gateway; disconnect after a time or a size, as a browser can."""
+    """Call the gateway; disconnect, as a browser can, after TIMEOUT or SIZE_MAX."""
     answer, enough = TrialResponse(), asyncio.Event()
 
     async def receive() -> Mapping[str, Any]:
@@ -210,7 +210,7 @@ def _problem(answer: TrialResponse) -> dict[str, Any] | None:
 
 
 def _text(answer: TrialResponse) -> str:
-    """Return the body as text: JSON indented, and nothing for binary data."""
+    """Return the body as text: JSON is indented, and binary data is empty."""
     body = bytes(answer.body)
     if answer.complete and (answer.kind == "application/json" or answer.kind.endswith("+json")):
         try:
@@ -222,9 +222,9 @@ def _text(answer: TrialResponse) -> str:
 
 
 def _remove_tokens(request: HttpRequest, upstream: Upstream, text: str) -> str:
-    """Remove tokens that an upstream repeats: the page shows none.
+    """Remove tokens that an upstream echoes: the page must not show them.
 
-    The session is read again, since the call, or another request, may have refreshed the token.
+    The session is read again, because the call or another request may have refreshed the token.
     """
     for session in (request.session, type(request.session)(request.session.session_key)):
         held = load_token_set(session, upstream.provider)

@@ -1,13 +1,14 @@
 """The server: uvicorn with httptools, and limits on what a client may use and for how long.
 
-`python -m gateway_site.server --host 0.0.0.0 --port 8000` starts it (`__main__`). The options here
-are shared by every way of starting it.
+`python -m gateway_site.server --host 0.0.0.0 --port 8000` starts it (`__main__`). The options below
+are used by every way to start it.
 
-protocol         one connection: what is rejected, when it is closed
-request_syntax   where each request begins, its first line and its head, pure
-connections      all connections of a process: how many, and which goes first
-lifespan         the start and the graceful stop of a process
-door             rejections that apply under other servers too, ASGI and WSGI
+protocol             one connection: which requests are rejected, and when it is closed
+request_syntax       the start of each request, its first line and its head; no I/O
+buffered_transport   sends the head of a response together with its body
+connections          all connections of a process: how many, and which is closed first
+lifespan             the start and the graceful stop of a process
+rejections           rejections that also apply under other servers, ASGI and WSGI
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ APPLICATION = "gateway_site.asgi:application"
 OPTIONS: dict[str, Any] = {
     "http": "gateway_site.server.protocol:BoundedProtocol",
     "ws": "none",
-    "lifespan": "auto",  # `runserver` may serve an application that has none
+    "lifespan": "auto",  # `runserver` may serve an application without a lifespan
     "access_log": False,  # gateway_site.edge.access_log writes it
-    "proxy_headers": False,  # PROXY_SCHEME_HEADER names the one header that is believed
-    # asyncio accepts as many at a time before it hands one over: each takes a descriptor.
+    "proxy_headers": False,  # PROXY_SCHEME_HEADER names the only trusted header
+    # asyncio accepts this many at a time before it passes one on: each takes a descriptor.
     "backlog": descriptors.BACKLOG,
 }
 
 
 def arguments() -> Iterator[str]:
-    """Yield the options as uvicorn's command line takes them; one that comes later counts."""
+    """Yield the options for uvicorn's command line; later options override them."""
     for name, value in OPTIONS.items():
         option = name.replace("_", "-")
         if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""`python -m gateway_site.server`: the gateway, served as it is meant to be.
+"""`python -m gateway_site.server`: serve the gateway with its own limits.
 
 Takes the options of uvicorn's command line (`--host`, `--port`, `--workers`, …).
 """

@@ -1,9 +1,10 @@
 """The connections of one process: how many there may be, and which is closed if there are too many.
 
-Descriptors are scarce: without one neither DynamoDB nor KMS can be called, and no health check is
-answered. So each client's connection is counted, together with a second descriptor for the upstream
-that it may call. If all are taken, the connection that has been idle longest is closed, or that of
-one peer if its share is taken. If none is idle, a new connection can only request health.
+File descriptors are scarce: without one, DynamoDB and KMS cannot be called, and health checks are
+not answered. So each client's connection is counted, with a second descriptor for the upstream that
+it may call. At the limit, the connection that has been idle longest is closed; at the limit of one
+peer, that peer's longest idle connection. If none is idle, a new connection can only request
+health checks.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from gateway_site.edge.reports import Tally
 
 logger = logging.getLogger(__name__)
 
-SHARE = 4  # one peer may have a quarter
+SHARE = 4  # one peer may have a quarter of the connections
 SWEEP = 1.0  # seconds between two checks of all timeouts
 
 
 class Connection(Protocol):
-    """What is required of a connection here."""
+    """The interface of a connection."""
 
     @property
     def peer(self) -> str | None:
@@ -40,7 +41,7 @@ class Connection(Protocol):
         """Close at once."""
 
     def check_timeouts(self, now: float) -> None:
-        """Do what is due at this time of the loop's clock."""
+        """Close if a timeout has passed; ``now`` is the loop's time."""
 
 
 class ConnectionLimits:
@@ -63,7 +64,7 @@ class ConnectionLimits:
         self.bodies = ReceivedBodies(BODIES_SIZE)
 
     def admit(self, connection: Connection) -> bool:
-        """Count a new connection. Return whether it may request more than health."""
+        """Count a new connection. Return False if it may only request health checks."""
         self._sweep_later()
         if self._has_capacity(connection.peer):
             self._members.add(connection)
@@ -78,7 +79,7 @@ class ConnectionLimits:
         return False
 
     def count_request(self, client: str) -> bool:
-        """Count a request from a proxy. Return whether its client is within its share."""
+        """Count a request from a proxy. Return True if its client is within its share."""
         if self._peers[client] >= self._share:
             self._rejected.add()
             return False
@@ -94,7 +95,7 @@ class ConnectionLimits:
     def mark_idle(self, connection: Connection) -> None:
         """Note that a connection has no current request."""
         if connection in self._members:
-            # At the end: it was not idle before.
+            # Appended at the end: it was not idle before.
             self._idle[connection] = None
             self._idle_of[connection.peer][connection] = None
 
@@ -153,7 +154,7 @@ _of_servers: WeakKeyDictionary[ServerState, ConnectionLimits] = WeakKeyDictionar
 def connections_of(
     state: ServerState, config: Config, loop: asyncio.AbstractEventLoop
 ) -> ConnectionLimits:
-    """Return the connections of a server; in tests a process may have several servers."""
+    """Return the connections of a server; in tests, a process may have several servers."""
     found = _of_servers.get(state)
     if found is None:
         found = _of_servers[state] = _make_connections(config.backlog, loop)

@@ -1,7 +1,7 @@
-"""The start and the end of a process: it tells the load balancer before it refuses connections.
+"""The start and the graceful stop of a process.
 
-After SIGTERM `/readyz` answers 503 while everything else is served for `DRAIN_SECONDS`, the time
-that a load balancer may take to notice. A second SIGTERM, or Ctrl-C, ends the process at once.
+After SIGTERM `/readyz` returns 503, so that the load balancer stops sending requests, and all other
+requests are served for `DRAIN_SECONDS`. A second SIGTERM, or Ctrl-C, ends the process at once.
 
 https://asgi.readthedocs.io/en/stable/specs/lifespan.html
 """
@@ -26,7 +26,7 @@ YOUNG = 10_000  # new objects between two collections; a call has about 100
 def asgi(application: ASGIApplication) -> ASGIApplication:
     """Return an application that handles the start and the end of its process."""
 
-    # A coroutine function, by which servers recognize an application of ASGI 3.
+    # A coroutine function: by that, servers recognize an ASGI 3 application.
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _live(receive, send)
@@ -50,22 +50,22 @@ async def _live(receive: Receive, send: Send) -> None:
 def _collect_garbage_less_often() -> None:
     """Collect garbage less often, and skip all objects that exist at start-up.
 
-    Each collection blocks everything. By default the objects of current calls look like growing
-    garbage.
+    Each collection blocks all requests. With the default thresholds, the objects of current calls
+    would cause many collections.
     """
     gc.collect()
     gc.freeze()
-    # Old objects are only collected after they have grown by a quarter since the last full
-    # collection. Without this one, that is a quarter of all objects at start-up.
+    # A full collection runs when the number of old objects has grown by a quarter since the last
+    # one. Without this call, that would be a quarter of all objects at start-up.
     # https://devguide.python.org/internals/garbage-collector/#collecting-the-oldest-generation
     gc.collect()
     young, *older = gc.get_threshold()
-    if 0 < young < YOUNG:  # otherwise an operator chose it
+    if 0 < young < YOUNG:  # otherwise an operator has set it
         gc.set_threshold(YOUNG, *older)
 
 
 def _drain_first(seconds: float | None) -> None:
-    """Drain before the server's own SIGTERM handler; Python allows this in the main thread only."""
+    """Drain before the server's own SIGTERM handler runs; this only works in the main thread."""
     end = signal.getsignal(signal.SIGTERM)
     if not seconds or not callable(end) or threading.current_thread() != threading.main_thread():
         return

@@ -1,12 +1,12 @@
-"""One client's connection: uvicorn's own on httptools, with limits on size, number and time.
+"""One client's connection: uvicorn's protocol on httptools, with limits on size, number and time.
 
-Relies on uvicorn's private parts; pyproject.toml pins its version for that, and
-tests/gateway_site/server fail when they change.
+It relies on private parts of uvicorn; therefore pyproject.toml pins the version, and
+tests/gateway_site/server fail if they change.
 
-What exceeds a limit never reaches the application. How long a body may take is decided by the
-application (`gateway_site.rules.body`), so that it applies under other servers too. Here is what it
-cannot see: a head that does not arrive, a body that nobody reads, a response that the client does
-not read, and the number of connections.
+A request that exceeds a limit never reaches the application. The time limit of a body is enforced
+by the application (`gateway_site.rules.body`), so that it also applies under other servers. This
+module enforces limits that the application cannot: on a head that does not arrive, a body that
+nobody reads, a response that the client does not read, and the number of connections.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from gateway_site.edge.reports import Tally
 from gateway_site.health import PATHS as HEALTH_PATHS
 from gateway_site.rules import problems
 from gateway_site.server import connections
-from gateway_site.server.answer_transport import BufferedTransport
+from gateway_site.server.buffered_transport import BufferedTransport
 from gateway_site.server.request_syntax import (
     HEAD_FIELDS,
     HEAD_SIZE,
@@ -49,10 +49,10 @@ logger = logging.getLogger(__name__)
 
 HEAD_TIME = 10.0  # seconds, from the start of a connection or the next request's first byte
 PROGRESS_SIZE = 16 * 1024  # bytes of a response that a client must read within ANSWER_TIME
-LINGER = 2.0  # seconds of reading from a rejected client, so that it receives the response
+LINGER = 2.0  # seconds to keep reading from a rejected client, so that it receives the response
 # Bytes that are read and parsed at once; asyncio's default is four times as many.
 READ_SIZE = 64 * 1024
-PIPELINED = 16  # requests that may wait for an earlier response
+PIPELINED = 16  # maximum number of requests that wait for an earlier response
 RETRY_AFTER = b"5"  # seconds
 NEVER = float("inf")
 
@@ -76,10 +76,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = NEVER
         self._is_idle = False  # after the first request, without a byte of the next one
         self._request_lines = RequestLines()
-        self._in_head = True  # or between two requests
-        self._progress = False  # whether the last bytes ended a head or a message, or were body
-        self._overhead = 0  # bytes since then
-        self._body_pieces: list[bytes] = []  # of a body, until the received bytes are parsed
+        self._in_head = True  # also between two requests
+        self._progress = False  # whether the last bytes ended a head or a message, or were a body's
+        self._overhead = 0  # bytes since the last progress
+        self._body_pieces: list[bytes] = []  # pieces of a body from the bytes that are being parsed
         self._may_keep_alive = True  # whether the connection outlives the current request
         self._ignores_input = False  # whether received bytes are dropped
         self._running: RequestResponseCycle | None = None
@@ -124,17 +124,17 @@ class BoundedProtocol(HttpToolsProtocol):
             for piece in self._request_lines.pieces(data):
                 self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            self._close_after_response()  # what follows may be in the requested protocol
+            self._close_after_response()  # The next bytes may be in the requested protocol.
         except BadRequest as rejection:
             self._reject(rejection)
         except httptools.HttpParserError as error:
             found = error.__context__
             self._body_pieces.clear()
-            if not self._ignores_input:  # otherwise its body was ended, and it got a response
+            if not self._ignores_input:  # otherwise end_body has already sent a response
                 self._reject(found if isinstance(found, BadRequest) else _malformed_request())
         else:
             self._add_body()
-            if not self._ignores_input:  # otherwise its body was ended
+            if not self._ignores_input:  # otherwise end_body was called
                 self._limit_overhead(data)
 
     def resume_writing(self) -> None:
@@ -148,7 +148,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        # What asyncio calls after a pause, or the request before this one, has that one's context.
+        # Callbacks of asyncio, and the previous request, run in the previous request's context.
         # https://github.com/python/cpython/issues/140947
         Context().run(super()._start_asgi_task, cycle, app)
 
@@ -197,7 +197,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.cycle.transport = self._response_transport  # type: ignore[assignment]  # it has the methods that are used
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece: for one-byte chunks uvicorn would copy everything each time."""
+        """Collect a piece: for one-byte chunks, uvicorn would copy the whole body each time."""
         self._body_pieces.append(body)
 
     def on_message_complete(self) -> None:
@@ -213,10 +213,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = self._may_keep_alive
 
     def on_response_complete(self) -> None:
-        """Do what uvicorn does, except for its timer: `check_timeouts` closes idle connections."""
+        """Do the same as uvicorn without its timer: `check_timeouts` closes idle connections."""
         self._release_client()
         if self._running is not None:
-            self._running.body = bytearray()  # what the application has not read
+            self._running.body = bytearray()  # the part that the application has not read
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -237,7 +237,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def check_timeouts(self, now: float) -> None:
-        """Close if the client has been awaited for too long."""
+        """Close if the client has taken too long."""
         if self.flow.write_paused or self.transport.is_closing():
             self._check_response_progress(now)
         else:
@@ -250,7 +250,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.close()
 
     def end_body(self) -> None:
-        """End the last request: its body, or an earlier one, takes too much memory."""
+        """End the last request, because its body or an earlier one takes too much memory."""
         self._ignores_input = True
         self._abort_request(_body_evicted())
 
@@ -265,7 +265,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # Helpers
 
     def _add_body(self) -> None:
-        """Pass what has arrived of its body to the current request."""
+        """Pass the collected pieces of its body to the current request."""
         if self._body_pieces:
             self._progress = True
             body = b"".join(self._body_pieces)
@@ -275,7 +275,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 counted.add(len(body))
 
     def _count_client(self) -> bool:
-        """Count the request for the client that a trusted proxy names, within its share."""
+        """Count the request for the client behind a trusted proxy; return False at its limit."""
         found = trusted_proxies.forwarded_client(self.client and self.client[0], self.headers)
         client = None if found is None else trusted_proxies.counting_key(found)
         has_share = client is None or self._connections.count_request(client)
@@ -296,7 +296,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.scope[BODY_KEY] = body  # type: ignore[literal-required]  # ours
 
     def _limit_overhead(self, data: bytes) -> None:
-        """Limit what is neither body nor a whole head: half a head, chunk extensions, trailers."""
+        """Limit bytes outside bodies and whole heads: partial heads, chunk extensions, trailers."""
         self._overhead = 0 if self._progress else self._overhead + len(data)
         if self._overhead > HEAD_SIZE:
             self._reject(head_too_large())
@@ -318,12 +318,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle is None or cycle.response_complete:
             self._send_rejection(rejection)
         elif self._in_head:
-            cycle.keep_alive = False  # a later request is at fault; the close tells it
+            cycle.keep_alive = False  # A later request is at fault: close after this response.
         else:
             self._abort_request(rejection)
 
     def _abort_request(self, rejection: BadRequest) -> None:
-        """Take the current request from the application, and answer it here if possible."""
+        """Disconnect the current request from the application, and respond here if possible."""
         cycle = self.cycle
         cycle.disconnected = True
         cycle.body = bytearray()
@@ -335,17 +335,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._send_rejection(rejection)
 
     def _send_rejection(self, rejection: BadRequest) -> None:
-        made, body = self._format_rejection(rejection)
-        headers = [*self.server_state.default_headers, *made, (b"connection", b"close")]
+        own, body = self._format_rejection(rejection)
+        headers = [*self.server_state.default_headers, *own, (b"connection", b"close")]
         self._response_transport.flush()
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(STATUS_LINE[rejection.status] + lines + b"\r\n" + body)
         self._linger()
 
     def _format_rejection(self, rejection: BadRequest) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """Return headers and body, in an OAuth client's format for an OAuth client."""
+        """Return headers and body; for an OAuth client, in OAuth's format."""
         path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
-        # What has been parsed of its head so far.
+        # The head may have been parsed only in part.
         if oauth_errors.is_for_client({"path": path, "method": "", "headers": self.headers or []}):
             return oauth_errors.error_response(rejection.status)
         body = problems.document(
@@ -360,8 +360,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _linger(self) -> None:
         """Close after the client has had time to read the response.
 
-        If bytes of the client were unread, the system would send a reset, and the client could lose
-        the response (RFC 9112 section 9.6).
+        If the connection were closed with unread bytes, the system would send a reset, and the
+        client could lose the response (RFC 9112 section 9.6).
         """
         self._ignores_input = True
         self.pipeline.clear()
@@ -372,7 +372,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         try:
             self.transport.write_eof()
-        except OSError:  # It was reset, which the event loop has not noticed yet.
+        except OSError:  # It was reset, and the event loop has not noticed yet.
             self.transport.abort()
             return
         self.flow.resume_reading()
@@ -390,7 +390,7 @@ class BoundedProtocol(HttpToolsProtocol):
 def health_only(application: ASGI3Application) -> ASGI3Application:
     """Return an application that answers health checks, and 503 to everything else."""
 
-    async def answering(scope: Any, receive: Any, send: Any) -> None:
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"].removeprefix(scope["root_path"]) in HEALTH_PATHS:
             await application(scope, receive, send)
             return
@@ -404,7 +404,7 @@ def health_only(application: ASGI3Application) -> ASGI3Application:
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    return oauth_errors.asgi(answering)  # type: ignore[return-value]  # of looser types
+    return oauth_errors.asgi(serve)  # type: ignore[return-value]  # looser types
 
 
 def _body_evicted() -> BadRequest:

@@ -1,10 +1,10 @@
-"""The syntax of a request: where it begins, its first line and its head. Pure.
+"""The syntax of a request: its start, its first line and its head. No I/O.
 
-httptools rejects what no two programs parse alike (white space before a colon, a line that ends in
-LF, folded lines, two lengths). This module checks what httptools lets through: it skips any number
-of CR and LF before a request, takes RTSP and ICE for HTTP and several spaces for one. So httptools
-is given the received bytes cut where a request ends, and the line that begins the next one is
-checked here first (RFC 9112 sections 2.2 and 3).
+httptools rejects syntax that programs parse differently (whitespace before a colon, a line that
+ends in LF, folded lines, two lengths). This module rejects more: httptools skips any number of CR
+and LF before a request, and accepts RTSP and ICE as HTTP and several spaces as one. So the received
+bytes are split at the end of each request, and the first line of the next one is checked here
+before httptools gets it (RFC 9112 sections 2.2 and 3).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ HEAD_SIZE = 64 * 1024  # bytes of a request line with its header fields
 HEAD_FIELDS = 200
 TARGET_SIZE = 24 * 1024  # bytes; a gateway's path and query are at most 20 KB
 PATH_SIZE = 8 * 1024  # bytes
-FIELD_SIZE = 16 * 1024  # bytes of a field's name and values, however many lines it comes in
+FIELD_SIZE = 16 * 1024  # bytes of a field's name and values, in any number of lines
 CONTENT_TYPE_SIZE = 1024  # bytes; Django takes time quadratic in its length
-# Fields without a limit of their own: sibling sites set cookies, which users cannot prevent.
+# Fields without their own limit: sibling sites can set cookies, which users cannot prevent.
 UNLIMITED = frozenset({b"cookie"})
 LENGTH_DIGITS = 18
 FRAMING_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
@@ -38,7 +38,7 @@ class BadRequest(Exception):
 
 
 def check_head(version: str, target: bytes, headers: Headers) -> None:
-    """Raise BadRequest unless every server and proxy reads the head alike.
+    """Raise BadRequest unless all servers and proxies read the head in the same way.
 
     The number of fields was checked earlier, since each takes memory.
     """
@@ -82,10 +82,10 @@ def has_body(headers: Headers) -> bool:
 
 
 def _check_target(target: bytes) -> None:
-    """Accept only a path: a whole URL has another host than `Host`, and `*` and CONNECT none."""
+    """Accept only a path: a whole URL may contradict `Host`; `*` and CONNECT have no path."""
     if len(target) > TARGET_SIZE or len(target.partition(b"?")[0]) > PATH_SIZE:
         raise BadRequest(414, "The request's address is too long.")
-    if not target.startswith(b"/") or target.find(b"#") >= 0:  # a tenth of what `in` takes
+    if not target.startswith(b"/") or target.find(b"#") >= 0:  # ten times as fast as `in`
         raise BadRequest(400, "The request's target must be a path.")
 
 
@@ -109,17 +109,17 @@ def _check_framing(version: str, names: Sequence[bytes], headers: Headers) -> No
         return
     value = next(value for name, value in headers if name in FRAMING_HEADERS)
     if lengths:
-        well = value.isdigit() and len(value) <= LENGTH_DIGITS
+        is_valid = value.isdigit() and len(value) <= LENGTH_DIGITS
     else:
-        well = value.lower() == b"chunked" and version == "1.1"
-    if lengths + codings > 1 or not well:
+        is_valid = value.lower() == b"chunked" and version == "1.1"
+    if lengths + codings > 1 or not is_valid:
         raise BadRequest(400, "The request's body is not delimited in one way.")
 
 
-# One empty line may come first: some clients send it behind a body. HTTP/0.9 has no version; it is
-# rejected as another version is.
+# One empty line may come first: some clients send one after a body. HTTP/0.9 has no version; it is
+# rejected like other versions.
 REQUEST_LINE = re.compile(rb"(?:\r\n)?[!-~]+ [!-~]+(?: HTTP/[0-9]\.[0-9])?\r\n")
-HEAD_END = b"\r\n\r\n"  # of a head
+HEAD_END = b"\r\n\r\n"
 EMPTY_LINE = b"\r\n"
 
 
@@ -137,15 +137,15 @@ class RequestLines:
     """The bytes of one connection's client, cut into heads and bodies."""
 
     def __init__(self) -> None:
-        self._part: MessagePart | None = None  # the one under way; None before a head
+        self._part: MessagePart | None = None  # the current part; None before a head
 
     @property
     def expects_request(self) -> bool:
-        """Whether a request may begin in the last piece."""
+        """Whether a request may start in the last piece."""
         return self._part is None or isinstance(self._part, _Head)
 
     def pieces(self, data: bytes) -> Iterable[bytes]:
-        """Return the received bytes; each request begins with a piece. Raises BadRequest.
+        """Return the received bytes in pieces; each request starts with a piece. Raises BadRequest.
 
         Call `begin_body` before the piece after a head is requested.
         """
@@ -161,11 +161,11 @@ class RequestLines:
             if end is None:
                 return
             start = end
-            if self._part is part:  # else a body has begun
+            if self._part is part:  # otherwise a body has started
                 self._part = None
 
     def begin_body(self, headers: Headers) -> None:
-        """Take the headers of the head that ended with the last piece."""
+        """Read from the headers which body follows the head that ended with the last piece."""
         found = next((pair for pair in headers if pair[0] in FRAMING_HEADERS), None)
         if found is None:
             return
@@ -178,8 +178,8 @@ class RequestLines:
 
 class _Head:
     def __init__(self) -> None:
-        self._start = bytearray()  # what came of the first line, and an empty one before it
-        self._last = b""  # bytes that came, which may begin the end
+        self._start = bytearray()  # received part of the first line, and an empty line before it
+        self._last = b""  # the last bytes received, which may be the start of HEAD_END
         self._is_checked = False
 
     def end(self, data: bytes, start: int) -> int | None:
@@ -198,7 +198,7 @@ class _Head:
         return None
 
     def _check(self, data: bytes, start: int) -> None:
-        """Check the first line, if its end is there. Looks at each byte of it twice at most."""
+        """Check the first line once its end has arrived. Reads each byte of it at most twice."""
         self._start += data[start:]
         if data.find(b"\n", start) < 0:
             return
@@ -222,9 +222,9 @@ class _SizedBody:
 
 class _ChunkedBody:
     def __init__(self) -> None:
-        self._left = 0  # bytes of a chunk, with the CRLF behind it
-        self._line = b""  # of a size or a trailer, the bytes that came
-        self._are_over = False  # only trailers are still to come
+        self._left = 0  # remaining bytes of a chunk, including its CRLF
+        self._line = b""  # received part of a chunk size or trailer line
+        self._in_trailers = False  # after the last chunk
 
     def end(self, data: bytes, start: int) -> int | None:
         while True:
@@ -240,15 +240,15 @@ class _ChunkedBody:
             line, start = data[start:end], end
             if self._line:
                 line, self._line = self._line + line, b""
-            if not self._are_over:
+            if not self._in_trailers:
                 self._begin_chunk(line)
             elif line == EMPTY_LINE:
                 return start
 
     def _begin_chunk(self, line: bytes) -> None:
         try:
-            size = int(line.partition(b";")[0], 16)  # which strips CRLF
+            size = int(line.partition(b";")[0], 16)  # int() strips CRLF
         except ValueError:
             size = 0  # httptools rejects it
-        self._are_over = size == 0
+        self._in_trailers = size == 0
         self._left = size + len(EMPTY_LINE) if size > 0 else 0

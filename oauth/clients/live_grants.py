@@ -89,7 +89,7 @@ def make_room(services: Services, user_id: str) -> list[GrantLabels]:
 
 
 def _surplus_grants(inspection: Inspection, user_id: str) -> list[str]:
-    """Return the ids of the grants to end, in this order; none if there is room for another."""
+    """Return the ids of the grants to end, in this order; none if the limit allows another."""
     count = run_sync(inspection.count_user_sessions(user_id))
     if count.number < LIVE_MAX and not count.more:
         return []

@@ -23,7 +23,7 @@ DELETED_MAX = 10_000
 
 @dataclass(frozen=True, repr=False)
 class IssuedCode:
-    """A code, and the grants of the same person that ended to make room for its own."""
+    """A code, and the person's grants that were ended because of the limit."""
 
     code: str
     ended: tuple[GrantLabels, ...] = ()

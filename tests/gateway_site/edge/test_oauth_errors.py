@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from gateway_site.edge import access_log, oauth_errors
 from gateway_site.forwarding import handler
-from gateway_site.server import connections, door
+from gateway_site.server import connections, rejections
 from oauth.clients.server import AuthorizationServer
 from tests.gateway_site.server import urls
 from tests.gateway_site.server.served import Served, answer, one_answer, serving
@@ -35,7 +35,7 @@ def served(settings: Settings) -> Iterator[Served]:
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
     settings.MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
     urls.go_on.set()
-    application = oauth_errors.asgi(door.asgi(handler.GatewayHandler()))
+    application = oauth_errors.asgi(rejections.asgi(handler.GatewayHandler()))
     with serving(access_log.asgi(application)) as running:
         yield running
 

@@ -1,7 +1,7 @@
 """A transport that sends the head of a response together with its body.
 
 uvicorn writes the head and each piece of a body separately, and each write is a system call and a
-packet. Bytes leave in the same order, at the latest in the event loop's next iteration.
+packet. Bytes are sent in the same order, no later than in the event loop's next iteration.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-SMALL = 16 * 1024  # bytes that may be held, for what is written next
+SMALL = 16 * 1024  # bytes; larger writes are not buffered
 
 
 class BufferedTransport:
@@ -18,7 +18,7 @@ class BufferedTransport:
     Call `flush` before writing to the transport itself, or closing it.
     """
 
-    __slots__ = ("_held", "_loop", "_transport", "close")  # a stream's stays for an hour
+    __slots__ = ("_buffer", "_loop", "_transport", "close")  # small: a stream may last an hour
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class BufferedTransport:
     ) -> None:
         self._transport = transport
         self._loop = loop
-        self._held = b""
+        self._buffer = b""
         self.close = close
 
     def is_closing(self) -> bool:
@@ -36,16 +36,16 @@ class BufferedTransport:
         return self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
-        """Send bytes with buffered ones; or buffer them for an iteration, if they are few."""
-        if self._held or len(data) > SMALL:
-            held, self._held = self._held, b""
-            self._transport.write(held + data)
+        """Send bytes after the buffered ones; or buffer them for one iteration, if they are few."""
+        if self._buffer or len(data) > SMALL:
+            buffered, self._buffer = self._buffer, b""
+            self._transport.write(buffered + data)
         elif data:
-            self._held = data
+            self._buffer = data
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Send what is buffered."""
-        if self._held:
-            held, self._held = self._held, b""
-            self._transport.write(held)
+        """Send the buffered bytes."""
+        if self._buffer:
+            buffered, self._buffer = self._buffer, b""
+            self._transport.write(buffered)

@@ -1,15 +1,14 @@
-"""Requests that are rejected under every server and on every path, with a problem document.
+"""Rejects requests under every server and on every path, with a problem document.
 
 - Content-Length together with Transfer-Encoding: programs may disagree on where such a body ends,
-and
-  what one takes for its rest another takes for the next request (RFC 9112 section 6.1). Our own
-  server lets none through; others, h11 among them, do.
+  and read its rest as the next request (RFC 9112 section 6.1). Our own server rejects it earlier;
+  others, such as h11, do not.
 - Other protocols, by `Upgrade` or as a WebSocket in ASGI. Offers of HTTP/2 (`h2c`) and TLS are
-ignored,
-  not rejected: HTTP clients send them by default, and continue in HTTP/1.1 (RFC 9110 section 7.8).
-- Methods that nothing here knows (RFC 9110 section 9.1).
-- Fields that are longer than anything needs (`oversized_field`), which some parser might take long
-  for. Our own server lets none through; others have other limits, or none.
+  ignored, not rejected: HTTP clients send them by default, and continue with HTTP/1.1 (RFC 9110
+  section 7.8).
+- Unknown methods (RFC 9110 section 9.1).
+- Oversized fields (`oversized_field`), on which some parser might spend much time. Our own server
+  rejects them earlier; others have other limits, or none.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from gateway_site.server.request_syntax import oversized_field
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 FRAMINGS = frozenset({b"content-length", b"transfer-encoding"})
-OF_CONTENT = frozenset({"CONTENT_LENGTH", "CONTENT_TYPE"})  # of a WSGI environment
+CONTENT_VARIABLES = frozenset({"CONTENT_LENGTH", "CONTENT_TYPE"})  # of a WSGI environment
 IGNORED_OFFERS = (b"h2c", b"tls/")
 
 WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -36,7 +35,7 @@ WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 @dataclass(frozen=True)
 class Rejection:
-    """A status and one sentence; `closes` if the start of the next request is unknown."""
+    """A status and one sentence; with `closes`, the start of the next request is unknown."""
 
     status: int
     detail: str
@@ -49,7 +48,7 @@ class Rejection:
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """The header fields, by ASGI."""
+        """The header fields in ASGI's form."""
         return [
             (b"content-type", problems.CONTENT_TYPE.encode("ascii")),
             (b"content-length", str(len(self.body)).encode("ascii")),
@@ -63,7 +62,7 @@ METHOD = Rejection(501, "This method is not supported here.")
 
 
 def asgi(application: ASGIApplication) -> ASGIApplication:
-    """Return an application that rejects such requests before the given one sees them."""
+    """Return an application that rejects such requests before they reach the given one."""
 
     def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "websocket":
@@ -76,7 +75,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
 
 
 def wsgi(application: WSGIApplication) -> WSGIApplication:
-    """Return an application that rejects such requests before the given one sees them."""
+    """Return an application that rejects such requests before they reach the given one."""
 
     def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         rejection = _rejection(environ["REQUEST_METHOD"], _headers_of(environ))
@@ -84,7 +83,7 @@ def wsgi(application: WSGIApplication) -> WSGIApplication:
             return application(environ, start_response)
         headers = [(name.decode(), value.decode()) for name, value in rejection.headers]
         status = HTTPStatus(rejection.status)
-        # Closing the connection is up to the server.
+        # A WSGI application cannot close the connection.
         start_response(f"{status.value} {status.phrase}", headers)
         return [rejection.body]
 
@@ -119,13 +118,13 @@ def _is_upstream_method(method: str) -> bool:
 def _headers_of(environ: Mapping[str, Any]) -> Iterable[tuple[bytes, bytes]]:
     """Yield the header fields under their original names."""
     for variable, value in environ.items():
-        if variable.startswith("HTTP_") or (variable in OF_CONTENT and value):
+        if variable.startswith("HTTP_") or (variable in CONTENT_VARIABLES and value):
             name = variable.removeprefix("HTTP_").lower().replace("_", "-")
             yield name.encode("latin-1"), value.encode("latin-1")
 
 
 async def _reject_websocket(scope: Scope, send: Send) -> None:
-    """Answer by HTTP if the server can; otherwise close, which the server answers with 403.
+    """Send an HTTP response if the server can; otherwise close, and the server responds 403.
 
     https://asgi.readthedocs.io/en/stable/extensions.html#websocket-denial-response
     """

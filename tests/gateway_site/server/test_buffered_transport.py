@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from gateway_site.server.answer_transport import SMALL, BufferedTransport
+from gateway_site.server.buffered_transport import SMALL, BufferedTransport
 from tests.gateway_site.server.served import Served, answer
 
 
