@@ -1,7 +1,7 @@
-"""The settings dict `SESSIONS_KMS`, read late and validated once into a frozen `Config`.
+"""The settings dict `SESSIONS_KMS`, read on first use and validated into a frozen `Config`.
 
-Each setting has one parser, which gives the value or says what is wrong with it
-and what to do; checks.py turns the same faults into system checks.
+Each setting has one parser, which returns the value or raises an error with the fault and the
+remedy; checks.py turns the same faults into system checks.
 """
 
 import difflib
@@ -22,7 +22,7 @@ from sessions_kms.format.attributes import ITEM_MAX_BYTES
 SETTING = "SESSIONS_KMS"
 DAY = 24 * 3600
 GRANT_MAX = 90 * DAY
-SIZE_MIN = 1024  # bytes: below, not even the beginning of a sign-in would fit
+SIZE_MIN = 1024  # bytes; the start of a sign-in needs about that much
 RESERVED_CONTEXT = ("purpose", "namespace", "period")
 
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+")
@@ -34,7 +34,7 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The validated settings. Lengths of time are seconds; `not_before` is epoch seconds."""
+    """The validated settings. Durations are in seconds; `not_before` is in epoch seconds."""
 
     key_id: str
     table_name: str
@@ -44,7 +44,7 @@ class Config:
     decrypt_key_ids: tuple[str, ...] = ()
     not_before: int | None = None
     absolute_timeout: int | None = 7 * DAY
-    grant_timeout: int | None = None  # as the absolute timeout
+    grant_timeout: int | None = None  # None: the absolute timeout
     data_key_period: int = DAY
     data_key_cache_age: int = 300
     data_key_max_stale: int = 3600
@@ -54,18 +54,18 @@ class Config:
 
     @property
     def grant_age(self) -> int:
-        """The absolute timeout of sessions that tokens open."""
+        """The absolute timeout of grants, which are sessions opened by tokens."""
         return min(self.grant_timeout or self.absolute_timeout or GRANT_MAX, GRANT_MAX)
 
     @property
     def longest_age(self) -> int | None:
-        """The later of both absolute timeouts; None for never."""
+        """The longer of both absolute timeouts; None for no limit."""
         timeout = self.absolute_timeout
         return None if timeout is None else max(timeout, self.grant_age)
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong with the settings."""
+    """One error in the settings."""
 
     check_id: str
     message: str
@@ -73,7 +73,7 @@ class Fault(NamedTuple):
 
 @cache
 def config() -> Config:
-    """Return the settings in force. Raises ImproperlyConfigured, naming every fault."""
+    """Return the current settings. Raises ImproperlyConfigured with all faults."""
     raw: Any = getattr(settings, SETTING, None)
     if found := list(faults(raw)):
         raise ImproperlyConfigured(" ".join(fault.message for fault in found))
@@ -81,12 +81,12 @@ def config() -> Config:
 
 
 def parse(raw: Mapping[str, Any]) -> Config:
-    """Turn a settings dict without faults into a Config."""
+    """Return the Config of a settings dict that has no faults."""
     return Config(**{name.lower(): FIELDS[name].parse(value) for name, value in raw.items()})
 
 
 def faults(raw: object) -> Iterator[Fault]:
-    """Yield what is wrong with a settings dict."""
+    """Yield the faults of a settings dict."""
     if not isinstance(raw, Mapping):
         yield Fault("E001", f"Set {SETTING} to a dict with at least KEY_ID and TABLE_NAME.")
         return
@@ -158,7 +158,7 @@ def _context(value: Any) -> Mapping[str, str]:
 
 
 def parse_moment(value: Any) -> int:
-    """Return a time in epoch seconds. Raises ValueError unless it says its zone."""
+    """Return a time in epoch seconds. Raises ValueError for a time without a zone."""
     try:
         if isinstance(value, str):
             value = datetime.fromisoformat(value)
@@ -192,7 +192,7 @@ _cache_age = _seconds(1, DAY)
 
 
 def _size(value: Any) -> int:
-    """Read a number of bytes, of which there may be as many as DynamoDB takes."""
+    """Return a number of bytes, at most the maximum size of a DynamoDB item."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or not SIZE_MIN <= value <= ITEM_MAX_BYTES:
         raise ValueError(
@@ -210,7 +210,7 @@ def _client(value: Any) -> str:
 
 
 class Setting(NamedTuple):
-    """How one key of the dict is read."""
+    """The check id and the parser of one key of the dict."""
 
     check_id: str
     parse: Callable[[Any], Any]
@@ -235,7 +235,7 @@ FIELDS: Mapping[str, Setting] = {
     "ENCRYPTION_CONTEXT": Setting("E007", _context),
     "DECRYPT_KEY_IDS": Setting("E008", _key_arns),
     "NOT_BEFORE": Setting("E009", _optional(parse_moment)),
-    # Beyond what dates can say, the end of a session could not be shown: None says never.
+    # Limited so that the end of a session is a valid date; None means no limit.
     "ABSOLUTE_TIMEOUT": Setting("E010", _optional(_seconds(1, 3650 * DAY))),
     "GRANT_TIMEOUT": Setting("E020", _optional(_seconds(60, GRANT_MAX))),
     # Longer periods, or keys that serve longer, would break the record's rule that

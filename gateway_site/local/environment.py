@@ -1,8 +1,8 @@
 """The environment of each child of the local stack.
 
-Only what is named here reaches a child: an inherited profile, endpoint or key would send it to a
-real account. `python -m gateway_site.local.environment`, run in the gateway's environment, reads
-the gateway's settings, and prints where its AWS clients would go.
+Only the variables listed here are passed to a child: an inherited profile, endpoint or key would
+send it to a real account. `python -m gateway_site.local.environment`, run in the gateway's
+environment, reads the gateway's settings and prints the endpoints of its AWS clients.
 """
 
 import importlib
@@ -30,7 +30,7 @@ INHERITED = re.compile(
     "|PYTHON(PATH|HOME|WARNINGS|DONTWRITEBYTECODE)|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE"
     "|HTTPS?_PROXY|https?_proxy|ALL_PROXY|all_proxy"
 )
-# What the local run makes, including its provider. The caller cannot replace it.
+# Set by the local stack for its own services; the caller cannot override them.
 MADE_HERE = re.compile(
     "(KMS_KEY_ARN|DECRYPT_KEY_ARNS|SESSIONS_TABLE|DATABASE_URL|DJANGO_SECRET_KEY|ALLOWED_HOSTS"
     "|GATEWAY_LOCAL|OAUTH_LOCAL_.+)(_FILE)?"
@@ -41,7 +41,7 @@ OTHER_PROVIDER = re.compile("OAUTH_(?!LOCAL_)[A-Z][A-Z0-9_]*")
 
 @dataclass(frozen=True)
 class Secrets:
-    """Secrets that are created at the first start and kept in the state folder."""
+    """Secrets that are created at the first start and stored in the state folder."""
 
     django_secret_key: str = field(repr=False)
     client_secret: str = field(repr=False)
@@ -76,7 +76,7 @@ def build_aws(ports: Ports) -> dict[str, str]:
 def build_gateway(
     inherited: Mapping[str, str], ports: Ports, state: Path, secrets: Secrets
 ) -> dict[str, str]:
-    """Return the gateway's variables without KMS_KEY_ARN, which is known later."""
+    """Return the gateway's variables without KMS_KEY_ARN, which is only known later."""
     made = build_aws(ports) | {
         "DJANGO_SETTINGS_MODULE": "gateway_site.settings",
         "GATEWAY_LOCAL": "1",
@@ -121,7 +121,7 @@ def build_clients(inherited: Mapping[str, str], ports: Ports) -> dict[str, str]:
 
 
 def select_gateway_variables(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return the caller's variables for the gateway, without those that are made here.
+    """Return the caller's variables for the gateway, without those that are set here.
 
     Misspelt ones are included, so that the gateway rejects them.
     """
@@ -133,12 +133,12 @@ def select_gateway_variables(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def list_replaced(inherited: Mapping[str, str]) -> list[str]:
-    """Return the names of the caller's variables that are replaced by those made here."""
+    """Return the names of the caller's variables that are overridden here."""
     return sorted(name for name, value in inherited.items() if value and MADE_HERE.fullmatch(name))
 
 
 def list_upstreams(inherited: Mapping[str, str]) -> list[str]:
-    """Return the names of the caller's upstreams as they appear in addresses."""
+    """Return the names of the caller's upstreams as they appear in URLs."""
     found = {UPSTREAM.fullmatch(name) for name, value in inherited.items() if value.strip()}
     return sorted(match[1].lower() for match in found if match)
 
@@ -164,7 +164,7 @@ def build_provider(inherited: Mapping[str, str], ports: Ports, secrets: Secrets)
 
 
 def _no_proxy(inherited: Mapping[str, str]) -> Iterable[str]:
-    """Return the hosts that the caller reaches directly: both spellings are in use."""
+    """Return the hosts that the caller reaches without a proxy, from both spellings of NO_PROXY."""
     text = inherited.get("no_proxy") or inherited.get("NO_PROXY") or ""
     return [host.strip() for host in text.split(",") if host.strip()]
 
@@ -172,8 +172,8 @@ def _no_proxy(inherited: Mapping[str, str]) -> Iterable[str]:
 def main() -> None:
     """Print the addresses of this environment's AWS clients as JSON.
 
-    The SDK itself says so: nothing about its order of precedence is assumed here, and no call
-    leaves the process. A mistake in the settings is an error before any child starts.
+    The endpoints come from the SDK itself, so no order of precedence is assumed here; no call
+    leaves the process. An error in the settings is reported before any child starts.
     """
     import boto3  # noqa: PLC0415 -- the stack itself does not need it
 

@@ -1,7 +1,7 @@
 """The local MCP server, the upstream `demo`: `python -m gateway_site.local.mcp_server --port P`.
 
-It asks the provider whose access token a call has, and returns the person and a digest of the
-token, never the token. It knows nothing of the gateway and has no sessions, so a client can
+It asks the provider for the person of a call's access token, and returns the person and a digest of
+the token, never the token. It does not depend on the gateway and has no sessions, so a client can
 continue after a restart. It listens only on 127.0.0.1.
 """
 
@@ -26,21 +26,21 @@ TIMEOUT = 10  # seconds for the provider's response
 
 
 class UserinfoVerifier:
-    """Asks the provider whose token a call has; rejects tokens that the tool `refuse` named."""
+    """Asks the provider for a token's person; rejects tokens that were passed to `refuse`."""
 
     def __init__(self, userinfo: str) -> None:
         self.userinfo = userinfo
         self.refused: deque[str] = deque(maxlen=100)  # digests of tokens
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Return the token's owner; None, which becomes a 401, if the provider knows none."""
+        """Return the token's owner, or None, which becomes a 401."""
         if compute_digest(token) in self.refused:
             return None
         headers = {"Authorization": f"Bearer {token}"}
         async with httpx2.AsyncClient(trust_env=False, timeout=TIMEOUT) as http:
             try:
                 response = await http.get(self.userinfo, headers=headers)
-            except httpx2.LocalProtocolError:  # no token has such characters
+            except httpx2.LocalProtocolError:  # characters that no token contains
                 return None
         if response.status_code != httpx2.codes.OK:
             return None
@@ -55,13 +55,13 @@ def build_application(verifier: UserinfoVerifier, issuer: str, address: str) -> 
     auth = AuthSettings(
         issuer_url=AnyHttpUrl(issuer),
         resource_server_url=AnyHttpUrl(address),
-        validate_token_resource=False,  # the provider's tokens name no resource
+        validate_token_resource=False,  # the provider's tokens have no resource
     )
     server = MCPServer("demo", token_verifier=verifier, auth=auth, log_level="WARNING")
 
     @server.tool()
     async def whoami() -> dict[str, Any]:
-        """Return who calls, and what is safe to show of their token."""
+        """Return the caller, and safe information about their token."""
         return describe_caller(get_token())
 
     @server.tool()
@@ -75,7 +75,7 @@ def build_application(verifier: UserinfoVerifier, issuer: str, address: str) -> 
 
     @server.tool()
     async def refuse() -> str:
-        """Answer 401 to the token of this call from now on, as if the provider had revoked it."""
+        """Answer 401 to this call's token from now on, as if the provider had revoked it."""
         verifier.refused.append(compute_digest(get_token().token))
         return "This token is now refused. The gateway gets a new one once it is 30 s old."
 
@@ -91,7 +91,7 @@ def get_token() -> AccessToken:
 
 
 def describe_caller(token: AccessToken) -> dict[str, Any]:
-    """Return what is safe to show, which is not the token."""
+    """Return information about the caller that is safe to show: never the token."""
     claims = token.claims or {}
     return {
         "subject": token.subject,
@@ -107,7 +107,7 @@ def compute_digest(token: str) -> str:
 
 
 def describe_token(token: str) -> str:
-    """Return who issued a token, by its form."""
+    """Return the issuer of a token, as text, by its format."""
     if token.startswith(("gwa_", "gwr_", "gwc_")):
         return "the gateway's, which must never be sent here"
     return f"the provider's, {'a JWT' if token.count('.') == 2 else 'opaque'}"

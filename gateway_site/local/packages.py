@@ -86,7 +86,7 @@ def _create_environment(folder: Path) -> int:
 
 
 def _run(command: Sequence[str]) -> int:
-    """Run a command; if it fails, print one sentence, after its output if that is unknown."""
+    """Run a command; if it fails, print one sentence, for an unknown failure after its output."""
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

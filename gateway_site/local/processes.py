@@ -1,4 +1,4 @@
-"""The processes of the local stack, each of which ends with the one that started it."""
+"""The processes of the local stack; each ends together with its parent."""
 
 import ctypes
 import http.client
@@ -16,10 +16,10 @@ from typing import IO
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 PR_SET_PDEATHSIG = 1  # prctl(2)
-LOG_END = 20_000  # characters of a log that are searched for the reason of an end
+LOG_END = 20_000  # characters at the end of a log that are searched for an error
 REFUSAL = re.compile(r"^(?:[\w.]*ImproperlyConfigured|CommandError): (.+)", re.MULTILINE)
 CHECKS = re.compile(r"^SystemCheckError: .*?^ERRORS:\n(.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)
-END_WITHIN = 4  # seconds until a process that was asked to end is killed
+END_WITHIN = 4  # seconds between SIGTERM and SIGKILL
 
 
 class StackError(Exception):
@@ -135,15 +135,15 @@ def require_free_port(port: int, name: str, option: str) -> None:
 
 
 def _build_parent_tie() -> Callable[[], None] | None:
-    """Return what a new process runs before the program: it asks to be killed with this one."""
+    """Return a function for a new process that ties it to this one: it is killed with it."""
     if sys.platform != "linux":
-        return None  # elsewhere the next start ends it: `supervisor.kill_leftovers`
+        return None  # On other systems, the next start kills it: `supervisor.kill_leftovers`.
     prctl = ctypes.CDLL(None).prctl
     parent = os.getpid()
 
     def tie() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before it could be asked
+        if os.getppid() != parent:  # The parent has already died.
             os._exit(1)
 
     return tie

@@ -20,7 +20,7 @@ from gateway_site.rules.mcp_clients import claude_code, codex, vs_code
 
 MANAGE = (sys.executable, str(ROOT / "manage.py"))
 ALIAS = "alias/gateway-local"
-MCP_NAME = "gateway-demo"  # under which an MCP client shows the server
+MCP_NAME = "gateway-demo"  # the server's name in MCP clients
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Stack:
     roto: Path = Path(sysconfig.get_path("scripts")) / "roto-server"
 
     def serve(self, say: Callable[[str], object]) -> None:
-        """Serve until asked to end. Raises StackError if it cannot start, or when a child dies."""
+        """Serve until a signal to end. Raises StackError if it cannot start, or if a child dies."""
         state.make_private_folder(self.folder)
         state.make_private_folder(self.logs)
         try:
@@ -64,7 +64,7 @@ class Stack:
         services = [self.dynamodb(base), self.kms(base)]
         sites = self.sites(base, outer, secrets)
 
-        state.withdraw_variables(self.folder)  # a killed run leaves them behind
+        state.withdraw_variables(self.folder)  # They may be left from a killed run.
         say("Checking the configuration.")
         endpoints = [sys.executable, "-m", "gateway_site.local.environment"]
         require_loopback(supervisor.run_step("endpoints", endpoints, outer))
@@ -86,7 +86,7 @@ class Stack:
         return parse_key_arn(supervisor.run_step("create_session_store", command, outer))
 
     def _publish(self, outer: Mapping[str, str], base: Mapping[str, str]) -> None:
-        """Tell other commands, and other projects, how to reach this stack."""
+        """Write the variables with which other commands and other projects reach this stack."""
         proxies = {name: base[name] for name in ("NO_PROXY", "no_proxy")}
         own = {name: value for name, value in outer.items() if name not in base}
         state.publish_variables(self.folder, own | proxies)
@@ -186,13 +186,13 @@ class Stack:
         return "\n".join(ready)
 
     def _upstreams(self, home: str) -> str:
-        """Return the addresses to try: the caller's upstreams, or the provider itself."""
+        """Return the URLs to try: the caller's upstreams, or the provider itself."""
         declared = environment.list_upstreams(self.inherited) or ["provider"]
         return " ".join(f"{home}/try/{name}/" for name in declared)
 
     @property
     def _issuer(self) -> str:
-        """Return the address under which clients know the gateway."""
+        """Return the gateway's URL for clients."""
         made = environment.build_clients(self.inherited, self.ports)
         named = (made | dict(self.inherited)).get("AUTHORIZATION_ISSUER")
         return named or self.inherited["PUBLIC_URL"]

@@ -1,7 +1,8 @@
-"""The folder in which the local stack keeps what must survive a restart.
+"""The folder for the local stack's persistent state.
 
-It holds secrets and an exclusive lock. While `runlocal` has the lock, the folder also tells other
-commands of this checkout (`variables.json`) and other projects (`aws.env`) how to reach the stack.
+It contains secrets and an exclusive lock. While `runlocal` has the lock, the folder also contains
+the variables to reach the stack, for other commands of this checkout (`variables.json`) and for
+other projects (`aws.env`).
 """
 
 import fcntl
@@ -85,8 +86,8 @@ def is_locked(folder: Path) -> bool:
 
 VARIABLES_FILE = "variables.json"
 SETTINGS = "gateway_site.settings"
-# An environment with one of these means another stack. A Region alone, trusted authorities or the
-# output format of AWS's command line lead nowhere.
+# An environment with one of these refers to another stack. A Region alone, trusted authorities or
+# the output format of the AWS CLI do not.
 OTHER_STACK = re.compile(
     "AWS_(?!REGION$|DEFAULT_REGION$|CA_BUNDLE$|PAGER$|DEFAULT_OUTPUT$|CLI_).+"
     "|KMS_KEY_ARN|SESSIONS_TABLE|DATABASE_URL|DJANGO_SECRET_KEY"
@@ -100,19 +101,19 @@ def publish_variables(folder: Path, variables: Mapping[str, str]) -> None:
 
 
 def withdraw_variables(folder: Path) -> None:
-    """Remove the published variables: the stack does not run, or not yet."""
+    """Remove the published variables: the stack is not running, or not yet."""
     (folder / VARIABLES_FILE).unlink(missing_ok=True)
 
 
 def list_other_stack(environment: Mapping[str, str]) -> list[str]:
-    """Return the names of the variables by which an environment means another stack."""
+    """Return the names of the variables by which an environment refers to another stack."""
     return sorted(
         name for name, value in environment.items() if value and OTHER_STACK.fullmatch(name)
     )
 
 
 def is_running_stack_ignored(environment: Mapping[str, str], folder: Path) -> bool:
-    """Return True if a stack runs here and the environment means another one.
+    """Return True if a stack runs here and the environment refers to another one.
 
     `GATEWAY_LOCAL` marks the running stack's own gateway, which got all its variables from it.
     """
@@ -123,7 +124,7 @@ def is_running_stack_ignored(environment: Mapping[str, str], folder: Path) -> bo
 
 
 def use_running_stack(environment: MutableMapping[str, str], folder: Path) -> bool:
-    """Add the running stack's variables to an environment that names no other stack.
+    """Add the running stack's variables to an environment that does not refer to another stack.
 
     Return whether they were added.
     """
@@ -146,11 +147,11 @@ KEY = "KMS_KEY_ARN"
 
 
 def build_aws_script(variables: Mapping[str, str], path: Path) -> str:
-    """Return the script to be written to a path: it sets variables of AWS and `KMS_KEY_ARN` only.
+    """Return the script for a path: it sets only AWS's variables and `KMS_KEY_ARN`.
 
-    With the argument `off` it restores what the shell had before. Meanwhile
-    `gateway_aws_before` holds what the shell exported, in the shell's own quoting: a second `on`
-    must not take the stack's variables for the shell's.
+    With the argument `off` it restores the previous values. Until then, `gateway_aws_before` holds
+    the shell's exports in the shell's own quoting: running the script twice must not save the
+    stack's variables as the previous ones.
     """
     ours = {name: value for name, value in variables.items() if name.startswith("AWS_")}
     ours[KEY] = variables[KEY]

@@ -1,9 +1,9 @@
 """Start processes in order, watch them, and end all of them together.
 
-The ids of running children are recorded in a file. Where the system does not end the children of
-a killed supervisor, the next start kills those that are provably the same processes: a reused id
-is recognized by its start time and command line. There is one thread: signals set a flag that each
-wait looks at.
+The ids of running children are recorded in a file. If the system does not end the children of a
+killed supervisor, the next start kills those that are certainly the same processes: a reused id is
+recognized by start time and command line. There is only one thread: signals set a flag that every
+wait checks.
 """
 
 import json
@@ -31,9 +31,9 @@ from gateway_site.local.state import write_private_file
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL = 0.05  # seconds between two checks while something starts
-WATCH = 0.25  # and when everything runs
+WATCH = 0.25  # seconds between two checks while everything runs
 START_WITHIN = 180  # seconds, on a busy machine, for a child to be ready or a step to end
-PORT_FREE_WITHIN = 2  # seconds for the processes of a killed run to go
+PORT_FREE_WITHIN = 2  # seconds for the processes of a killed run to end
 
 
 class StopRequestedError(Exception):
@@ -41,7 +41,7 @@ class StopRequestedError(Exception):
 
 
 class Supervisor:
-    """A context manager: everything started in it has ended when it exits."""
+    """A context manager that ends all its processes on exit."""
 
     def __init__(self, running: Path, logs: Path) -> None:
         self.running = running
@@ -67,7 +67,7 @@ class Supervisor:
             signal.signal(number, handler)
 
     def require_ports(self, children: Sequence[Child]) -> None:
-        """Raise StackError, before anything starts, if a port is not free or is given twice."""
+        """Raise StackError if a port is in use or given twice; call this before starting any."""
         _require_different(children)
         deadline = time.monotonic() + PORT_FREE_WITHIN
         for child in children:
@@ -91,7 +91,7 @@ class Supervisor:
             self._wait(child.is_ready, f"The {child.name} is not ready", child.log)
 
     def run_step(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> str:
-        """Run a command to its end and return what it printed."""
+        """Run a command to its end and return its output."""
         path = self.logs / f"{name}.log"
         with open_log(path) as log, tempfile.TemporaryFile() as output:
             process = spawn(command, environment, output, log)
@@ -109,7 +109,7 @@ class Supervisor:
             return output.read().decode("utf-8")
 
     def watch(self) -> None:
-        """Never return: raise when a child has died, or when the stack is asked to end."""
+        """Never return; raise if a child has died, or if the stack was asked to end."""
         while True:
             self._pause(WATCH)
 
@@ -148,7 +148,7 @@ def _require_different(children: Sequence[Child]) -> None:
 
 
 def record_children(path: Path, pids: Iterable[int]) -> None:
-    """Record which processes run now."""
+    """Record the running processes."""
     write_private_file(path, json.dumps({str(pid): _identify(pid) for pid in pids}))
 
 

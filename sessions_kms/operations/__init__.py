@@ -1,1 +1,1 @@
-"""What an operator does: list, end, delete, rewrap and import sessions; create table and key."""
+"""Operations on sessions: list, end, delete, rewrap, import; and creating the table and the key."""

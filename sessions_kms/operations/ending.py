@@ -95,9 +95,9 @@ def require_past(services: Services, moment: int) -> None:
 
 
 def end_before_of(services: Services, name: str, moment: int) -> bool:
-    """End what was granted up to a cutoff under a name, such as a provider's tokens; no session.
+    """End everything granted up to a cutoff under a name, such as a provider's tokens.
 
-    Otherwise like `end_before`.
+    No session ends. Otherwise like `end_before`.
     """
     raised = _raised(services, moment, name)
     services.not_before_of(name).at_least(moment)
@@ -116,7 +116,7 @@ def _raised(services: Services, moment: int, name: str | None = None) -> bool:
 
 
 def _latest(services: Services) -> int:
-    """Return the latest cutoff that counts, by AWS's clock if this machine's is behind."""
+    """Return the latest cutoff that is accepted, by AWS's clock if this machine's is behind."""
     there = run_sync(services.queries.server_time())
     return latest(max(services.clock(), there or 0))
 
@@ -146,7 +146,7 @@ def _end_all(
     kept: set[str | None],
     end: Callable[[Services, str], bool | None],
 ) -> int:
-    """End what the index shows until nothing new shows up; return the number of live sessions.
+    """End all sessions in the index until no new ones appear; return the number of live ones.
 
     ``end`` returns None for a session that may exist later: the next pass tries again.
     """
@@ -176,8 +176,8 @@ def _end(services: Services, ended_id: str) -> bool:
 def _end_by_link(services: Services, item_id: str) -> bool | None:
     """End the session of a link's item; return None if there is none.
 
-    Links are written before their session, so a missing session may be stored next. Then the item
-    stays for the next pass; in the end DynamoDB deletes it.
+    Links are written before their session, so a missing session may still be stored. Then the item
+    stays for the next pass; finally DynamoDB deletes it.
     """
     record = run_sync(load_head(services, linked_session(item_id)))
     if record is None:
@@ -192,7 +192,7 @@ async def load_head(services: Services, item_id: str) -> RecordHead | None:
 
     Raises TableUnavailable.
     """
-    if not is_session_id(item_id):  # Another item type, or what somebody typed.
+    if not is_session_id(item_id):  # Another item type, or an arbitrary text.
         return None
     try:
         return await retry_invalid_read(partial(services.session_items.head, item_id))
@@ -201,7 +201,7 @@ async def load_head(services: Services, item_id: str) -> RecordHead | None:
 
 
 def get_end(services: Services, record: RecordHead) -> int:
-    """Return when the session of a record ends at the latest, in epoch seconds."""
+    """Return the latest time, in epoch seconds, at which the session of a record can end."""
     timeout = services.config.longest_age
     return record.ttl if timeout is None else min(record.ttl, record.created_at + timeout)
 

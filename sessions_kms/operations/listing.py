@@ -1,15 +1,15 @@
-"""Sessions as administrators see them: the unencrypted attributes of records, page by page.
+"""Sessions for administrators: the unencrypted attributes of records, page by page.
 
 No session is decrypted; its metadata (`sealed_items.about`) is read for one session at a time. A
 page takes a bounded number of calls, however large the table.
 
-The owner of a record shows which project it belongs to. Where projects share a table, an anonymous
-record belongs to this one if its data key unwraps here: a page makes KMS calls for a few data keys
-at most, and marks the remaining records as doubtful. A single session is shown and ended only if
-it certainly belongs to this project.
+The owner of a record shows which project it belongs to. If projects share a table, an anonymous
+record belongs to this project if its data key unwraps here: a page makes KMS calls for at most a
+few data keys, and marks the remaining records as doubtful. A single session is shown and ended only
+if it certainly belongs to this project.
 
-Links to further pages carry a signed token, since the item that a page starts at may belong to
-another project: a token opens only the listing that it was made for.
+Links to further pages contain a signed token, because the item at which a page starts may belong to
+another project: a token is valid only for the listing that it was created for.
 """
 
 from collections.abc import Callable, Iterable
@@ -80,12 +80,12 @@ class Ownership:
 
 ROWS = 100  # of the whole table on a page
 OWNED_ROWS = 25  # of one user on a page; each takes a read
-COUNTED = 100  # of one user at most, by the index
-KEYS, PAGES_MAX = 1000, 20  # of one owner, where only the index is read: keys on a page
+COUNTED = 100  # maximum number of one user's sessions to count, by the index
+KEYS, PAGES_MAX = 1000, 20  # keys on a page of the index, and pages, of one owner
 READS = 4  # scans for a page: other items may be between the sessions
 KEYS_ASKED = 10  # data keys to unwrap for a page
 
-# A record that somebody forged may name any time.
+# A forged record may contain any time.
 _LATEST = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 
 
@@ -120,7 +120,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Count:
-    """An upper bound of a user's live sessions; with ``more`` there are others not counted.
+    """An upper bound of a user's live sessions; with ``more`` there are others, not counted.
 
     ``newest`` has the id of each and its start in epoch seconds, newest first.
     """

@@ -13,9 +13,9 @@ READ_ONLY = ("describe_", "get_", "list_")
 
 
 class DryRunClient:
-    """An AWS client for `--dry-run`: only calls that read are made.
+    """An AWS client for `--dry-run`: it makes only calls that read.
 
-    It remembers what the others would have created, for the calls that follow.
+    It remembers what the other calls would have created, for later calls.
     """
 
     def __init__(self, client: Any) -> None:
@@ -24,14 +24,14 @@ class DryRunClient:
 
     @property
     def exceptions(self) -> Any:
-        """The real client's."""
+        """The exceptions of the real client."""
         return self._client.exceptions
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return getattr(self._client, name) if name.startswith(READ_ONLY) else _nothing
 
     def get_waiter(self, name: str) -> Any:
-        """Wait for nothing."""
+        """Return this client, whose `wait` returns at once."""
         return self
 
     def wait(self, **_: Any) -> None:
@@ -104,7 +104,7 @@ _ALIAS = re.compile(r"alias/(?!aws/)[a-zA-Z0-9/_-]{1,250}")
 
 
 class ProvisioningError(Exception):
-    """An existing table or key cannot be used; the message says why and what to do."""
+    """An existing table or key cannot be used; the message gives the reason and the remedy."""
 
 
 def create_table(
@@ -159,7 +159,7 @@ def is_alias(name: str) -> bool:
 
 
 def key_faults(key: Mapping[str, Any]) -> list[str]:
-    """Return why a KMS key, as DescribeKey returns it, cannot seal sessions."""
+    """Return the reasons why a KMS key, as DescribeKey returns it, cannot be used for sessions."""
     faults = []
     if key["KeyState"] != "Enabled":
         faults.append(f"it is {key['KeyState']}")
@@ -189,7 +189,7 @@ def key_schema_fits(table: Mapping[str, Any]) -> bool:
 
 
 def owner_index(table: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the owner index, whatever its schema."""
+    """Return the owner index with any schema, or None."""
     indexes = table.get("GlobalSecondaryIndexes", [])
     return next((index for index in indexes if index["IndexName"] == OWNER_INDEX), None)
 

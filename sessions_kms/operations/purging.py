@@ -1,7 +1,7 @@
 """Deleting sessions from the table: those up to a cutoff, of a data key, or expired.
 
-Each delete states its reason as a condition, so that a session that was renewed or created
-meanwhile stays. The methods yield the number of items scanned; `Cleared` counts the rest.
+Each delete has its reason as a condition, so that a session that was renewed or created meanwhile
+stays. The methods yield the number of items scanned; `Cleared` counts the results.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ from sessions_kms.storage.writes import Condition, ended_until
 
 @dataclass
 class Cleared:
-    """Counts of one scan. ``doubtful`` sessions stay: KMS could not tell whose they are."""
+    """Counts of one scan. ``doubtful`` sessions stay: KMS could not say whose they are."""
 
     scanned: int = 0
     deleted: int = 0
@@ -137,7 +137,7 @@ def sealed_in(period: int, *, but: bytes | None) -> Condition:
 
 
 def _known(record: RecordHead) -> Item:
-    """Return the attributes that the response to its deletion has."""
+    """Return the attributes that the response to the record's deletion contains."""
     return {"salt": as_binary(record.salt)}
 
 

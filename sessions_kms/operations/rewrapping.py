@@ -32,7 +32,7 @@ class NotMoved(Enum):
     """Why a data key is not moved."""
 
     CURRENT = auto()  # no previous KMS key wrapped it
-    INVALID = auto()  # KMS rejects it: of another namespace, or forged
+    INVALID = auto()  # KMS rejects it: it belongs to another namespace or is forged
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Sessions of Django's database engines, imported under the keys that the visitors hold.
+"""Sessions of Django's database engines, imported under the session keys in visitors' cookies.
 
 A row of `django_session` becomes a sealed record. The row stays, for processes that still run the
-old engine. With the record a mark is written that outlives it: a row is imported only once, so it
-never brings back a session that has ended since.
+old engine. A mark is written together with the record and outlives it: a row is imported only once,
+so it never restores a session that has ended since.
 
 While a project changes its engine, in either direction, a session key may have a row, a record and
 a mark. They decide which of the two is the session:
@@ -18,12 +18,12 @@ a mark. They decide which of the two is the session:
 |     |        | x    | has ended   | nothing                        | nothing            |
 | x   | x      |      | impossible  |                                |                    |
 
-A tombstone (`tombstone`) is not a record: the session lives on under another key, which has neither
-row nor mark. A request with the old key is asked to come again for 15 seconds.
+A tombstone is not a record: the session continues under another key, which has neither row nor
+mark. For 15 seconds, a request with the old key is told to retry.
 
-An import writes record and mark in one transaction. On the way back the mark is written before
-the row, and another transaction deletes both when the row is the session. So after a failure
-between any two writes, the next request finds one of these lines. Ending a session leaves its
+An import writes record and mark in one transaction. In the other direction, the mark is written
+before the row, and another transaction deletes both when the row is the session. So after a failure
+between any two writes, the next request finds one of these states. Ending a session leaves its
 mark, or writes one: a row that another request is about to write counts as ended.
 """
 
@@ -84,7 +84,7 @@ THREADS = 8  # writing at once
 
 @dataclass(frozen=True)
 class OldSession:
-    """A live row. ``content`` is None where its data cannot be read."""
+    """A live row. ``content`` is None if its data cannot be read."""
 
     key: str = field(repr=False)
     ends_at: int
@@ -99,7 +99,7 @@ class OldEngine:
     """The engine that a project moves from, such as `django.contrib.sessions.backends.db`."""
 
     def __init__(self, module: str) -> None:
-        """Raise ImproperlyConfigured for an engine that keeps no rows."""
+        """Raise ImproperlyConfigured for an engine without rows in a database."""
         try:
             self.store = import_module(module).SessionStore
         except (ImportError, AttributeError) as exc:
@@ -114,7 +114,9 @@ class OldEngine:
     def _rows(self) -> Any:
         try:
             return self.store.get_model_class().objects
-        except RuntimeError as exc:  # Django raises it for a model of an app that is not installed
+        except (
+            RuntimeError
+        ) as exc:  # Django raises this for a model of an app that is not installed
             raise ImproperlyConfigured(
                 "The old engine's app, such as django.contrib.sessions, must still be in"
                 " INSTALLED_APPS: its table is read."
@@ -154,7 +156,7 @@ class OldEngine:
         return self._rows.filter(expire_date__gt=timezone.now())
 
     def _read(self, row: Any) -> OldSession:
-        # Django decodes data that it did not sign to nothing; an empty session is no loss either.
+        # Django decodes unsigned data as empty; nothing is lost with an empty session either.
         content = self.store().decode(row.session_data) or None
         ends_at = int(row.expire_date.timestamp())
         return OldSession(row.session_key, ends_at, content)
@@ -175,7 +177,7 @@ class Importer:
         self._codec = codec_of(old.store().serializer)
 
     def import_all(self) -> Iterator[int]:
-        """Import every live session; yield how many more were read.
+        """Import every live session; yield the number of sessions read since the last value.
 
         Can be stopped and run again at any time. Raises AllEnded and StoreUnavailable.
         """
@@ -232,7 +234,7 @@ class Importer:
             ttl=end,
             user_id=content.get(USER_ID),
         )
-        # A session that was sealed before and went back has names by which it can be ended.
+        # A session that was sealed before and moved back has links by which it can be ended.
         run_sync(links.write(self._services, record, links.names_in(content)))
         if content.get(USER_ID) is not None:
             run_sync(
@@ -265,7 +267,7 @@ class Importer:
 
 @contextmanager
 def _fresh_connection() -> Iterator[None]:
-    """Close the thread's connections to the database: outside a request nothing else does."""
+    """Close the thread's database connections: outside a request Django does not do it."""
     close_old_connections()
     try:
         yield

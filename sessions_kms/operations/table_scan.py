@@ -1,7 +1,7 @@
 """Scans of the whole table, page by page, with a few threads that work on each page.
 
-A scan keeps no state between pages, so one that was killed is started again. A call that fails for
-a moment, because it was throttled for example, is retried with pauses.
+A scan keeps no state between pages: after a kill it starts again. A call that fails temporarily,
+for example because it is throttled, is retried with pauses.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 
 class TableScan:
-    """Reads the table, and runs a function for each item of a page. Use it with `with`."""
+    """Reads the table, and runs a function for each item of a page. Use it as a context manager."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

@@ -1,4 +1,4 @@
-"""Used logout tokens, stored by issuer and id until they expire, so that each counts once."""
+"""Used logout tokens, stored by issuer and id until they expire, so that each is used only once."""
 
 import os
 
@@ -14,14 +14,14 @@ STAMP_BYTES = 16
 def is_used(services: Services, issuer: str, token_id: str) -> bool:
     """Return True if a logout token was used before. Raises TableUnavailable."""
     item_id = _id(services, issuer, token_id)
-    # A wrong "no" only ends the same sessions again.
+    # An eventually consistent read is enough: a wrong False only ends the same sessions again.
     return run_sync(services.table.get(item_id, confirm=Confirm.NEVER)) is not None
 
 
 def mark_used(services: Services, issuer: str, token_id: str, *, until: int) -> None:
     """Store that a logout token was used, until it expires. Raises TableUnavailable.
 
-    ``until`` is in epoch seconds. Of two calls at once the second changes nothing.
+    ``until`` is in epoch seconds. Of two concurrent calls, the second changes nothing.
     """
     item = LOGOUT_TOKEN.item(_id(services, issuer, token_id)) | {
         "ttl": as_number(until),

@@ -1,4 +1,4 @@
-"""The project's users, as sessions name them: by the text of their primary key."""
+"""The project's users, identified as in sessions: by the text of their primary key."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ MATCHES_MAX = 10
 
 
 def user_id_of(user: "AbstractBaseUser") -> str:
-    """Return how sessions name a user, as Django's `login` does."""
+    """Return a user's id in sessions, as Django's `login` stores it."""
     return str(user._meta.pk.value_to_string(user))
 
 

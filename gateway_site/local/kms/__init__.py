@@ -1,11 +1,11 @@
 """A strict local KMS, for development and tests only: never imported in production.
 
-It speaks KMS's JSON protocol to any AWS SDK, really encrypts (AES-256-GCM), binds the encryption
-context exactly, enforces key states and key policies at every call, and keeps its keys in one
+It implements KMS's JSON protocol for any AWS SDK, encrypts with AES-256-GCM, binds the encryption
+context exactly, enforces key states and key policies on every call, and stores its keys in one
 SQLite file. It has the operations and parameters that this project and its tests use, and rejects
 all others. Signatures are not verified.
 
-To provoke a fault, do what would cause it in AWS: DisableKey, ScheduleKeyDeletion, ReplicateKey;
+To provoke an error, do what causes it in AWS: DisableKey, ScheduleKeyDeletion, ReplicateKey; or
 PutKeyPolicy with `policy.build_denial(account, access_key_id, "kms:Decrypt")`.
 """
 

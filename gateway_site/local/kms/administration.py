@@ -1,8 +1,8 @@
 """The operations that create, describe, enable, disable, delete and replicate keys.
 
-Differences from AWS: a description and tags are accepted and not kept; automatic rotation can be
+Differences from AWS: descriptions and tags are accepted but not stored; automatic rotation can be
 enabled, disabled and read, but no key is rotated; a key whose deletion is scheduled stays in that
-state, since no key is ever deleted; a primary key does not wait for its replicas.
+state, since keys are never deleted; a primary key does not wait for its replicas.
 """
 
 import time
@@ -61,7 +61,7 @@ def replicate_key(request: Request) -> Response:
         raise KMSError("AlreadyExistsException", f"{key.arn} is in {region} already.")
     replica = replace(key, region=region, created=time.time(), policy=policy.build_default(ACCOUNT))
     request.store.put_key(replica)
-    # AWS answers with the transient state Creating; here the replica can be used at once.
+    # AWS returns the transient state Creating; here the replica can be used at once.
     return {"ReplicaKeyMetadata": _describe(request, replica)}
 
 

@@ -1,15 +1,15 @@
-"""The operations that use key material, and the ciphertext blob that they make and open.
+"""The operations that use key material, and the format of their ciphertext blobs.
 
     version 1 | account 12 | length of key id 1 | key id | material id 32 | nonce 12
-    | AES-256-GCM ciphertext and tag | HMAC-SHA256 of all before, under the store's secret 32
+    | AES-256-GCM ciphertext and tag | HMAC-SHA256 of everything before, with the store's secret 32
 
-The HMAC tells an altered blob (`InvalidCiphertextException`) from the blob of another key
-(`IncorrectKeyException`). The encryption context is bound by length-prefixed, sorted, encoded
-bytes, so no two contexts give the same associated data.
+The HMAC distinguishes an altered blob (`InvalidCiphertextException`) from the blob of another key
+(`IncorrectKeyException`). The encryption context is sorted and encoded with lengths, so no two
+contexts have the same associated data.
 
-Each operation checks, in this order: parameters, the key that is named, its policy, its state,
-the blob, the encryption context. With `DryRun` all of it is checked, and nothing is done. The key
-that decrypts has to be named, as the engine always does; AWS would find it by the blob.
+Each operation checks, in this order: parameters, the named key, its policy, its state, the blob,
+the encryption context. With `DryRun` everything is checked, and nothing is done. The key for
+decryption must be named, as the engine always does; AWS can find it from the blob.
 """
 
 import base64
@@ -104,7 +104,7 @@ def _encrypt_blob(request: Request, key: Key, plaintext: bytes, context: Mapping
 def _decrypt_blob(request: Request, name: str, context_name: str, action: str) -> tuple[Key, bytes]:
     """Return the key that the parameter `name` names, and the plaintext of its blob.
 
-    An invalid blob is an error without a message, as in AWS: it does not say what is wrong.
+    As in AWS, the error for an invalid blob has no message.
     """
     data = request.get_blob("CiphertextBlob", MAX_BLOB)
     context = request.get_context(context_name)
@@ -112,7 +112,7 @@ def _decrypt_blob(request: Request, name: str, context_name: str, action: str) -
     signed = data[:-MAC_LENGTH]
     if not hmac.compare_digest(data[-MAC_LENGTH:], _compute_mac(request, signed)):
         raise KMSError("InvalidCiphertextException")
-    # From here on the blob is one that this store made.
+    # From here on, the blob is known to be from this store.
     if not signed.startswith(_build_header(key)):
         raise KMSError(
             "IncorrectKeyException",
@@ -131,7 +131,7 @@ def _decrypt_blob(request: Request, name: str, context_name: str, action: str) -
 
 
 def _build_header(key: Key) -> bytes:
-    """Return the bytes with which a key's blobs begin; no other key's blobs begin with them."""
+    """Return the prefix of a key's blobs; no other key's blobs have the same."""
     name = key.key_id.encode("ascii")
     return VERSION + key.account.encode("ascii") + bytes([len(name)]) + name
 

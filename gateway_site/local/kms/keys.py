@@ -1,11 +1,11 @@
 """KMS keys, their material and their aliases, in one SQLite file.
 
-One process owns the file (an exclusive lock). Each change is on disk before it is answered, so it
-survives `kill -9`. Knows nothing of policies, parameters or HTTP.
+One process owns the file with an exclusive lock. Each change is on disk before the response, so it
+survives `kill -9`. This module does not depend on policies, parameters or HTTP.
 
 An earlier version of the local KMS wrote more attributes (descriptions, tags, dates of rotations)
-and rotated keys. Its file opens: attributes that have no use here are left out when their key is
-next written, and what was encrypted under older material is decrypted.
+and rotated keys. Its files are still readable: unused attributes are dropped when their key is next
+written, and blobs encrypted with older material can be decrypted.
 """
 
 import json
@@ -35,7 +35,7 @@ PENDING_DELETION = "PendingDeletion"
 
 
 class StartError(Exception):
-    """The local KMS cannot start; the message is a sentence for the person who starts it."""
+    """The local KMS cannot start; the message is a sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def build_key_arn(region: str, account: str, key_id: str) -> str:
 
 
 class KeyStore:
-    """The file; in memory without a path. Its methods are to be called within `transaction`."""
+    """The store in a file, or in memory without a path. Call its methods within `transaction`."""
 
     def __init__(self, path: Path | None) -> None:
         self._lock = threading.Lock()
@@ -83,7 +83,7 @@ class KeyStore:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Let one thread read and write; commit all its changes, or none if the block raises."""
+        """Give one thread access; commit its changes, or roll them back if the block raises."""
         with self._lock, self._database:
             self._database.execute("BEGIN")
             yield
@@ -92,7 +92,7 @@ class KeyStore:
         return next(self._load_keys("SELECT attributes FROM keys WHERE name = ?", arn), None)
 
     def get_related(self, key: Key) -> dict[str, Key]:
-        """Return the keys that share this one's material, itself among them, by their Regions."""
+        """Return the keys that share this key's material, including itself, by Region."""
         pattern = build_key_arn("%", key.account, key.key_id)
         keys = self._load_keys("SELECT attributes FROM keys WHERE name LIKE ?", pattern)
         return {each.region: each for each in keys}
@@ -101,7 +101,7 @@ class KeyStore:
         self._put("keys", key.arn, asdict(key))
 
     def get_materials(self, key: Key) -> dict[str, bytes]:
-        """Return the key's AES keys by their ids, oldest first; the last one encrypts."""
+        """Return the key's AES keys by id, oldest first; the last one is used for encryption."""
         rows = self._database.execute(
             "SELECT material_id, secret FROM materials WHERE account = ? AND key_id = ?"
             " ORDER BY sequence",
@@ -117,7 +117,7 @@ class KeyStore:
         )
 
     def get_alias_target(self, arn: str) -> Key | None:
-        """Return the key that an alias names; it is of the alias's Region and account."""
+        """Return the key of an alias, which is in the alias's Region and account."""
         query = "SELECT attributes FROM aliases WHERE name = ?"
         for (attributes,) in self._database.execute(query, [arn]).fetchall():
             return self.get_key(
@@ -139,7 +139,7 @@ class KeyStore:
 
 
 def _open(path: Path | None) -> sqlite3.Connection:
-    """Open the file with its lock held, creating it and its tables when missing."""
+    """Open the file and lock it; create the file and its tables if they are missing."""
     if path is not None:
         _make_private(path)
     database = sqlite3.connect(
@@ -160,7 +160,7 @@ def _open(path: Path | None) -> sqlite3.Connection:
 
 
 def _prepare(database: sqlite3.Connection) -> None:
-    # The lock is taken by the first transaction and kept until the process ends.
+    # The first transaction acquires the lock, and the process holds it until it ends.
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
     database.execute("PRAGMA synchronous = EXTRA")
     database.execute("BEGIN EXCLUSIVE")
@@ -176,7 +176,7 @@ def _prepare(database: sqlite3.Connection) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Create the folder (0700) and the file (0600), before SQLite could make them readable."""
+    """Create the folder (0700) and the file (0600) before SQLite creates readable ones."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.parent.stat().st_mode & 0o077:

@@ -1,10 +1,10 @@
-"""Key policies, in the part of the language that this KMS evaluates.
+"""Key policies, in the subset of the policy language that this KMS evaluates.
 
-Evaluated are `Effect`, `Principal` (`"*"`, an account, the ARN of its root or of a user) and
+The subset is `Effect`, `Principal` (`"*"`, an account, the ARN of its root or of a user) and
 `Action` with wildcards; `Resource` always means the key itself. A policy with any other element,
-such as a `Condition`, is rejected when it is put, so that no statement is silently ignored. There
-are no IAM policies: where the key policy leaves a decision to the account (its root is allowed),
-the answer is yes.
+such as a `Condition`, is rejected by PutKeyPolicy, so that no statement is silently ignored. There
+are no IAM policies: if the key policy leaves a decision to the account by allowing its root, the
+call is allowed.
 """
 
 import functools
@@ -16,7 +16,7 @@ ELEMENTS = {"Sid", "Effect", "Principal", "Action", "Resource"}
 
 
 class InvalidPolicy(ValueError):
-    """The text is not a policy that can be evaluated; the message completes "The key policy"."""
+    """The text is not a policy that can be evaluated; the message continues "The key policy"."""
 
 
 class Statement(NamedTuple):
@@ -28,7 +28,7 @@ class Statement(NamedTuple):
 
 
 def build_user_arn(account: str, access_key_id: str) -> str:
-    """Return the ARN of the principal that an access key id stands for here."""
+    """Return the ARN of the principal for an access key id."""
     return f"arn:aws:iam::{account}:user/{access_key_id}"
 
 
@@ -51,7 +51,7 @@ def build_denial(account: str, access_key_id: str, *actions: str) -> str:
 
 
 def allows(text: str, account: str, principal: str, action: str) -> bool:
-    """Return whether some statement allows the action to the principal, and none denies it."""
+    """Return True if a statement allows the action for the principal, and none denies it."""
     names = {"*", account, _build_root_arn(account), principal}
     effects = {
         statement.effect

@@ -1,9 +1,9 @@
-"""One request: who calls which operation, with which parameters, and the key that it names.
+"""One request: its caller, operation, parameters and key.
 
 `register_operation` registers the functions of the other modules under KMS's names; `respond` runs
 one of them in a transaction. A parameter of the wrong type is a `SerializationException`; one
-outside its bounds, or one that the operation does not have here, is a `ValidationException`. The
-bounds are those of the published service model. Knows nothing of HTTP.
+outside its bounds, or unknown to the operation here, is a `ValidationException`. The bounds are
+those of the published service model. This module does not depend on HTTP.
 """
 
 import base64
@@ -19,7 +19,7 @@ from .keys import DISABLED, ENABLED, Key, KeyStore, build_key_arn
 
 ACCOUNT = "123456789012"  # of all keys and all callers
 PURPOSE = "It is for this project's development and tests, and has only what they use."
-# AWS publishes no bound for an encryption context; this one keeps requests small.
+# AWS publishes no limit for an encryption context; this one keeps requests small.
 MAX_CONTEXT_BYTES = 8192
 
 Response = Mapping[str, object]
@@ -27,10 +27,10 @@ T = TypeVar("T", str, int, bool)
 
 
 class KMSError(Exception):
-    """An error response of HTTP status 400: `code` is the `__type` that clients see.
+    """An error response with HTTP status 400; `code` becomes its `__type`.
 
-    (AWS's Smithy model gives some codes other statuses, 409 for `DisabledException` for instance;
-    what AWS sends is 400.)
+    (AWS's Smithy model has other statuses for some codes, such as 409 for `DisabledException`, but
+    AWS sends 400.)
     """
 
     def __init__(self, code: str, message: str | None = None) -> None:
@@ -53,7 +53,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class Request:
-    """A request that is being answered. An absent parameter is None, unless it is required."""
+    """A request in progress. A missing parameter is None, unless it is required."""
 
     operation: str
     caller: Caller
@@ -86,7 +86,7 @@ class Request:
         return bool(self._get_typed(name, bool))
 
     def get_blob(self, name: str, maximum: int) -> bytes:
-        """Return the bytes of a parameter that is required."""
+        """Return the bytes of a required parameter."""
         try:
             value = base64.b64decode(self._get_typed(name, str) or "", validate=True)
         except (binascii.Error, ValueError):
@@ -108,7 +108,7 @@ class Request:
     def find_key(self, name: str = "KeyId") -> Key:
         """Return the key that a parameter names by id or ARN, if its policy allows the operation.
 
-        Raises KMSError for an alias: operations that change a key take none.
+        Raises KMSError for an alias: operations that change a key do not accept one.
         """
         if "alias/" in self.get_required_text(name):
             raise build_validation_error(name, "refer to a key, not to an alias")
@@ -129,7 +129,7 @@ class Request:
         return key
 
     def build_arn(self, identifier: str) -> str:
-        """Return the ARN of a key or an alias; raise NotFoundException for another Region's."""
+        """Return the ARN of a key or an alias; raise NotFoundException for another Region."""
         prefix = build_key_arn(self.caller.region, ACCOUNT, "").removesuffix("key/")
         if identifier.startswith("alias/"):
             return prefix + identifier
@@ -140,7 +140,7 @@ class Request:
         return identifier
 
     def end_dry_run(self) -> None:
-        """Stop a request that would succeed, if it only asks whether it would."""
+        """Raise the error for a successful dry run, if the request is a dry run."""
         if self.get_flag("DryRun"):
             raise KMSError(
                 "DryRunOperationException",
@@ -156,7 +156,7 @@ class Request:
 
 
 Operation = Callable[[Request], Response]
-# By name: the function, and the parameters that the operation has here.
+# By operation name: the function, and the parameters that it accepts.
 OPERATIONS: dict[str, tuple[Operation, set[str]]] = {}
 
 
@@ -183,14 +183,14 @@ def respond(name: str, caller: Caller, body: bytes, store: KeyStore) -> Response
 
 
 def require_enabled(key: Key) -> None:
-    """Raise what the "Key state table" of the Developer Guide says for cryptographic use."""
+    """Raise the error for cryptographic use from the "Key state table" of the Developer Guide."""
     if key.state == DISABLED:
         raise KMSError("DisabledException", f"{key.arn} is disabled.")
     require_not_pending(key)
 
 
 def require_not_pending(key: Key) -> None:
-    """Raise `KMSInvalidStateException` for a key that waits for its deletion."""
+    """Raise `KMSInvalidStateException` for a key that is pending deletion."""
     if key.state not in (ENABLED, DISABLED):
         raise KMSError("KMSInvalidStateException", f"{key.arn} is pending deletion.")
 
@@ -208,10 +208,10 @@ def _check_range(name: str, number: int, minimum: int, maximum: int, what: str) 
 
 
 def _parse(body: bytes) -> dict[str, object]:
-    """Return the members of the JSON object that a body is."""
+    """Return the members of the JSON object in a body."""
     try:
         members = json.loads(body or b"{}")
-        # A lone surrogate has no UTF-8 form, and could not be stored or encrypted.
+        # A lone surrogate has no UTF-8 encoding, and could not be stored or encrypted.
         json.dumps(members, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise KMSError("SerializationException", "The request body is not JSON.") from None

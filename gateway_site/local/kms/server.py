@@ -1,8 +1,8 @@
 """The HTTP side: `POST /` in KMS's JSON protocol on 127.0.0.1, `GET /` for a readiness probe.
 
 The caller and its Region are read from the SigV4 `Authorization` header; the signature is not
-verified, so anyone who reaches the port may be any caller. That is why it listens on loopback
-only, and rejects a request whose Host is another name (a web page, by DNS rebinding). Bodies and
+verified, so anyone who can reach the port can pretend to be any caller. Therefore it listens only
+on loopback, and rejects a request with another Host (as in DNS rebinding by a web page). Bodies and
 responses are never logged.
 """
 
@@ -27,7 +27,7 @@ from .request import OPERATIONS, PURPOSE, Caller, KMSError, respond
 HOST = "127.0.0.1"
 # A policy of 32 KB, escaped, is the largest parameter of any request.
 MAX_BODY = 256 * 1024
-READ_TIMEOUT = 60  # seconds, between requests of a kept connection too
+READ_TIMEOUT = 60  # seconds, also between requests of a connection
 MAX_CONNECTIONS = 512
 TARGET = "TrentService."
 CONTENT_TYPE = "application/x-amz-json-1.1"
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class LocalKMS:
-    """A running KMS: its address, and the names of the operations that were called, in order."""
+    """A running KMS: its URL, and the names of the called operations, in order."""
 
     url: str
     calls: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ def serve(
 ) -> Iterator[str]:
     """Serve in a thread, yield the URL, and close every connection and the state at the end.
 
-    Raises `StartError` when the port is taken or the state cannot be used.
+    Raises `StartError` if the port is in use or the state cannot be used.
     """
     with closing(KeyStore(state)) as store, closing(_Server(store, port, on_call)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="local-kms")
@@ -107,14 +107,14 @@ class _Server(socketserver.ThreadingTCPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that closed its connection is normal. Of anything else only the type is logged:
-        # a traceback's message could carry bytes of the request.
+        # A client that closed its connection is normal. For other errors only the type is logged:
+        # a traceback's message could contain bytes of the request.
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             logger.error("The local KMS failed on a connection: %s", type(error).__name__)
 
     def close(self) -> None:
-        """Close the listener, then every kept connection; wait for their handlers."""
+        """Close the listener, then all open connections; wait for their handlers."""
         self.socket.close()
         for connection in list(self._connections):
             with suppress(OSError):
@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         return respond(name, caller, body, self.server.store)
 
     def _find_rejection(self) -> tuple[int, str] | None:
-        """Return the status and sentence for a request whose body is not even read."""
+        """Return status and sentence for a request that is rejected without reading its body."""
         length = self.headers.get("Content-Length", "")
         if not self._is_local():
             return 403, "The Host header does not name this machine."
@@ -199,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _parse_caller(authorization: str) -> Caller:
-    """Return the caller; raise the common error of AWS services for a header that names none."""
+    """Return the caller; raise the common error of AWS services for a header without one."""
     credential = CREDENTIAL.fullmatch(authorization)
     if credential is None:
         raise KMSError(

@@ -1,4 +1,4 @@
-"""The local stack's OpenID provider, a second, tiny Django site (`python -m`), and its two people.
+"""The local stack's OpenID provider, a second, small Django site, and its two people.
 
 Their passwords are printed at each start: the provider listens on loopback and protects nothing.
 """

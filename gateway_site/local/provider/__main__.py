@@ -32,7 +32,7 @@ def main() -> None:
         host="127.0.0.1",
         port=options.port,
         lifespan="off",
-        access_log=False,  # its lines hold authorization codes
+        access_log=False,  # it would contain authorization codes
         timeout_graceful_shutdown=1,
     )
 

@@ -75,7 +75,7 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": STATE / "provider.sqlite3",
-        # Two refreshes with one refresh token: the second waits and finds the token spent,
+        # Of two refreshes with one refresh token, the second waits and finds the token used,
         # instead of failing with "database is locked".
         "OPTIONS": {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"},
     }
@@ -85,8 +85,8 @@ SESSION_COOKIE_NAME = "provider_sessionid"
 CSRF_COOKIE_NAME = "provider_csrftoken"
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 X_FRAME_OPTIONS = "DENY"
-# The origins of the client are form targets too: Chromium applies form-action to the
-# redirects that answer the login and consent forms.
+# The client's origins are form targets as well: Chromium applies form-action to the redirects after
+# the login and consent forms.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'none'"],
@@ -107,7 +107,7 @@ ACCOUNT_ADAPTER = "gateway_site.local.provider.site.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = True
-ACCOUNT_RATE_LIMITS = False  # allauth answers 429 to the 31st sign-in in a minute
+ACCOUNT_RATE_LIMITS = False  # otherwise allauth rejects the 31st sign-in in a minute with 429
 
 IDP_OIDC_ADAPTER = "gateway_site.local.provider.site.OIDCAdapter"
 IDP_OIDC_PRIVATE_KEY = load_or_create_secret(STATE / "signing-key.pem", _generate_signing_key)

@@ -24,7 +24,7 @@ from gateway_site.local.provider import PEOPLE, Person, settings
 
 PKCE_REQUIRED = "code_challenge with code_challenge_method=S256 is required (RFC 7636)."
 
-STATIC = Path(__file__).resolve().parents[2] / "static"  # the gateway's: both look alike
+STATIC = Path(__file__).resolve().parents[2] / "static"  # the gateway's, for the same look
 
 login = account.LoginView.as_view(extra_context={"people": PEOPLE})
 
@@ -34,13 +34,13 @@ def static_file(request: HttpRequest, name: str, kind: str) -> HttpResponse:
     return HttpResponse((STATIC / name).read_bytes(), content_type=kind)
 
 
-# `wraps` carries allauth's csrf_exempt mark: the view checks the consent form itself.
+# `wraps` copies allauth's csrf_exempt mark: the view checks the consent form itself.
 @wraps(authorization)
 def authorize(request: HttpRequest) -> HttpResponseBase:
     """Accept only requests with a registered redirect URI and an S256 challenge.
 
-    allauth demands PKCE of public clients only, accepts `plain`, and takes any port of a
-    redirect URI on 127.0.0.1. A POST needs no check: it carries what a checked GET signed.
+    allauth requires PKCE only from public clients, accepts `plain`, and accepts any port in a
+    redirect URI on 127.0.0.1. A POST needs no check: its data was signed by a checked GET.
     """
     if request.method != "POST":
         redirect_uri = _get_parameter(request, "redirect_uri")
@@ -86,23 +86,23 @@ urlpatterns = [
     path("login/", login, name="account_login"),
     path("logout/", account.logout, name="account_logout"),
     path("reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
-    path("identity/o/authorize", authorize),  # ahead of allauth's own
+    path("identity/o/authorize", authorize),  # before allauth's own
     path("", include("allauth.idp.urls")),
 ]
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth is untyped
-    """Allows no sign-up."""
+    """Disables sign-up."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
 
 
 class OIDCAdapter(DefaultOIDCAdapter):  # type: ignore[misc]  # allauth is untyped
-    """Announces only what the one client may use."""
+    """Announces only the features that the client may use."""
 
     def populate_server_metadata(self, data: dict[str, str | list[str]]) -> None:
-        """Remove what allauth implements and this provider does not offer."""
+        """Remove the features of allauth that this provider does not offer."""
         data.pop("device_authorization_endpoint", None)
         data["grant_types_supported"] = ["authorization_code", "refresh_token"]
         data["response_types_supported"] = ["code"]
@@ -111,7 +111,7 @@ class OIDCAdapter(DefaultOIDCAdapter):  # type: ignore[misc]  # allauth is untyp
 class QuickHasher(PBKDF2PasswordHasher):
     """PBKDF2 with one round, for secrets that need no protection against guessing.
 
-    A token request would otherwise spend a third of a second here.
+    Otherwise, each token request would take a third of a second for this.
     """
 
     algorithm = "quick"
@@ -119,7 +119,7 @@ class QuickHasher(PBKDF2PasswordHasher):
 
 
 def create_rows() -> None:
-    """Create the people and the client where they are missing; runs after `migrate`."""
+    """Create the people and the client if they are missing; runs after `migrate`."""
     for person in PEOPLE:
         _ensure_person(person)
     _ensure_client()

@@ -93,7 +93,7 @@ def _check_clients() -> list[Finding]:
 
 
 def _find_site(given: str | None) -> str | None:
-    """Return this site's origin: the given one, the configured one, or that of its only host."""
+    """Return this site's origin: the given one, the configured one, or the only allowed host's."""
     origin = given or getattr(settings, "PUBLIC_URL", None)
     if origin:
         if not ORIGIN.fullmatch(origin.rstrip("/")):

@@ -1,4 +1,4 @@
-"""`manage.py explain_sign_in`: why a person may sign in, or may not."""
+"""`manage.py explain_sign_in`: why a person may or may not sign in."""
 
 from __future__ import annotations
 

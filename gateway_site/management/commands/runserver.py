@@ -1,6 +1,6 @@
 """`manage.py runserver` over ASGI: event streams are not buffered, as in production.
 
-Options, checks, static files and the reloader are those of Django's own command.
+Options, checks, static files and the reloader are those of Django's command.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class Command(runserver.Command):
         self.serve(self.load_application(**options))
 
     def load_application(self, **options: Any) -> Any:
-        """Return the project's ASGI application, with static files if they are asked for."""
+        """Return the project's ASGI application, with static files if they are requested."""
         application = import_string(getattr(settings, "ASGI_APPLICATION", DEFAULT_APPLICATION))
         if options["use_static_handler"] and (settings.DEBUG or options["insecure_serving"]):
             return ASGIStaticFilesHandler(application)
@@ -95,7 +95,7 @@ class Command(runserver.Command):
                 Server(config).run(sockets=[listener])
 
     def listen(self) -> socket.socket:
-        """Bind the port here: if uvicorn failed to, only the reloader's thread would end."""
+        """Bind the port here: if uvicorn could not, only the reloader's thread would end."""
         family = socket.AF_INET6 if self.use_ipv6 else socket.AF_INET
         try:
             listener = socket.create_server((self.addr, int(self.port)), family=family)

@@ -1,4 +1,4 @@
-"""`manage.py staff`: who may use the admin, by the account that they sign in with."""
+"""`manage.py staff`: grants and revokes access to the admin, by the account of the sign-in."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Command(OperatorCommand):
         return True
 
     def _set(self, account: SocialAccount, rights: dict[str, bool]) -> None:
-        """Set rights, if the account still belongs to that user: a question may wait for long."""
+        """Set rights, if the account still belongs to that user after the confirmation."""
         user = User.objects.filter(pk=account.user_id, socialaccount=account.pk)
         with transaction.atomic():
             if not user.update(**rights):
@@ -226,7 +226,7 @@ def _sources(user: User) -> str:
 
 
 def _describe(user: User) -> str:
-    """Describe a user by accounts, beside the name that they chose."""
+    """Describe a user by their accounts and by the name that they chose."""
     state = "" if user.is_active else ", inactive"
     listed = "; ".join(_account(account) for account in _accounts(user))
     return f"user {user.pk} ({shown(user.get_username())}{state}), {listed or 'no account'}"
