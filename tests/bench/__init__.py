@@ -1,8 +1,8 @@
-"""Benchmarks: the engine and the gateway beside their peers, in one run.
+"""Benchmarks: the engine and the gateway compared with their peers, in one run.
 
     python -m tests.bench [--quick | --full] [--to FOLDER]
 
-Each section runs in a process of its own and gives a `Section`; together they become the
-report under `docs/benchmarks/`. Nothing is measured against a stand-in of AWS: what a
-stand-in costs is in the figures of all contestants alike.
+Each section runs in a separate process and returns a `Section`; together they become the report
+under `docs/benchmarks/`. AWS is replaced by stand-ins, whose cost is part of the figures of all
+contestants alike.
 """

@@ -15,7 +15,7 @@ from tests.bench.sections import NAMES
 
 
 def main() -> int:
-    """Measure and write; return 1 when a section failed, which the report then says."""
+    """Run all sections and write the report; return 1 if a section failed."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="a trial: the figures mean nothing")

@@ -1,6 +1,6 @@
-"""The AWS side of a section: the local KMS, and a DynamoDB that answers or one that stores.
+"""The AWS side of a section: the local KMS, and a minimal or a complete DynamoDB.
 
-A section's process gets the variables that lead boto there, and hands them to its children.
+A section's process gets the variables that direct boto there, and passes them to its children.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Kind = Literal["answering", "storing"]
 
 @dataclass(frozen=True)
 class AWS:
-    """Where the engine finds its key and its table."""
+    """The engine's key and table."""
 
     key_arn: str
 
@@ -38,14 +38,14 @@ class AWS:
 
 @contextmanager
 def running(kind: Kind, folder: Path) -> Iterator[AWS]:
-    """Start KMS and a DynamoDB, and lead this process to them."""
+    """Start KMS and a DynamoDB, and direct this process to them."""
     with ExitStack() as stack:
         state = ("--port", "0", "--state", str(folder / "kms.sqlite3"))
         kms = stack.enter_context(
             children.python("gateway_site.local.kms", *state, log=folder / "kms.log")
         )
         dynamodb = stack.enter_context(_dynamodb(kind, folder))
-        _lead_to(kms.said.rpartition(" ")[2], dynamodb)
+        _set_endpoints(kms.said.rpartition(" ")[2], dynamodb)
         client = boto3.client("kms", region_name=REGION)
         arn = client.create_key()["KeyMetadata"]["Arn"]
         client.close()
@@ -57,7 +57,9 @@ def running(kind: Kind, folder: Path) -> Iterator[AWS]:
 @contextmanager
 def _dynamodb(kind: Kind, folder: Path) -> Iterator[str]:
     if kind == "answering":
-        with children.python("tests.bench.answering", log=folder / "dynamodb.log") as process:
+        with children.python(
+            "tests.bench.minimal_dynamodb", log=folder / "dynamodb.log"
+        ) as process:
             yield f"http://127.0.0.1:{process.said}"
         return
     port = free_port()
@@ -67,7 +69,7 @@ def _dynamodb(kind: Kind, folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def _lead_to(kms: str, dynamodb: str) -> None:
+def _set_endpoints(kms: str, dynamodb: str) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= {

@@ -1,4 +1,4 @@
-"""Bursts of load on a server: what came back, and the CPU that it took the server."""
+"""Bursts of load on a server: the responses, and the CPU time of the server."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.bench.proxies import Proxy
 
 @dataclass(frozen=True)
 class Turn:
-    """A burst of load, and the seconds of CPU that a request in it took the server."""
+    """A burst of load, and the server's CPU seconds for each request in it."""
 
     load: Load
     cpu: float
 
 
 def turn_of(server: Proxy, connections: int, seconds: float, *, may_refuse: bool = False) -> Turn:
-    """Put load on a server for some seconds. Raises RuntimeError where it refuses and may not."""
+    """Put load on a server for some seconds. Raises RuntimeError for an unexpected rejection."""
     before = server.cpu()
     load = generate(server.url(), connections=connections, seconds=seconds, header=server.header)
     if load.refused and not may_refuse:
@@ -27,13 +27,13 @@ def turn_of(server: Proxy, connections: int, seconds: float, *, may_refuse: bool
 
 
 def cpu_ratio(ours: list[Turn], peers: list[Turn]) -> Ratio:
-    """Compare turn by turn what a request took of the CPU."""
+    """Compare the CPU time of a request, turn by turn."""
     pairs = zip(ours, peers, strict=True)
-    # The clock of a process ticks a hundred times a second: a trial's burst may see none of it.
+    # The CPU clock ticks a hundred times a second: in a trial's burst it may not advance.
     return ratio_of([a.cpu / b.cpu if b.cpu else 0 for a, b in pairs])
 
 
 def time_ratio(ours: list[Turn], peers: list[Turn]) -> Ratio:
-    """Compare turn by turn how long a request took, all connections together."""
+    """Compare the time of a request, over all connections, turn by turn."""
     pairs = zip(ours, peers, strict=True)
     return ratio_of([b.load.rate / a.load.rate for a, b in pairs])

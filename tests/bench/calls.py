@@ -1,7 +1,7 @@
-"""Counts the calls that are sent to AWS: what AWS would be paid for.
+"""Counts the calls that are sent to AWS and would be billed.
 
-Those of the table are counted where the engine asks its own client, so that the built-in one is
-measured: its second looks are part of the price. Those of KMS go by boto, which tells of them.
+Calls of the table are counted where the engine calls its client, so that the built-in client is
+measured as well: its repeated reads are billed too. Calls of KMS are counted by boto's events.
 """
 
 from __future__ import annotations
@@ -22,28 +22,29 @@ TRANSACTION = "TransactWriteItems"
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Count the calls from now on, by operation.
+    """Count the calls in this block by operation.
 
-    The parts of a transaction count as the puts and deletes that they are.
+    Each put and delete in a transaction is counted as well.
     """
     calls: Counter[str] = Counter()
-    read = response_json.parse
+    parse = response_json.parse
 
     def count(client: Any, operation: str, params: Any, *more: Any) -> Any:
         name = OPERATIONS.get(operation, operation)
-        # That is a process's own, every 30 s, and no request's.
+        # A process reads the cutoff every 30 s, not for each request.
         item_id = params.get("Key", {}).get("id", {}).get("S", "")
         calls[f"{name} (not-before)" if item_id.startswith("not-before#") else name] += 1
         for each in params.get("TransactItems", []):
             calls["in transactions: " + next(iter(each))] += 1
         return request_for(client, operation, params, *more)
 
-    # Of a transaction roto leaves out what was asked for and AWS tells: it would count as lost.
+    # roto omits the requested capacity of a transaction: the engine would treat the response as
+    # incomplete.
     def complete(operation: str, answer: Any) -> dict[str, Any]:
-        said = read(operation, answer)
+        parsed = parse(operation, answer)
         if operation == TRANSACTION:
-            complete_by_boto(said)
-        return said
+            complete_by_boto(parsed)
+        return parsed
 
     def complete_by_boto(parsed: dict[str, Any], **_: Any) -> None:
         parsed.setdefault("ConsumedCapacity", [])

@@ -1,4 +1,4 @@
-"""The other processes of a measurement: started here, ended here, and dying with this one."""
+"""The other processes of a measurement: started and ended here, and killed with this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START_WITHIN = 60  # seconds
 
 @dataclass(frozen=True)
 class Running:
-    """A process, and the line by which it said that it is ready."""
+    """A process, and the line that it printed when it was ready."""
 
     pid: int
     said: str
@@ -26,9 +26,9 @@ class Running:
 
 @contextmanager
 def python(module: str, *arguments: str, log: Path, root: Path = ROOT) -> Iterator[Running]:
-    """Run a module of the tree at ``root`` until it has printed a line; end it at the end."""
+    """Run a module of the tree at ``root``; yield after its first line, and end it afterwards."""
     read, write = os.pipe()
-    # Each process starts in ROOT, and would find its modules there first.
+    # Each process starts in ROOT, and would otherwise find its modules there first.
     command = [sys.executable, "-P", "-m", module, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     with os.fdopen(read, "rb") as lines, log.open("ab") as errors:
@@ -43,7 +43,7 @@ def python(module: str, *arguments: str, log: Path, root: Path = ROOT) -> Iterat
 
 @contextmanager
 def server(command: Sequence[str], port: int, *, log: Path) -> Iterator[int]:
-    """Run a program, give its process when it listens on its port, and end it at the end."""
+    """Run a program, yield its process id when it listens on its port, and end it afterwards."""
     child = Child(
         name=command[0], command=command, environment=os.environ, port=port, option="", log=log
     )

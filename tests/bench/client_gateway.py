@@ -1,4 +1,4 @@
-"""The gateway under its own server, with a client that somebody allowed to call; its token is told.
+"""The gateway under its own server, with an allowed OAuth client; it prints the client's token.
 
 python -m tests.bench.client_gateway
 """

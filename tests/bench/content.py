@@ -1,4 +1,4 @@
-"""What sessions hold here: token sets, to an exact size once serialized."""
+"""The content of the sessions: token sets of an exact serialized size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TOKEN = 600  # letters
 
 
 def content(size: int) -> dict[str, Any]:
-    """Return a session whose JSON, as Django writes it, is of exactly this many bytes."""
+    """Return a session whose JSON, as Django serializes it, has exactly this many bytes."""
     session: dict[str, Any] = {
         "_auth_user_id": "1",
         "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",

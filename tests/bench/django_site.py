@@ -1,4 +1,4 @@
-"""The smallest Django project around the session engines, configured in the process."""
+"""A minimal Django project for the session engines, configured in the process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REDIS = "redis-server"
 
 @contextmanager
 def redis(folder: Path) -> Iterator[str | None]:
-    """Run a Redis, where one is installed, and give its address."""
+    """Run a Redis and yield its URL; None if Redis is not installed."""
     if shutil.which(REDIS) is None or find_spec("redis") is None:
         yield None
         return
@@ -47,7 +47,7 @@ def redis(folder: Path) -> Iterator[str | None]:
 
 @contextmanager
 def postgresql() -> Iterator[dict[str, Any] | None]:
-    """Run a PostgreSQL, where one is installed, and give the settings that lead to it."""
+    """Run a PostgreSQL and yield its settings; None if PostgreSQL is not installed."""
     if (folder := binaries()) is None:
         yield None
         return
@@ -57,7 +57,7 @@ def postgresql() -> Iterator[dict[str, Any] | None]:
 
 
 def site(folder: Path, sessions_kms: dict[str, Any], cache: str | None) -> dict[str, Any]:
-    """Return the settings, which JSON can carry."""
+    """Return the settings, which can be serialized as JSON."""
     backend = "redis.RedisCache" if cache else "locmem.LocMemCache"
     return {
         "SECRET_KEY": "bench-only-" + "0123456789abcdef" * 3,
@@ -72,7 +72,7 @@ def site(folder: Path, sessions_kms: dict[str, Any], cache: str | None) -> dict[
             "default": {
                 "ENGINE": "django.db.backends.sqlite3",
                 "NAME": str(folder / "site.sqlite3"),
-                # As a site in production would: without it, writers wait for readers.
+                # As in production: otherwise writers wait for readers.
                 "OPTIONS": {"init_command": "PRAGMA journal_mode=wal", "timeout": 30},
             }
         },
@@ -89,13 +89,13 @@ def site(folder: Path, sessions_kms: dict[str, Any], cache: str | None) -> dict[
 
 
 def set_up(found: dict[str, Any]) -> None:
-    """Configure this process, and tell its children how."""
+    """Configure this process, and store the settings for its children."""
     os.environ[VARIABLE] = json.dumps(found)
     settings.configure(**found)
     django.setup()
 
 
 def set_up_child(**more: Any) -> None:
-    """Configure a child as its parent was, with other settings besides."""
+    """Configure a child like its parent, with additional settings."""
     settings.configure(**{**json.loads(os.environ[VARIABLE]), **more})
     django.setup()

@@ -1,6 +1,6 @@
-"""The AWS Encryption SDK with its caching materials manager, as a way to wrap a session.
+"""The AWS Encryption SDK with its caching materials manager, to encrypt a session.
 
-The suite commits to the key and does not sign, as the engine does.
+Like the engine, the suite commits to the key and does not sign.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 from tests.bench.peers import ItemPeer
 
 NAME = "AWS Encryption SDK, caching"
-MAX_AGE = 300.0  # seconds, as the engine's default
+MAX_AGE = 300.0  # seconds, like the engine's default
 CONTEXT = {"purpose": "bench"}
 
 
 def peer(key_arn: str) -> ItemPeer:
-    """Return the peer. Raises ImportError where the SDK is not installed."""
+    """Return the peer. Raises ImportError if the SDK is not installed."""
     import aws_encryption_sdk as sdk
 
     manager = sdk.CachingCryptoMaterialsManager(

@@ -1,9 +1,10 @@
-"""A session engine, or the bare call, in a process that is told line by line what to time.
+"""A session engine, or the bare call, in a process that times calls on command.
 
     PYTHONPATH=TREE python -P engine_program.py PEER SETTINGS
 
-It times the engine of whichever tree it is led to, so it takes nothing from `tests` but what the
-tree of `before.COMMIT` has too. Each line is JSON: {"do": …}; so is each answer.
+It times the engine of the tree in PYTHONPATH, so it only imports names from `tests` that the tree
+of `baseline.COMMIT` has as well. Each line of input is a JSON command, {"do": …}, and each line of
+output a JSON result.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ KB = 1024
 
 
 class Engine:
-    """What one process is told."""
+    """The commands of one process."""
 
     def __init__(self, name: str) -> None:
         from tests.bench.peers import ENGINES, BarePeer, EnginePeer, Peer
@@ -29,19 +30,19 @@ class Engine:
         self._peer: Peer = EnginePeer(name) if name in ENGINES else BarePeer(name)
 
     def migrate(self) -> None:
-        """Make the tables of its database."""
+        """Create the tables of its database."""
         from django.core.management import call_command
 
         call_command("migrate", verbosity=0)
 
     def store(self, size: int) -> None:
-        """Store a session of so many KB, which the next calls are about."""
+        """Store a session of ``size`` KB for the next calls."""
         from tests.bench.content import content
 
         self._peer.store(content(size * KB))
 
     def turn(self, verb: str, calls: int) -> tuple[list[float], list[float]]:
-        """Return the microseconds of each call, wall and CPU."""
+        """Return the microseconds of each call: wall times and CPU times."""
         prepare = {"load": self._peer.prepare_load, "save": self._peer.prepare_save}[verb]
         wall, cpu = [], []
         gc.collect()
@@ -59,7 +60,7 @@ class Engine:
         return wall, cpu
 
     def rate(self, threads: int, seconds: float) -> float:
-        """Return how many loads a second so many threads make together."""
+        """Return the loads per second of some threads together."""
         loads = [0] * threads
         ready = threading.Barrier(threads + 1)
         over = threading.Event()

@@ -1,4 +1,4 @@
-"""Engines that are measured in processes of their own: of another tree, or otherwise configured."""
+"""Engines that are measured in separate processes: of another tree, or with other settings."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ PROGRAM = Path(__file__).with_name("engine_program.py")
 
 
 class EngineProcess:
-    """One such process, for the one who measures."""
+    """One such process, controlled by the measuring process."""
 
     def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
         self.name = name
         self._process = process
 
     def store(self, size: int) -> None:
-        """Store a session of so many KB."""
-        self._ask("store", size=size)
+        """Store a session of ``size`` KB."""
+        self._send("store", size=size)
 
     def turn(self, verb: str, calls: int) -> Turn:
         """Time some calls, one by one; return microseconds, wall and CPU."""
-        wall, cpu = self._ask("turn", verb=verb, calls=calls)
+        wall, cpu = self._send("turn", verb=verb, calls=calls)
         return wall, cpu
 
     def migrate(self) -> None:
-        """Make the tables of its database."""
-        self._ask("migrate")
+        """Create the tables of its database."""
+        self._send("migrate")
 
     def rate(self, threads: int, seconds: float) -> float:
-        """Return how many loads a second so many threads make together."""
-        return float(self._ask("rate", threads=threads, seconds=seconds))
+        """Return the loads per second of some threads together."""
+        return float(self._send("rate", threads=threads, seconds=seconds))
 
-    def _ask(self, do: str, **arguments: Any) -> Any:
+    def _send(self, do: str, **arguments: Any) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
@@ -54,7 +54,7 @@ class EngineProcess:
 
 @contextmanager
 def running(name: str, peer: str, *, root: Path = ROOT, **settings: Any) -> Iterator[EngineProcess]:
-    """Start a peer of `peers` under a name, with settings beside those of this process."""
+    """Start a peer of `peers` under a name, with settings in addition to those of this process."""
     command = [sys.executable, "-P", str(PROGRAM), peer, json.dumps(settings)]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     with subprocess.Popen(

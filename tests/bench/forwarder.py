@@ -1,4 +1,4 @@
-"""The least ASGI application that forwards with httpx2: no session, no rule, no header changed.
+"""A minimal ASGI application that forwards with httpx2: no session, no rule, no header changed.
 
 python -m tests.bench.forwarder UPSTREAM
 """
@@ -17,7 +17,7 @@ DROPPED = {b"connection", b"transfer-encoding"}
 
 
 class Forwarder:
-    """Uses the transport itself, as the gateway does: a client costs more."""
+    """Uses httpx2's transport directly, since a client costs more."""
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream

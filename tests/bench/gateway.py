@@ -1,4 +1,4 @@
-"""The gateway under its own server, with a person who is signed in; the session's cookie is told.
+"""The gateway under its own server, with a signed-in person; it prints the session's cookie.
 
 python -m tests.bench.gateway
 """

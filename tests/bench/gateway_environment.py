@@ -1,4 +1,4 @@
-"""The environment of a gateway that is measured: real settings, one provider, one upstream."""
+"""The environment of the measured gateway: real settings, one provider, one upstream."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 from tests.bench.aws import AWS, REGION, TABLE
 
 UPSTREAM = "bench"
-# Lets OAuth clients in, besides.
+# Also allows OAuth clients.
 CLIENTS = {"AUTHORIZATION_ISSUER": "http://127.0.0.1:9", "UPSTREAM_BENCH_CLIENTS": "1"}
 
 
 def environment(aws: AWS, folder: Path, *, issuer: str, upstream: str) -> dict[str, str]:
-    """Return the gateway's variables besides those of AWS."""
+    """Return the gateway's variables, without those of AWS."""
     return {
         "DJANGO_SETTINGS_MODULE": "tests.bench.settings",
         "DJANGO_SECRET_KEY": "bench-only-" + "0123456789abcdef" * 3,
         "GATEWAY_LOCAL": "1",
         "ALLOWED_HOSTS": "127.0.0.1",
         "LOG_LEVEL": "WARNING",
-        # Kept open, as connections to PostgreSQL are.
+        # Kept open, like connections to PostgreSQL.
         "DATABASE_URL": f"sqlite:///{folder / 'gateway.sqlite3'}?conn_max_age=60",
         "AWS_REGION": REGION,
         "KMS_KEY_ARN": aws.key_arn,

@@ -1,4 +1,4 @@
-"""The least HTTP server that answers a POST or GET with bytes: no framework is measured with it."""
+"""A minimal HTTP server that answers POST and GET, so that no framework is measured with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEAD_END = b"\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
-    """One connection. `respond` gets head and body of a request and returns the whole answer."""
+    """One connection. `respond` gets head and body of a request and returns the whole response."""
 
     def __init__(self, respond: Callable[[Connection, bytes, bytes], bytes | None]) -> None:
         self._respond = respond
@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
 
 
 def answer(body: bytes, kind: bytes, *headers: bytes) -> bytes:
-    """Return a whole 200 answer."""
+    """Return a whole response with status 200."""
     return b"\r\n".join(
         [
             b"HTTP/1.1 200 OK",
@@ -54,7 +54,7 @@ def answer(body: bytes, kind: bytes, *headers: bytes) -> bytes:
 def serve(
     respond: Callable[[Connection, bytes, bytes], bytes | None], tls: ssl.SSLContext | None = None
 ) -> None:
-    """Serve on a free port of loopback, which is printed first."""
+    """Print a free port of loopback, and serve on it."""
     asyncio.run(_serve(respond, tls))
 
 

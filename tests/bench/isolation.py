@@ -1,4 +1,4 @@
-"""A section in a process of its own: settings, clients and memory are its alone."""
+"""Runs a section in a separate process, with its own settings, clients and memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.bench.scale import Scale
 
 
 def isolated(name: str, scale: Scale) -> Section:
-    """Run a section; what it raises is raised here."""
+    """Run a section; raise its errors here."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         return pool.submit(_run, name, scale).result()

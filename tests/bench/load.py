@@ -1,4 +1,4 @@
-"""Load on one address: by wrk where it is installed, else by a small generator of ours.
+"""Load on one URL: by wrk if it is installed, otherwise by our own small generator.
 
 python -m tests.bench.load URL CONNECTIONS SECONDS HEADER
 """
@@ -20,16 +20,16 @@ from tests.bench.measuring import percentile
 WRK = "wrk"
 REFUSED = re.compile(r"Non-2xx or 3xx responses: (\d+)")
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}  # milliseconds
-PATIENCE = 60  # seconds for an answer
+RESPONSE_TIMEOUT = 60  # seconds
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Load:
-    """What came back: requests, how many of them a second, and milliseconds of each.
+    """The result: the number of requests, their rate per second, and their milliseconds.
 
-    ``longest`` is what the slowest took; ``refused`` are those, among the requests, that were told
-    to come again, and count for no rate.
+    ``longest`` is the time of the slowest; ``refused`` is the number of requests with a status
+    other than 2xx or 3xx, which do not count for the rate.
     """
 
     requests: int
@@ -41,19 +41,19 @@ class Load:
 
 
 def generator() -> str:
-    return "wrk" if shutil.which(WRK) else "a small generator of ours (no wrk here)"
+    return "wrk" if shutil.which(WRK) else "our own small generator (wrk is not installed)"
 
 
 def generate(url: str, *, connections: int, seconds: float, header: str = "X-None: 1") -> Load:
     """Send requests with a header for some seconds, from another process.
 
-    Raises RuntimeError where one failed, or all were refused.
+    Raises RuntimeError if one failed, or if all were refused.
     """
     if shutil.which(WRK) and seconds >= 1:
         return _by_wrk(url, connections, seconds, header)
     module = [sys.executable, "-m", "tests.bench.load"]
-    told = _output([*module, url, str(connections), str(seconds), header])
-    return Load(**json.loads(told))
+    output = _output([*module, url, str(connections), str(seconds), header])
+    return Load(**json.loads(output))
 
 
 def _by_wrk(url: str, connections: int, seconds: float, header: str) -> Load:
@@ -62,21 +62,21 @@ def _by_wrk(url: str, connections: int, seconds: float, header: str) -> Load:
         f"-c{connections}",
         f"-d{seconds:.0f}s",
         "--latency",
-        f"--timeout={PATIENCE}s",
+        f"--timeout={RESPONSE_TIMEOUT}s",
         "-H",
         header,
     ]
-    told = _output([WRK, *options, url])
-    requests = int(_found(r"(\d+) requests in ", told)[1])
-    refused = int(found[1]) if (found := REFUSED.search(told)) else 0
-    if requests == refused or "Socket errors" in told:
-        raise RuntimeError(told)
+    output = _output([WRK, *options, url])
+    requests = int(_find(r"(\d+) requests in ", output)[1])
+    refused = int(found[1]) if (found := REFUSED.search(output)) else 0
+    if requests == refused or "Socket errors" in output:
+        raise RuntimeError(output)
     return Load(
         requests=requests,
-        rate=float(_found(r"Requests/sec: +([\d.]+)", told)[1]) * (1 - refused / requests),
-        p50=_milliseconds(_found(r" 50% +([\d.]+)(\w+)", told)),
-        p99=_milliseconds(_found(r" 99% +([\d.]+)(\w+)", told)),
-        longest=_milliseconds(_found(r"Latency +\S+ +\S+ +([\d.]+)([a-z]+)", told)),
+        rate=float(_find(r"Requests/sec: +([\d.]+)", output)[1]) * (1 - refused / requests),
+        p50=_milliseconds(_find(r" 50% +([\d.]+)(\w+)", output)),
+        p99=_milliseconds(_find(r" 99% +([\d.]+)(\w+)", output)),
+        longest=_milliseconds(_find(r"Latency +\S+ +\S+ +([\d.]+)([a-z]+)", output)),
         refused=refused,
     )
 
@@ -85,7 +85,7 @@ def _output(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def _found(pattern: str, text: str) -> re.Match[str]:
+def _find(pattern: str, text: str) -> re.Match[str]:
     if (found := re.search(pattern, text)) is None:
         raise RuntimeError(text)
     return found
@@ -95,7 +95,7 @@ def _milliseconds(found: re.Match[str]) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-async def _by_us(url: str, connections: int, seconds: float, header: str) -> Load:
+async def _by_own_generator(url: str, connections: int, seconds: float, header: str) -> Load:
     times: list[float] = []
     began = time.perf_counter()
     workers = [_worker(url, header, began + seconds, times) for _ in range(connections)]
@@ -109,7 +109,7 @@ async def _worker(url: str, header: str, deadline: float, times: list[float]) ->
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{header}\r\n\r\n".encode()
-    while not times or time.perf_counter() < deadline:  # one at least, on a busy machine too
+    while not times or time.perf_counter() < deadline:  # at least one, also on a busy machine
         began = time.perf_counter()
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
@@ -122,5 +122,6 @@ async def _worker(url: str, header: str, deadline: float, times: list[float]) ->
 
 
 if __name__ == "__main__":
-    load = asyncio.run(_by_us(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]))
+    url, connections, seconds, header = sys.argv[1:]
+    load = asyncio.run(_by_own_generator(url, int(connections), float(seconds), header))
     sys.stdout.write(json.dumps(asdict(load)))

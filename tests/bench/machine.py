@@ -1,4 +1,4 @@
-"""What the figures were measured on: processor, memory, versions, the day. No name, no path."""
+"""The machine of the measurement: processor, memory, versions and date, without names or paths."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGES = (
 
 
 def facts() -> Iterator[tuple[str, str]]:
-    """Yield what a reader wants to know, by name."""
+    """Yield the facts, each with its name."""
     yield "Date", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     yield "Processor", f"{_processor()}, {os.cpu_count()} cores"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -1,7 +1,7 @@
-"""Contestants, measured in turns: A B C A B C …, so that all meet the same weather.
+"""Contestants, measured in turns (A B C A B C …), so that all run under the same conditions.
 
-Each call is timed alone, in wall time and in CPU time of its thread. What prepares a
-call is not timed. Garbage is collected before each turn; the collector stays on.
+Each call is timed separately, in wall time and in CPU time of its thread. Preparing a call is not
+timed. Garbage is collected before each turn; the collector stays enabled.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Protocol
 Call = Callable[[], object]
 Turn = tuple[list[float], list[float]]  # microseconds of each call: wall, CPU
 
-CALLS_MIN = 3  # of a contestant in one turn, however slow it is
+CALLS_MIN = 3  # of a contestant in one turn, even if it is slow
 CALLS_MAX = 200
 WARM_UP = 5
 
 
 class Contestant(Protocol):
-    """Whoever can make and time some calls, one by one."""
+    """Makes calls and times them one by one."""
 
     @property
     def name(self) -> str: ...
@@ -33,7 +33,7 @@ class Contestant(Protocol):
 
 @dataclass(frozen=True)
 class Here:
-    """A contestant in this process. `prepare` makes the call that is timed."""
+    """A contestant in this process. `prepare` returns the call that is timed."""
 
     name: str
     prepare: Callable[[], Call]
@@ -70,7 +70,7 @@ class Times:
 
 @dataclass
 class Timed:
-    """What one contestant took."""
+    """The times of one contestant."""
 
     wall: Times = field(default_factory=Times)
     cpu: Times = field(default_factory=Times)
@@ -78,7 +78,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times the peer: the median of the rounds, and their quartiles."""
+    """The ratio to the peer: the median of the rounds, and their quartiles."""
 
     median: float
     low: float
@@ -109,7 +109,7 @@ def compete(contestants: Iterable[Contestant], *, rounds: int, budget: float) ->
 
 @contextmanager
 def _heap_set_aside() -> Iterator[None]:
-    """Have the collector look only at what was made since: all else takes it longer than a turn."""
+    """Exclude all current objects from garbage collection: it would take longer than a turn."""
     gc.collect()
     gc.freeze()
     try:
@@ -133,7 +133,7 @@ def _turn(prepare: Callable[[], Call], calls: int) -> Turn:
 
 
 def ratio(ours: Times, theirs: Times) -> Ratio:
-    """Compare two contestants round by round, each by its median."""
+    """Compare the medians of two contestants, round by round."""
     pairs = zip(ours.turns, theirs.turns, strict=True)
     return ratio_of([statistics.median(a) / statistics.median(b) for a, b in pairs])
 

@@ -1,8 +1,8 @@
-"""The gateway with everything on that reads what strangers send, and a meter of its event loop.
+"""The gateway with all features that parse untrusted input, and a meter of its event loop.
 
     python -m tests.bench.metered_gateway FOLDER
 
-Static files are collected into the folder. Told are the cookie of somebody who is signed in, and a
+Static files are collected into the folder. It prints the cookie of a signed-in person and a
 client's token.
 """
 
@@ -34,10 +34,10 @@ from tests.bench.uvicorn_server import serve
 def main(static_root: Path) -> None:
     settings.STATIC_ROOT = static_root
     call_command("collectstatic", interactive=False, verbosity=0)
-    from gateway_site.asgi import application  # it looks for static files
+    from gateway_site.asgi import application  # The import looks for static files.
 
     told = {"cookie": signed_in_cookie(), "token": client_token().access_token}
-    # A loop of asyncio's, which the meter knows.
+    # One of asyncio's own loops, which the meter supports.
     serve(StallMeter(application), options={**OPTIONS, "loop": "asyncio"}, **told)
 
 

@@ -1,4 +1,4 @@
-"""A forwarder that does nothing else, on the gateway's own HTTP client.
+"""A minimal forwarder with the gateway's own HTTP client.
 
 python -m tests.bench.own_forwarder UPSTREAM
 """
@@ -24,7 +24,7 @@ OWNER = Owner("nobody", "nobody")
 
 
 class OwnForwarder:
-    """Forwards requests that have no body."""
+    """Forwards requests without a body."""
 
     def __init__(self, upstream: str) -> None:
         declared = {"UPSTREAM_BENCH_URL": upstream, "UPSTREAM_BENCH_PROVIDER": "corp"}
@@ -33,8 +33,8 @@ class OwnForwarder:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         url = self._upstream.origin + scope["raw_path"].decode()
         headers = [pair for pair in scope["headers"] if pair[0] != b"host"]
-        asked = build_request(self._upstream, scope["method"], url, headers, _nothing())
-        answer = await upstream_client.send(OWNER, self._upstream, asked)
+        request = build_request(self._upstream, scope["method"], url, headers, _nothing())
+        answer = await upstream_client.send(OWNER, self._upstream, request)
         try:
             kept = [pair for pair in answer.headers if pair[0] not in DROPPED]
             await send({"type": "http.response.start", "status": answer.status, "headers": kept})

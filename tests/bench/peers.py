@@ -1,6 +1,6 @@
-"""The contestants for a session: Django's engines, ours, a plaintext DynamoDB one, bare boto3.
+"""The contestants for storing a session: Django's engines, ours, a plaintext engine, bare boto3.
 
-Each can store a session and then prepare loading it, or changing and saving it.
+Each can store a session, and then prepare to load it, or to change and save it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ ENGINES = {
     "Django signed_cookies": "django.contrib.sessions.backends.signed_cookies",
 }
 
-_numbers = count(100_001)  # six digits, so that a change leaves the size as it is
+_numbers = count(100_001)  # six digits, so that a change keeps the size
 
 
 class Peer(Protocol):
-    """One way of keeping a session."""
+    """One way to store a session."""
 
     name: str
 
@@ -71,9 +71,9 @@ class EnginePeer:
 
 
 class BarePeer:
-    """boto3 alone: the two calls that the engine makes, letter by letter, and nothing besides.
+    """boto3 alone: exactly the two calls that the engine makes, and nothing else.
 
-    By a client as anybody makes it, or by one with the engine's settings, which is faster.
+    It uses a client with default settings, or one with the engine's settings, which is faster.
     """
 
     def __init__(self, name: str) -> None:
@@ -89,8 +89,8 @@ class BarePeer:
         ours = EnginePeer(OURS)
         ours.store(content)
         self._calls = {
-            "GetItem": _seen("GetItem", ours.prepare_load()),
-            "PutItem": _seen("PutItem", ours.prepare_save()),
+            "GetItem": _capture_parameters("GetItem", ours.prepare_load()),
+            "PutItem": _capture_parameters("PutItem", ours.prepare_save()),
         }
 
     def prepare_load(self) -> Call:
@@ -101,7 +101,7 @@ class BarePeer:
 
 
 class ItemPeer:
-    """boto3, and what any engine must do: serialize, and keep what comes out in an item."""
+    """boto3, and the work of any engine: serialize the session and store it in an item."""
 
     def __init__(
         self,
@@ -137,17 +137,17 @@ class ItemPeer:
         self._client.put_item(TableName=TABLE, Item=item)
 
 
-def _seen(operation: str, call: Call) -> dict[str, Any]:
-    """Return the parameters of the operation on a session that a call of the engine's makes."""
+def _capture_parameters(operation: str, call: Call) -> dict[str, Any]:
+    """Return the parameters of an operation that the engine makes on a session."""
     sender: Any = services().table._sender
     asks = sender.client
-    sender.client = getattr(asks, "boto", asks)  # The wire has no events.
+    sender.client = getattr(asks, "boto", asks)  # The built-in client has no events.
     events = sender.client.meta.events
     found: list[dict[str, Any]] = []
     name = f"provide-client-params.dynamodb.{operation}"
 
     def see(params: dict[str, Any], **_: Any) -> None:
-        # The engine reads other items now and then: their ids have a "#".
+        # The engine sometimes reads other items, whose ids contain a "#".
         place = params["Key"] if "Key" in params else params["Item"]
         if "#" not in place["id"]["S"]:
             found.append(dict(params))

@@ -1,4 +1,4 @@
-"""Somebody who is signed in at the gateway that is measured. Sets Django up when imported."""
+"""A signed-in person at the measured gateway. Importing this module sets Django up."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REDIRECT_URI = "http://127.0.0.1/callback"
 
 
 def signed_in_cookie() -> str:
-    """Return the cookie of somebody who signed in, with a token that lasts."""
+    """Return the cookie of a signed-in person with a token that does not expire soon."""
     user = _user()
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
@@ -42,12 +42,12 @@ def signed_in_cookie() -> str:
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     held.store_token_set(session, "corp", _token_set())
     session.save()
-    connections.close_all()  # of this thread, which may have the event loop
+    connections.close_all()  # of this thread, which may run the event loop
     return f"gateway_sessionid={session.session_key}"
 
 
 def client_token() -> TokenResponse:
-    """Return the tokens of a client that somebody allowed to call the upstream."""
+    """Return the tokens of a client that is allowed to call the upstream."""
     resource = f"{authorization_server().issuer}/gateway/{UPSTREAM}"
     consent = Consent(
         client_id="client",
@@ -71,7 +71,7 @@ def client_token() -> TokenResponse:
             is_allowed=lambda _: True,
         )
     )
-    connections.close_all()  # of this thread, which may have the event loop
+    connections.close_all()  # of this thread, which may run the event loop
     return issued
 
 

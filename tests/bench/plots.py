@@ -1,4 +1,4 @@
-"""Plots as SVG, by pygal: no script, no font from elsewhere."""
+"""SVG plots by pygal, without scripts and external fonts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OTHER_COLOURS = (
 
 
 def draw(plot: Plot, folder: Path) -> str:
-    """Write the plot's file; return its name. Raises ImportError where pygal is not installed."""
+    """Write the plot's file; return its name. Raises ImportError if pygal is not installed."""
     import pygal
     from pygal.style import Style
 
@@ -43,7 +43,7 @@ def draw(plot: Plot, folder: Path) -> str:
     kind: Any = pygal.Line if plot.lines else pygal.HorizontalBar
     chart = kind(
         style=style,
-        js=(),  # the tooltips, which are fetched
+        js=(),  # no tooltips, whose script would be fetched
         title=plot.title,
         x_title=None if plot.lines else plot.unit,
         y_title=plot.unit if plot.lines else None,
@@ -72,7 +72,7 @@ def draw(plot: Plot, folder: Path) -> str:
 
 
 def _without_scripts(root: Element) -> Element:
-    """Remove what pygal writes for its tooltips even where they are not wanted."""
+    """Remove the scripts that pygal writes for tooltips even if they are disabled."""
     for parent in list(root.iter()):
         for script in parent.findall("script"):
             parent.remove(script)
@@ -80,7 +80,7 @@ def _without_scripts(root: Element) -> Element:
 
 
 def _colours(plot: Plot) -> tuple[str, ...]:
-    """Return a colour a series: ours looks the same everywhere."""
+    """Return a colour for each series: our own has the same colour in all plots."""
     others = cycle(OTHER_COLOURS)
     return tuple(OUR_COLOUR if name in OURS else next(others) for name in plot.series)
 

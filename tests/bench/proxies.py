@@ -1,4 +1,4 @@
-"""The gateway and other proxies before one upstream, each in a process of its own."""
+"""The gateway and other proxies in front of one upstream, each in a separate process."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pathlib import Path
 import psutil
 
 from gateway_site.local.processes import ROOT
-from tests.bench import aws, before, children, django_site
+from tests.bench import aws, baseline, children, django_site
 from tests.bench.gateway_environment import environment
 from tests.bench.peer_proxies import Missing, apache, express, signing_in
 
 GATEWAY, FORWARDER = "gateway", "bare httpx2 forwarder"
 OWN_FORWARDER = "bare forwarder on the gateway's own HTTP client"
 CLIENT = "gateway, a client's token"
-BEFORE = f"gateway at {before.COMMIT}"
+BEFORE = f"gateway at {baseline.COMMIT}"
 ASKING = "the least Django that asks who calls, and forwards"
 APACHE_MEMORY = "Apache, mod_auth_openidc, shared memory"
 APACHE_REDIS = "Apache, mod_auth_openidc, Redis"
 NODE_COOKIE = "Node, express-openid-connect, encrypted cookie"
 NODE_DYNAMODB = "Node, express-openid-connect, connect-dynamodb"
-ISSUER = "http://127.0.0.1:9"  # nobody is asked: the token lasts
+ISSUER = "http://127.0.0.1:9"  # never requested: the token does not expire
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Proxy:
 
     @property
     def header(self) -> str:
-        """How a request shows whose it is."""
+        """The header that authenticates a request."""
         return f"Authorization: Bearer {self.token}" if self.token else f"Cookie: {self.cookie}"
 
     def url(self, path: str = "") -> str:
         return f"http://127.0.0.1:{self.port}/{self.path}{path}"
 
     def cpu(self) -> float:
-        """Return the seconds of CPU that its processes have used."""
+        """Return the CPU seconds that its processes have used."""
         parent = psutil.Process(self.pid)
         times = [process.cpu_times() for process in (parent, *parent.children(recursive=True))]
         return sum(each.user + each.system for each in times)
@@ -55,14 +55,14 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Stage:
-    """An upstream, and what proxies before it need."""
+    """An upstream, and the services that the proxies in front of it need."""
 
     folder: Path
     upstream: str
 
     @contextmanager
     def running(self, name: str) -> Iterator[Proxy]:
-        """Start a proxy. Raises Missing, which says what is not here."""
+        """Start a proxy. Raises Missing with the name of a program that is not installed."""
         with ExitStack() as stack:
             if name in PEERS:
                 yield self._peer(stack, name)
@@ -75,7 +75,7 @@ class Stage:
             CLIENT: ("tests.bench.client_gateway",),
             OWN_FORWARDER: ("tests.bench.own_forwarder", self.upstream),
             BEFORE: ("tests.bench.gateway",),
-            ASKING: ("tests.bench.asking", self.upstream),
+            ASKING: ("tests.bench.django_forwarder", self.upstream),
             FORWARDER: ("tests.bench.forwarder", self.upstream),
         }[name]
         root = self._tree() if name == BEFORE else ROOT
@@ -85,11 +85,11 @@ class Stage:
         return Proxy(process.pid, **json.loads(process.said))
 
     def _tree(self) -> Path:
-        tree = self.folder / before.COMMIT
+        tree = self.folder / baseline.COMMIT
         try:
-            return tree if tree.exists() else before.unpacked(self.folder)
+            return tree if tree.exists() else baseline.unpack(self.folder)
         except LookupError:
-            raise Missing(f"git, with the commit {before.COMMIT}") from None
+            raise Missing(f"git, with the commit {baseline.COMMIT}") from None
 
     def _peer(self, stack: ExitStack, name: str) -> Proxy:
         log = self.folder / "provider.log"
@@ -109,7 +109,7 @@ class Stage:
         return Proxy(pid, port, "", signing_in.cookie(f"http://127.0.0.1:{port}/"))
 
 
-PEERS = {  # and a folder for each
+PEERS = {  # each with a folder
     APACHE_MEMORY: "apache-memory",
     APACHE_REDIS: "apache-redis",
     NODE_COOKIE: "node-cookie",
@@ -119,7 +119,7 @@ PEERS = {  # and a folder for each
 
 @contextmanager
 def stage(folder: Path) -> Iterator[Stage]:
-    """Start AWS's stand-ins and the upstream; lead this process's children to them."""
+    """Start AWS's stand-ins and the upstream; direct this process's children to them."""
     with (
         aws.running("answering", folder) as found,
         children.python("tests.bench.upstream", log=folder / "upstream.log") as process,

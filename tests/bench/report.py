@@ -1,4 +1,4 @@
-"""Sections -> one Markdown page with its plots beside it."""
+"""Writes the sections as one Markdown page, with the plots in the same folder."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from tests.bench.result import Section, Table, Target
 
 PAGE = "README.md"
 HOW = """\
-Everything here was measured in one run, the contestants in turns (A B C A B C …), and is told as
-a ratio to a peer of the same run: absolute figures are those of this machine alone. A ratio is
-the median of the rounds, with its quartiles in brackets; p50 and p99 are of all calls. Each call
-is timed alone, in wall time and in CPU time of its thread, after a warm-up; Python's garbage
-collector runs before each turn and stays on. No AWS account was used, so what AWS and the network
-add is in no figure.
+All figures were measured in one run, with the contestants in turns (A B C A B C …), and are given
+as ratios to a peer of the same run: absolute figures are valid for this machine only. A ratio is
+the median of the rounds, with its quartiles in brackets; p50 and p99 are over all calls. Each call
+is timed separately, in wall time and in CPU time of its thread, after a warm-up; Python's garbage
+collector runs before each turn and stays enabled. No AWS account was used, so no figure includes
+the time of AWS and the network.
 """
 WHY = """\
-What stands in the way of those that are not met:
+Why some targets are not met:
 
-- **KMS**: each data key is renewed ahead of its age, at some 80% of it, so that no request waits
-  for KMS: P·K·1.25 where the formula has P·K.
+- **KMS**: each data key is renewed at about 80% of its maximum age, so that no request waits for
+  KMS: this takes P·K·1.25 calls instead of the formula's P·K.
 """
 
 Facts = Iterable[tuple[str, str]]

@@ -1,4 +1,4 @@
-"""What a section of the benchmarks gives: tables, plots and targets. Plain data."""
+"""The result of a section of the benchmarks: tables, plots and targets, as plain data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under the names of their columns."""
+    """Rows of text with column names."""
 
     title: str
     columns: tuple[str, ...]
@@ -17,7 +17,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure: bars, or lines over a logarithmic axis. `name` becomes the file's."""
+    """A figure: bars, or lines over a logarithmic axis. `name` becomes the file name."""
 
     name: str
     title: str
@@ -29,7 +29,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Target:
-    """A promise, and what was found: it is met at or below its limit."""
+    """A limit and the measured value; the target is met at or below the limit."""
 
     what: str
     limit: float

@@ -1,4 +1,4 @@
-"""How much is measured: a trial of seconds, the default of minutes, or all of it."""
+"""The amount of measuring: a trial of seconds, the default of minutes, or everything."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Scale:
     table_sizes: tuple[int, ...]
     threads: tuple[int, ...]
     latencies: tuple[float, ...]  # seconds of a call of DynamoDB
-    every_case: int  # which of a stranger's requests are tried: 1 is all
+    every_case: int  # of an attacker's requests, every n-th is tried; 1 means all
 
 
 DEFAULT = Scale(
@@ -38,7 +38,7 @@ DEFAULT = Scale(
     rate=1000,
     simulated=1200,
     streams=(1, 100, 1000),
-    settle=1.5,  # in which each gets another event
+    settle=1.5,  # long enough for another event in each stream
     starts=9,
     table_sizes=(1_000, 10_000, 100_000),
     threads=(1, 2, 4, 8, 16, 32, 64),

@@ -1,4 +1,4 @@
-"""The least ASGI application, under uvicorn as it comes or as the gateway starts it.
+"""A minimal ASGI application, under plain uvicorn or as the gateway starts it.
 
 python -m tests.bench.server_alone SERVER LOOP
 """

@@ -1,4 +1,4 @@
-"""The gateway's own settings, and addresses that read and change the session and do no more."""
+"""The gateway's settings, with URLs that only read or change the session."""
 
 from gateway_site.settings import *  # noqa: F403
 

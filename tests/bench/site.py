@@ -2,8 +2,8 @@
 
     python -m tests.bench.site ENGINE VIEW
 
-The engine is a module, or "none"; the view is "sync" or "async", and so is what it passes. The
-cookie of a stored session is told at the start.
+The engine is a module, or "none"; the view is "sync" or "async", and so are the middlewares. It
+prints the cookie of a stored session at the start.
 """
 
 from __future__ import annotations

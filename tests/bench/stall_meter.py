@@ -1,8 +1,8 @@
-"""How long an event loop is held up, in CPU time, so that a busy machine changes nothing.
+"""Measures stalls of an event loop in CPU time, so that a busy machine does not matter.
 
-Two figures: the longest callback of the loop, in CPU time of its thread; and the most CPU time of
-the whole process between two beats of the loop, which counts other threads that keep the
-interpreter to themselves as well. For asyncio's own loops.
+Two figures: the longest callback of the loop, in CPU time of its thread; and the maximum CPU time
+of the whole process between two ticks of the loop, which includes other threads that hold the
+interpreter. It works with asyncio's own loops.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from asyncio import events
 from typing import Any
 
 BEAT = 0.001  # seconds
-ADDRESS = "/_stalls"  # answers with both figures since it was last asked
+ADDRESS = "/_stalls"  # returns both figures since the last request
 
 
 class StallMeter:
-    """Measures the loop that an ASGI application runs in."""
+    """Measures the loop of an ASGI application."""
 
     def __init__(self, application: Any) -> None:
         self._application = application
@@ -29,7 +29,7 @@ class StallMeter:
         self._install()
 
     def _install(self) -> None:
-        """Have each callback of the loop timed."""
+        """Time each callback of the loop."""
 
         def timed(handle: Any) -> None:
             began = time.thread_time()
@@ -42,11 +42,11 @@ class StallMeter:
         if self._last is None:
             self._beat()
         if scope["type"] == "http" and scope["path"] == ADDRESS:
-            await self._tell(send)
+            await self._report(send)
         else:
             await self._application(scope, receive, send)
 
-    async def _tell(self, send: Any) -> None:
+    async def _report(self, send: Any) -> None:
         body = json.dumps([self._callback, self._between_beats]).encode()
         self._callback = self._between_beats = 0.0
         headers = [(b"content-length", str(len(body)).encode())]

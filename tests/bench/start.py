@@ -1,9 +1,9 @@
-"""A fresh process, until it has loaded its first session: what it took, as JSON.
+"""Measures a new process until it has loaded its first session, and prints the result as JSON.
 
     python start.py NAME KEY BEGAN
 
-`BEGAN` is the moment at which the parent started it, on the clock that all processes share. It is
-run by its path and imports nothing of the bench, which would import half of what it measures.
+`BEGAN` is the time at which the parent started it, on a clock that all processes share. It is run
+by its path and imports nothing from the benchmarks, which would import half of the measured code.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import time
 from importlib import import_module
 
-VARIABLE = "BENCH_SITE"  # how a child is told its settings
+VARIABLE = "BENCH_SITE"  # the environment variable with a child's settings
 BARE = "boto3"
 IMPORT_ONLY = "-"  # in place of a key
 
@@ -36,7 +36,7 @@ def main(name: str, key: str, began: float) -> None:
 def _load(engine: str, key: str) -> dict[str, float]:
     """Load a session with an engine; return the milliseconds of its import, wall and CPU.
 
-    Where nothing but the import is asked for, boto3 is there before.
+    If only the import is measured, boto3 is imported first.
     """
     _set_up()
     if key == IMPORT_ONLY:
@@ -51,7 +51,7 @@ def _load(engine: str, key: str) -> dict[str, float]:
 
 
 def _set_up() -> None:
-    """Have what every project with sessions has, before the engine's module is imported."""
+    """Set up a project with sessions, before the engine's module is imported."""
     import django
     from django.conf import settings
 

@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmarks, and the report that it becomes."""
+"""The arithmetic of the benchmarks, and the report."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_content_has_its_exact_size(size: int) -> None:
     assert len(JSONSerializer().dumps(content(size * KB))) == size * KB
 
 
-def test_report_tells_which_targets_are_met(tmp_path: Path) -> None:
+def test_report_shows_which_targets_are_met(tmp_path: Path) -> None:
     page = report.write([SECTION], [("Python", "3")], tmp_path, how_much="a test")
     text = page.read_text(encoding="utf-8")
     assert "| what is met | 2 | 1.5 | met |" in text
@@ -61,7 +61,7 @@ def test_report_tells_which_targets_are_met(tmp_path: Path) -> None:
     assert "| ours | 1 |" in text
 
 
-def test_plot_is_an_image_without_script(tmp_path: Path) -> None:
+def test_plot_has_no_script(tmp_path: Path) -> None:
     pytest.importorskip("pygal")
     file = plots.draw(SECTION.plots[0], tmp_path)
     text = (tmp_path / file).read_text(encoding="utf-8")
@@ -69,7 +69,7 @@ def test_plot_is_an_image_without_script(tmp_path: Path) -> None:
     assert "<script" not in text
 
 
-def test_committed_plots_are_without_script() -> None:
+def test_committed_plots_have_no_script() -> None:
     files = list(BENCHMARKS.glob("*.svg"))
     assert files
     assert not [file.name for file in files if "<script" in file.read_text(encoding="utf-8")]

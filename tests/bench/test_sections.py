@@ -1,7 +1,7 @@
-"""Each section runs at the size of a trial and says what the report needs of it.
+"""Each section runs at the size of a trial, with the results that the report needs.
 
-Two of them do so in each run, the others in the long tier: who changes what they measure has
-tests of that, and these hold that the programs that measure still run.
+Two of them run every time, the others in the long tier: the measured code has its own tests, and
+these tests only check that the benchmarks still run.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def test_load_and_save_are_compared_with_the_bare_call() -> None:
     ]
 
 
-def test_sections_need_nothing_that_only_tests_have() -> None:
-    """`make bench` has an environment of its own."""
+def test_sections_need_no_packages_of_the_tests() -> None:
+    """`make bench` has a separate environment."""
     code = f"""
 import sys
 from importlib import import_module
@@ -95,7 +95,7 @@ def test_threads_share_one_process() -> None:
     assert [row[0] for row in section.tables[0].rows] == ["1 thread", "2 threads"]
 
 
-@pytest.mark.long  # what it counts has a test of the other tier: test_contention.py
+@pytest.mark.long  # test_contention.py tests the same in the short tier
 def test_writers_of_one_session_are_neither_refused_nor_lost() -> None:
     section = isolated("contending", QUICK)
     check_shape(section)
@@ -106,14 +106,14 @@ def test_writers_of_one_session_are_neither_refused_nor_lost() -> None:
 
 
 @pytest.mark.long
-def test_load_is_one_call_whatever_the_table_holds() -> None:
+def test_load_is_one_call_for_any_size_of_the_table() -> None:
     section = isolated("growing", QUICK)
     check_shape(section)
     assert [row[0] for row in section.tables[0].rows] == ["100 sessions", "200 sessions"]
 
 
 @pytest.mark.long
-def test_requests_over_http_are_served_by_every_site() -> None:
+def test_every_site_serves_requests_over_http() -> None:
     section = isolated("serving", QUICK)
     check_shape(section)
     assert {"no session", OURS} <= {row[0] for row in section.tables[0].rows}
@@ -130,7 +130,7 @@ def test_gateway_is_compared_with_the_bare_forwarder() -> None:
 
 
 @pytest.mark.long
-def test_pages_are_compared_with_those_before() -> None:
+def test_pages_are_compared_with_the_earlier_version() -> None:
     section = isolated("paging", QUICK)
     check_shape(section)
     for table in range(2):
@@ -138,7 +138,7 @@ def test_pages_are_compared_with_those_before() -> None:
 
 
 @pytest.mark.long
-def test_connections_of_ones_own_are_compared_with_one_that_is_kept() -> None:
+def test_new_connections_are_compared_with_an_open_one() -> None:
     section = isolated("connecting", QUICK)
     check_shape(section)
     for scheme in ("http", "https"):
@@ -162,7 +162,7 @@ def test_cold_start_is_compared_with_the_other_engines() -> None:
 
 
 @pytest.mark.long
-def test_strangers_requests_are_tried_and_none_fails() -> None:
+def test_untrusted_requests_are_tried_and_none_fails() -> None:
     section = isolated("stalling", QUICK)
     check_shape(section)
     filled = {row[0] for row in section.tables[0].rows}

@@ -1,7 +1,7 @@
 """An upstream: one kilobyte of JSON, or events once a second under `/events`.
 
-Under `/once` it closes the connection after its answer. With a file that has a certificate
-and its key it speaks TLS.
+Under `/once` it closes the connection after its response. With a file that has a certificate
+and its key it uses TLS.
 
 python -m tests.bench.upstream [FILE]
 """

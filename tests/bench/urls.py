@@ -1,4 +1,4 @@
-"""The gateway's addresses, and two views about a session alone."""
+"""The gateway's URLs, and two views that only use the session."""
 
 from __future__ import annotations
 

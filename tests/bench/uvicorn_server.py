@@ -1,4 +1,4 @@
-"""An ASGI application under uvicorn, on a free port, which is told with something besides."""
+"""Runs an ASGI application under uvicorn on a free port, and prints the port with other values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import uvicorn
 
 def serve(application: Any, *, options: Mapping[str, Any] | None = None, **told: Any) -> None:
     """Print a line of JSON with the port, then serve, with these options of uvicorn's."""
-    # With the protocol named: asyncio turns Nagle's algorithm off on no other sockets.
+    # With an explicit protocol: for other sockets asyncio does not disable Nagle's algorithm.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(4096)

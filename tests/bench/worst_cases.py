@@ -1,8 +1,8 @@
-"""Requests that give parsers the most to do, each at the largest size that a limit lets through.
+"""Requests that take parsers the longest, each at the largest size that the limits accept.
 
-An attacker's view: which parser reads what is not known here. Each part of a request (a header,
-the path, the query, the cookies, the body, its framing) is filled with what parsers of such
-things stumble over, with whatever may open it before.
+An attacker's view, without knowledge of the parsers. Each part of a request (a header, the path,
+the query, the cookies, the body, its framing) is filled with content that is expensive for parsers
+of such parts, after an optional opening.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-HEAD = 63 * 1024  # bytes, with room for the other fields
+HEAD = 63 * 1024  # bytes; the rest of the limit is for the other fields
 FIELD = 16 * 1024 - 64
 CONTENT_TYPE = 1000
 PATH = 8 * 1024
 TARGET = 24 * 1024
 COOKIE = 4096
-# A page takes less than an upstream: the largest that is not answered 413 counts.
+# A page accepts less than an upstream: the largest body without a 413 counts.
 BODIES = (2_400_000, 32_000, 16_000)
-SENT = 2_000_000  # bytes of tiny chunks, which come in as fast as they are read
-FIELDS = 190  # besides those that each request has
+SENT = 2_000_000  # bytes of tiny chunks, sent as fast as they are read
+FIELDS = 190  # in addition to those of every request
 
 OPENING = (b"", b'"', b'a;b="')
 PARTS = (
@@ -114,7 +114,7 @@ Pairs = tuple[tuple[bytes, bytes], ...]
 
 @dataclass(frozen=True)
 class Route:
-    """An address, and how a request shows whose it is. It has the name of what it stands for."""
+    """A URL with the credentials for it, and a name."""
 
     name: str
     path: bytes
@@ -123,7 +123,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Case:
-    """One request: which part of it is filled (`place`), what with, and what it is sent to."""
+    """One request: the filled part (`place`), the filling, and the target."""
 
     place: str
     filling: bytes
@@ -132,7 +132,7 @@ class Case:
 
 
 def all_of(routes: list[Route], cookie: bytes) -> Iterator[Case]:
-    """Yield every case. `cookie` is a session's, for what is asked by its path."""
+    """Yield every case. `cookie` is a session's, for the cases by path."""
     for route in routes:
         yield from _headers(route)
         yield from _many_fields(route)
@@ -145,7 +145,7 @@ def all_of(routes: list[Route], cookie: bytes) -> Iterator[Case]:
 
 
 def request(method: bytes, target: bytes, headers: Pairs = (), body: bytes = b"") -> bytes:
-    """Return the bytes of a request, which has a `Host` unless one is among the headers."""
+    """Return the bytes of a request; add a `Host` header if there is none."""
     named = {name for name, _ in headers}
     lines = [method + b" " + target + b" HTTP/1.1", b"Connection: close"]
     lines += [] if b"Host" in named else [b"Host: 127.0.0.1"]
@@ -157,7 +157,7 @@ def request(method: bytes, target: bytes, headers: Pairs = (), body: bytes = b""
 
 
 def filled(opening: bytes, part: bytes, size: int) -> bytes:
-    """Return a part, again and again, after an opening."""
+    """Return an opening followed by a repeated part."""
     return (opening + part * (size // len(part) + 1))[:size]
 
 
@@ -173,7 +173,7 @@ def _headers(route: Route) -> Iterator[Case]:
 
 
 def _many_fields(route: Route) -> Iterator[Case]:
-    """Yield heads of as many fields as there may be, of one name or of many."""
+    """Yield heads with the maximum number of fields, of one name or of many."""
     for name in (b"Accept", b"X-Forwarded-For", b"Connection", b"Cookie", b"Mcp-%d"):
         names = [name % number if b"%" in name else name for number in range(FIELDS)]
         whole = HEAD - len(names) * 24 if len(set(names)) > 1 or name == b"Cookie" else FIELD
@@ -198,7 +198,7 @@ def _cookies(route: Route) -> Iterator[Case]:
 
 
 def _at_once(route: Route) -> Iterator[Case]:
-    """Yield heads in which everything is long at once, up to the size of a head."""
+    """Yield heads in which all parts are long, up to the size limit of a head."""
     mine = tuple(pair for pair in route.own if pair[0] != b"Cookie")
     session = b"".join(value + b"; " for name, value in route.own if name == b"Cookie")
     for part in (b"%", b"&", b"%41"):
@@ -257,7 +257,7 @@ def _chunks(cookie: bytes) -> Iterator[Case]:
 
 
 def _posting(cookie: bytes, kind: bytes) -> Pairs:
-    """Return what lets a request's body be read: anybody can send it."""
+    """Return the headers with which a body is read, which anybody can send."""
     token = (b"X-CSRFToken", CSRF)
     cookies = cookie + b"; gateway_csrftoken=" + CSRF
     return ((b"Cookie", cookies), (b"Origin", b"http://127.0.0.1"), token, (b"Content-Type", kind))

@@ -1,7 +1,7 @@
-"""Proxies that others wrote, which carry a session with tokens as the gateway does.
+"""Other proxies that, like the gateway, keep tokens in a session.
 
-Each signs somebody in at the provider of this folder, keeps the tokens where it does, and calls
-the upstream with them. What is not installed here is told by its name (`Missing`).
+Each signs a person in at the provider in this folder, stores the tokens in its own way, and calls
+the upstream with them. A program that is not installed raises `Missing` with its name.
 """
 
 

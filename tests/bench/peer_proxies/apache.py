@@ -18,7 +18,7 @@ from tests.support.processes import free_port
 
 PROGRAM = "apache2"
 MODULES = Path("/usr/lib/apache2/modules")
-NOBODY = "nobody"  # root's children become somebody else
+NOBODY = "nobody"  # the user of the child processes, if the parent runs as root
 NEEDED = (
     "mpm_event",
     "authn_core",
@@ -29,7 +29,7 @@ NEEDED = (
     "proxy_http",
     "auth_openidc",
 )
-# The session is asked for and the token sent at each call; connections to the upstream are kept.
+# Each call reads the session and sends the token; connections to the upstream are kept open.
 CONFIGURATION = """\
 ServerRoot {folder}
 PidFile {folder}/apache.pid
@@ -68,7 +68,7 @@ OIDCPassClaimsAs none
 def running(
     issuer: str, upstream: str, redis: str | None, folder: Path
 ) -> Iterator[tuple[int, int]]:
-    """Start it; give its process and its port. ``redis`` is an address; None is shared memory.
+    """Start it; yield its process id and its port. ``redis`` is a URL; None means shared memory.
 
     Raises Missing.
     """

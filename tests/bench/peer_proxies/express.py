@@ -1,4 +1,4 @@
-"""Node's express-openid-connect before http-proxy, its sessions in a cookie or in DynamoDB."""
+"""Node's express-openid-connect in front of http-proxy, with sessions in a cookie or DynamoDB."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Store = Literal["cookie", "dynamodb"]
 
 @contextmanager
 def running(issuer: str, upstream: str, store: Store, folder: Path) -> Iterator[tuple[int, int]]:
-    """Start it; give its process and its port. Raises Missing."""
+    """Start it; yield its process id and its port. Raises Missing."""
     node = shutil.which("node")
     if node is None or not (FOLDER / "node_modules").is_dir():
         raise Missing("Node with express-openid-connect (npm ci in tests/bench/peer_proxies)")

@@ -1,4 +1,4 @@
-"""The least OpenID provider: whoever comes is signed in at once, by a redirect.
+"""A minimal OpenID provider that signs in every visitor at once with a redirect.
 
 python -m tests.bench.peer_proxies.openid_provider
 """
@@ -36,7 +36,7 @@ def respond(_: Connection, head: bytes, body: bytes) -> bytes:
     host = next(line.split(" ")[1] for line in lines[1:] if line.lower().startswith("host:"))
     issuer = f"http://{host}"
     if target.path == "/authorize":
-        return _led_back(_fields(target.query))
+        return _redirect_back(_fields(target.query))
     documents: dict[str, Callable[[], dict[str, Any]]] = {
         "/.well-known/openid-configuration": lambda: _metadata(issuer),
         "/jwks": lambda: {"keys": [SHOWN]},
@@ -61,10 +61,12 @@ def _metadata(issuer: str) -> dict[str, Any]:
     }
 
 
-def _led_back(asked: dict[str, str]) -> bytes:
+def _redirect_back(parameters: dict[str, str]) -> bytes:
     code = secrets.token_urlsafe(16)
-    nonces[code] = asked["client_id"], asked.get("nonce", "")
-    location = f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}"
+    nonces[code] = parameters["client_id"], parameters.get("nonce", "")
+    location = (
+        f"{parameters['redirect_uri']}?{urlencode({'code': code, 'state': parameters['state']})}"
+    )
     return b"HTTP/1.1 302 Found\r\nlocation: %s\r\ncontent-length: 0\r\n\r\n" % location.encode()
 
 
@@ -73,7 +75,7 @@ def _tokens(issuer: str, code: str) -> dict[str, Any]:
     now = int(time.time())
     claims = {"iss": issuer, "sub": "ada", "aud": client, "iat": now, "exp": now + AGE}
     return {
-        "access_token": "t" * 600,  # as long as the one that the gateway is given
+        "access_token": "t" * 600,  # as long as the gateway's token
         "token_type": "Bearer",
         "expires_in": AGE,
         "id_token": jwt.encode(claims | {"nonce": nonce}, KEY, "RS256", headers={"kid": "1"}),

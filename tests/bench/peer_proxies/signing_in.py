@@ -1,4 +1,4 @@
-"""A browser's way through a peer's sign-in, for the cookie at its end."""
+"""Signs in at a peer like a browser, and returns the cookie."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import requests
 
 
 def cookie(url: str) -> str:
-    """Sign in by calling a page. Raises RuntimeError when the page does not come."""
+    """Sign in by requesting a page. Raises RuntimeError if the page is not returned."""
     with requests.Session() as browser:
         answer = browser.get(url, timeout=30)
         if answer.status_code != 200:

@@ -1,4 +1,4 @@
-"""The sections of the report. Each module has `run(scale, folder)`, which gives a `Section`."""
+"""The sections of the report. Each module has `run(scale, folder)`, which returns a `Section`."""
 
 NAMES = (
     "storing",

@@ -1,4 +1,4 @@
-"""What it costs that no connection to an upstream serves two people: handshakes."""
+"""The cost of separate connections to an upstream for each person: handshakes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.bench.result import Section, Table
 from tests.bench.scale import Scale
 from tests.support import certificates
 
-KEPT, FRESH = "", "once"  # what is asked for: the upstream closes after the second
+KEPT, FRESH = "", "once"  # the path: the upstream closes the connection after the second one
 NAMES = {KEPT: "a connection kept", FRESH: "a connection each"}
 UPSTREAMS = {"bench": "http", "secure": "https"}
 
@@ -25,12 +25,12 @@ def run(scale: Scale, folder: Path) -> Section:
     section = Section(
         "Connections of one's own",
         [
-            "A connection to an upstream serves one session, and is closed when it has been idle "
-            "for 4 seconds: who calls once a minute makes a connection for each call. Beside it "
-            "the same call over a connection that is kept, as one who calls all the time has it.",
-            "Over a network a connection takes the way there and back once more, with TLS twice: "
-            "that is in no figure here.",
-            f"An answer of 1 KB; load over one connection by {generator()}, in turns.",
+            "A connection to an upstream serves one session, and is closed after 4 idle seconds: "
+            "a person who calls once a minute makes a new connection for each call. This is "
+            "compared with the same call over an open connection.",
+            "Over a network, a new connection takes one more round trip, with TLS two: this is not "
+            "part of the figures.",
+            f"Responses of 1 KB; load over one connection by {generator()}, in turns.",
         ],
     )
     loads: dict[tuple[str, str], list[Load]] = {
@@ -44,7 +44,7 @@ def run(scale: Scale, folder: Path) -> Section:
             for (upstream, way), found in loads.items():
                 address = f"http://127.0.0.1:{proxy.port}/gateway/{upstream}/{way}"
                 load = generate(address, connections=1, seconds=scale.burst, header=proxy.header)
-                if turn:  # The first one warms.
+                if turn:  # The first one is the warm-up.
                     found.append(load)
     rows = [_row(upstream, way, loads) for upstream, way in loads]
     section.tables.append(
@@ -65,7 +65,7 @@ def _row(upstream: str, way: str, loads: dict[tuple[str, str], list[Load]]) -> t
 
 @contextmanager
 def _secure_upstream(folder: Path) -> Iterator[None]:
-    """Start the upstream with TLS, for a gateway that trusts its certificate."""
+    """Start the upstream with TLS, and make the gateway trust its certificate."""
     certificate = str(certificates.written(folder / "upstream.pem"))
     log = folder / "secure-upstream.log"
     with children.python("tests.bench.upstream", certificate, log=log) as process:

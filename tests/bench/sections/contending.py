@@ -14,8 +14,8 @@ from tests.sessions_kms.support.contention import Contention, contend, expected
 from tests.sessions_kms.support.worker import Worker
 
 PROCESSES, WRITERS = 4, 16
-LIMITS = {1: 20, 10: 60}  # latencies of a lone save, of the longest one, by saves each
-ALONE = 30  # saves, of which the median is a lone save's latency
+LIMITS = {1: 20, 10: 60}  # longest save in latencies of a lone one, by the number of saves each
+ALONE = 30  # saves to measure the latency of a lone save, as their median
 COLUMNS = (
     "",
     "lone save, ms",
@@ -31,12 +31,11 @@ def run(scale: Scale, folder: Path) -> Section:
     section = Section(
         "64 writers of one session",
         [
-            f"{PROCESSES} processes of {WRITERS} threads each load a session, change a key of "
-            "their own and save it, all at once; DynamoDB is roto, and each call of it takes so "
-            "long on its way. A latency is the median of a save that nobody is in the way of, in "
-            "the same process.",
-            "Times are of all rounds together, the longest being that of the worst one; writes "
-            "are those of the round that sent most. What is refused was answered 503.",
+            f"{PROCESSES} processes of {WRITERS} threads each load a session, change their own "
+            "key in it and save it, all at the same time; DynamoDB is roto, with a delay for each "
+            "call. A latency is the median of saves without competition in the same process.",
+            "Times are over all rounds, and the longest is that of the worst round; writes are "
+            "those of the round with the most. Refused saves got a 503.",
         ],
     )
     rows = []
@@ -62,7 +61,7 @@ def _workers(stack: ExitStack, settings: dict[str, str], latency: float) -> Iter
 
 
 def _round(workers: list[Worker], saves: int) -> tuple[Contention, int]:
-    """Return what came of one round, and how many saves were lost."""
+    """Return the result of one round, and the number of lost saves."""
     first = workers[0]
     alone = first.ask("save_alone", times=ALONE)
     first.ask("open")

@@ -1,4 +1,4 @@
-"""The calls of KMS and DynamoDB that real requests make, counted where they are sent."""
+"""The calls to KMS and DynamoDB that real requests make, counted where they are sent."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.oauth.support.fake_provider import FakeProvider
 
 PER = 1000
 LOGIN = "/accounts/oidc/corp/login/"
-# Of the puts one is the tombstone of the key before the sign-in, and one what lists show. One of
-# the reads, and one of a refresh's, is the look at what its transaction has written.
+# One of the puts is the tombstone of the session key before the sign-in, and one the metadata for
+# lists. One of the reads, also of a refresh, reads again what the transaction has written.
 LIMITS = {
     "sign-in": {"puts": (puts, 6), "deletes": (deletes, 0), "reads": (reads, 4)},
     "a client's call": {"reads": (reads, 1), "writes": (writes, 0)},
@@ -37,12 +37,12 @@ LIMITS = {
 }
 NOTES = [
     "The gateway itself, in process, with its whole middleware; KMS is the local one, DynamoDB is "
-    "roto, which stores and checks conditions. An operation that takes two requests (a sign-in is "
-    "a start and a callback) counts as one here.",
-    "A process reads the item of the moment before which no session counts every 30 s, however "
-    "many requests it serves: it has a column of its own. Where there is none, it is read twice.",
-    "What a transaction has written is read once more, on another connection: a read of each "
-    "sign-in and of each refresh.",
+    "roto, which stores items and checks conditions. An operation of two requests (a sign-in is a "
+    "start and a callback) counts as one.",
+    "Each process reads the item of the not-before cutoff every 30 s, regardless of the number of "
+    "requests: it has a separate column. If there is no such item, it is read twice.",
+    "The items of a transaction are read once more, on another connection: one read for each "
+    "sign-in and each refresh.",
 ]
 
 
@@ -52,12 +52,12 @@ def run(scale: Scale, folder: Path) -> Section:
         os.environ |= environment(
             found, folder, issuer=provider.issuer, upstream="http://127.0.0.1:9"
         )
-        # Without the gateway's lines about the upstream, which is not there.
+        # Without the gateway's log lines about the missing upstream.
         os.environ |= CLIENTS | {"LOG_LEVEL": "ERROR"}
         django.setup(set_prefix=False)
         call_command("migrate", verbosity=0)
         with counted() as calls:
-            services().probe()  # A process's first data key is not a request's.
+            services().probe()  # The process's first data key does not count for a request.
             counts = _counts(calls, provider, scale.counted)
     operations = sorted({name for each in counts.values() for name in each})
     rows = [
@@ -90,14 +90,14 @@ def _counts(calls: Counter[str], provider: FakeProvider, times: int) -> dict[str
     found["modify the session"] = count(lambda: person.get("/bench/modify"))
     found["home page, signed in"] = count(lambda: person.get("/"))
     client = Client()
-    client.call()  # Which session a token opens is looked up once a minute.
+    client.call()  # The session of a token is looked up once a minute.
     found["a client's call"] = count(client.call)
     found["a client's refresh"] = count(client.refresh)
     return found
 
 
 class Person:
-    """Somebody at a browser: the gateway in process, the provider over HTTP."""
+    """A person with a browser: the gateway runs in process, the provider over HTTP."""
 
     def __init__(self, provider: FakeProvider) -> None:
         self._provider = provider
@@ -122,7 +122,7 @@ class Person:
 
 
 class Client:
-    """An OAuth client that somebody let in."""
+    """An OAuth client that a person allowed."""
 
     def __init__(self) -> None:
         from tests.bench.person import client_token
@@ -130,8 +130,8 @@ class Client:
         self._issued = client_token()
 
     def call(self) -> None:
-        """Call the upstream, which does not listen: all is done but that."""
-        status = asyncio.run(_asked(f"/gateway/{UPSTREAM}/", self._issued.access_token))
+        """Call the upstream, which does not listen: everything but the call itself is done."""
+        status = asyncio.run(_call(f"/gateway/{UPSTREAM}/", self._issued.access_token))
         if status != 502:
             raise RuntimeError(f"{status} instead of 502")
 
@@ -150,8 +150,8 @@ class Client:
         )
 
 
-async def _asked(path: str, token: str) -> int:
-    """Return the status of a call that shows a token, by the gateway's ASGI application."""
+async def _call(path: str, token: str) -> int:
+    """Call the gateway's ASGI application with a token; return the status."""
     from gateway_site.asgi import application
 
     scope = {

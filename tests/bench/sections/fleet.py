@@ -1,7 +1,7 @@
-"""KMS calls of a fleet, by simulation: the real keyring and cache under a virtual clock.
+"""KMS calls of a fleet, simulated: the real keyring and cache with a virtual clock.
 
-The visitors are those of the design's estimate: one save in five loads; nine loads in ten
-meet a record of some minutes' age, the others one of any age up to the absolute timeout.
+The visitors are those of the design's estimate: one save in five loads; nine of ten loads read a
+record that is some minutes old, the others one of any age up to the absolute timeout.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from tests.support.clock import FakeClock
 
 NOON = 1_800_014_400.0 - 1_800_014_400 % 86400 + 43200
 MILLION = 1_000_000
-RECENT = 300.0  # seconds of age, of most records
-OLD = 0.1  # of loads meet a record of any age
-SAVES = 0.2  # a load
+RECENT = 300.0  # seconds; age of most records
+OLD = 0.1  # fraction of loads that read a record of any age
+SAVES = 0.2  # for each load
 DEFAULTS = Config(key_id=KEY, table_name="sessions")
 NOTES = [
     "Default settings. Formula (from the design's estimate): for a million requests, "
     "10^6 · (P·K / (A·λ) + 1 / (T·λ)) with P processes, λ requests/s, A the age of a cached key, "
     "T the period, and K = 1 + L/T keys alive, L the absolute timeout.",
-    "A process renews each data key ahead of its age, at 75 to 85 % of it, so that no request "
-    "waits for KMS. The formula knows nothing of that: it is a quarter more.",
-    "The caches are warm: a deployment costs P·K calls once, which the formula leaves out too.",
+    "A process renews each data key at 75 to 85 % of its maximum age, so that no request waits "
+    "for KMS. The formula does not include this: it takes a quarter more.",
+    "The caches are warm: the formula does not include the P·K calls of a deployment either.",
 ]
 
 
@@ -78,10 +78,10 @@ class Fleet:
         self._table = FakeDataKeyTable()
         self._jobs: list[Callable[[], None]] = []
         self._processes = [self._process() for _ in range(processes)]
-        self._keys = self._keys_of_the_past()
+        self._keys = self._publish_earlier_keys()
 
     def per_million(self, seconds: int) -> float:
-        """Let the caches fill, then return the KMS calls for a million requests."""
+        """Fill the caches, then return the KMS calls for a million requests."""
         self._run(2 * DEFAULTS.data_key_cache_age)
         before = len(self._kms.calls)
         requests = self._run(seconds)
@@ -100,8 +100,8 @@ class Fleet:
             start=self._jobs.append,
         )
 
-    def _keys_of_the_past(self) -> dict[int, DataKey]:
-        """Publish the data keys of all periods that a record may be from."""
+    def _publish_earlier_keys(self) -> dict[int, DataKey]:
+        """Publish the data keys of all periods that a record can have."""
         today = self._period(NOON)
         timeout = DEFAULTS.absolute_timeout or 0
         periods = range(self._period(NOON - timeout), today + 1, DEFAULTS.data_key_period)

@@ -1,4 +1,4 @@
-"""Loading as the table grows, beside the bare call on the same table."""
+"""Loading from a growing table, compared with the bare call on the same table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.bench.peers import OURS, TUNED, BarePeer, EnginePeer, Peer
 from tests.bench.result import Plot, Section, Table
 from tests.bench.scale import Scale
 
-BATCH = 25  # items, the most that DynamoDB takes at once
+BATCH = 25  # items; DynamoDB's limit for a batch
 
 
 def run(scale: Scale, folder: Path) -> Section:
@@ -25,8 +25,8 @@ def run(scale: Scale, folder: Path) -> Section:
         "Growth: sessions in the table",
         [
             "The table (roto, in memory) is filled with sealed records of 1 KB. A load is one "
-            "GetItem whatever the table holds: what grows is the store's time, not the engine's. "
-            "A million only with --full.",
+            "GetItem for any size of the table: the time of the store grows, not the engine's. "
+            "A million sessions only with --full.",
         ],
     )
     timed: dict[int, dict[str, Timed]] = {}
@@ -50,7 +50,7 @@ def run(scale: Scale, folder: Path) -> Section:
 
 
 def _fill(count: int) -> None:
-    """Put copies of a sealed record under ids of their own."""
+    """Put copies of a sealed record under different ids."""
     asks: Any = services().table._sender.client
     client: Any = getattr(asks, "boto", asks)
     sealed = EnginePeer(OURS)

@@ -1,4 +1,4 @@
-"""Pages of somebody who is signed in, many at once, beside those before the fast path."""
+"""Many concurrent pages of a signed-in person, compared with the version before the fast path."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 
 PAGES = {"home page": "", "list of sessions": "sessions/"}
-LISTED_BEFORE = ""  # the page that listed the sessions then: it is compared with both
+LISTED_BEFORE = ""  # the page that listed the sessions before: it is compared with both
 CONNECTIONS = 200
-BURSTS = 3  # of the scale's: of two hundred pages at once the first takes long
-TIME_LIMIT = 0.25  # times that of a page before
+BURSTS = 3  # bursts of the scale for one: of two hundred concurrent pages, the first take long
+TIME_LIMIT = 0.25  # times that of a page in the earlier version
 LONGEST = 2000.0  # milliseconds
 COLUMNS = (
     "",
@@ -40,11 +40,11 @@ def run(scale: Scale, folder: Path) -> Section:
     section = Section(
         f"Pages at {CONNECTIONS} connections",
         [
-            "A page reads the session and counts or lists the person's from DynamoDB (a process "
-            "that answers from memory, and knows of no other session), asks SQLite (for the person "
-            "once in two seconds, and for the home page's accounts), and renders templates. Who "
-            "waits too long is refused with 503, and counts for no rate.",
-            "The home page before was the list of sessions as well.",
+            "A page reads the session and counts or lists the person's sessions in DynamoDB (a "
+            "process that answers from memory and finds no other session), queries SQLite (for the "
+            "user every two seconds, and for the accounts on the home page), and renders "
+            "templates. A request that waits too long gets a 503 and does not count for the rate.",
+            "In the earlier version, the home page also listed the sessions.",
             f"Load by {generator()}, in turns.",
         ],
     )
@@ -57,7 +57,7 @@ def run(scale: Scale, folder: Path) -> Section:
                 for name, proxy in running.items():
                     there = replace(proxy, path=LISTED_BEFORE if name == BEFORE else path)
                     found = turn_of(there, CONNECTIONS, BURSTS * scale.burst, may_refuse=True)
-                    if turn:  # The first one warms.
+                    if turn:  # The first one is the warm-up.
                         turns[name].append(found)
             _add(section, page, turns)
     return section

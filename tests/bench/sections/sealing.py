@@ -1,4 +1,4 @@
-"""Sealing and opening alone, without table and network: what encryption itself costs."""
+"""Sealing and opening alone, without table and network: the cost of the encryption itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SEAL, OPEN, BARE = "seal", "open", "AES-256-GCM alone, fresh key object"
 def run(scale: Scale, folder: Path) -> Section:
     section = Section(
         "Sealing and opening alone",
-        ["Nothing but cryptography: a derived key, a commitment and AES-256-GCM for each record."],
+        ["Only cryptography: a derived key, a commitment and AES-256-GCM for each record."],
     )
     timed = {size: _timed(size, scale) for size in scale.sizes}
     section.tables.append(_table(timed))

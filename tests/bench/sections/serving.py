@@ -33,8 +33,8 @@ SITES = {
     DYSESSION: ENGINES[DYSESSION],
 }
 CONNECTIONS = 8
-LIMITS = {"async": 0.9, "sync": 1.1}  # CPU, times that with cached_db on Redis
-ALONE_LIMIT = 1.2  # CPU of the gateway's server, times uvicorn's own
+LIMITS = {"async": 0.9, "sync": 1.1}  # CPU, times that of cached_db on Redis
+ALONE_LIMIT = 1.2  # CPU of the gateway's server, times that of plain uvicorn
 ALONE = {
     "uvicorn on httptools": (PLAIN, "asyncio"),
     "the gateway's server": (OUR_SERVER, "asyncio"),
@@ -62,7 +62,7 @@ def run(scale: Scale, folder: Path) -> Section:
     section.notes += [
         "One uvicorn process each, one view behind SessionMiddleware, sync or async; "
         f"{CONNECTIONS} connections of load by {generator()}, in turns. DynamoDB is a process that "
-        f"answers from memory, on the same two cores as all else; Django's cache is {where}.",
+        f"answers from memory, on the same two cores as the rest; Django's cache is {where}.",
         "Requests/s are the median of the turns, latencies the median of the turns' percentiles. "
         "CPU is that of the site's process.",
     ]
@@ -70,7 +70,7 @@ def run(scale: Scale, folder: Path) -> Section:
 
 
 def _add_servers(section: Section, scale: Scale, folder: Path) -> None:
-    """Compare the server alone, with the least application."""
+    """Compare the servers alone, with a minimal application."""
     servers = {}
     with ExitStack() as stack:
         for name, (server, loop) in ALONE.items():
@@ -116,7 +116,7 @@ def _turns(sites: dict[str, Proxy], scale: Scale) -> Turns:
     for number in range(scale.bursts + 1):
         for name, site in sites.items():
             found = turn_of(site, CONNECTIONS, scale.burst)
-            if number:  # The first one warms.
+            if number:  # The first one is the warm-up.
                 turns[name].append(found)
     return turns
 

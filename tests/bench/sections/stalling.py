@@ -1,4 +1,4 @@
-"""The longest stall of the gateway's event loop that a stranger's request can cause."""
+"""The longest stall of the gateway's event loop that an untrusted request can cause."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.bench.stall_meter import ADDRESS
 from tests.bench.worst_cases import Case, Route
 
 LIMIT = 20.0  # milliseconds
-DOUBTFUL = 8.0  # milliseconds, from which on a case is tried again: a collection may take as long
-TRIES = 5  # of which the quickest counts
-PATIENCE = 600  # seconds for an answer
-SHOWN = 24  # bytes of what a part is filled with
+DOUBTFUL = 8.0  # milliseconds; longer stalls are tried again: garbage collection takes as long
+TRIES = 5  # of which the fastest counts
+RESPONSE_TIMEOUT = 600  # seconds
+SHOWN = 24  # bytes of a filling in the report
 COLUMNS = (
     "filled",
     "requests",
@@ -35,7 +35,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Stall:
-    """What a request held up, in milliseconds of CPU, and the status of its answer."""
+    """The stall that a request caused, in milliseconds of CPU, and the status of the response."""
 
     callback: float
     between_beats: float
@@ -49,7 +49,7 @@ class Stall:
 
 @dataclass(frozen=True)
 class Gateway:
-    """A running gateway with a meter, and what shows who asks."""
+    """A running gateway with a meter, and the credentials of a person and a client."""
 
     port: int
     cookie: str
@@ -69,7 +69,7 @@ class Gateway:
         ]
 
     def try_(self, case: Case) -> Stall:
-        """Send a request, and find out how long it held up the loop."""
+        """Send a request, and return the stall that it caused."""
         answer = self._answer(case.content)
         found = self._answer(worst_cases.request(b"GET", ADDRESS.encode()))
         callback, between_beats = json.loads(found.partition(b"\r\n\r\n")[2])
@@ -77,15 +77,15 @@ class Gateway:
         return Stall(callback * 1e3, between_beats * 1e3, status, case)
 
     def stall_of(self, case: Case) -> Stall:
-        """Return the least stall of several tries, where the first one is long."""
+        """Return the stall; if it is long, the shortest one of several tries."""
         stall = self.try_(case)
         tries = TRIES if stall.longest > DOUBTFUL else 0
         again = [self.try_(case) for _ in range(tries)]
         return min([stall, *again], key=lambda each: each.longest)
 
     def _answer(self, request: bytes) -> bytes:
-        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection:
-            with suppress(OSError):  # It may be refused before all of it was taken.
+        with socket.create_connection(("127.0.0.1", self.port), RESPONSE_TIMEOUT) as connection:
+            with suppress(OSError):  # It may be rejected before all of it was sent.
                 connection.sendall(request)
             found = b""
             with suppress(ConnectionResetError):
@@ -98,12 +98,12 @@ def run(scale: Scale, folder: Path) -> Section:
     section = Section(
         "The event loop: the longest stall by one request",
         [
-            "Each header, path, query, cookie and body is filled, to the largest size that is let "
-            "through, with what parsers take long for; by somebody unknown, somebody signed in, "
-            "and an OAuth client. For each the worst is shown.",
-            "A stall is the most CPU time of the process between two beats of the loop, or of "
-            f"the longest callback, in the quickest of {TRIES} tries; not wall time, so that "
-            "other processes do not count. A body that is answered 413 is over a limit.",
+            "Each header, path, query, cookie and body is filled, up to the largest accepted size, "
+            "with content that takes parsers long; by an anonymous visitor, by a signed-in person, "
+            "and by an OAuth client. The worst case of each is shown.",
+            "A stall is the maximum CPU time of the process between two ticks of the loop, or of "
+            f"the longest callback, in the fastest of {TRIES} tries; not wall time, so that other "
+            "processes do not count. A body with the response 413 exceeds a limit.",
         ],
     )
     with proxies.stage(folder) as stage:
@@ -124,7 +124,7 @@ def run(scale: Scale, folder: Path) -> Section:
 
 def _stalls(gateway: Gateway, cases: Iterable[Case]) -> dict[str, list[Stall]]:
     found: dict[str, list[Stall]] = defaultdict(list)
-    for route in gateway.routes():  # The first of each loads code, and fills caches.
+    for route in gateway.routes():  # The first request of each loads code and fills caches.
         gateway.try_(Case("", b"", route.name, worst_cases.request(b"GET", route.path, route.own)))
     for case in cases:
         found[case.place].append(gateway.stall_of(case))
@@ -145,5 +145,5 @@ def _row(found: list[Stall]) -> tuple[str, ...]:
 
 
 def _shown(filling: bytes) -> str:
-    """Return what can stand in a cell of a table, between backticks."""
+    """Return text for a table cell, in backticks."""
     return repr(filling[:SHOWN])[2:-1].replace("|", "\\|").replace("`", "'")

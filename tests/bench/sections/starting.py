@@ -1,4 +1,4 @@
-"""From a process that begins to its first loaded session, and what it weighs then."""
+"""From the start of a process to its first loaded session, and its memory then."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from statistics import median
 from django.core.management import call_command
 
 from gateway_site.local.processes import ROOT
-from tests.bench import aws, before, django_site
+from tests.bench import aws, baseline, django_site
 from tests.bench.content import KB, content
 from tests.bench.measuring import percentile, ratio_of
 from tests.bench.peers import DYSESSION, ENGINES, OURS, EnginePeer
@@ -24,18 +24,18 @@ from tests.bench.scale import Scale
 from tests.bench.start import BARE, IMPORT_ONLY
 
 IMPORT_LIMIT = 0.8  # times django-dysession's
-FIRST_LIMIT = 1.0  # times the engine's before
-BEFORE = f"{OURS} at {before.COMMIT}"
+FIRST_LIMIT = 1.0  # times that of the earlier version
+BEFORE = f"{OURS} at {baseline.COMMIT}"
 NO_DJANGO = "boto3 without Django"
 CACHE = "Django cache"
-PROGRAM = ROOT / "tests" / "bench" / "start.py"  # today's for all
+PROGRAM = ROOT / "tests" / "bench" / "start.py"  # the current one for all versions
 IMPORTED = "import_after_boto"  # CPU
 NOTES = [
-    "Each start is a new process, in turns, with its bytecode compiled. The import is that of the "
-    "engine's module once Django with its auth and sessions apps is there; the first session is "
-    "counted from the start of the Python process. django-dysession imports boto3 with its engine, "
-    "ours does at its first use. So the import is measured again where boto3 was there before: "
-    "that is the last column, and the target.",
+    "Each start is a new process, in turns, with compiled bytecode. The import is that of the "
+    "engine's module after Django with its auth and sessions apps; the first session is timed "
+    "from the start of the Python process. django-dysession imports boto3 with its engine, ours "
+    "imports it at first use. So the import is also measured after boto3 was imported: this is "
+    "the last column, and the target.",
 ]
 Start = dict[str, float]
 
@@ -47,7 +47,7 @@ def run(scale: Scale, folder: Path) -> Section:
         call_command("migrate", verbosity=0)
         keys = _keys(section, cache)
         trees = _trees(section, folder, keys)
-        _turn(folder, keys, trees)  # which compiles
+        _turn(folder, keys, trees)  # The first turn compiles bytecode.
         turns = [_turn(folder, keys, trees) for _ in range(scale.starts)]
     starts = {name: [turn[name] for turn in turns] for name in keys}
     rows = [(name, *_row(found)) for name, found in starts.items()]
@@ -82,9 +82,9 @@ def _turn(folder: Path, keys: dict[str, str], trees: dict[str, Path]) -> dict[st
 
 
 def _trees(section: Section, folder: Path, keys: dict[str, str]) -> dict[str, Path]:
-    """Add the engine as it was, which reads the session that today's one stored."""
+    """Add the earlier version of the engine; it reads the session that the current one stored."""
     try:
-        tree = before.unpacked(folder)
+        tree = baseline.unpack(folder)
     except LookupError:
         section.notes.append(f"Skipped: {BEFORE}: this is no checkout that has it.")
         return {}
@@ -99,10 +99,10 @@ def _targets(starts: dict[str, list[Start]]) -> Iterator[Target]:
         yield Target(what, IMPORT_LIMIT, found)
     if BEFORE in starts:
         found = _times(starts, "first", BEFORE)
-        what = f"first loaded session of a process: time, times that at {before.COMMIT}"
+        what = f"first loaded session of a process: time, times that at {baseline.COMMIT}"
         yield Target(what, FIRST_LIMIT, found)
         found = _times(starts, "first_cpu", BEFORE)
-        what = f"first loaded session of a process: CPU, times that at {before.COMMIT}"
+        what = f"first loaded session of a process: CPU, times that at {baseline.COMMIT}"
         yield Target(what, FIRST_LIMIT, found)
 
 
@@ -112,7 +112,7 @@ def _times(starts: dict[str, list[Start]], what: str, peer: str) -> float:
 
 
 def _keys(section: Section, cache: str | None) -> dict[str, str]:
-    """Store a session in each way; return what it is found by."""
+    """Store a session with each engine; return its session keys."""
     keys = {NO_DJANGO: "not-before#django"}
     for name in ENGINES:
         if name == CACHE and cache is None:

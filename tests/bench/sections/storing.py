@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from django.core.management import call_command
 
-from tests.bench import aws, before, django_site, encryption_sdk, engines
+from tests.bench import aws, baseline, django_site, encryption_sdk, engines
 from tests.bench.content import KB, content
 from tests.bench.engines import EngineProcess
 from tests.bench.measuring import Contestant, Elsewhere, Here, Timed, compete, ratio
@@ -30,7 +30,7 @@ from tests.bench.scale import Scale
 
 VERBS = ("load", "save")
 BY_BOTO = f"{OURS}, by boto3"
-BEFORE = f"{OURS} at {before.COMMIT}"
+BEFORE = f"{OURS} at {baseline.COMMIT}"
 POSTGRESQL = "Django db (PostgreSQL)"
 LIMITS = {  # times the bare boto3 call, by verb and KB
     ("load", 1): 0.25,
@@ -133,7 +133,7 @@ def _elsewhere(
     wire = engines.running(OURS, OURS, SESSIONS_KMS={**settings, "CLIENT": "builtin"})
     yield StoredElsewhere(stack.enter_context(wire))
     try:
-        tree = before.unpacked(folder)
+        tree = baseline.unpack(folder)
     except LookupError:
         section.notes.append(f"Skipped: {BEFORE}: this is no checkout that has it.")
     else:

@@ -1,4 +1,4 @@
-"""Many event streams at once: the memory that each holds, and how long its first byte takes."""
+"""Many concurrent event streams: the memory of each, and the time to its first byte."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def run(scale: Scale, folder: Path) -> Section:
     section = Section(
         "Event streams held open at once",
         [
-            "All streams are asked for at one moment, of a fresh process each time that has served "
-            "one before; an event a second comes through each. Memory is the process's resident "
-            "set, less what it was before, a stream.",
+            "All streams are requested at the same time, each time from a new process that has "
+            "served one stream before; each stream carries one event per second. Memory is the "
+            "growth of the process's resident set per stream.",
         ],
     )
     _allow_descriptors()
@@ -79,7 +79,7 @@ def _targets(found: dict[str, Held]) -> list[Target]:
 
 
 class Held:
-    """What holding some streams took."""
+    """The cost of holding some streams open."""
 
     def __init__(self, delays: list[float], memory: int, threads: int) -> None:
         self.delays = delays
@@ -93,7 +93,7 @@ class Held:
 
     @property
     def memory(self) -> float:
-        """KB a stream."""
+        """KB per stream."""
         return self._memory / len(self.delays) / 1024
 
     def row(self) -> tuple[str, ...]:
@@ -117,17 +117,17 @@ async def _held(proxy: Proxy, count: int, settle: float) -> Held:
 async def _opened(proxy: Proxy) -> tuple[float, asyncio.StreamWriter]:
     """Open a stream and read its first event; return the milliseconds that it took.
 
-    Who is told to come again does so, and its time goes on.
+    A refused request is repeated, and its time continues.
     """
     began = time.perf_counter()
-    while (opened := await _asked(proxy)) is None:  # noqa: ASYNC110 -- as a client does
+    while (opened := await _request(proxy)) is None:  # noqa: ASYNC110 -- as a client does
         await asyncio.sleep(AGAIN)
     reader, writer = opened
     await reader.readuntil(EVENT)
     return (time.perf_counter() - began) * 1000, writer
 
 
-async def _asked(proxy: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+async def _request(proxy: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     writer.write(
         f"GET /{proxy.path}events HTTP/1.1\r\nHost: 127.0.0.1:{proxy.port}\r\n"

@@ -1,4 +1,4 @@
-"""Loading in many threads of one process, beside the engine before and the bare call in as many."""
+"""Loading in many threads of one process, compared with an earlier version and the bare call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from tests.bench import aws, before, django_site, engines
+from tests.bench import aws, baseline, django_site, engines
 from tests.bench.engines import EngineProcess
 from tests.bench.measuring import ratio_of
 from tests.bench.peers import OURS, TUNED
@@ -14,8 +14,8 @@ from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
 
 TURN = 0.15  # of a burst, for one contestant in one turn
-BEFORE = f"{OURS} at {before.COMMIT}"
-LIMIT = 0.25  # of the time that a load took then
+BEFORE = f"{OURS} at {baseline.COMMIT}"
+LIMIT = 0.25  # of the time that a load took in the earlier version
 Rates = dict[str, list[float]]
 
 
@@ -23,8 +23,8 @@ def run(scale: Scale, folder: Path) -> Section:
     section = Section(
         "Growth: threads in a process",
         [
-            "Loads of 1 KB a second, all threads together. Python runs one thread at a time, so "
-            "more threads do not make more loads; a session engine must not make fewer of them.",
+            "Loads of 1 KB per second, all threads together. Python runs one thread at a time, so "
+            "more threads do not give more loads; a session engine must not give fewer.",
         ],
     )
     rates: dict[int, Rates] = {}
@@ -34,7 +34,7 @@ def run(scale: Scale, folder: Path) -> Section:
         running = [stack.enter_context(engines.running(OURS, OURS))]
         running.append(stack.enter_context(engines.running(TUNED, TUNED, SESSIONS_KMS=by_boto)))
         try:
-            then = engines.running(BEFORE, OURS, root=before.unpacked(folder))
+            then = engines.running(BEFORE, OURS, root=baseline.unpack(folder))
             running.append(stack.enter_context(then))
         except LookupError:
             section.notes.append(f"Skipped: {BEFORE}: this is no checkout that has it.")
@@ -75,7 +75,7 @@ def _table(rates: dict[int, Rates]) -> Table:
 def _targets(rates: dict[int, Rates]) -> list[Target]:
     return [
         Target(
-            f"a load of 1 KB in {threads} threads: times the time at {before.COMMIT}",
+            f"a load of 1 KB in {threads} threads: times the time at {baseline.COMMIT}",
             LIMIT,
             _times(found, BEFORE),
         )

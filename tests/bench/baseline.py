@@ -1,6 +1,6 @@
-"""The code as it was before the fast path, unpacked beside this one: measured in the same run.
+"""An earlier version of the code, from before the fast path, measured in the same run.
 
-Its programs run with the packages of today, a faster HTTP parser among them.
+Its programs run with today's packages, including a faster HTTP parser.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from gateway_site.local.processes import ROOT
 COMMIT = "a20ae21"
 
 
-def unpacked(folder: Path) -> Path:
-    """Unpack it; return where. Raises LookupError where this is no checkout that has it."""
+def unpack(folder: Path) -> Path:
+    """Unpack it and return its folder. Raises LookupError if this checkout does not have it."""
     try:
         archive = subprocess.run(
-            ["git", "archive", COMMIT],  # noqa: S607 -- the git of whoever measures
+            ["git", "archive", COMMIT],  # noqa: S607 -- from the PATH of the person who measures
             cwd=ROOT,
             capture_output=True,
             check=True,

@@ -1,9 +1,9 @@
-"""The least Django application that knows who calls before it forwards: no rule, no token.
+"""A minimal Django application that authenticates the caller before it forwards: no rule, no token.
 
-It reads the session and the person as Django's own middleware does, in one thread of a pool,
-and does nothing else for it. What the gateway costs beside this is the gateway's own.
+It reads the session and the user with Django's own middleware, in a thread of a pool, and does
+nothing else. The difference to the gateway is the cost of the gateway's own work.
 
-python -m tests.bench.asking UPSTREAM
+python -m tests.bench.django_forwarder UPSTREAM
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from tests.bench.uvicorn_server import serve
 THREADS = 32
 
 
-class AskingForwarder(Forwarder):
-    """Forwards the calls of people who are signed in."""
+class DjangoForwarder(Forwarder):
+    """Forwards the calls of signed-in people."""
 
     def __init__(self, upstream: str) -> None:
         super().__init__(upstream)
@@ -39,15 +39,15 @@ class AskingForwarder(Forwarder):
         self._django = SessionMiddleware(AuthenticationMiddleware(_answer))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        asked = sync_to_async(self._asked, thread_sensitive=False, executor=self._threads)
-        response = await asked(scope)
+        run = sync_to_async(self._run_middleware, thread_sensitive=False, executor=self._threads)
+        response = await run(scope)
         if response.status_code == 204:
             await super().__call__(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": response.status_code, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    def _asked(self, scope: Any) -> HttpResponse:
+    def _run_middleware(self, scope: Any) -> HttpResponse:
         response = self._django(ASGIRequest(scope, io.BytesIO()))
         close_old_connections()
         return cast("HttpResponse", response)
@@ -58,4 +58,4 @@ def _answer(request: HttpRequest) -> HttpResponse:
 
 
 if __name__ == "__main__":
-    serve(AskingForwarder(sys.argv[1]), cookie=signed_in_cookie(), path="")
+    serve(DjangoForwarder(sys.argv[1]), cookie=signed_in_cookie(), path="")

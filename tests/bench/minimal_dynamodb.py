@@ -1,0 +1,70 @@
+"""A minimal DynamoDB for measuring clients: it stores items unchanged and checks no condition.
+
+    python -m tests.bench.minimal_dynamodb
+
+The response to a `GetItem` is built when the item is put, with AWS's checksum. A `Query` finds
+nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from typing import Any
+
+from tests.bench.http_server import Connection, answer, serve
+
+TARGET = re.compile(rb"\r\nx-amz-target: *DynamoDB_\d+\.(\w+)", re.IGNORECASE)
+CONTENT_TYPE = b"application/x-amz-json-1.0"
+
+items: dict[tuple[str, str], tuple[bytes, dict[str, Any]]] = {}
+
+
+def respond(_: Connection, head: bytes, body: bytes) -> bytes:
+    found = TARGET.search(head)
+    assert found is not None, head
+    request: dict[str, Any] = json.loads(body)
+    if found[1] == b"TransactWriteItems":
+        puts = [each["Put"] for each in request["TransactItems"] if "Put" in each]
+        for put in puts:
+            _store(put)
+        return _response({"ConsumedCapacity": [_capacity(puts[0])]})
+    consumed = {"ConsumedCapacity": _capacity(request)}
+    if found[1] == b"GetItem":
+        response, _item = items.get(_key(request["TableName"], request["Key"]), (b"", {}))
+        return response or _response(consumed)
+    if found[1] == b"Query":
+        return _response(consumed | {"Items": [], "Count": 0, "ScannedCount": 0})
+    old = _store(request) if found[1] == b"PutItem" else None
+    returns_old = old and request.get("ReturnValues") == "ALL_OLD"
+    return _response({"Attributes": old, **consumed} if returns_old else consumed)
+
+
+def _store(put: dict[str, Any]) -> dict[str, Any] | None:
+    """Store an item, and return the one that it replaces."""
+    key = _key(put["TableName"], put["Item"])
+    _, old = items.get(key, (b"", None))
+    response = _response({"ConsumedCapacity": _capacity(put), "Item": put["Item"]})
+    items[key] = response, put["Item"]
+    return old
+
+
+def _key(table: str, attributes: dict[str, dict[str, str]]) -> tuple[str, str]:
+    key = attributes.get("id") or attributes["PK"]
+    return table, key["S"]
+
+
+def _capacity(request: dict[str, Any]) -> dict[str, Any]:
+    return {"CapacityUnits": 1.0, "TableName": request["TableName"]}
+
+
+def _response(document: dict[str, Any]) -> bytes:
+    body = json.dumps(document, separators=(",", ":")).encode()
+    checksum = b"x-amz-crc32: %d" % zlib.crc32(body)
+    request_id = b"x-amzn-requestid: 0123456789ABCDEF0123456789ABCDEF"
+    return answer(body, CONTENT_TYPE, checksum, request_id)
+
+
+if __name__ == "__main__":
+    serve(respond)
