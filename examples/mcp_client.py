@@ -35,7 +35,7 @@ from mcp.shared.auth import (
 
 URL = "http://127.0.0.1:8000/gateway/demo"
 SIGN_IN_WITHIN = 600  # seconds; the gateway waits for a consent no longer
-PATIENCE = 60  # seconds without a byte of an answer
+TIMEOUT = 60  # seconds without a byte of an answer
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ async def run(options: argparse.Namespace) -> None:
     kept = Kept(options.url)
     with Callback() as callback:
         auth = signing_in(options.url, kept, callback, opens=not options.no_browser)
-        async with httpx2.AsyncClient(auth=auth, timeout=PATIENCE) as http:
+        async with httpx2.AsyncClient(auth=auth, timeout=TIMEOUT) as http:
             transport = streamable_http_client(options.url, http_client=http)
             async with Client(transport, mode="legacy" if options.legacy else "auto") as client:
                 if options.list:

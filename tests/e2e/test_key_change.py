@@ -38,7 +38,7 @@ pytestmark = [
 
 ROUNDS = 200
 TOGETHER = 10  # requests of one page
-PATIENCE = 60  # seconds; many times what any page waits for
+TIMEOUT = 60  # seconds; many times what any page waits for
 KEYS = ("one-secret-key-of-a-test-" * 3, "another-secret-key-of-a-test-" * 3)
 
 
@@ -92,7 +92,7 @@ def tabs(visitor: BrowserContext) -> tuple[Page, Page]:
     """Give two tabs of one browser. Their consoles tell of each 503."""
     opened = visitor.new_page(), visitor.new_page()
     for page in opened:
-        page.set_default_timeout(PATIENCE * 1000)
+        page.set_default_timeout(TIMEOUT * 1000)
     return opened
 
 
@@ -116,7 +116,7 @@ def settled(page: Page, at: str) -> bool:
         statuses.append(answer.status)
         return answer.status != 503
 
-    wait_until(is_served, "the page is served", PATIENCE)
+    wait_until(is_served, "the page is served", TIMEOUT)
     assert statuses[-1] == 200
     return page.get_by_role("button", name="Sign out").count() == 1
 
@@ -248,21 +248,21 @@ def test_second_click_while_the_first_is_on_its_way_ends_signed_in(
         codes.append(1)
         if len(codes) == 1:
             first_waits.set()
-            assert go_on.wait(PATIENCE)
+            assert go_on.wait(TIMEOUT)
 
     def at_authorize() -> None:
         is_second = first_waits.is_set() and not go_on.is_set()
         if is_second and first_is == "done before the second":
             before = site.proxy.answered
             go_on.set()
-            wait_until(lambda: site.proxy.answered > before, "the first changed the key", PATIENCE)
+            wait_until(lambda: site.proxy.answered > before, "the first changed the key", TIMEOUT)
 
     site.provider.hooks = {"/token": at_token, "/authorize": at_authorize}
     page.goto(at)
     box = page.get_by_role("button", name="Sign in with corp").bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + 5, box["y"] + 5)
-    wait_until(first_waits.is_set, "the first click is at the provider", PATIENCE)
+    wait_until(first_waits.is_set, "the first click is at the provider", TIMEOUT)
     with page.expect_response(is_callback):
         # By the mouse: a locator would wait until the first click has led somewhere.
         page.mouse.click(box["x"] + 5, box["y"] + 5)
@@ -278,7 +278,7 @@ def test_sign_in_in_two_tabs_at_once_ends_signed_in(site: Site, tabs: tuple[Page
     def at_token() -> None:
         codes.append(1)
         if len(codes) <= meet.parties:
-            meet.wait(PATIENCE)
+            meet.wait(TIMEOUT)
 
     site.provider.hooks = {"/token": at_token}
     for tab in tabs:

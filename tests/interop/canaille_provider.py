@@ -1,4 +1,4 @@
-"""canaille, a process of its own, as a client's test sees it."""
+"""canaille in a separate process, for tests of a client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PASSWORD = "a password that is long enough"
 
 
 class CanailleProvider(OpenIDProvider):
-    """The same client at another program, whose pages are other ones."""
+    """The same client at another program with other pages."""
 
     def __init__(self, gateway: str) -> None:
         super().__init__("canaille", gateway)
@@ -25,7 +25,7 @@ class CanailleProvider(OpenIDProvider):
 
     @property
     def variables(self) -> dict[str, str]:
-        """The gateway's variables; it knows no offline_access, and its userinfo is elsewhere."""
+        """The gateway's variables; canaille has no offline_access and another userinfo URL."""
         return super().variables | {
             "OAUTH_CANAILLE_SCOPES": "openid,profile,email",
             "OAUTH_CANAILLE_AUTH_PARAMS": "",
@@ -34,7 +34,7 @@ class CanailleProvider(OpenIDProvider):
 
     @contextmanager
     def running(self, log: Path) -> Iterator[None]:
-        """Run it. Fails if it is not installed, which `make interop` does."""
+        """Run it. Fails if it is not installed; `make interop` installs it."""
         python = Path(os.environ.get("CANAILLE_PYTHON", "none"))
         if not python.is_file():
             pytest.fail("canaille is not installed; ARGS=--without=canaille leaves it out")

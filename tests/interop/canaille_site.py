@@ -48,6 +48,6 @@ with app.app_context():
         token_endpoint_auth_method="client_secret_basic",
     )
     Backend.instance.save(client)
-    client.audience = [client]  # Its id tokens are for nobody otherwise.
+    client.audience = [client]  # otherwise its id tokens have no audience
     Backend.instance.save(client)
 app.run("127.0.0.1", options["port"], threaded=True)

@@ -1,4 +1,4 @@
-"""A gateway of a local stack, and providers that nobody here wrote. Run by `make interop`."""
+"""A gateway of a local stack, and providers of other projects. Run by `make interop`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ NAMES = ("oidc-provider", "canaille")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    help_text = "a provider that is not tried, and may be missing"
+    help_text = "a provider that is not tested and may be missing"
     parser.addoption("--without", action="append", choices=NAMES, default=[], help=help_text)
 
 
-# They need Node, and minutes: `make test` and `make test-long` leave them alone.
+# They need Node and take minutes: `make test` and `make test-long` do not run them.
 collect_ignore_glob = [] if os.environ.get("INTEROP") else ["test_*.py"]
 
 
 def skip_if_left_out(config: pytest.Config, name: str) -> None:
-    """Skip what needs a provider that the command leaves out by its name."""
+    """Skip a test if the command excludes its provider by name."""
     if name in config.getoption("--without"):
         pytest.skip(f"{name} is left out")
 
@@ -37,7 +37,7 @@ def skip_if_left_out(config: pytest.Config, name: str) -> None:
 def providers(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[dict[str, OpenIDProvider]]:
-    """Run the gateway as a client of each kind of provider; give these by their names."""
+    """Run the gateway as a client of each kind of provider; yield the providers by name."""
     skip_if_left_out(pytestconfig, "oidc-provider")
     folder = tmp_path_factory.mktemp("interop")
     stack = LocalStack(folder / "state", LOG_LEVEL="DEBUG")
@@ -61,7 +61,7 @@ def providers(
 
 @pytest.fixture
 def page(visitor: BrowserContext, gateway: LocalStack) -> Iterator[Page]:
-    """A page; on the gateway's own its console must stay clean (it tells of CSP violations)."""
+    """A page; on the gateway's pages the console must stay empty (it shows CSP violations)."""
     complaints: list[str] = []
     opened = visitor.new_page()
     opened.set_default_timeout(10_000)

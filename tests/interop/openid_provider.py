@@ -1,4 +1,4 @@
-"""npm's `oidc-provider`, a process of its own, as a client's test sees it."""
+"""npm's `oidc-provider` in a separate process, for tests of a client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLIENT_ID, CLIENT_SECRET = "gateway", "secret-of-the-gateway-at-its-provider"
 
 
 class OpenIDProvider:
-    """One provider for a gateway, under a name. Another site than 127.0.0.1: it is `localhost`."""
+    """One provider with a name. It is on `localhost`, another site than 127.0.0.1."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class OpenIDProvider:
 
     @contextmanager
     def running(self, log: Path) -> Iterator[None]:
-        """Run it. Fails, and does not skip, where Node or its packages are missing."""
+        """Run it. Fails, instead of skipping, if Node or its packages are missing."""
         node = shutil.which("node")
         assert node, "Node 20 or newer is needed: it runs oidc-provider."
         installed = FOLDER / "node_modules/oidc-provider/package.json"
@@ -81,7 +81,7 @@ class OpenIDProvider:
         self._control("slow", path=path, ms=str(int(seconds * 1000)))
 
     def seen(self, method: str, path: str, grant: str | None = None) -> list[int]:
-        """Return the statuses of the answers to such requests."""
+        """Return the response statuses of such requests."""
         return [
             each["status"]
             for each in self._control("seen")

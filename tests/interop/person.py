@@ -1,4 +1,4 @@
-"""Somebody without a browser: pages are followed, forms are filled in, cookies are kept."""
+"""A person without a browser: follows pages, fills in forms and keeps cookies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import requests
 from tests.interop.openid_provider import OpenIDProvider
 from tests.local.form import submit
 
-TIMEOUT = 30  # seconds; some answers are late on purpose
+TIMEOUT = 30  # seconds; some responses are delayed on purpose
 
 
 class Person:
@@ -24,7 +24,7 @@ class Person:
         self.client.trust_env = False
 
     def sign_in(self, at: OpenIDProvider) -> requests.Response:
-        """Go there, say who it is, consent, and come back; return the last page."""
+        """Sign in there, consent, and return; give the last page."""
         page = self.get(f"/accounts/oidc/{at.name}/login/")
         asked = submit(self.client, page, follow=True, timeout=TIMEOUT)
         while asked.url.startswith(f"{at.issuer}/interaction/"):
@@ -36,13 +36,13 @@ class Person:
         return self.get(f"/gateway/{upstream}/me", headers={"Sec-Fetch-Site": "same-origin"})
 
     def sign_out(self) -> requests.Response:
-        """Sign out here, and follow the link that leads to the provider."""
+        """Sign out here, and follow the link to the provider."""
         page = submit(self.client, self.get("/accounts/logout/"), follow=True, timeout=TIMEOUT)
         (address,) = re.findall(r'<a id="single-logout"[^>]* href="([^"]*)">', page.text)
         return self.client.get(unescape(address), timeout=TIMEOUT)
 
     def sign_out_at(self, provider: OpenIDProvider) -> requests.Response:
-        """Sign out there, and not here."""
+        """Sign out only at the provider."""
         page = self.client.get(f"{provider.issuer}/session/end", timeout=TIMEOUT)
         return submit(self.client, page, follow=True, timeout=TIMEOUT, logout="yes")
 

@@ -1,4 +1,4 @@
-"""The gateway as a client of canaille: in, renewed, and out with the provider's word for it."""
+"""The gateway as a client of canaille: sign-in, refresh, and sign-out at the provider."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.local.form import Form, submit
 def canaille(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[tuple[CanailleProvider, str]]:
-    """Run it and a gateway; give the gateway's address as well."""
+    """Run it and a gateway; yield the gateway's URL as well."""
     skip_if_left_out(pytestconfig, "canaille")
     folder = tmp_path_factory.mktemp("canaille")
     stack = LocalStack(folder / "state")
@@ -42,7 +42,7 @@ def ada(canaille: tuple[CanailleProvider, str]) -> Person:
 
 
 def answered(person: Person, page: requests.Response) -> requests.Response:
-    """Fill in the form of whichever page of the provider this is."""
+    """Fill in the form on any of the provider's pages."""
     known = {"login": "ada", "user_name": "ada", "password": PASSWORD}
     asked = Form(page.text).fields
     typed = {name: value for name, value in known.items() if name in asked}
@@ -62,7 +62,7 @@ def test_sign_out_leaves_the_provider_too(
 ) -> None:
     provider, gateway = canaille
     page = ada.sign_out()
-    if page.url.startswith(provider.issuer):  # It asks whether that is meant.
+    if page.url.startswith(provider.issuer):  # It asks for confirmation.
         page = submit(ada.client, page, follow=True, timeout=TIMEOUT, answer="logout")
     assert page.url == f"{gateway}/"
     assert "You are signed out here, and at Canaille too." in page.text

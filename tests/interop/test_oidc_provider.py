@@ -1,4 +1,4 @@
-"""The gateway as a client of npm's `oidc-provider`: in, renewed, out, by keys that change, late."""
+"""The gateway as a client of `oidc-provider`: sign-in, refresh, sign-out, new keys, delays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.interop.openid_provider import OpenIDProvider
 from tests.interop.person import Person
 from tests.support.waiting import wait_until
 
-# Three parts: the ciphertext of a session, which boto logs at DEBUG, may begin like one.
+# Three parts: the ciphertext of a session, which boto logs at DEBUG, may start like a token.
 JWT = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.")
 
 
@@ -56,7 +56,7 @@ def test_requests_are_pushed_where_the_provider_insists(
 def test_tokens_are_bound_to_a_key_at_sign_in_refresh_and_the_upstream(
     providers: dict[str, OpenIDProvider], ada: Person
 ) -> None:
-    bound = providers["bound"]  # whose client may have no other tokens
+    bound = providers["bound"]  # its client only gets bound tokens
     ada.sign_in(bound)
 
     def refreshed() -> bool:
@@ -158,7 +158,7 @@ def test_sign_out_leaves_the_provider_too_in_a_browser(
 def test_provider_that_answers_no_post_is_left_by_get_alone(
     providers: dict[str, OpenIDProvider], gateway: LocalStack, page: Page
 ) -> None:
-    """Why a POST has to be asked for: its cookies are `SameSite=Lax`, and it answers 404."""
+    """Why POST is not the default: its cookies are `SameSite=Lax`, and it answers 404."""
     sign_in(page, gateway, "Posted")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_text("Not Found")).to_be_visible()

@@ -1,4 +1,4 @@
-"""A page's form, as a browser without JavaScript would send it."""
+"""A page's form, as a browser without JavaScript sends it."""
 
 import time
 from html.parser import HTMLParser
@@ -10,7 +10,7 @@ TOO_SOON = "That came less than a second after the page was shown"
 
 
 class Form(HTMLParser):
-    """The address and the fields of a page's form."""
+    """The URL and the fields of a page's form."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Form(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self.action = values.get("action", "")  # without one it is the page itself
+            self.action = values.get("action", "")  # empty: the page itself
         if tag == "input" and (values.get("type") != "checkbox" or "checked" in values):
             self.fields.setdefault(values["name"], []).append(values.get("value", ""))
 
@@ -34,7 +34,7 @@ def submit(
     timeout: float = 10,
     **typed: str,
 ) -> requests.Response:
-    """Fill in and send the page's form, again where the gateway says that it came too soon."""
+    """Fill in and send the page's form; send it again if the gateway says that it came too soon."""
     form = Form(page.text)
     fields = form.fields | {name: [value] for name, value in typed.items()}
     deadline = time.monotonic() + timeout

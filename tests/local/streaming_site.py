@@ -29,7 +29,7 @@ async def version(request: HttpRequest) -> HttpResponse:
 
 
 async def events(request: HttpRequest) -> StreamingHttpResponse:
-    """Send one event, then wait for ever; leave a mark when the generator is closed."""
+    """Send one event, then wait forever; write a file when the generator is closed."""
 
     async def stream() -> AsyncIterator[bytes]:
         try:

@@ -1,4 +1,4 @@
-"""The script by which another project's shell uses the local stack, in real shells."""
+"""The script with which another project's shell uses the local stack, in real shells."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def script(tmp_path: Path) -> Path:
 
 
 def seen(shell: str, commands: str) -> dict[str, str]:
-    """What a shell that had BEFORE exports after the commands."""
+    """Return the exports of a shell that started with BEFORE, after the commands."""
     answer = subprocess.run(
         [shell, "-c", f"{commands}\n{DUMP}"],
         env=BEFORE | {"PATH": os.environ["PATH"]},

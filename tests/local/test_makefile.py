@@ -1,4 +1,4 @@
-"""What `make` does before anything is installed, and what it says where it fails."""
+"""`make` before anything is installed, and its messages on failures."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_help_of_make_run_installs_nothing(tmp_path: Path, option: str) -> None:
 def test_tools_that_are_not_left_out_must_be_installed(
     tmp_path: Path, target: str, options: str, *, is_installed: bool
 ) -> None:
-    """`make` ends with an error where it cannot be, and tries nothing."""
+    """`make` fails without running anything if a tool is missing."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "env").mkdir()
     (tmp_path / "requirements").mkdir()
@@ -105,7 +105,7 @@ def test_provider_that_is_missing_fails_its_test(
 
 
 def test_every_fixture_of_the_providers_tests_exists() -> None:
-    """They run on demand only, so nobody would notice that a fixture has moved."""
+    """They only run on demand, so nobody would notice that a fixture was moved."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "0", "--setup-plan", "tests/interop"],
         cwd=ROOT,
@@ -116,7 +116,7 @@ def test_every_fixture_of_the_providers_tests_exists() -> None:
         timeout=60,
     )
     assert "test_sign_out_leaves_the_provider_too_in_a_browser" in done.stdout
-    # A plan runs no test; an error has another code.
+    # `--setup-plan` runs no test; an error has another exit code.
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout
 
 
@@ -158,7 +158,7 @@ def test_unreachable_index_is_reported_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """By the real pip, which says it in a dozen lines."""
+    """With the real pip, which prints a dozen lines."""
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
@@ -213,7 +213,7 @@ def test_interrupted_installation_is_reported_in_one_sentence(
     tmp_path: Path, requirements: str
 ) -> None:
     script(tmp_path / "environment/bin/python", "kill -INT $PPID; exec sleep 5")
-    # A job in the background of a shell, as CI may be, hears of no Ctrl-C.
+    # A background job of a shell, as in some CI, ignores Ctrl-C.
     heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"
     install = "sys.exit(packages.main(*sys.argv[1:]))"
     code = f"import signal, sys; {heard}; from gateway_site.local import packages; {install}"

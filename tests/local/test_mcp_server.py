@@ -1,4 +1,4 @@
-"""The local MCP server as a process, and a provider that knows two tokens."""
+"""The local MCP server as a process, and a provider with two tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANOTHER = "of-the-provider-too-0123456789ab"
 
 
 class Userinfo(BaseHTTPRequestHandler):
-    """Answers who Ada is, for her tokens."""
+    """Returns Ada's userinfo for her tokens."""
 
     def do_GET(self) -> None:
         mine = [f"Bearer {token}" for token in (TOKEN, ANOTHER)]
@@ -52,7 +52,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def call(url: str, tool: str, token: str = TOKEN, **arguments: Any) -> requests.Response:
-    """Call a tool as an old client would that keeps no session."""
+    """Call a tool like an old client without a session."""
     message = {
         "jsonrpc": "2.0",
         "id": 1,

@@ -1,4 +1,4 @@
-"""The local OpenID provider, by real HTTP against a real process."""
+"""The local OpenID provider as a real process, over HTTP."""
 
 import base64
 import hashlib
@@ -70,7 +70,7 @@ class Provider:
         return url
 
     def post(self, endpoint: str, **data: str) -> requests.Response:
-        """Call an endpoint of the back channel as the client."""
+        """Call an endpoint as the client's server."""
         return requests.post(
             self.endpoint(endpoint), data, auth=(self.client_id, self.client_secret), timeout=10
         )
@@ -95,7 +95,7 @@ def challenge(verifier: str) -> str:
 
 
 def request_of(provider: Provider, verifier: str, **changes: str | None) -> dict[str, str]:
-    """A good authorization request; a change of None takes the parameter away."""
+    """Return a valid authorization request; None removes a parameter."""
     good: dict[str, str | None] = {
         "client_id": provider.client_id,
         "redirect_uri": CALLBACK,
@@ -121,7 +121,7 @@ def sign_in(provider: Provider, browser: requests.Session, verifier: str) -> req
 
 
 def answer_of(response: requests.Response) -> dict[str, str]:
-    """The parameters with which the provider sends the browser back to the client."""
+    """Return the parameters of the redirect to the client."""
     location = response.headers["Location"]
     assert location.startswith(CALLBACK)
     return {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}

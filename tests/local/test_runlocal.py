@@ -68,13 +68,13 @@ class Run:
 
     @property
     def environment(self) -> dict[str, str]:
-        """A shell in which every variable points elsewhere."""
+        """An environment in which every variable points elsewhere."""
         inherited = {name: value for name, value in HOSTILE.items() if "SETTINGS" not in name}
         return inherited | self.variables | {"PATH": os.environ["PATH"]}
 
     @contextmanager
     def serving(self) -> Iterator["subprocess.Popen[str]"]:
-        """Run it until it has told the address; the last line it printed is then `Logs are…`."""
+        """Run it until it has printed its URL; its last line is then `Logs are…`."""
         with started(
             self.command(),
             self.environment,
@@ -85,7 +85,7 @@ class Run:
             yield process
 
     def refusal(self, *options: str) -> str:
-        """What it says when it does not start: one line of what is wrong, and no traceback."""
+        """Return its message when it does not start: one line without a traceback."""
         answer = finished(self.command(*options), self.environment)
         assert answer.returncode == 1
         said = [line for line in answer.stdout.splitlines() if not line.startswith("Ignored")]
@@ -104,7 +104,7 @@ def read_welcome(process: "subprocess.Popen[str]") -> str:
 
 
 def children_of(process: "subprocess.Popen[str]") -> dict[str, psutil.Process]:
-    """The running children by what they are."""
+    """Return the running children by their names."""
     found = {}
     for child in psutil.Process(process.pid).children():
         line = " ".join(child.cmdline())
@@ -113,7 +113,7 @@ def children_of(process: "subprocess.Popen[str]") -> dict[str, psutil.Process]:
 
 
 def remembered(run: Run) -> dict[str, str]:
-    """What must be the same after a restart."""
+    """Return the state that must be the same after a restart."""
     found = json.loads((run.state / "variables.json").read_text(encoding="utf-8"))
     keys = requests.get(f"http://127.0.0.1:{run.ports.provider}/.well-known/jwks.json", timeout=10)
     names = ("KMS_KEY_ARN", "DJANGO_SECRET_KEY", "OAUTH_LOCAL_CLIENT_SECRET")
@@ -121,7 +121,7 @@ def remembered(run: Run) -> dict[str, str]:
 
 
 def manage(run: Run, command: str) -> "subprocess.CompletedProcess[str]":
-    """Run another command as a person would who sourced `aws.env`, where all else is stated."""
+    """Run another command after sourcing `aws.env`, with all other variables set explicitly."""
     told = json.loads((run.state / "variables.json").read_text(encoding="utf-8"))
     stated = {name: value for name, value in told.items() if not name.startswith("AWS_")}
     script = f". {run.state}/aws.env && exec {sys.executable} manage.py {command}"
@@ -196,7 +196,7 @@ def test_killed_run_leaves_no_process_and_loses_no_state_and_killed_child_ends_t
 
 
 def stack_error(run: Run, **changes: Path) -> str:
-    """What a stack says that fails before anything of it runs."""
+    """Return the message of a stack that fails before any process runs."""
     said: list[str] = []
     with pytest.raises(StackError) as error:
         Stack(run.environment, run.ports, run.state, **changes).serve(said.append)

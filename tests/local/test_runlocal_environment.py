@@ -1,4 +1,4 @@
-"""What the children of `runlocal` see, whatever the caller's environment holds."""
+"""The environment of the children of `runlocal`, for any environment of the caller."""
 
 import json
 import os
@@ -44,7 +44,7 @@ HOSTILE = {
 
 
 def outer(inherited: dict[str, str]) -> dict[str, str]:
-    """The gateway's whole environment, as the stack puts it together."""
+    """Return the gateway's whole environment, as built by the stack."""
     return (
         environment.build_base(inherited)
         | environment.select_gateway_variables(inherited)
@@ -62,7 +62,7 @@ def test_nothing_of_a_hostile_environment_reaches_a_child() -> None:
     built = outer({"PATH": "/bin"} | HOSTILE)
     assert {name for name in built if name.startswith("AWS_")} == set(environment.build_aws(PORTS))
     kept = {name for name in HOSTILE if built.get(name) == HOSTILE[name]}
-    # A provider may be behind the proxy, and the caller may decide what says where nothing is.
+    # A provider may be behind the proxy, and the caller may add hosts to NO_PROXY.
     assert kept == {"http_proxy", "SESSIONS_NAMESPACE", "PROXY_SCHEME_HEADER"}
 
 

@@ -1,4 +1,4 @@
-"""The supervisor over stand-in children, and the state folder it keeps."""
+"""The supervisor with stand-in children, and its state folder."""
 
 import os
 import signal

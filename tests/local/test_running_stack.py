@@ -1,4 +1,4 @@
-"""How a command finds the local stack that runs, and when it must not."""
+"""How a command finds the running local stack, and when it must not use it."""
 
 import os
 import subprocess
@@ -91,7 +91,7 @@ def test_checking_the_lock_does_not_prevent_a_start(tmp_path: Path) -> None:
             "Not using the running local stack ({state}). To use it, unset AWS_PROFILE,"
             " DATABASE_URL.\n",
         ),
-        # The stack's own processes: their logs began with a line that was not true.
+        # The stack's own processes: this line would be wrong in their logs.
         ({"AWS_ACCESS_KEY_ID": "local", "GATEWAY_LOCAL": "1"}, ""),
     ],
 )

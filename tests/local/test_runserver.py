@@ -1,4 +1,4 @@
-"""`manage.py runserver`: ASGI by uvicorn, streams unbuffered, closed when the reader goes."""
+"""`manage.py runserver`: ASGI by uvicorn; unbuffered streams that close on a disconnect."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ SITE = Path(__file__).with_name("streaming_site.py")
 
 @dataclass
 class Server:
-    """`runserver` of a site of one module, which lies in a folder of the test's own."""
+    """`runserver` for a site of one module in the test's own folder."""
 
     folder: Path
     port: int
@@ -53,7 +53,7 @@ class Server:
         return {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": f"{ROOT}:{self.folder}",
-            "PYTHONDONTWRITEBYTECODE": "1",  # a change within the second would go unseen
+            "PYTHONDONTWRITEBYTECODE": "1",  # a change within the same second would be missed
             "DJANGO_SETTINGS_MODULE": "site_under_test",
             "CLOSED": str(self.closed),
         }
@@ -69,7 +69,7 @@ class Server:
             yield process
 
     def refusal(self, *options: str, address: str = "127.0.0.1") -> str:
-        """What it says when it does not start."""
+        """Return its message when it does not start."""
         answer = subprocess.run(
             self.command(*options, address=address),
             env=self.environment,
@@ -91,9 +91,9 @@ def server(tmp_path: Path) -> Server:
 
 @contextmanager
 def open_stream(server: Server) -> Iterator[None]:
-    """Open the event stream and read its first event; it never sends a second."""
+    """Open the event stream and read its first event, which is the only one."""
     with requests.get(f"{server.url}/events", stream=True, timeout=60) as response:
-        lines = response.iter_lines(chunk_size=1)  # named: requests hangs up when it is dropped
+        lines = response.iter_lines(chunk_size=1)  # a reference keeps the connection open
         assert next(lines) == b"data: first"
         yield
 
@@ -120,7 +120,7 @@ def test_rules_of_the_gateways_own_server_hold(server: Server) -> None:
 
 @pytest.fixture
 def signals_as_in_a_terminal() -> None:
-    """Children ignore Ctrl-C where a shell runs the tests themselves in the background."""
+    """Children ignore Ctrl-C if a shell runs the tests in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -160,7 +160,7 @@ def test_changed_module_is_reloaded(server: Server) -> None:
         [serving] = psutil.Process(process.pid).children()
 
         def noticed() -> bool:
-            """A change before the reloader's first look goes unseen, so make another."""
+            """Change it again: a change before the reloader's first check is missed."""
             server.site.touch()
             return not serving.is_running()
 

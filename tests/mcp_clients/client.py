@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from tests.mcp_clients.place import Place
 
-PATIENCE = 150  # seconds for a sign-in or a call, with the person's consent in it
+TIMEOUT = 150  # seconds for a sign-in or a call, with the person's consent in it
 
 
 class CallFailed(Exception):

@@ -18,7 +18,7 @@ from tests.support.processes import free_port
 
 NAME = "conformance tool"
 PACKAGE = "@modelcontextprotocol/conformance"
-PATIENCE = 180  # seconds
+TIMEOUT = 180  # seconds
 BEGINNING = re.compile(r"^Running test \((\d+) scenarios\)", re.MULTILINE)
 END = re.compile(r"^Total: (\d+) passed, 0 failed$", re.MULTILINE)
 
@@ -55,7 +55,7 @@ def output(place: Place, stack: LocalStack) -> str:
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        ending = Timer(PATIENCE, process.kill)
+        ending = Timer(TIMEOUT, process.kill)
         ending.start()
         said = "".join(opened(place, line) for line in process.stdout or ())
         ending.cancel()

@@ -22,7 +22,7 @@ from tests.e2e.stack import LocalStack
 from tests.mcp_clients.place import Place
 
 LOOK = 0.1  # seconds between two looks at what is asked
-PATIENCE = 20_000  # milliseconds for a page
+TIMEOUT = 20_000  # milliseconds for a page
 OUTAGE = 90  # seconds that a person loads a page again that says "in a moment"
 Errand = Callable[[Page], None]
 
@@ -57,13 +57,13 @@ class Person:
         """Have the person do something in a page, and wait until it is done."""
         done: Future[None] = Future()
         self._errands.put((errand, done))
-        done.result(timeout=PATIENCE / 100)
+        done.result(timeout=TIMEOUT / 100)
 
     def _live(self) -> None:
         with sync_playwright() as playwright:
             chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
             context = chromium.new_context()
-            context.set_default_timeout(PATIENCE)
+            context.set_default_timeout(TIMEOUT)
             while not self._ended.wait(LOOK):
                 self._run_errands(context.new_page)
                 for address in self._asked():

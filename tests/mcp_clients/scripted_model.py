@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Event = dict[str, Any]
-PATIENCE = 20  # seconds for a request's next bytes
+TIMEOUT = 20  # seconds for a request's next bytes
 BEGINNING = "Please call: "  # of a prompt, beside which a command line says much of its own
 
 
@@ -40,7 +40,7 @@ def serving() -> Iterator[str]:
     """Serve on 127.0.0.1 until the block ends; give the address."""
 
     class Model(BaseHTTPRequestHandler):
-        timeout = PATIENCE
+        timeout = TIMEOUT
 
         def do_HEAD(self) -> None:
             """Claude Code looks first whether somebody is there."""

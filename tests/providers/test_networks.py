@@ -54,7 +54,7 @@ def test_without_tls_nothing_leaves_for_the_internet(
     assert visitor.start().status_code == 503
 
     assert internet.reached == []
-    assert "without TLS" in caplog.text
+    assert "has no TLS" in caplog.text
 
 
 def test_metadata_may_name_endpoints_without_tls_only_where_it_is_allowed(

@@ -37,14 +37,14 @@ def told() -> Iterator[list[tuple[str, dict[str, Any]]]]:
         SIGNALS[name].disconnect(receiver)
 
 
-Told = list[tuple[str, dict[str, Any]]]
+Received = list[tuple[str, dict[str, Any]]]
 
 
 def short(session: SessionStore) -> str:
     return id_of(session.session_key or "")[:8]
 
 
-def test_life_of_a_session_is_told(stack: Stack, told: Told) -> None:
+def test_life_of_a_session_is_told(stack: Stack, told: Received) -> None:
     session = SessionStore()
     session[USER_ID] = "7"
     session.save()
@@ -59,14 +59,14 @@ def test_life_of_a_session_is_told(stack: Stack, told: Told) -> None:
     ]
 
 
-def test_anonymous_session_is_told_without_a_user(fake: Stack, told: Told) -> None:
+def test_anonymous_session_is_told_without_a_user(fake: Stack, told: Received) -> None:
     session = SessionStore()
     session["a"] = 1
     session.save()
     assert told == [("session_created", {"session": short(session), "user_id": None})]
 
 
-def test_read_and_save_are_nothing_to_audit(fake: Stack, told: Told) -> None:
+def test_read_and_save_are_nothing_to_audit(fake: Stack, told: Received) -> None:
     session = SessionStore()
     session.save()
     told.clear()
@@ -76,7 +76,7 @@ def test_read_and_save_are_nothing_to_audit(fake: Stack, told: Told) -> None:
     assert told == []
 
 
-def test_refused_record_is_told_with_its_reason(fake: Stack, told: Told) -> None:
+def test_refused_record_is_told_with_its_reason(fake: Stack, told: Received) -> None:
     session = SessionStore()
     session.save()
     item = next(iter(fake.sessions().values()))

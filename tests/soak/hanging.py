@@ -39,7 +39,7 @@ BEFORE, HANGING, AFTER = 5.0, 20.0, 10.0  # seconds
 SETTLED = 10.0  # seconds after which answers must come at once
 RECOVERED = 2.0  # seconds after the return within which all must be as before
 ANSWER, SOON = 4.5, 0.5  # seconds
-PATIENCE = 60.0  # seconds of a client
+TIMEOUT = 60.0  # seconds of a client
 HOPS = 8
 
 Act = Callable[[httpx2.AsyncClient], Awaitable[None]]
@@ -135,7 +135,7 @@ class Load:
 @asynccontextmanager
 async def browser() -> AsyncIterator[httpx2.AsyncClient]:
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
-    async with httpx2.AsyncClient(timeout=PATIENCE, limits=limits, trust_env=False) as client:
+    async with httpx2.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False) as client:
         yield client
 
 

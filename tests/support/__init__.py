@@ -1,1 +1,1 @@
-"""What the tests of all packages share."""
+"""Helpers for the tests of all packages."""

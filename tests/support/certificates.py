@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1 that signs itself."""
+"""A self-signed certificate for 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PEM = serialization.Encoding.PEM
 
 
 def written(path: Path) -> Path:
-    """Write a new certificate and its key into one file, good for a day; return the file."""
+    """Write a new certificate, valid for a day, and its key into one file; return the file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "upstream")])
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
@@ -34,7 +34,7 @@ def written(path: Path) -> Path:
 
 
 def server_context(path: Path) -> ssl.SSLContext:
-    """Return a server's context with a new certificate, which the file then holds."""
+    """Return a server's context with a new certificate, which is written to the file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(written(path))
     return context

@@ -1,8 +1,8 @@
-"""A clock that tests move."""
+"""A clock that tests advance."""
 
 
 class FakeClock:
-    """Epoch seconds, standing still until told."""
+    """Epoch seconds that only change by `advance`."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now

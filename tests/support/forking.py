@@ -1,4 +1,4 @@
-"""A forked child that does some work and tells what came of it."""
+"""Runs work in a forked child and returns its result."""
 
 import json
 import os
@@ -12,10 +12,10 @@ import pytest
 
 
 def in_child(work: Callable[[], Any], seconds: float = 20) -> Any:
-    """Fork, do the work in the child, and give what it returned (JSON)."""
+    """Fork, do the work in the child, and return its result (JSON)."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        # Since Python 3.12: that a thread's locks stay locked in the child is what is tested.
+        # A warning since Python 3.12; the test is about locks that stay locked in the child.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:  # pragma: no cover - not measured in the child
@@ -24,7 +24,7 @@ def in_child(work: Callable[[], Any], seconds: float = 20) -> Any:
         except BaseException as exc:  # noqa: BLE001 - told to the parent
             os.write(writing, json.dumps(f"{type(exc).__name__}: {exc}").encode())
         finally:
-            os._exit(0)  # Neither pytest's tidying up nor a parent's file is its business.
+            os._exit(0)  # without pytest's cleanup and the parent's open files
     os.close(writing)
     try:
         if not select.select([reading], [], [], seconds)[0]:

@@ -1,4 +1,4 @@
-"""Real processes on ephemeral ports: started, waited for, and killed at the end."""
+"""Real processes on free ports: started, awaited, and killed at the end."""
 
 import socket
 import subprocess
@@ -15,12 +15,12 @@ Stream = IO[bytes] | int | None
 
 
 def module(name: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module of Python."""
+    """Return the command that runs a Python module."""
     return [sys.executable, "-m", name, *arguments]
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, all different."""
+    """Return different ports on which nothing listens."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [listener.getsockname()[1] for listener in sockets]
     for listener in sockets:
@@ -47,7 +47,7 @@ def started(
     stderr: Stream = None,
     end: Callable[["subprocess.Popen[str]"], None] = subprocess.Popen.kill,
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Start a command at the root of the project; kill it at the end, if it still runs."""
+    """Start a command in the project's root; kill it at the end if it still runs."""
     with subprocess.Popen(
         command, env=env, cwd=ROOT, stdout=stdout, stderr=stderr, text=True
     ) as process:
@@ -61,7 +61,7 @@ def started(
 def running(
     command: Sequence[str | Path], env: Mapping[str, str], log: Path, port: int
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Run a command until the block ends, which begins once it listens on its port."""
+    """Run a command until the block ends; the block starts when it listens on its port."""
     with (
         log.open("ab") as output,
         started(command, env, stdout=output, stderr=output) as process,
@@ -72,9 +72,9 @@ def running(
 
 
 def lines_until(process: "subprocess.Popen[str]", beginning: str = "") -> list[str]:
-    """Wait for the line that begins so, by which a process says that it is ready.
+    """Wait for a line with this beginning, which a process prints when it is ready.
 
-    Gives what it has said until then, that line with it.
+    Return the lines up to and including it.
     """
     assert process.stdout is not None
     said: list[str] = []
@@ -89,7 +89,7 @@ def lines_until(process: "subprocess.Popen[str]", beginning: str = "") -> list[s
 def finished(
     command: Sequence[str | Path], env: Mapping[str, str] | None = None, seconds: float = 60
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command at the root of the project to its end; what it printed is in the answer."""
+    """Run a command in the project's root to its end; return the process with its output."""
     return subprocess.run(
         command,
         env=env,
@@ -102,7 +102,7 @@ def finished(
 
 
 def printed_by(code: str, env: Mapping[str, str] | None = None) -> str:
-    """Run code in a Python of its own; give what it printed. It may not fail."""
+    """Run code in a new Python process, which must not fail; return its output."""
     done = finished([sys.executable, "-c", code], env)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

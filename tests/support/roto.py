@@ -1,4 +1,4 @@
-"""roto-server: a DynamoDB that others wrote, as a process of its own."""
+"""roto-server: another project's DynamoDB, as a separate process."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from tests.support.waiting import wait_for
 
 @contextmanager
 def running_roto() -> Iterator[str]:
-    """Run a roto-server of its own, in memory, and give its address."""
+    """Run a separate roto-server in memory, and yield its URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     binary = Path(sys.executable).with_name("roto-server")

@@ -1,7 +1,7 @@
-"""Fill a table with sealed sessions, as a site of some days would have: for tests of large tables.
+"""Fills a table with sealed sessions of several days, for tests of large tables.
 
-`python -m tests.support.seeding --sessions 100000` seeds the store of the Django settings in force.
-Knows the engine's own sealing; writes in batches, which the engine never does.
+`python -m tests.support.seeding --sessions 100000` fills the store of the current Django settings.
+It uses the engine's sealing, and writes in batches, which the engine never does.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from sessions_kms.format.attributes import Item
 from sessions_kms.sealed_items import sealing
 
 DAY = 86_400
-DAYS = 6  # over which the sessions were created, each day with a data key of its own
+DAYS = 6  # days over which the sessions were created, each with its own data key
 IDLE = 14 * DAY
 BATCH = 25  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
 THREADS = 4
@@ -36,7 +36,7 @@ class Seeded:
 
 
 def seed(made: services.Services, count: int) -> list[Seeded]:
-    """Put live sessions into the table, every third anonymous, ten of each user; give them."""
+    """Put live sessions into the table and return them: every third is anonymous, ten per user."""
     now = int(made.clock())
     seeded: list[Seeded] = []
     with ThreadPoolExecutor(THREADS) as pool:

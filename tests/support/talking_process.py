@@ -1,7 +1,7 @@
-"""A process that is told what to do: JSON commands in on stdin, one answer a line out on stdout.
+"""A process that runs commands: JSON commands on stdin, one JSON result per line on stdout.
 
-It works only when told, so several that are told at once race. `TalkingProcess` is the test's
-end; `say` and `obey` are the process's own.
+Several processes with a command at the same time race. `TalkingProcess` is the test's handle;
+`say` and `obey` are for the process itself.
 """
 
 import json
@@ -16,10 +16,10 @@ from tests.support.processes import module
 
 
 class TalkingProcess:
-    """The handle that a test has of one such process, which dies with the block."""
+    """The test's handle of one such process, which is killed at the end of the block."""
 
     def __init__(self, name: str, variables: Mapping[str, str]) -> None:
-        """Run the module of that name, with these variables beside those of the test."""
+        """Run the module of that name, with these variables in addition to those of the test."""
         self._process = subprocess.Popen(
             module(name),
             env={**os.environ, **variables},
@@ -47,7 +47,7 @@ class TalkingProcess:
         stdin.flush()
 
     def answer(self) -> Any:
-        """Wait for the answer to what it was told."""
+        """Wait for the result of the last command."""
         line = cast("IO[str]", self._process.stdout).readline()
         assert line, "the process died"
         return json.loads(line)
@@ -57,7 +57,7 @@ class TalkingProcess:
         return self.answer()
 
     def kill(self) -> None:
-        """End it without a chance to tidy up (kill -9)."""
+        """Kill it without cleanup (kill -9)."""
         self._process.kill()
         self._process.wait()
 
@@ -67,13 +67,13 @@ class TalkingProcess:
 
 
 def say(what: Any) -> None:
-    """Answer, as the process."""
+    """Print a result."""
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 
 
 def obey(commands: object) -> None:
-    """Do what stdin tells, by the methods of that name; of an error, its name is the answer."""
+    """Run the commands from stdin by methods of the same names; an error's result is its name."""
     for line in sys.stdin:
         command = json.loads(line)
         try:

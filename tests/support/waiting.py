@@ -1,4 +1,4 @@
-"""Waiting for what other threads and processes do, with a bound on it."""
+"""Waiting for other threads and processes, with a time limit."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from urllib.request import urlopen
 
 
 def until(holds: Callable[[], bool], seconds: float = 10) -> bool:
-    """Wait until something holds; tell whether it came to that."""
+    """Wait until a condition holds; return False on timeout."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
@@ -21,14 +21,14 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) ->
 
 
 def wait_for(url: str, *, seconds: float = 10) -> None:
-    """Wait until something answers HTTP at an address."""
+    """Wait until a server responds to HTTP at a URL."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             with urlopen(url, timeout=1):  # noqa: S310 - an address of this test
                 return
         except URLError as exc:
-            if hasattr(exc, "code"):  # It answers, if only with an error.
+            if hasattr(exc, "code"):  # a response, even if an error
                 exc.close()  # type: ignore[attr-defined]
                 return
             if time.monotonic() > deadline:

@@ -26,7 +26,7 @@ WORDS = {"browser": "Firefox", "system": "Windows", "provider": "corp"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class Case:
     """One vector; without words nothing is told."""
 
     description: str
@@ -69,7 +69,7 @@ def sealed(
     )
 
 
-def cases() -> Iterator[tuple[str, Told]]:
+def cases() -> Iterator[tuple[str, Case]]:
     """Yield each vector with its name."""
     most = {f"name {number}": "x" * 100 for number in range(8)}
     for name, description, item, words in (
@@ -83,7 +83,7 @@ def cases() -> Iterator[tuple[str, Told]]:
         ),
         ("not_ascii", "Words of any language.", sealed({"n": "Zo\u00eb"}), {"n": "Zo\u00eb"}),
     ):
-        yield name, Told(description=description, item=item, words=words)
+        yield name, Case(description=description, item=item, words=words)
     other = ref.about_id(NAMESPACE, ref.session_id(NAMESPACE, OTHER_SESSION_KEY))
     data = sealed()["encryptedData"]["B"]
     flipped = sealed() | {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
@@ -108,4 +108,4 @@ def cases() -> Iterator[tuple[str, Told]]:
         ),
         ("a_record", "A session's record.", sealed(item_id=SESSION_ID, secret=SESSION_KEY)),
     ):
-        yield name, Told(description=description, item=item)
+        yield name, Case(description=description, item=item)

@@ -26,7 +26,7 @@ from oauth.sign_in.click_delay import FIELD
 from tests.gateway_site.forwarding.test_mcp import text, tools
 from tests.gateway_site.support.gateways import Gateway
 from tests.gateway_site.support.page_requests import Element, parse
-from tests.gateway_site.support.signing_in import PATIENCE, Visitor
+from tests.gateway_site.support.signing_in import TIMEOUT, Visitor
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.shown import aged
 
@@ -68,7 +68,7 @@ class Person:
 
     async def open(self, url: str) -> None:
         """Open the address that a client asks for, and go on until it leads back to it."""
-        answer = self.browser.get(url, timeout=PATIENCE)
+        answer = self.browser.get(url, timeout=TIMEOUT)
         if urlsplit(answer.url).path == "/accounts/login/":
             answer = self.press(answer, "Corp")
         self.asked += 1
@@ -98,10 +98,10 @@ class Person:
         address = urljoin(page.url, form.attributes["action"])
         if FIELD in fields:
             fields[FIELD] = aged(fields[FIELD])
-        led = self.browser.post(address, fields, allow_redirects=False, timeout=PATIENCE)
+        led = self.browser.post(address, fields, allow_redirects=False, timeout=TIMEOUT)
         assert led.status_code == 302, led.text
         callback = self.provider.consent(led.headers["Location"])
-        return self.browser.get(callback, timeout=PATIENCE)
+        return self.browser.get(callback, timeout=TIMEOUT)
 
 
 def found(page: Element, matches: Callable[[Element], bool]) -> tuple[Element, Element]:
@@ -130,7 +130,7 @@ def signing_in(person: Person, storage: Storage) -> OAuthClientProvider:
 
 async def call_a_tool(auth: OAuthClientProvider, mode: str = "auto") -> str:
     url = auth.context.server_url
-    async with httpx2.AsyncClient(auth=auth, timeout=PATIENCE) as http:
+    async with httpx2.AsyncClient(auth=auth, timeout=TIMEOUT) as http:
         transport = streamable_http_client(url, http_client=http)
         async with Client(transport, mode=mode) as client:
             return text(await client.call_tool("whoami"))
@@ -162,7 +162,7 @@ async def test_client_whose_grant_has_ended_signs_in_once_more(person: Person) -
     assert storage.tokens is not None
     assert storage.client is not None
     form = {"token": storage.tokens.access_token, "client_id": str(storage.client.client_id)}
-    answer = person.browser.post(f"{person.gateway.url}/oauth/revoke", form, timeout=PATIENCE)
+    answer = person.browser.post(f"{person.gateway.url}/oauth/revoke", form, timeout=TIMEOUT)
     assert answer.status_code == 200
     second = await call_a_tool(signing_in(person, storage))
     assert second != first

@@ -34,7 +34,7 @@ from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
 
 Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
-PATIENCE = 30  # seconds until a test that waits for ever fails
+TIMEOUT = 30  # seconds until a test that waits for ever fails
 ADMITTED: list[Any] = []
 MAIN = "tests.gateway_site.forwarding.test_middleware_run."
 
@@ -160,7 +160,7 @@ def in_a_new_loop(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Run in a thread that has no connection to the database, as a server's has none."""
 
     async def bounded() -> Any:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             return await work()
 
     with ThreadPoolExecutor(1) as threads:
@@ -279,14 +279,14 @@ def test_call_that_waits_for_a_thread_holds_up_none_that_needs_none(
     monkeypatch.setattr("gateway_site.forwarding.handler.THREADS", 1)
     go_on = threading.Event()
     handler = GatewayHandler()
-    run = handler._calls._threads.submit(go_on.wait, PATIENCE)  # the only thread
+    run = handler._calls._threads.submit(go_on.wait, TIMEOUT)  # the only thread
 
     async def both() -> Answer:
         waiting = asyncio.create_task(ask(handler, "/gateway/not-marked"))
         try:
             while handler._calls._semaphore._free:  # noqa: ASYNC110 - it has no event to wait for
                 await asyncio.sleep(0)
-            async with asyncio.timeout(PATIENCE / 2):
+            async with asyncio.timeout(TIMEOUT / 2):
                 return await ask(handler, "/gateway/asking")
         finally:
             go_on.set()

@@ -15,7 +15,7 @@ from tests.gateway_site.server.served import Application, answer, serving
 
 CLOSE = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 BODY = b"\r\nContent-Length: 5\r\n\r\n"  # announced, and not sent
-PATIENCE = 20  # seconds
+TIMEOUT = 20  # seconds
 LARGE = 200_000  # bytes of a body, from which on the server reads no more until some are taken
 caller: ContextVar[str] = ContextVar("caller", default="nobody")
 
@@ -40,17 +40,17 @@ def test_client_that_has_gone_when_its_answer_is_there_is_no_error_in_the_log(
 
     async def answering(_scope: Any, _receive: Any, send: Any) -> None:
         reached.set()
-        gone.wait(PATIENCE)  # The event loop hears of nothing meanwhile.
+        gone.wait(TIMEOUT)  # The event loop hears of nothing meanwhile.
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"late"})
         answered.set()
 
     with serving(answering) as served:
         client = served.connected(CLOSE.replace(b"GET", b"POST").replace(b"\r\n\r\n", BODY))
-        assert reached.wait(PATIENCE)
+        assert reached.wait(TIMEOUT)
         client.close()
         gone.set()
-        assert answered.wait(PATIENCE)
+        assert answered.wait(TIMEOUT)
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
 
 

@@ -1,12 +1,11 @@
-"""An upstream that takes HTTP lightly, in every way by which answers reach the wrong person.
+"""An upstream that violates HTTP in all ways by which a response can reach the wrong person.
 
     python -m tests.gateway_site.support.careless PORT
 
-Written on sockets, from RFC 9112 and from what servers are seen to do. `/plain/<mark>` is
-answered as it should be, with the mark and the token that came with it; the first part of any
-other path names what is done wrong. What is sent beyond an answer is a whole answer again, so
-that whoever reads it takes it for theirs. Each connection is one thread, and remembers nothing
-of another.
+Written with sockets, from RFC 9112 and from the behaviour of real servers. `/plain/<mark>` gets a
+correct response with the mark and the request's token; the first part of any other path names the
+violation. Surplus bytes are a complete response, so that a client may take it for the next one.
+Each connection has its own thread and no state of others.
 """
 
 from __future__ import annotations
@@ -17,24 +16,24 @@ import threading
 import time
 from collections.abc import Callable
 
-LATE = 0.05  # seconds, after which a connection has surely gone idle
+LATE = 0.05  # seconds, after which a connection is certainly idle
 LARGE = 300_000  # bytes: several reads of any client
 
 
 def whole(body: bytes, *headers: bytes) -> bytes:
-    """Return an answer as it should be."""
+    """Return a correct response."""
     lines = [b"HTTP/1.1 200 OK", b"Content-Length: %d" % len(body), *headers, b"", body]
     return b"\r\n".join(lines)
 
 
 class Connection:
-    """One client's connection, as long as it lasts."""
+    """One client's connection."""
 
     def __init__(self, peer: socket.socket) -> None:
         self.peer = peer
-        self.rest = b""  # what came and was not read as a request yet
-        self.first_token = b""  # as servers do that authenticate a connection, not a request
-        self.owed: bytes | None = None  # the last answer, of one that is an answer behind
+        self.rest = b""  # received bytes that were not yet parsed
+        self.first_token = b""  # for servers that authenticate a connection, not each request
+        self.owed: bytes | None = None  # the last response, if the server is one response behind
         self.count = 0
 
     def serve(self) -> None:
@@ -52,7 +51,7 @@ class Connection:
                 return b""
             self.rest += piece
         head, _, self.rest = self.rest.partition(b"\r\n\r\n")
-        start = head.rfind(b"GET /planted/")  # whatever stands before it, such as a chunk's length
+        start = head.rfind(b"GET /planted/")  # skips bytes before it, such as a chunk's length
         return head[start:] if start > 0 else head
 
     def _answer(self, head: bytes) -> None:
@@ -72,7 +71,7 @@ class Connection:
         WAYS[way.decode()](self, told, extra)
 
     def _plainly(self, told: bytes) -> None:
-        """Answer, or give what the connection is in for."""
+        """Send a correct response, or the previous one if the server is behind."""
         if self.owed is not None:
             told, self.owed = self.owed, told
         self.peer.sendall(whole(told))
@@ -85,7 +84,7 @@ class Connection:
 
 
 def unread(to: Connection, told: bytes, extra: bytes) -> None:
-    """Leave the body, which is then read as the next request, as `http.server` does."""
+    """Do not read the body, which is then read as the next request, as in `http.server`."""
     to.peer.sendall(whole(told))
 
 
@@ -99,7 +98,7 @@ def no_content(to: Connection, told: bytes, extra: bytes) -> None:
 
 
 def no_content_of_a_length(to: Connection, told: bytes, extra: bytes) -> None:
-    """Send the body of a 204 when the connection has gone idle."""
+    """Send a body after a 204 when the connection is idle."""
     to.peer.sendall(b"HTTP/1.1 204 No Content\r\nContent-Length: %d\r\n\r\n" % len(extra))
     time.sleep(LATE)
     to.peer.sendall(extra)
@@ -110,7 +109,7 @@ def not_modified(to: Connection, told: bytes, extra: bytes) -> None:
 
 
 def interim_before(to: Connection, told: bytes, extra: bytes) -> None:
-    """Give an interim answer a body, which is an answer."""
+    """Send an interim response with a body, which is a complete response."""
     early = b"HTTP/1.1 103 Early Hints\r\nContent-Length: %d\r\n\r\n" % len(extra)
     to.peer.sendall(early + extra + whole(told))
 
@@ -149,7 +148,7 @@ def chunks_and_more(to: Connection, told: bytes, extra: bytes) -> None:
 
 
 def both_lengths(to: Connection, told: bytes, extra: bytes) -> None:
-    """Delimit the answer in two ways; who goes by the chunks finds an answer after them."""
+    """Delimit the response in two ways; after the chunks there is another response."""
     chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(told), told)
     headers = b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n"
     to.peer.sendall(b"HTTP/1.1 200 OK\r\n" + headers % (len(chunks) + len(extra)))
@@ -164,13 +163,13 @@ def length_twice(to: Connection, told: bytes, extra: bytes) -> None:
 
 
 def behind(to: Connection, told: bytes, extra: bytes) -> None:
-    """Keep the next answer until the request after it: nothing gives it away meanwhile."""
+    """Delay the next response until the request after it; until then nothing shows it."""
     to.owed = b"extra " + told
     to.peer.sendall(whole(told))
 
 
 def first_who_called(to: Connection, told: bytes, extra: bytes) -> None:
-    """Take all later requests for those of whoever made the first, and note what they ask."""
+    """Treat all later requests as the first caller's, and record their paths."""
     to.owed = b"extra " + told.partition(b" by ")[0] + b" by " + to.first_token
     to.peer.sendall(whole(told))
 

@@ -1,4 +1,4 @@
-"""An OAuth client of a gateway in a process of its own: it trades a code, then calls."""
+"""An OAuth client of a gateway in another process: it exchanges a code, then calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLIENT_ID = registration.make_client_id("Tool", [REDIRECT_URI])
 
 @dataclass
 class Caller:
-    """A client with its tokens; it keeps no cookie."""
+    """A client with its tokens and without cookies."""
 
     gateway: Gateway
     access_token: str
@@ -38,7 +38,7 @@ class Caller:
         return trade(self.gateway, form)
 
     def end(self) -> None:
-        """Revoke the tokens that it began with, and with them its grant."""
+        """Revoke its first tokens, and with them its grant."""
         form = {"client_id": CLIENT_ID, "token": self.refresh_token}
         answer = requests.post(f"{self.gateway.url}/oauth/revoke", form, timeout=20)
         assert answer.status_code == 200, answer.text

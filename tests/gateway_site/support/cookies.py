@@ -1,4 +1,4 @@
-"""Cookies of people whose sessions are not as they should be, as Cookie headers."""
+"""Cookie headers of people with unusual sessions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMER_KEY = "former-0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ"
 
 
 def of(kind: str, sign_in: Callable[[User], str]) -> str:
-    """Return a cookie of a new session of this kind. For a thread."""
+    """Return a cookie of a new session of this kind. Call this in a thread."""
     try:
         key = sign_in(User.objects.get(username="ada"))
         made = {
@@ -45,7 +45,7 @@ def _ended(key: str) -> str:
 
 
 def _moved(key: str) -> str:
-    """Of a browser that was not told of a key change, and has the cookie that makes up for it."""
+    """Of a browser that missed a key change and has the `-next` cookie for it."""
     session = SessionStore(key)
     session.cycle_key()
     change = KeyChange.between(key, str(session.session_key), "django")
@@ -53,12 +53,12 @@ def _moved(key: str) -> str:
 
 
 def _moved_in_disguise(key: str) -> str:
-    """As a sibling host can set it: Django would strip what is before the name."""
+    """As a sibling host can set it: Django would strip the prefix of the name."""
     return _moved(key).replace(f"; {NAME}-next", f"; {{nbsp}}{NAME}-next")
 
 
 def _untold(key: str) -> str:
-    """Of a browser that knows nothing of a key change."""
+    """Of a browser that missed a key change."""
     SessionStore(key).cycle_key()
     return _good(key)
 

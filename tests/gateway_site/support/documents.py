@@ -1,4 +1,4 @@
-"""Clients' documents at a site of a test's own, and a gateway process that fetches them."""
+"""Clients' documents on a test's own site, and a gateway process that fetches them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.support.waiting import wait_until
 
 HOST = "app.example.com"
 REDIRECT_URI = "http://127.0.0.1/callback"
-PATIENCE = 60.0  # seconds for a fetch
+TIMEOUT = 60.0  # seconds
 UPSTREAM = "open"
 
 
 class DocumentSite(HostileProvider):
-    """Has a good document at every path; those below `/slow/` come when a test says so."""
+    """Has a valid document at every path; those below `/slow/` are delayed until a test ends it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class DocumentSite(HostileProvider):
     def answer(self, path: str, form: dict[str, str]) -> Answer:
         self.asked.append(path)
         if path.startswith("/slow/"):
-            self.release.wait(PATIENCE)
+            self.release.wait(TIMEOUT)
         client_id = address_of(path)
         return good(
             {"client_id": client_id, "client_name": "An app", "redirect_uris": [REDIRECT_URI]}
@@ -44,15 +44,15 @@ class DocumentSite(HostileProvider):
 
 @dataclass
 class DocumentGateway:
-    """A running gateway, the site of its clients' documents, and sessions of a person each."""
+    """A running gateway, the site of its clients' documents, and one session for each person."""
 
     url: str
     site: DocumentSite
     keys: list[str]
-    end_grants: list[Callable[[], None]] = field(default_factory=list)  # as a `Gateway` has
+    end_grants: list[Callable[[], None]] = field(default_factory=list)  # as in `Gateway`
 
     def authorization(self, client_id: str) -> str:
-        """Return the address by which a client asks for consent."""
+        """Return the URL of a client's authorization request."""
         query = {
             "response_type": "code",
             "client_id": client_id,

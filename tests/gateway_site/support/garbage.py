@@ -1,4 +1,4 @@
-"""What is left to the cyclic garbage collector, counted in the process that leaves it."""
+"""Counts the objects that only the cyclic garbage collector frees, in the process itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 
 
 def count(value: str) -> str:
-    """Begin to keep what only the collector frees (`on`), or say what that was, by type (`off`)."""
+    """Start to save the objects that only the collector frees (`on`), or count them (`off`)."""
     gc.collect()
     if value == "on":
         gc.disable()

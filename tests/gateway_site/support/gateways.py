@@ -20,7 +20,7 @@ from tests import ROOT
 from tests.support.processes import free_ports, is_listening, module, started
 from tests.support.waiting import wait_until
 
-# A file that stays open is not missed when a test takes it away.
+# A database file that stays open would not be missed when a test removes it.
 OPTIONS = "timeout=30&conn_max_age=0"
 TOKEN = "token-of-the-person"
 ANOTHERS_TOKEN = "token-of-another-person"
@@ -28,9 +28,9 @@ ANOTHERS_TOKEN = "token-of-another-person"
 
 @dataclass
 class Gateway:
-    """A running gateway, its upstreams, and sessions of one person, the last one of another.
+    """A running gateway, its upstreams, and sessions of one person; the last is another person's.
 
-    ``end_grants`` end the grants that were allowed, the oldest first.
+    ``end_grants`` end the grants, the oldest first.
     """
 
     port: int
@@ -47,14 +47,14 @@ class Gateway:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, number: int = 0) -> requests.Session:
-        """Return a client that sends a session's cookie and, where it knows it, the CSRF token."""
+        """Return a client that sends a session's cookie and, if it has one, the CSRF token."""
         client = requests.Session()
         client.trust_env = False
         client.cookies.set("gateway_sessionid", self.keys[number])
         return client
 
     def writer(self, number: int = 0) -> requests.Session:
-        """Return a client that can make unsafe calls, as the documentation tells it to."""
+        """Return a client that can make unsafe calls, as documented."""
         client = self.client(number)
         told = client.get(f"{self.url}/gateway/", timeout=10).json()
         client.headers[told["csrf_header"]] = told["csrf_token"]
@@ -69,13 +69,13 @@ class Gateway:
         return requests.get(f"{self.url}/_control/{what}", timeout=10).text
 
     def state(self) -> dict[str, int]:
-        """Return what the upstream counted."""
+        """Return the upstream's counters."""
         url = f"http://127.0.0.1:{self.upstream_port}/_state"
         found: dict[str, int] = requests.get(url, timeout=10).json()
         return found
 
     def raw(self, request: bytes, *, signed_in: bool = True, cookie: str = "") -> bytes:
-        """Send bytes as they are and return all that comes back.
+        """Send bytes unchanged and return the whole response.
 
         `{cookie}` becomes the session cookie's header, and `{host}` the gateway's host.
         """
@@ -94,7 +94,7 @@ class Gateway:
 
 
 class CannedServer:
-    """Answers each path with the bytes that a test gave for it, then closes."""
+    """Sends the bytes that a test set for a path, then closes."""
 
     def __init__(self) -> None:
         self.answers: dict[str, bytes] = {}
@@ -151,7 +151,7 @@ def running_gateway(
     issuer: str = "",
     variables: Mapping[str, str] = {},
 ) -> Iterator[Gateway]:
-    """Run one; `variables` come on top of those of its upstreams."""
+    """Run a gateway; `variables` are added to those of its upstreams."""
     port, upstream_port, mcp_port, careless_port, nobody = free_ports(5)
     with canned_server() as canned:
         declared = (

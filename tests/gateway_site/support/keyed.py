@@ -1,6 +1,6 @@
-"""Gateways as an operator starts them, sharing everything but Django's keys; and who uses them.
+"""Gateways started as by an operator, which share everything except Django's keys; and their users.
 
-Browsers and programs speak HTTP, and know what the pages and the RFCs say.
+Browsers and programs use HTTP and only rely on the pages and the RFCs.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class KeyedFleet:
         }
 
     def __enter__(self) -> Self:
-        """Make the database."""
+        """Create the database."""
         command = [sys.executable, "manage.py", "migrate", "-v0"]
         done = finished(command, self._shared | {"DJANGO_SECRET_KEY": "m" * 50})
         assert done.returncode == 0, done.stderr
@@ -70,9 +70,9 @@ class KeyedFleet:
         self._running.close()
 
     def start(self, key: str, *fallbacks: str, **variables: str) -> str:
-        """Start a process with these keys, and return its address; the first one is the issuer.
+        """Start a process with these keys, and return its URL; that of the first is the issuer.
 
-        What ``variables`` has is otherwise than in the other processes.
+        ``variables`` differ from those of the other processes.
         """
         port, self._port = self._port, free_port()
         keys = {"DJANGO_SECRET_KEY": key, "DJANGO_SECRET_KEY_FALLBACKS": ",".join(fallbacks)}
@@ -84,7 +84,7 @@ class KeyedFleet:
 
 @dataclass
 class Browser:
-    """A person's browser, whose cookies all the processes get: they are one site to it."""
+    """A person's browser, which sends its cookies to all processes, as if they were one site."""
 
     provider: FakeProvider
     http: requests.Session = field(default_factory=requests.Session)
@@ -93,13 +93,13 @@ class Browser:
         self.http.trust_env = False
 
     def sign_in(self, at: str, *, back_at: str | None = None) -> requests.Response:
-        """Begin to sign in at one process, and come back from the provider to another."""
+        """Start a sign-in at one process, and return from the provider to another."""
         led = self.press(self.get(f"{at}/accounts/login/"), "corp", at)
         callback = urlsplit(self.provider.consent(led.headers["Location"]))
         return self.get(f"{back_at or at}{callback.path}?{callback.query}")
 
     def copy(self) -> Browser:
-        """Return another one with the same cookies."""
+        """Return another browser with the same cookies."""
         other = Browser(self.provider)
         other.http.cookies.update(self.http.cookies.get_dict())
         return other
@@ -113,7 +113,7 @@ class Browser:
         return answer
 
     def press(self, page: requests.Response, word: str, at: str, **typed: str) -> requests.Response:
-        """Send the form of a page that has this word; any process may take it."""
+        """Send the form with this word on a page; any process may receive it."""
         [html] = [each for each in re.findall(r"(?s)<form.*?</form>", page.text) if word in each]
         form = Form(html)
         fields = form.fields | {name: [value] for name, value in typed.items()}
@@ -121,7 +121,7 @@ class Browser:
         answers: list[requests.Response] = []
 
         def is_led() -> bool:
-            """Send it until it counts, a second after its page was shown."""
+            """Send it until it is accepted, a second after its page was shown."""
             answers.append(self.http.post(address, fields, allow_redirects=False, timeout=SECONDS))
             return answers[-1].status_code == 302
 
@@ -139,7 +139,7 @@ class Program:
 
     @classmethod
     def allowed(cls, browser: Browser, issuer: str) -> Program:
-        """Register, and have the person of a browser allow it to call the upstream."""
+        """Register, and let the person of a browser allow it to call the upstream."""
         metadata = {"client_name": "Program", "redirect_uris": [REDIRECT_URI]}
         answer = requests.post(f"{issuer}/oauth/register", json=metadata, timeout=SECONDS)
         made = cls(issuer, answer.json()["client_id"])

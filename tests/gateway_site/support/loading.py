@@ -1,4 +1,4 @@
-"""The gateway's settings as an environment would make them, without touching those in force."""
+"""The gateway's settings under a given environment, without changing the current settings."""
 
 import os
 import runpy

@@ -1,4 +1,4 @@
-"""Session and `-next` cookies as docs/format.md has them, of keys that nobody was given."""
+"""Session and `-next` cookies as in docs/format.md, with made-up keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from tests.sessions_kms.support.reference_format import session_id
 
-COUNT = 40  # `-next` cookies of one request
+COUNT = 40  # `-next` cookies in one request
 KEY = string.ascii_lowercase + string.digits
 NAMESPACE = "django"
 
@@ -18,13 +18,13 @@ Shape: TypeAlias = Callable[[str], dict[str, str]]  # of the name of the session
 
 
 def fan(name: str) -> dict[str, str]:
-    """Return a session cookie and many cookies that each name a key that follows it."""
+    """Return a session cookie and many cookies that each name a next key for it."""
     first = key()
     return {name: first} | dict(next_cookie(name, first, key()) for _ in range(COUNT))
 
 
 def chain(name: str) -> dict[str, str]:
-    """Return a session cookie and many cookies that each name a key that follows the one before."""
+    """Return a session cookie and many cookies that each name a next key for the previous one."""
     keys = [key() for _ in range(COUNT + 1)]
     return {name: keys[0]} | dict(next_cookie(name, old, new) for old, new in pairwise(keys))
 
@@ -33,7 +33,7 @@ SHAPES = {"fan": fan, "chain": chain}
 
 
 def next_cookie(name: str, old: str, new: str) -> tuple[str, str]:
-    """Return the name and the value of a cookie by which a key follows another."""
+    """Return name and value of a cookie that names the next key of another."""
     return f"{name}-next-{short(new)}", f"{new}.{short(old)}"
 
 

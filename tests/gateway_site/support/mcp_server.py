@@ -1,8 +1,8 @@
-"""An MCP server by the official SDK, which remembers its events and who asked what.
+"""An MCP server with the official SDK, which records its events and its requests.
 
     python -m tests.gateway_site.support.mcp_server PORT
 
-What it was asked is at `/_seen`, asked for directly.
+The recorded requests are at `/_seen`, without the gateway.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Events(EventStore):
 
 @server.tool()
 async def whoami(ctx: Context[Any, Any]) -> str:
-    """Tell the token that came."""
+    """Return the token of the request."""
     return str((ctx.headers or {}).get("authorization"))
 
 
 @server.tool()
 async def count(ctx: Context[Any, Any], to: int) -> str:
-    """Count, telling each step."""
+    """Count, and report each step."""
     for number in range(1, to + 1):
         await ctx.report_progress(number, to)
     return f"counted to {to}"
@@ -57,7 +57,7 @@ async def count(ctx: Context[Any, Any], to: int) -> str:
 
 @server.tool()
 async def interrupted(ctx: Context[Any, Any]) -> str:
-    """Hang up before the result, which is then asked for with Last-Event-ID."""
+    """Close before the result, which the client then requests with Last-Event-ID."""
     await ctx.close_sse_stream()
     return "resumed"
 
@@ -66,7 +66,7 @@ application = server.streamable_http_app(event_store=Events(), retry_interval=50
 
 
 async def observed(scope: Any, receive: Any, send: Any) -> None:
-    """Serve, and note each request."""
+    """Serve, and record each request."""
     if scope["type"] == "http" and scope["path"] == "/_seen":
         body = json.dumps(seen).encode()
         await send({"type": "http.response.start", "status": 200, "headers": []})

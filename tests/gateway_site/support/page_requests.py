@@ -1,4 +1,4 @@
-"""A page as a reader of its structure sees it."""
+"""The parsed structure of a page."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Parser(HTMLParser):
             self.open.append(element)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in VOID:  # of Django's admin, since 6.1; browsers ignore it
+        if tag in VOID:  # Django's admin has such end tags since 6.1; browsers ignore them
             return
         closed = self.open.pop()
         assert closed.tag == tag, f"</{tag}> closes <{closed.tag}>"
@@ -65,7 +65,7 @@ def parse(html: str) -> Element:
 
 
 def assert_accessible(html: str) -> Element:
-    """Assert what every page owes a keyboard, a screen reader and a strict policy."""
+    """Assert the requirements of keyboards, screen readers and a strict policy."""
     page = parse(html)
     (root,) = page.all("html")
     assert root.attributes["lang"] == "en"
@@ -101,7 +101,7 @@ def _assert_labels(page: Element) -> None:
         assert "alt" in image.attributes
     for button in page.all("button"):
         assert button.text
-        # A button without a form does something by script alone, and is hidden without it.
+        # A button without a form only works with a script, and is hidden without it.
         is_scripted = "data-copy" in button.attributes and "hidden" in button.attributes
         assert button.attributes["type"] == ("button" if is_scripted else "submit")
     for navigation in page.all("nav"):

@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own on loopback, that can be killed and started again."""
+"""A separate PostgreSQL on loopback that can be killed and restarted."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from psycopg import sql
 from tests.support.processes import free_ports, is_listening
 from tests.support.waiting import wait_until
 
-DEBIAN = Path("/usr/lib/postgresql")  # which keeps its servers off the PATH
-PORTS = 3  # that are tried
+DEBIAN = Path("/usr/lib/postgresql")  # Debian's servers are not on the PATH.
+PORTS = 3  # ports to try
 
 
 def binaries() -> Path | None:
@@ -30,7 +30,7 @@ def binaries() -> Path | None:
 
 
 class PostgreSQL:
-    """One cluster. It does not run as root, who lends it an account instead."""
+    """One cluster. PostgreSQL refuses to run as root; then it runs under another account."""
 
     def __init__(self, bin_folder: Path, folder: Path) -> None:
         self._bin = bin_folder
@@ -47,7 +47,7 @@ class PostgreSQL:
         return f"postgres://postgres@127.0.0.1:{self.port}/postgres"
 
     def start_somewhere(self) -> None:
-        """Start the server on a port; on another one where somebody takes that meanwhile."""
+        """Start the server on a free port; try another if the port is taken meanwhile."""
         for _ in range(PORTS):
             self.port = free_ports(1)[0]
             if self._starts():
@@ -55,7 +55,7 @@ class PostgreSQL:
         raise AssertionError(f"PostgreSQL ended at once, on {PORTS} ports.")
 
     def start(self) -> None:
-        """Start the server again, and wait until it answers."""
+        """Start the server, and wait until it responds."""
         assert self._starts(), "PostgreSQL ended at once."
 
     def _starts(self) -> bool:
@@ -75,7 +75,7 @@ class PostgreSQL:
         return server.poll() is None
 
     def kill(self) -> None:
-        """Kill the server with all that it is doing."""
+        """Kill the server and its current work."""
         assert self._server is not None
         self._server.kill()
         self._server.wait()
@@ -83,7 +83,7 @@ class PostgreSQL:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Stop all its processes: connections stand, and nothing is answered."""
+        """Stop all its processes: connections stay open, without responses."""
         assert self._server is not None
         server = psutil.Process(self._server.pid)
         stopped = [server, *server.children(recursive=True)]
@@ -96,7 +96,7 @@ class PostgreSQL:
                 process.resume()
 
     def connections(self) -> int:
-        """Return how many connections its clients hold, but for this one."""
+        """Return the number of client connections, without this one."""
         with psycopg.connect(self.url) as connection:
             row = connection.execute(
                 "SELECT count(*) - 1 FROM pg_stat_activity WHERE backend_type = 'client backend'"

@@ -1,9 +1,10 @@
-"""A gateway in a process of its own that another one forks anew whenever it dies.
+"""A gateway process that its parent forks again whenever it dies.
 
     python -m tests.gateway_site.support.reborn PORT
 
-As under a supervisor, what listens stays: who connects meanwhile is served by the next one. The
-engine is the real one over real servers; people are whom an authentication backend knows.
+As under a supervisor, the listening socket stays open: clients that connect in the meantime are
+served by the next process. The engine is the real one with real servers; people come from an
+authentication backend.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ENVIRONMENT = "REBORN_SESSIONS_KMS"
 
 @dataclass
 class Reborn:
-    """The test's end."""
+    """The test's handle of it."""
 
     port: int
     process: psutil.Process
@@ -39,7 +40,7 @@ class Reborn:
         return f"http://127.0.0.1:{self.port}"
 
     def kill(self) -> None:
-        """Kill the gateway (kill -9); the next one is on its way."""
+        """Kill the gateway (kill -9); the next one starts."""
         (serving,) = self.process.children()
         serving.kill()
         serving.wait()
@@ -49,7 +50,7 @@ class Reborn:
 def running_reborn(
     sessions_kms: Mapping[str, Any], endpoints: Mapping[str, str], backend: str
 ) -> Iterator[Reborn]:
-    """Run one that offers the upstream `open`, to which nobody listens."""
+    """Run one with the upstream `open`, which does not listen."""
     port, nobody = free_ports(2)
     told = {"settings": sessions_kms, "endpoints": endpoints, "backend": backend}
     environment = {
@@ -70,7 +71,7 @@ def running_reborn(
 
 def _end(process: subprocess.Popen[str]) -> None:
     parent = psutil.Process(process.pid)
-    parent.suspend()  # It is to fork no more.
+    parent.suspend()  # so that it does not fork another
     for each in (*parent.children(), parent):
         each.kill()
 
@@ -97,7 +98,7 @@ def main() -> None:
 
 
 def bear(listener: socket.socket) -> None:
-    """Fork a gateway, and the next one once it has died."""
+    """Fork a gateway, and another one when it has died."""
     while True:
         if (child := os.fork()) == 0:
             serve(listener)

@@ -1,10 +1,10 @@
-"""A gateway in a process of its own, with people who are signed in already.
+"""A gateway in a separate process, with signed-in people.
 
     python -m tests.gateway_site.support.serving PORT SESSIONS
 
-It prints the session keys as JSON, the last of them another person's, then serves. The engine
-is the real one over a table and a KMS in memory. `/_control/…` changes what a test cannot reach
-otherwise.
+It prints the session keys as JSON, the last of them another person's, then serves. The engine is
+the real one with a table and a KMS in memory. `/_control/…` changes the state of the process for
+tests.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ stack = fake_stack(FakeClock(time.time()))
 async def refreshing(
     request: HttpRequest, provider: str, refused: TokenSet | None = None
 ) -> TokenSet:
-    """Refresh without a provider: after `token` comes `token-2`."""
+    """Refresh without a provider: `token` is followed by `token-2`."""
     token, wish = await aget_token(request, provider), request.headers.get("X-Test-Refresh")
     if refused is None and wish != "due":
         return token
@@ -86,7 +86,7 @@ async def refreshing(
 
 
 def thumbprint(key: str) -> str:
-    """Return what a server calls a key by that made a proof."""
+    """Return the thumbprint of a proof's key, for servers."""
     shown = dpop.make_proof(key, "GET", "https://a.example/", now=0)
     return ProofChecker().check([shown], "GET", "https://a.example/", None, now=0)
 
@@ -116,7 +116,7 @@ def sign_in(user: User, access_token: str = TOKEN) -> str:
 
 
 async def allow(upstream: str) -> str:
-    """Have the first person allow a client to call an upstream; return the code."""
+    """Allow a client to call an upstream for the first person; return the code."""
     consent = Consent(
         client_id=CLIENT_ID,
         client_name="Tool",
@@ -132,7 +132,7 @@ async def allow(upstream: str) -> str:
         user, consent, "corp", token_set(GRANTED), backend=settings.AUTHENTICATION_BACKENDS[0]
     )
     allowed = await steps
-    # The clock stands still, so it would be any of them.
+    # The clock does not advance, so any of them could be the least recently used one.
     assert not allowed.ended, "Grants of other tests are left, and one of them has just ended."
     return allowed.code
 
@@ -152,7 +152,7 @@ def set_way(value: str) -> str:
 
 
 def set_age(value: str) -> str:
-    """Have people known for so many seconds, and forget those who are."""
+    """Set the seconds for which users are cached, and clear the cache."""
     settings.PERSON_CACHE_AGE = int(value)
     user_cache.cache_clear()
     return value
@@ -169,31 +169,31 @@ async def activate(value: str) -> None:
 
 
 async def set_staff(value: str) -> None:
-    """Make the first person staff, or nobody."""
+    """Make the first person staff, or remove that."""
     ada = await User.objects.aget(username="ada")
     ada.is_staff = value == "1"
     await ada.asave()
 
 
 async def set_store(value: str) -> None:
-    """Take the table away, or bring it back and have somebody served: all is as ever then."""
+    """Make the table unavailable, or available again and load a session to end the outage."""
     stack.dynamodb.unavailable = value == "down"
     for outage in OUTAGES.values() if value == "up" else ():
         outage.served()
 
 
 async def advance(seconds: str) -> None:
-    """Let time go by, for the engine alone."""
+    """Advance the engine's clock."""
     stack.clock.advance(int(seconds))
 
 
 async def count_calls(_: str) -> str:
-    """Return of how many clients and people the gateway holds that a call is open."""
+    """Return the number of clients and people with open calls, as the gateway counts them."""
     return str(len(slots) + len(user_calls()))
 
 
 async def count_tasks(_: str) -> str:
-    """Return how many tasks the event loop has: one for each request, and those of its work."""
+    """Return the number of tasks of the event loop: one for each request, and their subtasks."""
     return str(len(asyncio.all_tasks()))
 
 
@@ -203,7 +203,7 @@ async def change(owner: object, name: str, value: object) -> None:
 
 
 def at_once(act: Callable[[str], str]) -> Callable[[str], Awaitable[str]]:
-    """Return it as the others are: done in a thread."""
+    """Return an async function that calls it in a thread."""
     return sync_to_async(act)
 
 
@@ -232,7 +232,7 @@ CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
 
 
 async def with_control(scope: Any, receive: Any, send: Any) -> None:
-    """Serve the gateway, and the back door of its tests."""
+    """Serve the gateway and the control URLs of its tests."""
     if scope["type"] != "http" or not scope["path"].startswith("/_control/"):
         await application(scope, receive, send)
         return
@@ -249,7 +249,7 @@ def main() -> None:
     call_command("migrate", verbosity=0)
     ada, grace = User.objects.create_user("ada"), User.objects.create_user("grace")
     keys = [*(sign_in(ada) for _ in range(int(sys.argv[2]))), sign_in(grace, ANOTHERS_TOKEN)]
-    connections.close_all()  # of this thread, which the event loop will have
+    connections.close_all()  # of this thread, which will run the event loop
     sys.stdout.write(json.dumps(keys) + "\n")
     sys.stdout.flush()
     options = {**OPTIONS, "backlog": 2048}

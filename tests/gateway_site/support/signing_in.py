@@ -1,4 +1,4 @@
-"""A visitor who signs in to a gateway in a process of its own, all over HTTP."""
+"""A visitor who signs in to a gateway in another process, over HTTP."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import requests
 from tests.gateway_site.support.gateways import Gateway
 from tests.oauth.support.fake_provider import FakeProvider
 
-PATIENCE = 60  # seconds until a visitor gives up
+TIMEOUT = 60  # seconds
 
 
 class Visitor:
@@ -21,26 +21,26 @@ class Visitor:
         self.client.trust_env = False
 
     def go(self, provider: FakeProvider) -> str:
-        """Go to the provider; return the address that it sends the browser back to."""
-        self.client.get(f"{self._url}/accounts/login/", timeout=PATIENCE).raise_for_status()
+        """Go to the provider; return the URL to which it redirects the browser."""
+        self.client.get(f"{self._url}/accounts/login/", timeout=TIMEOUT).raise_for_status()
         form = {"csrfmiddlewaretoken": self.client.cookies["gateway_csrftoken"]}
         address = f"{self._url}/accounts/oidc/corp/login/"
-        started = self.client.post(address, form, allow_redirects=False, timeout=PATIENCE)
+        started = self.client.post(address, form, allow_redirects=False, timeout=TIMEOUT)
         assert started.status_code == 302, started.text
         return provider.consent(started.headers["Location"])
 
     def come_back(self, address: str) -> int:
         """Return the status of the callback."""
-        answer = self.client.get(address, allow_redirects=False, timeout=PATIENCE)
+        answer = self.client.get(address, allow_redirects=False, timeout=TIMEOUT)
         return answer.status_code
 
     def is_signed_in(self) -> bool:
-        answer = self.client.get(f"{self._url}/gateway/", timeout=PATIENCE)
+        answer = self.client.get(f"{self._url}/gateway/", timeout=TIMEOUT)
         return answer.status_code == 200
 
 
 def sign_in_at_once(visitors: list[Visitor], provider: FakeProvider) -> list[int]:
-    """Return the statuses of callbacks that all come at one moment."""
+    """Return the statuses of concurrent callbacks."""
     with ThreadPoolExecutor(len(visitors)) as threads:
         addresses = list(threads.map(lambda visitor: visitor.go(provider), visitors))
         pairs = zip(visitors, addresses, strict=True)

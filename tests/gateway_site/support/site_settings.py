@@ -1,4 +1,4 @@
-"""The settings of a gateway in a process of its own: a database by its URL, two providers."""
+"""The settings of a gateway in a separate process: a database by its URL, two providers."""
 
 import os
 from ipaddress import ip_network

@@ -1,8 +1,8 @@
-"""An upstream that tells what it got, and misbehaves on request; run as a process of its own.
+"""An upstream that returns its requests, and misbehaves on demand; run as a separate process.
 
     python -m tests.gateway_site.support.upstream PORT
 
-State that tests look at is at `/_state`; it is asked for directly, not through the gateway.
+State for tests is at `/_state`, which tests request without the gateway.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 PIECE = b"x" * 65536
 state: Counter[str] = Counter()
 told_to_go = asyncio.Event()
-A_DAY = 24 * 3600.0  # seconds: the clock of the tests' gateway stands still
+A_DAY = 24 * 3600.0  # seconds; the clock of the tests' gateway does not advance
 checkers: dict[str, ProofChecker] = {}
 
 
@@ -126,7 +126,7 @@ async def upload(scope: Scope, receive: Receive, send: Send, query: dict[str, st
 
 
 async def stalled_upload(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
-    """Take nothing until told at `/go`."""
+    """Read nothing until a request of `/go`."""
     await told_to_go.wait()
     await upload(scope, receive, send, query)
 
@@ -137,7 +137,7 @@ async def go(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) 
 
 
 async def events(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
-    """Send events from the one after Last-Event-ID; after `count` wait until the reader goes."""
+    """Send events after Last-Event-ID; after `count` events wait until the client disconnects."""
     headers = dict(scope["headers"])
     first = int(headers.get(b"last-event-id", b"0")) + 1
     start = [(b"content-type", b"text/event-stream")]
@@ -154,7 +154,7 @@ async def events(scope: Scope, receive: Receive, send: Send, query: dict[str, st
 
 
 async def hang(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
-    """Never answer."""
+    """Never respond."""
     state["hanging"] += 1
     try:
         while (await receive())["type"] != "http.disconnect":
@@ -164,7 +164,7 @@ async def hang(scope: Scope, receive: Receive, send: Send, query: dict[str, str]
 
 
 async def half(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
-    """Begin an answer, then die, or send nothing more where `silent`."""
+    """Start a response, then close the connection, or with `silent` send nothing more."""
     headers = [(b"content-type", b"text/plain")]
     if "length" in query:
         headers.append((b"content-length", b"1000"))
@@ -175,7 +175,7 @@ async def half(scope: Scope, receive: Receive, send: Send, query: dict[str, str]
 
 
 async def given_answer(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
-    """Answer as the query says: `status`, `body`, and `headers` as a JSON list of pairs."""
+    """Send the response in the query: `status`, `body`, and `headers` as a JSON list of pairs."""
     await body_of(receive)
     headers = [(name, value) for name, value in json.loads(query.get("headers", "[]"))]
     body = query.get("body", "").encode("latin-1")
@@ -183,7 +183,7 @@ async def given_answer(scope: Scope, receive: Receive, send: Send, query: dict[s
 
 
 async def guarded(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
-    """Take only the token that the query names; where `early`, before the body came."""
+    """Accept only the token in the query; with `early`, respond before the body has arrived."""
     body = b"" if "early" in query else await body_of(receive)
     token = dict(scope["headers"]).get(b"authorization", b"").decode()
     if token != f"Bearer {query['token']}":
@@ -199,7 +199,7 @@ async def guarded(scope: Scope, receive: Receive, send: Send, query: dict[str, s
 
 
 async def bound(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
-    """Take only a token that is bound to the key of the proof, which has the query's `nonce`.
+    """Accept only a token that is bound to the key of the proof, with the query's `nonce`.
 
     The nonces are those of a `case`. The token ends with the thumbprint of its key.
     """
@@ -228,7 +228,7 @@ async def bound(scope: Scope, receive: Receive, send: Send, query: dict[str, str
 
 
 async def listed(request: Request) -> RedirectResponse:
-    """Redirect to an address that is made as programs make it: of scheme and `Host`."""
+    """Redirect to a URL that is built from scheme and `Host`, as programs do."""
     return RedirectResponse(request.url_for("items"), headers={"X-Scheme": request.url.scheme})
 
 
@@ -236,7 +236,7 @@ async def items(request: Request) -> RedirectResponse:
     return RedirectResponse("/x")
 
 
-# As FastAPI does it: /routed/items is redirected to /routed/items/.
+# As in FastAPI: /routed/items is redirected to /routed/items/.
 routed = Router([Route("/routed/items/", items, name="items"), Route("/routed/listed", listed)])
 
 

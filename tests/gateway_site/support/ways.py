@@ -1,5 +1,5 @@
-"""Counts which way requests took through Django, the signals that were sent of them, and
-each wait of the engine that the event loop's own thread had, which holds up all others.
+"""Counts how requests ran through Django, the signals that they sent, and the engine's blocking
+waits in the event loop's thread, which delay all other requests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sessions_kms.concurrency.waits import BlockingCall, Pause
 
 took: Counter[str] = Counter()
 WAITS: tuple[Any, ...] = (BotoRequest, BlockingCall, Pause)
-RECEIVERS: list[Callable[..., None]] = []  # which signals hold weakly
+RECEIVERS: list[Callable[..., None]] = []  # signals have only weak references to them
 
 
 def count() -> None:
@@ -38,7 +38,7 @@ def count() -> None:
 def _counted(name: str, method: Callable[[MiddlewareRun], Any]) -> Callable[[MiddlewareRun], Any]:
     def counted(run: MiddlewareRun) -> Any:
         response = method(run)
-        took[name] += 1  # not where it was left
+        took[name] += 1  # only if it was completed
         return response
 
     return counted

@@ -30,7 +30,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 PLAIN = OK + b"Content-Length: 5\r\n\r\nplain"
 EXTRA = OK + b"Content-Length: 5\r\n\r\nextra"
 HANG_UP = b"(hangs up)"
-PATIENCE = 20.0  # seconds
+TIMEOUT = 20.0  # seconds
 NOWHERE = read_upstreams({"UPSTREAM_X_URL": "http://127.0.0.1:9", "UPSTREAM_X_PROVIDER": "corp"})[
     "x"
 ]
@@ -146,7 +146,7 @@ async def called(server: Server, method: str = "GET", body: bytes = b"") -> byte
 async def all_of(answer: Response) -> bytes:
     body = b""
     while not answer.has_ended:
-        body += await answer.read_piece(PATIENCE)
+        body += await answer.read_piece(TIMEOUT)
     return body
 
 
@@ -403,7 +403,7 @@ async def test_answer_in_tiny_pieces_lets_others_run(server: Server) -> None:
     answer = await begun(server)
     pieces = 0
     while not answer.has_ended:
-        await answer.read_piece(PATIENCE)
+        await answer.read_piece(TIMEOUT)
         pieces += 1
     answer.close()
     other.cancel()
@@ -421,7 +421,7 @@ async def test_answer_of_no_told_length_ends_where_the_upstream_says_so(server: 
 
     server.answers = [OK + b"\r\nonly a par"]
     answer = await begun(server)
-    assert await answer.read_piece(PATIENCE)
+    assert await answer.read_piece(TIMEOUT)
     plain = server.writers[1].get_extra_info("socket")
     with socket.socket(fileno=os.dup(plain.fileno())) as cut:
         cut.shutdown(socket.SHUT_WR)
@@ -463,7 +463,7 @@ async def test_connection_that_is_not_read_any_more_is_not_used_again() -> None:
     connection.connection_made(transport)
     request = written(NOWHERE, "GET", NOWHERE.origin + "/", [], pieces_of())
     for size, is_clean in ((HELD - 1, True), (HELD, False)):
-        asking = asyncio.create_task(connection.send(request, seconds=PATIENCE, ended=lambda: None))
+        asking = asyncio.create_task(connection.send(request, seconds=TIMEOUT, ended=lambda: None))
         await asyncio.sleep(0)
         connection.data_received(OK + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)
         await asking

@@ -1,7 +1,7 @@
 """Real boto3 clients for the tests of the local KMS.
 
-Each client checks every error answer it gets: the code must be one that botocore's service model
-has for that operation, or one of the errors that AWS documents as common to its services.
+Each client checks every error response: its code must be in botocore's service model for that
+operation, or be one of the errors that AWS documents as common to its services.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Connect = Callable[..., "KMSClient"]
 
 
 def client(url: str, region: str = REGION, access_key_id: str = ADMINISTRATOR) -> KMSClient:
-    """Return a client that neither retries nor checks parameters, so that the server must."""
+    """Return a client that neither retries nor validates parameters, so that the server must."""
     made: KMSClient = _session().client(
         "kms",
         endpoint_url=url,
@@ -60,7 +60,7 @@ def client(url: str, region: str = REGION, access_key_id: str = ADMINISTRATOR) -
 
 @contextmanager
 def clients(url: str) -> Iterator[Connect]:
-    """Give out clients of one server, the same for the same arguments, and close them all."""
+    """Yield a function that returns clients of one server, cached by its arguments."""
     made: list[KMSClient] = []
 
     @functools.cache
@@ -77,7 +77,7 @@ def clients(url: str) -> Iterator[Connect]:
 
 @contextmanager
 def fails(code: str, saying: str = "") -> Iterator[None]:
-    """Expect an error answer with this code, HTTP status 400, and these words in its message."""
+    """Expect an error response with this code, HTTP status 400, and this text in its message."""
     with pytest.raises(ClientError) as caught:
         yield
     response = caught.value.response

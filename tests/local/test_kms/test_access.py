@@ -1,4 +1,4 @@
-"""Who may use which key: unknown and denied ones, key policies, dry runs."""
+"""Access to keys: unknown and denied keys, key policies, dry runs."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_a_policy_has_a_greatest_length(kms: KMSClient, key: str) -> None:
 
 
 def _calls(kms: KMSClient, key: str, blob: bytes, **also: Any) -> dict[str, Callable[[], object]]:
-    """Return one good call of each operation that uses a key."""
+    """Return one valid call of each operation that uses a key."""
     source: dict[str, Any] = {"SourceKeyId": key, "SourceEncryptionContext": CONTEXT}
     return {
         "Encrypt": lambda: kms.encrypt(KeyId=key, Plaintext=b"x", **also),

@@ -1,4 +1,4 @@
-"""The file that keeps the keys: private, of one version, changed wholly or not at all."""
+"""The file with the keys: private, versioned, changed atomically."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway_site.local.kms import StartError, running_kms
 from gateway_site.local.kms.keys import Key, KeyStore
 from tests.local.test_kms.clients import ACCOUNT, OTHER_REGION, REGION, clients, fails, state
 
-# What `earlier_state.sql` has.
+# The content of `earlier_state.sql`.
 KEYS = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/"
 ROTATED = KEYS + "b6d60e74-20b8-4a07-b07a-32c827f4cb9e"
 DISABLED = KEYS + "mrk-5dee579b0b554c93abab69d00b23276e"
@@ -120,7 +120,7 @@ def earlier_state(tmp_path: Path) -> Path:
 
 
 def test_the_keys_of_an_earlier_local_kms_open_what_it_sealed(earlier_state: Path) -> None:
-    for _ in range(2):  # The second time from what the first has written.
+    for _ in range(2):  # The second run reads the file that the first has written.
         with running_kms(earlier_state) as server, clients(server.url) as connect:
             kms = connect()
             for plaintext, blob in BLOBS.items():

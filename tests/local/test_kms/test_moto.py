@@ -1,4 +1,4 @@
-"""The same scenario against the local KMS and moto, where moto is known to be right."""
+"""The same scenario with the local KMS and with moto, limited to behaviour that moto has right."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def process(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def listening(running: subprocess.Popen[str]) -> str:
-    """Wait for the line that names the address."""
+    """Return the URL in the process's first line."""
     (line,) = lines_until(running)
     found = re.fullmatch(r"kms listening on (http://127\.0\.0\.1:\d+)\n", line)
     assert found, line

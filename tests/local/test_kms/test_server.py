@@ -1,4 +1,4 @@
-"""The HTTP side: protocol faults, bounds, clean ends."""
+"""The HTTP side: protocol errors, limits, clean shutdown."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def send(
     without: str = "",
     **changed: str,
 ) -> tuple[int, dict[str, Any]]:
-    """Send one plain HTTP request and return the status and the members of its answer."""
+    """Send one plain HTTP request; return the status and the members of the response."""
     headers = HEADERS | {name.replace("_", "-"): value for name, value in changed.items()}
     headers.pop(without, None)
     with closing(http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)) as to:
@@ -167,7 +167,7 @@ def send(
 
 
 def _raw(server: LocalKMS, header: str) -> int:
-    """Send headers and no body; return the status of the answer, after which nothing comes."""
+    """Send headers without a body; return the status of the response, which must be the last."""
     host, _, port = server.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=10) as to:
         to.sendall(f"POST / HTTP/1.1\r\nHost: {host}\r\n{header}\r\n\r\n".encode())

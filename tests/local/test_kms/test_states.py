@@ -1,4 +1,4 @@
-"""Key states: what each operation answers for a disabled key and for one pending deletion."""
+"""Key states: the result of each operation for a disabled key and for one pending deletion."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_cancelled_deletion_leaves_a_disabled_key(kms: KMSClient, key: str) ->
 
 
 def _outcome(kms: KMSClient, operation: str, change: Callable[[str], object]) -> str:
-    """Bring a new key into a state, run one operation on it, and return the error code if any."""
+    """Put a new key into a state, run one operation on it, and return the error code, if any."""
     key = kms.create_key(MultiRegion=True)["KeyMetadata"]["Arn"]
     other = kms.create_key()["KeyMetadata"]["Arn"]
     name = "alias/" + key.rpartition("-")[2]

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from tests.mcp_clients import node
-from tests.mcp_clients.client import PATIENCE, Client
+from tests.mcp_clients.client import TIMEOUT, Client
 from tests.mcp_clients.place import Place
 from tests.mcp_clients.programs.command import output
 from tests.mcp_clients.programs.dialogue import Dialogue
@@ -26,7 +26,7 @@ PREFIX = f"mcp__{SERVER}__"  # of its tools
 KNOWN = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_AUTOUPDATER": "1",
-    "MCP_TIMEOUT": str(PATIENCE * 500),  # milliseconds to connect in, on a busy machine
+    "MCP_TIMEOUT": str(TIMEOUT * 500),  # milliseconds to connect in, on a busy machine
 }
 SESSION = ("--input-format", "stream-json", "--output-format", "stream-json", "--verbose")
 LOST = ("No such tool available", "is not connected")

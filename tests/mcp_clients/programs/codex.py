@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.mcp_clients import node
-from tests.mcp_clients.client import PATIENCE, Client
+from tests.mcp_clients.client import TIMEOUT, Client
 from tests.mcp_clients.programs.command import output
 from tests.mcp_clients.scripted_model import ToolCall, serving
 
@@ -39,7 +39,7 @@ class Codex(Client):
                 'model="scripted"',
                 f"model_providers.scripted={provider}",
                 f"mcp_servers.{SERVER}.required=true",  # else it begins without, on a busy machine
-                f"mcp_servers.{SERVER}.startup_timeout_sec={PATIENCE // 2}",
+                f"mcp_servers.{SERVER}.startup_timeout_sec={TIMEOUT // 2}",
                 f'mcp_servers.{SERVER}.default_tools_approval_mode="approve"',
             )
             options = [word for setting in settings for word in ("-c", setting)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests import ROOT
-from tests.mcp_clients.client import PATIENCE, CallFailed
+from tests.mcp_clients.client import TIMEOUT, CallFailed
 from tests.mcp_clients.place import Place
 
 
@@ -15,7 +15,7 @@ def output(
     place: Place,
     command: Sequence[str | Path],
     variables: Mapping[str, str] | None = None,
-    seconds: float = PATIENCE,
+    seconds: float = TIMEOUT,
     *,
     cwd: Path = ROOT,
     stdin: int = subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Timer
 
-from tests.mcp_clients.client import PATIENCE, CallFailed
+from tests.mcp_clients.client import TIMEOUT, CallFailed
 
 
 class Dialogue:
@@ -43,7 +43,7 @@ class Dialogue:
 
     def ask(self, line: str, is_answer: Callable[[str], bool] = lambda _: True) -> str:
         """Give it a line; return the first that answers. Raises CallFailed where none does."""
-        ending = Timer(PATIENCE, self._process.kill)
+        ending = Timer(TIMEOUT, self._process.kill)
         ending.start()
         try:
             return self._answer(line, is_answer)

@@ -14,7 +14,7 @@ from mcp.client.stdio import stdio_client
 from mcp.types import CallToolResult
 
 from tests.mcp_clients import node
-from tests.mcp_clients.client import PATIENCE, CallFailed, Client
+from tests.mcp_clients.client import TIMEOUT, CallFailed, Client
 from tests.mcp_clients.place import Place
 
 PROGRAM = node.MODULES / "mcp-remote/dist/proxy.js"
@@ -61,7 +61,7 @@ class MCPRemote(Client):
             args=[str(PROGRAM), self.place.url],
             env=self.place.environment,
         )
-        sdk = SDKClient(stdio_client(program, errlog=log), read_timeout_seconds=PATIENCE)
+        sdk = SDKClient(stdio_client(program, errlog=log), read_timeout_seconds=TIMEOUT)
         opened = self._open.enter_context(portal.wrap_async_context_manager(sdk))
         self._call = partial(portal.call, opened.call_tool)
 

@@ -16,14 +16,14 @@ from mcp import Client, MCPError
 from mcp.client.auth import OAuthFlowError
 from mcp.client.streamable_http import streamable_http_client
 
-from examples.mcp_client import PATIENCE, Callback, Kept, signing_in
+from examples.mcp_client import TIMEOUT, Callback, Kept, signing_in
 
 
 async def main(url: str, mode: str = "auto") -> None:
     with Callback() as callback:
         auth = signing_in(url, Kept(url), callback, opens=True)
         async with (
-            httpx2.AsyncClient(auth=auth, timeout=PATIENCE) as http,
+            httpx2.AsyncClient(auth=auth, timeout=TIMEOUT) as http,
             Client(streamable_http_client(url, http_client=http), mode=mode) as client,
         ):
             while line := await asyncio.to_thread(sys.stdin.readline):

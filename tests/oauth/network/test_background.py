@@ -26,7 +26,7 @@ def test_background_queue_is_bounded_and_runs_the_rest(caplog: pytest.LogCapture
     assert started.wait(10)
     futures += [pool.submit(work) for _ in range(3)]
     assert [future.cancelled() for future in futures] == [False, False, False, True]
-    assert "something was dropped" in caplog.text
+    assert "a task was dropped" in caplog.text
     assert not pool.drain(0)
     go_on.set()
     assert pool.drain(10)
@@ -82,4 +82,4 @@ def test_exiting_process_waits_at_most_a_second_and_logs_unfinished_work(
         text=True,
     )
     assert time.monotonic() - started >= least
-    assert ("something left to be done" in ended.stderr) == is_told
+    assert ("unfinished background tasks" in ended.stderr) == is_told

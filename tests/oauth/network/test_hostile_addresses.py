@@ -378,7 +378,7 @@ def test_host_excluded_from_the_proxy_is_vetted_here(
     monkeypatch.setenv("NO_PROXY", named)
     with pytest.raises(ProviderUnavailable):
         http.get("https://10.0.0.5/x")
-    assert "10.0.0.5 is not asked" in caplog.text
+    assert "Request to 10.0.0.5 rejected" in caplog.text
 
 
 def test_log_says_at_the_start_that_the_check_is_the_proxys(

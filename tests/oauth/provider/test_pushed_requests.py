@@ -116,7 +116,7 @@ def test_concurrent_pushes_are_bounded(
     strict: StrictProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strict.takes_pushed_only = True
-    monkeypatch.setattr(oauth2_adapter.exchanges, "_most", 0)
+    monkeypatch.setattr(oauth2_adapter.exchanges, "_maximum", 0)
     response = visitor.start()
     assert (response.status_code, response["Retry-After"]) == (503, "5")
     assert strict.pushes == []

@@ -76,4 +76,4 @@ def test_place_of_one_that_failed_is_free_again() -> None:
 
 def test_sixteen_are_exchanged_at_once() -> None:
     assert EXCHANGES_MAX == 16
-    assert exchanges._most == EXCHANGES_MAX
+    assert exchanges._maximum == EXCHANGES_MAX

@@ -1,7 +1,7 @@
-"""What must hold of access tokens in any order: what an answer promised, and what is left of them.
+"""Invariants of access tokens in any order of events: promised lifetimes, and leftover items.
 
-A state's items and what they open enter, violations leave. Deletions beside a request are given by
-an `Interleaving` as they are asked for, and arrive when it pleases.
+Takes the items of a state and their decrypted content, yields violations. Deletions in the
+background are recorded by an `Interleaving` when they are requested, and are applied at any time.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ Deletion = tuple[tuple[str, ...], int | None]  # ids of items, and by when they 
 
 
 class Promise(NamedTuple):
-    """The item of an access token, and until when its answer says that it works."""
+    """The item of an access token, and the end of its lifetime according to the response."""
 
     item_id: str
     until: float
 
 
 def promise_of(issued: TokenResponse, at: float, id_of: Callable[[str], str]) -> Promise:
-    """Return what an answer says that was given at a moment.
+    """Return the promise of a response that was given at a time.
 
-    One second is told of a token that is over by then: some clients take 0 for no end.
+    A token that has ended by then has a lifetime of one second: some clients read 0 as unlimited.
     """
     left = issued.expires_in if issued.expires_in > 1 else 0
     return Promise(id_of(issued.access_token), at + left)
 
 
 def after_deletion(items: Items, deletion: Deletion) -> Items:
-    """Return what a table holds after a deletion."""
+    """Return the items of a table after a deletion."""
     ids, ended_by = deletion
     return {
         item_id: item
@@ -48,10 +48,10 @@ def broken(
     named: Sequence[SealedGrant],
     most: int,
 ) -> Iterator[str]:
-    """Yield a violation if a promised access token does not work, of a grant that lives.
+    """Yield a violation if a promised access token of a live grant does not work.
 
-    ``named`` is what live refresh tokens open: where one names as many as there may be, all
-    others were too many.
+    ``named`` are the contents of live refresh tokens: if one names the maximum number of access
+    tokens, all others exceeded the limit.
     """
     full = any(len(each.access_tokens) == most for each in named)
     kept = {token.id for each in named for token in each.access_tokens}
@@ -68,7 +68,7 @@ def forgotten(
     named: Sequence[SealedGrant],
     leaving: frozenset[Deletion],
 ) -> Iterator[str]:
-    """Yield a violation if an item is over that the grant still opens with, and nobody deletes."""
+    """Yield a violation if an expired item of a live grant will never be deleted."""
     kept = {token.id for each in named for token in each.access_tokens}
     going = {item_id for ids, _ in leaving for item_id in ids}
     for item_id in access_tokens:
@@ -78,5 +78,5 @@ def forgotten(
 
 
 def live_in(opened: Iterator[Any]) -> list[SealedGrant]:
-    """Return those of what tokens open that are live."""
+    """Return the live ones of the contents of tokens."""
     return [each for each in opened if isinstance(each, SealedGrant) and each.key is not None]

@@ -1,4 +1,4 @@
-"""A provider that knows its redirect URIs, asks who is there, and may want requests pushed."""
+"""A provider that checks redirect URIs, shows pages, and may require pushed requests."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.oauth.support.logout_provider import LogoutProvider
 
 @dataclass
 class AskingProvider(LogoutProvider):
-    """Shows a page to whoever asks without `prompt=none`."""
+    """Shows a page for requests without `prompt=none`."""
 
     redirect_uris: set[str] = field(default_factory=set)
     knows_prompt: bool = True
-    prompt_status: int | None = None  # of the answer to `prompt=none`, pushed or not
-    signs_in_first: bool = False  # without `prompt=none`, whatever the request says
+    prompt_status: int | None = None  # of the response to `prompt=none`, pushed or not
+    signs_in_first: bool = False  # without `prompt=none`, for any request
     wants_pushed: bool = False
     pushed: dict[str, dict[str, str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)  # the paths of all requests

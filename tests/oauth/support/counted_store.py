@@ -1,4 +1,4 @@
-"""The engine over real servers, with the calls counted where its client sends them."""
+"""The engine with real servers; its client's calls are counted."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def calls(
 
 @pytest.fixture
 def client_name() -> str:
-    """Return the client of the table: a test may parametrize it."""
+    """Return the client of the table; a test may parametrize it."""
     return "boto"
 
 
 @pytest.fixture
 def store(calls: Calls, db: None, settings: Settings, client_name: str) -> Iterator[Stack]:
-    """Install the engine over real servers, warm as a process is after its first request."""
+    """Install the engine with real servers, with warm caches as after a first request."""
     settings.SESSION_ENGINE = "sessions_kms.backend"
     cache.clear()
     stack = aws_stack("servers", FakeClock(time.time()), client=client_name)

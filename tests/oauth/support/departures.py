@@ -1,4 +1,4 @@
-"""The ways in which a person leaves, or is made to, and what they do who saw it fail."""
+"""The ways in which a session or a connection ends, and the repetition after a failure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.oauth.support.stage import ADA, Stage
 
 @dataclass(frozen=True)
 class Departure:
-    """What is done and by whom, and what is done ``again`` after a failure.
+    """An action, and the action that is done ``again`` after a failure.
 
-    ``leaves`` names the providers whose grants are let go. ``ends`` tells whether the session
-    does, ``begins`` whether another one is there afterwards, ``reads`` whether what it held is
-    known to the one that ends it. Up to ``after`` its calls are another departure's.
+    ``leaves`` are the providers whose grants are dropped. ``ends`` is True if the session ends,
+    ``begins`` if there is a new one afterwards, ``reads`` if the action reads the session's
+    content. Its calls up to ``after`` belong to another departure.
     """
 
     act: Callable[[Stage], Any]
@@ -39,7 +39,7 @@ def disconnect(stage: Stage) -> Any:
 
 
 def come_back(stage: Stage) -> Any:
-    """Be sent back by the provider, with whoever signed in there."""
+    """Return from the provider, with the account that signed in there."""
     return stage.visitor.client.get(stage.callback)
 
 

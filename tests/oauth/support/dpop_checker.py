@@ -1,4 +1,4 @@
-"""A server's checks of DPoP proofs, written from RFC 9449 section 4.3 and not from the product."""
+"""A server's checks of DPoP proofs, written from RFC 9449 section 4.3, without our code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INVALID, DEMAND = "invalid_dpop_proof", "use_dpop_nonce"
 
 
 class Refused(Exception):
-    """The proof is refused; ``error`` is what RFC 9449 calls that."""
+    """The proof is rejected; ``error`` is the error code in RFC 9449."""
 
     def __init__(self, error: str, why: str) -> None:
         super().__init__(f"{error}: {why}")
@@ -26,7 +26,7 @@ class Refused(Exception):
 
 @dataclass
 class ProofChecker:
-    """Takes each proof once. With a ``nonce`` it takes those that have it only."""
+    """Accepts each proof once. With a ``nonce``, it accepts only proofs that contain it."""
 
     nonce: str | None = None
     age_max: float = AGE_MAX

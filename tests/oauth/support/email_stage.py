@@ -1,4 +1,4 @@
-"""A project that, unlike the gateway, confirms e-mail addresses: its addresses, and its mail."""
+"""A project that, unlike the gateway, confirms e-mail addresses: its URLs and its outbox."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ urlpatterns = [
 
 
 class OutboxAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
-    """Keeps what a mail is made of, instead of sending it."""
+    """Stores the context of a mail instead of sending it."""
 
     outbox: list[dict[str, Any]] = []  # noqa: RUF012  (shared with the test, which clears it)
 

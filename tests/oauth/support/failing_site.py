@@ -1,4 +1,4 @@
-"""Views that get a token and then fail, or change the session besides."""
+"""Views that get a token and then fail, or also change the session."""
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import path

@@ -1,7 +1,7 @@
 """A small, strict provider over real HTTP (OpenID Connect and GitHub's dialect) that can fail.
 
-It refuses what a good provider refuses (PKCE other than S256, another redirect
-URI, a used code, a wrong secret), and gives out tokens that a test can look for.
+Like a good provider, it rejects PKCE other than S256, another redirect URI, a used code and a wrong
+secret. It issues tokens that a test can recognize.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLIENT_SECRET = "gateway-secret-canary"
 
 @dataclass
 class FakeProvider:
-    """What the provider knows and does; a test changes it between two requests."""
+    """The state and behaviour of the provider; a test can change it between two requests."""
 
     issuer: str = ""
     client_id: str = CLIENT_ID
@@ -48,19 +48,19 @@ class FakeProvider:
     people_of_tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     authorizations: list[dict[str, str]] = field(default_factory=list)
     secrets: list[str] = field(default_factory=lambda: [CLIENT_SECRET])
-    hooks: dict[str, Callable[[], None]] = field(default_factory=dict)  # run before the answer
+    hooks: dict[str, Callable[[], None]] = field(default_factory=dict)  # run before the response
     auth_method: str = "client_secret_post"
     public_key: Any = None
-    knows_pkce: bool = True  # one that does not ignores the challenge
+    knows_pkce: bool = True  # otherwise it ignores the challenge
     assertions: list[dict[str, Any]] = field(default_factory=list)
     rotates: bool = True
-    refresh_tokens: set[str] = field(default_factory=set)  # those that still serve
-    refreshes: list[str] = field(default_factory=list)  # each refresh token as it was sent
+    refresh_tokens: set[str] = field(default_factory=set)  # valid ones
+    refreshes: list[str] = field(default_factory=list)  # refresh tokens in the order received
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    reused: bool = False  # a spent one was sent: the whole family is revoked
-    clock: Callable[[], float] = time.time  # of its id tokens
-    assertion_audience: str = ""  # the issuer, unless it is another
-    request: Any = field(default_factory=threading.local)  # what else its thread was sent
+    reused: bool = False  # a used one was sent again: the whole family is revoked
+    clock: Callable[[], float] = time.time  # for its id tokens
+    assertion_audience: str = ""  # empty: the issuer
+    request: Any = field(default_factory=threading.local)  # other data of the thread's request
 
     def metadata(self) -> dict[str, Any]:
         return {
@@ -73,7 +73,7 @@ class FakeProvider:
         } | self.more_of_metadata
 
     def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
-        """Answer a request, unless it was told to fail there."""
+        """Respond to a request, unless it was configured to fail there."""
         if path in self.hooks:
             self.hooks[path]()
         if path in self.failing:
@@ -92,7 +92,7 @@ class FakeProvider:
         return self.answer(path, parameters, authorization)
 
     def consent(self, url: str, *, error: str | None = None) -> str:
-        """Be the browser at the provider: return where it is sent back to."""
+        """Act as the browser at the provider; return the URL of the redirect back."""
         if error:
             query = dict(parse_qsl(urlsplit(url).query))
             return f"{query['redirect_uri']}?{urlencode({'error': error, 'state': query['state']})}"
@@ -161,13 +161,13 @@ class FakeProvider:
                 self.public_key,
                 ["RS256", "ES256", "EdDSA"],
                 issuer=self.client_id,
-                # The gateway's clock is DynamoDB's, which tests move.
+                # The gateway uses DynamoDB's clock, which tests advance.
                 options={"verify_iat": False, "verify_exp": False, "verify_aud": False},
             )
             if claims["jti"] in {each["jti"] for each in self.assertions}:
                 return False
             self.assertions.append(claims)
-            # RFC 10070 section 4: the sole audience, and no list.
+            # RFC 10070 section 4: a single audience, not a list.
             audience = self.assertion_audience or self.issuer
             return "client_secret" not in form and claims["aud"] == audience
         return form.get("client_secret") == CLIENT_SECRET
@@ -179,7 +179,7 @@ class FakeProvider:
         return _json(person | self.more_of_userinfo)
 
     def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
-        """Answer at other addresses; kinds of provider that have some override it."""
+        """Respond at other URLs; subclasses override it."""
         return 404, "text/plain", b""
 
     def _token_response(self, *, github: bool, nonce: str | None) -> dict[str, Any]:
@@ -252,15 +252,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    request_queue_size = 128  # many sign in at once
+    request_queue_size = 128  # for many concurrent sign-ins
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Expect clients that time out and leave."""
+        """Ignore clients that time out and disconnect."""
 
 
 @contextmanager
 def serving(kind: Callable[[], P]) -> Iterator[P]:
-    """Serve a provider of its own on an ephemeral port of 127.0.0.1."""
+    """Serve a new provider on a free port of 127.0.0.1."""
     provider = kind()
     handler = type("Handler", (_Handler,), {"provider": provider})
     with _Server(("127.0.0.1", 0), handler) as server:

@@ -1,4 +1,4 @@
-"""A gateway with providers that answer over real HTTP, and a visitor with a browser's cookies."""
+"""A gateway with providers over real HTTP, and a visitor with a browser's cookies."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def environment(name: str, provider: FakeProvider, **more: str) -> dict[str, str
 
 
 class Visitor:
-    """Somebody at a browser: the gateway's pages in process, the provider's over HTTP."""
+    """A person with a browser: the gateway's pages run in process, the provider's over HTTP."""
 
     def __init__(self) -> None:
         self.client = Client()
@@ -58,7 +58,7 @@ class Visitor:
         return self.client.post(address(provider), form)
 
     def sign_in(self, at: FakeProvider, provider: str = "corp", **form: str) -> Any:
-        """Go there and back; the answer is the callback's."""
+        """Sign in at the provider; return the response of the callback."""
         return self.client.get(self.callback_address(at, provider, **form))
 
     def connect(self, at: FakeProvider, provider: str = "other") -> Any:
@@ -88,13 +88,13 @@ def address(provider: str) -> str:
 
 
 def wait_a_moment(seconds: float) -> None:
-    """Wait in earnest, if not for long: what is polled for comes from threads and over HTTP."""
+    """Really sleep, for a short time: tests poll for results of threads and HTTP requests."""
     time.sleep(min(seconds, 0.1))
 
 
 @pytest.fixture
 def store(aws_environment: None, db: None, settings: Settings) -> Iterator[Stack]:
-    """Install the real engine over a table and a KMS in memory."""
+    """Install the real engine with a table and a KMS in memory."""
     settings.SESSION_ENGINE = "sessions_kms.backend"
     assert SessionStore.__module__ == settings.SESSION_ENGINE
     cache.clear()
@@ -117,7 +117,7 @@ def corp(store: Stack, settings: Settings) -> Iterator[FakeProvider]:
 
 @pytest.fixture
 def strict(store: Stack, settings: Settings) -> Iterator[StrictProvider]:
-    """Serve a provider that a test makes as strict as it wants, configured as `corp`."""
+    """Serve a provider with configurable strictness, configured as `corp`."""
     with fake_provider.serving(StrictProvider) as provider:
         provider.clock = store.clock
         configure(settings, environment("corp", provider))
@@ -141,7 +141,7 @@ def other(corp: FakeProvider, settings: Settings) -> Iterator[FakeProvider]:
 def github(
     store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FakeProvider]:
-    """Serve GitHub's dialect; its tokens do not expire and it knows no refresh."""
+    """Serve GitHub's dialect, with tokens that do not expire and without refresh."""
     with fake_provider.serving(FakeProvider) as provider:
         provider.person = {"id": 77, "login": "ada", "email": None, "name": "Ada"}
         provider.scope = "read:user,user:email"
@@ -158,7 +158,7 @@ def github(
 
 
 def configure(settings: Settings, variables: dict[str, str]) -> None:
-    """Put into the settings what the environment would."""
+    """Change the settings as these environment variables would."""
     found = configuration.read_providers(variables)
     settings.OAUTH_PROVIDERS = found
     settings.SOCIALACCOUNT_PROVIDERS = configuration.social_providers(found)
@@ -166,10 +166,10 @@ def configure(settings: Settings, variables: dict[str, str]) -> None:
 
 @pytest.fixture
 def database_file(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
-    """Give every thread a database that they can share in earnest, by connections of its own.
+    """Give every thread its own connection to a shared database file.
 
-    The ones that threads had before stay untouched aside: Django would close them under this name,
-    and the last one closed takes the database in memory with it, for all later tests.
+    Existing connections are set aside: Django would close them under this name, and closing the
+    last one would delete the database in memory for all later tests.
     """
     connection.ensure_connection()
     database: sqlite3.Connection = connection.connection

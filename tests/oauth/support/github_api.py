@@ -1,4 +1,4 @@
-"""GitHub's API as one person sees it: it refuses what GitHub refuses.
+"""GitHub's API for one person, with the same rejections as GitHub.
 
 https://docs.github.com/en/rest/users/emails
 https://docs.github.com/en/rest/orgs/members
@@ -23,7 +23,7 @@ RESTRICTED = {
 
 @dataclass
 class GitHubApi:
-    """What GitHub knows; ``states`` are those of memberships, by organisation or team."""
+    """The data at GitHub; ``states`` are the membership states by organization or team."""
 
     provider: FakeProvider
     emails: list[dict[str, Any]] = field(default_factory=list)
@@ -33,7 +33,7 @@ class GitHubApi:
     asked: list[str] = field(default_factory=list)
 
     def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
-        """Answer what the provider itself does not."""
+        """Respond to requests that the provider itself does not handle."""
         self.asked.append(path)
         kind, _, token = authorization.partition(" ")
         if kind != "Bearer" or token not in self.provider.people_of_tokens:

@@ -1,4 +1,4 @@
-"""A process that redeems and refreshes tokens of grants as it is told to (`talking_process`)."""
+"""A process that redeems and refreshes tokens of grants on command (`talking_process`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AWS = ("AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL_DYNAMODB")
 
 
 class GrantWorker(TalkingProcess):
-    """The handle that a test has of one such process."""
+    """The test's handle of one such process."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         endpoints = {name: os.environ[name] for name in AWS}
@@ -26,7 +26,7 @@ class GrantWorker(TalkingProcess):
 
 
 class GrantCommands:
-    """What the process can be told."""
+    """The commands of the process."""
 
     def allow(self) -> str:
         from oauth.clients.grants import grants
@@ -53,7 +53,7 @@ class GrantCommands:
         return vars(run_sync(grants().refresh(token, scope=None, arrived_at=arrived, **ASKED)))
 
     def refresh_many(self, token: str, threads: int) -> list[Any]:
-        """Refresh in threads that start together; give what each was told."""
+        """Refresh in threads that start together; return each result."""
         from tests.sessions_kms.support.fakes import together
 
         outcomes = together(threads, lambda _: self.refresh(token))

@@ -1,4 +1,4 @@
-"""Grants in tests: one person without a database, processes in memory, and who presents tokens."""
+"""Grants in tests: one person without a database, processes in memory, and a client's requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONSENT = Consent(
     scope="mcp",
     challenge=CHALLENGE,
 )
-# What each request of the client says; it is welcome wherever its grant was answered.
+# Sent with each request of the client.
 ASKED: dict[str, Any] = {
     "client_id": CONSENT.client_id,
     "resource": None,
@@ -51,7 +51,7 @@ TOKENS = TokenSet(
 
 
 class PeopleInMemory:
-    """An authentication backend of one person, for tests without a database."""
+    """An authentication backend with one person, for tests without a database."""
 
     ada = User(pk=7, username="ada", password="a hash")
 
@@ -63,7 +63,7 @@ class PeopleInMemory:
 
 
 class GrantWorld:
-    """Processes over one table, of which one begins; and a client's requests to it."""
+    """Processes with one table, and a client's requests to one of them."""
 
     def __init__(self, processes: int = 1, lifetimes: Lifetimes | None = None, **config: Any):
         self.world = World(processes, **config)
@@ -72,7 +72,7 @@ class GrantWorld:
         self.grants = self.started(0)
 
     def started(self, process: int) -> Grants:
-        """Return the grants of a process that remembers nothing."""
+        """Return the grants of a process with empty caches."""
         return Grants(self.world.processes[process], self.lifetimes)
 
     @property
@@ -117,12 +117,12 @@ class GrantWorld:
         return id_of(self.key_of(issued))
 
     def ends(self) -> None:
-        """End every session, as its person would in a list."""
+        """End every session, as its user can do in a list."""
         for item_id in [each for each in self.items if "#" not in each]:
             del self.items[item_id]
 
     def kinds(self) -> list[str]:
-        """Return which kinds of item there are, data keys aside."""
+        """Return the types of the items, without data keys."""
         words = (
             item_id.partition("#")[0] if "#" in item_id else "session" for item_id in self.items
         )
@@ -131,7 +131,7 @@ class GrantWorld:
 
 @contextmanager
 def people() -> Iterator[User]:
-    """Have the one person be active, with the password of before, afterwards."""
+    """Yield the person; afterwards, make them active and restore the password."""
     ada = PeopleInMemory.ada
     before = ada.is_active, ada.password
     try:

@@ -1,8 +1,8 @@
-"""A hostile provider, and an internet of a test's own that notes who is connected to.
+"""A hostile provider, and a test's own internet, which records connections.
 
-The server is the standard library's, over real TLS. Names and addresses are the test's: a
-connection to an address that no server was given is noted and refused, so that nothing leaves
-this machine, and what a gateway would have reached within it is seen all the same.
+The server is the standard library's, with real TLS. Names and addresses are the test's: a
+connection to an address without a server is recorded and refused, so that nothing leaves this
+machine, and attempts to reach addresses within it are visible.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 HOST = "login.hostile.example"
-ADDRESS, ANOTHER_ADDRESS = "93.184.215.14", "93.184.215.15"  # of the whole world
+ADDRESS, ANOTHER_ADDRESS = "93.184.215.14", "93.184.215.15"  # globally reachable
 CLIENT_ID = "gateway-client"
 Answer = tuple[int, bytes]
 Behaviour = Callable[[dict[str, str]], Answer]
 
 
 class Internet:
-    """Names and their addresses, which server is behind which, and what was connected to."""
+    """Names with addresses, the servers behind the addresses, and the recorded connections."""
 
     def __init__(self) -> None:
         self.names: dict[str, Callable[[], list[str]]] = {}
-        self.servers: dict[tuple[str, int], int] = {}  # to a port of 127.0.0.1
+        self.servers: dict[tuple[str, int], int] = {}  # address to a port of 127.0.0.1
         self.reached: list[tuple[str, int]] = []
         self.lookups: Counter[str] = Counter()
 
@@ -53,7 +53,7 @@ class Internet:
         def getaddrinfo(asked: str | bytes, port: Any, *_: Any, **__: Any) -> list[Any]:
             host = asked.decode() if isinstance(asked, bytes) else asked
             if host not in self.names:
-                flags = socket.AI_NUMERICHOST  # but also 127.1 and 0x7f.1
+                flags = socket.AI_NUMERICHOST  # also accepts 127.1 and 0x7f.1
                 return list(look_up(host, port, type=socket.SOCK_STREAM, flags=flags))
             self.lookups[host] += 1
             return [
@@ -73,7 +73,7 @@ class Internet:
 
 
 class HostileProvider:
-    """Answers at each path as it was told to, and notes what it was asked."""
+    """Sends the configured response for each path, and records its requests."""
 
     def __init__(self) -> None:
         self.issuer = f"https://{HOST}"
@@ -124,7 +124,7 @@ def good(document: object) -> Answer:
 
 
 def certificates(folder: Path, *names: str) -> tuple[Path, ssl.SSLContext]:
-    """Make an authority and a server's certificate; return the file to trust, and the server."""
+    """Create an authority and a server certificate; return the CA file and the server's context."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
     made = (
@@ -182,12 +182,12 @@ class _Server(ThreadingHTTPServer):
             super().finish_request(secured, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Expect clients that leave in the middle."""
+        """Ignore clients that disconnect in the middle."""
 
 
 @contextmanager
 def serving(provider: HostileProvider, context: ssl.SSLContext) -> Iterator[int]:
-    """Serve it by TLS on a port of 127.0.0.1."""
+    """Serve it with TLS on a port of 127.0.0.1."""
     handler = type("Handler", (_Handler,), {"provider": provider})
     with _Server(("127.0.0.1", 0), handler) as server:
         server.context = context

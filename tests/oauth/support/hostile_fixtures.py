@@ -1,4 +1,4 @@
-"""A gateway whose provider is hostile, and lives in the internet."""
+"""A gateway with a hostile provider on the Internet."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def hostile(
 
 
 def come_back(visitor: Visitor, hostile: HostileProvider) -> Any:
-    """Start a sign-in, and come back with a code that the provider takes for good."""
+    """Start a sign-in, and return with a code that the provider accepts."""
     started = visitor.start()
     assert started.status_code == 302, started.content
     query = parse_qs(urlsplit(started["Location"]).query)

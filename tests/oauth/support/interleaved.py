@@ -1,4 +1,4 @@
-"""The world of an interleaving between two steps, as plain data: the same data, the same world."""
+"""The state of an interleaving between two steps, as plain data that can be compared."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from sessions_kms.aws.table_client import call_table
 from sessions_kms.concurrency.waits import Wait, run_sync
 
-NO_ANSWER, UNKNOWN = FAULTS = ("no answer", "unknown")  # of a read, of a write
+NO_ANSWER, UNKNOWN = FAULTS = ("no answer", "unknown")  # for a read, for a write
 
 Items = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Send(Wait):
-    """One call of the table, with all its attempts, for its answer."""
+    """One call of the table, with all its attempts."""
 
     client: Any = field(repr=False)
     operation: str
@@ -30,12 +30,12 @@ class Send(Wait):
 
     @classmethod
     async def steps(cls, client: Any, operation: str, **params: Any) -> Any:
-        """Take the place of `call_table`, as one step."""
+        """Replace `call_table`, as one step."""
         return await cls(client, operation, params)
 
 
-class Told(NamedTuple):
-    """What a call was answered, and when; ``name`` tells it from every other answer."""
+class Result(NamedTuple):
+    """The result of a call, and its time; ``name`` identifies it among all results."""
 
     name: str
     outcome: Any
@@ -44,16 +44,16 @@ class Told(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One request: who makes it, with which token, and what it was told so far."""
+    """One request: its sender, its token, and the results of its calls so far."""
 
     who: str
     token: str = ""
     arrived: int = -1
-    history: tuple[Told, ...] = ()
+    history: tuple[Result, ...] = ()
     is_delivered: bool = False
 
     def key(self) -> tuple[Any, ...]:
-        """Return what its next step depends on."""
+        """Return the data that its next step depends on."""
         told = [(each.name, each.tick) for each in self.history]
         return (self.who, self.token, self.arrived, *told)
 
@@ -67,12 +67,12 @@ class Request(NamedTuple):
 
     @property
     def was_held_up(self) -> bool:
-        """Whether a grace passed while it was at work: its answer may be gone by then."""
+        """Whether a grace period passed during the request: its answer may be gone by then."""
         return any(each.tick != self.arrived for each in self.history)
 
 
 class Client(NamedTuple):
-    """An honest client: what it holds, when it first presented that, whose answer it awaits."""
+    """An honest client: its token, when it first sent that, and the request that it waits for."""
 
     token: str
     first: int | None = None
@@ -81,7 +81,7 @@ class Client(NamedTuple):
 
 
 class State(NamedTuple):
-    """The world between two steps. ``late`` are writes on their way, by request."""
+    """The state between two steps. ``late`` are delayed writes, by request."""
 
     tick: int
     items: Items
@@ -89,9 +89,9 @@ class State(NamedTuple):
     faults: int
     requests: tuple[Request, ...]
     clients: Mapping[str, Client]
-    leaving: frozenset[tuple[tuple[str, ...], int | None]] = frozenset()  # deletions on their way
-    ended_by: frozenset[int] = frozenset()  # requests that sent an end of the session
-    ended_hastily: frozenset[int] = frozenset()  # those of them that may not have
+    leaving: frozenset[tuple[tuple[str, ...], int | None]] = frozenset()  # pending deletions
+    ended_by: frozenset[int] = frozenset()  # requests that sent a deletion of the session
+    ended_hastily: frozenset[int] = frozenset()  # the ones of them that must not have
     was_ended: bool = False
 
     def key(self) -> tuple[Any, ...]:
@@ -107,15 +107,15 @@ class State(NamedTuple):
         )
 
     def holding(self, who: str, client: Client) -> State:
-        """Return it with what an honest one holds now."""
+        """Return the state with an honest client's new data."""
         return self._replace(clients={**self.clients, who: client})
 
 
 @dataclass(frozen=True)
 class Next:
-    """What a request does next: a call, or its end with a result at a moment.
+    """The next step of a request: a call, or its end with a result at a time.
 
-    ``deletions`` are those that it has asked for so far, beside its calls.
+    ``deletions`` are those that it has requested so far, in addition to its calls.
     """
 
     send: Send | None = None
@@ -126,20 +126,20 @@ class Next:
 
 @dataclass
 class Explored:
-    """What was found: the shortest way to each violation."""
+    """The result: the shortest path to each violation."""
 
     states: int = 0
     violations: dict[str, list[str]] = field(default_factory=dict)
-    results: set[tuple[str, str]] = field(default_factory=set)  # who was told what
+    results: set[tuple[str, str]] = field(default_factory=set)  # senders and their results
 
 
 def name_of(found: Any) -> str:
-    """Return what tells an item, or an answer that may have one, from all others."""
+    """Return a unique name of an item, or of a response that may contain one."""
     if not isinstance(found, dict):
         return repr(found)
     item = found.get("Item", found)
     if "id" not in item:
         return repr(sorted(item))
-    # Chance is given, so that its bytes alone tell nothing; the tag tells of all that is sealed.
+    # Random bytes are fixed in tests, so they do not identify it; the tag identifies the content.
     told = item.get("authTag") or item.get("spentAt") or item["version"]
     return repr((item["id"], told, item.get("salt"), item.get("stamp")))

@@ -1,14 +1,14 @@
-"""Every interleaving of requests that present a grant's tokens: the real steps, call by call.
+"""Every interleaving of requests with a grant's tokens, with the real code, call by call.
 
-A request is what its steps were answered so far (its history): the same history, the same steps,
-since chance and time are given. So a state of the world is plain data, and each is looked at once:
-the table, what is on its way to it, and every request's history. The table is the one in memory,
-with its own conditions. A crash is a request that takes no further step: what must hold must hold
-in every state.
+A request is represented by the results of its calls so far (its history): with the same history it
+takes the same steps, since random bytes and time are fixed. So a state is plain data, and each is
+visited once: the table, the delayed writes, and every request's history. The table is the one in
+memory, which checks conditions. A crash is a request that takes no further step: the invariants
+must hold in every state.
 
-Faults of a call: a read without an answer; a write whose answer is lost, that was never applied,
-or that arrives later, after any other step, if its condition holds then. What is deleted beside a
-request goes likewise, at any later step or never.
+Faults of a call: a read without a response; a write whose response is lost, that was never applied,
+or that arrives later, after any other step, if its condition holds then. Deletions in the
+background also happen at any later step or never.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ from tests.oauth.support.interleaved import (
     Items,
     Next,
     Request,
+    Result,
     Send,
     State,
-    Told,
     name_of,
 )
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.stepping import resume
 from tests.support.clock import FakeClock
 
-GRACE = 120  # seconds, in which time is counted here
+GRACE = 120  # seconds; the unit of time here
 START = 1_800_000_000
 HONEST, SECOND, THIEF, LURKER, ENDS, REVOKES = "H", "H2", "T", "L", "E", "X"
-REPLAYS = "V"  # the code with its verifier, later than an honest client would
-HONEST_ONES = {HONEST, SECOND}  # two processes of one client, each with a store of its own
-# What is told of the grant apart from the others' tokens; nothing depends on it.
+REPLAYS = "V"  # the code with its verifier, later than an honest client sends it
+HONEST_ONES = {HONEST, SECOND}  # two processes of one client, each with its own token store
+# Other data about the grant; nothing depends on it.
 BESIDE = ("about#", "data-key#", "not-before#")
 
 
 class Interleaving:
-    """Some requests over one grant: ``scene`` names them, such as "H H E"."""
+    """Some requests for one grant, named in ``scene``, such as "H H E"."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Interleaving:
         *,
         faults: int,
         ticks: int,
-        access_age: int = 30,  # graces that an access token lives
+        access_age: int = 30,  # lifetime of an access token, in grace periods
     ) -> None:
         self._scene = scene.split()
         self._faults, self._ticks = faults, ticks
@@ -92,10 +92,10 @@ class Interleaving:
         still = NotBefore(_nothing, at_least=0, clock=lambda: START)
         self._services = replace(self.world.world.processes[0], clock=self.clock, not_before=still)
         self._table = self.world.world.table
-        self.arrival: Callable[[float], Any] = float  # what is told of a request's arrival
+        self.arrival: Callable[[float], Any] = float  # the arrival time of a request
 
     def started_with(self, start: str) -> State:
-        """Return the world with a "code", its first token live, or that "old" and spent."""
+        """Return the state with a "code", with a live first token, or with an "old" used one."""
         install(self._services)
         self.world.grants = self._process(self._services)
         holds = code = self.world.allow()
@@ -118,7 +118,7 @@ class Interleaving:
         return State(0, dict(self._table.items), (), self._faults, requests, clients)
 
     def explored(self, start: str = "refresh", *, until_found: bool = False) -> Explored:
-        """Look at every state that can come of it, each once; or until something is violated."""
+        """Visit every reachable state once; or stop at the first violation."""
         first = self.started_with(start)
         found, seen = Explored(), {first.key()}
         queue: deque[tuple[State, tuple[str, ...]]] = deque([(first, ())])
@@ -139,7 +139,7 @@ class Interleaving:
                     found.results.add((each.who, told))
         return found
 
-    # What can happen next
+    # The next steps
 
     def _steps(self, state: State) -> Iterator[tuple[str, State]]:
         if state.tick < self._ticks:
@@ -167,7 +167,7 @@ class Interleaving:
         if each.who in HONEST_ONES:
             client = state.clients[each.who]
             late = client.first is not None and state.tick - client.first > 1
-            late |= client.token == self._code and state.tick > 0  # It is over in a minute.
+            late |= client.token == self._code and state.tick > 0  # A code expires in a minute.
             if client.status == "out" or late:
                 return
             first = state.tick if client.first is None else client.first
@@ -201,10 +201,10 @@ class Interleaving:
         less = went._replace(items=state.items, was_ended=state.was_ended)
         less = less._replace(faults=state.faults - 1)
         if send.operation == "get_item":
-            failed = Told(NO_ANSWER, None, TableUnavailable(), state.tick)
+            failed = Result(NO_ANSWER, None, TableUnavailable(), state.tick)
             yield f"{label}: no answer", self._told(less, number, each, failed)
             return
-        unknown = Told(UNKNOWN, None, FateUnknown(), state.tick)
+        unknown = Result(UNKNOWN, None, FateUnknown(), state.tick)
         lost = self._with(less, items)
         yield f"{label}: the answer is lost", self._told(lost, number, each, unknown)
         if items != state.items:
@@ -225,10 +225,10 @@ class Interleaving:
         request = each._replace(is_delivered=True)
         return self._put(state, number, request).holding(each.who, client)
 
-    # How it is done
+    # Running the steps
 
     def _after(self, number: int, each: Request) -> Next:
-        """Return what a request does after what it was told: its steps from the beginning."""
+        """Return a request's next step after its history, by running it from the start."""
         key = (number, *each.key())
         if key not in self._next:
             self._next[key] = self._replayed(number, each)
@@ -268,7 +268,7 @@ class Interleaving:
         return Next(result=result, at=self.clock.now, deletions=tuple(self._deletions))
 
     def _remove_soon(self, _: Services, ids: Iterable[str], *, ended_by: int | None = None) -> None:
-        """Take the place of what deletes beside a request."""
+        """Replace the deletion in the background."""
         if found := tuple(dict.fromkeys(ids)):
             self._deletions.append((found, ended_by))
 
@@ -286,20 +286,20 @@ class Interleaving:
             return await grants.redeem(each.token, verifier=verifier, redirect_uri=None, **asked)
         return await grants.refresh(each.token, scope=None, **asked)
 
-    def _sent(self, state: State, send: Send) -> tuple[Items, Told]:
-        """Have the table do a call; return what it holds then, and what it answers."""
+    def _sent(self, state: State, send: Send) -> tuple[Items, Result]:
+        """Run a call on the table; return the items afterwards, and the result."""
         self._table.items = dict(state.items)
         outcome, error = _done(send)
         name = repr(error) + name_of(getattr(error, "item", None)) if error else name_of(outcome)
-        return self._table.items, Told(name, outcome, error, state.tick)
+        return self._table.items, Result(name, outcome, error, state.tick)
 
-    def _told(self, state: State, number: int, each: Request, told: Told) -> State:
+    def _told(self, state: State, number: int, each: Request, told: Result) -> State:
         after = each._replace(history=(*each.history, told))
         before = len(self._after(number, each).deletions)
         new = self._after(number, after).deletions[before:]
         if self._session in state.items:
             return self._put(state._replace(leaving=state.leaving | {*new}), number, after)
-        for deletion in new:  # When it arrives matters to nobody any more.
+        for deletion in new:  # The time of its arrival no longer matters.
             items = access_promises.after_deletion(state.items, deletion)
             state = state._replace(items=items)
         return self._put(state, number, after)
@@ -316,7 +316,7 @@ class Interleaving:
         if minted:
             self._minted[Tokens(self._services).id_of(minted)] = minted
 
-    # What must hold
+    # The invariants
 
     def _violations(self, state: State) -> Iterator[str]:
         lives = self._session in state.items
@@ -343,7 +343,7 @@ class Interleaving:
         promises += self._promised
         yield from access_promises.broken(promises, state.items, now, named, most)
         minted = [item_id for item_id, each in self._minted.items() if each.startswith("gwa_")]
-        if not self._faults:  # Of a lost write nobody knows what it made too many.
+        if not self._faults:  # After a lost write, nobody knows which token exceeded the limit.
             yield from access_promises.forgotten(minted, state.items, now, named, state.leaving)
 
     def _wrongly_ended(
@@ -356,7 +356,7 @@ class Interleaving:
             yield "somebody without the verifier got or ended something"
         shown = Tokens(self._services).id_of(each.token)
         is_revoked = each.who == REVOKES and result == "done"
-        # An exchange under way may write its tombstone anew, which opens nothing and ends in days.
+        # A concurrent exchange may rewrite its tombstone, which opens nothing and expires in days.
         stays = "spentAt" not in state.items.get(shown, {"spentAt": None})
         if is_revoked and stays and not state.leaving:
             yield "the item of a token that was revoked stays"
@@ -385,7 +385,7 @@ class Interleaving:
         if HONEST not in state.clients:
             return
         client = state.clients[HONEST]
-        # Who sends a code twice has the first answer, or asks the person anew.
+        # A client that sends a code twice has the first answer, or asks the person again.
         if client.status == "out" and lives and client.token != self._code:
             yield "an honest client is told invalid_grant while the grant lives"
         others = any(
@@ -402,14 +402,14 @@ class Interleaving:
             yield "an honest client at rest holds no live token"
 
     def _is_in_time(self, state: State, each: Request) -> bool:
-        """Return True if a request of an honest one may end nothing.
+        """Return True if a request of an honest client must not end the grant.
 
-        Of two processes that each keep the tokens, one may come with an old one at any time.
+        Of two processes that both store the tokens, one may send an old token at any time.
         """
         return SECOND not in state.clients or not self._is_late(state, each.token, each.arrived)
 
     def _is_late(self, state: State, minted: str, tick: int) -> bool:
-        """Return True if a code or token had been spent for longer than its grace by then."""
+        """Return True if a code or token was used longer ago than its grace period."""
         spent = self._truth(state, minted)
         at = spent.spent_at if isinstance(spent, TokenTombstone | SealedGrant) else None
         grace = CODE_GRACE if minted == self._code else GRACE
@@ -427,12 +427,12 @@ class Interleaving:
         return "live" if found.key is not None else "spent"
 
     def _truth(self, state: State, minted: str) -> Any:
-        """Open a token's item, past all steps of requests; each version of it once."""
+        """Decrypt a token's item, outside of the requests' steps; each version of it once."""
         item = state.items.get(Tokens(self._services).id_of(minted))
         name = name_of(item)
         if name not in self._opened:
             self._table.items = dict(state.items)
-            self.clock.now = START + GRACE * self._ticks  # none of it is of a time to come
+            self.clock.now = START + GRACE * self._ticks  # so that no item is in the future
             found = run_sync(Tokens(self._services).find(minted))
             sealed = isinstance(found, SealedToken)
             self._opened[name] = SealedGrant.from_bytes(found.content) if sealed else found  # type: ignore[union-attr,assignment]

@@ -1,4 +1,4 @@
-"""Processes that share sessions and have different keys of Django's, one at a time in this one."""
+"""Processes that share sessions but have different SECRET_KEYs, simulated one at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOW = time.time()
 
 @dataclass
 class KeyProcess:
-    """One process: its keys, and when it started, in seconds after the test began."""
+    """One process: its keys, and its start time in seconds after the start of the test."""
 
     key: str
     fallbacks: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class KeyProcess:
 
     @contextmanager
     def serving(self, at: float) -> Iterator[None]:
-        """Have this process serve, at a time in seconds after the test began."""
+        """Act as this process, at a time in seconds after the start of the test."""
         keys: dict[str, Any] = {
             "SECRET_KEY": self.key,
             "SECRET_KEY_FALLBACKS": list(self.fallbacks),
@@ -39,13 +39,13 @@ class KeyProcess:
             patch.object(session_user, "started_at", NOW + self.started),
             patch.object(session_user, "clock", lambda: NOW + at),
         ):
-            user_cache.cache_clear()  # which is another process's
+            user_cache.cache_clear()  # another process has another cache
             try:
                 yield
             finally:
                 user_cache.cache_clear()
 
     def does(self, what: Callable[[], Any], at: float) -> Any:
-        """Return what comes of something that is done here."""
+        """Call a function as this process; return its result."""
         with self.serving(at):
             return what()

@@ -1,4 +1,4 @@
-"""A gateway whose provider knows sign-out in all its forms."""
+"""A gateway with a provider that supports all forms of sign-out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORM = "application/x-www-form-urlencoded"
 
 @pytest.fixture
 def idp(store: Stack, settings: Settings) -> Iterator[LogoutProvider]:
-    """Serve a provider that logs out, configured as `corp`."""
+    """Serve a provider with logout, configured as `corp`."""
     with fake_provider.serving(LogoutProvider) as provider:
         provider.clock = store.clock
         configure(settings, environment("corp", provider))
@@ -43,13 +43,13 @@ def second(idp: LogoutProvider, settings: Settings) -> Iterator[LogoutProvider]:
 
 
 def post(token: str, path: str = PATH, **headers: Any) -> Any:
-    """Be the provider's server: no cookie, no CSRF token, but with Django's CSRF checks on."""
+    """Send a POST as the provider's server, without cookie and CSRF token, with CSRF checks on."""
     client = Client(enforce_csrf_checks=True)
     return client.post(path, f"logout_token={token}", content_type=FORM, **headers)
 
 
 def assert_refused(response: Any) -> None:
-    """Expect what section 2.8 of OpenID Connect Back-Channel Logout 1.0 asks for."""
+    """Expect the error response of OpenID Connect Back-Channel Logout 1.0, section 2.8."""
     assert response.status_code == 400, response.content
     assert response["Cache-Control"] == "no-store"
     assert response["Content-Type"] == "application/json"
@@ -76,7 +76,7 @@ def disconnect(visitor: Visitor, name: str) -> None:
 
 
 def settled() -> None:
-    """Wait for what was still to be done in the background."""
+    """Wait for the background work."""
     assert concurrency.drain_background(20)
 
 
@@ -86,5 +86,5 @@ def revoked(idp: LogoutProvider) -> list[str]:
 
 
 def refreshed(visitor: Visitor, held: TokenSet) -> TokenSet:
-    """Refresh what a visitor holds, as a request of theirs would."""
+    """Refresh a visitor's token set, as one of their requests would."""
     return successor_of(held).token_set

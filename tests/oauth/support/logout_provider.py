@@ -1,7 +1,7 @@
-"""A strict OpenID provider that signs, rotates its keys, revokes, and logs out.
+"""A strict OpenID provider with signatures, key rotation, revocation and logout.
 
-It has what neither allauth's provider nor django-oauth-toolkit has: a session id in the
-id token, and logout tokens.
+Unlike allauth's provider and django-oauth-toolkit, it has a session id in the id token, and logout
+tokens.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
-ABSENT: Any = object()  # as a claim: left out
+ABSENT: Any = object()  # as a claim: omit it
 RSA_KEYS = [rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2)]
 
 
 @dataclass
 class SigningKey:
-    """A key pair under its id, and the algorithm that it is for."""
+    """A key pair with its id and its algorithm."""
 
     id: str
     private: Any
@@ -57,7 +57,7 @@ class LogoutProvider(FakeProvider):
     session_id: str | None = "the-session-at-the-provider"
     announces_backchannel: bool = True
     key_fetches: int = 0
-    clock: Callable[[], float] = time.time  # of logout tokens
+    clock: Callable[[], float] = time.time  # for logout tokens
     revocations: list[dict[str, str]] = field(default_factory=list)
 
     def metadata(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class LogoutProvider(FakeProvider):
     def logout_token(
         self, header: dict[str, Any] | None = None, key: Any = None, **claims: Any
     ) -> str:
-        """Sign a logout token; what is passed replaces what a good one says."""
+        """Sign a logout token; arguments replace the claims of a valid one."""
         now = int(self.clock())
         content = {
             "iss": self.issuer,
@@ -127,7 +127,7 @@ class LogoutProvider(FakeProvider):
 
 
 def sign(content: dict[str, Any], key: Any, algorithm: str, header: dict[str, Any]) -> str:
-    """Sign anything at all with any header, also what PyJWT would refuse to make."""
+    """Sign any content with any header, including those that PyJWT refuses to sign."""
     fields = {"alg": algorithm, "typ": "JWT"} | header
     head, body = (_encoded(json.dumps(part).encode()) for part in (fields, content))
     if algorithm == "none":

@@ -1,4 +1,4 @@
-"""Requests of a visitor as a view gets them, each with a session object of its own."""
+"""Requests of a visitor as views receive them, each with its own session object."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def get_token(visitor: Visitor, provider: str = "corp", **more: Any) -> TokenSet
 
 
 def stored(visitor: Visitor, provider: str = "corp") -> TokenSet:
-    """Return what the session holds as it lies in the table."""
+    """Return the token set of the session in the table."""
     held = vault.load_token_set(SessionStore(visitor.session.session_key), provider)
     assert held is not None
     return held
@@ -38,7 +38,7 @@ def stored(visitor: Visitor, provider: str = "corp") -> TokenSet:
 
 @dataclass(frozen=True)
 class Successor:
-    """The token set that follows another; ``made`` just now, or found."""
+    """The token set after another one; ``made`` just now, or found."""
 
     token_set: TokenSet
     made: bool
@@ -51,7 +51,7 @@ def refresh_of(held: TokenSet) -> Refresh:
 
 
 def successor_of(held: TokenSet) -> Successor:
-    """Be another process: one that knows nothing of this one's turns, and saves no session."""
+    """Act as another process, which does not share this one's queues and saves no session."""
     refresh = refresh_of(held)
     found = run_sync(refresh.find(patient=True))
     return Successor(found or run_sync(refresh.perform()), made=found is None)

@@ -1,4 +1,4 @@
-"""The time that a form carries (`click_delay`), for tests that are about something else."""
+"""The signed time in a form (`click_delay`), for tests of other behaviour."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from sessions_kms.services import services
 
 
 def shown_to(user_id: Any, *, ago: float = 2 * DELAY) -> dict[str, str]:
-    """Return the field of a form that this user has seen for so many seconds."""
+    """Return the field of a form that was shown to this user some seconds ago."""
     signer = Signer(salt=f"oauth.click_delay:{user_id}")
     return {FIELD: signer.sign(f"{services().clock() - ago:.6f}")}
 
 
 def aged(field: str, *, by: float = 2 * DELAY) -> str:
-    """Return the value of a form's field as if the form had been shown so many seconds earlier.
+    """Return the value of a form's field as if the form had been shown some seconds earlier.
 
-    For a gateway whose clock stands still, in a process of its own: whose form it is is tried out.
+    For a gateway in a separate process whose clock does not advance: the form's user is found by
+    trying.
     """
     for user_id in range(1, 1000):
         signer = Signer(salt=f"oauth.click_delay:{user_id}")

@@ -1,4 +1,4 @@
-"""A project that, unlike the gateway, asks new people for a name and an address: its addresses."""
+"""A project that, unlike the gateway, asks new people for a name and an address: its URLs."""
 
 from allauth.socialaccount import views
 from django.urls import path

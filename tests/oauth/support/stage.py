@@ -1,6 +1,6 @@
-"""A person who is signed in with two providers, and somebody else, over stores in memory.
+"""A person who is signed in with two providers, and another person, with stores in memory.
 
-The calls of AWS and of the providers go over one `Wire`. All is set up anew as often as needed.
+The calls of AWS and of the providers go over one `Wire`. The state can be restored repeatedly.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.wire import Killed
 
 ADA = {"sub": "1001", "email": "ada@example.com", "name": "Ada Lovelace"}
-Answer = int | type[Killed]  # what the browser, or the provider's server, gets
+Answer = int | type[Killed]  # the result for the browser or the provider's server
 
 
 class Stage:
-    """``held`` is the grants of the person, by their providers, as they are before."""
+    """``held`` are the person's grants at the start, by provider."""
 
     def __init__(self, idp: LogoutProvider, second: LogoutProvider) -> None:
         self.world = World(1)
@@ -46,9 +46,9 @@ class Stage:
         self.standing: dict[str, list[set[str]]] = {}
 
     def open(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Sign everybody in, and keep what there is then."""
+        """Sign everybody in, and save the state."""
         WiredProviders(self.world.wire, *self.providers.values()).take_over(monkeypatch)
-        # At once is the earliest that anything in the background may run.
+        # Background work may run immediately.
         monkeypatch.setattr(concurrency, "run_in_background", lambda call, account=None: call())
         corp, other = self.providers.values()
         self.begin_anew()
@@ -72,12 +72,12 @@ class Stage:
 
     @contextmanager
     def set_up(self, person: dict[str, Any] = ADA) -> Iterator[None]:
-        """Put everything back; what a block does to the database does not outlive it."""
+        """Restore the saved state; changes to the database are rolled back after the block."""
         self.world.clock.now = self.now
         self.world.table.items = copy.deepcopy(self.items)
         self.visitor.client.cookies.clear()
         self.visitor.client.cookies[settings.SESSION_COOKIE_NAME] = self.key
-        cache.clear()  # allauth counts sign-ins there
+        cache.clear()  # allauth counts sign-ins in it
         self.providers["corp"].person = person
         self.providers["corp"].codes = dict(self.codes)
         for name, provider in self.providers.items():
@@ -90,7 +90,7 @@ class Stage:
             transaction.set_rollback(True)
 
     def begin_anew(self) -> None:
-        """Go on as a process that remembers nothing."""
+        """Continue as a process with empty caches."""
         self.world.wire.heal()
         self.world.wire.calls.clear()
         self.world.restart(0)
@@ -106,7 +106,7 @@ class Stage:
         return status
 
     def grants(self, key: str) -> dict[str, str]:
-        """Return the refresh tokens of a session as they lie in the table, by their providers."""
+        """Return the refresh tokens of a session in the table, by provider."""
         stored = self.world.truth(key)
         content = stored.content if stored else {}
         prefix = vault.PREFIX
@@ -117,7 +117,7 @@ class Stage:
         }
 
     def live(self) -> set[str]:
-        """Return the refresh tokens of all sessions that anybody has the cookie of."""
+        """Return the refresh tokens of all sessions whose cookie anybody has."""
         return {token for key in self._keys() for token in self.grants(key).values()}
 
     @property
@@ -126,16 +126,16 @@ class Stage:
         return self.world.truth(self.key) is not None
 
     def state(self) -> object:
-        """Return what tells one state of the stores from another."""
+        """Return the state of the stores, for comparison."""
         kinds = Counter(item_id.partition("#")[0] for item_id in self.others())
         return self.stands, self.grants(self.key), kinds, SocialAccount.objects.count()
 
     def others(self) -> list[str]:
-        """Return the ids of all items but the sessions'."""
+        """Return the ids of all items except sessions."""
         return [item_id for item_id in self.world.table.items if "#" in item_id]
 
     def secrets(self) -> list[str]:
-        """Return what must be in no log: tokens, codes, the client's secret, cookies."""
+        """Return the values that must not be in any log: tokens, codes, the secret, cookies."""
         known = [secret for provider in self.providers.values() for secret in provider.secrets]
         return [*known, *self._keys(), self.logout_token]
 
@@ -143,7 +143,7 @@ class Stage:
         return [form["token"] for form in self.providers[name].revocations]
 
     def _note(self, name: str) -> None:
-        """Note what sessions hold while a provider revokes."""
+        """Record the content of sessions while a provider revokes."""
         self.standing[name].append(self.live())
 
     def _keys(self) -> set[str]:

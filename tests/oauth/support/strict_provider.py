@@ -1,6 +1,6 @@
-"""A provider of the strictest kind: it may want requests pushed, and tokens bound to a key.
+"""A very strict provider, which can require pushed requests and tokens that are bound to a key.
 
-It refuses what RFC 9126 and RFC 9449 refuse, and binds refresh tokens to the key as well.
+It rejects everything that RFC 9126 and RFC 9449 reject, and also binds refresh tokens to the key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KIND = "application/json"
 
 @dataclass
 class StrictProvider(FakeProvider):
-    """``pushes`` are the requests that were pushed, ``keys`` whose key each token is bound to."""
+    """``pushes`` are the pushed requests, ``keys`` the thumbprints of the keys of the tokens."""
 
     takes_pushed_only: bool = False
     wants_proofs: bool = False
@@ -37,7 +37,7 @@ class StrictProvider(FakeProvider):
         return super().metadata() | pushing | proving | self.more_of_metadata
 
     def authorize(self, query: dict[str, str]) -> Answer:
-        """Take what was pushed, once, and by its client; else what was not pushed, if it may be."""
+        """Accept a pushed request once, from its client, or one that need not be pushed."""
         if "request_uri" in query:
             pushed = self.references.pop(query["request_uri"], None)
             if pushed is None or set(query) != {"client_id", "request_uri"}:
@@ -64,12 +64,12 @@ class StrictProvider(FakeProvider):
         if scheme != "DPoP" or token not in self.keys:
             return 401, "text/plain", b""
 
-        def told(jkt: str) -> Answer:
+        def respond(jkt: str) -> Answer:
             if jkt != self.keys[token]:
                 return 401, "text/plain", b""
             return super(StrictProvider, self).userinfo(f"Bearer {token}")
 
-        return self._proven(401, token, told)
+        return self._proven(401, token, respond)
 
     def _push(self, form: dict[str, str], authorization: str) -> Answer:
         if not self._authenticated(form, authorization):

@@ -1,7 +1,7 @@
-"""Providers asked over the `Wire` of AWS's calls instead of sockets: counted and struck alike.
+"""Providers that are called over the `Wire` of AWS's calls, so that faults can be injected.
 
-The one way out, `oauth.network.http`, is taken over. What a fault of the wire raises is translated
-to what the network, or a provider, would do.
+`oauth.network.http`, through which all requests are sent, is replaced. Faults of the wire become
+errors of the network or of a provider.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ CUT_SHORT: Answer = (200, "application/json", b"")
 
 
 class WiredProviders:
-    """Providers by their issuers; each call of one is named `POST /revoke`, say."""
+    """Providers by issuer; their calls have names like `POST /revoke`."""
 
     def __init__(self, wire: Wire, *providers: FakeProvider) -> None:
         self._wire = wire
         self._providers = {provider.issuer: provider for provider in providers}
 
     def take_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Answer whatever this process asks a provider from now on."""
+        """Handle all requests of this process to providers."""
 
         async def ask(
             method: str, url: str, headers: Mapping[str, str], body: bytes | None, **_: Any

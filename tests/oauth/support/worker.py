@@ -1,6 +1,7 @@
-"""A process of the gateway that asks for tokens as it is told to; `Worker` is the test's end.
+"""A gateway process that gets tokens on command; `Worker` is the test's handle.
 
-Its clock is the machine's plus the seconds in a file, so that a test moves that of all.
+Its clock is the machine's plus the seconds in a file, so that a test can advance the clocks of all
+processes.
 """
 
 import asyncio
@@ -21,25 +22,25 @@ FROZEN = "frozen"
 
 
 def digest(access_token: str) -> str:
-    """Return what a worker shows instead of a token."""
+    """Return a digest to show instead of a token."""
     return hashlib.sha256(access_token.encode()).hexdigest()
 
 
 class Worker(TalkingProcess):
-    """The handle that a test has of one such process."""
+    """The test's handle of one such process."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__("tests.oauth.support.worker", {ENVIRONMENT: json.dumps(settings)})
 
 
 class Commands:
-    """What the process can be told."""
+    """The commands of the process."""
 
     def ready(self) -> bool:
         return True
 
     def freeze(self, before: str) -> None:
-        """Stop for ever, and say so, where the winner of a refresh comes to that."""
+        """Stop forever, and report it, when the winner of a refresh reaches this point."""
         from oauth.tokens import refresh_coordinator
         from sessions_kms.backend import SessionStore
         from sessions_kms.sealed_items.leases import Leases
@@ -57,7 +58,7 @@ class Commands:
         setattr(*place, stop)
 
     def threads(self, key: str, count: int) -> list[str]:
-        """Ask in threads that start together; give a digest of each token, or the error."""
+        """Get tokens in threads that start together; return a digest of each, or the error."""
         import oauth
 
         barrier = threading.Barrier(count)
@@ -71,7 +72,7 @@ class Commands:
             return list(pool.map(ask, range(count)))
 
     def tasks(self, key: str, count: int) -> list[str]:
-        """Ask in tasks of one event loop."""
+        """Get tokens in tasks of one event loop."""
         import oauth
 
         async def ask() -> str:

@@ -239,7 +239,7 @@ def test_log_tells_of_failures_without_key_material(
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
     warning, error = caplog.messages
     assert "AWS KMS cannot be used" in warning
-    assert "serve on" in warning
+    assert "until they are too old" in warning
     assert "refused" in error
     assert KEY in error
     assert repr(key.plaintext)[2:-1] not in caplog.text

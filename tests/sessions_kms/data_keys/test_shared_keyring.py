@@ -130,7 +130,7 @@ def test_invalid_blob_is_replaced_and_raises_an_alarm(
         ("sessions_kms.data_keys.keyring", logging.ERROR)
     ]
     assert f"{PERIOD} is invalid" in caplog.text
-    assert "being replaced" in caplog.text
+    assert "is replaced" in caplog.text
     assert "forged" not in caplog.text
 
 
@@ -174,7 +174,7 @@ def assert_own(
         ("sessions_kms.data_keys.keyring", logging.ERROR)
     ]
     assert f"{PERIOD} cannot be used" in caplog.text
-    assert "seals with its own" in caplog.text
+    assert "uses its own data keys" in caplog.text
 
 
 def test_item_under_a_foreign_kms_key_does_not_stop_writing(

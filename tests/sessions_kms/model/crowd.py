@@ -1,4 +1,4 @@
-"""Threads of one process that write one session at once, in an order that can be repeated."""
+"""Threads of one process that write one session at once, in a reproducible order."""
 
 from collections.abc import Callable
 from threading import Thread
@@ -10,7 +10,7 @@ HUNG = 60  # seconds
 
 
 class Crowd:
-    """Threads of one process that write one session, of which only one does not wait."""
+    """Threads of one process that write one session; all but one wait."""
 
     def __init__(self, process: Services) -> None:
         self._queues = process.write_queues
@@ -18,7 +18,7 @@ class Crowd:
         self._failed: list[BaseException] = []
 
     def send(self, work: Callable[[], None]) -> None:
-        """Have one do its work, as far as it gets before it waits for another."""
+        """Start a thread with some work, and return when it is done or waits for another."""
 
         def run() -> None:
             try:

@@ -1,6 +1,6 @@
-"""What the model knows of all sessions, held against what is really stored.
+"""The model's state of all sessions, compared with the stored sessions.
 
-Actions enter with their answers; what they may have left is worked out by `engine_model`.
+Takes actions with their results; `model` computes their possible effects.
 """
 
 from dataclasses import replace
@@ -14,7 +14,7 @@ from tests.sessions_kms.model.model import (
     UNAVAILABLE,
     UNKNOWN,
     USER,
-    Told,
+    Result,
     agree,
     in_any_order,
 )
@@ -25,7 +25,7 @@ CANARY = "canary-4f0c"
 
 
 class Ledger:
-    """The ``live`` sessions by key, the ``dead`` ones, and how many have a key nobody was told."""
+    """The ``live`` sessions by key, the ``dead`` ones, and the number of ones with unknown keys."""
 
     def __init__(self, period: int, timeout: int, **of_table: bool) -> None:
         self.world = World(PROCESSES, data_key_period=period, absolute_timeout=timeout, **of_table)
@@ -34,7 +34,7 @@ class Ledger:
         self.live: dict[str, Stored] = {}
         self.dead: set[str] = set()
         self.unknown = 0
-        self.salts: set[bytes] = set()  # of all that stood between actions
+        self.salts: set[bytes] = set()  # of all records that were stored between actions
 
     def alive(self, key: str) -> Stored | None:
         found = self.world.truth(key)
@@ -43,8 +43,8 @@ class Ledger:
             return None
         return found if found.created + self.timeout > now else None
 
-    def settle(self, before: dict[str, Stored], done: list[tuple[Told, str | None]]) -> None:
-        """Hold what stands against what the model allows, and go on from it.
+    def settle(self, before: dict[str, Stored], done: list[tuple[Result, str | None]]) -> None:
+        """Compare the stored sessions with the effects that the model allows, and take them over.
 
         Each action comes with the new key of the session that it created or cycled.
         """
@@ -60,7 +60,7 @@ class Ledger:
                     self.check_times(told, before.get(told.seen.key or ""), found)
 
     def settle_one(
-        self, key: str | None, held: Stored | None, done: list[tuple[Told, str | None]]
+        self, key: str | None, held: Stored | None, done: list[tuple[Result, str | None]]
     ) -> None:
         stands = self.alive(key) if key else None
         told = [each if stands else may_have_been_applied(each) for each, _ in done]
@@ -88,8 +88,8 @@ class Ledger:
         found = self.alive(key) if key else None
         return found.content if found else None
 
-    def check_times(self, told: Told, held: Stored | None, found: Stored) -> None:
-        """Hold when the session began and ends against the settings."""
+    def check_times(self, told: Result, held: Stored | None, found: Stored) -> None:
+        """Compare the session's start and end with the settings."""
         now = int(self.world.clock())
         created = now if held is None or told.seen.starts_anew else held.created
         idle = int(found.content.get("_session_expiry") or settings.SESSION_COOKIE_AGE or 0)
@@ -102,13 +102,13 @@ class Ledger:
         assert found.user == found.content.get(USER)
 
     def check(self) -> None:
-        """Hold the promises that must hold at any time."""
+        """Check the invariants that must hold at any time."""
         self.salts |= {held.salt for held in self.live.values()}
         for key, expected in self.live.items():
             assert self.alive(key) == expected, "lost, or changed by nobody"
         for key in self.dead:
             assert self.alive(key) is None, "resurrected"
-        # A create that comes late makes a session of which nobody was told the key.
+        # A late create stores a session whose key nobody got.
         orphans = self.unknown + self.world.wire.delayed
         assert self.world.sessions() <= len(self.live) + len(self.dead) + orphans
         assert CANARY.encode() not in self.world.dump()
@@ -119,9 +119,9 @@ class Ledger:
             assert not any(key in str(call.context) for call in self.world.kms.calls)
 
 
-def may_have_been_applied(told: Told) -> Told:
-    """Return what is known of a save of a session that ended: it was too late, or came before.
+def may_have_been_applied(told: Result) -> Result:
+    """Return a save of an ended session as possibly applied: it was too late, or came before.
 
-    Whoever finds nothing where an answer was lost cannot know which.
+    After a lost response, a missing session does not show which.
     """
     return replace(told, answer=UNAVAILABLE) if told.answer == INTERRUPTED else told

@@ -1,7 +1,7 @@
-"""What the engine promises, as a model: a dict of sessions, and visits that change them.
+"""A model of the engine's promises: a dict of sessions, and visits that change them.
 
-A visit is one request of a browser. `effects` says what each of its actions may do to the
-session that it names; two visits that overlap may have happened in either order.
+A visit is one request of a browser. `effects` returns the possible effects of each of its actions
+on its session; two overlapping visits may have happened in either order.
 """
 
 import copy
@@ -17,7 +17,7 @@ LINKS = "_links"
 Content = dict[str, Any]
 
 OK = "ok"
-INTERRUPTED = "interrupted"  # the session ended, or is another person's by now: 400
+INTERRUPTED = "interrupted"  # the session has ended, or now belongs to another person: 400
 UNAVAILABLE = "unavailable"  # 503
 DEAD = "dead"  # the process was killed
 UNKNOWN = (UNAVAILABLE, DEAD)
@@ -25,10 +25,10 @@ UNKNOWN = (UNAVAILABLE, DEAD)
 
 @dataclass
 class Seen:
-    """What a visit knows: the model's view of its session object."""
+    """The model's view of a visit's session object."""
 
     key: str | None
-    base: Content | None = None  # what it loaded; None while it has not
+    base: Content | None = None  # the loaded content; None before loading
     base_salt: bytes = b""
     ours: Content = field(default_factory=dict)
     loaded: bool = False
@@ -37,7 +37,7 @@ class Seen:
 
     @property
     def replaced(self) -> bool:
-        """Return True if it threw away what it never looked at."""
+        """Return True if it replaced content that it never read."""
         return self.loaded and self.key is not None and self.base is None
 
     @property
@@ -46,14 +46,14 @@ class Seen:
 
     @property
     def starts_anew(self) -> bool:
-        """Return True if someone signed in since, so that the absolute timeout starts again."""
+        """Return True if somebody has signed in since, which restarts the absolute timeout."""
         user = self.ours.get(USER)
         return self.signed_in or (user is not None and user != (self.base or {}).get(USER))
 
 
 @dataclass(frozen=True)
 class Effect:
-    """One way in which an action may end: the answer, what stands, and what has a new key."""
+    """One possible effect of an action: the result, the stored session, and one with a new key."""
 
     answer: str
     stands: Stored | None
@@ -61,14 +61,14 @@ class Effect:
 
 
 def effects(seen: Seen, action: str, before: Stored | None) -> Iterator[Effect]:
-    """Yield how an action may end on what stands under the visit's key, without faults."""
+    """Yield the effects of an action on the stored session of the visit's key, without faults."""
     if action == "flush":
         yield Effect(OK, None)
     elif seen.key is None:
         yield Effect(OK, before, seen.ours)
     elif before is None:
         yield Effect(INTERRUPTED, None)
-        if seen.unchanged and action == "save":  # Nothing to save, so nobody asked.
+        if seen.unchanged and action == "save":  # There is nothing to save, so no call is made.
             yield Effect(OK, None)
     else:
         yield from _on_live(seen, action, before)
@@ -77,7 +77,7 @@ def effects(seen: Seen, action: str, before: Stored | None) -> Iterator[Effect]:
 def _on_live(seen: Seen, action: str, before: Stored) -> Iterator[Effect]:
     if seen.unchanged and action == "save":
         yield Effect(OK, before)
-    written = _laid_over(seen, before)
+    written = _merge_into(seen, before)
     if written is None:
         yield Effect(INTERRUPTED, before)
     elif action == "cycle":
@@ -86,8 +86,8 @@ def _on_live(seen: Seen, action: str, before: Stored) -> Iterator[Effect]:
         yield Effect(OK, replace(before, content=written, salt=b"new", user=written.get(USER)))
 
 
-def _laid_over(seen: Seen, before: Stored) -> Content | None:
-    """Return what a write leaves; None where the session is another person's by now."""
+def _merge_into(seen: Seen, before: Stored) -> Content | None:
+    """Return the content after a write; None if the session now belongs to another person."""
     if seen.base is None or seen.base_salt == before.salt:
         return seen.ours
     users = {str(each.get(USER)) for each in (seen.base, seen.ours, before.content)}
@@ -95,7 +95,7 @@ def _laid_over(seen: Seen, before: Stored) -> Content | None:
 
 
 def merged(base: Content, ours: Content, theirs: Content) -> Content:
-    """Merge by the words of the design: deletions win, else this request's value does."""
+    """Merge as in the design: deletions win, otherwise this request's value."""
     found: Content = {}
     for key in base.keys() | ours.keys() | theirs.keys():
         deleted = key in base and (key not in ours or key not in theirs)
@@ -111,16 +111,16 @@ def merged(base: Content, ours: Content, theirs: Content) -> Content:
 
 
 @dataclass(frozen=True)
-class Told:
-    """An action of a visit, as it was when it began, and what it was answered."""
+class Result:
+    """An action of a visit, as it was at its start, and its result."""
 
     seen: Seen
     action: str
     answer: str
 
 
-def outcomes(told: Sequence[Told], before: Stored | None) -> Iterator[tuple[Any, list[Any]]]:
-    """Yield what may stand after these actions in this order, and what each moved elsewhere."""
+def outcomes(told: Sequence[Result], before: Stored | None) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield the stored session after these actions in this order, and the sessions they moved."""
     if not told:
         yield None if before is None else before.content, []
         return
@@ -130,7 +130,7 @@ def outcomes(told: Sequence[Told], before: Stored | None) -> Iterator[tuple[Any,
             yield stands, [effect.moved, *moved]
 
 
-def _possible(told: Told, before: Stored | None) -> Iterator[Effect]:
+def _possible(told: Result, before: Stored | None) -> Iterator[Effect]:
     for effect in effects(told.seen, told.action, before):
         if told.answer in (effect.answer, *UNKNOWN):
             yield effect
@@ -139,11 +139,11 @@ def _possible(told: Told, before: Stored | None) -> Iterator[Effect]:
 
 
 def in_any_order(
-    told: Sequence[Told], before: Stored | None, saw: frozenset[int] = frozenset()
+    told: Sequence[Result], before: Stored | None, saw: frozenset[int] = frozenset()
 ) -> Iterator[tuple[Any, list[Any]]]:
-    """Yield what may stand after overlapping actions, and what each, as listed, moved.
+    """Yield the stored session after overlapping actions in any order, and the sessions they moved.
 
-    Those of ``saw`` loaded what another of them had written: they came after it.
+    Those in ``saw`` loaded what another of them had written, so they came after it.
     """
     for order in permutations(range(len(told))):
         if any(number not in saw for number in order[len(told) - len(saw) :]):
@@ -157,7 +157,7 @@ def first(pair: tuple[int, Any]) -> int:
 
 
 def agree(sure: list[bool], expected: list[Any], found: list[Any]) -> bool:
-    """Return True if what was moved is there, where the answer says that it was."""
+    """Return True if the moved sessions are stored, if the result says so."""
     return all(
         not known or one == other for known, one, other in zip(sure, expected, found, strict=True)
     )

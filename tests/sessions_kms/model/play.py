@@ -1,6 +1,6 @@
-"""Browsers, processes and the engine at play, each action held against the model.
+"""Runs browsers, processes and the engine, and compares each action with the model.
 
-`test_engine_model.py` decides what happens; what must come of it is known here.
+`test_engine_model.py` decides what happens; this module knows the expected results.
 """
 
 import copy
@@ -28,8 +28,8 @@ from tests.sessions_kms.model.model import (
     UNAVAILABLE,
     UNKNOWN,
     USER,
+    Result,
     Seen,
-    Told,
 )
 from tests.sessions_kms.model.world import DISTURBED_FOR, Stored
 from tests.sessions_kms.support.fakes import State
@@ -55,21 +55,21 @@ class Visit:
 
 
 class Play(Ledger):
-    """Browsers with their cookies, and the visits that are under way."""
+    """Browsers with their cookies, and the current visits."""
 
     def __init__(self, period: int, timeout: int, *, every: bool, **of_table: bool) -> None:
         super().__init__(period, timeout, **of_table)
         settings.SESSION_SAVE_EVERY_REQUEST = every
         self.jars: list[str | None] = [None] * BROWSERS
         self.visits: list[Visit] = []
-        self.undecided: list[Told] = []
+        self.undecided: list[Result] = []
 
     def arrive(self) -> None:
-        """Let what is still on its way arrive, after those who sent it were told 503."""
+        """Deliver delayed requests, whose senders got a 503."""
         before = dict(self.live)
         if self.world.wire.arrive():
             self.settle(before, [(told, None) for told in self.undecided])
-            self.salts |= {held.salt for held in self.live.values()}  # which a request may load
+            self.salts |= {held.salt for held in self.live.values()}  # A request may load these.
         self.undecided.clear()
 
     def open(self, browser: int, process: int) -> None:
@@ -80,7 +80,7 @@ class Play(Ledger):
         self.visits.append(Visit(request, browser, process, Seen(key)))
 
     def signed_in(self, visit: Visit, user: str) -> None:
-        """Do what Django's `login` does."""
+        """Do the same as Django's `login`."""
         if self.loaded(visit) is None or visit.seen.key in self.dead:
             return
         if visit.seen.ours.get(USER) is None:
@@ -124,7 +124,7 @@ class Play(Ledger):
             self.world.turn(State[trouble])
 
     def heal(self) -> None:
-        """Let the faults that did not strike pass, and their consequences."""
+        """Remove faults that did not occur, and their consequences."""
         self.world.wire.heal()
         self.world.turn(State.ENABLED)
         self.wait(DISTURBED_FOR + 1)
@@ -142,7 +142,7 @@ class Play(Ledger):
             del items[name]
 
     def changed(self, visit: Visit, change: Change) -> Visit | None:
-        """Change a visit's session, and the model's view of it; None when that cannot be told."""
+        """Change a visit's session and the model's view of it; None if the store is unavailable."""
         name, value = change
         seen, session = visit.seen, visit.session
         if name == "clear":
@@ -151,7 +151,7 @@ class Play(Ledger):
             seen.loaded = seen.modified = True
         elif self.loaded(visit) is None:
             return None
-        elif name == "append":  # In place, which sets no flag.
+        elif name == "append":  # In place, which does not set the modified flag.
             for held in (session.get("a"), seen.ours.get("a")):
                 if isinstance(held, list):
                     held.append(value)
@@ -180,14 +180,14 @@ class Play(Ledger):
         return self.visits[-1 - which % len(self.visits)]
 
     def with_cookie(self, browser: int) -> int:
-        """Return a browser that has a session, if one has."""
+        """Return a browser with a session, if there is one."""
         having = [number for number in range(BROWSERS) if self.jars[number]]
         return having[browser % len(having)] if having else browser
 
     def loaded(self, visit: Visit) -> Visit | None:
-        """Look at a visit's session; None when that cannot be told."""
+        """Load a visit's session; return None if the store is unavailable."""
         seen = visit.seen
-        self.world.wire.holds = True  # What it loads is what stands when it has loaded.
+        self.world.wire.holds = True  # The session does not change during the load.
         answer = self.told(visit, lambda: visit.session.get("a"))
         self.world.wire.holds = False
         if answer != OK:
@@ -212,16 +212,16 @@ class Play(Ledger):
         race: tuple[int, Visit, str] | None = None,
         followed: tuple[int, int, Change, str] | None = None,
     ) -> None:
-        """Let a visit act, with another one's action before one of its calls if told.
+        """Run a visit's action, with another one's action before one of its calls if given.
 
-        Or with the whole of a request that begins then: ``followed`` is the call, and its
-        browser, change and action.
+        Or with a whole request before a call: ``followed`` is the call, and the request's browser,
+        change and action.
         """
         if action != "flush" and self.loaded(visit) is None:
             return
         self.arrive()
         before = dict(self.live)
-        done: list[tuple[Told, str | None]] = []
+        done: list[tuple[Result, str | None]] = []
         number = -1
         if race is not None:
             call, other, theirs = race
@@ -242,22 +242,22 @@ class Play(Ledger):
         self.world.wire.spare(number)
         self.settle(before, [each for each in done if each[0].action != "nothing"])
         if race is not None and len(done) == 1 and not race[1].over:
-            self.act(*race[1:])  # There were fewer calls: it comes afterwards.
+            self.act(*race[1:])  # There were fewer calls, so it runs afterwards.
 
     def save_together(
         self, visits: list[Visit], troubles: dict[int, Fault], rival: tuple[Visit, str] | None
     ) -> None:
-        """Have requests of one process save one session at once: the others come while one writes.
+        """Save one session in several requests of one process: the others come while one writes.
 
-        Who writes next writes for all who wait. Faults strike calls by their number; a rival
-        of another process acts before the first answer.
+        The next writer writes for all waiters. Faults are given by call number; a rival in another
+        process acts before the first response.
         """
         if any(self.loaded(visit) is None for visit in visits):
             return
         self.arrive()
         before = dict(self.live)
         seen = [copy.deepcopy(visit.seen) for visit in visits]
-        done: list[tuple[Told, str | None]] = []
+        done: list[tuple[Result, str | None]] = []
 
         def rival_acts() -> None:
             if rival is not None:
@@ -266,7 +266,7 @@ class Play(Ledger):
         for call, fault in troubles.items():
             self.strike(call, fault)
         answers = self.answers(visits, rival_acts, troubles.get(0))
-        saves = [Told(each, "save", answers[number]) for number, each in enumerate(seen)]
+        saves = [Result(each, "save", answers[number]) for number, each in enumerate(seen)]
         self.undecided += [told for told in saves if told.answer in UNKNOWN]
         done += [(told, None) for told in saves]
         self.settle(before, [each for each in done if each[0].action != "nothing"])
@@ -278,7 +278,7 @@ class Play(Ledger):
     def answers(
         self, visits: list[Visit], meanwhile: Callable[[], None], fault: Fault | None
     ) -> dict[int, str]:
-        """Have one save, and at its first call the others; give what each was told."""
+        """Save in one request, and in the others at its first call; return each result."""
         answers: dict[int, str] = {}
         crowd = Crowd(self.world.processes[visits[0].process])
 
@@ -303,16 +303,16 @@ class Play(Ledger):
         return answers
 
     def follower(
-        self, browser: int, change: Change, action: str, done: list[tuple[Told, str | None]]
+        self, browser: int, change: Change, action: str, done: list[tuple[Result, str | None]]
     ) -> None:
-        """Have another process handle a request that begins now."""
+        """Handle a new request in another process."""
         self.open(browser, 1)
         visit = self.visits[-1]
         if self.changed(visit, change):
             self.perform(visit, action, done)
 
-    def perform(self, visit: Visit, action: str, done: list[tuple[Told, str | None]]) -> None:
-        """Let the engine act, and note what came of it."""
+    def perform(self, visit: Visit, action: str, done: list[tuple[Result, str | None]]) -> None:
+        """Run an action of the engine, and record its result."""
         seen = copy.deepcopy(visit.seen)
         session, response = visit.session, HttpResponse()
         calls = {
@@ -328,7 +328,7 @@ class Play(Ledger):
         if action == "end":
             saves = seen.modified or settings.SESSION_SAVE_EVERY_REQUEST
             kind = "save" if saves and (seen.key or seen.ours) else "nothing"
-        told = Told(seen, kind, answer)
+        told = Result(seen, kind, answer)
         if answer in UNKNOWN and kind != "nothing":
             self.undecided.append(told)
         done.append((told, self.moved_to(visit, told)))
@@ -360,7 +360,7 @@ class Play(Ledger):
             assert cookie.value in ("", visit.session.session_key)
 
     def follow(self, visit: Visit, kind: str, answer: str) -> None:
-        """Have the model's view of a visit go on from what the engine did."""
+        """Update the model's view of a visit with what the engine did."""
         seen, session = visit.seen, visit.session
         if answer != OK or kind == "nothing":
             return
@@ -378,7 +378,7 @@ class Play(Ledger):
             signed_in=session._signed_in,
         )
 
-    def moved_to(self, visit: Visit, told: Told) -> str | None:
+    def moved_to(self, visit: Visit, told: Result) -> str | None:
         """Return the new key of a session that was created or cycled."""
         key: str | None = visit.session.session_key
         done = told.answer == OK and told.action != "flush"
@@ -402,7 +402,7 @@ class Play(Ledger):
         concerns: Callable[[Stored], bool],
         may_concern: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """End sessions: those that are concerned surely, and others only if they may be."""
+        """End sessions: those that are certainly affected, and others only if they may be."""
         self.arrive()
         possible = {key for key in self.live if may_concern(key)}
         answer = self.told(Visit(HttpRequest(), 0, process, Seen(None)), end)
@@ -418,6 +418,6 @@ class Play(Ledger):
                 self.dead.add(key)
 
     def has_link(self, key: str, name: str) -> bool:
-        """Return True if a name's item is there: a save that was not made may have left it."""
+        """Return True if a name's item exists; a failed save may have left it."""
         item_id = session_id(self.world.config.namespace, key)
         return f"logout#{self.world.config.namespace}#{name}#{item_id}" in self.world.table.items

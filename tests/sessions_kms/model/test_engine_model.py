@@ -1,8 +1,8 @@
-"""The engine against a model: browsers and processes in any order, with faults at any call.
+"""The engine compared with a model: browsers and processes in any order, with faults at any call.
 
-What was acknowledged is readable until it is ended, and never again afterwards; requests
-that overlap lose nothing of each other; an outage signs nobody out. `make fuzz` runs it
-for as long as FUZZ_EXAMPLES says.
+An acknowledged session is readable until it ends, and never afterwards; overlapping requests do not
+lose each other's changes; an outage signs nobody out. `make fuzz` runs it with FUZZ_EXAMPLES
+examples.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ CHANGES = st.one_of(
     st.tuples(st.just("_session_expiry"), st.sampled_from((None, 0, 30, 3600))),
     st.just(("clear", None)),
 )
-# Often of one name: what one request did is undone if the other's is laid over it again.
+# Often with the same name: a merge in the wrong order would undo the other request's change.
 TWO_CHANGES = st.one_of(
     st.just((("a", 7), ("a", 8))), st.just((("a", 7), ("a", None))), st.tuples(CHANGES, CHANGES)
 )
@@ -58,7 +58,7 @@ CALLS = st.sampled_from((0, 0, 0, 0, 1, 1, 2, 3))
 PROCESS = st.integers(0, PROCESSES - 1)
 BROWSER = st.integers(0, BROWSERS - 1)
 ACTIONS = st.sampled_from(("save", "end", "end", "end", "end", "cycle", "flush"))
-# A process that is killed takes all of its threads along: that is the business of `ask_in_trouble`.
+# A killed process loses all its threads: `ask_in_trouble` covers that.
 TOGETHER = tuple(sorted(name for name in FAULTS if not name.startswith("killed")))
 TROUBLES = (
     "restart", "published keys are lost", "DynamoDB deletes what has expired",
@@ -67,7 +67,7 @@ TROUBLES = (
 
 
 class Engine(RuleBasedStateMachine):
-    """What may happen, in any order."""
+    """The possible events, in any order."""
 
     steps = 0
 
@@ -84,7 +84,7 @@ class Engine(RuleBasedStateMachine):
             self.ask(browser, 0, ("a", []), "end")
             self.ask(browser, 0, ("b", 0), "end")
 
-    # What browsers do
+    # Browsers
 
     @rule(browser=BROWSER, process=PROCESS)
     def begin_to_ask(self, browser: int, process: int) -> None:
@@ -92,7 +92,7 @@ class Engine(RuleBasedStateMachine):
 
     @rule(browser=BROWSER, process=PROCESS, change=CHANGES, action=ACTIONS)
     def ask(self, browser: int, process: int, change: Change, action: str) -> None:
-        """Have a browser send a request, and a process handle it."""
+        """Send a request from a browser, and handle it in a process."""
         self.play.open(browser, process)
         visit = self.play.visits[-1]
         if self.play.changed(visit, change):
@@ -116,9 +116,9 @@ class Engine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.play.visits) > 1)
     @rule(which=WHICH, other=WHICH, call=CALLS, actions=st.tuples(ACTIONS, ACTIONS))
     def race(self, which: int, other: int, call: int, actions: tuple[str, str]) -> None:
-        """Have a visit do all of its action just before some call of another's."""
+        """Run a visit's whole action just before a call of another's."""
         one = self.play.visit(which)
-        # Of another process: what a thread waits for of its own one would never come.
+        # In another process: in the same one, the thread would wait for itself.
         others = [visit for visit in self.play.visits if visit.process != one.process]
         of_one_session = [visit for visit in others if visit.seen.key == one.seen.key]
         if of_one_session and self.play.loaded(one):
@@ -136,9 +136,9 @@ class Engine(RuleBasedStateMachine):
         trouble: str | None = None,
         after: int = 1,
     ) -> None:
-        """Have a browser send two requests at once, with a fault right after the second if told.
+        """Send two concurrent requests from a browser, with an optional fault after the second.
 
-        Or right before it: the second comes between the first one's lost call and its look.
+        Or before it: the second comes between the first one's lost call and its next read.
         """
         for process in range(2):
             self.play.open(self.play.with_cookie(browser), process)
@@ -178,7 +178,7 @@ class Engine(RuleBasedStateMachine):
         call: int,
         trouble: str,
     ) -> None:
-        """Have a request come after a call that something goes wrong in, before anybody looks."""
+        """Send a request after a failed call, before the engine reads again."""
         browser = self.play.with_cookie(browser)
         self.play.open(browser, 0)
         visit = self.play.visits[-1]
@@ -200,9 +200,9 @@ class Engine(RuleBasedStateMachine):
         troubles: dict[int, str],
         rival: tuple[Change, str] | None,
     ) -> None:
-        """Have a browser send requests at once, which one process saves with as few writes.
+        """Send concurrent requests from a browser, which one process saves with few writes.
 
-        Another process may act meanwhile, and calls go wrong.
+        Another process may act meanwhile, and calls may fail.
         """
         browser = self.play.with_cookie(browser)
         found = [self.changed(browser, process, each) for each in changes]
@@ -210,19 +210,19 @@ class Engine(RuleBasedStateMachine):
         other = self.changed(browser, 1 - process, [rival[0]]) if rival else None
         if visits != found or (rival and not other):
             return
-        # The first one is on its way when the others come, and so must have nothing to read.
+        # The first one is already running when the others come, so it must not need to read.
         if visits[0].seen.key and not visits[0].seen.replaced:
             faults = {call: FAULTS[name] for call, name in troubles.items()}
             acts = (other, rival[1]) if rival and other else None
             self.play.save_together(visits, faults, acts)
 
     def changed(self, browser: int, process: int, changes: list[Change]) -> Visit | None:
-        """Have a browser send a request that changes its session."""
+        """Send a request from a browser that changes its session."""
         self.play.open(browser, process)
         visit = self.play.visits[-1]
         return visit if all(self.play.changed(visit, change) for change in changes) else None
 
-    # What operators do, and what goes wrong
+    # Operators and failures
 
     @rule(user=USERS, process=PROCESS)
     def end_all_of_a_user(self, user: str, process: int) -> None:
@@ -261,10 +261,10 @@ class Engine(RuleBasedStateMachine):
         change: Change,
         action: str,
     ) -> None:
-        """Have a browser send a request that something goes wrong in."""
+        """Send a request from a browser in which something fails."""
         self.play.open(self.play.with_cookie(browser), process)
         visit = self.play.visits[-1]
-        if call % 2:  # Else the load is in trouble, too.
+        if call % 2:  # Otherwise the load is affected as well.
             self.play.changed(visit, change)
         self.play.go_wrong(trouble, call, process)
         if visit in self.play.visits and self.play.changed(visit, change):
@@ -276,7 +276,7 @@ class Engine(RuleBasedStateMachine):
     def all_is_well_again(self) -> None:
         self.play.heal()
 
-    # What must hold at any time
+    # The invariants
 
     @invariant()
     def promises_hold(self) -> None:
@@ -294,7 +294,7 @@ def test_engine_keeps_its_promises_in_any_order(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if driver == "loop":  # of each verb its own; what blocks is done in other threads
+    if driver == "loop":  # async methods; blocking calls run in other threads
         monkeypatch.setattr(backend, "run_sync", asyncio.run)
     settings.SESSION_ENGINE = "sessions_kms.backend"
     settings.SESSION_SAVE_EVERY_REQUEST = False

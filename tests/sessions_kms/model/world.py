@@ -1,7 +1,7 @@
-"""Processes of the engine over one table and one KMS in memory, and the truth behind them.
+"""Processes of the engine with one table and one KMS in memory, and the stored truth.
 
-`World` gives each process services of its own. What a session holds in truth is opened
-with KMS's own material, past every cache, fault and state.
+`World` gives each process its own services. The stored content of a session is decrypted with KMS's
+own key material, independently of caches, faults and states.
 """
 
 import json
@@ -26,12 +26,12 @@ from tests.sessions_kms.support.wire import Wire, WiredKMS
 from tests.support.clock import FakeClock
 
 NEVER = -(10**9)
-DISTURBED_FOR = 60  # seconds for which the last failure may still be felt (back-offs, not-before)
+DISTURBED_FOR = 60  # seconds for which a failure may have effects (back-offs, not-before)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What one session holds. ``salt`` is new at each write."""
+    """The content of one session. ``salt`` changes with each write."""
 
     content: dict[str, Any]
     created: int
@@ -41,9 +41,9 @@ class Stored:
 
 
 class World:
-    """The services that processes share, and ``processes``, each as it was started last.
+    """The shared services, and ``processes``, each with its current services.
 
-    ``has_connections``: answers are confirmed, as those that the built-in client gets.
+    With ``has_connections``, responses are confirmed, as for the built-in client.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class World:
         self.processes: list[Services] = [self.started() for _ in range(processes)]
 
     def started(self) -> Services:
-        """Return the services of a process that starts now."""
+        """Return the services of a new process."""
         table, namespace = table_over(self.table), self.config.namespace
         kms = self._kms_keyring()
         length = self.config.data_key_period
@@ -87,12 +87,12 @@ class World:
         return Services(self.config, table, keyring, not_before, clock=self.clock, sleep=self.sleep)
 
     def restart(self, process: int) -> None:
-        """End a process and start it anew, with nothing in memory."""
+        """Restart a process, with empty memory."""
         self.processes[process] = self.started()
 
     @contextmanager
     def running(self, process: int) -> Iterator[None]:
-        """Run a block as one process, which may be within a block of another."""
+        """Run a block as one process; may be nested in a block of another."""
         from sessions_kms import services
 
         before = services._services
@@ -113,12 +113,12 @@ class World:
 
     @property
     def disturbed(self) -> bool:
-        """Return True if something may fail, or did a moment ago."""
+        """Return True if something may fail, or failed recently."""
         lately = self.clock() - self.disturbed_at <= DISTURBED_FOR
         return lately or self.state is not State.ENABLED
 
     def truth(self, key: str) -> Stored | None:
-        """Return what is stored under a session key, live or not."""
+        """Return the stored content of a session key, live or not."""
         with self.running(0):
             item = self.table.items.get(id_of(key))
         if item is None or read_tombstone(item):
@@ -133,14 +133,14 @@ class World:
         return Stored(content, record.created_at, record.ttl, record.salt, user)
 
     def sessions(self) -> int:
-        """Count the items that are sessions, of whatever key."""
+        """Count the items that are sessions, under any key."""
         return sum(
             "#" not in item_id and read_tombstone(item) is None
             for item_id, item in self.table.items.items()
         )
 
     def dump(self) -> bytes:
-        """Return every byte that is in the table."""
+        """Return all bytes in the table."""
         return repr(self.table.items).encode()
 
     def _unwrapped(self, record: SessionRecord) -> bytes:

@@ -230,7 +230,7 @@ async def test_write_that_fails_after_its_request_has_left_is_told_in_the_log(
 async def test_writes_of_one_process_are_bounded_and_more_begin_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mixins._writes, "_most", 2)
+    monkeypatch.setattr(mixins._writes, "_maximum", 2)
     sessions = [await changed(saved(a=1), b=each) for each in range(3)]
     keys = [str(session.session_key) for session in sessions]
     told = await asyncio.wait_for(

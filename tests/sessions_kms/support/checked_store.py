@@ -1,6 +1,6 @@
-"""A real store that is good until a test breaks it, `check_session_store` run on it, and remedies.
+"""A correct store that tests break, `check_session_store` on it, and its remedies.
 
-A test module makes the fixture its own: ``store = checked_store.store``.
+A test module imports the fixture with ``store = checked_store.store``.
 """
 
 import io
@@ -24,14 +24,14 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.faults import FaultProxy, running_proxy
 
 REGION = "eu-west-1"
-# Neither stand-in evaluates conditions of a policy, nor IAM: it allows what AWS would deny.
-# tests/sessions_kms/doctor/test_rights.py looks at these, under the printed policies.
+# The stand-ins evaluate neither conditions of a policy nor IAM: they allow what AWS would deny.
+# tests/sessions_kms/doctor/test_rights.py tests these findings with the printed policies.
 NOT_HERE = {"over-grant context", "over-grant key"}
 
 
 @dataclass
 class Store:
-    """A store that is good until a test breaks it, and the settings that name it."""
+    """A correct store that tests can break, and the settings for it."""
 
     table: str
     key: str
@@ -46,7 +46,7 @@ class Store:
         self.settings.SESSIONS_KMS = named | changes
 
     def new_table(self, **options: Any) -> None:
-        """Point to another table, made as somebody else might have."""
+        """Use another table, created with other options."""
         self.table += "-other"
         billing = {"BillingMode": "PAY_PER_REQUEST"}
         client("dynamodb").create_table(TableName=self.table, **(billing | options))
@@ -66,8 +66,8 @@ def store(make_stack: MakeStack, settings: Settings) -> Store:
 
 
 def new_store(settings: Settings) -> Store:
-    """Create table and key as the command does, and point the settings to them."""
-    settings.SESSION_COOKIE_SECURE = True  # The settings of the tests are those of a local run.
+    """Create table and key with the command, and set them in the settings."""
+    settings.SESSION_COOKIE_SECURE = True  # It is off in the settings of the tests.
     unique = uuid.uuid4().hex[:12]
     list(provisioning.create_table(client("dynamodb"), f"sessions-{unique}"))
     key = new_key()
@@ -87,7 +87,7 @@ def client(service: str) -> Any:
 
 @contextmanager
 def proxied(service: str, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """Put a proxy between the checks and a service of the stack."""
+    """Run a proxy between the checks and a service of the stack."""
     with running_proxy(url) as proxy:
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", proxy.url)
         services.reset()
@@ -96,7 +96,7 @@ def proxied(service: str, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def check(*options: str) -> tuple[int, dict[str, Any]]:
-    """Run the check; give its exit status, and its report."""
+    """Run the check; return its exit status and its report."""
     out = io.StringIO()
     status = 0
     try:
@@ -118,7 +118,7 @@ def check(*options: str) -> tuple[int, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Trouble:
-    """What a finding that is not ok says."""
+    """A finding that is not ok."""
 
     level: str
     detail: str
@@ -126,7 +126,7 @@ class Trouble:
 
 
 def troubles(*options: str) -> dict[str, Trouble]:
-    """Run the check; give what it found wrong, but for what no stand-in can have right."""
+    """Run the check; return the problems, without those that all stand-ins have."""
     _, report = check(*options)
     names = [each["name"] for each in report["checks"]]
     assert len(names) == len(set(names))
@@ -138,7 +138,7 @@ def troubles(*options: str) -> dict[str, Trouble]:
 
 
 def apply(remedy: str) -> None:
-    """Run the commands that a remedy names, in their order."""
+    """Run the commands in a remedy, in order."""
     commands = re.findall(r"`([^`]+)`", remedy)
     assert commands
     for command in commands:
@@ -152,7 +152,7 @@ def apply(remedy: str) -> None:
 
 
 def _aws(service: str, operation: str, *options: str) -> None:
-    """Do what AWS's command-line client does with these words."""
+    """Do the same as the AWS CLI with these arguments."""
     names = ["".join(part.title() for part in each[2:].split("-")) for each in options[::2]]
     renamed = {"SseSpecification": "SSESpecification"}
     params = {
@@ -165,7 +165,7 @@ def _aws(service: str, operation: str, *options: str) -> None:
 def _value(text: str) -> Any:
     if text.startswith("{"):
         return json.loads(text)
-    if "=" in text:  # Its shorthand.
+    if "=" in text:  # the CLI's shorthand
         pairs = dict(pair.split("=") for pair in text.split(","))
         return {name: value == "true" or value for name, value in pairs.items()}
     return text

@@ -1,4 +1,4 @@
-"""Commands for operators, run in the test's process: what they print, and how they exit."""
+"""Runs operator commands in the test's process, with their output and exit status."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 
 @dataclass
 class Run:
-    """What a command printed, and its exit status."""
+    """The output and the exit status of a command."""
 
     out: str
     err: str
@@ -22,14 +22,14 @@ class Run:
 
 
 def run(*command: str) -> Run:
-    """Run a command line; an error's message is the last of what it printed on stderr."""
+    """Run a command line; an error's message is the last line on stderr."""
     out, err = io.StringIO(), io.StringIO()
     status = 0
     try:
         call_command(*command, stdout=out, stderr=err, no_color=True)
     except CommandError as exc:
         err.write(str(exc))
-        # What argparse says exits 2 on a command line, and is an error of 1 in a process.
+        # An argparse error exits with 2 on a command line, but has status 1 in the process.
         status = 2 if str(exc).startswith("Error: ") else exc.returncode
     except SystemExit as exc:
         status = exc.code if isinstance(exc.code, int) else 1
@@ -37,5 +37,5 @@ def run(*command: str) -> Run:
 
 
 def end(*arguments: str) -> Run:
-    """Run `end_sessions` without being asked."""
+    """Run `end_sessions` without confirmation."""
     return run("end_sessions", "--no-input", *arguments)

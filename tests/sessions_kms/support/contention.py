@@ -1,4 +1,4 @@
-"""Writers of one session in several processes, whose calls of DynamoDB take their time.
+"""Writers of one session in several processes, with slow calls to DynamoDB.
 
 For the tests, which count, and for `make bench`, which measures.
 """
@@ -12,7 +12,7 @@ from tests.sessions_kms.support.worker import Worker, at_once
 
 @dataclass(frozen=True)
 class Contention:
-    """What came of it. ``took`` are the seconds of each save, ``alone`` those of a lone one."""
+    """The result. ``took`` are the seconds of each save, ``alone`` those of a lone one."""
 
     told: list[str | None]
     took: list[float]
@@ -21,14 +21,14 @@ class Contention:
 
     @property
     def longest(self) -> float:
-        """Return how many latencies of a lone save the longest save took."""
+        """Return the longest save as a multiple of a lone save's latency."""
         return max(self.took) / self.alone
 
 
 def contend(
     processes: Sequence[Worker], key: str, *, writers: int, saves: int, alone: float
 ) -> Contention:
-    """Have so many writers in each process save one session at once, each so many times."""
+    """Save one session concurrently with ``writers`` in each process, each ``saves`` times."""
     for process in processes:
         process.ask("load_many", key=key, writers=writers)
     found: list[Any] = at_once(
@@ -46,7 +46,7 @@ def contend(
 
 
 def expected(processes: int, *, writers: int, saves: int) -> dict[str, int]:
-    """Return what the session holds if no save was lost."""
+    """Return the session's content if no save was lost."""
     return {
         f"{process}.{writer}": saves for process in range(processes) for writer in range(writers)
     }

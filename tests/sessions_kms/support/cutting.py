@@ -1,6 +1,6 @@
-"""A TCP proxy that cuts one exchange after so many bytes, or keeps exchanges back.
+"""A TCP proxy that cuts one exchange after some bytes, or delays exchanges.
 
-It knows nothing of HTTP.
+It does not depend on HTTP.
 """
 
 import select
@@ -11,14 +11,14 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
 CHUNK = 65536
-TICK = 0.02  # seconds after which a connection looks whether the proxy ends
+TICK = 0.02  # seconds between checks of a connection whether the proxy has ended
 
 
 @dataclass
 class CuttingProxy:
-    """``passed`` counts the bytes of the exchange that is watched for, in both directions.
+    """``passed`` counts the bytes of the watched exchange in both directions.
 
-    ``answered`` counts the watched exchanges of which the client has some of an answer.
+    ``answered`` counts the watched exchanges with a response, at least in part.
     """
 
     upstream: tuple[str, int]
@@ -33,15 +33,15 @@ class CuttingProxy:
     ended: threading.Event = field(default_factory=threading.Event)
 
     def cut(self, after: int, *, down_then: bool = False) -> None:
-        """Cut the next exchange that is watched for, and stay down then if told."""
+        """Cut the next watched exchange; with ``down_then``, refuse connections afterwards."""
         self.cut_after, self.down_then, self.passed = after, down_then, 0
 
     def hold(self) -> None:
-        """Keep back what is watched for, until it is let go."""
+        """Delay the watched exchanges until `let_go`."""
         self.holding = True
 
     def let_go(self) -> int:
-        """Deliver what was kept back, whoever sent it gone by now; tell how many there were."""
+        """Deliver the delayed requests, even if their clients are gone; return their number."""
         held, self.held, self.holding = self.held, [], False
         for request in held:
             with socket.create_connection(self.upstream) as server:
@@ -93,7 +93,7 @@ class CuttingProxy:
 
 @contextmanager
 def cutting_proxy(host: str, port: int) -> Iterator[tuple[CuttingProxy, str]]:
-    """Run a proxy in front of a local service until the block ends; give its address, too."""
+    """Run a proxy in front of a local service until the block ends; yield its URL as well."""
     proxy = CuttingProxy((host, port))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(TICK)

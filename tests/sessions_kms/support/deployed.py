@@ -1,4 +1,4 @@
-"""The printed CloudFormation template, deployed into moto, and its roles' policies enforced."""
+"""The printed CloudFormation template, deployed in moto, with its roles' policies enforced."""
 
 import ast
 import io
@@ -25,14 +25,14 @@ from tests.support.clock import FakeClock
 
 
 def printed(*options: str) -> str:
-    """Return what the command prints."""
+    """Return the output of the command."""
     out = io.StringIO()
     call_command("session_store_template", *options, stdout=out, no_color=True)
     return out.getvalue()
 
 
 def template(*options: str) -> dict[str, Any]:
-    """Return the CloudFormation template as plain objects, its short forms written out."""
+    """Return the CloudFormation template as plain objects, with short forms expanded."""
     read: dict[str, Any] = json.loads(json.dumps(cfn_yaml.loads(printed_yaml(*options))))
     return read
 
@@ -43,7 +43,7 @@ def printed_yaml(*options: str) -> str:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A stack that stands, by the values that it put out."""
+    """A deployed stack, by its outputs."""
 
     table: str
     outputs: dict[str, str]
@@ -53,11 +53,11 @@ class Deployed:
         return self.outputs["KeyArn"]
 
     def role(self, role: str) -> Enforcement:
-        """Return the role with its own policy and the key's, as they stand in AWS."""
+        """Return the role with its own policy and the key's, as deployed."""
         iam = boto3.client("iam", region_name=REGION)
         name = f"{self.table}-{role}"
         policy: Any = iam.get_role_policy(RoleName=name, PolicyName="sessions")["PolicyDocument"]
-        if isinstance(policy, str):  # moto's CloudFormation keeps the text of a Python dict.
+        if isinstance(policy, str):  # moto's CloudFormation stores the text of a Python dict.
             policy = ast.literal_eval(policy)
         kms = boto3.client("kms", region_name=REGION)
         key_policy = kms.get_key_policy(KeyId=self.key, PolicyName="default")["Policy"]
@@ -65,7 +65,7 @@ class Deployed:
         return Enforcement(arn, policy, json.loads(key_policy))
 
     def serve_as(self, role: str, clock: FakeClock, **config: Any) -> tuple[Enforcement, Services]:
-        """Wire the engine under a role, and install it."""
+        """Install the engine with the permissions of a role."""
         enforced = self.role(role)
         enforced.install()
         made = Config(
@@ -84,11 +84,11 @@ class Deployed:
 
 @contextmanager
 def deploying(monkeypatch: pytest.MonkeyPatch, *options: str) -> Iterator[Deployed]:
-    """Deploy the template of a new table into an AWS of moto's."""
+    """Deploy the template of a new table in moto."""
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     table = f"sessions-{uuid.uuid4().hex[:12]}"
     made = template("--table", table, "--namespace", "gateway", *options)
-    # moto reads a key's tags in KMS's own spelling, which CloudFormation does not take.
+    # moto reads a key's tags in KMS's format, which CloudFormation does not accept.
     del made["Resources"]["SessionsKey"]["Properties"]["Tags"]
     with mock_aws():
         client = boto3.client("cloudformation", region_name=REGION)
@@ -105,6 +105,6 @@ def deploying(monkeypatch: pytest.MonkeyPatch, *options: str) -> Iterator[Deploy
 
 
 def _keep_policy_as_text(key: str) -> None:
-    """Mend what moto's CloudFormation does: it keeps as an object what KMS keeps as text."""
+    """Fix moto's CloudFormation, which stores an object where KMS stores text."""
     made = kms_backends[ACCOUNT][REGION].keys[key.rpartition("/")[2]]
     made.policy = json.dumps(made.policy)

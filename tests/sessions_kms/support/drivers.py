@@ -1,4 +1,4 @@
-"""Both drivers of steps, for a test that holds for either."""
+"""Both drivers of coroutines, for tests that run with either."""
 
 import asyncio
 

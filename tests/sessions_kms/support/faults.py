@@ -1,7 +1,7 @@
-"""AWS that misbehaves as told: an HTTP proxy in front of a local service, and its faults.
+"""Faults of AWS: an HTTP proxy in front of a local service, with configurable faults.
 
-A rule names an operation, a fault, and how often it strikes. Everything that
-passes is recorded. Knows HTTP and the names of operations, nothing of what they mean.
+A rule has an operation, a fault, and the number of times it occurs. All traffic is recorded. The
+proxy knows HTTP and the names of operations, but not their meaning.
 """
 
 import json
@@ -15,11 +15,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-HOLD_MAX = 30  # seconds after which even a held request ends
+HOLD_MAX = 30  # seconds after which a held request ends
 
 
 class Answer(NamedTuple):
-    """An HTTP answer; ``length`` is the Content-Length it claims, if not the body's own."""
+    """An HTTP response; ``length`` is its Content-Length, if it differs from the body's."""
 
     status: int
     headers: dict[str, str]
@@ -28,18 +28,18 @@ class Answer(NamedTuple):
 
 
 class Dropped(Exception):
-    """The connection is to be closed without an answer."""
+    """Close the connection without a response."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request on its way: ``forward`` lets the service handle it."""
+    """One request; ``forward`` passes it to the service."""
 
     operation: str
     body: bytes
     forward: Callable[[], Answer]
     closing: threading.Event
-    signed_at: str = ""  # as SigV4 says it
+    signed_at: str = ""  # the date in SigV4's format
 
 
 Fault = Callable[[Exchange], Answer]
@@ -55,9 +55,9 @@ class _Rule:
 
 @dataclass
 class FaultProxy:
-    """A running proxy: ``operations`` names what was asked, ``wire`` holds every byte of it.
+    """A running proxy: ``operations`` are the requested operations, ``wire`` all their bytes.
 
-    ``answers`` are the bodies that the service gave, whatever a fault made of them.
+    ``answers`` are the bodies from the service, before faults changed them.
     """
 
     url: str
@@ -71,11 +71,11 @@ class FaultProxy:
     def on(
         self, operation: str, fault: Fault, *, times: int | None = None, matching: bytes = b""
     ) -> None:
-        """Let a fault strike an operation (whose body contains ``matching``), always or n times."""
+        """Apply a fault to an operation (with ``matching`` in its body), always or n times."""
         self._rules.append(_Rule(operation, fault, times, matching))
 
     def heal(self) -> None:
-        """Forget all rules and records."""
+        """Remove all rules and records."""
         with self._lock:
             for record in (self._rules, self.operations, self.requests, self.wire, self.answers):
                 record.clear()
@@ -102,17 +102,17 @@ class FaultProxy:
 
 
 def error(code: str, status: int = 400, **members: Any) -> Fault:
-    """Answer an error of AWS; the service does not get the request."""
+    """Respond with an error of AWS; the service does not get the request."""
     return answer(json.dumps({"__type": code, "message": "injected", **members}).encode(), status)
 
 
 def answer(body: bytes, status: int = 200) -> Fault:
-    """Answer these bytes; the service does not get the request."""
+    """Respond with these bytes; the service does not get the request."""
     return lambda _: Answer(status, {}, body)
 
 
 def applied(fault: Fault) -> Fault:
-    """Let the service handle the request, and then let the fault decide on the answer."""
+    """Forward the request, then apply the fault to the response."""
 
     def after_the_fact(exchange: Exchange) -> Answer:
         exchange.forward()
@@ -122,7 +122,7 @@ def applied(fault: Fault) -> Fault:
 
 
 def changed(change: Callable[[bytes], bytes], *, status: int | None = None) -> Fault:
-    """Forward, and change the bytes of the answer."""
+    """Forward, and change the bytes of the response."""
 
     def change_answer(exchange: Exchange) -> Answer:
         honest = exchange.forward()
@@ -132,13 +132,13 @@ def changed(change: Callable[[bytes], bytes], *, status: int | None = None) -> F
 
 
 def cut_off(exchange: Exchange) -> Answer:
-    """Forward, and close the connection in the middle of the answer."""
+    """Forward, and close the connection in the middle of the response."""
     honest = exchange.forward()
     return honest._replace(body=honest.body[: len(honest.body) // 2], length=len(honest.body))
 
 
 def claimed_shorter(exchange: Exchange) -> Answer:
-    """Forward, and claim a Content-Length one byte short: the rest poisons the connection."""
+    """Forward, with a Content-Length one byte short: the rest stays in the connection."""
     honest = exchange.forward()
     return honest._replace(length=len(honest.body) - 1)
 
@@ -153,7 +153,7 @@ def dropped(exchange: Exchange) -> Answer:
 
 
 def held(exchange: Exchange) -> Answer:
-    """Answer nothing until the proxy ends."""
+    """Do not respond until the proxy ends."""
     exchange.closing.wait(HOLD_MAX)
     raise Dropped
 
@@ -196,7 +196,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: the client was told to go, or went."""
+        """Log nothing: the client has disconnected."""
 
     def close(self) -> None:
         self.closing.set()
@@ -210,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = 64 * 1024  # one write an answer
+    wbufsize = 64 * 1024  # one write per response
 
     def setup(self) -> None:
         super().setup()
@@ -242,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._upstream.request("POST", self.path, request, headers)
         got = self._upstream.getresponse()
         kept = {name: text for name, text in got.getheaders() if name.startswith("x-amz")}
-        kept.pop("x-amz-crc32", None)  # It would give away each fault, where an engine sends it.
+        kept.pop("x-amz-crc32", None)  # It would reveal each fault, if the service sends it.
         body = got.read()
         self.server.proxy.answers.append(body)
         return Answer(got.status, kept, body)
@@ -250,7 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, made: Answer) -> None:
         length = len(made.body) if made.length is None else made.length
         if length > len(made.body):
-            self.close_connection = True  # What it promised never comes.
+            self.close_connection = True  # The rest of the body never comes.
         self.send_response(made.status)
         for name, text in made.headers.items():
             self.send_header(name, text)

@@ -1,6 +1,6 @@
 """The engine behind two fault proxies, one in front of DynamoDB and one in front of KMS.
 
-A test module makes the fixture its own: ``make_faulty = faulty.make_faulty``.
+A test module imports the fixture with ``make_faulty = faulty.make_faulty``.
 """
 
 import dataclasses
@@ -24,21 +24,21 @@ from tests.support.clock import FakeClock
 
 @dataclass
 class FaultyStack:
-    """A stack whose engine reaches its services through proxies; the back door goes straight."""
+    """A stack whose engine uses proxies; the test's own access does not."""
 
     stack: Stack
     table: FaultProxy
     kms: FaultProxy
 
     def restart(self) -> None:
-        """Begin as a new process does, with cold caches, and without faults.
+        """Start like a new process, with cold caches and without faults.
 
-        The clients stay: making them is what takes long.
+        The clients stay, because creating them takes long.
         """
         config, clock = self.stack.config, self.stack.clock
         table = self.stack.services.table
         keyring = services.build_keyring(config, table, clock)
-        # A renewal in the background would blur the moment at which a key is given up.
+        # With a renewal in the background, the time at which a key is dropped would vary.
         keyring._background = Background(None)  # type: ignore[attr-defined]
         self.stack.services = dataclasses.replace(
             self.stack.services,
@@ -54,9 +54,9 @@ class FaultyStack:
 def behind_proxies(
     stack: Stack, table_url: str, kms_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FaultyStack]:
-    """Put proxies between a stack's engine and its services; the back-off takes no time.
+    """Put proxies between a stack's engine and its services, with back-offs that take no time.
 
-    Nor does the patience with others' writes: what is slept moves the clock that it goes by.
+    Waiting for other writers takes no time either: sleeping advances the clock.
     """
     steady = FakeClock(0)
     monkeypatch.setattr(calls, "sleep", lambda _: None)
@@ -79,7 +79,7 @@ MakeFaulty = Callable[..., FaultyStack]
 def make_faulty(
     make_stack: MakeStack, local_kms: LocalKMS, roto_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[MakeFaulty]:
-    """Give a maker of stacks (of real servers) behind proxies; the one made last is in force."""
+    """Yield a function that installs a stack with real servers behind proxies."""
     with ExitStack() as stacks:
         yield lambda **config: stacks.enter_context(
             behind_proxies(make_stack(**config), roto_url, local_kms.url, monkeypatch)

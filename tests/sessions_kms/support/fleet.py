@@ -1,4 +1,4 @@
-"""A fleet of processes for the tests of data keys: one KMS, one table, a keyring each."""
+"""A fleet of processes for the tests of data keys: one KMS, one table, a keyring for each."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +15,8 @@ NOW = 1_800_000_000
 PERIOD = NOW - NOW % DAY  # the period of NOW, eight hours old
 MAX_AGE = 300
 MAX_STALE = 3600
-RENEWAL_AGE = 240  # of a key fetched while chance gives one half
-LEAD = 150  # likewise, seconds before the end of a period
+RENEWAL_AGE = 240  # seconds; of a key fetched with a random value of one half
+LEAD = 150  # seconds before the end of a period, with the same random value
 
 
 def kms_keyring(
@@ -32,7 +32,7 @@ def kms_keyring(
 
 
 class Process:
-    """One process. Its background renewals wait in ``jobs`` until a test runs them."""
+    """One process. Its background renewals are queued in ``jobs`` until a test runs them."""
 
     def __init__(
         self,
@@ -68,25 +68,25 @@ class Process:
         self.unwrap = blocking(self.keyring.unwrap)
 
     def run_jobs(self) -> int:
-        """Run the background renewals that wait, and return how many there were."""
+        """Run the queued background renewals, and return their number."""
         jobs, self.jobs[:] = list(self.jobs), []
         for job in jobs:
             job()
         return len(jobs)
 
     def plaintexts(self) -> set[bytes]:
-        """Return all plaintext data keys that the cache holds, anywhere."""
+        """Return all plaintext data keys in the cache."""
         held = [*self.cache._entries.values(), *self.cache._sealing]
         return {entry.key.plaintext for entry in held}
 
 
 def earlier_key(process: Process, *, key_id: str = KEY, period: int = PERIOD - DAY) -> DataKey:
-    """Return a data key that another process generated, which this one has not unwrapped yet."""
+    """Return a data key of another process that this one has not unwrapped yet."""
     return run_sync(kms_keyring(process.kms, key_id=key_id).generate(period))
 
 
 def decrypts(process: Process) -> int:
-    """Return how often it asked KMS to unwrap a data key."""
+    """Return the number of its Decrypt calls."""
     return process.kms.count("decrypt")
 
 

@@ -1,4 +1,4 @@
-"""Grants of OAuth clients, made as who keeps tokens makes them, without any token."""
+"""Grants of OAuth clients without tokens."""
 
 from sessions_kms import GrantStore, about, id_of
 

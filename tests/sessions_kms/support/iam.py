@@ -1,7 +1,7 @@
-"""IAM for the tests: policies evaluated as AWS documents it, and enforced on what the engine calls.
+"""IAM for the tests: evaluates policies as AWS documents, and enforces them on the engine.
 
-Evaluated is what the printed policies use: Allow with Action, Resource and Condition
-(StringEquals, ArnEquals); KMS needs both the role's policy and the key's.
+It evaluates what the printed policies use: Allow with Action, Resource and Condition (StringEquals,
+ArnEquals); KMS requires both the role's policy and the key's.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 """
 
@@ -20,7 +20,7 @@ TRANSACTED = {"Put": "PutItem", "Delete": "DeleteItem", "Update": "UpdateItem"}
 
 @dataclass(frozen=True)
 class Request:
-    """One thing that a call asks IAM about."""
+    """One authorization request of a call."""
 
     action: str
     resource: str
@@ -29,7 +29,7 @@ class Request:
 
 @dataclass
 class Enforcement:
-    """Denies what a role may not; ``used`` has the actions that were allowed, ``denied`` others."""
+    """Enforces a role's policies; ``used`` has the allowed actions, ``denied`` the others."""
 
     role_arn: str
     policy: dict[str, Any]
@@ -38,7 +38,7 @@ class Enforcement:
     denied: set[str] = field(default_factory=set)
 
     def install(self) -> None:
-        """Let every client that the engine makes from now on ask first."""
+        """Check the calls of every client that the engine creates from now on."""
         clients.reset()
         clients._session().get_component("event_emitter").register(
             "before-parameter-build.*.*", self._check
@@ -68,7 +68,7 @@ class Enforcement:
 
 
 def requests_of(model: Any, params: dict[str, Any], region: str) -> Iterator[Request]:
-    """Tell what IAM is asked about for one call."""
+    """Yield the authorization requests of one call."""
     if model.service_model.service_name == "kms":
         yield from _of_kms(model.name, params)
         return
@@ -87,7 +87,7 @@ def _of_kms(name: str, params: dict[str, Any]) -> Iterator[Request]:
         yield Request("kms:ReEncryptFrom", params["SourceKeyId"], source)
         yield Request("kms:ReEncryptTo", params["DestinationKeyId"], destination)
         return
-    key = params.get("KeyId", "*")  # CreateKey and CreateAlias name none.
+    key = params.get("KeyId", "*")  # CreateKey and CreateAlias have none.
     yield Request(f"kms:{name}", key, _context(params.get("EncryptionContext", {})))
 
 

@@ -1,4 +1,4 @@
-"""A request stopped at each of its calls in turn: there it dies, or another one comes between."""
+"""Stops a request at each of its calls in turn: it is killed, or another request runs there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Killed(BaseException):
-    """The process ended here: nothing gets to handle that."""
+    """The process was killed here: nothing handles this."""
 
 
 def die() -> None:
@@ -21,7 +21,7 @@ def die() -> None:
 
 
 class Calls:
-    """Counts calls of some methods, and does something before one of them, or after it."""
+    """Counts calls of some methods, and runs a function before or after one of them."""
 
     def __init__(self) -> None:
         self._left = 0
@@ -29,7 +29,7 @@ class Calls:
         self._do: Callable[[], object] = die
 
     def each(self, do: Callable[[], object] = die) -> Iterator[None]:
-        """Do it before the first call that is run, after it, before the second, ..., and never."""
+        """Run it before the first call, after it, before the second, ..., and finally never."""
         self._do = do
         for number in count():
             for after in (False, True):
@@ -40,7 +40,7 @@ class Calls:
                     return
 
     def run(self, request: Callable[[], T]) -> T:
-        """Run what is counted, or some of it."""
+        """Run a request whose calls are counted."""
         self._running = True
         try:
             return request()
@@ -63,7 +63,7 @@ class Calls:
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, *methods: tuple[type, str]) -> Calls:
-    """Have these methods counted."""
+    """Count the calls of these methods."""
     calls = Calls()
     for owner, name in methods:
         monkeypatch.setattr(owner, name, _counting(calls, getattr(owner, name)))

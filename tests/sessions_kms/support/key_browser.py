@@ -1,6 +1,6 @@
-"""A browser, several of whose requests may be under way at once, and pages that change keys.
+"""A browser with concurrent requests, and pages that change session keys.
 
-A request takes the cookies as they are when it starts; answers arrive in any order.
+A request is sent with the cookies at its start; responses arrive in any order.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ MIDDLEWARE = [
 
 
 class InMemory:
-    """An authentication backend whose one user is in no database."""
+    """An authentication backend with one user and without a database."""
 
     def get_user(self, user_id: int) -> User:
         return User(pk=user_id, password="hashed")
@@ -39,14 +39,14 @@ def rotate(request: HttpRequest) -> HttpResponse:
 
 
 def login(request: HttpRequest) -> HttpResponse:
-    """Do what Django's `login` does."""
+    """Do the same as Django's `login`."""
     request.session.cycle_key()
     request.session[USER_ID] = ADA
     return HttpResponse("signed in")
 
 
 def replaced(request: HttpRequest) -> HttpResponse:
-    """Change the key, put another object in the session's place, as allauth does, and fail."""
+    """Change the key, replace the session object, as allauth does, and fail."""
     request.session.cycle_key()
     request.session = type(request.session)(request.session.session_key)
     return HttpResponse("failed", status=500)
@@ -77,7 +77,7 @@ def logout_unread(request: HttpRequest) -> HttpResponse:
 
 
 async def rotated(request: HttpRequest) -> HttpResponse:
-    """Look who it is, as Django does, when as many requests as that have read the session."""
+    """Get the user, as Django does, when TOGETHER requests have read the session."""
     await request.session.aget(USER_ID)
     await _together().wait()
     user = await aget_user(request)
@@ -96,7 +96,7 @@ urlpatterns = [path(f"{page.__name__}/", page) for page in PAGES]
 
 
 def signed_in_content(user: User) -> dict[str, Any]:
-    """Return what Django's `login` leaves in a session."""
+    """Return the session content after Django's `login`."""
     return {
         USER_ID: str(user.pk),
         BACKEND_SESSION_KEY: f"{__name__}.InMemory",
@@ -105,7 +105,7 @@ def signed_in_content(user: User) -> dict[str, Any]:
 
 
 class Browser:
-    """Its cookies, by name."""
+    """A browser's cookies, by name."""
 
     def __init__(self, session_key: str) -> None:
         self.cookies = {settings.SESSION_COOKIE_NAME: session_key}
@@ -115,11 +115,11 @@ class Browser:
         return self.cookies.get(settings.SESSION_COOKIE_NAME)
 
     def send(self, page: str) -> Any:
-        """Have a request answered; the answer has not arrived yet."""
+        """Send a request; its response is not received yet."""
         return send(page, self.cookies)
 
     def receive(self, response: Any) -> None:
-        """Take the cookies of an answer."""
+        """Store the cookies of a response."""
         for name, cookie in response.cookies.items():
             if cookie["max-age"] == 0 or not cookie.value:
                 self.cookies.pop(name, None)
@@ -138,7 +138,7 @@ class Browser:
 
 
 def send(page: str, cookies: dict[str, str]) -> Any:
-    """Have a request answered that carries these cookies."""
+    """Send a request with these cookies."""
     client = Client(raise_request_exception=False)
     for name, value in cookies.items():
         client.cookies[name] = value

@@ -1,7 +1,7 @@
-"""Finding secrets: in logs at DEBUG, in errors and their frames, in Django's error reports.
+"""Finds secrets in logs at DEBUG, in errors and their frames, and in Django's error reports.
 
-What the test itself holds does not count: frames of files other than Django's,
-asgiref's, the SDK's and the engine's are the caller's own.
+Values of the test itself do not count: only frames in files of Django, asgiref, the SDK and the
+engine are examined.
 """
 
 import base64
@@ -45,16 +45,16 @@ WATCHED = tuple(
 
 
 def forms(secret: str | bytes) -> set[str]:
-    """Return how a secret may look in text."""
+    """Return the forms of a secret in text."""
     raw = secret.encode() if isinstance(secret, str) else secret
-    # A part of it is as bad, where what shows it was cut.
+    # A part of it is as bad, if the text was truncated.
     encoded = {base64.b64encode(raw)[:20], base64.urlsafe_b64encode(raw)[:20]}
     return {repr(raw)[2:-1], raw.hex(), *(text.decode() for text in encoded)}
 
 
 @dataclass
 class Secrets:
-    """What must not be seen. Tells where it was, never what."""
+    """Values that must not be visible. It reports their names, never the values."""
 
     known: dict[str, set[str]] = field(default_factory=dict, repr=False)
 
@@ -62,7 +62,7 @@ class Secrets:
         self.known.setdefault(name, set()).update(forms(secret))
 
     def within(self, text: str) -> set[str]:
-        """Return the names of the secrets that a text shows."""
+        """Return the names of the secrets in a text."""
         return {name for name, shapes in self.known.items() if any(s in text for s in shapes)}
 
     def in_bytes(self, data: bytes) -> set[str]:
@@ -70,7 +70,7 @@ class Secrets:
 
 
 class Visitor:
-    """Someone with a session of secrets, whose own frames show none."""
+    """A person with a session of secrets, whose own frames do not count."""
 
     def __init__(self, faulty: FaultyStack) -> None:
         self.faulty = faulty
@@ -80,7 +80,7 @@ class Visitor:
         self.begin()
 
     def begin(self) -> None:
-        """Begin a session where all works, and come back with its cookie."""
+        """Start a session without faults, and return with its cookie."""
         self.learn()
         self.faulty.restart()
         session = SessionStore()
@@ -90,13 +90,13 @@ class Visitor:
         self.come_back()
 
     def come_back(self) -> None:
-        """Come back with the same cookie, to a new process."""
+        """Return with the same cookie to a new process."""
         self.learn()
         self.faulty.restart()
         self.session = SessionStore(self.key)
 
     def learn(self) -> None:
-        """Learn the data keys that KMS gave out."""
+        """Add the data keys from KMS to the secrets."""
         for body in self.faulty.kms.answers:
             if plaintext := json.loads(body).get("Plaintext"):
                 self.secrets.add("data key", base64.b64decode(plaintext))
@@ -116,7 +116,7 @@ class Visitor:
 
 
 def error_chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all that leads to it, told to be hidden or not."""
+    """Yield an error and all its causes and contexts, even suppressed ones."""
     waiting, seen = [error], set[int]()
     while waiting:
         found = waiting.pop()
@@ -134,7 +134,7 @@ def frames(tb: TracebackType | None) -> Iterator[FrameType]:
 
 
 def in_error(error: BaseException, secrets: Secrets) -> set[str]:
-    """Return where an error and its chain show secrets, each as "place: secret"."""
+    """Return the secrets in an error and its chain, each as "place: name"."""
     found: set[str] = set()
     for link in error_chain(error):
         kind = type(link).__name__
@@ -151,14 +151,14 @@ def in_error(error: BaseException, secrets: Secrets) -> set[str]:
 
 
 class ReporterFilter(SafeExceptionReporterFilter):
-    """Django's own, without the settings: they hold nothing of a visitor, and take long to show."""
+    """Django's filter without the settings, which contain no visitor's data and take long."""
 
     def get_safe_settings(self) -> dict[str, Any]:
         return {}
 
 
 def in_reports(error: BaseException, request: HttpRequest, secrets: Secrets) -> set[str]:
-    """Return which of Django's reports of an error show which secrets."""
+    """Return the secrets in Django's reports of an error."""
     request.exception_reporter_filter = ReporterFilter()
     reporter = ExceptionReporter(request, type(error), error, error.__traceback__)
     reports = {
@@ -170,7 +170,7 @@ def in_reports(error: BaseException, request: HttpRequest, secrets: Secrets) -> 
 
 
 class Messages(logging.Formatter):
-    """Formats an exception without its frames: what they show is source code, and takes long."""
+    """Formats an exception without its frames, which show only source code and take long."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         return "\n".join(
@@ -180,7 +180,7 @@ class Messages(logging.Formatter):
 
 
 class EveryRecord(logging.Handler):
-    """Keeps the text of every log record, with its arguments."""
+    """Stores the text of every log record, with its arguments."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -194,7 +194,7 @@ class EveryRecord(logging.Handler):
         self.loggers.add(record.name)
 
     def showing(self, secrets: Secrets) -> set[str]:
-        if not secrets.within("\n".join(self.texts)):  # All at once takes a fraction of the time.
+        if not secrets.within("\n".join(self.texts)):  # One search in all of them is much faster.
             return set()
         return {
             f"{text.partition(':')[0]}: {name}"
@@ -204,7 +204,7 @@ class EveryRecord(logging.Handler):
 
 
 def record_everything(monkeypatch: pytest.MonkeyPatch) -> EveryRecord:
-    """Hear every logger at DEBUG, whatever the settings say."""
+    """Record every logger at DEBUG, regardless of the settings."""
     handler = EveryRecord()
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [handler])

@@ -1,6 +1,6 @@
-"""Processes that are killed: a warm one forks another for each operation, and buries it.
+"""Processes that are killed: a warm process forks a child for each operation, and waits for it.
 
-The child says its number before it acts, so that whoever handles one of its calls can kill it.
+The child prints its process id first, so that the proxy that handles its calls can kill it.
 """
 
 import json
@@ -18,31 +18,31 @@ from tests.support.talking_process import TalkingProcess, say
 
 
 class Mortals(TalkingProcess):
-    """The test's end: runs operations in children, each in a process of its own."""
+    """The test's handle: runs each operation in a separate child process."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._pids: queue.Queue[int] = queue.Queue()
         super().__init__("tests.sessions_kms.support.mortal", {ENVIRONMENT: json.dumps(settings)})
 
     def run(self, operation: str, scene: Scene) -> tuple[str, Scene]:
-        """Have a child act; give its answer, and the scene as far as it told of it."""
+        """Run an operation in a child; return its result and the scene reported last."""
         self.tell(operation, scene=asdict(scene))
         self._pids.put(self.answer())
         told = self.answer()
         return told["answer"], Scene(**told["scene"])
 
     def kill_child(self) -> None:
-        """Kill the child that acts (kill -9)."""
+        """Kill the current child (kill -9)."""
         os.kill(self._pids.get(timeout=10), signal.SIGKILL)
 
     def spare(self) -> None:
-        """Forget the child that acted and lives."""
+        """Forget the current child without killing it."""
         while not self._pids.empty():
             self._pids.get()
 
 
 def killing(mortals: Mortals, *, applied: bool) -> Fault:
-    """Kill the child whose call this is, before or after the service has handled it."""
+    """Kill the child that made this call, before or after the service has handled it."""
 
     def fault(exchange: Exchange) -> Answer:
         if applied:
@@ -54,7 +54,7 @@ def killing(mortals: Mortals, *, applied: bool) -> Fault:
 
 
 def act(operation: str, scene: Scene) -> None:
-    """Act as a child, and tell of it."""
+    """Run an operation as a child, and report it."""
     say(os.getpid())
     try:
         OPERATIONS[operation][0](scene)

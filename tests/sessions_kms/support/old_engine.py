@@ -1,4 +1,4 @@
-"""Django's database sessions, as a project has them before it changes to ours."""
+"""Django's database sessions, as in a project before it changes to our engine."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ENGINE = "django.contrib.sessions.backends.db"
 
 @contextmanager
 def installed(settings: Settings) -> Iterator[None]:
-    """Install the app and its table, which the gateway does without.
+    """Install the app and its table, which the gateway does not use.
 
-    Both are gone before the database is flushed: Django would make the app's permissions then, one
-    of which has the same name as one of ours.
+    Both are removed before the database is flushed: Django would then create the app's permissions,
+    one of which has the same name as one of ours.
     """
     apps = settings.INSTALLED_APPS
     settings.INSTALLED_APPS = [*apps, "django.contrib.sessions"]
@@ -40,8 +40,8 @@ def installed(settings: Settings) -> Iterator[None]:
 
 @pytest.fixture(name="old")
 def in_use(settings: Settings, clock: FakeClock, transactional_db: None) -> Iterator[None]:
-    """Give the project that engine's table. A test module makes this fixture its own."""
-    clock.now = float(int(time.time()))  # Django's rows end by the machine's own clock
+    """Give the project that engine's table. A test module imports this fixture by assignment."""
+    clock.now = float(int(time.time()))  # Django's rows expire by the machine's clock.
     with installed(settings):
         yield
 
@@ -55,17 +55,17 @@ def saved(**content: Any) -> str:
 
 
 def content(key: str) -> dict[str, Any]:
-    """Return what the old engine has under a key, as one of its processes sees it."""
+    """Return the session of a key in the old engine, as its processes load it."""
     return dict(DatabaseStore(key).items())
 
 
 def empty() -> None:
-    """Delete all rows, as the last step of the change says."""
+    """Delete all rows, the last step of the change."""
     from django.contrib.sessions.models import Session
 
     Session.objects.all().delete()
 
 
 def is_there(key: str) -> bool:
-    """Return True if there is a row of this key, live or not."""
+    """Return True if this key has a row, live or not."""
     return DatabaseStore().exists(key)

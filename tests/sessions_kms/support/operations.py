@@ -1,7 +1,7 @@
-"""What a process does with sessions, and what may stand after it was struck down in the middle.
+"""Operations on sessions, and the allowed states of the table after each was interrupted.
 
-`prepare` makes the same sessions for each operation. `act` performs it, noting what it was
-acknowledged; `check` holds what stands then against what the design allows.
+`prepare` creates the same sessions for each operation. `act` runs it and records what was
+acknowledged; `check` compares the stored state with the states that the design allows.
 """
 
 import secrets
@@ -35,20 +35,20 @@ Answer = Literal["ok", "unavailable", "killed"]
 
 @dataclass
 class Scene:
-    """The keys of the sessions that are there, and what was acknowledged since."""
+    """The keys of the existing sessions, and the acknowledged changes since."""
 
     ada: str = ""
     also_ada: str = ""
     bob: str = ""
     anonymous: str = ""
-    secret: str = ""  # names a lease
-    moved: str | None = None  # the key that a browser would be told
+    secret: str = ""  # of a lease
+    moved: str | None = None  # the new key that a browser would get
     acknowledged: dict[str, Any] = field(default_factory=dict)
     faults: int = 1
 
 
 def prepare() -> Scene:
-    """Make the sessions that all operations start from."""
+    """Create the sessions from which all operations start."""
     return Scene(
         ada=saved_key(**OLD),
         also_ada=saved_key(ADA, token="other"),
@@ -59,7 +59,7 @@ def prepare() -> Scene:
 
 
 def stored(key: str | None) -> dict[str, Any]:
-    """Return what a key opens; nothing where it was changed, of late or long ago."""
+    """Return the session of a key; empty if the key was changed, recently or long ago."""
     with suppress(SessionMoved):
         return dict(SessionStore(key).items())
     return {}
@@ -69,7 +69,7 @@ def told(key: str) -> about.Labels:
     return run_sync(about.SessionMetadata(services()).read(id_of(key)))
 
 
-# What is done
+# The operations
 
 
 def load(scene: Scene) -> None:
@@ -87,7 +87,7 @@ def save(scene: Scene) -> None:
 
 
 def merge(scene: Scene) -> None:
-    """Save what another request has changed elsewhere meanwhile."""
+    """Save a session that another request has changed meanwhile."""
     session = SessionStore(scene.ada)
     session["token"] = "new"
     other = SessionStore(scene.ada)
@@ -132,13 +132,13 @@ def end_by_link(scene: Scene) -> None:
 
 
 def work_once(scene: Scene) -> None:
-    """Do what a refresh does around the provider's answer."""
+    """Do what a refresh does before and after the provider's response."""
     leases = Leases(services())
     assert run_sync(leases.claim(scene.secret, "holder", seconds=LEASE)).held
     assert run_sync(leases.complete(scene.secret, "holder", RESULT, keep=3600))
 
 
-# What may stand afterwards
+# The allowed states afterwards
 
 
 def unchanged(scene: Scene, answer: Answer) -> None:
@@ -179,8 +179,8 @@ def cycled(scene: Scene, answer: Answer) -> None:
     elif answer == "unavailable" and scene.faults == 1:
         assert stored(scene.ada) == OLD
     else:
-        # The transaction was made, and then the process was killed, or the answer lost
-        # and the look for it, too: nobody was told the new key.
+        # The transaction was applied, and then the process was killed, or both the response and
+        # the read after it were lost: nobody got the new key.
         assert stored(scene.ada) in (OLD, {})
 
 
@@ -190,7 +190,7 @@ def signed_in(scene: Scene, answer: Answer) -> None:
         assert stored(scene.moved) == ANONYMOUS | {USER_ID: ADA}
         assert stored(scene.anonymous) == {}
     else:
-        # The one case that Django's contract forces: cycled, and the save after it failed.
+        # The one case that Django's contract requires: cycled, but the save after it failed.
         assert stored(scene.anonymous) in (ANONYMOUS, {})
 
 
@@ -200,7 +200,7 @@ def flushed(scene: Scene, answer: Answer) -> None:
 
 def ended(scene: Scene, answer: Answer) -> None:
     if answer != "ok":
-        end_sessions_of(services(), ADA)  # It can be done again, and is then whole.
+        end_sessions_of(services(), ADA)  # Repeating it completes it.
     assert stored(scene.ada) == stored(scene.also_ada) == {}
 
 
@@ -212,12 +212,12 @@ def ended_by_link(scene: Scene, answer: Answer) -> None:
 
 
 def worked(scene: Scene, answer: Answer, advance: Callable[[float], None]) -> None:
-    """The result is there for whoever comes next, or the work can be taken over in time."""
+    """The next process finds the result, or can take over the work after the lease."""
     claim = run_sync(Leases(services()).claim(scene.secret, "next", seconds=LEASE))
     if answer == "ok":
         assert claim.result == RESULT
         return
-    for _ in range(scene.faults):  # A write of the dead that comes late may renew its lease once.
+    for _ in range(scene.faults):  # A late write of a killed process may renew its lease once.
         if claim.result is not None or claim.held:
             return
         assert 0 < claim.wait <= LEASE + CLOCK_DIFFERENCE
@@ -243,7 +243,7 @@ OPERATIONS: dict[str, tuple[Act, Callable[..., None]]] = {
 
 
 def check(name: str, scene: Scene, answer: Answer, advance: Callable[[float], None]) -> None:
-    """Hold what stands after an operation against what the design allows."""
+    """Compare the stored state after an operation with the states that the design allows."""
     hold = OPERATIONS[name][1]
     if hold is worked:
         hold(scene, answer, advance)

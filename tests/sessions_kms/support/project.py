@@ -1,4 +1,4 @@
-"""A fresh Django project with the engine on its path, in processes of its own."""
+"""A new Django project with the engine on its path, in separate processes."""
 
 import json
 import os
@@ -21,9 +21,9 @@ REGION = "eu-west-1"
 
 
 class Project:
-    """What `django-admin startproject` makes, with the engine on its path and nothing else.
+    """A project from `django-admin startproject`, with the engine on its path and nothing else.
 
-    Given a Python of its own, it is this that must have the engine.
+    With ``python``, the engine must be installed for that Python.
     """
 
     def __init__(self, folder: Path, python: Path | None = None) -> None:
@@ -40,11 +40,11 @@ class Project:
             self.environment["PYTHONPATH"] = str(self._library(folder))
         self._log = folder / "server.log"
         self._run("-m", "django", "startproject", "site_of_mine", ".")
-        # The tests run on any Python that is supported.
+        # The tests run on every supported Python.
         self.add_settings('SILENCED_SYSTEM_CHECKS = ["sessions_kms.W010"]')
 
     def install(self, table: str) -> None:
-        """Install the app with a store of its own, as the README says, and a superuser."""
+        """Install the app with its own store, as in the README, and a superuser."""
         self.add_settings('INSTALLED_APPS.insert(0, "sessions_kms")')
         made = json.loads(
             self.manage(
@@ -65,7 +65,7 @@ class Project:
         self.manage("createsuperuser", "--noinput", "--username=ada", "--email=a@example.com")
 
     def run(self, code: str) -> str:
-        """Run code with the project's settings; return what it printed."""
+        """Run code with the project's settings; return its output."""
         return self.manage("shell", "--verbosity", "0", "--command", code)
 
     def add_settings(self, *lines: str) -> None:
@@ -106,7 +106,7 @@ class Project:
 
     def rows(self, table: str) -> int:
         with closing(sqlite3.connect(self.folder / "db.sqlite3")) as database:
-            # One of the tables that Django made.
+            # One of the tables that Django created.
             found = database.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
             return int(found[0])
 

@@ -1,4 +1,4 @@
-"""Which frames of a failing call Django's error report shows."""
+"""The frames of a failing call that Django's error report shows."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -13,7 +13,7 @@ REFUSALS = (SessionsKMSError, AttributeError, TypeError, UnicodeEncodeError)
 
 
 def shown_frames(call: Callable[[], object], *modules: ModuleType) -> set[str]:
-    """Return the functions of some modules whose variables a report of a failing call shows."""
+    """Return the functions of some modules whose variables the report of a failing call shows."""
     request: Any = None
     with pytest.raises(REFUSALS) as failed:
         call()

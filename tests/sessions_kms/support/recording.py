@@ -1,4 +1,4 @@
-"""DynamoDB in memory that notes what it is asked, a record to put there, and odd answers."""
+"""DynamoDB in memory that records its calls; a record for it; and unusual responses."""
 
 import os
 from collections.abc import Callable
@@ -13,8 +13,8 @@ TABLE = "sessions"
 
 
 class Recording:
-    """DynamoDB in memory; ``calls`` holds the operations with what was asked, ``told`` the
-    answers to come of an operation, before those of the table in memory.
+    """DynamoDB in memory; ``calls`` are the operations with their parameters, ``told`` the next
+    responses of an operation, before those of the table in memory.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Recording:
 
 
 def tables(asked: dict[str, Any]) -> set[str | None]:
-    """Return the tables that a call names."""
+    """Return the tables of a call."""
     actions = asked.get("TransactItems") or [{"Call": asked}]
     return {call.get("TableName") for action in actions for call in action.values()}
 
@@ -63,11 +63,11 @@ def record(name: str, **changes: Any) -> SessionRecord:
 
 
 def nothing_done(_: Handle) -> dict[str, Any]:
-    """An answer without content, though the service has done nothing."""
+    """An empty response, although the service has done nothing."""
     return {}
 
 
 def in_conflict(_: Handle) -> dict[str, Any]:
-    """Another transaction is under way on one of the items."""
+    """Another transaction uses one of the items."""
     reasons = [{"Code": "None"}, {"Code": "TransactionConflict"}]
     raise error("any", "TransactionCanceledException", CancellationReasons=reasons)

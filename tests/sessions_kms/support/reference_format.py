@@ -1,8 +1,8 @@
-"""docs/format.md, version 1, implemented a second time and from that page alone.
+"""A second implementation of docs/format.md, version 1, written only from that page.
 
-Takes an item and a cookie, gives the serialized session, or says why not. It
-must not know the code it is compared with: no import of `sessions_kms`, HKDF
-and GCM put together another way.
+Takes an item and a cookie, and returns the serialized session or raises the reason. It must not
+depend on the code that it is compared with: it does not import `sessions_kms`, and implements HKDF
+and GCM in another way.
 """
 
 import base64
@@ -36,15 +36,15 @@ BINARIES = {
 
 
 class NoSession(Exception):
-    """There is no such session."""
+    """The session does not exist."""
 
 
 class Moved(Exception):
-    """The key of the session was just changed: the visitor is asked to come again."""
+    """The key of the session was just changed: the visitor has to retry."""
 
 
 class Invalid(Exception):
-    """The record is not ours, or not whole."""
+    """The record is not ours, or is incomplete."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -52,7 +52,7 @@ class Invalid(Exception):
 
 
 class CannotTell(Exception):
-    """DynamoDB or KMS did not answer what was asked, or a clock is wrong."""
+    """DynamoDB or KMS did not respond correctly, or a clock is wrong."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
@@ -144,7 +144,7 @@ def seal(
     data_key: bytes,
     iv: bytes,
 ) -> dict[str, dict[str, Any]]:
-    """Return a whole item; ``header`` holds all attributes but those that sealing makes."""
+    """Return a whole item; ``header`` has all attributes except those created by sealing."""
     key, commitment = derive(data_key, session_key, header["salt"]["B"])
     item = {name: dict(value) for name, value in header.items()}
     item |= {"iv": {"B": iv}, "commitment": {"B": commitment}}
@@ -183,7 +183,7 @@ def open_item(
 def open_about(
     item: Item, *, namespace: str, of: str, now: float, unwrap: Unwrap
 ) -> dict[str, str]:
-    """Return what lists show of the session with an id. Raises as `open_item` does."""
+    """Return the metadata of a session id. Raises the errors of `open_item`."""
     item_id = about_id(namespace, of)
     if item.get("id") != {"S": item_id}:
         raise CannotTell("id")
@@ -198,9 +198,9 @@ def open_about(
 
 
 def open_token(item: Item, *, namespace: str, token: str, now: float, unwrap: Unwrap) -> Any:
-    """Return what a token opens, or the session and time of a tombstone.
+    """Return the content of a token's item, or the session and time of a tombstone.
 
-    Raises NoSession, Invalid, CannotTell, or what ``unwrap`` raises.
+    Raises NoSession, Invalid, CannotTell, or the errors of ``unwrap``.
     """
     check_token(token)
     item_id = token_id(namespace, token)
@@ -214,7 +214,7 @@ def open_token(item: Item, *, namespace: str, token: str, now: float, unwrap: Un
 
 
 def open_answer(item: Item, *, namespace: str, token: str, now: float, unwrap: Unwrap) -> Any:
-    """Return what was answered for a spent token. Raises as `open_token` does."""
+    """Return the answer for a redeemed token. Raises the errors of `open_token`."""
     check_token(token)
     if item.get("id") != {"S": answer_id(namespace, token)}:
         raise CannotTell("id")
@@ -369,7 +369,7 @@ def fetch(dynamodb: Any, table: str, namespace: str, session_key: str) -> Item:
 def unwrapping(
     kms: Any, key_arn: str, namespace: str, configured: Mapping[str, str] | None = None
 ) -> Unwrap:
-    """Return what asks this KMS key for data keys."""
+    """Return a function that unwraps data keys with this KMS key."""
 
     def unwrap(encrypted_key: bytes, period: int) -> bytes:
         try:

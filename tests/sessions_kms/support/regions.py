@@ -1,8 +1,8 @@
 """Two Regions for the tests: one multi-Region key, and a global table with its replication.
 
-Each Region has a table of its own on a real server. What the engine writes is carried to
-the other Region by `replicate`, item by item, the last write of each item winning, as
-DynamoDB does it: conditions and transactions hold in the Region of the call only.
+Each Region has its own table on a real server. `replicate` copies the engine's writes to the other
+Region, item by item, and the last write of each item wins, as in DynamoDB: conditions and
+transactions only apply in the Region of the call.
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/V2globaltables_HowItWorks.html
 """
 
@@ -27,14 +27,14 @@ REGIONS = (HOME, OTHER)
 
 @dataclass(frozen=True)
 class Write:
-    """One item that was written or deleted in a Region."""
+    """An item that was written or deleted in a Region."""
 
     region: str
     item_id: str
 
 
 class GlobalTable:
-    """The replicas of a table, and the writes that only one of them has seen."""
+    """The replicas of a table, and the writes that are not replicated yet."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -44,14 +44,14 @@ class GlobalTable:
         self._pending: list[Write] = []
 
     def watch(self) -> None:
-        """Note what the engine writes from now on: its clients must not have been made yet."""
+        """Record the engine's writes from now on; call this before its clients are created."""
         clients.reset()
         events = clients._session().get_component("event_emitter")
         events.register("before-parameter-build.dynamodb.*", _remember_writes)
         events.register("after-call.dynamodb.*", self._note)
 
     def replicate(self) -> None:
-        """Carry over what was written, the last write of each item last."""
+        """Replicate the recorded writes, the last write of each item last."""
         last = {write.item_id: write.region for write in self._pending}
         self._pending = []
         for item_id, region in last.items():
@@ -97,19 +97,19 @@ def _remember_writes(params: dict[str, Any], model: Any, context: dict[str, Any]
 
 @dataclass(frozen=True)
 class TwoRegions:
-    """A store in two Regions. A request is served by the Region that `serve` installed last."""
+    """A store in two Regions. Requests are served by the Region of the last call of `serve`."""
 
     table: GlobalTable
     keys: dict[str, str]
     services: dict[str, Services]
 
     def serve(self, region: str) -> Services:
-        """Have the next requests served in a Region."""
+        """Serve the next requests in a Region."""
         install(self.services[region])
         return self.services[region]
 
     def restart(self, region: str, clock: FakeClock, **config: Any) -> Services:
-        """Start the processes of a Region anew: nothing is cached."""
+        """Restart the processes of a Region, with empty caches."""
         made = services.build(
             Config(
                 **{
@@ -128,7 +128,7 @@ class TwoRegions:
 
 @contextmanager
 def two_regions(name: str, clock: FakeClock) -> Iterator[TwoRegions]:
-    """Give a store in two Regions, served in the first."""
+    """Yield a store in two Regions, served in the first."""
     kms = boto3.client("kms", region_name=HOME)
     key = kms.create_key(MultiRegion=True)["KeyMetadata"]["Arn"]
     replica = kms.replicate_key(KeyId=key, ReplicaRegion=OTHER)["ReplicaKeyMetadata"]["Arn"]

@@ -1,4 +1,4 @@
-"""A process of a release with versions of its own, that keeps every kind of item (`worker`)."""
+"""A process of a release with its own versions of every item type (`worker`)."""
 
 import json
 import os
@@ -11,7 +11,7 @@ VERSIONS = "WORKER_VERSIONS"
 
 
 class Release(Worker):
-    """The handle of a process that reads and writes these versions of every kind."""
+    """The handle of a process that reads and writes these versions of every item type."""
 
     module = "tests.sessions_kms.support.released"
 
@@ -20,7 +20,7 @@ class Release(Worker):
 
 
 class ReleaseCommands(Commands):
-    """What such a process can be told besides."""
+    """Additional commands of such a process."""
 
     def __init__(self) -> None:
         from sessions_kms.format.item_types import ITEM_TYPES
@@ -36,12 +36,12 @@ class ReleaseCommands(Commands):
         return every_kind.write()
 
     def read_all(self, names: dict[str, str]) -> dict[str, Any]:
-        """Read one item of each kind, each as a process that has read nothing before."""
+        """Read one item of each type, each time with empty caches."""
         from sessions_kms import services
         from tests.sessions_kms.support import every_kind
 
         def afresh() -> None:
-            services._services = None  # the clients stay: to make them takes long
+            services._services = None  # The clients stay, because creating them takes long.
 
         return every_kind.read(names, afresh)
 

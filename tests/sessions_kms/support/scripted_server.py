@@ -1,4 +1,4 @@
-"""A DynamoDB that answers by a script, one answer a request, and keeps what it was asked."""
+"""A DynamoDB with scripted responses, which records its requests."""
 
 import json
 import ssl
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class Said(NamedTuple):
-    """What is said to one request; the status 0 is to close the connection."""
+    """The response to one request; with status 0 the connection is closed instead."""
 
     status: int
     code: str = ""
@@ -26,9 +26,9 @@ class Asked(NamedTuple):
 
 
 class Server(ThreadingHTTPServer):
-    """A running one: ``script`` is used up, ``asked`` grows."""
+    """A running server: ``script`` are the next responses, ``asked`` the received requests."""
 
-    daemon_threads = True  # A client may keep its connection.
+    daemon_threads = True  # A client may keep its connection open.
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -41,12 +41,12 @@ class Server(ThreadingHTTPServer):
         return f"{scheme}://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing of who does not believe the certificate."""
+        """Ignore clients that do not trust the certificate."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # head and body are sent as one
+    wbufsize = -1  # Send head and body together.
     server: Server
 
     def do_POST(self) -> None:
@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def running_by_script(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
-    """Run one until the block ends."""
+    """Run a server until the block ends."""
     with Server() as running:
         if tls is not None:
             running.socket = tls.wrap_socket(running.socket, server_side=True)

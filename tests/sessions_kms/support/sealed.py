@@ -1,4 +1,4 @@
-"""A sealed record for tests, the canary in it, and how a refusal of it must look."""
+"""A sealed record for tests with a canary in it, and checks that errors do not contain it."""
 
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
@@ -54,7 +54,7 @@ def open_(record: SessionRecord, **changes: Any) -> bytes:
 
 
 def refused(read: Callable[[], bytes]) -> str:
-    """Return the reason of a refusal that gives no plaintext away."""
+    """Return the reason of a rejection, which must not contain plaintext."""
     with pytest.raises(InvalidRecord) as caught:
         read()
     assert_without_plaintext(caught.value)
@@ -62,7 +62,7 @@ def refused(read: Callable[[], bytes]) -> str:
 
 
 def assert_without_plaintext(error: BaseException) -> None:
-    """Look for the canary in the chain of an error, and in the package's frames below it."""
+    """Assert that the canary is neither in the error chain nor in the package's frames."""
     for each in chain(error):
         shown = [repr(each), str(each), repr(each.args), repr(vars(each))]
         for frame in frames(each.__traceback__):

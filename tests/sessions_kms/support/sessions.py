@@ -1,4 +1,4 @@
-"""Sessions of the engine that tests save, and what the next request finds of them."""
+"""Saving and loading sessions of the engine in tests."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.sessions_kms.support.stacks import Stack
 
 
 def saved(user: str | None = None, /, **content: Any) -> SessionStore:
-    """Save a new session, that of a user who is signed in or an anonymous one."""
+    """Save a new session of a signed-in user, or an anonymous one."""
     session = SessionStore()
     session.update(content | ({} if user is None else {USER_ID: user}))
     session.save()
@@ -26,12 +26,12 @@ async def asaved(**content: Any) -> SessionStore:
 
 
 def saved_key(user: str | None = None, /, **content: Any) -> str:
-    """Save a new session; give its cookie."""
+    """Save a new session; return its key."""
     return str(saved(user, **content).session_key)
 
 
 def saved_id(user: str | None = None, /, **content: Any) -> str:
-    """Save a new session; give the id of its record."""
+    """Save a new session; return the id of its record."""
     return id_of_record(saved(user, **content))
 
 
@@ -40,12 +40,12 @@ def id_of_record(session: SessionStore) -> str:
 
 
 def again(session: SessionStore) -> SessionStore:
-    """Give the session as the next request has it."""
+    """Return the session as the next request gets it."""
     return SessionStore(session.session_key)
 
 
 def stored(session: SessionStore | str | None) -> dict[str, Any]:
-    """Return what the next request finds in a session, or under a key."""
+    """Return the content of a session, or of a key, for the next request."""
     key = session.session_key if isinstance(session, SessionStore) else session
     return dict(SessionStore(key).items())
 
@@ -55,5 +55,5 @@ def lives(session: SessionStore) -> bool:
 
 
 def link_items(stack: Stack) -> set[str]:
-    """Return the ids of the items that links are kept in."""
+    """Return the ids of the link items."""
     return {name for name in stack.items() if name.startswith("logout#")}

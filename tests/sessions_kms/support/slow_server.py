@@ -1,6 +1,6 @@
-"""A server that takes its time: raw sockets, and nothing of the product's.
+"""A slow server with raw sockets, without our code.
 
-It accepts every connection, and then does what its manner says, a byte at a time.
+It accepts every connection, and then sends slowly, byte by byte, in one of several manners.
 """
 
 import selectors
@@ -23,7 +23,7 @@ MANNERS: tuple[Manner, ...] = (
     "trickles a header",
     "deaf",
 )
-# What is sent at once, and what a byte at a time, again and again.
+# The bytes that are sent at once, and those that are sent slowly and repeatedly.
 SAYS: dict[Manner, tuple[bytes, bytes]] = {
     "silent": (b"", b""),
     "deaf": (b"", b""),
@@ -35,7 +35,7 @@ SAYS: dict[Manner, tuple[bytes, bytes]] = {
 
 @dataclass
 class SlowServer:
-    """A running one: ``accepted`` counts connections, ``open`` those that nobody has closed."""
+    """A running server: ``accepted`` counts connections, ``open`` those that are still open."""
 
     port: int
     accepted: int = 0
@@ -49,7 +49,7 @@ class SlowServer:
 
 @contextmanager
 def running_slowly(manner: Manner, tls: ssl.SSLContext | None = None) -> Iterator[SlowServer]:
-    """Run one until the block ends."""
+    """Run a server until the block ends."""
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
         if manner == "deaf":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -105,12 +105,12 @@ def _accepted(listener: socket.socket, tls: ssl.SSLContext | None) -> socket.soc
 
 
 def _take(server: SlowServer, connection: socket.socket) -> None:
-    """Take what has come, and see whether the other side has gone."""
+    """Read the received bytes, and check whether the client has disconnected."""
     try:
         gone = connection.recv(65536) == b""
     except (BlockingIOError, ssl.SSLWantReadError):
         return
-    except OSError:  # TLS has errors of its own for a side that is gone
+    except OSError:  # including TLS errors after a disconnect
         gone = True
     if gone:
         server.open.discard(connection)

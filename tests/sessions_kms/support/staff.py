@@ -1,4 +1,4 @@
-"""People who work in Django's admin, and its pages of sessions."""
+"""Staff in Django's admin, and its session pages."""
 
 import re
 from html import unescape
@@ -17,7 +17,7 @@ SESSIONS = "/admin/sessions_kms/session/"
 
 
 class Staff:
-    """Somebody signed in with some permissions; every one of them without any named."""
+    """A signed-in user with some permissions; with all of them by default."""
 
     def __init__(self, name: str, *permissions: str, superuser: bool = False) -> None:
         model: type[User] = get_user_model()
@@ -31,7 +31,7 @@ class Staff:
 
     @property
     def session_id(self) -> str:
-        """Return the id of the present session's record."""
+        """Return the id of the current session's record."""
         return id_of(self.client.session.session_key or "")
 
     def get(self, path: str = "", *, status: int = 200) -> str:
@@ -41,7 +41,7 @@ class Staff:
         return _text(answer)
 
     def post(self, path: str = "", form: dict[str, Any] | None = None, *, status: int = 200) -> str:
-        """Post a form, and return the page that it leads to."""
+        """Post a form, and return the page after the redirect."""
         answer = self.client.post(
             SESSIONS + path, shown_to(self.user.pk) | (form or {"post": "yes"}), follow=True
         )
@@ -69,14 +69,14 @@ def rows(page: str) -> list[str]:
 
 
 def link(page: str, text: str) -> str:
-    """Return where a link of this text leads, as the list's own links do: a query."""
+    """Return the query of the link with this text."""
     found = re.search(rf'href="([^"]*)"[^>]*>{re.escape(text)}<', page)
     assert found is not None, text
     return unescape(found[1])
 
 
 def messages(page: str) -> list[str]:
-    """Return what the page says about what was done."""
+    """Return the messages on a page."""
     block = re.search(r'<ul class="messagelist">(.*?)</ul>', page, re.DOTALL)
     found = re.findall(r"<li[^>]*>(.*?)</li>", block[1], re.DOTALL) if block else []
     return [unescape(each) for each in found]

@@ -1,4 +1,4 @@
-"""Coroutines in tests, resumed by hand. The bench uses it too, where no pytest is."""
+"""Coroutines in tests, resumed by hand. The benchmarks use this too, without pytest."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ Driver = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 def as_coroutine(call: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
-    """Return a call that blocks as a coroutine function."""
+    """Return a blocking function as a coroutine function."""
 
     async def called(*args: Any, **kwargs: Any) -> T:
         outcome: T = await BlockingCall(partial(call, **kwargs), args)
@@ -30,12 +30,12 @@ def as_coroutine(call: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]
 
 
 def blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Return a coroutine function as one that blocks."""
+    """Return a coroutine function as a blocking function."""
     return lambda *args, **kwargs: run_sync(function(*args, **kwargs))
 
 
 def in_time(call: Callable[[], object]) -> object:
-    """Return what a call returns, or the StoreUnavailable that it raises, unless it hangs."""
+    """Return the result of a call, or its StoreUnavailable; fail if it hangs."""
     outcome: list[object] = []
 
     def run() -> None:
@@ -54,9 +54,9 @@ def in_time(call: Callable[[], object]) -> object:
 def resume(
     coroutine: Coroutine[Any, Any, Any], outcome: Any = None, error: BaseException | None = None
 ) -> Wait:
-    """Have a coroutine go on by hand, with the outcome of its wait, or the error.
+    """Resume a coroutine with the outcome of its wait, or with an error.
 
-    Returns what it waits for next. Raises StopIteration with its result, or its error.
+    Returns its next wait. Raises StopIteration with its result, or its error.
     """
     waits._mode.by_hand = True
     try:
@@ -68,7 +68,7 @@ def resume(
 
 
 def waits_in(coroutine: Coroutine[Any, Any, object]) -> Iterator[Wait]:
-    """Run a coroutine in this thread; give what it waits for."""
+    """Run a coroutine in this thread; yield its waits."""
     outcome: Any = None
     try:
         while True:
@@ -80,7 +80,7 @@ def waits_in(coroutine: Coroutine[Any, Any, object]) -> Iterator[Wait]:
 
 
 async def with_waits(coroutine: Coroutine[Any, Any, T], replaced: Callable[[int, Wait], Wait]) -> T:
-    """Run a coroutine; what it waits for, counted from 0, is replaced by something else."""
+    """Run a coroutine, with its waits, counted from 0, replaced."""
     outcome: Any = None
     error: BaseException | None = None
     try:
@@ -95,12 +95,12 @@ async def with_waits(coroutine: Coroutine[Any, Any, T], replaced: Callable[[int,
         result: T = end.value
         return result
     finally:
-        error = None  # Its traceback has this frame: each would keep the other.
+        error = None  # Its traceback refers to this frame: break the reference cycle.
     raise AssertionError
 
 
 class Hanging(Wait):
-    """A wait that never ends, and tells when it has begun."""
+    """A wait that never ends, with an event for its start."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
@@ -111,7 +111,7 @@ class Hanging(Wait):
 
 
 def cancelled_at(coroutine: Coroutine[Any, Any, object], at: int) -> bool:
-    """Run it in an event loop and cancel it in one wait; False if it ends before that."""
+    """Run it in an event loop and cancel it in one of its waits; False if it ends before that."""
     hanging = Hanging()
 
     def replaced(number: int, wait: Wait) -> Wait:

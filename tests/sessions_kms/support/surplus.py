@@ -1,9 +1,9 @@
-"""A TCP proxy before a DynamoDB that answers a request with an answer to another one.
+"""A TCP proxy in front of DynamoDB that sends responses of other requests.
 
-It reads whole requests and answers from raw sockets, and knows nothing of the product. Where its
-``plan`` names an answer, that is sent as soon as the request is written: complete, well-formed,
-with the right checksum. The honest answer follows at once, or when the next request of the
-connection was written (``shifts``), or the request never reaches DynamoDB (``swallows``).
+It reads whole requests and responses from raw sockets, without our code. If its ``plan`` returns a
+response, that is sent as soon as the request is received: complete, well-formed, with a correct
+checksum. The real response follows at once, or after the connection's next request (``shifts``), or
+the request never reaches DynamoDB (``swallows``).
 """
 
 import json
@@ -21,7 +21,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Request:
-    """One request: its operation, what it asks, and the number of the connection it came on."""
+    """One request: its operation, its parameters, and the number of its connection."""
 
     operation: str
     body: Body
@@ -32,7 +32,7 @@ Plan = Callable[[Request], bytes | None]
 
 
 def answer(body: Body, status: int = 200) -> bytes:
-    """Return a whole answer of HTTP/1.1, as DynamoDB sends it."""
+    """Return a whole HTTP/1.1 response in DynamoDB's format."""
     content = json.dumps(body, separators=(",", ":")).encode()
     head = (
         f"HTTP/1.1 {status} OK\r\nContent-Type: application/x-amz-json-1.0\r\n"
@@ -42,13 +42,13 @@ def answer(body: Body, status: int = 200) -> bytes:
 
 
 def honest(_: Request) -> bytes | None:
-    """Send no surplus answer."""
+    """Send no surplus response."""
     return None
 
 
 @dataclass
 class SurplusProxy:
-    """A running proxy. ``requests`` grows; ``closed`` has the connections that the client left."""
+    """A running proxy. ``requests`` are recorded; ``closed`` are the closed connections."""
 
     upstream: str
     plan: Plan = honest
@@ -61,11 +61,11 @@ class SurplusProxy:
     sockets: list[socket.socket] = field(default_factory=list)
 
     def asked(self, operation: str) -> list[Request]:
-        """Return the requests for an operation, in order."""
+        """Return the requests of an operation, in order."""
         return [each for each in list(self.requests) if each.operation == operation]
 
     def strike(self, operation: str, *surplus: bytes) -> None:
-        """Have the next requests for an operation answered with these, one each."""
+        """Send one of these responses to each of the next requests of an operation."""
         left = list(surplus)
 
         def plan(request: Request) -> bytes | None:
@@ -74,7 +74,7 @@ class SurplusProxy:
         self.plan = plan
 
     def heal(self) -> None:
-        """Send no surplus any more, and forget what was asked."""
+        """Stop sending surplus responses, and clear the records."""
         self.plan, self.shifts, self.swallows = honest, False, False
         self.requests.clear()
 
@@ -88,7 +88,7 @@ class _End:
         self._data = b""
 
     def message(self) -> bytes:
-        """Return the next request or answer. Raises EOFError."""
+        """Return the next request or response. Raises EOFError."""
         while (end := self._data.find(b"\r\n\r\n")) < 0:
             self._read()
         told = self._data[:end].lower().partition(b"content-length:")[2]
@@ -106,7 +106,7 @@ class _End:
 
 @contextmanager
 def running_surplus_proxy(upstream: str) -> Iterator[SurplusProxy]:
-    """Run a proxy before the DynamoDB at an address, until the block ends."""
+    """Run a proxy in front of a DynamoDB, until the block ends."""
     proxy = SurplusProxy(upstream)
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     proxy.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -123,7 +123,7 @@ def running_surplus_proxy(upstream: str) -> Iterator[SurplusProxy]:
 
 
 def _accept(proxy: SurplusProxy, listener: socket.socket) -> None:
-    with suppress(OSError):  # It is closed.
+    with suppress(OSError):  # raised when it is closed
         while True:
             made, _ = listener.accept()
             number, proxy.opened = proxy.opened, proxy.opened + 1
@@ -141,7 +141,7 @@ def _serve(proxy: SurplusProxy, made: socket.socket, number: int) -> None:
 
 
 def _relay(proxy: SurplusProxy, client: _End, server: _End, number: int) -> None:
-    late = b""  # the honest answer to the request before, if it waits
+    late = b""  # the delayed real response to the previous request
     while True:
         message = client.message()
         request = _request(message, number)

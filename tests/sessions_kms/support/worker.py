@@ -1,4 +1,4 @@
-"""A process that keeps sessions as it is told to; `Worker` is the test's end."""
+"""A process that uses sessions on command; `Worker` is the test's handle."""
 
 import json
 import os
@@ -17,7 +17,7 @@ ENVIRONMENT = "WORKER_SESSIONS_KMS"
 
 
 class Worker(TalkingProcess):
-    """The handle that a test has of one such process."""
+    """The test's handle of one such process."""
 
     module = "tests.sessions_kms.support.worker"
 
@@ -26,7 +26,7 @@ class Worker(TalkingProcess):
 
 
 def at_once(*told: tuple[Worker, str, dict[str, Any]]) -> list[Any]:
-    """Tell several at one moment, then give their answers."""
+    """Send commands to several processes at once, then return their results."""
     for worker, do, arguments in told:
         worker.tell(do, **arguments)
     return [worker.answer() for worker, _, _ in told]
@@ -34,7 +34,7 @@ def at_once(*told: tuple[Worker, str, dict[str, Any]]) -> list[Any]:
 
 @dataclass(frozen=True)
 class Slowly(Wait):
-    """What waits for a call, in a thread, and for its way there and back: seconds each."""
+    """A wait for a call in a thread, with a delay in seconds before and after it."""
 
     wait: Any
     way: float
@@ -48,7 +48,7 @@ class Slowly(Wait):
 
 
 class Commands:
-    """What the process can be told. Each acts on the session that was opened last."""
+    """The commands of the process. They use the session that was opened last."""
 
     def __init__(self) -> None:
         from sessions_kms.backend import SessionStore
@@ -59,7 +59,7 @@ class Commands:
         self._writes: list[int] = []
 
     def use(self, settings: dict[str, Any]) -> None:
-        """Go on with this table and this KMS key, as a process that has just started."""
+        """Use this table and this KMS key, like a new process."""
         from django.conf import settings as configuration
         from django.core.signals import setting_changed
 
@@ -68,7 +68,7 @@ class Commands:
         self.__init__()  # type: ignore[misc]  # nothing of before is left
 
     def warm_up(self) -> None:
-        """Make the clients, which takes long, and ask nothing but for a session that is not."""
+        """Create the clients, which takes long, by loading a missing session."""
         from sessions_kms import services
         from sessions_kms.aws import clients
         from sessions_kms.aws import kms as aws
@@ -77,7 +77,7 @@ class Commands:
         self._store_class().exists("0" * 32)
 
     def open(self, key: str | None = None, **changes: Any) -> None:
-        """Load a session as a request does, and change it without saving."""
+        """Load a session like a request, and change it without saving."""
         self._store = self._store_class(key)
         self._store.get("anything")
         self._store.update(changes)
@@ -99,7 +99,7 @@ class Commands:
         return {"key": self._store.session_key, "content": dict(self._store.items())}
 
     def burst(self, threads: int) -> list[str | None]:
-        """Save new sessions in threads that start together; give their keys."""
+        """Save new sessions in threads that start together; return their keys."""
         barrier = threading.Barrier(threads)
         keys: list[str | None] = []
 
@@ -118,7 +118,7 @@ class Commands:
         return keys
 
     def be_slow(self, seconds: float) -> None:
-        """Have each call of DynamoDB take so long on its way: half there, half back."""
+        """Delay each call of DynamoDB: half before it, half after it."""
         table_client: Any = import_module("sessions_kms.aws.table_client")
         ask = table_client.request_for
 
@@ -130,7 +130,7 @@ class Commands:
         table_client.request_for = slowly
 
     def save_alone(self, times: int) -> float:
-        """Give the seconds that a save takes which nobody is in the way of: their median."""
+        """Return the median of the seconds of saves without competition."""
         store = self._store_class()
         store.save()
         took = []
@@ -142,15 +142,15 @@ class Commands:
         return median(took)
 
     def load_many(self, key: str, writers: int) -> None:
-        """Load a session for so many writers."""
+        """Load a session for some writers."""
         self._stores = [self._store_class(key) for _ in range(writers)]
         for store in self._stores:
             store.get("anything")
 
     def save_many(self, name: str, saves: int) -> dict[str, Any]:
-        """Have each of the writers save so often, each under a name of its own, all at once.
+        """Save concurrently with all writers, each under its own key and ``saves`` times.
 
-        Gives what they were told, the seconds of each save, and the number of `PutItem`s sent.
+        Returns their results, the seconds of each save, and the number of `PutItem`s sent.
         """
         told: list[str | None] = []
         took: list[float] = []

@@ -94,7 +94,7 @@ FIELDS = {
 
 
 def error(name: str, prefix: str = "com.amazonaws.dynamodb.v20120810#") -> dict[str, Any]:
-    return {"__type": prefix + name, "message": "told", "Message": "Told", **FIELDS}
+    return {"__type": prefix + name, "message": "told", "Message": "Result", **FIELDS}
 
 
 @pytest.mark.parametrize("operation", RESPONSES)
