@@ -1,5 +1,6 @@
 """Attributes of items of any type, ancestors and tombstones: what is read, and what is rejected."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from sessions_kms.format.record import (
 )
 from tests.vectors.vector import load
 
-READERS = {
+READERS: dict[str, Callable[[Item], Any]] = {
     "N": lambda item: number(item, "a"),
     "B": lambda item: binary(item, "a", 3),
     "S": lambda item: text(item, "a"),
