@@ -78,7 +78,7 @@ def check_upstream_providers(
 def check_identity_headers(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Warn of a header that anybody may send and an upstream may mistake for a proxy's."""
+    """Warn of a header that anyone can send, and an upstream may believe to be a proxy's."""
     return [
         checks.Warning(
             f"UPSTREAM_{upstream.name.upper()}_REQUEST_HEADERS has {entry}: everybody who is "
@@ -102,7 +102,7 @@ def check_client_address(
     return [
         checks.Warning(
             f"UPSTREAM_{upstream.name.upper()}_CLIENT_ADDRESS is set, but TRUSTED_PROXIES does "
-            "not name the proxy in front: the upstream is told the proxy's address instead.",
+            "not name the proxy in front: the upstream gets the proxy's address instead.",
             hint="Set TRUSTED_PROXIES to the proxy's address or network.",
             id="gateway_site.W009",
         )

@@ -61,7 +61,7 @@ class SharedProbe:
         self._answered_at = 0.0
 
     def answer(self) -> Future[bool]:
-        """Return the current result, or the pending one; waiting costs no thread."""
+        """Return the current result, or the pending one; waiting for it occupies no thread."""
         with self._lock:
             answer = self._answer
             if answer is None or (answer.done() and self._age() >= self._max_age):

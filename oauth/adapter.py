@@ -1,4 +1,4 @@
-"""allauth's hooks: which providers there are, how they are asked, and what a failure looks like."""
+"""allauth's hooks: which providers exist, how they are called, and how failures are shown."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 30  # seconds
 RETRY_AFTER_BUSY = 5  # seconds
-APPS = "_oauth_apps"  # the request's attribute for what was found for it
+APPS = "_oauth_apps"  # the request's attribute for the apps that were found
 APP_FIELDS = ("name", "provider_id", "client_id", "secret", "key", "settings")
 CERTIFICATE = "certificate_key"  # Apple's
-# RFC 6749 section 4.1.2.1: the provider's own words for being down.
+# RFC 6749 section 4.1.2.1: the errors by which a provider says that it is down.
 DOWN = frozenset({Code.AUTHORIZATION_SERVER_ERROR, Code.AUTHORIZATION_TEMPORARILY_UNAVAILABLE})
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth has no types
-    """Providers from the settings only, asked through adapters that capture the tokens."""
+    """Uses providers from the settings only, with adapters that capture the tokens."""
 
     def list_apps(
         self,
@@ -53,9 +53,9 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         provider: str | None = None,
         client_id: str | None = None,
     ) -> list[SocialApp]:
-        """Leave out apps of the database: they hold their secret in plain text, PKCE off.
+        """Leave out apps of the database, which have plaintext secrets and no PKCE.
 
-        allauth asks a dozen times in a sign-in, and at each page; the database is not asked.
+        allauth calls this a dozen times per sign-in, and for each page; it makes no SQL query.
         """
         known = {} if request is None else request.__dict__.setdefault(APPS, {})
         asked = provider, client_id
@@ -69,10 +69,10 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         return list(known[asked])
 
     def get_provider(self, *args: Any, **kwargs: Any) -> Provider:
-        """Return the provider, its OAuth 2.0 adapter replaced by ours.
+        """Return the provider with our OAuth 2.0 adapter.
 
-        Tokens that a client posts are not taken: they would be none of the session's, and
-        allauth fetches keys for each.
+        Tokens that a client posts are not accepted: they would not belong to the session, and
+        allauth would fetch keys for each.
         """
         provider = super().get_provider(*args, **kwargs)
         configured = config.find_provider(provider.sub_id)
@@ -89,10 +89,10 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         return provider
 
     def get_requests_session(self) -> requests.Session:
-        """Return a session whose answers are bounded in time and size.
+        """Return an HTTP session whose responses are limited in time and size.
 
-        It reaches the networks that the provider of this request may; OpenID providers are
-        asked otherwise (`oauth.sign_in.openid_adapter`).
+        It can connect to the networks that are allowed for this request's provider. OpenID
+        providers are called differently (`oauth.sign_in.openid_adapter`).
         """
         match = getattr(self.request, "resolver_match", None)
         name = match.kwargs.get("provider_id") if match else None
@@ -100,28 +100,28 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         return mount_bounded_adapter(super().get_requests_session(), reach)
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        """Note the sign-in, which may meet another one of the same new account.
+        """Note the sign-in, which may coincide with another one of the same new account.
 
-        Somebody who was made ahead of it gets the name that the provider tells.
+        A user that was created in advance gets the profile from the provider.
         """
         accounts.note_new_account(request, sociallogin)
         if accounts.was_created_ahead(sociallogin):
-            told = sociallogin.provider.extract_common_fields(sociallogin.account.extra_data)
-            self.populate_user(request, sociallogin, told)
+            profile = sociallogin.provider.extract_common_fields(sociallogin.account.extra_data)
+            self.populate_user(request, sociallogin, profile)
             accounts.fill_in_profile(request, sociallogin)
 
     def is_auto_signup_allowed(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
-        """Save somebody new without a form, unless the project wants one."""
+        """Create users without a form, unless the project requires one."""
         accounts.drop_taken_names(sociallogin)
         return bool(super().is_auto_signup_allowed(request, sociallogin))
 
     def save_user(
         self, request: HttpRequest, sociallogin: SocialLogin, form: Any = None
     ) -> AbstractBaseUser:
-        """Save somebody new whole or not at all.
+        """Create a user with the account and addresses, or none of them.
 
-        Nothing is read within the transaction before it has written: SQLite would refuse
-        it at once, where it waits for others otherwise.
+        The transaction begins with a write: after a read, SQLite would fail immediately while
+        another one is writing, instead of waiting.
         """
         if form is not None:
             return cast("AbstractBaseUser", super().save_user(request, sociallogin, form))
@@ -133,7 +133,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         return user
 
     def get_connect_redirect_url(self, request: HttpRequest, socialaccount: SocialAccount) -> str:
-        """Return where to go after another account was connected."""
+        """Return the URL to show after another account was connected."""
         return resolve_url("home")
 
     def on_authentication_error(
@@ -144,9 +144,9 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         exception: Exception | None = None,
         extra_context: dict[str, Any] | None = None,
     ) -> None:
-        """Say why, on the page and in the log; a provider that is down has a page of its own.
+        """Show and log the reason; an unavailable provider has a separate page.
 
-        From each of them the way on is kept.
+        All these pages keep the URL that the sign-in was to lead to.
         """
         if isinstance(exception, SignInRefused):
             state = (extra_context or {}).get("state") or {}
@@ -165,7 +165,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         )
         if error == AuthError.CANCELLED:
             raise ImmediateHttpResponse(_cancelled(next_url))
-        # Of the page to come.
+        # For the page that allauth renders next.
         context |= {
             "code": code,
             "request_id": get_request_id(request),
@@ -177,7 +177,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
 
 
 def _apps_of_settings() -> Iterator[SocialApp]:
-    """Yield what SOCIALACCOUNT_PROVIDERS declares, as allauth reads it.
+    """Yield the apps in SOCIALACCOUNT_PROVIDERS, as allauth reads it.
 
     https://docs.allauth.org/en/latest/socialaccount/provider_configuration.html
     """
@@ -187,18 +187,18 @@ def _apps_of_settings() -> Iterator[SocialApp]:
             apps = [configured["APP"]] if configured.get("APP") is not None else []
         for app in apps:
             fields = {name: app[name] for name in APP_FIELDS if name in app}
-            if CERTIFICATE in app:  # where it was before it belonged to the settings
+            if CERTIFICATE in app:  # its place before it moved into the app's settings
                 moved = {CERTIFICATE: app[CERTIFICATE]}
                 fields["settings"] = {**fields.get("settings", {}), **moved}
             yield SocialApp(provider=kind, **fields)
 
 
 def _code(request: HttpRequest, exception: Exception | None, *, answered: bool) -> Code:
-    """Return why; a request is ``answered`` whose state this browser was given."""
+    """Return the reason; ``answered`` means that the state is one given to this browser."""
     if isinstance(exception, ProviderUnavailable | ProviderRefused):
         return exception.code
     if isinstance(exception, requests.RequestException):
-        return Code.USERINFO_STATUS  # which alone is asked so (`oauth.sign_in.oauth2_adapter`)
+        return Code.USERINFO_STATUS  # the only such request (`oauth.sign_in.oauth2_adapter`)
     if isinstance(exception, OAuth2Error):
         return Code.TOKEN_OTHER
     if exception is not None:
@@ -210,7 +210,7 @@ def _code(request: HttpRequest, exception: Exception | None, *, answered: bool) 
 
 
 def _described(exception: Exception | None) -> str:
-    """Return our own words, or the kind alone: `OAuth2Error` holds the body of an answer."""
+    """Return our own message, or only the class: `OAuth2Error` contains a response's body."""
     if exception is None:
         return "The callback brought no usable response."
     if isinstance(exception, ProviderUnavailable | ProviderRefused):

@@ -1,4 +1,4 @@
-"""Take out of the admin what must not be kept in the database: provider secrets and tokens."""
+"""Removes provider secrets and tokens, which must not be in the database, from the admin."""
 
 import allauth.socialaccount.admin  # noqa: F401  (registers what is taken out below)
 from allauth.socialaccount.models import SocialApp, SocialToken

@@ -1,4 +1,4 @@
-"""The application that holds the tokens of a signed-in person."""
+"""The Django app of this package."""
 
 import logging
 

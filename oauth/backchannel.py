@@ -1,9 +1,8 @@
-"""`/oauth/backchannel-logout/<provider>`: a provider ends the sessions of its own sign-out.
+"""`/oauth/backchannel-logout/<provider>`: a provider ends sessions after a sign-out there.
 
-A logout token enters, from the provider's server and without any cookie; an empty
-answer, or why not, leaves. The sessions end on every machine, since their records
-are gone. Their tokens go with them unrevoked: without the visitors' cookies nobody
-can read them, and the provider ends its own grants.
+Takes a logout token from the provider's server, without a cookie; returns an empty response or an
+error. The sessions end on every machine, since their records are deleted. Their tokens are not
+revoked: they cannot be decrypted without the visitors' cookies, and the provider ends its grants.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ RETRY_AFTER = 10  # seconds
 def backchannel_logout(request: HttpRequest, provider_id: str) -> HttpResponse:
     """End the sessions that a logout token names, by its `sid`, or else its `sub`.
 
-    Answers as section 2.8 of OpenID Connect Back-Channel Logout 1.0 says; 503 when the provider
-    had better try again, which it may after errors that pass (section 2.5) and will not after 400.
-    A key that is not known yet is such an error, as long as the set cannot be fetched again.
+    Responds as section 2.8 of OpenID Connect Back-Channel Logout 1.0 requires, with 503 if the
+    provider should retry: it may after transient errors (section 2.5), but not after 400. An
+    unknown key is a transient error while the set cannot be fetched again.
     """
     provider = config.find_provider(provider_id)
     if provider is None or provider.issuer is None:
@@ -90,8 +89,8 @@ def _read(provider: ProviderConfig, token: str) -> LogoutToken:
 def _end(token: LogoutToken) -> int:
     """End the sessions, unless the token was used before.
 
-    It is remembered afterwards, so that a provider may send it again after a failure;
-    two at once end the same sessions.
+    It is marked as used afterwards, so that a provider can send it again after a failure. Two
+    requests at once end the same sessions.
     """
     if used_tokens.is_used(services(), token.issuer, token.id):
         raise InvalidLogoutToken("The logout token was used before.")

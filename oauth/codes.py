@@ -1,21 +1,21 @@
-"""Why a sign-in did not work, each reason in a word: on the page, in the log, in the documentation.
+"""The codes for failed sign-ins, which are on the page, in the log and in the documentation.
 
 docs/providers.md has a row for each, with its cause and its remedy.
 """
 
-# ruff: noqa: S105 - words about tokens, and no tokens
+# ruff: noqa: S105 - names of errors about tokens
 
 from enum import StrEnum
 
 
 class Code(StrEnum):
-    """A reason. It says where it broke, and holds nothing that a provider or a visitor sent."""
+    """A reason. It names the step that failed, and contains nothing from a provider or visitor."""
 
-    # On the way there and back
+    # The redirects to the provider and back
     STATE_UNKNOWN = "state_unknown"
     CODE_MISSING = "code_missing"
     RESPONSE_ISSUER = "response_issuer"
-    # What the provider says in place of a code (RFC 6749 section 4.1.2.1)
+    # Errors that the provider returns instead of a code (RFC 6749 section 4.1.2.1)
     AUTHORIZATION_ACCESS_DENIED = "authorization_access_denied"
     AUTHORIZATION_INVALID_REQUEST = "authorization_invalid_request"
     AUTHORIZATION_INVALID_SCOPE = "authorization_invalid_scope"
@@ -24,7 +24,7 @@ class Code(StrEnum):
     AUTHORIZATION_UNAUTHORIZED_CLIENT = "authorization_unauthorized_client"
     AUTHORIZATION_UNSUPPORTED_RESPONSE_TYPE = "authorization_unsupported_response_type"
     AUTHORIZATION_OTHER = "authorization_other"
-    # Reaching the provider at all
+    # The connection to the provider
     ADDRESS_REFUSED = "address_refused"
     TIMEOUT = "timeout"
     TLS = "tls"
@@ -64,7 +64,7 @@ class Code(StrEnum):
     ID_TOKEN_TIME = "id_token_time"
     ID_TOKEN_NONCE = "id_token_nonce"
     ID_TOKEN_ACCESS_TOKEN = "id_token_access_token"
-    # Who it says that somebody is
+    # The person's identity at the provider
     USERINFO_STATUS = "userinfo_status"
     USERINFO_SUBJECT = "userinfo_subject"
     SUBJECT = "subject"
@@ -76,17 +76,17 @@ class Code(StrEnum):
 
     @classmethod
     def of_answer(cls, endpoint: str, error: object) -> "Code":
-        """Return what an error of the standard's is here; a provider's own words are not repeated.
+        """Return the code for a standard error; a provider's own errors have one common code.
 
         ``endpoint`` is `authorization` or `token`.
         """
         word = GITHUB_ERRORS.get(error, error) if isinstance(error, str) else None
         named = f"{endpoint}_{word}"
-        # Not every error is one of both endpoints.
+        # Not every error exists at both endpoints.
         return cls(named if word in ERRORS and named in set(cls) else f"{endpoint}_other")
 
 
-# GitHub has words of its own, in an answer of 200.
+# GitHub's own errors, in responses with status 200.
 # https://docs.github.com/en/apps/oauth-apps/maintaining-oauth-apps/troubleshooting-oauth-app-access-token-request-errors
 GITHUB_ERRORS = {
     "bad_verification_code": "invalid_grant",

@@ -1,16 +1,16 @@
 """The errors of this package.
 
 OAuthError
-├── NotConnected                nothing is held for this provider
+├── NotConnected                the session has no tokens of this provider
 ├── ReauthenticationRequired    the person must sign in with the provider again
-│   └── NoLongerAllowed         and may not: what it told at a refresh is against the rule
-├── ProviderUnavailable         the provider cannot be asked now; trying later may help
-│   └── ProviderBusy            because this process asks it too much already
-├── ProviderRefused             what the provider answered must not be accepted
+│   └── NoLongerAllowed         but is not allowed to, by what the provider said at a refresh
+├── ProviderUnavailable         the provider cannot be reached now; trying later may help
+│   └── ProviderBusy            because this process has too many calls to it
+├── ProviderRefused             the provider's response must not be accepted
 └── SignInRefused               the person may not sign in
 
-Messages are fixed sentences, without what a provider answered. What a provider's answer ends in
-has a code, for a sign-in's page and the log.
+Messages are fixed sentences, without a provider's responses. Errors of providers have a code for
+the sign-in page and the log.
 """
 
 from allauth.socialaccount.providers.base import ProviderException
@@ -24,7 +24,7 @@ class OAuthError(Exception):
 
 
 class NotConnected(OAuthError):
-    """The session holds no tokens of this provider, or it has ended meanwhile."""
+    """The session has no tokens of this provider, or has ended in the meantime."""
 
 
 class ReauthenticationRequired(OAuthError):
@@ -32,13 +32,13 @@ class ReauthenticationRequired(OAuthError):
 
 
 class NoLongerAllowed(ReauthenticationRequired):
-    """The provider told at a refresh what the rule of who may sign in refuses."""
+    """By what the provider said at a refresh, the person is no longer allowed to sign in."""
 
 
 class ProviderUnavailable(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
-    """The provider did not answer, or answered what cannot be read. Nothing was given up.
+    """The provider did not respond, or its response cannot be read. No token was dropped.
 
-    ``retry_after`` is in seconds, where it is known when trying again may help.
+    ``retry_after`` is in seconds, if it is known when to retry.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class ProviderUnavailable(OAuthError, ProviderException):  # type: ignore[misc] 
 
 
 class ProviderBusy(ProviderUnavailable):
-    """So much is asked of the provider at once that this was not begun."""
+    """There are too many calls to the provider at once; this one was not started."""
 
     def __init__(self, message: str, code: Code = Code.BUSY) -> None:
         super().__init__(message, code)
 
 
 class ProviderRefused(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
-    """The provider's answer was read, and must not be accepted."""
+    """The provider's response was read, but must not be accepted."""
 
     def __init__(self, message: str, code: Code = Code.PROVIDER_REFUSED) -> None:
         super().__init__(message)
@@ -69,7 +69,7 @@ class ProviderRefused(OAuthError, ProviderException):  # type: ignore[misc]  # a
 
 
 class SignInRefused(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
-    """An account whose sign-in was in order may not be used here."""
+    """The sign-in succeeded, but the account may not be used here."""
 
     def __init__(self, reason: Refusal, subject: str) -> None:
         super().__init__("This account may not sign in.")

@@ -1,8 +1,8 @@
-"""Which rights in the admin somebody has by the groups of an account, and by nothing else.
+"""The rights in the admin that a user has only because of the groups of an account.
 
-`User.is_staff` and `User.is_superuser` are what Django reads; whoever sets them otherwise
-(`manage.py staff`, the admin) gives them for good. A row says that such a flag is set because
-of the groups of one account, so that the account's next sign-in may take it again.
+Django reads `User.is_staff` and `User.is_superuser`. If they are set otherwise (by
+`manage.py staff` or in the admin), they stay set. A row says that a flag is set because of the
+groups of one account, so that the account's next sign-in may remove it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from django.db import models
 
 
 class GroupRights(models.Model):
-    """The flags of a user that the groups of one account hold up."""
+    """The flags of a user that are set because of the groups of one account."""
 
     account = models.OneToOneField(
         "socialaccount.SocialAccount",

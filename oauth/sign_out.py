@@ -1,4 +1,4 @@
-"""The end of a request that let token sets go: they are revoked once it is known that it did."""
+"""Revokes the token sets that a request removed from its session."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sessions_kms.services import services
 
 
 class SignOutMiddleware(SyncAndAsyncMiddleware):
-    """Revokes what a request let go, once the session's middleware has saved that it did.
+    """Revokes the token sets that a request removed, after the session has been saved.
 
-    Holds no thread while a response is streamed.
+    It occupies no thread while a response is streamed.
     """
 
     async def process(self, request: HttpRequest) -> HttpResponseBase:
-        """Pass the request on, and look at what it left behind."""
+        """Pass the request on, and revoke what is pending afterwards."""
         response: HttpResponseBase = await self.get_answer(request)
         if deferred_revocation.has_pending_revocations(request):
             await CallInDjangosThread(

@@ -1,9 +1,8 @@
-"""A session read ahead, for a server that runs Django's code in its event loop.
+"""Loads a session in advance, for a server that runs Django's sync code in its event loop.
 
-The cookies of a request enter, those that count; what its session holds leaves. Within `session`
-Django's own middleware makes the store, as ever, and the first load of that key has for its
-outcome what was awaited here: content, a key that has followed, or an error. So that code needs
-neither a thread nor a wait, and what it does is what it would have done.
+Takes the cookies of a request and returns the content of its session. Within `session`, Django's
+middleware creates the store as usual, and the first load of the key has the result that was awaited
+here: the content, a new key, or an error. Sync code therefore neither blocks nor needs a thread.
 """
 
 from collections.abc import Mapping
@@ -18,16 +17,16 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
 from sessions_kms.session import next_cookie, prefetch
 
-# What is waited for within is bounded together, as within a request: for who reads otherwise.
+# A block that limits its waits to the budget of one request, for callers without `session`.
 bounded = deadline.request
-_engine = cache(import_module)  # which takes locks, each time that it is asked
+_engine = cache(import_module)  # `import_module` takes locks, even for a loaded module
 
 
-class session:  # noqa: N801 - used as what it stands beside, which are functions
-    """A block within which the session that cookies name is read; it gets the content, to look at.
+class session:  # noqa: N801 - used like a function
+    """Load the session named by the cookies for the block; the target is its content.
 
-    That is nothing where there is no session, or where it cannot be told: the first load within
-    raises what there is to raise. What is waited for here and within is bounded together.
+    The content is empty if there is no session, or if loading it failed: the first load within the
+    block then raises the error. The waits here and within the block share one budget.
     """
 
     __slots__ = ("_bound", "_cookies", "_offer")
@@ -62,7 +61,7 @@ class session:  # noqa: N801 - used as what it stands beside, which are function
 
 
 def _store(session_key: str | None) -> SessionStore | None:
-    """Return a store of the project's engine; None where that is none of ours."""
+    """Return a store of the project's engine; None if it is not derived from ours."""
     __traceback_hide__ = True
     store = _engine(settings.SESSION_ENGINE).SessionStore(session_key)
     return store if isinstance(store, SessionStore) else None

@@ -218,8 +218,8 @@ def check_serializer(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            f"SESSION_SERIALIZER is {settings.SESSION_SERIALIZER!r}: whoever can encrypt a session"
-            " can run code in the site.",
+            f"SESSION_SERIALIZER is {settings.SESSION_SERIALIZER!r}: anyone who can encrypt a"
+            " session can run code in the site.",
             hint="Set it to 'django.contrib.sessions.serializers.JSONSerializer', and set"
             " SESSIONS_KMS['NOT_BEFORE'] to now: it cannot read pickled sessions.",
             id="sessions_kms.W008",

@@ -1,17 +1,17 @@
 """The errors of this package.
 
 SessionsKMSError
-├── InvalidRecord        this record is not ours, or not whole
+├── InvalidRecord        the record is not ours, or incomplete
 ├── SessionTooLarge
-└── StoreUnavailable     cannot tell whether the session is good
+└── StoreUnavailable     it is unknown whether the session is valid
     ├── KMSUnavailable
     ├── TableUnavailable
-    │   ├── NotApplied       a write that may be sent again
-    │   └── FateUnknown      a write that was applied, or not, or may be yet
-    └── SessionMoved         to a key that this request was not told
+    │   ├── NotApplied       a write that was not applied, and can be repeated
+    │   └── FateUnknown      a write that was applied or not, or may still be applied
+    └── SessionMoved         to a key that this request does not know
 
-Messages are fixed sentences: they hold no session key, no plaintext, no key
-material and nothing that an upstream service answered.
+Messages are fixed sentences. They contain no session key, no plaintext, no key material, and
+nothing from the responses of AWS.
 """
 
 from typing import ClassVar
@@ -20,7 +20,7 @@ from typing import ClassVar
 class SessionsKMSError(Exception):
     """Root of all errors raised here."""
 
-    telemetry_name: ClassVar[str]  # in metrics: an error that is not of this page has its base's
+    telemetry_name: ClassVar[str]  # in metrics; classes defined elsewhere inherit their base's
 
     def __init_subclass__(cls) -> None:
         if cls.__module__ == __name__:
@@ -28,10 +28,10 @@ class SessionsKMSError(Exception):
 
 
 class InvalidRecord(SessionsKMSError):
-    """A record that is not ours, or not whole.
+    """The record is not ours, or incomplete.
 
-    One class for every fault, because a caller must not act on which one it
-    was; ``reason`` is a short fixed word for logs and tests.
+    There is one class for all faults, because callers must not distinguish them; ``reason`` is a
+    fixed word for logs and tests.
     """
 
     def __init__(self, reason: str) -> None:
@@ -50,7 +50,7 @@ class SessionTooLarge(SessionsKMSError):
 
 
 class StoreUnavailable(SessionsKMSError):
-    """It cannot be told now whether the session is good; trying later may help."""
+    """It is unknown whether the session is valid; a later attempt may succeed."""
 
     message = "The session store cannot be used at the moment."
 
@@ -59,11 +59,11 @@ class StoreUnavailable(SessionsKMSError):
 
 
 class KMSUnavailable(StoreUnavailable):
-    """KMS did not answer, or refused.
+    """KMS did not respond, or refused the call.
 
-    ``refused_key`` is the ARN of the KMS key that AWS refused to use (access
-    denied, disabled, pending deletion, not found): what it unwrapped before
-    must not be used any longer. It is None when KMS could not be reached.
+    ``refused_key`` is the ARN of the KMS key that AWS refused to use (access denied, disabled,
+    pending deletion, not found): data keys that it unwrapped before must no longer be used. It is
+    None if KMS could not be reached.
     """
 
     message = "AWS KMS cannot be used at the moment."
@@ -74,23 +74,23 @@ class KMSUnavailable(StoreUnavailable):
 
 
 class TableUnavailable(StoreUnavailable):
-    """DynamoDB did not answer, refused, or answered something that is not whole."""
+    """DynamoDB did not respond, refused the call, or its response was incomplete."""
 
     message = "The session table cannot be used at the moment."
 
 
 class NotApplied(TableUnavailable):
-    """No connection was made, or DynamoDB had too much to do: nothing was written."""
+    """There was no connection, or DynamoDB was overloaded: nothing was written."""
 
 
 class FateUnknown(TableUnavailable):
-    """The answer to a write was lost, or is not whole.
+    """The response to a write was lost, or was incomplete.
 
-    It was applied or not, or may be applied yet: only what is stored can tell.
+    The write was applied or not, or may still be applied: only the stored item shows which.
     """
 
 
 class SessionMoved(StoreUnavailable):
-    """Another request changed the key of this session, and its answer has the new one."""
+    """Another request changed the key of this session; its response has the new cookie."""
 
     message = "The key of this session was just changed by another request."

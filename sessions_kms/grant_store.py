@@ -1,8 +1,8 @@
-"""`GrantStore`: a session that tokens open (`sealed_items.tokens`), and no cookie.
+"""`GrantStore`: a session that is opened by tokens (`sealed_items.tokens`), not by a cookie.
 
-An ordinary record under a key that never leaves the server. It is marked, so that its key in a
-cookie is no session, and that of a cookie no grant; it keeps its key, which its tokens lead to;
-and it has an absolute timeout of its own (`GRANT_TIMEOUT`).
+It is an ordinary record under a key that never leaves the server. A mark in it ensures that a
+grant's key is not accepted in a cookie, nor a cookie's key as a grant. It never changes its key, to
+which its tokens refer, and has a separate absolute timeout (`GRANT_TIMEOUT`).
 """
 
 from sessions_kms.backend import SessionStore
@@ -13,7 +13,7 @@ from sessions_kms.signals import announce, session_ended
 
 
 class GrantStore(SessionStore):
-    """The session of a grant; its own coroutines are for those that are coroutines, too."""
+    """The session of a grant; its additional methods are coroutines."""
 
     async def start_grant(self) -> None:
         """Store it under a new key. Raises StoreUnavailable, or SessionTooLarge."""
@@ -22,26 +22,26 @@ class GrantStore(SessionStore):
         await self._create()
 
     async def load_grant(self) -> bool:
-        """Load it; tell whether there is such a grant. Raises StoreUnavailable."""
+        """Load it; return False if there is no such grant. Raises StoreUnavailable."""
         __traceback_hide__ = True
         await self._get_content()
         return self.session_key is not None
 
     async def save_grant(self) -> None:
-        """Store what it holds now. Raises UpdateError where it has ended, or StoreUnavailable."""
+        """Store its content. Raises UpdateError if it has ended, or StoreUnavailable."""
         __traceback_hide__ = True
         await self._save()
 
     async def end_grant(self) -> None:
-        """End it. Raises StoreUnavailable where it may be there yet."""
+        """End it. Raises StoreUnavailable if it may still exist."""
         __traceback_hide__ = True
         await self._delete()
 
     async def _cycle(self) -> None:
-        """Store it, as it is, under the key that it has.
+        """Store it under the same key.
 
-        Django wants another key when it takes a session over to another SECRET_KEY, say; no
-        visitor holds this one.
+        Django changes the key for security (for example when SECRET_KEY was rotated), but this key
+        is known to no visitor.
         """
         __traceback_hide__ = True
         await self._save()
@@ -52,9 +52,9 @@ class GrantStore(SessionStore):
 
 
 async def end_grant_by_id(made: Services, session_id: str) -> None:
-    """End the session of an id, of which neither token nor key is known.
+    """End the session of an id, without its key or a token.
 
-    Raises TableUnavailable where it may be there yet.
+    Raises TableUnavailable if it may still exist.
     """
     if await made.session_items.end(session_id):
         await SessionMetadata(made).drop(session_id)

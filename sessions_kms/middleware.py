@@ -1,12 +1,12 @@
-"""An unreachable session store answers 503, soon, and keeps the visitor's cookie.
+"""Responds with 503 if the session store is unavailable, and keeps the visitor's cookie.
 
-Put it first in MIDDLEWARE: what comes after it sees no cookie that only passes for one of the
-site's own (`sessions_kms.session.cookies`).
+Put it first in MIDDLEWARE: it removes cookies that imitate the site's own
+(`sessions_kms.session.cookies`) before any other code reads them.
 
-Django turns an error of an inner middleware into a 500 before an outer one can see it, so there
-are two ways in: errors of views come by `process_exception`; those of other middlewares (a save
-after the response, say) are marked on the request when Django reports them, and their 500 is
-replaced.
+Django turns an error of an inner middleware into a 500 before an outer one can catch it, so errors
+are found in two ways: those of views by `process_exception`; those of other middlewares (for
+example of a save after the response) are marked on the request when Django reports them, and the
+500 is replaced.
 """
 
 import sys
@@ -28,30 +28,30 @@ from sessions_kms.session import next_cookie
 from sessions_kms.session.cookies import CookieRules, drop_foreign, rules_for_site
 
 RETRY_AFTER = 5  # seconds
-MOVED_RETRY_AFTER = 2  # seconds in which the answer with the new cookie is there
+MOVED_RETRY_AFTER = 2  # seconds within which the response with the new cookie has arrived
 MARK = "_session_store_unavailable"
 TEMPLATE = "503.html"
-MESSAGES = "messages"  # Django's name of the cookie; it has no setting for it
+MESSAGES = "messages"  # Django's name for the cookie, which no setting changes
 TEXT = "The service is temporarily unavailable. Please try again in a few seconds."
 
 
 class StoreUnavailableMiddleware(SyncAndAsyncMiddleware):
-    """Answer 503 with Retry-After wherever in the request `StoreUnavailable` was raised.
+    """Respond with 503 and Retry-After, wherever in the request `StoreUnavailable` was raised.
 
-    Drops cookies whose names only pass for the session's, CSRF's or messages', or begin so with
-    `__Host-` or `__Secure-`; and a name with such a prefix that comes twice.
+    Drops cookies with names that imitate those of the session, CSRF and messages cookies or the
+    prefixes `__Host-` and `__Secure-`, and cookies with such a prefix that are sent twice.
 
-    It is where a request's waits for the store begin to be summed up (`deadline.REQUEST`).
+    The time budget of a request's waits for the store begins here (`deadline.REQUEST`).
     """
 
     def __init__(self, get_response: Any) -> None:
         super().__init__(get_response)
-        # Django's loader keeps the template from now on: a process may run out of descriptors.
-        with suppress(Exception):  # A template that is wrong is told of when it is needed.
+        # Loads the template into Django's cache now: later there may be no free file descriptor.
+        with suppress(Exception):  # An invalid template is reported when it is used.
             unavailable()
 
     async def process(self, request: HttpRequest) -> HttpResponseBase:
-        """Have the request answered; tell what was out of reach, and set a new key's cookie."""
+        """Pass the request on; replace the 500 of an outage, and set the cookie of a new key."""
         drop_foreign(request, _rules())
         with deadline.request(), next_cookie.keys_of(request) as keys:
             return keys.set_cookies(_replaced(request, await self.get_answer(request)))
@@ -66,12 +66,12 @@ class StoreUnavailableMiddleware(SyncAndAsyncMiddleware):
 
 
 def unavailable(error: type[StoreUnavailable] = StoreUnavailable) -> HttpResponse:
-    """Return the 503, from the project's `503.html` if it has one that can be read.
+    """Return the 503, from the project's `503.html` if that can be loaded.
 
-    A page that met a key change loads itself anew: the browser has the new cookie by then.
+    After a key change the page reloads itself: by then the browser has the new cookie.
     """
     try:
-        # Without the request, so that no context processor asks for the session again.
+        # Without the request, so that no context processor loads the session again.
         content: str = loader.render_to_string(TEMPLATE)
         kind = "text/html; charset=utf-8"
     except (TemplateDoesNotExist, OSError):
@@ -97,8 +97,8 @@ def _replaced(request: HttpRequest, response: HttpResponseBase) -> HttpResponseB
         if response.status_code < 500:
             outages.note_served(request)
         return response
-    # The 500 is not closed: it holds nothing open, and closing any response tells Django that
-    # the request has finished, which it has not for the middlewares outside of this one.
+    # The 500 is not closed: it has no open resources, and closing a response sends Django's
+    # `request_finished`, while outer middlewares are still handling the request.
     replacement = unavailable(error)
     outages.log_refusal(request, error.message, replacement)
     return replacement
@@ -107,7 +107,7 @@ def _replaced(request: HttpRequest, response: HttpResponseBase) -> HttpResponseB
 def _mark(*, request: HttpRequest | None = None, **_: Any) -> None:
     error = sys.exc_info()[1]
     if request is not None and isinstance(error, StoreUnavailable):
-        setattr(request, MARK, type(error))  # The error itself would keep frames alive.
+        setattr(request, MARK, type(error))  # An instance would keep its frames alive.
         outages.note(error)
 
 

@@ -1,7 +1,7 @@
 """`SESSION_ENGINE` while moving from a database engine: reads both, writes this one.
 
 A session that is only in the old engine is imported when it is first read, under the key that its
-visitor holds. Processes that still run the old engine continue to use its row.
+visitor's cookie has. Processes that still run the old engine continue to use its row.
 """
 
 import logging
@@ -75,7 +75,7 @@ class ImportingRepository(SessionRepository):
         found = await super().load(session_key)
         if found is not None or not await BlockingCall(self._is_imported, (session_key,)):
             return found
-        # Another request may have imported it meanwhile.
+        # Another request may have imported it in the meantime.
         return await super().load(session_key)
 
     def _is_imported(self, session_key: str) -> bool:

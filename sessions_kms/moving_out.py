@@ -49,7 +49,7 @@ class MovingOut(db.SessionStore):
             if self._move_back(sealed, content) and self._in_transaction():
                 return (
                     self._row()
-                )  # Until the commit nobody else sees it, and the sealed one stays.
+                )  # Until the commit it is invisible to others, and the sealed one remains.
             if budget.is_exhausted:
                 raise StoreUnavailable(BUSY)
             run_sync(services().wait(budget.next_pause()))

@@ -221,16 +221,16 @@ def note(error: StoreUnavailable) -> None:
 
 
 def is_at_hand() -> bool:
-    """Return True if this process could not use the store moments ago, and nobody could since.
+    """Return True if this process could not use the store a few seconds ago, nor since.
 
-    For who needs nothing of the store, and would be led to what does. A single session that nobody
-    can open counts as well, until somebody else is served: so it is moments, and no more.
+    For pages that need no session but link to ones that do. A single session that cannot be loaded
+    counts as well, until another request is served; therefore the period is short.
     """
     return any(outage.is_at_hand() for outage in OUTAGES.values())
 
 
 def note_served(request: HttpRequest) -> None:
-    """Note that a request was served, if the store was asked for its session."""
+    """Note that a request was served, if its session was loaded."""
     session = getattr(request, "session", None)
     if session is not None and session.accessed and session.session_key is not None:
         for outage in OUTAGES.values():
@@ -238,10 +238,10 @@ def note_served(request: HttpRequest) -> None:
 
 
 def log_refusal(request: HttpRequest, message: str, response: HttpResponse) -> None:
-    """Log a refused request in a line.
+    """Log a refused request in one line.
 
-    Django's own way: once, and with the path's control characters escaped, so that no visitor
-    writes lines of the log.
+    Uses Django's function, which logs it once, with control characters of the path escaped, so that
+    visitors cannot forge log lines.
     """
     log_response(
         "%s %s: %s",
@@ -255,7 +255,7 @@ def log_refusal(request: HttpRequest, message: str, response: HttpResponse) -> N
 
 
 class _IsNoFault(logging.Filter):
-    """Keeps Django from reporting as a failure, with its traceback, what is answered 503."""
+    """Drops Django's report, with a traceback, of an error that was answered with 503."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not (record.exc_info and isinstance(record.exc_info[1], StoreUnavailable))

@@ -1,7 +1,7 @@
-"""What one process needs to serve sessions, put together from the settings on first use.
+"""The objects that serve a process's sessions, created from the settings on first use.
 
-Takes the `Config` and gives a `Services`; everything with state lives in it, so
-that dropping it (changed settings, a forked child) starts afresh.
+Takes the `Config` and returns a `Services`, which contains all state: after changed settings or a
+fork, a new one replaces it.
 """
 
 import os
@@ -39,9 +39,9 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of the store, wired. ``clock`` gives epoch seconds.
+    """The connected parts of the store. ``clock`` returns epoch seconds.
 
-    ``for_grants`` are those that load the sessions of grants, and no others.
+    With ``for_grants`` they load only the sessions of grants.
     """
 
     config: conf.Config
@@ -52,24 +52,24 @@ class Services:
     sleep: Callable[[float], None] = time.sleep
     write_queues: WriteQueues[Any] = field(
         default_factory=WriteQueues, repr=False
-    )  # of those who write a session
+    )  # of the writers of each session
     for_grants: bool = False
-    # Made of these services by `SessionRepository.cached`; copies of the services start without.
+    # Created from these services by `SessionRepository.cached`; copies of the services have none.
     repositories: dict[Any, Any] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     @cached_property
     def of_grants(self) -> "Services":
-        """The same for sessions of grants, which have an absolute timeout of their own."""
+        """The services for sessions of grants, which have a separate absolute timeout."""
         config = replace(self.config, absolute_timeout=self.config.grant_age)
         return replace(self, config=config, for_grants=True)
 
     @cached_property
     def of_any(self) -> "Services":
-        """The same for those who see only what records say in the clear, whichever they are of.
+        """The services for reading the plaintext parts of records of both kinds.
 
-        What a session's own timeout would have ended is still there to them until its `ttl`.
+        They use the longer absolute timeout: a session that ended earlier is found until its `ttl`.
         """
         if self.config.longest_age == self.config.absolute_timeout:
             return self
@@ -87,7 +87,7 @@ class Services:
 
     @cached_property
     def not_before_items(self) -> NotBeforeItems:
-        """The moments of this namespace in the table."""
+        """The cutoffs of this namespace in the table."""
         return NotBeforeItems(self.table, self.config.namespace)
 
     @cached_property
@@ -96,7 +96,7 @@ class Services:
         return Queries(self.table)
 
     async def wait(self, seconds: float) -> None:
-        """Pause, on the request's account."""
+        """Pause, and charge the request's time budget."""
         if seconds > 0:
             sleep = self.sleep
             await (Pause(seconds) if sleep is time.sleep else BlockingCall(sleep, (seconds,)))
@@ -105,7 +105,7 @@ class Services:
     async def sealing_key(self) -> DataKey:
         """Return the data key to seal with now. Raises StoreUnavailable."""
         if isinstance(self.clock, ServerClock) and not self.clock.is_synchronized:
-            # Nothing is sealed by a clock that nobody has confirmed.
+            # Nothing is sealed before a response of DynamoDB has confirmed the clock.
             await self.not_before.moment()
         return await self.keyring.generate(self.period())
 
@@ -119,7 +119,7 @@ class Services:
         return record.created_at > await self.not_before.moment()
 
     async def may_go_on(self, created_at: int) -> bool:
-        """Return True if a session that was created then has not ended by its age alone.
+        """Return True if a session that was created then has not reached its maximum age.
 
         Raises TableUnavailable.
         """
@@ -138,12 +138,12 @@ class Services:
         return int(moment) - int(moment) % length if length else 0
 
     def is_unsettled(self, tombstone: Tombstone) -> bool:
-        """Return True if the answer with the new key of a session may still be on its way."""
+        """Return True if the response with a session's new key may still be on its way."""
         is_settled = has_passed(self.clock, tombstone.settled_at)
         return not is_settled and not tombstone.is_ahead(self.clock())
 
     def not_before_of(self, name: str) -> NotBefore:
-        """Return the moment of this name, which `ending.end_before_of` raises."""
+        """Return the cutoff of this name, which `ending.end_before_of` raises."""
         return self._named_not_befores.of(name)
 
     @cached_property
@@ -163,15 +163,15 @@ class Services:
             raise TableUnavailable from exc
 
     def probe_data_key(self) -> None:
-        """Get a data key to seal with, from KMS if none is held. Raises StoreUnavailable."""
+        """Get a data key to seal with, from KMS if none is cached. Raises StoreUnavailable."""
         run_sync(self.sealing_key())
 
 
 def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> Services:
-    """Wire the services for a config; ``parts`` replaces fields of the result.
+    """Create the services for a config; ``parts`` replaces fields of the result.
 
-    The clock is one that DynamoDB's answers correct, unless one is given. Raises
-    ImproperlyConfigured where the client cannot be the one that is wished for.
+    Unless one is given, the clock is corrected by the responses of DynamoDB. Raises
+    ImproperlyConfigured if the configured client cannot be used.
     """
     clock = clock or ServerClock()
     if isinstance(clock, ServerClock):
@@ -202,7 +202,7 @@ def _table_client(config: conf.Config) -> TableClient:
 
 
 def build_keyring(config: conf.Config, table: Table, clock: Clock) -> ConfirmingKeyring:
-    """Wire KMS, the sharing of data keys (unless in strict mode) and the cache."""
+    """Connect KMS, the sharing of data keys (unless in strict mode) and the cache."""
     kms = build_kms_keyring(config)
     published, length = DataKeyItems(table, config.namespace), config.data_key_period
     shared = SharedKeyring(kms, published, period_length=length, clock=clock) if length else kms
@@ -218,12 +218,12 @@ def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Confirming
 
 
 def _pausing(sleep: Callable[[float], None] | None) -> Callable[[float], Wait]:
-    """Return what makes the pauses of the table."""
+    """Return the function that creates the pauses between attempts."""
     return Pause if sleep is None else lambda seconds: BlockingCall(sleep, (seconds,))
 
 
 def build_kms_keyring(config: conf.Config) -> KMSKeyring:
-    """Wire KMS alone: each use is a call."""
+    """Return a keyring without a cache: each use is a call to KMS."""
     return KMSKeyring(
         KMS(),
         key_id=config.key_id,
@@ -249,7 +249,7 @@ def services() -> Services:
 
 
 def are_made() -> bool:
-    """Return True if the services exist: making them reads files, and may use the network."""
+    """Return True if the services exist; creating them reads files and may use the network."""
     return _services is not None
 
 
@@ -260,7 +260,7 @@ def id_of(session_key: str) -> str:
 
 
 def reset() -> None:
-    """Drop the services: the next use builds them anew."""
+    """Drop the services; the next use creates new ones."""
     global _lock, _services  # noqa: PLW0603 - the parent may have forked while it held the lock
     _lock = ErrorCheckingLock()
     _services = None

@@ -1,8 +1,8 @@
 """Signals for an audit trail. Receivers run at once; one that fails is logged and stops nothing.
 
 Each is sent with `session`, the first letters of the digest that the session is stored
-under, as it appears in logs and in the admin. The sender is None. A receiver may use the ORM:
-what an event loop does is told in a thread.
+under, as it appears in logs and in the admin. The sender is None. Receivers may use the ORM: for
+events in an event loop they are called in a thread.
 """
 
 from functools import partial
@@ -19,7 +19,7 @@ THREADS: Final = 8  # of receivers, for all event loops of the process
 session_created = Signal()  # user_id: None for an anonymous one
 session_cycled = Signal()  # previous: what `session` was before its key changed; user_id
 session_ended = Signal()  # signed out, or ended by somebody
-session_refused = Signal()  # reason: why the record was not taken for a session
+session_refused = Signal()  # reason: why the record was not accepted as a session
 
 
 def announce(signal: Signal, session_id: str, **details: Any) -> None:
@@ -34,15 +34,15 @@ async def announce_async(signal: Signal, session_id: str, **details: Any) -> Non
 
 
 class ReceiverCall(BlockingCall):
-    """The wait for receivers, which may be a project's own.
+    """The wait for receivers, which may be the project's code.
 
-    Not the request's thread: it may be waiting for what tells (the turn of a load, say).
+    They do not run in the request's thread, which may be waiting for the sender of the signal.
     """
 
     async def suspend(self) -> Any:
-        """Have them run in a thread, which keeps no connection of the database for itself.
+        """Call them in a thread, which closes its database connections afterwards.
 
-        Nothing of it is refused for being late: what is told has happened.
+        They are called however late: what they report has already happened.
         """
         return await in_thread(executor("sessions_kms-receivers", THREADS), self._call_receivers)
 

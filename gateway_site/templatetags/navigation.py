@@ -26,7 +26,7 @@ class SitePage:
 def site_pages(path: str = "", *, is_staff: bool = False) -> list[SitePage]:
     """Return the pages that exist on this site; ``path`` is that of the present one.
 
-    Neither the session nor the database is read: whoever calls this tells who is staff.
+    Neither the session nor the database is read: the caller passes whether the user is staff.
     """
     found = []
     for label, name in (*PAGES, *(OF_STAFF if is_staff else ())):
