@@ -73,7 +73,7 @@ def test_calls_that_documents_show_are_of_the_api() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_each_name_is_there_and_is_what_type_checkers_take_it_for(package: ModuleType) -> None:
+def test_each_name_exists_with_the_type_that_checkers_see(package: ModuleType) -> None:
     tree = ast.parse(Path(str(package.__file__)).read_bytes())
     checked = {
         alias.asname or alias.name: (str(node.module), alias.name)
@@ -89,7 +89,7 @@ def test_each_name_is_there_and_is_what_type_checkers_take_it_for(package: Modul
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_each_public_module_is_there(package: ModuleType) -> None:
+def test_each_public_module_exists(package: ModuleType) -> None:
     for module in package.PUBLIC_MODULES:
         assert importlib.import_module(module).__name__ == module
 

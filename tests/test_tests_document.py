@@ -28,7 +28,7 @@ def test_every_point_is_answered_in_order() -> None:
     assert list(points()) == list(range(1, POINTS + 1))
 
 
-def test_every_test_that_is_named_exists_in_the_file_before_it() -> None:
+def test_every_named_test_exists_in_the_file_before_it() -> None:
     for number, shown in points().items():
         _, *parts = PATH.split(shown)
         assert parts, f"point {number} names no test"
@@ -38,6 +38,6 @@ def test_every_test_that_is_named_exists_in_the_file_before_it() -> None:
             assert names <= named_in(path), f"point {number}: {names - named_in(path)}"
 
 
-def test_every_file_that_is_named_exists() -> None:
+def test_every_named_file_exists() -> None:
     for path in PATH.findall(DOCUMENT.read_text()):
         assert (TESTS / path).exists()

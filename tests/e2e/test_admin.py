@@ -44,7 +44,7 @@ def found(admin: Page, text: str) -> Locator:
     return admin.locator("#result_list tbody tr")
 
 
-def test_own_session_is_marked_and_its_page_names_what_it_holds(admin: Page) -> None:
+def test_own_session_is_marked_and_its_page_shows_its_content(admin: Page) -> None:
     [own] = admin.get_by_role("link", name="(this session)").all()
     own.click()
     expect(admin.get_by_role("heading", name="View session")).to_be_visible()

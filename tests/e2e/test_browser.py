@@ -9,7 +9,7 @@ from tests.e2e.stack import LocalStack
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 
-def test_person_signs_in_sees_what_is_held_and_signs_out(stack: LocalStack, page: Page) -> None:
+def test_person_signs_in_sees_the_token_data_and_signs_out(stack: LocalStack, page: Page) -> None:
     sign_in(page, stack)
     main = page.get_by_role("main")
     expect(main).to_contain_text("ada")

@@ -78,7 +78,7 @@ def test_click_counts_a_second_after_the_page_was_shown(asked: Page, stack: Loca
 
 
 @pytest.mark.parametrize("event", ["focus", "blur", "pageshow", "visibilitychange"])
-def test_second_begins_anew_whenever_the_page_was_left(asked: Page, event: str) -> None:
+def test_delay_restarts_after_the_page_was_left(asked: Page, event: str) -> None:
     restart(asked)
     asked.clock.run_for(1001)
     assert not is_waiting(asked)
@@ -98,7 +98,7 @@ def test_second_click_of_a_double_click_does_nothing(asked: Page, stack: LocalSt
     assert not is_waiting(asked)
 
 
-def test_key_that_is_held_down_does_nothing(asked: Page, stack: LocalStack) -> None:
+def test_held_key_does_nothing(asked: Page, stack: LocalStack) -> None:
     restart(asked)
     asked.clock.run_for(1001)
     allow(asked).evaluate("button => button.focus()")
@@ -188,7 +188,7 @@ def test_page_uncovered_under_the_second_click_needs_one_on_purpose(
         click_on_purpose(asked, stack)
 
 
-def test_page_from_the_history_waits_anew(asked: Page, stack: LocalStack) -> None:
+def test_page_from_the_history_restarts_the_delay(asked: Page, stack: LocalStack) -> None:
     """Another site may have shown it a while ago, and go back to it under the second click."""
     asked.clock.run_for(1001)
     assert not is_waiting(asked)
@@ -198,7 +198,7 @@ def test_page_from_the_history_waits_anew(asked: Page, stack: LocalStack) -> Non
         click_in_vain(asked, stack)
 
 
-def test_without_javascript_the_form_works_and_says_what_to_do_where_it_came_too_soon(
+def test_form_works_without_javascript_and_explains_a_submission_that_was_too_early(
     stack: LocalStack, browser: Browser
 ) -> None:
     with browser.new_context(java_script_enabled=False) as context, signed_in(stack) as session:

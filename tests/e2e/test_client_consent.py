@@ -60,7 +60,7 @@ def app() -> Iterator[App]:
         thread.join()
 
 
-def test_person_signs_in_allows_an_app_and_comes_back_to_it(
+def test_person_signs_in_allows_an_app_and_returns_to_it(
     stack: LocalStack, page: Page, app: App
 ) -> None:
     client_id = registered(stack, app.url)
@@ -85,7 +85,7 @@ def test_person_signs_in_allows_an_app_and_comes_back_to_it(
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 
 
-def test_person_denies_and_the_app_is_told(stack: LocalStack, page: Page, app: App) -> None:
+def test_app_gets_the_error_if_the_person_denies(stack: LocalStack, page: Page, app: App) -> None:
     arrive(page, stack)
     page.goto(consent_address(stack, registered(stack, app.url), app.url))
     page.get_by_role("button", name="Deny").click()

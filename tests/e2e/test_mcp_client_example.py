@@ -78,7 +78,7 @@ def consent(stack: LocalStack, address: str) -> None:
         assert "Go back to the terminal" in done.text
 
 
-def test_example_signs_in_once_and_goes_on_after_kill_9_and_after_its_token_has_ended(
+def test_example_signs_in_once_and_continues_after_kill_9_and_after_token_expiry(
     tmp_path: Path,
 ) -> None:
     stack = LocalStack(tmp_path / "state")
@@ -102,7 +102,7 @@ def test_example_signs_in_once_and_goes_on_after_kill_9_and_after_its_token_has_
         assert after["tokens"]["refresh_token"] != before["tokens"]["refresh_token"]
 
 
-def test_example_says_in_a_line_what_is_wrong(tmp_path: Path) -> None:
+def test_example_prints_a_fault_in_one_line(tmp_path: Path) -> None:
     example = Example(LocalStack(tmp_path / "state"), tmp_path / "home")
     answer = finished(example.command(), example.environment)
     assert answer.returncode == 1

@@ -93,7 +93,7 @@ IPHONE = (
 )
 
 
-def test_phone_and_laptop_are_told_apart_and_the_other_is_ended(
+def test_phone_and_laptop_are_distinguished_and_the_other_is_ended(
     stack: LocalStack, browser: Browser
 ) -> None:
     with ExitStack() as opened:

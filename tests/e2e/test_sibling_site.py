@@ -176,7 +176,7 @@ def plant(site: Site, page: Page, *names: bytes, key: bytes) -> None:
     page.goto(site.sibling_url)
 
 
-def test_attackers_session_gets_nobodys_account(site: Site, new_page: Callable[[], Page]) -> None:
+def test_attackers_session_gets_no_account(site: Site, new_page: Callable[[], Page]) -> None:
     attacker, victim = new_page(), new_page()
     sign_in(attacker, site, MALLORY)
     key = session_key(attacker, site)
@@ -201,7 +201,9 @@ def test_attackers_session_gets_nobodys_account(site: Site, new_page: Callable[[
     expect(attacker.get_by_role("main")).not_to_contain_text("ada@")
 
 
-def test_planting_takes_nobody_out_of_her_session(site: Site, new_page: Callable[[], Page]) -> None:
+def test_planted_cookie_does_not_end_the_victims_session(
+    site: Site, new_page: Callable[[], Page]
+) -> None:
     attacker, victim = new_page(), new_page()
     sign_in(attacker, site, MALLORY)
     sign_in(victim, site, ADA)

@@ -41,9 +41,7 @@ def answer_to_refresh(stack: LocalStack, refresh_token: str) -> requests.Respons
     )
 
 
-def test_sign_out_leads_over_the_provider_which_asks_who_it_is_next_time(
-    stack: LocalStack, page: Page
-) -> None:
+def test_sign_out_also_signs_out_at_the_provider(stack: LocalStack, page: Page) -> None:
     arrive(page, stack)
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("status")).to_contain_text("and at Local provider too")

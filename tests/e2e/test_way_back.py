@@ -63,7 +63,9 @@ def test_call_that_needed_a_sign_in_is_made_when_its_person_chooses_to(
     assert json.loads(answered.value.text())["email"] == "ada@example.com"
 
 
-def test_going_back_to_an_answer_that_was_used_leads_home(stack: LocalStack, page: Page) -> None:
+def test_going_back_to_a_used_callback_redirects_to_the_home_page(
+    stack: LocalStack, page: Page
+) -> None:
     answers: list[str] = []
     page.on("request", lambda sent: answers.append(sent.url) if "/callback/?" in sent.url else None)
     page.goto(stack.url)

@@ -132,7 +132,7 @@ def test_many_sign_ins_are_kept_within_the_bound(attacker: Attacker, store: Stac
     assert len(store.sessions()) == 1
 
 
-def test_refused_request_leaves_what_was_kept_before(attacker: Attacker, store: Stack) -> None:
+def test_rejected_request_keeps_the_earlier_content(attacker: Attacker, store: Stack) -> None:
     attacker.post(SIGN_IN)
     before = store.sessions()
     assert before

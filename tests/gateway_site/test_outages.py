@@ -72,7 +72,7 @@ def test_database_that_cannot_be_used_is_an_outage(cause: Exception) -> None:
 
 
 @pytest.mark.parametrize("cause", FAULTS, ids=lambda cause: str(cause) or type(cause).__name__)
-def test_query_that_can_never_work_is_none(cause: Exception) -> None:
+def test_invalid_query_is_no_outage(cause: Exception) -> None:
     assert not is_outage(raised(OperationalError, cause))
 
 
@@ -143,7 +143,7 @@ def test_page_in_an_outage_is_a_503_that_keeps_the_cookie_and_logs_no_traceback(
     assert staff.client.get("/").status_code == 200
 
 
-def test_outage_has_one_traceback_and_its_end_is_told(
+def test_outage_has_one_traceback_and_its_end_is_logged(
     staff: Visitor, caplog: pytest.LogCaptureFixture, database: Outage, clock: FakeClock
 ) -> None:
     with connection.execute_wrapper(Failing()):
@@ -161,7 +161,7 @@ def test_outage_has_one_traceback_and_its_end_is_told(
 
 
 @pytest.mark.parametrize("middleware", ["failing_before", "failing_after"])
-def test_middleware_that_meets_an_outage_is_a_503_too(
+def test_outage_in_a_middleware_is_a_503_too(
     staff: Visitor, settings: Settings, middleware: str
 ) -> None:
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.{middleware}"]
@@ -202,7 +202,7 @@ def test_page_that_can_open_nothing_is_a_503_and_the_log_counts_it(
     assert staff.client.get("/").status_code == 200
 
 
-def test_call_that_can_open_nothing_is_told_so_in_a_problem_document(staff: Visitor) -> None:
+def test_call_without_descriptors_gets_a_problem_document(staff: Visitor) -> None:
     User.objects.get().save()  # or they would be known
     failing = Failing()
     failing.error = OSError(errno.EMFILE, "as the system says it")

@@ -35,7 +35,7 @@ class TwoSecrets(FakeProvider):
         return form.get("client_id") == self.client_id and form.get("client_secret") in self.taken
 
 
-def test_process_with_a_deleted_secret_fails_calls_and_signs_nobody_out(
+def test_process_with_a_deleted_secret_fails_calls_and_keeps_everyone_signed_in(
     local_kms: LocalKMS, roto_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)

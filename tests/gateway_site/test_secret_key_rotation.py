@@ -108,7 +108,7 @@ def test_one_step_ends_nothing(rotation: Rotation) -> None:
     assert refreshes(programs, rotation.swapped) == {400}
 
 
-def test_two_steps_sign_nobody_out_and_fail_no_request(rotation: Rotation) -> None:
+def test_two_steps_keep_everyone_signed_in_and_fail_no_request(rotation: Rotation) -> None:
     browsers, programs = rotation.browsers, rotation.programs
     for pair in ((rotation.only_old, rotation.added), (rotation.added, rotation.swapped)):
         for at in pair * 2:

@@ -62,9 +62,7 @@ def test_user_is_found_by_subject(root: Client) -> None:
     assert "|eve|" not in page(root, f"{USERS}?q=10976")
 
 
-def test_list_asks_for_all_accounts_at_once(
-    root: Client, django_assert_max_num_queries: Any
-) -> None:
+def test_list_loads_all_accounts_at_once(root: Client, django_assert_max_num_queries: Any) -> None:
     for number in range(30):
         user(f"user{number}", ("google", str(number)))
     with django_assert_max_num_queries(10):

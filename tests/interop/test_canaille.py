@@ -51,7 +51,7 @@ def answered(person: Person, page: requests.Response) -> requests.Response:
     return submit(person.client, page, follow=True, timeout=TIMEOUT, **typed)
 
 
-def test_sign_in_brings_a_token_that_the_provider_takes(ada: Person) -> None:
+def test_sign_in_yields_a_token_that_the_provider_accepts(ada: Person) -> None:
     assert ada.is_signed_in
     answer = ada.get("/gateway/canaille/oauth/userinfo", headers={"Sec-Fetch-Site": "same-origin"})
     assert (answer.status_code, answer.json().get("sub")) == (200, "ada"), answer.text

@@ -23,7 +23,9 @@ def ada(gateway: LocalStack) -> Person:
     return Person(gateway.url)
 
 
-def test_sign_in_brings_a_token_that_the_provider_takes(plain: OpenIDProvider, ada: Person) -> None:
+def test_sign_in_yields_a_token_that_the_provider_accepts(
+    plain: OpenIDProvider, ada: Person
+) -> None:
     assert ada.sign_in(plain).url == f"{ada.gateway}/"
     assert ada.is_signed_in
     answer = ada.call("plain")
@@ -88,7 +90,7 @@ def test_sign_in_by_a_new_key(plain: OpenIDProvider, ada: Person) -> None:
     assert ada.is_signed_in
 
 
-def test_slow_token_endpoint_is_waited_for_and_delays_nobody_else(
+def test_slow_token_endpoint_delays_nobody_else(
     plain: OpenIDProvider, ada: Person, gateway: LocalStack
 ) -> None:
     plain.answer_later("/token", 4)

@@ -345,7 +345,7 @@ def test_revoked_tokens_no_longer_work(provider: Provider, browser: requests.Ses
     assert refresh(provider, tokens["refresh_token"]).json()["error"] == "invalid_grant"
 
 
-def test_logout_at_the_client_ends_the_session_here_and_comes_back(
+def test_logout_at_the_client_ends_the_session_here_and_redirects_back(
     provider: Provider, browser: requests.Session
 ) -> None:
     tokens = obtain_tokens(provider, browser)

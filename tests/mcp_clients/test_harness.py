@@ -69,7 +69,7 @@ def place(tmp_path: Path) -> Place:
         ([lambda _: "an error"] * 3, "stuck: no answer of the tool: 'an error'"),
     ],
 )
-def test_end_is_told_by_answers_and_by_how_often_the_browser_was_asked(
+def test_end_is_recognised_by_responses_and_browser_visits(
     place: Place, calls: list[Callable[[Client], str]], end: str
 ) -> None:
     assert trial.ended(Scripted(place, iter(calls)), place.times_asked)[0] == end
@@ -82,7 +82,7 @@ def test_asked_before_the_disturbance_counts_when_it_should_not_have_been(place:
     assert trial.ended(client, before)[0] == "asks 2 times"
 
 
-def test_browser_hands_the_address_over_whole(place: Place) -> None:
+def test_browser_passes_the_address_unchanged(place: Place) -> None:
     ask(Scripted(place, iter(())))
     (file,) = place.asked_folder.iterdir()
     assert file.read_text(encoding="utf-8") == ADDRESS

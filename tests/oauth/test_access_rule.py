@@ -74,7 +74,7 @@ def test_decision_is_the_one_of_the_rules_text(rule: Rule, told: Evidence) -> No
 
 
 @given(rules, tellings, mails, names)
-def test_knowing_less_of_somebody_never_lets_them_in(
+def test_less_evidence_never_admits_somebody(
     rule: Rule, told: Evidence, mail: str, group: str
 ) -> None:
     if find_refusal(rule, told) is not None:
@@ -130,7 +130,7 @@ def test_addresses_and_domains_meet_in_one_form(told: str, listed: str) -> None:
         "a" * 400 + "@example.com",
     ],
 )
-def test_what_is_no_plain_address_is_none(told: str) -> None:
+def test_text_other_than_a_plain_address_is_rejected(told: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         parse_address(told)
 
@@ -164,7 +164,7 @@ ADA = "ada@example.com"
         ({"xms_edov": [True]}, ENTRA, {}, False),
     ],
 )
-def test_address_counts_only_if_its_provider_stands_for_it(
+def test_address_counts_only_if_verified_by_its_provider(
     claims: dict[str, object], issuer: str, more: dict[str, object], counts: bool
 ) -> None:
     told = told_by({"email": ADA, **claims}, {}, issuer, **more)

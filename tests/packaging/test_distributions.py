@@ -95,7 +95,7 @@ def test_wheel_has_types_templates_static_files_and_the_local_provider(built: Bu
     assert expected[built.name] <= built.files
 
 
-def test_sdist_holds_what_its_wheel_is_built_from_and_nothing_of_the_other(built: Built) -> None:
+def test_sdist_contains_the_sources_of_its_wheel_only(built: Built) -> None:
     names = built.source_files
     assert built.files <= names
     assert {"pyproject.toml", "LICENSE", "README.md"} <= names

@@ -28,9 +28,7 @@ def test_signs_in_by_environment_alone(serve: Serve, visitor: Visitor, kind: typ
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_signs_in_nobody_whom_the_lists_leave_out(
-    serve: Serve, visitor: Visitor, kind: type[Stub]
-) -> None:
+def test_unlisted_people_cannot_sign_in(serve: Serve, visitor: Visitor, kind: type[Stub]) -> None:
     provider = serve(kind, ALLOWED_DOMAINS="", ALLOWED_EMAILS="nobody@example.org")
     assert sign_in(visitor, provider).status_code == 403
     assert visitor.user_id is None
@@ -53,7 +51,7 @@ def test_refreshes(serve: Serve, visitor: Visitor, store: Stack, kind: type[Stub
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_sign_in_button_leads_to_an_origin_that_browsers_let_forms_lead_to(
+def test_csp_allows_the_forms_of_sign_in_buttons_to_reach_the_provider(
     serve: Serve, visitor: Visitor, kind: type[Stub]
 ) -> None:
     provider = serve(kind)

@@ -23,7 +23,7 @@ from tests.sessions_kms.support.stacks import Stack
 CALLBACK = "/accounts/oidc/apple/login/callback/"
 
 
-def test_posted_answer_is_led_on_without_a_session_and_without_what_is_not_needed(
+def test_posted_response_is_redirected_without_session_and_unneeded_fields(
     serve: Serve, visitor: Visitor, store: Stack
 ) -> None:
     apple = serve(Apple)
@@ -41,7 +41,7 @@ def test_posted_answer_is_led_on_without_a_session_and_without_what_is_not_neede
     assert store.items() == before
 
 
-def test_name_that_the_browser_tells_is_nobodys(serve: Serve, visitor: Visitor) -> None:
+def test_name_sent_by_the_browser_is_ignored(serve: Serve, visitor: Visitor) -> None:
     assert sign_in(visitor, serve(Apple)).status_code == 302
     (person,) = get_user_model().objects.all()
     assert (person.first_name, person.last_name) == ("", "")
@@ -49,7 +49,7 @@ def test_name_that_the_browser_tells_is_nobodys(serve: Serve, visitor: Visitor) 
     assert EmailAddress.objects.get().verified
 
 
-def test_secret_is_short_lived_and_made_anew_for_each_request(
+def test_secret_is_short_lived_and_created_for_each_request(
     serve: Serve, visitor: Visitor, store: Stack
 ) -> None:
     apple = serve(Apple)
@@ -60,7 +60,7 @@ def test_secret_is_short_lived_and_made_anew_for_each_request(
     assert claims["exp"] - claims["iat"] <= 300
 
 
-def test_person_who_cancels_is_told_so(serve: Serve, visitor: Visitor) -> None:
+def test_cancellation_is_shown_to_the_person(serve: Serve, visitor: Visitor) -> None:
     serve(Apple)
     state = query_of(visitor.start("apple")["Location"])["state"]
     fields = {"error": "user_cancelled_authorize", "state": state}
@@ -85,13 +85,15 @@ def test_issuer_of_a_posted_answer_is_checked_as_well(
 @pytest.mark.parametrize(
     "body", ["code=1&code=2&state=x", f"code={'x' * 2049}&state=x", "x=" + "y" * 40_000, "code=é"]
 )
-def test_form_that_is_no_answer_is_refused(serve: Serve, visitor: Visitor, body: str) -> None:
+def test_form_that_is_no_authorization_response_is_rejected(
+    serve: Serve, visitor: Visitor, body: str
+) -> None:
     serve(Apple)
     assert visitor.client.post(CALLBACK, body, content_type=FORM).status_code == 400
     assert visitor.client.post(CALLBACK, body, content_type="text/plain").status_code == 400
 
 
-def test_answer_that_nobody_waits_for_signs_nobody_in(serve: Serve, visitor: Visitor) -> None:
+def test_unexpected_response_does_not_sign_in(serve: Serve, visitor: Visitor) -> None:
     apple = serve(Apple)
     page = apple.browse(visitor.start("apple")["Location"]).text
     stranger = Visitor()

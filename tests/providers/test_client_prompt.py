@@ -127,7 +127,7 @@ def test_github_is_asked_for_nothing_more_unless_the_operator_says_so(
     check_prompt(visitor, registered_app(settings, "github"), expected)
 
 
-def test_metadata_that_cannot_be_reached_promises_nothing_and_sends_nobody_anywhere(
+def test_unreachable_metadata_is_a_failure_page(
     serve: Serve, visitor: Visitor, settings: Settings
 ) -> None:
     provider = serve(Okta)

@@ -35,7 +35,7 @@ def test_metadata_is_not_asked_for_where_nothing_of_it_is_needed(
     assert visitor.held("gitlab") is not None
 
 
-def test_id_token_is_held_to_the_issuer_all_the_same(serve: Serve, visitor: Visitor) -> None:
+def test_issuer_of_the_id_token_is_still_checked(serve: Serve, visitor: Visitor) -> None:
     gitlab = serve(GitLab, TOKEN_AUTH="client_secret_post", **ALL_NEEDED)
     gitlab.more_of_id_token = {"iss": "https://gitlab.example"}
     assert sign_in(visitor, gitlab).status_code == 401

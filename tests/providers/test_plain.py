@@ -29,7 +29,7 @@ def test_account_is_known_by_its_number(serve: Serve, visitor: Visitor) -> None:
     assert get_user_model().objects.count() == 1
 
 
-def test_address_that_nobody_vouches_for_is_not_verified(serve: Serve, visitor: Visitor) -> None:
+def test_unverified_address_stays_unverified(serve: Serve, visitor: Visitor) -> None:
     ghe = serve(GitHubEnterprise)
     ghe.person |= {"email": "ceo@example.com"}
     sign_in(visitor, ghe)
@@ -37,7 +37,7 @@ def test_address_that_nobody_vouches_for_is_not_verified(serve: Serve, visitor: 
 
 
 @pytest.mark.parametrize("number", [None, "", True, 1.5, [77], {"id": 77}])
-def test_answer_that_does_not_say_whose_it_is_is_refused(
+def test_response_without_a_subject_is_rejected(
     serve: Serve, visitor: Visitor, number: Any
 ) -> None:
     ghe = serve(GitHubEnterprise)
@@ -60,7 +60,7 @@ def test_userinfo_that_fails_is_a_page(serve: Serve, visitor: Visitor) -> None:
     assert visitor.user_id is None
 
 
-def test_id_token_is_neither_believed_nor_kept(serve: Serve, visitor: Visitor) -> None:
+def test_id_token_is_neither_trusted_nor_stored(serve: Serve, visitor: Visitor) -> None:
     ghe = serve(GitHubEnterprise)
     ghe.more_of_token_response = {"id_token": "of nobody"}
     sign_in(visitor, ghe)
@@ -69,7 +69,7 @@ def test_id_token_is_neither_believed_nor_kept(serve: Serve, visitor: Visitor) -
     assert held.id_token is None
 
 
-def test_id_token_of_a_refresh_is_neither_believed_nor_kept(
+def test_id_token_of_a_refresh_is_neither_trusted_nor_stored(
     serve: Serve, visitor: Visitor, store: Stack
 ) -> None:
     ghe = serve(GitHubEnterprise, ALLOWED_GROUPS="staff", GROUPS_CLAIM="company")
@@ -86,9 +86,7 @@ def test_id_token_of_a_refresh_is_neither_believed_nor_kept(
         assert (held.id_token, held.groups) == (None, ("staff",))
 
 
-def test_code_that_is_no_good_is_refused_though_the_status_is_200(
-    serve: Serve, visitor: Visitor
-) -> None:
+def test_invalid_code_is_rejected_despite_status_200(serve: Serve, visitor: Visitor) -> None:
     ghe = serve(GitHubEnterprise)
     back = ghe.consent(visitor.start("ghe")["Location"])
     ghe.codes.clear()

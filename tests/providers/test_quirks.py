@@ -45,7 +45,7 @@ def test_refresh_token_is_given_for_offline_access_alone(
         (Keycloak, {"SCOPES": "openid,nonsense"}, "invalid_scope"),
     ],
 )
-def test_what_a_provider_refuses_signs_nobody_in(
+def test_refusal_of_a_provider_does_not_sign_in(
     serve: Serve, visitor: Visitor, kind: type[Stub], change: dict[str, str], error: str
 ) -> None:
     provider = serve(kind, **change)
@@ -54,7 +54,7 @@ def test_what_a_provider_refuses_signs_nobody_in(
     assert visitor.user_id is None
 
 
-def test_okta_is_told_the_credentials_once(serve: Serve, visitor: Visitor) -> None:
+def test_okta_receives_the_credentials_once(serve: Serve, visitor: Visitor) -> None:
     okta = serve(Okta)
     assert sign_in(visitor, okta).status_code == 302
     assert okta.token({"client_id": okta.client_id}, "Basic x")[0] == 400

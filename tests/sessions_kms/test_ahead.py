@@ -54,7 +54,7 @@ def served(cookies: dict[str, str], view: Any) -> HttpResponse:
     return response
 
 
-async def test_first_load_needs_no_thread_and_asks_nothing(stack: Stack) -> None:
+async def test_first_load_needs_no_thread_and_makes_no_call(stack: Stack) -> None:
     key = await stored(a=1)
     reads = stack.dynamodb.calls.count(READ)
     async with ahead.session({NAME: key}) as content:
@@ -69,7 +69,7 @@ async def test_first_load_needs_no_thread_and_asks_nothing(stack: Stack) -> None
         SessionStore(key)["a"]
 
 
-async def test_what_outlives_its_request_asks_anew(stack: Stack) -> None:
+async def test_work_after_its_request_loads_again(stack: Stack) -> None:
     """Tasks and threads that a request starts have its context, for as long as they live."""
     key = await stored(a=1)
     is_over = asyncio.Event()
@@ -98,7 +98,7 @@ async def test_of_two_who_load_at_one_moment_neither_finds_nothing(stack: Stack)
     assert found[1] == {"a": 1}
 
 
-async def test_what_nobody_ended_is_closed_in_whatever_context(stack: Stack) -> None:
+async def test_abandoned_block_is_closed_in_any_context(stack: Stack) -> None:
     """As a loop that ends does with what is left, and the collector with a request's coroutines."""
     key = await stored(a=1)
     entered = ahead.session({NAME: key})
@@ -145,7 +145,7 @@ async def test_other_sessions_are_asked_for(stack: Stack) -> None:
         assert await SessionStore(other).aget("a") == 2
 
 
-async def test_what_is_saved_starts_from_what_was_read(stack: Stack) -> None:
+async def test_save_is_based_on_the_prefetched_version(stack: Stack) -> None:
     key = await stored(a=1)
     async with ahead.session({NAME: key}):
         session = SessionStore(key)
@@ -157,7 +157,7 @@ async def test_what_is_saved_starts_from_what_was_read(stack: Stack) -> None:
     assert await SessionStore(key).aitems() == {"a": 1, "b": 2, "c": 3}.items()
 
 
-async def test_content_that_is_looked_at_cannot_be_changed(stack: Stack) -> None:
+async def test_prefetched_content_is_read_only(stack: Stack) -> None:
     async with ahead.session({NAME: await stored(a=1)}) as content:
         with pytest.raises(TypeError):
             content["a"] = 2  # type: ignore[index]
@@ -182,7 +182,7 @@ async def test_session_is_left_alone_until_it_is_asked_for(stack: Stack) -> None
     assert asked.cookies[NAME]["max-age"] == 0
 
 
-async def test_store_out_of_reach_is_told_to_whoever_asks_and_to_nobody_else(stack: Stack) -> None:
+async def test_store_unavailable_is_raised_only_by_the_first_load(stack: Stack) -> None:
     key = await stored(a=1)
     stack.dynamodb.unavailable = True
     async with ahead.session({NAME: key}) as content:
@@ -192,7 +192,7 @@ async def test_store_out_of_reach_is_told_to_whoever_asks_and_to_nobody_else(sta
             SessionStore(key)["a"]
 
 
-async def test_key_that_has_followed_is_found_and_told(stack: Stack) -> None:
+async def test_changed_key_is_found_and_adopted(stack: Stack) -> None:
     key = await stored(a=1)
     session = SessionStore(key)
     await session.acycle_key()
@@ -210,7 +210,7 @@ async def test_key_that_has_followed_is_found_and_told(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("cookies", [{}, {NAME: ""}, {NAME: "NOT-A-KEY"}, {"other": "a" * 32}])
-async def test_nothing_is_asked_for_what_is_no_key(stack: Stack, cookies: dict[str, str]) -> None:
+async def test_invalid_key_makes_no_call(stack: Stack, cookies: dict[str, str]) -> None:
     calls = len(stack.dynamodb.calls)
     async with ahead.session(cookies) as content:
         assert content == {}
@@ -227,7 +227,7 @@ async def test_wait_ahead_and_waits_within_are_bounded_together(stack: Stack) ->
     assert deadline.budget_left() is None
 
 
-async def test_bound_ends_with_the_block_also_where_what_was_read_cannot_be_put_away(
+async def test_budget_ends_with_the_block_even_after_an_error(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else whatever comes next in this context had only what this request left over."""

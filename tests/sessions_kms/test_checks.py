@@ -94,7 +94,7 @@ def test_fault_is_reported_alone_under_its_id(name: str, settings: Settings) -> 
     assert (message.hint or message.msg)[-1] in ".?"
 
 
-def test_every_id_of_the_code_is_provoked_here_and_stands_there_once() -> None:
+def test_every_check_id_is_tested_here_and_defined_once() -> None:
     source = "".join(Path(module.__file__ or "").read_text() for module in (checks, conf))
     ids = re.findall(r'"(?:sessions_kms\.)?([EW]\d{3})"', source)
     assert sorted(ids) == sorted([*PROVOKED, OF_PYTHON, OF_REGION])
@@ -195,7 +195,7 @@ def manage_check(folder: Path, *lines: str) -> "subprocess.CompletedProcess[str]
     )
 
 
-def test_check_of_a_project_without_settings_says_all_that_is_missing(tmp_path: Path) -> None:
+def test_check_without_settings_lists_all_that_is_missing(tmp_path: Path) -> None:
     done = manage_check(tmp_path)
     assert done.returncode == 1
     assert "(sessions_kms.E001) Set SESSIONS_KMS to a dict with at least KEY_ID" in done.stderr

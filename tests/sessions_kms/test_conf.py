@@ -231,13 +231,13 @@ def test_unknown_setting_names_the_nearest_known_one(name: str, nearest: str) ->
     )
 
 
-def test_key_that_is_no_text_is_an_unknown_setting() -> None:
+def test_setting_name_that_is_no_text_is_unknown() -> None:
     (found,) = conf.faults(REQUIRED | {1: 2})
     assert found.check_id == "E002"
 
 
 @pytest.mark.parametrize("raw", [None, [], "sessions", 1])
-def test_no_dict_is_one_fault_that_says_what_to_set(raw: Any) -> None:
+def test_missing_dict_is_one_fault_with_a_remedy(raw: Any) -> None:
     (found,) = conf.faults(raw)
     assert found == ("E001", "Set SESSIONS_KMS to a dict with at least KEY_ID and TABLE_NAME.")
 

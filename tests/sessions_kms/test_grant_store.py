@@ -39,7 +39,7 @@ def loaded(key: str | None) -> GrantStore | None:
     return found if run_sync(found.load_grant()) else None
 
 
-def test_grant_is_there_with_what_it_holds(grant: GrantStore) -> None:
+def test_grant_is_loaded_with_its_content(grant: GrantStore) -> None:
     found = loaded(grant.session_key)
     assert found is not None
     assert found[USER_ID] == "7"
@@ -102,7 +102,7 @@ def test_one_that_was_ended_is_not_saved_again(grant: GrantStore) -> None:
     assert loaded(grant.session_key) is None
 
 
-def test_create_of_unknown_fate_uses_another_key(fake: Stack) -> None:
+def test_create_of_unknown_outcome_uses_another_key(fake: Stack) -> None:
     fake.dynamodb.on("PutItem session", lost)
     made = created()
     fake.dynamodb.heal()
@@ -110,7 +110,9 @@ def test_create_of_unknown_fate_uses_another_key(fake: Stack) -> None:
 
 
 @pytest.mark.parametrize("by_id", [True, False])
-def test_end_is_told_only_once_it_is_known(fake: Stack, grant: GrantStore, *, by_id: bool) -> None:
+def test_end_is_announced_only_when_it_is_known(
+    fake: Stack, grant: GrantStore, *, by_id: bool
+) -> None:
     def end() -> None:
         run_sync(end_grant_by_id(services(), id_of_record(grant)) if by_id else grant.end_grant())
 

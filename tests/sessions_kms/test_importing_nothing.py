@@ -6,7 +6,7 @@ import sys
 from tests.support.processes import finished
 
 
-def test_app_that_is_not_installed_is_told() -> None:
+def test_missing_app_is_reported() -> None:
     done = finished(
         [sys.executable, "manage.py", "import_sessions", "--no-input"],
         os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"},

@@ -350,7 +350,7 @@ async def test_middleware_adds_no_thread_hop(
     assert counts[0] == counts[1]
 
 
-def test_middleware_is_of_the_kind_of_what_it_wraps() -> None:
+def test_middleware_is_sync_or_async_like_the_next_one() -> None:
     async def get_response(request: HttpRequest) -> HttpResponseBase:
         return HttpResponse()
 
@@ -391,7 +391,7 @@ def test_real_server_answers_503_and_recovers(
 
 # Django leaves the request's body open when a stream breaks; the collector closes it.
 @pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
-def test_stream_broken_by_an_outage_shows_nobody_a_whole_answer(
+def test_stream_broken_by_an_outage_is_visibly_incomplete(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A captured record would keep the traceback, and with it the body, beyond this test.

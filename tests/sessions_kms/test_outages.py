@@ -62,7 +62,7 @@ def test_beginning_is_logged_once_from_its_cause_to_its_traceback_in_a_line(
     assert "\n" not in caplog.text.rstrip("\n")
 
 
-def test_many_at_one_moment_begin_one_outage(
+def test_concurrent_refusals_begin_one_outage(
     outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
     barrier = threading.Barrier(16)
@@ -76,7 +76,7 @@ def test_many_at_one_moment_begin_one_outage(
     assert len(caplog.records) == 1
 
 
-def test_count_is_told_once_a_minute(
+def test_count_is_logged_once_a_minute(
     outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3 * int(LOG_INTERVAL)):
@@ -126,7 +126,7 @@ def test_ever_new_causes_are_few_lines(outage: Outage, caplog: pytest.LogCapture
     assert len(caplog.records) == CAUSES_MAX
 
 
-def test_end_is_told_when_requests_are_served_and_none_is_refused_for_a_while(
+def test_end_is_logged_when_requests_are_served_again(
     outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     outage.served()
@@ -146,7 +146,7 @@ def test_end_is_told_when_requests_are_served_and_none_is_refused_for_a_while(
     assert "requests are answered 503" in caplog.records[-1].getMessage()
 
 
-def test_outage_is_at_hand_for_moments_after_a_refusal_and_until_somebody_is_served(
+def test_outage_is_at_hand_shortly_after_a_refusal_until_a_request_is_served(
     outage: Outage, clock: FakeClock
 ) -> None:
     assert not outage.is_at_hand()

@@ -24,7 +24,7 @@ def limit(clock: FakeClock) -> Iterator[OncePerMinute]:
     LOGGER.removeFilter(limit)
 
 
-def test_equal_lines_of_a_minute_are_one_and_the_next_says_how_many_were_left_out(
+def test_equal_lines_of_a_minute_are_logged_once_and_counted(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(120):
@@ -89,6 +89,6 @@ def test_of_many_threads_at_once_one_logs(caplog: pytest.LogCaptureFixture) -> N
     assert caplog.messages == ["down"]
 
 
-def test_what_the_engine_says_of_kms_is_limited_without_any_setting() -> None:
+def test_warnings_about_kms_are_limited_by_default() -> None:
     """Else a process that holds data keys in an outage of KMS says so three times a second."""
     assert outages.of_data_keys in cached_keyring.logger.filters

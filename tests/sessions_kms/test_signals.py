@@ -44,7 +44,7 @@ def short(session: SessionStore) -> str:
     return id_of(session.session_key or "")[:8]
 
 
-def test_life_of_a_session_is_told(stack: Stack, told: Received) -> None:
+def test_life_of_a_session_sends_signals(stack: Stack, told: Received) -> None:
     session = SessionStore()
     session[USER_ID] = "7"
     session.save()
@@ -59,7 +59,7 @@ def test_life_of_a_session_is_told(stack: Stack, told: Received) -> None:
     ]
 
 
-def test_anonymous_session_is_told_without_a_user(fake: Stack, told: Received) -> None:
+def test_signals_of_an_anonymous_session_have_no_user(fake: Stack, told: Received) -> None:
     session = SessionStore()
     session["a"] = 1
     session.save()
@@ -76,7 +76,7 @@ def test_read_and_save_are_nothing_to_audit(fake: Stack, told: Received) -> None
     assert told == []
 
 
-def test_refused_record_is_told_with_its_reason(fake: Stack, told: Received) -> None:
+def test_signal_of_a_refused_record_has_its_reason(fake: Stack, told: Received) -> None:
     session = SessionStore()
     session.save()
     item = next(iter(fake.sessions().values()))

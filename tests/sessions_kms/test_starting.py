@@ -88,14 +88,14 @@ print(len(imported) > 50, any(imported))
 """
 
 
-def test_class_of_sessions_comes_without_what_stores_them() -> None:
+def test_session_class_is_imported_without_the_store() -> None:
     told = printed_by(TOLD + "import sessions_kms.backend\ntell()", {"PATH": ""})
     later, _, count = told.rpartition(" ")
     assert later == "[]"
     assert int(count) <= CLASS_MAX
 
 
-def test_server_starts_without_it_and_a_check_finds_wrong_settings_all_the_same() -> None:
+def test_server_starts_without_checks_and_a_check_finds_wrong_settings() -> None:
     started, checked = printed_by(TOLD + SITE, {"PATH": ""}).splitlines()
     later, _, count = started.rpartition(" ")
     assert later == "[]"

@@ -97,7 +97,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
     made.close()
 
 
-def test_operations_are_told_with_their_outcome(stack: Stack, recorded: Recorded) -> None:
+def test_operations_are_recorded_with_their_outcome(stack: Stack, recorded: Recorded) -> None:
     session = saved(a=1)
     SessionStore(session.session_key).load()
     SessionStore("x" * 32).load()
@@ -114,7 +114,7 @@ def test_operations_are_told_with_their_outcome(stack: Stack, recorded: Recorded
     ]
 
 
-def test_calls_of_aws_are_told(make_stack: MakeStack, recorded: Recorded) -> None:
+def test_calls_to_aws_are_recorded(make_stack: MakeStack, recorded: Recorded) -> None:
     stack = make_stack()
     if stack.kind == "fake":
         pytest.skip("the fakes call nothing")
@@ -128,14 +128,14 @@ def test_calls_of_aws_are_told(make_stack: MakeStack, recorded: Recorded) -> Non
         assert recorded.count("sessions_kms.aws", service=service, operation=operation) >= 1
 
 
-def test_data_keys_are_told_with_their_source(fake: Stack, recorded: Recorded) -> None:
+def test_data_keys_are_recorded_with_their_source(fake: Stack, recorded: Recorded) -> None:
     key = saved(a=1).session_key
     SessionStore(key).load()
     assert recorded.count("sessions_kms.data_keys", use="seal", source="asked") == 1
     assert recorded.count("sessions_kms.data_keys", use="open", source="cache") == 1
 
 
-def test_each_use_of_a_data_key_is_told_with_each_source(recorded: Recorded) -> None:
+def test_each_use_of_a_data_key_is_recorded_with_its_source(recorded: Recorded) -> None:
     process = Process(background=False)
     old = run_sync(kms_keyring(process.kms).generate(PERIOD - DAY))
     for _ in ("asked", "cache"):
@@ -178,7 +178,7 @@ def test_moment_too_far_ahead_is_counted_at_each_reading(fake: Stack, recorded: 
     assert recorded.count("sessions_kms.not_before.ignored", source="item") == 2
 
 
-def test_outage_is_told_by_the_errors_class_alone(fake: Stack, recorded: Recorded) -> None:
+def test_outage_is_recorded_by_the_errors_class_only(fake: Stack, recorded: Recorded) -> None:
     session = saved(a=1)
     fake.dynamodb.unavailable = True
     with pytest.raises(StoreUnavailable):
@@ -188,7 +188,7 @@ def test_outage_is_told_by_the_errors_class_alone(fake: Stack, recorded: Recorde
     assert ("sessions_kms load", attributes) in recorded.spans()
 
 
-def test_nothing_told_names_a_session_a_key_or_a_person(fake: Stack, recorded: Recorded) -> None:
+def test_metrics_name_no_session_key_or_person(fake: Stack, recorded: Recorded) -> None:
     session = saved(**{USER_ID: "person-4711", "token": "secret-token"})
     first = session.session_key or ""
     session.cycle_key()
@@ -198,9 +198,7 @@ def test_nothing_told_names_a_session_a_key_or_a_person(fake: Stack, recorded: R
     assert [word for word in [first, "person-4711", "secret-token", *ids] if word in told] == []
 
 
-def test_key_that_is_not_configured_is_told_by_the_public_class(
-    fake: Stack, recorded: Recorded
-) -> None:
+def test_unconfigured_key_is_recorded_by_the_public_class(fake: Stack, recorded: Recorded) -> None:
     with pytest.raises(IncorrectKey), telemetry.spanned("operation", "load"):
         raise IncorrectKey
     assert recorded.count("sessions_kms.operation", **{"error.type": "KMSUnavailable"}) == 1
@@ -275,7 +273,7 @@ with telemetry.spanned("operation", "load"):
     ],
     ids=["nobody", "set up later", "its own names changed"],
 )
-def test_spans_are_made_for_who_listens(change: str, seen: str) -> None:
+def test_spans_are_created_if_a_provider_is_set(change: str, seen: str) -> None:
     assert printed_by(SPANS_SEEN.format(change=change)) == seen
 
 
@@ -315,7 +313,7 @@ print(before, len(telemetry._counters))
     ],
     ids=["nobody", "set up later", "its own names changed", "its own modules changed"],
 )
-def test_opentelemetry_is_imported_for_who_listens(change: str, told: int) -> None:
+def test_opentelemetry_is_imported_if_a_provider_is_set(change: str, told: int) -> None:
     assert printed_by(METERS_SEEN.format(change=change)) == f"[] {told}"
 
 

@@ -34,7 +34,7 @@ def test_failure_in_calm_is_a_fault() -> None:
     assert len(ledger.violations) == 1
 
 
-def test_outage_explains_what_it_touches_and_a_kill_no_503() -> None:
+def test_outage_explains_its_503s_but_a_kill_does_not() -> None:
     ledger = Ledger()
     before = time.monotonic()
     with ledger.disturbance("table unreachable"):

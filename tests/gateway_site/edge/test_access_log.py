@@ -71,13 +71,13 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in found]
 
 
-def test_line_tells_who_what_and_how_long(caplog: pytest.LogCaptureFixture) -> None:
+def test_line_contains_client_request_and_duration(caplog: pytest.LogCaptureFixture) -> None:
     ask(raw_path=b"/a%0Ab?code=the-code", query_string=b"code=the-code")
     [line] = lines(caplog)
     assert re.fullmatch(r"GET /a%0Ab 201 user=7 upstream=people ms=\d+", line)
 
 
-def test_every_record_of_a_request_has_the_id_that_is_given_back(
+def test_every_record_of_a_request_has_the_id_in_its_response(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     start, _ = ask()
@@ -128,7 +128,7 @@ def test_health_has_no_line(caplog: pytest.LogCaptureFixture, path: str) -> None
     assert not lines(caplog)
 
 
-def test_client_that_goes_and_view_that_fails_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_disconnected_client_and_failed_view_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     ask(leave)
     with pytest.raises(RuntimeError):
         ask(fail)
@@ -152,7 +152,7 @@ def test_path_makes_no_lines_and_is_bounded(caplog: pytest.LogCaptureFixture) ->
         ({"status": 403, "exception": PermissionError("why")}, True),
     ],
 )
-def test_django_says_nothing_more_of_what_was_refused(
+def test_django_logs_refused_requests_no_second_time(
     caplog: pytest.LogCaptureFixture, answered: dict[str, Any], is_kept: bool
 ) -> None:
     def say() -> None:
@@ -174,7 +174,7 @@ def test_django_says_nothing_more_of_what_was_refused(
     assert caplog.messages.count("said") == (5 if is_kept else 3)
 
 
-def test_django_logs_no_503_since_whoever_cannot_serve_has_logged_why(
+def test_django_logs_no_503_because_its_cause_is_already_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with silenced():

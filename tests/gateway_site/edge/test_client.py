@@ -51,12 +51,12 @@ def requests(bodies: ReceivedBodies, count: int) -> list[Request]:
     return made
 
 
-def test_nobody_ends_while_there_is_room(bodies: ReceivedBodies) -> None:
+def test_no_request_is_ended_below_the_limit(bodies: ReceivedBodies) -> None:
     made = requests(bodies, LIMIT // PIECE)
     assert not any(each.has_ended for each in made)
 
 
-def test_one_that_began_first_ends_whoever_sends_the_most(bodies: ReceivedBodies) -> None:
+def test_oldest_request_is_ended_whichever_client_sends_most(bodies: ReceivedBodies) -> None:
     made = requests(bodies, 5)
     made[4].send(LIMIT - 5 * PIECE)
     assert not any(each.has_ended for each in made)
@@ -82,7 +82,7 @@ async def test_work_that_has_begun_is_not_ended(bodies: ReceivedBodies) -> None:
 
 
 @pytest.mark.parametrize("is_taken", [False, True])
-async def test_work_does_not_begin_on_what_is_not_all_there(
+async def test_work_does_not_begin_before_the_body_is_complete(
     bodies: ReceivedBodies, is_taken: bool
 ) -> None:
     """Else a request that waits with its body unread would not count."""
@@ -109,7 +109,7 @@ async def test_call_counts_for_the_piece_that_its_upstream_has_not_taken(
     assert bodies.size == 2 * PIECE
 
 
-async def test_call_counts_for_what_it_keeps_to_repeat(bodies: ReceivedBodies) -> None:
+async def test_call_counts_the_body_it_keeps_for_repetition(bodies: ReceivedBodies) -> None:
     request = Request(bodies)
     pieces = RequestBody(request.client, [CHUNKED], 10**9).pieces()
     for count in range(1, 9):

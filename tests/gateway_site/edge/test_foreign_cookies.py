@@ -61,14 +61,14 @@ def test_page_has_the_session_of_no_disguised_cookie(gateway: Gateway, odd: byte
 
 
 @pytest.mark.parametrize("path", [CALL, PAGE])
-def test_session_cookie_that_comes_twice_is_none(gateway: Gateway, path: bytes) -> None:
+def test_session_cookie_sent_twice_is_ignored(gateway: Gateway, path: bytes) -> None:
     hers, theirs = cookies_of(gateway)
     for cookies in ([hers + b"; " + theirs], [theirs + b";" + hers], [hers, theirs], [hers, hers]):
         assert not is_signed_in(answer(gateway, path, *cookies)), cookies
 
 
 @pytest.mark.parametrize("path", [CALL, PAGE])
-def test_own_session_is_kept_beside_what_others_set(gateway: Gateway, path: bytes) -> None:
+def test_own_session_is_kept_beside_foreign_cookies(gateway: Gateway, path: bytes) -> None:
     hers, theirs = cookies_of(gateway)
     for others in (b"\xa0" + theirs, b"f\xc3\xb6\xc3\xb6=1", b"[a]=b", b"bare", b"_ga=GA1.2.3"):
         for cookies in ([others + b"; " + hers], [hers + b"; " + others], [others, hers]):

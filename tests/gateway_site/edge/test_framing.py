@@ -36,6 +36,6 @@ def test_request_without_a_body_has_none(version: str, method: str) -> None:
     assert framing(scope(version, method, []), 100) == []
 
 
-def test_length_that_is_told_is_passed_on_whatever_the_version() -> None:
+def test_content_length_is_passed_on_for_every_http_version() -> None:
     length = [(b"content-length", b"5")]
     assert framing(scope("2", "POST", length), 100) == length

@@ -65,7 +65,7 @@ def test_forms_of_the_public_origin_may_post_and_no_others(corp: FakeProvider) -
     }  # fmt: skip
 
 
-def test_sign_in_leads_to_the_public_origin_only(corp: FakeProvider, visitor: Visitor) -> None:
+def test_sign_in_redirects_only_to_the_public_origin(corp: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(corp)
     for target, led in {
         f"{PUBLIC}/sessions/": f"{PUBLIC}/sessions/",
@@ -77,7 +77,7 @@ def test_sign_in_leads_to_the_public_origin_only(corp: FakeProvider, visitor: Vi
         assert page["Location"] == led
 
 
-def test_host_that_is_not_allowed_is_refused_still(corp: FakeProvider) -> None:
+def test_disallowed_host_is_still_rejected(corp: FakeProvider) -> None:
     assert Client().get("/", headers={"host": "evil.example"}).status_code == 400
 
 
@@ -173,7 +173,7 @@ def test_policy_is_that_of_django_csp(
     assert policies(ContentPolicyMiddleware, view) == policies(CSPMiddleware, view)
 
 
-def test_nonce_that_comes_too_late_is_an_error() -> None:
+def test_nonce_used_after_the_headers_is_an_error() -> None:
     request = RequestFactory().get("/")
     for _ in range(2):
         ContentPolicyMiddleware(usual)(request)

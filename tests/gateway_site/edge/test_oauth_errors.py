@@ -179,7 +179,7 @@ def test_error_at_other_addresses_and_for_people_stays_as_it_is(
     assert b'"error"' not in got
 
 
-def test_nothing_changes_where_no_client_is_let_in(served: Served, settings: Settings) -> None:
+def test_nothing_changes_without_oauth_clients(served: Served, settings: Settings) -> None:
     settings.AUTHORIZATION_SERVER = None
     for status, sent in REFUSED:
         if status != 405:  # the view's own

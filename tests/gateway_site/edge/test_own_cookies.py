@@ -31,9 +31,7 @@ def disguised(name: bytes) -> list[bytes]:
     return [*(odd + name for odd in ODD), *(name + odd for odd in ODD)]
 
 
-def test_session_of_somebody_else_cannot_be_planted(
-    corp: FakeProvider, in_production: None
-) -> None:
+def test_foreign_session_cannot_be_planted(corp: FakeProvider, in_production: None) -> None:
     attacker = Visitor()
     attacker.client = Client(headers={"host": HOST, "X-Forwarded-Proto": "https"})
     attacker.sign_in(corp)
@@ -45,7 +43,7 @@ def test_session_of_somebody_else_cannot_be_planted(
     assert b"Sign out" not in get(twice).content
 
 
-def test_message_of_somebody_else_cannot_be_planted(store: None, in_production: None) -> None:
+def test_foreign_message_cannot_be_planted(store: None, in_production: None) -> None:
     storage: Any = MessageStorage(RequestFactory().get("/"))
     text = storage._encode([Message(20, "Call this number")]).encode()
     assert b"Call this number" in get(b"__Host-messages=" + text).content
@@ -53,7 +51,7 @@ def test_message_of_somebody_else_cannot_be_planted(store: None, in_production: 
         assert b"Call this number" not in get(name + b"=" + text).content, name
 
 
-def test_csrf_token_of_somebody_else_cannot_be_planted(store: None, in_production: None) -> None:
+def test_foreign_csrf_token_cannot_be_planted(store: None, in_production: None) -> None:
     client = Client(enforce_csrf_checks=True)
     sent = {**SENT, "HTTP_ORIGIN": f"https://{HOST}", "HTTP_X_CSRFTOKEN": TOKEN}
 
@@ -109,7 +107,7 @@ def test_no_middleware_of_others_is_outside_of_it(settings: Settings) -> None:
     assert all(name.startswith("gateway_site.") for name in settings.MIDDLEWARE[:place])
 
 
-def test_headers_of_a_call_keep_what_counts_however_a_server_spells_their_name() -> None:
+def test_headers_are_recognised_in_any_spelling_of_the_server() -> None:
     others = [(b"host", b"a"), (b"accept", b"*/*")]
     assert own_cookies.keep_own_cookies(others) is others
     own = b"gateway_sessionid=1"

@@ -122,7 +122,7 @@ def test_uvicorn_as_it_is_logs_no_access_beside_ours() -> None:
     assert done.stdout == "False\n", done.stderr
 
 
-def test_request_that_is_refused_for_its_host_is_a_line_of_the_log(client: Client) -> None:
+def test_request_rejected_for_its_host_is_one_log_line(client: Client) -> None:
     """Whoever looks for holes in the whole Internet would write a dozen with each request."""
     [console] = [each for each in logging.root.handlers if type(each) is logging.StreamHandler]
     written = io.StringIO()

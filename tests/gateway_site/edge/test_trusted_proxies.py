@@ -39,7 +39,7 @@ NETWORKS = [ip_network("10.0.0.0/8"), ip_network("2001:db8:1::/48")]
         ("10.0.0.1", [b"10.0.0.3, " * 10_000 + b"10.0.0.2"], "10.0.0.3"),
     ],
 )
-def test_client_is_the_first_from_the_right_that_is_no_proxy(
+def test_client_is_the_rightmost_address_that_is_not_a_proxy(
     peer: str, forwarded_for: list[bytes], client: str
 ) -> None:
     found = trusted_proxies.parse_address(peer)
@@ -72,7 +72,7 @@ async def test_application_sees_the_client_of_a_trusted_proxy(settings: Settings
     assert behind["headers"] == [FOR, PROTO]
 
 
-async def test_nobody_else_is_believed_on_address_or_scheme(settings: Settings) -> None:
+async def test_address_and_scheme_of_other_senders_are_ignored(settings: Settings) -> None:
     settings.TRUSTED_PROXIES = NETWORKS
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     for peer in (("203.0.113.1", 5), ("not an address", 5), None):

@@ -47,7 +47,7 @@ def test_defaults_are_safe(environment: dict[str, str]) -> None:
     assert "CSRF_USE_SESSIONS" not in loaded
 
 
-def test_local_run_relaxes_what_plain_http_requires_and_nothing_else() -> None:
+def test_local_run_relaxes_only_what_plain_http_requires() -> None:
     relaxed = local()
     strict = production()
     changed = {name for name in SAFE if relaxed[name] != strict[name]}

@@ -147,7 +147,7 @@ def answered(asked: UpstreamCall, status: int, came: Headers) -> dict[bytes, lis
 
 
 @given(STATUSES, st.lists(GIVEN, min_size=1, max_size=2), st.sampled_from(["GET", "HEAD", "POST"]))
-def test_location_leads_a_client_to_its_upstream_or_to_a_listed_host(
+def test_location_points_to_the_upstream_or_a_listed_host(
     status: int, references: list[str], method: str
 ) -> None:
     for upstream in UPSTREAMS.values():
@@ -168,7 +168,7 @@ def test_location_leads_a_client_to_its_upstream_or_to_a_listed_host(
     STATUSES,
     st.lists(GIVEN, min_size=1, max_size=2),
 )
-def test_other_reference_leads_to_the_upstream_or_does_not_leave(
+def test_other_reference_points_to_the_upstream_or_is_dropped(
     name: bytes, status: int, references: list[str]
 ) -> None:
     for upstream in UPSTREAMS.values():
@@ -179,7 +179,7 @@ def test_other_reference_leads_to_the_upstream_or_does_not_leave(
 
 
 @given(st.sampled_from(["0;url={}", "5; URL = '{}'", '1, url="{}"', "{}", "1 {}", "1; {}"]), GIVEN)
-def test_refresh_leads_to_the_upstream_or_does_not_leave(form: str, reference: str) -> None:
+def test_refresh_header_points_to_the_upstream_or_is_dropped(form: str, reference: str) -> None:
     for upstream in UPSTREAMS.values():
         came = [(b"refresh", header(form.format(reference)))]
         found = answered(call(upstream, client=False), 200, came) or {}
@@ -221,7 +221,7 @@ def test_addresses_of_one_answer_are_resolved_up_to_a_bound(
 
 
 @pytest.mark.parametrize("reference", ["/" * 400, "/a" * 300, "x" * 20_481, "?" + "a" * 20_480])
-def test_reference_that_is_too_long_is_not_resolved(reference: str) -> None:
+def test_overlong_reference_is_not_resolved(reference: str) -> None:
     with pytest.raises(url_rules.UnsafeAddress, match="too long"):
         url_rules.resolve_reference("https://api.example.com/a", reference)
 

@@ -307,12 +307,12 @@ def assert_same(answers: dict[str, bytes], status: int) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_answer_is_the_same_both_ways(both: Gateway, name: str) -> None:
+def test_response_is_the_same_on_both_paths(both: Gateway, name: str) -> None:
     assert_same(answered(both, CASES[name]), CASES[name].status)
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_the_same_both_ways(both: Gateway, name: str) -> None:
+def test_page_is_the_same_on_both_paths(both: Gateway, name: str) -> None:
     assert_same(answered(both, PAGES[name]), PAGES[name].status)
 
 
@@ -326,13 +326,13 @@ def test_page_waits_for_nothing_in_the_loop_where_moments_must_be_read_again(
 
 
 @pytest.mark.parametrize("name", WITH_TOKEN)
-def test_answer_is_the_same_both_ways_to_a_clients_token(both: Gateway, name: str) -> None:
+def test_response_to_a_clients_token_is_the_same_on_both_paths(both: Gateway, name: str) -> None:
     assert_same(answered(both, WITH_TOKEN[name]), WITH_TOKEN[name].status)
 
 
 @pytest.mark.usefixtures("without_store")
 @pytest.mark.parametrize("name", WITHOUT_STORE)
-def test_answer_is_the_same_both_ways_without_the_store(both: Gateway, name: str) -> None:
+def test_response_without_the_store_is_the_same_on_both_paths(both: Gateway, name: str) -> None:
     case = WITHOUT_STORE[name]
     assert_same(answered(both, case, lambda: both.control("store/down")), case.status)
 
@@ -342,7 +342,7 @@ def test_answer_is_the_same_both_ways_without_the_store(both: Gateway, name: str
     [Case(GET, 401, THREAD), Case(OPEN, 401, THREAD, headers=(SHOWN,))],
     ids=["cookie", "token"],
 )
-def test_answer_is_the_same_both_ways_for_somebody_who_is_not_active(
+def test_response_for_an_inactive_user_is_the_same_on_both_paths(
     both: Gateway, inactive: Case
 ) -> None:
     """The signal of the change has them forgotten: the database is asked, in a thread."""
@@ -356,7 +356,7 @@ def test_answer_is_the_same_both_ways_for_somebody_who_is_not_active(
 
 
 @pytest.mark.parametrize("line", [GET, b"GET /gateway/?next=//a.example HTTP/1.1"])
-def test_answer_is_the_same_both_ways_where_https_is_demanded(both: Gateway, line: bytes) -> None:
+def test_response_with_required_https_is_the_same_on_both_paths(both: Gateway, line: bytes) -> None:
     both.control("way/loop")
     ask(both, Case(GET, 200), cookie_of(both, "good"))  # By a redirect nobody becomes known.
     both.control("https/1")
@@ -368,7 +368,7 @@ def test_answer_is_the_same_both_ways_where_https_is_demanded(both: Gateway, lin
         both.control("https/0")
 
 
-def test_somebody_who_is_not_known_is_looked_up_in_a_thread_with_the_session_that_was_read(
+def test_unknown_user_is_looked_up_in_a_thread_with_the_prefetched_session(
     both: Gateway,
 ) -> None:
     both.control("way/loop")

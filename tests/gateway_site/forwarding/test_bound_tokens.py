@@ -14,7 +14,7 @@ def test_call_proves_the_key_and_shows_nothing_of_it(gateway: Gateway) -> None:
     assert gateway.state()["bound plain"] == 2
 
 
-def test_call_is_made_again_with_the_nonce_that_the_upstream_asks_for(gateway: Gateway) -> None:
+def test_call_is_repeated_with_the_nonce_of_the_upstream(gateway: Gateway) -> None:
     body = b"x" * 65536
     with gateway.writer() as client:
         for nonce in ("one", "one", "two"):
@@ -41,7 +41,7 @@ def test_refused_token_is_refreshed_though_the_nonce_was_old_as_well(gateway: Ga
     assert gateway.state()["bound both"] == 3
 
 
-def test_upstream_that_is_never_content_is_asked_no_further(gateway: Gateway) -> None:
+def test_call_is_repeated_only_once_for_a_nonce(gateway: Gateway) -> None:
     response = gateway.get("bound/bound?case=never&nonce=of-never&token=another")
     assert response.status_code == 401
     assert "DPoP-Nonce" not in response.headers

@@ -69,7 +69,7 @@ def of(person: str, count: int, calls: UserCalls, upstream: Upstream = API) -> l
 
 
 @on_moved_clock
-async def test_person_has_twice_what_one_client_has_and_others_have_theirs() -> None:
+async def test_person_has_twice_the_limit_of_a_client_without_affecting_others() -> None:
     calls = UserCalls(FEW)
     ada, grace = of("ada", 6, calls), of("grace", 1, calls)
     await turns()
@@ -99,7 +99,7 @@ async def test_upstreams_have_one_limit_together_and_none_waits_for_anothers() -
 
 
 @on_moved_clock
-async def test_call_that_waits_for_too_long_is_told_to_come_again() -> None:
+async def test_call_that_waits_too_long_is_asked_to_retry() -> None:
     calls = UserCalls(FEW)
     ada = of("ada", 5, calls)
     await advance(API.connect_timeout - 1)
@@ -115,7 +115,7 @@ async def test_call_that_waits_for_too_long_is_told_to_come_again() -> None:
 
 
 @on_moved_clock
-async def test_so_many_wait_and_one_more_is_told_at_once() -> None:
+async def test_call_beyond_the_waiting_limit_is_rejected_immediately() -> None:
     calls = UserCalls(FEW)
     ada = of("ada", 4 + FEW.waiting + 1, calls)
     await turns()
@@ -144,7 +144,7 @@ async def test_app_that_waits_with_many_keeps_no_other_app_of_the_person_from_it
 
 
 @pytest.mark.parametrize("has_turn", [False, True])
-def test_call_that_is_cancelled_while_it_waits_keeps_no_place(has_turn: bool) -> None:
+def test_cancelled_waiting_call_frees_its_place(has_turn: bool) -> None:
     @on_moved_clock
     async def cancelled() -> None:
         calls = UserCalls(FEW)
@@ -202,7 +202,7 @@ def test_limit_holds_for_each_key_and_a_free_slot_is_taken_again() -> None:
     assert len(slots) == 0
 
 
-def test_key_that_is_only_refused_is_not_remembered() -> None:
+def test_rejected_key_is_not_remembered() -> None:
     slots = CallerSlots()
     with pytest.raises(Problem), slots.take("a", 0):
         pass

@@ -54,7 +54,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(call_watch, "WATCH_DELAY", 0)
 
 
-async def test_call_that_is_over_soon_has_no_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_short_call_has_no_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(call_watch, "WATCH_DELAY", NEVER)
     watcher, before = Watching(), asyncio.all_tasks()
     with WatchedBlock(watcher):
@@ -108,7 +108,7 @@ async def test_watcher_does_not_begin_after_the_call() -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_watcher_that_is_late_does_nothing() -> None:
+async def test_late_watcher_does_nothing() -> None:
     wrong: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
     watcher = Watching(ClientGone())
@@ -244,7 +244,7 @@ async def test_each_call_is_watched_in_its_own_context(
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_call_that_is_ended_is_no_garbage_that_refers_to_itself() -> None:
+async def test_ended_call_leaves_no_reference_cycle() -> None:
     call = Watching()
 
     async def leaving() -> None:

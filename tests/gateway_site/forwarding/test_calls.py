@@ -56,13 +56,13 @@ def test_call_reaches_the_upstream_with_the_token(gateway: Gateway) -> None:
         ("narrow/repos/a/b", None),
     ],
 )
-def test_path_goes_on_as_it_came(gateway: Gateway, path: str, reached: str | None) -> None:
+def test_path_is_forwarded_unchanged(gateway: Gateway, path: str, reached: str | None) -> None:
     expected = reached or "/" + path.partition("/")[2]
     assert gateway.get(path).json()["path"] == expected
 
 
 @pytest.mark.parametrize("path", ["narrow/users", "narrow/", "narrow", "narrow/repos2/a"])
-def test_path_that_is_not_offered_is_not_found(gateway: Gateway, path: str) -> None:
+def test_unknown_upstream_path_is_not_found(gateway: Gateway, path: str) -> None:
     assert_problem(gateway.get(path), 404, "unknown_path")
 
 
@@ -85,7 +85,9 @@ def test_method_that_is_not_declared_is_refused(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-def test_body_goes_on_framed_as_it_came(gateway: Gateway, method: str, chunked: bool) -> None:
+def test_body_is_forwarded_with_the_same_framing(
+    gateway: Gateway, method: str, chunked: bool
+) -> None:
     def pieces() -> Iterator[bytes]:
         yield b"one,"
         yield b"two"
@@ -114,7 +116,7 @@ def test_form_is_not_read_by_the_gateway(gateway: Gateway) -> None:
     assert response.json()["body"] == "csrfmiddlewaretoken=x&a=1"
 
 
-def test_multipart_body_goes_on_as_it_came(gateway: Gateway) -> None:
+def test_multipart_body_is_forwarded_unchanged(gateway: Gateway) -> None:
     with gateway.writer() as client:
         response = client.post(
             f"{gateway.url}/gateway/echo/x", files={"f": ("n", b"content")}, timeout=10
@@ -195,7 +197,7 @@ def test_continue_is_sent_only_when_the_body_is_wanted(gateway: Gateway) -> None
 # Failures
 
 
-def test_upstream_that_is_not_there_is_a_bad_gateway(gateway: Gateway) -> None:
+def test_unreachable_upstream_is_a_bad_gateway(gateway: Gateway) -> None:
     assert_problem(gateway.get("dead/x"), 502, "upstream_failed")
 
 
@@ -249,7 +251,7 @@ def test_upstream_that_does_not_answer_is_a_time_out(gateway: Gateway) -> None:
         "huge",
     ],
 )
-def test_answer_that_is_not_http_is_a_bad_gateway(gateway: Gateway, answer: bytes) -> None:
+def test_response_that_is_not_http_is_a_bad_gateway(gateway: Gateway, answer: bytes) -> None:
     gateway.canned.answers["/odd"] = answer
     assert_problem(gateway.get("canned/odd"), 502, "upstream_failed")
 
@@ -274,7 +276,7 @@ def test_answer_that_stalls_is_aborted(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-def test_body_that_is_too_large_is_refused(gateway: Gateway, chunked: bool) -> None:
+def test_too_large_body_is_rejected(gateway: Gateway, chunked: bool) -> None:
     body = b"x" * 1001
     with gateway.writer() as client:
         response = client.post(

@@ -86,19 +86,21 @@ def test_cookie_beside_a_token_counts_for_nothing(gateway: Gateway, caller: Call
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 @pytest.mark.parametrize("path", ["open", "open/", "open/mcp", "mcp"])
-def test_who_shows_nothing_is_told_where_to_begin(gateway: Gateway, method: str, path: str) -> None:
+def test_call_without_credentials_gets_a_challenge(
+    gateway: Gateway, method: str, path: str
+) -> None:
     response = requests.request(method, f"{gateway.url}/gateway/{path}", timeout=10)
     assert_challenged(gateway, response, path, invalid=False)
     told = response.headers["WWW-Authenticate"].partition('"')[2].partition('"')[0]
     assert requests.get(told, timeout=10).json()["resource"] == f"{gateway.url}/gateway/{path}"
 
 
-def test_address_that_cannot_be_echoed_is_told_by_its_upstream(gateway: Gateway) -> None:
+def test_challenge_names_the_upstream_if_the_url_cannot_be_repeated(gateway: Gateway) -> None:
     response = requests.post(f"{gateway.url}/gateway/open/a%20b", timeout=10)
     assert_challenged(gateway, response, "open", invalid=False)
 
 
-def test_person_at_a_browser_is_led_to_the_sign_in_as_ever(gateway: Gateway) -> None:
+def test_browser_is_still_redirected_to_the_sign_in(gateway: Gateway) -> None:
     headers = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
     url = f"{gateway.url}/gateway/open/"
     response = requests.get(url, headers=headers, allow_redirects=False, timeout=10)
@@ -106,7 +108,7 @@ def test_person_at_a_browser_is_led_to_the_sign_in_as_ever(gateway: Gateway) -> 
     assert "/accounts/login/" in response.headers["Location"]
 
 
-def test_cookie_calls_need_their_csrf_token_as_ever(gateway: Gateway) -> None:
+def test_cookie_calls_still_need_a_csrf_token(gateway: Gateway) -> None:
     with gateway.client() as client:
         assert client.post(f"{gateway.url}/gateway/open/", timeout=10).status_code == 403
     with gateway.writer() as writer:
@@ -143,7 +145,9 @@ def test_two_authorization_headers_are_none(gateway: Gateway, caller: Caller) ->
     assert gateway.raw(request % (line * 2), signed_in=False).startswith(b"HTTP/1.1 401 ")
 
 
-def test_token_elsewhere_than_in_its_header_is_none(gateway: Gateway, caller: Caller) -> None:
+def test_token_outside_the_authorization_header_is_ignored(
+    gateway: Gateway, caller: Caller
+) -> None:
     token = caller.access_token
     url = f"{gateway.url}/gateway/open/"
     for answer in (
@@ -194,7 +198,7 @@ def test_page_of_another_site_cannot_call_though_it_had_the_token(
 
 
 @pytest.mark.parametrize(("status", "comes"), [(401, 502), (403, 403), (200, 200)])
-def test_challenge_of_an_upstream_leads_no_client_elsewhere(
+def test_challenge_of_an_upstream_does_not_reach_the_client(
     gateway: Gateway, status: int, comes: int
 ) -> None:
     gateway.canned.answers["/challenged"] = CHALLENGED % status
@@ -213,7 +217,7 @@ def test_refused_provider_token_is_refreshed_once(caller: Caller) -> None:
     assert response.status_code == 200, response.text
 
 
-def test_grant_without_tokens_ends_and_its_client_begins_anew(gateway: Gateway) -> None:
+def test_grant_without_tokens_ends_and_its_client_must_authorize_again(gateway: Gateway) -> None:
     caller = Caller.allowed(gateway, "unheld")
     response = caller.call("unheld/x")
     assert_problem(response, 401, "grant_ended")
@@ -263,7 +267,7 @@ def test_refreshed_pair_serves_and_so_does_the_access_token_before(caller: Calle
     assert Caller(caller.gateway, renewed["access_token"], "").call("open/").status_code == 200
 
 
-def test_open_stream_goes_on_through_a_refresh_and_ends_with_its_grant(
+def test_open_stream_survives_a_refresh_and_ends_with_its_grant(
     gateway: Gateway, caller: Caller
 ) -> None:
     headers = {"Authorization": f"Bearer {caller.access_token}"}

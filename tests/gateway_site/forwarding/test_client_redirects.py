@@ -186,7 +186,7 @@ def test_redirect_to_a_host_that_the_operator_lists_is_returned(
         ("https://evil.example/files.example.com", "GET"),
     ],
 )
-def test_list_of_hosts_lets_nothing_else_through(
+def test_only_listed_hosts_are_passed_on(
     callers: dict[str, Caller], location: str, method: str
 ) -> None:
     answer = redirected(callers["stored"], location, method=method, at="stored")
@@ -223,7 +223,7 @@ def test_other_status_stays_and_an_address_elsewhere_does_not(
             assert found == comes
 
 
-def test_nothing_else_by_which_an_upstream_could_lead_a_program_comes_back(
+def test_other_redirecting_headers_are_removed(
     callers: dict[str, Caller],
 ) -> None:
     sent = [
@@ -252,7 +252,7 @@ def test_nothing_else_by_which_an_upstream_could_lead_a_program_comes_back(
     assert "Refresh" not in answer.headers
 
 
-def test_what_comes_before_and_after_an_answer_is_dropped(
+def test_interim_responses_and_trailers_are_dropped(
     gateway: Gateway, callers: dict[str, Caller]
 ) -> None:
     """Interim answers (RFC 8297) and trailers may have `Link` and `Location`, too."""

@@ -123,7 +123,7 @@ def test_parameter_in_which_a_program_could_find_an_address_is_left_out(
         'anchor="api/y"; anchor="api/y"',
     ],
 )
-def test_link_that_would_say_something_else_without_a_parameter_is_dropped(parameter: str) -> None:
+def test_link_whose_meaning_depends_on_a_dropped_parameter_is_dropped(parameter: str) -> None:
     assert replaced(f"<api/x>; {parameter}, <api/y>") == ["<https://gw/y>"]
 
 

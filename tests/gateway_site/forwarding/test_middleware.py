@@ -57,7 +57,7 @@ def test_http_is_redirected_where_https_is_demanded(gateway: Gateway) -> None:
 
 
 @pytest.mark.usefixtures("without_store")
-def test_store_that_is_down_is_unavailable_and_the_cookie_kept(gateway: Gateway) -> None:
+def test_unavailable_store_is_a_503_and_keeps_the_cookie(gateway: Gateway) -> None:
     response = gateway.get("echo/x")
     assert_problem(response, 503, "service_unavailable")
     assert response.headers["Retry-After"] == "5"

@@ -218,7 +218,7 @@ def test_marked_view_is_called_in_the_loop_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("index", [0, 5, -1])
-def test_one_middleware_that_nobody_knows_has_all_go_through_threads(
+def test_one_unknown_middleware_sends_all_calls_through_threads(
     settings: Settings, index: int
 ) -> None:
     settings.MIDDLEWARE = [*settings.MIDDLEWARE]
@@ -272,7 +272,7 @@ def test_calls_that_interleave_leave_no_mark_on_each_other(monkeypatch: pytest.M
     assert [json.loads(body) for _, body, _ in found] == expected
 
 
-def test_call_that_waits_for_a_thread_holds_up_none_that_needs_none(
+def test_call_waiting_for_a_thread_delays_no_call_without_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway_site.forwarding.handler.ADMISSIONS", 1)
@@ -311,21 +311,21 @@ def told_of(monkeypatch: pytest.MonkeyPatch, address: str) -> list[Signal]:
     return [each for each in found if each in about]
 
 
-def test_in_the_loop_django_alone_is_not_told_that_a_call_begins_and_ends(
+def test_request_signals_are_not_sent_to_django_in_the_event_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway_site.forwarding.handler.forward", forwarded)
     assert told_of(monkeypatch, "/gateway/admitted") == []
 
 
-def test_in_a_thread_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_signals_are_sent_to_django_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, also of a call that was tried in the loop before."""
     monkeypatch.setattr("gateway_site.forwarding.handler.forward", forwarded)
     expected = [signals.request_started, signals.request_finished]
     assert told_of(monkeypatch, "/gateway/admitted-in-a-thread") == expected
 
 
-def test_others_are_told_that_a_call_begins_and_ends(
+def test_request_signals_are_sent_to_other_receivers(
     monkeypatch: pytest.MonkeyPatch, sent: Counter[str]
 ) -> None:
     monkeypatch.setattr("gateway_site.forwarding.handler.forward", forwarded)
@@ -365,7 +365,7 @@ def test_all_of_an_admitted_response_is_closed_whatever_fails_of_it() -> None:
 
 
 @pytest.mark.django_db
-def test_page_that_is_answered_keeps_no_body_and_refers_to_itself_no_more() -> None:
+def test_answered_page_keeps_no_body_and_no_reference_cycle() -> None:
     """Django's templates keep requests until the collector looks, which does not count bytes."""
     seen: list[HttpRequest] = []
     body = b"a=" + b"b" * 100_000

@@ -85,7 +85,7 @@ def _nothing_stays(request: pytest.FixtureRequest) -> Iterator[None]:
         wait_until(lambda: gateway.control("slots") == "0", "the calls are over")
 
 
-async def test_many_apps_of_one_person_have_twice_the_calls_of_one(gateway: Gateway) -> None:
+async def test_apps_of_one_person_share_twice_the_limit_of_one_app(gateway: Gateway) -> None:
     shown = [bearer(each) for each in tokens(gateway, "scarce", 9) for _ in range(CLIENT_MAY)]
     before = gateway.state().get("open streams", 0)
     calls = calls_of(gateway, "scarce/events", shown)
@@ -132,7 +132,7 @@ async def test_sessions_apps_and_addresses_of_a_person_count_together(gateway: G
         assert another.status == 200
 
 
-async def test_client_that_has_all_its_own_calls_open_is_told_at_once(gateway: Gateway) -> None:
+async def test_client_at_its_limit_is_rejected_immediately(gateway: Gateway) -> None:
     (own,) = tokens(gateway, "scarce", 1)
     streams = calls_of(gateway, "scarce/events", [bearer(own)] * CLIENT_MAY)
     async with calling(streams):
@@ -143,7 +143,7 @@ async def test_client_that_has_all_its_own_calls_open_is_told_at_once(gateway: G
 
 
 @pytest.mark.long
-async def test_33_apps_with_64_calls_each_hold_up_nobody(tmp_path: Path) -> None:
+async def test_33_apps_with_64_calls_each_delay_nobody(tmp_path: Path) -> None:
     """By default settings, as one person's apps once took all connections of an upstream."""
     usual = {"UPSTREAM_OPEN_MAX_CONCURRENT": str(EACH)}
     with running_gateway(tmp_path, variables=usual) as gateway:

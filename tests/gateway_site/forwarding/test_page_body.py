@@ -96,13 +96,13 @@ def test_staff_may_send_more_in_the_admin_and_nowhere_else(
 
 @pytest.mark.parametrize("kind", ["ended", "former-password"])
 @pytest.mark.usefixtures("staff")
-def test_session_that_has_ended_is_nobodys(gateway: Gateway, kind: str) -> None:
+def test_ended_session_is_anonymous(gateway: Gateway, kind: str) -> None:
     cookie = gateway.control(f"cookie/{kind}").partition("=")[2]
     assert status(gateway, USERS, ANYBODY + 1, cookie=cookie) == 413
 
 
 @pytest.mark.usefixtures("staff")
-def test_staff_who_are_deactivated_are_nobody(gateway: Gateway) -> None:
+def test_deactivated_staff_are_anonymous(gateway: Gateway) -> None:
     gateway.control("active/0")
     try:
         assert status(gateway, USERS, ANYBODY + 1, cookie=gateway.keys[0]) == 413
@@ -114,7 +114,7 @@ def reads(gateway: Gateway) -> int:
     return int(gateway.control("all-reads"))
 
 
-def test_made_up_cookie_costs_one_read_and_no_cookie_none(gateway: Gateway) -> None:
+def test_invalid_cookie_costs_one_read_and_no_cookie_none(gateway: Gateway) -> None:
     """As much as any page: whoever sends a large body makes nothing dearer."""
     before = reads(gateway)
     assert status(gateway, USERS, ANYBODY + 1) == 413
@@ -129,7 +129,7 @@ def test_made_up_cookie_costs_one_read_and_no_cookie_none(gateway: Gateway) -> N
 
 @pytest.mark.usefixtures("staff")
 @pytest.mark.parametrize(("path", "size"), [("/accounts/login/", ANYBODY), (USERS, ANYBODY)])
-def test_body_that_is_too_large_is_refused_before_it_is_sent(
+def test_too_large_body_is_rejected_before_it_is_sent(
     gateway: Gateway, path: str, size: int
 ) -> None:
     """And is not asked for: a client that waits for `100 Continue` sends nothing."""
@@ -144,7 +144,7 @@ def test_staff_are_asked_for_a_large_body(gateway: Gateway) -> None:
 
 
 @pytest.mark.usefixtures("staff")
-def test_staff_are_not_told_that_it_is_too_much_where_nobody_can_know(gateway: Gateway) -> None:
+def test_staff_get_no_413_for_a_body_of_unknown_length(gateway: Gateway) -> None:
     gateway.control("store/down")
     try:
         got = raw(gateway, USERS, f"Content-Length: {STAFF}", b"x" * STAFF, gateway.keys[0])

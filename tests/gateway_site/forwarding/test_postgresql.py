@@ -173,7 +173,7 @@ def test_outage_of_postgresql_is_a_503_and_passes_without_a_restart(
 
 
 @pytest.mark.long
-def test_postgresql_that_hangs_is_a_503_in_bounded_time_and_all_is_well_when_it_goes_on(
+def test_hanging_postgresql_is_a_503_in_bounded_time_until_it_continues(
     gateway: Gateway, postgresql: PostgreSQL
 ) -> None:
     with ThreadPoolExecutor(24) as threads:

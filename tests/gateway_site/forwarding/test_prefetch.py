@@ -204,7 +204,7 @@ def test_database_that_cannot_be_asked_is_a_503_and_is_asked_once(
     assert (asked, READ) == (["7 thread"], [])
 
 
-def test_nothing_is_read_for_nobody() -> None:
+def test_nothing_is_read_without_a_session() -> None:
     assert answer("/shown") == (200, b"nobody loop")
     assert answer("/shown", a_session(a=1)) == (200, b"nobody loop")
     assert READ == []
@@ -248,7 +248,7 @@ def test_read_that_needs_a_thread_is_the_last_and_the_session_is_read_once(
     assert len(READ) == 1
 
 
-def test_nothing_is_read_after_what_could_not_be() -> None:
+def test_nothing_is_read_after_a_failed_read() -> None:
     status, shown_page = answer("/twofold?fail", a_session(**SIGNED_IN))
     assert (status, b"Back in a moment" in shown_page) == (503, True)
     assert len(READ) == 1
@@ -337,7 +337,7 @@ def test_error_is_taken_once() -> None:
     assert not left.has("greeting", "a" * 32)
 
 
-def test_who_asks_is_told_without_the_session() -> None:
+def test_who_is_signed_in_is_known_without_the_session() -> None:
     asked = PageRequest(ADA, {"a": "of the session"}, "k" * 32, b"secret=s", None)  # type: ignore[arg-type]
     assert "k" * 32 not in repr(asked)
     assert "secret" not in repr(asked)
@@ -406,7 +406,7 @@ def test_token_that_must_be_renewed_is_seen_before_more_is_read(expired: TokenSe
         asyncio.run(prefetch_accounts(PageRequest(ADA, held, "k" * 32, b"", database)))
 
 
-def test_which_grants_were_ended_is_asked_for_before_the_page_asks(expired: TokenSet) -> None:
+def test_ended_grants_are_read_in_advance(expired: TokenSet) -> None:
     """It may be asked in the loop then, which else has the page made in a thread."""
     held = replace(expired, expires_at=None)
 

@@ -77,7 +77,7 @@ async def free(handler: GatewayHandler, free: int) -> None:
         await asyncio.sleep(0)
 
 
-def test_page_that_is_read_has_the_place_of_a_thread(handler: GatewayHandler) -> None:
+def test_prefetching_page_occupies_the_place_of_a_thread(handler: GatewayHandler) -> None:
     """Else any number of them would wait for the store, and queue for threads."""
     key = a_session(**SIGNED_IN)
 

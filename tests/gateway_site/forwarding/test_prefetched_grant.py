@@ -145,7 +145,7 @@ def test_calls_that_interleave_have_each_its_own_session(monkeypatch: pytest.Mon
     assert in_a_new_loop(interleaved) == [f"{slow} loop", f"{fast} loop", f"{slow} loop"]
 
 
-def test_who_goes_on_in_a_thread_after_the_loop_reads_anew(store: Stack) -> None:
+def test_thread_after_the_event_loop_reads_again(store: Stack) -> None:
     """What was read is taken by then, and may have been changed."""
     person, token = next(iter(tokens().items()))
     handler = GatewayHandler()
@@ -207,6 +207,6 @@ def test_outage_is_raised_to_who_takes(store: Stack) -> None:
         found.take()
 
 
-def test_no_token_shows_in_what_was_left() -> None:
+def test_no_token_remains_after_the_request() -> None:
     token = next(iter(tokens().values()))
     assert token not in repr(opened_ahead(token, "tools")[GRANT_KEY])

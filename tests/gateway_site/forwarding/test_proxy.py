@@ -149,7 +149,7 @@ async def test_request_and_session_are_gone_without_the_collector() -> None:
             gc.enable()
 
 
-async def test_answer_that_came_as_a_whole_is_handed_over_as_a_whole() -> None:
+async def test_complete_response_is_sent_in_one_piece() -> None:
     async with upstream_saying(PLAIN) as url:
         server = Server()
         assert await forward(call_of(url), server.client, server.send, []) is None
@@ -170,7 +170,7 @@ async def test_failed_and_cancelled_calls_leave_nothing_open(answer: bytes) -> N
     assert not len(slots)
 
 
-async def test_call_that_finds_all_connections_in_use_is_told_to_come_back(
+async def test_call_without_a_free_connection_is_asked_to_retry(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two people have half of them each, and it takes a line in the log, whoever comes then."""

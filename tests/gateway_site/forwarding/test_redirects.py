@@ -62,7 +62,7 @@ def test_redirect_within_the_upstream_stays_in_the_gateway(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_server_that_goes_by_the_scheme_that_it_is_told_is_not_elsewhere(
+def test_redirect_to_the_forwarded_scheme_stays_within_the_upstream(
     gateway: Gateway, scheme: str
 ) -> None:
     """As FastAPI behind uvicorn: it is asked by http, and redirects to its own host by https.
@@ -90,7 +90,7 @@ def test_redirect_elsewhere_is_returned_to_a_script_of_a_page(
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 305, 307, 308])
-def test_redirect_elsewhere_leads_a_program_with_a_cookie_to_listed_hosts_only(
+def test_redirect_of_a_program_with_a_cookie_points_only_to_listed_hosts(
     gateway: Gateway, status: int
 ) -> None:
     """A program that writes its own `Cookie` header may send it wherever it is led."""

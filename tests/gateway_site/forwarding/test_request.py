@@ -45,7 +45,7 @@ def test_host_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["HTTP_HOST", "HTTP_X_FORWARDED_HOST"])
-def test_host_that_has_changed_is_checked_anew(name: str) -> None:
+def test_changed_host_is_checked_again(name: str) -> None:
     request = request_of("a.example")
     assert request.get_host() == "a.example"
     request.META[name] = "b.example"

@@ -107,7 +107,7 @@ async def test_end_of_a_session_ends_its_connections(
     assert len(pool) == 2
 
 
-async def test_loop_that_has_ended_is_in_nobodys_way(engine: None) -> None:
+async def test_ended_event_loop_does_not_disturb_others(engine: None) -> None:
     async def use() -> None:
         client.pool()
 

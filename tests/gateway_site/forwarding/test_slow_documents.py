@@ -75,7 +75,7 @@ def threads_for(gateway: DocumentGateway, count: int) -> Iterator[ThreadPoolExec
 
 
 @pytest.mark.parametrize("one_document", [True, False])
-def test_slow_documents_of_three_people_hold_up_nobody_else(
+def test_slow_documents_of_three_people_delay_nobody_else(
     gateway: DocumentGateway, one_document: bool
 ) -> None:
     *slow_people, another = [gateway.keys.pop() for _ in range(SLOW_PEOPLE + 1)]
@@ -95,7 +95,7 @@ def test_slow_documents_of_three_people_hold_up_nobody_else(
         assert {each.result() for each in waiting} == {200}
 
 
-def test_slow_document_of_many_people_holds_up_no_program_and_no_other_consent(
+def test_slow_document_of_many_people_delays_no_program_and_no_other_consent(
     gateway: DocumentGateway,
 ) -> None:
     registered, slow = register(gateway), address_of("/slow/of-many")

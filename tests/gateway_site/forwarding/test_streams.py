@@ -49,7 +49,7 @@ def test_events_pass_one_by_one(gateway: Gateway) -> None:
         ]  # fmt: skip
 
 
-def test_last_event_id_goes_on(gateway: Gateway) -> None:
+def test_last_event_id_is_forwarded(gateway: Gateway) -> None:
     with (
         gateway.client() as client,
         client.get(
@@ -111,7 +111,7 @@ def test_slow_reader_slows_the_upstream(gateway: Gateway) -> None:
 
 
 @pytest.mark.long
-def test_reader_that_takes_nothing_is_cut_off_wherever_the_answer_stands(gateway: Gateway) -> None:
+def test_reader_that_receives_nothing_is_disconnected_at_any_point(gateway: Gateway) -> None:
     """In the middle, and where all of the answer but its end has been handed to the server."""
     gateway.control("reader/0.5")
     try:

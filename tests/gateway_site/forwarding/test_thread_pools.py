@@ -61,7 +61,7 @@ class Visit:
 
 
 @on_moved_clock
-async def test_as_many_as_there_are_places_come_in_at_once_and_the_rest_in_turn() -> None:
+async def test_free_places_are_used_at_once_and_the_others_wait_in_order() -> None:
     gate, order = FairSemaphore(2), list[str]()
     visits = {name: Visit(gate, name, order) for name in "abcd"}
     await turns()
@@ -75,7 +75,7 @@ async def test_as_many_as_there_are_places_come_in_at_once_and_the_rest_in_turn(
 
 
 @on_moved_clock
-async def test_place_that_is_left_early_is_one_place() -> None:
+async def test_place_that_is_left_early_is_released_once() -> None:
     gate, order = FairSemaphore(1), list[str]()
     async with gate.permit(client()) as place:
         first, second = Visit(gate, "first", order), Visit(gate, "second", order)
@@ -91,7 +91,7 @@ async def test_place_that_is_left_early_is_one_place() -> None:
 
 
 @on_moved_clock
-async def test_who_waits_for_too_long_is_told_so_and_costs_the_others_nothing() -> None:
+async def test_request_that_waits_too_long_is_rejected_without_affecting_others() -> None:
     gate, order = FairSemaphore(1), list[str]()
     inside, early = Visit(gate, "inside", order), Visit(gate, "early", order)
     await advance(QUEUE_TIMEOUT - 0.5)
@@ -156,7 +156,7 @@ def test_who_is_cancelled_keeps_no_place(has_turn: bool) -> None:
 
 
 @on_moved_clock
-async def test_what_was_heard_while_waiting_is_read_later() -> None:
+async def test_events_received_while_waiting_are_read_later() -> None:
     gate, order = FairSemaphore(1), list[str]()
     inside = Visit(gate, "inside", order)
     channel = Channel(LAST)
@@ -185,7 +185,7 @@ async def test_of_a_body_one_piece_is_held_while_waiting() -> None:
 
 
 @on_moved_clock
-async def test_body_that_the_client_sends_when_told_to_is_not_asked_for_while_waiting() -> None:
+async def test_client_is_not_told_to_continue_while_it_waits() -> None:
     gate, order = FairSemaphore(1), list[str]()
     inside, channel = Visit(gate, "inside", order), Channel(LAST)
     waiting = Visit(gate, "waiting", order, client(channel, Expect="100-continue"))
@@ -216,9 +216,7 @@ async def test_who_finds_a_place_is_not_listened_to() -> None:
     ],
     ids=["address", "made-up cookies", "IPv6", "cookie", "token", "nothing"],
 )
-def test_who_sends_many_requests_keeps_nobody_else_from_their_turn(
-    many: list[Client], one: Client
-) -> None:
+def test_client_with_many_requests_does_not_delay_others(many: list[Client], one: Client) -> None:
     @on_moved_clock
     async def crowded() -> None:
         gate, order = FairSemaphore(1), list[str]()

@@ -65,7 +65,7 @@ def test_only_groups_that_are_named_call_it_and_see_it(
         assert "Your groups at corp do not let you call this upstream." in page
 
 
-def test_groups_count_as_a_refresh_told_them(
+def test_groups_from_a_refresh_are_used(
     corp: FakeProvider, visitor: Visitor, calls: list[bool]
 ) -> None:
     corp.more_of_id_token = {"groups": ["operators"]}

@@ -78,7 +78,9 @@ def test_database_is_asked_again_exactly_after_the_age(
         assert people.active_user_id(call(ada)) == str(ada.pk)
 
 
-def test_age_of_0_asks_at_each_call(ada: User, django_assert_num_queries: Queries) -> None:
+def test_age_of_0_queries_the_database_for_each_call(
+    ada: User, django_assert_num_queries: Queries
+) -> None:
     people = UserCache(0)
     with django_assert_num_queries(2):
         assert people.active_user_id(call(ada)) == people.active_user_id(call(ada)) == str(ada.pk)
@@ -136,7 +138,7 @@ def test_what_others_read_before_a_transaction_ended_is_forgotten_with_its_end(
     assert people.active_user_id(call(ada)) is None
 
 
-def test_sign_in_forgets_nobody(
+def test_sign_in_keeps_the_cache(
     people: UserCache, ada: User, django_assert_num_queries: Queries
 ) -> None:
     people.active_user_id(call(ada))
@@ -180,9 +182,7 @@ def test_people_known_are_served_while_the_database_is_down(
     assert people.active_user_id(call(ada)) == str(ada.pk)
 
 
-def test_one_at_a_time_asks_a_database_that_could_not_be_reached(
-    people: UserCache, ada: User
-) -> None:
+def test_unreachable_database_is_tried_by_one_call_at_a_time(people: UserCache, ada: User) -> None:
     with database_down(), pytest.raises(OperationalError):
         people.active_user_id(call(ada))
     asks, go_on = threading.Event(), threading.Event()
@@ -220,7 +220,7 @@ def test_database_that_takes_longer_than_the_age_is_slow_and_no_error(
     assert not people._users
 
 
-def test_so_many_are_remembered_and_the_oldest_go_first(
+def test_cache_is_bounded_and_drops_the_oldest_first(
     people: UserCache,
     ada: User,
     monkeypatch: pytest.MonkeyPatch,
@@ -250,7 +250,7 @@ def test_person_of_a_page_is_asked_for_once_in_the_age(
     assert people.cached_user(session) is None
 
 
-def test_nobody_gets_what_another_page_changed_of_a_person(people: UserCache, ada: User) -> None:
+def test_changes_of_a_page_to_its_user_object_are_not_cached(people: UserCache, ada: User) -> None:
     session = call(ada).session
     for found in (people.load_user(session), people.cached_user(session)):
         assert isinstance(found, User)
@@ -277,9 +277,7 @@ def test_person_of_a_page_whose_session_does_not_match_goes_djangos_way(
     assert people.load_user(call(ada).session) is None
 
 
-def test_page_is_told_of_a_database_that_could_not_be_reached_without_a_wait(
-    people: UserCache, ada: User
-) -> None:
+def test_page_gets_a_known_database_outage_without_waiting(people: UserCache, ada: User) -> None:
     session = call(ada).session
     with database_down():
         with pytest.raises(OperationalError, match="unexpectedly"):
@@ -289,7 +287,7 @@ def test_page_is_told_of_a_database_that_could_not_be_reached_without_a_wait(
     assert people.load_user(session) == ada
 
 
-def test_person_of_a_page_is_active_whatever_the_backend_lets_in(
+def test_page_requires_an_active_user_whatever_the_backend_allows(
     people: UserCache, ada: User, settings: Settings
 ) -> None:
     name = "django.contrib.auth.backends.AllowAllUsersModelBackend"

@@ -125,7 +125,7 @@ def test_person_of_many_tabs_and_sessions_leaves_places_to_others(
     assert (places(handler), len(handler._user_pages)) == (THREADS, 0)
 
 
-def test_page_that_waits_for_the_persons_others_for_too_long_is_told_to_come_again(
+def test_page_that_waits_too_long_for_the_persons_other_pages_is_asked_to_retry(
     handler: GatewayHandler, page: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handler._user_pages, "_timeout", 0.01)

@@ -72,7 +72,7 @@ def probe() -> Probe:
 
 
 @pytest.mark.parametrize("path", ["/livez", "/healthz"])
-def test_liveness_asks_nothing(make_health: MakeHealth, probe: Probe, path: str) -> None:
+def test_liveness_uses_no_service(make_health: MakeHealth, probe: Probe, path: str) -> None:
     make_health(probe)
     response = Client().get(path)
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
@@ -81,7 +81,7 @@ def test_liveness_asks_nothing(make_health: MakeHealth, probe: Probe, path: str)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_migrated_process_is_ready_and_asks_the_database_no_more(
+def test_migrated_process_is_ready_and_stops_querying_the_database(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     migrations = MigrationsProbe()
@@ -135,7 +135,7 @@ def test_draining_process_is_not_ready_and_lives(
     assert Client().get("/livez").status_code == 200
 
 
-def test_what_all_share_is_told_and_is_no_reason(
+def test_shared_services_are_reported_but_do_not_affect_readiness(
     store: Stack,
     make_health: MakeHealth,
     probe: Probe,
@@ -260,7 +260,7 @@ async def test_waiting_for_the_store_does_not_block_the_loop(
     assert probe.calls == 1
 
 
-async def test_database_that_never_answers_is_no_reason_and_what_is_asked_is_bounded(
+async def test_hanging_database_does_not_affect_readiness_and_probes_are_bounded(
     make_health: MakeHealth, probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway_site_health, "PROBE_TIMEOUT", 0.05)
@@ -277,7 +277,7 @@ async def test_database_that_never_answers_is_no_reason_and_what_is_asked_is_bou
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_forked_child_asks_with_threads_of_its_own() -> None:
+def test_forked_child_uses_its_own_probe_threads() -> None:
     assert migrations_probe() is migrations_probe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads, since Python 3.12

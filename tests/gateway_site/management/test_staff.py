@@ -64,7 +64,7 @@ def enters(visitor: Visitor) -> bool:
 
 
 @pytest.mark.parametrize("named", [("--subject", "1001"), ("--email", "Ada@Example.com")])
-def test_account_names_its_own_person_and_nobody_else(
+def test_account_identifies_only_its_own_user(
     ada: Visitor, mallory: Visitor, named: tuple[str, str]
 ) -> None:
     done = grant(*named)
@@ -93,9 +93,7 @@ def test_who_came_first_under_a_name_gets_nothing_by_it(
 
 
 @pytest.mark.parametrize("verified", [False, "false", 1, None, "TRUE", [True]])
-def test_address_that_the_provider_has_not_verified_names_nobody(
-    corp: FakeProvider, verified: object
-) -> None:
+def test_unverified_address_identifies_nobody(corp: FakeProvider, verified: object) -> None:
     visitor = signed_in(corp, **ADA, email_verified=verified)
     EmailAddress.objects.update(verified=True)  # whoever says so: it is not this provider
     done = grant("--email", "ada@example.com")
@@ -123,7 +121,7 @@ def test_address_of_another_providers_account_of_the_same_person_does_not_count(
     assert rights(ada) == (True, False)
 
 
-def test_letter_that_becomes_another_one_names_nobody_else(corp: FakeProvider) -> None:
+def test_letter_with_case_mapping_identifies_nobody_else(corp: FakeProvider) -> None:
     kelvin = signed_in(corp, sub="1", email="\N{KELVIN SIGN}im@example.com", email_verified=True)
     assert grant("--email", "kim@example.com").status == 2
     assert rights(kelvin) == (False, False)
@@ -240,7 +238,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return given
 
 
-def test_question_says_what_will_change(ada: Visitor, answers: list[str]) -> None:
+def test_prompt_shows_what_will_change(ada: Visitor, answers: list[str]) -> None:
     named = ("--provider", "corp", "--subject", "1001")
     answers += ["n", "y", "", "yes"]
 

@@ -100,7 +100,7 @@ def post(visitor: Visitor, address: str, *, seen_for: float = 2 * DELAY, **form:
     return status.text
 
 
-def test_card_says_what_was_allowed_to_whom_and_for_how_long(ada: Visitor, store: Stack) -> None:
+def test_card_shows_client_scope_and_duration(ada: Visitor, store: Stack) -> None:
     began = int(store.clock())
     allow(ada)
     store.clock.advance(60)
@@ -143,7 +143,9 @@ def test_operators_own_client_is_shown_as_such(
         ("\N{HEBREW LETTER ALEF}\N{HEBREW LETTER BET} 2", False),
     ],
 )
-def test_names_stand_apart_and_look_alikes_are_told(ada: Visitor, name: str, mixed: bool) -> None:
+def test_names_are_isolated_and_look_alikes_are_marked(
+    ada: Visitor, name: str, mixed: bool
+) -> None:
     allow(ada, client_name=name, client_host=None)
     (card,) = cards(ada)
     assert [each.text for each in card.all("h2")[0].all("bdi")] == [name]
@@ -181,7 +183,7 @@ def test_all_are_ended_and_the_sessions_stay(ada: Visitor, corp: FakeProvider) -
     assert "no app" in post(ada, END_ALL)
 
 
-def test_page_without_apps_says_how_to_connect_one(ada: Visitor) -> None:
+def test_page_without_apps_explains_how_to_connect_one(ada: Visitor) -> None:
     page = assert_accessible(ada.client.get("/apps/").content.decode())
     (main,) = page.all("main")
     assert "No app may call services in your name." in main.text
@@ -196,7 +198,7 @@ def test_all_are_ended_by_no_click_on_a_page_that_has_just_appeared(ada: Visitor
     assert f'name="{click_delay.FIELD}"' in ada.client.get("/apps/").content.decode()
 
 
-def test_somebody_elses_app_is_neither_listed_nor_ended(
+def test_app_of_another_user_is_neither_listed_nor_ended(
     ada: Visitor, corp: FakeProvider, store: Stack
 ) -> None:
     token = allow(ada)
@@ -218,7 +220,7 @@ def test_session_of_a_browser_is_no_app_to_end(ada: Visitor) -> None:
     assert ada.client.get("/apps/").status_code == 200, "still signed in"
 
 
-def test_ending_takes_a_post_with_a_csrf_token_and_somebody_signed_in(ada: Visitor) -> None:
+def test_ending_requires_a_post_with_a_csrf_token_and_a_session(ada: Visitor) -> None:
     token = allow(ada)
     (app,) = ids(ada)
     assert ada.client.get(END).status_code == ada.client.get(END_ALL).status_code == 405
@@ -249,7 +251,7 @@ def test_outage_says_that_nothing_was_ended(ada: Visitor, store: Stack) -> None:
 # Told of
 
 
-def test_new_app_is_told_once_in_each_session_of_its_person(
+def test_new_app_is_announced_once_in_each_session_of_its_user(
     ada: Visitor, corp: FakeProvider, store: Stack
 ) -> None:
     other = Visitor()
@@ -277,7 +279,7 @@ def test_view_without_news_reads_and_writes_nothing_more(ada: Visitor, store: St
     assert store.dynamodb.calls.count("Query user") == 1
 
 
-def test_app_that_the_index_shows_late_is_told_of_all_the_same(
+def test_app_that_appears_late_in_the_index_is_announced(
     ada: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.clock.advance(600)
@@ -296,7 +298,7 @@ def test_app_that_the_index_shows_late_is_told_of_all_the_same(
     assert told(ada) == []
 
 
-def test_many_new_apps_are_told_of_in_several_views(
+def test_many_new_apps_are_announced_over_several_views(
     ada: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(apps, "READ_MAX", 2)
@@ -306,7 +308,7 @@ def test_many_new_apps_are_told_of_in_several_views(
     assert [len(told(ada)) for _ in range(3)] == [2, 1, 0]
 
 
-def test_outage_defers_what_is_told(ada: Visitor, store: Stack) -> None:
+def test_outage_defers_the_announcement(ada: Visitor, store: Stack) -> None:
     allow(ada)
     assert store.dynamodb is not None
     store.dynamodb.on("GetItem about", refused)
@@ -315,7 +317,7 @@ def test_outage_defers_what_is_told(ada: Visitor, store: Stack) -> None:
     assert len(told(ada)) == 1
 
 
-def test_nothing_of_it_is_there_where_no_client_is_let_in(corp: FakeProvider) -> None:
+def test_page_does_not_exist_without_oauth_clients(corp: FakeProvider) -> None:
     Visitor().sign_in(corp)
     visitor = Visitor()
     visitor.sign_in(corp)

@@ -90,7 +90,7 @@ def test_upstream_without_get_can_be_connected_and_not_called(
     assert 'href="/try/people/"' in ada.client.get("/").content.decode()
 
 
-def test_upstream_is_called_where_no_client_is_let_in(
+def test_upstream_is_called_without_oauth_clients(
     ada: Visitor, called: list[str], settings: Settings
 ) -> None:
     settings.AUTHORIZATION_SERVER = None

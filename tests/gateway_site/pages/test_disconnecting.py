@@ -26,7 +26,7 @@ def test_only_account_cannot_be_disconnected(corp: FakeProvider, visitor: Visito
     assert visitor.held() is not None
 
 
-def test_disconnecting_asks_first_and_then_does_it(
+def test_disconnecting_asks_for_confirmation(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(corp)
@@ -50,7 +50,9 @@ def test_disconnecting_asks_first_and_then_does_it(
     assert status(found["Corp"]) == "Connected"
 
 
-def test_two_accounts_at_one_provider_are_told_apart(corp: FakeProvider, visitor: Visitor) -> None:
+def test_two_accounts_at_one_provider_are_distinguished(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
     visitor.sign_in(corp)
     corp.person = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
     visitor.connect(corp, "corp")

@@ -86,7 +86,7 @@ def test_other_host_is_refused_with_a_page(browser: Client) -> None:
     assert "Bad request" in response.content.decode()
 
 
-def test_anonymous_page_sets_no_session_cookie_and_asks_no_store(
+def test_anonymous_page_sets_no_session_cookie_and_does_not_use_the_store(
     browser: Client, store: Stack, settings: Settings
 ) -> None:
     settings.SOCIALACCOUNT_PROVIDERS = production()["SOCIALACCOUNT_PROVIDERS"]

@@ -81,14 +81,14 @@ def test_signed_out_there_is_a_form_for_each_provider(
     )
 
 
-def test_signed_out_without_a_provider_the_page_says_so(
+def test_signed_out_page_says_that_no_provider_is_configured(
     store: Stack, settings: Settings, visitor: Visitor
 ) -> None:
     configure(settings, {})
     assert "No sign-in provider is configured" in home(visitor).text
 
 
-def test_signed_in_the_page_says_who_and_what_is_held(
+def test_signed_in_page_shows_user_and_tokens(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(corp)
@@ -165,7 +165,7 @@ def test_expired_token_that_cannot_be_refreshed_asks_for_a_sign_in(
     assert buttons(card) == ["Re-authenticate with Corp"]
 
 
-def test_refused_refresh_asks_for_a_sign_in_which_mends_it(
+def test_refused_refresh_asks_for_a_sign_in_which_fixes_it(
     corp: FakeProvider, visitor: Visitor
 ) -> None:
     corp.expires_in = 0
@@ -185,7 +185,9 @@ def test_refused_refresh_asks_for_a_sign_in_which_mends_it(
     assert status(cards(home(visitor))["Corp"]) == "Connected"
 
 
-def test_unreachable_provider_leaves_the_page_whole(corp: FakeProvider, visitor: Visitor) -> None:
+def test_page_is_complete_while_the_provider_is_unreachable(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
     corp.expires_in = 0
     visitor.sign_in(corp)
     corp.failing["/token"] = lambda: (503, "text/plain", b"")

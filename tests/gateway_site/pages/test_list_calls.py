@@ -98,7 +98,7 @@ def test_home_page_reads_the_index_once_for_news_of_apps(
     assert carry_ciphertext(answers) == {own_id(ada)}
 
 
-def test_page_of_the_list_reads_its_rows_without_what_the_sessions_hold(
+def test_page_of_the_list_reads_rows_without_session_content(
     ada: Visitor, calls: Calls, answers: list[Any]
 ) -> None:
     page = ada.client.get("/sessions/").content.decode()
@@ -119,7 +119,7 @@ def test_all_pages_of_the_list_do(ada: Visitor, calls: Calls, answers: list[Any]
     assert carry_ciphertext(answers) == {own_id(ada), told(ada)}
 
 
-def test_ending_the_others_reads_nothing_that_is_sealed(
+def test_ending_other_sessions_reads_no_ciphertext(
     ada: Visitor, calls: Calls, answers: list[Any]
 ) -> None:
     ada.client.post("/sessions/end-others/", shown_to(User.objects.get().pk))
@@ -129,7 +129,7 @@ def test_ending_the_others_reads_nothing_that_is_sealed(
 
 
 @pytest.mark.parametrize("query", ["", "?q=ada", "?user={user}"])
-def test_lists_of_the_admin_read_nothing_that_is_sealed(
+def test_admin_lists_read_no_ciphertext(
     ada: Visitor, calls: Calls, answers: list[Any], query: str
 ) -> None:
     page = ada.client.get(ADMIN + query.format(user=ada.user_id)).content.decode()
@@ -137,7 +137,7 @@ def test_lists_of_the_admin_read_nothing_that_is_sealed(
     assert carry_ciphertext(answers) == {own_id(ada)}
 
 
-def test_action_of_the_admin_on_many_reads_nothing_that_is_sealed(
+def test_admin_action_on_many_sessions_reads_no_ciphertext(
     ada: Visitor, calls: Calls, store: Stack, answers: list[Any]
 ) -> None:
     chosen = list(store.sessions())[:50]

@@ -57,13 +57,13 @@ def test_page_of_a_stranger(corp: FakeProvider, address: str, status: int) -> No
         "/nothing",
     ],
 )
-def test_page_of_somebody_signed_in(corp: FakeProvider, visitor: Visitor, address: str) -> None:
+def test_page_of_a_signed_in_user(corp: FakeProvider, visitor: Visitor, address: str) -> None:
     visitor.sign_in(corp)
     assert_accessible(visitor.client.get(address).content.decode())
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_sign_up_that_an_earlier_release_left_pending_leads_to_no_form(
+def test_pending_sign_up_of_an_earlier_release_shows_no_form(
     corp: FakeProvider, visitor: Visitor, method: str
 ) -> None:
     with override_settings(SOCIALACCOUNT_AUTO_SIGNUP=False):
@@ -96,7 +96,7 @@ def test_every_page_links_to_the_others(
     assert "Connections" in found  # which this page is not
 
 
-def test_apps_are_not_linked_to_where_no_client_is_let_in(
+def test_apps_page_is_not_linked_without_oauth_clients(
     corp: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(corp)
@@ -122,7 +122,7 @@ def test_error_page_needs_no_request(name: str) -> None:
     assert_accessible(render_to_string(f"{name}.html"))
 
 
-def test_error_page_asks_no_session(
+def test_error_page_does_not_load_the_session(
     corp: FakeProvider, visitor: Visitor, store: Stack, settings: Settings
 ) -> None:
     visitor.sign_in(corp)
@@ -158,7 +158,7 @@ def test_store_outage_gives_the_503_page_with_every_header_and_keeps_the_cookie(
     assert b"Signed in as" in visitor.client.get("/").content
 
 
-def test_admin_leads_to_the_providers(store: Stack) -> None:
+def test_admin_redirects_to_the_providers(store: Stack) -> None:
     response = Client().get("/admin/", follow=True)
     assert response.redirect_chain[-1][0] == "/accounts/login/?next=%2Fadmin%2F"
     response = Client().post("/admin/login/", {"username": "a", "password": "b"})

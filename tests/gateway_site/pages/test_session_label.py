@@ -37,5 +37,5 @@ SENT = {
 
 
 @pytest.mark.parametrize("user_agent", SENT)
-def test_families_are_told(user_agent: str) -> None:
+def test_browser_families_are_recognised(user_agent: str) -> None:
     assert (browser_of(user_agent), system_of(user_agent)) == SENT[user_agent]

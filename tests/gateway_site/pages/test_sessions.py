@@ -128,7 +128,7 @@ def signed_in_by(user_agent: str, provider: FakeProvider) -> Visitor:
     return visitor
 
 
-def test_rows_say_which_browser_and_provider_signed_in(corp: FakeProvider, store: Stack) -> None:
+def test_rows_show_browser_and_provider(corp: FakeProvider, store: Stack) -> None:
     laptop, phone = signed_in_by(FIREFOX, corp), signed_in_by(IPHONE, corp)
     headings = [row.all("h2")[0].text for row in rows(laptop)]
     assert headings == ["Firefox on Windows This browser", "Safari on iPhone"]
@@ -138,7 +138,7 @@ def test_rows_say_which_browser_and_provider_signed_in(corp: FakeProvider, store
     assert set(phone.session["_about"].values()) == {"Safari", "iPhone", "corp"}
 
 
-def test_rows_without_what_they_tell_show_times(
+def test_rows_without_labels_show_times(
     corp: FakeProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = signed_in_by(FIREFOX, corp)
@@ -298,7 +298,7 @@ def test_stranger_is_sent_to_sign_in(corp: FakeProvider, address: str) -> None:
     assert is_signed_in(there)
 
 
-def test_list_that_cannot_be_read_is_a_notice_on_a_whole_page(
+def test_unreadable_list_is_a_notice_on_a_complete_page(
     corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
@@ -312,7 +312,7 @@ def test_list_that_cannot_be_read_is_a_notice_on_a_whole_page(
     assert found.all("form") == []
 
 
-def test_end_that_cannot_be_told_is_not_called_one(
+def test_end_of_unknown_outcome_is_not_reported_as_success(
     corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
@@ -393,7 +393,9 @@ def test_link_to_a_page_is_good_for_its_own_person_only(
 
 
 @pytest.mark.parametrize("token", ["", "x", "x:y:z", "\0", "é" * 99, "x" * 5000])
-def test_garbled_link_leads_to_the_newest(corp: FakeProvider, visitor: Visitor, token: str) -> None:
+def test_garbled_link_shows_the_newest_page(
+    corp: FakeProvider, visitor: Visitor, token: str
+) -> None:
     visitor.sign_in(corp)
     forget_messages(visitor)
     response = visitor.client.get(LIST, {"after": token})

@@ -42,13 +42,13 @@ def test_page_that_needs_a_sign_in_is_reached_without_a_button(
     assert visitor.user_id is not None
 
 
-def test_home_page_leads_to_the_provider(corp: FakeProvider) -> None:
+def test_home_page_redirects_to_the_provider(corp: FakeProvider) -> None:
     led = Client().get("/", headers=PAGE)
     assert led["Location"] == SIGN_IN  # by the page that asks the provider, in a line of its own
     assert skips(Client(), "/")
 
 
-def test_nobody_is_led_on_after_a_sign_out_until_they_sign_in_again(
+def test_no_redirect_to_the_provider_after_a_sign_out_until_the_next_sign_in(
     corp: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(corp)
@@ -98,7 +98,7 @@ def test_two_providers_are_offered(corp: FakeProvider, other: FakeProvider) -> N
     assert not skips(Client())
 
 
-def test_button_is_there_unless_it_is_to_be_skipped(
+def test_button_is_shown_unless_it_is_skipped(
     corp: FakeProvider, settings: Settings, visitor: Visitor
 ) -> None:
     settings.SKIP_PROVIDER_BUTTON = False

@@ -79,7 +79,7 @@ def answering(body: bytes, kind: str = JSON, status: int = 200) -> Callable[[], 
     return lambda: (status, kind, body)
 
 
-def test_card_offers_what_can_be_tried(upstream: FakeProvider, visitor: Visitor) -> None:
+def test_card_offers_a_trial_call(upstream: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(upstream)
     assert 'href="/try/people/"' in visitor.client.get("/").content.decode()
 
@@ -281,9 +281,7 @@ def test_upstream_without_get_is_not_offered(
     assert visitor.client.get("/try/people/").status_code == 404
 
 
-def test_home_page_says_what_the_addresses_are_for(
-    upstream: FakeProvider, visitor: Visitor
-) -> None:
+def test_home_page_explains_the_addresses(upstream: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(upstream)
     assert WHAT_ADDRESSES_ARE_FOR in visitor.client.get("/").content.decode()
 

@@ -75,7 +75,7 @@ def test_what_connection_names_ends_here(headers: Headers) -> None:
 
 
 @given(LISTS)
-def test_nothing_about_an_origin_comes_back(headers: Headers) -> None:
+def test_cors_headers_are_removed(headers: Headers) -> None:
     found = response_headers(headers)
     names = [name for name, _ in found]
     assert NOT_RETURNED & set(names) == {b"x-content-type-options"}  # its own
@@ -244,7 +244,7 @@ FORGED = {"Forwarded": "for=198.51.100.1", "X-Real-IP": "198.51.100.1"}
 @pytest.mark.parametrize(
     ("client", "node"), [("203.0.113.9", "203.0.113.9"), ("2001:db8::9", '"[2001:db8::9]"')]
 )
-def test_client_address_is_told_to_who_may_know_it_and_nobody_else(
+def test_client_address_is_sent_only_to_upstreams_that_may_know_it(
     gateway: Gateway, client: str, node: str
 ) -> None:
     headers = {**FORGED, "X-Forwarded-For": f"198.51.100.1, {client}"}
@@ -258,7 +258,7 @@ def test_client_address_is_told_to_who_may_know_it_and_nobody_else(
     assert "for=unknown" in untold
 
 
-def test_what_an_upstream_says_at_length_is_judged_and_not_remembered() -> None:
+def test_overlong_header_is_checked_and_not_cached() -> None:
     before = 0
     tracemalloc.start()
     try:

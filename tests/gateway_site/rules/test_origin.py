@@ -29,11 +29,11 @@ def refused(gateway: Gateway, code: str, headers: dict[str, str]) -> None:
     ],
     ids=["no browser", "fetch", "typed address", "image"],
 )
-def test_own_requests_are_let_in(gateway: Gateway, headers: dict[str, str]) -> None:
+def test_own_requests_are_admitted(gateway: Gateway, headers: dict[str, str]) -> None:
     assert gateway.get("echo/x", headers=headers).status_code == 200
 
 
-def test_own_origin_is_let_in(gateway: Gateway) -> None:
+def test_own_origin_is_admitted(gateway: Gateway) -> None:
     assert gateway.get("echo/x", headers={"Origin": gateway.url}).status_code == 200
 
 
@@ -181,7 +181,7 @@ def test_signed_out_person_is_led_to_the_sign_in(gateway: Gateway, headers: dict
         "/gateway//evil.example/",
     ],
 )
-def test_page_that_leads_to_calls_leads_nowhere_else(gateway: Gateway, to: str) -> None:
+def test_page_that_redirects_to_calls_redirects_nowhere_else(gateway: Gateway, to: str) -> None:
     with gateway.client() as client:
         page = client.get(f"{gateway.url}/continue/", params={"to": to}, timeout=10)
     assert page.status_code == 404

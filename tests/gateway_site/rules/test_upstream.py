@@ -292,7 +292,7 @@ def test_hosts_of_redirects(given: str, hosts: set[str]) -> None:
         ".".join(["a" * 50] * 5) + ".example",
     ],
 )
-def test_redirect_host_that_is_not_an_exact_name_is_an_error(host: str) -> None:
+def test_inexact_redirect_host_is_an_error(host: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="UPSTREAM_API_REDIRECT_HOSTS must be") as caught:
         one(REDIRECT_HOSTS=f"files.example.com,{host}")
     assert "lower case" in str(caught.value)

@@ -118,7 +118,7 @@ def test_nothing_is_left_to_resolve_however_often_it_is_decoded(rest: str) -> No
 
 
 @given(REFERENCES)
-def test_redirect_within_leads_a_browser_to_the_gateway(reference: str) -> None:
+def test_redirect_within_the_upstream_points_to_the_gateway(reference: str) -> None:
     for upstream in UPSTREAMS:
         base = url_rules.target_url(upstream, "/a/b", b"")
         try:

@@ -126,7 +126,7 @@ def test_request_behind_a_body_that_was_ended_is_not_served(
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
 
 
-def test_refused_client_that_is_still_listened_to_keeps_no_body(
+def test_body_of_a_rejected_client_is_discarded(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = Sender(served, framing=FRAMINGS[1])
@@ -139,7 +139,7 @@ def test_refused_client_that_is_still_listened_to_keeps_no_body(
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
 
 
-def test_body_that_is_not_read_counts(served: Served, application: Application) -> None:
+def test_unread_body_counts(served: Served, application: Application) -> None:
     """As with an application that never looks at it, while its answer is on the way."""
     first, *others = [Sender(served, b"/held") for _ in range(LIMIT // SENT + 1)]
     assert ended(first.socket).startswith(b"HTTP/1.1 408 ")

@@ -27,7 +27,7 @@ def answers() -> tuple[BufferedTransport, list[bytes]]:
     return BufferedTransport(wire, lambda: None, asyncio.get_running_loop()), wire.writes
 
 
-async def test_head_and_body_that_is_there_are_one_write() -> None:
+async def test_head_and_available_body_are_one_write() -> None:
     transport, writes = answers()
     transport.write(b"head ")
     transport.write(b"body")

@@ -79,7 +79,7 @@ def test_idle_connection_makes_room_and_one_with_a_request_does_not(served: Serv
         assert one_answer(client).endswith(b"hello")
 
 
-def test_when_all_have_requests_health_is_heard_and_nothing_else(
+def test_only_health_requests_are_served_while_all_connections_are_busy(
     served: Served, application: Application
 ) -> None:
     working = filled(served, WORKING)
@@ -97,7 +97,7 @@ def test_when_all_have_requests_health_is_heard_and_nothing_else(
     assert one_answer(served.connected(GET)).endswith(b"answer to /x")
 
 
-def test_health_is_heard_though_others_keep_the_spare_connections(served: Served) -> None:
+def test_health_is_served_while_others_occupy_the_spare_connections(served: Served) -> None:
     filled(served, WORKING)
     silent = [served.connected() for _ in range(3 * SPARE)]
     served.settle()
@@ -124,7 +124,7 @@ def test_in_a_full_share_an_idle_connection_of_the_peers_own_makes_room(served: 
     assert [is_open(client) for client in idle] == [True, False] + [True] * (SHARE - 1)
 
 
-def test_share_that_is_given_back_can_be_taken_again(served: Served) -> None:
+def test_returned_share_can_be_taken_again(served: Served) -> None:
     for _ in range(3):
         clients = [served.connected(GET, source="127.0.0.2") for _ in range(SHARE)]
         for client in clients:
@@ -223,7 +223,7 @@ def test_idle_connections_to_upstreams_take_no_descriptor_from_what_is_kept_free
     assert limits.idle <= limits.in_all
 
 
-def test_too_few_descriptors_are_told_of(
+def test_too_few_descriptors_are_logged(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "descriptor_limit", lambda: 1024)

@@ -95,7 +95,7 @@ def test_each_request_is_answered_503_in_its_own_form_until_there_are_some_again
 
 
 @pytest.mark.long
-def test_process_that_cannot_accept_rests_and_goes_on_by_itself(tmp_path: Path) -> None:
+def test_process_that_cannot_accept_pauses_and_continues(tmp_path: Path) -> None:
     """`test_accepting_is_tried_once_a_second` is its short form."""
     with start(tmp_path) as started:
         assert answer(started.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
@@ -184,7 +184,9 @@ async def test_socket_closed_within_a_pause_is_not_tried(caplog: pytest.LogCaptu
     assert len(caplog.records) == 1
 
 
-def test_line_is_written_once_a_minute_and_others_as_ever(caplog: pytest.LogCaptureFixture) -> None:
+def test_line_is_limited_to_one_a_minute_and_others_are_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     loop = MovedLoop()
     try:
         pause_without_descriptors(loop)

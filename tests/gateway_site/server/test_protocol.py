@@ -32,7 +32,7 @@ async def noting(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def test_client_that_has_gone_when_its_answer_is_there_is_no_error_in_the_log(
+def test_disconnected_client_is_no_error_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Anybody can do so, as often as they like."""

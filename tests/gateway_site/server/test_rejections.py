@@ -140,7 +140,7 @@ def test_offer_that_clients_make_by_themselves_is_ignored(
         "GET gateway/x HTTP/1.1",
     ],
 )
-def test_our_server_refuses_what_names_no_path_and_what_is_no_http(
+def test_request_without_a_path_and_invalid_http_are_rejected(
     ports: dict[str, int], line: str
 ) -> None:
     status, problem = asked(ports["ours"], line)
@@ -151,9 +151,7 @@ def test_our_server_refuses_what_names_no_path_and_what_is_no_http(
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("path", ["/healthz", "/accounts/login/", "/gateway/x"])
-def test_field_that_is_longer_than_anything_needs_is_refused(
-    ports: dict[str, int], server: str, path: str
-) -> None:
+def test_overlong_field_is_rejected(ports: dict[str, int], server: str, path: str) -> None:
     line = f"POST {path} HTTP/1.0"
     # Another server may refuse a head of this size itself.
     large = {431} if server != "h11" else {400, 431}
@@ -188,7 +186,7 @@ PART = "--x\r\nContent-Disposition: form-data; name=a{}\r\n\r\nb\r\n--x--\r\n"
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_content_type_that_nobody_can_read_is_no_failure(
+def test_unreadable_content_type_is_no_failure(
     ports: dict[str, int],
     store: None,
     caplog: pytest.LogCaptureFixture,
@@ -224,7 +222,7 @@ def posted(port: int, path: str, kind: str, form: str) -> int:
 
 
 @pytest.mark.parametrize("server", ["ours", "h11", "httptools"])
-def test_health_does_not_read_what_is_said_of_a_body(
+def test_health_ignores_headers_about_a_body(
     ports: dict[str, int], server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []

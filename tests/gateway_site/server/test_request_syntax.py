@@ -328,7 +328,7 @@ def test_long_streams_are_cut_where_their_requests_end(seed: int) -> None:
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_server_answers_400_and_nobody_sees_it(
+def test_invalid_request_is_a_400_and_reaches_no_application(
     served: Served, application: Application, bad: str
 ) -> None:
     got = answer(served.connected(BAD[bad]))

@@ -60,7 +60,7 @@ def all_busy(served: Served, request: bytes) -> None:
     wait_until(lambda: len(urls.reached) == PLACES, "all threads have work")
 
 
-def test_page_that_waits_for_too_long_is_told_to_come_again(served: Served) -> None:
+def test_page_that_waits_too_long_is_asked_to_retry(served: Served) -> None:
     all_busy(served, PAGE)
     client = served.connected(PAGE)
     served.advance(QUEUE_TIMEOUT - 1)
@@ -102,7 +102,7 @@ def sign_ins(served: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     return lambda name: served.connected(PAGE.replace(b"/page", f"/sign-in/{name}".encode()))
 
 
-def test_slow_provider_holds_up_no_page_no_call_and_no_other_provider(
+def test_slow_provider_delays_no_page_no_call_and_no_other_provider(
     served: Served, sign_ins: Callable[[str], socket.socket]
 ) -> None:
     busy = [sign_ins("corp") for _ in range(PLACES)]
@@ -186,7 +186,7 @@ def provider_asked(path: str) -> str | None:
     return handler._provider_called(handler._resolve({"path": path}))
 
 
-def test_what_asks_a_provider_is_told_by_its_address() -> None:
+def test_requests_that_call_a_provider_are_recognised_by_path() -> None:
     addresses = {
         "/accounts/oidc/corp/login/": "corp",
         "/accounts/oidc/corp/login/callback/": "corp",
@@ -201,7 +201,7 @@ def test_what_asks_a_provider_is_told_by_its_address() -> None:
     assert asked == addresses
 
 
-def test_page_that_leads_to_the_only_provider_asks_it_as_well(
+def test_page_that_redirects_to_the_only_provider_counts_as_its_call(
     settings: Settings,
 ) -> None:
     """Metadata and pushed requests of a slow provider would hold the threads of all pages."""
@@ -222,7 +222,7 @@ def test_health_is_answered_while_all_is_busy(served: Served) -> None:
     assert all(is_open(client) for client in [*waiting, *all_busy_calls])
 
 
-def test_client_that_went_while_it_waited_costs_no_thread(served: Served) -> None:
+def test_client_that_left_while_waiting_uses_no_thread(served: Served) -> None:
     all_busy(served, PAGE)
     gone = [served.connected(request) for request in (PAGE, POST + b"hello") for _ in range(5)]
     served.settle()
@@ -254,7 +254,7 @@ def test_body_that_does_not_arrive_holds_no_thread_and_ends(served: Served) -> N
     assert len(urls.reached) == 1
 
 
-def test_flood_of_bodies_ends_who_waits_in_line_and_nobody_whose_work_has_begun(
+def test_flood_of_bodies_ends_waiting_requests_but_none_that_is_running(
     served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An answer of 408 would say that nothing was done."""
@@ -276,7 +276,7 @@ def test_flood_of_bodies_ends_who_waits_in_line_and_nobody_whose_work_has_begun(
     assert len(urls.reached) == PLACES + 1
 
 
-def test_page_is_told_when_its_request_arrived(served: Served) -> None:
+def test_page_gets_the_arrival_time_of_its_request(served: Served) -> None:
     """Not when its body did, or when it had a thread: by then a token's grace may be over."""
     client = served.connected(POST + b"he")
     served.settle()

@@ -23,7 +23,7 @@ KEPT = 5  # seconds, uvicorn's default for an idle connection
 SWEEP = 1  # seconds between two looks
 
 
-def test_connection_that_asks_for_nothing_is_closed(served: Served) -> None:
+def test_connection_without_a_request_is_closed(served: Served) -> None:
     client = served.connected()
     served.advance(HEAD_TIME - 1)
     assert is_open(client)
@@ -89,7 +89,7 @@ def test_request_under_way_outlasts_every_time_of_a_head(
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked"])
-def test_body_that_nobody_reads_ends_with_the_answer(
+def test_unread_body_ends_with_the_response(
     served: Served, application: Application, framing: bytes
 ) -> None:
     """Else it could trickle on for ever, past every bound, on a connection that was answered."""
@@ -103,7 +103,7 @@ def test_body_that_nobody_reads_ends_with_the_answer(
     assert application.reached == ["/x"]
 
 
-def test_client_that_goes_on_after_its_answer_is_not_listened_to_as_long_as_an_idle_one(
+def test_client_that_still_sends_after_its_response_is_closed_before_an_idle_one(
     served: Served,
 ) -> None:
     client = served.connected(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
@@ -142,7 +142,7 @@ def wait_until_full(served: Served, application: Application) -> None:
         served.settle()
 
 
-def test_answer_that_is_not_taken_is_given_up(served: Served, application: Application) -> None:
+def test_response_that_is_not_received_is_aborted(served: Served, application: Application) -> None:
     client = served.connected(LARGE)
     wait_until_full(served, application)
     served.advance(ANSWER_TIME + 2 * SWEEP)
@@ -150,7 +150,7 @@ def test_answer_that_is_not_taken_is_given_up(served: Served, application: Appli
     assert len(answer(client)) < 100_000_000  # what the system held for it, of 1 GB
 
 
-def test_answer_that_is_taken_slowly_goes_on(served: Served, application: Application) -> None:
+def test_slowly_received_response_continues(served: Served, application: Application) -> None:
     client = served.connected(LARGE)
     for _ in range(3):
         wait_until_full(served, application)
@@ -164,9 +164,7 @@ def test_answer_that_is_taken_slowly_goes_on(served: Served, application: Applic
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
-def test_answer_after_which_the_connection_closes_is_given_up_too(
-    served: Served, version: bytes
-) -> None:
+def test_last_response_of_a_connection_is_aborted_too(served: Served, version: bytes) -> None:
     """Its transport would otherwise wait for the client for ever, with the descriptor."""
     client = served.connected(GET.replace(b"/x", b"/heavy").replace(b"1.1", version))
     begun = len(client.recv(65536))
@@ -174,7 +172,7 @@ def test_answer_after_which_the_connection_closes_is_given_up_too(
     assert begun + len(answer(client)) < 30_000_000
 
 
-def test_client_that_goes_ends_what_it_asked_for_whatever_it_sent_ahead(
+def test_disconnect_ends_the_request_despite_pipelined_data(
     served: Served, application: Application
 ) -> None:
     """uvicorn tells the last request only: a stream before it would go on for nobody."""
@@ -211,7 +209,7 @@ class Unread(asyncio.Transport):
         self.aborted = True
 
 
-async def test_few_bytes_that_are_not_taken_keep_no_connection_either() -> None:
+async def test_few_unreceived_bytes_do_not_keep_a_connection() -> None:
     config = uvicorn.Config(Application(), **OPTIONS)
     config.load()
     protocol, transport = BoundedProtocol(config, ServerState(), {}), Unread()

@@ -207,7 +207,7 @@ def test_slow_clients_are_closed_in_real_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_process_that_is_told_to_end_does_so_with_slow_clients_connected(tmp_path: Path) -> None:
+def test_process_stops_on_request_with_slow_clients_connected(tmp_path: Path) -> None:
     with start(tmp_path) as started:
         for sent in (b"", b"GET / HTTP/1.1\r\nHo", WORKING):
             started.connected(sent)

@@ -39,7 +39,7 @@ def test_persons_are_served_in_rotation_and_the_apps_of_each() -> None:
     ]
 
 
-def test_who_comes_again_at_once_comes_behind_the_others() -> None:
+def test_immediate_return_queues_behind_the_others() -> None:
     queue = FairQueue[str]()
     queue.add("ada 0", ("ada",))
     queue.add("grace", ("grace",))
@@ -64,9 +64,7 @@ KEYS = st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"))
 
 
 @given(st.lists(st.one_of(KEYS, st.sampled_from(["pop", "leave"])), max_size=60), st.data())
-def test_nobody_is_passed_over_by_a_party_twice(
-    steps: list[Key | str], data: st.DataObject
-) -> None:
+def test_no_party_overtakes_a_waiter_twice(steps: list[Key | str], data: st.DataObject) -> None:
     """Against a list of all who wait: first of its key, and no other party twice before it."""
     queue, waiting, number = FairQueue[int](), dict[int, Key](), 0
     passed: dict[int, list[str]] = {}  # who was served while this one was the first of its party

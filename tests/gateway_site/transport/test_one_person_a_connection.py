@@ -169,14 +169,14 @@ def at_once(attack: Attack, attacker: Person, victim: Person, rounds: int) -> No
 
 
 @each_attack
-def test_answers_go_to_whoever_called_in_turn(
+def test_responses_reach_their_callers_in_sequence(
     attack: Attack, attacker: Person, victim: Person
 ) -> None:
     in_turn(attack, attacker, victim, ROUNDS)
 
 
 @each_attack
-def test_answers_go_to_whoever_called_at_once(
+def test_responses_reach_their_callers_concurrently(
     attack: Attack, attacker: Person, victim: Person
 ) -> None:
     at_once(attack, attacker, victim, ROUNDS)
@@ -185,7 +185,7 @@ def test_answers_go_to_whoever_called_at_once(
 @pytest.mark.long
 @pytest.mark.parametrize("calling", [in_turn, at_once])
 @each_attack
-def test_answers_go_to_whoever_called_many_times(
+def test_responses_reach_their_callers_many_times(
     calling: Calling, attack: Attack, attacker: Person, victim: Person
 ) -> None:
     calling(attack, attacker, victim, MANY_ROUNDS)

@@ -11,7 +11,7 @@ from gateway_site.transport.places import Busy, Places, give_back, take_at_once,
 SOON, NEVER = 0.001, 60.0  # seconds of waiting: in vain, and not to its end
 
 
-async def test_place_that_is_handed_to_one_who_gives_up_in_that_moment_is_the_nexts() -> None:
+async def test_place_given_to_a_cancelled_waiter_goes_to_the_next() -> None:
     places = Places(1)
     await places.take()
     first, second = (asyncio.create_task(places.take()) for _ in range(2))

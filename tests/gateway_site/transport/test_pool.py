@@ -168,7 +168,7 @@ async def test_idle_connection_is_closed_after_four_seconds() -> None:
     assert not pool.time.timers
 
 
-async def test_late_timer_lets_nobody_take_what_has_expired() -> None:
+async def test_expired_connection_is_not_used_despite_a_late_timer() -> None:
     pool = Pool()
     line = await pool.used()
     pool.time.now += 4
@@ -176,7 +176,7 @@ async def test_late_timer_lets_nobody_take_what_has_expired() -> None:
     assert line.is_closed
 
 
-async def test_end_of_a_session_closes_what_it_has_idle_and_keeps_nothing_of_it() -> None:
+async def test_end_of_a_session_closes_its_idle_connections() -> None:
     pool = Pool()
     in_use, other_in_use = await pool.take(), await pool.take(GRACE)
     idle, others_idle = await pool.used(), await pool.used(GRACE)
@@ -189,7 +189,7 @@ async def test_end_of_a_session_closes_what_it_has_idle_and_keeps_nothing_of_it(
     assert idle not in pool.open
 
 
-async def test_session_is_told_by_the_beginning_of_its_id() -> None:
+async def test_session_is_identified_by_the_beginning_of_its_id() -> None:
     pool = Pool()
     ada, grace = await pool.used(Owner("abcd", "1")), await pool.used(Owner("xabc", "2"))
     pool.connections.end("abc")
@@ -218,7 +218,7 @@ async def test_idle_connections_are_bounded_and_the_longest_idle_goes_first() ->
     assert [lease.connection.is_closed for lease in leases] == [True, False, False]
 
 
-async def test_room_is_made_by_whoever_has_been_idle_longest() -> None:
+async def test_longest_idle_connection_is_closed_for_a_new_one() -> None:
     pool = Pool(in_all=3, per_upstream=3)
     first, second = await pool.used(ADA), await pool.used(GRACE)
     assert await pool.used(ADA) is first  # The other has been idle longer now.
@@ -254,7 +254,9 @@ async def test_there_are_never_more_than_the_bound(limits: dict[str, int]) -> No
 
 
 @pytest.mark.parametrize("limits", [{"in_all": 2}, {"per_upstream": 2}], ids=str)
-async def test_who_finds_all_in_use_is_told_so_in_time(limits: dict[str, int]) -> None:
+async def test_caller_without_a_free_connection_gets_an_error_in_time(
+    limits: dict[str, int],
+) -> None:
     pool = Pool(**limits)
     leases = [await pool.take(), await pool.take(GRACE)]
     with pytest.raises(Busy):
@@ -286,7 +288,7 @@ async def test_one_who_waits_gets_a_connection_of_their_own() -> None:
     assert lease.connection.is_closed  # It was idle, and in the way.
 
 
-async def test_busy_upstream_keeps_nobody_from_another() -> None:
+async def test_busy_upstream_does_not_block_another() -> None:
     pool = Pool(in_all=9, per_upstream=1)
     await pool.take(ADA, "api")
     waiting = asyncio.create_task(pool.take(GRACE, "api"))
@@ -314,7 +316,7 @@ async def test_failed_and_cancelled_calls_take_no_place_away(limits: dict[str, i
     await pool.take(GRACE, seconds=SOON)
 
 
-async def test_person_of_many_apps_keeps_a_quarter_of_the_idle_ones_at_most() -> None:
+async def test_one_person_has_at_most_a_quarter_of_the_idle_connections() -> None:
     pool = Pool(idle=8, idle_per_person=2)
     grace = await pool.used(GRACE)
     leases = [await pool.take(Owner(f"grant-{n}", ADA.person)) for n in range(20)]

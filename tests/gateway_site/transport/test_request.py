@@ -70,13 +70,13 @@ async def test_body_is_written_in_chunks_none_of_them_empty() -> None:
 
 
 @pytest.mark.parametrize("headers", [[], [(b"content-length", b"0")]], ids=repr)
-async def test_body_that_is_none_is_not_asked_for(headers: Headers) -> None:
+async def test_invalid_body_is_not_read(headers: Headers) -> None:
     made = build_request(upstream(), "GET", "https://api.example.com/v1", headers, _nothing())
     assert await body_of(made) == b""
 
 
 @pytest.mark.parametrize("pieces", [[b"ab"], [b"ab", b"cd", b"ef"], []], ids=repr)
-async def test_body_of_another_length_than_was_told_fails(pieces: list[bytes]) -> None:
+async def test_body_of_another_length_than_declared_fails(pieces: list[bytes]) -> None:
     made = written([(b"content-length", b"5")], *pieces)
     with pytest.raises(LocalProtocolError):
         await body_of(made)
@@ -99,13 +99,13 @@ def test_header_that_could_be_read_as_another_is_not_written(header: tuple[bytes
 
 
 @pytest.mark.parametrize("length", [b"", b"-1", b"+1", b"1 1", b"1,1", b"0x1", b"1" * 19, b"\xb2"])
-def test_length_that_is_none_is_not_written(length: bytes) -> None:
+def test_invalid_length_is_not_written(length: bytes) -> None:
     with pytest.raises(LocalProtocolError):
         written([(b"content-length", length)])
 
 
 @pytest.mark.parametrize("method", ["", "get", "GET ", "GET /x HTTP/1.1\r\nx:", "G\0"])
-def test_method_that_is_none_is_not_written(method: str) -> None:
+def test_invalid_method_is_not_written(method: str) -> None:
     with pytest.raises(LocalProtocolError):
         written([], method=method)
 

@@ -207,7 +207,7 @@ def test_body_may_be_of_any_number_of_chunks() -> None:
 
 
 @pytest.mark.parametrize("answer", [EARLY + PLAIN, CHUNKED], ids=["length", "chunks"])
-def test_answer_that_breaks_off_anywhere_is_no_whole_one(answer: bytes) -> None:
+def test_truncated_response_is_incomplete_at_any_byte(answer: bytes) -> None:
     for end in range(len(answer)):
         reader = ResponseReader("GET")
         if end:
@@ -216,7 +216,7 @@ def test_answer_that_breaks_off_anywhere_is_no_whole_one(answer: bytes) -> None:
             reader.receive_end()
 
 
-def test_answer_of_no_told_length_lasts_as_long_as_its_connection() -> None:
+def test_response_without_a_length_lasts_until_the_connection_closes() -> None:
     found = read(OK + b"\r\nall of it", size=4, closed=True)
     assert (found.body, found.is_unmistakable) == (b"all of it", False)
 

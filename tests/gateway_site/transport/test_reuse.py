@@ -264,7 +264,7 @@ async def test_answer_while_the_last_piece_is_written_ends_the_connection(server
 
 @pytest.mark.parametrize("turns", [0, 10], ids=["the loop has not read", "the loop has read"])
 @pytest.mark.parametrize("late", [EXTRA, b"\r\n", b"x"], ids=repr)
-async def test_what_comes_to_an_idle_connection_ends_it(
+async def test_data_on_an_idle_connection_closes_it(
     server: Server, late: bytes, turns: int
 ) -> None:
     assert await called(server) == b"plain"
@@ -341,7 +341,7 @@ async def test_answer_that_has_not_come_to_its_end_ends_the_connection(server: S
     assert server.count == 2
 
 
-async def test_answer_that_came_and_nobody_read_is_nobody_elses(server: Server) -> None:
+async def test_unread_response_reaches_no_other_caller(server: Server) -> None:
     """As the refused call's, before the token is refreshed."""
     server.answers = [EXTRA]
     answer = await begun(server)
@@ -351,7 +351,7 @@ async def test_answer_that_came_and_nobody_read_is_nobody_elses(server: Server) 
     assert server.count == 1
 
 
-async def test_answer_closed_twice_gives_back_what_is_not_in_use_again(server: Server) -> None:
+async def test_response_closed_twice_returns_its_connection_once(server: Server) -> None:
     first = await begun(server)
     await all_of(first)
     first.close()
@@ -387,7 +387,7 @@ async def test_broken_answer_ends_the_connection(server: Server, broken: bytes) 
     assert server.count == 2
 
 
-async def test_answer_in_tiny_pieces_lets_others_run(server: Server) -> None:
+async def test_response_in_tiny_pieces_does_not_block_the_loop(server: Server) -> None:
     """What one read brings is one piece, and others have a turn after each."""
     chunks = b"1\r\na\r\n" * 200_000
     server.answers = [OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"]
@@ -410,7 +410,7 @@ async def test_answer_in_tiny_pieces_lets_others_run(server: Server) -> None:
     assert len(chunks) / READ_MAX < pieces < turns
 
 
-async def test_answer_of_no_told_length_ends_where_the_upstream_says_so(server: Server) -> None:
+async def test_response_without_a_length_ends_with_the_connection(server: Server) -> None:
     """Over TLS whoever cuts the connection must not be able to end an answer early."""
     server.answers = [OK + b"\r\nall of it"]
     answer = await begun(server)
@@ -453,7 +453,7 @@ async def test_body_that_fails_after_an_early_answer_ends_the_connection(server:
     assert not client.pool()
 
 
-async def test_connection_that_is_not_read_any_more_is_not_used_again() -> None:
+async def test_connection_with_an_unread_response_is_not_reused() -> None:
     """An answer was there as a whole, too large to read on, and nobody took it."""
     transport, (ours, theirs) = Mock(), socket.socketpair()
     transport.is_closing.return_value = False

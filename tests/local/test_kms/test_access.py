@@ -130,7 +130,7 @@ def test_denied_administration_changes_nothing(connect: Connect, kms: KMSClient,
     assert state(kms, key) == "Enabled"
 
 
-def test_dry_run_says_what_would_happen_and_does_nothing(
+def test_dry_run_shows_what_would_happen_and_does_nothing(
     kms: KMSClient, key: str, blob: bytes
 ) -> None:
     for name in HAVE_DRY_RUNS:

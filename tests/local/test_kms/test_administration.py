@@ -32,7 +32,7 @@ def test_create_key_refuses_other_kinds_of_key(kms: KMSClient, parameters: dict[
         kms.create_key(**parameters)
 
 
-def test_create_key_returns_what_was_asked_for(kms: KMSClient) -> None:
+def test_create_key_returns_the_requested_key(kms: KMSClient) -> None:
     metadata = kms.create_key(
         Description="d",
         KeySpec="SYMMETRIC_DEFAULT",

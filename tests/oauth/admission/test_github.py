@@ -78,7 +78,7 @@ def test_verified_addresses_of_all_pages_count(
         ),
     ],
 )
-def test_only_visible_active_members_are_let_in(
+def test_only_visible_active_members_are_admitted(
     *,
     caplog: pytest.LogCaptureFixture,
     api: GitHubApi,

@@ -26,7 +26,9 @@ def ruled(settings: Settings, corp: FakeProvider, **variables: str) -> None:
     configure(settings, environment("corp", corp, **variables))
 
 
-def test_listed_person_is_let_in(corp: FakeProvider, visitor: Visitor, settings: Settings) -> None:
+def test_listed_person_is_admitted(
+    corp: FakeProvider, visitor: Visitor, settings: Settings
+) -> None:
     ruled(settings, corp, ALLOWED_DOMAINS="example.com", ALLOWED_GROUPS="staff, Domain Users")
     corp.person = ADA
     corp.more_of_id_token = {"groups": ["Domain Users", "canteen"]}

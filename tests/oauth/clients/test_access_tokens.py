@@ -495,7 +495,7 @@ def held(one: GrantWorld) -> Iterator[Held]:
         made.let_go.set()
 
 
-def test_nobody_waits_for_a_deletion_in_a_thread(
+def test_deletion_is_not_waited_for_in_a_thread(
     one: GrantWorld, issued: TokenResponse, held: Held
 ) -> None:
     one.clock.advance(AGE)
@@ -508,7 +508,7 @@ def test_nobody_waits_for_a_deletion_in_a_thread(
     assert not is_there(one, issued.access_token)
 
 
-async def test_nobody_waits_for_a_deletion_in_an_event_loop(
+async def test_deletion_is_not_waited_for_in_an_event_loop(
     one: GrantWorld, issued: TokenResponse, held: Held
 ) -> None:
     one.clock.advance(AGE)

@@ -89,7 +89,7 @@ def grown(one: GrantWorld) -> list[TokenResponse]:
     return issued
 
 
-def test_table_and_kms_open_what_lists_show_and_nothing_of_a_grant(
+def test_table_and_kms_decrypt_labels_but_nothing_else_of_a_grant(
     one: GrantWorld, grown: list[TokenResponse]
 ) -> None:
     found = Thief(one).opened()
@@ -147,7 +147,7 @@ def test_expired_access_token_decrypts_nothing_after_it_was_presented(
 
 
 @pytest.mark.parametrize("which", ["access_token", "refresh_token"])
-def test_revoked_grant_leaves_no_item_that_leads_to_its_key(
+def test_revoked_grant_leaves_no_item_with_its_key(
     one: GrantWorld, grown: list[TokenResponse], which: str
 ) -> None:
     """So that not even a session that is put back from a backup opens with them."""

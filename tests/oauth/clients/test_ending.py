@@ -84,7 +84,7 @@ def test_unknown_token_is_no_error(one: GrantWorld, token: str) -> None:
 
 
 @pytest.mark.parametrize(("later", "told"), [(0, 1), (GRACE + 31, 0)])
-def test_spent_token_ends_the_grant_and_knows_what_to_revoke_while_its_answer_stands(
+def test_spent_token_ends_the_grant_and_revokes_its_tokens_while_its_response_is_stored(
     one: GrantWorld, revoked: list[Any], later: int, told: int
 ) -> None:
     first = one.begin()
@@ -115,7 +115,9 @@ def test_nothing_is_revoked_while_the_session_may_be_there(
     assert one.lives(issued)
 
 
-def test_reuse_revokes_what_its_answer_still_leads_to(one: GrantWorld, revoked: list[Any]) -> None:
+def test_reuse_revokes_the_tokens_of_its_stored_response(
+    one: GrantWorld, revoked: list[Any]
+) -> None:
     code = one.allow()
     one.redeem(code)
     one.clock.advance(11)

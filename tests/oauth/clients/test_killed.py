@@ -201,7 +201,7 @@ def test_refresh_can_be_repeated_after_a_kill_and_gives_one_pair(scene: Scene) -
             assert scene.is_good(pair)
 
 
-def test_refresh_deletes_what_is_over_beside_its_answer(scene: Scene) -> None:
+def test_refresh_deletes_expired_items_except_its_response(scene: Scene) -> None:
     held = scene.pair(ago=3700)
     assert scene.has_item_of(held.access_token)
     assert scene.is_good(scene.refresh(held.refresh_token).json())

@@ -112,7 +112,7 @@ def test_in_an_outage_nothing_is_allowed(one: GrantWorld, call: str) -> None:
     assert one.allow()
 
 
-def test_abandoned_consents_hide_no_grant_and_cost_no_more(one: GrantWorld) -> None:
+def test_abandoned_consents_hide_no_grant_and_cost_no_further_reads(one: GrantWorld) -> None:
     """The table keeps what is over for days, and so may have more of it than is read."""
     one.world.table.stop_index()
     hidden = []

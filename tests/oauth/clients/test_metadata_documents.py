@@ -196,7 +196,7 @@ def told(
         ("max-age=x", 300),
     ],
 )
-def test_document_is_kept_as_its_headers_say_within_bounds(
+def test_document_is_cached_as_its_headers_say_within_bounds(
     cache_control: str, seconds: int
 ) -> None:
     assert cache_seconds(cache_control) == seconds
@@ -264,7 +264,7 @@ def test_age_counts_from_before_the_fetch_and_to_the_second() -> None:
 @pytest.mark.parametrize(
     "kind", ["text/plain", "text/html", "", "application/x-www-form-urlencoded"]
 )
-def test_document_that_is_not_served_as_json_is_none(kind: str) -> None:
+def test_document_of_another_media_type_is_rejected(kind: str) -> None:
     with pytest.raises(UnknownClient):
         fetch(DocumentFetcher(lambda _: told(kind=kind)))
     assert fetch(DocumentFetcher(lambda _: told(kind="application/cimd+json"))).name == "App"

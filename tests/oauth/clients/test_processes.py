@@ -82,7 +82,7 @@ def test_all_who_refresh_one_token_at_once_get_one_pair(workers: list[GrantWorke
         assert lives(workers[1], issued)
 
 
-def test_code_redeemed_in_all_at_once_gives_one_pair_that_goes_on(
+def test_code_redeemed_in_all_processes_at_once_yields_one_working_pair(
     workers: list[GrantWorker],
 ) -> None:
     begun(workers)
@@ -109,7 +109,7 @@ def test_grant_that_its_person_ends_in_the_middle_stays_ended(workers: list[Gran
         assert told(ends, "refresh", token=each["refresh_token"]) == "InvalidGrant"
 
 
-def test_grant_goes_on_after_all_but_one_are_killed(workers: list[GrantWorker]) -> None:
+def test_grant_survives_all_processes_but_one(workers: list[GrantWorker]) -> None:
     issued = begun(workers)
     survivor, *dying = workers
     for delay in (0, 0.01, 0.02):

@@ -120,7 +120,7 @@ WRONG = {
 
 @pytest.mark.parametrize("refreshes", [None, 0, 1, 2])
 @pytest.mark.parametrize("later", [0, 11, 500])
-def test_who_lacks_any_of_what_a_code_is_bound_to_reaches_nothing_but_its_item(
+def test_request_that_does_not_match_the_codes_bindings_reads_only_its_item(
     one: GrantWorld, refreshes: int | None, later: int
 ) -> None:
     """A code has been in an address bar: whatever its state, and whatever else is right."""
@@ -172,7 +172,7 @@ def test_code_is_good_for_a_minute(one: GrantWorld) -> None:
         one.redeem(codes[1])
 
 
-def test_grant_whose_code_nobody_redeems_ends_in_ten_minutes(one: GrantWorld) -> None:
+def test_grant_with_an_unredeemed_code_ends_in_ten_minutes(one: GrantWorld) -> None:
     one.allow()
     (session,) = (item for item_id, item in one.items.items() if "#" not in item_id)
     assert int(session["ttl"]["N"]) == one.clock() + 600
@@ -227,7 +227,7 @@ def test_store_away_is_no_answer(one: GrantWorld, call: str) -> None:
     assert one.lives(one.redeem(code))
 
 
-def test_code_redeemed_while_another_does_gives_one_pair_that_goes_on(
+def test_code_redeemed_by_two_yields_one_working_pair(
     one: GrantWorld,
 ) -> None:
     code = one.allow()
@@ -243,7 +243,7 @@ def test_code_redeemed_while_another_does_gives_one_pair_that_goes_on(
     assert one.lives(issued[0])
 
 
-def test_code_redeemed_by_many_at_once_gives_one_pair_that_goes_on(one: GrantWorld) -> None:
+def test_code_redeemed_by_many_at_once_yields_one_working_pair(one: GrantWorld) -> None:
     code = one.allow()
     outcomes = together(16, lambda _: one.redeem(code))
     (told,) = [each for each in outcomes if isinstance(each, TokenResponse)]
@@ -252,7 +252,7 @@ def test_code_redeemed_by_many_at_once_gives_one_pair_that_goes_on(one: GrantWor
     assert one.lives(one.refresh(told.refresh_token))
 
 
-def test_code_says_nothing_of_who_allowed_what(one: GrantWorld) -> None:
+def test_code_reveals_neither_user_nor_scope(one: GrantWorld) -> None:
     code = one.allow()
     seen = one.world.dump()
     for secret in (code, CONSENT.client_name, CONSENT.redirect_uri, CONSENT.challenge):

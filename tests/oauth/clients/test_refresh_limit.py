@@ -44,7 +44,7 @@ def wait_told(one: GrantWorld, held: TokenResponse) -> int:
     return caught.value.retry_after
 
 
-def test_ten_at_once_are_given_and_the_eleventh_is_told_when(one: GrantWorld) -> None:
+def test_ten_at_once_succeed_and_the_eleventh_gets_retry_after(one: GrantWorld) -> None:
     held = refreshed(one, one.begin(), REFRESHES_MAX)
     assert wait_told(one, held) == 60
     one.clock.advance(59)
@@ -54,7 +54,7 @@ def test_ten_at_once_are_given_and_the_eleventh_is_told_when(one: GrantWorld) ->
 
 
 @pytest.mark.parametrize("fraction", [0.0001, 0.4999999, 0.9996])
-def test_nobody_is_told_to_wait_longer_than_a_minute(one: GrantWorld, fraction: float) -> None:
+def test_retry_after_is_at_most_a_minute(one: GrantWorld, fraction: float) -> None:
     one.clock.advance(fraction)
     held = refreshed(one, one.begin(), REFRESHES_MAX)
     one.clock.advance(wait_told(one, held))
@@ -85,7 +85,7 @@ def test_another_grant_of_the_person_is_not_held_up(one: GrantWorld) -> None:
     assert one.lives(refreshed(one, other, REFRESHES_MAX))
 
 
-def test_answer_that_is_repeated_counts_for_nothing(one: GrantWorld) -> None:
+def test_repeated_response_is_not_counted(one: GrantWorld) -> None:
     first = one.begin()
     held = one.refresh(first.refresh_token)
     for _ in range(30):
@@ -135,7 +135,7 @@ def test_all_processes_count_together() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_minute_has_more_than_ten_and_nobody_is_refused_within_them(seed: int) -> None:
+def test_limit_allows_ten_in_any_minute_and_no_more(seed: int) -> None:
     one = GrantWorld(grant_timeout=30 * 86_400)
     install(one.world.processes[0])
     chance = random.Random(seed)  # noqa: S311 - what is wanted is the same again
@@ -168,7 +168,7 @@ def test_refresh_whose_outcome_is_unknown_can_be_made_later(one: GrantWorld) -> 
     wait_told(one, refreshed(one, held, 1))
 
 
-def test_wrong_client_or_scope_is_told_so_first(one: GrantWorld) -> None:
+def test_wrong_client_or_scope_is_reported_before_the_limit(one: GrantWorld) -> None:
     held = refreshed(one, one.begin(), REFRESHES_MAX)
     with pytest.raises(InvalidGrant):
         one.refresh(held.refresh_token, client_id="dcr.other")
@@ -177,7 +177,7 @@ def test_wrong_client_or_scope_is_told_so_first(one: GrantWorld) -> None:
     wait_told(one, held)
 
 
-def test_grant_that_has_ended_is_told_so_after_the_minute(one: GrantWorld) -> None:
+def test_ended_grant_is_reported_after_the_minute(one: GrantWorld) -> None:
     held = refreshed(one, one.begin(), REFRESHES_MAX)
     one.ends()
     one.clock.advance(wait_told(one, held))
@@ -186,7 +186,7 @@ def test_grant_that_has_ended_is_told_so_after_the_minute(one: GrantWorld) -> No
 
 
 @pytest.mark.parametrize("ahead", [61, 299])
-def test_clock_that_was_a_minute_ahead_locks_nobody_out(one: GrantWorld, ahead: int) -> None:
+def test_earlier_fast_clock_locks_nobody_out(one: GrantWorld, ahead: int) -> None:
     held = refreshed(one, one.begin(), REFRESHES_MAX)
     one.clock.advance(-ahead)
     assert one.refresh(held.refresh_token)

@@ -97,7 +97,7 @@ def test_age_of_a_refresh_token_is_measured_at_arrival(
     assert same(one.refresh(first.refresh_token, arrived_at=arrived), second)
 
 
-def test_who_was_held_up_longer_than_the_answer_stands_is_told_nothing(
+def test_delayed_repetition_after_the_stored_response_expired_gets_nothing(
     one: GrantWorld, first: TokenResponse, second: TokenResponse
 ) -> None:
     arrived = one.clock()

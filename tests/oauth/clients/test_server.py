@@ -77,7 +77,7 @@ def test_rejected_redirect_uri_is_not_allowed_by_another_of_the_client() -> None
     assert not made.may_hold_grant(both, "https://evil.example/cb")
 
 
-def test_long_id_is_refused_by_what_list_clients_shows_of_it() -> None:
+def test_long_id_is_rejected_in_the_shortened_form_of_list_clients() -> None:
     uri = "https://other.example/cb"
     long = registration.make_client_id("Tool" * 9, [uri])
     shown = about.short_client_id(long)

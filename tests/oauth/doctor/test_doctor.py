@@ -176,7 +176,7 @@ def test_client_that_requires_pushed_requests_is_reported(
     assert (found["PAR"][0], found["redirect URI"][0]) == ("ok", "ok")
 
 
-def test_redirect_uri_that_is_not_registered_is_not_blamed_on_pushed_requests(
+def test_unregistered_redirect_uri_is_not_reported_as_a_fault_of_pushed_requests(
     corp: AskingProvider,
 ) -> None:
     corp.more_of_metadata = pushing(corp, is_required=False)

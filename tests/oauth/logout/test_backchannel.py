@@ -144,7 +144,7 @@ def test_used_token_is_remembered_until_it_expires(idp: LogoutProvider, store: S
     assert "the-id-of-a-token" not in repr(used)
 
 
-def test_store_that_is_down_asks_the_provider_to_try_again(
+def test_unavailable_store_asks_the_provider_to_retry(
     idp: LogoutProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor.sign_in(idp)

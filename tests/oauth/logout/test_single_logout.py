@@ -202,7 +202,9 @@ def test_anonymous_visitor_is_not_redirected(leading: LogoutProvider, visitor: V
     assert sign_out(visitor)["Location"] == "/"
 
 
-def test_confirmation_page_signs_nobody_out(leading: LogoutProvider, visitor: Visitor) -> None:
+def test_confirmation_page_keeps_the_user_signed_in(
+    leading: LogoutProvider, visitor: Visitor
+) -> None:
     visitor.sign_in(leading)
     page = visitor.client.get("/accounts/logout/").content.decode()
     assert "end-session" not in page

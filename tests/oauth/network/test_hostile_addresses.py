@@ -272,7 +272,7 @@ def test_tokens_posted_by_a_client_are_not_accepted(
         assert not get_adapter().get_provider(request, name).supports_token_authentication
 
 
-def test_log_says_which_host_and_what_to_do(
+def test_log_names_host_and_remedy(
     hostile: HostileProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
     hostile.more_of_metadata = {"token_endpoint": "https://10.0.0.5/token?canary"}

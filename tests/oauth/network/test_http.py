@@ -189,7 +189,7 @@ def test_body_is_not_in_the_repr() -> None:
     assert "canary" not in repr(ProviderResponse(200, "text/plain", b"canary"))
 
 
-def test_no_request_gets_what_was_sent_to_another() -> None:
+def test_no_request_gets_the_response_to_another() -> None:
     """The provider keeps connections open, and says more on them than it was asked for."""
     ends: list[int] = []
 

@@ -176,7 +176,7 @@ def test_every_token_set_has_a_grant_secret_of_its_own() -> None:
     assert replace(FULL, access_token="b").grant_secret == FULL.grant_secret
 
 
-def test_successor_keeps_whose_it_is_and_what_was_asked_for() -> None:
+def test_successor_keeps_account_and_requested_scope() -> None:
     old = replace(FULL, requested_scope=("openid", "email", "calendar"))
     new = old.refreshed({"access_token": "b", "expires_in": 60}, now=5_000)
     assert (new.access_token, new.refresh_token, new.id_token) == ("b", "refresh", "id")
@@ -186,6 +186,6 @@ def test_successor_keeps_whose_it_is_and_what_was_asked_for() -> None:
     assert new.grant_secret != old.grant_secret
 
 
-def test_new_refresh_token_of_a_successor_brings_its_own_end() -> None:
+def test_new_refresh_token_has_its_own_expiry() -> None:
     new = FULL.refreshed({"access_token": "b", "refresh_token": "c"}, now=5_000)
     assert (new.refresh_token, new.refresh_expires_at) == ("c", None)

@@ -56,14 +56,14 @@ def test_groups_give_and_take(ada: Person) -> None:
     assert seen == [NONE, STAFF, SUPERUSER, STAFF, NONE]
 
 
-def test_what_was_given_by_hand_stands_whatever_the_groups_say(ada: Person) -> None:
+def test_manually_given_rights_remain_whatever_the_groups(ada: Person) -> None:
     ada.sign_in()
     staff("grant")
     assert [ada.sign_in("roots"), ada.sign_in("admins"), ada.sign_in()] == [SUPERUSER, STAFF, STAFF]
     assert "by groups" not in run("staff", "list").out
 
 
-def test_grant_by_hand_of_what_groups_gave_makes_it_stand(ada: Person) -> None:
+def test_rights_from_groups_become_permanent_when_given_manually(ada: Person) -> None:
     ada.sign_in("admins")
     assert "staff (by groups at corp)" in run("staff", "list").out
     assert run("staff", "list", "--json").json["staff"][0]["by_groups_at"] == ["corp"]
@@ -71,7 +71,7 @@ def test_grant_by_hand_of_what_groups_gave_makes_it_stand(ada: Person) -> None:
     assert ada.sign_in() == STAFF
 
 
-def test_revoking_takes_it_at_once_and_says_that_groups_give_it_again(ada: Person) -> None:
+def test_revoking_removes_rights_and_warns_that_groups_restore_them(ada: Person) -> None:
     ada.sign_in("admins")
     assert "Groups at corp will restore the rights" in staff("revoke").out
     assert ada.rights() == NONE
@@ -79,7 +79,7 @@ def test_revoking_takes_it_at_once_and_says_that_groups_give_it_again(ada: Perso
     assert ada.sign_in() == NONE
 
 
-def test_refused_sign_in_takes_what_groups_gave_wherever_else_somebody_is_signed_in(
+def test_refused_sign_in_removes_rights_from_groups_in_all_sessions(
     ada: Person, settings: Settings
 ) -> None:
     assert ada.sign_in("admins") == STAFF
@@ -114,7 +114,7 @@ def test_refused_sign_in_gives_nothing_whatever_its_groups(
     assert ada.rights() == NONE
 
 
-def test_refresh_that_ends_a_session_takes_what_groups_gave(
+def test_refresh_that_ends_a_session_removes_rights_from_groups(
     ada: Person, settings: Settings
 ) -> None:
     """Somebody may go on with another account, at a provider that gives no rights."""

@@ -88,7 +88,7 @@ def test_other_processes_are_refused_before_anything_is_fetched(
     assert asked == []
 
 
-def test_somebody_signed_in_who_connects_is_held_to_it_too(
+def test_pending_connection_of_a_signed_in_user_is_checked_too(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(corp)

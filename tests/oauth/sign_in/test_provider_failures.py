@@ -310,7 +310,7 @@ def test_userinfo_of_any_size_is_given_up(corp: FakeProvider, visitor: Visitor) 
     assert SocialAccount.objects.get().extra_data["userinfo"] == {}
 
 
-def test_userinfo_is_asked_with_the_token_whatever_a_netrc_file_says(
+def test_userinfo_request_uses_the_token_whatever_netrc_contains(
     corp: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -381,7 +381,7 @@ def test_denied_consent_of_somebody_signed_in_does_not_say_they_are_not(
     assert 'href="/accounts/login/"' not in page
 
 
-def test_failed_answer_to_somebody_signed_in_leads_back_to_their_connections(
+def test_failed_connection_of_a_signed_in_user_links_to_the_connections_page(
     corp: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(corp)

@@ -55,7 +55,7 @@ def test_name_that_is_taken_gets_a_random_suffix(
     assert user_of(known).get_username() == "ada"
 
 
-def test_many_of_one_name_are_all_let_in(known: Visitor, other: FakeProvider) -> None:
+def test_many_people_with_one_name_are_all_admitted(known: Visitor, other: FakeProvider) -> None:
     answers = [newcomer(other, preferred_username="ada")[1]["Location"] for _ in range(15)]
     assert answers == ["/"] * 15
     assert get_user_model().objects.filter(username__startswith="ada").count() == 16

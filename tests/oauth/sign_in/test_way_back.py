@@ -55,7 +55,7 @@ def test_tabs_that_sign_in_side_by_side_each_come_to_their_page(
 
 
 @pytest.mark.parametrize("of", ["repeated", "unknown", "missing", "of another provider"])
-def test_callback_without_a_state_of_this_browser_signs_nobody_in(
+def test_callback_without_a_state_of_this_browser_does_not_sign_in(
     of: str, corp: FakeProvider, other: FakeProvider, visitor: Visitor
 ) -> None:
     used = visitor.callback_address(corp)
@@ -84,7 +84,7 @@ def test_callback_without_a_state_of_this_browser_signs_nobody_in(
     assert len(corp.authorizations) + len(corp.codes) == asked
 
 
-def test_late_callback_leads_to_its_page_and_signs_nobody_in(
+def test_late_callback_redirects_to_its_page_without_a_sign_in(
     corp: FakeProvider, visitor: Visitor
 ) -> None:
     late = visitor.callback_address(corp, next=WANTED)

@@ -98,7 +98,7 @@ def test_slow_response_is_waited_for_in_an_event_loop(
     assert stored(expired).refresh_token in corp.refresh_tokens
 
 
-def test_refresh_that_is_cancelled_at_any_step_spends_nothing_twice_and_keeps_no_lease(
+def test_cancelled_refresh_spends_no_token_twice_and_keeps_no_lease(
     corp: FakeProvider, expired: Visitor, store: Stack
 ) -> None:
     number = 1

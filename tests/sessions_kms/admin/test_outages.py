@@ -50,7 +50,7 @@ def assert_outage(page: str) -> None:
     ("call", "path"),
     [("Scan", ""), ("Query user", "?user=7")],
 )
-def test_list_that_cannot_be_read_says_so(
+def test_unreadable_list_shows_an_error(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch, call: str, path: str
 ) -> None:
     fake.dynamodb.on(call, refused)
@@ -173,7 +173,7 @@ def test_data_of_the_project_is_dumped_where_the_model_has_no_table(
     assert "sessions_kms.session" not in models
 
 
-def test_address_of_an_object_of_the_model_leads_nowhere(root: Staff) -> None:
+def test_model_object_urls_do_not_exist(root: Staff) -> None:
     kind = ContentType.objects.get(app_label="sessions_kms", model="session")
     assert root.client.get(f"/admin/r/{kind.pk}/{'x' * 43}/").status_code == 404
 

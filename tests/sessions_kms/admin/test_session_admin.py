@@ -77,7 +77,7 @@ def test_own_present_session_is_marked(root: Staff, ada: Any) -> None:
     assert [row[:8] for row in marked] == [root.session_id[:8]]
 
 
-def test_anonymous_session_is_nobodys(root: Staff) -> None:
+def test_anonymous_session_has_no_user(root: Staff) -> None:
     anonymous = SessionStore()
     anonymous.create()
     assert [row.split()[1] for row in rows(root.get()) if "root" not in row] == ["nobody"]
@@ -105,7 +105,7 @@ def test_pages_of_the_whole_table_show_each_session_once(
     assert (sorted(seen), len(seen)) == (sorted(made), 11)
 
 
-def test_page_stands_while_sessions_are_ended(
+def test_page_stays_stable_while_sessions_are_ended(
     root: Staff, ada: Any, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inspection, "ROWS", 4)
@@ -158,7 +158,7 @@ def test_name_that_several_users_have_is_asked_about(root: Staff, ada: Any) -> N
     assert [row[:8] for row in rows(page)] == [record_id(session)[:8]]
 
 
-def test_user_whom_nobody_knows_may_have_sessions(root: Staff) -> None:
+def test_deleted_user_may_have_sessions(root: Staff) -> None:
     session = signed_in("gone")
     page = root.get("?q=gone")
     assert "This user no longer exists" in page
@@ -167,7 +167,7 @@ def test_user_whom_nobody_knows_may_have_sessions(root: Staff) -> None:
 
 
 @pytest.mark.parametrize("text", ["9" * 40, "é", "x" * 3000, "-1", "%00", "?user=%00", "1e3"])
-def test_text_that_names_nobody_finds_nothing(root: Staff, ada: Any, text: str) -> None:
+def test_unknown_user_name_finds_nothing(root: Staff, ada: Any, text: str) -> None:
     page = root.get(text if text.startswith("?") else f"?q={text}")
     assert not [row for row in rows(page) if "ada" in row]
 
@@ -183,7 +183,7 @@ def test_session_is_found_by_its_id(root: Staff, ada: Any) -> None:
 @pytest.mark.parametrize(
     "token", ["x", "e30:1abc:x", "not-before#django", "a" * 5000, "other", "%F0%9F%92%A9", "\x00"]
 )
-def test_forged_page_leads_to_the_first(
+def test_forged_page_token_shows_the_first_page(
     root: Staff, ada: Any, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inspection, "ROWS", 2)
@@ -209,14 +209,14 @@ def test_page_of_a_session_shows_no_more_than_its_record_says(root: Staff, ada: 
     assert "Holds" not in page
 
 
-def test_page_of_a_session_shows_what_it_tells_of_itself(root: Staff, ada: Any) -> None:
+def test_page_of_a_session_shows_its_labels(root: Staff, ada: Any) -> None:
     telling = signed_in(ada, _about={"browser": "Firefox", "system": "<b>"})
     assert "browser: Firefox, system: &lt;b&gt;" in root.get(f"{quote(record_id(telling))}/change/")
     silent = root.get(f"{quote(record_id(signed_in(ada)))}/change/")
     assert "not known" in silent
 
 
-def test_page_of_ones_own_session_names_what_it_holds(root: Staff) -> None:
+def test_page_of_own_session_shows_its_content(root: Staff) -> None:
     session = root.client.session
     session["provider_token"] = TOKEN
     session.save()
@@ -255,7 +255,7 @@ def test_pages_show_no_session_key_token_or_key_material(
     assert not [secret for secret in secrets for page in pages if secret in page]
 
 
-def test_session_that_is_not_there_leads_to_a_warning(root: Staff, stack: Stack) -> None:
+def test_missing_session_shows_a_warning(root: Staff, stack: Stack) -> None:
     run_sync(stack.services.sealing_key())
     for each in ("x" * 43, "data-key#django#1799971200", "_23"):
         assert "Gateway administration" in root.get(f"{quote(each)}/change/")

@@ -209,7 +209,7 @@ def test_sessions_of_another_owner_are_no_answer(faulty: FaultyStack) -> None:
     )
 
 
-def test_item_of_a_failed_condition_that_is_another_one_is_read_instead(
+def test_wrong_item_of_a_failed_condition_is_read_again(
     faulty: FaultyStack,
 ) -> None:
     key = saved_key("7")
@@ -295,7 +295,7 @@ def test_wrong_data_key_is_asked_for_once_more(
     assert "refused" not in caplog.text
 
 
-def test_data_key_that_is_another_one_each_time_signs_nobody_out(faulty: FaultyStack) -> None:
+def test_changing_data_key_keeps_everyone_signed_in(faulty: FaultyStack) -> None:
     key = saved_key("7")
     faulty.restart()
     faulty.kms.on("Decrypt", wrong_plaintext(*range(200)))
@@ -340,7 +340,7 @@ def test_wrong_record_is_not_refused_while_kms_cannot_confirm_its_data_key(
 # Times
 
 
-def test_record_of_a_time_to_come_is_an_alarm_and_signs_nobody_out(
+def test_record_from_the_future_is_logged_and_keeps_everyone_signed_in(
     faulty: FaultyStack, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = saved_key("7")

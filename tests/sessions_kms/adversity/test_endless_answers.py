@@ -79,7 +79,7 @@ def test_handshake_without_end_is_unavailable(monkeypatch: pytest.MonkeyPatch) -
             run_sync(table.get("any"))
 
 
-def test_handshake_has_what_the_connection_has_left_it(
+def test_handshake_has_the_remaining_time_of_the_connection(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadline, "monotonic", clock)

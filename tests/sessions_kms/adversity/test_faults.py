@@ -259,7 +259,7 @@ def test_write_outlasts_a_transaction_on_its_item(make_faulty: MakeFaulty, name:
     assert strike(make_faulty(), name, fault, times=3) is None
 
 
-def test_delete_believes_no_answer_that_is_not_whole(make_faulty: MakeFaulty) -> None:
+def test_delete_rejects_incomplete_responses(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
     session = saved(**OLD)
     faulty.table.on("DeleteItem", answer(b"{}"))
@@ -277,7 +277,7 @@ def test_delete_believes_no_answer_that_is_not_whole(make_faulty: MakeFaulty) ->
         pytest.param(LASTING, None, id="all, lasting", marks=pytest.mark.long),
     ],
 )
-def test_answer_that_cannot_be_told_is_success_or_store_unavailable(
+def test_unclear_response_is_success_or_store_unavailable(
     make_faulty: MakeFaulty, name: str, faults: dict[str, Fault], times: int | None
 ) -> None:
     faulty = make_faulty(**ACTIONS[name].config)
@@ -294,7 +294,7 @@ def test_answer_that_cannot_be_told_is_success_or_store_unavailable(
 
 @EACH_ACTION
 @pytest.mark.parametrize(("fault", "times"), [(applied(held), 1), (held, None)])
-def test_call_that_is_held_ends_at_the_time_out(
+def test_hanging_call_ends_at_the_timeout(
     make_faulty: MakeFaulty,
     name: str,
     fault: Fault,
@@ -306,7 +306,7 @@ def test_call_that_is_held_ends_at_the_time_out(
     assert raised is None if times else is_unavailable(name, raised)
 
 
-def test_save_whose_fate_cannot_be_told_may_be_repeated(make_faulty: MakeFaulty) -> None:
+def test_save_of_unknown_outcome_may_be_repeated(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
     session = saved(**OLD)
     session["token"] = "new"

@@ -77,7 +77,7 @@ def test_save_whose_answer_is_lost_is_not_laid_over_a_later_acknowledged_one(
     assert stored(key) == expected
 
 
-def test_key_change_whose_answer_is_lost_signs_nobody_out(make_faulty: MakeFaulty) -> None:
+def test_lost_response_to_a_key_change_keeps_everyone_signed_in(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
     signed_out = 0
     for _ in range(20):

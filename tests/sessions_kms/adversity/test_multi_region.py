@@ -68,7 +68,7 @@ def test_session_is_read_saved_and_ended_in_the_other_region(
     assert SessionStore(key).load() == {}
 
 
-def test_after_failing_back_the_home_region_has_what_the_other_one_did(
+def test_after_failback_the_home_region_has_the_other_regions_writes(
     regions: TwoRegions, clock: FakeClock
 ) -> None:
     kept, ended = saved(n=1).session_key, saved(n=1).session_key
@@ -305,7 +305,7 @@ def test_cost_not_before_raised_in_two_regions_may_end_up_lower(
     )  # Only processes that saw it know.
 
 
-def test_cost_what_was_not_replicated_is_not_there_after_a_failover(
+def test_cost_unreplicated_writes_are_lost_after_a_failover(
     regions: TwoRegions,
 ) -> None:
     key = saved(a=1).session_key

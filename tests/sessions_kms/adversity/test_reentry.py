@@ -60,7 +60,7 @@ def key(fake: Stack) -> str:
     return str(session.session_key)
 
 
-def test_handler_told_of_a_refused_record_does_not_hang(fake: Stack, key: str) -> None:
+def test_handler_of_a_refused_record_does_not_hang(fake: Stack, key: str) -> None:
     item = fake.items()[id_of(key)]
     fake.put_item({**item, "authTag": {"B": bytes(16)}})
     session = SessionStore(key)
@@ -69,7 +69,7 @@ def test_handler_told_of_a_refused_record_does_not_hang(fake: Stack, key: str) -
     assert handler.refused == 1
 
 
-def test_handler_told_of_a_refused_kms_key_does_not_hang(fake: Stack, key: str) -> None:
+def test_handler_of_a_refused_kms_key_does_not_hang(fake: Stack, key: str) -> None:
     refuse_cold(fake)
     session = SessionStore(key)
     with asking("sessions_kms.data_keys.cached_keyring", lambda: session.get("a")) as handler:
@@ -86,7 +86,7 @@ def test_other_session_is_refused_within_the_flight_of_its_data_key(fake: Stack,
     assert handler.refused == 1
 
 
-def test_handler_told_while_the_services_are_built_does_not_hang(settings: Settings) -> None:
+def test_handler_during_the_creation_of_services_does_not_hang(settings: Settings) -> None:
     settings.SESSIONS_KMS = {
         "KEY_ID": "arn:aws:kms:eu-west-1:123456789012:key/abc",
         "TABLE_NAME": "sessions",
@@ -101,7 +101,7 @@ def test_handler_told_while_the_services_are_built_does_not_hang(settings: Setti
         logging.getLogger("botocore").setLevel(logging.NOTSET)
 
 
-def test_guarded_lock_lets_one_in_at_a_time_and_opens_after_an_error() -> None:
+def test_guarded_lock_admits_one_at_a_time_and_is_released_after_an_error() -> None:
     lock = ErrorCheckingLock()
     with pytest.raises(ZeroDivisionError), lock:
         raise ZeroDivisionError

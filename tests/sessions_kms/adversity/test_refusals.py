@@ -240,7 +240,7 @@ BAD_RECORDS: dict[str, Callable[[Item], Item]] = {
 
 
 @pytest.mark.parametrize("what", BAD_RECORDS)
-def test_record_that_is_not_ours_is_no_session_and_one_warning(
+def test_foreign_record_is_no_session_and_one_warning(
     fake: Stack, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = saved(number=0).session_key

@@ -103,7 +103,7 @@ def test_releases_one_apart_read_every_kind_of_each_other(stack: Stack, pair: Fl
             stack.delete_item(item_id)
 
 
-def test_release_that_knows_no_version_2_meets_it_as_the_page_says(stack: Stack) -> None:
+def test_release_without_version_2_handles_it_as_documented(stack: Stack) -> None:
     with fleet(stack, BEFORE, AFTER) as (old, new):
         theirs, mine = sign_in(new), sign_in(old)
         # The published data key is of version 2: the old release seals with one of its own.

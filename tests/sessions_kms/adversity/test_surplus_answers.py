@@ -114,7 +114,7 @@ def others(behind: Behind) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("shifts", [False, True], ids=["once", "shifted"])
-def test_answer_to_another_request_signs_nobody_out(
+def test_response_to_another_request_keeps_everyone_signed_in(
     behind: Behind, load: Load, shifts: bool
 ) -> None:
     key = saved_key("7")
@@ -129,7 +129,7 @@ def test_answer_to_another_request_signs_nobody_out(
             assert load(key) == (key, "7"), what
 
 
-def test_answers_that_differ_close_both_connections_and_are_told(
+def test_differing_responses_close_both_connections_and_are_logged(
     behind: Behind, load: Load, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = saved_key("7")
@@ -211,7 +211,7 @@ def test_key_change_that_did_not_happen_is_no_success(behind: Behind) -> None:
     assert not behind.stands(key)
 
 
-def test_token_is_found_though_the_first_answer_says_that_there_is_none(behind: Behind) -> None:
+def test_token_is_found_despite_a_wrong_first_response(behind: Behind) -> None:
     tokens, token = Tokens(services.services()), "gwr_" + LONG_KEY + "0"
     ends = int(behind.stack.clock()) + 1000
     run_sync(tokens.begin(NewToken(token, b"content", ends)))
@@ -228,7 +228,7 @@ def made_up(number: int) -> str:
     return f"{number:032d}"
 
 
-def test_made_up_cookie_costs_two_reads_on_two_connections_and_one_soon_afterwards(
+def test_invalid_cookie_costs_two_reads_on_two_connections_and_one_soon_afterwards(
     behind: Behind, load: Load
 ) -> None:
     load(saved_key("7"))

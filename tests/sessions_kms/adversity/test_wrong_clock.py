@@ -107,7 +107,7 @@ def cycled(key: str) -> str:
 
 
 @pytest.mark.parametrize("ahead", [10 * MINUTES, -10 * MINUTES, 2 * DAYS, -2 * DAYS])
-def test_machine_that_is_off_serves_as_one_that_is_right(aws: FaultyStack, ahead: int) -> None:
+def test_machine_with_a_wrong_clock_serves_like_others(aws: FaultyStack, ahead: int) -> None:
     right, wrong = Machine(aws, 0), Machine(aws, ahead)
     keys = [right.run(saved) for _ in range(10)]
     assert [wrong.run(user, key) for key in keys] == ["7"] * 10
@@ -140,7 +140,7 @@ def test_no_session_ends_early_where_two_machines_are_ten_minutes_apart(
         assert ends - time.time() > 60 - 10
 
 
-def test_session_that_has_ended_is_ended_for_a_machine_that_is_behind(aws: FaultyStack) -> None:
+def test_ended_session_is_rejected_by_a_machine_with_a_slow_clock(aws: FaultyStack) -> None:
     right, behind = Machine(aws, 0), Machine(aws, -10 * MINUTES)
     key = right.run(saved)
     (item,) = aws.stack.sessions().values()
@@ -167,7 +167,7 @@ def test_signature_refused_for_another_reason_is_not_made_again(aws: FaultyStack
     assert aws.table.operations == ["GetItem"]
 
 
-def test_machine_that_is_weeks_off_can_tell_nothing_and_signs_nobody_out(
+def test_machine_that_is_weeks_off_answers_503_and_keeps_everyone_signed_in(
     aws: FaultyStack,
 ) -> None:
     key = Machine(aws, 0).run(saved)

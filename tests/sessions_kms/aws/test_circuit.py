@@ -147,7 +147,7 @@ def test_without_threads_the_next_call_probes_once_it_is_due(
     assert probe.count == 2
 
 
-async def test_without_threads_an_event_loop_goes_on_while_its_call_probes(
+async def test_event_loop_without_threads_continues_during_a_probe(
     threads: Threads, clock: FakeClock
 ) -> None:
     service = Service("dynamodb")

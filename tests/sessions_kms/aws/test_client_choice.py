@@ -56,7 +56,7 @@ def test_builtin_client_is_chosen_unless_boto_is_instrumented() -> None:
     ],
 )
 @pytest.mark.parametrize("partly", [True, False])
-def test_handler_that_is_not_botocores_is_not_passed_by(event: str, partly: bool) -> None:
+def test_foreign_handler_is_not_bypassed(event: str, partly: bool) -> None:
     def handle(**_: Any) -> None:
         pass
 
@@ -144,7 +144,7 @@ def test_what_only_boto_can_do_is_left_to_boto(obstacle: tuple[Any, str]) -> Non
     )
 
 
-def test_proxy_that_does_not_count_for_the_endpoint_is_none(
+def test_proxy_for_other_hosts_is_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
@@ -176,9 +176,7 @@ def test_choice_is_logged_once(setting: Any, caplog: pytest.LogCaptureFixture) -
     assert [message.split(" (")[0] for message in ours] == [f"DynamoDB client: {name}"]
 
 
-def test_authorities_are_those_that_boto_believes(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_authorities_are_those_of_boto(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.pem"
     bundle.write_text("")
     assert Path(choose(client(), "builtin").authorities).is_file()

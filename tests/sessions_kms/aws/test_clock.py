@@ -39,14 +39,14 @@ def date(local: FakeClock, offset: float) -> str:
     return formatdate(local() + offset, usegmt=True)
 
 
-def test_machine_that_is_right_is_believed(local: FakeClock) -> None:
+def test_correct_clock_is_trusted(local: FakeClock) -> None:
     for offsets in ((), (0,), (0, 1, -1), (0.4,)):
         heard = hearing(local, *offsets)
         assert (heard.offset, heard()) == (0, NOW)
 
 
 @pytest.mark.parametrize(("offset", "said"), [(7200, "7200 s behind"), (-7200, "7200 s ahead of")])
-def test_wrong_clock_is_told_once(
+def test_wrong_clock_is_logged_once(
     local: FakeClock, caplog: pytest.LogCaptureFixture, offset: int, said: str
 ) -> None:
     hearing(local, offset, *[offset + 3] * 5)
@@ -54,7 +54,7 @@ def test_wrong_clock_is_told_once(
     assert told.startswith(f"This machine's clock is {said} AWS's. Synchronize it by NTP.")
 
 
-def test_clock_that_is_a_little_off_is_not_told(
+def test_slightly_wrong_clock_is_not_logged(
     local: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     hearing(local, 50, 50, 50, -50, -50, -50, -50)
@@ -84,21 +84,21 @@ def test_first_answer_counts(local: FakeClock, offset: int) -> None:
         ((-600, -600, -600, 0, 0, 0), 0),
     ],
 )
-def test_three_in_a_row_that_agree_are_believed(
+def test_three_agreeing_responses_are_trusted(
     local: FakeClock, heard: tuple[int, ...], believed: int
 ) -> None:
     assert hearing(local, *heard).offset == pytest.approx(believed, abs=1)
 
 
 @pytest.mark.parametrize("said", [None, "", "yesterday", "Fri, 99 Jan 2027 08:00:00 GMT"])
-def test_what_is_no_date_is_not_heard(local: FakeClock, said: str | None) -> None:
+def test_invalid_date_is_ignored(local: FakeClock, said: str | None) -> None:
     heard = ServerClock(local)
     heard.observe(said)
     assert not heard.is_synchronized
     assert heard() == NOW
 
 
-def test_clock_that_is_a_week_off_can_tell_nothing(local: FakeClock) -> None:
+def test_clock_that_is_a_week_off_makes_the_store_unavailable(local: FakeClock) -> None:
     assert hearing(local, OFFSET_MAX - 1)() > NOW
     for offset in (OFFSET_MAX + 2, -OFFSET_MAX - 2):
         heard = hearing(local, offset)
@@ -110,7 +110,7 @@ def test_clock_that_is_a_week_off_can_tell_nothing(local: FakeClock) -> None:
         assert heard() == pytest.approx(local(), abs=1)
 
 
-def test_moment_has_passed_only_if_the_answer_itself_says_so(local: FakeClock) -> None:
+def test_time_has_passed_only_by_the_date_of_the_response_itself(local: FakeClock) -> None:
     heard = hearing(local, 600, 600, 600)
     assert heard.has_passed(NOW + 500)
     heard.observe(date(local, 0))  # one answer that says otherwise
@@ -119,7 +119,7 @@ def test_moment_has_passed_only_if_the_answer_itself_says_so(local: FakeClock) -
     assert heard.has_passed(NOW)
 
 
-def test_other_clocks_are_believed(local: FakeClock) -> None:
+def test_other_clocks_are_trusted(local: FakeClock) -> None:
     assert has_passed(local, NOW)
     assert not has_passed(local, NOW + 1)
 
@@ -154,7 +154,7 @@ async def test_answer_of_another_task_is_no_witness(local: FakeClock) -> None:
     assert heard.has_passed(NOW + 500)
 
 
-def test_witness_grows_older_by_a_clock_that_nobody_sets(
+def test_age_of_the_last_response_is_measured_by_the_monotonic_clock(
     local: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard = hearing(local, 600, 600, 600, 0)

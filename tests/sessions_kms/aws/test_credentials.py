@@ -48,7 +48,7 @@ def silent_sts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 @pytest.mark.timeout(30)
 @pytest.mark.usefixtures("silent_sts")
-def test_credentials_that_do_not_come_make_the_table_unavailable_and_nobody_hang() -> None:
+def test_hanging_credentials_make_the_table_unavailable_without_hanging() -> None:
     table = Table(clients.dynamodb_client("eu-west-1"), name="sessions")
     with pytest.raises(TableUnavailable):
         run_sync(table.get("any"))
@@ -56,7 +56,7 @@ def test_credentials_that_do_not_come_make_the_table_unavailable_and_nobody_hang
 
 @pytest.mark.timeout(30)
 @pytest.mark.usefixtures("silent_sts")
-def test_credentials_that_do_not_come_make_kms_unavailable_and_nobody_hang() -> None:
+def test_hanging_credentials_make_kms_unavailable_without_hanging() -> None:
     with pytest.raises(KMSUnavailable) as caught:
         aws.KMS().generate_data_key(KEY, {})
     assert caught.value.refused_key is None
@@ -154,7 +154,7 @@ def test_credentials_that_never_end_are_looked_for_once() -> None:
     assert looked == [1]
 
 
-def test_credentials_that_end_in_minutes_are_renewed_while_nobody_waits() -> None:
+def test_credentials_near_their_expiry_are_renewed_in_the_background() -> None:
     source, going_on = Source(), threading.Event()
     credentials = ending_in(300, source)  # boto itself would have let everybody wait
     source.meanwhile = going_on.wait
@@ -211,7 +211,7 @@ def test_whether_credentials_are_soon_due_is_asked_once_a_second_and_of_new_ones
     assert credentials.current() is None
 
 
-def test_lack_of_credentials_is_told_at_once_for_a_second_and_then_looked_into_again(
+def test_missing_credentials_fail_fast_for_a_second_before_the_next_lookup(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sessions_kms.aws.credentials.monotonic", clock)

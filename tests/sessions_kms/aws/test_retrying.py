@@ -48,7 +48,7 @@ def pauses(
         Failure("Unknown", 429),
     ],
 )
-def test_three_attempts_are_made_of_what_may_fare_better(failure: Failure) -> None:
+def test_transient_failures_get_three_attempts(failure: Failure) -> None:
     made = [pause is not None for pause in pauses(*[failure] * ATTEMPTS)]
     assert made == [True, True, False]
 
@@ -82,7 +82,7 @@ def test_service_may_ask_for_a_longer_pause() -> None:
     ("told", "seconds"),
     [("1500", 1.5), ("0", 0), ("-1", None), ("x", None), ("", None), ("9" * 400, None)],
 )
-def test_pause_that_is_badly_told_is_none(told: str, seconds: float | None) -> None:
+def test_invalid_retry_after_is_ignored(told: str, seconds: float | None) -> None:
     assert retry_after({"x-amz-retry-after": told}) == seconds
     assert retry_after({}) is None
 

@@ -95,7 +95,7 @@ async def test_loop_takes_a_thread_for_what_boto_has_yet_to_find_and_none_after_
     ]
 
 
-async def test_loop_goes_on_while_credentials_are_fetched(
+async def test_event_loop_continues_while_credentials_are_fetched(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, go_on, client = threading.Event(), threading.Event(), wired()
@@ -168,7 +168,7 @@ def test_endpoint_with_a_path_is_asked_by_boto(
 
 @pytest.mark.parametrize("setting", ["builtin", "boto"])
 @pytest.mark.parametrize("believed", [True, False])
-def test_tls_believes_whom_aws_ca_bundle_names(
+def test_tls_trusts_the_authorities_of_aws_ca_bundle(
     setting: ClientSetting,
     believed: bool,
     drive: Drive,
@@ -256,9 +256,7 @@ def test_read_is_asked_again_and_a_write_is_not(server: Server, drive: Drive) ->
     assert len(server.asked) == 4
 
 
-def test_connection_that_is_one_answer_behind_is_left(
-    monkeypatch: pytest.MonkeyPatch, drive: Drive
-) -> None:
+def test_desynchronized_connection_is_closed(monkeypatch: pytest.MonkeyPatch, drive: Drive) -> None:
     """One answer too many came on it: the miss of one person's session is not another's."""
 
     def one_behind(peer: scripted.Peer) -> None:

@@ -96,7 +96,7 @@ def test_wire_and_table_hold_no_secret(visitor: Visitor) -> None:
 
 @servers
 @pytest.mark.parametrize("config", [{}, {"data_key_period": 0}])
-def test_kms_is_told_nothing_about_a_person_or_a_session(
+def test_kms_receives_nothing_about_a_person_or_a_session(
     make_faulty: MakeFaulty, config: dict[str, Any]
 ) -> None:
     faulty = make_faulty(**config, encryption_context={"stage": "test"})
@@ -156,7 +156,7 @@ def test_objects_show_no_secret(visitor: Visitor) -> None:
 
 
 @servers
-def test_detector_sees_what_botocore_would_log(
+def test_detector_finds_secrets_in_botocores_log(
     make_faulty: MakeFaulty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("botocore.parsers"), "filters", [])
@@ -175,7 +175,7 @@ class Unguarded(SessionBase):
 
 
 @servers
-def test_detector_sees_what_a_frame_of_django_holds(visitor: Visitor) -> None:
+def test_detector_finds_secrets_in_frames_of_django(visitor: Visitor) -> None:
     error = raised_by(lambda: Unguarded("k" * 32).update({"token": TOKEN}))
     assert error is not None
     assert in_error(error, visitor.secrets) == {"TableUnavailable: SessionBase.update.dict_: token"}

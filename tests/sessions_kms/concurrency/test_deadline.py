@@ -44,7 +44,7 @@ def test_attempt_has_a_second_to_connect_two_of_silence_and_less_than_three_in_a
             attempt.to_read()
 
 
-def test_next_attempt_has_what_is_left_of_the_call(clock: FakeClock) -> None:
+def test_next_attempt_has_the_remaining_time_of_the_call(clock: FakeClock) -> None:
     with deadline.call(3):
         clock.advance(2.25)
         with deadline.attempting(HASTY) as attempt:
@@ -61,7 +61,7 @@ def test_pause_after_which_no_attempt_could_be_made_is_not_begun(clock: FakeCloc
             pytest.fail("an attempt was begun")
 
 
-def test_waits_of_a_request_are_summed_up_and_what_is_between_them_is_not(
+def test_only_the_waits_of_a_request_are_summed_up(
     clock: FakeClock,
 ) -> None:
     with deadline.request():
@@ -92,7 +92,7 @@ def test_commands_have_no_sum(clock: FakeClock) -> None:
         spend_in_call(clock, 3)
 
 
-def test_what_goes_on_after_the_answer_has_no_sum(clock: FakeClock) -> None:
+def test_work_after_the_response_has_no_budget(clock: FakeClock) -> None:
     """A stream outlives the middleware, in a context that was copied within the request."""
     with deadline.request():
         spend_in_call(clock, 3)

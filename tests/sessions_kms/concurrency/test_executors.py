@@ -39,7 +39,7 @@ async def test_work_of_one_name_shares_the_threads_of_one_pool() -> None:
 
 
 @WAYS
-async def test_task_has_what_its_work_noted(somewhere: Somewhere) -> None:
+async def test_task_sees_context_variables_set_by_its_work(somewhere: Somewhere) -> None:
     def fail() -> None:
         noted.set(noted.get() + " failed")
         raise LookupError
@@ -51,7 +51,7 @@ async def test_task_has_what_its_work_noted(somewhere: Somewhere) -> None:
 
 
 @WAYS
-async def test_task_that_gave_up_is_not_bound_by_what_goes_on_without_it(
+async def test_cancelled_task_is_not_affected_by_its_continuing_work(
     somewhere: Somewhere,
 ) -> None:
     """The end of a call that is under way would be the end of all calls of this task to come."""
@@ -131,7 +131,7 @@ def test_those_who_share_a_call_do_not_share_the_frames_of_its_error(error: Exce
         assert each.__traceback__ is None or each is error
 
 
-def test_error_of_a_shared_call_keeps_nobody_who_waited_for_it() -> None:
+def test_error_of_a_shared_call_references_no_waiter() -> None:
     """What remembers the error must not remember the frames of those whom it was raised in."""
 
     class Secret:

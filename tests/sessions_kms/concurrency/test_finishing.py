@@ -80,7 +80,7 @@ async def test_caller_who_stays_gets_result_or_error(
     assert len(finisher) == 0
 
 
-async def test_error_and_what_its_traceback_holds_are_gone_without_the_collector(
+async def test_error_and_its_frames_are_freed_without_the_collector(
     finisher: Finisher,
 ) -> None:
     gc.disable()
@@ -111,7 +111,7 @@ async def test_work_of_a_caller_who_left_is_finished(
     assert left == []
 
 
-async def test_failure_of_work_whose_caller_left_is_told(
+async def test_failure_of_work_whose_caller_left_is_logged(
     finisher: Finisher, left: list[BaseException]
 ) -> None:
     door, error = Door(), KeyError("told by a test")

@@ -35,7 +35,7 @@ def test_later_uses_find_an_attribute(module: LazyModule, monkeypatch: pytest.Mo
     assert module.answer is answer
 
 
-def test_name_that_is_not_there_is_told_with_the_module(module: LazyModule) -> None:
+def test_missing_name_is_reported_with_the_module(module: LazyModule) -> None:
     with pytest.raises(AttributeError, match=f"'{NAME}' has no attribute 'nothing'"):
         module.nothing  # noqa: B018 - that is the test
 
@@ -50,7 +50,7 @@ def test_failed_import_is_tried_again(tmp_path: Path, module: LazyModule) -> Non
     assert module.answer is sys.modules[NAME].answer
 
 
-def test_threads_that_use_it_first_at_once_have_the_same_whole_module(module: LazyModule) -> None:
+def test_concurrent_first_uses_get_the_same_complete_module(module: LazyModule) -> None:
     found: list[object] = []
     together = threading.Barrier(16)
 

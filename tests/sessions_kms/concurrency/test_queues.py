@@ -78,7 +78,7 @@ async def test_load_is_begun_unless_it_comes_too_late(
     assert calls(fake).count("GetItem session") == (0 if is_late else 20)
 
 
-async def test_next_wait_of_the_request_has_what_the_queue_has_left_it(
+async def test_next_wait_of_the_request_has_the_time_left_by_the_queue(
     fake: Stack, steady: FakeClock, all_busy: threading.Event
 ) -> None:
     with deadline.request():

@@ -110,7 +110,7 @@ def test_all_share_one_failure_each_with_an_error_of_its_own(flights: CountedFli
         assert error.__cause__ is error.__context__ is None
 
 
-def test_thread_that_dies_leaves_nobody_waiting_and_no_failure_behind(
+def test_dying_thread_leaves_no_waiter_and_no_failure(
     flights: CountedFlights,
 ) -> None:
     flown, waited = outcomes(flights, die)
@@ -271,7 +271,7 @@ def test_lookup_just_after_a_call_has_finished_does_not_call_kms() -> None:
     assert process.kms.count("decrypt") == 1
 
 
-def test_lookups_at_the_expiry_ask_kms_once_and_fail_nobody() -> None:
+def test_concurrent_lookups_at_the_expiry_call_kms_once() -> None:
     process = Process()
     key = run_sync(kms_keyring(process.kms).generate(PERIOD))
     process.unwrap(key.encrypted, PERIOD)
@@ -324,7 +324,7 @@ def test_in_an_outage_one_probes_and_the_rest_go_on_with_the_stale_key() -> None
     assert not prober.is_alive()
 
 
-def test_slow_key_holds_up_no_other() -> None:
+def test_slow_key_delays_no_other() -> None:
     process = Process()
     slow, quick = (
         run_sync(kms_keyring(process.kms).generate(period)) for period in (PERIOD, PERIOD - 1)

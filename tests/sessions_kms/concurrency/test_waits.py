@@ -64,7 +64,7 @@ async def failing() -> None:
 
 
 @DRIVERS
-def test_error_that_nobody_handles_is_raised(drive: Driver) -> None:
+def test_unhandled_error_is_raised(drive: Driver) -> None:
     with pytest.raises(ValueError, match="1"):
         drive(failing())
 
@@ -137,7 +137,7 @@ def test_error_that_follows_one_that_was_dealt_with_does_not_drag_it_along(drive
     assert raised.value.__context__ is None
 
 
-def test_error_goes_once_nobody_has_it() -> None:
+def test_error_is_freed_when_unreferenced() -> None:
     class Gone(Exception):
         pass
 

@@ -144,9 +144,7 @@ async def test_overridden_method_is_called_in_a_thread_by_its_async_twin(
 
 
 @pytest.mark.parametrize("driver", ["thread", "loop"])
-def test_content_comes_by_a_load_of_the_projects_own_and_is_merged_all_the_same(
-    fake: Stack, driver: str
-) -> None:
+def test_content_of_an_overridden_load_is_merged(fake: Stack, driver: str) -> None:
     key = saved(a=1, b=1).session_key
     session = Adding(key)
     if driver == "loop":
@@ -171,7 +169,7 @@ async def test_load_of_the_event_loop_is_the_projects_own(fake: Stack) -> None:
     assert await session.aget("added") == threading.get_ident()
 
 
-def test_load_that_asks_nobody_leaves_no_base_of_an_earlier_one(fake: Stack) -> None:
+def test_overridden_load_leaves_no_earlier_baseline(fake: Stack) -> None:
     class Alone(SessionStore):
         def load(self) -> dict[str, Any]:
             return {"own": True}

@@ -84,7 +84,7 @@ def test_create_stores_at_once_and_modifies(stack: Stack) -> None:
     assert len(stack.sessions()) == 1
 
 
-def test_create_keeps_what_the_session_holds() -> None:
+def test_create_keeps_the_content() -> None:
     session = SessionStore()
     session["cat"] = 1
     session.create()

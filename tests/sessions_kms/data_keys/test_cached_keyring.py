@@ -30,7 +30,7 @@ def process() -> Process:
 # Age
 
 
-def test_second_read_asks_kms_nothing(process: Process) -> None:
+def test_second_read_does_not_call_kms(process: Process) -> None:
     key = earlier_key(process)
     for _ in range(1000):
         assert process.unwrap(key.encrypted, key.period) == key
@@ -192,7 +192,7 @@ def test_strict_mode_writes_nothing_in_an_outage_but_reads_on() -> None:
     assert process.unwrap(key.encrypted, 0) == key
 
 
-def test_refusal_at_a_write_in_strict_mode_drops_what_was_held() -> None:
+def test_refusal_at_a_write_in_strict_mode_drops_cached_keys() -> None:
     process = Process(background=False, period_length=0)
     key = process.generate(0)
     process.kms.set_state(State.REFUSING)
@@ -218,7 +218,7 @@ def test_error_that_is_remembered_carries_no_frames(process: Process) -> None:
     assert [failure.error.__traceback__ for failure in failures] == [None]
 
 
-def test_errors_keep_their_class_and_what_they_say(process: Process) -> None:
+def test_errors_keep_their_class_and_message(process: Process) -> None:
     process.table.reachable = False
     for _ in range(2):
         with pytest.raises(TableUnavailable, match=r"^The session table cannot be used"):

@@ -51,7 +51,7 @@ def unwrapped(process: Process, key: DataKey) -> DataKey:
     return process.unwrap(key.encrypted, key.period)
 
 
-def test_kms_is_asked_once_more_and_then_believed(process: Process) -> None:
+def test_kms_is_called_once_more_and_then_trusted(process: Process) -> None:
     key = unwrapped(process, earlier_key(process))
     assert [confirmed(process, key) for _ in range(3)] == [key] * 3
     assert decrypts(process) == 2
@@ -66,7 +66,7 @@ def test_renewed_key_was_said_twice(process: Process) -> None:
     assert decrypts(process) == before
 
 
-def test_other_bytes_are_let_go_of_wherever_they_are_held(
+def test_contradicted_bytes_are_dropped_from_all_caches(
     process: Process, kms: LyingKMS, log: Log
 ) -> None:
     right = Process(kms, process.table, process.clock).generate(PERIOD)
@@ -83,7 +83,7 @@ def test_other_bytes_are_let_go_of_wherever_they_are_held(
     assert decrypts(process) == before
 
 
-def test_bytes_that_differ_are_not_believed_before_they_were_said_twice(
+def test_differing_bytes_are_trusted_only_after_confirmation(
     process: Process, kms: LyingKMS
 ) -> None:
     right = earlier_key(process)
@@ -103,7 +103,7 @@ def test_refusal_drops_what_the_kms_key_unwrapped(process: Process, kms: LyingKM
     assert process.plaintexts() == set()
 
 
-def test_failure_for_one_key_is_none_for_another(process: Process, kms: LyingKMS) -> None:
+def test_failure_for_one_key_does_not_affect_another(process: Process, kms: LyingKMS) -> None:
     one, other = (unwrapped(process, earlier_key(process)) for _ in range(2))
     kms.set_state(State.UNREACHABLE)
     with pytest.raises(KMSUnavailable):

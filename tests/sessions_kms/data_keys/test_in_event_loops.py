@@ -121,7 +121,7 @@ def pilot_in_a_loop(process: Process, key: DataKey) -> Iterator[Callable[[], Non
     assert not thread.is_alive()
 
 
-def test_flight_of_a_cancelled_task_is_flown_anew_once(process: Process, key: DataKey) -> None:
+def test_call_of_a_cancelled_task_is_repeated_once(process: Process, key: DataKey) -> None:
     entered = entries(process)
     with pilot_in_a_loop(process, key) as cancel:
         take(entered, 1)
@@ -138,7 +138,7 @@ def test_flight_of_a_cancelled_task_is_flown_anew_once(process: Process, key: Da
     assert not process.cache._flights._flights
 
 
-def test_task_that_waits_and_is_cancelled_disturbs_nobody(process: Process, key: DataKey) -> None:
+def test_cancelled_waiter_disturbs_nobody(process: Process, key: DataKey) -> None:
     flying, release = threading.Event(), threading.Event()
     found: list[DataKey] = []
 
@@ -169,7 +169,7 @@ def test_task_that_waits_and_is_cancelled_disturbs_nobody(process: Process, key:
     assert found == [key]
 
 
-def test_tasks_that_wait_for_a_thread_that_dies_are_told(process: Process, key: DataKey) -> None:
+def test_tasks_waiting_for_a_dying_thread_get_an_error(process: Process, key: DataKey) -> None:
     entered = entries(process)
 
     def die(_: Call) -> None:
@@ -202,9 +202,7 @@ def test_request_without_time_left_waits_in_no_event_loop(process: Process, key:
 
 
 @DRIVERS
-def test_who_asks_again_within_its_own_flight_is_refused(
-    process: Process, key: DataKey, drive: Driver
-) -> None:
+def test_reentrant_lookup_is_rejected(process: Process, key: DataKey, drive: Driver) -> None:
     """A log handler in the middle of the call to KMS, say, which is in another thread in a loop."""
     refused: list[type[Exception]] = []
 
@@ -241,7 +239,7 @@ def test_blocking_call_in_the_loop_whose_task_flies_is_refused(
     assert in_time(lambda: asyncio.run(ask())) == key
 
 
-def test_loop_goes_on_while_kms_is_asked(process: Process, key: DataKey) -> None:
+def test_event_loop_continues_during_a_kms_call(process: Process, key: DataKey) -> None:
     ticked = threading.Event()
 
     def wait_for_the_loop(_: Call) -> None:
@@ -268,7 +266,7 @@ VERBS: dict[str, Callable[[Process, DataKey], Coroutine[Any, Any, DataKey]]] = {
 
 
 @pytest.mark.parametrize("name", ["generate", "unwrap", "confirmed"])
-def test_key_that_is_held_takes_no_wait(process: Process, key: DataKey, name: str) -> None:
+def test_cached_key_is_returned_without_waiting(process: Process, key: DataKey, name: str) -> None:
     for _ in range(2):
         run_sync(VERBS[name](process, key))
     assert list(waits_in(VERBS[name](process, key))) == []

@@ -56,7 +56,7 @@ def received(cookies: dict[str, str], told: SimpleCookie) -> None:
             cookies.pop(name, None)
 
 
-def test_page_of_ten_requests_after_a_rotation_of_the_secret_key_signs_nobody_out(
+def test_ten_concurrent_requests_after_a_secret_key_rotation_keep_the_user_signed_in(
     settings: Settings, port: int, fake: Stack
 ) -> None:
     with_old = User(pk=int(ADA), password="hashed")

@@ -146,7 +146,7 @@ def test_data_key_of_a_previous_kms_key_is_unwrapped_by_it(cloud: Cloud) -> None
     assert cloud.calls() == ["generate_data_key", *["decrypt"] * 3]
 
 
-def test_data_key_of_none_of_the_kms_keys_cannot_be_told(cloud: Cloud) -> None:
+def test_data_key_of_an_unknown_kms_key_is_unavailable(cloud: Cloud) -> None:
     generated = run_sync(cloud.keyring(cloud.foreign_key).generate(PERIOD))
     with pytest.raises(KMSUnavailable, match=r"^None of the configured KMS keys") as caught:
         run_sync(cloud.keyring(cloud.key, cloud.old_key).unwrap(generated.encrypted, PERIOD))
@@ -178,7 +178,7 @@ def test_refusing_previous_kms_key_is_named(cloud: Cloud) -> None:
     assert caught.value.refused_key == cloud.old_key
 
 
-def test_refusing_previous_kms_key_stands_in_the_way_of_no_other(cloud: Cloud) -> None:
+def test_refusing_previous_kms_key_does_not_affect_others(cloud: Cloud) -> None:
     generated = run_sync(cloud.keyring(cloud.foreign_key).generate(PERIOD))
     cloud.refuse(cloud.old_key)
     keyring = cloud.keyring(cloud.key, cloud.old_key, cloud.foreign_key)
@@ -233,7 +233,7 @@ def test_configured_context_cannot_take_our_names() -> None:
 
 
 @pytest.mark.parametrize("state", [State.CUTTING, State.MISNAMING, State.UNREACHABLE])
-def test_answer_that_is_not_whole_or_not_honest_cannot_be_told(state: State) -> None:
+def test_incomplete_or_false_response_is_unavailable(state: State) -> None:
     kms = FakeKMS()
     keyring = kms_keyring(kms)
     generated = run_sync(keyring.generate(PERIOD))

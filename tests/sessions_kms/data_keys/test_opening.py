@@ -118,7 +118,7 @@ def test_probe_that_failed_is_not_sent_again_at_once(process: Process) -> None:
     assert process.run_jobs() == 0
 
 
-def test_kms_that_is_silent_lets_nobody_wait_who_holds_a_key(process: Process) -> None:
+def test_silent_kms_delays_nobody_with_a_cached_key(process: Process) -> None:
     key = opened(process)
     process.clock.advance(MAX_AGE * AHEAD)
     assert opens(process, key)
@@ -132,7 +132,7 @@ def test_kms_that_is_silent_lets_nobody_wait_who_holds_a_key(process: Process) -
         assert process.run_jobs() == 1  # the probe
 
 
-def test_only_one_waits_in_line_at_the_age_of_a_key_that_nobody_renewed(
+def test_only_one_caller_renews_an_aged_key(
     process: Process,
 ) -> None:
     key = opened(process)

@@ -77,7 +77,7 @@ def test_outage_at_a_cold_start_raises(process: Process) -> None:
     assert caught.value.refused_key is None
 
 
-def test_keys_beyond_the_hard_cap_are_gone_though_nobody_asks_for_them(process: Process) -> None:
+def test_keys_beyond_the_hard_cap_are_dropped_without_being_used(process: Process) -> None:
     forgotten = earlier_key(process)
     process.unwrap(forgotten.encrypted, forgotten.period)
     process.clock.advance(MAX_STALE)
@@ -169,7 +169,7 @@ def test_end_of_an_outage_is_found_by_a_probe_in_the_background(use: str) -> Non
 
 
 @pytest.mark.parametrize("use", ["read", "write"])
-def test_refusal_that_a_probe_in_the_background_meets_closes_at_once(use: str) -> None:
+def test_refusal_of_a_background_probe_takes_effect_immediately(use: str) -> None:
     process, asked = stale_in_an_outage(use)
     process.clock.advance(1)
     process.kms.set_state(State.REFUSING)
@@ -219,7 +219,7 @@ def test_refusal_that_ends_is_found_in_line_though_there_is_a_background() -> No
     assert process.unwrap(key.encrypted, key.period) == key
 
 
-def test_probe_that_hangs_holds_up_no_other_key() -> None:
+def test_hanging_probe_delays_no_other_key() -> None:
     process = Process()
     keys = [earlier_key(process, period=PERIOD - DAY * age) for age in (1, 2)]
 
@@ -302,7 +302,7 @@ def test_key_that_no_kms_key_wrapped_blames_nothing(process: Process) -> None:
     assert process.plaintexts() == {current.plaintext}
 
 
-def test_kms_that_calls_every_key_another_ones_lets_stale_keys_serve() -> None:
+def test_stale_keys_serve_while_kms_attributes_keys_to_others() -> None:
     class Mistaken(FakeKMS):
         mistaken = False
 

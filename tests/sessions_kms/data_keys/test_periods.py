@@ -153,7 +153,7 @@ def test_a_week_of_steady_writing_asks_in_line_only_once() -> None:
 # Planted items
 
 
-def test_process_on_its_own_key_returns_to_the_shared_one_once_it_is_mended(
+def test_process_on_its_own_key_returns_to_the_repaired_shared_one(
     process: Process,
 ) -> None:
     foreign = run_sync(kms_keyring(process.kms, key_id=FOREIGN_KEY).generate(PERIOD))
@@ -201,7 +201,7 @@ def test_two_processes_that_race_for_a_period_end_on_one_key() -> None:
     assert [process.plaintexts() for process in fleet] == [discarded, discarded]
 
 
-def test_fleet_of_many_threads_asks_kms_once_a_process() -> None:
+def test_fleet_of_many_threads_calls_kms_once_per_process() -> None:
     kms, table, clock = FakeKMS(), FakeDataKeyTable(), FakeClock(NOW)
     fleet = [Process(kms, table, clock) for _ in range(4)]
     keys = together(32, lambda index: fleet[index % 4].generate(PERIOD))
@@ -211,7 +211,7 @@ def test_fleet_of_many_threads_asks_kms_once_a_process() -> None:
     assert 4 <= len(kms.calls) <= 7
 
 
-def test_processes_with_skewed_clocks_read_what_each_other_sealed() -> None:
+def test_processes_with_skewed_clocks_read_each_others_sessions() -> None:
     kms, table = FakeKMS(), FakeDataKeyTable()
     ahead = Process(kms, table, FakeClock(NEXT + 240))
     behind = Process(kms, table, FakeClock(NEXT - 60))

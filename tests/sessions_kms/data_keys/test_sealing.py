@@ -77,7 +77,7 @@ def test_renewal_serves_reading_too(process: Process) -> None:
     assert process.kms.count("decrypt") == 1
 
 
-def test_key_read_all_the_time_is_renewed_through_the_table_all_the_same(process: Process) -> None:
+def test_constantly_read_key_is_renewed_through_the_table(process: Process) -> None:
     """Reading keeps a key young; the published item must be read again nevertheless."""
     key = process.generate(PERIOD)
     process.clock.advance(MAX_AGE)
@@ -260,7 +260,7 @@ def test_outage_is_survived_in_writing_exactly_up_to_the_hard_cap(process: Proce
     assert process.plaintexts() == set()
 
 
-def test_table_out_of_reach_is_survived_likewise(process: Process) -> None:
+def test_unreachable_table_is_survived_as_well(process: Process) -> None:
     key = process.generate(PERIOD)
     process.table.reachable = False
     process.clock.advance(MAX_STALE - 0.5)

@@ -41,7 +41,7 @@ def plant(table: FakeDataKeyTable, encrypted: bytes) -> PublishedKey:
     return table.keys[PERIOD]
 
 
-def test_first_one_publishes_what_it_generated(kms: FakeKMS, table: FakeDataKeyTable) -> None:
+def test_first_process_publishes_its_data_key(kms: FakeKMS, table: FakeDataKeyTable) -> None:
     key = run_sync(shared(kms_keyring(kms), table, NOW + 0.9).generate(PERIOD))
     assert table.keys == {PERIOD: PublishedKey(PERIOD, key.encrypted, NOW, PERIOD + 2 * DAY)}
     assert key.period == PERIOD
@@ -54,7 +54,7 @@ def test_next_one_adopts_the_published_data_key(kms: FakeKMS, table: FakeDataKey
     assert (kms.count("generate_data_key"), kms.count("decrypt")) == (1, 1)
 
 
-def test_skewed_clocks_share_all_the_same(kms: FakeKMS, table: FakeDataKeyTable) -> None:
+def test_processes_with_skewed_clocks_share_a_key(kms: FakeKMS, table: FakeDataKeyTable) -> None:
     first = run_sync(shared(kms_keyring(kms), table, NOW + 290).generate(PERIOD))
     assert run_sync(shared(kms_keyring(kms), table, NOW - 290).generate(PERIOD)) == first
 
@@ -199,7 +199,7 @@ def test_malformed_item_does_not_stop_writing(
     assert_own(kms_keyring(kms), table, caplog)
 
 
-def test_mended_item_is_adopted_again(kms: FakeKMS, table: FakeDataKeyTable) -> None:
+def test_repaired_item_is_adopted_again(kms: FakeKMS, table: FakeDataKeyTable) -> None:
     keyring = shared(kms_keyring(kms), table)
     table.malformed.add(PERIOD)
     assert run_sync(keyring.generate(PERIOD)).period == 0
@@ -223,7 +223,7 @@ def test_refusing_current_kms_key_stops_writing(
 
 @pytest.mark.parametrize("state", [State.UNREACHABLE, State.CUTTING, State.MISNAMING])
 @pytest.mark.parametrize("published", [True, False])
-def test_kms_that_gives_no_whole_answer_raises_and_leaves_the_item(
+def test_incomplete_response_of_kms_raises_and_keeps_the_item(
     kms: FakeKMS, table: FakeDataKeyTable, state: State, published: bool
 ) -> None:
     if published:

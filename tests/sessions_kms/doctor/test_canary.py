@@ -195,7 +195,7 @@ def test_session_that_is_not_deleted_is_found_and_ends_by_itself(
         ("TransactWriteItems", b"answer#", "canary token"),
     ],
 )
-def test_step_that_is_refused_is_found_in_the_words_of_aws(
+def test_refused_step_is_reported_with_the_error_of_aws(
     store: Store, proxy: FaultProxy, operation: str, matching: bytes, name: str
 ) -> None:
     found = broken_by(store, proxy, operation, error("AccessDeniedException"), matching)
@@ -218,9 +218,7 @@ def test_engine_without_transactions_is_found_before_anybody_signs_in(
 
 
 @servers
-def test_transaction_that_is_told_to_be_made_and_is_not_is_found(
-    store: Store, proxy: FaultProxy
-) -> None:
+def test_falsely_confirmed_transaction_is_found(store: Store, proxy: FaultProxy) -> None:
     applied = json.dumps({"ConsumedCapacity": [{"CapacityUnits": 1.0}]}).encode()
     found = broken_by(store, proxy, "TransactWriteItems", answer(applied))
     assert next(iter(found)) == "canary cycle"
@@ -242,7 +240,7 @@ def test_token_that_is_spent_twice_is_found(store: Store, proxy: FaultProxy, rot
 
 
 @servers
-def test_key_change_that_leaves_behind_what_a_session_tells_is_found(
+def test_key_change_that_leaves_old_metadata_is_found(
     store: Store, proxy: FaultProxy, roto_url: str
 ) -> None:
     def drop(body: dict[str, Any]) -> None:
@@ -273,7 +271,7 @@ def test_examination_leaves_nothing_of_any_kind(store: Store) -> None:
 
 
 @servers
-def test_body_of_an_answer_is_told_nowhere(store: Store, proxy: FaultProxy) -> None:
+def test_body_of_a_response_is_reported_nowhere(store: Store, proxy: FaultProxy) -> None:
     secret = b"the-secret-that-an-answer-holds"
     found = broken_by(store, proxy, "PutItem", answer(secret, 400), SAVE)
     assert found["canary conflict"].detail
@@ -349,7 +347,7 @@ def test_latencies_and_calls_of_kms_are_measured(store: Store) -> None:
 
 
 @on_aws
-def test_examination_that_is_left_in_the_middle_leaves_no_canary(store: Store) -> None:
+def test_interrupted_examination_leaves_no_canary(store: Store) -> None:
     looking = examine(Measurements())
     for finding in looking:
         if finding.name == "canary conflict":

@@ -185,7 +185,7 @@ def test_findings_are_printed_as_they_are_made_and_kept_when_it_is_interrupted(
 
 
 @servers
-def test_when_its_time_is_over_it_lists_what_was_not_checked(
+def test_unchecked_items_are_listed_after_the_time_limit(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

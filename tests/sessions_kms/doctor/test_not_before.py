@@ -20,7 +20,7 @@ def put(store: Store, item_id: str = ITEM, **attributes: int) -> None:
     client("dynamodb").put_item(TableName=store.table, Item={"id": {"S": item_id}} | numbers)
 
 
-def test_moment_far_ahead_is_failing_until_sessions_are_ended_anew(store: Store) -> None:
+def test_far_future_cutoff_fails_until_sessions_are_ended_again(store: Store) -> None:
     put(store, version=1, notBefore=int(time.time()) + 86_400)
     found = troubles()
     assert list(found) == ["not-before"]

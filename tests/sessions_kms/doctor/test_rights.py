@@ -78,7 +78,7 @@ def test_doctor_under_its_own_policy_is_all_green_and_needs_all_of_it(deployed: 
     }
 
 
-def test_site_sees_what_it_may_and_is_told_what_it_cannot_look_at(deployed: Deployed) -> None:
+def test_missing_rights_to_inspect_are_reported(deployed: Deployed) -> None:
     act_as(deployed.role("web"))
     found = found_wrong()
     assert {each["level"] for each in found.values()} == {"warning"}
@@ -127,7 +127,7 @@ def test_key_without_conditions_is_seen_and_bound_by_the_remedy(deployed: Deploy
     assert found_wrong("--no-canary") == {}
 
 
-def test_right_of_operators_is_told_and_is_no_fault(deployed: Deployed) -> None:
+def test_operators_right_is_reported_and_is_no_fault(deployed: Deployed) -> None:
     act_as(deployed.role("admin"))
     _, report = check()
     (told,) = [each for each in report["checks"] if each["name"] == "over-grant table"]

@@ -29,7 +29,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("check_id", FAULTS)
-def test_fault_is_told_by_its_id_and_gone_with_the_remedy(store: Store, check_id: str) -> None:
+def test_fault_is_reported_by_its_id_and_fixed_by_the_remedy(store: Store, check_id: str) -> None:
     settings, (changes, remedy) = store.settings, FAULTS[check_id]
     before = {name: getattr(settings, name, None) for name in changes}
     for name, value in changes.items():
@@ -56,7 +56,7 @@ def test_pickled_sessions_are_found(store: Store) -> None:
     assert "JSONSerializer" in troubles("--no-canary")["sessions_kms.W008"].remedy
 
 
-def test_moment_far_in_the_future_is_found_and_locks_nobody_out(store: Store) -> None:
+def test_far_future_cutoff_is_found_and_locks_nobody_out(store: Store) -> None:
     store.configure(NOT_BEFORE="2200-01-01T00:00:00Z")
     assert list(troubles()) == ["sessions_kms.W004"]
 
@@ -72,7 +72,7 @@ def test_moment_in_the_future_is_found_and_the_canary_is_left_nowhere(store: Sto
 
 
 @pytest.mark.parametrize("raw", [None, {}, {"TABLE": "sessions"}])
-def test_faulty_settings_are_all_that_is_told(store: Store, raw: Any) -> None:
+def test_only_faulty_settings_are_reported(store: Store, raw: Any) -> None:
     store.settings.SESSIONS_KMS = raw
     status, report = check()
     assert status == 1
@@ -106,7 +106,7 @@ def test_missing_credentials_are_found(store: Store, monkeypatch: pytest.MonkeyP
     assert troubles("--no-canary") == {}
 
 
-def test_silenced_check_is_not_told(store: Store) -> None:
+def test_silenced_check_is_not_reported(store: Store) -> None:
     store.settings.SESSION_COOKIE_SAMESITE = "None"
     silenced = store.settings.SILENCED_SYSTEM_CHECKS
     store.settings.SILENCED_SYSTEM_CHECKS = [*silenced, "sessions_kms.W009"]
@@ -119,7 +119,7 @@ def test_flags_of_the_cookie_are_no_matter_while_debugging(store: Store) -> None
     assert troubles("--no-canary") == {}
 
 
-def test_saving_at_every_request_is_told_and_is_no_fault(store: Store) -> None:
+def test_saving_at_every_request_is_reported_and_is_no_fault(store: Store) -> None:
     store.settings.SESSION_SAVE_EVERY_REQUEST = True
     _, report = check("--no-canary")
     (told,) = [each for each in report["checks"] if each["name"] == "settings saving"]

@@ -65,7 +65,7 @@ FAULTS: dict[str, tuple[Callable[[Store], object], str, str]] = {
 
 @on_aws
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault_is_the_only_one_and_its_remedy_mends_it(store: Store, name: str) -> None:
+def test_fault_is_the_only_one_and_its_remedy_fixes_it(store: Store, name: str) -> None:
     break_it, level, detail = FAULTS[name]
     break_it(store)
     found = troubles()
@@ -279,7 +279,7 @@ def test_table_that_is_down_is_found(store: Store, monkeypatch: pytest.MonkeyPat
 
 
 @servers
-def test_table_that_hangs_is_found_in_time_and_holds_up_nothing_else(
+def test_hanging_table_is_found_in_time_and_delays_nothing_else(
     store: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trouble, "CALL", 0.5)

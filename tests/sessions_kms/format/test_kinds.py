@@ -53,7 +53,7 @@ IDS: dict[str, tuple[ItemType, Callable[..., str], tuple[object, ...]]] = {
 
 
 @pytest.mark.parametrize("item_id", IDS, ids=lambda item_id: item_id[:20])
-def test_ids_are_what_they_always_were_and_tell_the_kind(item_id: str) -> None:
+def test_ids_are_unchanged_and_identify_the_kind(item_id: str) -> None:
     kind, made, names = IDS[item_id]
     assert made("shop", *names) == item_id
     assert item_types.find_type(item_id) is kind

@@ -77,7 +77,7 @@ def test_missing_attribute_is_refused(name: str) -> None:
     assert refused(item) == name
 
 
-def test_missing_owner_is_nobody() -> None:
+def test_missing_owner_is_anonymous() -> None:
     item = good_item()
     del item["owner"]
     assert SessionRecord.from_item(item).owner is None

@@ -122,7 +122,7 @@ def refused(reason: str) -> Iterator[None]:
 
 
 @on_aws
-def test_second_program_opens_what_the_engine_saved(program: SecondProgram) -> None:
+def test_second_program_decrypts_sessions_of_the_engine(program: SecondProgram) -> None:
     assert program.open(saved_key(**CONTENT)) == CONTENT
 
 
@@ -279,7 +279,7 @@ def test_any_length_of_period_opens(make_stack: MakeStack, period: int) -> None:
 
 
 @on_aws
-def test_engine_opens_what_the_second_program_sealed(program: SecondProgram) -> None:
+def test_engine_decrypts_sessions_of_the_second_program(program: SecondProgram) -> None:
     cookie = "secondprogram0123456789abcdefghi"
     program.stack.put_item(program.seal(CONTENT, cookie))
     session = SessionStore(cookie)

@@ -34,7 +34,7 @@ def moved(stack: Stack) -> tuple[str, str]:
     return old, str(session.session_key)
 
 
-def test_tombstone_says_when_and_not_where_or_whose(stack: Stack, moved: tuple[str, str]) -> None:
+def test_tombstone_contains_only_its_time(stack: Stack, moved: tuple[str, str]) -> None:
     old, new = moved
     item = stack.items()[id_of(old)]
     now = int(stack.clock())
@@ -59,7 +59,7 @@ def test_sessions_of_a_user_are_those_that_live_on(moved: tuple[str, str]) -> No
     assert SessionStore(new).load() == {}
 
 
-def test_session_that_moves_while_it_is_ended_is_not_told_as_ended(
+def test_session_that_moves_while_it_is_ended_is_not_reported_as_ended(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = SessionStore()

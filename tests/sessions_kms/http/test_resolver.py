@@ -43,7 +43,7 @@ def server() -> Iterator[NameServer]:
     server.released.set()
 
 
-def test_address_is_asked_nobody_for(server: NameServer) -> None:
+def test_ip_address_is_not_looked_up(server: NameServer) -> None:
     resolver = Resolver(server)
     assert resolver.resolve("127.0.0.1", 80, LONG) == [(socket.AF_INET, ("127.0.0.1", 80))]
     assert resolver.resolve("::1", 80, LONG)[0][0] == socket.AF_INET6
@@ -86,7 +86,7 @@ async def test_event_loop_asks_again_when_the_answer_is_no_longer_fresh(
 
 
 @pytest.mark.parametrize("trouble", ["silent", "unknown"])
-async def test_event_loop_gets_the_last_good_address_or_is_told(
+async def test_event_loop_gets_the_last_good_address_or_an_error(
     server: NameServer, clock: FakeClock, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sessions_kms.http.connecting.REFRESH_WAIT", SOON)
@@ -146,7 +146,7 @@ def test_flight_without_a_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert lookups.busy() == 0
 
 
-def test_own_time_out_of_the_work_is_told_as_it_is() -> None:
+def test_timeout_error_of_the_work_is_raised_unchanged() -> None:
     def times_out() -> int:
         raise TimeoutError("the work's own")
 

@@ -124,7 +124,7 @@ def test_site_needs_all_of_its_policy_and_nothing_else(
     assert enforced.used | deployed_again.used == WEB == enforced.granted()
 
 
-def test_strict_mode_needs_no_more(
+def test_strict_mode_needs_no_further_rights(
     deployed: Deployed, clock: FakeClock, config: dict[str, Any]
 ) -> None:
     enforced, _ = deployed.serve_as("web", clock, data_key_period=0, **config)
@@ -132,7 +132,7 @@ def test_strict_mode_needs_no_more(
     assert enforced.used <= WEB
 
 
-def test_site_without_one_of_its_rights_says_that_it_cannot_tell(
+def test_site_without_one_of_its_rights_answers_503(
     deployed: Deployed, clock: FakeClock, config: dict[str, Any]
 ) -> None:
     """Enforcement enforces: each right is needed somewhere."""
@@ -197,7 +197,7 @@ def test_policy_of_the_key_alone_keeps_the_rest_of_the_account_out(deployed: Dep
         assert not may(admin, action)
 
 
-def test_every_role_may_what_the_site_may(deployed: Deployed) -> None:
+def test_every_role_has_the_rights_of_the_site(deployed: Deployed) -> None:
     assert all(deployed.role(role).granted() >= WEB for role in ROLES)
 
 

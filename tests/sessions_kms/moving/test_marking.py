@@ -30,7 +30,7 @@ def give_back(records: SessionItems, at: SessionRecord) -> None:
     run_sync(records.give_back(at.id, expected=at, mark_id="moved#django#a", now=NOW))
 
 
-def test_mark_stands_beside_its_record_and_both_go_at_once(stack: Stack) -> None:
+def test_mark_and_its_record_are_deleted_together(stack: Stack) -> None:
     records = stack.services.session_items
     first = stored(records)
     assert mark(records, first)
@@ -47,9 +47,7 @@ def test_record_that_was_never_marked_goes_alone(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("now", ["gone", "changed", "expired"])
-def test_record_that_is_not_as_it_was_loaded_is_not_marked_and_stays(
-    stack: Stack, now: str
-) -> None:
+def test_changed_record_is_not_marked_and_stays(stack: Stack, now: str) -> None:
     records = stack.services.session_items
     loaded = stored(records, ttl=NOW if now == "expired" else NOW + 1000)
     if now == "gone":
@@ -85,7 +83,7 @@ def test_answer_that_was_lost_is_made_up_for(make_faulty: MakeFaulty, lost: str)
 
 @servers_only
 @pytest.mark.parametrize("fault", [dropped, error("AccessDeniedException")])
-def test_outage_is_told_and_changes_nothing(make_faulty: MakeFaulty, fault: Fault) -> None:
+def test_outage_is_reported_and_changes_nothing(make_faulty: MakeFaulty, fault: Fault) -> None:
     faulty = make_faulty()
     records = faulty.stack.services.session_items
     first = stored(records)

@@ -121,7 +121,7 @@ def test_engine_that_moves_out_makes_the_session_a_row(stack: Stack, state: str)
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("state", STATES)
-def test_session_that_is_none_has_no_key(fake: Stack, state: str, engine: str) -> None:
+def test_missing_session_has_no_key(fake: Stack, state: str, engine: str) -> None:
     bring_about(fake, state)
     session = ENGINES[engine](KEY)
     is_one = session.load() != {}

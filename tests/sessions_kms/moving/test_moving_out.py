@@ -59,7 +59,7 @@ def test_sealed_session_goes_back_when_it_is_read(stack: Stack) -> None:
     assert stored(key) == {}
 
 
-def test_session_whose_key_was_just_changed_asks_to_come_again(stack: Stack) -> None:
+def test_session_whose_key_was_just_changed_asks_for_a_retry(stack: Stack) -> None:
     ours = SessionStore(sealed(a=1))
     key = str(ours.session_key)
     ours.cycle_key()
@@ -90,7 +90,7 @@ def test_session_that_followed_the_cookie_goes_back(fake: Stack) -> None:
     assert old_engine.content(new) == {"a": 1}
 
 
-def test_row_of_the_old_engine_comes_first_on_the_way_back(fake: Stack) -> None:
+def test_row_of_the_old_engine_takes_precedence_when_moving_back(fake: Stack) -> None:
     key = saved(a=1)
     assert dict(moving_out.SessionStore(key).items()) == {"a": 1}
 
@@ -101,7 +101,7 @@ def test_unknown_key_is_no_session_on_the_way_back(fake: Stack) -> None:
     assert session.session_key is None
 
 
-def test_outage_on_the_way_back_signs_nobody_out(fake: Stack) -> None:
+def test_outage_when_moving_back_keeps_everyone_signed_in(fake: Stack) -> None:
     ours = SessionStore()
     ours["a"] = 1
     ours.save()
@@ -327,7 +327,7 @@ def test_clearing_reads_a_large_table_a_few_rows_at_a_time(
     assert not any(map(old_engine.is_there, ended))
 
 
-def test_clearing_asks_for_each_live_row_once(fake: Stack) -> None:
+def test_clearing_reads_each_live_row_once(fake: Stack) -> None:
     saved(a=1)
     saved(b=1)
     moving_out.SessionStore.clear_expired()

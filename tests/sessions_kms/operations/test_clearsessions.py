@@ -69,7 +69,7 @@ def test_where_ttl_is_on_nothing_is_done(stack: Stack, arguments: list[str]) -> 
         (["--dry-run", "--force"], 0, "Would scan the whole table"),
     ],
 )
-def test_where_ttl_is_off_it_says_so_and_does_nothing_unasked(
+def test_disabled_ttl_is_reported_and_nothing_is_deleted(
     stack: Stack, arguments: list[str], status: int, says: str
 ) -> None:
     disable_ttl(stack)
@@ -80,7 +80,7 @@ def test_where_ttl_is_off_it_says_so_and_does_nothing_unasked(
     assert len(stack.sessions()) == 1
 
 
-def test_where_the_role_may_not_ask_it_says_so(
+def test_missing_right_to_read_the_ttl_setting_is_reported(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "DescribeTimeToLive")
@@ -97,7 +97,7 @@ def refuse(cause: Exception) -> NoReturn:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--force"], ["--dry-run"]])
-def test_outage_is_not_told_as_a_ttl_that_is_off(fake: Stack, arguments: list[str]) -> None:
+def test_outage_is_not_reported_as_a_disabled_ttl(fake: Stack, arguments: list[str]) -> None:
     fake.dynamodb.unavailable = True
     done = clear(*arguments)
     assert (done.status, done.out) == (1, "")
@@ -151,7 +151,7 @@ def test_session_that_was_renewed_meanwhile_is_not_deleted(
     assert len(fake.sessions()) == 1
 
 
-def test_number_deleted_is_bounded_and_the_next_run_goes_on(fake: Stack) -> None:
+def test_number_deleted_is_bounded_and_the_next_run_continues(fake: Stack) -> None:
     disable_ttl(fake)
     for _ in range(5):
         saved()
@@ -209,7 +209,7 @@ def test_another_engine_is_cleared_with_one_object_of_json(files: Path) -> None:
     assert len(list(files.iterdir())) == 1
 
 
-def test_engine_that_cannot_clear_is_told_of(
+def test_engine_that_cannot_clear_is_reported(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cannot(*_: Any) -> None:

@@ -158,7 +158,7 @@ def test_create_without_a_table_name_says_where_to_give_it(settings: Settings, r
 
 
 @pytest.mark.usefixtures("bare")
-def test_create_in_what_is_no_region_says_so(names: tuple[str, str]) -> None:
+def test_create_in_an_unknown_region_is_reported(names: tuple[str, str]) -> None:
     with pytest.raises(CommandError, match=r"AWS call failed: .*'Middle Earth' doesn't match"):
         run("create_session_store", "--table", names[0], "--region", "Middle Earth")
 

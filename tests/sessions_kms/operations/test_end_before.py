@@ -73,7 +73,7 @@ def test_own_process_obeys_at_once(stack: Stack) -> None:
     assert not lives(session)
 
 
-def test_of_many_that_raise_it_at_once_the_latest_stands(stack: Stack) -> None:
+def test_of_many_that_raise_it_at_once_the_latest_remains(stack: Stack) -> None:
     raised = together(8, lambda index: ending.end_before(services.services(), NOW - index))
     assert True in raised
     assert item(stack)["notBefore"] == str(NOW)
@@ -88,7 +88,7 @@ def test_named_moment_ends_no_session(stack: Stack) -> None:
     assert run_sync(services.services().not_before_of("github").moment()) == 0
 
 
-def test_unreadable_moment_is_told_and_not_overwritten(stack: Stack) -> None:
+def test_unreadable_cutoff_is_reported_and_not_overwritten(stack: Stack) -> None:
     stack.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"}})
     with pytest.raises(TableUnavailable, match="cannot be read"):
         ending.end_before(services.services(), NOW)
@@ -139,7 +139,7 @@ def test_held_moment_is_given_without_reading_while_it_is_fresh(clock: FakeClock
     assert named.of("a").cached() is None
 
 
-def test_runbook_of_a_moment_to_come_leaves_what_had_ended_ended(stack: Stack) -> None:
+def test_runbook_for_a_future_cutoff_keeps_ended_sessions_ended(stack: Stack) -> None:
     ended = saved()
     ending.end_before(services.services(), NOW)  # As the admin does, which deletes nothing.
     stack.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"},

@@ -65,7 +65,7 @@ def test_time_may_be_written_as_a_date(fake: Stack, time: str) -> None:
     assert not lives(session)
 
 
-def test_all_ends_what_began_until_now(stack: Stack) -> None:
+def test_all_ends_every_session_created_until_now(stack: Stack) -> None:
     saved(), saved("7")
     done = end("--all", "--json")
     assert (done.json["moment"], done.json["deleted"]) == (NOW, 2)
@@ -128,7 +128,7 @@ def test_sessions_of_another_engine_are_not_said_to_have_ended(
     assert (bool(done.json), "does not end" in done.err) == (True, True)
 
 
-def test_rows_that_nobody_took_over_yet_are_not_said_to_have_ended(
+def test_rows_not_yet_imported_are_not_reported_as_ended(
     fake: Stack, settings: Settings, seven: None
 ) -> None:
     settings.SESSION_ENGINE = "sessions_kms.moving_in"
@@ -197,7 +197,7 @@ def test_items_of_other_kinds_stay(stack: Stack) -> None:
     assert {name for name in stack.items() if "#" in name} == others | {"not-before#django"}
 
 
-def test_interrupted_it_says_how_to_go_on(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interruption_reports_how_to_continue(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     saved()
 
     def interrupted(*_: Any, **__: Any) -> bool:
@@ -212,7 +212,7 @@ def test_interrupted_it_says_how_to_go_on(fake: Stack, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("arguments", [["--all"], ["--all", "--dry-run"]])
-def test_interrupted_before_the_first_delete_it_says_so(
+def test_interruption_before_the_first_delete_is_reported(
     fake: Stack, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     def interrupted(*_: Any, **__: Any) -> int:
@@ -225,13 +225,13 @@ def test_interrupted_before_the_first_delete_it_says_so(
     assert len(fake.sessions()) == 1
 
 
-def test_faulty_settings_are_told_without_a_traceback(settings: Settings) -> None:
+def test_faulty_settings_are_reported_without_a_traceback(settings: Settings) -> None:
     settings.SESSIONS_KMS = {"KEY_ID": "alias/sessions", "TABLE_NAME": "sessions"}
     done = end("--all")
     assert (done.status, "SESSIONS_KMS['KEY_ID'] must be the ARN" in done.err) == (1, True)
 
 
-def test_unreachable_half_way_it_says_how_to_go_on(
+def test_outage_halfway_reports_how_to_continue(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved()
@@ -308,7 +308,9 @@ def test_user_whose_sessions_go_on_beginning_is_not_called_signed_out(
 
 
 @pytest.mark.parametrize("which", [["--user", "7"], ["--all"], ["--key-period", str(PERIOD)]])
-def test_dry_run_changes_nothing_and_says_what_it_would_do(stack: Stack, which: list[str]) -> None:
+def test_dry_run_changes_nothing_and_reports_what_it_would_do(
+    stack: Stack, which: list[str]
+) -> None:
     saved("7")
     before = stack.items()
     done = run("end_sessions", "--dry-run", *which)
@@ -323,9 +325,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_nothing_is_done_unless_somebody_confirms(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_done_without_confirmation(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     saved()
     for typed, status, left in [("", 1, 1), ("\n", 1, 1), ("no\n", 1, 1), ("y\n", 0, 0)]:
         monkeypatch.setattr(sys, "stdin", Terminal(typed))
@@ -346,7 +346,7 @@ def test_ctrl_c_at_the_question_does_nothing(fake: Stack, monkeypatch: pytest.Mo
     assert (done.status, "Nothing was done." in done.err, len(fake.sessions())) == (1, True, 1)
 
 
-def test_question_stays_out_of_what_is_piped_on(
+def test_prompt_is_not_written_to_stdout(
     fake: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saved()
@@ -357,9 +357,7 @@ def test_question_stays_out_of_what_is_piped_on(
     assert capsys.readouterr().out == ""
 
 
-def test_nobody_at_the_terminal_needs_no_input(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_noninteractive_run_requires_no_input(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     saved()
     done = run("end_sessions", "--all")
@@ -381,7 +379,7 @@ def test_nobody_at_the_terminal_needs_no_input(
         (["--key-period", "0"], "period 0"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_and_nothing_is_done(
+def test_contradictory_options_are_rejected_and_nothing_is_done(
     fake: Stack, arguments: list[str], said: str
 ) -> None:
     saved("7")
@@ -395,7 +393,7 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_done(
 # Going through the table
 
 
-def test_session_that_kms_cannot_tell_of_is_left_and_told(fake: Stack) -> None:
+def test_session_unreadable_without_kms_is_kept_and_reported(fake: Stack) -> None:
     saved(), saved("7")
     fake.services.keyring._keyring = Unanswering()  # type: ignore[attr-defined]
     fake.clock.advance(3600)

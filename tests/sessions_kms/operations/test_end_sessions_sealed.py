@@ -36,7 +36,7 @@ def test_sessions_of_a_leaked_data_key_end_and_another_key_takes_over(stack: Sta
 
 
 @on_aws
-def test_what_is_sealed_under_the_old_key_while_the_command_waits_ends_too(
+def test_sessions_sealed_under_the_old_key_during_the_wait_end_too(
     make_stack: MakeStack,
 ) -> None:
     stack = make_stack()
@@ -61,7 +61,7 @@ def test_what_is_sealed_under_the_old_key_while_the_command_waits_ends_too(
 
 
 @on_aws
-def test_what_an_idle_process_seals_after_the_end_of_the_period_ends_too(
+def test_sessions_sealed_by_an_idle_process_after_the_period_end_too(
     make_stack: MakeStack,
 ) -> None:
     stack = make_stack(data_key_cache_age=3600)
@@ -90,7 +90,7 @@ def test_what_an_idle_process_seals_after_the_end_of_the_period_ends_too(
 
 
 @on_aws
-def test_run_again_it_keeps_what_was_sealed_under_the_new_key(stack: Stack) -> None:
+def test_second_run_keeps_sessions_under_the_new_key(stack: Stack) -> None:
     saved()
     end("--key-period", str(PERIOD))
     item = stack.items()[f"data-key#django#{PERIOD}"]
@@ -102,7 +102,7 @@ def test_run_again_it_keeps_what_was_sealed_under_the_new_key(stack: Stack) -> N
 
 
 @on_aws
-def test_run_again_after_the_period_it_keeps_what_was_sealed_under_the_new_key(
+def test_second_run_after_the_period_keeps_sessions_under_the_new_key(
     stack: Stack,
 ) -> None:
     end("--key-period", str(PERIOD))
@@ -115,7 +115,7 @@ def test_run_again_after_the_period_it_keeps_what_was_sealed_under_the_new_key(
 
 @on_aws
 @pytest.mark.parametrize("encrypted", [b"", b"garbage"])
-def test_published_item_that_somebody_damaged_keeps_no_session_of_a_past_period(
+def test_damaged_published_item_keeps_no_session_of_a_past_period(
     stack: Stack, encrypted: bytes
 ) -> None:
     saved()
@@ -172,7 +172,7 @@ def test_with_a_data_key_for_each_record_no_period_is_in_use(make_fake: MakeStac
 
 
 @on_aws
-def test_session_that_a_lagging_scan_does_not_show_yet_ends_too(
+def test_session_missing_in_a_lagging_scan_ends_too(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = saved()
@@ -189,9 +189,7 @@ def test_session_that_a_lagging_scan_does_not_show_yet_ends_too(
 
 
 @on_aws
-def test_key_that_stays_in_use_for_good_is_told(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_key_that_stays_in_use_is_reported(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     saved()
     monkeypatch.setattr(stack.services.table, "delete", as_coroutine(lambda *_, **__: True))
     done = end("--key-period", str(PERIOD))

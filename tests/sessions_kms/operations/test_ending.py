@@ -26,7 +26,7 @@ def signed_in(user: str, **content: Any) -> SessionStore:
     return session
 
 
-def test_nobody_has_no_sessions(stack: Stack) -> None:
+def test_unknown_user_has_no_sessions(stack: Stack) -> None:
     SessionStore().create()
     assert ending.end_sessions_of(services(), "") == 0
     assert ending.end_sessions_of(services(), None) == 0
@@ -60,7 +60,7 @@ def test_all_others_of_a_user_are_ended(stack: Stack) -> None:
     assert not any(lives(session) for session in others)
 
 
-def test_session_that_the_index_shows_late_is_ended_too(
+def test_session_that_appears_late_in_the_index_is_ended_too(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     early, late = signed_in("7"), signed_in("7")
@@ -84,7 +84,7 @@ def test_ended_session_that_the_index_still_shows_is_counted_once(
     assert ending.end_sessions_of(services(), "7") == 1
 
 
-def test_sessions_that_go_on_beginning_are_told(
+def test_continually_new_sessions_are_reported(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []

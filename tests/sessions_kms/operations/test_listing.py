@@ -47,7 +47,7 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection, "OWNED_ROWS", 3)
 
 
-def test_row_tells_what_the_record_says_in_the_clear(stack: Stack) -> None:
+def test_row_shows_the_plaintext_parts_of_the_record(stack: Stack) -> None:
     session = SessionStore()
     session[USER_ID] = "7"
     session.save()
@@ -266,7 +266,7 @@ def test_session_in_doubt_is_not_ended(fake: Stack) -> None:
     assert anonymous in fake.items()
 
 
-def test_unreachable_table_is_told(fake: Stack) -> None:
+def test_unreachable_table_is_reported(fake: Stack) -> None:
     made = saved_id("7")
     fake.dynamodb.unavailable = True
     for look in (

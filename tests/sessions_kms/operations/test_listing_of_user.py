@@ -69,7 +69,7 @@ def forge(stack: Stack, name: str, of: str, **changed: str) -> None:
     stack.put_item({**stack.items()[of], "id": {"S": name * 43}, **numbers})
 
 
-def test_sessions_of_a_user_are_listed_newest_first_and_nobody_elses(stack: Stack) -> None:
+def test_only_sessions_of_the_user_are_listed_newest_first(stack: Stack) -> None:
     first = SessionStore()
     first.update({USER_ID: "7"})
     first.save()
@@ -247,7 +247,7 @@ def test_sessions_that_list_a_name_are_found_among_others_newest_first(
     assert run_sync(Inspection(services()).find_linked_ids("", NAMES[0])) == []
 
 
-def test_finding_them_reads_keys_alone_and_no_more_than_some_pages(
+def test_finding_them_reads_only_keys_and_a_bounded_number_of_pages(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inspection, "KEYS", 2)

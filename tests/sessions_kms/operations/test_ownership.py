@@ -63,7 +63,7 @@ def test_answer_is_remembered(fake: Stack, error: Exception | None, ours: bool) 
 
 
 @pytest.mark.parametrize("error", [KMSUnavailable(), KMSUnavailable(refused_key="arn")])
-def test_what_cannot_be_told_is_asked_again(fake: Stack, error: StoreUnavailable) -> None:
+def test_unknown_outcome_is_checked_again(fake: Stack, error: StoreUnavailable) -> None:
     keyring = Answering(error)
     belongs, record = belonging(fake, keyring), anonymous(fake)
     for _ in range(2):

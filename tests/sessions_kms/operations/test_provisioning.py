@@ -95,7 +95,7 @@ WHOLE = {
 }
 
 
-def test_new_table_has_all_that_the_design_asks_for(dynamodb: Any, name: str) -> None:
+def test_new_table_is_configured_as_designed(dynamodb: Any, name: str) -> None:
     done = list(create_table(dynamodb, name))
     assert done == [
         f"created table {name} with deletion protection",
@@ -333,7 +333,7 @@ def test_key_whose_alias_failed_is_named_so_that_it_is_not_lost(
         ({"KeyManager": "AWS"}, "it is managed by AWS"),
     ],
 )
-def test_faults_of_a_key_are_told(kms: Any, alias: str, change: Any, fault: str) -> None:
+def test_faults_of_a_key_are_reported(kms: Any, alias: str, change: Any, fault: str) -> None:
     arn, _ = create_key(kms, alias)
     key = kms.describe_key(KeyId=arn)["KeyMetadata"]
     (told,) = provisioning.key_faults(key | change)

@@ -87,7 +87,7 @@ def blobs(stack: Stack) -> dict[str, bytes]:
     return {name: item["encryptedKey"]["B"] for name, item in items if "encryptedKey" in item}
 
 
-def test_everything_moves_and_the_old_key_is_needed_no_more(stack: Stack) -> None:
+def test_everything_moves_and_the_old_key_is_no_longer_needed(stack: Stack) -> None:
     keys = [saved_key(token="t"), saved_key("7", token="t", **{ABOUT: {"browser": "Firefox"}})]
     run_sync(Leases(services.services()).claim(LEASE, "holder", seconds=10))
     run_sync(Leases(services.services()).complete(LEASE, "holder", b"result", keep=WAIT * 2))
@@ -167,7 +167,7 @@ def test_what_a_process_seals_with_the_old_blob_meanwhile_is_found_after_the_wai
     assert opens(stack, *late)
 
 
-def test_wait_goes_on_where_an_interrupted_one_ended(stack: Stack) -> None:
+def test_interrupted_wait_is_resumed(stack: Stack) -> None:
     saved_key(token="t")
     switch(stack)
 
@@ -242,7 +242,7 @@ def test_forged_data_key_is_not_moved(stack: Stack) -> None:
     assert next(iter(stack.sessions().values()))["encryptedKey"] == {"B": b"forged"}
 
 
-def test_data_key_of_a_kms_key_that_is_not_ours_is_not_taken_for_ours(stack: Stack) -> None:
+def test_data_key_of_a_foreign_kms_key_is_not_rewrapped(stack: Stack) -> None:
     # Wrapped under our context by a key that KMS would let us use: moved, it would become valid.
     foreign = new_key()
     client = boto3.client("kms", region_name=REGION)
@@ -265,7 +265,7 @@ def test_data_key_of_a_kms_key_that_is_not_ours_is_not_taken_for_ours(stack: Sta
     assert next(iter(stack.sessions().values()))["encryptedKey"] == {"B": forged}
 
 
-def test_record_that_was_saved_meanwhile_keeps_what_was_saved(
+def test_record_saved_in_the_meantime_is_kept(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = saved_key(token="t")
@@ -323,7 +323,7 @@ def test_previous_key_that_cannot_be_used_is_named_and_nothing_is_lost(stack: St
 
 
 @pytest.mark.parametrize("operation", ["ReEncrypt", "UpdateItem", "Scan"])
-def test_throttled_for_a_while_it_goes_on(make_faulty: MakeFaulty, operation: str) -> None:
+def test_throttled_run_continues(make_faulty: MakeFaulty, operation: str) -> None:
     faulty = make_faulty()
     key = saved_key(token="t")
     switch(faulty.stack)
@@ -334,7 +334,7 @@ def test_throttled_for_a_while_it_goes_on(make_faulty: MakeFaulty, operation: st
     assert opens(faulty.stack, key)
 
 
-def test_out_of_reach_it_says_that_another_run_goes_on(make_faulty: MakeFaulty) -> None:
+def test_outage_reports_that_another_run_continues(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
     key = saved_key(token="t")
     switch(faulty.stack)

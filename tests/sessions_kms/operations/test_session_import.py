@@ -110,7 +110,9 @@ def test_outage_in_the_middle_loses_nothing_and_the_next_run_finishes(fake: Stac
     assert run()[0] == NOTHING | {"imported": 5, "there_already": CHUNK}
 
 
-def test_what_cannot_be_taken_over_is_counted_and_told_by_the_exit_status(fake: Stack) -> None:
+def test_sessions_that_cannot_be_imported_are_counted_and_change_the_exit_status(
+    fake: Stack,
+) -> None:
     from django.contrib.sessions.models import Session
 
     Session.objects.create(
@@ -139,7 +141,7 @@ def test_engine_without_rows_is_refused(fake: Stack, engine: str) -> None:
         call_command("import_sessions", "--no-input", "--from", engine)
 
 
-def test_missing_table_is_told(fake: Stack) -> None:
+def test_missing_table_is_reported(fake: Stack) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE django_session RENAME TO elsewhere")
     try:
@@ -150,9 +152,7 @@ def test_missing_table_is_told(fake: Stack) -> None:
             cursor.execute("ALTER TABLE elsewhere RENAME TO django_session")
 
 
-def test_table_that_is_lost_in_the_middle_is_told(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_table_lost_in_the_middle_is_reported(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*_: Any) -> set[str]:
         raise OperationalError("server closed the connection")
 
@@ -248,7 +248,7 @@ def test_session_whose_key_was_changed_here_meanwhile_lives_on(stack: Stack) -> 
         stored(key)
 
 
-def test_end_of_all_sessions_in_the_middle_of_an_import_holds_for_what_comes_later(
+def test_end_of_all_sessions_during_an_import_applies_to_later_rows(
     make_fake: Any,
 ) -> None:
     fake = make_fake()
@@ -277,7 +277,7 @@ def test_session_that_went_back_is_taken_over_again_with_its_links(stack: Stack)
     assert stored(key) == {}
 
 
-def test_session_with_something_else_for_links_stays_good_and_is_told(
+def test_session_with_invalid_links_stays_valid_and_is_reported(
     stack: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     key, other = saved(**{USER_ID: "7", LINKS: ["https://example.org/"]}), saved(a=1)

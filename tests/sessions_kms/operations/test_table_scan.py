@@ -47,7 +47,7 @@ def rewrap(table: Table, *, old: bytes = b"old", created_at: int | None = None) 
         (lambda table: run_sync(table.delete(ID, when=sealed_in(51, but=None))), False),
     ],
 )
-def test_item_is_deleted_only_if_what_is_meant_holds(stack: Stack, do: Do, done: bool) -> None:
+def test_item_is_deleted_only_if_unchanged(stack: Stack, do: Do, done: bool) -> None:
     stack.put_item(ITEM)
     assert do(stack.services.table) is done
     assert (ID in stack.items()) is not done
@@ -63,7 +63,7 @@ def test_data_key_is_rewrapped_and_nothing_else_changes(
     assert stack.items()[ID] == ITEM | moved
 
 
-def test_data_key_that_is_another_by_now_is_not_rewrapped(stack: Stack) -> None:
+def test_changed_data_key_is_not_rewrapped(stack: Stack) -> None:
     stack.put_item(ITEM)
     assert not rewrap(stack.services.table, old=b"other")
     assert stack.items()[ID] == ITEM
@@ -78,7 +78,7 @@ def test_data_key_that_is_another_by_now_is_not_rewrapped(stack: Stack) -> None:
         rewrap,
     ],
 )
-def test_item_that_is_gone_is_not_brought_back(stack: Stack, do: Do) -> None:
+def test_deleted_item_is_not_restored(stack: Stack, do: Do) -> None:
     assert do(stack.services.table) is False
     assert stack.items() == {}
 
@@ -99,7 +99,7 @@ def test_results_come_in_the_order_of_the_things(fake: Stack) -> None:
         assert scan.each(lambda number: number * 2, range(50)) == list(range(0, 100, 2))
 
 
-def test_what_goes_on_failing_is_given_up_after_some_tries(fake: Stack) -> None:
+def test_persistent_failure_ends_after_some_attempts(fake: Stack) -> None:
     tries: list[int] = []
 
     def fail(number: int) -> None:
@@ -111,7 +111,7 @@ def test_what_goes_on_failing_is_given_up_after_some_tries(fake: Stack) -> None:
     assert len(tries) == len(PAUSES) + 1
 
 
-def test_kms_key_that_is_refused_is_not_asked_again(fake: Stack) -> None:
+def test_refused_kms_key_is_not_used_again(fake: Stack) -> None:
     tries: list[int] = []
 
     def refuse(number: int) -> None:
@@ -153,7 +153,7 @@ def test_delete_outlasts_a_key_change_of_the_session(make_faulty: MakeFaulty) ->
         ("UpdateItem", rewrap),
     ],
 )
-def test_write_without_a_whole_answer_is_an_error(
+def test_write_with_an_incomplete_response_is_an_error(
     make_faulty: MakeFaulty, operation: str, do: Do
 ) -> None:
     faulty = make_faulty()

@@ -43,7 +43,7 @@ def about_items(stack: Stack) -> dict[str, Item]:
     return {name: item for name, item in stack.items().items() if name.startswith("about#")}
 
 
-def test_sign_in_puts_what_a_session_tells_before_the_session(
+def test_sign_in_stores_the_metadata_before_the_session(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = SessionStore()
@@ -58,7 +58,7 @@ def test_sign_in_puts_what_a_session_tells_before_the_session(
     assert told(fake, session) == WORDS
 
 
-def test_item_says_nothing_in_the_clear_and_ends_with_the_longest_life(stack: Stack) -> None:
+def test_item_has_no_plaintext_and_the_longest_lifetime(stack: Stack) -> None:
     session = signed_in(_session_expiry=3600)
     ((name, item),) = about_items(stack).items()
     assert name == f"about#django#{id_of_record(session)}"
@@ -118,7 +118,7 @@ def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
     assert about_items(stack) == before
 
 
-def test_end_of_a_session_ends_what_it_told(stack: Stack) -> None:
+def test_end_of_a_session_deletes_its_metadata(stack: Stack) -> None:
     own, one, many, first = signed_in(), signed_in(), signed_in(), signed_in()
     own.flush()
     assert ending.end_session(services(), id_of_record(one), user_id=ADA)
@@ -128,7 +128,7 @@ def test_end_of_a_session_ends_what_it_told(stack: Stack) -> None:
     assert about_items(stack) == {}
 
 
-def test_item_that_cannot_be_deleted_ends_the_session_all_the_same(
+def test_session_ends_even_if_its_metadata_cannot_be_deleted(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = signed_in()
@@ -150,7 +150,7 @@ def test_item_that_cannot_be_written_stops_no_sign_in(
     "malformed",
     [None, "x", ["x"], {"x": 1}, {"x": "x" * 101}, dict.fromkeys("123456789", "x")],
 )
-def test_what_is_no_word_is_kept_in_the_session_and_told_nowhere(
+def test_invalid_label_stays_in_the_session_and_is_not_published(
     fake: Stack, malformed: Any
 ) -> None:
     session = signed_in(malformed)
@@ -168,7 +168,7 @@ def test_item_of_another_session_tells_nothing(stack: Stack) -> None:
     assert told(stack, ada) == {}
 
 
-def test_kms_that_cannot_be_asked_is_waited_for_once_and_nothing_is_told(
+def test_unavailable_kms_is_waited_for_once_and_shows_no_metadata(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, asked = signed_in(), []
@@ -199,7 +199,7 @@ def test_clearing_by_moment_or_data_key_takes_it_along(stack: Stack) -> None:
     assert list(about_items(stack)) == ["about#django2#x"]
 
 
-def test_item_that_is_over_is_cleared(fake: Stack) -> None:
+def test_expired_item_is_cleared(fake: Stack) -> None:
     signed_in()
     fake.clock.advance(2 * WEEK)
     list(Clearing(fake.services).delete_expired(at_most=10))

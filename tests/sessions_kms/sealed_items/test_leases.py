@@ -48,7 +48,7 @@ def test_other_secret_is_another_lease(leases: Leases) -> None:
     assert run_sync(leases.claim("t" * 32, "two", seconds=30)).held
 
 
-def test_lease_of_a_dead_holder_is_taken_over_once_no_clock_can_say_it_lives(
+def test_lease_of_a_dead_holder_is_taken_over_after_it_has_expired_by_any_clock(
     stack: Stack, leases: Leases
 ) -> None:
     run_sync(leases.claim(SECRET, "dead", seconds=30))

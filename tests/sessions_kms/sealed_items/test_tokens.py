@@ -164,7 +164,7 @@ def test_everything_ends_at_its_ttl(stack: Stack, tokens: Tokens) -> None:
 
 
 @pytest.mark.parametrize("name", ["encryptedData", "authTag", "salt", "commitment", "iv"])
-def test_altered_item_opens_nothing_and_is_told(
+def test_altered_item_opens_nothing_and_is_logged(
     fake: Stack, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     tokens = begun(fake)
@@ -211,7 +211,7 @@ def test_answer_is_forgotten_or_left_to_its_ttl(fake: Stack, *, done: bool) -> N
     assert (run_sync(tokens.answer(ONE)) is None) is done
 
 
-def test_item_that_is_over_is_told_of_each_time_that_its_token_is_shown(fake: Stack) -> None:
+def test_expired_item_is_reported_for_each_use_of_its_token(fake: Stack) -> None:
     told: list[tuple[str, int]] = []
     tokens = begun(fake)
     watched = Tokens(fake.services, lambda item_id, ttl: told.append((item_id, ttl)))
@@ -254,7 +254,7 @@ def test_item_is_removed_if_it_had_ended_by_then(
     assert run_sync(tokens.remove(tokens.id_of(NEXT))) is True, "that was never there"
 
 
-def test_tombstone_beside_a_ciphertext_is_none(fake: Stack) -> None:
+def test_tombstone_with_a_ciphertext_is_invalid(fake: Stack) -> None:
     tokens = begun(fake)
     added = tombstone(tokens, ONE, int(fake.clock()) + 60).to_item()
     fake.dynamodb.items[tokens.id_of(ONE)] |= {name: added[name] for name in ("session", "spentAt")}
@@ -264,7 +264,7 @@ def test_tombstone_beside_a_ciphertext_is_none(fake: Stack) -> None:
 # Who tends them
 
 
-def test_clearing_deletes_what_is_over(stack: Stack, tokens: Tokens) -> None:
+def test_clearing_deletes_expired_items(stack: Stack, tokens: Tokens) -> None:
     assert is_done(tokens, exchange(tokens))
     stack.put_item(tombstone(tokens, "gwr_" + "b" * 32, int(stack.clock()) + 60).to_item())
     stack.clock.advance(4 * 3600)
@@ -284,7 +284,7 @@ def test_sessions_of_a_moment_end_with_their_tokens(stack: Stack, tokens: Tokens
     assert kept == [tokens.id_of("gwr_" + "b" * 32)]
 
 
-def test_content_is_what_the_page_says_and_is_bounded(fake: Stack) -> None:
+def test_content_is_as_documented_and_bounded(fake: Stack) -> None:
     tokens = begun(fake)
     assert json.loads(found(tokens).content) == {"canary": "5d1f"}
     run_sync(tokens.begin(NewToken(NEXT, bytes(40 * 1024), int(fake.clock()) + 60)))

@@ -50,13 +50,13 @@ def test_without_the_setting_there_is_no_limit(make_fake: MakeStack) -> None:
     saved(a="x" * 300_000)
 
 
-def test_somebody_who_is_signed_in_may_keep_more(bounded: Stack) -> None:
+def test_signed_in_user_may_store_more(bounded: Stack) -> None:
     session = saved(a=TOO_MUCH, **{USER_ID: "7"})
     session["b"] = "x" * 100_000
     session.save()
 
 
-def test_refused_save_leaves_what_was_stored(bounded: Stack) -> None:
+def test_rejected_save_keeps_the_stored_version(bounded: Stack) -> None:
     session = saved(a="old")
     before = bounded.sessions()
     session["a"] = TOO_MUCH
@@ -65,7 +65,7 @@ def test_refused_save_leaves_what_was_stored(bounded: Stack) -> None:
     assert bounded.sessions() == before
 
 
-def test_refused_key_change_leaves_what_was_stored(bounded: Stack) -> None:
+def test_rejected_key_change_keeps_the_stored_version(bounded: Stack) -> None:
     session = saved(a="old")
     before = bounded.sessions()
     session["a"] = TOO_MUCH
@@ -124,7 +124,7 @@ def test_session_from_before_the_limit_stays_and_may_shrink(make_fake: MakeStack
     assert set(SessionStore(session.session_key).keys()) == {"b"}
 
 
-def test_what_somebody_kept_does_not_stay_when_only_the_name_goes(bounded: Stack) -> None:
+def test_limit_applies_after_the_user_id_is_removed(bounded: Stack) -> None:
     session = saved(a="x" * 9000, **{USER_ID: "7"})
     del session[USER_ID]
     with pytest.raises(AnonymousSessionTooLarge):

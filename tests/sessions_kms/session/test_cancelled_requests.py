@@ -171,7 +171,7 @@ def is_finished(story: Story, found: Any) -> bool:
 
 @pytest.mark.parametrize("fate", FATES)
 @pytest.mark.parametrize("story", ASKED, ids=lambda story: story.__name__)
-async def test_request_that_leaves_at_any_wait_leaves_what_may_stand_and_what_it_wrote(
+async def test_request_cancelled_at_any_wait_leaves_a_valid_session(
     story: type[Story], fate: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for at in count():
@@ -208,7 +208,7 @@ async def test_write_that_had_not_begun_never_does(world: World, asked: str) -> 
     assert world.wire.calls == []
 
 
-async def test_write_that_fails_after_its_request_has_left_is_told_in_the_log(
+async def test_failed_write_of_a_cancelled_request_is_logged(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = await changed(saved(a=1), b=2)
@@ -243,7 +243,7 @@ async def test_writes_of_one_process_are_bounded_and_more_begin_nothing(
     assert world.truth(keys[2]).content == {"a": 1, "b": 2}  # type: ignore[union-attr]
 
 
-async def test_load_that_is_cancelled_leaves_the_session_to_others_who_wait_for_it(
+async def test_cancelled_load_does_not_affect_other_waiters(
     world: World,
 ) -> None:
     session = SessionStore(saved(a=1))
@@ -255,9 +255,7 @@ async def test_load_that_is_cancelled_leaves_the_session_to_others_who_wait_for_
 
 
 @pytest.mark.parametrize("is_read", ["before it ends", "afterwards"])
-async def test_session_that_is_ended_while_another_task_loads_it_is_not_brought_back(
-    world: World, is_read: str
-) -> None:
+async def test_session_ended_during_a_load_is_not_restored(world: World, is_read: str) -> None:
     session = SessionStore(saved(a=1))
     read, may = threading.Event(), threading.Event()
 
@@ -284,7 +282,7 @@ async def test_session_that_is_ended_while_another_task_loads_it_is_not_brought_
 
 
 @pytest.mark.parametrize("error", [UpdateError, SessionMoved])
-async def test_error_of_a_write_is_raised_to_a_request_that_is_still_there(
+async def test_error_of_a_write_is_raised_in_a_request_that_was_not_cancelled(
     world: World, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = await changed(saved(a=1), b=2)

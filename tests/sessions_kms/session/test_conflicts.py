@@ -85,7 +85,7 @@ def test_nested_mutation_counts_as_a_change(stack: Stack) -> None:
     assert stored(session) == {"cart": {"items": [1, 2]}, "other": 2}
 
 
-def test_both_changed_one_key_and_this_request_stands(stack: Stack) -> None:
+def test_this_requests_value_wins_if_both_changed_one_key(stack: Stack) -> None:
     session = saved(a=1)
     mine, theirs = opened(session), opened(session)
     theirs["a"] = 2
@@ -366,7 +366,7 @@ def test_cycling_keeps_a_token_that_another_request_refreshed(stack: Stack) -> N
     assert not SessionStore().exists(session.session_key or "")
 
 
-def test_save_after_the_key_was_cycled_elsewhere_is_told_to_come_again(stack: Stack) -> None:
+def test_save_after_a_key_change_elsewhere_asks_for_a_retry(stack: Stack) -> None:
     session = saved(a=1)
     mine, cycler = opened(session), opened(session)
     cycler.cycle_key()
@@ -390,7 +390,7 @@ def test_cycling_against_a_token_change_in_threads_loses_nothing(stack: Stack) -
             assert stored(cycler) == {"token": "old"}
 
 
-def test_error_of_a_session_that_moved_meanwhile_leads_to_no_item(stack: Stack) -> None:
+def test_error_of_a_moved_session_does_not_refer_to_an_item(stack: Stack) -> None:
     session = saved(a=1)
     mine = opened(session)
     opened(session).cycle_key()

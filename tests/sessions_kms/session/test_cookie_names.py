@@ -62,7 +62,7 @@ def test_django_finds_no_cookie_of_ours_but_under_its_exact_name(
 
 @KINDS
 @given(header=headers)
-def test_sifting_what_was_sifted_changes_nothing(kind: CookieRules, header: bytes) -> None:
+def test_filtering_twice_changes_nothing(kind: CookieRules, header: bytes) -> None:
     once = sift(header, kind).header
     assert sift(once, kind).header == once
 
@@ -144,7 +144,7 @@ def test_next_key_is_ours_with_8_letters_only() -> None:
     "name", [b"__Host-sessionid", b"__Secure-theirs", b"__Host-sessionid" + NEXT.encode()]
 )
 @pytest.mark.parametrize("second", [b"1", b"2"])
-def test_prefixed_name_that_comes_twice_counts_as_neither(name: bytes, second: bytes) -> None:
+def test_prefixed_name_sent_twice_is_ignored(name: bytes, second: bytes) -> None:
     header = name + b"=1; a=1; " + name + b"=" + second
     for kind in (PLAIN, HOST):
         assert sift(header, kind).header == b"a=1"
@@ -152,9 +152,7 @@ def test_prefixed_name_that_comes_twice_counts_as_neither(name: bytes, second: b
 
 @pytest.mark.parametrize("name", [b"__Host-sessionid", b"__Host-sessionid-next-Ab3_-xyZ"])
 @pytest.mark.parametrize("second", [b"1", b"2"])
-def test_prefixed_name_that_comes_twice_counts_as_neither_at_a_strict_site(
-    name: bytes, second: bytes
-) -> None:
+def test_prefixed_name_sent_twice_is_ignored_at_a_strict_site(name: bytes, second: bytes) -> None:
     kind = rules_for_site("__Host-sessionid", "__Host-csrftoken", strict=True)
     own = b"__Host-csrftoken=1"
     assert sift(name + b"=1; " + own + b"; " + name + b"=" + second, kind).header == own
@@ -179,14 +177,14 @@ def test_disguise_beside_the_name_itself_is_not_its_second() -> None:
     )
 
 
-def test_other_name_of_ours_that_comes_twice_is_left_to_django() -> None:
+def test_other_name_of_ours_sent_twice_is_left_to_django() -> None:
     header = b"sessionid=1; sessionid=2; csrftoken=3; csrftoken=3"
     filtered = sift(header, PLAIN)
     assert filtered.header == header
     assert filtered.duplicated == {"sessionid"}
 
 
-def test_strict_site_takes_no_session_that_comes_twice() -> None:
+def test_strict_site_ignores_a_session_sent_twice() -> None:
     name = b"gateway_sessionid"
     for session in (name, name + NEXT.encode()):
         filtered = sift(session + b"=1; gateway_csrftoken=2; " + session + b"=3", STRICT)

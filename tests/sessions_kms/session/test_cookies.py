@@ -103,7 +103,7 @@ def test_disguised_session_cookie_opens_no_session(port: int) -> None:
     assert {b"\x85" + NAME, NAME + b"\xa0", b"\xe3\x80\x80" + NAME} <= passed
 
 
-def test_disguised_session_cookie_takes_nobody_out_of_her_own_session(port: int) -> None:
+def test_disguised_session_cookie_does_not_replace_the_own_session(port: int) -> None:
     attackers, hers = session_of("mallory"), NAME + b"=" + session_of("ada")
     for name in a_third_of_disguises(NAME):
         planted = name + b"=" + attackers
@@ -112,7 +112,7 @@ def test_disguised_session_cookie_takes_nobody_out_of_her_own_session(port: int)
             assert b"name=ada" in found or b" 400 " in found.splitlines()[0], cookie
 
 
-def test_disguised_csrf_cookie_is_none(port: int) -> None:
+def test_disguised_csrf_cookie_is_ignored(port: int) -> None:
     token = b"a" * 32
     header = b"X-CSRFToken: " + token
     assert b"name=None" in answer(port, b"__Host-csrftoken=" + token, more=header)
@@ -121,7 +121,7 @@ def test_disguised_csrf_cookie_is_none(port: int) -> None:
         assert b" 403 " in status or b" 400 " in status, name
 
 
-def test_session_cookie_that_comes_twice_is_none(port: int) -> None:
+def test_session_cookie_sent_twice_is_ignored(port: int) -> None:
     attackers, hers = session_of("mallory"), session_of("ada")
     pairs = NAME + b"=" + hers, NAME + b"=" + attackers
     for cookie in (b"; ".join(pairs), b";".join(reversed(pairs)), b"; a=1; ".join(pairs)):
@@ -157,7 +157,7 @@ def told(serve: Serve, cookie: bytes) -> Any:
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("earlier", [[], ["tests.sessions_kms.sites.middlewares.reads_cookies"]])
-def test_nothing_reads_what_was_dropped(
+def test_dropped_cookies_are_read_by_nothing(
     server: str, earlier: list[str], settings: Settings
 ) -> None:
     settings.MIDDLEWARE = [*earlier, OURS]
@@ -201,7 +201,7 @@ def test_no_cookie_is_decoded_by_python(
 
 
 @pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
-def test_cookie_that_comes_twice_is_logged_once_a_minute_without_its_value(
+def test_cookie_sent_twice_is_logged_once_a_minute_without_its_value(
     ask: Ask,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,

@@ -278,7 +278,7 @@ async def goes_on(story: Story, found: Content | None) -> None:
 
 @pytest.mark.parametrize("done", ["before", "later", "never"])
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
-async def test_what_is_cancelled_at_any_step_leaves_what_may_stand_and_holds_nothing(
+async def test_operation_cancelled_at_any_step_leaves_a_valid_session_and_no_lock(
     story: type[Story], done: str
 ) -> None:
     for at in count():
@@ -357,7 +357,7 @@ async def test_tasks_of_one_request_share_one_load(world: World) -> None:
     assert world.wire.calls.count("GetItem") == 1
 
 
-async def test_task_whose_own_load_asks_for_the_session_is_refused(world: World) -> None:
+async def test_load_that_uses_its_own_session_is_rejected(world: World) -> None:
     session = SessionStore(saved(a=1))
     item = world.table.items
     for each in item.values():
@@ -389,7 +389,7 @@ async def taking(turn: CoroutineLock, told: list[str], name: str) -> None:
     turn.release()
 
 
-async def test_turn_goes_to_whoever_has_waited_longest_and_past_those_who_left() -> None:
+async def test_lock_goes_to_the_longest_waiter_that_has_not_left() -> None:
     turn, told = CoroutineLock(), list[str]()
     await turn.acquire()
     others = []

@@ -82,7 +82,7 @@ async def test_nothing_but_calls_that_block_is_done_in_a_thread(
     }  # others'
 
 
-async def test_data_key_that_kms_has_to_unwrap_holds_up_no_other_load() -> None:
+async def test_unwrapping_a_data_key_delays_no_other_load() -> None:
     world = World(2, data_key_period=0)
     install(world.processes[0])
     held, cold = await asyncio.to_thread(lambda: (saved(held=1), saved(cold=1)))
@@ -158,7 +158,7 @@ async def told() -> AsyncIterator[list[str]]:
         signal.disconnect(receivers[name])
 
 
-async def test_receivers_may_do_what_would_block_the_loop(
+async def test_receivers_may_block(
     world: World, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("django.db.close_old_connections", lambda: told.append("closed"))
@@ -197,7 +197,7 @@ async def test_receiver_that_fails_or_is_a_coroutine_stops_nothing(world: World)
     assert seen == [True]
 
 
-async def test_thread_of_the_request_that_waits_for_a_load_holds_up_no_receiver_of_it(
+async def test_request_thread_waiting_for_a_load_delays_no_receiver(
     world: World, told: list[str]
 ) -> None:
     """What tells has the turn of the load, and Django's one thread of a request waits for it."""

@@ -162,7 +162,7 @@ def test_another_user_in_the_session_restarts_the_limit_without_a_signal(
     assert number(stack, "createdAt") == created
 
 
-def test_flushed_session_begins_anew(stack: Stack) -> None:
+def test_flushed_session_is_new(stack: Stack) -> None:
     session = saved(a=1)
     stack.clock.advance(600)
     session.flush()
@@ -302,7 +302,7 @@ def test_unchanged_save_of_a_session_that_was_never_stored_stores_it(stack: Stac
     assert len(stack.sessions()) == 1
 
 
-def test_limits_cannot_be_told_while_the_store_is_down(stack: Stack) -> None:
+def test_limits_are_unavailable_during_an_outage(stack: Stack) -> None:
     session = again(saved(a=1))
     stack.dynamodb.unavailable = True  # a fake stack
     with pytest.raises(StoreUnavailable):

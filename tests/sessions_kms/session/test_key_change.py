@@ -95,7 +95,7 @@ def test_no_fault_at_any_call_of_a_key_change_signs_out(
     assert sign_outs(world, page, with_outage=with_outage) == []
 
 
-def test_key_change_whose_answer_is_lost_in_an_outage_is_told_by_another_cookie(
+def test_key_change_with_a_lost_response_is_resolved_by_another_cookie(
     world: World,
 ) -> None:
     signed_out = 0
@@ -110,7 +110,7 @@ def test_key_change_whose_answer_is_lost_in_an_outage_is_told_by_another_cookie(
     assert signed_out == 0
 
 
-def test_undecided_key_change_that_arrives_later_signs_nobody_out(world: World) -> None:
+def test_late_key_change_keeps_everyone_signed_in(world: World) -> None:
     ada = browser(**{USER_ID: ADA})
     old = ada.key
     for call in range(1, 40):
@@ -125,7 +125,7 @@ def test_undecided_key_change_that_arrives_later_signs_nobody_out(world: World) 
     assert world.sessions() == 1
 
 
-def test_create_of_unknown_fate_is_never_sent_again_under_its_key(world: World) -> None:
+def test_create_of_unknown_outcome_is_never_repeated_under_its_key(world: World) -> None:
     browser()
     before = world.sessions()
     world.wire.strike(0, wire.delayed_for_long)
@@ -164,7 +164,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_two_tabs_at_once_sign_nobody_out_whichever_answer_comes_first(
+def test_two_tabs_stay_signed_in_whichever_response_comes_first(
     world: World, first: str, second: str
 ) -> None:
     reached = 0
@@ -287,7 +287,7 @@ def test_answer_carries_the_key_that_its_request_changed_to_whatever_its_status(
     assert ada.key != old
 
 
-def test_any_of_ten_changes_that_nobody_heard_of_may_be_the_one_that_was_made(
+def test_any_of_ten_unconfirmed_changes_may_have_been_applied(
     world: World,
 ) -> None:
     """A page's ten requests changed a key each, while no answer came."""
@@ -344,7 +344,7 @@ def test_next_cookies_of_a_key_without_a_tombstone_are_not_followed(
         assert reads_of(world, page, cookies | named(key, made_up)) <= max(alone, 1)
 
 
-def test_of_a_key_with_a_tombstone_so_many_are_read_and_none_that_a_made_up_one_names(
+def test_bounded_number_of_keys_is_tried_after_a_tombstone_and_no_invalid_one(
     world: World,
 ) -> None:
     ada = browser(**{USER_ID: ADA})
@@ -385,7 +385,7 @@ def test_old_key_planted_or_stolen_gives_nothing(world: World, page: str) -> Non
     assert id_of(str(ada.key)) not in stored
 
 
-def test_next_cookie_of_another_session_moves_nobody(world: World) -> None:
+def test_next_cookie_of_another_session_is_ignored(world: World) -> None:
     mallory = browser(**{USER_ID: "13"})
     ada = browser(**{USER_ID: ADA})
     short, old = id_of(str(mallory.key))[:8], id_of(str(ada.key))[:8]

@@ -71,7 +71,7 @@ def signed_out(proxy: CuttingProxy, cuts: Iterable[int], *, down_then: bool) -> 
 
 
 @pytest.mark.parametrize("down_then", [False, True])
-def test_cut_in_a_key_change_signs_nobody_out(proxy: CuttingProxy, down_then: bool) -> None:
+def test_cut_in_a_key_change_keeps_everyone_signed_in(proxy: CuttingProxy, down_then: bool) -> None:
     length = whole(proxy)
     cuts = [*range(0, length, 211), *range(length - 6, length)]
     assert signed_out(proxy, cuts, down_then=down_then) == []
@@ -80,7 +80,7 @@ def test_cut_in_a_key_change_signs_nobody_out(proxy: CuttingProxy, down_then: bo
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("down_then", [False, True])
-def test_cut_at_any_byte_of_a_key_change_signs_nobody_out(
+def test_cut_at_any_byte_of_a_key_change_keeps_everyone_signed_in(
     proxy: CuttingProxy, down_then: bool
 ) -> None:
     assert signed_out(proxy, range(whole(proxy)), down_then=down_then) == []

@@ -75,7 +75,7 @@ def test_session_that_is_being_stored_while_its_link_is_ended_can_be_ended_later
     assert not lives(session)
 
 
-def test_session_that_is_stored_between_two_looks_is_ended_at_once(
+def test_session_stored_between_two_queries_is_ended(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = linked(LINK)
@@ -131,7 +131,7 @@ def test_session_that_changes_its_key_while_its_link_is_ended_is_ended(
     assert not lives(session)
 
 
-def test_link_of_a_session_that_is_gone_stays_and_ends_nothing(stack: Stack) -> None:
+def test_link_of_a_deleted_session_stays_and_ends_nothing(stack: Stack) -> None:
     session = linked(LINK)
     session.delete()
     assert ending.end_linked(services(), LINK) == 0
@@ -162,7 +162,7 @@ def test_stored_session_with_malformed_links_is_read_and_saved(
     assert again(session)["a"] == 2
 
 
-def test_stored_links_beyond_the_bound_and_what_is_none_are_ignored(stack: Stack) -> None:
+def test_excess_and_invalid_links_are_ignored(stack: Stack) -> None:
     names = [f"{n:064x}" for n in range(LINKS_MAX + 1)]
     imported(stack, **{LINKS: ["x", *names]})
     session = SessionStore(KEY)
@@ -195,7 +195,7 @@ def test_malformed_links_that_are_changed_to_other_malformed_ones_are_refused(
         session.save()
 
 
-def test_malformed_links_can_be_mended(stack: Stack) -> None:
+def test_malformed_links_can_be_replaced(stack: Stack) -> None:
     imported(stack, **{LINKS: ["x"]})
     session = SessionStore(KEY)
     session[LINKS] = [LINK]

@@ -28,7 +28,7 @@ sessions = st.dictionaries(st.sampled_from("abcd"), values, max_size=4)
 
 
 @given(sessions, sessions, sessions)
-def test_merge_does_to_each_key_what_a_person_would_expect(
+def test_merge_of_each_key_gives_the_expected_value(
     base: Session, ours: Session, theirs: Session
 ) -> None:
     expected = {}
@@ -102,14 +102,14 @@ def test_merge_by_example(base: Session, ours: Session, theirs: Session, merged:
 
 
 @pytest.mark.parametrize("value", ["x", 2, True, None])
-def test_plain_value_that_stands_as_it_was_is_not_serialized(value: object) -> None:
+def test_unchanged_plain_value_is_not_serialized(value: object) -> None:
     def refused(session: Session) -> bytes:
         raise AssertionError(session)
 
     assert changed_keys({"a": value}, {"a": value}, refused) == set()
 
 
-def test_frames_with_what_a_session_holds_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_with_session_content_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> Any:
         raise TypeError
 

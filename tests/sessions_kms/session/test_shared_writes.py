@@ -179,7 +179,7 @@ def test_change_that_may_not_be_stored_by_itself_is_refused_before_it_queues(gat
     assert gate.writes == 0
 
 
-def test_somebody_who_signs_in_shares_no_write_and_others_are_told(gate: Gate) -> None:
+def test_sign_in_shares_no_write_and_others_get_an_error(gate: Gate) -> None:
     session = saved(a=1)
     requests = writers(session, 4)
     requests[1][USER_ID] = "7"
@@ -188,7 +188,7 @@ def test_somebody_who_signs_in_shares_no_write_and_others_are_told(gate: Gate) -
     assert stored(session) == {"a": 1, "key0": 0, "key2": 2, "key3": 3}
 
 
-def test_who_comes_after_a_sign_in_with_what_was_before_is_told(gate: Gate) -> None:
+def test_save_based_on_a_version_before_a_sign_in_gets_an_error(gate: Gate) -> None:
     session = saved(a=1)
     requests = writers(session, 3)
     requests[0][USER_ID] = "7"
@@ -257,7 +257,7 @@ def test_shared_write_that_was_not_applied_is_made_again_for_all(gate: Gate) -> 
 
 
 @pytest.mark.parametrize(("ends", "told"), [("delete", "UpdateError"), ("cycle", "SessionMoved")])
-def test_session_that_ended_or_moved_is_told_to_all(gate: Gate, ends: str, told: str) -> None:
+def test_end_or_move_of_the_session_reaches_all_waiters(gate: Gate, ends: str, told: str) -> None:
     session = saved()
     other = opened(session)
     running = Writers(gate, writers(session, 3))
@@ -337,7 +337,7 @@ def resting(stack: Stack, latency: float) -> Iterator[tuple[Stack, list[float]]]
     yield stack, pauses
 
 
-def test_process_that_won_against_another_lets_others_in_for_one_latency(fake: Stack) -> None:
+def test_process_that_won_pauses_for_one_latency(fake: Stack) -> None:
     with resting(fake, 0.05) as (_, pauses):
         session = saved()
         mine = opened(session)
@@ -356,7 +356,7 @@ def test_process_that_won_against_another_lets_others_in_for_one_latency(fake: S
         assert len(pauses) == 1, "nobody was met since"
 
 
-def test_process_that_meets_nobody_never_pauses(fake: Stack) -> None:
+def test_process_without_conflicts_never_pauses(fake: Stack) -> None:
     with resting(fake, 0.05) as (stack, pauses):
         session = saved()
         for number in range(5):

@@ -113,7 +113,7 @@ class Meanwhile:
 @pytest.mark.parametrize("other", OTHER)
 @pytest.mark.parametrize("first", FIRST)
 @pytest.mark.parametrize("state", SESSIONS)
-def test_neither_stumbles_over_what_the_other_does(
+def test_threads_do_not_disturb_each_other(
     make_fake: Callable[..., Any], state: str, first: str, other: str
 ) -> None:
     make_fake()

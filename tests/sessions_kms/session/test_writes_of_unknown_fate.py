@@ -145,7 +145,7 @@ def run(name: str, fault: Fault | None = None, *, always: bool = False) -> tuple
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_write_whose_answer_is_lost_once_is_made_once_or_told_as_unknown(name: str) -> None:
+def test_write_with_a_lost_response_is_applied_once_or_reported_as_unknown(name: str) -> None:
     undisturbed, stands, _ = run(name)
     for lost in LOST:
         told, found, struck = run(name, wire.FAULTS[lost])
@@ -174,7 +174,7 @@ def test_write_that_was_certainly_not_applied_is_sent_again(name: str) -> None:
         assert "GetItem" not in struck.calls or name == "mark", "nothing was to be looked for"
 
 
-def test_lease_that_another_took_after_a_lost_answer_is_not_told_as_lost() -> None:
+def test_lease_taken_over_after_a_lost_response_is_not_reported_as_lost() -> None:
     told: list[Any] = []
 
     def taken(handle: Handle) -> Any:

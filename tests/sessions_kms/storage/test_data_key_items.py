@@ -29,7 +29,7 @@ def test_data_key_is_published_once(keys: DataKeyItems) -> None:
     assert run_sync(keys.get(PERIOD + 86400)) is None
 
 
-def test_data_key_is_replaced_only_where_the_blob_is_the_one_meant(keys: DataKeyItems) -> None:
+def test_data_key_is_replaced_only_if_the_blob_matches(keys: DataKeyItems) -> None:
     assert not run_sync(keys.replace(published(b"new"), old=b"old"))
     assert run_sync(keys.get(PERIOD)) is None
     run_sync(keys.publish(published(b"old")))

@@ -71,7 +71,7 @@ def test_item_size_is_never_below_the_real_one_and_hardly_above(
     assert item_size(typical) - counted_size(typical) <= 12
 
 
-def test_overhead_is_what_the_document_says() -> None:
+def test_overhead_is_as_documented() -> None:
     record = replace(
         good_record(),
         owner=None,
@@ -86,7 +86,7 @@ def test_overhead_is_what_the_document_says() -> None:
     assert counted_size(replace(record, owner="user").to_item()) == 242 + 5 + 4
 
 
-def test_what_stands_beside_a_ciphertext_is_never_as_large_as_is_left_for_it() -> None:
+def test_other_attributes_never_exceed_their_reserved_size() -> None:
     """Below that the item is not counted at all."""
     most = 10**38 - 1
     item = replace(

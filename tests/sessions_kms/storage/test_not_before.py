@@ -59,7 +59,7 @@ def test_it_is_read_again_at_30_seconds_and_not_before(
     assert (run_sync(not_before.moment()), source.reads) == (2000, 2)
 
 
-def test_it_never_moves_backwards_whatever_the_table_says(
+def test_cutoff_never_decreases_whatever_the_table_returns(
     not_before: NotBefore, source: Source, clock: FakeClock
 ) -> None:
     run_sync(not_before.moment())
@@ -68,7 +68,7 @@ def test_it_never_moves_backwards_whatever_the_table_says(
     assert run_sync(not_before.moment()) == 1000
 
 
-def test_moment_that_is_raised_during_a_read_stays_raised(clock: FakeClock) -> None:
+def test_cutoff_raised_during_a_read_stays_raised(clock: FakeClock) -> None:
     def read() -> int:
         view.at_least(100)
         return 0
@@ -77,12 +77,12 @@ def test_moment_that_is_raised_during_a_read_stays_raised(clock: FakeClock) -> N
     assert run_sync(view.moment()) == 100
 
 
-def test_setting_holds_where_the_table_says_less(source: Source, clock: FakeClock) -> None:
+def test_setting_applies_if_the_table_has_less(source: Source, clock: FakeClock) -> None:
     assert run_sync(NotBefore(as_coroutine(source), at_least=5000, clock=clock).moment()) == 5000
 
 
 @pytest.mark.parametrize("error", [TableUnavailable(), InvalidRecord("notBefore")])
-def test_unreadable_it_serves_below_60_seconds_and_then_nobody_can_tell(
+def test_unreadable_cutoff_is_used_for_60_seconds_and_then_unavailable(
     not_before: NotBefore, source: Source, clock: FakeClock, error: Exception
 ) -> None:
     run_sync(not_before.moment())
@@ -94,7 +94,9 @@ def test_unreadable_it_serves_below_60_seconds_and_then_nobody_can_tell(
         run_sync(not_before.moment())
 
 
-def test_unreadable_from_the_start_nobody_can_tell(not_before: NotBefore, source: Source) -> None:
+def test_cutoff_unreadable_from_the_start_is_unavailable(
+    not_before: NotBefore, source: Source
+) -> None:
     source.error = TableUnavailable()
     with pytest.raises(TableUnavailable):
         run_sync(not_before.moment())

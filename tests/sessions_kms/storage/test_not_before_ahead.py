@@ -93,7 +93,7 @@ def test_moment_far_ahead_lowers_nothing_that_was_accepted(
         assert run_sync(not_before.moment()) == NOW - 10
 
 
-def test_accepted_moment_outlives_a_clock_that_is_set_back(
+def test_accepted_cutoff_survives_a_clock_that_is_set_back(
     not_before: NotBefore, source: Source, clock: FakeClock
 ) -> None:
     source.moment = NOW
@@ -156,7 +156,7 @@ def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in found]
 
 
-def test_alarm_says_what_is_ahead_by_how_much_and_what_to_do(
+def test_alarm_names_setting_difference_and_remedy(
     not_before: NotBefore, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.moment = NOW + 86_400
@@ -193,7 +193,7 @@ def test_alarm_is_repeated_hourly_and_at_each_other_moment(
     assert len(alarms(caplog)) == 3
 
 
-def test_no_alarm_for_what_counts(
+def test_no_alarm_for_a_valid_cutoff(
     not_before: NotBefore, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.moment = NOW + AHEAD
@@ -201,7 +201,7 @@ def test_no_alarm_for_what_counts(
     assert alarms(caplog) == []
 
 
-def test_log_handler_that_asks_again_gets_an_answer(source: Source, clock: FakeClock) -> None:
+def test_log_handler_that_reads_the_cutoff_gets_it(source: Source, clock: FakeClock) -> None:
     source.moment = FAR
     not_before = NotBefore(as_coroutine(source), at_least=0, clock=clock)
     asked: list[int] = []
@@ -279,7 +279,7 @@ def test_slow_clock_lowers_nothing_that_counts_by_the_clock_of_aws(
     assert stored(fake) == NOW
 
 
-def test_of_many_that_overwrite_it_at_once_the_latest_stands(stack: Stack) -> None:
+def test_of_many_that_overwrite_it_at_once_the_latest_remains(stack: Stack) -> None:
     put(stack, FAR)
     raised = together(8, lambda index: ending.end_before(services.services(), NOW - index))
     assert True in raised
@@ -287,7 +287,7 @@ def test_of_many_that_overwrite_it_at_once_the_latest_stands(stack: Stack) -> No
 
 
 @pytest.mark.parametrize("make_stack", ["moto"], indirect=True)
-def test_moment_that_is_set_far_ahead_again_meanwhile_is_no_success(
+def test_cutoff_set_far_ahead_again_in_the_meantime_is_a_failure(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The write was refused by what stood then; what stands now ends nothing."""
@@ -304,7 +304,7 @@ def test_moment_that_is_set_far_ahead_again_meanwhile_is_no_success(
         ending.end_before(services.services(), NOW)
 
 
-def test_command_ends_all_despite_a_moment_far_ahead_and_says_so(stack: Stack) -> None:
+def test_command_ends_all_despite_a_far_future_cutoff_and_reports_it(stack: Stack) -> None:
     ended = saved()
     put(stack, FAR)
     stack.clock.advance(1)

@@ -100,7 +100,7 @@ async def repeated(client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_write_of_unknown_fate_is_sent_once(name: str, clock: FakeClock, drive: Drive) -> None:
+def test_write_of_unknown_outcome_is_sent_once(name: str, clock: FakeClock, drive: Drive) -> None:
     client = Client(UNKNOWN[name], clock)
     with pytest.raises(FateUnknown):
         drive(written(client))
@@ -108,7 +108,7 @@ def test_write_of_unknown_fate_is_sent_once(name: str, clock: FakeClock, drive: 
 
 
 @pytest.mark.parametrize("name", NOT_APPLIED)
-def test_write_that_was_certainly_not_applied_is_sent_again_and_told_so(
+def test_write_certainly_not_applied_is_repeated(
     name: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, drive: Drive
 ) -> None:
     monkeypatch.setattr("sessions_kms.aws.circuit.TIMEOUTS_MAX", 100)
@@ -118,7 +118,7 @@ def test_write_that_was_certainly_not_applied_is_sent_again_and_told_so(
     assert client.asked == len(PAUSES) + 1
 
 
-def test_refused_write_is_not_sent_again_and_its_fate_is_known(
+def test_refused_write_is_not_repeated_and_its_outcome_is_known(
     clock: FakeClock, drive: Drive
 ) -> None:
     client = Client(answered("AccessDeniedException"), clock)
@@ -156,7 +156,7 @@ def test_write_for_which_no_time_is_left_is_certainly_not_applied(
     assert client.asked == 0
 
 
-def test_write_whose_time_ran_out_on_the_way_is_of_unknown_fate(
+def test_write_that_timed_out_in_transit_has_an_unknown_outcome(
     clock: FakeClock, drive: Drive
 ) -> None:
     client = Client(ReadTimeoutError(**URL), clock)
@@ -182,7 +182,7 @@ def test_no_pause_is_begun_after_which_no_time_is_left(clock: FakeClock, drive: 
     assert paused == []
 
 
-def test_write_that_is_refused_is_not_sent_again_after_a_pause_that_took_all_time(
+def test_refused_write_is_not_repeated_after_a_pause_that_used_all_time(
     clock: FakeClock, drive: Drive
 ) -> None:
     client: Any = Client(answered("ThrottlingException"), clock)
@@ -215,7 +215,7 @@ def test_pauses_before_a_refused_write_are_bounded_one_by_one(clock: FakeClock) 
     [written, repeated],
     ids=["once", "what may be applied twice"],
 )
-def test_all_that_is_sent_of_a_write_is_one_call(
+def test_all_attempts_of_a_write_are_one_call(
     send: Callable[[Client], Coroutine[Any, Any, None]], clock: FakeClock, drive: Drive
 ) -> None:
     client = Client(ConnectTimeoutError(**URL), clock)

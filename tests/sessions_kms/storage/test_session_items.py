@@ -61,7 +61,7 @@ def move(records: SessionItems, new: SessionRecord, old: SessionRecord, now: int
         run_sync(records.move(new, old_id=old.id, expected=old, now=now))
 
 
-def test_missing_record_is_none(records: SessionItems) -> None:
+def test_missing_record_returns_none(records: SessionItems) -> None:
     assert run_sync(records.get(record().id)) is None
 
 
@@ -131,7 +131,7 @@ def test_replace_puts_the_record_in_the_place_of_the_loaded_one(records: Session
         pytest.param({"salt": b"x" * 16}, id="another salt"),
     ],
 )
-def test_replace_of_what_was_changed_is_a_conflict_that_tells_what_stands(
+def test_replace_of_a_changed_record_is_a_conflict_with_the_stored_record(
     records: SessionItems, loaded: dict[str, Any]
 ) -> None:
     old = stored(records)
@@ -186,7 +186,7 @@ def test_tombstone_is_neither_ended_nor_moved_nor_written_over(records: SessionI
 
 
 @pytest.mark.parametrize("changed", ["revision", "salt", "gone", "expired"])
-def test_move_of_what_was_changed_does_neither_and_tells_what_stands(
+def test_move_of_a_changed_record_does_nothing_and_returns_the_stored_record(
     stack: Stack, records: SessionItems, changed: str
 ) -> None:
     old, new, now = stored(records), record("b", ttl=NOW + 5000), NOW

@@ -54,14 +54,14 @@ def test_every_write_is_one_call(client: Recording, table: Table, records: Sessi
     assert client.memory.items["a"] == Tombstone("a", NOW).to_item()
 
 
-def test_item_is_put_whatever_stands_under_its_id(client: Recording, table: Table) -> None:
+def test_item_is_put_whatever_is_stored_under_its_id(client: Recording, table: Table) -> None:
     for note in ("first", "second"):
         item: Item = {"id": {"S": "a"}, "note": {"S": note}}
         run_sync(table.put(item))
         assert client.memory.items == {"a": item}
 
 
-def test_write_that_is_refused_tells_what_stands_without_a_read(
+def test_refused_write_returns_the_stored_item_without_a_read(
     client: Recording, records: SessionItems
 ) -> None:
     stands = record("a")
@@ -74,7 +74,7 @@ def test_write_that_is_refused_tells_what_stands_without_a_read(
     assert client.operations() == ["put_item"] * 2
 
 
-def test_write_that_is_refused_by_what_is_not_valid_looks_at_it_once_more(
+def test_write_refused_by_an_invalid_item_reads_it_again(
     client: Recording, records: SessionItems
 ) -> None:
     client.memory.items["a"] = record("a", revision=2).to_item() | {"salt": {"B": b"short"}}
@@ -125,7 +125,7 @@ def test_own_stamp_is_recognised_when_the_sdk_puts_it_twice(
     assert run_sync(table.put_stamped({"id": {"S": "a"}, "stamp": {"B": b"2"}}, expected=expected))
 
 
-def test_stamp_over_one_that_may_have_been_applied_cannot_be_told(
+def test_stamp_over_a_possibly_applied_one_has_an_unknown_outcome(
     client: Recording, table: Table
 ) -> None:
     client.memory.items["a"] = {"id": {"S": "a"}, "stamp": {"B": b"3"}}
@@ -152,7 +152,7 @@ def test_item_may_be_read_in_part(client: Recording, table: Table) -> None:
     }
 
 
-def test_read_that_is_cut_short_is_no_miss(client: Recording, table: Table) -> None:
+def test_truncated_read_is_no_miss(client: Recording, table: Table) -> None:
     client.told["get_item"] = [{}]
     with pytest.raises(TableUnavailable):
         run_sync(table.get("a"))
@@ -169,9 +169,7 @@ def test_item_of_exactly_the_limit_is_taken(records: SessionItems) -> None:
 # Pages, and what AWS tells of a table
 
 
-def test_pages_start_where_told_and_are_consistent_only_where_told(
-    client: Recording, table: Table
-) -> None:
+def test_pages_use_the_given_start_and_consistency(client: Recording, table: Table) -> None:
     client.told["scan"] = [{"Items": []}, {"Items": []}]
     run_sync(Queries(table).scan())
     run_sync(Queries(table).scan({"id": {"S": "a"}}, consistent=True))
@@ -180,7 +178,7 @@ def test_pages_start_where_told_and_are_consistent_only_where_told(
     assert starts == [None, {"id": {"S": "a"}}]
 
 
-def test_pages_are_without_ciphertext_unless_whole(client: Recording, table: Table) -> None:
+def test_pages_are_without_ciphertext_unless_requested(client: Recording, table: Table) -> None:
     item = record("a").to_item()
     client.memory.items["a"] = item
     assert run_sync(Queries(table).scan()).items == [
@@ -194,9 +192,7 @@ def test_pages_are_without_ciphertext_unless_whole(client: Recording, table: Tab
     [{}, {"Items": ["text"]}, {"Items": [{}]}, {"Items": [{"id": {"N": "1"}}]}],
     ids=["without items", "of text", "without an id", "with a number for an id"],
 )
-def test_page_that_is_none_is_no_answer(
-    client: Recording, table: Table, answer: dict[str, Any]
-) -> None:
+def test_invalid_page_is_rejected(client: Recording, table: Table, answer: dict[str, Any]) -> None:
     client.told["scan"] = [answer]
     with pytest.raises(TableUnavailable):
         run_sync(Queries(table).scan())
@@ -228,7 +224,7 @@ def test_all_pages_of_an_owner_are_followed(client: Recording, table: Table) -> 
     ("status", "attribute"),
     [("ENABLED", "ttl"), ("ENABLING", "ttl"), ("DISABLED", None), ("DISABLING", None)],
 )
-def test_expired_items_are_deleted_where_that_is_on_or_about_to_be(
+def test_expired_items_are_deleted_if_ttl_is_enabled_or_enabling(
     client: Recording, table: Table, status: str, attribute: str | None
 ) -> None:
     told = {"TimeToLiveStatus": status, "AttributeName": "ttl"}

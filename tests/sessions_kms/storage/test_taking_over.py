@@ -88,7 +88,7 @@ def test_record_is_marked_as_it_was_loaded(client: Recording, records: SessionIt
 
 
 @pytest.mark.parametrize(("changes", "now"), NOT_AS_LOADED)
-def test_record_that_is_not_as_it_was_loaded_is_not_marked(
+def test_changed_record_is_not_marked(
     client: Recording, records: SessionItems, changes: dict[str, Any], now: int
 ) -> None:
     loaded = record("a")
@@ -108,7 +108,7 @@ def test_record_and_its_mark_are_given_back(client: Recording, records: SessionI
 
 
 @pytest.mark.parametrize(("changes", "now"), NOT_AS_LOADED)
-def test_record_that_is_not_as_it_was_loaded_is_not_given_back(
+def test_changed_record_is_not_given_back(
     client: Recording, records: SessionItems, changes: dict[str, Any], now: int
 ) -> None:
     loaded = record("a")

@@ -109,7 +109,7 @@ def test_nothing_is_allowed_without_a_valid_choice(
     assert not is_led(ada)
 
 
-def test_choice_that_is_made_too_soon_is_ignored(ada: Visitor, app: App) -> None:
+def test_early_choice_is_ignored(ada: Visitor, app: App) -> None:
     address, form = app.address(**UNNAMED), ALLOW | {"upstream": "files"}
     for field in ({}, shown_to(ada.user_id, ago=0.5)):
         page = ada.client.post(address, form | field)

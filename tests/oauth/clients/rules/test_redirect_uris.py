@@ -88,7 +88,7 @@ def test_any_other_address_is_not_acceptable(uri: object) -> None:
         assert not matches_any(uri, [uri])
 
 
-def test_listed_address_counts_whole_and_only_where_it_is_listed() -> None:
+def test_listed_address_must_match_exactly_and_for_its_client() -> None:
     assert is_acceptable("com.example.app:/cb", {"com.example.app:/cb"})
     assert not is_acceptable("com.example.app:/cb2", {"com.example.app:/cb"})
     assert not is_acceptable(CURSOR_URI, {"com.example.app:/cb"})
@@ -110,7 +110,7 @@ def test_listed_address_counts_whole_and_only_where_it_is_listed() -> None:
         ("https://a.example/cb", "http://127.0.0.1/cb"),
     ],
 )
-def test_address_that_is_like_another_is_not_it(given: str, registered: str) -> None:
+def test_similar_address_does_not_match(given: str, registered: str) -> None:
     assert not matches_any(given, [registered])
     assert not matches_any(registered, [given])
 
@@ -130,7 +130,7 @@ def test_operator_cannot_list_an_address_that_a_browser_opens_itself(scheme: str
 
 
 @pytest.mark.parametrize("name", ["code", "state", "iss", "error", "error_description", "%63ode"])
-def test_listed_address_has_no_parameter_of_an_answer_either(name: str) -> None:
+def test_listed_address_has_no_response_parameters(name: str) -> None:
     uri = f"app://cb?{name}=1"
     assert redirect_uris.is_private_scheme("app://cb?x=1")
     assert not redirect_uris.is_private_scheme(uri)
@@ -138,7 +138,7 @@ def test_listed_address_has_no_parameter_of_an_answer_either(name: str) -> None:
     assert not matches_any(uri, [uri], [uri])
 
 
-def test_host_is_told_as_it_is_looked_up() -> None:
+def test_host_is_shown_as_it_is_looked_up() -> None:
     found = {each: redirect_uris.host_of(each) for each in GOOD}
     assert found["https://app.example.com:8443/cb?tenant=1"] == "app.example.com"
     assert found["http://[::1]:8080/callback"] == "::1"

@@ -26,7 +26,7 @@ def forged(members: object, **more: Any) -> str:
     return "dcr." + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def test_client_is_what_its_id_says_whatever_process_reads_it() -> None:
+def test_client_is_defined_by_its_id_in_every_process() -> None:
     answer = register()
     client = registration.decode_client_id(answer["client_id"], DEFAULT_URIS)
     assert (client.name, client.source, client.host) == ("Tool", Source.ITSELF, None)

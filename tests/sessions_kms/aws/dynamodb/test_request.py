@@ -91,7 +91,7 @@ def test_request_is_the_one_that_boto_sends(url: str, monkeypatch: pytest.Monkey
     assert ours == told
 
 
-def test_transaction_that_is_asked_again_is_the_same_one() -> None:
+def test_repeated_transaction_has_the_same_token() -> None:
     params = {"TransactItems": [{"Delete": {"TableName": "t", "Key": {"id": {"S": "x"}}}}]}
     exchange = DynamoDBRequest(TARGET, "TransactWriteItems", params)
     once = exchange.to_bytes(CREDENTIALS, SECOND)
@@ -135,7 +135,7 @@ def test_credential_that_would_be_read_as_another_header_is_not_sent(token: str)
         DynamoDBRequest(TARGET, "GetItem", {}).to_bytes(credentials, SECOND)
 
 
-def test_request_is_signed_for_its_own_moment_and_credentials_whoever_asked_before() -> None:
+def test_request_is_signed_with_its_own_time_and_credentials() -> None:
     """What requests have in common is kept; none gets what was another's."""
     used = Target(TARGET.origin, TARGET.region, TARGET.user_agent)
     other = ReadOnlyCredentials("OTHER", "secret2", None)
@@ -175,7 +175,7 @@ CAPACITY = {"ConsumedCapacity": {"TableName": "table", "CapacityUnits": 1.0}}
 ASKED = {"TableName": "table", "ReturnConsumedCapacity": "TOTAL"}
 
 
-def test_answer_to_another_read_is_not_believed() -> None:
+def test_response_to_another_read_is_rejected() -> None:
     exchange = DynamoDBRequest(TARGET, "GetItem", ASKED | {"Key": {"id": {"S": "mine"}}})
     assert exchange.parse(said({"Item": MINE} | CAPACITY))["Item"] == MINE
     assert exchange.parse(said({"Item": MINE}))["Item"] == MINE
@@ -186,7 +186,7 @@ def test_answer_to_another_read_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize("operation", [name for name in REQUESTS if name != "GetItem"])
-def test_answer_that_tells_nothing_of_what_was_asked_for_is_not_believed(operation: str) -> None:
+def test_response_without_the_requested_data_is_rejected(operation: str) -> None:
     asked = {name: ASKED[name] for name in ASKED if name in REQUESTS[operation].members}
     with pytest.raises(InvalidResponse):
         DynamoDBRequest(TARGET, operation, asked).parse(said({}))

@@ -62,7 +62,7 @@ def test_name_that_is_no_token_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "x", " /", "/ HTTP/1.1", "*"])
-def test_path_that_is_none_is_refused(path: str) -> None:
+def test_invalid_path_is_rejected(path: str) -> None:
     with pytest.raises(ValueError, match="path"):
         written(HOST, [], b"", path=path)
 

@@ -78,7 +78,7 @@ def test_body_is_the_one_that_boto_sends(operation: str) -> None:
         ({"ExclusiveStartKey": {"a": {"M": []}}}, "dict"),
     ],
 )
-def test_parameter_that_is_none_is_named(params: dict[str, Any], named: str) -> None:
+def test_unknown_parameter_is_named(params: dict[str, Any], named: str) -> None:
     with pytest.raises(TypeError, match=named):
         write_body("Query", params)
 

@@ -167,7 +167,7 @@ def test_error_without_a_name_is_the_one_that_boto_raises(
         b'{"Item":{"a":' + b'{"L":[' * 33 + b"]}" * 33 + b"}}",
     ],
 )
-def test_what_is_not_one_whole_object_is_refused(body: bytes) -> None:
+def test_text_other_than_one_complete_object_is_rejected(body: bytes) -> None:
     assert ours("GetItem", answer(body)) is InvalidResponse
 
 
@@ -226,7 +226,7 @@ def test_body_of_another_checksum_is_refused(status: int) -> None:
         assert ours("GetItem", wrong) is InvalidResponse
 
 
-def test_refusal_leads_to_no_body() -> None:
+def test_error_does_not_refer_to_the_body() -> None:
     from traceback import TracebackException
 
     for body in (b'{"Item":"\xffSECRET"}', b'{"SECRET"', b'{"Item":{"a":{"B":"SECRET!"}}}'):

@@ -42,7 +42,7 @@ def secure(server: Server, host: str = "127.0.0.1") -> Origin:
     return Origin(host, server.port, tls=True)
 
 
-def test_nobody_listens(transport: Transport) -> None:
+def test_refused_connection_is_reported(transport: Transport) -> None:
     with pytest.raises(EndpointConnectionError) as caught:
         transport(free_port()).send(request())
     assert is_unsent(caught.value)
@@ -59,7 +59,7 @@ def test_call_that_has_no_time_left_is_not_begun(transport: Transport) -> None:
         assert server.connections == 0
 
 
-def test_name_is_looked_up_anew_when_its_connections_are_old(
+def test_name_is_looked_up_again_when_its_connections_are_old(
     transport: Transport, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
     ports: list[Address] = []
@@ -87,7 +87,7 @@ def test_address_that_does_not_answer_is_passed_over(
         assert asks.send(request(b"a")).body == b"a"
 
 
-def test_unknown_name_is_told(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_name_is_reported(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(_host: str, _port: int) -> list[Address]:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
@@ -96,7 +96,7 @@ def test_unknown_name_is_told(transport: Transport, monkeypatch: pytest.MonkeyPa
         transport(Origin("table.example", 443, tls=False)).send(request())
 
 
-def test_silent_name_server_holds_up_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_name_server_blocks_no_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
 
     def is_silent(_host: str, _port: int) -> list[Address]:
@@ -198,7 +198,7 @@ def test_session_of_tls_is_kept_once_it_can_be_resumed(
     assert kept == [True]
 
 
-def test_what_comes_unasked_under_tls_is_nobodys(
+def test_unsolicited_tls_data_is_discarded(
     transport: Transport, tls: ssl.SSLContext, certificate: Path
 ) -> None:
     """In one record with the answer, in one behind it, and in one that comes when it is read."""
@@ -247,7 +247,7 @@ def test_answer_that_is_cut_under_tls_is_garbled(
                 asks.send(request())
 
 
-def test_certificate_of_nobody_known_is_refused(
+def test_certificate_of_an_unknown_authority_is_rejected(
     transport: Transport, tls: ssl.SSLContext, tmp_path: Path
 ) -> None:
     server_context(tmp_path / "other.pem")

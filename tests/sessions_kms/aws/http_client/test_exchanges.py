@@ -99,7 +99,7 @@ def test_connection_that_is_to_close_is_not_asked_again(transport: Transport, sa
             assert server.connections == number
 
 
-def test_second_answer_that_came_with_the_first_is_nobodys(transport: Transport) -> None:
+def test_surplus_response_is_discarded(transport: Transport) -> None:
     def doubles(peer: Peer) -> None:
         while True:
             body = peer.request()
@@ -112,7 +112,7 @@ def test_second_answer_that_came_with_the_first_is_nobodys(transport: Transport)
             assert server.connections == number
 
 
-def test_answer_that_cannot_be_believed_ends_the_connection(transport: Transport) -> None:
+def test_implausible_response_closes_the_connection(transport: Transport) -> None:
     """It may be that to another request, and then all that follow on its connection are."""
 
     def refused(_: Response) -> None:
@@ -134,7 +134,7 @@ def test_answer_that_cannot_be_believed_ends_the_connection(transport: Transport
 
 
 @pytest.mark.parametrize("late", [answer(b"hers"), b"H", b"\r\n"])
-def test_what_comes_between_two_calls_is_nobodys(transport: Transport, late: bytes) -> None:
+def test_data_between_two_calls_is_discarded(transport: Transport, late: bytes) -> None:
     called, said = threading.Event(), threading.Event()
 
     def speaks_unasked(peer: Peer) -> None:
@@ -169,7 +169,7 @@ def test_server_that_closes_between_two_calls_costs_nothing(transport: Transport
             assert closed.acquire(timeout=10)
 
 
-def test_server_that_was_killed_and_came_back_is_asked_anew(transport: Transport) -> None:
+def test_restarted_server_is_called_again(transport: Transport) -> None:
     with Server(echoes) as server:
         asks = transport(server.port)
         asks.send(request())
@@ -217,7 +217,7 @@ def test_answer_that_trickles_ends(transport: Transport) -> None:
             transport(server.port, limits=limits).send(request())
 
 
-def test_request_that_nobody_reads_ends(transport: Transport) -> None:
+def test_unread_request_ends(transport: Transport) -> None:
     over = threading.Event()
 
     def reads_nothing(_: Peer) -> None:

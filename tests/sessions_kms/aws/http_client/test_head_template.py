@@ -72,7 +72,9 @@ def test_what_is_no_plain_answer_is_not_known(whole: bytes, known: HeadTemplate)
         (b"Transfer-Encoding: chunked",),
     ],
 )
-def test_head_that_says_more_is_not_known(headers: tuple[bytes, ...], known: HeadTemplate) -> None:
+def test_head_with_additional_fields_does_not_match(
+    headers: tuple[bytes, ...], known: HeadTemplate
+) -> None:
     read(answer(*headers))
     assert not is_known(known, answer(*headers))
 
@@ -105,7 +107,7 @@ def test_head_that_differs_is_read_as_if_none_was_known(
     assert read(answer(*then)) == unknown(answer(*then), monkeypatch)
 
 
-def test_bounds_hold_for_what_is_known_and_comes_at_once(known: HeadTemplate) -> None:
+def test_bounds_apply_to_matching_heads_in_one_piece(known: HeadTemplate) -> None:
     read(answer(LENGTH, b"X: a"))
     long = answer(LENGTH, b"X: " + b"a" * HEAD_MAX)
     large = answer(b"Content-Length: %d" % (BODY_MAX + 1), b"X: a", body=bytes(BODY_MAX + 1))
@@ -139,7 +141,7 @@ def test_no_pattern_is_made_of_a_long_head(size: int, is_learnt: bool, known: He
     assert is_known(known, short)
 
 
-def test_who_changes_headers_all_the_time_has_no_more_patterns_made(known: HeadTemplate) -> None:
+def test_constantly_changing_headers_create_no_more_patterns(known: HeadTemplate) -> None:
     names = [b"X-%d: a" % number for number in range(LEARNT_MAX + 1)]
     random.shuffle(names)
     for name in names:

@@ -47,7 +47,7 @@ def test_one_that_waited_too_long_is_closed_and_not_taken(clock: FakeClock) -> N
     assert all(each.closed for each in made)
 
 
-def test_one_that_is_too_old_is_closed_and_not_taken(clock: FakeClock) -> None:
+def test_too_old_connection_is_closed_and_not_used(clock: FakeClock) -> None:
     kept, [young] = keeping(clock, 1)
     old = Connection(expires=NOW + 1)
     kept.put(old)
@@ -56,14 +56,14 @@ def test_one_that_is_too_old_is_closed_and_not_taken(clock: FakeClock) -> None:
     assert (old.closed, young.closed) == (True, False)
 
 
-def test_one_that_is_not_quiet_is_closed_and_not_taken(clock: FakeClock) -> None:
+def test_connection_with_pending_data_is_closed_and_not_used(clock: FakeClock) -> None:
     kept, made = keeping(clock, 3)
     made[2].quiet = made[1].quiet = False
     assert kept.take() is made[0]
     assert [each.closed for each in made] == [False, True, True]
 
 
-def test_those_that_nobody_needs_are_closed_while_one_is_used(clock: FakeClock) -> None:
+def test_unneeded_connections_are_closed_while_one_is_used(clock: FakeClock) -> None:
     kept, made = keeping(clock, 4)
     for _ in range(3):
         taken = kept.take()

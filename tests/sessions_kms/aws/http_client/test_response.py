@@ -135,7 +135,7 @@ def test_what_follows_an_answer_ends_the_connection_and_changes_nothing(whole: b
         (b"Transfer-Encoding:",),
     ],
 )
-def test_length_that_is_not_told_once_and_plainly_is_garbled(headers: tuple[bytes, ...]) -> None:
+def test_ambiguous_length_is_garbled(headers: tuple[bytes, ...]) -> None:
     assert refused(answer(*headers))
 
 
@@ -158,7 +158,7 @@ def test_length_that_is_not_told_once_and_plainly_is_garbled(headers: tuple[byte
         b"X\xe9: a",
     ],
 )
-def test_header_that_is_read_in_two_ways_is_garbled(line: bytes) -> None:
+def test_ambiguous_header_is_garbled(line: bytes) -> None:
     assert refused(answer(LENGTH, line))
     assert refused(answer(line, LENGTH))
     assert refused(chunked(LAST[:-2], line + b"\r\n\r\n"))
@@ -186,7 +186,7 @@ def test_header_that_is_read_in_two_ways_is_garbled(line: bytes) -> None:
         b"",
     ],
 )
-def test_status_line_that_is_none_is_garbled(status: bytes) -> None:
+def test_invalid_status_line_is_garbled(status: bytes) -> None:
     assert refused(answer(LENGTH, status=status))
 
 
@@ -204,7 +204,7 @@ def test_old_version_has_no_chunks() -> None:
 @pytest.mark.parametrize(
     "said", [b"close", b"CLOSE", b"x ,\tclose", b"keep-alive\r\nConnection: close"]
 )
-def test_close_is_heard_wherever_it_is_said(said: bytes) -> None:
+def test_close_is_recognised_in_any_position(said: bytes) -> None:
     found = read(answer(LENGTH, b"Connection: " + said))
     assert found is not None
     assert not found.keep_alive
@@ -220,7 +220,7 @@ def test_close_is_heard_wherever_it_is_said(said: bytes) -> None:
         b"HTTP/1.1 100 Continue\r\n\r\n\r\n",
     ],
 )
-def test_interim_answer_that_is_more_than_that_is_garbled(interim: bytes) -> None:
+def test_interim_response_with_a_body_is_garbled(interim: bytes) -> None:
     assert refused(interim + SIZED)
     assert read(b"HTTP/1.1 100 Continue\r\n\r\n" * INTERIM_MAX + SIZED) == read(SIZED)
 
@@ -245,7 +245,7 @@ def test_interim_answer_that_is_more_than_that_is_garbled(interim: bytes) -> Non
         b"-2\r\n",
     ],
 )
-def test_chunk_that_is_none_is_garbled(piece: bytes) -> None:
+def test_invalid_chunk_is_garbled(piece: bytes) -> None:
     assert refused(chunked(piece, LAST))
     assert refused(chunked(b"1\r\na\r\n", piece, LAST))
 
@@ -275,7 +275,7 @@ def test_bodies_are_bounded_before_they_come() -> None:
     assert refused(chunked(b"%x\r\n" % BODY_MAX, b"a" * BODY_MAX, b"\r\n1\r\n"))
 
 
-def test_what_stands_between_chunks_is_bounded() -> None:
+def test_data_between_chunks_is_bounded() -> None:
     long = b"1;" + b"a" * (LINE_MAX - 2) + b"\r\na\r\n"
     assert read(chunked(long, LAST)) is not None
     assert refused(chunked(b"1;" + b"a" * LINE_MAX))
@@ -294,7 +294,7 @@ def test_large_body_in_single_bytes_costs_no_more_memory_than_its_bound() -> Non
     assert most < 4 * 2000 * 16
 
 
-def test_nothing_of_an_answer_stands_in_its_repr_or_its_error() -> None:
+def test_repr_and_error_contain_nothing_of_a_response() -> None:
     secret = b"c2VjcmV0"
     found = read(answer(b"Content-Length: 8", body=secret))
     assert secret.decode() not in repr(found)

@@ -102,7 +102,7 @@ def test_loops_of_two_threads_at_once_never_share_anything(echo: Server) -> None
     assert one.buffer.obj is not other.buffer.obj
 
 
-def test_thread_that_finds_all_in_use_waits_and_is_told_that_nothing_was_sent() -> None:
+def test_thread_without_a_free_connection_waits_and_gets_not_applied() -> None:
     asked, over = threading.Event(), threading.Event()
 
     def holds(peer: Peer) -> None:
@@ -126,7 +126,7 @@ def test_thread_that_finds_all_in_use_waits_and_is_told_that_nothing_was_sent() 
         assert server.connections == 1
 
 
-async def test_task_that_finds_all_in_use_waits_and_is_told_that_nothing_was_sent() -> None:
+async def test_task_without_a_free_connection_waits_and_gets_not_applied() -> None:
     over = threading.Event()
 
     def holds(peer: Peer) -> None:
@@ -149,7 +149,7 @@ async def test_task_that_finds_all_in_use_waits_and_is_told_that_nothing_was_sen
 
 
 @pytest.mark.parametrize("turns", range(12))
-async def test_task_that_is_cancelled_takes_its_connection_with_it(turns: int) -> None:
+async def test_cancelled_task_closes_its_connection(turns: int) -> None:
     """After any number of turns of its loop: the server answers no sooner than the next asks."""
     cancelled = threading.Event()
 
@@ -176,7 +176,7 @@ async def test_task_that_is_cancelled_takes_its_connection_with_it(turns: int) -
         assert (await looping.send(request(b"again"))).body == b"again"
 
 
-async def test_task_that_is_cancelled_within_the_answer_takes_its_connection_with_it() -> None:
+async def test_task_cancelled_within_the_response_closes_its_connection() -> None:
     begun, closed = threading.Event(), threading.Event()
 
     def begins(peer: Peer) -> None:
@@ -200,7 +200,7 @@ async def test_task_that_is_cancelled_within_the_answer_takes_its_connection_wit
         assert closed.wait(30)
 
 
-async def test_what_comes_while_the_loop_goes_on_ends_the_connection_at_once() -> None:
+async def test_data_on_an_idle_connection_closes_it_immediately() -> None:
     """The loop has read it by the time of the next call, so the socket is quiet again."""
     answered, closed = threading.Event(), threading.Event()
 
@@ -229,7 +229,7 @@ async def test_turn_takes_one_outcome_and_tells_whether_more_was_expected() -> N
     assert await turn.outcome() == "answer"
 
 
-async def test_failure_that_a_cancelled_task_never_heard_of_is_no_line_in_the_log() -> None:
+async def test_failure_of_a_cancelled_task_is_not_logged() -> None:
     loop, told = asyncio.get_running_loop(), list[object]()
     loop.set_exception_handler(lambda _, context: told.append(context))
     turn = asynchronous._Exchange(lambda _: None, Attempt(PATIENT), loop)
@@ -240,7 +240,7 @@ async def test_failure_that_a_cancelled_task_never_heard_of_is_no_line_in_the_lo
 
 
 @pytest.mark.parametrize("came", [True, False])
-async def test_loop_that_was_held_up_hears_what_came_in_time(
+async def test_blocked_loop_receives_data_that_arrived_in_time(
     came: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """uvloop calls its timers before it reads."""

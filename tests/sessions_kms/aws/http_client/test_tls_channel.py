@@ -66,7 +66,7 @@ def served(tmp_path: Path) -> tuple[Served, TlsChannel]:
     return server, channel
 
 
-def test_every_cut_of_the_records_says_the_same(served: tuple[Served, TlsChannel]) -> None:
+def test_records_split_anywhere_give_the_same_result(served: tuple[Served, TlsChannel]) -> None:
     server, channel = served
     for size in range(1, 40):
         records = server.record(b"a" * size) + server.record(b"b")
@@ -87,14 +87,14 @@ def test_records_behind_the_answer_end_the_connection(served: tuple[Served, TlsC
     assert (found.body, found.keep_alive) == (b"a", False)
 
 
-def test_end_behind_the_answer_is_heard(served: tuple[Served, TlsChannel]) -> None:
+def test_end_after_the_response_is_detected(served: tuple[Served, TlsChannel]) -> None:
     server, channel = served
     _, found = read(channel, ResponseReader(), server.record(answer(b"a")) + server.end())
     assert found is not None
     assert channel.has_ended
 
 
-def test_end_before_the_answer_is_none(served: tuple[Served, TlsChannel]) -> None:
+def test_end_before_the_response_is_an_error(served: tuple[Served, TlsChannel]) -> None:
     server, channel = served
     with pytest.raises(ConnectionResetError):
         read(channel, ResponseReader(), server.end())
