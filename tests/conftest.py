@@ -13,10 +13,12 @@ import pytest
 from botocore.hooks import EventAliaser, HierarchicalEmitter
 from botocore.loaders import Loader, create_loader
 from hypothesis import settings as hypothesis_settings
+from pytest_django import DjangoDbBlocker
 
 from gateway_site.local.kms import LocalKMS, running_kms
 from sessions_kms import outages, services
 from tests.support.clock import FakeClock
+from tests.support.database import copy_of_database, restored_from
 from tests.support.roto import running_roto
 
 AWS_ENVIRONMENT = {
@@ -83,6 +85,16 @@ def freeze_what_stays() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def database_before_any_thread(django_db_setup: None) -> None:
     """Make the database first: a thread that stays keeps the one that it has first heard of."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def database_restored_from_copy(
+    database_before_any_thread: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        copy = copy_of_database()
+    with restored_from(copy):
+        yield
 
 
 @pytest.fixture(autouse=True)
