@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
+from sessions_kms.data_keys.keyring import REMEMBERED, KMSKeyring, KnownKeys, SharedKeyring
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.storage.published_keys import PublishedKey
 from tests.sessions_kms.support.fakes import (
@@ -275,3 +275,10 @@ def test_two_settings_of_the_context_do_not_share(kms: FakeKMS, table: FakeDataK
     ours = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
     theirs = run_sync(shared(kms_keyring(kms, stage="prod"), table).generate(PERIOD))
     assert dataclasses.replace(theirs, encrypted=b"") != dataclasses.replace(ours, encrypted=b"")
+
+
+def test_only_the_most_recent_keys_are_remembered() -> None:
+    known: KnownKeys[int] = KnownKeys()
+    for number in range(REMEMBERED + 2):
+        known[number.to_bytes(4, "big"), 0] = number
+    assert list(known.values()) == list(range(2, REMEMBERED + 2))
