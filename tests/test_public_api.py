@@ -95,7 +95,7 @@ def test_each_public_module_exists(package: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_another_name_is_not_there(package: ModuleType) -> None:
+def test_unknown_name_does_not_exist(package: ModuleType) -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         package.nothing  # noqa: B018 - that is the test
 

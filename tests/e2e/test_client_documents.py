@@ -58,7 +58,7 @@ def test_page_of_another_origin_has_nothing_fetched_until_the_person_clicks(
     assert documents.asked.count(path) == 1
 
 
-def test_person_who_signs_in_on_the_way_clicks_as_well(
+def test_click_is_required_after_a_sign_in_in_between(
     stack: LocalStack, documents: DocumentSite, page: Page
 ) -> None:
     """Not even a typed address is one any more after the way over the provider."""

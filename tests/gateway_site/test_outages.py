@@ -77,7 +77,7 @@ def test_invalid_query_is_no_outage(cause: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", [ProgrammingError, DataError, ValueError])
-def test_other_kinds_of_error_are_none(error: type[Exception]) -> None:
+def test_other_errors_are_no_outage(error: type[Exception]) -> None:
     assert not is_outage(raised(error, None))
 
 

@@ -56,7 +56,7 @@ def test_gateway_starts_and_checks_find_no_error(tmp_path: Path) -> None:
     assert "GitHub" in page.text
 
 
-def test_short_secret_key_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_short_secret_key_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     env = environment(tmp_path) | {"DJANGO_SECRET_KEY": "x" * 49}
     done = finished([sys.executable, "manage.py", "check"], env)
     assert done.returncode != 0

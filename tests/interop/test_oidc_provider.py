@@ -70,7 +70,7 @@ def test_tokens_are_bound_to_a_key_at_sign_in_refresh_and_the_upstream(
     assert set(bound.seen("POST", "/token", "refresh_token")) == {200}
 
 
-def test_sign_out_there_ends_the_session_here_also_by_a_new_key(
+def test_sign_out_at_the_provider_ends_the_session_also_with_a_new_signing_key(
     plain: OpenIDProvider, gateway: LocalStack
 ) -> None:
     for name in ("grace", "joan"):
@@ -134,7 +134,7 @@ def test_doctor_finds_nothing_wrong_but_plain_http(kind: str, gateway: LocalStac
     ]
 
 
-def test_doctor_finds_what_is_wrong(plain: OpenIDProvider, gateway: LocalStack) -> None:
+def test_doctor_finds_faults(plain: OpenIDProvider, gateway: LocalStack) -> None:
     assert gateway.manage("check_providers", "plain", "--strict").returncode == 4
     assert gateway.manage("check_providers", "plane").returncode == 2
     done = gateway.manage("check_providers", "plain", "--url", "https://elsewhere.example")

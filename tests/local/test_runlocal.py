@@ -224,13 +224,13 @@ def test_duplicate_port_is_reported_in_one_sentence_before_anything_starts(run: 
     assert not any(is_listening(port) for port in run.all_ports)
 
 
-def test_missing_binary_is_named_with_what_to_do(run: Run) -> None:
+def test_missing_binary_is_named_with_a_remedy(run: Run) -> None:
     line = stack_error(run, roto=run.state / "roto-server")
     assert "roto-server cannot be run " in line
     assert " requirements/local.txt" in line
 
 
-def test_missing_package_is_named_with_what_to_do_before_anything_starts(
+def test_missing_package_is_named_with_a_remedy_before_the_start(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -173,7 +173,7 @@ def test_no_client_may_sign_in_if_the_caller_configured_another_provider() -> No
     assert "mcp" not in Stack(mine, PORTS, STATE).welcome()
 
 
-def test_provider_knows_no_secret_but_its_own_client() -> None:
+def test_provider_has_only_the_secret_of_its_client() -> None:
     built = environment.build_provider(HOSTILE, PORTS, SECRETS)
     assert built["PROVIDER_CLIENT_SECRET"] == SECRETS.client_secret
     assert SECRETS.django_secret_key not in built.values()

@@ -136,7 +136,7 @@ def test_child_that_ignores_the_request_to_end_is_killed(
     assert stubborn.process.returncode == -signal.SIGKILL
 
 
-def test_missing_program_is_named_and_what_runs_is_ended(tmp_path: Path) -> None:
+def test_missing_program_is_named_and_running_ones_are_stopped(tmp_path: Path) -> None:
     one, two = child(tmp_path, "one"), child(tmp_path, "two")
     two.command = [str(tmp_path / "no-such-program")]
     with (
@@ -159,14 +159,14 @@ def test_port_in_use_names_the_child_and_the_option(
     assert two.process is None
 
 
-def test_port_that_a_closed_connection_still_holds_counts_as_free(tmp_path: Path) -> None:
+def test_port_of_a_closed_connection_counts_as_free(tmp_path: Path) -> None:
     one = child(tmp_path, "one")
     with Supervisor(tmp_path / "running.json", tmp_path) as supervisor:
         supervisor.start(one)
     require_free_port(one.port, "one", "--one-port")
 
 
-def test_step_returns_what_it_printed(supervisor: Supervisor) -> None:
+def test_step_returns_its_output(supervisor: Supervisor) -> None:
     command = [sys.executable, "-c", "import os; print(os.environ['WORD'])"]
     assert supervisor.run_step("step", command, {"WORD": "said"}) == "said\n"
 

@@ -95,7 +95,7 @@ def test_checking_the_lock_does_not_prevent_a_start(tmp_path: Path) -> None:
         ({"AWS_ACCESS_KEY_ID": "local", "GATEWAY_LOCAL": "1"}, ""),
     ],
 )
-def test_manage_py_says_in_one_line_whether_it_uses_the_stack(
+def test_manage_py_prints_one_line_about_the_stack(
     tmp_path: Path, more: dict[str, str], said: str
 ) -> None:
     (tmp_path / "manage.py").write_bytes((ROOT / "manage.py").read_bytes())

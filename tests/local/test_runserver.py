@@ -173,7 +173,7 @@ def test_changed_module_is_reloaded(server: Server) -> None:
 
 
 @pytest.mark.stack
-def test_static_files_are_served_without_debug_only_when_asked(server: Server) -> None:
+def test_static_files_are_served_without_debug_only_on_request(server: Server) -> None:
     url = f"{server.url}/static/{server.site.name}"
     with server.serving("--noreload", "--insecure"):
         assert requests.get(url, timeout=60).content == SITE.read_bytes()

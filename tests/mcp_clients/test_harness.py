@@ -75,7 +75,7 @@ def test_end_is_recognised_by_responses_and_browser_visits(
     assert trial.ended(Scripted(place, iter(calls)), place.times_asked)[0] == end
 
 
-def test_asked_before_the_disturbance_counts_when_it_should_not_have_been(place: Place) -> None:
+def test_early_authorization_counts_as_unexpected(place: Place) -> None:
     client = Scripted(place, iter([ask, ask]))
     before = place.times_asked
     trial.called(client)

@@ -87,7 +87,7 @@ def test_less_evidence_never_admits_somebody(
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_form_of_an_address_is_final_and_case_of_ascii_is_all_that_goes(
+def test_address_normalization_is_idempotent_and_changes_only_ascii_case(
     local: str, host: str
 ) -> None:
     try:
@@ -210,7 +210,9 @@ def test_groups_are_read_by_the_exact_name_first(
         ({"_claim_names": {"address": "src1"}}, Refusal.NO_GROUPS),
     ],
 )
-def test_refusal_tells_why_a_group_is_missing(claims: dict[str, object], reason: Refusal) -> None:
+def test_refusal_explains_why_a_group_is_missing(
+    claims: dict[str, object], reason: Refusal
+) -> None:
     told = told_by(claims, {})
     assert find_refusal(Rule(groups=frozenset({"a"})), told) is reason
 

@@ -34,7 +34,7 @@ def told(apps: list[SocialApp]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("client_id", [None, "", "a", "b", "nobody's"])
 @pytest.mark.parametrize("provider", [None, "", "corp", "openid_connect", "github", "google", "x"])
 @pytest.mark.django_db
-def test_apps_are_those_of_the_settings_as_allauth_reads_them_and_none_of_the_database(
+def test_apps_are_read_from_the_settings_as_by_allauth_and_not_from_the_database(
     settings: Settings,
     django_assert_num_queries: DjangoAssertNumQueries,
     provider: str | None,

@@ -154,7 +154,7 @@ def test_both_have_one_version_and_the_gateway_requires_exactly_this_engine() ->
     assert python <= set(gateway["classifiers"])
 
 
-def test_gateway_requires_what_is_pinned() -> None:
+def test_gateway_requires_the_pinned_versions() -> None:
     groups = load_project(ENGINE)["dependency-groups"]
     gateway = load_project(GATEWAY)["project"]
     assert gateway["dependencies"][1:] == groups["gateway"]

@@ -94,7 +94,7 @@ def check_prompt(visitor: Visitor, app: App, expected: str | None) -> dict[str, 
         Case(GitHubEnterprise, {}, {}, None),
     ],
 )
-def test_provider_is_asked_for_a_page_of_its_own_where_it_has_one(
+def test_own_page_of_the_provider_is_requested_if_it_has_one(
     serve: Serve, visitor: Visitor, settings: Settings, case: Case
 ) -> None:
     provider = serve(case.kind, **case.variables)
@@ -115,7 +115,7 @@ def test_provider_is_asked_for_a_page_of_its_own_where_it_has_one(
     ("variables", "expected"),
     [({}, None), ({"CLIENT_PROMPT": "select_account"}, "select_account")],
 )
-def test_github_is_asked_for_nothing_more_unless_the_operator_says_so(
+def test_github_gets_no_prompt_unless_configured(
     github: FakeProvider,
     visitor: Visitor,
     settings: Settings,

@@ -26,9 +26,7 @@ def test_one_endpoint_is_replaced(serve: Serve, visitor: Visitor) -> None:
     assert sign_in(visitor, gitlab).status_code == 302
 
 
-def test_metadata_is_not_asked_for_where_nothing_of_it_is_needed(
-    serve: Serve, visitor: Visitor
-) -> None:
+def test_unneeded_metadata_is_not_fetched(serve: Serve, visitor: Visitor) -> None:
     gitlab = serve(GitLab, TOKEN_AUTH="client_secret_post", **ALL_NEEDED)
     gitlab.failing[DISCOVERY] = lambda: pytest.fail("It is not to be asked.")
     assert sign_in(visitor, gitlab).status_code == 302

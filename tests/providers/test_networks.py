@@ -84,7 +84,7 @@ def test_certificate_of_another_authority_than_the_named_one_is_refused(
     assert visitor.start("gitlab").status_code == 503
 
 
-def test_userinfo_is_asked_under_the_named_authority_too(
+def test_userinfo_request_uses_the_configured_authority(
     serve: Serve, visitor: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

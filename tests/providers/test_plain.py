@@ -20,7 +20,7 @@ from tests.providers.stubs import GitHubEnterprise
 from tests.sessions_kms.support.stacks import Stack
 
 
-def test_account_is_known_by_its_number(serve: Serve, visitor: Visitor) -> None:
+def test_account_is_identified_by_its_number(serve: Serve, visitor: Visitor) -> None:
     ghe = serve(GitHubEnterprise)
     sign_in(visitor, ghe)
     ghe.person |= {"login": "ada-lovelace", "name": "Ada King"}
@@ -46,7 +46,7 @@ def test_response_without_a_subject_is_rejected(
     assert not get_user_model().objects.exists()
 
 
-def test_identity_may_stand_within(serve: Serve, visitor: Visitor) -> None:
+def test_id_field_may_be_nested(serve: Serve, visitor: Visitor) -> None:
     ghe = serve(GitHubEnterprise, ID_FIELD="data.id")
     ghe.person = {"data": {"id": "2244994945"}, "id": 77}
     sign_in(visitor, ghe)

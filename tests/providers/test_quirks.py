@@ -20,7 +20,9 @@ def test_google_gives_a_refresh_token_at_every_sign_in(serve: Serve, visitor: Vi
     assert held.refresh_token is not None
 
 
-def test_google_gives_none_without_asking_again(serve: Serve, visitor: Visitor) -> None:
+def test_google_issues_no_refresh_token_without_prompt_consent(
+    serve: Serve, visitor: Visitor
+) -> None:
     sign_in(visitor, serve(Google, AUTH_PARAMS="access_type=offline"))
     held = visitor.held("google")
     assert held is not None

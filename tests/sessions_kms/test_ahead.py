@@ -87,7 +87,7 @@ async def test_work_after_its_request_loads_again(stack: Stack) -> None:
     assert await task == 2
 
 
-async def test_of_two_who_load_at_one_moment_neither_finds_nothing(stack: Stack) -> None:
+async def test_concurrent_first_loads_both_find_the_session(stack: Stack) -> None:
     key = await stored(a=1)
     async with ahead.session({NAME: key}):
         first, second = prefetch.claim(key), prefetch.claim(key)
@@ -139,7 +139,7 @@ async def test_services_are_not_made_in_the_loop_and_their_error_is_the_loads(
     assert threading.get_ident() not in threads[:1]
 
 
-async def test_other_sessions_are_asked_for(stack: Stack) -> None:
+async def test_other_sessions_are_loaded(stack: Stack) -> None:
     key, other = await stored(a=1), await stored(a=2)
     async with ahead.session({NAME: key}):
         assert await SessionStore(other).aget("a") == 2
@@ -163,7 +163,7 @@ async def test_prefetched_content_is_read_only(stack: Stack) -> None:
             content["a"] = 2  # type: ignore[index]
 
 
-async def test_session_is_left_alone_until_it_is_asked_for(stack: Stack) -> None:
+async def test_session_is_not_loaded_until_it_is_used(stack: Stack) -> None:
     """Whether it was is what decides on the cookie of a session that is none, and on Vary."""
     key = await stored(a=1)
     await SessionStore(key).adelete()

@@ -260,7 +260,7 @@ def test_missing_setting_is_improperly_configured(settings: Settings) -> None:
         services.services()
 
 
-def test_config_is_frozen_with_all_that_it_holds() -> None:
+def test_config_is_deeply_frozen() -> None:
     context = {"app": "shop"}
     made = parsed(ENCRYPTION_CONTEXT=context, DECRYPT_KEY_IDS=[OTHER_KEY])
     with pytest.raises(FrozenInstanceError):

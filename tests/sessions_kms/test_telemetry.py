@@ -218,7 +218,7 @@ def test_condition_that_does_not_hold_is_no_error(
     assert recorded.count("sessions_kms.aws", outcome="error") == 0
 
 
-def test_histograms_tell_milliseconds_from_seconds(fake: Stack, recorded: Recorded) -> None:
+def test_histograms_distinguish_milliseconds_from_seconds(fake: Stack, recorded: Recorded) -> None:
     for seconds in (0.004, 0.09, 0.9):
         telemetry.record("aws", seconds, service="dynamodb")
     (counts,) = recorded.buckets("sessions_kms.aws")

@@ -62,7 +62,7 @@ def report(request: HttpRequest) -> ExceptionReporter:
 
 @pytest.mark.parametrize("debug", [True, False])
 @pytest.mark.parametrize("form", ["html", "text"])
-def test_report_holds_no_value_of_the_request_or_of_a_variable(
+def test_report_contains_no_value_of_the_request_or_of_a_variable(
     settings: Settings, debug: bool, form: str
 ) -> None:
     settings.DEBUG = debug

@@ -83,7 +83,7 @@ async def test_person_has_twice_the_limit_of_a_client_without_affecting_others()
 
 
 @on_moved_clock
-async def test_upstreams_have_one_limit_together_and_none_waits_for_anothers() -> None:
+async def test_upstreams_share_one_limit_but_do_not_block_each_other() -> None:
     calls = UserCalls(FEW)
     first, second = of("ada", 6, calls, API), of("ada", 4, calls, TOOLS)
     await turns()
@@ -191,7 +191,7 @@ def test_whatever_is_configured_one_person_leaves_half_to_others(
         assert 1 <= pool.idle_per_person <= max(1, pool.idle / 4)
 
 
-def test_limit_holds_for_each_key_and_a_free_slot_is_taken_again() -> None:
+def test_limit_applies_per_key_and_a_free_slot_is_reused() -> None:
     slots = CallerSlots()
     with slots.take("a", 2), slots.take("a", 2), slots.take("b", 1):
         with pytest.raises(Problem) as refused, slots.take("a", 2):

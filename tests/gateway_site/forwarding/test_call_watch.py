@@ -64,7 +64,7 @@ async def test_short_call_has_no_watcher(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not watcher.begun.is_set()
 
 
-def test_client_that_goes_is_noticed_within_a_quarter_of_a_second() -> None:
+def test_disconnect_is_noticed_within_a_quarter_of_a_second() -> None:
     assert WATCH_DELAY <= 0.25
 
 
@@ -142,7 +142,7 @@ async def test_failing_call_raises_its_own() -> None:
 
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["of the person", "of nobody"])
-async def test_person_who_changed_before_anybody_watched_is_looked_at(
+async def test_earlier_change_of_a_user_is_checked_by_a_new_watch(
     clock: FakeClock, is_told: bool
 ) -> None:
     """Their session is not there: whoever looks sees that at once, and nobody else for an hour."""

@@ -338,7 +338,7 @@ def assert_renewed(response: requests.Response, key: str) -> None:
     assert (int(cookie["max-age"]) > 0, cookie["httponly"]) == (True, True)
 
 
-def test_second_401_goes_back_as_it_is(gateway: Gateway) -> None:
+def test_second_401_is_passed_on(gateway: Gateway) -> None:
     before = gateway.state().get("refused", 0)
     response = gateway.get("echo/guarded?token=another")
     assert (response.status_code, response.text) == (401, "refused")
@@ -346,7 +346,7 @@ def test_second_401_goes_back_as_it_is(gateway: Gateway) -> None:
     assert gateway.state()["refused"] == before + 2
 
 
-def test_401_to_a_body_that_was_not_kept_goes_back_as_it_is(gateway: Gateway) -> None:
+def test_401_to_an_unrepeatable_body_is_passed_on(gateway: Gateway) -> None:
     before = gateway.state().get("refused", 0)
     with gateway.writer() as client:
         url = f"{gateway.url}/gateway/echo/guarded?token={TOKEN}-2"

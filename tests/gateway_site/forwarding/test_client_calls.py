@@ -138,7 +138,7 @@ def test_what_is_no_access_token_is_challenged(
     assert_challenged(gateway, caller.call("open/", headers={"Authorization": shown}), "open/")
 
 
-def test_two_authorization_headers_are_none(gateway: Gateway, caller: Caller) -> None:
+def test_two_authorization_headers_are_rejected(gateway: Gateway, caller: Caller) -> None:
     line = f"Authorization: Bearer {caller.access_token}\r\n".encode()
     request = b"GET /gateway/open/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n%b\r\n"
     assert gateway.raw(request % line, signed_in=False).startswith(b"HTTP/1.1 200 ")

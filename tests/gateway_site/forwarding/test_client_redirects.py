@@ -79,7 +79,7 @@ def redirected(
 
 @pytest.mark.parametrize("name", ["Authorization", "Cookie"])
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
-def test_program_that_takes_its_credentials_along_is_led_nowhere(
+def test_program_with_credentials_is_not_redirected(
     gateway: Gateway, callers: dict[str, Caller], thief: Thief, status: int, name: str
 ) -> None:
     """Python's urllib sends such headers wherever a redirect leads."""

@@ -88,7 +88,7 @@ def test_outage_has_a_line_a_request_with_its_id_and_one_traceback(gateway: Gate
     assert log.count("Traceback") <= 1  # none where another test began it
 
 
-def test_call_is_logged_with_who_and_where_and_without_its_query(gateway: Gateway) -> None:
+def test_call_is_logged_with_user_and_path_and_without_its_query(gateway: Gateway) -> None:
     answer = gateway.get("echo/x?secret=canary", headers={"X-Request-ID": "of-the-proxy"})
     request_id = answer.headers["X-Request-ID"]
     assert request_id == "of-the-proxy"  # which loopback is trusted to be here

@@ -226,7 +226,7 @@ def test_one_unknown_middleware_sends_all_calls_through_threads(
     assert answer("/gateway/asking") == (200, b"thread")
 
 
-def test_view_that_waits_goes_to_a_thread_and_shows_once(
+def test_blocking_view_runs_in_a_thread_and_is_logged_once(
     sent: Counter[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):

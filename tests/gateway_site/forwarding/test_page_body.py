@@ -138,13 +138,13 @@ def test_too_large_body_is_rejected_before_it_is_sent(
 
 
 @pytest.mark.usefixtures("staff")
-def test_staff_are_asked_for_a_large_body(gateway: Gateway) -> None:
+def test_large_body_of_staff_is_read(gateway: Gateway) -> None:
     fields = f"Content-Length: {STAFF}\r\nExpect: 100-continue"
     assert sent(gateway, USERS, fields, b"x" * STAFF, gateway.keys[0]) == 100
 
 
 @pytest.mark.usefixtures("staff")
-def test_staff_get_no_413_for_a_body_of_unknown_length(gateway: Gateway) -> None:
+def test_large_body_of_staff_is_a_503_while_the_store_is_down(gateway: Gateway) -> None:
     gateway.control("store/down")
     try:
         got = raw(gateway, USERS, f"Content-Length: {STAFF}", b"x" * STAFF, gateway.keys[0])
@@ -163,7 +163,7 @@ def test_program_is_refused_in_its_own_form(gateway: Gateway, path: str) -> None
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_crowd_that_sends_large_bodies_takes_no_memory(gateway: Gateway, is_chunked: bool) -> None:
+def test_many_large_bodies_use_bounded_memory(gateway: Gateway, is_chunked: bool) -> None:
     """Each stops short of the end: 480 MB, of people whom nobody knows."""
     size, count = 2_400_000, 200
     framing = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {size}"

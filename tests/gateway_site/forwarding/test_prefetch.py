@@ -180,7 +180,7 @@ def in_loop(session: SessionStore) -> HttpRequest:
     return request
 
 
-def test_page_is_made_in_the_loop_and_the_database_asked_in_a_thread() -> None:
+def test_page_is_rendered_in_the_loop_and_the_database_queried_in_a_thread() -> None:
     found = answer("/shown", a_session(**SIGNED_IN))
     assert found == (200, b"hello ada thread | ada loop")
 
@@ -192,7 +192,7 @@ def test_who_is_not_at_hand_is_asked_for_in_a_thread(monkeypatch: pytest.MonkeyP
     assert asked == ["7 thread"]
 
 
-def test_database_that_cannot_be_asked_is_a_503_and_is_asked_once(
+def test_unavailable_database_is_a_503_and_is_queried_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail() -> None:
@@ -220,7 +220,7 @@ def test_second_taking_reads_for_itself_in_a_thread() -> None:
     assert found == (200, b"by itself thread by itself thread")
 
 
-def test_template_that_waits_goes_to_a_thread() -> None:
+def test_blocking_template_is_rendered_in_a_thread() -> None:
     assert answer("/operator") == (200, b"Nonethread")
 
 
@@ -255,15 +255,15 @@ def test_nothing_is_read_after_a_failed_read() -> None:
 
 
 @pytest.mark.parametrize("address", ["/shown", "/forgiving"])
-def test_more_parameters_than_django_takes_are_refused_by_who_looks_at_them(address: str) -> None:
+def test_too_many_parameters_are_rejected_by_views_that_read_them(address: str) -> None:
     assert answer(address + MANY, a_session(**SIGNED_IN))[0] == 400
 
 
-def test_more_parameters_than_django_takes_are_nothing_to_who_does_not_look_at_them() -> None:
+def test_too_many_parameters_do_not_matter_to_views_that_read_none() -> None:
     assert answer("/twice" + MANY, a_session(**SIGNED_IN))[0] == 200
 
 
-def test_session_is_not_asked_for_where_nothing_was_read_ahead() -> None:
+def test_session_is_not_loaded_without_a_prefetch() -> None:
     request = RequestFactory().post("/")
     request.session = Mock(get=Mock(side_effect=StoreUnavailable))
     assert unsafe(request).status_code == 405

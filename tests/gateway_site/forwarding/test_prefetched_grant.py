@@ -198,7 +198,7 @@ def test_token_of_another_upstream_opens_nothing() -> None:
     assert found.take() is None
 
 
-def test_outage_is_raised_to_who_takes(store: Stack) -> None:
+def test_outage_is_raised_when_the_grant_is_taken(store: Stack) -> None:
     token = next(iter(tokens().values()))
     store.dynamodb.unavailable = True
     found = prefetched_grant(request_of(opened_ahead(token, "tools")), token, "tools")

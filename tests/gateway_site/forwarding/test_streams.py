@@ -76,7 +76,7 @@ def test_event_stream_may_be_silent_for_longer_than_an_answer(gateway: Gateway) 
 
 
 @pytest.mark.parametrize("path", ["echo/events", "echo/hang"], ids=["in the answer", "before it"])
-def test_client_that_goes_ends_the_call_of_the_upstream(gateway: Gateway, path: str) -> None:
+def test_disconnected_client_ends_the_call_of_the_upstream(gateway: Gateway, path: str) -> None:
     counter = "open streams" if path.endswith("events") else "hanging"
     connection = open_stream(gateway, path)
     with connection:
@@ -85,7 +85,7 @@ def test_client_that_goes_ends_the_call_of_the_upstream(gateway: Gateway, path: 
     wait_until(lambda: gateway.control("slots") == "0", "nothing is counted as open")
 
 
-def test_client_that_goes_in_an_upload_ends_it(gateway: Gateway) -> None:
+def test_client_that_disconnects_in_an_upload_ends_it(gateway: Gateway) -> None:
     before = gateway.state().get("aborted uploads", 0)
     with gateway.writer() as client:
         token, cookie = client.headers["X-CSRFToken"], client.cookies["gateway_csrftoken"]
@@ -194,7 +194,7 @@ def test_stream_of_an_ended_session_is_ended(gateway: Gateway) -> None:
         gateway.control("check/60")
 
 
-def test_stream_of_a_person_who_is_deactivated_here_is_ended_at_once(gateway: Gateway) -> None:
+def test_stream_of_a_user_deactivated_in_this_process_ends_immediately(gateway: Gateway) -> None:
     """What another process does is found out within a minute: SESSION_CHECK."""
     try:
         with (

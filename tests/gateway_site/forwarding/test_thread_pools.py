@@ -171,7 +171,7 @@ async def test_events_received_while_waiting_are_read_later() -> None:
 
 
 @on_moved_clock
-async def test_of_a_body_one_piece_is_held_while_waiting() -> None:
+async def test_waiting_request_buffers_one_piece_of_its_body() -> None:
     gate, order = FairSemaphore(1), list[str]()
     inside = Visit(gate, "inside", order)
     channel = Channel(PIECE, PIECE, LAST)

@@ -64,7 +64,7 @@ def database_down() -> Iterator[None]:
         yield
 
 
-def test_database_is_asked_again_exactly_after_the_age(
+def test_database_is_queried_again_exactly_after_the_age(
     people: UserCache, ada: User, clock: FakeClock, django_assert_num_queries: Queries
 ) -> None:
     with django_assert_num_queries(1):
@@ -147,7 +147,7 @@ def test_sign_in_keeps_the_cache(
         assert people.active_user_id(call(ada)) == str(ada.pk)
 
 
-def test_session_that_does_not_match_goes_djangos_way(
+def test_mismatched_session_is_left_to_django(
     people: UserCache, ada: User, settings: Settings
 ) -> None:
     """It knows of former secret keys, and ends a session of a former password."""
@@ -166,7 +166,7 @@ def test_session_that_does_not_match_goes_djangos_way(
     assert of_before.session[HASH_SESSION_KEY] == now.session[HASH_SESSION_KEY]
 
 
-def test_people_known_are_served_while_the_database_is_down(
+def test_cached_users_are_served_while_the_database_is_down(
     people: UserCache, ada: User, clock: FakeClock
 ) -> None:
     people.active_user_id(call(ada))
@@ -236,7 +236,7 @@ def test_cache_is_bounded_and_drops_the_oldest_first(
     assert len(people._users) == 1
 
 
-def test_person_of_a_page_is_asked_for_once_in_the_age(
+def test_user_of_a_page_is_queried_once_within_the_age(
     people: UserCache, ada: User, clock: FakeClock, django_assert_num_queries: Queries
 ) -> None:
     session = call(ada).session
@@ -267,7 +267,7 @@ def test_changes_of_a_page_to_its_user_object_are_not_cached(people: UserCache, 
         {SESSION_KEY: "123456"},
     ],
 )
-def test_person_of_a_page_whose_session_does_not_match_goes_djangos_way(
+def test_page_with_a_mismatched_session_hash_is_left_to_django(
     people: UserCache, ada: User, changed: dict[str, str]
 ) -> None:
     people.active_user_id(call(ada))

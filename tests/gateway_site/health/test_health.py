@@ -109,7 +109,7 @@ def test_process_with_migrations_missing_is_not_ready_until_they_are_applied(
     )
 
 
-def test_database_that_cannot_be_asked_leaves_a_process_ready_and_is_asked_again(
+def test_unavailable_database_leaves_a_process_ready_and_is_queried_again(
     make_health: MakeHealth, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down() -> bool:
@@ -201,7 +201,7 @@ def test_answer_is_cached_for_a_few_seconds(
     assert Client().get("/readyz").status_code == 200
 
 
-def test_many_who_ask_share_one_probe(make_health: MakeHealth, probe: Probe) -> None:
+def test_concurrent_requests_share_one_probe(make_health: MakeHealth, probe: Probe) -> None:
     health = make_health(probe)
     probe.go.clear()
     answers = [health.answer() for _ in range(50)]

@@ -55,7 +55,7 @@ def test_claims_of_a_file_are_explained(
     assert (done.status, found["allowed"], found["code"]) == (0, allowed, code)
 
 
-def test_person_is_explained_by_what_their_provider_said_last(
+def test_user_is_explained_by_the_last_response_of_the_provider(
     corp: FakeProvider, settings: Settings
 ) -> None:
     corp.person = ADA
@@ -74,7 +74,7 @@ def test_person_is_explained_by_what_their_provider_said_last(
     ]
 
 
-def test_github_is_explained_by_what_its_api_would_say(
+def test_github_sign_in_is_explained_by_the_github_api(
     github: FakeProvider, settings: Settings, claims: Any
 ) -> None:
     own = {"ISSUER": "", "ALLOWED_EMAILS": "ada@example.com", "ALLOWED_ORGS": "acme"}

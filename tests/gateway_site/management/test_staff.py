@@ -127,7 +127,7 @@ def test_letter_with_case_mapping_identifies_nobody_else(corp: FakeProvider) -> 
     assert rights(kelvin) == (False, False)
 
 
-def test_address_of_several_accounts_names_none(corp: FakeProvider) -> None:
+def test_ambiguous_address_identifies_nobody(corp: FakeProvider) -> None:
     visitors = [signed_in(corp, **(ADA | {"sub": sub}), email_verified=True) for sub in "12"]
     done = grant("--email", "ada@example.com")
     assert done.status == 2
@@ -145,7 +145,7 @@ class FoldingManager:
         return SocialAccount._base_manager.filter(provider=provider, uid__iexact=uid)
 
 
-def test_subject_that_differs_in_capitals_is_another_whatever_the_database_says(
+def test_subjects_are_case_sensitive_whatever_the_database_does(
     corp: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor = signed_in(corp, sub="AbC")

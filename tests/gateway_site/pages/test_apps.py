@@ -158,7 +158,7 @@ def test_apps_are_no_rows_among_the_sessions(ada: Visitor) -> None:
     assert "This browser" in only.text
 
 
-def test_one_is_ended_and_the_audit_trail_knows(ada: Visitor) -> None:
+def test_one_is_ended_and_audited(ada: Visitor) -> None:
     reasons: list[str] = []
 
     def note(reason: str, **_: Any) -> None:

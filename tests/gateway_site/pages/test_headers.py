@@ -71,11 +71,11 @@ def test_http_is_redirected_to_https(browser: Client) -> None:
     assert response.headers["Location"] == f"https://{HOST}/accounts/login/"
 
 
-def test_named_proxy_header_is_believed(browser: Client) -> None:
+def test_named_proxy_header_is_trusted(browser: Client) -> None:
     assert browser.get("/", headers={"X-Forwarded-Proto": "https"}).status_code == 200
 
 
-def test_unnamed_proxy_header_is_not_believed(browser: Client, settings: Settings) -> None:
+def test_unnamed_proxy_header_is_ignored(browser: Client, settings: Settings) -> None:
     settings.SECURE_PROXY_SSL_HEADER = None
     assert browser.get("/", headers={"X-Forwarded-Proto": "https"}).status_code == 301
 

@@ -66,7 +66,7 @@ def links(card: Element) -> dict[str, str]:
     return {link.text: link.attributes["href"] for link in card.all("a")}
 
 
-def test_signed_out_there_is_a_form_for_each_provider(
+def test_signed_out_page_has_a_form_for_each_provider(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor
 ) -> None:
     page = home(visitor)
@@ -236,7 +236,7 @@ def test_other_providers_can_be_connected(
     assert status(found["Corp"]) == "Connected"
 
 
-def test_connection_of_another_session_shows_that_this_one_holds_no_token(
+def test_connection_without_a_token_in_this_session_is_shown_as_such(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(corp)
@@ -252,7 +252,7 @@ def test_connection_of_another_session_shows_that_this_one_holds_no_token(
     assert buttons(card) == ["Re-authenticate with Other"]
 
 
-def test_scope_that_was_not_granted_can_be_asked_for_again(
+def test_scope_that_was_not_granted_can_be_requested_again(
     corp: FakeProvider, visitor: Visitor
 ) -> None:
     corp.scope = "openid profile"

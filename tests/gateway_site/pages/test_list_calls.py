@@ -149,6 +149,6 @@ def test_admin_action_on_many_sessions_reads_no_ciphertext(
     assert carry_ciphertext(answers) == {own_id(ada)}
 
 
-def test_page_of_one_session_tells_its_size(ada: Visitor, answers: list[Any]) -> None:
+def test_page_of_one_session_shows_its_size(ada: Visitor, answers: list[Any]) -> None:
     page = ada.client.get(f"{ADMIN}{quote(own_id(ada))}/change/").content.decode()
     assert re.search(r"\d(\.\d)?\xa0KB", page)

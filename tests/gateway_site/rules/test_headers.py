@@ -44,7 +44,7 @@ def sent(headers: Headers) -> Headers:
 
 
 @given(LISTS)
-def test_nothing_of_the_browsers_own_goes_up(headers: Headers) -> None:
+def test_browser_headers_are_not_forwarded(headers: Headers) -> None:
     found = sent(headers)
     names = [name for name, _ in found]
     passed = set(names) - SET - LISTED_NAMES
@@ -149,7 +149,7 @@ def test_answers_vary_by_cookie(given: list[str], expected: str) -> None:
         ('Digest nonce="x"', False),
     ],
 )
-def test_no_browser_is_made_to_ask_for_a_password(challenge: str, passes: bool) -> None:
+def test_browser_never_asks_for_a_password(challenge: str, passes: bool) -> None:
     found = response_headers([(b"WWW-Authenticate", challenge.encode())])
     assert (b"www-authenticate" in dict(found)) is passes
 

@@ -75,7 +75,7 @@ def request_of(gateway: Gateway) -> Request:
     return Request(gateway, csrf)
 
 
-def test_there_are_enough_cases() -> None:
+def test_cases_are_many_and_uniquely_named() -> None:
     assert len(CASES) >= 100
     assert len({case["name"] for case in CASES}) == len(CASES)
 

@@ -125,7 +125,7 @@ def test_over_https_the_origin_must_be_named(gateway: Gateway) -> None:
         assert client.post(url, timeout=10).status_code == 200
 
 
-def test_index_tells_the_token_and_the_upstreams(gateway: Gateway) -> None:
+def test_index_names_the_token_and_the_upstreams(gateway: Gateway) -> None:
     response = gateway.get("")
     told = response.json()
     assert told["csrf_header"] == "X-CSRFToken"

@@ -105,7 +105,7 @@ def lowered(fields: Fields) -> Fields:
     return [(name.lower(), value) for name, value in fields]
 
 
-def test_no_name_that_tells_who_is_calling_arrives(gateway: Gateway) -> None:
+def test_identity_headers_are_dropped(gateway: Gateway) -> None:
     for names in batched(IDENTITY):
         got = reaching(gateway, [(name, "evil") for name in names])
         assert {name for name, _ in got} == MADE_HERE

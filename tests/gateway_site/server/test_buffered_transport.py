@@ -36,7 +36,7 @@ async def test_head_and_available_body_are_one_write() -> None:
     assert writes == [b"head body"]
 
 
-async def test_head_alone_goes_out_in_the_next_turn_with_nothing_to_push_it() -> None:
+async def test_head_without_a_body_is_sent_in_the_next_loop_turn() -> None:
     transport, writes = answers()
     transport.write(b"head")
     assert writes == []
@@ -58,7 +58,7 @@ async def test_every_byte_goes_out_once_and_in_order() -> None:
     assert all(writes)
 
 
-async def test_much_is_not_held() -> None:
+async def test_large_body_is_not_buffered() -> None:
     transport, writes = answers()
     transport.write(b"x" * (SMALL + 1))
     assert len(writes) == 1

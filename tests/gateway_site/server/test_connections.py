@@ -133,7 +133,7 @@ def test_returned_share_can_be_taken_again(served: Served) -> None:
         served.settle()
 
 
-def test_behind_a_declared_proxy_there_is_one_peer_and_no_share(
+def test_connections_behind_a_declared_proxy_have_no_share(
     served: Served, settings: Settings
 ) -> None:
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

@@ -45,7 +45,7 @@ async def live() -> list[str]:
 
 
 @pytest.mark.usefixtures("usual")
-async def test_collector_looks_at_nothing_that_was_there_at_the_start(settings: Settings) -> None:
+async def test_collector_skips_objects_from_the_start(settings: Settings) -> None:
     settings.DRAIN_SECONDS = 0
     frozen = gc.get_freeze_count()  # by the run of the tests: see conftest
     there: list[object] = [[]]
@@ -57,7 +57,7 @@ async def test_collector_looks_at_nothing_that_was_there_at_the_start(settings: 
 
 
 @pytest.mark.usefixtures("usual")
-async def test_old_garbage_does_not_wait_for_as_much_as_was_there_at_the_start(
+async def test_old_garbage_is_collected_regardless_of_the_objects_from_the_start(
     settings: Settings,
 ) -> None:
     """The collector looks at what is old when there is a quarter more than after its last look."""

@@ -61,7 +61,7 @@ def accepted(started: Started) -> int:
     return sum(bool(each.raddr) and each.laddr.port == started.port for each in there)
 
 
-def test_each_request_is_answered_503_in_its_own_form_until_there_are_some_again(
+def test_each_request_gets_a_503_in_its_format_until_descriptors_are_free(
     tmp_path: Path,
 ) -> None:
     """The process has answered nothing before: whatever is opened at first use is not open."""

@@ -38,7 +38,7 @@ async def assert_given_up(taking: asyncio.Future[bytes]) -> None:
 
 
 @on_moved_clock
-async def test_body_that_stalls_is_given_up() -> None:
+async def test_stalled_body_times_out() -> None:
     taking = Sender().take()
     await advance(BODY_PATIENCE - 1)
     assert not taking.done()
@@ -80,7 +80,7 @@ async def test_what_came_fast_does_not_pay_for_a_long_stall() -> None:
 
 
 @on_moved_clock
-async def test_upstream_that_takes_its_time_is_not_the_clients_fault() -> None:
+async def test_slow_upstream_is_not_counted_against_the_client() -> None:
     sender = Sender()
     for _ in range(5):
         await advance(10 * BODY_PATIENCE)

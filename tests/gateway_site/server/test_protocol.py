@@ -54,7 +54,7 @@ def test_disconnected_client_is_no_error_in_the_log(
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
 
 
-def test_refused_body_is_not_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_rejected_body_is_not_read(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever reads it would have its client told to go on, after all has been said."""
     expecting = b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\nno size\r\n"
     with serving(noting) as served:

@@ -236,7 +236,7 @@ def test_health_ignores_headers_about_a_body(
     assert set(read) <= {""}
 
 
-def test_method_that_an_upstream_declares_is_known(
+def test_declared_method_of_an_upstream_is_allowed(
     ports: dict[str, int], settings: Settings
 ) -> None:
     settings.UPSTREAMS = read_upstreams(

@@ -199,9 +199,7 @@ def test_as_many_requests_sent_ahead_as_are_taken_are_answered(
 
 
 @pytest.mark.parametrize("kind", [b"websocket", b"h2c", b"TLS/1.0", b"x, y"])
-def test_upgrade_is_answered_as_if_it_were_not_asked_for(
-    served: Served, application: Application, kind: bytes
-) -> None:
+def test_upgrade_request_is_ignored(served: Served, application: Application, kind: bytes) -> None:
     """What comes after it may be of that protocol, so nothing of it is read."""
     upgrade = (
         b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %b\r\n"
@@ -358,7 +356,7 @@ def test_empty_line_behind_a_request_is_no_fault(served: Served, before: str) ->
     assert one_answer(client).startswith(b"HTTP/1.1 200 ")
 
 
-def test_request_that_begins_where_none_was_expected_is_refused(
+def test_unexpected_start_of_a_request_is_rejected(
     served: Served, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should the two that look for the end of a body ever differ, nothing gets past."""

@@ -236,7 +236,7 @@ def test_client_that_left_while_waiting_uses_no_thread(served: Served) -> None:
     assert len(urls.reached) == PLACES + 1
 
 
-def test_body_that_does_not_arrive_holds_no_thread_and_ends(served: Served) -> None:
+def test_missing_body_occupies_no_thread_and_times_out(served: Served) -> None:
     slow = [served.connected(POST + b"h") for _ in range(2 * PLACES)]
     urls.go_on.set()
     served.settle()

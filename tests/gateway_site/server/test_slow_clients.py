@@ -182,7 +182,7 @@ def test_disconnect_ends_the_request_despite_pipelined_data(
     assert application.gone.wait(20)
 
 
-def test_client_that_goes_is_seen_though_it_sent_a_request_ahead(
+def test_disconnect_is_noticed_despite_a_pipelined_request(
     served: Served, application: Application
 ) -> None:
     """uvicorn stops reading then, and a stream that is silent would wait for ever."""

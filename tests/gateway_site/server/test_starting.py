@@ -164,7 +164,7 @@ def test_options_are_those_of_runserver_and_one_on_the_command_line_counts_more(
 
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one", "two"])
-def test_told_to_end_it_is_not_ready_first_and_serves_until_the_time_is_over(
+def test_draining_process_is_not_ready_but_serves_until_the_time_is_over(
     tmp_path: Path, workers: tuple[str, ...]
 ) -> None:
     """The wait is of the server's own clock: only its ends are looked at."""

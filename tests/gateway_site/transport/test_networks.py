@@ -55,7 +55,7 @@ async def test_without_tls_nothing_is_sent_to_the_internet(
     assert asked == ["/x"] * is_asked
 
 
-async def test_authority_of_ones_own_counts_in_place_of_the_public(tmp_path: Path) -> None:
+async def test_configured_authority_replaces_the_public_ones(tmp_path: Path) -> None:
     own, tls = certificates(tmp_path, "localhost")
     (tmp_path / "other").mkdir()
     other, _ = certificates(tmp_path / "other", "localhost")

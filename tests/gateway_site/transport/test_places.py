@@ -26,7 +26,7 @@ async def test_place_given_to_a_cancelled_waiter_goes_to_the_next() -> None:
     assert [*frees, places.free] == [0, 1]
 
 
-async def test_nothing_stays_of_who_waited_in_vain() -> None:
+async def test_failed_waiter_leaves_nothing_behind() -> None:
     places = Places(0)
     waiting = [asyncio.create_task(places.take()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -37,7 +37,7 @@ async def test_nothing_stays_of_who_waited_in_vain() -> None:
     assert not places.free
 
 
-def test_one_of_each_is_taken_at_once_or_none() -> None:
+def test_slots_of_all_limits_are_taken_together() -> None:
     one, other = Places(2), Places(1)
     assert take_at_once(one, other)
     assert not take_at_once(one, other)

@@ -277,7 +277,7 @@ async def test_wait_in_vain_takes_no_place_of_the_upstream() -> None:
     await pool.take(ADA, "api", seconds=SOON)
 
 
-async def test_one_who_waits_gets_a_connection_of_their_own() -> None:
+async def test_waiter_of_another_session_gets_a_new_connection() -> None:
     pool = Pool(in_all=1)
     lease = await pool.take(ADA)
     waiting = asyncio.create_task(pool.take(GRACE))

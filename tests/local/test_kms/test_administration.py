@@ -73,7 +73,7 @@ def test_aliases_that_aws_refuses_are_refused(kms: KMSClient, key: str) -> None:
         kms.update_alias(AliasName="alias/none", TargetKeyId=key)
 
 
-def test_operations_that_take_no_alias_say_so(kms: KMSClient, key: str) -> None:
+def test_operations_without_alias_support_reject_aliases(kms: KMSClient, key: str) -> None:
     kms.create_alias(AliasName="alias/app", TargetKeyId=key)
     arn = f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/app"
     calls: list[Callable[..., object]] = [

@@ -127,7 +127,7 @@ def test_the_blob_of_another_kms_is_invalid(blob: bytes) -> None:
             connect().decrypt(CiphertextBlob=blob, KeyId=key, EncryptionContext=CONTEXT)
 
 
-def test_data_keys_have_the_length_asked_for_and_open(kms: KMSClient, key: str) -> None:
+def test_data_keys_have_the_requested_length_and_decrypt(kms: KMSClient, key: str) -> None:
     sizes: list[tuple[dict[str, Any], int]] = [
         ({"KeySpec": "AES_256"}, 32),
         ({"NumberOfBytes": 1024}, 1024),

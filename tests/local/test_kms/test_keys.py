@@ -92,7 +92,7 @@ def test_a_change_that_fails_is_wholly_undone(tmp_path: Path) -> None:
         assert store.get_key(key.arn) == key
 
 
-def test_a_key_whose_material_cannot_be_written_is_not_there(
+def test_a_key_whose_material_cannot_be_written_does_not_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "kms.sqlite3"
@@ -119,7 +119,7 @@ def earlier_state(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_keys_of_an_earlier_local_kms_open_what_it_sealed(earlier_state: Path) -> None:
+def test_keys_of_an_earlier_local_kms_decrypt_its_ciphertexts(earlier_state: Path) -> None:
     for _ in range(2):  # The second run reads the file that the first has written.
         with running_kms(earlier_state) as server, clients(server.url) as connect:
             kms = connect()

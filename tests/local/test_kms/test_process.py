@@ -81,7 +81,7 @@ def test_every_key_that_was_answered_survives_a_kill_during_writes(tmp_path: Pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_cleanly_and_tells_no_secret(tmp_path: Path, number: signal.Signals) -> None:
+def test_it_ends_cleanly_and_prints_no_secret(tmp_path: Path, number: signal.Signals) -> None:
     with process("--port", "0", "--state", tmp_path / "kms.sqlite3") as started:
         with clients(listening(started)) as connect:
             key = connect().create_key()["KeyMetadata"]["Arn"]

@@ -43,18 +43,14 @@ def test_the_landing_page_says_ok_without_credentials(server: LocalKMS) -> None:
         AUTHORIZATION.replace("/kms/", "/dynamodb/"),
     ],
 )
-def test_a_credential_scope_that_is_not_whole_is_refused(
-    server: LocalKMS, authorization: str
-) -> None:
+def test_an_incomplete_credential_scope_is_refused(server: LocalKMS, authorization: str) -> None:
     status, answer = send(server, Authorization=authorization)
     assert (status, answer["__type"]) == (400, "IncompleteSignatureException")
     assert send(server, without="Authorization") == (status, answer)
 
 
 @pytest.mark.parametrize("target", ["TrentService.Sign", "CreateKey", "TrentService.", "x"])
-def test_an_unknown_operation_is_refused_and_told_what_the_local_kms_is_for(
-    server: LocalKMS, target: str
-) -> None:
+def test_unknown_operation_is_refused_with_an_explanation(server: LocalKMS, target: str) -> None:
     status, answer = send(server, X_Amz_Target=target)
     assert (status, answer["__type"]) == (400, "UnknownOperationException")
     assert "for this project's development and tests" in answer["message"]

@@ -52,7 +52,7 @@ def test_every_operation_answers_as_the_key_state_table_says(kms: KMSClient) -> 
         assert delete == pending, operation
 
 
-def test_an_enabled_key_opens_again_what_it_sealed(kms: KMSClient, key: str) -> None:
+def test_reenabled_key_decrypts_earlier_ciphertexts(kms: KMSClient, key: str) -> None:
     blob = kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
     kms.disable_key(KeyId=key)
     assert state(kms, key) == "Disabled"

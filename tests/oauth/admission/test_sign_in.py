@@ -109,7 +109,7 @@ def test_retry_asks_for_another_account_with_the_configured_parameters(
     assert another["audience"] == ["api"]
 
 
-def test_provider_without_account_selection_is_asked_for_a_sign_in(
+def test_provider_without_account_selection_gets_prompt_login(
     corp: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
     corp.more_of_metadata = {"prompt_values_supported": ["none", "login"]}

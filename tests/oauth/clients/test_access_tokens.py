@@ -138,7 +138,7 @@ def test_repeated_response_for_an_expired_token_omits_its_lifetime() -> None:
     assert one.refresh(first.refresh_token).expires_in == 1
 
 
-def test_answer_tells_when_the_grant_ends(settings: Settings) -> None:
+def test_response_has_the_end_of_the_grant(settings: Settings) -> None:
     settings.SESSION_COOKIE_AGE = 5 * 86_400
     one = GrantWorld(grant_timeout=8 * 86_400)
     install(one.world.processes[0])

@@ -63,7 +63,7 @@ def test_sign_out_of_the_person_ends_the_grant(
     assert session_of(grants, access_token) is None
 
 
-def test_grant_that_its_client_ends_is_revoked_there_and_no_other(
+def test_grant_ended_by_its_client_is_revoked_and_no_other(
     idp: LogoutProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(idp)

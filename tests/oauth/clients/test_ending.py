@@ -103,7 +103,7 @@ def test_tombstone_ends_the_grant(one: GrantWorld) -> None:
     assert not one.lives(third)
 
 
-def test_nothing_is_revoked_while_the_session_may_be_there(
+def test_nothing_is_revoked_while_the_session_may_still_exist(
     one: GrantWorld, revoked: list[Any]
 ) -> None:
     issued = one.begin()

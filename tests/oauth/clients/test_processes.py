@@ -69,7 +69,7 @@ def race(workers: list[GrantWorker], token: str) -> list[Any]:
     return [each for worker in workers for each in worker.answer()]
 
 
-def test_all_who_refresh_one_token_at_once_get_one_pair(workers: list[GrantWorker]) -> None:
+def test_concurrent_refreshes_of_one_token_get_one_pair(workers: list[GrantWorker]) -> None:
     issued = begun(workers)
     for _ in range(3):
         outcomes = race(workers, issued["refresh_token"])

@@ -96,7 +96,7 @@ def test_code_again_ends_the_grant(one: GrantWorld, later: int) -> None:
     assert "session" not in one.kinds()
 
 
-def test_code_still_knows_its_verifier_after_refreshes(one: GrantWorld) -> None:
+def test_code_still_requires_its_verifier_after_refreshes(one: GrantWorld) -> None:
     code = one.allow()
     issued = one.redeem(code)
     for _ in range(3):
@@ -194,7 +194,7 @@ def test_unknown_code_is_refused(one: GrantWorld) -> None:
         one.redeem(token_pair.new_token(token_pair.CODE))
 
 
-def test_code_of_a_person_who_is_no_longer_active_gives_nothing(one: GrantWorld) -> None:
+def test_code_of_an_inactive_user_is_rejected(one: GrantWorld) -> None:
     code = one.allow()
     PeopleInMemory.ada.is_active = False
     with pytest.raises(InvalidGrant):

@@ -79,7 +79,7 @@ def test_code_counts_for_nothing(one: GrantWorld) -> None:
     refreshed(one, one.begin(), REFRESHES_MAX)
 
 
-def test_another_grant_of_the_person_is_not_held_up(one: GrantWorld) -> None:
+def test_another_grant_of_the_person_is_not_delayed(one: GrantWorld) -> None:
     held, other = one.begin(), one.begin()
     wait_told(one, refreshed(one, held, REFRESHES_MAX))
     assert one.lives(refreshed(one, other, REFRESHES_MAX))

@@ -97,7 +97,7 @@ def test_age_of_a_refresh_token_is_measured_at_arrival(
     assert same(one.refresh(first.refresh_token, arrived_at=arrived), second)
 
 
-def test_delayed_repetition_after_the_stored_response_expired_gets_nothing(
+def test_request_delayed_beyond_the_stored_response_is_unavailable(
     one: GrantWorld, first: TokenResponse, second: TokenResponse
 ) -> None:
     arrived = one.clock()
@@ -147,7 +147,7 @@ def test_tombstone_ends_the_grant_for_seven_days(one: GrantWorld) -> None:
     assert not world.lives(last)
 
 
-def test_token_of_longer_ago_ends_nothing_and_its_tombstone_goes(one: GrantWorld) -> None:
+def test_old_token_ends_nothing_and_its_tombstone_is_deleted(one: GrantWorld) -> None:
     world, first, last = buried_for(7)
     item_id = world.grants._tokens.id_of(first.refresh_token)
     assert item_id in world.items, "DynamoDB is late"
@@ -361,7 +361,7 @@ def test_kms_away_is_no_answer(one: GrantWorld, first: TokenResponse) -> None:
 
 
 @pytest.mark.parametrize("later", [GRACE + 1, GRACE + LATE_ARRIVAL + 1])
-def test_reuse_is_answered_only_once_the_grant_is_known_to_be_gone(
+def test_reuse_is_answered_only_after_the_grant_has_ended(
     one: GrantWorld, first: TokenResponse, second: TokenResponse, later: int
 ) -> None:
     """Whether it ends by its key, while the answer tells that, or by its id alone."""

@@ -89,7 +89,7 @@ def test_wrong_secret_is_distinguished_from_a_wrong_code(
     assert "another-secret" not in repr(found)
 
 
-def test_provider_that_takes_any_code_fails(corp: AskingProvider) -> None:
+def test_provider_that_accepts_any_code_fails(corp: AskingProvider) -> None:
     corp.failing["/token"] = lambda: (200, "application/json", b'{"access_token": "x"}')
     assert check()[1]["client"][0] == "failing"
 

@@ -37,7 +37,7 @@ def test_sid_ends_its_session_only(idp: LogoutProvider, visitor: Visitor) -> Non
     assert visitor.user_id is not None
 
 
-def test_sub_alone_ends_all_sessions_of_the_person_and_of_nobody_else(
+def test_sub_alone_ends_all_sessions_of_only_that_person(
     idp: LogoutProvider, visitor: Visitor
 ) -> None:
     second, bob = Visitor(), Visitor()

@@ -74,7 +74,7 @@ def test_withdrawn_key_is_trusted_for_an_hour_at_most(idp: LogoutProvider, store
     assert_refused(post(idp.logout_token({"kid": old.id}, old.private)))
 
 
-def test_flood_of_unknown_keys_asks_the_provider_once_a_minute(
+def test_flood_of_unknown_keys_calls_the_provider_once_a_minute(
     idp: LogoutProvider, store: Stack
 ) -> None:
     for minute in range(1, 3):
@@ -127,7 +127,7 @@ def test_short_rsa_key_signs_nothing(idp: LogoutProvider) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"keys": {}}', b'{"keys": null}', b"<html>"])
-def test_keys_that_cannot_be_read_are_asked_for_again_later(
+def test_unreadable_keys_are_fetched_again_later(
     idp: LogoutProvider, store: Stack, caplog: pytest.LogCaptureFixture, body: bytes
 ) -> None:
     idp.failing["/jwks"] = lambda: (200, "application/json", body)

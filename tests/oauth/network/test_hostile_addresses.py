@@ -381,7 +381,7 @@ def test_host_excluded_from_the_proxy_is_vetted_here(
     assert "Request to 10.0.0.5 rejected" in caplog.text
 
 
-def test_log_says_at_the_start_that_the_check_is_the_proxys(
+def test_log_says_at_the_start_that_the_proxy_must_check_addresses(
     store: Stack,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,

@@ -104,9 +104,7 @@ def test_refresh_without_a_bound_token_keeps_the_old_one(
     assert stored(visitor) == before
 
 
-def test_nonce_that_changes_with_every_answer_is_not_asked_for_forever(
-    binding: StrictProvider, visitor: Visitor
-) -> None:
+def test_constantly_changing_nonce_does_not_loop(binding: StrictProvider, visitor: Visitor) -> None:
     url, asked = visitor.callback_address(binding), []
 
     def change() -> None:

@@ -161,7 +161,7 @@ def test_signing_in_as_another_revokes_the_first_ones_grant(
     assert held_by(visitor).refresh_token in idp.refresh_tokens
 
 
-def test_connecting_another_account_revokes_the_grant_whose_place_it_takes(
+def test_connecting_another_account_revokes_the_replaced_grant(
     idp: LogoutProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(idp)
@@ -173,7 +173,7 @@ def test_connecting_another_account_revokes_the_grant_whose_place_it_takes(
     assert held_by(visitor).refresh_token in idp.refresh_tokens
 
 
-def test_signing_in_with_another_account_of_ones_own_revokes_the_first_ones_grant(
+def test_signing_in_with_another_own_account_revokes_the_first_grant(
     idp: LogoutProvider, visitor: Visitor
 ) -> None:
     ada = idp.person

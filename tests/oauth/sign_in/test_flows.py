@@ -58,7 +58,7 @@ def test_connect_again_renews_the_token(
     assert second.access_token != first.access_token
 
 
-def test_connecting_the_account_of_somebody_else_gives_no_token(
+def test_connecting_the_account_of_another_user_yields_no_token(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor
 ) -> None:
     bob = Visitor()

@@ -161,7 +161,7 @@ def test_two_accounts_of_one_person_hold_rights_up_each_for_itself(
     assert ada.rights() == NONE
 
 
-def test_rights_of_a_provider_that_gives_none_any_more_go_at_any_sign_in(
+def test_rights_of_a_provider_without_groups_are_removed_at_any_sign_in(
     corp: FakeProvider, other: FakeProvider, settings: Settings
 ) -> None:
     def rule(**of_corp: str) -> None:
@@ -177,7 +177,7 @@ def test_rights_of_a_provider_that_gives_none_any_more_go_at_any_sign_in(
     assert ada.rights() == NONE
 
 
-def test_sign_ins_at_one_moment_leave_nothing_that_no_later_one_takes(
+def test_concurrent_sign_ins_leave_no_rights_that_a_later_one_cannot_remove(
     database_file: Path, ada: Person
 ) -> None:
     barrier = Barrier(2)

@@ -72,7 +72,9 @@ def test_pending_sign_ins_are_bounded_in_bytes(corp: FakeProvider, visitor: Visi
 
 
 @pytest.mark.parametrize("process", ["login", "connect", "redirect", ""])
-def test_known_processes_begin(corp: FakeProvider, visitor: Visitor, process: str) -> None:
+def test_known_processes_start_a_sign_in(
+    corp: FakeProvider, visitor: Visitor, process: str
+) -> None:
     started(visitor, process=process)
 
 

@@ -228,7 +228,7 @@ def test_unusual_token_response_signs_in(
 @pytest.mark.parametrize(
     "claims", [{"name": "Ada\0"}, {"name": "\ud800"}, {"nested": [{"\ud800": 1}]}]
 )
-def test_text_that_no_database_takes_is_a_page(
+def test_text_that_no_database_stores_rejects_the_sign_in(
     corp: FakeProvider, visitor: Visitor, claims: dict[str, Any]
 ) -> None:
     corp.more_of_userinfo = claims
@@ -237,7 +237,7 @@ def test_text_that_no_database_takes_is_a_page(
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_number_that_no_database_takes_is_a_page(
+def test_number_outside_json_rejects_the_sign_in(
     corp: FakeProvider, visitor: Visitor, number: float
 ) -> None:
     """JSON has none of them, but Python reads their names, and `1e400` as infinity."""
@@ -289,7 +289,7 @@ def test_refused_code_is_a_page_and_its_answer_is_not_repeated(
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_answer_at_the_start_is_given_up_in_time(
+def test_invalid_early_response_ends_the_call_in_time(
     corp: FakeProvider,
     visitor: Visitor,
     settings: Settings,
@@ -304,7 +304,7 @@ def test_bad_answer_at_the_start_is_given_up_in_time(
         assert_says_that_the_provider_is_down(visitor.start())
 
 
-def test_userinfo_of_any_size_is_given_up(corp: FakeProvider, visitor: Visitor) -> None:
+def test_overlong_userinfo_is_dropped(corp: FakeProvider, visitor: Visitor) -> None:
     corp.more_of_userinfo = {"picture": "x" * http.RESPONSE_MAX}
     assert visitor.sign_in(corp).status_code == 302
     assert SocialAccount.objects.get().extra_data["userinfo"] == {}
@@ -328,7 +328,7 @@ def test_closed_port_is_a_page(corp: FakeProvider, visitor: Visitor, settings: S
     assert_says_that_the_provider_is_down(visitor.start())
 
 
-def test_slow_provider_is_given_up(
+def test_slow_provider_times_out(
     corp: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "GET_TIMEOUT", 0.1)
@@ -353,7 +353,7 @@ def test_provider_that_says_it_is_down_gets_the_same_page(
     assert_says_that_the_provider_is_down(visitor.client.get(url))
 
 
-def test_error_without_a_state_says_nothing_about_the_provider(
+def test_error_without_a_state_does_not_blame_the_provider(
     corp: FakeProvider, visitor: Visitor
 ) -> None:
     response = visitor.client.get("/accounts/oidc/corp/login/callback/?error=server_error")

@@ -149,7 +149,7 @@ def test_sign_in_where_the_key_is_missing_ends_the_session_before(
     assert SWAPPED.does(partial(is_signed_in, ada), at=400)
 
 
-def test_log_says_once_a_minute_what_to_do(
+def test_log_names_the_remedy_once_a_minute(
     ada: Visitor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_user, "_warning", session_user._KeyWarning())
@@ -170,7 +170,9 @@ def test_single_key_causes_no_check_or_log(ada: Visitor, caplog: pytest.LogCaptu
 # The two steps
 
 
-def test_key_rotation_in_two_steps_signs_nobody_out(store: Stack, corp: FakeProvider) -> None:
+def test_key_rotation_in_two_steps_keeps_everyone_signed_in(
+    store: Stack, corp: FakeProvider
+) -> None:
     """Each pair of neighbouring states serves at once; somebody signs in at each of them."""
     states = (ONLY_OLD, ADDED, SWAPPED)
     visitors: list[Visitor] = []

@@ -274,7 +274,7 @@ def test_userinfo_without_a_subject_is_not_used(corp: FakeProvider, visitor: Vis
     assert [each.email for each in EmailAddress.objects.all()] == ["ada@example.com"]
 
 
-def test_provider_without_userinfo_is_not_asked_for_it(
+def test_provider_without_userinfo_gets_no_userinfo_request(
     corp: FakeProvider, visitor: Visitor
 ) -> None:
     corp.more_of_metadata = {"userinfo_endpoint": None}

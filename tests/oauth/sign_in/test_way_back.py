@@ -100,7 +100,9 @@ def test_late_callback_redirects_to_its_page_without_a_sign_in(
     assert visitor.held() == held
 
 
-def test_late_callback_connects_nothing_and_says_so(corp: FakeProvider, visitor: Visitor) -> None:
+def test_late_callback_connects_nothing_and_explains_it(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
     visitor.sign_in(corp)
     late = visitor.callback_address(corp, process="connect")
     grow_old(visitor)

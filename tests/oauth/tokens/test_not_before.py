@@ -133,7 +133,7 @@ def test_token_set_without_a_time_of_grant_is_good_until_any_are_ended(
 
 
 @pytest.mark.parametrize("moment", ["yesterday", 1.5, True])
-def test_time_of_grant_must_be_whole_seconds(signed_in: Visitor, moment: object) -> None:
+def test_time_of_grant_must_be_an_integer(signed_in: Visitor, moment: object) -> None:
     data = stored(signed_in).to_session() | {"granted_at": moment}
     with pytest.raises(ValueError, match="whole number"):
         TokenSet.from_session(data)

@@ -95,7 +95,7 @@ def test_session_that_cannot_be_attributed_is_shown_as_an_outage(
     assert LogEntry.objects.count() == 0
 
 
-def test_ending_that_fails_says_so_and_logs_what_was_done(
+def test_failed_end_is_shown_and_logged(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions = [signed_in("7") for _ in range(3)]

@@ -74,7 +74,9 @@ def test_sessions_are_ended_by_those_who_may(staff: tuple[Staff, bool, bool], wa
 
 
 @pytest.mark.parametrize("way", ENDING[1:])
-def test_question_is_put_to_those_who_may_end(staff: tuple[Staff, bool, bool], way: str) -> None:
+def test_confirmation_is_shown_to_those_who_may_end(
+    staff: tuple[Staff, bool, bool], way: str
+) -> None:
     person, _may_view, may_end = staff
     path, _form = request_of(way, signed_in("7"))
     assert person.client.get(SESSIONS + path).status_code == (200 if may_end else 403)

@@ -58,7 +58,7 @@ def select(*sessions: SessionStore, **more: str) -> dict[str, Any]:
     return {"action": "delete_selected", "_selected_action": chosen, **more}
 
 
-def test_row_shows_what_a_record_says_in_the_clear(root: Staff, ada: Any, stack: Stack) -> None:
+def test_row_shows_the_plaintext_parts_of_a_record(root: Staff, ada: Any, stack: Stack) -> None:
     session = signed_in(ada, data="x" * 2000)
     [row] = [row for row in rows(root.get()) if row.startswith(record_id(session)[:8])]
     assert row == (
@@ -86,7 +86,7 @@ def test_anonymous_session_has_no_user(root: Staff) -> None:
     assert ">None<" not in page
 
 
-def test_user_who_is_gone_is_shown_by_id(root: Staff) -> None:
+def test_deleted_user_is_shown_by_id(root: Staff) -> None:
     signed_in("4711")
     assert [row.split()[1] for row in rows(root.get()) if "root" not in row] == ["4711"]
 
@@ -147,7 +147,7 @@ def test_further_sessions_of_a_user_are_on_the_next_page(
     assert link(page, "First page") == f"?user={ada.pk}"
 
 
-def test_name_that_several_users_have_is_asked_about(root: Staff, ada: Any) -> None:
+def test_ambiguous_name_asks_which_user(root: Staff, ada: Any) -> None:
     other = get_user_model().objects.create_user(str(ada.pk), "ADA@example.com")
     session = signed_in(other)
     for text in (str(ada.pk), "ada@example.com"):

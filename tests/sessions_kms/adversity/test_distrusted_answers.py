@@ -98,7 +98,7 @@ OTHERS: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_another_item_than_was_asked_for_is_no_answer(
+def test_item_with_another_key_is_rejected(
     faulty: FaultyStack, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     key, other = saved_key("7"), saved_key("7")
@@ -188,7 +188,7 @@ def test_garbled_look_for_a_write_whose_answer_was_lost_is_taken_once_more(
     assert "refused" not in caplog.text
 
 
-def test_another_lease_than_was_asked_for_is_no_answer(faulty: FaultyStack) -> None:
+def test_lease_with_another_key_is_rejected(faulty: FaultyStack) -> None:
     run_sync(Leases(services()).claim("secret", "me", seconds=10))
     faulty.table.on("GetItem", with_item(OTHERS["another id"]))
     assert is_unavailable(lambda: run_sync(Leases(services()).claim("secret", "you", seconds=10)))

@@ -92,7 +92,7 @@ def locks_of(stack: Stack) -> list[Any]:
     ]
 
 
-def test_child_forked_while_every_lock_is_held_uses_sessions(stack: Stack) -> None:
+def test_child_forked_while_every_lock_is_held_can_use_sessions(stack: Stack) -> None:
     key = saved_key(a=1)
     with held(*locks_of(stack)):
         assert in_child(reads_and_saves(key)) == [1, 2]
@@ -116,7 +116,7 @@ def test_child_forked_while_its_parent_writes_a_session_does_not_wait_for_it(sta
         place.leave()
 
 
-def test_locks_that_are_held_are_all_that_there_are(stack: Stack) -> None:
+def test_list_of_locks_is_complete(stack: Stack) -> None:
     parts: list[Any] = [services, aws, clients, stack.services.not_before]
     parts += [calls, connecting, *parts_of_waiting(), stack.services.write_queues]
     cache: Any = stack.services.keyring

@@ -51,7 +51,7 @@ def works(call: Callable[[], object]) -> bool:
     return True
 
 
-def test_table_that_hangs_is_asked_nothing_but_probes_until_it_answers(
+def test_hanging_table_gets_only_probes_until_it_responds(
     faulty: FaultyStack, hasty: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = saved_key(token="mine")
@@ -73,9 +73,7 @@ def test_table_that_hangs_is_asked_nothing_but_probes_until_it_answers(
     assert faulty.table.operations.count("PutItem") == 0
 
 
-def test_doctor_tells_of_a_service_that_hangs(
-    faulty: FaultyStack, hasty: Callable[[], None]
-) -> None:
+def test_doctor_reports_a_hanging_service(faulty: FaultyStack, hasty: Callable[[], None]) -> None:
     assert [each.level for each in wait_findings()] == ["ok"]
     key = saved_key(token="mine")
     hasty()

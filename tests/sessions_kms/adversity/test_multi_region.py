@@ -133,7 +133,7 @@ def test_two_regions_that_begin_a_period_at_once_read_each_others_sessions(
         saved(n=3)
 
 
-def test_finished_lease_is_known_in_the_other_region(regions: TwoRegions) -> None:
+def test_finished_lease_is_replicated_to_the_other_region(regions: TwoRegions) -> None:
     leases = Leases(services())
     assert run_sync(leases.claim("secret", "here", seconds=10)).held
     assert run_sync(leases.complete("secret", "here", b"tokens", keep=60))

@@ -93,7 +93,7 @@ def test_refused_kms_key_closes_at_the_cache_age_and_not_before(
 
 
 @servers
-def test_refusal_at_any_kms_call_closes_for_what_is_still_cached(
+def test_refusal_at_any_kms_call_drops_cached_keys(
     make_faulty: MakeFaulty, operator: "KMSClient"
 ) -> None:
     faulty = make_faulty()

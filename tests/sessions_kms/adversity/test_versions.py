@@ -22,7 +22,7 @@ def seen(stack: Stack, names: Names) -> dict[str, object]:
     return every_kind.read(names, afresh)
 
 
-def test_all_kinds_are_written_as_the_table_of_kinds_says(stack: Stack) -> None:
+def test_all_kinds_are_written_as_documented(stack: Stack) -> None:
     every_kind.write()
     items = list(stack.items().values())
     assert {every_kind.kind_of(item) for item in items} == set(item_types.ITEM_TYPES)

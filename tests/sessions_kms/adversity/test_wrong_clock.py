@@ -122,7 +122,7 @@ def test_machine_with_a_wrong_clock_serves_like_others(aws: FaultyStack, ahead: 
 
 
 @pytest.mark.parametrize("ahead", [10 * MINUTES, -10 * MINUTES, 2 * DAYS, -2 * DAYS])
-def test_process_that_first_creates_goes_by_the_true_time(aws: FaultyStack, ahead: int) -> None:
+def test_first_session_of_a_process_uses_the_corrected_time(aws: FaultyStack, ahead: int) -> None:
     key = Machine(aws, ahead).run(saved)
     (item,) = aws.stack.sessions().values()
     assert abs(int(item["updatedAt"]["N"]) - time.time()) < 30

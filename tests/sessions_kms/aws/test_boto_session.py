@@ -21,7 +21,7 @@ def loader(search_path: str | None = None) -> botocore.loaders.Loader:
 
 @pytest.mark.parametrize("service", ["dynamodb", "kms", "sts", "sso"])
 @pytest.mark.parametrize("kind", [MODEL, "endpoint-rule-set-1", "paginators-1"])
-def test_model_is_what_boto_reads_in_the_same_order(service: str, kind: str) -> None:
+def test_model_equals_botos_in_the_same_order(service: str, kind: str) -> None:
     model = loader().load_service_model(service, kind)
     of_boto = botocore.loaders.create_loader().load_service_model(service, kind)
     assert json.dumps(model) == json.dumps(of_boto)

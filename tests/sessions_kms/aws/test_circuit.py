@@ -207,7 +207,7 @@ def test_probe_that_breaks_ends_no_circuit_for_good(
     assert len(threads.waiting) == 1
 
 
-def test_forgotten_one_probes_no_more(circuit: Circuit, threads: Threads) -> None:
+def test_dropped_circuit_stops_probing(circuit: Circuit, threads: Threads) -> None:
     probe = Probed(TIMED_OUT)
     times_out(circuit, TIMEOUTS_MAX, probe)
     circuit.stop_probing()

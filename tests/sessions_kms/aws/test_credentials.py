@@ -74,7 +74,7 @@ def without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("without_credentials")
 @pytest.mark.parametrize("variable", ["METADATA", "CONTAINER"])
 @pytest.mark.parametrize("manner", ["silent", "trickles its head", "trickles its body"])
-def test_metadata_without_end_is_unavailable_and_asked_for_once(
+def test_endless_metadata_is_unavailable_and_fetched_once(
     variable: str, manner: Manner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_slowly(manner) as server:

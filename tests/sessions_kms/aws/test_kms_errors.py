@@ -65,7 +65,7 @@ def faulty(make_faulty: MakeFaulty) -> FaultyStack:
     return make_faulty()
 
 
-def test_every_error_is_asked_again_or_not_and_is_one_error_of_ours(faulty: FaultyStack) -> None:
+def test_every_error_is_retried_or_not_and_becomes_one_error_of_ours(faulty: FaultyStack) -> None:
     key = faulty.stack.config.key_id
     for (code, expected), operation in product(CODES.items(), ("Decrypt", "GenerateDataKey")):
         faulty.restart()
@@ -84,7 +84,7 @@ def ask(operation: str, key: str) -> object:
     return aws.KMS().generate_data_key(key, {"a": "b"})
 
 
-def test_every_error_keeps_or_drops_the_keys_that_are_held(faulty: FaultyStack) -> None:
+def test_every_error_keeps_or_drops_the_cached_keys(faulty: FaultyStack) -> None:
     key = saved_key(token="mine")
     for code, expected in CODES.items():
         faulty.restart()
@@ -102,7 +102,7 @@ def test_every_error_keeps_or_drops_the_keys_that_are_held(faulty: FaultyStack) 
             assert session.get("token") == found, code
 
 
-def test_every_unwrap_names_the_key_and_the_whole_context(faulty: FaultyStack) -> None:
+def test_every_unwrap_names_the_key_and_the_complete_context(faulty: FaultyStack) -> None:
     key = saved_key(token="mine")
     faulty.restart()
     assert SessionStore(key).get("token") == "mine"

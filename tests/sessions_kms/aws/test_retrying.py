@@ -73,7 +73,7 @@ def test_pauses_grow_and_are_spread_by_chance() -> None:
     assert pauses(NO_ANSWER, chance=0.5) == [0.0125]
 
 
-def test_service_may_ask_for_a_longer_pause() -> None:
+def test_service_may_request_a_longer_pause() -> None:
     asked = [pauses(THROTTLED._replace(retry_after=wait)) for wait in (0.0, 0.5, 1.5, 6.0, 60.0)]
     assert asked == [[1], [1], [1.5], [6], [6]]
 
@@ -204,7 +204,7 @@ def decrypted() -> None:
 
 
 @pytest.mark.parametrize("call", [read, decrypted])
-def test_no_attempt_is_waited_for_beyond_what_the_call_may_take(
+def test_attempts_stay_within_the_time_of_the_call(
     server: Server, call: Callable[[], None]
 ) -> None:
     server.script = [Said(400, "ThrottlingException", (("x-amz-retry-after", "4000"),))]

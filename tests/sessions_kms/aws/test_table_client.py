@@ -71,7 +71,7 @@ def no_thread(monkeypatch: pytest.MonkeyPatch) -> list[Callable[..., Any]]:
     return done
 
 
-async def test_loop_takes_a_thread_for_what_boto_has_yet_to_find_and_none_after_that(
+async def test_event_loop_uses_a_thread_for_botos_lookups_and_none_afterwards(
     server: Server, no_thread: list[Callable[..., Any]]
 ) -> None:
     client = wired()
@@ -157,7 +157,7 @@ def test_nothing_is_sent_without_credentials(
     assert server.asked == []
 
 
-def test_endpoint_with_a_path_is_asked_by_boto(
+def test_endpoint_with_a_path_is_called_by_boto(
     server: Server, monkeypatch: pytest.MonkeyPatch, drive: Drive
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"{server.url}/path")
@@ -245,7 +245,7 @@ async def test_witness_of_the_time_is_the_answer_of_this_task(server: Server) ->
     assert clock.has_passed(there - 600)
 
 
-def test_read_is_asked_again_and_a_write_is_not(server: Server, drive: Drive) -> None:
+def test_read_is_repeated_and_a_write_is_not(server: Server, drive: Drive) -> None:
     server.script = [Said(0), Said(500, "InternalServerError"), FOUND]
     table = table_of(wired())
     assert drive(table.get("x")) == ITEM
@@ -279,7 +279,7 @@ def test_desynchronized_connection_is_closed(monkeypatch: pytest.MonkeyPatch, dr
         assert drive(read()) == [None, ITEM]
 
 
-def test_endpoint_is_asked_for_once_an_account_and_table(
+def test_endpoint_is_requested_once_per_account_and_table(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[str] = []

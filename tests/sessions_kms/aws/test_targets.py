@@ -133,7 +133,7 @@ def test_endpoint_that_is_more_than_a_host_is_left_to_boto() -> None:
 
 @pytest.mark.parametrize("environment", [{}], indirect=True)
 @pytest.mark.usefixtures("environment")
-def test_client_that_tells_where_it_would_send_sends_for_others() -> None:
+def test_target_lookup_does_not_intercept_other_calls() -> None:
     client = telling()
 
     class Sending:

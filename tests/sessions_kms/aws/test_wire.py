@@ -183,7 +183,7 @@ def test_detector_finds_secrets_in_frames_of_django(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("shown", [repr(b"\\\0secret"), b"\\\0secret".hex(), "XABzZWNyZXQ"])
-def test_detector_knows_every_form(shown: str) -> None:
+def test_detector_recognises_every_form(shown: str) -> None:
     secrets = Secrets()
     secrets.add("it", b"\\\0secret")
     assert secrets.within(f"a {shown}=") == {"it"}

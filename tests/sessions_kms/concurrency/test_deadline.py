@@ -156,7 +156,7 @@ def test_call_that_is_closed_elsewhere_is_charged_to_its_own_request(clock: Fake
         assert deadline.call_left() is None
 
 
-def test_lock_that_is_held_is_waited_for_as_long_as_the_request_may() -> None:
+def test_held_lock_is_waited_for_as_long_as_the_request_may() -> None:
     lock = Lock()
     with deadline.request(0.2):
         assert deadline.acquire(lock)

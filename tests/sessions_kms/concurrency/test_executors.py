@@ -107,7 +107,7 @@ class NeedsMore(Exception):
     [OSError("away"), deadline.OutOfTime(), NeedsMore(1, other=2)],
     ids=["usual", "out of time", "odd"],
 )
-def test_those_who_share_a_call_do_not_share_the_frames_of_its_error(error: Exception) -> None:
+def test_callers_of_a_shared_call_get_errors_with_separate_frames(error: Exception) -> None:
     """The frames of one waiter may hold secrets, and would be in the error report of another."""
     pool: BoundedPool[int] = BoundedPool()
     begun, fail = threading.Event(), threading.Event()

@@ -67,7 +67,7 @@ async def ended(finisher: Finisher) -> None:
             await asyncio.sleep(0)
 
 
-async def test_caller_who_stays_gets_result_or_error(
+async def test_waiting_caller_gets_result_or_error(
     finisher: Finisher, left: list[BaseException]
 ) -> None:
     door = Door()
@@ -125,7 +125,7 @@ async def test_failure_of_work_whose_caller_left_is_logged(
     assert left == [error]
 
 
-async def test_caller_who_leaves_before_it_has_begun_ends_it(
+async def test_work_not_yet_started_is_dropped_if_its_caller_leaves(
     finisher: Finisher, left: list[BaseException]
 ) -> None:
     door, done = Door(), list[str]()
@@ -168,7 +168,7 @@ def test_end_of_the_loop_ends_it_where_it_waits(
     assert len(finisher) == 0
 
 
-def test_loop_that_was_closed_as_it_was_holds_nothing(finisher: Finisher) -> None:
+def test_closed_event_loop_holds_no_connection(finisher: Finisher) -> None:
     """Whoever closes one by hand may leave its tasks as they are: their turns are others' then."""
     done: list[str] = []
 

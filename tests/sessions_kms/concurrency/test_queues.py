@@ -45,7 +45,7 @@ def calls(stack: Stack) -> list[str]:
 
 @pytest.mark.parametrize("in_request", [True, False])
 @pytest.mark.parametrize("waited", [2.5, 3.0])
-async def test_load_is_begun_unless_it_comes_too_late(
+async def test_load_starts_unless_it_is_too_late(
     fake: Stack,
     steady: FakeClock,
     all_busy: threading.Event,

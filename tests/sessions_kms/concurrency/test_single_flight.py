@@ -240,7 +240,7 @@ def test_waiter_takes_over_an_abandoned_call(flights: CountedFlights) -> None:
     assert came == [b"result"]
 
 
-def test_3000_cold_lookups_ask_kms_once() -> None:
+def test_3000_cold_lookups_call_kms_once() -> None:
     process = Process()
     key = run_sync(kms_keyring(process.kms).generate(PERIOD))
 
@@ -281,14 +281,14 @@ def test_concurrent_lookups_at_the_expiry_call_kms_once() -> None:
         assert process.kms.count("decrypt") == 1 + renewals
 
 
-def test_cold_writes_in_many_threads_ask_kms_once() -> None:
+def test_cold_writes_in_many_threads_call_kms_once() -> None:
     process = Process()
     keys = together(THREADS, lambda _: process.generate(PERIOD))
     assert len(set(keys)) == 1
     assert len(process.kms.calls) == 1
 
 
-def test_cold_lookups_in_an_outage_ask_kms_once_and_all_fail() -> None:
+def test_cold_lookups_in_an_outage_call_kms_once_and_all_fail() -> None:
     process = Process()
     key = run_sync(kms_keyring(process.kms).generate(PERIOD))
     process.kms.set_state(State.UNREACHABLE)

@@ -95,7 +95,7 @@ async def test_so_does_an_asynchronous_view(
     assert await asyncio.to_thread(stored, session.session_key) == {"a": 1}
 
 
-def test_methods_of_an_event_loop_are_not_asked_in_a_thread(fake: Stack) -> None:
+def test_overridden_async_methods_are_not_called_in_a_thread(fake: Stack) -> None:
     session = TellingAsync()
     session["a"] = 1
     session.save()

@@ -37,7 +37,7 @@ def test_second_read_does_not_call_kms(process: Process) -> None:
     assert decrypts(process) == 1
 
 
-def test_kms_is_asked_again_exactly_at_the_maximum_age(process: Process) -> None:
+def test_kms_is_called_again_exactly_at_the_maximum_age(process: Process) -> None:
     key = earlier_key(process)
     process.unwrap(key.encrypted, key.period)
     process.clock.advance(MAX_AGE - 0.5)
@@ -51,7 +51,7 @@ def test_kms_is_asked_again_exactly_at_the_maximum_age(process: Process) -> None
     assert decrypts(process) == 2
 
 
-def test_age_counts_from_before_kms_was_asked(process: Process) -> None:
+def test_age_counts_from_before_the_kms_call(process: Process) -> None:
     key = earlier_key(process)
     process.kms.during = lambda _call: process.clock.advance(2)
     process.unwrap(key.encrypted, key.period)
@@ -162,7 +162,7 @@ def test_more_forged_blobs_than_are_remembered_stay_bounded(process: Process) ->
     assert len(process.cache._flights._failures) == 256
 
 
-def test_forged_blob_is_asked_again_after_five_seconds(process: Process) -> None:
+def test_forged_blob_is_tried_again_after_five_seconds(process: Process) -> None:
     for seconds, calls in ((0, 1), (4.5, 1), (0.5, 2), (4.5, 2)):
         process.clock.advance(seconds)
         with pytest.raises(InvalidRecord) as caught:
@@ -174,7 +174,7 @@ def test_forged_blob_is_asked_again_after_five_seconds(process: Process) -> None
 # Strict mode
 
 
-def test_strict_mode_asks_kms_at_each_write_and_keeps_the_key_for_reading() -> None:
+def test_strict_mode_calls_kms_at_each_write_and_keeps_the_key_for_reading() -> None:
     process = Process(background=False, period_length=0)
     keys = [process.generate(0) for _ in range(3)]
     assert len({key.plaintext for key in keys}) == 3
@@ -225,7 +225,7 @@ def test_errors_keep_their_class_and_message(process: Process) -> None:
             process.generate(PERIOD)
 
 
-def test_log_tells_of_failures_without_key_material(
+def test_log_reports_failures_without_key_material(
     process: Process, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = process.generate(PERIOD)

@@ -95,7 +95,7 @@ def test_differing_bytes_are_trusted_only_after_confirmation(
     assert decrypts(process) == before + 1
 
 
-def test_refusal_drops_what_the_kms_key_unwrapped(process: Process, kms: LyingKMS) -> None:
+def test_refusal_drops_data_keys_of_the_kms_key(process: Process, kms: LyingKMS) -> None:
     key = unwrapped(process, earlier_key(process))
     kms.set_state(State.REFUSING, KEY)
     with pytest.raises(KMSUnavailable):

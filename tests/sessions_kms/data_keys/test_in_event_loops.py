@@ -81,7 +81,9 @@ def everybody(process: Process, key: DataKey, threads: int = THREADS) -> list[ob
     return found
 
 
-def test_threads_and_tasks_that_miss_together_ask_kms_once(process: Process, key: DataKey) -> None:
+def test_concurrent_misses_in_threads_and_tasks_call_kms_once(
+    process: Process, key: DataKey
+) -> None:
     entered = entries(process)
     process.kms.during = lambda _: take(entered, ALL)  # Until all have come.
     assert everybody(process, key) == [key] * ALL
@@ -273,7 +275,7 @@ def test_cached_key_is_returned_without_waiting(process: Process, key: DataKey, 
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_cancelled_at_any_step_it_leaves_nobody_waiting(name: str) -> None:
+def test_cancellation_at_any_step_leaves_nobody_waiting(name: str) -> None:
     at, is_cancelled = 0, True
     while is_cancelled:
         process = Process(background=False)

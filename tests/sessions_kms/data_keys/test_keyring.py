@@ -154,7 +154,7 @@ def test_data_key_of_an_unknown_kms_key_is_unavailable(cloud: Cloud) -> None:
     assert cloud.calls() == ["generate_data_key", "decrypt", "decrypt"]
 
 
-def test_current_kms_key_is_not_asked_twice_when_listed_among_the_previous(cloud: Cloud) -> None:
+def test_current_kms_key_is_not_called_twice_if_listed_among_the_previous(cloud: Cloud) -> None:
     generated = run_sync(cloud.keyring(cloud.foreign_key).generate(PERIOD))
     with pytest.raises(IncorrectKey):
         run_sync(cloud.keyring(cloud.key, cloud.key).unwrap(generated.encrypted, PERIOD))
@@ -215,7 +215,7 @@ def test_unknown_kms_key_refuses(cloud: Cloud) -> None:
 # What no honest KMS does, and only the fake can be told to.
 
 
-def test_context_holds_our_three_names_and_the_configured_ones() -> None:
+def test_context_has_our_three_names_and_the_configured_ones() -> None:
     kms = FakeKMS()
     run_sync(kms_keyring(kms, stage="prod").generate(PERIOD))
     assert kms.calls[0].context == {

@@ -53,7 +53,7 @@ def test_key_that_is_opened_with_is_renewed_before_its_age(process: Process) -> 
     assert process.kms.count("decrypt") == 20
 
 
-def test_key_that_nobody_opens_with_is_not(process: Process) -> None:
+def test_unused_key_is_not_renewed(process: Process) -> None:
     opened(process)
     process.clock.advance(MAX_AGE - 1)
     process.generate(PERIOD)
@@ -73,7 +73,7 @@ def test_current_key_is_renewed_by_readers_as_by_writers(process: Process) -> No
     assert process.kms.count("decrypt") == 1
 
 
-def test_current_key_is_renewed_by_readers_exactly_at_its_age_and_none_ahead(
+def test_readers_renew_the_current_key_exactly_at_its_age_and_not_before(
     process: Process,
 ) -> None:
     key = process.generate(PERIOD)

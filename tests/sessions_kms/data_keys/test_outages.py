@@ -206,7 +206,7 @@ def test_kms_is_probed_in_line_where_no_thread_can_be_started(use: str) -> None:
     assert len(process.kms.calls) == before + 1
 
 
-def test_refusal_that_ends_is_found_in_line_though_there_is_a_background() -> None:
+def test_end_of_a_refusal_is_found_by_a_caller_despite_the_background_probe() -> None:
     process = Process()
     key = earlier_key(process, key_id=OLD_KEY)
     process.unwrap(key.encrypted, key.period)
@@ -368,7 +368,7 @@ def test_refusal_by_a_previous_kms_key_fails_its_records_only(process: Process) 
     assert process.generate(PERIOD) == current
 
 
-def test_refusal_by_one_previous_kms_key_takes_effect_while_another_goes_on_unwrapping() -> None:
+def test_refusal_by_one_previous_kms_key_takes_effect_while_another_still_unwraps() -> None:
     process = Process(background=False, decrypt_key_ids=(OLD_KEY, FOREIGN_KEY))
     old, oldest = (earlier_key(process, key_id=key_id) for key_id in (OLD_KEY, FOREIGN_KEY))
     process.unwrap(old.encrypted, old.period)
@@ -394,7 +394,7 @@ def test_refusal_by_one_previous_kms_key_is_not_hidden_by_an_outage_of_another()
     assert process.plaintexts() == set()
 
 
-def test_refusal_by_the_current_kms_key_keeps_what_a_previous_one_unwrapped(
+def test_refusal_by_the_current_kms_key_keeps_keys_of_a_previous_one(
     process: Process,
 ) -> None:
     old = earlier_key(process, key_id=OLD_KEY)
@@ -405,7 +405,7 @@ def test_refusal_by_the_current_kms_key_keeps_what_a_previous_one_unwrapped(
     assert process.unwrap(old.encrypted, old.period) == old
 
 
-def test_refusal_by_the_current_kms_key_lets_no_stale_key_of_another_serve(
+def test_refusal_by_the_current_kms_key_ends_stale_keys_of_others(
     process: Process,
 ) -> None:
     old = earlier_key(process, key_id=OLD_KEY)

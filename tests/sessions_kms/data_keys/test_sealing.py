@@ -39,12 +39,12 @@ def process() -> Process:
 # Renewal ahead of its age
 
 
-def test_many_writes_ask_kms_once(process: Process) -> None:
+def test_many_writes_call_kms_once(process: Process) -> None:
     assert len({process.generate(PERIOD).encrypted for _ in range(1000)}) == 1
     assert len(process.kms.calls) == 1
 
 
-def test_renewal_starts_at_its_age_and_nobody_waits_for_it(process: Process) -> None:
+def test_renewal_starts_at_its_age_in_the_background(process: Process) -> None:
     key = process.generate(PERIOD)
     process.clock.advance(RENEWAL_AGE - 0.5)
     process.generate(PERIOD)
@@ -87,7 +87,7 @@ def test_constantly_read_key_is_renewed_through_the_table(process: Process) -> N
     assert process.generate(PERIOD) == mended
 
 
-def test_age_of_a_generated_key_counts_from_before_kms_was_asked(process: Process) -> None:
+def test_age_of_a_generated_key_counts_from_before_the_kms_call(process: Process) -> None:
     process.kms.during = lambda _call: process.clock.advance(2)
     process.generate(PERIOD)
     process.kms.during = lambda _call: None

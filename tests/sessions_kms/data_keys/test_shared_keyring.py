@@ -134,7 +134,7 @@ def test_invalid_blob_is_replaced_and_raises_an_alarm(
     assert "forged" not in caplog.text
 
 
-def test_loser_of_a_replacement_adopts_what_replaced_it(
+def test_loser_of_a_replacement_adopts_the_winners_item(
     kms: FakeKMS, table: FakeDataKeyTable
 ) -> None:
     plant(table, b"forged")
@@ -244,9 +244,7 @@ def test_previous_kms_key_out_of_reach_raises(kms: FakeKMS, table: FakeDataKeyTa
     assert caught.value.refused_key is None
 
 
-def test_table_out_of_reach_raises_before_kms_is_asked(
-    kms: FakeKMS, table: FakeDataKeyTable
-) -> None:
+def test_unreachable_table_raises_before_a_kms_call(kms: FakeKMS, table: FakeDataKeyTable) -> None:
     table.reachable = False
     with pytest.raises(TableUnavailable):
         run_sync(shared(kms_keyring(kms), table).generate(PERIOD))

@@ -109,7 +109,7 @@ def test_look_without_a_canary_writes_nothing(store: Store) -> None:
 
 
 @servers
-def test_exit_status_tells_warnings_only_when_strict(store: Store) -> None:
+def test_exit_status_reflects_warnings_only_when_strict(store: Store) -> None:
     rotation(store, on=False)
     assert check()[0] == 0
     assert check("--strict")[0] == 4
@@ -200,7 +200,7 @@ def test_json_is_one_object_and_nothing_else_on_a_terminal(store: Store) -> None
 
 
 @on_aws
-def test_neither_output_nor_log_holds_the_canary_or_its_key(
+def test_output_and_log_contain_neither_the_canary_nor_its_key(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     secrets: list[Any] = []

@@ -55,7 +55,7 @@ def test_clock_a_little_off_is_no_fault(store: Store) -> None:
     assert troubles() == {}
 
 
-def test_refusal_tells_the_time_as_well(
+def test_error_response_corrects_the_clock_too(
     store: Store, roto_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AWS refuses what was signed at a wrong time, and by that the clock can be set."""

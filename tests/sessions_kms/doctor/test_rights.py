@@ -135,7 +135,7 @@ def test_operators_right_is_reported_and_is_no_fault(deployed: Deployed) -> None
     assert "dynamodb:UpdateItem" in told["detail"]
 
 
-def test_kms_without_dry_runs_is_never_asked_for_a_grant(deployed: Deployed) -> None:
+def test_kms_without_dry_runs_is_never_called_to_create_a_grant(deployed: Deployed) -> None:
     """moto ignores the flag, and would make the grant."""
     role = deployed.role("doctor")
     everything = {"Effect": "Allow", "Principal": "*", "Action": ["*"], "Resource": ["*"]}

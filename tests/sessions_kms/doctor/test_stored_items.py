@@ -143,7 +143,7 @@ def test_ended_sessions_of_a_lost_kms_key_are_no_loss_though_they_are_still_stor
 
 
 @on_aws
-def test_sample_is_one_page_and_no_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_is_limited_to_one_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sessions_kms.doctor.stored_items.ITEMS", 3)
     for number in range(5):
         saved(cart=[number])

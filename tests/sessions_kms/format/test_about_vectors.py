@@ -27,7 +27,7 @@ def vector_of(name: str) -> Vector:
 
 
 @every_vector
-def test_package_tells_exactly_the_words(name: str) -> None:
+def test_package_reads_exactly_the_expected_words(name: str) -> None:
     content, vector = content_of(name), vector_of(name)
     words = content["expected"].get("words", {})
     if vector.item["id"]["S"] == about.id_of(services_of(vector), content["sessionId"]):

@@ -111,7 +111,7 @@ def test_whole_ancestors_are_read(length: int) -> None:
     ],
     ids=repr,
 )
-def test_malformed_ancestors_are_none(attribute: Any) -> None:
+def test_malformed_ancestors_are_ignored(attribute: Any) -> None:
     """They are not sealed: a session must not end because somebody changed them."""
     assert read_ancestors(attribute) == b""
 
@@ -136,7 +136,7 @@ def test_item_with_any_part_of_a_ciphertext_is_no_tombstone(part: str) -> None:
 
 
 @pytest.mark.parametrize("has_owner", [True, False])
-def test_head_is_the_record_without_what_is_not_read_of_it(has_owner: bool) -> None:
+def test_head_is_the_record_without_unread_attributes(has_owner: bool) -> None:
     item = load("signed_in").item
     if not has_owner:
         del item["owner"]

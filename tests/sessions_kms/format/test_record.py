@@ -58,7 +58,7 @@ def test_record_without_owner_has_no_such_attribute() -> None:
     assert set(replace(good_record(), owner=None).to_item()) == set(ATTRIBUTES) - {"owner"}
 
 
-def test_ancestors_are_kept_and_left_out_where_there_are_none() -> None:
+def test_ancestors_are_stored_if_there_are_any() -> None:
     descendant = replace(good_record(), ancestors=b"12345678")
     item = good_record().to_item() | {"ancestors": {"B": b"12345678"}}
     assert descendant.to_item() == item
@@ -248,7 +248,7 @@ def test_what_is_taken_is_written_back_the_same(name: str, value: Any) -> None:
     assert_refused_by_name_or_written_back(name, value)
 
 
-def test_repr_holds_no_bytes_of_the_record() -> None:
+def test_repr_contains_no_bytes_of_the_record() -> None:
     record = good_record()
     shown = repr(record)
     for name in BINARIES:

@@ -241,7 +241,7 @@ def test_another_kms_key_opens_nothing(program: SecondProgram) -> None:
 
 
 @on_strict_kms
-def test_data_key_wrapped_anew_opens_under_the_other_kms_key_alone(
+def test_rewrapped_data_key_decrypts_only_under_the_other_kms_key(
     program: SecondProgram,
 ) -> None:
     cookie = saved_key(**CONTENT)
@@ -300,7 +300,7 @@ def test_session_ends_at_its_ttl_for_both(program: SecondProgram) -> None:
 
 
 @on_aws
-def test_not_before_item_ends_what_was_created_up_to_it(program: SecondProgram) -> None:
+def test_not_before_item_ends_earlier_sessions(program: SecondProgram) -> None:
     ended = saved_key(**CONTENT)
     now = int(program.stack.clock())
     program.stack.put_item(

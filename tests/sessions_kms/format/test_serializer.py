@@ -126,7 +126,7 @@ def test_it_is_as_patched_from_when_it_is_and_for_as_long(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_a_patch_that_passes_for_what_it_wraps_is_used(
+def test_transparent_patch_of_the_serializer_is_used(
     monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
     def dumps(self: JSONSerializer, obj: Any) -> bytes:
@@ -141,7 +141,7 @@ def test_a_patch_that_passes_for_what_it_wraps_is_used(
     codec_of.cache_clear()
 
 
-def test_serializer_that_cannot_be_made_says_nothing_about_a_session() -> None:
+def test_faulty_serializer_does_not_invalidate_sessions() -> None:
     def unmade() -> Any:
         raise OSError("its schema cannot be read")
 

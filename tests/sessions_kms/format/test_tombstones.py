@@ -86,7 +86,7 @@ def test_it_has_no_head_and_is_no_fault(stack: Stack, moved: tuple[str, str]) ->
     assert run_sync(stack.services.session_items.head(id_of(moved[0]))) is None
 
 
-def test_its_time_is_over_only_if_the_last_answer_says_so_too(stack: Stack) -> None:
+def test_tombstone_expires_only_by_the_date_of_the_last_response_too(stack: Stack) -> None:
     now = int(stack.clock())
     clock = ServerClock(local=lambda: float(now))
     services = replace(stack.services, clock=clock)

@@ -176,7 +176,7 @@ def opened_by_reference(vector: Vector) -> bytes:
     )
 
 
-def test_files_are_what_the_generator_writes() -> None:
+def test_files_equal_the_output_of_the_generator() -> None:
     paths = {str(path.relative_to(FOLDER)): path for path in FOLDER.rglob("*.json")}
     written = {name: path.read_text(encoding="ascii") for name, path in paths.items()}
     assert written == generate.files()

@@ -50,7 +50,7 @@ def test_ip_address_is_not_looked_up(server: NameServer) -> None:
     assert server.asked == []
 
 
-def test_silence_ends_and_the_name_is_asked_for_once(server: NameServer) -> None:
+def test_silent_resolver_times_out_and_the_name_is_looked_up_once(server: NameServer) -> None:
     server.silent = True
     resolver = Resolver(server)
     for _ in range(3):
@@ -72,7 +72,7 @@ def test_last_good_address_serves_while_the_name_server_does_not(
         resolver.resolve("b.example", 443, SOON)
 
 
-async def test_event_loop_asks_again_when_the_answer_is_no_longer_fresh(
+async def test_event_loop_resolves_again_after_the_result_has_expired(
     server: NameServer, clock: FakeClock
 ) -> None:
     resolver = Resolver(server, steady=clock)

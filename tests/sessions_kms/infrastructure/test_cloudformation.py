@@ -39,7 +39,7 @@ def lint(folder: Path, *templates: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_linter_finds_nothing_but_a_fault_that_is_there(settings: Settings, tmp_path: Path) -> None:
+def test_linter_finds_only_real_faults(settings: Settings, tmp_path: Path) -> None:
     settings.SESSIONS_KMS = {
         "ENCRYPTION_CONTEXT": {"stage": "prod ${x}"},
         "DECRYPT_KEY_IDS": [OLD_KEY],
@@ -62,7 +62,7 @@ def test_table_is_the_one_that_provisioning_makes(options: list[str]) -> None:
     assert table["TimeToLiveSpecification"] == ttl
 
 
-def test_keys_say_what_they_are_for() -> None:
+def test_keys_have_descriptions() -> None:
     resources = template("--multi-region")["Resources"]
     for name in ("SessionsKey", "SessionsReplicaKey"):
         description = resources[name]["Properties"]["Description"]
@@ -105,7 +105,7 @@ def test_deployed_key_is_the_one_that_provisioning_would_make(deployed: Deployed
     assert provisioning.create_key(client, provisioning.DEFAULT_ALIAS) == (deployed.key, [])
 
 
-def test_session_is_kept_in_what_was_deployed(deployed: Deployed, clock: FakeClock) -> None:
+def test_session_is_stored_in_the_deployed_table(deployed: Deployed, clock: FakeClock) -> None:
     deployed.serve_as("web", clock)
     store = SessionStore()
     store["cat"] = 1

@@ -92,7 +92,7 @@ def test_options_come_before_the_settings(settings: Settings) -> None:
     ]
 
 
-def test_table_named_by_its_arn_says_where_it_lies(settings: Settings) -> None:
+def test_table_arn_determines_the_policy_resources(settings: Settings) -> None:
     table = "arn:aws:dynamodb:us-east-1:210987654321:table/mine"
     settings.SESSIONS_KMS = {"KEY_ID": KEY, "TABLE_NAME": table, "REGION_NAME": "us-east-1"}
     assert resources() == [table, f"{table}/index/by-owner", KEY]

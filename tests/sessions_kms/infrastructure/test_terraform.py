@@ -165,7 +165,7 @@ def test_table_is_the_one_that_provisioning_makes() -> None:
     }
 
 
-def test_key_is_rotated_and_multi_region_only_where_asked() -> None:
+def test_key_is_rotated_and_multi_region_only_if_requested() -> None:
     for options, multi_region in ([], False), (["--multi-region"], True):
         key = parsed(*options)["aws_kms_key.sessions"]
         assert (key["enable_key_rotation"], key["multi_region"]) == (True, multi_region)
@@ -210,6 +210,6 @@ def test_text_is_never_read_as_a_template(settings: Settings) -> None:
     assert "%{ if" not in printed("--format", "terraform").replace("%%{", "")
 
 
-def test_keys_say_what_they_are_for() -> None:
+def test_keys_have_descriptions() -> None:
     for name in ("aws_kms_key.sessions", "aws_kms_replica_key.eu_central_1"):
         assert parsed("--replica", THERE)[name]["description"] == provisioning.KEY_DESCRIPTION

@@ -40,7 +40,7 @@ def test_mark_and_its_record_are_deleted_together(stack: Stack) -> None:
     assert stack.items() == {}
 
 
-def test_record_that_was_never_marked_goes_alone(stack: Stack) -> None:
+def test_unmarked_record_is_deleted_alone(stack: Stack) -> None:
     first = stored(stack.services.session_items)
     give_back(stack.services.session_items, first)
     assert stack.items() == {}

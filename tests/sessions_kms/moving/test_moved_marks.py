@@ -131,7 +131,7 @@ def test_missing_session_has_no_key(fake: Stack, state: str, engine: str) -> Non
 @pytest.mark.parametrize("end", [sign_out, end_unread])
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("state", STATES)
-def test_session_that_ended_is_none_in_either_engine(
+def test_ended_session_is_missing_in_both_engines(
     fake: Stack, state: str, engine: str, end: Callable[[Store, str], None]
 ) -> None:
     bring_about(fake, state)
@@ -154,7 +154,7 @@ def test_mark_outlives_the_row_by_90_days(fake: Stack, engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_ending_what_is_unknown_leaves_nothing(fake: Stack, engine: str) -> None:
+def test_ending_an_unknown_session_stores_nothing(fake: Stack, engine: str) -> None:
     end_unread(ENGINES[engine], KEY)
     end_unread(ENGINES[engine], "not a key")
     assert fake.items() == {}
@@ -194,7 +194,7 @@ def begin_anew(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("emptied", [False, True])
-def test_visitor_stays_signed_in_there_and_back_and_there_again(
+def test_visitor_stays_signed_in_while_moving_in_out_and_in_again(
     fake: Stack, calls: Calls, *, emptied: bool
 ) -> None:
     for _ in calls.each():

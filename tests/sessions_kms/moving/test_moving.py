@@ -95,7 +95,7 @@ def test_visitor_stays_signed_in_through_the_change_and_back(project: Project) -
     assert project.rows("django_session") == 1
 
 
-def test_visitor_stays_signed_in_there_and_back_and_there_again_while_the_rows_are_left(
+def test_visitor_stays_signed_in_while_moving_in_out_and_in_again_with_old_rows(
     project: Project,
 ) -> None:
     with requests.Session() as browser, requests.Session() as other, project.serving() as url:

@@ -47,7 +47,7 @@ def sealed(**content: Any) -> str:
     return str(session.session_key)
 
 
-def test_sealed_session_goes_back_when_it_is_read(stack: Stack) -> None:
+def test_sealed_session_moves_back_when_it_is_read(stack: Stack) -> None:
     ours = SessionStore()
     ours.update({USER_ID: "7", "a": 1})
     ours.save()
@@ -72,7 +72,7 @@ def test_session_whose_key_was_just_changed_asks_for_a_retry(stack: Stack) -> No
     assert moving_out.SessionStore(ours.session_key).load() == {"a": 1}
 
 
-def test_session_that_followed_the_cookie_goes_back(fake: Stack) -> None:
+def test_session_found_by_the_next_cookie_moves_back(fake: Stack) -> None:
     ours = SessionStore(sealed(a=1))
     key = str(ours.session_key)
     ours.cycle_key()
@@ -171,7 +171,7 @@ def test_session_that_others_change_all_the_time_is_unavailable(
     assert stored(key) == {"a": 1}
 
 
-def test_session_that_lived_on_after_its_old_row_expired_goes_back(fake: Stack) -> None:
+def test_session_that_outlived_its_old_row_moves_back(fake: Stack) -> None:
     key = saved(a=1)
     moving_in.SessionStore(key).load()
     expire_row(key)
@@ -247,7 +247,7 @@ def test_sign_out_that_is_rolled_back_ends_nothing(fake: Stack) -> None:
     assert dict(moving_out.SessionStore(row).items()) == {"b": 1}
 
 
-def test_sign_out_in_a_transaction_ends_what_it_took_back(stack: Stack) -> None:
+def test_sign_out_in_a_transaction_ends_the_session_it_moved_back(stack: Stack) -> None:
     key = sealed(a=1)
     with transaction.atomic():
         session = moving_out.SessionStore(key)

@@ -104,7 +104,7 @@ def test_outage_is_not_reported_as_a_disabled_ttl(fake: Stack, arguments: list[s
     assert "The session table cannot be used at the moment." in done.err
 
 
-def test_force_deletes_what_has_expired_of_every_kind_and_nothing_else(stack: Stack) -> None:
+def test_force_deletes_only_expired_items_of_every_kind(stack: Stack) -> None:
     disable_ttl(stack)
     saved(), saved()
     run_sync(Leases(services.services()).claim("a" * 32, "holder", seconds=10))
@@ -221,5 +221,5 @@ def test_engine_that_cannot_clear_is_reported(
     assert (done.status, "doesn't support clearing" in done.err) == (1, True)
 
 
-def test_it_takes_the_place_of_djangos_where_it_is_installed_first() -> None:
+def test_it_replaces_djangos_command_if_installed_before_it() -> None:
     assert get_commands()["clearsessions"] == "sessions_kms"

@@ -40,7 +40,7 @@ def test_clients_are_listed_with_their_grants_and_people(stack: Stack) -> None:
     assert f"Claude  {DOCUMENT}  grants: 1" in run("list_clients").out
 
 
-def test_none_is_listed_where_there_is_none_or_all_have_ended(stack: Stack) -> None:
+def test_ended_grants_are_not_listed(stack: Stack) -> None:
     granted("Tool")
     stack.clock.advance(100 * 24 * 3600)
     browsers()
@@ -67,7 +67,7 @@ def test_client_is_ended_by_name_or_id_and_nothing_else(stack: Stack, named: str
     assert lives(browser)
 
 
-def test_dry_run_tells_and_ends_nothing(stack: Stack) -> None:
+def test_dry_run_reports_and_ends_nothing(stack: Stack) -> None:
     grant = granted("Tool", client_id=DOCUMENT)
     told = run("end_sessions", "--client", "Tool", "--dry-run")
     assert told.out.strip() == f"Would end 1 grant of {DOCUMENT}."
@@ -82,5 +82,5 @@ def test_unknown_client_is_named_with_the_nearest(stack: Stack) -> None:
     assert is_there(grant)
 
 
-def test_client_goes_with_no_other_choice(stack: Stack) -> None:
+def test_client_option_excludes_other_selections(stack: Stack) -> None:
     assert end("--client", "Tool", "--all").status == 2

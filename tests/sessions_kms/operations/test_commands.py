@@ -100,7 +100,7 @@ def test_with_verbosity_0_a_command_only_prints_the_object_that_was_asked_for(
 
 
 @pytest.mark.usefixtures("bare")
-def test_dry_run_tells_each_step_and_takes_none(names: tuple[str, str]) -> None:
+def test_dry_run_reports_each_step_and_takes_none(names: tuple[str, str]) -> None:
     table, alias = names
     command = ["create_session_store", "--table", table, "--create-key", "--alias", alias]
     told = run(*command, "--dry-run").splitlines()
@@ -196,7 +196,7 @@ def test_create_reports_what_was_done_before_it_failed(
 
 
 @pytest.mark.usefixtures("bare")
-def test_environment_of_which_no_client_can_be_made_is_told_in_boto_s_words(
+def test_faulty_aws_environment_is_reported_with_botos_message(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.SESSIONS_KMS = {"KEY_ID": FAKE_KEY, "TABLE_NAME": "sessions"}

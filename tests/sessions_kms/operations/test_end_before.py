@@ -130,7 +130,7 @@ def test_named_moments_are_bounded_in_number(clock: FakeClock) -> None:
     assert len(asked) == NAMES_MAX + 2
 
 
-def test_held_moment_is_given_without_reading_while_it_is_fresh(clock: FakeClock) -> None:
+def test_fresh_cutoff_is_returned_without_reading(clock: FakeClock) -> None:
     named = NamedNotBefores(as_coroutine(lambda _: 5), clock=clock)
     assert named.of("a").cached() is None
     run_sync(named.of("a").moment())

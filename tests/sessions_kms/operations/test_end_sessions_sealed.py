@@ -20,7 +20,7 @@ PERIOD = NOW - NOW % 86_400
 
 
 @on_aws
-def test_sessions_of_a_leaked_data_key_end_and_another_key_takes_over(stack: Stack) -> None:
+def test_sessions_of_a_leaked_data_key_end_and_another_key_replaces_it(stack: Stack) -> None:
     leaked = [saved(), saved("7")]
     before = stack.items()[f"data-key#django#{PERIOD}"]["encryptedKey"]
     done = end("--key-period", str(PERIOD), "--json")
@@ -149,7 +149,7 @@ def test_moment_at_which_no_period_began_is_refused_and_the_right_one_named(
 
 
 @on_aws
-def test_period_of_another_length_before_is_known_by_its_published_key(
+def test_earlier_period_of_another_length_is_recognised_by_its_published_key(
     make_stack: MakeStack,
 ) -> None:
     before = make_stack(data_key_period=3600)

@@ -174,7 +174,7 @@ def test_forged_times_are_shown_as_the_latest(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 2000, "\ud800"])
-def test_user_that_no_session_can_name_has_none(stack: Stack, user_id: str) -> None:
+def test_user_id_that_cannot_exist_has_no_sessions(stack: Stack, user_id: str) -> None:
     saved_id("7")
     assert run_sync(
         Inspection(services.services()).list_user_sessions(user_id)
@@ -227,7 +227,7 @@ def test_sessions_under_another_projects_kms_key_are_not_shown(make_stack: MakeS
     assert_hidden(stack, [stored_by(other, stack, "7"), stored_by(other, stack)])
 
 
-def test_kms_is_asked_about_few_data_keys_for_a_page(make_fake: MakeStack) -> None:
+def test_page_of_the_list_unwraps_few_data_keys(make_fake: MakeStack) -> None:
     stack = make_fake(data_key_period=0)
     for _ in range(KEYS_ASKED + 20):
         saved_id()

@@ -145,7 +145,7 @@ def test_what_began_before_the_not_before_is_not_counted(make_stack: MakeStack) 
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 2000, "\ud800"])
-def test_user_that_no_session_can_name_has_none_to_count(stack: Stack, user_id: str) -> None:
+def test_user_id_that_cannot_exist_has_no_sessions_to_count(stack: Stack, user_id: str) -> None:
     signed_in()
     SessionStore().create()
     assert run_sync(Inspection(services()).count_user_sessions(user_id)) == Count(0, more=False)

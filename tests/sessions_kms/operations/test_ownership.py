@@ -83,7 +83,7 @@ def test_data_keys_remembered_are_bounded_in_number(
     assert keyring.asked == 4
 
 
-def test_owner_tells_without_asking(fake: Stack) -> None:
+def test_owner_is_known_without_kms(fake: Stack) -> None:
     keyring = Answering(KMSUnavailable())
     belongs, record = belonging(fake, keyring), anonymous(fake)
     assert belongs(replace(record, owner="user#django#7"))

@@ -299,7 +299,7 @@ def test_without_previous_keys_there_is_nothing_to_move(stack: Stack) -> None:
     assert (rewrap().status, rewrap().json) == (0, {"moved": 0})
 
 
-def test_key_of_another_region_is_refused_with_what_to_do(stack: Stack) -> None:
+def test_key_of_another_region_is_refused_with_a_remedy(stack: Stack) -> None:
     saved_key(token="t")
     switch(stack)
     restart(stack, decrypt_key_ids=(stack.config.key_id.replace(REGION, "us-east-1"),))

@@ -159,7 +159,7 @@ def test_invalid_label_stays_in_the_session_and_is_not_published(
     assert about_items(fake) == {}
 
 
-def test_item_of_another_session_tells_nothing(stack: Stack) -> None:
+def test_metadata_of_another_session_is_ignored(stack: Stack) -> None:
     ada, mallory = signed_in(), signed_in({"browser": "Opera"})
     ours, theirs = about_items(stack)[f"about#django#{id_of_record(ada)}"], id_of_record(mallory)
     stack.put_item(ours | {"id": {"S": f"about#django#{theirs}"}})
@@ -183,7 +183,7 @@ def test_unavailable_kms_is_waited_for_once_and_shows_no_metadata(
     assert len(asked) == 1
 
 
-def test_clearing_by_moment_or_data_key_takes_it_along(stack: Stack) -> None:
+def test_clearing_by_time_or_data_key_deletes_it(stack: Stack) -> None:
     signed_in()
     (ours,) = about_items(stack).values()
     stack.put_item(ours | {"id": {"S": "about#django2#x"}})

@@ -153,7 +153,7 @@ def nobody_flies(stack: Stack) -> bool:
     return not any(each._flights for each in flights)
 
 
-async def test_fresh_moment_takes_no_wait(fake: Stack) -> None:
+async def test_fresh_cutoff_needs_no_wait(fake: Stack) -> None:
     await fake.services.not_before.moment()
     with pytest.raises(StopIteration):
         resume(fake.services.not_before.moment())

@@ -22,7 +22,7 @@ def leases(stack: Stack) -> Leases:
     return Leases(stack.services)
 
 
-def test_first_claim_holds_and_the_second_waits_for_its_end(leases: Leases) -> None:
+def test_first_claim_succeeds_and_the_second_waits_for_its_end(leases: Leases) -> None:
     assert run_sync(leases.claim(SECRET, "one", seconds=30)) == Claim(held=True)
     assert run_sync(leases.claim(SECRET, "two", seconds=30)) == Claim(
         held=False, wait=30 + CLOCK_DIFFERENCE
@@ -34,7 +34,7 @@ def test_holder_may_claim_again(leases: Leases) -> None:
     assert run_sync(leases.claim(SECRET, "one", seconds=30)).held
 
 
-def test_result_is_found_by_all_who_come_later(leases: Leases) -> None:
+def test_result_is_found_by_all_later_callers(leases: Leases) -> None:
     run_sync(leases.claim(SECRET, "one", seconds=30))
     assert run_sync(leases.complete(SECRET, "one", RESULT, keep=600))
     for holder in ("one", "two"):
@@ -108,7 +108,7 @@ def test_claim_does_not_show_its_result() -> None:
 
 
 @pytest.mark.parametrize("attribute", ["encryptedData", "authTag", "salt", "commitment", "iv"])
-def test_changed_result_cannot_be_told_rather_than_worked_out_again(
+def test_changed_result_is_unavailable_and_not_computed_again(
     stack: Stack, leases: Leases, attribute: str
 ) -> None:
     run_sync(leases.claim(SECRET, "one", seconds=30))
@@ -120,7 +120,7 @@ def test_changed_result_cannot_be_told_rather_than_worked_out_again(
         run_sync(leases.claim(SECRET, "two", seconds=30))
 
 
-def test_held_lease_of_a_version_that_is_not_known_cannot_be_told_nor_taken(
+def test_lease_of_an_unknown_version_is_unavailable_and_not_taken_over(
     stack: Stack, leases: Leases
 ) -> None:
     run_sync(leases.claim(SECRET, "one", seconds=30))

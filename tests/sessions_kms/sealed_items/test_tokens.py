@@ -97,7 +97,7 @@ def test_item_under_another_tokens_id_opens_nothing(fake: Stack) -> None:
     assert run_sync(tokens.find(NEXT)) is None
 
 
-def test_exchange_is_whole_and_happens_once(stack: Stack, tokens: Tokens) -> None:
+def test_exchange_is_atomic_and_happens_once(stack: Stack, tokens: Tokens) -> None:
     spending = exchange(tokens)
     assert is_done(tokens, spending)
     assert found(tokens).content == b"spent"

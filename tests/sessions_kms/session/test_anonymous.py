@@ -83,7 +83,7 @@ def test_refused_create_gives_no_key(bounded: Stack) -> None:
     assert bounded.sessions() == {}
 
 
-def test_nothing_is_asked_of_aws_for_it(make_fake: MakeStack) -> None:
+def test_rejected_save_makes_no_call(make_fake: MakeStack) -> None:
     stack = make_fake(anonymous_max_size=LIMIT)
     with pytest.raises(AnonymousSessionTooLarge):
         saved(a=TOO_MUCH)

@@ -144,7 +144,7 @@ def test_session_that_caught_up_and_changed_nothing_is_not_written_again(stack: 
     assert stack.sessions() == before
 
 
-def test_session_that_replaces_everything_takes_nothing_over(stack: Stack) -> None:
+def test_replaced_content_is_not_merged(stack: Stack) -> None:
     session = saved(a=1)
     mine, theirs = SessionStore(session.session_key), opened(session)
     mine.clear()

@@ -35,6 +35,6 @@ def test_quoted_value_is_decoded_as_django_does_it(value: str) -> None:
 
 @pytest.mark.parametrize("part", ['"', "\\", '\\"', "\\1", "\\054", "\\05", '"\\', " ", "=", ";"])
 @pytest.mark.parametrize("whole", ['a="{}"', 'a="{}', "{}", "a={}"])
-def test_long_header_takes_no_quadratic_time(part: str, whole: str) -> None:
+def test_long_header_is_parsed_in_linear_time(part: str, whole: str) -> None:
     """What takes the square of its length would take hours here."""
     decode_header(whole.format(part * 500_000))

@@ -405,7 +405,7 @@ async def test_lock_goes_to_the_longest_waiter_that_has_not_left() -> None:
     assert not turn.is_locked
 
 
-async def test_turn_that_was_given_to_one_who_is_cancelled_is_passed_on() -> None:
+async def test_turn_of_a_cancelled_waiter_is_passed_on() -> None:
     turn, told = CoroutineLock(), list[str]()
     await turn.acquire()
     context = Context()

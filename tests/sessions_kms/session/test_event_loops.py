@@ -303,9 +303,7 @@ urlpatterns = [path(view.__name__, view) for view in (enter, who, leave, lazily)
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_person_signs_in_is_known_and_signs_out_in_asynchronous_views(
-    fake: Stack, settings: Settings
-) -> None:
+async def test_person_signs_in_and_out_in_async_views(fake: Stack, settings: Settings) -> None:
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [
         "sessions_kms.middleware.StoreUnavailableMiddleware",

@@ -114,7 +114,7 @@ def test_raised_absolute_timeout_holds_from_the_next_save(stack: Stack) -> None:
     assert number(stack, "ttl") == START + DAY
 
 
-def test_none_switches_the_absolute_timeout_off(make_fake: MakeStack, settings: Settings) -> None:
+def test_none_disables_the_absolute_timeout(make_fake: MakeStack, settings: Settings) -> None:
     settings.SESSION_COOKIE_AGE = 30 * DAY
     stack = make_fake(absolute_timeout=None)
     session = saved(a=1)
@@ -329,7 +329,7 @@ class ShortForStaff(SessionStore):
         return IDLE // 10 if self.get("staff") else IDLE
 
 
-def test_cookie_age_of_a_project_is_asked_of_the_session_as_it_is_stored(stack: Stack) -> None:
+def test_overridden_cookie_age_is_used_for_the_stored_content(stack: Stack) -> None:
     session = ShortForStaff()
     session["a"] = 1
     session.save()
@@ -342,7 +342,7 @@ def test_cookie_age_of_a_project_is_asked_of_the_session_as_it_is_stored(stack: 
     assert number(stack, "ttl") == START + IDLE // 10
 
 
-def test_cookie_age_of_a_project_is_asked_of_a_session_whose_key_changes(stack: Stack) -> None:
+def test_overridden_cookie_age_is_used_at_a_key_change(stack: Stack) -> None:
     session = ShortForStaff()
     session["a"] = 1
     session.save()

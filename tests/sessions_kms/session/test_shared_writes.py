@@ -116,7 +116,7 @@ def writers(session: SessionStore, number: int) -> list[SessionStore]:
 KEYS = {f"key{number}": number for number in range(5)}
 
 
-def test_those_who_come_while_one_writes_share_the_next_write(gate: Gate) -> None:
+def test_writers_arriving_during_a_write_share_the_next_one(gate: Gate) -> None:
     session = saved(a=1)
     requests = writers(session, 5)
     assert Writers(gate, requests).finish() == ["ok"] * 5

@@ -197,7 +197,7 @@ def item(moment: object, version: int = 1) -> dict[str, dict[str, str]]:
     }
 
 
-def test_item_ends_what_was_created_up_to_it_within_30_seconds(stack: Stack) -> None:
+def test_cutoff_in_the_table_ends_earlier_sessions_within_30_seconds(stack: Stack) -> None:
     key = saved_key(a=1)
     assert SessionStore(key).get("a") == 1
     stack.put_item(item(int(stack.clock())))
@@ -208,7 +208,9 @@ def test_item_ends_what_was_created_up_to_it_within_30_seconds(stack: Stack) -> 
     assert SessionStore(saved_key(a=1)).get("a") == 1
 
 
-def test_setting_ends_what_was_created_up_to_it(make_fake: MakeStack, clock: FakeClock) -> None:
+def test_cutoff_in_the_settings_ends_earlier_sessions(
+    make_fake: MakeStack, clock: FakeClock
+) -> None:
     make_fake(not_before=int(clock()))
     key = saved_key(a=1)
     assert SessionStore(key).get("a") is None
@@ -216,7 +218,9 @@ def test_setting_ends_what_was_created_up_to_it(make_fake: MakeStack, clock: Fak
     assert SessionStore(saved_key(a=1)).get("a") == 1
 
 
-def test_malformed_item_is_cannot_tell_once_nothing_good_is_held(stack: Stack) -> None:
+def test_malformed_item_makes_the_cutoff_unavailable_after_the_cached_one_expired(
+    stack: Stack,
+) -> None:
     key = saved_key(a=1)
     assert SessionStore(key).get("a") == 1
     stack.put_item(item(1, version=2))

@@ -224,7 +224,7 @@ def test_log_handler_that_reads_the_cutoff_gets_it(source: Source, clock: FakeCl
 # Visitors, and the operator
 
 
-def test_item_far_ahead_locks_nobody_out(stack: Stack) -> None:
+def test_far_future_item_locks_nobody_out(stack: Stack) -> None:
     before = saved()
     put(stack, FAR)
     stack.clock.advance(60)
@@ -236,12 +236,12 @@ def test_item_far_ahead_locks_nobody_out(stack: Stack) -> None:
     assert lives(after)
 
 
-def test_setting_far_ahead_locks_nobody_out(make_fake: MakeStack) -> None:
+def test_far_future_setting_locks_nobody_out(make_fake: MakeStack) -> None:
     make_fake(not_before=FAR)
     assert lives(saved())
 
 
-def test_item_far_ahead_hides_no_moment_from_who_knew_it(stack: Stack) -> None:
+def test_far_future_item_does_not_hide_a_known_cutoff(stack: Stack) -> None:
     ended = saved()
     ending.end_before(services.services(), NOW)
     put(stack, FAR)

@@ -66,7 +66,7 @@ def test_missing_record_returns_none(records: SessionItems) -> None:
 
 
 @pytest.mark.parametrize("owner", [None, "user#django#7", "user#django#ü€😀"])
-def test_record_comes_back_as_it_was_put(records: SessionItems, owner: str | None) -> None:
+def test_record_is_read_as_it_was_written(records: SessionItems, owner: str | None) -> None:
     made = stored(records, owner=owner)
     assert run_sync(records.get(made.id)) == made
 

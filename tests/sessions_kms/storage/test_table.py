@@ -136,9 +136,7 @@ def test_stamp_over_a_possibly_applied_one_has_an_unknown_outcome(
         run_sync(table.put_stamped(ours, expected=b"1"))
 
 
-def test_item_of_another_id_than_was_asked_for_is_no_answer(
-    client: Recording, table: Table
-) -> None:
+def test_item_with_another_id_is_rejected(client: Recording, table: Table) -> None:
     client.memory.items["a"] = record("b").to_item()
     with pytest.raises(TableUnavailable, match=r"^The table answered with another item than was"):
         run_sync(table.get("a"))
@@ -198,9 +196,7 @@ def test_invalid_page_is_rejected(client: Recording, table: Table, answer: dict[
         run_sync(Queries(table).scan())
 
 
-def test_page_of_another_owner_than_was_asked_for_is_no_answer(
-    client: Recording, table: Table
-) -> None:
+def test_page_of_another_owner_is_rejected(client: Recording, table: Table) -> None:
     client.told["query"] = [{"Items": [{"id": {"S": "a"}, "owner": {"S": "user#django#8"}}]}]
     with pytest.raises(TableUnavailable, match=r"^The index answered with another owner than was"):
         run_sync(Queries(table).owned("user#django#7"))

@@ -201,7 +201,7 @@ def test_every_write_on_every_state_ends_as_with_moto(moto_items: Items) -> None
             assert [outcome(table, name, state) for table in tables] == [expected] * 2, name
 
 
-def test_failed_condition_names_the_item_only_where_asked() -> None:
+def test_failed_condition_returns_the_item_only_if_requested() -> None:
     memory = MemoryDynamoDB()
     memory.put_item(Item={"id": {"S": "a"}})
     condition = {"ConditionExpression": "attribute_not_exists(id)"}

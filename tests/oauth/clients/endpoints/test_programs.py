@@ -51,7 +51,7 @@ def test_client_without_cached_metadata_refreshes_at_the_former_mcp_endpoint(
 
 
 @pytest.mark.parametrize("path", POSTED)
-def test_pages_of_other_sites_may_ask_and_read(server: object, path: str) -> None:
+def test_pages_of_other_sites_may_call_and_read(server: object, path: str) -> None:
     origin = {"origin": "https://app.example"}
     asked = Client().options(path, headers=origin)
     assert asked.status_code == 204

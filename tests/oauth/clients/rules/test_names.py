@@ -104,7 +104,7 @@ def test_name_with_an_apostrophe_or_a_digit_is_accepted(name: str) -> None:
 
 
 @pytest.mark.parametrize("letter", ["\N{HEBREW LETTER YOD}", "\N{CANADIAN SYLLABICS WEST-CREE P}"])
-def test_letter_that_looks_like_an_apostrophe_may_stand_twice_in_words_of_its_alphabet(
+def test_apostrophe_like_letter_may_be_doubled_in_words_of_its_alphabet(
     letter: str,
 ) -> None:
     """Many Hebrew words have two yods, "application" among them."""

@@ -36,7 +36,7 @@ def test_other_encoding_than_utf_8_is_rejected(encoding: str) -> None:
         parsing.parse_json('{"a": "\u00e9"}'.encode(encoding))
 
 
-def test_value_is_what_was_written() -> None:
+def test_value_is_parsed_as_written() -> None:
     text = '{"a": [1, 2.5, null, true, "\u00e9"], "b": {"a": 1}}'
     expected = {"a": [1, 2.5, None, True, "\u00e9"], "b": {"a": 1}}
     for given in (text, text.encode(), text.encode("utf-8-sig")):

@@ -41,7 +41,7 @@ def test_id_of_before_with_a_parameter_of_an_answer_is_no_client() -> None:
         registration.decode_client_id(registration.make_client_id("Tool", uris), DEFAULT_URIS)
 
 
-def test_everybody_gets_a_public_client_whatever_they_ask_for() -> None:
+def test_every_registration_yields_a_public_client() -> None:
     answer = register(
         token_endpoint_auth_method="client_secret_basic",
         grant_types=["client_credentials", "password"],

@@ -111,7 +111,7 @@ def test_repeated_transaction_has_the_same_token() -> None:
 
 
 @pytest.mark.parametrize("operation", REQUESTS)
-def test_every_operation_goes_and_comes(operation: str) -> None:
+def test_every_operation_round_trips(operation: str) -> None:
     asked = example(REQUESTS[operation])
     exchange = DynamoDBRequest(TARGET, operation, asked)
     _, headers, _ = parsed(exchange.to_bytes(CREDENTIALS, SECOND))

@@ -342,7 +342,7 @@ def test_old_item_that_is_garbled_is_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("operation", ["GetItem", "Query", "TransactWriteItems"])
-def test_old_item_is_none_of_an_operation_that_has_none(operation: str) -> None:
+def test_old_item_is_none_for_operations_without_one(operation: str) -> None:
     assert all(ours(operation, answer(body)) is InvalidResponse for body in OLD_READ_FAST)
 
 

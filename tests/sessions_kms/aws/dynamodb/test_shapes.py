@@ -89,7 +89,7 @@ def test_transactions_alone_have_a_token_that_boto_adds(model: Any) -> None:
     assert not any(tokens.values())
 
 
-def test_members_are_those_of_all_operations_that_tell_their_capacity(model: Any) -> None:
+def test_members_cover_all_operations_that_return_capacity(model: Any) -> None:
     theirs = [model.operation_model(name).output_shape for name in model.operation_names]
     named = {each for shape in theirs if shape for each in shape.members}
     told = [shape.members for shape in theirs if shape and "ConsumedCapacity" in shape.members]

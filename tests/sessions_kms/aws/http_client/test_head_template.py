@@ -46,7 +46,7 @@ def unknown(
         return read(data)
 
 
-def test_head_is_known_once_it_has_been_read(known: HeadTemplate) -> None:
+def test_head_is_recognised_after_its_first_parse(known: HeadTemplate) -> None:
     assert not is_known(known, SIZED)
     first = read(SIZED)
     assert is_known(known, SIZED)
@@ -96,7 +96,7 @@ def test_head_with_additional_fields_does_not_match(
         ((LENGTH,), (b"Content-Length: %d" % (BODY_MAX + 1),)),
     ],
 )
-def test_head_that_differs_is_read_as_if_none_was_known(
+def test_differing_head_is_parsed_as_without_a_template(
     known_as: tuple[bytes, ...],
     then: tuple[bytes, ...],
     known: HeadTemplate,
@@ -116,7 +116,7 @@ def test_bounds_apply_to_matching_heads_in_one_piece(known: HeadTemplate) -> Non
         assert read(each) is InvalidResponse
 
 
-def test_altered_answers_are_read_as_if_none_was_known(
+def test_altered_responses_are_parsed_as_without_a_template(
     known: HeadTemplate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read(SIZED)

@@ -221,7 +221,7 @@ async def test_data_on_an_idle_connection_closes_it_immediately() -> None:
         assert server.connections == 2
 
 
-async def test_turn_takes_one_outcome_and_tells_whether_more_was_expected() -> None:
+async def test_turn_returns_one_outcome_and_whether_more_is_expected() -> None:
     turn = asynchronous._Exchange(lambda _: "answer", Attempt(PATIENT), asyncio.get_running_loop())
     assert turn.receive(b"a")
     assert not turn.receive(b"more")  # before the task went on: the connection is to be closed
