@@ -1,4 +1,4 @@
-"""What holds for every test: no real AWS within reach, and time that only moves when told."""
+"""Fixtures of all tests: AWS cannot be reached, and time moves only when a test advances it."""
 
 import gc
 import logging
@@ -84,7 +84,7 @@ def freeze_what_stays() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def database_before_any_thread(django_db_setup: None) -> None:
-    """Make the database first: a thread that stays keeps the one that it has first heard of."""
+    """Create the database first: long-lived threads keep the first one they see."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -125,9 +125,9 @@ def botocore_data_read_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def botocore_events_named_once() -> Iterator[None]:
-    """Have every client share the names that its events go by, which are told for each anew."""
+    """Share botocore's computed event names between clients."""
     aliaser: Any = EventAliaser(HierarchicalEmitter())
-    name_of = aliaser._alias_event_name  # It keeps what it told.
+    name_of = aliaser._alias_event_name  # It caches its results.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EventAliaser, "_alias_event_name", lambda _, name: name_of(name))
         yield

@@ -26,4 +26,4 @@ def confirm(button: Locator) -> None:
             button.first.click()
         if not too_soon.is_visible():
             return
-        page.wait_for_timeout(DELAY * 1000)  # The page was shown anew: a person reads it.
+        page.wait_for_timeout(DELAY * 1000)  # The page was shown again; a person reads it.

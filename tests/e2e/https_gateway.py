@@ -1,4 +1,4 @@
-"""A gateway over https under production's settings, in a process of its own.
+"""A gateway over https under production's settings, in a separate process.
 
     python -m tests.e2e.https_gateway PORT CERTIFICATE KEY
 

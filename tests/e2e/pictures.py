@@ -1,4 +1,4 @@
-"""`python -m tests.e2e.pictures`: takes the pictures of the docs anew, from the real pages.
+"""`python -m tests.e2e.pictures`: takes the screenshots of the docs from the real pages.
 
 A local stack and a Chromium of its own enter; the PNG files of `docs/images` leave, in light
 colours, made small by Debian's `pngquant`. The apps in them register as Codex and Claude Code do.

@@ -1,4 +1,4 @@
-"""A `manage.py runlocal` of its own: every process real, ended, restarted or killed at will."""
+"""A separate `manage.py runlocal` with real processes, which tests stop, restart and kill."""
 
 import json
 import os
@@ -35,7 +35,7 @@ class LocalStack:
             self.end()
 
     def start(self) -> None:
-        """Run, unless it does, and return once it has told its address."""
+        """Start it if it is not running, and return when it has printed its address."""
         if self.process is not None:
             return
         self.process = subprocess.Popen(

@@ -56,7 +56,7 @@ def signed_in_at(path: str) -> State:
 
 
 def after_an_action(stack: LocalStack, page: Page) -> None:
-    """Be told that other sessions were ended."""
+    """Show the notice that other sessions were ended."""
     for _ in range(2):
         arrive(page, stack)
     page.goto(f"{stack.url}/sessions/")

@@ -21,7 +21,7 @@ from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 REDIRECT_URI = "https://app.example.com:8443/callback"
-# The page hears of a scroll with its next frame.
+# The page gets a scroll event with its next frame.
 SCROLL = """() => new Promise(done => {
     document.addEventListener("scroll", done, {once: true});
     window.scrollBy(0, 1);
@@ -168,7 +168,7 @@ def test_page_uncovered_under_the_second_click_needs_one_on_purpose(
         if (opener) onmousedown = () => close();
         else onmousedown = () => {{ open(location); location = {asked.url!r}; }};
         </script>"""
-    # Each page is told by Playwright that it has the focus.
+    # Playwright gives each page the focus.
     asked.context.add_init_script("document.hasFocus = () => window.isFocused === true")
     with hostile_page(cover) as evil:
         asked.goto(evil)

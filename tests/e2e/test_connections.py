@@ -42,7 +42,7 @@ def forget(stack: LocalStack, person: str) -> None:
 
 
 def allow(page: Page) -> None:
-    """Consent; whoever did before is not asked again."""
+    """Consent, if the page asks for it."""
     page.wait_for_load_state()
     button = page.get_by_role("button", name="Allow")
     expect(button.or_(page.get_by_role("region", name="Connections"))).to_be_visible()

@@ -23,7 +23,7 @@ TOMBSTONE = {"id", "version", "movedAt", "ttl"}
 
 
 class BackDoor:
-    """The table as whoever holds AWS rights and the cookie sees it, without our code."""
+    """The table as read with AWS rights and the cookie, without our code."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment

@@ -149,7 +149,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def new_page(browser: Browser) -> Callable[[], Page]:
-    """Give a page in a browser of its own, which knows no cookie."""
+    """Yield a page in a separate browser without cookies."""
 
     def new_page() -> Page:
         page = browser.new_context(ignore_https_errors=True).new_page()

@@ -1,4 +1,4 @@
-"""A gateway that is killed in the middle of a stream: the client goes on where it was."""
+"""A gateway that is killed in the middle of a stream: the client continues where it was."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def provider() -> Iterator[FakeProvider]:
 def gateway(provider: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Run one gateway for all tests of a worker: they leave nothing behind in it."""
     began = time.time()
-    provider.clock = lambda: began  # as the gateway's own clock, which stands still
+    provider.clock = lambda: began  # like the gateway's clock, which does not move
     folder = tmp_path_factory.mktemp("gateway")
     with running_gateway(folder, issuer=provider.issuer) as running:
         yield running

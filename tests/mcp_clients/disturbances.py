@@ -119,7 +119,7 @@ def store_stopped(world: World) -> None:
 def store_back(world: World) -> None:
     """Have the table's process go on, after a while in which no token could be had.
 
-    Who was told when to try again does so then, and not before.
+    A client that got Retry-After waits for it.
     """
     form = {
         "grant_type": "refresh_token",

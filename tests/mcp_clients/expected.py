@@ -1,4 +1,4 @@
-"""How every client ends after each disturbance: it goes on, or it asks for one new sign-in.
+"""The result of every client after each disturbance: it continues, or asks for one sign-in.
 
 The same for all: what is over is asked for once more, and nothing else is. A client that does
 worse by a fault of its own would need a line of its own here, with the reason; none does.

@@ -76,7 +76,7 @@ class Person:
             with new_page() as page:
                 try:
                     errand(page)
-                except Exception as error:  # noqa: BLE001 -- whoever sent the person is told
+                except Exception as error:  # noqa: BLE001 -- reported to the caller
                     done.set_exception(error)
                 else:
                     done.set_result(None)
@@ -92,7 +92,7 @@ class Person:
         with new_page() as page:
             try:
                 self._consent(page, address)
-            except Exception as error:  # noqa: BLE001 -- the client is told by getting no answer
+            except Exception as error:  # noqa: BLE001 -- the client gets no response
                 first = str(error).partition("\n")[0]
                 self.failures.append(f"{first} at {page.url[:80]}: {page.title()}")
 

@@ -1,4 +1,4 @@
-"""Where one client lives: a home of its own, and a browser that somebody else opens.
+"""The environment of one client: a home directory, and a browser run by another process.
 
 An address of the gateway enters; what leaves is an environment for the client's processes, and the
 addresses that it wanted to be opened in a browser. Knows no client and no person.

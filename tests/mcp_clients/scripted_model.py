@@ -1,4 +1,4 @@
-"""A model that does as it is told, in place of the one that a command line would ask.
+"""A scripted model, which replaces the real one of a command line client.
 
 A prompt that names a tool's call enters; what leaves is the wish for this call, and then what the
 tool answered, word for word. Speaks as much of OpenAI's Responses API and of Anthropic's Messages
@@ -18,7 +18,7 @@ from typing import Any
 
 Event = dict[str, Any]
 TIMEOUT = 20  # seconds for a request's next bytes
-BEGINNING = "Please call: "  # of a prompt, beside which a command line says much of its own
+BEGINNING = "Please call: "  # of a prompt, to which a command line adds much text
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def signed_in(client: Client) -> str:
 
 
 def ended(client: Client, asked_before: int) -> tuple[str, str]:
-    """Call, twice if need be, then sign in anew as a person would; return the end, and the digest.
+    """Call, twice if need be, then sign in again as a person would; return the end, and the digest.
 
     Where nothing helps the end is the client's own word for it.
     """

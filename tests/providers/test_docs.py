@@ -1,4 +1,4 @@
-"""What docs/providers.md says to set is accepted as it stands there, and leads to what it says."""
+"""The settings in docs/providers.md are accepted, and have the documented effect."""
 
 from __future__ import annotations
 

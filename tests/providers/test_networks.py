@@ -1,4 +1,4 @@
-"""Plain http inside a private network, and an authority of one's own."""
+"""Plain http inside a private network, and a private certificate authority."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_each_other_cause_is_logged_once(
 def test_error_of_the_system_is_one_cause_however_it_is_worded(
     outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A thread and an event loop that are refused a connection say so in different words."""
+    """Threads and event loops report a refused connection in different words."""
     for words in ("Connection refused", "Connect call failed ('127.0.0.1', 9)"):
         outage.refused(ConnectionRefusedError(errno.ECONNREFUSED, words))
     assert len(caplog.records) == 1

@@ -90,5 +90,5 @@ def test_of_many_threads_at_once_one_logs(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_warnings_about_kms_are_limited_by_default() -> None:
-    """Else a process that holds data keys in an outage of KMS says so three times a second."""
+    """Otherwise a process with cached data keys logs three lines a second in an outage of KMS."""
     assert outages.of_data_keys in cached_keyring.logger.filters

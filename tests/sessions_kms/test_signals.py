@@ -1,4 +1,4 @@
-"""The audit trail: who is told what, and that a receiver that fails stops nothing."""
+"""Signals for the audit trail; a failing receiver stops nothing."""
 
 from __future__ import annotations
 

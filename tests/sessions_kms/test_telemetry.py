@@ -1,4 +1,4 @@
-"""What OpenTelemetry is told: every operation with its outcome, and no id, key or person."""
+"""Metrics and spans: every operation with its outcome, and no id, key or person."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.processes import printed_by
 
 
 class Recorded:
-    """What was told since the test began."""
+    """The metrics and spans recorded since the test began."""
 
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
@@ -43,7 +43,7 @@ class Recorded:
         self.tracers.shutdown()
 
     def points(self, name: str) -> dict[frozenset[tuple[str, Any]], int]:
-        """Return how often each set of attributes was told under a name."""
+        """Return how often each set of attributes was recorded under a name."""
         data = self._reader.get_metrics_data()
         found: dict[frozenset[tuple[str, Any]], int] = {}
         for resource in data.resource_metrics if data else []:
@@ -70,7 +70,7 @@ class Recorded:
         ]
 
     def count(self, name: str, **attributes: str) -> int:
-        """Return how often something was told with these attributes among others."""
+        """Return how often a name was recorded with these attributes among others."""
         wanted = set(attributes.items())
         return sum(times for told, times in self.points(name).items() if wanted <= told)
 
@@ -80,7 +80,7 @@ class Recorded:
         ]
 
     def everything(self) -> str:
-        """Return all that was told, as text."""
+        """Return everything recorded, as text."""
         metrics = repr(self._reader.get_metrics_data())
         return metrics + "".join(span.to_json() for span in self._spans.get_finished_spans())
 

@@ -1,4 +1,4 @@
-"""A person who lets an app in, and the app: an OAuth client that calls with tokens of its own.
+"""A person who allows an app, and the app: an OAuth client that calls with its own tokens.
 
 Its access token lives for a minute and is refreshed before; a refresh whose answer was lost is
 asked for once more with the same token. Now and then the app gives its grant back.

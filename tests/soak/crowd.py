@@ -1,4 +1,4 @@
-"""The OpenID provider of a crowd: whoever signs in is somebody that nobody has seen before, unless
+"""The OpenID provider of a crowd: each sign-in is that of a new person, unless
 they say who they are (the parameter `person`).
 
 Otherwise all visitors were one person with ever more sessions, whose pages grow with them.

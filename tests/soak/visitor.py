@@ -102,7 +102,7 @@ class Visitor:
             answer.close()
 
     def sign_in(self) -> None:
-        """Go to the provider and back; in doubt, start anew: nothing was acknowledged."""
+        """Go to the provider and back; in doubt, start again: nothing was acknowledged."""
         done = self._submit("sign-in", "/accounts/oidc/corp/login/")
         if done is None:
             self._start_anew()

@@ -21,7 +21,7 @@ def copy_of_database() -> sqlite3.Connection:
 def restored_from(copy: sqlite3.Connection) -> Iterator[None]:
     """Restore the database after each test that commits.
 
-    Django would flush it, and create all content types and permissions anew: 25 ms a test.
+    Django would flush it, and create all content types and permissions again: 25 ms a test.
     """
 
     from django.contrib.contenttypes.models import ContentType  # not before the apps are ready

@@ -21,7 +21,7 @@ def in_child(work: Callable[[], Any], seconds: float = 20) -> Any:
     if pid == 0:  # pragma: no cover - not measured in the child
         try:
             os.write(writing, json.dumps(work()).encode())
-        except BaseException as exc:  # noqa: BLE001 - told to the parent
+        except BaseException as exc:  # noqa: BLE001 - reported to the parent
             os.write(writing, json.dumps(f"{type(exc).__name__}: {exc}").encode())
         finally:
             os._exit(0)  # without pytest's cleanup and the parent's open files

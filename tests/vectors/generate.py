@@ -1,4 +1,4 @@
-"""Write the vectors anew, byte for byte the same: ``python -m tests.vectors.generate``."""
+"""Write the vectors again, byte for byte the same: ``python -m tests.vectors.generate``."""
 
 from pathlib import Path
 

@@ -63,7 +63,7 @@ def _tombstones() -> Named:
 
 
 def tombstone(moved_at: int, **changes: Any) -> Item:
-    """Return what stands in the place of a session whose key was changed."""
+    """Return the item that replaces a session whose key was changed."""
     return {
         "id": {"S": session_id(NAMESPACE, SESSION_KEY)},
         "version": {"N": "1"},

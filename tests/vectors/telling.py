@@ -27,7 +27,7 @@ WORDS = {"browser": "Firefox", "system": "Windows", "provider": "corp"}
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One vector; without words nothing is told."""
+    """One vector; without words no metadata is read."""
 
     description: str
     item: Item

@@ -34,7 +34,7 @@ NETWORKS = [ip_network("10.0.0.0/8"), ip_network("2001:db8:1::/48")]
         ("10.0.0.1", [b"203.0.113.9" + b" " * 100], "203.0.113.9"),
         ("10.0.0.1", [b"203.0.113.9%" + b"a" * 100], "10.0.0.1"),
         ("10.0.0.1", [b"203.0.113.9" + b", 10.0.0.2" * 31], "203.0.113.9"),
-        # As many proxies as nobody has: whoever wrote the rest is not known.
+        # An unrealistic number of proxies: the author of the rest is unknown.
         ("10.0.0.1", [b"203.0.113.9, 10.0.0.3" + b", 10.0.0.2" * 31], "10.0.0.3"),
         ("10.0.0.1", [b"10.0.0.3, " * 10_000 + b"10.0.0.2"], "10.0.0.3"),
     ],

@@ -1,4 +1,4 @@
-"""The tables of variables in docs/settings.md; `python -m` this module writes them anew.
+"""The tables of variables in docs/settings.md; `python -m` this module rewrites them.
 
 Each stands between two markers and follows from the declarations.
 """

@@ -383,7 +383,7 @@ def test_unknown_user_is_looked_up_in_a_thread_with_the_prefetched_session(
 
 @pytest.mark.parametrize("is_non_blocking", [True, False])
 def test_calls_with_a_token_read_one_item_each(both: Gateway, is_non_blocking: bool) -> None:
-    """In a thread, too, where who calls is asked for: it goes on with the session that was read."""
+    """The lookup of the caller in a thread uses the prefetched session."""
     both.control("way/loop")
     case = Case(OPEN, 200, headers=(SHOWN,))
     token = token_of(both, case)

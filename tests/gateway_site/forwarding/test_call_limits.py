@@ -33,7 +33,7 @@ def upstreams(**most: int) -> list[Upstream]:
 
 
 class Call:
-    """A call: it takes a place, and leaves it when it is told to."""
+    """A call that takes a place, and releases it on request."""
 
     def __init__(self, calls: UserCalls, owner: Owner, upstream: Upstream = API) -> None:
         self.is_open = False

@@ -30,7 +30,7 @@ WHO: ContextVar[str] = ContextVar("who")
 
 
 class Watching:
-    """A watcher that tells what became of it, and raises what it is told to."""
+    """A watcher that records its end, and raises the given error."""
 
     def __init__(self, raised: Exception | None = None) -> None:
         self.raised = raised
@@ -145,7 +145,7 @@ async def test_failing_call_raises_its_own() -> None:
 async def test_earlier_change_of_a_user_is_checked_by_a_new_watch(
     clock: FakeClock, is_told: bool
 ) -> None:
-    """Their session is not there: whoever looks sees that at once, and nobody else for an hour."""
+    """The session does not exist: a check finds that immediately, the timer only after an hour."""
     install(fake_stack(clock).services)
     session = SessionStore("a" * 32)
     caller = watch_session(session, "1")
@@ -221,7 +221,7 @@ async def test_those_that_take_longer_are_watched_each_in_its_time(
 async def test_each_call_is_watched_in_its_own_context(
     advance: Callable[[float], Awaitable[None]],
 ) -> None:
-    """Though another's call began the line: what is logged is told of the right request."""
+    """The log names the right request, although another call started the check."""
     found: list[str] = []
     over = asyncio.Event()
 

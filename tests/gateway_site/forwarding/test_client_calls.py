@@ -208,7 +208,7 @@ def test_challenge_of_an_upstream_does_not_reach_the_client(
     assert "WWW-Authenticate" not in response.headers
     if comes == 502:
         assert_problem(response, 502, "upstream_unauthorized")
-    # A browser's program sees it as ever.
+    # A browser's program still sees it.
     assert "evil.example" in gateway.get("led/challenged").headers["WWW-Authenticate"]
 
 

@@ -151,7 +151,7 @@ async def test_client_signs_in_from_nothing_and_calls_a_tool(person: Person, mod
     assert str(storage.client.client_id).startswith("dcr.")
     assert storage.tokens is not None
     assert storage.tokens.scope == "mcp offline_access"
-    # Another run of it goes on with what was kept.
+    # Another run uses the stored tokens.
     assert await call_a_tool(signing_in(person, storage), mode) == told
     assert person.asked == 1
 

@@ -115,7 +115,7 @@ def reads(gateway: Gateway) -> int:
 
 
 def test_invalid_cookie_costs_one_read_and_no_cookie_none(gateway: Gateway) -> None:
-    """As much as any page: whoever sends a large body makes nothing dearer."""
+    """A large body costs no more than any page."""
     before = reads(gateway)
     assert status(gateway, USERS, ANYBODY + 1) == 413
     assert status(gateway, "/accounts/login/", ANYBODY + 1, cookie=MADE_UP) == 413

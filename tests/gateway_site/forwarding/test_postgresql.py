@@ -84,7 +84,7 @@ def test_open_streams_hold_no_connection(gateway: Gateway) -> None:
 def test_first_sign_ins_of_one_person_at_once_all_succeed(
     gateway: Gateway, postgresql: PostgreSQL, provider: FakeProvider
 ) -> None:
-    """All are told whose account it is at one moment."""
+    """All ask for the user at the same time."""
     barrier = Barrier(AT_ONCE)
 
     def together() -> None:

@@ -173,7 +173,7 @@ async def test_failed_and_cancelled_calls_leave_nothing_open(answer: bytes) -> N
 async def test_call_without_a_free_connection_is_asked_to_retry(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Two people have half of them each, and it takes a line in the log, whoever comes then."""
+    """Two people use half of them each; the next caller is logged."""
     monkeypatch.setattr(descriptors, "descriptor_limit", lambda: 0)
     monkeypatch.setattr(_no_connection, "_logged_at", float("-inf"))
     everything = client.limits().per_upstream

@@ -75,7 +75,7 @@ def flush(visitor: Visitor) -> None:
 
 
 def cycle_key(visitor: Visitor) -> None:
-    """Sign in anew, as Django does."""
+    """Sign in again, as Django does."""
     visitor.session.cycle_key()
 
 

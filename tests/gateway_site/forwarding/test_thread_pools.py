@@ -42,7 +42,7 @@ def client(channel: Channel | None = None, peer: str | None = None, **headers: s
 
 
 class Visit:
-    """One request: it takes a place, notes so, and leaves when it is told to."""
+    """A request that takes a place, records it, and releases it on request."""
 
     def __init__(
         self, gate: FairSemaphore, name: str, order: list[str], who: Client | None = None
@@ -209,7 +209,7 @@ async def test_who_finds_a_place_is_not_listened_to() -> None:
         # What somebody shows can be made up, and an IPv6 client has a whole /64.
         ([client(peer="192.0.2.1", Cookie=f"a={n}") for n in range(20)], client(peer="192.0.2.2")),
         ([client(peer=f"2001:db8::{n + 1}") for n in range(20)], client(peer="2001:db8:0:1::1")),
-        # Behind one address, people and apps are told apart by what they show.
+        # Behind one address, people and apps are distinguished by their credentials.
         ([client(peer="192.0.2.1", Cookie="a=1")], client(peer="192.0.2.1", Cookie="a=2")),
         ([client(Authorization="Bearer a")], client(Authorization="Bearer b")),
         ([client(Cookie="a=1")], client()),

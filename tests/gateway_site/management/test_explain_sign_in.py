@@ -1,4 +1,4 @@
-"""What an operator is told of a decision."""
+"""The explanation of a sign-in decision for operators."""
 
 from __future__ import annotations
 

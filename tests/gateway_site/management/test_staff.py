@@ -95,7 +95,7 @@ def test_who_came_first_under_a_name_gets_nothing_by_it(
 @pytest.mark.parametrize("verified", [False, "false", 1, None, "TRUE", [True]])
 def test_unverified_address_identifies_nobody(corp: FakeProvider, verified: object) -> None:
     visitor = signed_in(corp, **ADA, email_verified=verified)
-    EmailAddress.objects.update(verified=True)  # whoever says so: it is not this provider
+    EmailAddress.objects.update(verified=True)  # by another provider
     done = grant("--email", "ada@example.com")
     assert done.status == 2
     assert "No account at corp had the verified address ada@example.com" in done.err
@@ -227,7 +227,7 @@ def test_concurrent_sign_in_creates_one_user(
     assert User.objects.get().is_staff
 
 
-# What is asked, and told
+# Prompts and output
 
 
 @pytest.fixture

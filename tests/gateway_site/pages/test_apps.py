@@ -1,4 +1,4 @@
-"""The apps that a person allowed: listed for that person only, ended on request, and told of."""
+"""The apps that a person allowed: listed for that person only, ended on request, announced."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def tried(visitor: Visitor, query: str = "") -> Element:
 
 
 def copied(page: Element) -> dict[str, str]:
-    """Return what each button copies, by what a screen reader hears of the button."""
+    """Return the text that each button copies, by the button's accessible name."""
     texts = {each.attributes.get("id"): "".join(each.own_text) for each in page.all("code")}
     buttons = [each for each in page.all("button") if "data-copy" in each.attributes]
     return {button.text: texts[button.attributes["data-copy"]] for button in buttons}

@@ -102,7 +102,7 @@ def test_page_of_the_list_reads_rows_without_session_content(
     ada: Visitor, calls: Calls, answers: list[Any]
 ) -> None:
     page = ada.client.get("/sessions/").content.decode()
-    shown = OWNED_ROWS + 1  # The present one is the oldest, and comes first all the same.
+    shown = OWNED_ROWS + 1  # The current one is the oldest, but comes first.
     assert page.count('<li class="card') == shown
     assert calls == {"GetItem": 1 + 2 * shown, "Query": 1}
     assert carry_ciphertext(answers) == {own_id(ada), told(ada)}

@@ -102,7 +102,7 @@ def test_what_a_client_sends_after_its_end_is_not_kept(served: Served) -> None:
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_body_that_alone_is_too_large_ends_itself(served: Served, framing: bytes) -> None:
-    """However little memory there is: no parser goes on after that."""
+    """Even with little memory, since parsers do not recover from this."""
     client = served.connected(b"POST /body " + HOST + framing.replace(b"40000", b"9999999"))
     chunk = b"%x\r\n" % (2 * LIMIT) if framing == FRAMINGS[1] else b""
     client.sendall(b"\r\n\r\n" + chunk + b"x" * 2 * LIMIT)

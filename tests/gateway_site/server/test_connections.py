@@ -1,4 +1,4 @@
-"""More connections than there is room for: who makes room, who is told to wait, who is heard."""
+"""More connections than the limit: which are closed, rejected or served."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_disconnected_client_is_no_error_in_the_log(
 
     async def answering(_scope: Any, _receive: Any, send: Any) -> None:
         reached.set()
-        gone.wait(TIMEOUT)  # The event loop hears of nothing meanwhile.
+        gone.wait(TIMEOUT)  # The event loop gets no event in the meantime.
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"late"})
         answered.set()
@@ -55,7 +55,7 @@ def test_disconnected_client_is_no_error_in_the_log(
 
 
 def test_rejected_body_is_not_read(caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever reads it would have its client told to go on, after all has been said."""
+    """Reading it would send the client `100 Continue` after the response."""
     expecting = b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\nno size\r\n"
     with serving(noting) as served:
         sent = CLOSE.replace(b"GET", b"POST").replace(b"Connection: close\r\n\r\n", expecting)

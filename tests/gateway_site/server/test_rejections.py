@@ -193,7 +193,7 @@ def test_unreadable_content_type_is_no_failure(
     settings: Settings,
     server: str,
 ) -> None:
-    """With a CSRF cookie of one's own, the form is read before anybody is known."""
+    """With any CSRF cookie, the form is read before the user is known."""
     settings.ALLOWED_HOSTS = ["127.0.0.1"]
     forms = [(each, "a=b") for each in UNREADABLE]
     forms += [

@@ -117,7 +117,7 @@ def test_client_that_still_sends_after_its_response_is_closed_before_an_idle_one
 
 
 def assert_is_reset(client: socket.socket) -> None:
-    """Whoever goes on sending to what is closed hears of it."""
+    """Sending to a closed connection fails."""
 
     def goes_on() -> None:
         while True:

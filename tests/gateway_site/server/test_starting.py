@@ -1,4 +1,4 @@
-"""The server as an operator starts it, in a process of its own with 300 descriptors."""
+"""The server as an operator starts it, in a separate process with 300 descriptors."""
 
 from __future__ import annotations
 

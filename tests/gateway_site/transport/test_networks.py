@@ -1,4 +1,4 @@
-"""Upstreams of a private network without TLS, and those with an authority of their own."""
+"""Upstreams of a private network without TLS, and those with a private certificate authority."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ PAUSE = 0.02  # seconds in which an upstream has surely answered what it does no
 
 @dataclass
 class Person:
-    """Somebody signed in, whose calls are told apart from everybody else's by their marks."""
+    """A signed-in user, whose calls are identified by their marks."""
 
     name: str
     token: str

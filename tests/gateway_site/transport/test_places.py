@@ -1,4 +1,4 @@
-"""Places, and those who wait for one: none is lost, whoever gives up and whenever."""
+"""Places and their waiters: no place is lost, whichever waiter gives up at any time."""
 
 from __future__ import annotations
 

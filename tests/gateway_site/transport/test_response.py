@@ -243,7 +243,7 @@ def changed(answer: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
 
 
 def read_by_h11(answer: bytes, method: str) -> Read | None:
-    """Return what h11 reads, up to the answer's end; None where it is none, or not whole."""
+    """Return h11's result for the response; None if it is invalid or incomplete."""
     parser = h11.Connection(h11.CLIENT)
     parser.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
     parser.send(h11.EndOfMessage())
@@ -270,7 +270,7 @@ def test_what_another_parser_reads_as_well_it_reads_alike(
     given = changed(answer, changes)
     try:
         ours = read(given, method=method)
-    except (RemoteProtocolError, AssertionError):  # refused, or not whole
+    except (RemoteProtocolError, AssertionError):  # rejected, or incomplete
         return
     theirs = read_by_h11(given, method)
     if theirs is not None:

@@ -388,7 +388,7 @@ async def test_broken_answer_ends_the_connection(server: Server, broken: bytes) 
 
 
 async def test_response_in_tiny_pieces_does_not_block_the_loop(server: Server) -> None:
-    """What one read brings is one piece, and others have a turn after each."""
+    """Each read is one piece, after which other tasks run."""
     chunks = b"1\r\na\r\n" * 200_000
     server.answers = [OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"]
     turns = 0
@@ -411,7 +411,7 @@ async def test_response_in_tiny_pieces_does_not_block_the_loop(server: Server) -
 
 
 async def test_response_without_a_length_ends_with_the_connection(server: Server) -> None:
-    """Over TLS whoever cuts the connection must not be able to end an answer early."""
+    """Over TLS, cutting the connection must not end a response early."""
     server.answers = [OK + b"\r\nall of it"]
     answer = await begun(server)
     await until(lambda: server.answered == 1)

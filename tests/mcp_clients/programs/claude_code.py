@@ -34,7 +34,7 @@ CONNECTS_WITHIN = 60  # seconds in which an open session connects again by itsel
 
 
 class ClaudeCode(Client):
-    """Begins anew for each call."""
+    """Starts a new process for each call."""
 
     name = "Claude Code"
 
@@ -65,7 +65,7 @@ class ClaudeCode(Client):
 
 
 class ClaudeCodeSession(ClaudeCode):
-    """One session, from call to call; who is told to sign in does, and begins another one."""
+    """One session for all calls; after a required sign-in it starts another one."""
 
     name = "Claude Code, one session"
 

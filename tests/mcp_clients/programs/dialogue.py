@@ -21,7 +21,7 @@ class Dialogue:
     def begin(
         self, command: Sequence[str | Path], env: Mapping[str, str], cwd: Path, log: Path
     ) -> None:
-        """Start the program, or start it anew."""
+        """Start or restart the program."""
         self.end()
         errors = self._open.enter_context(log.open("a", encoding="utf-8"))
         self._process = self._open.enter_context(

@@ -23,7 +23,7 @@ async def main(url: str) -> None:
 async def answer(client: Client[Any], tool: str, arguments: dict[str, Any]) -> dict[str, str]:
     try:
         given = await client.call_tool(tool, arguments)
-    except Exception as error:  # noqa: BLE001 -- the harness is told whatever went wrong
+    except Exception as error:  # noqa: BLE001 -- reported to the harness
         return {"error": str(error) or repr(error)}
     return {"text": "\n".join(getattr(content, "text", "") for content in given.content)}
 

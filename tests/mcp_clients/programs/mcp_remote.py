@@ -34,7 +34,7 @@ class MCPRemote(Client):
         return node.missing("mcp-remote")
 
     def sign_in(self) -> None:
-        """Start it, or start it anew, as whoever sees the application fail would."""
+        """Start it, or restart it as a user would after a failure."""
         self.close()
         try:
             self._start()

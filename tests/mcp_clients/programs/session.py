@@ -15,7 +15,7 @@ from tests.mcp_clients.programs.dialogue import Dialogue
 
 
 class Session(Client):
-    """Its program ends with its input; one that died is started anew by a sign-in."""
+    """The program ends with its input; a sign-in restarts a dead one."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
@@ -26,7 +26,7 @@ class Session(Client):
         """Return the command of the program."""
 
     def sign_in(self) -> None:
-        """Start it, or start it anew; it connects at its first call."""
+        """Start or restart it; it connects at its first call."""
         self._dialogue.begin(self.program(), self.place.environment, ROOT, self.place.log)
 
     def call(self, tool: str, arguments: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Who is let in at a sign-in, and what is left of whoever is not."""
+"""Who may sign in, and what remains after a rejected sign-in."""
 
 from __future__ import annotations
 

@@ -309,7 +309,7 @@ def test_made_up_tokens_cost_no_writes(one: GrantWorld, issued: TokenResponse, k
 def test_item_that_was_rewritten_meanwhile_is_not_deleted(
     one: GrantWorld, issued: TokenResponse
 ) -> None:
-    """What is deleted is what was over: the table is told its end."""
+    """Only expired items are deleted: the condition has the expiry."""
     one.clock.advance(AGE)
     item_id = item_of(one, issued.access_token)
 

@@ -59,7 +59,7 @@ def test_either_token_ends_the_grant_here_and_at_the_provider(
 def test_code_without_its_verifier_ends_nothing_whether_spent_or_not(
     one: GrantWorld, revoked: list[Any]
 ) -> None:
-    """It stands in a browser's history, and the client's id is no secret."""
+    """It is in the browser's history, and the client's id is no secret."""
     code = one.allow()
     revoke(one, code)
     issued = one.redeem(code)

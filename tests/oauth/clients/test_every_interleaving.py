@@ -90,7 +90,7 @@ FUZZ: list[Scene] = [
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """Have nobody told of each of some ten thousand refused tokens."""
+    """Disable the log of some ten thousand rejected tokens."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -136,7 +136,7 @@ def test_every_outcome_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Now:
-    """The time of whoever asks, instead of that of an arrival."""
+    """The current time of the caller instead of the arrival time."""
 
     clock: Callable[[], float]
 

@@ -42,7 +42,7 @@ SAVE, SPEND = 0, 1
 
 @dataclass
 class Killing:
-    """Kills a gateway at its write of a number; a late write goes on when it is let go."""
+    """Kills a gateway at its n-th write; a late write continues when it is released."""
 
     gateway: Reborn
     left: int

@@ -35,7 +35,7 @@ def asked(one: GrantWorld) -> Counter[str]:
 def test_consent_of_a_person_with_hundreds_of_sessions_is_fast_enough(
     one: GrantWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody, or a program, who signs in anew each time and never signs out."""
+    """A user or program that signs in each time and never signs out."""
     passing = FakeClock()
     monkeypatch.setattr(deadline, "monotonic", passing)
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 PROCESSES = 4
 THREADS = 16
 TRIES = 50
-# What cannot be told in time, on a busy machine say, is asked again.
+# A request without a result in time (on a busy machine) is repeated.
 UNTOLD = {"StoreUnavailable", "TableUnavailable", "KMSUnavailable", "FateUnknown", "NotApplied"}
 
 

@@ -37,7 +37,7 @@ def refresh(one: GrantWorld, shown: str, _: int) -> TokenResponse:
 
 
 def wait_told(one: GrantWorld, held: TokenResponse) -> int:
-    """Return what a refused refresh is told, which must be within the minute."""
+    """Return the Retry-After of a rejected refresh, which is at most a minute."""
     with pytest.raises(TooManyRefreshes) as caught:
         one.refresh(held.refresh_token)
     assert 1 <= caught.value.retry_after <= REFRESH_WINDOW

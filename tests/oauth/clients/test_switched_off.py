@@ -1,4 +1,4 @@
-"""A gateway in a process of its own: told to let no client in, it has nothing of all that."""
+"""A gateway in a separate process: without OAuth clients, nothing of them exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tokens look like: told apart by their beginnings, and never guessed."""
+"""The form of tokens: distinguished by their prefixes, and impossible to guess."""
 
 import re
 

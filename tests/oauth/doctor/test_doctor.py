@@ -189,7 +189,7 @@ def test_unregistered_redirect_uri_is_not_reported_as_a_fault_of_pushed_requests
 
 @pytest.mark.parametrize("status", [301, 302, 307, 429, 500])
 def test_redirect_of_the_provider_is_not_followed(corp: AskingProvider, status: int) -> None:
-    """A provider, or whoever answers for it, cannot have the command ask another address."""
+    """A provider cannot make the command call another address."""
     trap = f"{corp.issuer}/trap"
     corp.failing["/authorize"] = lambda: (302 if status < 400 else status, trap, b"")
     corp.more_of_metadata = pushing(corp, is_required=False)

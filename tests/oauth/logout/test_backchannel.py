@@ -126,7 +126,7 @@ def test_token_is_good_once(idp: LogoutProvider, visitor: Visitor) -> None:
 
 
 def test_id_of_a_token_is_any_text(idp: LogoutProvider, visitor: Visitor) -> None:
-    """JSON can name halves of UTF-16 characters, which have no bytes of their own."""
+    """JSON can contain unpaired surrogates, which cannot be encoded."""
     visitor.sign_in(idp)
     token = idp.logout_token(jti="\ud800")
     assert post(token).status_code == 200

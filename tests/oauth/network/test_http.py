@@ -99,7 +99,7 @@ BAD: dict[str, Talk] = {
 
 @pytest.mark.parametrize("what", BAD)
 def test_invalid_response_fails_in_time(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some never end: without its patience this would not, either."""
+    """Some never end; without the time limit this would not either."""
     monkeypatch.setattr(http, "POST_TIMEOUT", 3600.0)
     with talking(BAD[what]) as url, pytest.raises(ProviderUnavailable) as caught:
         http.post(

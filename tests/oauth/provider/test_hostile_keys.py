@@ -1,4 +1,4 @@
-"""A hostile set of keys costs a bounded amount, whoever sends how many tokens."""
+"""A hostile set of keys has a bounded cost, for any number of tokens."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def is_succeeded(stage: Stage, departure: Departure, name: str) -> bool:
 
 
 def check_acknowledged(stage: Stage, departure: Departure) -> None:
-    """Everything stands that is to stand after a departure, and nothing else."""
+    """Assert that exactly the expected grants remain after a departure."""
     staying = {name: held for name, held in stage.held.items() if name not in departure.leaves}
     now = stage.grants(key_of(stage.visitor))
     assert stage.stands != departure.ends
@@ -124,7 +124,7 @@ def check_acknowledged(stage: Stage, departure: Departure) -> None:
 
 
 def check_failed(stage: Stage, departure: Departure) -> None:
-    """The session stands with all its grants, unless what was asked for was done to it."""
+    """Assert that the session has all its grants, unless the request succeeded."""
     before = stage.grants(stage.key)
     if before != stage.held:
         assert stage.stands != departure.ends

@@ -30,7 +30,7 @@ def status_of(visitor: Visitor, address: str) -> int:
 def test_seventeenth_concurrent_exchange_is_told_to_retry(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page says so, nothing is asked, and other providers go on."""
+    """A page says so, no request is sent, and other providers are not affected."""
     monkeypatch.setattr(http, "POST_TIMEOUT", 60)
     waiting = [Visitor() for _ in range(EXCHANGES_MAX)]
     addresses = [each.callback_address(corp) for each in waiting]

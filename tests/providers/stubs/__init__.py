@@ -1,4 +1,4 @@
-"""Stubs of real providers: each refuses what its provider refuses, and says where that stands."""
+"""Stubs of real providers: each refuses what its provider refuses, and links to its docs."""
 
 from tests.providers.stubs.apple import Apple
 from tests.providers.stubs.auth0 import Auth0

@@ -1,4 +1,4 @@
-"""Answers that are wrong sign nobody out: they are asked for again, or nothing can be told."""
+"""Wrong responses sign nobody out: the request is repeated, or answered with 503."""
 
 import base64
 import json
@@ -120,7 +120,7 @@ def test_item_with_another_key_is_rejected(
 def refused_with_item(
     faulty: FaultyStack, key: str, change: Callable[[dict[str, Any]], object]
 ) -> Fault:
-    """Answer a failed condition with the item that stands, as AWS does, but changed."""
+    """Return the stored item with a failed condition, as AWS does, but changed."""
 
     def refused(exchange: Exchange) -> Answer:
         stands = faulty.stack.items()[id_of(key)]

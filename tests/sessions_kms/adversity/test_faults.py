@@ -135,7 +135,7 @@ LASTING = {
     for what, fault in (RETRIED | NOT_RETRIED).items()
     if not what.startswith("condition failed")
 }
-# What cannot be told strikes once in each run; that it lasts makes the second look fail alike.
+# An unclear response occurs once in each run; if it lasted, the second read would fail as well.
 FEW = RETRIED | {what: LASTING[what] for what in ("access denied", "cut off", "not JSON")}
 
 

@@ -31,7 +31,7 @@ COLD_OR_WARM = pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm
 
 
 class Stage:
-    """The same sessions, set up anew as often as needed."""
+    """The same sessions, created again as often as needed."""
 
     def __init__(
         self, name: str, *, warm: bool, returns_old: bool = True, has_connections: bool = False
@@ -53,7 +53,7 @@ class Stage:
         return self.world.wire.calls[first:]
 
     def strike(self, *faults: tuple[int, str]) -> Answer:
-        """Strike calls of the operation, and check what stands then."""
+        """Inject faults into calls of the operation, and check what is stored afterwards."""
         self._set_up()
         for call, fault in faults:
             self.world.wire.strike(call, stray if fault == STRAY else FAULTS[fault])

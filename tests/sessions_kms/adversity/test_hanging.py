@@ -23,7 +23,7 @@ pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
 @pytest.fixture
 def faulty(make_faulty: MakeFaulty, monkeypatch: pytest.MonkeyPatch) -> FaultyStack:
-    """Give a stack whose waits are short, and whose probes are sent when the test says so."""
+    """Yield a stack with short waits, whose probes the test starts."""
     monkeypatch.setattr(circuit, "PROBE_EVERY", 0.05)
     return make_faulty()
 

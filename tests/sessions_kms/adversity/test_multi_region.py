@@ -125,7 +125,7 @@ def test_two_regions_that_begin_a_period_at_once_read_each_others_sessions(
     regions.serve(HOME)
     here = saved(n=1).session_key
     regions.serve(OTHER)
-    there = saved(n=2).session_key  # Nothing was replicated: it published a data key of its own.
+    there = saved(n=2).session_key  # Nothing was replicated: it published its own data key.
     regions.table.replicate()
     for region in (HOME, OTHER):
         regions.restart(region, clock)

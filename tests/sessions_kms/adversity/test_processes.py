@@ -56,7 +56,7 @@ def pair(stack: Stack, kept: list[Worker]) -> Pair:
 
 
 def on(stack: Stack, kept: list[Worker], count: int) -> list[Worker]:
-    """Give so many processes that use a stack, as cold as new ones, and are ready to be told."""
+    """Yield so many processes with cold caches that use a stack and are ready for commands."""
     settings = settings_for(stack)
     alive = [process for process in kept if process.is_alive]
     kept += [Worker(settings) for _ in range(len(alive), count)]
@@ -76,7 +76,7 @@ def settings_for(stack: Stack) -> dict[str, Any]:
 
 @contextmanager
 def workers(stack: Stack, count: int) -> Iterator[list[Worker]]:
-    """Run new processes on a stack, ready to be told."""
+    """Run new processes on a stack, ready for commands."""
     settings = settings_for(stack)
     with ExitStack() as made:
         processes = [made.enter_context(Worker(settings)) for _ in range(count)]
@@ -96,7 +96,7 @@ def stored_now(stack: Stack, key: str) -> dict[str, Any]:
 
 
 def open_in(pair: Pair, key: str, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Have both processes load one session, each with changes of its own not yet saved."""
+    """Have both processes load and change one session, without saving."""
     at_once((pair[0], "open", {"key": key, **mine}), (pair[1], "open", {"key": key, **theirs}))
 
 
@@ -137,7 +137,7 @@ def test_cycling_against_logout_leaves_at_most_the_moved_session(stack: Stack, p
         open_in(pair, key, {}, {})
         logout, cycle = race(pair, "flush", "cycle")
         moved = pair[1].ask("look")
-        # Who finds that the session has moved is told, and is not signed out.
+        # A request that finds the session moved gets an error, and is not signed out.
         assert (logout, cycle) in ((None, "SessionInterrupted"), ("SessionMoved", None))
         assert not SessionStore().exists(key)
         assert len(stack.sessions()) == (cycle is None)
@@ -154,7 +154,7 @@ def test_cycling_against_a_token_change_loses_no_token_silently(stack: Stack, pa
         moved = pair[0].ask("look")
         assert cycle is None
         assert not SessionStore().exists(key)
-        # Who comes too late is told, and can put the token where the session has gone.
+        # The late request gets an error, and can store the token under the new key.
         expected = {None: "new", "SessionMoved": "old"}[refresh]
         assert stored_now(stack, moved["key"]) == {"token": expected}
         SessionStore().delete(moved["key"])

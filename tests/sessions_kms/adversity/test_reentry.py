@@ -1,4 +1,4 @@
-"""Whoever is told in the middle of a load may ask who is signed in, and is refused, not hung."""
+"""Handlers called during a load may read the user: they get an error and do not hang."""
 
 import logging
 import threading

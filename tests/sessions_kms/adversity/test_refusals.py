@@ -54,7 +54,7 @@ def assert_closed(session_key: str | None) -> None:
 
 @pytest.fixture
 def operator(local_kms: LocalKMS) -> "Iterator[KMSClient]":
-    """Give whoever may administer the KMS keys."""
+    """Yield the administrator of the KMS keys."""
     client = boto3.client("kms", region_name=REGION, endpoint_url=local_kms.url)
     yield client
     client.close()

@@ -45,7 +45,7 @@ def fleet(stack: Stack, *versions: tuple[list[int], int]) -> Iterator[list[Relea
 
 
 def content(process: Release, key: str) -> Any:
-    """Return what a process sees under a key, or the error that it meets."""
+    """Return what a process loads under a key, or its error."""
     return process.ask("open", key=key) or process.ask("look")["content"]
 
 
@@ -106,7 +106,7 @@ def test_releases_one_apart_read_every_kind_of_each_other(stack: Stack, pair: Fl
 def test_release_without_version_2_handles_it_as_documented(stack: Stack) -> None:
     with fleet(stack, BEFORE, AFTER) as (old, new):
         theirs, mine = sign_in(new), sign_in(old)
-        # The published data key is of version 2: the old release seals with one of its own.
+        # The published data key is of version 2: the old release seals with its own.
         item = stack.items()[item_types.session_id(stack.config.namespace, mine)]
         assert (item["version"], item["keyPeriod"]) == ({"N": "1"}, {"N": "0"})
         assert content(new, mine) == {"_auth_user_id": "7"}
@@ -121,7 +121,7 @@ def test_release_without_version_2_handles_it_as_documented(stack: Stack) -> Non
         assert versions_in(stack.items()) == {
             kind.name: {"2"} for kind in item_types.ITEM_TYPES
         } | {"session": {"1", "2"}}
-        # Nor does it seal by a clock that is not confirmed while not-before cannot be told.
+        # It does not seal with an unconfirmed clock either, while not-before is unavailable.
         seen = {kind.name: unknown(kind)[kind.name] for kind in item_types.ITEM_TYPES}
         expected = seen | {"data key": "TableUnavailable"}
         assert old.ask("read_all", names=names) == expected

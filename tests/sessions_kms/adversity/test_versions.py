@@ -1,4 +1,4 @@
-"""Each kind of item has a version of its own: one that is new is no matter to the others."""
+"""Each kind of item has a separate version: a new one does not affect the others."""
 
 import pytest
 

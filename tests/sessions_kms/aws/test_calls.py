@@ -20,7 +20,7 @@ class Broken(Exception):
 
 
 class Ends:
-    """Ends as it is told, one attempt after the other, and well at last."""
+    """Ends each attempt as given, and the last one successfully."""
 
     def __init__(self, *ends: Callable[[], Exception]) -> None:
         self.ends = list(ends)

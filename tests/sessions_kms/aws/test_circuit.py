@@ -18,7 +18,7 @@ ANSWERED, TIMED_OUT, FAILED = Outcome.RESPONSE, Outcome.TIMEOUT, Outcome.FAILURE
 
 
 class Threads:
-    """Threads that run when they are told to; none can be started while ``none`` is set."""
+    """Threads that the test runs; none can be started while ``none`` is set."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], None]] = []
@@ -31,7 +31,7 @@ class Threads:
 
 
 class Probed:
-    """A probe that ends as told, in turn."""
+    """A probe with the given results, one after another."""
 
     def __init__(self, *outcomes: Outcome) -> None:
         self.outcomes = list(outcomes)
@@ -59,7 +59,7 @@ class InLine(Wait):
 
 
 class InALoop(Wait):
-    """Asks, and is answered when a test says so; an event loop must not do so by blocking."""
+    """Calls, and gets the response when the test says so; an event loop must not block."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -28,7 +28,7 @@ def local(clock: FakeClock) -> FakeClock:
 
 
 def hearing(local: FakeClock, *offsets: float) -> ServerClock:
-    """Return a clock that has heard a server which is so many seconds ahead, in turn."""
+    """Return a clock that has observed responses so many seconds ahead, in sequence."""
     heard = ServerClock(local)
     for offset in offsets:
         heard.observe(date(local, offset))
@@ -113,7 +113,7 @@ def test_clock_that_is_a_week_off_makes_the_store_unavailable(local: FakeClock) 
 def test_time_has_passed_only_by_the_date_of_the_response_itself(local: FakeClock) -> None:
     heard = hearing(local, 600, 600, 600)
     assert heard.has_passed(NOW + 500)
-    heard.observe(date(local, 0))  # one answer that says otherwise
+    heard.observe(date(local, 0))  # one differing response
     assert heard() > NOW + 500
     assert not heard.has_passed(NOW + 500)
     assert heard.has_passed(NOW)

@@ -94,7 +94,7 @@ def test_endless_metadata_is_unavailable_and_fetched_once(
         with ThreadPoolExecutor(32) as pool:
             assert sum(pool.map(ask, range(32))) == 32
         assert server.accepted <= 4  # One flight: a token, a name, and once more at most.
-        assert until(lambda: not flying())  # It ends, though what it asked goes on trickling.
+        assert until(lambda: not flying())  # It ends, although its response continues to trickle.
 
 
 class Source:

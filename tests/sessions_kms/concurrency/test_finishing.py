@@ -1,4 +1,4 @@
-"""Work in an event loop that is finished though whoever asked for it has left."""
+"""Work in an event loop that is finished although its caller has left."""
 
 import asyncio
 import gc
@@ -141,7 +141,7 @@ async def test_more_than_may_be_under_way_is_not_begun(finisher: Finisher) -> No
     door, done = Door(), list[str]()
     callers = [asyncio.ensure_future(finisher.finish(through(door, done))) for _ in range(2)]
     await turns()
-    callers[0].cancel()  # What goes on without its caller counts, too.
+    callers[0].cancel()  # Work that continues without its caller counts, too.
     await turns()
     with pytest.raises(Busy):
         await finisher.finish(through(door, done))

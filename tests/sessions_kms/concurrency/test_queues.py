@@ -17,7 +17,7 @@ from tests.support.clock import FakeClock
 
 @pytest.fixture
 def steady(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    # What comes with the first session is there then, and no call of its own comes first.
+    # The services exist then, so that no call for them comes first.
     backend._prepare()
     SessionStore("k" * 32).exists("k" * 32)
     fake.dynamodb.calls.clear()

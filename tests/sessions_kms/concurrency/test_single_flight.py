@@ -189,7 +189,7 @@ def test_bug_in_the_work_is_raised_and_not_remembered(flights: CountedFlights) -
 
 
 class Ending:
-    """A key; whoever looks it up has the collector end steps that nobody resumes."""
+    """A key whose lookup runs the garbage collector, which ends abandoned coroutines."""
 
     def __init__(self) -> None:
         self.abandoned: list[Coroutine[Any, Any, bytes]] = []

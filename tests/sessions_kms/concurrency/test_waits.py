@@ -34,7 +34,7 @@ def halved(number: int) -> int:
 
 
 async def halving(number: int) -> list[int]:
-    """Halve until it is odd, which is told by the error."""
+    """Halve until it is odd; the error contains the number."""
     found = [number]
     try:
         while True:

@@ -21,7 +21,7 @@ Log = pytest.LogCaptureFixture
 
 
 class LyingKMS(FakeKMS):
-    """Unwraps to other bytes, as often as it is told."""
+    """Unwraps to other bytes, a given number of times."""
 
     lies = 0
 

@@ -92,7 +92,7 @@ def test_concurrent_misses_in_threads_and_tasks_call_kms_once(
 
 @contextmanager
 def pilot_in_a_loop(process: Process, key: DataKey) -> Iterator[Callable[[], None]]:
-    """Have a task of a loop of its own fly until it is cancelled; gives what cancels it."""
+    """Start a call in a task of a separate loop; yield the function that cancels it."""
     flying, release = threading.Event(), threading.Event()
     tasks: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[DataKey]]] = []
 

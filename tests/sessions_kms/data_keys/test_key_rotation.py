@@ -34,7 +34,7 @@ def port(settings: Settings, fake: Stack, caplog: pytest.LogCaptureFixture) -> I
 
 
 def get(port: int, page: str, cookies: dict[str, str]) -> tuple[int, str, SimpleCookie]:
-    """Send a request from a connection of its own; give status, body and the cookies set."""
+    """Send a request over a new connection; return status, body and cookies."""
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         sent = "; ".join(f"{name}={value}" for name, value in cookies.items())

@@ -212,7 +212,7 @@ def test_unknown_kms_key_refuses(cloud: Cloud) -> None:
     assert caught.value.refused_key == unknown
 
 
-# What no honest KMS does, and only the fake can be told to.
+# Faults that only the fake can have.
 
 
 def test_context_has_our_three_names_and_the_configured_ones() -> None:

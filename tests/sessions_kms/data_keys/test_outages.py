@@ -1,4 +1,4 @@
-"""CachingKeyring, reading: outages, refusals and bad blobs, each told from the others."""
+"""CachingKeyring, reading: outages, refusals and bad blobs are distinguished."""
 
 import threading
 from collections.abc import Callable, Mapping

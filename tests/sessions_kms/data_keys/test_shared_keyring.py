@@ -164,7 +164,7 @@ def test_loser_of_a_replacement_by_another_invalid_blob_uses_its_own(
 def assert_own(
     keyring: KMSKeyring, table: FakeDataKeyTable, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Assert that writing goes on with a data key of its own, and that the item stays."""
+    """Assert that writing continues with the process's own data key, and the item is unchanged."""
     before = dict(table.keys)
     key = run_sync(shared(keyring, table).generate(PERIOD))
     assert (key.period, key.kms_key_id) == (0, KEY)

@@ -159,7 +159,7 @@ def unconditional(fault: Fault) -> Fault:
 def test_session_that_outlives_its_time_is_found(
     store: Store, proxy: FaultProxy, roto_url: str
 ) -> None:
-    # The save that ends it is told to be applied, and is not.
+    # The save that ends it is confirmed, but not applied.
     expiring = after(7, said_to_be_applied(roto_url))
     found = broken_by(store, proxy, "PutItem", expiring, SAVE)
     assert next(iter(found)) == "canary expiry"
@@ -315,7 +315,7 @@ def test_canary_is_no_alarm(store: Store, caplog: pytest.LogCaptureFixture) -> N
         session_refused.disconnect(hear)
     assert refused == []
     told = [each.name for each in caplog.records if each.name.startswith(("django", "sessions"))]
-    assert told in ([], ["sessions_kms.aws.table_client"])  # which tells who asks
+    assert told in ([], ["sessions_kms.aws.table_client"])  # which logs the client that is used
 
 
 @on_aws

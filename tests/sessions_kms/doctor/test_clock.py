@@ -1,4 +1,4 @@
-"""A machine whose clock is wrong is told by how much, by AWS's own `Date`."""
+"""The error of a machine's clock is reported, measured by the `Date` of AWS."""
 
 import time
 from collections.abc import Callable

@@ -71,7 +71,7 @@ class SecondProgram:
         return json.loads(plaintext)
 
     def seal(self, content: Mapping[str, Any], session_key: str) -> dict[str, dict[str, Any]]:
-        """Return an item that the engine must read, with a data key of its own."""
+        """Return an item that the engine must read, with a new data key."""
         now = int(self.stack.clock())
         answer = self.kms.generate_data_key(
             KeyId=self.stack.config.key_id,

@@ -1,4 +1,4 @@
-"""Everybody else who meets a tombstone: it is no session, and nobody deletes it before its time."""
+"""Tombstones elsewhere: they are no sessions, and are not deleted before they expire."""
 
 from dataclasses import replace
 from email.utils import formatdate

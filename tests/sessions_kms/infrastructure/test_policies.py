@@ -117,7 +117,7 @@ def test_site_needs_all_of_its_policy_and_nothing_else(
 ) -> None:
     enforced, _ = deployed.serve_as("web", clock, **config)
     use_the_site()
-    # A process that was started anew has to unwrap what another one published.
+    # A new process has to unwrap a data key that another one published.
     deployed_again, _ = deployed.serve_as("web", clock, **config)
     use_the_site()
     assert enforced.denied | deployed_again.denied == set()

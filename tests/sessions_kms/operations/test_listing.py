@@ -68,7 +68,7 @@ def test_row_shows_the_plaintext_parts_of_the_record(stack: Stack) -> None:
 
 def test_whole_table_is_seen_once_page_by_page(stack: Stack, few_rows: None) -> None:
     made = {saved_id("7") for _ in range(5)} | {saved_id() for _ in range(5)}
-    made |= {saved_id("7", _about={"browser": "Firefox"})}  # which is an item of its own
+    made |= {saved_id("7", _about={"browser": "Firefox"})}  # which is a separate item
     stack.put_item(lease(1))
     found = pages()
     assert sorted(row.id for page in found for row in page) == sorted(made)
@@ -120,7 +120,7 @@ def test_page_of_sessions_is_one_call(fake: Stack) -> None:
     calls = fake.dynamodb.calls
     calls.clear()
     listing = Inspection(services.services()).list_table()
-    # The data key stands among them: a second call for the row in its place, if it came up.
+    # The data key's item is among them, which would need a second call for another row.
     assert len(listing.rows) == ROWS
     assert calls.count("Scan") <= 2
     calls.clear()

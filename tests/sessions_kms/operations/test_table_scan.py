@@ -1,4 +1,4 @@
-"""What passes over the table rest on: conditional deletes and changes, pages, patience."""
+"""The basis of table scans: conditional deletes and changes, pages, retries."""
 
 from collections.abc import Callable
 

@@ -62,7 +62,7 @@ def exchange(tokens: Tokens, **changes: Any) -> Exchange:
 
 
 def is_done(tokens: Tokens, spending: Exchange) -> bool:
-    """Exchange; roto answers no transaction in full, and then what stands tells."""
+    """Exchange; roto's responses to transactions are incomplete, so the stored items decide."""
     try:
         return run_sync(tokens.exchange(spending))
     except FateUnknown:

@@ -385,7 +385,7 @@ def test_cycling_against_a_token_change_in_threads_loses_nothing(stack: Stack) -
         assert cycle_error is None
         if refresh_error is None:
             assert stored(cycler) == {"token": "new"}
-        else:  # The refresher is told, so that it can act: its token is not silently gone.
+        else:  # The refresh gets an error, so that its token is not lost silently.
             assert isinstance(refresh_error, SessionMoved)
             assert stored(cycler) == {"token": "old"}
 

@@ -188,7 +188,7 @@ def test_cookies_that_all_count_are_left_as_they_came(server: str, settings: Set
 def test_no_cookie_is_decoded_by_python(
     server: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some releases take minutes for one, and other apps' cookies are to arrive all the same."""
+    """Some releases take minutes for one, but other apps' cookies must still arrive."""
 
     def decode(value: str) -> str:
         raise AssertionError(value)

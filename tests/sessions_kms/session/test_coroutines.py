@@ -130,7 +130,7 @@ class Loads(Story):
 
 
 class Creates(Story):
-    """What is created under a key that nobody is told is as good as not created."""
+    """A session created under an unknown key is as good as not created."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)

@@ -123,7 +123,7 @@ async def test_services_are_made_once_and_not_in_the_loop(
     asked: list[Awaitable[Any]] = [first.aload(), SessionStore(key).aget("a"), first.aexists(key)]
     asked += [first.asave(), SessionStore(key).aprefetch()]
     tasks = [asyncio.ensure_future(each) for each in asked]
-    await until(began.is_set)  # The loop goes on meanwhile.
+    await until(began.is_set)  # The loop continues in the meantime.
     go_on.set()
     told = await asyncio.wait_for(asyncio.gather(*tasks), WITHIN)
     assert told[:3] == [{"a": 1}, 1, True]
@@ -136,7 +136,7 @@ async def test_services_are_made_once_and_not_in_the_loop(
 
 @pytest.fixture
 async def told() -> AsyncIterator[list[str]]:
-    """Collect what receivers are told that may not be called in an event loop."""
+    """Collect the signals of receivers that must not be called in an event loop."""
     found: list[str] = []
     signals = {
         "created": session_created,

@@ -171,7 +171,7 @@ def test_flushed_session_is_new(stack: Stack) -> None:
     assert number(stack, "createdAt") == START + 600
 
 
-# What the cookie is told
+# The age of the cookie
 
 
 def test_expiry_age_and_date_are_capped(stack: Stack) -> None:

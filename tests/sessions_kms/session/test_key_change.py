@@ -50,7 +50,7 @@ def browser(**content: Any) -> Browser:
 
 
 def is_signed_in(world: World, visitor: Browser) -> bool:
-    """Ask as a browser does whose page is loaded anew until it is no 503; time passes."""
+    """Request a page as a browser that reloads it until it is no 503; time passes."""
     world.wire.arrive()
     response = visitor.ask("view")
     if response.status_code == 503:
@@ -363,7 +363,7 @@ def test_bounded_number_of_keys_is_tried_after_a_tombstone_and_no_invalid_one(
 
 
 def attackers(world: World, key: str, **cookies: str) -> list[Any]:
-    """Return the answers to whoever holds an old key, at once and later."""
+    """Return the responses to an old key, immediately and later."""
     carried = {live_settings.SESSION_COOKIE_NAME: key} | cookies
     answers = [send(page, carried) for page in ("view", "save", "rotate", "logout_unread")]
     world.clock.advance(15)

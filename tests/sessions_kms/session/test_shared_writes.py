@@ -183,7 +183,7 @@ def test_sign_in_shares_no_write_and_others_get_an_error(gate: Gate) -> None:
     session = saved(a=1)
     requests = writers(session, 4)
     requests[1][USER_ID] = "7"
-    # The first one is stored before, so that who signed in meets another record than they loaded.
+    # The first one is stored before, so that the sign-in finds a changed record.
     assert Writers(gate, requests).finish() == ["ok", "UpdateError", "ok", "ok"]
     assert stored(session) == {"a": 1, "key0": 0, "key2": 2, "key3": 3}
 

@@ -1,4 +1,4 @@
-"""A moment of not-before that lies far ahead: whoever writes the table, or a wrong clock, sets one.
+"""Cutoffs in the far future, set by a writer of the table or a wrong clock.
 
 It must lock nobody out; and whatever became of the item, what has ended stays ended.
 """
@@ -290,7 +290,7 @@ def test_of_many_that_overwrite_it_at_once_the_latest_remains(stack: Stack) -> N
 def test_cutoff_set_far_ahead_again_in_the_meantime_is_a_failure(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The write was refused by what stood then; what stands now ends nothing."""
+    """The write was refused because of an earlier item; the present one ends nothing."""
     items = stack.services.not_before_items
     reading = items.get
     put(stack, NOW + 10)

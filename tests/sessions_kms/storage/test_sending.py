@@ -53,7 +53,7 @@ NOT_APPLIED: dict[str, Exception] = {
 
 
 class Client:
-    """Raises what it was told at each write; ``asked`` counts them, and the time is its own."""
+    """Raises the given errors in sequence; ``asked`` counts the writes. It has its own clock."""
 
     def __init__(self, error: Exception, clock: FakeClock) -> None:
         self.asked = 0

@@ -1,4 +1,4 @@
-"""A session taken over with its mark, marked, and given back: both or neither, and told so."""
+"""Sessions imported with their mark, marked, and given back: both writes or neither."""
 
 from dataclasses import replace
 from typing import Any

@@ -161,7 +161,7 @@ def stamped(stamp: bytes) -> dict[str, dict[str, Any]]:
 
 
 def outcome(items: Items, name: str, state: Stored | None) -> tuple[str, list[str]]:
-    """Bring a table into a state and write; give what came of it and what stands then."""
+    """Set up a table and write; return the result and what is stored."""
     table = items.table
     for item_id in ("a", "b", "c", "data-key#django#1", "lease#a", "moved#a"):
         run_sync(table.delete(item_id))

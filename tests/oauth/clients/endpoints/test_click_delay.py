@@ -208,7 +208,7 @@ def test_forged_or_foreign_timestamp_is_rejected(ada: Visitor, deed: Deed, store
 def test_process_with_a_slow_clock_rejects_a_click_only_once(
     ada: Visitor, deed: Deed, store: Stack
 ) -> None:
-    """The page says so, and what it shows then counts by the clock of who shows it."""
+    """The page says so, and restarts the delay by the clock of this process."""
     deed.show(ada)
     field = shown_to(ada.user_id, ago=-86_400)
     answer = ada.client.post(deed.address, deed.form | field, follow=True)

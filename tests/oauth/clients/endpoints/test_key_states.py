@@ -52,7 +52,7 @@ def test_process_without_the_newer_key_spends_no_token(store: Stack, app: App, c
     assert store.items() == before
     second = SWAPPED.does(partial(app.refresh, first["refresh_token"]), at=240)
     assert second.status_code == 200
-    # The answer to who comes second needs the person as well.
+    # The second response needs the user as well.
     assert_not_now(ONLY_OLD.does(partial(app.refresh, first["refresh_token"]), at=250))
 
 

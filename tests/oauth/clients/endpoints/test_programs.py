@@ -365,7 +365,7 @@ def test_seventeenth_concurrent_request_is_told_to_retry(app: App, store: Stack)
     try:
         answer = app.refresh("gwr_" + "a" * 32)
         assert answer.status_code == 503
-        # The slot is for what asks the store: nonsense is refused as ever, and so is a page served.
+        # Only requests that use the store need a slot: invalid ones and pages are answered.
         assert refused(app, "x=1") == "invalid_request"
         assert Client().get("/").status_code == 200
     finally:
@@ -397,7 +397,7 @@ def test_token_response_has_the_end_of_the_grant(app: App, pair: dict[str, Any])
         }
         assert 0 < each["expires_in"] < each["refresh_token_timeout"]
         assert each["refresh_token_timeout"] <= each["authorization_expires_in"]
-        assert 7 * 86_400 - each["authorization_expires_in"] in {0, 1}  # whole seconds are told
+        assert 7 * 86_400 - each["authorization_expires_in"] in {0, 1}  # in whole seconds
 
 
 def test_client_that_refreshes_in_a_loop_is_told_to_retry_later(
@@ -426,7 +426,7 @@ def test_client_that_refreshes_in_a_loop_is_told_to_retry_later(
 def test_client_that_refreshes_in_a_loop_does_not_affect_others(
     app: App, pair: dict[str, Any]
 ) -> None:
-    """In an outage a call that shows nothing is not told where to begin: here it has to be."""
+    """In an outage a call without credentials gets no challenge, but here it must."""
     held = pair
     while (answer := app.refresh(held["refresh_token"])).status_code == 200:
         held = answer.json()

@@ -1,4 +1,4 @@
-"""What a client calls itself can neither hide, reverse nor overflow what stands around it."""
+"""A client's name can neither hide, reverse nor overflow the surrounding text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from oauth.clients.rules import lookalikes, names, registration
 from oauth.clients.rules.client import read_client_list, read_document
 from oauth.clients.rules.errors import RequestRejected, UnknownClient
 
-# What becomes another letter, or another order of marks, once what stands between is gone.
+# Texts that become another letter, or another order of marks, without what is in between.
 JOINING = "Ua そ\N{ZERO WIDTH SPACE}\N{ZERO WIDTH JOINER}\N{HANGUL FILLER}\N{NO-BREAK SPACE}" + (
     "\N{COMBINING GRAVE ACCENT}\N{COMBINING GRAVE ACCENT BELOW}\N{COMBINING LONG SOLIDUS OVERLAY}"
     "\N{COMBINING KATAKANA-HIRAGANA VOICED SOUND MARK}\N{ACUTE ACCENT}"

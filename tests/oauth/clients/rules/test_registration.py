@@ -1,4 +1,4 @@
-"""A client that registers itself: all of it stands in its id, which is believed at no use."""
+"""Registered clients: the id contains all their data, and is verified at every use."""
 
 from __future__ import annotations
 

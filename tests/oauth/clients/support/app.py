@@ -1,4 +1,4 @@
-"""An OAuth client as a program of its own would be: public, with PKCE, written from the RFCs."""
+"""An independent OAuth client, written from the RFCs: public, with PKCE."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class App:
 
 @dataclass(frozen=True)
 class WayBack:
-    """What a page brings back to a client, and whether it leads there by itself."""
+    """The parameters that a page returns to a client, and whether it redirects by itself."""
 
     address: str
     answer: dict[str, str]

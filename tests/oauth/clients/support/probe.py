@@ -1,4 +1,4 @@
-"""A gateway in a process of its own that is asked as a client would: `python -m …probe`.
+"""A gateway in a separate process, called as by a client: `python -m …probe`.
 
 It prints what its addresses answer, what was asked of the table, and which modules are loaded.
 """

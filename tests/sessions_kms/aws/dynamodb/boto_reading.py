@@ -27,7 +27,7 @@ class _Raw(io.BytesIO):
 
 
 class Boto:
-    """A client of botocore's own, to which answers are told instead of sent."""
+    """A client of botocore that gets its responses from the test."""
 
     def __init__(self) -> None:
         session = botocore.session.Session()

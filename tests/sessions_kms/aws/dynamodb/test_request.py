@@ -80,7 +80,7 @@ def test_request_is_the_one_that_boto_sends(url: str, monkeypatch: pytest.Monkey
     first, ours, body = parsed(exchange.to_bytes(CREDENTIALS, SECOND))
     assert (first, ENDPOINTS[url].url) == ("POST / HTTP/1.1", url)
     assert json.loads(body) == params
-    # Its signature is of its own body, which has spaces, and its host is told by the connection.
+    # Its signature covers its own body, which has spaces; the host is the connection's.
     assert (
         ours.pop("Authorization").rpartition("=")[0] == told.pop("Authorization").rpartition("=")[0]
     )

@@ -1,4 +1,4 @@
-"""A request says what it was told to say, and no second thing."""
+"""A request contains only what was given: nothing can be injected."""
 
 import io
 from collections.abc import Sequence

@@ -24,7 +24,7 @@ class Asks(Protocol):
 
 
 class InALoop:
-    """The transport of event loops, whose loop stands still between two calls."""
+    """The transport of event loops, whose loop does not run between two calls."""
 
     def __init__(self, transport: AsyncPool, runner: asyncio.Runner) -> None:
         self._transport = transport

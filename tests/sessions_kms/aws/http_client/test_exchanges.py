@@ -85,7 +85,7 @@ def test_answer_of_any_form_keeps_the_connection(
 
 @pytest.mark.parametrize("said", [responses.CLOSING, responses.OLD])
 def test_connection_marked_close_is_not_reused(transport: Transport, said: bytes) -> None:
-    """The server would answer on it all the same."""
+    """The server would still respond on it."""
 
     def plays(peer: Peer) -> None:
         while True:

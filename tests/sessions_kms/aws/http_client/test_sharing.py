@@ -80,7 +80,7 @@ def test_tasks_never_share_a_connection(echo: Server, connections: int) -> None:
 
 
 def test_loops_of_two_threads_at_once_never_share_anything(echo: Server) -> None:
-    """Large answers, which each loop reads into a place of its own."""
+    """Large responses, which each loop reads into a separate buffer."""
     looping = AsyncPool(endpoint(echo), limits=PATIENT)
     together = threading.Barrier(2)
 
@@ -328,7 +328,7 @@ def in_thread(work: object) -> object:
 
 
 def test_transport_does_not_outlive_its_user(echo: Server) -> None:
-    """The list of those who are told of a fork holds none."""
+    """The list of fork handlers contains none."""
     transport = BlockingPool(endpoint(echo), limits=PATIENT)
     transport.send(request())
     transport.close()

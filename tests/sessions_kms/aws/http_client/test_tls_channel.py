@@ -60,7 +60,7 @@ def served(tmp_path: Path) -> tuple[Served, TlsChannel]:
     channel = TlsChannel(tls_context(str(tmp_path / "certificate.pem")), "127.0.0.1", None)
     server = Served(context)
     tickets = server.shake(channel)
-    # Records without data: the silence before the answer goes on.
+    # Records without data: the response has not begun.
     assert tickets
     assert read(channel, ResponseReader(), tickets) == (False, None)
     return server, channel
