@@ -18,6 +18,7 @@ imported on first use, so that this package can be imported before Django's apps
 #   access  adapter  backchannel  urls      entry points: named in code and settings,
 #   sign_out  checks  apps  admin             or discovered by Django
 #   doctor                                  checks whether people can sign in
+#   testing                                 the test kit, which no other code imports
 
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,7 @@ PUBLIC_MODULES = (
     "oauth.sign_in.views",
     "oauth.sign_out",  # its middleware
     "oauth.signals",
+    "oauth.testing",  # for test suites only
     "oauth.urls",
 )
 

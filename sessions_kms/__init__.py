@@ -20,6 +20,7 @@ setting, and needs neither Django nor boto3.
 #   backend  moving_in  moving_out  middleware     entry points: named in settings,
 #   checks  apps  models  grant_store                found by Django, or for OAuth grants
 #   doctor | infrastructure | admin -> management  for operators and administrators
+#   testing                                        the test kit, which no other code imports
 
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,8 @@ PUBLIC_MODULES = (
     "sessions_kms.operations.used_tokens",
     "sessions_kms.doctor.finding",  # for your own checks, and a command that shows them
     "sessions_kms.management.base",
+    "sessions_kms.testing",  # these two for test suites only
+    "sessions_kms.testing.backend",  # SESSION_ENGINE of a test suite
 )
 
 # Where each name is defined: module, colon, and its name there.

@@ -1,6 +1,7 @@
 """System checks of the settings: one id per fault, without using the network."""
 
 import platform
+import sys
 import time
 from collections.abc import Sequence
 from http import cookies
@@ -17,13 +18,15 @@ from django.utils.module_loading import import_string
 from sessions_kms import conf
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.lazy_module import LazyModule
+from sessions_kms.exceptions import TableUnavailable
 
 if TYPE_CHECKING:
     from sessions_kms import moving_in
-    from sessions_kms.aws import clients
+    from sessions_kms.aws import clients, remote_table
     from sessions_kms.operations import session_import
 else:  # Servers run no checks, so they need not import these.
     clients = LazyModule("sessions_kms.aws.clients")
+    remote_table = LazyModule("sessions_kms.aws.remote_table")
     session_import = LazyModule("sessions_kms.operations.session_import")
     moving_in = LazyModule("sessions_kms.moving_in")
 
@@ -50,7 +53,7 @@ def _valid_config() -> conf.Config | None:
 def check_region(**_: Any) -> list[checks.CheckMessage]:
     """Report that no Region is set, so that the table cannot be reached."""
     config = _valid_config()
-    if config is None or clients.has_region(config.region_name):
+    if config is None or uses_test_kit() or clients.has_region(config.region_name):
         return []
     return [
         checks.Error(
@@ -265,6 +268,45 @@ def python_is_slow() -> bool:
     return hasattr(cookies, "_OctalPatt")
 
 
+def uses_test_kit() -> bool:
+    """Return True if the engine keeps sessions in memory: `sessions_kms.testing`, or derived."""
+    return hasattr(_store(), "build_services")
+
+
+def check_test_kit(**_: Any) -> list[checks.CheckMessage]:
+    """Report the test kit's engine outside of tests: each process would have its own sessions."""
+    if not uses_test_kit() or settings.DEBUG or remote_table.is_running_tests():
+        return []
+    return [
+        checks.Error(
+            f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}, which is for tests: it keeps sessions"
+            " in the memory of one process.",
+            hint=f"Set SESSION_ENGINE = {ENGINE!r}.",
+            id="sessions_kms.E022",
+        )
+    ]
+
+
+def check_remote_table(**_: Any) -> list[checks.CheckMessage]:
+    """Warn if tests would store their sessions in a table that is not on this machine.
+
+    With moto imported, only the engine can tell whether it answers when a session is stored.
+    """
+    config = _valid_config()
+    is_suspect = remote_table.is_running_tests() and "moto" not in sys.modules
+    if config is None or not is_suspect or uses_test_kit() or not sessions_are_sealed():
+        return []
+    try:
+        endpoint = clients.dynamodb_endpoint(config.region_name)
+    except TableUnavailable:
+        return []
+    if remote_table.is_loopback(endpoint):
+        return []
+    return [
+        checks.Warning(remote_table.describe(endpoint, config.table_name), id="sessions_kms.W011")
+    ]
+
+
 def register() -> None:
     """Register the checks with Django."""
     for check in CHECKS:
@@ -285,4 +327,6 @@ CHECKS = (
     check_serializer,
     check_same_site,
     check_python,
+    check_test_kit,
+    check_remote_table,
 )

@@ -94,3 +94,7 @@ class SessionMoved(StoreUnavailable):
     """Another request changed the key of this session; its response has the new cookie."""
 
     message = "The key of this session was just changed by another request."
+
+
+class RemoteTableWarning(UserWarning):
+    """Tests store sessions in a table that is not on this machine."""

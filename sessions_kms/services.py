@@ -9,16 +9,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from sessions_kms import conf
 from sessions_kms.aws import calls, clients
-from sessions_kms.aws.clock import ServerClock, has_passed, local_clock, set_clock
+from sessions_kms.aws.clock import ServerClock, has_passed, local_clock, set_clock, system_time
 from sessions_kms.aws.errors import ClientUnsupported
 from sessions_kms.aws.kms import KMS
+from sessions_kms.aws.remote_table import warn_of_remote_table
 from sessions_kms.aws.table_client import TableClient, create_table_client
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.waits import BlockingCall, ErrorCheckingLock, Pause, Wait, run_sync
@@ -48,7 +51,7 @@ class Services:
     table: Table
     keyring: ConfirmingKeyring
     not_before: NotBefore
-    clock: Clock = time.time
+    clock: Clock = system_time
     sleep: Callable[[float], None] = time.sleep
     write_queues: WriteQueues[Any] = field(
         default_factory=WriteQueues, repr=False
@@ -167,17 +170,25 @@ class Services:
         run_sync(self.sealing_key())
 
 
-def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> Services:
+def build(
+    config: conf.Config,
+    *,
+    clock: Clock | None = None,
+    client: Any = None,
+    kms: KMS | None = None,
+    **parts: Any,
+) -> Services:
     """Create the services for a config; ``parts`` replaces fields of the result.
 
-    Unless one is given, the clock is corrected by the responses of DynamoDB. Raises
+    Unless one is given, the clock is corrected by the responses of DynamoDB. ``client`` has the
+    methods of boto3's for DynamoDB; without it, the settings choose one. Raises
     ImproperlyConfigured if the configured client cannot be used.
     """
     clock = clock or ServerClock()
     if isinstance(clock, ServerClock):
         set_clock(clock)
     table = Table(
-        _table_client(config),
+        _table_client(config) if client is None else client,
         name=config.table_name,
         pause=_pausing(parts.get("sleep")),
     )
@@ -188,7 +199,7 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
     )
     defaults: dict[str, Any] = {
         "table": table,
-        "keyring": build_keyring(config, table, clock),
+        "keyring": build_keyring(config, table, clock, kms),
         "not_before": not_before,
     }
     return Services(config, clock=clock, **(defaults | parts))
@@ -196,14 +207,21 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
 
 def _table_client(config: conf.Config) -> TableClient:
     try:
-        return create_table_client(config.region_name, config.client)
+        client = create_table_client(config.region_name, config.client)
     except ClientUnsupported as exc:
         raise ImproperlyConfigured(str(exc)) from None
+    warn_of_remote_table(client, config.table_name)
+    return client
 
 
-def build_keyring(config: conf.Config, table: Table, clock: Clock) -> ConfirmingKeyring:
-    """Connect KMS, the sharing of data keys (unless in strict mode) and the cache."""
-    kms = build_kms_keyring(config)
+def build_keyring(
+    config: conf.Config, table: Table, clock: Clock, aws_kms: KMS | None = None
+) -> ConfirmingKeyring:
+    """Connect KMS, the sharing of data keys (unless in strict mode) and the cache.
+
+    The use of another KMS than AWS's takes no time, so no thread renews keys in advance.
+    """
+    kms = build_kms_keyring(config, aws_kms)
     published, length = DataKeyItems(table, config.namespace), config.data_key_period
     shared = SharedKeyring(kms, published, period_length=length, clock=clock) if length else kms
     return CachingKeyring(
@@ -214,6 +232,7 @@ def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Confirming
         period_length=length,
         clock=clock,
         wall=local_clock(clock),
+        background=aws_kms is None,
     )
 
 
@@ -222,10 +241,10 @@ def _pausing(sleep: Callable[[float], None] | None) -> Callable[[float], Wait]:
     return Pause if sleep is None else lambda seconds: BlockingCall(sleep, (seconds,))
 
 
-def build_kms_keyring(config: conf.Config) -> KMSKeyring:
+def build_kms_keyring(config: conf.Config, kms: KMS | None = None) -> KMSKeyring:
     """Return a keyring without a cache: each use is a call to KMS."""
     return KMSKeyring(
-        KMS(),
+        kms or KMS(),
         key_id=config.key_id,
         decrypt_key_ids=config.decrypt_key_ids,
         namespace=config.namespace,
@@ -235,17 +254,32 @@ def build_kms_keyring(config: conf.Config) -> KMSKeyring:
 
 _lock = ErrorCheckingLock()
 _services: Services | None = None
+_builder: Callable[[conf.Config], Services] = build  # which built them
 
 
 def services() -> Services:
     """Return this process's services. Raises ImproperlyConfigured, or StoreUnavailable."""
-    global _services  # noqa: PLW0603 - one per process, made on first use
+    global _builder, _services  # noqa: PLW0603 - one per process, made on first use
     if (found := _services) is not None:
         return found
     with _lock:
         if _services is None:
-            _services = build(conf.config())
+            _builder = _builder_of_engine()
+            _services = _builder(conf.config())
         return _services
+
+
+def _builder_of_engine() -> Callable[[conf.Config], Services]:
+    """Return what builds the services: `build`, unless the engine in the settings has its own.
+
+    Only that of the test kit has.
+    """
+    try:
+        store = import_module(settings.SESSION_ENGINE).SessionStore
+    except (ImportError, AttributeError):  # Django reports it.
+        return build
+    builder: Callable[[conf.Config], Services] = getattr(store, "build_services", build)
+    return builder
 
 
 def are_made() -> bool:
@@ -261,15 +295,16 @@ def id_of(session_key: str) -> str:
 
 def reset() -> None:
     """Drop the services; the next use creates new ones."""
-    global _lock, _services  # noqa: PLW0603 - the parent may have forked while it held the lock
+    global _builder, _lock, _services  # noqa: PLW0603 - the parent may have forked while it held it
     _lock = ErrorCheckingLock()
-    _services = None
+    _services, _builder = None, build
     clients.reset()
     calls.reset()
 
 
 def _settings_changed(*, setting: str, **_: Any) -> None:
-    if setting == conf.SETTING:
+    is_other_builder = setting == "SESSION_ENGINE" and _builder_of_engine() is not _builder
+    if setting == conf.SETTING or is_other_builder:
         reset()
 
 

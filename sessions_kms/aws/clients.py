@@ -81,6 +81,23 @@ def dynamodb_client(region: str | None) -> "DynamoDBClient":
         return client
 
 
+def dynamodb_endpoint(region: str | None) -> str:
+    """Return the URL that a DynamoDB client would use, without looking for credentials.
+
+    Raises TableUnavailable as `dynamodb_client` does.
+    """
+    placeholder = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
+    with _clients_lock:
+        try:
+            client: Any = _session().create_client(
+                "dynamodb", region_name=_region(region), **placeholder
+            )
+        except Exception as exc:
+            raise TableUnavailable from exc
+    url: str = client.meta.endpoint_url
+    return url
+
+
 def control_client(service: str, region: str | None = None) -> Any:
     """Return a new client for setting up and inspecting: it waits as long as AWS may take.
 

@@ -41,6 +41,11 @@ class _Sample(NamedTuple):
         return moment <= self.moment + time.monotonic() - self.received + GRAIN
 
 
+def system_time() -> float:
+    """Return `time.time()`, looked up at each call: freezegun, for example, replaces it."""
+    return time.time()
+
+
 # Of this task or thread: the last response to another one proves nothing about its own.
 _last_sample: ContextVar[_Sample | None] = ContextVar("sessions_kms_clock_sample", default=None)
 
@@ -52,7 +57,7 @@ class ServerClock:
     as three in a row agree.
     """
 
-    def __init__(self, local: Callable[[], float] = time.time) -> None:
+    def __init__(self, local: Callable[[], float] = system_time) -> None:
         self.local = local
         self.offset = 0.0  # seconds that the local clock is behind the server's
         self._samples: deque[float] = deque(maxlen=SAMPLES)

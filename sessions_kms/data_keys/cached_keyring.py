@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Final
 
+from sessions_kms.aws.clock import system_time
 from sessions_kms.concurrency.deadline import Moment, Stopwatch
 from sessions_kms.concurrency.single_flight import Flights
 from sessions_kms.concurrency.threads import Background, Job, start_thread
@@ -81,7 +82,7 @@ class CachingKeyring:
         max_age: float,
         max_stale: float,
         period_length: int,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = system_time,
         wall: Callable[[], float] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,

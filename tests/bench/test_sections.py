@@ -170,3 +170,10 @@ def test_untrusted_requests_are_tried_and_none_fails() -> None:
     assert not [note for note in section.notes if note.startswith("Some were answered")]
     (target,) = section.targets
     assert 0 < target.found < 1000  # what is quadratic takes seconds
+
+
+@pytest.mark.long
+def test_sessions_of_a_test_suite_are_compared_with_those_in_sqlite() -> None:
+    section = isolated("testing", QUICK)
+    check_shape(section)
+    assert [number(row[1]) > 0 for row in section.tables[0].rows] == [True] * 3

@@ -23,6 +23,7 @@ COMES_WITH = {
 }
 LOCAL = "gateway_site/local"  # what `make run` starts, and nobody else imports
 FOR_TYPE_CHECKERS = {"mypy_boto3_dynamodb", "mypy_boto3_kms"}
+FOR_PYTEST = {"pytest"}  # which imports the plugin of the test kit
 
 
 def imported(package: str) -> Iterator[str]:
@@ -57,7 +58,9 @@ def spelt(name: str) -> str:
 def test_every_import_is_of_a_requirement(package: str) -> None:
     makers = packages_distributions()
     allowed = required(package)
-    others = set(imported(package)) - OURS - FOR_TYPE_CHECKERS - sys.stdlib_module_names
+    others = (
+        set(imported(package)) - OURS - FOR_TYPE_CHECKERS - FOR_PYTEST - sys.stdlib_module_names
+    )
     by_name = {
         each: {spelt(maker) for maker in makers[COMES_WITH.get(each, each)]} for each in others
     }

@@ -15,4 +15,5 @@ NAMES = (
     "threads",
     "contending",
     "stalling",
+    "testing",
 )

@@ -14,10 +14,10 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
+from sessions_kms.testing.dynamodb import Handle
 from tests.oauth.support.grants import BACKEND, CONSENT, TOKENS, GrantWorld
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.sessions import saved_id
-from tests.sessions_kms.support.wire import Handle
 from tests.support.clock import FakeClock
 
 ROUND_TRIP = 0.005  # seconds

@@ -17,12 +17,12 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations.ending import end_before
 from sessions_kms.services import services
+from sessions_kms.testing.dynamodb import Handle
 from tests.oauth.support.grants import GrantWorld, PeopleInMemory
 from tests.sessions_kms.support.fakes import State
 from tests.sessions_kms.support.memory_dynamodb import after, refused
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.wire import (
-    Handle,
     Killed,
     killed,
     killed_after,

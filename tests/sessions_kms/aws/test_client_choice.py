@@ -165,6 +165,7 @@ def test_builtin_client_that_is_unsupported_is_an_error_at_start(
     assert "SECRET" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::sessions_kms.exceptions.RemoteTableWarning")
 @pytest.mark.parametrize("setting", ["auto", "boto", "builtin"])
 def test_choice_is_logged_once(setting: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "sessions_kms.aws.table_client"):

@@ -19,6 +19,7 @@ from sessions_kms import backend
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.item_types import session_id
+from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.model.crowd import Crowd
 from tests.sessions_kms.model.ledger import Ledger
 from tests.sessions_kms.model.model import (
@@ -33,7 +34,7 @@ from tests.sessions_kms.model.model import (
 )
 from tests.sessions_kms.model.world import DISTURBED_FOR, Stored
 from tests.sessions_kms.support.fakes import State
-from tests.sessions_kms.support.wire import FAULTS, Fault, Handle, Killed
+from tests.sessions_kms.support.wire import FAULTS, Fault, Killed
 
 Change = tuple[str, Any]
 BROWSERS = 3

@@ -16,12 +16,12 @@ from sessions_kms.aws.clock import ServerClock
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.operations import purging as clearing
 from sessions_kms.signals import session_ended
+from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.support.commands import end, run
 from tests.sessions_kms.support.memory_dynamodb import after, refused, unharmed
 from tests.sessions_kms.support.sessions import id_of_record, lives, saved
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
 from tests.sessions_kms.support.stepping import as_coroutine
-from tests.sessions_kms.support.wire import Handle
 
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % 86_400

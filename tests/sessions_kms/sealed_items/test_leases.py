@@ -9,9 +9,8 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.sealed_items import leases as module
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Claim, Leases
-from tests.sessions_kms.support.memory_dynamodb import error
+from sessions_kms.testing.dynamodb import Handle, error
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.wire import Handle
 
 SECRET = "s" * 32
 RESULT = b"the refreshed token"

@@ -21,6 +21,7 @@ from sessions_kms.concurrency.finishing import Finisher
 from sessions_kms.concurrency.waits import Pause, Wait
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import mixins, next_cookie
+from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.session.test_coroutines import (
     NEW,
@@ -41,7 +42,7 @@ from tests.sessions_kms.session.test_coroutines import (
 )
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.stepping import with_waits
-from tests.sessions_kms.support.wire import FAULTS, Handle, Wire
+from tests.sessions_kms.support.wire import FAULTS, Wire
 
 ASKED: dict[type[Story], str] = {
     Loads: "aload",

@@ -18,10 +18,10 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import id_of, services
 from sessions_kms.session.next_cookie import TRIED_MAX
+from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support import wire
 from tests.sessions_kms.support.key_browser import ADA, MIDDLEWARE, NOBODY, Browser, send
-from tests.sessions_kms.support.wire import Handle
 
 # Everything that goes wrong but the death of the process, which nothing can heal.
 FAULTS = {name: fault for name, fault in wire.FAULTS.items() if not name.startswith("killed")}

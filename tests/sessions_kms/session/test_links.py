@@ -13,11 +13,11 @@ from sessions_kms.operations import ending
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS, LINKS_MAX
+from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.support.leaks import TOKEN, Secrets, in_error, in_reports
 from tests.sessions_kms.support.sessions import again, link_items, lives
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import as_coroutine, blocking
-from tests.sessions_kms.support.wire import Handle
 
 LINK, OTHER_LINK = "a" * 64, "b" * 64
 MALFORMED = [

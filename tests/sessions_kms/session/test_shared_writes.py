@@ -21,13 +21,14 @@ from sessions_kms.concurrency.write_queue import WriteQueues
 from sessions_kms.exceptions import SessionMoved, SessionTooLarge, StoreUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
 from sessions_kms.session.pending import PendingSave
+from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.session.test_conflicts import opened
 from tests.sessions_kms.session.test_coroutines import until
 from tests.sessions_kms.support.memory_dynamodb import after, unharmed
 from tests.sessions_kms.support.sessions import saved, stored
 from tests.sessions_kms.support.stacks import Stack, another_process, install
 from tests.sessions_kms.support.stepping import in_time
-from tests.sessions_kms.support.wire import Fault, Handle
+from tests.sessions_kms.support.wire import Fault
 from tests.support.clock import FakeClock
 
 WITHIN = 20  # seconds, after which a thread counts as hung

@@ -15,12 +15,13 @@ from sessions_kms.format.attributes import Item, as_binary
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.storage.published_keys import PublishedKey
 from sessions_kms.storage.writes import REPEATS_MAX, equal
+from sessions_kms.testing.dynamodb import Handle
 from tests import ROOT
 from tests.sessions_kms.storage.test_session_items import NOW, PERIOD, record
 from tests.sessions_kms.support import wire
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import Items
-from tests.sessions_kms.support.wire import Fault, Handle, Wire
+from tests.sessions_kms.support.wire import Fault, Wire
 
 DOCUMENT = ROOT / "docs" / "operations.md"
 LOST = ("unreachable", "lost", "late", "truncated", "delayed_by_a_call", "delayed_for_long")

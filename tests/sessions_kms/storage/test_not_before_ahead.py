@@ -4,6 +4,7 @@ It must lock nobody out; and whatever became of the item, what has ended stays e
 """
 
 import logging
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ def restarted(stack: Stack) -> None:
     install(services.build(stack.config, clock=stack.clock, **parts_of(stack)))
 
 
-def parts_of(stack: Stack) -> dict[str, object]:
+def parts_of(stack: Stack) -> dict[str, Any]:
     read = stack.services.not_before_items.get
     not_before = NotBefore(read, at_least=stack.config.not_before or 0, clock=stack.clock)
     return {

@@ -1,29 +1,24 @@
 """Stand-ins for AWS KMS and for the table's data keys: in memory, well-behaved.
 
-`FakeKMS` wraps for real (AES-256-GCM, the encryption context bound exactly) and
-answers the errors that `aws.kms.KMS` translates AWS's answers to.
+`FakeKMS` is the test kit's KMS, whose keys a test can disable; it answers the errors that
+`aws.kms.KMS` translates AWS's answers to.
 """
 
-import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from sessions_kms.aws.kms import KMS, DataKeyResponse, IncorrectKey
+from sessions_kms.aws.kms import DataKeyResponse
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
 from sessions_kms.storage.published_keys import PublishedKey
+from sessions_kms.testing.kms import MemoryKMS
 from tests.sessions_kms.support.stepping import as_coroutine
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"
 OLD_KEY = "arn:aws:kms:eu-west-1:111122223333:key/22222222-2222-4222-8222-222222222222"
 FOREIGN_KEY = "arn:aws:kms:eu-west-1:999988887777:key/33333333-3333-4333-8333-333333333333"
-
-NONCE_BYTES = 12
 
 
 class State(Enum):
@@ -36,12 +31,6 @@ class State(Enum):
     MISNAMING = auto()  # answers in the name of another KMS key
 
 
-@dataclass
-class _Key:
-    material: bytes = field(default_factory=lambda: AESGCM.generate_key(256), repr=False)
-    state: State = State.ENABLED
-
-
 @dataclass(frozen=True)
 class Call:
     """One call that KMS was asked."""
@@ -51,18 +40,19 @@ class Call:
     context: dict[str, str]
 
 
-class FakeKMS(KMS):
+class FakeKMS(MemoryKMS):
     """KMS keys in memory. ``calls`` lists what was asked; ``during`` runs within each call."""
 
     def __init__(self, *key_ids: str) -> None:
-        self._keys = {key_id: _Key() for key_id in key_ids or (KEY, OLD_KEY, FOREIGN_KEY)}
+        super().__init__()
+        self._states = dict.fromkeys(key_ids or (KEY, OLD_KEY, FOREIGN_KEY), State.ENABLED)
         self.calls: list[Call] = []
         self.during: Callable[[Call], object] = lambda _call: None
 
     def set_state(self, state: State, *key_ids: str) -> None:
         """Put KMS keys (all of them by default) into a state."""
-        for key_id in key_ids or self._keys:
-            self._keys[key_id].state = state
+        for key_id in key_ids or list(self._states):
+            self._states[key_id] = state
 
     def count(self, operation: str, key_id: str | None = None) -> int:
         """Return how often an operation was asked, of one KMS key or of all."""
@@ -72,52 +62,32 @@ class FakeKMS(KMS):
         )
 
     def generate_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKeyResponse:
-        key = self._asked("generate_data_key", key_id, context)
-        plaintext = AESGCM.generate_key(256)
-        nonce = os.urandom(NONCE_BYTES)
-        wrapped = AESGCM(key.material).encrypt(nonce, plaintext, _bound(context))
-        blob = b"%b\0%b%b" % (key_id.encode(), nonce, wrapped)
-        return _answer(key, key_id, plaintext, blob)
+        state = self._asked("generate_data_key", key_id, context)
+        return _answer(state, super().generate_data_key(key_id, context))
 
     def decrypt(
         self, key_id: str, ciphertext: bytes, context: Mapping[str, str]
     ) -> DataKeyResponse:
-        key = self._asked("decrypt", key_id, context)
-        wrapped_by, _, rest = ciphertext.partition(b"\0")
-        if wrapped_by.decode(errors="replace") not in self._keys or len(rest) <= NONCE_BYTES:
-            raise InvalidRecord("encrypted_key")
-        if wrapped_by.decode() != key_id:
-            raise IncorrectKey
-        try:
-            plaintext = AESGCM(key.material).decrypt(
-                rest[:NONCE_BYTES], rest[NONCE_BYTES:], _bound(context)
-            )
-        except InvalidTag:
-            raise InvalidRecord("encrypted_key") from None
-        return _answer(key, key_id, plaintext, ciphertext)
+        state = self._asked("decrypt", key_id, context)
+        return _answer(state, super().decrypt(key_id, ciphertext, context))
 
-    def _asked(self, operation: str, key_id: str, context: Mapping[str, str]) -> _Key:
+    def _asked(self, operation: str, key_id: str, context: Mapping[str, str]) -> State:
         call = Call(operation, key_id, dict(context))
         self.calls.append(call)
         self.during(call)
-        key = self._keys.get(key_id)
-        if key is None or key.state is State.REFUSING:
+        state = self._states.get(key_id)
+        if state is None or state is State.REFUSING:
             raise KMSUnavailable(refused_key=key_id)
-        if key.state is State.UNREACHABLE:
+        if state is State.UNREACHABLE:
             raise KMSUnavailable
-        return key
+        return state
 
 
-def _answer(key: _Key, key_id: str, plaintext: bytes, blob: bytes) -> DataKeyResponse:
-    if key.state is State.CUTTING:
-        plaintext = plaintext[:-1]
-    named = FOREIGN_KEY if key.state is State.MISNAMING else key_id
-    return DataKeyResponse(named, plaintext, blob)
-
-
-def _bound(context: Mapping[str, str]) -> bytes:
-    parts = [part.encode() for pair in sorted(context.items()) for part in pair]
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+def _answer(state: State, answer: DataKeyResponse) -> DataKeyResponse:
+    """Return the answer of a key in a state."""
+    if state is State.CUTTING:
+        return replace(answer, plaintext=answer.plaintext[:-1])
+    return replace(answer, key_id=FOREIGN_KEY) if state is State.MISNAMING else answer
 
 
 class FakeDataKeyTable:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sessions_kms.format.record import SessionRecord
-from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB, error
-from tests.sessions_kms.support.wire import Handle
+from sessions_kms.testing.dynamodb import Handle, error
+from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 
 NOW = 1_800_000_000
 TABLE = "sessions"

@@ -18,9 +18,9 @@ from botocore.exceptions import (
 
 from sessions_kms.aws.kms import DataKeyResponse
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
+from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.support.fakes import FakeKMS
 
-Handle = Callable[[], Any]
 Fault = Callable[[Handle], Any]
 
 

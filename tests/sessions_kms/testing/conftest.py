@@ -1,0 +1,15 @@
+"""The test kit in this process."""
+
+from collections.abc import Iterator
+
+import pytest
+from pytest_django import Settings
+
+from sessions_kms.testing import MemoryStore, store
+
+
+@pytest.fixture
+def kit(aws_environment: None, settings: Settings) -> Iterator[MemoryStore]:
+    settings.SESSION_ENGINE = "sessions_kms.testing.backend"
+    with store.isolated():
+        yield store
