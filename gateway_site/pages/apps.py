@@ -139,7 +139,7 @@ class ListedApp:
     @classmethod
     def of(cls, grant: LiveGrant, listed: Collection[str]) -> ListedApp:
         """Return the entry of a grant; `listed` are the ids of the operator's own clients."""
-        labels = grant.told
+        labels = grant.labels
         configured = find_provider(labels.provider)
         label = configured.label if configured else labels.provider
         return cls(grant, label, labels.client_id in listed, name_warning(labels.client))

@@ -1,4 +1,4 @@
-"""OAuth clients that sign in here: what a person allowed each, and the tokens that it holds.
+"""OAuth clients that sign in here: the grants that people give them, and their tokens.
 
-Knows nothing of HTTP; the endpoints and pages stand to its right.
+This package does not depend on HTTP, except for `endpoints`.
 """

@@ -21,8 +21,8 @@ HOST, UPSTREAM, REDIRECT, PROVIDER = "client_host", "upstream", "redirect_host",
 class Consent:
     """One client, one upstream, one code challenge.
 
-    ``client_host`` is the host that the client's name was verified by, None where it is only
-    claimed. ``scope`` is blank-separated (RFC 6749 section 3.3), ``resource`` the audience
+    ``client_host`` is the host that verifies the client's name, or None for a claimed name.
+    ``scope`` is separated by spaces (RFC 6749 section 3.3), ``resource`` the audience
     (RFC 8707), ``challenge`` that of the method S256 (RFC 7636).
     """
 
@@ -38,9 +38,9 @@ class Consent:
 
 @dataclass(frozen=True)
 class GrantLabels:
-    """One grant in a list. ``host`` is empty where the client's name is only claimed.
+    """The labels of a grant in a list. ``host`` is empty if the client's name is only claimed.
 
-    ``client_id`` is as `sessions_kms.about.short_client_id` has it.
+    ``client_id`` is shortened by `sessions_kms.about.short_client_id`.
     """
 
     client: str
@@ -52,7 +52,7 @@ class GrantLabels:
 
     @classmethod
     def from_labels(cls, words: Mapping[str, str]) -> GrantLabels | None:
-        """Read what a session tells of itself; None where it is no grant's."""
+        """Return the labels of a grant's session metadata; None for other sessions."""
         if about.CLIENT not in words:
             return None
         names = (about.CLIENT, about.CLIENT_ID, HOST, UPSTREAM, REDIRECT, PROVIDER)
@@ -60,7 +60,7 @@ class GrantLabels:
 
 
 def make_labels(consent: Consent, provider: str) -> dict[str, str]:
-    """Return what the session of a grant tells of itself."""
+    """Return the session metadata of a grant."""
     words = {
         about.CLIENT: consent.client_name[:LABEL_MAX],
         about.CLIENT_ID: about.short_client_id(consent.client_id),

@@ -34,7 +34,7 @@ class LiveGrant:
     """One grant: its row of the table, and its labels."""
 
     row: Row
-    told: GrantLabels
+    labels: GrantLabels
 
 
 def link_to_user(stored: SessionBase, user_id: str) -> None:

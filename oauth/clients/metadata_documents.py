@@ -1,10 +1,11 @@
-"""Clients' metadata documents: fetched when somebody names one, and kept for a while.
+"""Fetches clients' metadata documents, and caches them for a while.
 
-An address and who asks enter, a client leaves. Only who is signed in gets here, and only so often:
-the gateway fetches what others name. It does so as it asks providers (`oauth.network.http`): no
-redirect, every address of the name in the Internet, a vetted one connected to, few bytes, little
-time. Nothing that a document names is fetched. What failed is not kept; what was rejected is not
-either, and ends what was (draft-ietf-oauth-client-id-metadata-document, "Metadata Caching").
+Takes a URL and the person for whom it is fetched; returns a client. Since the URLs come from
+clients, only signed-in people can cause fetches, and only a limited number. Documents are fetched
+like those of providers (`oauth.network.http`): without redirects, from public addresses only,
+limited in size and time. URLs in a document are not fetched. Failures are not cached; a rejected
+document also removes the cached one (draft-ietf-oauth-client-id-metadata-document, "Metadata
+Caching").
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ logger = logging.getLogger(__name__)
 
 SIZE_MAX = 16 * 1024  # bytes
 FETCH_TIMEOUT = 5.0  # seconds for one fetch, from the look-up to the last byte
-WAIT_MAX = FETCH_TIMEOUT + 1  # seconds for somebody else's
+WAIT_MAX = FETCH_TIMEOUT + 1  # seconds for a fetch that another request started
 FETCHES_MAX = 8  # of one process
 PERSON_PER_MINUTE = 6  # fetches that one person may cause in one process
-PERSON_FETCHES_MAX = 2  # of those, so that three people do not have all that are fetched at once
-CACHE_SECONDS_MIN, CACHE_SECONDS_MAX = 300, 3600  # seconds for which one is kept
-CONSENT_CACHE_SECONDS = 300  # seconds: how old one may be when somebody decides
+PERSON_FETCHES_MAX = 2  # at once, so that three people cannot use all of FETCHES_MAX
+CACHE_SECONDS_MIN, CACHE_SECONDS_MAX = 300, 3600  # seconds for which a document is cached
+CONSENT_CACHE_SECONDS = 300  # maximum age of a document, in seconds, at the decision
 CACHE_MAX = 256
 PEOPLE_MAX = 10_000
 JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json")
@@ -51,12 +52,12 @@ REMEDY = "Clients' documents are fetched from the Internet only."
 
 
 class DocumentUnavailable(Exception):
-    """The document cannot be had now; the message is a fixed sentence that says why."""
+    """The document is unavailable now; the message is a fixed sentence with the reason."""
 
 
 @dataclass(frozen=True)
 class CachedClient:
-    """A client, as it was at a moment of the clock, and until when that counts."""
+    """A client, and when its document was fetched and will expire, by the clock."""
 
     client: Client
     since: float
@@ -64,7 +65,7 @@ class CachedClient:
 
 
 class DocumentFetcher:
-    """The documents of one process."""
+    """Fetches and caches the documents of one process."""
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class DocumentFetcher:
         self._waiting: Counter[str] = Counter()  # of each person, for a fetch
 
     def cached(self, address: str, max_age: float = CACHE_SECONDS_MAX) -> Client | None:
-        """Return the client whose id is an address, if nothing has to be fetched for it."""
+        """Return the cached client of a URL; None if it would have to be fetched."""
         kept, now = self._kept.get(address), self._clock()
         if kept is None or kept.until <= now or now - kept.since > max_age:
             return None
@@ -93,7 +94,7 @@ class DocumentFetcher:
         person: str,
         max_age: float = CACHE_SECONDS_MAX,
     ) -> Client:
-        """Return the client whose id is an address; ``max_age`` of its document is in seconds.
+        """Return the client of a URL; ``max_age`` is that of its document in seconds.
 
         Raises UnknownClient, DocumentUnavailable.
         """
@@ -104,17 +105,17 @@ class DocumentFetcher:
             return self._wait(address, self._begin(server, address)).client
 
     def _begin(self, server: AuthorizationServer, address: str) -> Future[CachedClient]:
-        """Join the fetch of an address, or begin one."""
+        """Join the fetch of a URL, or start one."""
         try:
             return self._pool.begin(address, partial(self._fetch, server, address))
         except Refused:
             raise DocumentUnavailable("Too many clients' documents are fetched at once.") from None
 
     def _wait(self, address: str, fetch: Future[CachedClient]) -> CachedClient:
-        release_sql_connections()  # No SQL connection is held meanwhile.
+        release_sql_connections()  # No SQL connection is held during the wait.
         try:
             return fetch.result(WAIT_MAX)
-        except UnknownClient as refused:  # each gets one of their own: it is raised in many threads
+        except UnknownClient as refused:  # a separate error for each thread
             raise UnknownClient(refused.description) from None
         except (ProviderUnavailable, TimeoutError) as failure:
             logger.warning(
@@ -141,9 +142,9 @@ class DocumentFetcher:
 
     @contextmanager
     def _slot(self, person: str) -> Iterator[None]:
-        """Count a fetch of a person while it lasts, and for a minute.
+        """Count a person's fetch while it runs, and for a minute.
 
-        Raises DocumentUnavailable where it is one too many.
+        Raises DocumentUnavailable if the person has too many.
         """
         with self._lock:
             if self._waiting[person] >= PERSON_FETCHES_MAX:
@@ -173,7 +174,7 @@ class DocumentFetcher:
 
 
 def _read_client(server: AuthorizationServer, address: str, answer: ProviderResponse) -> Client:
-    """Return the client of an answer. Raises UnknownClient, or ProviderUnavailable for now."""
+    """Return the client of a response. Raises UnknownClient, or ProviderUnavailable."""
     if answer.is_overloaded:
         raise ProviderUnavailable("The client's site cannot answer now.", Code.UNREACHABLE)
     if answer.status != 200 or not JSON.fullmatch(answer.media_type):
@@ -188,11 +189,11 @@ def _read_client(server: AuthorizationServer, address: str, answer: ProviderResp
 
 
 def cache_seconds(cache_control: str) -> int:
-    """Return for how many seconds an answer may be kept (RFC 9111 section 5.2.2)."""
-    told = MAX_AGE.search(cache_control)
-    if told is None or FORBIDS.search(cache_control):
+    """Return for how many seconds a response may be cached (RFC 9111 section 5.2.2)."""
+    match = MAX_AGE.search(cache_control)
+    if match is None or FORBIDS.search(cache_control):
         return CACHE_SECONDS_MIN
-    return min(max(int(told[1]), CACHE_SECONDS_MIN), CACHE_SECONDS_MAX)
+    return min(max(int(match[1]), CACHE_SECONDS_MIN), CACHE_SECONDS_MAX)
 
 
 def _get(address: str) -> ProviderResponse:
@@ -200,12 +201,12 @@ def _get(address: str) -> ProviderResponse:
 
 
 def document_fetcher() -> DocumentFetcher:
-    """Return this process's documents."""
+    """Return this process's fetcher."""
     return _fetcher
 
 
 def reset_fetcher() -> None:
-    """Begin anew, with nothing kept and nothing counted."""
+    """Replace the fetcher by one with empty cache and counters."""
     global _fetcher  # noqa: PLW0603 - a forked child has none of the threads, and tests none
     _fetcher = DocumentFetcher()
 

@@ -1,8 +1,9 @@
-"""What the items of codes and tokens seal: which session they open, and for whom.
+"""The sealed content of codes and tokens: the session of the grant, and the grant's client.
 
-The content is JSON. It opens only with the token, so it was written here. `GrantCache` remembers
-for a minute what an access token opens, so that a call reads one item. It holds ids of items, never
-a token; the session is read at each call, so a grant that has ended opens nothing.
+The content is JSON. It can be decrypted only with the token, so its origin is this server.
+`GrantCache` stores the content of access tokens for a minute, so that a call reads only one item.
+It contains ids of items, no tokens. The session is read for each call, so an ended grant is
+noticed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class IssuedCode:
     ended: tuple[GrantLabels, ...] = ()
 
     def __repr__(self) -> str:
-        """Show no code."""
+        """Return a text without the code."""
         return f"Allowed(ended={self.ended!r})"
 
 
@@ -37,10 +38,10 @@ class IssuedCode:
 class TokenResponse:
     """A pair of tokens (RFC 6749 section 5.1).
 
-    ``expires_in`` is in seconds, of the access token. ``refresh_token_timeout`` is how long the
-    refresh token may be kept without being used, and ``authorization_expires_in`` when the grant
-    ends whatever is done (draft-ietf-oauth-refresh-token-expiration-03); both are None where an
-    answer of an earlier release is repeated, which did not have them.
+    ``expires_in`` is that of the access token, in seconds. The refresh token expires if it is not
+    used for ``refresh_token_timeout``, and the grant in any case after ``authorization_expires_in``
+    (draft-ietf-oauth-refresh-token-expiration-03); both are None in a repeated response of an
+    earlier release.
     """
 
     access_token: str
@@ -51,13 +52,13 @@ class TokenResponse:
     authorization_expires_in: int | None = None
 
     def __repr__(self) -> str:
-        """Show no token."""
+        """Return a text without tokens."""
         return f"Issued(expires_in={self.expires_in}, scope={self.scope!r})"
 
 
 @dataclass(frozen=True)
 class PreviousToken:
-    """The token that was spent for this one: the id of its item, and when, in epoch seconds."""
+    """The token that was exchanged for this one: its item's id, and when it was spent."""
 
     id: str
     spent_at: int
@@ -66,7 +67,7 @@ class PreviousToken:
 
 @dataclass(frozen=True)
 class AccessTokenItem:
-    """The item of an access token: its id, and when the token ends, in epoch seconds."""
+    """The item of an access token: its id, and the token's expiry in epoch seconds."""
 
     id: str
     ends_at: int
@@ -74,16 +75,16 @@ class AccessTokenItem:
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class SealedGrant:
-    """What a code, an access token or a refresh token opens.
+    """The content of a code, an access token or a refresh token.
 
-    ``key`` is that of the grant's session, None in one that is spent: whoever finds an old token
-    is not led to a session that lives. ``session`` is the id of that. ``challenge`` is a code's
-    (RFC 7636). ``spent_at`` is in epoch seconds.
+    ``key`` is that of the grant's session; a spent token has None, so that an old token does not
+    open a live session. ``session`` is the session's id. ``challenge`` is that of a code (RFC
+    7636). ``spent_at`` is in epoch seconds.
 
-    A pair of tokens names what may be deleted with it: ``access_tokens`` are those of the grant
-    whose items may still exist, its own included, oldest first; ``refresh_token`` is the id of its
-    refresh token's item. ``refreshed_at`` are the refreshes that count for
-    `token_pair.seconds_to_wait`. Each of the three may be absent from a token.
+    A pair of tokens names the items to delete with it: ``access_tokens`` are the access tokens of
+    the grant whose items may still exist, including its own, oldest first; ``refresh_token`` is
+    the id of its refresh token's item. ``refreshed_at`` are the recent refreshes
+    (`token_pair.seconds_to_wait`). Each of the three may be absent.
     """
 
     key: str | None
@@ -101,7 +102,7 @@ class SealedGrant:
     refreshed_at: tuple[float, ...] = ()
 
     def make_spent(self, at: int) -> SealedGrant:
-        """Return what is left of it once it is spent."""
+        """Return its content after it is spent."""
         return replace(self, key=None, previous=None, spent_at=at, refreshed_at=())
 
     def make_successor(
@@ -112,7 +113,7 @@ class SealedGrant:
         refresh_token: str,
         refreshed_at: Sequence[float],
     ) -> SealedGrant:
-        """Return what the tokens seal that are given for this one."""
+        """Return the content of the tokens that replace it."""
         return replace(
             self,
             challenge=None,
@@ -145,10 +146,10 @@ class SealedGrant:
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class SealedResponse:
-    """What a client was answered for a token that it spent, and the key of the session.
+    """The response to the token that a client spent, and the key of the session.
 
-    ``expires_in`` is what it was told at first, and ``…_ends_at`` in epoch seconds what that means
-    later; answers of releases that did not have these are repeated as they are.
+    ``expires_in`` is that of the first response; a repeated one is computed from the ``…_ends_at``
+    in epoch seconds. Responses of releases without those are repeated unchanged.
     """
 
     key: str
@@ -161,7 +162,7 @@ class SealedResponse:
     grant_ends_at: int | None = None
 
     def to_response(self, now: float) -> TokenResponse:
-        """Return what a client is told at a moment, in epoch seconds."""
+        """Return the response for a time in epoch seconds."""
         __traceback_hide__ = True
         left = _seconds_left(self.access_token_ends_at, now)
         return TokenResponse(
@@ -186,7 +187,7 @@ class SealedResponse:
 
 
 def _seconds_left(ends_at: int | None, now: float) -> int | None:
-    """Return the whole seconds to a moment, and at least one: some clients take 0 for no end."""
+    """Return the seconds until a time, at least 1: to some clients 0 means no expiry."""
     return None if ends_at is None else max(1, int(ends_at - now))
 
 
@@ -198,9 +199,9 @@ def _known_fields(of: type, members: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, repr=False)
 class CachedGrant:
-    """What an access token opens. ``ends_at`` is in epoch seconds, of the token.
+    """The content of an access token. ``ends_at`` is the token's expiry in epoch seconds.
 
-    ``items`` are the ids of the items that it names, to be deleted with the grant.
+    ``items`` are the ids of the items to delete with the grant.
     """
 
     key: str
@@ -211,7 +212,7 @@ class CachedGrant:
 
 
 class GrantCache:
-    """The grants of the tokens that were shown lately. ``clock`` gives epoch seconds."""
+    """The grants of recently used access tokens. ``clock`` returns epoch seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -220,18 +221,18 @@ class GrantCache:
         self._deleted: OrderedDict[str, None] = OrderedDict()
 
     def find(self, token_id: str) -> CachedGrant | None:
-        """Return what is remembered of a token that has not ended."""
+        """Return the cached grant of a token that has not expired."""
         now = self._clock()
         with self._lock:
             until, known = self._entries.get(token_id, (0.0, None))
-            # No longer than that, should the clock be set back.
+            # Limited, in case the clock is set back.
             if known is not None and now < until <= now + CACHE_SECONDS and now < known.ends_at:
                 return known
             self._entries.pop(token_id, None)
             return None
 
     def keep(self, token_id: str, known: CachedGrant) -> None:
-        """Remember it from now on."""
+        """Cache the grant of a token."""
         now = self._clock()
         with self._lock:
             self._entries.pop(token_id, None)
@@ -240,11 +241,11 @@ class GrantCache:
                 self._entries.popitem(last=False)
 
     def is_deleted(self, spent: str) -> bool:
-        """Return True if the answer to a spent token was deleted from here."""
+        """Return True if this process has deleted the response to a spent token."""
         return spent in self._deleted
 
     def note_deleted(self, spent: str) -> None:
-        """Remember that it was."""
+        """Note that this process has deleted it."""
         with self._lock:
             self._deleted[spent] = None
             if len(self._deleted) > DELETED_MAX:

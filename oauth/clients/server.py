@@ -1,6 +1,6 @@
-"""The authorization server as it is configured: who it is, what it offers, and to whom.
+"""The configuration of the authorization server: its issuer, upstreams and allowed clients.
 
-Django's setting `AUTHORIZATION_SERVER` holds one, or None where it is off. Knows no request.
+It is Django's setting `AUTHORIZATION_SERVER`, which is None if there are no OAuth clients.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from oauth.clients.rules.errors import UnknownClient
 from sessions_kms import about
 
 SETTING = "AUTHORIZATION_SERVER"
-LOOPBACK_HOST = "localhost"  # stands for each way to write this computer
+LOOPBACK_HOST = "localhost"  # in lists, it includes the loopback addresses
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuthorizationServer:
-    """``upstreams`` are those that are offered, each with the provider whose token it gets.
+    """``upstreams`` are the offered ones, each with the provider whose token it gets.
 
-    ``metadata_documents`` and ``registration`` tell whether clients may come by one. With
-    ``allowed_hosts`` only clients of these hosts may; ``.example.com`` is for what lies below.
-    ``refused`` are hosts likewise, or whole ids. ``listed`` are the operator's own clients, who
-    are always welcome; ``redirect_uris`` are addresses with schemes of their own.
+    ``metadata_documents`` and ``registration`` say by which means clients may become known. If
+    ``allowed_hosts`` is set, only clients of these hosts are allowed; ``.example.com`` means the
+    subdomains. ``refused`` contains hosts of the same form, or ids. ``listed`` are the operator's
+    clients, which are always allowed; ``redirect_uris`` are URIs with private schemes.
     """
 
     issuer: str
@@ -46,7 +46,7 @@ class AuthorizationServer:
     redirect_uris: frozenset[str] = redirect_uris.DEFAULT_URIS
 
     def may_fetch(self, client_id: str) -> bool:
-        """Return True if what is known of a client stands in a document that has to be fetched."""
+        """Return True if a client is described by a document that may be fetched."""
         return (
             self.metadata_documents
             and client_id not in self.listed
@@ -55,7 +55,7 @@ class AuthorizationServer:
         )
 
     def find_client(self, client_id: str) -> Client:
-        """Return a client of which all is known by its id. Raises UnknownClient."""
+        """Return a client that is known without a document. Raises UnknownClient."""
         if client_id in self.listed:
             return self.listed[client_id]
         if not self.registration or not client_id.startswith(CLIENT_ID_PREFIX):
@@ -63,7 +63,7 @@ class AuthorizationServer:
         return registration.decode_client_id(client_id, self.redirect_uris)
 
     def accepts_redirect(self, client: Client, redirect_uri: str) -> bool:
-        """Return True if a client may have its answer at an address."""
+        """Return True if the client may use the redirect URI."""
         if not client.has_redirect_uri(redirect_uri, self.redirect_uris):
             return False
         if client.source is Source.ITSELF:
@@ -71,11 +71,11 @@ class AuthorizationServer:
         return True
 
     def may_redirect(self, client: Client, redirect_uri: str) -> bool:
-        """Return True if an error may go to a client's address without its person choosing to.
+        """Return True if errors may be redirected to the client without a click.
 
-        Otherwise anybody who registers, or puts a document on a host, could use the gateway to
-        send people there, by errors that they cause (RFC 9700 section 4.11.2). So the operator
-        has named the client or the host, or the address is on the person's own computer.
+        Otherwise anyone who registers a client or publishes a document could use the gateway as an
+        open redirector, by causing errors (RFC 9700 section 4.11.2). Therefore the operator must
+        have listed the client or the host, or the URI must be on the person's own computer.
         """
         if client.source is Source.OPERATOR or redirect_uris.is_loopback(redirect_uri):
             return True
@@ -87,7 +87,7 @@ class AuthorizationServer:
         )
 
     def is_known(self, client_id: str) -> bool:
-        """Return True if a client that was consented to may still have tokens; nobody is asked."""
+        """Return True if a client may still have tokens, without fetching its document."""
         try:
             client = self.find_client(client_id)
         except UnknownClient:
@@ -98,7 +98,7 @@ class AuthorizationServer:
         )
 
     def may_hold_grant(self, client_id: str, redirect_uri: str) -> bool:
-        """Return True if a client may still have tokens of a grant that was answered there."""
+        """Return True if a client may still have tokens of a grant with this redirect URI."""
         try:
             return self.accepts_redirect(self.find_client(client_id), redirect_uri)
         except UnknownClient:
@@ -106,7 +106,7 @@ class AuthorizationServer:
 
     def _allows_hosts(self, client_id: str, hosts: Iterable[str]) -> bool:
         found = list(hosts)
-        # A long id by its digest, too: so `list_clients` shows it.
+        # A long id is also compared in the shortened form that `list_clients` shows.
         ids = {client_id, about.short_client_id(client_id)}
         if ids & self.refused or any(_is_listed_host(each, self.refused) for each in found):
             return False
@@ -116,7 +116,7 @@ class AuthorizationServer:
 
 
 def authorization_server() -> AuthorizationServer:
-    """Return the one that is configured; there must be one."""
+    """Return the configured one; there must be one."""
     found: AuthorizationServer = getattr(settings, SETTING)
     return found
 
@@ -128,6 +128,6 @@ def _redirect_host(redirect_uri: str) -> str:
 
 
 def _is_listed_host(host: str, hosts: frozenset[str]) -> bool:
-    """Return True if a host is in a list, or lies below an entry that begins with a dot."""
+    """Return True if a host is in a list, or a subdomain of an entry that begins with a dot."""
     parts = host.split(".")
     return host in hosts or any("." + ".".join(parts[at:]) in hosts for at in range(1, len(parts)))

@@ -1,18 +1,17 @@
-"""The tokens that clients hold: their form and lifetimes, and the next pair for a spent one. Pure
-but for chance.
+"""The tokens of clients: their form and lifetimes, and the next pair for a spent one.
 
-Tokens are opaque texts, told apart by their prefix. The whole text is the secret, so one kind is
-never taken for another. Malformed tokens are rejected without a lookup.
+Tokens are opaque texts, distinguished by their prefix. The prefix is part of the secret, so one
+kind cannot be used as another. Malformed tokens are rejected without a lookup.
 `SESSIONS_KMS["GRANT_TIMEOUT"]` says how long a grant lives, the setting `OAUTH_CLIENTS` how long
 its tokens do.
 
-A refresh token names the access tokens whose items may still exist, at most eight, so that whoever
-spends it or ends the grant can delete them. Each exchange drops those that are over, and the oldest
-where there would be nine: only that one ends early.
+A refresh token names the access tokens whose items may still exist, at most eight, so that they can
+be deleted when it is spent or the grant is ended. Each exchange drops expired ones, and the oldest
+if there would be nine: only that one ends early.
 
 The tokens of a grant are refreshed at most ten times in any minute. The times are sealed in the
-refresh token, which every exchange replaces: so all processes count together, and nothing else is
-stored. The age of the token is no measure, since a program that has just restarted may refresh
+refresh token, which every exchange replaces: so all processes share one count, and nothing else is
+stored. The age of the token cannot be used, since a program that has just restarted may refresh
 within seconds.
 """
 
@@ -44,16 +43,16 @@ ACCESS: Final = "gwa_"
 REFRESH: Final = "gwr_"
 
 ALPHABET: Final = string.ascii_lowercase + string.digits
-LENGTH: Final = 32  # letters after the beginning: 165 random bits
+LENGTH: Final = 32  # characters after the prefix: 165 random bits
 _TOKEN: Final = re.compile(r"gw[car]_[a-z0-9]{32}")
 
 LIFETIMES_SETTING = "OAUTH_CLIENTS"  # a dict of the names below; each has a default
 
 CODE_AGE = 60  # seconds
-CODE_GRACE = 10  # seconds after a code was spent in which sending it again ends nothing
+CODE_GRACE = 10  # seconds after a code was spent in which its repetition does not end the grant
 TOMBSTONE_AGE = 7 * 24 * 3600  # seconds in which an old refresh token still ends its grant
-UNREDEEMED_AGE = 600  # seconds after which a grant ends whose code nobody redeemed
-LATE_ARRIVAL = 30  # seconds beyond the grace that an answer stands, for who arrived within it
+UNREDEEMED_AGE = 600  # seconds after which a grant ends if its code is not redeemed
+LATE_ARRIVAL = 30  # seconds beyond the grace for which a response is stored, for delayed requests
 
 NAMED_MAX: Final = 8
 
@@ -62,12 +61,12 @@ REFRESH_WINDOW: Final = 60  # seconds
 
 
 def new_token(kind: str) -> str:
-    """Return a token that nobody can guess."""
+    """Return a random token."""
     return kind + "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
 
 
 def is_token(text: str, kind: str = "") -> bool:
-    """Return True if this may be a token, of one kind where told."""
+    """Return True if a text has the form of a token, of this kind if given."""
     __traceback_hide__ = True
     return text.startswith(kind) and _TOKEN.fullmatch(text) is not None
 
@@ -83,7 +82,7 @@ class Lifetimes:
     end_with_sid: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what the protocol was not thought for."""
+        """Raise ValueError for values outside the designed range."""
         if not 60 <= self.access_token_age <= 86_400:
             raise ValueError(
                 f"{LIFETIMES_SETTING}['access_token_age'] must be from 60 to 86,400 seconds."
@@ -93,24 +92,24 @@ class Lifetimes:
 
     @property
     def access_age(self) -> int:
-        """How long an access token lives: while the grant is there yet that it is refreshed by.
+        """The lifetime of an access token, at most half of the grant's idle timeout.
 
-        A call does not keep a grant from idling out, its refresh does: so there is half of that
-        time left to come back in.
+        Only refreshes restart the idle timeout, not calls: so a client has the other half of that
+        time for its refresh.
         """
         return max(1, min(self.access_token_age, settings.SESSION_COOKIE_AGE // 2))
 
     @classmethod
     def configured(cls) -> Lifetimes:
-        """Return what the settings say. Raises TypeError for a name that there is not."""
+        """Return the configured lifetimes. Raises TypeError for an unknown name."""
         return cls(**getattr(settings, LIFETIMES_SETTING, {}))
 
 
 class NamedItems(NamedTuple):
-    """What the next refresh token names, and the ids of the items that it no longer does.
+    """The access tokens that the next refresh token names, and the ids of dropped items.
 
-    Those in ``expired`` are over, whatever becomes of the exchange. Those in ``surplus`` are good
-    until it is known to have been made.
+    Those in ``expired`` can be deleted whatever the outcome of the exchange. Those in ``surplus``
+    are valid until the exchange is known to be applied.
     """
 
     named: tuple[AccessTokenItem, ...]
@@ -123,7 +122,7 @@ def replace_access_tokens(
     new: AccessTokenItem,
     has_passed: Callable[[int], bool],
 ) -> NamedItems:
-    """Return what is named once a new access token is given."""
+    """Return the named items after a new access token is issued."""
     expired = tuple(each.id for each in named if has_passed(each.ends_at))
     good = (*(each for each in named if each.id not in expired), new)
     surplus = tuple(each.id for each in good[:-NAMED_MAX])
@@ -131,7 +130,7 @@ def replace_access_tokens(
 
 
 def items_of(grant: SealedGrant, item_id: str) -> list[str]:
-    """Return the ids of all items that a token names, whose own item is this one."""
+    """Return the ids of all items that a token names, and of its own item."""
     previous = None if grant.previous is None else grant.previous.id
     spent = [each for each in (item_id, grant.refresh_token, previous) if each is not None]
     answers = [Tokens.answer_beside(each) for each in spent]
@@ -139,7 +138,7 @@ def items_of(grant: SealedGrant, item_id: str) -> list[str]:
 
 
 def items_of_response(answer: SealedResponse, id_of: Callable[[str], str]) -> list[str]:
-    """Return the ids of the items of the tokens in an answer."""
+    """Return the ids of the items of the tokens in a response."""
     __traceback_hide__ = True
     return [id_of(answer.access_token), id_of(answer.refresh_token)]
 
@@ -147,13 +146,13 @@ def items_of_response(answer: SealedResponse, id_of: Callable[[str], str]) -> li
 def recent_refreshes(refreshed_at: Iterable[float], now: float) -> tuple[float, ...]:
     """Return the times of the last minute, all in epoch seconds.
 
-    Of a time that is further ahead than that nobody knows whether it was so: a clock was wrong.
+    Times further in the future are dropped: a clock was wrong.
     """
     return tuple(each for each in refreshed_at if abs(now - each) < REFRESH_WINDOW)
 
 
 def seconds_to_wait(refreshed_at: Iterable[float], now: float) -> int:
-    """Return after how many seconds the next refresh may be made: 0 for now."""
+    """Return the seconds until the next refresh is allowed; 0 means now."""
     times = sorted(recent_refreshes(refreshed_at, now))
     if len(times) < REFRESHES_MAX:
         return 0
@@ -162,7 +161,7 @@ def seconds_to_wait(refreshed_at: Iterable[float], now: float) -> int:
 
 @dataclass(frozen=True, repr=False)
 class NextPair:
-    """An answer, the exchange that makes it good, and what becomes of the tokens before it."""
+    """A response, the exchange that makes it valid, and the changes to earlier tokens."""
 
     response: SealedResponse
     exchange: Exchange
@@ -171,7 +170,7 @@ class NextPair:
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class SpentToken:
-    """A token that is about to be spent: its text, its item, and what that opens."""
+    """A token that is about to be spent: its text, its item, and its content."""
 
     token: str
     found: SealedToken
@@ -186,11 +185,11 @@ class SpentToken:
 def make_next_pair(
     tokens: Tokens, lifetimes: Lifetimes, spent: SpentToken, stored: GrantStore
 ) -> NextPair:
-    """Return the next pair for a token, whose session was saved a moment ago."""
+    """Return the next pair for a token, whose session has just been saved."""
     __traceback_hide__ = True
     now, grant = tokens.now(), spent.grant
     spent_at, ends = math.ceil(now), _grant_end(stored)
-    # Rounded up, so that a client is told no more than is true.
+    # Rounded up, so that `expires_in` is not too long.
     access_ends = min(spent_at + lifetimes.access_age, ends)
     answer = SealedResponse(
         key=stored.session_key or "",
@@ -229,7 +228,7 @@ def make_next_pair(
 
 
 def _tombstone_of_previous(grant: SealedGrant, ends: int) -> TokenTombstone | None:
-    """Return what takes the place of the token before this one; a code stays as it is."""
+    """Return the tombstone that replaces the previous token; None for a code."""
     if grant.previous is None or grant.previous.is_code:
         return None
     return TokenTombstone(

@@ -1,16 +1,16 @@
-"""A code or refresh token is spent for the next pair of tokens, once, however many ask.
+"""Exchanges a code or refresh token for the next pair of tokens, once, for any number of requests.
 
-    open the item → is it this client's? → load the session, an active person → save the session
-    → one transaction: the item spent, its answer beside it, a new pair, and a tombstone for the
-    token before
+    decrypt the item → check the client → load the session of an active user → save the session
+    → one transaction: the item is spent, its response is stored beside it, a new pair is created,
+    and a tombstone replaces the previous token
 
-Who comes second finds the answer, for as long as the grace lasts; who comes later with a spent
-token ends the grant, since nobody can tell whose the first one was (RFC 9700 section 4.14.2).
-The age of a spent token counts to the arrival of who presents it, not to when it was read. A
-code is spent once and never answered again (RFC 6749 section 4.1.2). A client that sends it twice
-at once, or tries again at once, is refused and keeps its grant; a later use ends the grant. A code
-is never made a tombstone: it ends nothing before its verifier was compared. Items of tokens that
-are over, or too many, are deleted beside the transaction, and nobody waits for that.
+Concurrent and repeated requests get the stored response within the grace period. A later use of a
+spent token ends the grant, since it is unknown which of the two users is legitimate (RFC 9700
+section 4.14.2). The age of a spent token is measured at the arrival of the request, not when the
+item is read. The response to a code is not repeated (RFC 6749 section 4.1.2): a client that
+sends it twice within the grace period gets an error and keeps its grant; a later use ends the
+grant. A code never becomes a tombstone: it ends nothing before its verifier is checked. Items of
+expired and surplus tokens are deleted in the background.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from sessions_kms.sealed_items.tokens import Exchange, SealedToken, Tokens, Toke
 from sessions_kms.services import Services
 
 REFRESHED_KEY = "_grant_refreshed"  # in the session: each refresh is a save of it
-UNKNOWN_OUTCOME = "It cannot be told whether the token was spent."
+UNKNOWN_OUTCOME = "It is unknown whether the token was spent."
 
 StoredToken: TypeAlias = SealedToken | TokenTombstone
 TokenContent: TypeAlias = SealedGrant | TokenTombstone
@@ -51,9 +51,9 @@ TokenContent: TypeAlias = SealedGrant | TokenTombstone
 
 @dataclass(frozen=True, repr=False)
 class PresentedToken:
-    """A token as somebody presents it; ``arrived_at`` is in epoch seconds.
+    """A presented token; ``arrived_at`` is in epoch seconds.
 
-    ``check`` raises GrantError for what it opens, where it may not be used so.
+    ``check`` takes the token's content, and raises GrantError if the request does not match it.
     """
 
     token: str
@@ -72,7 +72,7 @@ class TokenRedemption:
         self._revoker = GrantRevoker(services)
 
     async def redeem(self) -> TokenResponse:
-        """Return the next pair, or the one that was given for it.
+        """Return the next pair, or the stored response with the one issued before.
 
         Raises GrantError, or TooManyRefreshes, which spends nothing.
         """
@@ -97,13 +97,13 @@ class TokenRedemption:
         return pair.response.to_response(self._services.clock())
 
     def _check_rate(self, grant: SealedGrant) -> None:
-        """Refuse one refresh too many; whether the grant lives, the next one tells."""
+        """Raise TooManyRefreshes at the limit, without checking whether the grant still exists."""
         wait = token_pair.seconds_to_wait(grant.refreshed_at, self._services.clock())
         if wait:
             raise TooManyRefreshes(wait)
 
     async def _look_up(self) -> tuple[StoredToken, TokenContent]:
-        """Return what stands, and what that opens, if it may be used so."""
+        """Return the stored item and its content, if the request matches it."""
         __traceback_hide__ = True
         found = await self._tokens.find(self._presented.token)
         if found is None:
@@ -115,10 +115,10 @@ class TokenRedemption:
         return found, grant
 
     async def _save_session(self, key: str) -> GrantStore:
-        """Return the session once it is saved as one that goes on."""
+        """Return the session, saved with a new expiry."""
         __traceback_hide__ = True
         stored = await self._load_session(key)
-        stored.set_expiry(None)  # Its code is redeemed: from now on it idles as any session.
+        stored.set_expiry(None)  # Its code is redeemed: from now on it has the usual idle timeout.
         stored[REFRESHED_KEY] = int(self._services.clock())
         try:
             await stored.save_grant()
@@ -131,7 +131,7 @@ class TokenRedemption:
         return stored
 
     async def _load_session(self, key: str) -> GrantStore:
-        """Return the session, if it lives and its person may sign in."""
+        """Return the session, if it is live and its user may sign in."""
         __traceback_hide__ = True
         stored = GrantStore(key)
         if not await stored.load_grant():
@@ -141,7 +141,7 @@ class TokenRedemption:
         return stored
 
     async def _exchange(self, exchange: Exchange) -> bool:
-        """Spend the token; False where only what stands can tell, or another was first."""
+        """Spend the token; return False if another request was first or the outcome is unknown."""
         __traceback_hide__ = True
         try:
             return await self._tokens.exchange(exchange)
@@ -149,9 +149,9 @@ class TokenRedemption:
             return False
 
     async def _was_exchanged(self, pair: NextPair, found: StoredToken) -> bool:
-        """Tell by a pair whether its exchange was made, where a tombstone is all that is left.
+        """Return True if a pair's exchange was applied, although only a tombstone is left.
 
-        Another process of the client got the same pair by then, and went on from it.
+        Another process of the client then got the same pair, and has already refreshed it.
         """
         __traceback_hide__ = True
         if not isinstance(found, TokenTombstone):
@@ -159,9 +159,9 @@ class TokenRedemption:
         return await self._tokens.find(pair.response.refresh_token) is not None
 
     async def _handle_spent(self, found: StoredToken, spent: TokenContent) -> TokenResponse:
-        """Answer a spent token as before; refuse it; or end the grant.
+        """Repeat the response to a spent token, reject the token, or end the grant.
 
-        What it opens was checked, so that a code ends nothing without its verifier.
+        Its content was checked before, so that a code ends nothing without its verifier.
         """
         __traceback_hide__ = True
         is_code = token_pair.is_token(self._presented.token, token_pair.CODE)
@@ -173,20 +173,19 @@ class TokenRedemption:
         raise InvalidGrant
 
     async def _repeat_response(self) -> TokenResponse:
-        """Return what was answered before, while the grant lives."""
+        """Return the stored response, while the grant is live."""
         __traceback_hide__ = True
         content = await self._tokens.answer(self._presented.token)
         if content is None:
             await self._look_up()  # A grant's end deletes a spent token before its answer.
-            raise StoreUnavailable(
-                UNKNOWN_OUTCOME
-            )  # Only who was held up asks once the grace is over.
+            # Only a delayed request gets here after the grace period.
+            raise StoreUnavailable(UNKNOWN_OUTCOME)
         answer = SealedResponse.from_bytes(content)
         await self._load_session(answer.key)
         return answer.to_response(self._services.clock())
 
     async def _end(self, found: StoredToken, spent: TokenContent) -> None:
-        """End the grant: with what it has at the provider, while the answer tells its key."""
+        """End the grant, also at the provider while the stored response has its key."""
         __traceback_hide__ = True
         items = [found.id] if isinstance(spent, TokenTombstone) else items_of(spent, found.id)
         content = await self._tokens.answer(self._presented.token)
@@ -199,9 +198,9 @@ class TokenRedemption:
 
 
 def _has_active_user(stored: GrantStore) -> bool:
-    """Return True if the session's person may sign in, and has the password of its beginning.
+    """Return True if the session's user may sign in, with the same password as at its start.
 
-    Raises KeyMissing where only another process can tell.
+    Raises KeyMissing if only another process can verify that.
     """
     request = HttpRequest()
     request.session = stored

@@ -1,1 +1,1 @@
-"""What the authorization server answers over HTTP: to programs in JSON, to a person in pages."""
+"""The HTTP endpoints of the authorization server: JSON for programs, pages for people."""

@@ -36,8 +36,8 @@ JSON = "application/json"
 
 View = Callable[..., HttpResponse]
 
-NOT_NOW = "not_now"  # of a view: takes a sentence, and gives the 503
-REFUSED = "refused"  # of a view: takes a status and a sentence, and gives the answer
+NOT_NOW = "not_now"  # attribute of a view: takes a sentence, and returns the 503
+REFUSED = "refused"  # attribute of a view: takes a status and a sentence, and returns the response
 ANY_ORIGIN = {"Access-Control-Allow-Origin": "*"}
 PREFLIGHT_AGE = 3600  # seconds
 REQUEST_HEADERS = "Authorization, Content-Type, MCP-Protocol-Version"
@@ -72,11 +72,11 @@ def read_body(request: HttpRequest, kind: str) -> str:
 
 
 def api_endpoint(*methods: str) -> Callable[[View], View]:
-    """Make a view that programs ask by these methods, be they pages of other sites.
+    """Return a decorator for views that programs call by these methods, also from other sites.
 
-    What is refused is JSON (RFC 6749 section 5.2); what cannot be told is 503. Who serves the view
-    says so by its ``not_now`` where it is not reached, and by its ``refused``: after a 503 of
-    another form some clients give up their tokens (the SDK for TypeScript does).
+    Errors are JSON (RFC 6749 section 5.2), and unknown outcomes a 503. The server responds by the
+    view's ``not_now`` and ``refused`` if it does not call the view: after a 503 in another format
+    some clients drop their tokens (such as the TypeScript SDK).
     """
 
     def decorate(view: View) -> View:
@@ -98,26 +98,26 @@ def api_endpoint(*methods: str) -> Callable[[View], View]:
 def json_response(
     document: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] = NO_STORE
 ) -> HttpResponse:
-    """Return a document; without other headers nobody may keep it."""
+    """Return a document, by default not to be cached."""
     return JsonResponse(document, status=status, headers=ANY_ORIGIN | dict(headers))
 
 
 def error_response(
     code: str, description: str, status: int = 400, headers: Mapping[str, str] | None = None
 ) -> HttpResponse:
-    """Return why nothing is given (RFC 6749 section 5.2)."""
+    """Return an error response (RFC 6749 section 5.2)."""
     document = {"error": code, "error_description": description}
     return json_response(document, status, {**NO_STORE, **(headers or {})})
 
 
 def unavailable_response(description: str) -> HttpResponse:
-    """Return that trying later may help. Nothing was decided: no client is to give up a token."""
+    """Return a 503. Nothing was decided, so clients must keep their tokens."""
     again = {"Retry-After": str(RETRY_AFTER)}
     return error_response(TEMPORARILY_UNAVAILABLE, description, 503, again)
 
 
 def rejection_response(status: int, description: str) -> HttpResponse:
-    """Return why a request was not read."""
+    """Return the error for a request that was not read."""
     return error_response(INVALID_REQUEST, description, status)
 
 
@@ -147,7 +147,7 @@ def _call_view(
 
 
 def _rejection(request: HttpRequest, refused: RequestRejected) -> HttpResponse:
-    """Return why nothing is given; 401 to a client that tried `Authorization` (section 5.2)."""
+    """Return the error response; 401 if the client used `Authorization` (section 5.2)."""
     if refused.code == INVALID_CLIENT and "Authorization" in request.headers:
         challenge = {"WWW-Authenticate": BASIC_CHALLENGE}
         return error_response(refused.code, refused.description, 401, challenge)
@@ -155,7 +155,7 @@ def _rejection(request: HttpRequest, refused: RequestRejected) -> HttpResponse:
 
 
 def _preflight_response(methods: tuple[str, ...]) -> HttpResponse:
-    """Return what a page of another site may send (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+    """Return what other sites may send (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
     return HttpResponse(
         status=204,
         headers={

@@ -158,7 +158,7 @@ def _complete(
 def _is_own_account(
     request: HttpRequest, sociallogin: SocialLogin, pending: PendingConsent
 ) -> bool:
-    """Return True if it is who allowed it, with an account that was theirs already."""
+    """Return True for the person who gave the consent, with an account connected before."""
     user = request.user
     return (
         user.is_active

@@ -1,10 +1,9 @@
-"""`/oauth/authorize`: a person is asked whether a client may call an upstream for them.
+"""`/oauth/authorize`: asks a person whether a client may call an upstream for them.
 
-OAuth 2.1 section 4.1. Nothing is kept until they allow it: the form posts the same query again, and
-all of it is judged anew. Whoever is not signed in signs in first, before anything that a client
-names is fetched. A page of another site cannot cause a fetch either, or it could use up those that
-a person has in a minute: the person sees the document's host and a button. Consent is asked for
-each time: a client that was allowed once may be another one by now.
+OAuth 2.1 section 4.1. Nothing is stored before consent: the form posts the same query, which is
+validated again. People sign in first, before a client's document is fetched. Pages of other sites
+cannot cause a fetch, since they could use up a person's fetches per minute: the person sees the
+document's host and a button. Consent is required each time, since a client may have changed.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class ClickRequired(Exception):
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def authorize(request: HttpRequest) -> HttpResponse:
-    """Ask for consent (GET), or act on it (POST)."""
+    """Ask for consent (GET), or apply the decision (POST)."""
     try:
         auth_request = authorization_request.parse_authorization_request(
             request.META["QUERY_STRING"]

@@ -1,5 +1,4 @@
-"""Where clients learn which addresses to use (RFC 9728, RFC 8414), and register themselves (RFC
-7591).
+"""Metadata with the endpoints (RFC 9728, RFC 8414), and registration of clients (RFC 7591).
 
 The metadata comes from the settings; the only part of a request that is repeated is the path of an
 upstream that is offered. A registration is not stored: the client's id says what it registered.
@@ -22,9 +21,9 @@ CACHEABLE = {"Cache-Control": "public, max-age=300"}
 
 @api_endpoint("GET", "HEAD")
 def protected_resource(request: HttpRequest, upstream: str, rest: str = "") -> HttpResponse:
-    """Tell who gives tokens for an upstream (RFC 9728 section 2).
+    """Return the metadata of an upstream, with its authorization server (RFC 9728 section 2).
 
-    The resource is exactly the address that was asked about, since strict clients compare it.
+    The resource is exactly the requested address, since strict clients compare it.
     """
     server = authorization_server()
     if upstream not in server.upstreams or not resources.is_plain_path(rest):
@@ -34,10 +33,10 @@ def protected_resource(request: HttpRequest, upstream: str, rest: str = "") -> H
 
 @api_endpoint("GET", "HEAD")
 def sole_protected_resource(request: HttpRequest) -> HttpResponse:
-    """Tell the same at the root, where some clients look, if one upstream is offered.
+    """Return the same at the root, where some clients look, if only one upstream is offered.
 
-    RFC 9728 section 3.1: at the root it would describe the whole origin. With several upstreams
-    none of them may be named for it.
+    At the root it describes the whole origin (RFC 9728 section 3.1), so it cannot name one of
+    several upstreams.
     """
     server = authorization_server()
     if len(server.upstreams) != 1:
@@ -59,7 +58,7 @@ def _resource_metadata(server: AuthorizationServer, upstream: str, rest: str = "
 
 @api_endpoint("GET", "HEAD")
 def server_metadata(request: HttpRequest) -> HttpResponse:
-    """Tell what the authorization server is and can (RFC 8414 section 2)."""
+    """Return the metadata of the authorization server (RFC 8414 section 2)."""
     server = authorization_server()
     document = {
         "issuer": server.issuer,
@@ -85,7 +84,7 @@ def server_metadata(request: HttpRequest) -> HttpResponse:
 
 @api_endpoint("POST")
 def register(request: HttpRequest) -> HttpResponse:
-    """Register a client; 404 where no client may register itself."""
+    """Register a client; 404 if registration is disabled."""
     server = authorization_server()
     if not server.registration:
         raise Http404

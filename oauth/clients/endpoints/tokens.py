@@ -1,7 +1,7 @@
-"""`POST /oauth/token` and `POST /oauth/revoke`: codes and tokens enter, tokens leave, or end.
+"""`POST /oauth/token` and `POST /oauth/revoke`: exchange codes and refresh tokens, and end grants.
 
-RFC 6749 sections 4.1.3, 5 and 6, and RFC 7009. Clients are public: what proves them is what they
-hold. What a code or a token is worth, `oauth.clients.grants` knows.
+RFC 6749 sections 4.1.3, 5 and 6, and RFC 7009. Clients are public: only their code or token
+authenticates them, which `oauth.clients.grants` checks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from oauth.network.concurrency import ConcurrencyLimit
 from sessions_kms import outages
 from sessions_kms.concurrency.waits import run_sync
 
-REQUESTS_MAX = 16  # requests of one process, which each ask the store some times
+REQUESTS_MAX = 16  # concurrent requests of one process, each with some calls to the store
 RESOURCE = "resource"  # which may be repeated: RFC 8707 section 2.2
 
 _requests = ConcurrencyLimit(REQUESTS_MAX)
@@ -49,7 +49,7 @@ Form = dict[str, str]
 
 @api_endpoint("POST")
 def token(request: HttpRequest) -> HttpResponse:
-    """Give tokens for a code, or for a refresh token."""
+    """Issue tokens for a code or a refresh token."""
     __traceback_hide__ = True
     arrived_at = arrival_time(request)
     form, resource = _read_fields(request)
@@ -75,7 +75,7 @@ def token(request: HttpRequest) -> HttpResponse:
 
 @api_endpoint("POST")
 def revoke(request: HttpRequest) -> HttpResponse:
-    """End the grant of a token (RFC 7009); one that is not known has ended already."""
+    """End the grant of a token (RFC 7009); an unknown token's grant has already ended."""
     __traceback_hide__ = True
     form, _ = _read_fields(request)
     presented, client_id = require_parameter(form, "token"), require_parameter(form, "client_id")
@@ -147,9 +147,9 @@ def _with_client_id(form: Form, header: str) -> Form:
 
 
 def _check_client(server: AuthorizationServer, form: Form) -> None:
-    """Refuse a client that is none here any more, by the word that has it register again.
+    """Reject a client that is no longer known, with the error that makes it register again.
 
-    Whose the code is, and where it was sent, its item knows.
+    The client and redirect URI of a code are checked later, against the code's item.
     """
     if not server.is_known(require_parameter(form, "client_id")):
         raise UnknownClient("The client is not known here, or not any more.")
@@ -160,7 +160,7 @@ def _may_keep_grant(form: Form) -> Callable[[str], bool]:
 
 
 def _audience(server: AuthorizationServer, named: list[str]) -> str | None:
-    """Return the resource that a token is asked for. Raises RequestRejected."""
+    """Return the resource that a token is requested for. Raises RequestRejected."""
     if len(named) > 1:
         raise RequestRejected(INVALID_TARGET, "A token is for one resource.")
     if not named:
@@ -170,7 +170,7 @@ def _audience(server: AuthorizationServer, named: list[str]) -> str | None:
 
 
 def _with_slot(work: Callable[[], HttpResponse]) -> HttpResponse:
-    """Do it, unless too many are at it; the body has been read by then."""
+    """Do the work, unless too many requests are running; the body was read before."""
     __traceback_hide__ = True
     try:
         with _requests.slot(""):

@@ -1,1 +1,1 @@
-"""What a client may be and may ask for, pure: neither Django nor the network."""
+"""The rules for clients and their requests, without Django or the network."""

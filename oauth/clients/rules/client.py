@@ -1,4 +1,4 @@
-"""A client: what is known about it, and who says so.
+"""A client: its data, and where they come from.
 
 The operator lists clients in a file, with the members of RFC 7591 section 2. Other clients are
 known by a Client ID Metadata Document: the client's id is the address of what it says about itself,
@@ -24,10 +24,10 @@ CLIENT_ID_PREFIX = "dcr."  # of clients that registered themselves
 HTTPS_SCHEME = "https://"
 DOCUMENT_URL_MAX = 512
 DOCUMENT_URIS_MAX = 20
-# One spelling: the usual port, no query and no fragment, and something after the first slash.
+# In normal form: the default port, no query or fragment, and a path.
 DOCUMENT_URL = re.compile(rf"https://(?P<host>{HOST})/(?P<path>(?:{PCHAR}|/)+)")
 DOT_SEGMENT = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
-# What only a client with a secret would have.
+# Members that only a client with a secret would have.
 SECRET_MEMBERS = frozenset({"client_secret", "client_secret_expires_at"})
 
 LISTED_MEMBERS = frozenset({"client_id", "client_name", "client_uri", "redirect_uris"})
@@ -36,16 +36,16 @@ CLIENTS_MAX = 1000
 
 
 class Source(Enum):
-    """Who says what a client is."""
+    """The source of a client's data."""
 
-    OPERATOR = "operator"  # a file of the people who run the gateway
-    DOCUMENT = "document"  # the host that its id names
-    ITSELF = "itself"  # anybody
+    OPERATOR = "operator"  # the operator's file
+    DOCUMENT = "document"  # a document at the client's id
+    ITSELF = "itself"  # the client itself: unverified
 
 
 @dataclass(frozen=True)
 class Client:
-    """One client. ``host`` is the one that vouches for its name; None where nobody does."""
+    """One client. ``host`` is the one that verifies its name; None for an unverified name."""
 
     id: str
     name: str
@@ -54,12 +54,12 @@ class Client:
     host: str | None = None
 
     def has_redirect_uri(self, redirect_uri: str, listed: Collection[str]) -> bool:
-        """Return True if an address is one of its own."""
+        """Return True if a redirect URI is the client's."""
         return redirect_uris.matches_any(redirect_uri, self.redirect_uris, listed)
 
 
 def is_document_url(client_id: str) -> bool:
-    """Return True if an id may be the address of a document."""
+    """Return True if an id can be the URL of a document."""
     match = DOCUMENT_URL.fullmatch(client_id)
     return (
         match is not None
@@ -69,7 +69,7 @@ def is_document_url(client_id: str) -> bool:
 
 
 def document_host(client_id: str) -> str:
-    """Return the host of an address. Raises UnknownClient for what is none."""
+    """Return the host of a document's URL. Raises UnknownClient if it cannot be one."""
     match = DOCUMENT_URL.fullmatch(client_id)
     if match is None or not is_document_url(client_id):
         raise UnknownClient(
@@ -80,7 +80,7 @@ def document_host(client_id: str) -> str:
 
 
 def read_document(client_id: str, members: Mapping[str, Any], listed: Collection[str]) -> Client:
-    """Return the client that a document describes. Raises UnknownClient, which says why not."""
+    """Return the client that a document describes. Raises UnknownClient with the reason."""
     host = document_host(client_id)
     if members.get("client_id") != client_id:
         raise UnknownClient("The client's document is about another client_id than its address.")
@@ -109,7 +109,7 @@ def _read_redirect_uris(members: Mapping[str, Any], listed: Collection[str]) -> 
 
 
 def read_client_list(content: object, listed: Collection[str]) -> dict[str, Client]:
-    """Return the clients of a file's JSON. Raises ValueError, with a sentence that says why."""
+    """Return the clients of a file's JSON. Raises ValueError with a sentence."""
     if not isinstance(content, list) or len(content) > CLIENTS_MAX:
         raise ValueError(f"must be a JSON list of at most {CLIENTS_MAX} clients.")
     clients: dict[str, Client] = {}
@@ -157,7 +157,7 @@ def _read_client_id(client_id: object, which: str) -> str:
 
 
 def _find_host(client_id: str, members: dict[str, Any], which: str) -> str | None:
-    """Return the host that stands for a client: its document's, or that of its own site."""
+    """Return the host that verifies a client: its document's, or that of its client_uri."""
     if is_document_url(client_id):
         return document_host(client_id)
     uri = members.get("client_uri")

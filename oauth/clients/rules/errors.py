@@ -3,9 +3,9 @@
 RequestRejected          a request is malformed or not allowed (RFC 6749, 7591)
 └── UnknownClient        the client is not known here
 GrantError               a client gets no tokens (RFC 6749 section 5.2, RFC 8707)
-├── InvalidGrant         the code or token is unknown, spent, another client's, or over
-├── InvalidTarget        another resource than was consented to
-├── InvalidScope         more scope than was consented to
+├── InvalidGrant         the code or token is unknown, spent, expired, or another client's
+├── InvalidTarget        not the resource of the consent
+├── InvalidScope         more scope than in the consent
 └── KeyMissing           this process lacks a key that others have; nothing was spent
 TooManyRefreshes         nothing was spent; try again later
 
@@ -29,7 +29,7 @@ REQUEST_URI_NOT_SUPPORTED: Final = "request_uri_not_supported"
 
 
 class RequestRejected(Exception):
-    """A request that is not granted; the message is a fixed sentence that says what to do."""
+    """The request is rejected; the message is a fixed sentence that says what to do."""
 
     def __init__(self, code: str, description: str) -> None:
         super().__init__(description)
@@ -38,14 +38,14 @@ class RequestRejected(Exception):
 
 
 class UnknownClient(RequestRejected):
-    """There is no such client here, or not with what it says of itself."""
+    """The client does not exist here, or its data are not acceptable."""
 
     def __init__(self, description: str = "The client is not known here.") -> None:
         super().__init__(INVALID_CLIENT, description)
 
 
 class GrantError(Exception):
-    """Root of these; ``code`` is what a token response has under `error`."""
+    """Root of these; ``code`` is the `error` of a token response."""
 
     code: ClassVar[str]
     message: ClassVar[str]
@@ -62,14 +62,14 @@ class InvalidGrant(GrantError):
 
 
 class InvalidTarget(GrantError):
-    """The resource is not the one that was consented to."""
+    """The resource is not that of the consent."""
 
     code = "invalid_target"
     message = "The token is for another resource."
 
 
 class InvalidScope(GrantError):
-    """The scope is not within the one that was consented to."""
+    """The scope exceeds that of the consent."""
 
     code = "invalid_scope"
     message = "The grant has less scope than is asked for."
@@ -83,7 +83,7 @@ class KeyMissing(GrantError):
 
 
 class TooManyRefreshes(Exception):
-    """A grant is refreshed more often than it may; ``retry_after`` is in seconds."""
+    """A grant is refreshed too often; ``retry_after`` is in seconds."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__("The tokens of this grant are refreshed too often.")

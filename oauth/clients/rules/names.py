@@ -1,7 +1,7 @@
-"""What a client calls itself, made fit to be shown: a claim, which anybody may make.
+"""Prepares the names that clients claim for display.
 
-A name cannot be kept from resembling another. So it is short, plain text that cannot reorder or
-overflow what stands around it; the page shows the host beside it, in letters of ASCII alone.
+Names can imitate others, which cannot be prevented. Therefore they are short plain text that cannot
+reorder or overflow the surrounding text, and the page shows the host beside them in ASCII.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from oauth.clients.rules import lookalikes
 LENGTH_MAX = 60  # characters
 INPUT_MAX = 1000  # of what was sent
 MARKS_MAX = 2  # combining marks in a row: more would grow over the lines above
-# Cc, Cf, Cs, Co, Cn, Zl, Zp: controls, orders to reverse the text, and nothing that shows.
+# Cc, Cf, Cs, Co, Cn, Zl, Zp: controls, bidirectional overrides, and invisible characters.
 INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # Letters and marks that show nothing either: Default_Ignorable_Code_Point of Unicode's
 # DerivedCoreProperties.txt, as far as it is none of those, and the blank of Braille.
@@ -35,13 +35,13 @@ UNACCEPTABLE = "must have a letter and no quotation marks."
 
 
 def clean_name(claimed: object) -> str:
-    """Return a claimed name as it may be shown; a name of ours where none is left of it.
+    """Return a claimed name for display, or a placeholder if nothing of it remains.
 
-    Letters of other forms that mean the same become plain ones (NFKC).
+    Compatibility forms of letters become plain ones (NFKC).
     """
     text = claimed[:INPUT_MAX] if isinstance(claimed, str) else ""
     visible = "".join(filter(_is_visible, unicodedata.normalize("NFKC", text)))
-    # Once more: what stood apart by something unseen may be one letter now.
+    # Once more: characters that were separated by an invisible one may compose now.
     folded = unicodedata.normalize("NFKC", visible)
     name = _limit_marks(" ".join(folded.split()))
     return name[:LENGTH_MAX].strip() or UNNAMED

@@ -5,7 +5,7 @@ and 3.2).
 
 A public client may name itself in `Authorization` at the token endpoint, without a secret (RFC 6749
 section 2.3.1: id and secret, form-urlencoded, by HTTP Basic). Clients here have no secret; some
-libraries (simple-oauth2) send the header all the same, with an empty one.
+libraries (simple-oauth2) still send the header, with an empty one.
 
 JSON is accepted only where every parser reads it alike: Python's accepts more than RFC 8259 (`NaN`,
 `Infinity`, UTF-16), and of members with the same name it takes the last, where others take the
@@ -37,14 +37,14 @@ def parse_pairs(text: str) -> list[tuple[str, str]]:
 
 
 def require_unique(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Return the parameters by name. Raises RequestRejected where one is repeated."""
+    """Return the parameters by name. Raises RequestRejected if one is repeated."""
     if any(number > 1 for number in Counter(name for name, _ in pairs).values()):
         raise RequestRejected(INVALID_REQUEST, "A parameter is given more than once.")
     return {name: value for name, value in pairs if value}
 
 
 def require_parameter(parameters: dict[str, str], name: str) -> str:
-    """Return a parameter. Raises RequestRejected where it is missing."""
+    """Return a parameter. Raises RequestRejected if it is missing."""
     if name not in parameters:
         raise RequestRejected(INVALID_REQUEST, f"The parameter {name} is missing.")
     return parameters[name]

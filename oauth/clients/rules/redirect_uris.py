@@ -1,11 +1,10 @@
-"""Where an answer may be sent: which addresses a client may have, and when one is the other.
+"""Redirect URIs: which ones a client may have, and when two are equal.
 
-https at a name, or http on this computer; nothing else but what the operator lists, whole. They are
-compared letter by letter (RFC 9700 section 2.1), without the port on this computer, which a program
-there is given when it starts (RFC 8252 section 7.3). One spelling each: lower case, and no
-characters that are read differently by different browsers. None has a parameter that an answer
-adds to it: a client that reads the first of two would take somebody else's code, and at an error
-would not see it.
+Allowed are https with a host name, http on loopback, and the exact URIs that the operator lists.
+They are compared exactly (RFC 9700 section 2.1), except for the port on loopback, which programs
+get when they start (RFC 8252 section 7.3). They must be in normal form: in lower case, and without
+characters that browsers parse differently. They must not have the parameters of a response: a
+client that reads the first of two could accept a foreign code, or miss an error.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ CURSOR_URI = "cursor://anysphere.cursor-mcp/oauth/callback"
 DEFAULT_URIS = frozenset({CURSOR_URI})
 LENGTH_MAX = 512
 PORT_MAX = 65535
-# What an answer adds to an address: RFC 6749 section 4.1.2, RFC 9207.
+# The parameters that a response adds: RFC 6749 section 4.1.2, RFC 9207.
 RESPONSE_PARAMETERS = frozenset({"code", "state", "iss", "error", "error_description"})
 
 LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# The last label is no number, which browsers would take for an address.
+# The last label is not a number, which browsers would parse as an IP address.
 HOST = rf"(?:{LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?"
 LOOPBACK_NAMES = ("127.0.0.1", "[::1]", "localhost")
 PORT = r"(?::(?P<port>[1-9][0-9]{0,4}))?"
@@ -31,7 +30,7 @@ PCHAR = r"[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}"
 REST = rf"(?P<rest>(?:/(?:{PCHAR}|/)*)?(?:\?(?:{PCHAR}|[/?])*)?)"
 HTTPS = re.compile(rf"https://(?P<host>{HOST}){PORT}{REST}")
 LOOPBACK = re.compile(rf"http://(?P<host>{'|'.join(map(re.escape, LOOPBACK_NAMES))}){PORT}{REST}")
-# Of the operator's list: a scheme that is no browser's own.
+# For the operator's list: a scheme that browsers do not handle themselves.
 PRIVATE = re.compile(rf"(?P<scheme>[a-z][a-z0-9+.-]*):(?:{PCHAR}|[/?])+")
 NEVER_PRIVATE = frozenset(
     {
@@ -42,7 +41,7 @@ NEVER_PRIVATE = frozenset(
 
 
 def is_acceptable(uri: object, listed: Collection[str] = DEFAULT_URIS) -> bool:
-    """Return True if a client may have an address; ``listed`` ones it may have as they are."""
+    """Return True if a client may have a redirect URI; ``listed`` ones are always allowed."""
     if not isinstance(uri, str) or len(uri) > LENGTH_MAX or has_response_parameter(uri):
         return False
     match = HTTPS.fullmatch(uri) or LOOPBACK.fullmatch(uri)
@@ -52,7 +51,7 @@ def is_acceptable(uri: object, listed: Collection[str] = DEFAULT_URIS) -> bool:
 
 
 def is_private_scheme(uri: str) -> bool:
-    """Return True if an operator may list an address: one of a program's own scheme."""
+    """Return True if an operator may list a URI: one with a program's own scheme."""
     match = PRIVATE.fullmatch(uri)
     if len(uri) > LENGTH_MAX or match is None or match["scheme"] in NEVER_PRIVATE:
         return False
@@ -60,7 +59,7 @@ def is_private_scheme(uri: str) -> bool:
 
 
 def has_response_parameter(uri: str) -> bool:
-    """Return True if an address has a parameter of an answer; some servers split at `;` too."""
+    """Return True if a URI has a parameter of a response; some servers also split at `;`."""
     pairs = re.split("[&;]", uri.partition("?")[2])
     return not RESPONSE_PARAMETERS.isdisjoint(
         unquote_plus(pair.partition("=")[0]) for pair in pairs
@@ -68,23 +67,22 @@ def has_response_parameter(uri: str) -> bool:
 
 
 def is_loopback(uri: str) -> bool:
-    """Return True if an address leads to a program on the person's own computer by http."""
+    """Return True for http to a program on the person's own computer."""
     return LOOPBACK.fullmatch(uri) is not None
 
 
 def host_of(uri: str) -> str:
-    """Return the host that an acceptable address leads to; of a listed one what stands for it."""
+    """Return the host of an acceptable URI; for a listed one without host, its scheme."""
     return urlsplit(uri).hostname or urlsplit(uri).scheme
 
 
 def authority_of(uri: str) -> str:
-    """Return host and port of an acceptable address, as it names them; of a listed one its scheme
-    where there is no host."""
+    """Return host and port of an acceptable URI; for a listed one without host, its scheme."""
     return urlsplit(uri).netloc or urlsplit(uri).scheme
 
 
 def without_port(uri: str) -> str:
-    """Return an address as it is compared: one on this computer without its port."""
+    """Return a URI in the form in which it is compared: without its port on loopback."""
     match = LOOPBACK.fullmatch(uri)
     return uri if match is None else f"http://{match['host']}{match['rest']}"
 
@@ -92,7 +90,7 @@ def without_port(uri: str) -> str:
 def matches_any(
     uri: str, registered: Iterable[str], listed: Collection[str] = DEFAULT_URIS
 ) -> bool:
-    """Return True if an address is one of a client's."""
+    """Return True if a URI is one of a client's."""
     return is_acceptable(uri, listed) and without_port(uri) in {
         without_port(each) for each in registered
     }

@@ -46,7 +46,7 @@ def make_client_id(name: str, uris: Collection[str]) -> str:
 
 
 def decode_client_id(client_id: str, listed: Collection[str]) -> Client:
-    """Return the client that an id describes. Raises UnknownClient for one never given out."""
+    """Return the client that an id describes. Raises UnknownClient for an invalid id."""
     name, uris = _decode(client_id)
     distinct = 1 <= len(set(uris)) == len(uris) <= URIS_MAX
     plain = all(
@@ -67,7 +67,7 @@ def _encode(name: str, uris: list[str]) -> str:
 
 
 def _decode(client_id: str) -> tuple[str, list[str]]:
-    """Return name and addresses of an id that is in its one form. Raises UnknownClient."""
+    """Return name and addresses of an id in canonical form. Raises UnknownClient."""
     if len(client_id) > CLIENT_ID_MAX or not CLIENT_ID_FORMAT.fullmatch(client_id):
         raise UnknownClient
     body = client_id.removeprefix(CLIENT_ID_PREFIX)
@@ -88,7 +88,7 @@ def _is_list_of_text(value: object) -> bool:
 
 
 def register_client(metadata: object, listed: Collection[str]) -> dict[str, Any]:
-    """Return the answer to a registration. Raises RequestRejected."""
+    """Return the response to a registration. Raises RequestRejected."""
     if not isinstance(metadata, dict):
         raise RequestRejected(INVALID_CLIENT_METADATA, "The request is no JSON object.")
     requested_uris = metadata.get("redirect_uris")

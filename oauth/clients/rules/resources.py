@@ -87,8 +87,8 @@ def _not_offered() -> RequestRejected:
 def make_challenge(issuer: str, upstream: str, rest: str, *, invalid: bool) -> str:
     """Return the value of WWW-Authenticate, `Bearer` alone: some clients read the first only.
 
-    ``rest`` is what follows the upstream's name in the address, which the metadata repeats; a token
-    that was shown is ``invalid`` (RFC 6750 section 3.1).
+    ``rest`` is the path after the upstream's name, which the metadata URL repeats. ``invalid`` says
+    that a token was presented (RFC 6750 section 3.1).
     """
     path = upstream + (rest if is_plain_path(rest) else "")
     members = {
