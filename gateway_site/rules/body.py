@@ -19,7 +19,7 @@ REPLAY_MAX = 64 * 1024  # bytes of a body that can be sent a second time
 TAKES_BODY = frozenset({"POST", "PUT", "PATCH"})
 CHUNKED = (b"transfer-encoding", b"chunked")
 EMPTY_BODY = [(b"content-length", b"0")]
-BODY_PATIENCE = 10.0  # seconds for which a client is waited for
+BODY_TIMEOUT = 10.0  # seconds for which a client is waited for
 BYTES_PER_SECOND = 1024  # bytes that earn a client another second
 
 
@@ -30,7 +30,7 @@ class BodyTimer:
     """
 
     def __init__(self) -> None:
-        self._left = BODY_PATIENCE
+        self._left = BODY_TIMEOUT
 
     async def receive(self, receive: Receive) -> Mapping[str, Any]:
         """Return the next message. Raises TimeoutError if the client is too slow."""
@@ -39,7 +39,7 @@ class BodyTimer:
         async with asyncio.timeout(self._left):
             message = await receive()
         earned = len(message.get("body", b"")) / BYTES_PER_SECOND
-        self._left = min(BODY_PATIENCE, self._left - (now() - started) + earned)
+        self._left = min(BODY_TIMEOUT, self._left - (now() - started) + earned)
         return message
 
 

@@ -49,7 +49,7 @@ class Upstream:
     target starts with, without its last slash. `paths` are prefixes of what may be called below
     it; empty allows everything. `allow_http` is for private networks only, which the client
     enforces. The authorities of `ca_file` replace the public ones. With `client_address` the
-    upstream is told the caller's address. `allowed_groups` are groups at the provider; empty
+    upstream gets the caller's address. `allowed_groups` are groups at the provider; empty
     allows everybody who is signed in. With `clients` OAuth clients may call it, for people who
     allowed them to. `redirect_hosts` are hosts to which its redirects may lead programs, including
     their credentials.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway_site.edge.client import Client
-from gateway_site.rules.body import BODY_PATIENCE, BYTES_PER_SECOND, RequestBody
+from gateway_site.rules.body import BODY_TIMEOUT, BYTES_PER_SECOND, RequestBody
 from gateway_site.rules.problems import Problem
 from tests.gateway_site.server.served import advance, on_moved_clock
 
@@ -40,7 +40,7 @@ async def assert_given_up(taking: asyncio.Future[bytes]) -> None:
 @on_moved_clock
 async def test_stalled_body_times_out() -> None:
     taking = Sender().take()
-    await advance(BODY_PATIENCE - 1)
+    await advance(BODY_TIMEOUT - 1)
     assert not taking.done()
     await advance(2)
     await assert_given_up(taking)
@@ -49,7 +49,7 @@ async def test_stalled_body_times_out() -> None:
 @on_moved_clock
 async def test_each_byte_of_a_body_that_trickles_gains_next_to_nothing() -> None:
     sender = Sender()
-    for _ in range(int(BODY_PATIENCE) - 1):
+    for _ in range(int(BODY_TIMEOUT) - 1):
         taking = sender.take()
         await advance(1)
         sender.send(1)
@@ -75,7 +75,7 @@ async def test_what_came_fast_does_not_pay_for_a_long_stall() -> None:
     sender.send(100_000_000)
     await sender.take()
     taking = sender.take()
-    await advance(BODY_PATIENCE + 1)
+    await advance(BODY_TIMEOUT + 1)
     await assert_given_up(taking)
 
 
@@ -83,6 +83,6 @@ async def test_what_came_fast_does_not_pay_for_a_long_stall() -> None:
 async def test_slow_upstream_is_not_counted_against_the_client() -> None:
     sender = Sender()
     for _ in range(5):
-        await advance(10 * BODY_PATIENCE)
+        await advance(10 * BODY_TIMEOUT)
         sender.send(1)
         assert await sender.take() == b"x"
