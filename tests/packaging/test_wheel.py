@@ -12,6 +12,8 @@ from tests.packaging import readme
 from tests.packaging.building import ENGINE, build_wheel, environment_with
 from tests.sessions_kms.conftest import make_stack
 from tests.sessions_kms.support.project import Project, is_admin, sign_in
+from tests.sessions_kms.testing.suite_project import SuiteProject, require_success
+from tests.sessions_kms.testing.test_examples import EXAMPLES
 
 __all__ = ["make_stack"]
 
@@ -70,6 +72,17 @@ def test_installed_by_the_readme_it_keeps_an_admin_signed_in_over_a_kill(
     assert set(commands) == {
         path.stem for path in (PACKAGE / "management/commands").glob("[a-z]*.py")
     }
+
+
+@pytest.mark.long
+def test_suite_of_a_project_runs_on_its_test_kit(wheel: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "suite"
+    folder.mkdir()
+    project = SuiteProject(folder, environment_with(wheel, tmp_path / "venv"))
+    for example in ("test_count.py", "test_members.py"):
+        project.write(example, EXAMPLES[example])
+    assert "5 passed" in require_success(project.pytest())
+    assert "Ran 3 tests" in require_success(project.manage("test", "test_members"))
 
 
 def replace_in_settings(project: Project, old: str, new: str) -> None:

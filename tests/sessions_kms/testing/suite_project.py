@@ -58,10 +58,16 @@ ENTRY_POINT = "-psessions_kms.testing.pytest_plugin"  # as pytest finds it where
 
 
 class SuiteProject:
-    """Files of a project; commands run in its folder, with this source tree on the path."""
+    """Files of a project; commands run in its folder, with this source tree on the path.
 
-    def __init__(self, folder: Path) -> None:
+    Given a Python of its own, it is this that must have the engine.
+    """
+
+    def __init__(self, folder: Path, python: Path | None = None) -> None:
         self.folder = folder
+        self._python = str(python or sys.executable)
+        self._path = [str(folder)] if python else [str(folder), str(ROOT)]
+        self._plugin = [] if python else [ENTRY_POINT]
         self.write("settings.py", SETTINGS)
         self.write("pages.py", PAGES)
         self.write("pytest.ini", "[pytest]\nDJANGO_SETTINGS_MODULE = settings\npythonpath = .\n")
@@ -74,7 +80,7 @@ class SuiteProject:
     def pytest(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run the suite by pytest, without the plugins that this project's own suite needs."""
         unwanted = [f"-pno:{name}" for name in ("asyncio", "randomly", "timeout")]
-        options = ("-q", *unwanted, ENTRY_POINT)
+        options = ("-q", *unwanted, *self._plugin)
         return self.python("-m", "pytest", *options, *arguments, **variables)
 
     def manage(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -89,9 +95,9 @@ class SuiteProject:
             for name, value in os.environ.items()
             if not name.startswith(("PYTEST", "DJANGO", "AWS_ENDPOINT"))
         }
-        path = os.pathsep.join([str(self.folder), str(ROOT)])
+        path = os.pathsep.join(self._path)
         return subprocess.run(
-            [sys.executable, *arguments],
+            [self._python, *arguments],
             cwd=self.folder,
             env=kept | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"} | variables,
             capture_output=True,

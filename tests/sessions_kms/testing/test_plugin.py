@@ -124,16 +124,17 @@ def test_each_scope_has_what_it_stored(project: SuiteProject) -> None:
 
 def test_plugin_imports_nothing_before_a_test_does(tmp_path: Path) -> None:
     """Also in a suite without Django."""
-    (tmp_path / "test_plain.py").write_text(
+    project = SuiteProject(tmp_path)
+    (tmp_path / "pytest.ini").unlink()
+    project.write(
+        "test_plain.py",
         "import sys\n\ndef test_plain():\n"
         "    heavy = ('django', 'boto3', 'botocore', 'cryptography')\n"
         "    assert [name for name in heavy if name in sys.modules] == []\n"
         "    ours = sorted(name for name in sys.modules if name.startswith('sessions_kms'))\n"
         "    assert ours == ['sessions_kms', 'sessions_kms.testing',"
-        " 'sessions_kms.testing.pytest_plugin']\n"
+        " 'sessions_kms.testing.pytest_plugin']\n",
     )
-    project = SuiteProject.__new__(SuiteProject)
-    project.folder = tmp_path
     unwanted = ["-pno:django", "-pno:randomly", "-pno:timeout", "-pno:asyncio", "-pno:xdist"]
     printed = require_success(project.python("-m", "pytest", "-q", ENTRY_POINT, *unwanted))
     assert "1 passed" in printed
