@@ -151,13 +151,13 @@ def test_outage_has_one_traceback_and_its_end_is_logged(
             staff.client.get("/")
     clock.advance(QUIET)
     connection_created.send(type(connection), connection=connection)
-    told = [
+    messages = [
         each.getMessage() for each in caplog.records if each.name == problems.outage_logger.name
     ]
-    assert len(told) == 2
-    assert told[0].startswith("OperationalError: no server. The database cannot be used")
-    assert "Traceback" in told[0]
-    assert told[1].startswith("The database can be used again: 3 requests")
+    assert len(messages) == 2
+    assert messages[0].startswith("OperationalError: no server. The database cannot be used")
+    assert "Traceback" in messages[0]
+    assert messages[1].startswith("The database can be used again: 3 requests")
 
 
 @pytest.mark.parametrize("middleware", ["failing_before", "failing_after"])
@@ -197,8 +197,8 @@ def test_page_that_can_open_nothing_is_a_503_and_the_log_counts_it(
         assert int(response["Retry-After"]) > 0
         assert "Back in a moment" in response.content.decode()
         assert not response.cookies
-    told = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
-    assert told == ["1 met no descriptor"]
+    messages = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    assert messages == ["1 met no descriptor"]
     assert staff.client.get("/").status_code == 200
 
 

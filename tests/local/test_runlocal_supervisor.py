@@ -194,13 +194,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("log", "told"), REFUSED, ids=["settings", "command", "checks"])
+@pytest.mark.parametrize(("log", "expected"), REFUSED, ids=["settings", "command", "checks"])
 def test_configuration_error_from_django_is_quoted(
-    supervisor: Supervisor, log: str, told: str
+    supervisor: Supervisor, log: str, expected: str
 ) -> None:
     with pytest.raises(StackError) as error:
         supervisor.run_step("step", ["/bin/sh", "-c", f"printf '%s' \"{log}\" >&2; exit 1"], {})
-    assert str(error.value) == told
+    assert str(error.value) == expected
 
 
 def test_unexpected_error_is_not_quoted_since_it_may_hold_a_secret(

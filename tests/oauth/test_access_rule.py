@@ -47,16 +47,16 @@ tellings = st.builds(
 )
 
 
-def lets_in(rule: Rule, told: Evidence) -> bool:
+def admits(rule: Rule, evidence: Evidence) -> bool:
     """Decide as the documentation says it, slowly."""
-    if rule.hosted_domain is not None and told.hosted_domain != rule.hosted_domain:
+    if rule.hosted_domain is not None and evidence.hosted_domain != rule.hosted_domain:
         return False
-    if rule.groups is not None and not any(group in rule.groups for group in told.groups):
+    if rule.groups is not None and not any(group in rule.groups for group in evidence.groups):
         return False
     neither = rule.domains is None and rule.emails is None
     if neither or (rule.domains is not None and "*" in rule.domains):
         return True
-    for mail in told.addresses:
+    for mail in evidence.addresses:
         host = mail.split("@")[1]
         by_domain = [
             host == entry or (entry.startswith(".") and host.endswith(entry))
@@ -69,19 +69,19 @@ def lets_in(rule: Rule, told: Evidence) -> bool:
 
 @settings(max_examples=500)
 @given(rules, tellings)
-def test_decision_is_the_one_of_the_rules_text(rule: Rule, told: Evidence) -> None:
-    assert (find_refusal(rule, told) is None) == lets_in(rule, told)
+def test_decision_is_the_one_of_the_rules_text(rule: Rule, evidence: Evidence) -> None:
+    assert (find_refusal(rule, evidence) is None) == admits(rule, evidence)
 
 
 @given(rules, tellings, mails, names)
 def test_less_evidence_never_admits_somebody(
-    rule: Rule, told: Evidence, mail: str, group: str
+    rule: Rule, evidence: Evidence, mail: str, group: str
 ) -> None:
-    if find_refusal(rule, told) is not None:
+    if find_refusal(rule, evidence) is not None:
         less = Evidence(
-            addresses=told.addresses - {mail},
-            groups=told.groups - {group},
-            hosted_domain=told.hosted_domain,
+            addresses=evidence.addresses - {mail},
+            groups=evidence.groups - {group},
+            hosted_domain=evidence.hosted_domain,
         )
         assert find_refusal(rule, less) is not None
 
@@ -101,20 +101,20 @@ def test_address_normalization_is_idempotent_and_changes_only_ascii_case(
 
 
 @pytest.mark.parametrize(
-    ("told", "listed"),
+    ("evidence", "listed"),
     [
         ("Ada@EXAMPLE.com", "example.com"),
         ("ada@bücher.example", "xn--bcher-kva.example"),
         ("ada@xn--bcher-kva.example", "bücher.example"),
     ],
 )
-def test_addresses_and_domains_meet_in_one_form(told: str, listed: str) -> None:
+def test_addresses_and_domains_meet_in_one_form(evidence: str, listed: str) -> None:
     rule = Rule(domains=frozenset({parse_domain_entry(listed)}))
-    assert find_refusal(rule, Evidence(addresses=frozenset({parse_address(told)}))) is None
+    assert find_refusal(rule, Evidence(addresses=frozenset({parse_address(evidence)}))) is None
 
 
 @pytest.mark.parametrize(
-    "told",
+    "evidence",
     [
         "ada@example.com.",
         "ada@example\u3002com",  # a dot of another script
@@ -130,9 +130,9 @@ def test_addresses_and_domains_meet_in_one_form(told: str, listed: str) -> None:
         "a" * 400 + "@example.com",
     ],
 )
-def test_text_other_than_a_plain_address_is_rejected(told: str) -> None:
+def test_text_other_than_a_plain_address_is_rejected(evidence: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        parse_address(told)
+        parse_address(evidence)
 
 
 def told_by(
@@ -167,16 +167,16 @@ ADA = "ada@example.com"
 def test_address_counts_only_if_verified_by_its_provider(
     claims: dict[str, object], issuer: str, more: dict[str, object], counts: bool
 ) -> None:
-    told = told_by({"email": ADA, **claims}, {}, issuer, **more)
-    assert told.addresses == (frozenset({ADA}) if counts else frozenset())
-    assert told.no_address is Refusal.NOT_VERIFIED
+    evidence = told_by({"email": ADA, **claims}, {}, issuer, **more)
+    assert evidence.addresses == (frozenset({ADA}) if counts else frozenset())
+    assert evidence.no_address is Refusal.NOT_VERIFIED
 
 
 def test_verification_of_one_document_says_nothing_of_the_others_address() -> None:
-    told = told_by({"email": "boss@example.com"}, {"email": ADA, "email_verified": True})
-    assert told.addresses == {ADA}
-    told = told_by({"email_verified": True}, {"email": "boss@example.com"})
-    assert told.addresses == frozenset()
+    evidence = told_by({"email": "boss@example.com"}, {"email": ADA, "email_verified": True})
+    assert evidence.addresses == {ADA}
+    evidence = told_by({"email_verified": True}, {"email": "boss@example.com"})
+    assert evidence.addresses == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -213,8 +213,8 @@ def test_groups_are_read_by_the_exact_name_first(
 def test_refusal_explains_why_a_group_is_missing(
     claims: dict[str, object], reason: Refusal
 ) -> None:
-    told = told_by(claims, {})
-    assert find_refusal(Rule(groups=frozenset({"a"})), told) is reason
+    evidence = told_by(claims, {})
+    assert find_refusal(Rule(groups=frozenset({"a"})), evidence) is reason
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ SIGNALS = {name: value for name, value in vars(signals).items() if isinstance(va
 
 
 @pytest.fixture
-def told() -> Iterator[list[tuple[str, dict[str, Any]]]]:
+def received() -> Iterator[list[tuple[str, dict[str, Any]]]]:
     """Collect what is sent, in its order."""
     found: list[tuple[str, dict[str, Any]]] = []
     receivers = {}
@@ -44,7 +44,7 @@ def short(session: SessionStore) -> str:
     return id_of(session.session_key or "")[:8]
 
 
-def test_life_of_a_session_sends_signals(stack: Stack, told: Received) -> None:
+def test_life_of_a_session_sends_signals(stack: Stack, received: Received) -> None:
     session = SessionStore()
     session[USER_ID] = "7"
     session.save()
@@ -52,38 +52,38 @@ def test_life_of_a_session_sends_signals(stack: Stack, told: Received) -> None:
     session.cycle_key()
     second = short(session)
     session.delete()
-    assert told == [
+    assert received == [
         ("session_created", {"session": first, "user_id": "7"}),
         ("session_cycled", {"session": second, "previous": first, "user_id": "7"}),
         ("session_ended", {"session": second}),
     ]
 
 
-def test_signals_of_an_anonymous_session_have_no_user(fake: Stack, told: Received) -> None:
+def test_signals_of_an_anonymous_session_have_no_user(fake: Stack, received: Received) -> None:
     session = SessionStore()
     session["a"] = 1
     session.save()
-    assert told == [("session_created", {"session": short(session), "user_id": None})]
+    assert received == [("session_created", {"session": short(session), "user_id": None})]
 
 
-def test_read_and_save_are_nothing_to_audit(fake: Stack, told: Received) -> None:
+def test_read_and_save_are_nothing_to_audit(fake: Stack, received: Received) -> None:
     session = SessionStore()
     session.save()
-    told.clear()
+    received.clear()
     other = SessionStore(session.session_key)
     other["a"] = 1
     other.save()
-    assert told == []
+    assert received == []
 
 
-def test_signal_of_a_refused_record_has_its_reason(fake: Stack, told: Received) -> None:
+def test_signal_of_a_refused_record_has_its_reason(fake: Stack, received: Received) -> None:
     session = SessionStore()
     session.save()
     item = next(iter(fake.sessions().values()))
     fake.put_item({**item, "commitment": {"B": bytes(32)}})
-    told.clear()
+    received.clear()
     assert SessionStore(session.session_key).load() == {}
-    assert told == [("session_refused", {"session": short(session), "reason": "commitment"})]
+    assert received == [("session_refused", {"session": short(session), "reason": "commitment"})]
 
 
 def test_receiver_that_fails_stops_nothing(fake: Stack, caplog: pytest.LogCaptureFixture) -> None:

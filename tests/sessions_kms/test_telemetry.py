@@ -72,7 +72,7 @@ class Recorded:
     def count(self, name: str, **attributes: str) -> int:
         """Return how often a name was recorded with these attributes among others."""
         wanted = set(attributes.items())
-        return sum(times for told, times in self.points(name).items() if wanted <= told)
+        return sum(times for entries, times in self.points(name).items() if wanted <= entries)
 
     def spans(self) -> list[tuple[str, dict[str, Any]]]:
         return [
@@ -105,12 +105,18 @@ def test_operations_are_recorded_with_their_outcome(stack: Stack, recorded: Reco
     session.save()
     session.cycle_key()
     session.delete()
-    told = [("create", "ok"), ("load", "ok"), ("load", "none"), ("save", "ok"), ("cycle", "ok")]
-    for operation, outcome in [*told, ("delete", "ok")]:
+    entries = [
+        ("create", "ok"),
+        ("load", "ok"),
+        ("load", "none"),
+        ("save", "ok"),
+        ("cycle", "ok"),
+    ]
+    for operation, outcome in [*entries, ("delete", "ok")]:
         name = "sessions_kms.operation"
         assert recorded.count(name, operation=operation, outcome=outcome) == 1, operation
     assert [name for name, _ in recorded.spans()] == [
-        f"sessions_kms {operation}" for operation, _ in [*told, ("delete", "ok")]
+        f"sessions_kms {operation}" for operation, _ in [*entries, ("delete", "ok")]
     ]
 
 
@@ -145,9 +151,9 @@ def test_each_use_of_a_data_key_is_recorded_with_its_source(recorded: Recorded) 
     process.clock.advance(MAX_AGE)
     process.generate(PERIOD)
     process.unwrap(old.encrypted, old.period)
-    told = [(use, source) for use in ("seal", "open") for source in ("asked", "cache", "stale")]
+    entries = [(use, source) for use in ("seal", "open") for source in ("asked", "cache", "stale")]
     assert recorded.points("sessions_kms.data_keys") == {
-        frozenset({("use", use), ("source", source)}): 1 for use, source in told
+        frozenset({("use", use), ("source", source)}): 1 for use, source in entries
     }
 
 
@@ -193,9 +199,9 @@ def test_metrics_name_no_session_key_or_person(fake: Stack, recorded: Recorded) 
     first = session.session_key or ""
     session.cycle_key()
     SessionStore(session.session_key).load()
-    told = recorded.everything()
+    entries = recorded.everything()
     ids = [session_id("django", key)[:6] for key in (first, session.session_key or "")]
-    assert [word for word in [first, "person-4711", "secret-token", *ids] if word in told] == []
+    assert [word for word in [first, "person-4711", "secret-token", *ids] if word in entries] == []
 
 
 def test_unconfigured_key_is_recorded_by_the_public_class(fake: Stack, recorded: Recorded) -> None:
@@ -295,7 +301,7 @@ print(before, len(telemetry._counters))
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "entries"),
     [
         ("", 0),
         (
@@ -313,8 +319,8 @@ print(before, len(telemetry._counters))
     ],
     ids=["nobody", "set up later", "its own names changed", "its own modules changed"],
 )
-def test_opentelemetry_is_imported_if_a_provider_is_set(change: str, told: int) -> None:
-    assert printed_by(METERS_SEEN.format(change=change)) == f"[] {told}"
+def test_opentelemetry_is_imported_if_a_provider_is_set(change: str, entries: int) -> None:
+    assert printed_by(METERS_SEEN.format(change=change)) == f"[] {entries}"
 
 
 def test_broken_settings_of_opentelemetry_stop_nothing() -> None:

@@ -90,7 +90,7 @@ def test_every_record_of_a_request_has_the_id_in_its_response(
 
 
 @pytest.mark.parametrize(
-    ("told", "scope", "is_taken"),
+    ("reported", "scope", "is_taken"),
     [
         ([b"from-the.proxy_1"], PROXY, True),
         ([b"from-the-client"], {}, False),
@@ -102,13 +102,13 @@ def test_every_record_of_a_request_has_the_id_in_its_response(
     ],
 )
 def test_id_is_taken_from_a_trusted_proxy_only(
-    told: list[bytes], scope: dict[str, Any], is_taken: bool
+    reported: list[bytes], scope: dict[str, Any], is_taken: bool
 ) -> None:
-    headers = [(b"x-request-id", value) for value in told]
+    headers = [(b"x-request-id", value) for value in reported]
     start, _ = ask(headers=headers, **scope)
     given = [value for name, value in start["headers"] if name == b"x-request-id"]
     assert len(given) == 1
-    assert (given[0] in told) is is_taken
+    assert (given[0] in reported) is is_taken
 
 
 def test_id_that_an_upstream_answers_with_is_not_the_requests() -> None:
@@ -187,10 +187,10 @@ def test_django_logs_no_503_because_its_cause_is_already_logged(
 @contextmanager
 def silenced() -> Iterator[None]:
     """Have the filter where the settings have it."""
-    told = RejectionFilter()
-    logging.getLogger("django.request").addFilter(told)
+    reported = RejectionFilter()
+    logging.getLogger("django.request").addFilter(reported)
     yield
-    logging.getLogger("django.request").removeFilter(told)
+    logging.getLogger("django.request").removeFilter(reported)
 
 
 def test_daily_life_of_an_oauth_client_has_a_line_each_and_no_warning(gateway: Gateway) -> None:

@@ -144,15 +144,15 @@ def person(tools: Gateway, provider: FakeProvider) -> Person:
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_client_signs_in_from_nothing_and_calls_a_tool(person: Person, mode: str) -> None:
     storage = Storage()
-    told = await call_a_tool(signing_in(person, storage), mode)
-    assert told.removeprefix("Bearer ") in person.provider.secrets
+    authorization = await call_a_tool(signing_in(person, storage), mode)
+    assert authorization.removeprefix("Bearer ") in person.provider.secrets
     assert person.asked == 1
     assert storage.client is not None
     assert str(storage.client.client_id).startswith("dcr.")
     assert storage.tokens is not None
     assert storage.tokens.scope == "mcp offline_access"
     # Another run uses the stored tokens.
-    assert await call_a_tool(signing_in(person, storage), mode) == told
+    assert await call_a_tool(signing_in(person, storage), mode) == authorization
     assert person.asked == 1
 
 
@@ -172,10 +172,10 @@ async def test_client_whose_grant_has_ended_signs_in_once_more(person: Person) -
 async def test_client_whose_access_token_has_expired_refreshes_silently(person: Person) -> None:
     storage = Storage()
     auth = signing_in(person, storage)
-    told = await call_a_tool(auth)
+    authorization = await call_a_tool(auth)
     assert storage.tokens is not None
     before = storage.tokens.access_token
     auth.context.token_expiry_time = 1.0
-    assert await call_a_tool(auth) == told
+    assert await call_a_tool(auth) == authorization
     assert storage.tokens.access_token != before
     assert person.asked == 1

@@ -316,9 +316,9 @@ def test_nearest_address_is_named(ada: Visitor) -> None:
 def test_lookalike_address_is_shown_escaped(corp: FakeProvider) -> None:
     """Whoever has it verified at the provider is suggested for somebody who never signed in."""
     signed_in(corp, sub="2002", email="\u0430da@example.com", email_verified=True)  # not an a
-    told = grant("--email", "ada@example.com")
-    assert told.status == 2
-    assert "'\\u0430da@example.com'" in told.err
+    command = grant("--email", "ada@example.com")
+    assert command.status == 2
+    assert "'\\u0430da@example.com'" in command.err
     assert "'\\u0430da@example.com'" in grant("--email", "\u0430da@example.com", "--dry-run").out
 
 
@@ -336,9 +336,9 @@ def test_list_names_accounts_beside_names(ada: Visitor, mallory: Visitor) -> Non
     assert staff("list").out.strip() == "Nobody is staff."
     grant("--subject", "1001", "--superuser")
     User.objects.create(username="left", is_staff=True, is_active=False)
-    told = staff("list")
-    assert told.status == 0
-    first, second = told.out.strip().splitlines()
+    command = staff("list")
+    assert command.status == 0
+    first, second = command.out.strip().splitlines()
     assert first == f"user {ada.user_id} (ada), corp 1001 <ada@example.com>: staff, superuser"
     assert second.endswith("(left, inactive), no account: staff")
     assert staff("list", "--json").json["staff"][0] == {
@@ -357,8 +357,8 @@ def test_control_characters_in_names_are_escaped(corp: FakeProvider) -> None:
         "corp", "1\u202e2"
     )  # as a release could that took any text for a subject
     User.objects.update(username="ada\x1b[2K\r", is_staff=True)
-    told = staff("list").out
-    assert "('ada\\x1b[2K\\r'), corp '1\\u202e2': staff" in told
+    command = staff("list").out
+    assert "('ada\\x1b[2K\\r'), corp '1\\u202e2': staff" in command
 
 
 def test_unusable_database_is_an_error(corp: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def ids(visitor: Visitor) -> list[str]:
     return [each.attributes["value"] for each in fields if each.attributes["name"] == "app"]
 
 
-def told(visitor: Visitor) -> list[str]:
+def announced(visitor: Visitor) -> list[str]:
     """Return which apps the messages of the home page name."""
     statuses = [each for each in page(visitor, "/").all("div") if "role" in each.attributes]
     lines = [each for status in statuses for each in status.all("li")]
@@ -257,24 +257,24 @@ def test_new_app_is_announced_once_in_each_session_of_its_user(
     other = Visitor()
     other.sign_in(corp)
     other.client.get("/")
-    assert told(ada) == told(other) == []
+    assert announced(ada) == announced(other) == []
     store.clock.advance(600)
     allow(ada)
     for visitor in (ada, other):
-        assert told(visitor) == ["A client"]
-        assert told(visitor) == []
+        assert announced(visitor) == ["A client"]
+        assert announced(visitor) == []
     late = Visitor()
     late.sign_in(corp)
-    assert told(late) == ["A client"]
-    assert told(late) == []
+    assert announced(late) == ["A client"]
+    assert announced(late) == []
 
 
 def test_view_without_news_reads_and_writes_nothing_more(ada: Visitor, store: Stack) -> None:
     allow(ada)
-    told(ada)
+    announced(ada)
     assert store.dynamodb is not None
     store.dynamodb.calls.clear()
-    assert told(ada) == []
+    assert announced(ada) == []
     assert [call for call in store.dynamodb.calls if "about" in call or "Put" in call] == []
     assert store.dynamodb.calls.count("Query user") == 1
 
@@ -292,10 +292,10 @@ def test_app_that_appears_late_in_the_index_is_announced(
         whole(request, newest[:1])
 
     monkeypatch.setattr(apps, "announce_new_apps", lagging)
-    assert told(ada) == ["Second"]
+    assert announced(ada) == ["Second"]
     monkeypatch.setattr(apps, "announce_new_apps", whole)
-    assert told(ada) == ["First"]
-    assert told(ada) == []
+    assert announced(ada) == ["First"]
+    assert announced(ada) == []
 
 
 def test_many_new_apps_are_announced_over_several_views(
@@ -305,16 +305,16 @@ def test_many_new_apps_are_announced_over_several_views(
     for number in range(3):
         allow(ada, client_name=f"App {number}")
     store.clock.advance(600)
-    assert [len(told(ada)) for _ in range(3)] == [2, 1, 0]
+    assert [len(announced(ada)) for _ in range(3)] == [2, 1, 0]
 
 
 def test_outage_defers_the_announcement(ada: Visitor, store: Stack) -> None:
     allow(ada)
     assert store.dynamodb is not None
     store.dynamodb.on("GetItem about", refused)
-    assert told(ada) == []
+    assert announced(ada) == []
     store.dynamodb.heal()
-    assert len(told(ada)) == 1
+    assert len(announced(ada)) == 1
 
 
 def test_page_does_not_exist_without_oauth_clients(corp: FakeProvider) -> None:

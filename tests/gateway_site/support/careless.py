@@ -59,22 +59,22 @@ class Connection:
         _, way, mark = line.split(b" ")[1].split(b"/")[-3:]
         token = next((h[14:].strip() for h in headers if h.lower()[:14] == b"authorization:"), b"")
         self.first_token = self.first_token or token
-        told = mark + b" by " + token
-        extra = whole(b"extra " + told)
+        text = mark + b" by " + token
+        extra = whole(b"extra " + text)
         if way == b"plain":
             self._drop_body(headers)
-            self._plainly(told)
+            self._plainly(text)
             return
         if self.owed is not None:
-            self._plainly(told)
+            self._plainly(text)
             return
-        WAYS[way.decode()](self, told, extra)
+        WAYS[way.decode()](self, text, extra)
 
-    def _plainly(self, told: bytes) -> None:
+    def _plainly(self, text: bytes) -> None:
         """Send a correct response, or the previous one if the server is behind."""
         if self.owed is not None:
-            told, self.owed = self.owed, told
-        self.peer.sendall(whole(told))
+            text, self.owed = self.owed, text
+        self.peer.sendall(whole(text))
 
     def _drop_body(self, headers: list[bytes]) -> None:
         length = next((int(h[15:]) for h in headers if h.lower()[:15] == b"content-length:"), 0)
@@ -83,73 +83,73 @@ class Connection:
         self.rest = self.rest[length:]
 
 
-def unread(to: Connection, told: bytes, extra: bytes) -> None:
+def unread(to: Connection, text: bytes, extra: bytes) -> None:
     """Do not read the body, which is then read as the next request, as in `http.server`."""
-    to.peer.sendall(whole(told))
+    to.peer.sendall(whole(text))
 
 
-def with_body(to: Connection, told: bytes, extra: bytes) -> None:
+def with_body(to: Connection, text: bytes, extra: bytes) -> None:
     """Answer HEAD as if it were GET."""
     to.peer.sendall(whole(extra))
 
 
-def no_content(to: Connection, told: bytes, extra: bytes) -> None:
+def no_content(to: Connection, text: bytes, extra: bytes) -> None:
     to.peer.sendall(b"HTTP/1.1 204 No Content\r\n\r\n" + extra)
 
 
-def no_content_of_a_length(to: Connection, told: bytes, extra: bytes) -> None:
+def no_content_of_a_length(to: Connection, text: bytes, extra: bytes) -> None:
     """Send a body after a 204 when the connection is idle."""
     to.peer.sendall(b"HTTP/1.1 204 No Content\r\nContent-Length: %d\r\n\r\n" % len(extra))
     time.sleep(LATE)
     to.peer.sendall(extra)
 
 
-def not_modified(to: Connection, told: bytes, extra: bytes) -> None:
+def not_modified(to: Connection, text: bytes, extra: bytes) -> None:
     to.peer.sendall(b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n" + extra)
 
 
-def interim_before(to: Connection, told: bytes, extra: bytes) -> None:
+def interim_before(to: Connection, text: bytes, extra: bytes) -> None:
     """Send an interim response with a body, which is a complete response."""
     early = b"HTTP/1.1 103 Early Hints\r\nContent-Length: %d\r\n\r\n" % len(extra)
-    to.peer.sendall(early + extra + whole(told))
+    to.peer.sendall(early + extra + whole(text))
 
 
-def interim_after(to: Connection, told: bytes, extra: bytes) -> None:
-    to.peer.sendall(whole(told) + b"HTTP/1.1 103 Early Hints\r\n\r\n" + extra)
+def interim_after(to: Connection, text: bytes, extra: bytes) -> None:
+    to.peer.sendall(whole(text) + b"HTTP/1.1 103 Early Hints\r\n\r\n" + extra)
 
 
-def switching(to: Connection, told: bytes, extra: bytes) -> None:
+def switching(to: Connection, text: bytes, extra: bytes) -> None:
     to.peer.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n" + extra)
 
 
-def overlong(to: Connection, told: bytes, extra: bytes) -> None:
+def overlong(to: Connection, text: bytes, extra: bytes) -> None:
     """Send more than Content-Length says."""
-    to.peer.sendall(whole(told) + extra)
+    to.peer.sendall(whole(text) + extra)
 
 
-def large_and_overlong(to: Connection, told: bytes, extra: bytes) -> None:
-    to.peer.sendall(whole(told + b"." * LARGE) + extra)
+def large_and_overlong(to: Connection, text: bytes, extra: bytes) -> None:
+    to.peer.sendall(whole(text + b"." * LARGE) + extra)
 
 
-def second(to: Connection, told: bytes, extra: bytes) -> None:
-    to.peer.sendall(whole(told))
+def second(to: Connection, text: bytes, extra: bytes) -> None:
+    to.peer.sendall(whole(text))
     to.peer.sendall(extra)
 
 
-def late(to: Connection, told: bytes, extra: bytes) -> None:
-    to.peer.sendall(whole(told))
+def late(to: Connection, text: bytes, extra: bytes) -> None:
+    to.peer.sendall(whole(text))
     time.sleep(LATE)
     to.peer.sendall(extra)
 
 
-def chunks_and_more(to: Connection, told: bytes, extra: bytes) -> None:
+def chunks_and_more(to: Connection, text: bytes, extra: bytes) -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    to.peer.sendall(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(told), told) + extra)
+    to.peer.sendall(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(text), text) + extra)
 
 
-def both_lengths(to: Connection, told: bytes, extra: bytes) -> None:
+def both_lengths(to: Connection, text: bytes, extra: bytes) -> None:
     """Delimit the response in two ways; after the chunks there is another response."""
-    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(told), told)
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(text), text)
     headers = b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n"
     to.peer.sendall(b"HTTP/1.1 200 OK\r\n" + headers % (len(chunks) + len(extra)))
     to.peer.sendall(chunks)
@@ -157,21 +157,21 @@ def both_lengths(to: Connection, told: bytes, extra: bytes) -> None:
     to.peer.sendall(extra)
 
 
-def length_twice(to: Connection, told: bytes, extra: bytes) -> None:
-    again = b"Content-Length: %d" % len(told)
-    to.peer.sendall(whole(told, again) + extra)
+def length_twice(to: Connection, text: bytes, extra: bytes) -> None:
+    again = b"Content-Length: %d" % len(text)
+    to.peer.sendall(whole(text, again) + extra)
 
 
-def behind(to: Connection, told: bytes, extra: bytes) -> None:
+def behind(to: Connection, text: bytes, extra: bytes) -> None:
     """Delay the next response until the request after it; until then nothing shows it."""
-    to.owed = b"extra " + told
-    to.peer.sendall(whole(told))
+    to.owed = b"extra " + text
+    to.peer.sendall(whole(text))
 
 
-def first_who_called(to: Connection, told: bytes, extra: bytes) -> None:
+def first_who_called(to: Connection, text: bytes, extra: bytes) -> None:
     """Treat all later requests as the first caller's, and record their paths."""
-    to.owed = b"extra " + told.partition(b" by ")[0] + b" by " + to.first_token
-    to.peer.sendall(whole(told))
+    to.owed = b"extra " + text.partition(b" by ")[0] + b" by " + to.first_token
+    to.peer.sendall(whole(text))
 
 
 Way = Callable[[Connection, bytes, bytes], None]

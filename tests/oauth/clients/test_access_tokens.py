@@ -101,8 +101,8 @@ def test_every_access_token_is_valid_for_its_announced_lifetime(seed: int) -> No
             works = called_anew(one, each)
             if one.clock() < until and each in newest:
                 assert works
-            told = max(end for shown, end in promised if shown == each)
-            assert not works or one.clock() < told + 1, "answers tell whole seconds"
+            received = max(end for shown, end in promised if shown == each)
+            assert not works or one.clock() < received + 1, "answers tell whole seconds"
     assert len(promised) > 30
 
 
@@ -143,12 +143,12 @@ def test_response_has_the_end_of_the_grant(settings: Settings) -> None:
     one = GrantWorld(grant_timeout=8 * 86_400)
     install(one.world.processes[0])
     issued = one.begin()
-    told = (issued.refresh_token_timeout, issued.authorization_expires_in)
-    assert told == (5 * 86_400, 8 * 86_400)
+    received = (issued.refresh_token_timeout, issued.authorization_expires_in)
+    assert received == (5 * 86_400, 8 * 86_400)
     one.clock.advance(4 * 86_400)
     issued = one.refresh(issued.refresh_token)
-    told = (issued.refresh_token_timeout, issued.authorization_expires_in)
-    assert told == (4 * 86_400, 4 * 86_400), "it may not be kept longer than the grant lives"
+    received = (issued.refresh_token_timeout, issued.authorization_expires_in)
+    assert received == (4 * 86_400, 4 * 86_400), "it may not be kept longer than the grant lives"
     one.clock.advance(4 * 86_400 - 1)
     last = one.refresh(issued.refresh_token)
     assert last.expires_in == last.refresh_token_timeout == last.authorization_expires_in == 1

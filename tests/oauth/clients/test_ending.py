@@ -83,9 +83,9 @@ def test_unknown_token_is_no_error(one: GrantWorld, token: str) -> None:
     revoke(one, token)
 
 
-@pytest.mark.parametrize(("later", "told"), [(0, 1), (GRACE + 31, 0)])
+@pytest.mark.parametrize(("later", "received"), [(0, 1), (GRACE + 31, 0)])
 def test_spent_token_ends_the_grant_and_revokes_its_tokens_while_its_response_is_stored(
-    one: GrantWorld, revoked: list[Any], later: int, told: int
+    one: GrantWorld, revoked: list[Any], later: int, received: int
 ) -> None:
     first = one.begin()
     second = one.refresh(first.refresh_token)
@@ -93,7 +93,7 @@ def test_spent_token_ends_the_grant_and_revokes_its_tokens_while_its_response_is
     assert one.lives(second)
     revoke(one, first.refresh_token)
     assert not one.lives(second)
-    assert len(revoked) == told
+    assert len(revoked) == received
 
 
 def test_tombstone_ends_the_grant(one: GrantWorld) -> None:
@@ -136,17 +136,17 @@ def test_loaded_grant_can_be_ended_by_the_caller(one: GrantWorld, revoked: list[
 
 
 def test_audit_trail_names_the_session_and_why(one: GrantWorld) -> None:
-    told: list[dict[str, Any]] = []
+    received: list[dict[str, Any]] = []
     issued = one.begin()
     session_id = one.id_of(issued)
 
     def note(**details: Any) -> None:
-        told.append({name: details[name] for name in ("session", "reason")})
+        received.append({name: details[name] for name in ("session", "reason")})
 
     grant_ended.connect(note)
     revoke(one, issued.access_token)
     grant_ended.disconnect(note)
-    assert told == [{"session": session_id[:8], "reason": "revoked"}]
+    assert received == [{"session": session_id[:8], "reason": "revoked"}]
 
 
 # By its person, and by operators
@@ -196,10 +196,10 @@ def test_grant_lives_and_is_listed_beyond_the_absolute_timeout_of_sessions() -> 
 
 def test_fifty_first_grant_ends_the_least_recently_used_one(one: GrantWorld) -> None:
     browser = SessionStore()
-    told: list[str] = []
+    received: list[str] = []
 
     def note(reason: str, **_: Any) -> None:
-        told.append(reason)
+        received.append(reason)
 
     grant_ended.connect(note)
     browser.update({"_auth_user_id": "7", about.ABOUT: {"browser": "Firefox"}})
@@ -208,7 +208,7 @@ def test_fifty_first_grant_ends_the_least_recently_used_one(one: GrantWorld) -> 
     for _ in range(50):
         one.clock.advance(10)
         grants.append(one.begin())
-    assert told == []
+    assert received == []
     one.clock.advance(10)
     grants[0] = one.refresh(grants[0].refresh_token)
     one.clock.advance(10)
@@ -219,7 +219,7 @@ def test_fifty_first_grant_ends_the_least_recently_used_one(one: GrantWorld) -> 
     grants.append(one.redeem(allowed.code))
     assert [one.lives(each) for each in grants] == [True, False, *[True] * 49]
     assert [each.client for each in allowed.ended] == ["A client"]
-    assert told == ["too_many"]
+    assert received == ["too_many"]
     assert SessionStore().exists(browser.session_key or "")
 
 
@@ -256,9 +256,9 @@ def test_words_fit_and_show_the_end_of_hosts(
 ) -> None:
     words = make_labels(Consent(**(vars(CONSENT) | changes)), "corp")
     assert about.read_labels({about.ABOUT: words}) == words
-    told = GrantLabels.from_labels(words)
-    assert told is not None
-    assert {name: getattr(told, name) for name in shown} == shown
+    received = GrantLabels.from_labels(words)
+    assert received is not None
+    assert {name: getattr(received, name) for name in shown} == shown
 
 
 def test_labels_of_a_browser_session_are_not_a_grants() -> None:

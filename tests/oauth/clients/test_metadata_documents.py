@@ -174,7 +174,7 @@ def test_slow_document_times_out(site: HostileProvider, monkeypatch: pytest.Monk
     given_up.set()
 
 
-def told(
+def served(
     cache_control: str = "", url: str = URL, kind: str = "application/json"
 ) -> ProviderResponse:
     return ProviderResponse(200, kind, good(members(url))[1], cache_control=cache_control)
@@ -204,7 +204,7 @@ def test_document_is_cached_as_its_headers_say_within_bounds(
 
     def get(url: str) -> ProviderResponse:
         asked.append(url)
-        return told(cache_control)
+        return served(cache_control)
 
     documents = DocumentFetcher(get, clock)
     fetch(documents)
@@ -218,7 +218,7 @@ def test_document_is_cached_as_its_headers_say_within_bounds(
 
 def test_document_that_is_rejected_ends_the_one_that_was_cached() -> None:
     bad = good(members())[1].replace(b"{", b'{"x": NaN, ', 1)
-    answers = iter([told(), ProviderResponse(200, "application/json", bad), told()])
+    answers = iter([served(), ProviderResponse(200, "application/json", bad), served()])
     clock = FakeClock(1000.0)
     documents = DocumentFetcher(lambda _: next(answers), clock)
     fetch(documents)
@@ -232,7 +232,7 @@ def test_document_that_is_rejected_ends_the_one_that_was_cached() -> None:
 
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_unavailable_site_ends_nothing_and_is_retried(status: int) -> None:
-    answers = iter([told(), ProviderResponse(status, "text/html", b""), told()])
+    answers = iter([served(), ProviderResponse(status, "text/html", b""), served()])
     clock = FakeClock(1000.0)
     documents = DocumentFetcher(lambda _: next(answers), clock)
     fetch(documents)
@@ -248,7 +248,7 @@ def test_age_counts_from_before_the_fetch_and_to_the_second() -> None:
 
     def get(url: str) -> ProviderResponse:
         clock.advance(4)
-        return told("max-age=3600")
+        return served("max-age=3600")
 
     documents = DocumentFetcher(get, clock)
     fetch(documents)
@@ -266,8 +266,8 @@ def test_age_counts_from_before_the_fetch_and_to_the_second() -> None:
 )
 def test_document_of_another_media_type_is_rejected(kind: str) -> None:
     with pytest.raises(UnknownClient):
-        fetch(DocumentFetcher(lambda _: told(kind=kind)))
-    assert fetch(DocumentFetcher(lambda _: told(kind="application/cimd+json"))).name == "App"
+        fetch(DocumentFetcher(lambda _: served(kind=kind)))
+    assert fetch(DocumentFetcher(lambda _: served(kind="application/cimd+json"))).name == "App"
 
 
 def test_fetches_of_a_document_are_shared_and_bounded() -> None:
@@ -279,7 +279,7 @@ def test_fetches_of_a_document_are_shared_and_bounded() -> None:
         asked.append(url)
         begun.release()
         landing.wait()
-        return told(url=url)
+        return served(url=url)
 
     documents = DocumentFetcher(get)
     urls = [f"https://app{number}.example.com/c" for number in range(FETCHES_MAX)]
@@ -299,7 +299,7 @@ def test_fetches_of_a_document_are_shared_and_bounded() -> None:
 
 def test_a_person_causes_at_most_six_fetches_a_minute() -> None:
     clock = FakeClock(1000.0)
-    documents = DocumentFetcher(lambda url: told("no-store", url), clock)
+    documents = DocumentFetcher(lambda url: served("no-store", url), clock)
     for number in range(6):
         fetch(documents, "ada", f"https://app{number}.example.com/c")
     with pytest.raises(DocumentUnavailable, match="minute"):
@@ -316,7 +316,7 @@ def test_a_person_waits_for_at_most_two_documents_at_once() -> None:
     def get(url: str) -> ProviderResponse:
         begun.release()
         landing.wait()
-        return told(url=url)
+        return served(url=url)
 
     documents = DocumentFetcher(get)
     with ThreadPoolExecutor(2) as threads:

@@ -42,7 +42,7 @@ def workers(
         yield [made.enter_context(GrantWorker(settings)) for _ in range(PROCESSES)]
 
 
-def told(worker: GrantWorker, do: str, **arguments: Any) -> Any:
+def result_of(worker: GrantWorker, do: str, **arguments: Any) -> Any:
     """Ask until there is an answer."""
     for _ in range(TRIES):
         answer = worker.ask(do, **arguments)
@@ -52,12 +52,14 @@ def told(worker: GrantWorker, do: str, **arguments: Any) -> Any:
 
 
 def lives(worker: GrantWorker, issued: dict[str, Any]) -> bool:
-    return bool(told(worker, "lives", access_token=issued["access_token"]))
+    return bool(result_of(worker, "lives", access_token=issued["access_token"]))
 
 
 def begun(workers: list[GrantWorker]) -> dict[str, Any]:
     """Begin a grant that every process has met, so that all race with warm connections."""
-    while not isinstance(issued := workers[0].ask("redeem", code=told(workers[0], "allow")), dict):
+    while not isinstance(
+        issued := workers[0].ask("redeem", code=result_of(workers[0], "allow")), dict
+    ):
         assert issued in UNTOLD
     assert all(lives(worker, issued) for worker in workers)
     return issued
@@ -76,7 +78,7 @@ def test_concurrent_refreshes_of_one_token_get_one_pair(workers: list[GrantWorke
         assert len(outcomes) == PROCESSES * THREADS
         pairs = [each for each in outcomes if isinstance(each, dict)]
         assert {each for each in outcomes if isinstance(each, str)} <= UNTOLD
-        pairs.append(told(workers[-1], "refresh", token=issued["refresh_token"]))
+        pairs.append(result_of(workers[-1], "refresh", token=issued["refresh_token"]))
         assert {each["refresh_token"] for each in pairs} == {pairs[0]["refresh_token"]}
         issued = pairs[0]
         assert lives(workers[1], issued)
@@ -86,7 +88,7 @@ def test_code_redeemed_in_all_processes_at_once_yields_one_working_pair(
     workers: list[GrantWorker],
 ) -> None:
     begun(workers)
-    code = told(workers[0], "allow")
+    code = result_of(workers[0], "allow")
     for worker in workers:
         worker.tell("redeem", code=code)
     outcomes = [worker.answer() for worker in workers]
@@ -101,12 +103,12 @@ def test_grant_that_its_person_ends_in_the_middle_stays_ended(workers: list[Gran
     *racing, ends = workers
     for worker in racing:
         worker.tell("refresh_many", token=issued["refresh_token"], threads=THREADS)
-    assert told(ends, "end") <= 1  # 0 where an end whose answer was lost had been one
+    assert result_of(ends, "end") <= 1  # 0 where an end whose answer was lost had been one
     outcomes = [each for worker in racing for each in worker.answer()]
     assert {each for each in outcomes if isinstance(each, str)} <= {"InvalidGrant", *UNTOLD}
     for each in (issued, *(each for each in outcomes if isinstance(each, dict))):
         assert not lives(ends, each)
-        assert told(ends, "refresh", token=each["refresh_token"]) == "InvalidGrant"
+        assert result_of(ends, "refresh", token=each["refresh_token"]) == "InvalidGrant"
 
 
 def test_grant_survives_all_processes_but_one(workers: list[GrantWorker]) -> None:
@@ -117,6 +119,6 @@ def test_grant_survives_all_processes_but_one(workers: list[GrantWorker]) -> Non
         worker.tell("refresh_many", token=issued["refresh_token"], threads=THREADS)
         time.sleep(delay)  # Somewhere before, within or after its transaction.
         worker.kill()
-        issued = told(survivor, "refresh", token=issued["refresh_token"])
+        issued = result_of(survivor, "refresh", token=issued["refresh_token"])
         assert isinstance(issued, dict)
         assert lives(survivor, issued)

@@ -43,13 +43,13 @@ def check(*arguments: str) -> tuple[int, dict[str, tuple[str, str, str]]]:
         call_command("check_providers", *arguments, "--json", "--url", SITE, stdout=out)
     except SystemExit as exc:
         status = int(exc.code or 0)
-    told: dict[str, Any] = json.loads(out.getvalue())
+    output: dict[str, Any] = json.loads(out.getvalue())
     found = {
         each["name"]: (each["level"], each["detail"], each["remedy"])
-        for each in told["providers"]["corp"]
+        for each in output["providers"]["corp"]
     }
     assert all(remedy for level, _, remedy in found.values() if level != "ok")
-    assert told["ok"] is (status != 1)
+    assert output["ok"] is (status != 1)
     return status, found
 
 
@@ -72,8 +72,8 @@ def test_correct_provider_passes(corp: AskingProvider, capfd: Any) -> None:
     assert f"{SITE}/accounts/logout/done/" in found["single logout"][1]
     assert len(corp.asked) <= 6
     assert check("corp", "--strict")[0] == 4
-    told = repr(found) + "".join(capfd.readouterr())
-    assert [secret for secret in (CLIENT_SECRET, *corp.secrets) if secret in told] == []
+    output = repr(found) + "".join(capfd.readouterr())
+    assert [secret for secret in (CLIENT_SECRET, *corp.secrets) if secret in output] == []
 
 
 def test_wrong_secret_is_distinguished_from_a_wrong_code(

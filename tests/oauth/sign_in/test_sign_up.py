@@ -90,23 +90,23 @@ def test_address_that_is_free_is_stored(known: Visitor, other: FakeProvider) -> 
 
 
 @pytest.mark.parametrize(
-    ("told", "name", "address"),
+    ("claims", "name", "address"),
     [
         ({"preferred_username": "grace", "email": "grace@example.com"}, "grace", True),
         ({"preferred_username": "ADA", "email": "ada@example.com"}, "ada[0-9a-zA-Z]{1,6}", False),
     ],
 )
 def test_user_created_in_advance_is_named_by_the_first_sign_in_only(
-    known: Visitor, other: FakeProvider, told: dict[str, str], name: str, address: bool
+    known: Visitor, other: FakeProvider, claims: dict[str, str], name: str, address: bool
 ) -> None:
     made = accounts.create_account("other", "7").user
-    other.person = {"sub": "7", **told}
+    other.person = {"sub": "7", **claims}
     visitor = Visitor()
     visitor.sign_in(other, "other")
     user = user_of(visitor)
     assert user.pk == made.pk
     assert re.fullmatch(name, user.get_username())
-    assert user.email == (told["email"] if address else "")
+    assert user.email == (claims["email"] if address else "")
 
     other.person = {"sub": "7", "preferred_username": "hopper"}
     Visitor().sign_in(other, "other")
@@ -132,8 +132,8 @@ def test_responses_do_not_reveal_that_an_address_is_taken(
 ) -> None:
     free = newcomer(other, email="bob@example.com", preferred_username="newcomer1")
     taken = newcomer(other, email="ada@example.com", preferred_username="newcomer2")
-    told = [str(seen(*each)) for each in (free, taken)]
-    assert told[0].replace("bob@", "x@") == told[1].replace("ada@", "x@")
+    claims = [str(seen(*each)) for each in (free, taken)]
+    assert claims[0].replace("bob@", "x@") == claims[1].replace("ada@", "x@")
 
 
 def test_new_user_gets_nothing_from_an_existing_one(known: Visitor, other: FakeProvider) -> None:

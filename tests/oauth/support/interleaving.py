@@ -135,8 +135,8 @@ class Interleaving:
                     queue.append((after, (*way, label)))
             for number, each in enumerate(state.requests):
                 if each.begun and (result := self._after(number, each).result) is not None:
-                    told = "ok" if isinstance(result, TokenResponse) else str(result)
-                    found.results.add((each.who, told))
+                    report = "ok" if isinstance(result, TokenResponse) else str(result)
+                    found.results.add((each.who, report))
         return found
 
     # The next steps
@@ -188,14 +188,14 @@ class Interleaving:
     def _called(
         self, state: State, number: int, each: Request, send: Send
     ) -> Iterator[tuple[str, State]]:
-        items, told = self._sent(state, send)
+        items, report = self._sent(state, send)
         label = f"{number}{each.who} {send.operation}"
         went = self._with(state, items)
         if send.operation == "delete_item" and each.who != ENDS:
             went = went._replace(ended_by=went.ended_by | {number})
             if each.who in HONEST_ONES and self._is_in_time(state, each):
                 went = went._replace(ended_hastily=went.ended_hastily | {number})
-        yield label, self._told(went, number, each, told)
+        yield label, self._told(went, number, each, report)
         if not state.faults:
             return
         less = went._replace(items=state.items, was_ended=state.was_ended)
@@ -241,13 +241,13 @@ class Interleaving:
         install(services)
         self.clock.now = START + GRACE * each.arrived
         steps = self._presented(self._process(services), each)
-        told = iter(each.history)
+        report = iter(each.history)
         outcome, error = None, None
         try:
             while True:
                 wait = resume(steps, outcome, error)
                 if isinstance(wait, Send) and not _is_beside(wait):
-                    if (answer := next(told, None)) is None:
+                    if (answer := next(report, None)) is None:
                         steps.close()
                         return Next(wait, deletions=tuple(self._deletions))
                     self.clock.now = START + GRACE * answer.tick
@@ -293,8 +293,8 @@ class Interleaving:
         name = repr(error) + name_of(getattr(error, "item", None)) if error else name_of(outcome)
         return self._table.items, Result(name, outcome, error, state.tick)
 
-    def _told(self, state: State, number: int, each: Request, told: Result) -> State:
-        after = each._replace(history=(*each.history, told))
+    def _told(self, state: State, number: int, each: Request, report: Result) -> State:
+        after = each._replace(history=(*each.history, report))
         before = len(self._after(number, each).deletions)
         new = self._after(number, after).deletions[before:]
         if self._session in state.items:
@@ -334,8 +334,8 @@ class Interleaving:
 
     def _of_access_tokens(self, state: State) -> Iterator[str]:
         now, id_of = START + GRACE * state.tick, Tokens(self._services).id_of
-        told = (self._after(*each) for each in enumerate(state.requests) if each[1].begun)
-        answers = [each for each in told if isinstance(each.result, TokenResponse)]
+        report = (self._after(*each) for each in enumerate(state.requests) if each[1].begun)
+        answers = [each for each in report if isinstance(each.result, TokenResponse)]
         promises = [promise_of(each.result, each.at, id_of) for each in answers]
         opened = (self._truth(state, each) for each in self._refresh_tokens(state))
         named = access_promises.live_in(opened)

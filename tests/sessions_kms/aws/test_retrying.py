@@ -79,11 +79,11 @@ def test_service_may_request_a_longer_pause() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("header", "seconds"),
     [("1500", 1.5), ("0", 0), ("-1", None), ("x", None), ("", None), ("9" * 400, None)],
 )
-def test_invalid_retry_after_is_ignored(told: str, seconds: float | None) -> None:
-    assert retry_after({"x-amz-retry-after": told}) == seconds
+def test_invalid_retry_after_is_ignored(header: str, seconds: float | None) -> None:
+    assert retry_after({"x-amz-retry-after": header}) == seconds
     assert retry_after({}) is None
 
 

@@ -20,7 +20,7 @@ def finding(setting: str) -> Finding:
 
 
 @pytest.mark.parametrize(
-    ("setting", "endpoint", "told"),
+    ("setting", "endpoint", "expected"),
     [
         ("boto", "https://table.example", "boto: CLIENT is 'boto'"),
         (
@@ -37,12 +37,12 @@ def finding(setting: str) -> Finding:
     ],
 )
 def test_client_is_reported_with_the_reason(
-    setting: str, endpoint: str, told: str, monkeypatch: pytest.MonkeyPatch
+    setting: str, endpoint: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     found = finding(setting)
     assert (found.name, found.level, found.remedy) == ("client", Level.OK, "")
-    assert found.detail.startswith(told)
+    assert found.detail.startswith(expected)
 
 
 def test_unsupported_builtin_client_fails_with_a_remedy(

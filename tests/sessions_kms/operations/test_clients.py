@@ -61,24 +61,24 @@ def test_client_is_ended_by_name_or_id_and_nothing_else(stack: Stack, named: str
     grants = [granted("Tool", client_id=LONG), granted("Tool", client_id=LONG, user_id="8")]
     if named == "by digest":
         named = run("list_clients", "--json").json["clients"][0]["client_id"]
-    told = end("--client", named, "--json")
-    assert (told.status, told.json["ended"]) == (0, 2)
+    result = end("--client", named, "--json")
+    assert (result.status, result.json["ended"]) == (0, 2)
     assert [is_there(each) for each in (*grants, *others)] == [False, False, True, True]
     assert lives(browser)
 
 
 def test_dry_run_reports_and_ends_nothing(stack: Stack) -> None:
     grant = granted("Tool", client_id=DOCUMENT)
-    told = run("end_sessions", "--client", "Tool", "--dry-run")
-    assert told.out.strip() == f"Would end 1 grant of {DOCUMENT}."
+    result = run("end_sessions", "--client", "Tool", "--dry-run")
+    assert result.out.strip() == f"Would end 1 grant of {DOCUMENT}."
     assert is_there(grant)
 
 
 def test_unknown_client_is_named_with_the_nearest(stack: Stack) -> None:
     grant = granted("Claude", client_id=DOCUMENT)
-    told = end("--client", "Claud")
-    assert told.status == 2
-    assert "Did you mean Claude?" in told.err
+    result = end("--client", "Claud")
+    assert result.status == 2
+    assert "Did you mean Claude?" in result.err
     assert is_there(grant)
 
 

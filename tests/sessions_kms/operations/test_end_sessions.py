@@ -79,7 +79,7 @@ def seven(db: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ("8", "No user has the id 8, and no session belongs to it."),
         ("ada", "Did you mean 7 (ada)?"),
@@ -90,11 +90,11 @@ def seven(db: None) -> None:
 )
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
 def test_unknown_user_is_refused_with_the_nearest(
-    fake: Stack, seven: None, given: str, told: str, more: list[str]
+    fake: Stack, seven: None, given: str, expected: str, more: list[str]
 ) -> None:
     done = end("--user", given, *more)
     assert done.status == 2
-    assert told in done.err
+    assert expected in done.err
     assert not done.out
 
 
@@ -268,17 +268,17 @@ def test_ended_sessions_are_announced_and_expired_ones_are_not(fake: Stack) -> N
     expired.save()
     fake.clock.advance(60)
     saved()
-    told: list[str] = []
+    expected: list[str] = []
 
     def heard(session: str, **_: Any) -> None:
-        told.append(session)
+        expected.append(session)
 
     session_ended.connect(heard)
     try:
         end("--all")
     finally:
         session_ended.disconnect(heard)
-    assert len(told) == 1
+    assert len(expected) == 1
     assert fake.sessions() == {}
 
 

@@ -325,8 +325,8 @@ async def test_others_write_when_one_of_them_is_cancelled(world: World, who: int
     (lane,) = await in_lanes(world)
     await until(lambda: len(lane.waiting()) == len(tasks))
     tasks[who].cancel()
-    told = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), WITHIN)
-    assert [type(each) for each in told].count(asyncio.CancelledError) == 1
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), WITHIN)
+    assert [type(each) for each in results].count(asyncio.CancelledError) == 1
     stands = world.truth(key)
     assert stands is not None
     kept = {f"key{each}": each for each in range(3) if each != who}
@@ -383,57 +383,57 @@ async def test_load_that_uses_its_own_session_is_rejected(world: World) -> None:
 # The turn
 
 
-async def taking(turn: CoroutineLock, told: list[str], name: str) -> None:
+async def taking(turn: CoroutineLock, results: list[str], name: str) -> None:
     await turn.acquire()
-    told.append(name)
+    results.append(name)
     turn.release()
 
 
 async def test_lock_goes_to_the_longest_waiter_that_has_not_left() -> None:
-    turn, told = CoroutineLock(), list[str]()
+    turn, results = CoroutineLock(), list[str]()
     await turn.acquire()
     others = []
     for name in ("first", "second", "third"):
         context = Context()
-        others.append(asyncio.Task(taking(turn, told, name), context=context))
+        others.append(asyncio.Task(taking(turn, results, name), context=context))
         await until(lambda: len(turn._waiting) == len(others))
     others[0].cancel()
     await asyncio.wait([others[0]])
     turn.release()
     await asyncio.wait_for(asyncio.gather(*others[1:]), WITHIN)
-    assert told == ["second", "third"]
+    assert results == ["second", "third"]
     assert not turn.is_locked
 
 
 async def test_turn_of_a_cancelled_waiter_is_passed_on() -> None:
-    turn, told = CoroutineLock(), list[str]()
+    turn, results = CoroutineLock(), list[str]()
     await turn.acquire()
     context = Context()
-    other = asyncio.Task(taking(turn, told, "other"), context=context)
+    other = asyncio.Task(taking(turn, results, "other"), context=context)
     await until(lambda: len(turn._waiting) == 1)
     turn.release()  # It is woken, and has not run yet.
     other.cancel()
     await asyncio.wait([other])
-    await asyncio.wait_for(taking(turn, told, "next"), WITHIN)
-    assert told == ["next"]
+    await asyncio.wait_for(taking(turn, results, "next"), WITHIN)
+    assert results == ["next"]
 
 
 def test_turn_is_waited_for_on_the_requests_account() -> None:
     turn = CoroutineLock()
     run_sync(turn.acquire())
-    told: list[BaseException] = []
+    results: list[BaseException] = []
 
     def come() -> None:
         try:
             with deadline.request(2 * deadline.LEAST):
                 run_sync(turn.acquire())
         except StoreUnavailable as error:
-            told.append(error)
+            results.append(error)
 
     thread = threading.Thread(target=come)
     thread.start()
     thread.join(WITHIN)
-    assert len(told) == 1
+    assert len(results) == 1
     turn.release()
     run_sync(turn.acquire())
     turn.release()

@@ -125,8 +125,8 @@ async def test_services_are_made_once_and_not_in_the_loop(
     tasks = [asyncio.ensure_future(each) for each in asked]
     await until(began.is_set)  # The loop continues in the meantime.
     go_on.set()
-    told = await asyncio.wait_for(asyncio.gather(*tasks), WITHIN)
-    assert told[:3] == [{"a": 1}, 1, True]
+    results = await asyncio.wait_for(asyncio.gather(*tasks), WITHIN)
+    assert results[:3] == [{"a": 1}, 1, True]
     assert len(made) == 1
     assert made[0] != threading.get_ident()
 
@@ -135,7 +135,7 @@ async def test_services_are_made_once_and_not_in_the_loop(
 
 
 @pytest.fixture
-async def told() -> AsyncIterator[list[str]]:
+async def results() -> AsyncIterator[list[str]]:
     """Collect the signals of receivers that must not be called in an event loop."""
     found: list[str] = []
     signals = {
@@ -159,15 +159,15 @@ async def told() -> AsyncIterator[list[str]]:
 
 
 async def test_receivers_may_block(
-    world: World, told: list[str], monkeypatch: pytest.MonkeyPatch
+    world: World, results: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("django.db.close_old_connections", lambda: told.append("closed"))
+    monkeypatch.setattr("django.db.close_old_connections", lambda: results.append("closed"))
     session = SessionStore()
     await session.acreate()
     await session.acycle_key()
     key = str(session.session_key)
     await session.adelete()
-    assert told == [
+    assert results == [
         *("closed", "created", "closed"),
         *("closed", "cycled", "closed"),
         *("closed", "ended", "closed"),
@@ -198,7 +198,7 @@ async def test_receiver_that_fails_or_is_a_coroutine_stops_nothing(world: World)
 
 
 async def test_request_thread_waiting_for_a_load_delays_no_receiver(
-    world: World, told: list[str]
+    world: World, results: list[str]
 ) -> None:
     """What tells has the turn of the load, and Django's one thread of a request waits for it."""
     session = SessionStore(saved(a=1))
@@ -220,7 +220,7 @@ async def test_request_thread_waiting_for_a_load_delays_no_receiver(
         go_on.set()
         assert [*await asyncio.wait_for(asyncio.gather(load, in_thread), WITHIN)] == [None, None]
         left = deadline.budget_left()
-    assert told == ["refused"]
+    assert results == ["refused"]
     assert left is not None
     assert left > 1
 

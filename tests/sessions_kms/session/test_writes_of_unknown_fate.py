@@ -138,30 +138,30 @@ def run(name: str, fault: Fault | None = None, *, always: bool = False) -> tuple
     struck.calls.clear()
     struck.fault, struck.always = fault, always
     try:
-        told = write(items)
+        result = write(items)
     except TableUnavailable:
-        told = TableUnavailable
+        result = TableUnavailable
     struck.arrive()
-    return told, memory.items, struck
+    return result, memory.items, struck
 
 
 @pytest.mark.parametrize("name", WRITES)
 def test_write_with_a_lost_response_is_applied_once_or_reported_as_unknown(name: str) -> None:
     undisturbed, stands, _ = run(name)
     for lost in LOST:
-        told, found, struck = run(name, wire.FAULTS[lost])
-        if name == "create" and told is TableUnavailable:  # Never again under this key.
+        result, found, struck = run(name, wire.FAULTS[lost])
+        if name == "create" and result is TableUnavailable:  # Never again under this key.
             assert struck.calls.count("PutItem") == 1
             continue
-        if told is not TableUnavailable:
-            assert told in (undisturbed, False), lost
+        if result is not TableUnavailable:
+            assert result in (undisturbed, False), lost
         assert found == stands, lost
 
 
 @pytest.mark.parametrize("name", WRITES)
 def test_write_whose_answers_are_all_lost_ends_as_unknown(name: str) -> None:
-    told, _, struck = run(name, wire.FAULTS["unreachable"], always=True)
-    assert told is TableUnavailable
+    result, _, struck = run(name, wire.FAULTS["unreachable"], always=True)
+    assert result is TableUnavailable
     writes = [call for call in struck.calls if call != "GetItem"]
     assert len(writes) == (1 if name == "create" else REPEATS_MAX)
 
@@ -170,13 +170,13 @@ def test_write_whose_answers_are_all_lost_ends_as_unknown(name: str) -> None:
 def test_write_that_was_certainly_not_applied_is_sent_again(name: str) -> None:
     undisturbed, stands, _ = run(name)
     for lost in ("unconnected", "throttled"):
-        told, found, struck = run(name, wire.FAULTS[lost])
-        assert (told, found) == (undisturbed, stands)
+        result, found, struck = run(name, wire.FAULTS[lost])
+        assert (result, found) == (undisturbed, stands)
         assert "GetItem" not in struck.calls or name == "mark", "nothing was to be looked for"
 
 
 def test_lease_taken_over_after_a_lost_response_is_not_reported_as_lost() -> None:
-    told: list[Any] = []
+    result: list[Any] = []
 
     def taken(handle: Handle) -> Any:
         wire.handled(handle)
@@ -188,8 +188,8 @@ def test_lease_taken_over_after_a_lost_response_is_not_reported_as_lost() -> Non
     items = Items(memory)
     struck.strike(0, taken)
     with pytest.raises(TableUnavailable):
-        told.append(run_sync(items.table.put_stamped(LEASE, expected=None)))
-    assert told == []
+        result.append(run_sync(items.table.put_stamped(LEASE, expected=None)))
+    assert result == []
 
 
 def test_document_lists_every_write() -> None:

@@ -71,24 +71,25 @@ def test_request_is_the_one_that_boto_sends(url: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: MOMENT)
     params = {"TableName": "sessions", "Key": {"id": {"S": "x"}}}
     theirs = sent_by_boto(url, "GetItem", params)
-    told = {
+    expected = {
         name: value.decode() if isinstance(value, bytes) else str(value)
         for name, value in cast("dict[str, Any]", theirs.headers).items()
     }
-    target = Target(ENDPOINTS[url], "eu-west-1", told["User-Agent"])
+    target = Target(ENDPOINTS[url], "eu-west-1", expected["User-Agent"])
     exchange = DynamoDBRequest(target, "GetItem", params)
     first, ours, body = parsed(exchange.to_bytes(CREDENTIALS, SECOND))
     assert (first, ENDPOINTS[url].url) == ("POST / HTTP/1.1", url)
     assert json.loads(body) == params
     # Its signature covers its own body, which has spaces; the host is the connection's.
     assert (
-        ours.pop("Authorization").rpartition("=")[0] == told.pop("Authorization").rpartition("=")[0]
+        ours.pop("Authorization").rpartition("=")[0]
+        == expected.pop("Authorization").rpartition("=")[0]
     )
     assert ours.pop("Content-Length") == str(len(body))
     assert ours.pop("Host") == url.split("/")[2]
     assert ours.pop("Accept-Encoding") == "identity"
-    del told["Content-Length"], told["amz-sdk-invocation-id"], told["amz-sdk-request"]
-    assert ours == told
+    del expected["Content-Length"], expected["amz-sdk-invocation-id"], expected["amz-sdk-request"]
+    assert ours == expected
 
 
 def test_repeated_transaction_has_the_same_token() -> None:
@@ -117,10 +118,10 @@ def test_every_operation_round_trips(operation: str) -> None:
     _, headers, _ = parsed(exchange.to_bytes(CREDENTIALS, SECOND))
     assert headers["X-Amz-Target"] == f"DynamoDB_20120810.{operation}"
     capacity: Any = {"TableName": asked.get("TableName")}
-    told = {"ConsumedCapacity": [] if operation == "TransactWriteItems" else capacity}
+    expected = {"ConsumedCapacity": [] if operation == "TransactWriteItems" else capacity}
     more: dict[str, Any] = {"Items": []} if operation == "Query" else {}
-    answer = exchange.parse(said(told | more))
-    assert answer.keys() == {*told, *more, "ResponseMetadata"}
+    answer = exchange.parse(said(expected | more))
+    assert answer.keys() == {*expected, *more, "ResponseMetadata"}
 
 
 def test_nothing_of_a_request_is_shown() -> None:
