@@ -1,19 +1,19 @@
 """A response with one item, in the very form in which DynamoDB writes it, cut up without JSON.
 
 The text of a response enters; the JSON beside the item leaves, and the item. None leaves for any
-other form, which JSON's reader has to read. Where a body has no backslash, `"` does nothing but
-begin and end texts, so every second piece between them is a text. JSON's own reader calls a
-function for each object, and walks over a large value twice.
+other form, which JSON's reader has to read: it calls a function for each object, and walks over a
+large value twice. What it has read is the example for the next item of the same attributes. Where a
+body has no backslash, `"` does nothing but begin and end texts.
 
 Large base64 values are decoded by pybase64, since Python's own decoder takes longer for them than
 the rest of a call. Both accept and return the same.
 """
 
+import re
 from binascii import a2b_base64
-from collections.abc import Iterable
-from functools import lru_cache, partial
-from itertools import compress
-from typing import Any, Final, NamedTuple
+from functools import partial
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any, Final
 
 import pybase64
 
@@ -23,20 +23,107 @@ _decode_large = partial(pybase64.b64decode, validate=True)
 
 Item = dict[str, dict[str, Any]]
 
-LARGE: Final = 512  # letters of base64, below which Python's own is faster
+LARGE: Final = 160  # letters of base64, below which Python's own is faster
 BESIDE_MAX: Final = 1024  # letters before or after an item
-AROUND_MAX: Final = 2048  # letters of an item that are none of its values
-
-LONG: Final = 4 * 1024  # letters, more of which are searched, and not looked at one by one
 
 # Letters of a value, enough for a wrapped data key. Longer values are left out of an item that a
 # write replaced: nobody needs them, and to decode a ciphertext takes long.
 OLD_MAX: Final = 8 * 1024
 
-_BEGINS: Final = '},"Item":{"'
-_OLD_BEGINS: Final = '{"Attributes":{"'
-_OLD_ENDS: Final = '"}},"ConsumedCapacity":'
-_PIECES: Final = 6  # of a value: its name `":{"` its type `":"` what it holds `"},"`
+_BEGINS: Final = '},"Item":'
+_OLD_BEGINS: Final = '{"Attributes":'
+_OLD_ENDS: Final = ',"ConsumedCapacity":'
+
+FORMS_MAX: Final = 64  # learnt by one process: items have a few
+NAMES_MAX: Final = 1024  # letters of the names of an item that is learnt
+# Texts that JSON can write in one way only; base64 is checked when it is decoded.
+_VALUES: Final = {"S": r"[ !#-\[\]-~]*+", "N": r"[ !#-\[\]-~]*+", "B": '[^"]*+'}
+
+
+class ItemForm:
+    """Attributes and their types, in the order in which DynamoDB writes them.
+
+    A pattern finds all values but one, the longest when the form was learnt: that may have many
+    thousand letters, and ends at the next `"`.
+    """
+
+    def __init__(self, item: Item) -> None:
+        """Learn from an item that has a binary value."""
+        self.attributes = _attributes_of(item)
+        sizes = [len(item[name].get("B", "")) for name, _ in self.attributes]
+        at = sizes.index(max(sizes))
+        before, long, after = self.attributes[:at], self.attributes[at], self.attributes[at + 1 :]
+        self._before = re.compile(
+            "".join([r"\{", *(f"{_field(*each)}," for each in before), _opening(*long)])
+        )
+        self._after = re.compile("".join([r'"\}', *(f",{_field(*each)}" for each in after), r"\}"]))
+
+    def read(self, text: str, at: int, longest: int | None = None) -> tuple[Item, int] | None:
+        """Return the item that begins there, and where it ends; None if it has another form.
+
+        Values of more letters than ``longest`` are left out. Raises InvalidResponse.
+        """
+        __traceback_hide__ = True
+        before = self._before.match(text, at)
+        if before is None:
+            return None
+        begin = before.end()
+        end = text.find('"', begin)
+        after = self._after.match(text, end) if end >= 0 else None
+        if after is None:
+            return None
+        values = [*before.groups(), text[begin:end], *after.groups()]
+        item = {
+            name: {kind: decode_base64(value) if kind == "B" else value}
+            for (name, kind), value in zip(self.attributes, values, strict=True)
+            if longest is None or len(value) <= longest
+        }
+        return item, after.end()
+
+
+def _opening(name: str, kind: str) -> str:
+    return rf'"{re.escape(name)}":\{{"{kind}":"'
+
+
+def _field(name: str, kind: str) -> str:
+    return rf'{_opening(name, kind)}({_VALUES[kind]})"\}}'
+
+
+def _attributes_of(item: Item) -> tuple[tuple[str, str], ...]:
+    return tuple((name, kind) for name, value in item.items() for kind in value)
+
+
+class ItemForms:
+    """The forms that were learnt, shared by all threads; the one that was used last is first."""
+
+    def __init__(self) -> None:
+        self._forms: tuple[ItemForm, ...] = ()
+
+    def read(self, text: str, at: int, longest: int | None = None) -> tuple[Item, int] | None:
+        """Return an item as `ItemForm.read` does; None if no form that was learnt is its own."""
+        __traceback_hide__ = True
+        for form in self._forms:
+            if (found := form.read(text, at, longest)) is not None:
+                if form is not self._forms[0]:
+                    self._forms = (form, *(each for each in self._forms if each is not form))
+                return found
+        return None
+
+    def learn(self, item: Item) -> None:
+        """Read items of these attributes from now on, if it has texts, numbers and bytes alone."""
+        attributes = _attributes_of(item)
+        names = "".join(item)
+        if (
+            len(self._forms) < FORMS_MAX
+            and len(names) <= NAMES_MAX
+            and quoted(names) == f'"{names}"'
+            and {"B"} <= {kind for _, kind in attributes} <= _VALUES.keys()
+            and all(form.attributes != attributes for form in self._forms)
+        ):
+            self._forms = (*self._forms, ItemForm(item))
+
+
+forms: Final = ItemForms()
 
 
 def with_item_last(text: str) -> tuple[str, Item] | None:
@@ -45,12 +132,14 @@ def with_item_last(text: str) -> tuple[str, Item] | None:
     The item is the whole object's own if what is before it is JSON, and has none.
     """
     __traceback_hide__ = True
-    if not text.isascii() or "\\" in text:
+    at = text.find(_BEGINS)
+    if not 0 <= at <= BESIDE_MAX or "\\" in text:
         return None
-    before, begins, after = text.partition(_BEGINS)
-    is_one = begins and len(before) <= BESIDE_MAX and '"Item"' not in before
-    item = _item(_pieces(after)) if is_one else None
-    return None if item is None else (f"{before}}}}}", item)
+    before = text[:at]
+    found = None if '"Item"' in before else forms.read(text, at + len(_BEGINS))
+    if found is None or text[found[1] :] != "}":
+        return None
+    return f"{before}}}}}", found[0]
 
 
 def with_old_item_first(text: str) -> tuple[str, Item] | None:
@@ -59,101 +148,16 @@ def with_old_item_first(text: str) -> tuple[str, Item] | None:
     Raises InvalidResponse.
     """
     __traceback_hide__ = True
-    if not text.startswith(_OLD_BEGINS) or not text.isascii() or "\\" in text:
+    if not text.startswith(_OLD_BEGINS) or "\\" in text:
         return None
-    old, ends, after = text.removeprefix(_OLD_BEGINS).rpartition(_OLD_ENDS)
-    is_one = ends and len(after) <= BESIDE_MAX and '"Attributes"' not in after
-    item = _item(_pieces(f'{old}"}}}}}}'), at_most=OLD_MAX) if is_one else None
-    return None if item is None else (f'{{"ConsumedCapacity":{after}', item)
-
-
-def _pieces(text: str) -> list[str]:
-    """Return what `text.split('"')` does."""
-    __traceback_hide__ = True
-    if len(text) <= LONG:
-        return text.split('"')
-    pieces: list[str] = []
-    begin = 0
-    while (until := begin + LONG) < len(text) and (end := text.find('"', until)) >= 0:
-        *whole, cut = text[begin:until].split('"')
-        pieces += [*whole, text[until - len(cut) : end]]
-        begin = end + 1
-    return pieces + text[begin:].split('"')
-
-
-def _item(pieces: list[str], at_most: int | None = None) -> Item | None:
-    """Return an item, without values of more letters than that."""
-    __traceback_hide__ = True
-    held: list[Any] = pieces[4::_PIECES]
-    del pieces[4::_PIECES]
-    around = '"'.join(pieces)
-    try:
-        form = _form(around) if len(around) <= AROUND_MAX else None
-    except _OtherForm:
+    found = forms.read(text, len(_OLD_BEGINS), OLD_MAX)
+    if found is None or len(text) - found[1] > BESIDE_MAX:
         return None
-    if form is None or len(form.names) != len(held):
+    item, end = found
+    after = text[end:]
+    if not after.startswith(_OLD_ENDS) or '"Attributes"' in after:
         return None
-    if not "".join(compress(held, form.are_texts)).isprintable():
-        return None  # JSON may have to write it otherwise.
-    if at_most is not None:
-        return _short_values(form, held, at_most)
-    binary = decode_each(compress(held, form.are_binary))
-    for number, value in zip(form.binary, binary, strict=True):
-        held[number] = value
-    named = zip(form.names, form.kinds, held, strict=True)
-    return {name: {kind: value} for name, kind, value in named}
-
-
-def _short_values(form: "_Form", held: list[str], at_most: int) -> Item:
-    __traceback_hide__ = True
-    named = zip(form.names, form.kinds, held, strict=True)
-    return {
-        name: {kind: decode_base64(value) if kind == "B" else value}
-        for name, kind, value in named
-        if len(value) <= at_most
-    }
-
-
-class _OtherForm(Exception):
-    """JSON's reader has to read it. Raised, since a result would be cached with values in it."""
-
-
-class _Form(NamedTuple):
-    """The names of an item, and the types of what stands under them."""
-
-    names: tuple[str, ...]
-    kinds: tuple[str, ...]
-    are_texts: tuple[bool, ...]
-    are_binary: tuple[bool, ...]
-    binary: tuple[int, ...]  # their numbers
-
-
-@lru_cache(maxsize=64)  # Items have a few forms.
-def _form(around: str) -> _Form:
-    """Return the form of an item that is given without its values. Raises _OtherForm."""
-    __traceback_hide__ = True
-    pieces = around.split('"')
-    step = _PIECES - 1
-    names, kinds = pieces[::step], pieces[2::step]
-    size = len(kinds)
-    if (
-        len(pieces) != size * step
-        or pieces[1::step] != [":{"] * size
-        or pieces[3::step] != [":"] * size
-        or pieces[4::step] != [*["},"] * (size - 1), "}}}"]
-        or not {"S", "N", "B"}.issuperset(kinds)
-        or len(set(names)) != size
-        or not "".join(names).isprintable()
-    ):
-        raise _OtherForm
-    are_binary = tuple(kind == "B" for kind in kinds)
-    return _Form(
-        names=tuple(names),
-        kinds=tuple(kinds),
-        are_texts=tuple(not each for each in are_binary),
-        are_binary=are_binary,
-        binary=tuple(number for number, each in enumerate(are_binary) if each),
-    )
+    return f"{{{after[1:]}", item
 
 
 def decode_base64(text: str) -> bytes:
@@ -166,20 +170,3 @@ def decode_base64(text: str) -> bytes:
         except ValueError:
             pass
     raise InvalidResponse  # Outside the handler, so that no chain leads to the text.
-
-
-def decode_each(texts: Iterable[str]) -> list[bytes]:
-    """Decode texts as `decode_base64` does, without a call for each."""
-    __traceback_hide__ = True
-    found = []
-    try:
-        for text in texts:
-            if len(text) % 4 or text.endswith("==="):
-                break
-            is_small = len(text) < LARGE
-            found.append(a2b_base64(text, strict_mode=True) if is_small else _decode_large(text))
-        else:
-            return found
-    except ValueError:
-        pass
-    raise InvalidResponse

@@ -16,6 +16,7 @@ from sessions_kms.aws.dynamodb.compact_json import (
     BESIDE_MAX,
     Item,
     decode_base64,
+    forms,
     with_item_last,
     with_old_item_first,
 )
@@ -61,24 +62,19 @@ def parse(operation: str, response: Response) -> dict[str, Any]:
         if 400 <= response.status <= 599:
             raise _error(operation, response)
         raise InvalidResponse(response.status)
-    parsed = _parse_body(operation, response.body)
-    parsed["ResponseMetadata"] = _metadata(response)
-    return parsed
-
-
-def _parse_body(operation: str, body: bytes) -> dict[str, Any]:
-    __traceback_hide__ = True
-    text = _decode_text(body)
+    metadata, text = _metadata(response), _decode_text(response.body)
     name, cut = ITEM_CUT if operation == GET_ITEM else OLD_ITEM_CUT
     text, item = cut(text) or (text, None)
     members = _parse_capacity(operation, text) if len(text) <= BESIDE_MAX else None
     if members is None:
         members = _parse_members(operation, text)
     if item is None:
-        return dict(members)
+        if (example := members.get(name)) is not None:
+            forms.learn(example)
+        return {**members, "ResponseMetadata": metadata}
     if name not in RESPONSES[operation].members:
         raise InvalidResponse
-    return {**members, name: item}
+    return {**members, name: item, "ResponseMetadata": metadata}
 
 
 def _parse_members(operation: str, text: str) -> dict[str, Any]:
