@@ -14,7 +14,10 @@ import pybase64
 
 from sessions_kms.aws.dynamodb.shapes import (
     DEPTH_MAX,
+    FLAG,
+    ITEM,
     REQUESTS,
+    TEXT,
     Leaf,
     ListOf,
     MapOf,
@@ -22,8 +25,9 @@ from sessions_kms.aws.dynamodb.shapes import (
     Structure,
 )
 
-LARGE: Final = 512  # bytes, below which Python's own base64 is faster
+LARGE: Final = 128  # bytes, below which Python's own base64 is faster
 NO_ITEM: Final = "An item must be a dict of typed values under their names."
+NO_VALUE: Final = 'A value must be a dict of its type and itself: {"S": "text"}.'
 
 
 def write_body(operation: str, params: Mapping[str, Any]) -> bytes:
@@ -37,19 +41,19 @@ def write_body(operation: str, params: Mapping[str, Any]) -> bytes:
 def _write_fields(parts: list[str], shape: Structure, value: Mapping[str, Any], name: str) -> None:
     __traceback_hide__ = True
     members = shape.members
-    if not members.keys() >= value.keys():
-        unknown = ", ".join(sorted(map(repr, value.keys() - members.keys())))
-        raise TypeError(f"{name} has no parameter {unknown}.")
     begins = "{"
     for each, held in value.items():
-        member = members[each]
-        if member is Leaf.TEXT and type(held) is str:  # as most are
+        member = members.get(each)
+        if member is TEXT and type(held) is str:  # as most are
             parts.append(f'{begins}"{each}":{quoted(held)}')
-        elif member is Leaf.FLAG and type(held) is bool:
+        elif member is FLAG and type(held) is bool:
             parts.append(f'{begins}"{each}":{"true" if held else "false"}')
-        elif member is Leaf.ITEM:
+        elif member is ITEM:
             parts.append(f'{begins}"{each}":')
             write_item(parts, held)
+        elif member is None:
+            unknown = ", ".join(sorted(map(repr, value.keys() - members.keys())))
+            raise TypeError(f"{name} has no parameter {unknown}.")
         else:
             parts.append(f'{begins}"{each}":')
             _write(parts, member, held, each)
@@ -60,9 +64,9 @@ def _write_fields(parts: list[str], shape: Structure, value: Mapping[str, Any], 
 def _write(parts: list[str], shape: Shape, value: Any, name: str) -> None:
     """Append the JSON of a parameter to the parts of the body."""
     __traceback_hide__ = True
-    if shape is Leaf.ITEM:
+    if shape is ITEM:
         write_item(parts, value)
-    elif shape is Leaf.TEXT:
+    elif shape is TEXT:
         parts.append(quoted(_of_type(str, value, name)))
     elif isinstance(shape, Leaf):
         parts.append(_leaf(shape, value, name))
@@ -89,7 +93,7 @@ def _write_map(parts: list[str], member: Shape, value: dict[str, Any], name: str
     begins = "{"
     for each, held in value.items():
         parts.append(f"{begins}{quoted(each)}:")
-        if member is Leaf.TEXT and type(held) is str:
+        if member is TEXT and type(held) is str:
             parts.append(quoted(held))
         else:
             _write(parts, member, held, name)
@@ -99,7 +103,7 @@ def _write_map(parts: list[str], member: Shape, value: dict[str, Any], name: str
 
 def _leaf(shape: Leaf, value: Any, name: str) -> str:
     """Return the JSON of a flag or a whole number; no request has a number with a fraction."""
-    if shape is Leaf.FLAG:
+    if shape is FLAG:
         return "true" if _of_type(bool, value, name) else "false"
     return str(_of_type(int, value, name))
 
@@ -114,8 +118,8 @@ def _of_type(wanted: type, value: Any, name: str) -> Any:
 def write_item(parts: list[str], item: Any, depth: int = 0) -> None:
     """Append the JSON of an item to the parts of a text. Raises TypeError.
 
-    A large value is a part of its own: it is copied only when all are joined. Texts and bytes, as
-    nearly all values are, are written here: a call for each would cost more.
+    A large value is a part of its own: it is copied only when all are joined. Texts, numbers and
+    bytes, as nearly all values are, are written here: a call for each would cost more.
     """
     __traceback_hide__ = True
     if not isinstance(item, dict):
@@ -124,12 +128,13 @@ def write_item(parts: list[str], item: Any, depth: int = 0) -> None:
     for name, value in item.items():
         if type(name) is not str:
             raise TypeError(NO_ITEM)
-        kind = held = None
-        if type(value) is dict and len(value) == 1:
-            ((kind, held),) = value.items()
-        if type(held) is str and kind in {"S", "N"}:
-            parts.append(f'{begins}{quoted(name)}:{{"{kind}":{quoted(held)}}}')
-        elif kind != "B" or type(held) is not bytes:
+        if not isinstance(value, dict) or len(value) != 1:
+            raise TypeError(NO_VALUE)
+        if type(held := value.get("N")) is str:
+            parts.append(f'{begins}{quoted(name)}:{{"N":{quoted(held)}}}')
+        elif type(held := value.get("S")) is str:
+            parts.append(f'{begins}{quoted(name)}:{{"S":{quoted(held)}}}')
+        elif type(held := value.get("B")) is not bytes:
             parts.append(f"{begins}{quoted(name)}:{_write_value(value, depth)}")
         elif len(held) < LARGE:
             parts.append(f'{begins}{quoted(name)}:{{"B":"{b2a(held, newline=False).decode()}"}}')
@@ -143,7 +148,7 @@ def _write_value(value: Any, depth: int) -> str:
     """Return the JSON of a value of any type."""
     __traceback_hide__ = True
     if not isinstance(value, dict) or len(value) != 1:
-        raise TypeError('A value must be a dict of its type and itself: {"S": "text"}.')
+        raise TypeError(NO_VALUE)
     ((kind, held),) = value.items()
     if kind in {"S", "N"} and type(held) is str:
         return f'{{"{kind}":{quoted(held)}}}'
