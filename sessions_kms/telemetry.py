@@ -90,6 +90,9 @@ class Telemetry:
     def _meter(self) -> "Meter | None":
         """The meter, or None if no provider is set."""
         if not self._is_enabled:
+            modules = sys.modules  # A process without the API has no provider, as most have none.
+            if SPANS not in modules and METRICS not in modules and not self._is_configured:
+                return None
             self._is_enabled = (
                 self._is_configured or _is_set_up()
             ) and self._created_meter is not None
