@@ -4,9 +4,8 @@ A value has one type and one value, such as ``{"N": "1"}``. Every value is valid
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
 """
 
-import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sessions_kms.exceptions import InvalidRecord
 
@@ -16,7 +15,7 @@ TEXT_MAX_BYTES: Final = 1024  # DynamoDB takes 2048 for the key of an index
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html (CiphertextBlob)
 ENCRYPTED_KEY_MAX_BYTES: Final = 6144
 
-is_number = re.compile(r"0|[1-9][0-9]{0,37}").fullmatch  # DynamoDB keeps 38 digits
+DIGITS_MAX: Final = 38  # of a number, as DynamoDB keeps them
 
 IV_BYTES: Final = 12
 TAG_BYTES: Final = 16
@@ -43,6 +42,10 @@ class Field(NamedTuple):
     maximum: int = 0
     is_optional: bool = False
     is_bound: bool = False
+
+
+# The members of a Field that reading needs; a plain tuple is faster to unpack.
+FieldReader: TypeAlias = tuple[str, str, str, int, int]
 
 
 # A sealed record, each field declared once. Readers, projections and the table of item types are
@@ -115,12 +118,41 @@ def text(item: Mapping[str, Any], name: str) -> str:
     raise InvalidRecord(name)
 
 
+def is_number(value: str) -> bool:
+    """Return True if this is a whole, non-negative number as DynamoDB writes it.
+
+    A regular expression takes four times as long, and a load reads six numbers.
+    """
+    is_whole = value.isdecimal() and value.isascii() and len(value) <= DIGITS_MAX
+    return is_whole and (value[0] != "0" or value == "0")
+
+
 def is_text(value: str) -> bool:
     """Return True if this is valid text of the format: not empty, and not too long."""
     try:
         return 1 <= len(value.encode()) <= TEXT_MAX_BYTES
     except UnicodeEncodeError:  # A lone surrogate, which JSON can contain, has no UTF-8 encoding.
         return False
+
+
+def read_fields(item: Mapping[str, Any], readers: tuple[FieldReader, ...]) -> dict[str, Any]:
+    """Return fields of an item by their names, each checked as the functions above do.
+
+    Raises InvalidRecord for the first invalid one. Every load calls this.
+    """
+    values: dict[str, Any] = {}
+    for name, attribute, type_, minimum, maximum in readers:
+        stored = item.get(attribute)
+        value = stored.get(type_) if type(stored) is dict and len(stored) == 1 else None
+        if type_ == "B" and type(value) is bytes and minimum <= len(value) <= maximum:
+            values[name] = value
+        elif type_ == "N" and type(value) is str and is_number(value):
+            values[name] = int(value)
+        elif type_ == "S" and type(value) is str and is_text(value):
+            values[name] = value
+        else:
+            raise InvalidRecord(attribute)
+    return values
 
 
 def item_size(item: Item) -> int:

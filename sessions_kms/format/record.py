@@ -11,18 +11,18 @@ whose response was lost is recognized by its salt, in the stored record or among
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.attributes import (
     ANCESTOR_BYTES,
     ANCESTORS_MAX,
     RECORD_FIELDS,
+    FieldReader,
     Item,
     as_number,
-    is_number,
-    is_text,
     number,
+    read_fields,
     text,
 )
 from sessions_kms.format.item_types import SESSION, TOMBSTONE, ItemType
@@ -128,7 +128,9 @@ class RecordHead(Header):
         Raises InvalidRecord with the name of the first invalid attribute.
         """
         version = item_type.version_of(item)  # first: another version may have other attributes
-        return cls(version=version, **_read(item, _HEAD if "owner" in item else _ANONYMOUS_HEAD))
+        return cls(
+            version=version, **read_fields(item, _HEAD if "owner" in item else _ANONYMOUS_HEAD)
+        )
 
     def is_ahead(self, now: float) -> bool:
         """Return True if it was written in the future.
@@ -184,28 +186,24 @@ class SessionRecord(RecordHead):
     @classmethod
     def from_item(cls, item: Mapping[str, Any], item_type: ItemType = SESSION) -> "SessionRecord":
         """Read an item of a type, as `RecordHead.from_item` does."""
-        version = item_type.version_of(item)
-        values = _read(item, _WHOLE if "owner" in item else _ANONYMOUS)
         ancestors = read_ancestors(item["ancestors"]) if "ancestors" in item else b""
+        version = item_type.version_of(item)
+        values = read_fields(item, _WHOLE if "owner" in item else _ANONYMOUS)
         return cls(version=version, ancestors=ancestors, **values)
 
 
 def read_stored(item: Mapping[str, Any]) -> SessionRecord | Tombstone:
     """Read the item under a session's id. Raises InvalidRecord."""
-    return read_tombstone(item) or SessionRecord.from_item(item)
+    return (read_tombstone(item) if "movedAt" in item else None) or SessionRecord.from_item(item)
 
 
-# The members of a Field that reading needs; a plain tuple is faster to unpack.
-_Reader: TypeAlias = tuple[str, str, str, int, int]
-
-
-def _readers_of(record: type[Header]) -> tuple[_Reader, ...]:
+def _readers_of(record: type[Header]) -> tuple[FieldReader, ...]:
     """Return the readers of a dataclass; version and ancestors are read separately."""
     names = {each.name for each in fields(record)} - {"version", "ancestors"}
     return tuple(each[:5] for each in RECORD_FIELDS if each.name in names)
 
 
-def _without_owner(readers: tuple[_Reader, ...]) -> tuple[_Reader, ...]:
+def _without_owner(readers: tuple[FieldReader, ...]) -> tuple[FieldReader, ...]:
     return tuple(each for each in readers if each[0] != "owner")
 
 
@@ -216,23 +214,3 @@ _ANONYMOUS: Final = _without_owner(_WHOLE)
 
 # The attributes that a scan of the table reads: a record's without its ciphertext, a tombstone's.
 HEAD_ATTRIBUTES: Final = ("version", *(attribute for _, attribute, *_ in _HEAD), "movedAt")
-
-
-def _read(item: Mapping[str, Any], readers: tuple[_Reader, ...]) -> dict[str, Any]:
-    """Return fields of an item by their names, each checked as `attributes` does.
-
-    Raises InvalidRecord for the first invalid one. Every load calls this.
-    """
-    values: dict[str, Any] = {}
-    for name, attribute, type_, minimum, maximum in readers:
-        stored = item.get(attribute)
-        value = stored.get(type_) if type(stored) is dict and len(stored) == 1 else None
-        if type_ == "B" and type(value) is bytes and minimum <= len(value) <= maximum:
-            values[name] = value
-        elif type_ == "N" and type(value) is str and is_number(value):
-            values[name] = int(value)
-        elif type_ == "S" and type(value) is str and is_text(value):
-            values[name] = value
-        else:
-            raise InvalidRecord(attribute)
-    return values
