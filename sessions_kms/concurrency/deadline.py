@@ -4,7 +4,6 @@ In seconds, by the monotonic clock. This module does not depend on sockets or AW
 gets its timeout here.
 """
 
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
@@ -12,11 +11,8 @@ from threading import Lock, RLock
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-PAUSE: Final = 0.02  # maximum seconds before the second attempt, doubled before each further one
-PAUSE_MAX: Final = 0.5
 REQUEST: Final = 4.0  # total seconds that one request may wait for the store
 LEAST: Final = 0.1  # seconds that must remain for another attempt
-RETRY_BUDGET: Final = REQUEST  # seconds for the retries of one save, outside of requests too
 
 
 class Moment(NamedTuple):
@@ -44,35 +40,6 @@ class Stopwatch:
     def since(self, moment: Moment) -> float:
         """Return the seconds that have passed since then, by the clock that shows more."""
         return max(self._wall() - moment.wall, self._steady() - moment.steady)
-
-
-class RetryBudget:
-    """The time for the attempts of one save."""
-
-    __slots__ = ("_ends", "_pause", "_steady")
-
-    def __init__(self, steady: Callable[[], float]) -> None:
-        self._steady = steady
-        self._ends = steady() + RETRY_BUDGET
-        self._pause = PAUSE
-
-    def remaining(self) -> float:
-        """Return the remaining seconds, or those of the request if they are fewer."""
-        left, of_request = self._ends - self._steady(), budget_left()
-        return left if of_request is None else min(left, of_request)
-
-    @property
-    def is_exhausted(self) -> bool:
-        """Return True if there is no time for another attempt."""
-        left = budget_left()
-        if left is not None and left < LEAST:
-            return True
-        return self._ends - self._steady() < LEAST
-
-    def next_pause(self) -> float:
-        """Return the seconds to wait before the next attempt."""
-        longest, self._pause = self._pause, min(2 * self._pause, PAUSE_MAX)
-        return max(0.0, min(random.uniform(0, longest), self.remaining()))  # noqa: S311 - only spreads
 
 
 class Limits(NamedTuple):
@@ -208,14 +175,15 @@ def _min_given(one: float | None, other: float | None, *, or_else: float) -> flo
 class call:  # noqa: N801 - used like the context managers beside it, which are functions
     """Limit a call, with all its attempts, to ``seconds`` and to the budget of the request.
 
-    A nested call ends no later than the outer one, which charges its time. Raises OutOfTime if no
-    time is left.
+    A nested call ends no later than the outer one, which charges its time. Raises OutOfTime, or
+    another ``error``, if no time is left.
     """
 
-    __slots__ = ("_began", "_budget", "_seconds", "_token")
+    __slots__ = ("_began", "_budget", "_error", "_seconds", "_token")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, error: type[Exception] = OutOfTime) -> None:
         self._seconds = seconds
+        self._error = error
 
     def __enter__(self) -> None:
         now, ends = monotonic(), _ends.get()
@@ -226,7 +194,7 @@ class call:  # noqa: N801 - used like the context managers beside it, which are 
         else:
             left = None if budget is None else budget.left()
         if left is not None and left < LEAST:
-            raise OutOfTime
+            raise self._error
         self._token = _ends.set(now + (self._seconds if left is None else min(self._seconds, left)))
 
     def __exit__(self, *_: object) -> None:

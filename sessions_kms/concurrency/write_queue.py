@@ -5,6 +5,7 @@ longest waiter. Threads and tasks of event loops wait in one queue. An empty que
 module does not depend on sessions or tables.
 """
 
+import random
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import takewhile
@@ -13,7 +14,6 @@ from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.deadline import RetryBudget
 from sessions_kms.concurrency.waits import Event, is_held_here, mark_held, unmark_held
 from sessions_kms.exceptions import StoreUnavailable
 
@@ -21,9 +21,43 @@ WAITING_MAX: Final = 256  # in one queue
 RESTING_MAX: Final = 1024  # names
 REST_MAX: Final = 0.5  # seconds, however slow a write is
 WEIGHT: Final = 0.25  # of the last write in the measured latency
+PAUSE: Final = 0.02  # maximum seconds before the second attempt, doubled before each further one
+PAUSE_MAX: Final = 0.5
+RETRY_BUDGET: Final = (
+    deadline.REQUEST
+)  # seconds for the retries of one save, outside of requests too
 BUSY: Final = "The session is being changed by too many requests at once."
 
 T = TypeVar("T")
+
+
+class RetryBudget:
+    """The time for the attempts of one save."""
+
+    __slots__ = ("_ends", "_pause", "_steady")
+
+    def __init__(self, steady: Callable[[], float]) -> None:
+        self._steady = steady
+        self._ends = steady() + RETRY_BUDGET
+        self._pause = PAUSE
+
+    def remaining(self) -> float:
+        """Return the remaining seconds, or those of the request if they are fewer."""
+        left, of_request = self._ends - self._steady(), deadline.budget_left()
+        return left if of_request is None else min(left, of_request)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Return True if there is no time for another attempt."""
+        left = deadline.budget_left()
+        if left is not None and left < deadline.LEAST:
+            return True
+        return self._ends - self._steady() < deadline.LEAST
+
+    def next_pause(self) -> float:
+        """Return the seconds to wait before the next attempt."""
+        longest, self._pause = self._pause, min(2 * self._pause, PAUSE_MAX)
+        return max(0.0, min(random.uniform(0, longest), self.remaining()))  # noqa: S311 - only spreads
 
 
 class Waiter(Generic[T]):

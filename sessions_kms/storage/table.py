@@ -27,6 +27,7 @@ from sessions_kms.storage.writes import (
     Sender,
     equal,
     is_whole,
+    returning_old,
     update_of,
 )
 
@@ -123,7 +124,7 @@ class Table:
         The write may still be applied if its answer is lost or lacks the item that it replaces.
         ConditionFailed has the stored item, from engines that return it.
         """
-        params = Put(item, when).params() | _returning_old(when)
+        params = Put(item, when).params() | returning_old(when)
         acknowledgement = await self._sender.written("put_item", **params)
         if self._is_stray(acknowledgement, item["id"]["S"], when.expected if when else None):
             raise FateUnknown
@@ -190,7 +191,7 @@ class Table:
         The error has the stored item, from engines that return it.
         """
         trace = Trace(item_id, None, expected, lambda found: found is None)
-        params = Delete(item_id, when).params() | _returning_old(when)
+        params = Delete(item_id, when).params() | returning_old(when)
         return await self._sender.repeated(
             "delete_item", partial(self._is_applied, trace, True), **params
         )
@@ -278,11 +279,6 @@ async def try_write(write: Coroutine[Any, Any, object]) -> bool:
     except (ConditionFailed, TransactionCanceled):
         return False
     return True
-
-
-def _returning_old(when: Condition | None) -> dict[str, str]:
-    """Request the stored item in case the condition fails."""
-    return {} if when is None else {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
 
 def _get_params(item_id: str, only: Sequence[str] = ()) -> dict[str, Any]:

@@ -165,6 +165,11 @@ def _condition_params(when: Condition | None) -> dict[str, Any]:
     return {} if when is None else when.params()
 
 
+def returning_old(when: Condition | None) -> dict[str, str]:
+    """Request the stored item in case the condition fails."""
+    return {} if when is None else {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+
+
 def key_of(item_id: str) -> Item:
     """Return the primary key of an item."""
     return {"id": {"S": item_id}}
@@ -203,7 +208,7 @@ class Sender:
 
         ``is_applied`` decides that by the acknowledgement. Raises ConditionFailed.
         """
-        with _OneCall(deadline.HASTY.call):
+        with deadline.call(deadline.HASTY.call, TableUnavailable):
             for _ in range(REPEATS_MAX):
                 try:
                     acknowledgement = await self.written(operation, **params)
@@ -233,7 +238,7 @@ class Sender:
         # Differs from what reads request, so that an answer to one is not mistaken for the other's.
         params["ReturnConsumedCapacity"] = "INDEXES"
         began = time.monotonic()
-        with _OneCall(deadline.HASTY.call):
+        with deadline.call(deadline.HASTY.call, TableUnavailable):
             for longest in PAUSES:
                 try:
                     return await self._once(operation, params)
@@ -259,18 +264,6 @@ class Sender:
         if not is_whole(answer):
             raise FateUnknown
         return Acknowledgement.of(answer)
-
-
-class _OneCall(deadline.call):
-    """Bounds all attempts by the time of one call. Raises TableUnavailable if no time is left."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        try:
-            super().__enter__()
-        except deadline.OutOfTime:
-            raise TableUnavailable from None
 
 
 def is_whole(answer: Mapping[str, Any]) -> bool:

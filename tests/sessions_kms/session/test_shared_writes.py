@@ -14,10 +14,9 @@ from django.contrib.sessions.backends.base import UpdateError
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline, write_queue
-from sessions_kms.concurrency.deadline import RETRY_BUDGET
 from sessions_kms.concurrency.threads import executor
 from sessions_kms.concurrency.waits import CALLS
-from sessions_kms.concurrency.write_queue import WriteQueues
+from sessions_kms.concurrency.write_queue import RETRY_BUDGET, WriteQueues
 from sessions_kms.exceptions import SessionMoved, SessionTooLarge, StoreUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
 from sessions_kms.session.pending import PendingSave
