@@ -213,7 +213,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     async def _load(self) -> dict[str, Any]:
         __traceback_hide__ = True
         found = await self._load_session()
-        if is_held_here(self._loading_lock):
+        if type(self) is not SessionStore and is_held_here(self._loading_lock):
+            # A project's own method called this, to fill the session.
             self._loaded_last = found and found[0]
         return {} if found is None else found[1]
 
@@ -301,27 +302,34 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
 
     async def _insert(self, key: str) -> None:
         __traceback_hide__ = True
-        pending = self._get_pending(key)
-        stored = await saving.create(self._repository(), pending)
+        sessions = self._repository()
+        pending = self._get_pending(key, sessions)
+        stored = await saving.create(sessions, pending)
         self._continue_from(pending, stored)
         await announce_async(session_created, stored.id, user_id=stored.user_id)
 
     async def _update(self, key: str) -> None:
         """Store what has changed, if anything has."""
         __traceback_hide__ = True
-        pending, base = self._get_pending(key), self._get_baseline(key)
-        if base is None or not pending.is_as_stored(base, self._services.clock()):
-            await self._run_write("save", self._replace(pending, base))
+        sessions = self._repository()
+        base, pending = self._get_baseline(key), self._get_pending(key, sessions)
+        if base is None or not pending.is_as_stored(base, sessions.services.clock()):
+            await self._run_write("save", self._replace(sessions, pending, base))
         elif self._caught_up:  # Nothing to write; but do not renew the cookie of an ended session.
-            await self._repository().require_existing(key)
+            await sessions.require_existing(key)
 
-    async def _replace(self, pending: "PendingSession", base: "LoadedVersion | None") -> None:
+    async def _replace(
+        self,
+        sessions: "SessionRepository",
+        pending: "PendingSession",
+        base: "LoadedVersion | None",
+    ) -> None:
         __traceback_hide__ = True
         if base is None:
             base = await self._get_base()
         if pending.session_key != base.session_key:  # The key has just been looked up.
             pending = replace(pending, session_key=base.session_key)
-        stored = await saving.Saving(self._repository(), pending, base).run()
+        stored = await saving.Saving(sessions, pending, base).run()
         self._continue_from(pending, stored)
 
     async def _cycle(self) -> None:
@@ -347,8 +355,9 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     async def _move(self, new_key: str) -> None:
         __traceback_hide__ = True
         base = await self._get_base()
-        pending = self._get_pending(new_key)
-        stored = await moving.Moving(self._repository(), pending, base).run()
+        sessions = self._repository()
+        pending = self._get_pending(new_key, sessions)
+        stored = await moving.Moving(sessions, pending, base).run()
         self._session_key = stored.session_key
         next_cookie.note_changed(self)
         self._continue_from(pending, stored)
@@ -414,7 +423,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _repository(self) -> "SessionRepository":
         return repository.SessionRepository.cached(self._services, self._codec)
 
-    def _get_pending(self, key: str) -> "PendingSession":
+    def _get_pending(self, key: str, sessions: "SessionRepository") -> "PendingSession":
         """Return a copy of the session: other threads of the request may still change it."""
         __traceback_hide__ = True
         content = dict(self._session_cache)
@@ -424,7 +433,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             session = self if of is content else self._with_content(of)
             return session.get_session_cookie_age()
 
-        lifetime = Lifetime(cookie_age, self._services.config.absolute_timeout)
+        lifetime = Lifetime(cookie_age, sessions.services.config.absolute_timeout)
         payload = self._codec.dumps(content)
         return pending_sessions.PendingSession(key, content, payload, self._signed_in, lifetime)
 

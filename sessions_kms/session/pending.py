@@ -72,7 +72,7 @@ class PendingSession:
 
     def is_as_stored(self, base: LoadedVersion, now: float) -> bool:
         """Return True if the stored version has the same content and about the same end."""
-        if self.starts_anew(base) or self.payload != base.payload:
+        if self.payload != base.payload or self.starts_anew(base):
             return False
         moved = abs(self.lifetime.ttl(self.content, now, base.created_at) - base.ttl)
         return moved * 10 <= self.lifetime.idle_age(self.content, now)

@@ -57,7 +57,8 @@ def first():
         together.wait()
         session = SessionStore()
         session["a"] = 1
-        found.append((session._get_pending("a" * 32).payload, session._services))
+        pending = session._get_pending("a" * 32, session._repository())
+        found.append((pending.payload, session._services))
     threads = [threading.Thread(target=use) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -82,7 +83,7 @@ async def first():
     await session._prepare()
     session._repository()
     session._session_cache = {"a": 1}
-    session._get_pending(session._key)
+    session._get_pending(session._key, session._repository())
 asyncio.run(first())
 print(len(imported) > 50, any(imported))
 """

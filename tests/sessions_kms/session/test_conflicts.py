@@ -402,7 +402,7 @@ def test_error_of_a_moved_session_does_not_refer_to_an_item(stack: Stack) -> Non
 
 def test_other_requests_see_a_request_as_it_was_when_it_saved(stack: Stack) -> None:
     session = saved(a=1)
-    draft = session._get_pending(session._key)
+    draft = session._get_pending(session._key, session._repository())
     session[USER_ID] = "9"  # by another of its threads, while this one waits to write
     assert draft.user_id is None
     assert session._codec.loads(draft.payload) == draft.content
