@@ -51,10 +51,10 @@ async def call_table(
     write that was not applied, NotApplied if it may be sent again at once, and FateUnknown of one
     that may have been applied, or may be yet.
     """
+    request = request_for(client, operation, params, exclude)
+    probe = partial(_probe, client, params)
     with telemetry.timed("aws", service="dynamodb", operation=operation):
         try:
-            request = request_for(client, operation, params, exclude)
-            probe = partial(_probe, client, params)
             if operation in WRITES:
                 # Only `storage.writes`, which bounds it, knows whether it may be sent again.
                 return await service("dynamodb").call(request, probe=probe, attempts=1)
@@ -268,11 +268,12 @@ class BuiltinRequest(Wait):
 
     def _sign(self, credentials: Any, endpoint: Endpoint) -> bytes:
         __traceback_hide__ = True
+        self._clock = current_clock()
+        at = int(signing_time(self._clock))
         if self._request is None:
             operation = OPERATIONS[self._operation]
             self._request = DynamoDBRequest(endpoint.target, operation, self._params)
-        self._clock = current_clock()
-        return self._request.to_bytes(credentials, int(signing_time(self._clock)))
+        return self._request.to_bytes(credentials, at)
 
     def _parse(self, http_response: "HTTPResponse") -> Response:
         __traceback_hide__ = True
