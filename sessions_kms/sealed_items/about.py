@@ -104,15 +104,15 @@ class SessionMetadata:
         """
         timeout = self._services.config.absolute_timeout
         item_id = id_of(self._services, record.id)
-        seal = await self._sealing.seal(json.dumps(labels).encode())
-        return seal.record(
+        sealed = await self._sealing.seal_item(
+            json.dumps(labels).encode(),
             item_id,
-            revision=1,
-            created_at=record.created_at,
-            ttl=record.ttl if timeout is None else record.created_at + timeout,
             item_id=item_id,
             item_type=ABOUT_ITEM,
-        ).to_item()
+            ttl=record.ttl if timeout is None else record.created_at + timeout,
+            created_at=record.created_at,
+        )
+        return sealed.to_item()
 
     async def write(self, record: SessionRecord, labels: Labels) -> None:
         """Write the item of a session that is about to be stored, if that can be done now."""

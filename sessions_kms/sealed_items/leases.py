@@ -129,14 +129,9 @@ class Leases:
 
     async def _seal(self, secret: str, result: bytes, keep: int) -> SessionRecord:
         __traceback_hide__ = True
-        seal = await self._sealing.seal(result)
-        return seal.record(
-            secret,
-            revision=1,
-            created_at=seal.now,
-            ttl=seal.now + keep,
-            item_id=self.id_of(secret),
-            item_type=LEASE,
+        ttl = math.floor(self._services.clock()) + keep
+        return await self._sealing.seal_item(
+            result, secret, item_id=self.id_of(secret), item_type=LEASE, ttl=ttl
         )
 
     async def _get_own(self, secret: str, holder: str) -> _Lease | None:

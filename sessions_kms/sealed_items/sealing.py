@@ -81,6 +81,31 @@ class Sealing:
         now = max(int(self._services.clock()), data_key.period)
         return Seal(self._services.config.namespace, payload, data_key, now)
 
+    async def seal_item(
+        self,
+        payload: bytes,
+        secret: str,
+        *,
+        item_id: str,
+        item_type: ItemType,
+        ttl: int,
+        created_at: int | None = None,
+    ) -> SessionRecord:
+        """Return the record of an item that is no session, sealed under a secret of its own.
+
+        It counts as created now unless ``created_at`` is given. Raises as `seal` does.
+        """
+        __traceback_hide__ = True
+        seal = await self.seal(payload)
+        return seal.record(
+            secret,
+            revision=1,
+            created_at=seal.now if created_at is None else created_at,
+            ttl=ttl,
+            item_id=item_id,
+            item_type=item_type,
+        )
+
     async def open(self, record: SessionRecord, session_key: str) -> bytes:
         """Open a record. Raises InvalidRecord or StoreUnavailable."""
         __traceback_hide__ = True

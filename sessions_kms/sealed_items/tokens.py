@@ -305,15 +305,13 @@ class Tokens:
 
     async def _seal_record(self, new: NewToken, item_type: ItemType) -> SessionRecord:
         __traceback_hide__ = True
-        seal = await self._sealing.seal(new.content)
         item_id = self.id_of(new.token)
-        return seal.record(
+        return await self._sealing.seal_item(
+            new.content,
             new.token,
-            revision=1,
-            created_at=seal.now,
-            ttl=new.ttl,
             item_id=item_id if item_type is TOKEN else answer_id(item_id),
             item_type=item_type,
+            ttl=new.ttl,
         )
 
 
