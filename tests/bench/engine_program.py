@@ -14,6 +14,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tests.bench.django_site import set_up_child
@@ -25,9 +26,10 @@ class Engine:
     """The commands of one process."""
 
     def __init__(self, name: str) -> None:
-        from tests.bench.peers import ENGINES, BarePeer, EnginePeer, Peer
+        from tests.bench.peers import BARE, ENGINES, BarePeer, EnginePeer, Peer
 
         self._peer: Peer = EnginePeer(name) if name in ENGINES else BarePeer(name)
+        self._bare: Peer = BarePeer(BARE)  # the other one of `alternate`
 
     def migrate(self) -> None:
         """Create the tables of its database."""
@@ -44,20 +46,33 @@ class Engine:
     def turn(self, verb: str, calls: int) -> tuple[list[float], list[float]]:
         """Return the microseconds of each call: wall times and CPU times."""
         prepare = {"load": self._peer.prepare_load, "save": self._peer.prepare_save}[verb]
-        wall, cpu = [], []
+        wall: list[float] = []
+        cpu: list[float] = []
         gc.collect()
         gc.freeze()
         for _ in range(calls):
-            call = prepare()
-            cpu_began = time.thread_time_ns()
-            began = time.perf_counter_ns()
-            call()
-            ended = time.perf_counter_ns()
-            cpu_ended = time.thread_time_ns()
-            wall.append((ended - began) / 1000)
-            cpu.append((cpu_ended - cpu_began) / 1000)
+            _time_call(prepare(), wall, cpu)
         gc.unfreeze()
         return wall, cpu
+
+    def alternate(self, verb: str, size: int, calls: int) -> list[tuple[list[float], list[float]]]:
+        """Return the times of this engine's calls and of the bare ones, made by turns.
+
+        Each finds the processor's caches as the other left them.
+        """
+        from tests.bench.content import content
+
+        for peer in (self._peer, self._bare):
+            peer.store(content(size * KB))
+        turns: list[tuple[list[float], list[float]]] = [([], []), ([], [])]
+        gc.collect()
+        gc.freeze()
+        for _ in range(calls):
+            for peer, (wall, cpu) in zip((self._peer, self._bare), turns, strict=True):
+                prepare = {"load": peer.prepare_load, "save": peer.prepare_save}[verb]
+                _time_call(prepare(), wall, cpu)
+        gc.unfreeze()
+        return turns
 
     def rate(self, threads: int, seconds: float) -> float:
         """Return the loads per second of some threads together."""
@@ -81,6 +96,17 @@ class Engine:
         for worker in workers:
             worker.join()
         return sum(loads) / (time.perf_counter() - began)
+
+
+def _time_call(call: Callable[[], object], wall: list[float], cpu: list[float]) -> None:
+    """Make a call, and append the microseconds that it took."""
+    cpu_began = time.thread_time_ns()
+    began = time.perf_counter_ns()
+    call()
+    ended = time.perf_counter_ns()
+    cpu_ended = time.thread_time_ns()
+    wall.append((ended - began) / 1000)
+    cpu.append((cpu_ended - cpu_began) / 1000)
 
 
 def main(name: str, settings: dict[str, Any]) -> None:

@@ -33,6 +33,12 @@ class EngineProcess:
         wall, cpu = self._send("turn", verb=verb, calls=calls)
         return wall, cpu
 
+    def alternate(self, verb: str, size: int, calls: int) -> list[Turn]:
+        """Time calls of the engine and of the bare boto3 call, one of each in turn."""
+        return [
+            (wall, cpu) for wall, cpu in self._ask("alternate", verb=verb, size=size, calls=calls)
+        ]
+
     def migrate(self) -> None:
         """Create the tables of its database."""
         self._send("migrate")

@@ -12,6 +12,7 @@ class Scale:
     sizes: tuple[int, ...]  # of sessions, in KB
     rounds: int
     budget: float  # for the calls of one contestant in one round
+    alternating: int  # calls of each contestant in one round, where they alternate
     burst: float  # of load on one server in one round
     bursts: int
     counted: int  # requests of each kind
@@ -31,6 +32,7 @@ DEFAULT = Scale(
     sizes=(1, 4, 64),
     rounds=30,
     budget=0.05,
+    alternating=50,
     burst=3,
     bursts=5,
     counted=300,
@@ -50,6 +52,7 @@ QUICK = Scale(
     sizes=(1,),
     rounds=2,
     budget=0.002,
+    alternating=3,
     burst=0.2,
     bursts=1,
     counted=3,

@@ -42,11 +42,13 @@ def check_shape(section: Section) -> None:
 def test_load_and_save_are_compared_with_the_bare_call() -> None:
     section = isolated("storing", QUICK)
     check_shape(section)
-    for table in range(2):
+    for table in range(4):
         assert row(section, BARE, table)[5].startswith("1.00")
         assert number(row(section, OURS, table)[5]) > 0
     assert [target.what for target in section.targets] == [
-        f"{verb} of 1 KB, CPU, times the bare boto3 call" for verb in ("load", "save")
+        f"{verb} of 1 KB{how}, CPU, times the bare boto3 call"
+        for verb in ("load", "save")
+        for how in ("", ", alternating call by call")
     ]
 
 
