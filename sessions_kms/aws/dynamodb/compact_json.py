@@ -11,15 +11,12 @@ the rest of a call. Both accept and return the same.
 
 import re
 from binascii import a2b_base64
-from functools import partial
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final
 
 import pybase64
 
 from sessions_kms.aws.http_client.body import InvalidResponse
-
-_decode_large = partial(pybase64.b64decode, validate=True)
 
 Item = dict[str, dict[str, Any]]
 
@@ -165,8 +162,9 @@ def decode_base64(text: str) -> bytes:
     __traceback_hide__ = True
     if len(text) % 4 == 0 and not text.endswith("==="):  # Before 3.12, Python takes a needless `=`.
         try:
-            is_small = len(text) < LARGE
-            return a2b_base64(text, strict_mode=True) if is_small else _decode_large(text)
+            if len(text) < LARGE:
+                return a2b_base64(text, strict_mode=True)
+            return pybase64.b64decode(text, validate=True)
         except ValueError:
             pass
     raise InvalidResponse  # Outside the handler, so that no chain leads to the text.
