@@ -47,7 +47,8 @@ class ItemForm:
     def __init__(self, item: Item) -> None:
         """Learn from an item that has a binary value."""
         self.attributes = _attributes_of(item)
-        sizes = [len(item[name].get("B", "")) for name, _ in self.attributes]
+        # Never a text, which would have to be checked letter by letter.
+        sizes = [len(item[name]["B"]) if kind == "B" else -1 for name, kind in self.attributes]
         at = sizes.index(max(sizes))
         before, long, after = self.attributes[:at], self.attributes[at], self.attributes[at + 1 :]
         self._before = re.compile(

@@ -279,6 +279,8 @@ GARBLED_ITEMS = [
     f'"id":{{"S":"x"}},"id":{{"S":"x"}},{BINARY}',
     f'"id":{{"S":"\n"}},{BINARY}',
     f'"i\x00d":{{"S":"x"}},{BINARY}',
+    '"id":{"S":"\n"},"Item":{"B":""}',
+    '"id":{"S":"x"},"Item":{"B":"AA="}',
     f'"id":{{"S":1}},{BINARY}',
     '"id":{"S":"x"},"b":{"B":"AA="}',
     '"id":{"S":"x"},"b":{"B":"A\nA="}',
