@@ -408,7 +408,7 @@ def test_save_that_blocks_a_loop_does_not_wait_for_a_task_of_that_loop(
 ) -> None:
     """Django may allow it; the task that writes cannot go on meanwhile, nor can anybody else."""
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-    monkeypatch.setattr(deadline, "RETRY_BUDGET", 10 * WITHIN)
+    monkeypatch.setattr(write_queue, "RETRY_BUDGET", 10 * WITHIN)
     session = saved(a=1)
     first, second = writers(session, 2)
 
