@@ -15,9 +15,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from tests.bench.django_site import set_up_child
+
+if TYPE_CHECKING:
+    from tests.bench.peers import Peer
 
 KB = 1024
 
@@ -26,10 +30,16 @@ class Engine:
     """The commands of one process."""
 
     def __init__(self, name: str) -> None:
-        from tests.bench.peers import BARE, ENGINES, BarePeer, EnginePeer, Peer
+        from tests.bench.peers import ENGINES, BarePeer, EnginePeer
 
         self._peer: Peer = EnginePeer(name) if name in ENGINES else BarePeer(name)
-        self._bare: Peer = BarePeer(BARE)  # the other one of `alternate`
+
+    @cached_property
+    def _bare(self) -> Peer:
+        """The other one of `alternate`."""
+        from tests.bench.peers import BARE, BarePeer
+
+        return BarePeer(BARE)
 
     def migrate(self) -> None:
         """Create the tables of its database."""

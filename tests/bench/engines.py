@@ -36,7 +36,7 @@ class EngineProcess:
     def alternate(self, verb: str, size: int, calls: int) -> list[Turn]:
         """Time calls of the engine and of the bare boto3 call, one of each in turn."""
         return [
-            (wall, cpu) for wall, cpu in self._ask("alternate", verb=verb, size=size, calls=calls)
+            (wall, cpu) for wall, cpu in self._send("alternate", verb=verb, size=size, calls=calls)
         ]
 
     def migrate(self) -> None:
