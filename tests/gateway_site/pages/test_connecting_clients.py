@@ -10,7 +10,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from oauth.clients.server import AuthorizationServer
-from tests.gateway_site.pages.test_trying import declared, status
+from tests.gateway_site.pages.test_trial_calls import declared, status
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER
