@@ -9,11 +9,16 @@ import pytest
 from django.test import Client, override_settings
 from pytest_django import Settings
 
-from sessions_kms import StoreUnavailable, services
+from sessions_kms import InvalidRecord, KMSUnavailable, StoreUnavailable, services
+from sessions_kms.aws.kms import IncorrectKey
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations.ending import end_before
 from sessions_kms.testing import MemoryStore, backend, store
 from tests.sessions_kms.testing.kit import content_of, make_session, open_session
+from tests.support.forking import in_child
+
+KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-2222-3333-4444-555555555555"
+OTHER_KEY = "arn:aws:kms:eu-west-1:111122223333:key/66666666-2222-3333-4444-555555555555"
 
 
 def test_nothing_is_stored_in_the_clear(kit: MemoryStore) -> None:
@@ -69,6 +74,46 @@ def test_fault_takes_effect_though_keys_and_cutoffs_are_cached(kit: MemoryStore)
     make_session()
     with kit.unavailable(), pytest.raises(StoreUnavailable):
         make_session()
+
+
+def test_store_serves_at_once_after_a_fault_in_which_cached_values_expired(
+    kit: MemoryStore,
+) -> None:
+    key = make_session(n=1)
+    kit.advance(hours=2)
+    with kit.unavailable():
+        with pytest.raises(StoreUnavailable):
+            content_of(key)
+        with pytest.raises(StoreUnavailable):
+            make_session()
+    assert content_of(key) == {"n": 1}
+    make_session()
+
+
+@pytest.mark.parametrize("fault", ["unavailable", "throttled"])
+def test_kms_cannot_be_used_either(kit: MemoryStore, fault: str) -> None:
+    made = kit.kms.generate_data_key(KEY, {"a": "b"})
+    with getattr(kit, fault)():
+        with pytest.raises(KMSUnavailable):
+            kit.kms.generate_data_key(KEY, {"a": "b"})
+        with pytest.raises(KMSUnavailable):
+            kit.kms.decrypt(KEY, made.ciphertext, {"a": "b"})
+    assert kit.kms.decrypt(KEY, made.ciphertext, {"a": "b"}).plaintext == made.plaintext
+
+
+def test_data_key_is_bound_to_its_kms_key_and_context(kit: MemoryStore) -> None:
+    blob = kit.kms.generate_data_key(KEY, {"a": "b"}).ciphertext
+    kit.kms.generate_data_key(OTHER_KEY, {})
+    with pytest.raises(InvalidRecord):
+        kit.kms.decrypt(KEY, blob, {"a": "c"})
+    with pytest.raises(IncorrectKey):
+        kit.kms.decrypt(OTHER_KEY, blob, {"a": "b"})
+    moved = kit.kms.re_encrypt(blob, source=KEY, destination=OTHER_KEY, context={"a": "b"})
+    plaintexts = {
+        kit.kms.decrypt(key, each, {"a": "b"}).plaintext
+        for key, each in ((KEY, blob), (OTHER_KEY, moved))
+    }
+    assert len(plaintexts) == 1
 
 
 def test_block_is_undone(kit: MemoryStore) -> None:
@@ -157,6 +202,13 @@ def test_no_query_is_made_for_a_session(
 ) -> None:
     with django_assert_num_queries(0):  # type: ignore[operator]  # pytest-django's
         make_session(n=1)
+
+
+def test_forked_child_has_the_sessions_though_a_thread_held_the_lock(kit: MemoryStore) -> None:
+    key = make_session(n=1)
+    with kit.dynamodb._lock:
+        found = in_child(lambda: [content_of(key), content_of(make_session(n=2))])
+    assert found == [{"n": 1}, {"n": 2}]
 
 
 def test_records_show_no_items(kit: MemoryStore) -> None:
