@@ -1,4 +1,4 @@
-"""What a person does, in a real Chromium against the whole local stack."""
+"""Sign-in, pages and sign-out in a real Chromium against the local stack."""
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect

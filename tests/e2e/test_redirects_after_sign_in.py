@@ -1,4 +1,4 @@
-"""Where a real Chromium comes after a sign-in, and that it does not go round in circles."""
+"""Redirects after a sign-in in a real Chromium, without loops."""
 
 from __future__ import annotations
 

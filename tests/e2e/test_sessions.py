@@ -1,4 +1,4 @@
-"""Where a person is signed in, seen from several real browsers."""
+"""The list of a person's sessions, in several real browsers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody without an account can have the gateway keep, and read, asked for by raw HTTP.
+"""What visitors without an account can make the gateway store and read, by raw HTTP.
 
 The attacker knows no more than what the pages say; the bystander signs in meanwhile.
 """

@@ -1,4 +1,4 @@
-"""A provider's client secret replaced one process at a time: real gateways, asked over HTTP alone.
+"""A provider's client secret replaced one process at a time: real gateways, tested over HTTP.
 
 As docs/operations.md has it: a second secret at the provider, then at every process, then the first
 one is deleted. Too early, if a process still has it.

@@ -1,4 +1,4 @@
-"""DJANGO_SECRET_KEY rotated one process at a time: real gateways, asked over HTTP alone.
+"""DJANGO_SECRET_KEY rotated one process at a time: real gateways, tested over HTTP.
 
 The states are those of docs/operations.md: a process that knows the old key alone, one to whose
 fallbacks the new one was added, and one that has swapped the two.

@@ -1,4 +1,4 @@
-"""How a command finds the running local stack, and when it must not use it."""
+"""Commands find the running local stack, and use no other."""
 
 import os
 import subprocess

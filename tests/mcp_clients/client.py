@@ -1,4 +1,4 @@
-"""What the harness knows of a client, whichever it is.
+"""The harness's interface to a client.
 
 To add one: a class in `programs/`, listed in `programs/__init__.py`.
 """

@@ -1,4 +1,4 @@
-"""Printing what was seen of each client after each disturbance."""
+"""Prints the result of each client after each disturbance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All clients through all disturbances, on one stack: what is seen leaves as rows of a report.
+"""Runs all clients through all disturbances on one stack; returns the rows of a report.
 
 The clients are disturbed together, as those of a real gateway are; each has its own grant.
 """

@@ -1,4 +1,4 @@
-"""The harness of `make mcp-clients` itself: what it would call wrong, and whom it leaves out."""
+"""The harness of `make mcp-clients`: which results it reports, and which clients it skips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripted model wants one call, and says what came of it: nothing is made up in the report."""
+"""The scripted model requests one call and repeats its result, so that reports are reliable."""
 
 from __future__ import annotations
 

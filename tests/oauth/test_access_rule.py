@@ -1,4 +1,4 @@
-"""The decision of who may sign in, against a second one that is written from the rule's text."""
+"""The access rule, compared with an independent implementation."""
 
 from __future__ import annotations
 

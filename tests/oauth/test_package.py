@@ -1,4 +1,4 @@
-"""What the package offers by its own name."""
+"""The public names of the package."""
 
 from tests.support.processes import printed_by
 

@@ -1,4 +1,4 @@
-"""What the README tells a project that takes the engine: its commands and its settings."""
+"""The commands and settings in the README of the engine."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""What the packages import is what its distribution requires by name, and no more in the wheel."""
+"""Each distribution requires exactly what its packages import."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Two distributions of one tree: what each holds, says of itself and requires."""
+"""The two distributions: their contents, metadata and requirements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apple's answers are posted from its page, and led on; its secrets are made from a key."""
+"""Apple: responses are posted, and redirected; client secrets are made from a key."""
 
 from __future__ import annotations
 

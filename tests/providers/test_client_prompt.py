@@ -1,4 +1,4 @@
-"""What the provider is asked to show a person who has just allowed an OAuth client.
+"""The `prompt` for a person who has just allowed an OAuth client.
 
 Where the provider shows a page, one click that another site tricked out of a person is not enough.
 """

@@ -1,4 +1,4 @@
-"""What the other providers do in their own way, and refuse."""
+"""Peculiarities of the other providers."""
 
 from __future__ import annotations
 

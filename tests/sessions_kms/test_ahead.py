@@ -1,4 +1,4 @@
-"""A session that is read ahead is what Django would have loaded, for its first load alone."""
+"""A prefetched session equals the one that Django would load, for its first load only."""
 
 from __future__ import annotations
 

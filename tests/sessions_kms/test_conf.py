@@ -1,4 +1,4 @@
-"""The settings dict: every good value, every bad one with a sentence that says what to do."""
+"""The settings dict: valid values, and errors with a remedy for invalid ones."""
 
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, fields

@@ -1,4 +1,4 @@
-"""What the middleware does with a request before anything else sees it, and in which order."""
+"""The order of the middleware's steps before other code sees the request."""
 
 import asyncio
 from collections.abc import Callable

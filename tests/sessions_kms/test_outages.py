@@ -1,4 +1,4 @@
-"""What the log tells of an outage: once with its cause, now and then with a count, and its end."""
+"""The log of an outage: its cause once, a count every minute, and its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process imports when it starts, and what with its first session."""
+"""Imports at the start of a process, and with its first session."""
 
 from tests.support.processes import printed_by
 

@@ -1,4 +1,4 @@
-"""`python -m tests.soak.hanging`: what visitors get while DynamoDB takes calls and answers none.
+"""`python -m tests.soak.hanging`: the responses to visitors while DynamoDB hangs.
 
 The load that this machine sustains is measured; then 60 % of it goes on, whatever comes
 back, while the DynamoDB is stopped (SIGSTOP) for twenty seconds and goes on again. Prints

@@ -1,4 +1,4 @@
-"""What was asked, what came back, and which failures nothing explains.
+"""Records requests and responses, and finds unexplained failures.
 
 A failure is explained by a disturbance that was going on at any time of the request: that
 no answer came, by a kill only; a 503, by an outage only.

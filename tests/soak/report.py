@@ -1,4 +1,4 @@
-"""What a soak saw, as Markdown, and what it found wrong."""
+"""The report of a soak in Markdown, with its faults."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the soak takes for a fault, and what for explained."""
+"""Which failures the soak reports, and which are explained."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The gateway's addresses, and two views that tell what a session holds."""
+"""The gateway's URLs, and two views that show the session's content."""
 
 from django.http import HttpRequest, JsonResponse
 from django.urls import path

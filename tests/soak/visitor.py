@@ -1,4 +1,4 @@
-"""A visitor who knows what the site has acknowledged, and complains when it is gone.
+"""A visitor that records what the site acknowledged, and reports lost data.
 
 Each request goes to any of the processes. A change whose answer was lost may or may
 not have been made, so what is known of the counter is a range.

@@ -1,4 +1,4 @@
-"""What goes wrong meanwhile: processes killed in turn, KMS and the table failing."""
+"""The disturbances of a soak: killed processes, and outages of KMS and the table."""
 
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a vector is made of: a sealed record of public test values, and what a reader is given.
+"""The parts of a vector: a sealed record of public test values, and a reader's input.
 
 Takes attributes, gives items and files. Built on the second implementation
 (`reference_format`), never on the code that the vectors are for.

@@ -1,4 +1,4 @@
-"""The vectors of what a key change leaves: ancestors in a record, a tombstone in its place."""
+"""The vectors of key changes: ancestors in a record, and tombstones."""
 
 from collections.abc import Iterator
 from typing import Any

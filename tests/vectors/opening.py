@@ -1,4 +1,4 @@
-"""The vectors of what tokens open: items that open with KMS and the token, and in no other way."""
+"""The vectors of tokens: items that can be decrypted only with KMS and the token."""
 
 import json
 from collections.abc import Iterator, Mapping

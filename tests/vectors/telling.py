@@ -1,4 +1,4 @@
-"""The vectors of what lists show of a session: items that open with KMS and without a cookie."""
+"""The vectors of session metadata: items that are decrypted with KMS and without a cookie."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""One line a request: who asked for what, and what became of it."""
+"""The access log: one line per request, with user, path and status."""
 
 from __future__ import annotations
 

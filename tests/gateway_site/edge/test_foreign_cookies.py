@@ -1,4 +1,4 @@
-"""What a sibling host, or another port of this machine, plants is no session of the gateway's.
+"""Cookies from a sibling host, or another port of this machine, are no session of the gateway.
 
 Raw sockets to a running gateway, whose names have no prefix: a local run's.
 """

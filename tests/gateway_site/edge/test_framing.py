@@ -1,4 +1,4 @@
-"""Where a request's body ends, as the gateway tells the upstream."""
+"""The framing of request bodies towards the upstream."""
 
 from __future__ import annotations
 

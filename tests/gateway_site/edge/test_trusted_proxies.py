@@ -1,4 +1,4 @@
-"""Whose word on the client's address counts, and what is made of it."""
+"""The client's address, from the headers of trusted proxies only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may sign in, by environment: what it becomes, and which mistakes are named."""
+"""The variables of who may sign in: their settings, and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls whose client goes before it has its answer leave no memory behind."""
+"""Calls whose client disconnects before the response leak no memory."""
 
 from __future__ import annotations
 

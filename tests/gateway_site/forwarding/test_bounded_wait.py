@@ -1,4 +1,4 @@
-"""A bounded wait is what it bounds, and has a timer only where there is something to wait for."""
+"""A bounded wait returns the result of its work, and starts a timer only if it has to wait."""
 
 from __future__ import annotations
 

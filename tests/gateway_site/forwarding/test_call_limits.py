@@ -1,4 +1,4 @@
-"""One person's calls are limited together, whatever the person has many of; who waits is served."""
+"""A person's calls are limited together, over sessions and clients; waiting calls are served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls with a client's token through a running gateway, and what such a token is not good for."""
+"""Calls with a client's token through a running gateway, and the limits of such tokens."""
 
 from __future__ import annotations
 

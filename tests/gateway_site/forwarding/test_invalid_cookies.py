@@ -1,4 +1,4 @@
-"""Cookies that somebody made up, sent to a running gateway: what each request has it read."""
+"""Invalid cookies sent to a running gateway: the reads that each request causes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Link` headers: what leaves, and where programs that read it in their own way are led by it."""
+"""`Link` headers: which are passed on, and how different programs interpret them."""
 
 from __future__ import annotations
 

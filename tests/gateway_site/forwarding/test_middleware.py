@@ -1,4 +1,4 @@
-"""What Django's middleware does for every page holds for calls of an upstream too."""
+"""Django's middleware applies to calls of an upstream as to pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which requests go through Django in the event loop, and what becomes of those that cannot."""
+"""Which requests run through Django's middleware in the event loop, and which in threads."""
 
 from __future__ import annotations
 

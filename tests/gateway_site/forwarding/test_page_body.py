@@ -1,4 +1,4 @@
-"""How large a page's body may be, as clients find out that know nothing of the gateway.
+"""The maximum size of a page's body, tested by raw clients.
 
 That a body was read is told by the answer: 403, since no CSRF token is sent, or what the page says.
 """

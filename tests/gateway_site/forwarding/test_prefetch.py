@@ -1,4 +1,4 @@
-"""What a page shows is read ahead: for one request, its session and its person, one taking."""
+"""Data of a page that are read in advance, for one use in one request of one person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a call holds on to, and how its answer reaches the server."""
+"""The resources of a call, and how its response is sent."""
 
 from __future__ import annotations
 

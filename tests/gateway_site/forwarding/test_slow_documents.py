@@ -1,4 +1,4 @@
-"""Clients' documents that do not come, asked for by three people: who else has to wait?
+"""Slow clients' documents, requested by three people, do not delay others.
 
 Adversaries: one person with many things, a dependency that is slow, a page of another site. The
 gateway is a process of its own; nobody else is slow, so nobody else may wait.

@@ -1,4 +1,4 @@
-"""Streams through a running gateway: bounded memory, back-pressure, and who hangs up on whom."""
+"""Streams through a running gateway: bounded memory, back-pressure, disconnects."""
 
 from __future__ import annotations
 

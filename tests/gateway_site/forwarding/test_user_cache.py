@@ -1,4 +1,4 @@
-"""Who calls is remembered for two seconds, and forgotten when they change."""
+"""The cache of users: two seconds, or until a user changes."""
 
 from __future__ import annotations
 

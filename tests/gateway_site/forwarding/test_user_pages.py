@@ -1,4 +1,4 @@
-"""Pages of one person that take long, asked for from many tabs and sessions, hold up nobody's."""
+"""Slow pages of one person, in many tabs and sessions, do not delay others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/livez`, `/healthz` and `/readyz`: for load balancers and for nobody's curiosity."""
+"""`/livez`, `/healthz` and `/readyz`, for load balancers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is made staff: by the account that they sign in with, never by what they call themselves."""
+"""`manage.py staff`: users are identified by their account, not by their name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disconnecting an account: asked first, one's own only, and never the last."""
+"""Disconnecting an account: confirmed, only one's own, and never the last."""
 
 from __future__ import annotations
 

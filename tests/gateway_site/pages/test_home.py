@@ -1,4 +1,4 @@
-"""The home page: what a visitor sees, signed out and signed in."""
+"""The home page, signed out and signed in."""
 
 from __future__ import annotations
 

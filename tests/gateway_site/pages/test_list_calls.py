@@ -1,4 +1,4 @@
-"""What lists of sessions read at AWS: little, however many there are and however large."""
+"""Lists of sessions make few calls to AWS, for any number and size of sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a person is signed in: listed for that person only, and ended on request."""
+"""The page of a person's sessions: listed for that person only, and ended on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trying a connection: a call through the gateway itself, its answer shown without a token."""
+"""Trial calls through the gateway; their responses are shown without tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Providers by environment: what they become, and which mistakes are named."""
+"""The variables of providers: their settings, and their errors."""
 
 from __future__ import annotations
 

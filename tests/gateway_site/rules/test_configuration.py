@@ -1,4 +1,4 @@
-"""What the project's settings, checks and local run make of upstreams."""
+"""Upstreams in the project's settings, checks and local run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hostile list: what is refused reaches no upstream, and what is passed on is what was meant.
+"""Hostile requests: rejected ones reach no upstream, and others are passed on unchanged.
 
 Each case of `hostile.json` is one request of a person who is signed in, sent as bytes:
 

@@ -1,4 +1,4 @@
-"""What passes is read in one way by parsers that know nothing of each other.
+"""Accepted URLs are parsed in the same way by independent parsers.
 
 The standard library's, the HTTP client's own (RFC 3986) and ada's, which is the one of
 browsers and of Node (WHATWG): the same origin, below the same prefix, no dots to resolve.

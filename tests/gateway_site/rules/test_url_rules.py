@@ -1,4 +1,4 @@
-"""Which addresses pass, as properties: whatever goes in, nothing but the upstream comes out."""
+"""The rules of URLs as properties: any input is rejected or leads to the upstream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One server a module; its application forgets between tests, and its clock only goes forward."""
+"""One server per module; its application is reset between tests, and its clock only advances."""
 
 from collections.abc import Iterator
 

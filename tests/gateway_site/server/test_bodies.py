@@ -1,4 +1,4 @@
-"""More bodies than there is memory for, under the server: who is ended, and who is not."""
+"""More bodies than the memory limit: which requests the server ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written together goes out together, in order, at once, and none of it is lost."""
+"""Writes are combined, and sent in order without loss or delay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server does once, at its start."""
+"""Work that a server does once, at its start."""
 
 from __future__ import annotations
 

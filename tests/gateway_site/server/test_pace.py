@@ -1,4 +1,4 @@
-"""How long a client's body is waited for."""
+"""The time limit for a client's body."""
 
 from __future__ import annotations
 

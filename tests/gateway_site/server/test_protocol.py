@@ -1,4 +1,4 @@
-"""One client's connection: what its requests know of each other, and what is left when it goes."""
+"""One client's connection: independent requests, and cleanup after a disconnect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More requests than threads, under server and handler: who waits, who is sent away."""
+"""More requests than threads: which wait, and which are rejected."""
 
 from __future__ import annotations
 

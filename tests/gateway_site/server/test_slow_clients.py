@@ -1,4 +1,4 @@
-"""Clients that take their time: each form of it ends, and nobody who is merely waiting is cut off.
+"""Slow clients: each kind is disconnected, but not clients that are waiting.
 
 The server's clock is put forward by the tests; nothing sleeps.
 """

@@ -1,4 +1,4 @@
-"""A party with many waiting keeps nobody from their turn."""
+"""A party with many waiters does not delay others."""
 
 from __future__ import annotations
 

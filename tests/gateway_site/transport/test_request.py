@@ -1,4 +1,4 @@
-"""What is written to an upstream, byte by byte, whatever was asked for."""
+"""The bytes of a request to an upstream, for any call."""
 
 from __future__ import annotations
 

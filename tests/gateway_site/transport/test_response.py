@@ -1,4 +1,4 @@
-"""What counts as an answer, where it ends, and when that is beyond doubt; no network is needed."""
+"""Parsing of responses: their validity and their end, without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connection is used again only after an exchange that nobody can be mistaken about.
+"""A connection is reused only after an unambiguous exchange.
 
 The upstreams are sockets of this event loop that say what a test tells them to, over TLS too.
 """

@@ -1,4 +1,4 @@
-"""Who is in too many groups for a token of Entra ID: Microsoft Graph is asked, or nobody is in.
+"""Groups of Entra ID that do not fit into a token are read from Microsoft Graph.
 
 https://learn.microsoft.com/en-us/graph/api/directoryobject-checkmembergroups
 """

@@ -1,4 +1,4 @@
-"""Who is let in with GitHub: by verified addresses, organisations and teams."""
+"""Admission with GitHub: by verified addresses, organisations and teams."""
 
 from __future__ import annotations
 

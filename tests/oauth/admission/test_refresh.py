@@ -1,4 +1,4 @@
-"""Who may not sign in any more: the session ends at the refresh that tells."""
+"""A refresh ends the session of a person who is no longer allowed to sign in."""
 
 from __future__ import annotations
 

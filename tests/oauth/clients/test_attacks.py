@@ -1,4 +1,4 @@
-"""Who holds the table, KMS, old tokens, logs or error reports, and no live token: what opens?
+"""What attackers can decrypt with the table, KMS, old tokens, logs or error reports.
 
 The table is read by a second program, which knows docs/format.md and not a line of ours.
 """

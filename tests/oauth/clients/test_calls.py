@@ -1,4 +1,4 @@
-"""What an access token opens: the grant's session, at its upstream, by one read a call."""
+"""An access token opens the session of its grant, at its upstream, with one read per call."""
 
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID

@@ -1,4 +1,4 @@
-"""A consent of somebody who has much beside: what that asks the table, how long, and what ends."""
+"""Consents of people with many sessions: their calls, duration, and which grants end."""
 
 from __future__ import annotations
 

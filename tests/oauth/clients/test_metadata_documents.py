@@ -1,4 +1,4 @@
-"""Clients' documents over real TLS: what is fetched, from where, how often, and what is cached."""
+"""Clients' documents over real TLS: fetching, limits and caching."""
 
 from __future__ import annotations
 

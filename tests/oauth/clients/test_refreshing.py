@@ -1,4 +1,4 @@
-"""Each row of the table of refreshes: what is presented, and what comes of it."""
+"""Each row of the documented table of refreshes."""
 
 import time
 from dataclasses import replace

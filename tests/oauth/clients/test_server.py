@@ -1,4 +1,4 @@
-"""Which clients are welcome: by what is switched on, and by the operator's two lists."""
+"""Which clients are allowed, by the settings and the operator's two lists."""
 
 from __future__ import annotations
 

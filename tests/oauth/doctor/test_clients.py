@@ -1,4 +1,4 @@
-"""What `check_providers` tells of OAuth clients: from a gateway that has one fault at a time."""
+"""Findings of `check_providers` about OAuth clients, with one fault at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `check_providers` tells without a person, each from a provider that has one fault."""
+"""Findings of `check_providers` without a sign-in, from providers with one fault each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Back-channel logout: what a good token ends, once, and what it leaves alone."""
+"""Back-channel logout: which sessions a valid token ends, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signing out of the provider as well: who is led where, with what, and who is not."""
+"""Signing out at the provider as well: the redirects and their parameters."""
 
 from __future__ import annotations
 

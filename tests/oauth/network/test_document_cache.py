@@ -1,4 +1,4 @@
-"""Documents that are kept: few of a kind, and none in a forked child."""
+"""The cache of documents is bounded, and empty in a forked child."""
 
 import os
 import warnings

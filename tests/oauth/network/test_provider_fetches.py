@@ -1,4 +1,4 @@
-"""What anybody can do without signing in costs a provider a fetch a minute, and no more."""
+"""Anonymous requests cause at most one fetch per minute from a provider."""
 
 from __future__ import annotations
 

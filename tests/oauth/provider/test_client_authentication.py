@@ -1,4 +1,4 @@
-"""The gateway shows the token endpoint who it is, at the exchange and at each refresh."""
+"""Client authentication at the token endpoint, for the code exchange and refreshes."""
 
 from __future__ import annotations
 

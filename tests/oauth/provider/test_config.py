@@ -1,4 +1,4 @@
-"""How a provider's token endpoint is used, by environment; and its mistakes, by name."""
+"""The variables of a provider's token endpoint, and their errors."""
 
 from __future__ import annotations
 

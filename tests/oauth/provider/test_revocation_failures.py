@@ -1,4 +1,4 @@
-"""A provider or a store that fails at a sign-out: asked again, logged, and nobody waits for it."""
+"""Failures of the provider or the store at a sign-out: retried in the background, and logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A departure struck at each of its calls by each fault: nobody's grant ends too soon, or unseen.
+"""Sign-outs with each fault at each call: no grant ends too early, or unnoticed.
 
 The calls are those of AWS and of the providers, found by departing once. A session whose
 end was acknowledged is gone; one whose end failed stands with its grants and can be ended by

@@ -1,4 +1,4 @@
-"""A grant is revoked once, and with what a refresh made of it meanwhile."""
+"""A grant is revoked once, with the tokens of the latest refresh."""
 
 from __future__ import annotations
 

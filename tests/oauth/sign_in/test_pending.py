@@ -1,4 +1,4 @@
-"""What sign-ins keep until their provider answers: bounded, and enough for those who mean it."""
+"""The state of pending sign-ins is bounded, but sufficient for real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that have different SECRET_KEYs share sessions: who is signed in, and what is ended."""
+"""Sessions shared by processes with different SECRET_KEYs."""
 
 from __future__ import annotations
 

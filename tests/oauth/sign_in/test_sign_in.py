@@ -1,4 +1,4 @@
-"""A whole sign-in: what is kept, for whom, and what is not."""
+"""A complete sign-in, and what it stores."""
 
 from __future__ import annotations
 

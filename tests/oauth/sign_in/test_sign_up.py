@@ -1,4 +1,4 @@
-"""Somebody new whose name or address is somebody else's: let in without a question, told nothing.
+"""New users with the name or address of another user are admitted, without revealing that.
 
 The newcomer is the adversary here: who has an account at any provider that is configured, says
 there what pleases them, and looks at every answer.

@@ -1,4 +1,4 @@
-"""Where a sign-in leads: to what was wanted before it, however it comes there."""
+"""Redirects after a sign-in, to the page requested before."""
 
 from __future__ import annotations
 

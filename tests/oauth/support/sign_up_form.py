@@ -1,4 +1,4 @@
-"""A project that, unlike the gateway, asks new people for a name and an address: its URLs."""
+"""The URLs of a project that, unlike the gateway, has a sign-up form."""
 
 from allauth.socialaccount import views
 from django.urls import path

@@ -1,4 +1,4 @@
-"""A person who is signed in with two providers, and another person, with stores in memory.
+"""A user signed in with two providers, and another user, with stores in memory.
 
 The calls of AWS and of the providers go over one `Wire`. The state can be restored repeatedly.
 """

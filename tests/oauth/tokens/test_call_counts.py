@@ -1,4 +1,4 @@
-"""What signing in and out costs at AWS, counted where the table's client sends its calls."""
+"""The calls to AWS of a sign-in and sign-out, counted in the table's client."""
 
 from __future__ import annotations
 

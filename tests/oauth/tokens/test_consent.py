@@ -1,4 +1,4 @@
-"""Consent is asked for again when more is asked of the provider, and only then."""
+"""Consent is requested again only if more scope is configured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A refresh that meets a sign-out, a sign-in or a key change: no grant is lost or revived."""
+"""Refreshes concurrent with a sign-out, sign-in or key change: no grant is lost or restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A refresh that fails: the old token stays, nobody is hammered, a provider's words get nowhere."""
+"""Failed refreshes keep the old token, are not repeated at once, and show no provider's text."""
 
 from __future__ import annotations
 

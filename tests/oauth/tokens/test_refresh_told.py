@@ -1,4 +1,4 @@
-"""Who is told of a refresh: the audit trail by a signal, the operator by metrics."""
+"""The signals and metrics of refreshes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the site was asked: the refresh requests, counted."""
+"""Counts the refresh requests to the site."""
 
 from collections.abc import Callable
 

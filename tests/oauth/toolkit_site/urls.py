@@ -1,4 +1,4 @@
-"""The toolkit's own addresses under /o/, and what a test asks."""
+"""The toolkit's URLs under /o/, and views for tests."""
 
 from django.urls import include, path
 from oauth2_provider import urls  # type: ignore[import-untyped]  # it has no types

@@ -1,4 +1,4 @@
-"""What the stubs have in common: a provider at its real name, over TLS, that can say no."""
+"""The base of the stubs: a provider at its real host name, over TLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""64 writers of one session in four processes: none lost, none refused, a write for many."""
+"""64 writers of one session in four processes: no change is lost, and writes are shared."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What a session lives through when DynamoDB or KMS throttles, fails, hangs or garbles.
+"""Sessions while DynamoDB or KMS throttles, fails, hangs or garbles.
 
 Each fault strikes each operation over real HTTP: the call succeeds or raises
 StoreUnavailable, and whoever looks afterwards finds the old session or the new one.

@@ -1,4 +1,4 @@
-"""DynamoDB or KMS takes calls and answers none: it is not waited for again and again."""
+"""DynamoDB or KMS hangs: later requests do not wait for it."""
 
 from collections.abc import Callable
 

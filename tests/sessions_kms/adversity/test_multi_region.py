@@ -1,4 +1,4 @@
-"""A store in two Regions: what a failover keeps, and what last-writer-wins costs.
+"""A store in two Regions: failover, and the cost of last-writer-wins.
 
 `serve` says which Region answers the requests, `replicate` lets the replication catch up.
 docs/multi-region.md tells the same to those who operate it.

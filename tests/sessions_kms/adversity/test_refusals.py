@@ -1,4 +1,4 @@
-"""What ends service, and exactly when: a refused KMS key, a KMS out of reach, a moment unread.
+"""When service ends: a refused KMS key, an unreachable KMS, an unreadable cutoff.
 
 And what ends a session: its time, or a record that is not ours.
 """

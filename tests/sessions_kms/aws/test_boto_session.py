@@ -1,4 +1,4 @@
-"""boto's models are what boto's own loader reads, as plain dicts."""
+"""The service models equal those of boto's loader, as plain dicts."""
 
 import json
 from pathlib import Path

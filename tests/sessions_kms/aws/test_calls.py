@@ -1,4 +1,4 @@
-"""What becomes of a call, by how its attempts end."""
+"""The outcome of a call, by the outcomes of its attempts."""
 
 import gc
 import weakref

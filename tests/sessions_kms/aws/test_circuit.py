@@ -1,4 +1,4 @@
-"""A service that times out again and again is asked nothing until a probe is answered."""
+"""A service that repeatedly times out is not called until a probe succeeds."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Every error that KMS documents: asked again or not, what is dropped, and which error it is.
+"""Every documented error of KMS: whether it is retried, what it drops, and which error is raised.
 
 https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors and
 CommonErrors. Over HTTP, so that it is boto that decides on asking again.

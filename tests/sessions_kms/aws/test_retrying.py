@@ -1,4 +1,4 @@
-"""Which attempts are made again, and after what pause: those of boto's standard mode."""
+"""Retries and their pauses equal those of boto's standard mode."""
 
 import random
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The wire goes where boto goes, in every environment, and signs for the same Region."""
+"""The built-in client uses boto's endpoint and Region in every environment."""
 
 from collections.abc import Iterator
 from pathlib import Path

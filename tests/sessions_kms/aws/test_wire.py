@@ -1,4 +1,4 @@
-"""What AWS and the table get to see of a session, and what its objects and logs show: no secret."""
+"""No secret of a session is visible to AWS, in the table, in objects or in logs."""
 
 import base64
 import copy

@@ -1,4 +1,4 @@
-"""What is left of an attempt, a call and a request, by a clock that tests move."""
+"""The remaining time of an attempt, a call and a request."""
 
 import contextvars
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""A lazy module is imported once, by who first uses it."""
+"""A lazy module is imported once, on first use."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""The contract is asked of the methods for threads, and of their async twins, each in a loop."""
+"""The contract's fixtures: the sync methods, and the async ones in an event loop."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The same contract through the async methods, and what is theirs alone."""
+"""The contract of the async methods."""
 
 import asyncio
 import threading

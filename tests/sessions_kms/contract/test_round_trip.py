@@ -1,4 +1,4 @@
-"""Whatever a session can hold comes back the same, and nothing of it can be pickled away."""
+"""Any session content is loaded as it was saved; sessions cannot be pickled."""
 
 import pickle
 

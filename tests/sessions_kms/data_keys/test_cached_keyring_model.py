@@ -1,4 +1,4 @@
-"""CachingKeyring under any order of events: its promises, held against what KMS itself saw."""
+"""CachingKeyring under any order of events: its guarantees, compared with the calls to KMS."""
 
 from collections.abc import Mapping
 

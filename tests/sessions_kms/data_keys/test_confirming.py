@@ -1,4 +1,4 @@
-"""KMS is asked once more for a data key under which nothing opens, and once is enough."""
+"""A data key that decrypts nothing is unwrapped by KMS once more."""
 
 from dataclasses import replace
 

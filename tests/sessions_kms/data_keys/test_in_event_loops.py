@@ -1,4 +1,4 @@
-"""Data keys asked for by threads and by tasks at once, and by tasks that are cancelled."""
+"""Data keys requested concurrently by threads and tasks, and by cancelled tasks."""
 
 import asyncio
 import threading

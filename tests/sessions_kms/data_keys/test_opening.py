@@ -1,4 +1,4 @@
-"""Data keys that are opened with are renewed ahead, so that nobody waits for KMS at their age."""
+"""Data keys in use for decryption are renewed in advance, so that no request waits for KMS."""
 
 import threading
 

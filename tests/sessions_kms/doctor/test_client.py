@@ -1,4 +1,4 @@
-"""The finding `client`: which client sends requests, and what to do where none can."""
+"""The finding `client`: which client sends requests, and the remedy if none can."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""docs/doctor.md names every finding, and nothing that is none; remedies name what there is."""
+"""docs/doctor.md lists exactly the findings; remedies name existing commands."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What a sample of the items shows: foreign, overdue, large, lost; and what was done about it."""
+"""Findings about a sample of the items: foreign, overdue, large or lost ones."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""The vectors of what lists show of a session, read by the package and by a second program."""
+"""The vectors of session metadata, read by the package and by a second program."""
 
 import json
 from typing import Any

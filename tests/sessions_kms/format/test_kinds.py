@@ -1,4 +1,4 @@
-"""Kinds of item: ids are what they always were and tell the kind, and the page has the table."""
+"""Kinds of items: their ids are stable and documented."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""The record's item: what a reader takes for one, and that it refuses all else in one way."""
+"""The record's item: valid ones are read, and all others raise the same error."""
 
 import re
 from dataclasses import fields, replace

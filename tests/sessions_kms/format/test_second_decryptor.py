@@ -1,4 +1,4 @@
-"""What the engine stores, opened by a second program: boto3, `cryptography` and docs/format.md.
+"""Stored sessions, decrypted by a second program with boto3, `cryptography` and docs/format.md.
 
 The engine and the second program share the table, the KMS key and the cookie,
 and no line of code.

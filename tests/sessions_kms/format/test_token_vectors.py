@@ -1,4 +1,4 @@
-"""The vectors of what tokens open, read by the package and by a second program."""
+"""The vectors of tokens, read by the package and by a second program."""
 
 import json
 from typing import Any

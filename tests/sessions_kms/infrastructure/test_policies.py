@@ -1,4 +1,4 @@
-"""The roles' policies, enforced: enough for what each role does, and nothing that it does not."""
+"""The policies of the roles, enforced: sufficient and minimal for each role."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`session_store_template` as an operator runs it: where names come from, what is refused."""
+"""`session_store_template` as an operator runs it: its names and errors."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A session's row, its sealed record and its mark: what each engine makes of them, and when."""
+"""How each engine treats a session's row, its sealed record and its mark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way back to a database engine: each session becomes a row when its visitor comes."""
+"""Moving back to a database engine: each session becomes a row at its visitor's next request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`list_clients` and `end_sessions --client`: found by what grants tell, and nothing else."""
+"""`list_clients` and `end_sessions --client`: grants are found by their metadata only."""
 
 import pytest
 

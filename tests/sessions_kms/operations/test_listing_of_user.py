@@ -1,4 +1,4 @@
-"""Which sessions of a user are listed and counted: read no further than needed, none forged."""
+"""Lists and counts of a user's sessions: with few reads, and without forged ones."""
 
 import asyncio
 from collections import Counter

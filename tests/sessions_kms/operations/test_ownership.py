@@ -1,4 +1,4 @@
-"""Whose a record is: KMS is asked once about each data key, whatever it answers."""
+"""The owner of a record: KMS is called once for each data key, whatever the result."""
 
 from collections.abc import Callable
 from dataclasses import replace

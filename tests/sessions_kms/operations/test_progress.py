@@ -1,4 +1,4 @@
-"""What an operator sees while a command works."""
+"""The progress that a command prints."""
 
 import io
 

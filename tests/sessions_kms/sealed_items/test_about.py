@@ -1,4 +1,4 @@
-"""What a session tells of itself: where it is kept, when it moves and ends, who can read it."""
+"""Session metadata: where they are stored, when they move and end, who can read them."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What waits for the table or KMS, cancelled at every step in an event loop, can be done again."""
+"""Operations cancelled at any step in an event loop can be repeated."""
 
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Leases: one works, all get the result, and nobody waits for the dead."""
+"""Leases: one holder works, all get the result, and dead holders are replaced."""
 
 import threading
 from typing import Any

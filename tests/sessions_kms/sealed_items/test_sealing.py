@@ -1,4 +1,4 @@
-"""What a seal makes of a payload."""
+"""Sealing of payloads."""
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.item_types import session_id

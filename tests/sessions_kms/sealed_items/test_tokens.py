@@ -1,4 +1,4 @@
-"""Tokens and their items: what opens them, who tends them, and what the table gives away."""
+"""Tokens and their items: decryption, exchange, deletion, and what the table reveals."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""How much a session without a user may hold; more is a 400, and nothing of it is kept."""
+"""The size limit of sessions without a user: more is a 400, and not stored."""
 
 import asyncio
 import dataclasses

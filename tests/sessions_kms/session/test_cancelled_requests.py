@@ -1,4 +1,4 @@
-"""Requests that are cancelled in an async method: what is read ends, what is written is finished.
+"""Requests cancelled in an async method: reads end, and writes are finished.
 
 The table is the one in memory; what it holds in truth is opened past the engine.
 """

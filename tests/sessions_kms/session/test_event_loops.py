@@ -1,4 +1,4 @@
-"""What an event loop waits for itself, what it gives a thread, and that nothing holds it up."""
+"""Work in an event loop and in its threads; the loop is never blocked."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""What one request changed, laid over what another saved: three dicts in, one out."""
+"""Merging one request's changes into the version that another saved."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""The repository that is cached with the services: one for all who load, and none of others'."""
+"""The repository that is cached with the services."""
 
 from collections.abc import Callable
 from dataclasses import replace

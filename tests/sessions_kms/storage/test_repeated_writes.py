@@ -1,4 +1,4 @@
-"""What is sent again of a write, and by whom: nothing whose fate is unknown, by the layers below.
+"""Which writes are repeated, and where: lower layers repeat none of unknown outcome.
 
 A client of boto's shape raises, as boto does, what the wire did; what it was asked is counted.
 """

@@ -1,4 +1,4 @@
-"""What the table asks of DynamoDB: consistent reads, one call a write, whole answers."""
+"""The table's calls to DynamoDB: consistent reads, one call per write, complete responses."""
 
 from typing import Any
 

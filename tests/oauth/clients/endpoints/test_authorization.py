@@ -1,4 +1,4 @@
-"""Consent, from a client's request to its code: who is asked what, and what leads back where."""
+"""Consent, from a client's request to its code."""
 
 from __future__ import annotations
 

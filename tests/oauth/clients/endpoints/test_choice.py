@@ -1,4 +1,4 @@
-"""A client that names no upstream, as old SDKs do: its person chooses, and nobody else does."""
+"""Clients that name no upstream, as old SDKs do: the person chooses."""
 
 from __future__ import annotations
 

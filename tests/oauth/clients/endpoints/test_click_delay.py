@@ -1,4 +1,4 @@
-"""No form gives access, or ends what cannot be brought back, within a second of its page.
+"""Forms that grant access or are irreversible are ignored within a second of their page.
 
 The adversary is a page of another site that gets a person to click twice, and opens ours under the
 second click. It cannot read our pages or send requests in the person's name: the click is all.

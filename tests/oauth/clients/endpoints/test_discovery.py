@@ -1,4 +1,4 @@
-"""Metadata: what strict clients compare, and nothing that a request made up."""
+"""Metadata are exact for strict clients, and repeat nothing from a request."""
 
 from __future__ import annotations
 

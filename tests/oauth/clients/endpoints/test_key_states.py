@@ -1,4 +1,4 @@
-"""Programs that meet processes with different SECRET_KEYs: none gives up its tokens for that."""
+"""Programs keep their tokens while processes have different SECRET_KEYs."""
 
 from __future__ import annotations
 

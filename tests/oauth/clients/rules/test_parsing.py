@@ -1,4 +1,4 @@
-"""JSON of strangers: only what every parser reads alike."""
+"""Untrusted JSON: only texts that all parsers read alike are accepted."""
 
 from __future__ import annotations
 

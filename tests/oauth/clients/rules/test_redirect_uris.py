@@ -1,4 +1,4 @@
-"""Where an answer may go: exactly one of a client's own addresses, of few kinds."""
+"""Redirect URIs: the accepted kinds, and exact matching."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What botocore's client makes of an HTTP answer, and what it would send: the measure of ours."""
+"""Requests and parsed responses of botocore's client, with which ours are compared."""
 
 import io
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""A whole request is the one that boto sends; asked again, a transaction is the same one."""
+"""Complete requests equal boto's; a repeated transaction has the same token."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Bodies of requests: what boto's client sends, or an error that names what is at fault."""
+"""Bodies of requests equal boto's, or an error names the faulty parameter."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The fields of the hot operations are those of botocore's model, but for what is left out."""
+"""The fields of the operations are those of botocore's model, with known omissions."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Both transports, asked in the same way."""
+"""Fixtures for both transports."""
 
 import asyncio
 import contextvars

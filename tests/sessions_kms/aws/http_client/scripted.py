@@ -1,4 +1,4 @@
-"""A server of raw sockets that says what a test has it say, byte by byte.
+"""A server of raw sockets that sends the bytes given by a test.
 
 Each connection has a thread, which plays its part: it reads requests and sends bytes, closes or
 falls silent. Knows nothing of the product.

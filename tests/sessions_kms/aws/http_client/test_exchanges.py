@@ -1,4 +1,4 @@
-"""What comes over a real socket is one answer to this request, or an error; on both transports."""
+"""Exchanges over a real socket yield one response or an error, on both transports."""
 
 import threading
 

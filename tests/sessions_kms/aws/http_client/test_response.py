@@ -1,4 +1,4 @@
-"""One answer is read exactly, however it comes, or it is garbled; none is cut short in silence."""
+"""A response is parsed exactly, in any pieces, or is garbled; a truncated one is never accepted."""
 
 import tracemalloc
 from itertools import combinations

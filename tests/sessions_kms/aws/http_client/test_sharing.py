@@ -1,4 +1,4 @@
-"""A connection serves one caller at a time, and none that was given up serves another."""
+"""A connection serves one caller at a time; one of a cancelled call is not reused."""
 
 import asyncio
 import gc

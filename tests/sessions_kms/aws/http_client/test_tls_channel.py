@@ -1,4 +1,4 @@
-"""What bytes say under TLS, whichever way they are cut, and what is left over."""
+"""The TLS channel gives the same data for any split of the bytes."""
 
 import ssl
 from pathlib import Path
