@@ -1,5 +1,6 @@
 """The test kit for projects that call APIs with people's tokens."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,8 @@ from pytest_django import Settings
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
+from oauth.network.responses import ProviderResponse
+from oauth.provider import config, metadata
 from oauth.testing import RecordingUpstream, fake_provider, recording_upstream, signed_in
 from sessions_kms.testing import MemoryStore, store
 from tests.oauth.support.fixtures import configure
@@ -105,6 +108,15 @@ def test_refresh_that_fails(
     assert upstream.requests == []
 
 
+@pytest.mark.parametrize("status", [503, 429])
+def test_error_of_the_server_has_its_status(status: int) -> None:
+    with fake_provider("github") as fake:
+        fake.fail(status)
+        answer = http.post("https://github.com/login/oauth/access_token", {}, {})
+    assert answer.status == status
+    assert answer.is_overloaded
+
+
 def test_providers_answer_beside_each_other_and_nobody_else_is_asked(
     client: Client, upstream: RecordingUpstream
 ) -> None:
@@ -119,11 +131,35 @@ def test_providers_answer_beside_each_other_and_nobody_else_is_asked(
         assert asked == {"github": [], "corp": []} | {provider: [provider]}
 
 
-def test_real_network_is_back_afterwards() -> None:
-    real = http.request
+def test_real_network_is_back_afterwards(client: Client, upstream: RecordingUpstream) -> None:
+    real, corp = http.request, config.find_provider("corp")
+    assert corp is not None
+    signed_in(client, "corp", access_token="first", refresh_token="r", expires_in=60)
+    store.advance(minutes=2)
     with fake_provider("github"), fake_provider("corp"):
-        assert http.request is not real
+        assert call(client, "corp")[0] == 200
+        assert metadata.cached_metadata(corp) is not None
     assert http.request is real
+    assert metadata.cached_metadata(corp) is None
+
+
+def test_metadata_of_before_is_not_used(
+    client: Client, upstream: RecordingUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = {"issuer": "https://login.example.com"} | dict.fromkeys(
+        metadata.REQUIRED, "https://login.example.com/real"
+    )
+    answer = ProviderResponse(200, "application/json", json.dumps(real).encode())
+    corp = config.find_provider("corp")
+    assert corp is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(http, "request", lambda *_, **__: answer)
+        metadata.load_metadata(corp)
+    signed_in(client, "corp", access_token="first", refresh_token="r", expires_in=60)
+    store.advance(minutes=2)
+    with fake_provider("corp") as fake:
+        assert call(client, "corp")[0] == 200
+    assert fake.refresh_tokens == ["r"]
 
 
 def test_groups_give_rights_as_at_a_sign_in(client: Client) -> None:
