@@ -65,7 +65,7 @@ class ServerClock:
 
     @property
     def is_synchronized(self) -> bool:
-        """Return True once a response has told the time."""
+        """Return True after the first response with a time."""
         return bool(self._samples)
 
     def __call__(self) -> float:

@@ -1,8 +1,8 @@
 """A call of DynamoDB: by boto, or by the built-in client, in a thread or in an event loop.
 
-An operation and its parameters enter; the response as boto has it, or an error of ours, leaves.
-The built-in client covers the operations of each request. boto decides where they go and as whom,
-and sends everything else. Knows nothing about sessions.
+Takes an operation and its parameters; returns the response as boto does, or raises an error of
+ours. The built-in client covers the operations of requests. boto determines their endpoint and
+credentials, and sends all other operations. This module does not depend on sessions.
 """
 
 import logging
@@ -48,8 +48,8 @@ async def call_table(
     """Call one DynamoDB operation, on none of the excluded connections.
 
     Raises ConditionFailed, TransactionCanceled, or TableUnavailable for all other errors: of a
-    write that was not applied, NotApplied if it may be sent again at once, and FateUnknown of one
-    that may have been applied, or may be yet.
+    write that was not applied, NotApplied if it may be repeated at once, and FateUnknown of one
+    that was or may still be applied.
     """
     request = request_for(client, operation, params, exclude)
     probe = partial(_probe, client, params)
@@ -191,7 +191,7 @@ def request_for(
 ) -> Wait:
     """Return an awaitable that sends a request once, built-in if the client covers it.
 
-    The built-in client uses none of the excluded connections; boto's cannot be told.
+    The built-in client uses none of the excluded connections; boto's cannot be chosen.
     """
     if not isinstance(client, BuiltinClient):
         return BotoRequest(client, operation, params)

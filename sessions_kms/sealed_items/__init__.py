@@ -1,1 +1,1 @@
-"""Items that are sealed: a session, what it tells of itself, and leases."""
+"""Sealed items: sessions, their metadata, leases and tokens."""

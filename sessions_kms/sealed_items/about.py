@@ -1,9 +1,9 @@
 """Session metadata: labels of the project's choice, such as the browser's name, for lists.
 
-A session has its labels under the key `ABOUT`. While somebody is signed in they are also stored in
-an item of their own, which moves with the session's key and is decrypted without the visitor's
-cookie: it is sealed under the data key and a secret made of its own id, so reading it takes KMS as
-well as the table. Nothing depends on it: without it a list shows times only.
+A session has its labels under the key `ABOUT`. While a user is signed in they are also stored in a
+separate item, which moves with the session's key and is decrypted without the visitor's cookie: it
+is sealed under the data key and a secret derived from its id, so reading it requires KMS and the
+table. It is optional: without it a list shows times only.
 
 A grant's session names its OAuth client in two labels that no other session has.
 """
@@ -22,7 +22,7 @@ from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 
 ABOUT: Final = "_about"
-CLIENT: Final = "client"  # what the client of a grant calls itself
+CLIENT: Final = "client"  # the name that the client of a grant claims
 CLIENT_ID: Final = "client_id"  # its id, as `short_client_id` has it
 LABELS_MAX: Final = 8
 LABEL_LENGTH_MAX: Final = 100  # of a name or a word
@@ -32,7 +32,7 @@ Labels = dict[str, str]
 
 
 class LabelledSession(Protocol):
-    """What is known to be stored of a session (`session.repository.LoadedVersion`)."""
+    """The stored state of a session (`session.repository.LoadedVersion`)."""
 
     @property
     def created_at(self) -> int: ...
@@ -54,7 +54,7 @@ def are_of_grant(labels: Labels) -> bool:
 
 
 def short_client_id(client_id: str) -> str:
-    """Return a client's id as labels have it: a long one as its digest."""
+    """Return a client's id for labels: a long one is replaced by its digest."""
     if len(client_id) <= LABEL_LENGTH_MAX:
         return client_id
     return "sha256:" + hashlib.sha256(client_id.encode()).hexdigest()
@@ -98,7 +98,7 @@ class SessionMetadata:
         self._sealing = Sealing(services)
 
     async def seal(self, record: SessionRecord, labels: Labels) -> Item:
-        """Return the metadata item of a session, which ends when that ends at the latest.
+        """Return the metadata item of a session, which expires at the session's latest end.
 
         Raises StoreUnavailable.
         """

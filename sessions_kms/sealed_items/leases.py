@@ -1,9 +1,9 @@
-"""Work that must be done once, however many processes ask, and its result.
+"""Leases: work that must be done once for any number of processes, and its result.
 
-A lease is named by a secret that all who ask know, so that it does not depend on
-a session or its key. Its item holds who works and until when, and afterwards the
-result, sealed under the data key and that secret as a session is under its
-cookie. Whoever comes later, or takes over from a holder that died, finds it there.
+A lease is named by a secret that all callers know, so that it does not depend on a session or its
+key. Its item has the current holder and its deadline, and afterwards the result, sealed under the
+data key and that secret, as a session is under its cookie. Later callers, and those that take over
+from a dead holder, find the result there.
 """
 
 import math
@@ -35,7 +35,7 @@ class Claim:
     wait: float = 0.0
 
     def __repr__(self) -> str:
-        """Show whether there is a result, not what it is."""
+        """Show whether there is a result, without its content."""
         return f"Claim(held={self.held}, result={self.result is not None}, wait={self.wait})"
 
 
@@ -81,7 +81,7 @@ class Leases:
         """Take the lease for so many seconds, unless it is held or its work is done."""
         __traceback_hide__ = True
         for _ in range(TRIES):
-            # If it exists after all, the put fails.
+            # If it exists, the put fails.
             lease = await self._get(secret, confirm=Confirm.NEVER)
             now = self._services.clock()
             if lease and lease.finished and lease.ttl > now:
@@ -103,7 +103,7 @@ class Leases:
         """Seal and store the result for so many seconds; return False if another has the lease."""
         __traceback_hide__ = True
         record = await self._seal(secret, result, keep)
-        for _ in range(TRIES):  # The holder's own renewal may come between.
+        for _ in range(TRIES):  # The holder's renewal may interfere.
             lease = await self._get_own(secret, holder)
             if lease is None:
                 return False
@@ -112,7 +112,7 @@ class Leases:
         raise TableUnavailable("The lease is written by too many at once.")
 
     async def shorten(self, secret: str, *, keep: int) -> None:
-        """Keep a result for so many seconds from now at most."""
+        """Limit the time for which a result is kept, in seconds from now."""
         __traceback_hide__ = True
         lease = await self._get(secret)
         if lease and lease.finished and lease.ttl > self._services.clock() + keep:
@@ -121,7 +121,7 @@ class Leases:
             await self._put_item(record.to_item() | _holding(lease.holder, 0), lease)
 
     async def release(self, secret: str, holder: str) -> None:
-        """Give the lease up without a result, so that the next one need not wait."""
+        """Release the lease without a result, so that the next caller need not wait."""
         __traceback_hide__ = True
         lease = await self._get_own(secret, holder)
         if lease is not None:
@@ -165,7 +165,7 @@ class Leases:
         return await self._services.table.put_stamped(item, expected=stamp)
 
     def id_of(self, secret: str) -> str:
-        """Return the id of the item that a lease of this secret is kept in."""
+        """Return the id of the item of a lease with this secret."""
         __traceback_hide__ = True
         return lease_id(self._services.config.namespace, secret)
 

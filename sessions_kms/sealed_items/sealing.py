@@ -1,4 +1,4 @@
-"""Serialized bytes to record, and back, with the current data key, clock and random bytes."""
+"""Seals serialized bytes as records, and opens them, with the services' data keys and clock."""
 
 import os
 from dataclasses import dataclass, field
@@ -91,7 +91,7 @@ class Sealing:
         ttl: int,
         created_at: int | None = None,
     ) -> SessionRecord:
-        """Return the record of an item that is no session, sealed under a secret of its own.
+        """Return the record of an item other than a session, sealed under its own secret.
 
         It counts as created now unless ``created_at`` is given. Raises as `seal` does.
         """

@@ -1,9 +1,10 @@
-"""Tokens: each decrypts an item of its own, sealed under the data key and the token.
+"""Tokens: each decrypts a separate item, sealed under the data key and the token.
 
-The project decides what an item seals, such as the key of a session. A token is redeemed in one
-transaction, which also writes its successors; the answer is stored beside it, sealed likewise, for
-as long as a client may repeat its request. Afterwards a tombstone names the session of the token:
-a client that presents the token late ends that session. Knows neither clients nor grants.
+The caller decides the content of an item, such as the key of a session. A token is redeemed in one
+transaction, which also writes its successors; the answer is stored beside it, sealed in the same
+way, for as long as a client may repeat its request. Afterwards a tombstone names the session of the
+token: a client that presents the token late ends that session. This module does not depend on
+clients or grants.
 """
 
 import logging
@@ -265,7 +266,7 @@ class Tokens:
 
     async def _read_token(self, item_id: str, token: str) -> FoundToken:
         __traceback_hide__ = True
-        # Anybody can make up a token.
+        # Anyone can send an invalid token.
         item = await self._table.get(item_id, confirm=Confirm.LIMITED)
         if item is None:
             return None

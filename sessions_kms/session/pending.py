@@ -22,7 +22,7 @@ from sessions_kms.session.merging import Changes, get_theirs, merge_since
 from sessions_kms.session.mixins import Lifetime
 from sessions_kms.session.repository import LoadedVersion, SessionRepository
 
-OUTCOME_UNKNOWN: Final = "It cannot be told whether the session was saved."
+OUTCOME_UNKNOWN: Final = "It is unknown whether the session was saved."
 
 
 class AnonymousSessionTooLarge(SessionTooLarge, SuspiciousOperation):

@@ -1,9 +1,9 @@
-"""A response with one item, in the very form in which DynamoDB writes it, cut up without JSON.
+"""Parses responses with one item in DynamoDB's usual form faster than a JSON parser.
 
-The text of a response enters; the JSON beside the item leaves, and the item. None leaves for any
-other form, which JSON's reader has to read: it calls a function for each object, and walks over a
-large value twice. What it has read is the example for the next item of the same attributes. Where a
-body has no backslash, `"` does nothing but begin and end texts.
+Takes the text of a response; returns the JSON without the item, and the item. It returns None for
+any other form, which the JSON parser then parses: that calls a function for each object, and scans
+large values twice. Each item that it parses is the pattern for later items with the same
+attributes. In a text without backslashes, `"` only begins and ends strings.
 
 Large base64 values are decoded by pybase64, since Python's own decoder takes longer for them than
 the rest of a call. Both accept and return the same.
@@ -20,34 +20,34 @@ from sessions_kms.aws.http_client.body import InvalidResponse
 
 Item = dict[str, dict[str, Any]]
 
-LARGE: Final = 160  # letters of base64, below which Python's own is faster
-BESIDE_MAX: Final = 1024  # letters before or after an item
+LARGE: Final = 160  # characters of base64, below which Python's own decoder is faster
+BESIDE_MAX: Final = 1024  # characters before or after an item
 
-# Letters of a value, enough for a wrapped data key. Longer values are left out of an item that a
-# write replaced: nobody needs them, and to decode a ciphertext takes long.
+# Characters of a value, enough for a wrapped data key. Longer values are left out of an item that a
+# write replaced: they are not needed, and decoding a ciphertext takes long.
 OLD_MAX: Final = 8 * 1024
 
 _BEGINS: Final = '},"Item":'
 _OLD_BEGINS: Final = '{"Attributes":'
 _OLD_ENDS: Final = ',"ConsumedCapacity":'
 
-FORMS_MAX: Final = 64  # learnt by one process: items have a few
-NAMES_MAX: Final = 1024  # letters of the names of an item that is learnt
-# Texts that JSON can write in one way only; base64 is checked when it is decoded.
+FORMS_MAX: Final = 64  # of one process, which needs only a few
+NAMES_MAX: Final = 1024  # characters of an item's attribute names
+# Strings with only one JSON encoding; base64 is checked when it is decoded.
 _VALUES: Final = {"S": r"[ !#-\[\]-~]*+", "N": r"[ !#-\[\]-~]*+", "B": '[^"]*+'}
 
 
 class ItemForm:
     """Attributes and their types, in the order in which DynamoDB writes them.
 
-    A pattern finds all values but one, the longest when the form was learnt: that may have many
-    thousand letters, and ends at the next `"`.
+    A pattern matches all values but one, the longest binary one of the first item: that may have
+    many thousand characters, and ends at the next `"`.
     """
 
     def __init__(self, item: Item) -> None:
-        """Learn from an item that has a binary value."""
+        """Create the form of an item that has a binary value."""
         self.attributes = _attributes_of(item)
-        # Never a text, which would have to be checked letter by letter.
+        # Not a text, which would have to be checked character by character.
         sizes = [len(item[name]["B"]) if kind == "B" else -1 for name, kind in self.attributes]
         at = sizes.index(max(sizes))
         before, long, after = self.attributes[:at], self.attributes[at], self.attributes[at + 1 :]
@@ -57,9 +57,9 @@ class ItemForm:
         self._after = re.compile("".join([r'"\}', *(f",{_field(*each)}" for each in after), r"\}"]))
 
     def read(self, text: str, at: int, longest: int | None = None) -> tuple[Item, int] | None:
-        """Return the item that begins there, and where it ends; None if it has another form.
+        """Return the item that begins at ``at``, and its end; None if it has another form.
 
-        Values of more letters than ``longest`` are left out. Raises InvalidResponse.
+        Values of more characters than ``longest`` are left out. Raises InvalidResponse.
         """
         __traceback_hide__ = True
         before = self._before.match(text, at)
@@ -92,13 +92,13 @@ def _attributes_of(item: Item) -> tuple[tuple[str, str], ...]:
 
 
 class ItemForms:
-    """The forms that were learnt, shared by all threads; the one that was used last is first."""
+    """The known forms, shared by all threads; the most recently used one is first."""
 
     def __init__(self) -> None:
         self._forms: tuple[ItemForm, ...] = ()
 
     def read(self, text: str, at: int, longest: int | None = None) -> tuple[Item, int] | None:
-        """Return an item as `ItemForm.read` does; None if no form that was learnt is its own."""
+        """Return an item as `ItemForm.read` does; None if it has no known form."""
         __traceback_hide__ = True
         for form in self._forms:
             if (found := form.read(text, at, longest)) is not None:
@@ -108,7 +108,7 @@ class ItemForms:
         return None
 
     def learn(self, item: Item) -> None:
-        """Read items of these attributes from now on, if it has texts, numbers and bytes alone."""
+        """Add the form of an item, if it has only texts, numbers and bytes."""
         attributes = _attributes_of(item)
         names = "".join(item)
         if (
@@ -127,7 +127,7 @@ forms: Final = ItemForms()
 def with_item_last(text: str) -> tuple[str, Item] | None:
     """Return the JSON of a response without its `Item`, and the item. Raises InvalidResponse.
 
-    The item is the whole object's own if what is before it is JSON, and has none.
+    The item is a member of the outermost object if the text before it is JSON without an `Item`.
     """
     __traceback_hide__ = True
     at = text.find(_BEGINS)
@@ -161,7 +161,9 @@ def with_old_item_first(text: str) -> tuple[str, Item] | None:
 def decode_base64(text: str) -> bytes:
     """Return the bytes of a base64 text (RFC 4648, section 4). Raises InvalidResponse."""
     __traceback_hide__ = True
-    if len(text) % 4 == 0 and not text.endswith("==="):  # Before 3.12, Python takes a needless `=`.
+    if len(text) % 4 == 0 and not text.endswith(
+        "==="
+    ):  # Before 3.12, Python accepts a surplus `=`.
         try:
             if len(text) < LARGE:
                 return a2b_base64(text, strict_mode=True)

@@ -139,8 +139,7 @@ class Signer:
 
 
 def _canonical_head(headers: Mapping[str, str]) -> tuple[str, str]:
-    """Return a canonical request up to the digest of its body, and the names of its headers as
-    they are told in a signature.
+    """Return a canonical request up to the digest of its body, and its `SignedHeaders`.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html#create-canonical-request
     """

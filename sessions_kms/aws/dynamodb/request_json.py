@@ -1,7 +1,7 @@
 """The body of a request: boto's parameters, as DynamoDB's JSON.
 
-An operation's name and its parameters enter, with typed values such as `{"B": b"…"}`; bytes leave,
-written in one pass. AWS checks which parameters belong together, and what their texts mean.
+Takes an operation's name and its parameters, with typed values such as `{"B": b"…"}`; returns
+bytes, written in one pass. AWS validates the combination of parameters, and their texts.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
 """
 
@@ -25,7 +25,7 @@ from sessions_kms.aws.dynamodb.shapes import (
     Structure,
 )
 
-LARGE: Final = 128  # bytes, below which Python's own base64 is faster
+LARGE: Final = 128  # bytes, below which Python's own base64 encoder is faster
 NO_ITEM: Final = "An item must be a dict of typed values under their names."
 NO_VALUE: Final = 'A value must be a dict of its type and itself: {"S": "text"}.'
 
@@ -118,8 +118,8 @@ def _of_type(wanted: type, value: Any, name: str) -> Any:
 def write_item(parts: list[str], item: Any, depth: int = 0) -> None:
     """Append the JSON of an item to the parts of a text. Raises TypeError.
 
-    A large value is a part of its own: it is copied only when all are joined. Texts, numbers and
-    bytes, as nearly all values are, are written here: a call for each would cost more.
+    A large value is a separate part, so that it is copied only when all parts are joined. Texts,
+    numbers and bytes, the usual types, are written here, without a call for each.
     """
     __traceback_hide__ = True
     if not isinstance(item, dict):

@@ -1,8 +1,8 @@
 """A response of DynamoDB: what boto's client would return, or the error that it would raise.
 
-An operation's name and an HTTP response enter. What boto would make the best of (base64 with other
-letters, a name twice, a text for a number) is rejected: a response is read as boto reads it, or not
-at all.
+Takes an operation's name and an HTTP response. Faulty responses that boto would tolerate (invalid
+characters in base64, repeated names, a text for a number) are rejected: a response is parsed as
+boto parses it, or not at all.
 """
 
 import json

@@ -181,8 +181,8 @@ def _notes(cache: str | None) -> list[str]:
         "nothing else, by the client that `boto3.client` gives. The engine's own client leaves out "
         "boto's validation of parameters, and so is told apart. “boto3 and JSON” is the least any "
         "session engine does, by the engine's client.",
-        f"“{OURS}” asks by the wire, as where nothing stands against it; "
-        f"“{BY_BOTO}” as it does elsewhere.",
+        f"“{OURS}” uses the built-in client, as by default where possible; "
+        f"“{BY_BOTO}” uses boto3's.",
         "The CPU ratio is the stricter one, and the target is held to it.",
         "Each contestant makes its calls of a round in a block, which fills the processor's caches "
         f"for it. “{ALTERNATING}”: one process makes one call of the engine's and one bare call in "
