@@ -1,8 +1,8 @@
-"""The client's address behind trusted proxies: only those in `TRUSTED_PROXIES` are believed.
+"""The client's address behind trusted proxies: only those in `TRUSTED_PROXIES` are trusted.
 
-A request's peer and its `X-Forwarded-For` enter; the client's address leaves. Each proxy appends
-the address that called it on the right. So the list is read from there, as long as the writer of an
-entry is trusted: anything further left may be the client's invention.
+Takes a request's peer and its `X-Forwarded-For`; returns the client's address. Each proxy appends
+the address that called it on the right. The list is read from the right while the writer of an
+entry is trusted: entries further left may be forged by the client.
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/X-Forwarded-For
 """
 

@@ -1,8 +1,8 @@
-"""Which headers pass, and which are set, in both directions.
+"""Which headers are passed on, and which are set, in both directions.
 
-Header lists of ASGI enter and leave. Hop-by-hop headers and those that a `Connection`
-header names end here (RFC 9110 section 7.6.1). To an upstream goes what `request_headers`
-lists; what an upstream says to browsers about an origin never comes back.
+Takes and returns header lists of ASGI. Hop-by-hop headers and those that a `Connection` header
+names are removed (RFC 9110 section 7.6.1). An upstream gets the headers that `request_headers`
+lists; response headers that affect the whole origin in a browser are removed.
 """
 
 from __future__ import annotations

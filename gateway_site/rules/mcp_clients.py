@@ -1,7 +1,7 @@
-"""What people paste into MCP clients to connect them to an upstream.
+"""The commands and settings with which people connect MCP clients to an upstream.
 
-The name under which a client shows the server and the server's address enter; text leaves. The
-lines are those of docs/mcp.md, which says what each client does with them.
+Takes the name under which a client shows the server, and the server's URL; returns text. The lines
+are those of docs/mcp.md, which describes each client.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def cursor(name: str, url: str) -> str:
 
 
 def client_setups(name: str, url: str) -> list[ClientSetup]:
-    """Return what to paste into each client that has a way of its own."""
+    """Return the setup of each client."""
     in_terminal = "Run this in a terminal:"
     return [
         ClientSetup("Claude Code", in_terminal, claude_code(name, url)),

@@ -1,7 +1,7 @@
-"""Which addresses may be called: the raw path and query enter, an upstream's URL leaves.
+"""Which URLs may be called. Takes the raw path and query; returns an upstream's URL.
 
-Only what every server reads the same way passes. The bytes of the request line are checked, not
-what a server decoded them to, and they are passed on unchanged.
+Only URLs that every server parses in the same way are accepted. The undecoded bytes of the request
+line are checked, and passed on unchanged.
 """
 
 from __future__ import annotations

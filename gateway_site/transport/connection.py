@@ -1,8 +1,8 @@
 """A connection to an upstream: one exchange after another, with back-pressure both ways.
 
-A request enters and a response leaves, its body still to come. The event loop reads whether or
-not anybody waits for bytes: so whatever an upstream sends unasked is seen, through TLS as well,
-where a socket does not tell what was decrypted ahead.
+Takes a request; returns a response, whose body is received later. The event loop also reads while
+no call waits for bytes, so that unsolicited data of an upstream are noticed. This includes TLS,
+where a socket does not show which bytes are already decrypted.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Http1Connection(asyncio.Protocol):
 
     @property
     def is_clean(self) -> bool:
-        """Whether it may be used again: nothing is under way, or came that nobody asked for."""
+        """Whether it can be reused: no exchange is in progress, and no unsolicited data came."""
         reader = self._reader
         is_over = reader is None or (reader.has_ended and reader.is_unmistakable)
         is_open = not self._transport.is_closing() and not self._is_paused

@@ -1,7 +1,7 @@
-"""The HTTP client: a request enters, is sent on its owner's connection, and a response leaves.
+"""The HTTP client: sends a request over a connection of its owner, and returns the response.
 
-It follows no redirect, keeps no cookie, adds no header and knows no proxy of the
-environment's. HTTP/1.1 only: one call at a time is on a connection.
+It follows no redirects, stores no cookies, adds no headers, and ignores proxies in the environment.
+HTTP/1.1 only: a connection has one call at a time.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def close_those_of_session(session: str, **_: Any) -> None:
     """Close a session's idle connections in all event loops; any thread may call this.
 
     The signal has the beginning of the session's id. Another session's may be the same; its next
-    call then makes a new connection. A call that was admitted just before may connect just
-    after: what it leaves idle nobody can take, and it expires.
+    call then makes a new connection. A call that was admitted just before may connect afterwards:
+    its idle connection cannot be used by others, and expires.
     """
     for loop, found in _pools.copy().items():  # A copy: other threads add theirs.
         with suppress(RuntimeError):  # the loop has ended, and so have its connections

@@ -1,7 +1,7 @@
 """One call of an AWS service: its attempts, its deadline, and the circuit breaker they share.
 
 Takes an awaitable that makes one attempt; returns its response or raises boto's error. Retries
-follow boto's standard mode. Knows no operation.
+follow boto's standard mode. This module does not depend on operations.
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 """
 

@@ -1,6 +1,6 @@
 """A circuit breaker: calls of a service that keeps timing out fail at once, until a probe succeeds.
 
-Outcomes enter; `CircuitOpen` leaves at once. Knows nothing about the calls.
+Takes the outcomes of calls, and raises `CircuitOpen`. This module does not depend on the calls.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """Which client sends DynamoDB requests, and where boto would send them.
 
-boto's client and the setting `CLIENT` enter; a choice with its reason leaves, and a target. Only
+Takes boto's client and the setting `CLIENT`; returns a choice with its reason, and a target. Only
 boto can use a proxy, for example, and instrumentation of boto misses other clients' requests. To
 find the target, boto's own client builds and signs a request that is not sent: the endpoints of
 the environment, of FIPS, of dual stack and of accounts remain boto's rules. Imports botocore and

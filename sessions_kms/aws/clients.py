@@ -1,6 +1,6 @@
 """boto's clients: one session per process, with bounded waits.
 
-A Region enters, a client leaves. Knows nothing about the calls.
+Takes a Region; returns a client. This module does not depend on the calls.
 """
 
 import os

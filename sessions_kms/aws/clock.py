@@ -1,8 +1,8 @@
 """The engine's clock: this machine's, corrected by the `Date` of DynamoDB's responses.
 
-A `Date` enters; epoch seconds leave. A machine whose clock is off by minutes would sign
-everybody out, seal records that others reject, and sign requests that AWS rejects. Knows
-nothing about the requests.
+Takes `Date` headers; returns epoch seconds. A machine whose clock is off by minutes would sign
+everybody out, seal records that others reject, and sign requests that AWS rejects. This module does
+not depend on the requests.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """Credentials that one thread fetches for all calls, so that no call waits longer than it may.
 
 boto looks for credentials when it creates a client, and refreshes them within a call, under a lock:
-a role service that hangs would hold up one call after the other. Here a call waits for the thread
-that fetches them, as long as the call may take. Knows no client.
+a hanging role service would delay one call after another. Here a call waits for the thread that
+fetches them, as long as the call may take. This module does not depend on clients.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Calls of AWS KMS, and the one translation of its errors into ours.
 
-A key and parameters enter; a data key, or an error of `exceptions`, leaves. Knows nothing about
-sessions or records.
+Takes a key and parameters; returns a data key, or raises an error of `exceptions`. This module does
+not depend on sessions or records.
 """
 
 import logging

@@ -282,7 +282,7 @@ def _succeed(
 
 
 def _fail(waiters: Waiters, error: Callable[[], Exception]) -> None:
-    """Fail each with an error of its own."""
+    """Fail each waiter with a separate error."""
     for waiter in waiters:
         waiter.work.error = error()
         waiter.settle()

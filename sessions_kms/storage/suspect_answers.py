@@ -1,6 +1,6 @@
 """Second reads, before acting on an answer that would sign somebody out.
 
-AWS, or a proxy in between, can return a wrong answer once. Knows nothing about records.
+AWS, or a proxy in between, can return a wrong answer once. This module does not depend on records.
 """
 
 import logging

@@ -1,1 +1,1 @@
-"""The engine's HTTP/1.1 client: whole responses, in threads and in event loops. Knows no AWS."""
+"""The engine's HTTP/1.1 client: complete responses, in threads and event loops, for any service."""

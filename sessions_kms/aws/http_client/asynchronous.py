@@ -1,6 +1,6 @@
 """Requests of event loops, without a thread: each loop has its own connections.
 
-A request enters, its response leaves, within the time of an attempt (`concurrency.deadline`). A
+Takes a request; returns its response within the time of an attempt (`concurrency.deadline`). A
 task that is cancelled, or runs out of time, closes its connection. A forked process has its own
 loops, and so its own connections.
 """

@@ -1,6 +1,6 @@
 """Requests that block their thread: one origin's connections, for all threads of a process.
 
-A request enters, its response leaves, within the time of an attempt (`concurrency.deadline`).
+Takes a request; returns its response within the time of an attempt (`concurrency.deadline`).
 """
 
 import os

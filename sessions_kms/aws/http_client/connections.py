@@ -1,6 +1,6 @@
-"""What the connections of threads and of event loops share: TLS, trust, idling, and errors.
+"""The common parts of connections in threads and event loops: TLS, trust, idle lists, and errors.
 
-An origin enters; TLS channels, idle connections and botocore's errors leave. Waits for nothing.
+Takes an origin; returns TLS channels, idle connections and botocore's errors. Nothing here waits.
 """
 
 import math

@@ -1,8 +1,8 @@
 """A response of HTTP/1.1 (RFC 9112), read from the bytes of a connection as they come.
 
-Bytes enter, a `Response` leaves once it is whole, and InvalidResponse is raised for what is not
-exactly one response. What programs are known to read in two ways is rejected: line ends of one
-byte, folded lines, a space before the colon. No I/O; knows no operation.
+Takes bytes; returns a `Response` when it is complete, and raises InvalidResponse unless it is
+exactly one response. Syntax that programs parse differently is rejected: line ends of one byte,
+folded lines, a space before the colon. This module does no I/O, and does not depend on operations.
 """
 
 import re
