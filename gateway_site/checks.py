@@ -9,6 +9,8 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.management import get_commands
 
+from sessions_kms.hints import command
+
 
 @register
 def check_required_variables(
@@ -18,7 +20,7 @@ def check_required_variables(
     return [
         Error(
             f"The environment variable {name} is missing.",
-            hint="See .env.example, or use `manage.py runlocal` for a local run without AWS.",
+            hint=f"docs/settings.md describes it. `{command('runlocal')}` needs no variable.",
             id="gateway_site.E001",
         )
         for name in settings.MISSING_VARIABLES
@@ -35,7 +37,7 @@ def check_any_provider(
     return [
         checks.Warning(
             "No OAuth provider is configured: nobody can sign in.",
-            hint="Set OAUTH_<NAME>_CLIENT_ID and the variables that go with it; see .env.example.",
+            hint="Set OAUTH_<NAME>_CLIENT_ID and the variables in docs/providers.md.",
             id="gateway_site.W002",
         )
     ]
@@ -66,7 +68,7 @@ def check_upstream_providers(
     return [
         Error(
             f"UPSTREAM_{upstream.name.upper()}_PROVIDER names no configured provider.",
-            hint="Set OAUTH_<NAME>_CLIENT_ID of that provider, or name another; see .env.example.",
+            hint="Set OAUTH_<NAME>_CLIENT_ID of that provider, or name another provider.",
             id="gateway_site.E005",
         )
         for upstream in getattr(settings, "UPSTREAMS", {}).values()
@@ -144,7 +146,9 @@ def check_not_local(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     if not settings.GATEWAY_LOCAL:
         return []
     return [
-        Error("GATEWAY_LOCAL is set: it is for `manage.py runlocal` only.", id="gateway_site.E003")
+        Error(
+            f"GATEWAY_LOCAL is set: it is for `{command('runlocal')}` only.", id="gateway_site.E003"
+        )
     ]
 
 
@@ -156,7 +160,7 @@ def check_runserver(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
         return []
     return [
         Error(
-            f"`manage.py runserver` is that of {provider}, which does not serve ASGI.",
+            f"`{command('runserver')}` is that of {provider}, which does not serve ASGI.",
             hint="Put gateway_site before django.contrib.staticfiles in INSTALLED_APPS.",
             id="gateway_site.E004",
         )

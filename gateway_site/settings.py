@@ -2,12 +2,10 @@
 
 The defaults are those of production. The module can be imported without any variable, since
 commands that create things need it; `checks.py` then reports what is missing. `GATEWAY_LOCAL` is
-for `manage.py runlocal` only and relaxes what plain http on loopback requires, nothing else.
+for `kms-gateway runlocal` only and relaxes what plain http on loopback requires, nothing else.
 """
 
 import os
-import sys
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,18 +13,16 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
 
-from gateway_site import variables
+from gateway_site import installation, variables
 from gateway_site.environment import admission
 from gateway_site.environment.admission_variables import SignInVariables
 from gateway_site.environment.clients import ClientVariables
-from gateway_site.environment.database import parse_database_url
+from gateway_site.environment.database import NO_DATABASE
 from gateway_site.environment.gateway_variables import GatewayVariables
 from gateway_site.environment.parsers import LOOPBACK_HOSTS
 from gateway_site.environment.secret_files import load_secret_files
 from gateway_site.providers import configuration
 from gateway_site.rules.upstream import read_upstreams
-
-BASE_DIR = Path(__file__).resolve().parent.parent
 
 variables.reject_unknown(os.environ)
 _environment = load_secret_files(os.environ, variables.is_secret)
@@ -66,9 +62,7 @@ if GATEWAY_LOCAL and not LOOPBACK_HOSTS.issuperset(ALLOWED_HOSTS):
     )
 
 _required = [each for each in GatewayVariables.declarations() if each.required]
-if GATEWAY_LOCAL or DEBUG:
-    _required.remove(GatewayVariables.database_url)
-elif not _origin:
+if not (GATEWAY_LOCAL or DEBUG or _origin):
     _required.append(GatewayVariables.allowed_hosts)
 MISSING_VARIABLES = [each.name for each in _required if not _env.get_text(each)]
 
@@ -134,8 +128,7 @@ TEMPLATES = [
 
 # Data
 
-_sqlite = f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
-DATABASES = {"default": _env.database_url or parse_database_url(_sqlite)}
+DATABASES = {"default": _env.database_url or NO_DATABASE}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 USE_TZ = True
@@ -143,12 +136,12 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = _env.static_root
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
-        if GATEWAY_LOCAL
+        if GATEWAY_LOCAL or STATIC_ROOT is None
         else "gateway_site.edge.static_files.HashedStaticFilesStorage",
     },
 }
@@ -263,8 +256,7 @@ DEFAULT_EXCEPTION_REPORTER = "gateway_site.edge.reports.ExceptionReporter"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "gateway_site.edge.reports.ExceptionReporterFilter"
 
 LOG_LEVEL = _env.log_level
-_is_command = Path(sys.argv[0]).name in {"manage.py", "django-admin"}
-if LOG_LEVEL == "INFO" and _is_command and sys.argv[1:2] != ["runserver"]:
+if LOG_LEVEL == "INFO" and installation.is_command():
     LOG_LEVEL = "WARNING"  # The output of a command is not mixed with lines of the log.
 
 LOGGING = {

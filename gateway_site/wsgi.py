@@ -4,11 +4,20 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from gateway_site import installation
+
+installation.require_own_oauth()
+installation.name_program()
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
 site = get_wsgi_application()
 
-from gateway_site.forwarding.upstream_call import WSGIRequest  # noqa: E402 - Django is set up above
+from django.conf import settings  # noqa: E402 - Django is set up above
+
+from gateway_site.environment.database import require_database  # noqa: E402 - as above
+from gateway_site.forwarding.upstream_call import WSGIRequest  # noqa: E402 - as above
 from gateway_site.server import rejections  # noqa: E402 - as above
 
+require_database(settings.DATABASES)
 site.request_class = WSGIRequest
 application = rejections.wsgi(site)

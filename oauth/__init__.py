@@ -22,6 +22,10 @@ imported on first use, so that this package can be imported before Django's apps
 
 from typing import TYPE_CHECKING
 
+# The package index has another distribution that installs a package of this name. Its files replace
+# ours, and this name is then missing (`gateway_site.installation`).
+DISTRIBUTION = "django-sessions-kms-gateway"
+
 if TYPE_CHECKING:
     from oauth.access import aget_token, aunless_ended, get_token, needs_consent, unless_ended
     from oauth.exceptions import (

@@ -7,6 +7,8 @@ docs/providers.md has a row for each, with its cause and its remedy.
 
 from enum import StrEnum
 
+from sessions_kms.hints import command
+
 
 class Code(StrEnum):
     """A reason. It names the step that failed, and contains nothing from a provider or visitor."""
@@ -112,7 +114,8 @@ ERRORS = frozenset(
 
 REMEDIES = {
     Code.ADDRESS_REFUSED: "If this is intended, set OAUTH_<NAME>_ALLOW_PRIVATE=1.",
-    Code.CLIENT_KEY: "Correct OAUTH_<NAME>_PRIVATE_KEY_FILE; `manage.py check` says what is wrong.",
+    Code.CLIENT_KEY: "Correct OAUTH_<NAME>_PRIVATE_KEY_FILE;"
+    f" `{command('check')}` says what is wrong.",
     Code.METADATA_ISSUER: "Set OAUTH_<NAME>_ISSUER to the issuer that the metadata names.",
     Code.METADATA_STATUS: "Correct OAUTH_<NAME>_ISSUER: it may need a path (a realm, a tenant).",
     Code.METADATA_UNREADABLE: "Correct OAUTH_<NAME>_ISSUER; ask for its metadata with curl.",

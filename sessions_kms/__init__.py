@@ -7,7 +7,7 @@ setting, and needs neither Django nor boto3.
 
 # The layers, from bottom to top: each imports only from those before it (`.importlinter`).
 #
-#   exceptions  telemetry  outages                 errors, metrics, the log of a 503
+#   exceptions  telemetry  outages  hints          errors, metrics, the log of a 503, hints
 #   concurrency                                    threads, event loops and locks
 #   format                                         session dict <-> bytes <-> record: the envelope
 #   conf                                           the SESSIONS_KMS setting
@@ -79,6 +79,7 @@ PUBLIC_MODULES = (
     "sessions_kms.signals",
     "sessions_kms.services",  # the clock, the table and the keyring of this process
     "sessions_kms.outages",  # the log of a 503
+    "sessions_kms.hints",  # the program that messages name
     "sessions_kms.telemetry",
     "sessions_kms.concurrency.threads",  # pools of threads
     "sessions_kms.concurrency.finishing",  # work that continues when its request is cancelled

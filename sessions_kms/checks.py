@@ -19,6 +19,7 @@ from sessions_kms import conf
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.lazy_module import LazyModule
 from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.hints import command
 
 if TYPE_CHECKING:
     from sessions_kms import moving_in
@@ -174,7 +175,7 @@ def check_clearsessions(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            "manage.py clearsessions is Django's own, which does not use the table.",
+            f"{command('clearsessions')} is Django's own, which does not use the table.",
             hint=f"Put {APP!r} before {SESSIONS_APP!r} in INSTALLED_APPS.",
             id="sessions_kms.W005",
         )

@@ -24,6 +24,7 @@ from sessions_kms.exceptions import (
     StoreUnavailable,
     TableUnavailable,
 )
+from sessions_kms.hints import command
 from sessions_kms.telemetry import telemetry
 
 logger = logging.getLogger("sessions_kms")
@@ -206,7 +207,7 @@ class OncePerMinute(logging.Filter):
 
 
 # In the order in which an error is looked up.
-DOCTOR = "`manage.py check_session_store` says what to do."
+DOCTOR = f"`{command('check_session_store')}` says what to do."
 OUTAGES = {
     KMSUnavailable: Outage(logger, "kms", "AWS KMS", remedy=DOCTOR),
     TableUnavailable: Outage(logger, "table", "The session table", remedy=DOCTOR),

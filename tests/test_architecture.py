@@ -128,7 +128,7 @@ def test_each_subpackage_has_a_docstring(package: str) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_files_named_in_docstrings_and_comments_exist(package: str) -> None:
-    folders = (*PACKAGES, "examples", "tests")
+    folders = (*PACKAGES, "tests")
     existing = {path.name for folder in folders for path in (ROOT / folder).rglob("*.py")}
     existing |= {"manage.py"}
     named = {

@@ -1,5 +1,7 @@
 """Static files: served in front of the application, under names with a hash of their content.
 
+Where nothing was collected, the packages' own files are served under their plain names.
+
 ServeStatic starts its response before it opens the file. The start is held back until the file is
 open, so that a file that cannot be opened now is a 503.
 """
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from wsgiref.headers import Headers
 
+from django.contrib.staticfiles.finders import AppDirectoriesFinder
 from servestatic import ServeStaticASGI
 from servestatic.storage import CompressedManifestStaticFilesStorage
 from servestatic.utils import decode_path_info
@@ -21,15 +24,24 @@ from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 RETRY_AFTER = b"5"  # seconds
 
 
-def serve_static_files(application: ASGIApplication, *, root: Path, prefix: str) -> ASGIApplication:
-    """Return an application that serves the files of a folder, and passes on all else."""
+def serve_static_files(
+    application: ASGIApplication, *, root: Path | None, prefix: str
+) -> ASGIApplication:
+    """Return an application that serves the collected files, and passes on all else.
+
+    If `collectstatic` has not filled `root`, it serves the packages' files: the first app wins.
+    """
     files = ServeStaticASGI(
         application,
-        root=root,
         prefix=prefix,
         allow_all_origins=False,
         add_headers_function=_add_headers,
     )
+    if root is not None and (root / HashedStaticFilesStorage.manifest_name).is_file():
+        files.add_files(root, prefix)
+    else:
+        for folder in reversed(list_package_folders()):
+            files.add_files(folder, prefix)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and decode_path_info(scope["path"]) in files.files:
@@ -38,6 +50,11 @@ def serve_static_files(application: ASGIApplication, *, root: Path, prefix: str)
             await application(scope, receive, send)
 
     return serve
+
+
+def list_package_folders() -> list[Path]:
+    """Return the folders of the apps' static files, in the order of the apps."""
+    return [Path(storage.location) for storage in AppDirectoriesFinder().storages.values()]
 
 
 async def _serve_file(files: ASGIApplication, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
+from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
 from gateway_site.environment.variable import InvalidValue
 
+# Of a process without `DATABASE_URL`. There is no default: it would be a file somewhere.
+NO_DATABASE = {"ENGINE": "gateway_site.environment.no_database"}
 POSTGRESQL = "django.db.backends.postgresql"
 # https://www.psycopg.org/psycopg3/docs/api/pool.html: connections of a process, and seconds until a
 # request gives up waiting for one, since failing fast is better than hanging in an outage. The
@@ -23,6 +27,12 @@ CONNECTION_LIMITS = {
     "keepalives_interval": 3,
     "keepalives_count": 3,
 }
+
+
+def require_database(databases: Mapping[str, Any]) -> None:
+    """Raise ImproperlyConfigured, which names the variable, if there is no database."""
+    if databases["default"] == NO_DATABASE:
+        raise ImproperlyConfigured("DATABASE_URL is missing: the gateway needs its SQL database.")
 
 
 def parse_database_url(url: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ The tables of docs/settings.md are generated from the declarations.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gateway_site.environment.branding import DEFAULT_NAME, load_logo, parse_site_name
 from gateway_site.environment.database import parse_database_url
 from gateway_site.environment.parsers import (
@@ -144,6 +146,13 @@ class GatewayVariables(Variables):
         "SKIP_PROVIDER_BUTTON",
         "whether people go straight to a single provider, without pressing its button"
         " ([gateway.md](gateway.md#signing-in))",
+    )
+    static_root = Variable(
+        "STATIC_ROOT",
+        Path,
+        None,
+        "the folder that `collectstatic` fills and the server serves; without it the server serves"
+        " the packages' own files ([aws.md](aws.md#serve))",
     )
     templates_dir = Variable(
         "TEMPLATES_DIR",

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import sysconfig
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ CALLBACK = "/accounts/oidc/local/login/callback/"
 SIGNED_OUT = "/accounts/logout/done/"
 USERINFO = "/identity/o/api/userinfo"
 
+FOLDER = Path(__file__).resolve().parents[2]  # of the packages: site-packages, or a checkout
 INHERITED = re.compile(
     "PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TERM|TMPDIR|VIRTUAL_ENV|LD_LIBRARY_PATH"
     "|PYTHON(PATH|HOME|WARNINGS|DONTWRITEBYTECODE)|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE"
@@ -51,7 +53,16 @@ def build_base(inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that every child gets."""
     kept = {name: value for name, value in inherited.items() if INHERITED.fullmatch(name)}
     direct = ",".join([*LOOPBACK, *_no_proxy(inherited)])
-    return kept | {"NO_PROXY": direct, "no_proxy": direct, "PYTHONUNBUFFERED": "1"}
+    made = {"NO_PROXY": direct, "no_proxy": direct, "PYTHONUNBUFFERED": "1"}
+    return kept | made | build_import_path(inherited)
+
+
+def build_import_path(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable by which children import the gateway from a checkout, or {}."""
+    if Path(sysconfig.get_path("purelib")).resolve() == FOLDER:
+        return {}
+    others = inherited.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(FOLDER), *([others] if others else [])])}
 
 
 def build_aws(ports: Ports) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The options of `manage.py runlocal`; `python -m gateway_site.local.options` prints its help.
+"""The options of `kms-gateway runlocal`; `python -m gateway_site.local.options` prints its help.
 
 It uses only the standard library: `make run ARGS=--help` installs nothing.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 HELP = "Run the gateway with a local DynamoDB, KMS, OpenID provider and MCP server, on 127.0.0.1."
 LOOPBACK = ("127.0.0.1", "localhost")
-STATE = Path(__file__).resolve().parents[2] / ".local"
+STATE = Path(".local")  # under the current folder
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-ROOT = Path(__file__).resolve().parents[2]
+EXTRA = "pip install 'django-sessions-kms-gateway[local]'"  # which has what the children need
 HOST = "127.0.0.1"
 PR_SET_PDEATHSIG = 1  # prctl(2)
 LOG_END = 20_000  # characters at the end of a log that are searched for an error
@@ -81,7 +81,6 @@ def spawn(
         return subprocess.Popen(
             command,
             env=environment,
-            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
@@ -89,10 +88,7 @@ def spawn(
             preexec_fn=_build_parent_tie(),  # noqa: PLW1509 -- there is one thread
         )
     except OSError as error:
-        raise StackError(
-            f"{command[0]} cannot be run ({error.strerror}): "
-            "install requirements/local.txt, as `make run` does."
-        ) from None
+        raise StackError(f"{command[0]} cannot be run ({error.strerror}): run `{EXTRA}`.") from None
 
 
 def describe_exit(process: "subprocess.Popen[bytes] | None") -> str:

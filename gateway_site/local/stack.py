@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +14,14 @@ from urllib.parse import urlsplit
 from gateway_site.local import environment, state
 from gateway_site.local.environment import Secrets
 from gateway_site.local.options import LOOPBACK, Ports
-from gateway_site.local.processes import HOST, ROOT, Child, StackError
+from gateway_site.local.processes import EXTRA, HOST, Child, StackError
 from gateway_site.local.provider import PEOPLE
 from gateway_site.local.supervisor import StopRequestedError, Supervisor
 from gateway_site.rules.mcp_clients import claude_code, codex, vs_code
 
-MANAGE = (sys.executable, str(ROOT / "manage.py"))
+# -P: modules in the current folder are not imported.
+PYTHON = (sys.executable, "-P", "-m")
+MANAGE = (*PYTHON, "gateway_site")
 ALIAS = "alias/gateway-local"
 MCP_NAME = "gateway-demo"  # the server's name in MCP clients
 
@@ -34,8 +37,7 @@ class Stack:
 
     def serve(self, say: Callable[[str], object]) -> None:
         """Serve until a signal to end. Raises StackError if it cannot start, or if a child dies."""
-        state.make_private_folder(self.folder)
-        state.make_private_folder(self.logs)
+        self._make_folders()
         try:
             folder_lock = state.acquire_lock(self.folder)
         except state.StateInUseError:
@@ -56,6 +58,20 @@ class Stack:
             finally:
                 state.withdraw_variables(self.folder)
 
+    def _make_folders(self) -> None:
+        try:
+            state.make_private_folder(self.folder)
+            state.make_private_folder(self.logs)
+        except state.NotPrivateError as error:
+            raise StackError(
+                f"{error} belongs to another user: choose another folder with --state."
+            ) from None
+        except OSError as error:
+            raise StackError(
+                f"{self.folder} cannot be created ({error.strerror}): choose another folder with"
+                " --state."
+            ) from None
+
     def _start(self, supervisor: Supervisor, say: Callable[[str], object]) -> None:
         secrets = self.secrets()
         base = environment.build_base(self.inherited)
@@ -66,7 +82,7 @@ class Stack:
 
         state.withdraw_variables(self.folder)  # They may be left from a killed run.
         say("Checking the configuration.")
-        endpoints = [sys.executable, "-m", "gateway_site.local.environment"]
+        endpoints = [*PYTHON, "gateway_site.local.environment"]
         require_loopback(supervisor.run_step("endpoints", endpoints, outer))
         supervisor.require_ports([*services, *sites])
         say(f"Starting AWS: {_describe(services)}.")
@@ -118,7 +134,7 @@ class Stack:
         )
 
     def kms(self, base: dict[str, str]) -> Child:
-        module = [sys.executable, "-m", "gateway_site.local.kms"]
+        module = [*PYTHON, "gateway_site.local.kms"]
         file = str(self.folder / "kms.sqlite3")
         return Child(
             name="local KMS",
@@ -131,7 +147,7 @@ class Stack:
         )
 
     def provider(self, base: dict[str, str], secrets: Secrets) -> Child:
-        module = [sys.executable, "-m", "gateway_site.local.provider"]
+        module = [*PYTHON, "gateway_site.local.provider"]
         folder = str(self.folder / "provider")
         return Child(
             name="local OpenID provider",
@@ -145,7 +161,7 @@ class Stack:
 
     def mcp_server(self, base: dict[str, str]) -> Child:
         require_package("mcp")
-        module = [sys.executable, "-m", "gateway_site.local.mcp_server"]
+        module = [*PYTHON, "gateway_site.local.mcp_server"]
         issuer = f"http://{HOST}:{self.ports.provider}"
         asked = ["--issuer", issuer, "--userinfo", environment.USERINFO]
         return Child(
@@ -229,7 +245,15 @@ def _list_accounts() -> str:
 def _list_mcp_clients(url: str) -> list[str]:
     """Return one line to paste for each client: the example, Claude Code, Codex and VS Code."""
     commands = (build(MCP_NAME, url) for build in (claude_code, codex, vs_code))
-    return [f".venv/bin/python examples/mcp_client.py {url}", *commands]
+    return [f"{name_python()} -m gateway_site.local.mcp_client {url}", *commands]
+
+
+def name_python() -> str:
+    """Return the interpreter as it is typed in this folder, such as `.venv/bin/python`."""
+    if sys.executable == shutil.which("python"):
+        return "python"
+    path = Path(sys.executable)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _describe(children: Sequence[Child]) -> str:
@@ -239,10 +263,7 @@ def _describe(children: Sequence[Child]) -> str:
 def require_package(name: str) -> None:
     """Raise StackError if a package that a child needs is missing."""
     if importlib.util.find_spec(name) is None:
-        raise StackError(
-            f"The package {name} is not installed: install requirements/local.txt, as `make run` "
-            "does."
-        )
+        raise StackError(f"The package {name} is not installed: run `{EXTRA}`.")
 
 
 def require_loopback(endpoints: str) -> None:

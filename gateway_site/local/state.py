@@ -1,7 +1,7 @@
 """The folder for the local stack's persistent state.
 
 It contains secrets and an exclusive lock. While `runlocal` has the lock, the folder also contains
-the variables to reach the stack, for other commands of this checkout (`variables.json`) and for
+the variables to reach the stack, for other commands (`variables.json`) and for
 other projects (`aws.env`).
 """
 
@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Mapping, MutableMapping
@@ -25,11 +26,30 @@ class StateInUseError(Exception):
     """Another process holds the lock of this state folder."""
 
 
+class NotPrivateError(Exception):
+    """The state folder belongs to another user."""
+
+
 def make_private_folder(path: Path) -> Path:
-    """Create the folder if it is missing, and make it accessible to its owner only."""
+    """Create the folder if it is missing, and make it accessible to its owner only.
+
+    Raises NotPrivateError if it is another user's, and OSError if it cannot be created.
+    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid != os.geteuid():
+        raise NotPrivateError(str(path))
     path.chmod(0o700)
     return path
+
+
+def is_private(path: Path) -> bool:
+    """Return True for a folder of this user that nobody else can enter, and not for a link to one.
+
+    Anybody else's variables would send this user's sessions to their AWS endpoints.
+    """
+    found = path.lstat()
+    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    return is_ours and stat.S_IMODE(found.st_mode) == 0o700
 
 
 def write_private_file(path: Path, text: str) -> None:
@@ -126,14 +146,17 @@ def is_running_stack_ignored(environment: Mapping[str, str], folder: Path) -> bo
 def use_running_stack(environment: MutableMapping[str, str], folder: Path) -> bool:
     """Add the running stack's variables to an environment that does not refer to another stack.
 
-    Return whether they were added.
+    Return whether they were added. The folder must be private (`is_private`).
     """
     if environment.get("DJANGO_SETTINGS_MODULE") != SETTINGS or not is_locked(folder):
         return False
     if list_other_stack(environment):
         return False
     try:
-        variables = json.loads((folder / VARIABLES_FILE).read_text(encoding="utf-8"))
+        with (folder / VARIABLES_FILE).open(encoding="utf-8") as file:
+            if os.fstat(file.fileno()).st_uid != os.geteuid():  # the folder was exchanged
+                return False
+            variables = json.load(file)
     except (FileNotFoundError, PermissionError):  # still starting, or another user's
         return False
     environment.update(variables)

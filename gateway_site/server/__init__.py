@@ -1,7 +1,7 @@
 """The server: uvicorn with httptools, and limits on what a client may use and for how long.
 
-`python -m gateway_site.server --host 0.0.0.0 --port 8000` starts it (`__main__`). The options below
-are used by every way to start it.
+`kms-gateway serve --host 0.0.0.0 --port 8000` starts it, as `python -m gateway_site.server` does.
+The options below are used by every way to start it.
 
 protocol             one connection: which requests are rejected, and when it is closed
 request_syntax       the start of each request, its first line and its head; no I/O
@@ -13,12 +13,16 @@ rejections           rejections that also apply under other servers, ASGI and WS
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from gateway_site.edge import descriptors
 
 APPLICATION = "gateway_site.asgi:application"
+# uvicorn's command line imports the application from here. By default it is the current folder,
+# where modules that somebody else left would be imported.
+FOLDER = Path(__file__).resolve().parents[2]
 # Named as uvicorn.Config does. https://uvicorn.dev/settings/
 OPTIONS: dict[str, Any] = {
     "http": "gateway_site.server.protocol:BoundedProtocol",
@@ -39,3 +43,11 @@ def arguments() -> Iterator[str]:
             yield f"--{option}" if value else f"--no-{option}"
         else:
             yield from (f"--{option}", str(value))
+    yield from ("--app-dir", str(FOLDER))
+
+
+def run(options: Sequence[str], *, program: str) -> None:
+    """Serve until the process is asked to end, with options of uvicorn's command line."""
+    import uvicorn  # noqa: PLC0415 - the application itself does not need it
+
+    uvicorn.main([APPLICATION, *arguments(), *options], prog_name=program)

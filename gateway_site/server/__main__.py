@@ -1,13 +1,8 @@
-"""`python -m gateway_site.server`: serve the gateway with its own limits.
-
-Takes the options of uvicorn's command line (`--host`, `--port`, `--workers`, …).
-"""
+"""`python -m gateway_site.server`: the same as `kms-gateway serve`."""
 
 import sys
 
-import uvicorn
-
-from gateway_site.server import APPLICATION, arguments
+from gateway_site import server
 
 if __name__ == "__main__":  # worker processes import this module too
-    uvicorn.main([APPLICATION, *arguments(), *sys.argv[1:]], prog_name="gateway_site.server")
+    server.run(sys.argv[1:], program="gateway_site.server")

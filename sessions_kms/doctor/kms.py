@@ -16,6 +16,7 @@ from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import DECRYPT_KEY_IDS, KEY_ID, NO_KEY, in_time, report_errors
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format.item_types import data_key_id
+from sessions_kms.hints import command
 from sessions_kms.operations.provisioning import describe_or_none
 from sessions_kms.services import build_kms_keyring, services
 
@@ -110,7 +111,7 @@ def _type(key: Description) -> Finding:
     return failing(
         "kms key type",
         detail,
-        "A symmetric encryption key is required: `manage.py create_session_store --create-key`"
+        f"A symmetric encryption key is required: `{command('create_session_store --create-key')}`"
         f" creates one; set {KEY_ID} to its ARN.",
     )
 
@@ -123,7 +124,7 @@ def _manager(key: Description) -> Finding:
         "kms key manager",
         detail,
         "Only the policy of a customer-managed key can be changed:"
-        " `manage.py create_session_store --create-key` creates one;"
+        f" `{command('create_session_store --create-key')}` creates one;"
         f" set {KEY_ID} to its ARN.",
     )
 
@@ -164,7 +165,7 @@ def _regions(key: Description, table_regions: Sequence[str]) -> Finding:
             f"only {home}, but the table is also in {', '.join(lacking)}:"
             " no session can be read there",
             "Move to a multi-Region key (docs/multi-region.md):"
-            " `manage.py rewrap_sessions` moves the records.",
+            f" `{command('rewrap_sessions')}` moves the records.",
         )
     return warning(
         name,
@@ -183,9 +184,9 @@ def _previous(config: Config) -> Iterator[Finding]:
         yield failing(
             name,
             "; ".join(faults),
-            "Enable the key or cancel its deletion, and run `manage.py rewrap_sessions`."
+            f"Enable the key or cancel its deletion, and run `{command('rewrap_sessions')}`."
             f" If it is lost, remove it from {DECRYPT_KEY_IDS} and run"
-            " `manage.py end_sessions --all`.",
+            f" `{command('end_sessions --all')}`.",
         )
     else:
         yield ok(name, f"{len(config.decrypt_key_ids)}, enabled")
@@ -239,7 +240,7 @@ def _usable_data_key(config: Config, key: DataKey) -> Finding:
     return warning(
         "data key",
         f"wrapped by the previous key {key.kms_key_id}",
-        f"Run `manage.py rewrap_sessions` before you empty {DECRYPT_KEY_IDS}.",
+        f"Run `{command('rewrap_sessions')}` before you empty {DECRYPT_KEY_IDS}.",
     )
 
 

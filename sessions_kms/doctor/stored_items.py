@@ -11,6 +11,7 @@ from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
 from sessions_kms.format.item_types import SESSION, is_session_id, owner_prefix
 from sessions_kms.format.record import SessionRecord, read_tombstone
+from sessions_kms.hints import command
 from sessions_kms.services import build_kms_keyring, services
 from sessions_kms.storage.not_before import known_names, latest
 
@@ -76,9 +77,9 @@ def _overdue(sample: Sample) -> Finding:
     return warning(
         "sample expired",
         f"{overdue} of {len(sample.records)} sessions ended more than 48 hours ago",
-        "While TTL is off (see 'table TTL'), `manage.py clearsessions --force` deletes them. While"
-        " it is on, see TimeToLiveDeletedItemCount in CloudWatch: AWS is late, or does not delete"
-        " items that expired more than five years ago.",
+        f"While TTL is off (see 'table TTL'), `{command('clearsessions --force')}` deletes them."
+        " While it is on, see TimeToLiveDeletedItemCount in CloudWatch: AWS is late, or does not"
+        " delete items that expired more than five years ago.",
     )
 
 
@@ -137,9 +138,9 @@ def not_before_findings() -> Iterator[Finding]:
 def _cutoff(name: str | None) -> Finding:
     whose = "the item" if name is None else f"the item of {name}"
     again = (
-        "`manage.py end_sessions --all`"
+        f"`{command('end_sessions --all')}`"
         if name is None
-        else f"`manage.py end_sessions --before <now> --provider {name}`"
+        else f"`{command(f'end_sessions --before <now> --provider {name}')}`"
     )
     try:
         ahead = round(run_sync(services().not_before_items.get(name)) - services().clock())

@@ -12,6 +12,7 @@ from sessions_kms.aws import errors
 from sessions_kms.aws.errors import DENIED, error_name
 from sessions_kms.concurrency import deadline
 from sessions_kms.doctor.finding import Finding, failing, warning
+from sessions_kms.hints import command
 
 # Settings by their name, and the gateway's variable.
 KEY_ID = "KEY_ID (the gateway: KMS_KEY_ARN)"
@@ -20,7 +21,7 @@ TABLE_NAME = "TABLE_NAME (the gateway: SESSIONS_TABLE)"
 NAMESPACE = "NAMESPACE (the gateway: SESSIONS_NAMESPACE)"
 NOT_BEFORE = "NOT_BEFORE (the gateway: SESSIONS_NOT_BEFORE)"
 
-CREATE = "Run `manage.py create_session_store`."
+CREATE = f"Run `{command('create_session_store')}`."
 # In this order: a second table, in a wrong Region, would hide the mistake.
 ELSEWHERE = (
     f"Correct {TABLE_NAME} and the Region."
@@ -28,7 +29,7 @@ ELSEWHERE = (
 )
 POLICY = (
     'docs/aws.md, under "Three roles", has the policy;'
-    " `manage.py session_store_template --format iam-policy` prints it."
+    f" `{command('session_store_template --format iam-policy')}` prints it."
 )
 
 NO_KEY = f"Set {KEY_ID} to the ARN of a key that exists."
@@ -108,7 +109,7 @@ def trouble(name: str, exc: Exception, *, needs: str | None = None) -> Finding:
             name,
             f"cannot be checked: AWS denies {needs}",
             f"Run this under the doctor's role, or grant {needs}: its policy is printed by"
-            " `manage.py session_store_template --format iam-policy --role doctor`.",
+            f" `{command('session_store_template --format iam-policy --role doctor')}`.",
         )
     return failing(name, _describe(kind, cause), REMEDIES.get(kind, _OTHERWISE))
 

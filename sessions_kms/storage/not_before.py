@@ -20,6 +20,7 @@ from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.attributes import Item, as_number, number
 from sessions_kms.format.item_types import NOT_BEFORE, not_before_id
 from sessions_kms.format.record import CLOCK_SKEW
+from sessions_kms.hints import command
 from sessions_kms.storage.table import Table, try_write
 from sessions_kms.storage.writes import Condition
 from sessions_kms.telemetry import telemetry
@@ -196,9 +197,9 @@ class _Alarm:
         if source == "setting":
             return "NOT_BEFORE is", ahead, "Correct the setting."
         if self._name is None:
-            return "The not-before item is", ahead, "`manage.py end_sessions` overwrites it."
+            return "The not-before item is", ahead, f"`{command('end_sessions')}` overwrites it."
         item = f"The not-before item of {self._name} is"
-        return item, ahead, "`manage.py end_sessions --provider` overwrites it."
+        return item, ahead, f"`{command('end_sessions --provider')}` overwrites it."
 
 
 class NamedNotBefores:

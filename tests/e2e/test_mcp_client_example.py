@@ -1,4 +1,4 @@
-"""`examples/mcp_client.py` against the stack of `make run`, from nothing to a tool's answer."""
+"""`gateway_site.local.mcp_client` against the local stack, from nothing to an answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ class Example:
     home: Path
 
     def command(self, *options: str) -> list[str]:
-        program = [sys.executable, "examples/mcp_client.py", f"{self.stack.url}/gateway/demo"]
+        program = [
+            sys.executable,
+            "-m",
+            "gateway_site.local.mcp_client",
+            f"{self.stack.url}/gateway/demo",
+        ]
         return [*program, "--no-browser", *options]
 
     @property

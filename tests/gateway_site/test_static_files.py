@@ -98,9 +98,18 @@ def test_file_that_no_descriptor_is_left_for_is_a_503(collected: Collected) -> N
     assert "immutable" not in headers
 
 
-def test_pages_work_before_files_are_collected(tmp_path: Path) -> None:
-    address, status, _headers, page, *_ = serve(tmp_path / "static", "missing")
-    assert (address, status, page) == ("/static/gateway.css", "404", "200")
+@pytest.mark.parametrize("is_made", [False, True])
+def test_packages_files_are_served_before_any_are_collected(
+    tmp_path: Path, *, is_made: bool
+) -> None:
+    if is_made:
+        (tmp_path / "static").mkdir()
+    address, status, headers, page, outside, *_ = serve(tmp_path / "static", "missing")
+    assert (address, status, page) == ("/static/gateway.css", "200", "200")
+    assert "'content-type': 'text/css" in headers
+    assert "immutable" not in headers
+    assert "'x-content-type-options': 'nosniff'" in headers
+    assert outside == "404"
 
 
 def test_unknown_file_keeps_its_name(settings: Settings, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_welcome_has_a_line_to_paste_for_each_client() -> None:
     url = "http://127.0.0.1:1/gateway/demo"
     vs_code = {"name": "gateway-demo", "type": "http", "url": url}
     for line in (
-        f"examples/mcp_client.py {url}",
+        f"-m gateway_site.local.mcp_client {url}",
         f"claude mcp add --transport http gateway-demo {url} && claude mcp login gateway-demo",
         f"codex mcp add gateway-demo --url {url}",
         f"code --add-mcp '{json.dumps(vs_code)}'",

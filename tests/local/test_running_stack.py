@@ -3,13 +3,18 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from gateway_site.local.state import (
+    NotPrivateError,
     acquire_lock,
     is_locked,
+    is_private,
+    make_private_folder,
     publish_variables,
     use_running_stack,
     withdraw_variables,
@@ -98,17 +103,67 @@ def test_checking_the_lock_does_not_prevent_a_start(tmp_path: Path) -> None:
 def test_manage_py_prints_one_line_about_the_stack(
     tmp_path: Path, more: dict[str, str], said: str
 ) -> None:
-    (tmp_path / "manage.py").write_bytes((ROOT / "manage.py").read_bytes())
-    state = tmp_path / ".local"
-    state.mkdir()
+    with running_stack(tmp_path) as state:
+        answer = command(tmp_path, str(ROOT / "manage.py"), "version", **more)
+    assert answer.stderr == said.format(state=state)
+
+
+@contextmanager
+def running_stack(folder: Path) -> Iterator[Path]:
+    """Make a folder look as if a stack ran there; return the state folder."""
+    state = make_private_folder(folder / ".local")
     with acquire_lock(state):
         publish_variables(state, TOLD)
-        answer = subprocess.run(
-            [sys.executable, "manage.py", "version"],
-            cwd=tmp_path,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | more,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    assert answer.stderr == said.format(state=state)
+        yield state
+
+
+def command(folder: Path, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | more,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "is_used"), [((), False), (("--local",), True), (("version", "--local"), False)]
+)
+def test_installed_command_uses_the_running_stack_only_if_it_is_told_to(
+    tmp_path: Path, options: tuple[str, ...], *, is_used: bool
+) -> None:
+    with running_stack(tmp_path):
+        answer = command(tmp_path, "-m", "gateway_site", *options, "version")
+    assert ("Using the running local stack" in answer.stderr) == is_used
+
+
+def test_stack_of_a_folder_that_others_can_enter_is_not_used(tmp_path: Path) -> None:
+    with running_stack(tmp_path) as state:
+        state.chmod(0o750)
+        answer = command(tmp_path, "-m", "gateway_site", "--local", "version")
+    assert answer.stderr == (
+        f"Not using the local stack ({state}): the folder must be yours, with mode 0700.\n"
+    )
+
+
+def test_stack_behind_a_link_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    with running_stack(tmp_path / "theirs") as state:
+        (tmp_path / ".local").symlink_to(state)
+        answer = command(tmp_path, "-m", "gateway_site", "--local", "version")
+    assert answer.stderr.startswith("Not using the local stack")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_stack_of_another_user_is_not_used(tmp_path: Path) -> None:
+    with running_stack(tmp_path) as state:
+        os.chown(state, 12345, 12345)
+        assert not is_private(state)
+        answer = command(tmp_path, "-m", "gateway_site", "--local", "version")
+        assert answer.stderr.startswith("Not using the local stack")
+        with pytest.raises(NotPrivateError):
+            make_private_folder(state)
+        os.chown(state / "variables.json", 12345, 12345)
+        assert not use_running_stack(dict(BARE), state)

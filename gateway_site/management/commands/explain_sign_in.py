@@ -17,6 +17,7 @@ from django.db import DatabaseError
 
 from oauth.admission.explanation import Explanation, explain
 from oauth.provider import config
+from sessions_kms.hints import command
 from sessions_kms.management.base import OperatorCommand, UsageError, nearest, shown, unknown
 
 SIZE_MAX = 64 * 1024  # bytes of a file of claims
@@ -38,7 +39,7 @@ class Command(OperatorCommand):
             "--user",
             metavar="ID",
             help="a user who has signed in before, by the number in the admin and in"
-            " `manage.py staff list`; explains what their providers said last",
+            f" `{command('staff list')}`; explains what their providers said last",
         )
         who.add_argument(
             "--provider", metavar="NAME", help="the provider with which the person would sign in"

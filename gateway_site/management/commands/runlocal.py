@@ -1,4 +1,4 @@
-"""`manage.py runlocal`: the whole gateway on this machine, without AWS or a provider account.
+"""`kms-gateway runlocal`: the whole gateway on this machine, without AWS or a provider account.
 
 It needs no environment, and uses neither database nor sessions itself.
 """

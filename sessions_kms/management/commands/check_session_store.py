@@ -10,6 +10,7 @@ from django.core.management import get_commands
 from sessions_kms.concurrency import deadline
 from sessions_kms.doctor import Finding, Level, Measurements, examine, worst
 from sessions_kms.doctor.finding import failing
+from sessions_kms.hints import command
 from sessions_kms.management.base import FAILED, WARNINGS, OperatorCommand
 
 MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
@@ -89,8 +90,8 @@ def _measured(measured: Measurements) -> Iterator[str]:
 
 def _other_commands() -> Iterator[str]:
     """Name the commands for what is not checked here."""
-    yield "Not checked here: the SQL database (`manage.py check --database default`)" + (
-        ", the providers (`manage.py check_providers`)"
+    yield f"Not checked here: the SQL database (`{command('check --database default')}`)" + (
+        f", the providers (`{command('check_providers')}`)"
         if "check_providers" in get_commands()
         else ""
     )

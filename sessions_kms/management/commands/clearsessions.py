@@ -10,6 +10,7 @@ from sessions_kms.aws.errors import DENIED, error_name
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.hints import command
 from sessions_kms.management.base import INCOMPLETE, OperatorCommand, UsageError, session_engine
 from sessions_kms.operations.provisioning import TTL_ATTRIBUTE
 from sessions_kms.operations.purging import Clearing
@@ -58,7 +59,7 @@ class Command(OperatorCommand):
             self.conclude(
                 {"ttl": False, "deleted": 0},
                 "DynamoDB does not delete expired sessions: the table's TTL is off, or this role"
-                " may not read it. Enable TTL with manage.py create_session_store, or pass"
+                f" may not read it. Enable TTL with {command('create_session_store')}, or pass"
                 " --force to delete expired sessions now.",
                 status=INCOMPLETE,
             )

@@ -15,6 +15,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.item_types import owner_of
+from sessions_kms.hints import command
 from sessions_kms.management.base import (
     INCOMPLETE,
     OperatorCommand,
@@ -202,7 +203,7 @@ class Command(OperatorCommand):
         clearing = Clearing(services())
         with self.resumable(
             "The sessions have ended. To continue deleting them, run:"
-            f" manage.py end_sessions --before {moment}"
+            f" {command(f'end_sessions --before {moment}')}"
         ):
             self._conclude(outcome, [self._pass(clearing, clearing.delete_created(moment))])
 

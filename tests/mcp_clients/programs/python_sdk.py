@@ -1,4 +1,4 @@
-"""The official SDK for Python, as `examples/mcp_client.py` uses it, in both of its modes."""
+"""The official SDK for Python, as `gateway_site.local.mcp_client` uses it, in both of its modes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PythonSDK(Client):
         return self._run("--tool", tool, "--arguments", json.dumps(arguments))
 
     def _run(self, *options: str) -> str:
-        program = [sys.executable, "examples/mcp_client.py", self.place.url]
+        program = [sys.executable, "-m", "gateway_site.local.mcp_client", self.place.url]
         return output(self.place, [*program, *self.options, *options])
 
 

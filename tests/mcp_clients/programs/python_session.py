@@ -1,7 +1,7 @@
 """A program with the SDK for Python that keeps one session open: `python_session URL [MODE]`.
 
 Lines of JSON enter, `{"tool": …, "arguments": …}`; for each leaves one with `text` or `error`. It
-signs in as `examples/mcp_client.py` does.
+signs in as `gateway_site.local.mcp_client` does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mcp import Client, MCPError
 from mcp.client.auth import OAuthFlowError
 from mcp.client.streamable_http import streamable_http_client
 
-from examples.mcp_client import TIMEOUT, Callback, Kept, signing_in
+from gateway_site.local.mcp_client import TIMEOUT, Callback, Kept, signing_in
 
 
 async def main(url: str, mode: str = "auto") -> None:

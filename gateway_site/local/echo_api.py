@@ -1,6 +1,6 @@
 """An API to call through the gateway: it answers with what it was asked.
 
-    python examples/echo_api.py 9999
+    python -m gateway_site.local.echo_api 9999
 
 It shows that a token came, and not the token. Standard library only.
 """

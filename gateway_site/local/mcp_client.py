@@ -1,6 +1,6 @@
 """An MCP client: signs in to the gateway in the browser, and calls a tool.
 
-    python examples/mcp_client.py http://127.0.0.1:8000/gateway/demo --tool whoami
+    python -m gateway_site.local.mcp_client http://127.0.0.1:8000/gateway/demo --tool whoami
 
 The official SDK does the OAuth part: metadata, registration, PKCE, refresh. What it was given is
 kept for the next run, in a file that only you can read, under $XDG_STATE_HOME or ~/.local/state.
