@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A command, unless ARGS has --without for this name.
 unless-left-out = $(if $(filter --without=$(1),$(subst --without ,--without=,$(ARGS))),@echo "$(1) is left out.",$(2))
 
-.PHONY: run test test-long interop mcp-clients matrix fuzz soak docs docs-here links bench bench-here check audit format lock dist clean
+.PHONY: run test test-long interop mcp-clients matrix fuzz soak docs docs-here links bench bench-here check audit format lock dist release-check clean
 
 ifneq (,$(filter -h --help,$(ARGS)))
 run:
@@ -125,6 +125,15 @@ dist:
 	for folder in . packaging/gateway; do \
 	  $(VENV)-release/bin/python -m build --no-isolation --outdir dist $$folder || exit 1; \
 	done
+
+# What takes too long for the suite: the distributions in empty environments, on the oldest and the
+# newest pair. Fetches packages.
+release-check: dist $(VENV)/.dev-installed
+	$(VENV)-release/bin/twine check --strict dist/*
+	$(VENV)-release/bin/check-wheel-contents dist/django_sessions_kms-*.whl
+	$(VENV)-release/bin/check-wheel-contents --config packaging/gateway/pyproject.toml \
+	  dist/django_sessions_kms_gateway-*.whl
+	RELEASE_DIST=dist $(BIN)/python -m pytest -n 0 tests/release $(ARGS)
 
 clean:
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache build dist

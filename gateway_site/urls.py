@@ -1,6 +1,6 @@
 """The addresses of the gateway.
 
-Staff sign in as everybody does; `manage.py staff` makes somebody staff, by the account that
+Staff sign in as everybody does; the command `staff` makes somebody staff, by the account that
 they sign in with.
 """
 

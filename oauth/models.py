@@ -1,7 +1,7 @@
 """The rights in the admin that a user has only because of the groups of an account.
 
 Django reads `User.is_staff` and `User.is_superuser`. If they are set otherwise (by
-`manage.py staff` or in the admin), they stay set. A row says that a flag is set because of the
+the command `staff` or in the admin), they stay set. A row says that a flag is set because of the
 groups of one account, so that the account's next sign-in may remove it.
 """
 

@@ -83,7 +83,8 @@ class GatewayVariables(Variables):
         shown_default="`5`",
     )
     gateway_local = declare_flag(
-        "GATEWAY_LOCAL", "never set it: `make run` does, to allow plain http on loopback"
+        "GATEWAY_LOCAL",
+        "never set it: `kms-gateway runlocal` does, to allow plain http on loopback",
     )
     hsts_preload = declare_flag(
         "HSTS_PRELOAD", "whether the domain may enter the browsers' preload list"
@@ -151,8 +152,8 @@ class GatewayVariables(Variables):
         "STATIC_ROOT",
         Path,
         None,
-        "the folder that `collectstatic` fills and the server serves; without it the server serves"
-        " the packages' own files ([aws.md](aws.md#serve))",
+        "the folder that `collectstatic` fills; without it the packages' own files are served"
+        " ([aws.md](aws.md#6-check-and-serve))",
     )
     templates_dir = Variable(
         "TEMPLATES_DIR",

@@ -125,7 +125,7 @@ def refusal_page(
 
     ``state`` is the sign-in's state: a sign-in with another account keeps its target.
     """
-    # Without the e-mail address; operators use `manage.py explain_sign_in`.
+    # Without the e-mail address; operators use the command `explain_sign_in`.
     logger.warning(
         "A sign-in with %s was refused (%s): the account whose subject begins with %a.",
         provider.sub_id,

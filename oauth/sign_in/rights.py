@@ -1,7 +1,7 @@
 """Admin rights from a provider's groups, granted and withdrawn at each sign-in.
 
 A group gives rights only together with its provider: at some providers, anybody can create a group
-"admins". Rights from `manage.py staff` are not changed (see `oauth.models`).
+"admins". Rights from the command `staff` are not changed (see `oauth.models`).
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def test_both_ways_of_serving_start_the_server(library: Path, module: str) -> No
         text=True,
     )
     try:
-        wait_until(lambda: process.poll() is not None or is_listening(port))
+        wait_until(lambda: process.poll() is not None or is_listening(port), "it listens")
         assert process.poll() is None
     finally:
         process.terminate()

@@ -10,8 +10,11 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
+from django.core.management import get_commands
 
+from gateway_site.variables import is_known
 from tests import ROOT
+from tests.packaging import readme
 from tests.packaging.building import (
     ENGINE,
     GATEWAY,
@@ -141,6 +144,22 @@ def test_readme_leads_to_the_repository_that_is_named(name: str) -> None:
     assert found.count("](") == len(paths)
     assert hooks.build_urls(REPOSITORY, "", "1.0")["Source"] == REPOSITORY
     assert hooks.build_urls("", "", "1.0") == {}
+
+
+def test_readme_of_the_engine_has_the_settings_and_commands_of_the_repositorys() -> None:
+    text = (ROOT / "packaging/README.md").read_text(encoding="utf-8")
+    assert "\n".join(readme.settings()) in text
+    for command in readme.commands():
+        assert f"`python manage.py {' '.join(command)}`" in text
+
+
+def test_readme_of_the_gateway_names_variables_and_commands_that_exist() -> None:
+    text = (ROOT / "packaging/gateway/README.md").read_text(encoding="utf-8")
+    variables = re.findall(r"\b([A-Z][A-Z0-9_]+)=", text)
+    commands = re.findall(r"kms-gateway (\w+)", text)
+    assert "DATABASE_URL" in variables
+    assert [name for name in variables if not (is_known(name) or name == "AWS_REGION")] == []
+    assert {"runlocal", "serve"} <= set(commands) <= set(get_commands())
 
 
 def test_both_have_one_version_and_the_gateway_requires_exactly_this_engine() -> None:

@@ -50,8 +50,11 @@ def test_settings_are_named_as_their_operator_has_them() -> None:
 
 
 def test_commands_that_remedies_and_page_name_exist() -> None:
-    named = set(re.findall(r"manage\.py (\w+)", SOURCE + PAGE)) - {"check"}
-    assert named
+    called = set(re.findall(r"command\(f?['\"](\w+)", SOURCE))
+    written = set(re.findall(r"manage\.py (\w+)", PAGE))
+    assert called
+    assert written
+    named = (called | written) - {"check"}
     assert named <= set(get_commands())
 
 
