@@ -37,7 +37,7 @@ def serve_static_files(
         allow_all_origins=False,
         add_headers_function=_add_headers,
     )
-    if root is not None and (root / HashedStaticFilesStorage.manifest_name).is_file():
+    if root is not None and root.is_dir() and any(root.iterdir()):
         files.add_files(root, prefix)
     else:
         for folder in reversed(list_package_folders()):

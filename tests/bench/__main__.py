@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gateway_site.local.processes import ROOT
+from tests import ROOT
 from tests.bench import machine, report
 from tests.bench.isolation import isolated
 from tests.bench.result import Section

@@ -10,7 +10,7 @@ import tarfile
 from io import BytesIO
 from pathlib import Path
 
-from gateway_site.local.processes import ROOT
+from tests import ROOT
 
 COMMIT = "a20ae21"
 

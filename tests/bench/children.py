@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway_site.local.processes import ROOT, Child, spawn
+from gateway_site.local.processes import Child, spawn
+from tests import ROOT
 
 START_WITHIN = 60  # seconds
 
@@ -28,7 +29,7 @@ class Running:
 def python(module: str, *arguments: str, log: Path, root: Path = ROOT) -> Iterator[Running]:
     """Run a module of the tree at ``root``; yield after its first line, and end it afterwards."""
     read, write = os.pipe()
-    # Each process starts in ROOT, and would otherwise find its modules there first.
+    # Without -P the modules of the current folder would come first.
     command = [sys.executable, "-P", "-m", module, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     with os.fdopen(read, "rb") as lines, log.open("ab") as errors:

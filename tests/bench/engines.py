@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway_site.local.processes import ROOT
+from tests import ROOT
 from tests.bench.measuring import Turn
 
 PROGRAM = Path(__file__).with_name("engine_program.py")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from gateway_site.local.processes import ROOT
+from tests import ROOT
 from tests.bench import aws, baseline, children, django_site
 from tests.bench.gateway_environment import environment
 from tests.bench.peer_proxies import Missing, apache, express, signing_in

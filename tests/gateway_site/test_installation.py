@@ -77,7 +77,7 @@ def test_hints_name_the_command_as_it_was_called(library: Path, called: str) -> 
     name = called.removesuffix(".exe")
     assert f"`{name} runlocal` needs no variable" in done.stderr
     assert "manage.py" not in done.stderr
-    answer = run(library, *start, "check_session_store", **WITHOUT_DATABASE, AWS_REGION="nowhere")
+    answer = run(library, *start, "check_session_store")
     assert f"(`{name} check --database default`)" in answer.stdout
 
 

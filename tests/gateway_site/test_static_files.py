@@ -18,12 +18,9 @@ from tests.support.processes import finished
 
 PROGRAM = """
 import asyncio, django, sys
-from pathlib import Path
-from django.conf import settings
-settings.STATIC_ROOT = Path(sys.argv[1])
 django.setup()
 from django.core.management import call_command
-if sys.argv[2] == "collected":
+if sys.argv[1] == "collected":
     call_command("collectstatic", interactive=False, verbosity=0)
 call_command("migrate", verbosity=0)
 from gateway_site.asgi import application
@@ -59,9 +56,10 @@ def serve(root: Path, state: str) -> list[str]:
     environment = PRODUCTION | {
         "DJANGO_SETTINGS_MODULE": "gateway_site.settings",
         "DATABASE_URL": f"sqlite:///{root.parent / 'db.sqlite3'}",
+        "STATIC_ROOT": str(root),
         "PATH": os.environ.get("PATH", ""),
     }
-    done = finished([sys.executable, "-W", "error", "-c", PROGRAM, str(root), state], environment)
+    done = finished([sys.executable, "-W", "error", "-c", PROGRAM, state], environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

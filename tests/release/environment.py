@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,13 +69,13 @@ class Environment:
         return str(self.python.parent / name)
 
     def run(
-        self, *command: str, check: bool = True, **variables: str
+        self, *command: str, variables: Mapping[str, str] | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the empty folder, with these variables alone."""
         done = subprocess.run(
             command,
             cwd=self.current,
-            env={"PATH": os.environ["PATH"]} | variables,
+            env={"PATH": os.environ["PATH"], **(variables or {})},
             capture_output=True,
             text=True,
             timeout=300,
@@ -85,12 +85,14 @@ class Environment:
         return done
 
     @contextmanager
-    def running(self, *command: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    def running(
+        self, *command: str, variables: Mapping[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[str]]:
         """Run a command in the empty folder until the block ends."""
         with subprocess.Popen(
             command,
             cwd=self.current,
-            env={"PATH": os.environ["PATH"]} | variables,
+            env={"PATH": os.environ["PATH"], **(variables or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -31,9 +31,9 @@ def test_first_hour_needs_nothing_but_the_extra_local(install: Installer) -> Non
     python = str(environment.python)
     with (
         environment.running(python, "-m", "gateway_site.local.echo_api", str(echo)),
-        environment.running(environment.command("kms-gateway"), "runlocal", *words, **upstream) as (
-            stack
-        ),
+        environment.running(
+            environment.command("kms-gateway"), "runlocal", *words, variables=upstream
+        ) as (stack),
     ):
         welcome = "".join(lines_until(stack, "Logs are in"))
         use_as_told(environment, welcome, f"http://127.0.0.1:{ports[0]}")
@@ -69,10 +69,12 @@ def test_production_checks_and_serves_pages_with_their_style(install: Installer)
     gateway = environment.command("kms-gateway")
     database = f"sqlite:///{environment.folder}/production.sqlite3"
     variables = PRODUCTION | {"DATABASE_URL": database}
-    environment.run(gateway, "check", "--deploy", **variables)
-    environment.run(gateway, "migrate", "--no-input", **variables)
+    environment.run(gateway, "check", "--deploy", variables=variables)
+    environment.run(gateway, "migrate", "--no-input", variables=variables)
     collected = str(environment.folder / "static")
-    environment.run(gateway, "collectstatic", "--no-input", **variables, STATIC_ROOT=collected)
+    environment.run(
+        gateway, "collectstatic", "--no-input", variables=variables | {"STATIC_ROOT": collected}
+    )
     for more in ({}, {"STATIC_ROOT": collected}):
         check_served(environment, variables | more, is_hashed=bool(more))
     assert list(environment.current.iterdir()) == []
@@ -84,7 +86,7 @@ def check_served(environment: Environment, variables: dict[str, str], *, is_hash
     url = f"http://127.0.0.1:{port}"
     command = [environment.command("kms-gateway"), "serve", "--port", str(port)]
     headers = {"Host": "gateway.example.com", "X-Forwarded-Proto": "https"}
-    with environment.running(*command, **variables) as process:
+    with environment.running(*command, variables=variables) as process:
         wait_until(lambda: process.poll() is not None or is_listening(port), "it serves", 60)
         assert requests.get(f"{url}/readyz", timeout=TIMEOUT).status_code == 200
         page = requests.get(f"{url}/accounts/login/", headers=headers, timeout=TIMEOUT)
@@ -138,7 +140,7 @@ def start_each_way(environment: Environment) -> list[subprocess.CompletedProcess
         [python, "-c", "import gateway_site.asgi"],
         [python, "-c", "import gateway_site.wsgi"],
     ]
-    return [environment.run(*command, check=False, **PRODUCTION) for command in commands]
+    return [environment.run(*command, check=False, variables=PRODUCTION) for command in commands]
 
 
 def test_other_oauth_installed_before_ours_does_no_harm(fresh: Environment) -> None:

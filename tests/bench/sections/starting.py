@@ -14,7 +14,7 @@ from statistics import median
 
 from django.core.management import call_command
 
-from gateway_site.local.processes import ROOT
+from tests import ROOT
 from tests.bench import aws, baseline, django_site
 from tests.bench.content import KB, content
 from tests.bench.measuring import percentile, ratio_of

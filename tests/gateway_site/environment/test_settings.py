@@ -65,7 +65,7 @@ def test_local_run_relaxes_only_what_plain_http_requires() -> None:
     assert relaxed["CSRF_COOKIE_NAME"] == "gateway_csrftoken"
     assert relaxed["MESSAGE_COOKIE_NAME"] == "gateway_messages"
     assert set(relaxed["ALLOWED_HOSTS"]) == {"127.0.0.1", "localhost"}
-    assert relaxed["MISSING_VARIABLES"] == ["KMS_KEY_ARN", "SESSIONS_TABLE"]
+    assert relaxed["MISSING_VARIABLES"] == ["DATABASE_URL", "KMS_KEY_ARN", "SESSIONS_TABLE"]
 
 
 @pytest.mark.parametrize(
