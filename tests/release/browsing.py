@@ -13,10 +13,10 @@ TIMEOUT = 30  # seconds
 
 @dataclass
 class Form:
-    """The address of a form and its fields."""
+    """The address of a form and its fields, of which each may have several values."""
 
     action: str
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, list[str]] = field(default_factory=dict)
 
 
 class FormReader(HTMLParser):
@@ -33,8 +33,16 @@ class FormReader(HTMLParser):
             self._is_inside = found.get("method", "").lower() == "post"
             if self._is_inside:
                 self.forms.append(Form(found.get("action", "")))
-        elif tag in {"input", "button"} and self._is_inside and found.get("name"):
-            self.forms[-1].fields.setdefault(found["name"], found.get("value", ""))
+        elif self._is_inside and found.get("name"):
+            self._read_field(tag, found)
+
+    def _read_field(self, tag: str, found: dict[str, str]) -> None:
+        fields = self.forms[-1].fields
+        is_off = found.get("type") in {"checkbox", "radio"} and "checked" not in found
+        if tag == "input" and not is_off:
+            fields.setdefault(found["name"], []).append(found.get("value", ""))
+        elif tag == "button":
+            fields.setdefault(found["name"], [found.get("value", "")])
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form":
@@ -52,6 +60,6 @@ def sign_in(browser: requests.Session, gateway: str, name: str) -> requests.Resp
             return page
         form = reader.forms[0]
         if "password" in form.fields:
-            form.fields |= {"login": name, "password": name}
+            form.fields |= {"login": [name], "password": [name]}
         page = browser.post(urljoin(page.url, form.action), form.fields, timeout=TIMEOUT)
     return page

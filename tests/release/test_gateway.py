@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 import requests
@@ -112,9 +113,10 @@ def test_every_command_has_its_help(install: Installer) -> None:
             environment.run(gateway, "help", name)
 
 
-def test_runlocal_without_the_extra_names_it(install: Installer) -> None:
+def test_runlocal_without_the_extra_names_it(install: Installer, tmp_path: Path) -> None:
     environment = install(GATEWAY)
-    done = environment.run(environment.command("kms-gateway"), "runlocal", check=False)
+    state = ("--state", str(tmp_path / "state"))
+    done = environment.run(environment.command("kms-gateway"), "runlocal", *state, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith(
         "run `pip install 'django-sessions-kms-gateway[local]'`."
