@@ -23,12 +23,12 @@ Installer = Callable[[str], Environment]
 def installed(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[Pair, str], Environment]:
-    """Install a requirement into an environment of its own; the same one for each use."""
+    """Install requirements into an environment of their own; the same one for each use."""
 
     @cache
     def install(pair: Pair, requirement: str) -> Environment:
         environment = Environment(tmp_path_factory.mktemp("environment"), pair)
-        environment.install(requirement)
+        environment.install(*requirement.split())
         return environment
 
     return install
