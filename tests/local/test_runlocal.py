@@ -227,7 +227,7 @@ def test_duplicate_port_is_reported_in_one_sentence_before_anything_starts(run: 
 def test_missing_binary_is_named_with_a_remedy(run: Run) -> None:
     line = stack_error(run, roto=run.state / "roto-server")
     assert "roto-server cannot be run " in line
-    assert " requirements/local.txt" in line
+    assert "pip install 'django-sessions-kms-gateway[local]'" in line
 
 
 def test_missing_package_is_named_with_a_remedy_before_the_start(
@@ -236,7 +236,7 @@ def test_missing_package_is_named_with_a_remedy_before_the_start(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     line = stack_error(run)
     assert line.startswith("The package mcp is not installed: ")
-    assert " requirements/local.txt" in line
+    assert "pip install 'django-sessions-kms-gateway[local]'" in line
     assert not (run.state / "dynamodb").exists()
 
 

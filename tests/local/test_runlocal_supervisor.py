@@ -140,7 +140,9 @@ def test_missing_program_is_named_and_running_ones_are_stopped(tmp_path: Path) -
     one, two = child(tmp_path, "one"), child(tmp_path, "two")
     two.command = [str(tmp_path / "no-such-program")]
     with (
-        pytest.raises(StackError, match=r"no-such-program cannot be run .* requirements/local"),
+        pytest.raises(
+            StackError, match=r"no-such-program cannot be run .*django-sessions-kms-gateway.local"
+        ),
         Supervisor(tmp_path / "running.json", tmp_path) as supervisor,
     ):
         supervisor.start(one, two)

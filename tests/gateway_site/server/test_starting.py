@@ -34,9 +34,9 @@ WORKING = b"POST /accounts/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length:
 def command(port: int, *more: str) -> list[str]:
     """Return the command of docs/aws.md, for this machine."""
     text = (ROOT / "docs/aws.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    [line] = re.findall(r"^python -m gateway_site\.server .*$", text, re.MULTILINE)
+    [line] = re.findall(r"^kms-gateway serve .*$", text, re.MULTILINE)
     line = line.replace("0.0.0.0", "127.0.0.1").replace("8000", str(port))  # noqa: S104
-    started = shlex.join([sys.executable, *shlex.split(line)[1:], *more])
+    started = shlex.join([sys.executable, "-m", "gateway_site", *shlex.split(line)[1:], *more])
     return ["sh", "-c", f"ulimit -n {DESCRIPTORS}; exec {started}"]
 
 
