@@ -4,6 +4,7 @@ Entry points call both functions before they import anything else of the project
 """
 
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,10 +24,8 @@ def require_own_oauth() -> None:
     `oauth/__init__.py`, and takes it away when it is uninstalled.
     """
     try:
-        import oauth  # noqa: PLC0415 - it may be anybody's, and raise anything
-
-        marker = getattr(oauth, "DISTRIBUTION", None)
-    except Exception:  # noqa: BLE001 - as above
+        marker = getattr(import_module("oauth"), "DISTRIBUTION", None)
+    except Exception:  # noqa: BLE001 - it may be anybody's, and raise anything
         marker = None
     if marker != DISTRIBUTION:
         sys.exit(
