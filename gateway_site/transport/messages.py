@@ -109,11 +109,7 @@ def build_request(
     """
     target = url_rules.request_target(upstream, url).encode("ascii")
     server = server_of(upstream.origin)
-    if (
-        not METHOD.fullmatch(method)
-        or not fields.are_valid(headers)
-        or any(name == b"host" for name, _ in headers)
-    ):
+    if not METHOD.fullmatch(method) or not fields.are_valid(headers) or b"host" in dict(headers):
         raise LocalProtocolError
     lines = [b"%b: %b\r\n" % (name, value.strip(BLANKS)) for name, value in headers]
     line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method.encode("ascii"), target, server.netloc)

@@ -96,7 +96,7 @@ class Places:
 
     def __init__(self, count: int) -> None:
         self.free = count
-        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._waiting: FairQueue[asyncio.Future[None]] | None = None  # until somebody waits
 
     async def take(self, key: Key = ()) -> None:
         """Take one."""
@@ -104,7 +104,8 @@ class Places:
             self.free -= 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(turn, key)
+        waiting = self._waiting = FairQueue() if self._waiting is None else self._waiting
+        waiting.add(turn, key)
         try:
             await turn
         except BaseException:
@@ -112,7 +113,7 @@ class Places:
                 self.give_back()
             raise
         finally:
-            self._waiting.discard(turn)
+            waiting.discard(turn)
 
     def give_back(self) -> None:
         """Give one to the next who still waits, or lay it down."""
