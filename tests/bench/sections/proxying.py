@@ -26,7 +26,7 @@ from tests.bench.scale import Scale
 
 NAMES = (FORWARDER, OWN_FORWARDER, ASKING, GATEWAY, CLIENT, BEFORE, *PEERS)
 CONNECTIONS = (1, 16, 200)
-CPU_LIMIT = 1.7  # times the bare forwarder's
+CPU_LIMIT = 1.1  # times the bare forwarder's
 CLIENT_LIMIT = 1.1  # times a call's with a cookie
 TIME_LIMIT = 0.2  # times that of a call before
 AT = 16  # connections, at which the limits count
