@@ -12,9 +12,8 @@ imported only where clients are allowed.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -42,54 +41,69 @@ from sessions_kms.services import are_made, services
 BEARER = re.compile(r"bearer(?: +(?P<token>.*))?", re.IGNORECASE)  # RFC 6750 section 2.1
 GRANT_KEY = "gateway.grant"  # in the scope
 
-GrantSession = GrantStore | None
-
 
 class PrefetchedGrant:
-    """What one token opened at one upstream, to be taken once."""
+    """What one token opens at one upstream: read at the start of a block, to be taken once in it.
+
+    The block gets the session to look at; an empty mapping if the token opens nothing, or if that
+    cannot be determined. Waits at its start and within the block share one time limit.
+    """
+
+    __slots__ = ("_bound", "_error", "_of", "_session")
 
     def __init__(self, token: str, upstream: str) -> None:
         self._of: tuple[str, str] | None = (token, upstream)
-        self._outcome: Future[GrantSession] = Future()
+        self._session: GrantStore | None = None
+        self._error: Exception | None = None
 
-    async def read(self) -> GrantSession:
-        """Read and return the session; an error is raised to the taker."""
+    async def __aenter__(self) -> Mapping[str, Any] | SessionBase:
         __traceback_hide__ = True
         assert self._of is not None  # noqa: S101 - it is read before it is taken
+        self._bound = ahead.bounded()
+        self._bound.__enter__()
         try:
-            self._outcome.set_result(await _load_grant(*self._of))
+            self._session = await _load_grant(*self._of)
         except Exception as error:  # noqa: BLE001 - raised again by take()
-            self._outcome.set_exception(error)
-            return None
-        return self._outcome.result()
+            self._error = error
+        except BaseException:
+            self._bound.__exit__(None, None, None)
+            raise
+        return {} if self._session is None else self._session
+
+    async def __aexit__(self, *_: object) -> None:
+        self._bound.__exit__(None, None, None)
 
     def is_of(self, token: str, upstream: str) -> bool:
         """Return True if this is for the token at the upstream."""
         __traceback_hide__ = True
         return self._of == (token, upstream)
 
-    def take(self) -> GrantSession:
+    def take(self) -> GrantStore | None:
         """Return what was read, or raise its error, once."""
         __traceback_hide__ = True
-        self._of, outcome = None, self._outcome
-        del self._outcome  # The scope lives as long as a response streams.
-        return outcome.result()
+        session, error = self._session, self._error
+        # The scope lives as long as a response streams.
+        self._of = self._session = self._error = None
+        try:
+            if error is not None:
+                raise error
+            return session
+        finally:
+            error = None  # Its traceback has this frame: each would keep the other.
 
 
-@asynccontextmanager
-async def prefetch_grant(
-    scope: dict[str, Any], token: str, upstream: str
-) -> AsyncIterator[Mapping[str, Any] | SessionBase]:
-    """Read what a token opens at an upstream, leave it in the scope, and yield it.
+def prefetch_grant(scope: dict[str, Any], path: str) -> PrefetchedGrant | None:
+    """Return the block that reads what the token of a call opens, and leave it in the scope.
 
-    Yields an empty mapping if the token opens nothing, or if that cannot be determined. Waits here
-    and within the block share one time limit.
+    None for a call without a token, or to an upstream that no client may call.
     """
     __traceback_hide__ = True
-    with ahead.bounded():
-        scope[GRANT_KEY] = left = PrefetchedGrant(token, upstream)
-        found = await left.read()
-        yield {} if found is None else found
+    found = split_client_path(path)
+    token = None if found is None else bearer_token_of_scope(scope)
+    if found is None or token is None:
+        return None
+    scope[GRANT_KEY] = left = PrefetchedGrant(token, found[0])
+    return left
 
 
 def bearer_token(authorization: str) -> str | None:
@@ -113,7 +127,7 @@ def prefetched_grant(request: HttpRequest, token: str, upstream: str) -> Prefetc
     return left if left is not None and left.is_of(token, upstream) else None
 
 
-async def _load_grant(token: str, upstream: str) -> GrantSession:
+async def _load_grant(token: str, upstream: str) -> GrantStore | None:
     __traceback_hide__ = True
     if not are_made():
         await BlockingCall(services)
@@ -128,7 +142,7 @@ class ClientSessionMiddleware(SessionMiddleware):
         """Set the session; answer 401 to a program without credentials."""
         __traceback_hide__ = True
         if (found := split_client_path(request.path_info)) is not None:
-            token = bearer_token(request.headers.get("Authorization", ""))
+            token = bearer_token(request.META.get("HTTP_AUTHORIZATION", ""))
             if token is not None:
                 return _use_token(request, token, found[0])
             if _has_no_credentials(request):

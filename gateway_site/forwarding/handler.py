@@ -37,6 +37,7 @@ from gateway_site.edge.client import Client, ClientGone, Receive, Send
 from gateway_site.edge.reports import Tally
 from gateway_site.forwarding.admission import ORIGINAL_SCOPE
 from gateway_site.forwarding.middleware_run import (
+    CallChain,
     MiddlewareChain,
     MiddlewareRun,
     RequiresThread,
@@ -66,7 +67,6 @@ from gateway_site.forwarding.upstream_call import (
     AdmittedResponse,
     GatewayRequest,
     settle_problem,
-    split_client_path,
 )
 from gateway_site.forwarding.user_cache import user_cache
 from gateway_site.health import PATHS as HEALTH_PATHS
@@ -80,6 +80,8 @@ from sessions_kms.middleware import TEXT, unavailable
 logger = logging.getLogger(__name__)
 
 Content = Mapping[str, Any]  # of a session
+# Reads a call's session, and gets what it holds to look at.
+SessionBlock = AbstractAsyncContextManager[Content | SessionBase]
 MakePage = Callable[[Content], Awaitable[HttpResponseBase]]
 
 PROVIDER_VIEWS = frozenset({sign_in, callback, backchannel_logout})
@@ -106,7 +108,7 @@ class GatewayHandler(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.middleware_chain = MiddlewareChain()
+        self.middleware_chain, self.call_chain = MiddlewareChain(), CallChain()
         self._admissions = FairSemaphore(ADMISSIONS)
         self._calls = ThreadPool("gateway-admission", THREADS)
         self._pages = ThreadPool("gateway-pages", THREADS)
@@ -160,15 +162,15 @@ class GatewayHandler(ASGIHandler):
     async def _admit(self, scope: Any, client: Client) -> HttpResponseBase:
         """Run middleware and view for a call: in the event loop, if possible."""
         django_scope = _django_scope(scope)
-        if not self.middleware_chain.is_non_blocking:
-            run = MiddlewareRun(self, self.middleware_chain, django_scope, io.BytesIO())
+        if not self.call_chain.is_non_blocking:
+            run = MiddlewareRun(self, self.call_chain, django_scope, io.BytesIO())
             return await self._calls.run(client, run.run_in_thread)
         async with (
             self._admissions.permit(client) as permit,
             _prefetch_session(django_scope) as content,
         ):
             is_cached = user_cache().is_cached(content)
-            run = MiddlewareRun(self, self.middleware_chain, django_scope, io.BytesIO())
+            run = MiddlewareRun(self, self.call_chain, django_scope, io.BytesIO())
             if is_cached:
                 try:
                     return run.run_in_loop()
@@ -296,18 +298,22 @@ def _django_scope(scope: Any) -> Any:
     return {**scope, "headers": headers, own_cookies.COOKIES: cookies, ORIGINAL_SCOPE: scope}
 
 
-def _prefetch_session(
-    django_scope: Any,
-) -> AbstractAsyncContextManager[Mapping[str, Any] | SessionBase]:
-    """Return a context manager that reads a call's session, by a client's token or a cookie."""
+def _prefetch_session(django_scope: Any) -> SessionBlock:
+    """Return the block that reads a call's session, by a client's token or a cookie."""
     __traceback_hide__ = True
-    if settings.AUTHORIZATION_SERVER and (found := split_client_path(_path(django_scope))):
-        # Not imported where clients are not allowed.
-        from gateway_site.forwarding import client_session  # noqa: PLC0415
-
-        if (token := client_session.bearer_token_of_scope(django_scope)) is not None:
-            return client_session.prefetch_grant(django_scope, token, found[0])
+    if settings.AUTHORIZATION_SERVER:
+        grant = _grant_prefetcher()(django_scope, _path(django_scope))
+        if grant is not None:
+            return grant
     return ahead.session(own_cookies.cookies_of(django_scope))
+
+
+@cache
+def _grant_prefetcher() -> Callable[[dict[str, Any], str], SessionBlock | None]:
+    """Return `prefetch_grant`, whose module is not imported where clients are not allowed."""
+    from gateway_site.forwarding.client_session import prefetch_grant  # noqa: PLC0415
+
+    return prefetch_grant
 
 
 def _rejection(error: Exception, scope: Any) -> HttpResponse:

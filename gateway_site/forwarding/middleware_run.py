@@ -26,11 +26,13 @@ from django.core.cache import close_caches
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.base import BaseHandler, reset_urlconf
+from django.core.handlers.exception import convert_exception_to_response
 from django.db import close_old_connections, reset_queries
 from django.dispatch import Signal, receiver
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, set_script_prefix
+from django.utils.module_loading import import_string
 
 from gateway_site.edge import access_log
 from gateway_site.forwarding.upstream_call import AdmittedResponse, release_request
@@ -65,6 +67,18 @@ NON_BLOCKING = frozenset(
         "oauth.sign_in.authentication.AuthenticationMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
+        "allauth.account.middleware.AccountMiddleware",
+    }
+)
+
+# Middleware of pages, which does nothing for the call of an upstream: health checks, the ends of
+# sessions by sign-out, messages, and sign-ins of allauth that are under way.
+PAGES_ONLY = frozenset(
+    {
+        "gateway_site.health.HealthMiddleware",
+        "oauth.sign_out.SignOutMiddleware",
+        "gateway_site.edge.middleware.SignedOutMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
         "allauth.account.middleware.AccountMiddleware",
     }
 )
@@ -104,8 +118,8 @@ class MiddlewareChain(BaseHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.load_middleware()
         self.is_non_blocking = NON_BLOCKING.issuperset(settings.MIDDLEWARE)
+        self.load_middleware()
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
         """Find the view; in the event loop it must be marked with `without_io`."""
@@ -113,6 +127,31 @@ class MiddlewareChain(BaseHandler):
         if not hasattr(match.func, WITHOUT_IO):
             require_thread(request)
         return match
+
+
+class CallChain(MiddlewareChain):
+    """The same for calls of upstreams, without the middleware that only pages need."""
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        """Load it as Django does, which loads all of it if some is unknown."""
+        if not self.is_non_blocking:
+            super().load_middleware(is_async)
+            return
+        self._view_middleware: list[Any] = []
+        self._exception_middleware: list[Any] = []
+        self._template_response_middleware: list[Any] = []
+        innermost = self._get_response  # type: ignore[attr-defined]  # which the stubs lack
+        get_response: Any = convert_exception_to_response(innermost)
+        for name in reversed(settings.MIDDLEWARE):
+            if name in PAGES_ONLY:
+                continue
+            middleware = import_string(name)(get_response)
+            if hasattr(middleware, "process_view"):
+                self._view_middleware.insert(0, middleware.process_view)
+            if hasattr(middleware, "process_exception"):
+                self._exception_middleware.append(middleware.process_exception)
+            get_response = convert_exception_to_response(middleware)
+        self._middleware_chain = get_response
 
 
 @receiver(signals.got_request_exception, dispatch_uid="gateway_site.passage")

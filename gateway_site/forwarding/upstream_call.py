@@ -144,7 +144,7 @@ CHALLENGE = "WWW-Authenticate"
 GRANT_ENDING_CODES = frozenset({"not_connected", "reauthentication_required"})
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class ClientGrant:
     """Marks a request whose session was opened by a client's token. `end` ends the grant."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import json
 import logging
@@ -27,7 +28,13 @@ from django.views.decorators.csrf import csrf_exempt
 from pytest_django import Settings
 
 from gateway_site.forwarding.handler import GatewayHandler
-from gateway_site.forwarding.middleware_run import MiddlewareChain, MiddlewareRun, without_io
+from gateway_site.forwarding.middleware_run import (
+    PAGES_ONLY,
+    CallChain,
+    MiddlewareChain,
+    MiddlewareRun,
+    without_io,
+)
 from gateway_site.forwarding.upstream_call import AdmittedResponse
 from sessions_kms.backend import SessionStore
 from tests.sessions_kms.support.stacks import fake_stack, install
@@ -224,6 +231,44 @@ def test_one_unknown_middleware_sends_all_calls_through_threads(
     settings.MIDDLEWARE = [*settings.MIDDLEWARE]
     settings.MIDDLEWARE.insert(index, MAIN + "Foreign")
     assert answer("/gateway/asking") == (200, b"thread")
+
+
+def middleware_of(chain: MiddlewareChain) -> list[str]:
+    """Return the names of a chain's middleware, the outermost first."""
+    found: list[str] = []
+    layer: Any = inspect.unwrap(vars(chain)["_middleware_chain"])
+    while not inspect.ismethod(layer):
+        kind = layer if inspect.isfunction(layer) else type(layer)
+        found.append(f"{kind.__module__}.{kind.__qualname__.partition('.')[0]}")
+        inner = inspect.getclosurevars(layer).nonlocals if kind is layer else vars(layer)
+        layer = inspect.unwrap(inner["get_response"])
+    return found
+
+
+def test_call_passes_all_middleware_but_that_of_pages(settings: Settings) -> None:
+    assert middleware_of(MiddlewareChain()) == settings.MIDDLEWARE
+    assert set(settings.MIDDLEWARE) > PAGES_ONLY
+    expected = [each for each in settings.MIDDLEWARE if each not in PAGES_ONLY]
+    assert middleware_of(CallChain()) == expected
+
+
+def test_call_passes_all_middleware_where_some_is_unknown(settings: Settings) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, MAIN + "Foreign"]
+    assert middleware_of(CallChain()) == settings.MIDDLEWARE
+
+
+def test_calls_keep_the_views_and_errors_of_their_middleware() -> None:
+    """Those of CSRF, and of an unreachable session store."""
+    whole, calls = vars(MiddlewareChain()), vars(CallChain())
+    pages = {path.rpartition(".")[2] for path in PAGES_ONLY}
+    for name in ("_view_middleware", "_exception_middleware", "_template_response_middleware"):
+        all_of, of_calls = (
+            [each.__qualname__.partition(".")[0] for each in chain[name]]
+            for chain in (whole, calls)
+        )
+        assert of_calls == [each for each in all_of if each not in pages]
+    assert calls["_view_middleware"]
+    assert calls["_exception_middleware"]
 
 
 def test_blocking_view_runs_in_a_thread_and_is_logged_once(

@@ -122,7 +122,7 @@ def reads(store: Stack) -> int:
 def test_calls_that_interleave_have_each_its_own_session(monkeypatch: pytest.MonkeyPatch) -> None:
     (slow, slow_token), (fast, fast_token) = tokens().items()
     handler = GatewayHandler()
-    read = PrefetchedGrant.read
+    read = PrefetchedGrant.__aenter__
 
     async def interleaved() -> list[str]:
         waits, goes_on, has_read = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -135,7 +135,7 @@ def test_calls_that_interleave_have_each_its_own_session(monkeypatch: pytest.Mon
                 await goes_on.wait()
             return found
 
-        monkeypatch.setattr(PrefetchedGrant, "read", slowly)
+        monkeypatch.setattr(PrefetchedGrant, "__aenter__", slowly)
         first = asyncio.create_task(asked(handler, scope_of(slow_token)))
         await waits.wait()
         between = [await asked(handler, scope_of(each)) for each in (fast_token, slow_token)]
@@ -162,10 +162,13 @@ def test_thread_after_the_event_loop_reads_again(store: Stack) -> None:
 
 def opened_ahead(token: str, upstream: str) -> dict[str, Any]:
     """Return a scope in which a session was left."""
-    scope = scope_of(token)
+    address = f"/gateway/{upstream}/x"
+    scope = scope_of(token, address)
 
     async def reading() -> None:
-        async with prefetch_grant(scope, token, upstream):
+        block = prefetch_grant(scope, address)
+        assert block is not None
+        async with block:
             pass
 
     async_to_sync(reading)()
@@ -205,6 +208,16 @@ def test_outage_is_raised_when_the_grant_is_taken(store: Stack) -> None:
     assert found is not None
     with pytest.raises(StoreUnavailable):
         found.take()
+
+
+def test_nothing_is_read_without_a_token_or_where_no_client_may_call() -> None:
+    token = next(iter(tokens().values()))
+    unsent = {**scope_of(token), "headers": [(b"host", b"testserver")]}
+    assert prefetch_grant(unsent, "/gateway/tools/x") is None
+    scope = scope_of(token)
+    for address in ("/gateway/absent/x", "/sessions/"):
+        assert prefetch_grant(scope, address) is None
+    assert GRANT_KEY not in unsent | scope
 
 
 def test_no_token_remains_after_the_request() -> None:

@@ -139,15 +139,17 @@ async def allow(upstream: str) -> str:
 
 def set_https(value: str) -> str:
     """Redirect to https from now on, as production does."""
-    middleware: Any = inspect.unwrap(vars(django_application.middleware_chain)["_middleware_chain"])
-    while not isinstance(middleware, SecurityMiddleware):
-        middleware = inspect.unwrap(middleware.get_response)
-    middleware.redirect = value == "1"
+    for chain in (django_application.middleware_chain, django_application.call_chain):
+        middleware: Any = inspect.unwrap(vars(chain)["_middleware_chain"])
+        while not isinstance(middleware, SecurityMiddleware):
+            middleware = inspect.unwrap(middleware.get_response)
+        middleware.redirect = value == "1"
     return value
 
 
 def set_way(value: str) -> str:
-    django_application.middleware_chain.is_non_blocking = value == "loop"
+    for chain in (django_application.middleware_chain, django_application.call_chain):
+        chain.is_non_blocking = value == "loop"
     return value
 
 
