@@ -28,22 +28,22 @@ from gateway_site.transport.messages import Request, ResponseReader
 from sessions_kms.http.timer import Timer
 
 WRITE_TIMEOUT = 60.0  # seconds in which an upstream must take the next piece of a request
-HELD = 128 * 1024  # bytes of an answer that nobody took yet, from which on no more are read
+HELD = 128 * 1024  # bytes of a response that wait to be taken; above that, reading is paused
 # RFC 8305: the time after which the next address of a host is tried as well. uvloop has none.
 NEXT_ADDRESS = {"happy_eyeballs_delay": 0.25}
 
 
 class Http1Connection(asyncio.Protocol):
-    """A connection to an upstream, as `connections.Connection` wants it, once it is made."""
+    """An open connection to an upstream."""
 
     def __init__(self) -> None:
         self._reader: ResponseReader | None = None
-        self._is_sound = True  # nothing happened after which it cannot be used again
-        self._is_sent = True  # the whole of the last request is
+        self._is_sound = True  # no error that prevents its reuse has occurred
+        self._is_sent = True  # whether the last request was sent completely
         self._is_paused = False
-        self._is_late = False  # the answer, or the next piece of it
+        self._is_late = False  # the response, or its next piece, timed out
         self._failure: type[UpstreamFailed] | None = None
-        self._news: asyncio.Future[None] | None = None  # what comes, or that nothing does any more
+        self._news: asyncio.Future[None] | None = None  # for data, or the end of them
         self._room: asyncio.Future[None] | None = None  # for more of a request
 
     async def send(
@@ -63,7 +63,9 @@ class Http1Connection(asyncio.Protocol):
             if request.length != 0 or self._room is not None or self._transport.is_closing():
                 await self._send_rest(request)
             self._is_sent = True
-        except ConnectionError:  # It may answer early and hang up: that is read then.
+        except (
+            ConnectionError
+        ):  # An upstream may respond early and close; the response is read below.
             pass
         try:
             await self.until(lambda: reader.has_head, seconds)
@@ -108,12 +110,12 @@ class Http1Connection(asyncio.Protocol):
 
     @property
     def peer(self) -> str:
-        """The address at the other end, empty where the connection has ended."""
+        """The address of the peer; empty if the connection is closed."""
         name = self._transport.get_extra_info("peername")
         return str(name[0]) if name else ""
 
     def close(self) -> None:
-        """Close at once, whatever is still to be written."""
+        """Close immediately, and discard unwritten data."""
         self._transport.abort()
         if self._reader is not None:
             self._reader.close()
@@ -143,15 +145,15 @@ class Http1Connection(asyncio.Protocol):
             raise ConnectionError
 
     def _mark_early(self, is_early: bool) -> None:
-        """Note a response that came before its request was sent: it may be another's."""
+        """Note a response that came before its request was sent: it may belong to another."""
         self._is_sound = self._is_sound and not is_early
 
     def _is_readable(self) -> bool:
-        """Return True if there is anything that the loop has not read yet, or the end."""
+        """Return True if there are unread data, or the end of the stream."""
         return bool(self._poll.poll(0))
 
     def _is_cut(self) -> bool:
-        """Return True if TLS ended otherwise than by the upstream's word: RFC 9112 section 9.8.
+        """Return True if TLS ended without the upstream's close_notify (RFC 9112 section 9.8).
 
         asyncio does not tell; after that word there is nothing to read, and no wish for more.
         """
@@ -176,7 +178,7 @@ class Http1Connection(asyncio.Protocol):
     # The event loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection; a write is over when all of it is with the kernel, or encrypted."""
+        """Note the new connection; a write ends when the kernel or TLS has accepted all bytes."""
         self._transport = cast("asyncio.Transport", transport)
         self._loop = asyncio.get_running_loop()
         self._timer = Timer(self._loop, self._be_late)
@@ -185,7 +187,7 @@ class Http1Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=1, low=0)  # TLS would wait at a high of 0.
 
     def data_received(self, data: bytes) -> None:
-        """Read what came."""
+        """Process received bytes."""
         reader = self._reader
         if reader is None or reader.has_ended:
             self._is_sound = False
@@ -204,7 +206,7 @@ class Http1Connection(asyncio.Protocol):
         self._tell()
 
     def eof_received(self) -> None:
-        """Note that nothing more comes; the transport closes itself."""
+        """Note the end of the stream; the transport closes itself."""
         if self._reader is None or self._is_cut():
             return  # The loss of the connection follows, and is an error.
         try:
@@ -214,7 +216,7 @@ class Http1Connection(asyncio.Protocol):
         self._tell()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wake all who wait."""
+        """Wake all waiters."""
         self._fail(ReadError)
         self._timer.close()
         self.resume_writing()
@@ -250,11 +252,11 @@ class Response:
 
     @property
     def has_ended(self) -> bool:
-        """Whether all of the body was read."""
+        """Whether the complete body was read."""
         return self._reader.has_ended and not self._reader.buffered
 
     def read_rest(self) -> bytes:
-        """Return what has arrived of the body, and was not read yet."""
+        """Return the received part of the body that was not read yet."""
         return self._connection.take(self._reader)
 
     async def read_piece(self, seconds: float) -> bytes:

@@ -1,7 +1,7 @@
-"""A pool of connections to upstreams, each with an owner: how many there are, and which are reused.
+"""A pool of connections to upstreams, each with an owner: limits their number, and reuses them.
 
-It knows no HTTP and does not connect: the function that connects is an argument, and a connection
-itself says whether its last exchange ended cleanly. All of it runs in one event loop.
+It does not depend on HTTP and does not connect: the function that connects is an argument, and the
+connection says whether its last exchange ended cleanly. Everything runs in one event loop.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Connection(Protocol):
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is under way, all exchanges ended cleanly, and nothing came unasked."""
+        """Whether it is idle, all exchanges ended cleanly, and no unsolicited data came."""
 
     def close(self) -> None:
-        """Close at once; more than once does no harm."""
+        """Close immediately; repeated calls do nothing."""
 
 
 C = TypeVar("C", bound=Connection)
@@ -32,13 +32,12 @@ CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 
 class Owner(NamedTuple):
-    """Whose a connection is. Only equal owners ever use the same one.
+    """The owner of a connection. Only equal owners can use the same connection.
 
-    `holder` is what the right to call hangs on and ends with: the id of a session (the digest
-    that it is stored under, since a session key is nothing to keep about), or a grant's. A
-    session's is narrower than the person's, costs a second browser its own handshake, and
-    needs no list of who is signed in where. `person` is in it as well: should a holder ever
-    pass from one person to another, the connections would not.
+    `holder` is the id of the session or grant on which the right to call depends (of a session the
+    digest under which it is stored, since its key must not be kept). Owners are sessions rather
+    than persons: a second browser needs its own handshake, but no list of a person's sessions is
+    needed. `person` is included in case a holder is ever passed to another person.
     """
 
     holder: str
@@ -53,18 +52,18 @@ class Limits:
     per_upstream: int = 2048
     idle: int = 256
     idle_per_person: int = 64
-    idle_expiry: float = 4.0  # seconds; uvicorn and Node close after 5, and who is first wins
+    idle_expiry: float = 4.0  # seconds; shorter than the 5 of uvicorn and Node
 
 
 @dataclass(eq=False)
 class Lease(Generic[C]):
-    """A connection that its owner uses, or that is idle until their next call."""
+    """A connection in use, or idle until the next call of its owner."""
 
     upstream: Hashable
     owner: Owner
     connection: C
     expires: float = 0.0
-    has_ended: bool = False  # the owner's right to call: it is not kept then
+    has_ended: bool = False  # the owner's right to call; the connection is then closed after use
 
 
 class ConnectionPool(Generic[C]):
@@ -81,7 +80,7 @@ class ConnectionPool(Generic[C]):
             lambda: Places(limits.per_upstream)
         )
         self._in_use: set[Lease[C]] = set()
-        self._idle: dict[Lease[C], None] = {}  # idle longest first
+        self._idle: dict[Lease[C], None] = {}  # the longest idle one first
         self._idle_of: defaultdict[tuple[Hashable, Owner], list[Lease[C]]] = defaultdict(list)
         self._idle_of_person: Counter[str] = Counter()
         self._taken: Counter[Hashable] = Counter()
@@ -95,10 +94,10 @@ class ConnectionPool(Generic[C]):
         seconds: float,
         anew: bool = False,
     ) -> Lease[C]:
-        """Return a connection of this owner's: a clean idle one unless `anew`, else a new one.
+        """Return a connection of this owner: a clean idle one unless `anew`, otherwise a new one.
 
-        Waits for `seconds` where all are in use, first for the upstream's, so that one
-        that is busy holds up no other. Raises Busy, and what `connect` does.
+        Waits up to `seconds` if all are in use, first for a place of the upstream, so that a busy
+        one does not delay others. Raises Busy, and the errors of `connect`.
         """
         places = self._per_upstream[upstream], self._in_all
         if not take_at_once(*places):
@@ -152,7 +151,7 @@ class ConnectionPool(Generic[C]):
             lease.has_ended = lease.has_ended or lease.owner.holder.startswith(holder)
 
     def close(self) -> None:
-        """Close all, those in use too."""
+        """Close all connections, including those in use."""
         if self._timer is not None:
             self._timer.cancel()
         self._close_first(len(self._idle), self._idle)
@@ -161,7 +160,7 @@ class ConnectionPool(Generic[C]):
             lease.connection.close()
 
     def __len__(self) -> int:
-        """Return how many there are, those that are being made left out."""
+        """Return the number of connections, without those that are being made."""
         return len(self._idle) + len(self._in_use)
 
     def _leave(self, upstream: Hashable) -> None:
@@ -179,14 +178,14 @@ class ConnectionPool(Generic[C]):
         return None
 
     def _make_room(self, upstream: Hashable) -> None:
-        """Close idle ones, so that with the one that is to be made there are not too many."""
+        """Close idle connections if a new one would exceed the limits."""
         there = [lease for lease in self._idle if lease.upstream == upstream]
         self._close_first(len(there) + self._taken[upstream] - self._limits.per_upstream, there)
         taken = self._taken.total()
         self._close_first(len(self._idle) + taken - self._limits.in_all, self._idle)
 
     def _close_too_many_idle(self, person: str) -> None:
-        """Close idle ones over the limits; a person's own first, who may have many holders."""
+        """Close idle connections over the limits, first those of this person."""
         over = self._idle_of_person[person] - self._limits.idle_per_person
         if over > 0:
             theirs = (lease for lease in self._idle if lease.owner.person == person)

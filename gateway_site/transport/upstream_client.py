@@ -49,7 +49,7 @@ def pool() -> Pool:
 
 
 def limits() -> Limits:
-    """Return the usual limits, or what the descriptors of this process leave for upstreams."""
+    """Return the usual limits, or lower ones if this process has too few file descriptors."""
     found = Limits()
     fitting = descriptors.max_connections(descriptors.descriptor_limit())
     idle = min(found.idle, fitting)
@@ -66,7 +66,7 @@ async def close() -> None:
     """Close the connections of the running event loop."""
     if found := _pools.pop(asyncio.get_running_loop(), None):
         found.close()
-        await asyncio.sleep(0)  # in which the loop lets go of their sockets
+        await asyncio.sleep(0)  # in which the loop closes their sockets
 
 
 @receiver(session_ended, dispatch_uid="gateway.session_ended")
@@ -115,7 +115,7 @@ async def _made(
     *,
     anew: bool = False,
 ) -> Lease[Http1Connection]:
-    """Return a connection, a new one unless one that is kept could be waited for."""
+    """Return a connection; a new one unless an idle one is allowed."""
     seconds = float(upstream.connect_timeout)
     connect = partial(_connected, upstream, request.server, seconds)
     return await own.take(of, owner, connect, seconds=seconds, anew=anew)
@@ -147,7 +147,7 @@ async def _connected(upstream: Upstream, server: Server, seconds: float) -> Http
     return made
 
 
-@cache  # there are as many as are configured, and one takes tens of milliseconds to make
+@cache  # one for each configuration; creating it takes tens of milliseconds
 def _tls(ca_file: str | None) -> ssl.SSLContext:
     context = tls_context(ca_file)
     context.set_alpn_protocols(["http/1.1"])
