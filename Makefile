@@ -112,7 +112,7 @@ lock: $(VENV)/.dev-installed
 	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
 	    --upgrade --output-file requirements/$$group.txt || exit 1; \
 	done
-	for group in docs release; do \
+	for group in docs release publish; do \
 	  $(BIN)/uv pip compile --group pyproject.toml:$$group --universal --python-version 3.11 \
 	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
 	    --upgrade --output-file requirements/$$group.txt || exit 1; \
