@@ -42,11 +42,11 @@ from sessions_kms import GrantStore, StoreUnavailable
 from sessions_kms.concurrency.threads import executor, in_thread
 
 REQUEST_ID, ARRIVED = "request_id", "arrived"  # the request's attributes
-IN_LOOP = "_gateway_in_loop"  # the request's attribute: whose code must not wait
-WITHOUT_IO = "_gateway_without_io"  # the view's
+IN_LOOP = "_gateway_in_loop"  # attribute of a request whose code must not block
+WITHOUT_IO = "_gateway_without_io"  # attribute of a view
 
-# Middleware that waits for nothing, or for what raises SynchronousOnlyOperation. What is not named
-# here may block without a word, and every request with it: then all of them go through threads.
+# Middleware that does not block, or raises SynchronousOnlyOperation instead. Any other one may
+# block the event loop unnoticed: if one is configured, all requests run in threads.
 NON_BLOCKING = frozenset(
     {
         "gateway_site.edge.own_cookies.OwnCookiesMiddleware",
@@ -59,7 +59,7 @@ NON_BLOCKING = frozenset(
         "oauth.sign_out.SignOutMiddleware",  # waits after a sign-out, which needs the session's I/O
         "gateway_site.edge.middleware.SignedOutMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
-        # Of a client's call whose token was not read ahead it needs I/O, whose guard is Django's.
+        # For a client's call without a prefetched token it does I/O, which Django's guard detects.
         "gateway_site.forwarding.client_session.ClientSessionMiddleware",
         "django.middleware.common.CommonMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",

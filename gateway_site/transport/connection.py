@@ -63,9 +63,7 @@ class Http1Connection(asyncio.Protocol):
             if request.length != 0 or self._room is not None or self._transport.is_closing():
                 await self._send_rest(request)
             self._is_sent = True
-        except (
-            ConnectionError
-        ):  # An upstream may respond early and close; the response is read below.
+        except ConnectionError:  # It may respond early and close; that is read below.
             pass
         try:
             await self.until(lambda: reader.has_head, seconds)

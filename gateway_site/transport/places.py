@@ -1,4 +1,4 @@
-"""A number of places, and a fair queue for those who wait for one. For one event loop.
+"""A semaphore with a fair queue of waiters, for one event loop.
 
 The queue serves its waiters in rotation (round-robin scheduling, RFC 970 section 3), so that nobody
 fills it up. A key is a path, such as the person and then the app: persons are served in rotation,
@@ -17,7 +17,7 @@ T = TypeVar("T", bound=Hashable)
 
 
 class _Group(Generic[T]):
-    """The items whose keys begin alike, or, at the end of a key, are alike."""
+    """The items with a common beginning of their keys, or with the same key."""
 
     __slots__ = ("groups", "items")
 
@@ -71,27 +71,27 @@ class FairQueue(Generic[T]):
         self._all.add(item, key)
 
     def discard(self, item: T) -> None:
-        """Take an item out, if it is still there."""
+        """Remove an item, if it is still there."""
         key = self._keys.pop(item, None)
         if key is not None:
             self._all.remove(item, key)
 
     def pop(self) -> T:
-        """Take the next item out. Raises KeyError where there is none."""
+        """Remove and return the next item. Raises KeyError if there is none."""
         item = self._all.pop()
         del self._keys[item]
         return item
 
 
 class Busy(Exception):
-    """No place was free, and none was given back in time."""
+    """No place became free in time."""
 
 
 class Places:
-    """So many places; `free` ones are for nobody who waits.
+    """A number of places; `free` ones are not reserved for a waiter.
 
-    As `asyncio.Semaphore`, where a place that is there is taken without a wait, and where those
-    who wait are served in rotation (`FairQueue`).
+    Like `asyncio.Semaphore`, but a free place is taken without suspending, and waiters are served
+    in rotation (`FairQueue`).
     """
 
     def __init__(self, count: int) -> None:
@@ -99,7 +99,7 @@ class Places:
         self._waiting: FairQueue[asyncio.Future[None]] | None = None  # until somebody waits
 
     async def take(self, key: Key = ()) -> None:
-        """Take one."""
+        """Take a place."""
         if self.free:
             self.free -= 1
             return
@@ -116,7 +116,7 @@ class Places:
             waiting.discard(turn)
 
     def give_back(self) -> None:
-        """Give one to the next who still waits, or lay it down."""
+        """Give a place to the next waiter, or free it."""
         while self._waiting:
             turn = self._waiting.pop()
             if not turn.done():
@@ -126,7 +126,7 @@ class Places:
 
 
 def take_at_once(*wanted: Places) -> bool:
-    """Take one of each if all are free; tell whether that was so."""
+    """Take a place of each; return False, without taking any, if one has none free."""
     for each in wanted:
         if not each.free:
             return False
@@ -136,10 +136,9 @@ def take_at_once(*wanted: Places) -> bool:
 
 
 async def take_within(seconds: float, key: Key, *wanted: Places) -> None:
-    """Take one of each, waiting for so many seconds in sum. Raises Busy.
+    """Take a place of each in sequence, waiting at most ``seconds`` in total. Raises Busy.
 
-    The last is waited for with the others taken already, so that who waits for the first ones
-    keeps nobody from the last.
+    A caller that waits for an earlier place does not hold the later ones.
     """
     taken: list[Places] = []
     try:
@@ -155,6 +154,6 @@ async def take_within(seconds: float, key: Key, *wanted: Places) -> None:
 
 
 def give_back(*taken: Places) -> None:
-    """Give one of each back."""
+    """Give a place of each back."""
     for each in taken:
         each.give_back()
