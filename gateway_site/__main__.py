@@ -34,8 +34,8 @@ def run(arguments: Sequence[str], *, is_local: bool) -> None:
     if is_local and name != "runlocal":
         use_running_stack(STATE.absolute())
     try:
-        # These two start processes of their own: no settings are read before that.
-        if name in {"runlocal", "serve"}:
+        # Two start processes of their own; the third is for settings that cannot be loaded.
+        if name in {"runlocal", "serve", "show_settings"}:
             load_command_class("gateway_site", name).run_from_argv(argv)
         else:
             execute_from_command_line(argv)

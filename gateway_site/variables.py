@@ -8,7 +8,7 @@ can only be meant for the gateway, is an error at the start.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import product
 
 from django.core.exceptions import ImproperlyConfigured
@@ -16,15 +16,12 @@ from django.core.exceptions import ImproperlyConfigured
 from gateway_site.environment.admission_variables import SignInVariables
 from gateway_site.environment.clients import ClientVariables
 from gateway_site.environment.gateway_variables import GatewayVariables
-from gateway_site.environment.variable import FILE, SERVICE_LINK, Family, find_nearest
+from gateway_site.environment.variable import FILE, SERVICE_LINK, Family, Variables, find_nearest
 from gateway_site.providers.variables import ProviderVariables
 from gateway_site.rules.upstream import UpstreamVariables
 
-GENERAL = {
-    variable.name: variable
-    for group in (GatewayVariables, ClientVariables, SignInVariables)
-    for variable in group.declarations()
-}
+GROUPS: tuple[type[Variables], ...] = (GatewayVariables, ClientVariables, SignInVariables)
+GENERAL = {variable.name: variable for group in GROUPS for variable in group.declarations()}
 FAMILIES: tuple[type[Family], ...] = (ProviderVariables, UpstreamVariables)
 
 # No other program has names that begin so: an unknown one is a mistake, whatever it resembles.
@@ -63,23 +60,29 @@ def concerns_gateway(name: str) -> bool:
 
 
 def reject_unknown(environment: Mapping[str, str]) -> None:
-    """Raise ImproperlyConfigured for an unknown variable that was meant for the gateway.
+    """Raise ImproperlyConfigured for the first unknown variable that was meant for the gateway."""
+    for problem in find_unknown(environment):
+        raise ImproperlyConfigured(problem)
+
+
+def find_unknown(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence for each unknown variable that was meant for the gateway.
 
     Those of a declared provider or upstream are checked where it is read. Variables of other
     programs are left alone, and so is a similar name beside the variable that it resembles.
     """
     for name in sorted(environment):
         if is_known(name):
-            _reject_orphan(name, environment)
+            yield from _find_orphan(name, environment)
         elif not SERVICE_LINK.fullmatch(name) and (meant := _find_meant(name, environment)):
-            raise ImproperlyConfigured(
+            yield (
                 f"{name} is not a known variable. Did you mean {meant}? docs/settings.md lists all "
                 "variables."
             )
 
 
-def _reject_orphan(name: str, environment: Mapping[str, str]) -> None:
-    """Reject a variable of a provider or an upstream that does not exist."""
+def _find_orphan(name: str, environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence if a variable belongs to a provider or an upstream that does not exist."""
     for family in FAMILIES:
         owners = [owner for owner, _ in family.split(name.removesuffix(FILE))]
         owners += [owner for owner, _ in family.split(name)]
@@ -89,10 +92,11 @@ def _reject_orphan(name: str, environment: Mapping[str, str]) -> None:
         suffixes = family.suffixes()
         known = [f"{family.kind}_{owner}_{each}" for owner, each in product(mentioned, suffixes)]
         similar = find_nearest(name, known, SIMILAR)
-        raise ImproperlyConfigured(
+        yield (
             f"{name} has no effect: {family.kind}_{owners[0]}_{suffixes[0]} is not set."
             + (f" Did you mean {similar}?" if similar else "")
         )
+        return
 
 
 def _find_meant(name: str, environment: Mapping[str, str]) -> str | None:
