@@ -1,12 +1,14 @@
 """Attributes of items of any type, ancestors and tombstones: what is read, and what is rejected."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.attributes import ANCESTOR_BYTES, ANCESTORS_MAX, Item, binary, number, text
+from sessions_kms.format.item_types import SESSION
 from sessions_kms.format.record import (
     RecordHead,
     SessionRecord,
@@ -145,3 +147,8 @@ def test_head_is_the_record_without_unread_attributes(has_owner: bool) -> None:
     for name in RecordHead.__dataclass_fields__:
         assert getattr(head, name) == getattr(record, name)
     assert (head.owner is not None) is has_owner
+
+
+def test_head_has_the_version_of_its_item() -> None:
+    item = load("signed_in").item | {"version": {"N": "2"}}
+    assert RecordHead.from_item(item, replace(SESSION, readable=frozenset({1, 2}))).version == 2
