@@ -22,7 +22,7 @@ from sessions_kms.format.item_types import session_id
 from sessions_kms.telemetry import telemetry
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import State
-from tests.sessions_kms.support.fleet import DAY, MAX_AGE, PERIOD, Process, kms_keyring
+from tests.sessions_kms.support.fleet import DAY, MAX_AGE, PERIOD, RENEWAL_AGE, Process, kms_keyring
 from tests.sessions_kms.support.sessions import saved
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.processes import printed_by
@@ -155,6 +155,19 @@ def test_each_use_of_a_data_key_is_recorded_with_its_source(recorded: Recorded) 
     assert recorded.points("sessions_kms.data_keys") == {
         frozenset({("use", use), ("source", source)}): 1 for use, source in entries
     }
+
+
+def test_key_whose_renewal_is_due_is_recorded_as_cached(recorded: Recorded) -> None:
+    process = Process()
+    old = run_sync(kms_keyring(process.kms).generate(PERIOD - DAY))
+    process.generate(PERIOD)
+    process.unwrap(old.encrypted, old.period)
+    process.clock.advance(RENEWAL_AGE + 1)
+    process.generate(PERIOD)
+    process.unwrap(old.encrypted, old.period)
+    for use in ("seal", "open"):
+        for source in ("asked", "cache"):
+            assert recorded.count("sessions_kms.data_keys", use=use, source=source) == 1
 
 
 def test_conflict_and_merge_are_counted(fake: Stack, recorded: Recorded) -> None:

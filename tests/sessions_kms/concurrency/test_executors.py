@@ -34,6 +34,7 @@ noted: ContextVar[str] = ContextVar("noted", default="")
 async def test_work_of_one_name_shares_the_threads_of_one_pool() -> None:
     pool = executor("executors-test", 1)
     assert executor("executors-test", 1) is pool
+    assert pool._max_workers == 1
     names = {(await in_thread(pool, threading.current_thread)).name for _ in range(3)}
     assert names == {"executors-test_0"}
 

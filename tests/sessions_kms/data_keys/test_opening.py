@@ -61,6 +61,17 @@ def test_unused_key_is_not_renewed(process: Process) -> None:
     assert process.kms.count("decrypt") == 0
 
 
+def test_readers_do_not_fetch_the_key_of_the_next_period(process: Process) -> None:
+    """Only writers need it."""
+    put_clock(process, PERIOD + DAY - LEAD - MAX_AGE / 2)
+    key = process.generate(PERIOD)
+    process.clock.advance(RENEWAL_AGE - 1)
+    assert process.unwrap(key.encrypted, PERIOD) == key
+    assert process.jobs == []
+    assert process.generate(PERIOD) == key
+    assert len(process.jobs) == 1
+
+
 def test_current_key_is_renewed_by_readers_as_by_writers(process: Process) -> None:
     key = process.generate(PERIOD)
     process.kms.calls.clear()
