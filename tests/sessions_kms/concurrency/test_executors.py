@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency import deadline, threads
 from sessions_kms.concurrency.threads import (
     BoundedPool,
     executor,
     in_djangos_thread,
     in_thread,
 )
+from tests.sessions_kms.support.quiet import shown_frames
 
 WITHIN = 10  # seconds, after which a thread counts as hung
 WAYS = pytest.mark.parametrize(
@@ -161,3 +162,18 @@ def test_error_of_a_shared_call_references_no_waiter() -> None:
     gc.collect()
     assert waiter() is None
     assert remembered
+
+
+def test_thread_of_a_lookup_does_not_keep_the_process_alive() -> None:
+    assert BoundedPool[bool]().wait("name", lambda: threading.current_thread().daemon, WITHIN)
+
+
+@WAYS
+def test_frames_with_the_arguments_of_work_are_hidden(somewhere: Somewhere) -> None:
+    def fail() -> None:
+        raise TypeError
+
+    async def work() -> None:
+        await somewhere(fail)
+
+    assert shown_frames(lambda: asyncio.run(work()), threads) == set()
