@@ -177,3 +177,10 @@ def test_frames_with_the_arguments_of_work_are_hidden(somewhere: Somewhere) -> N
         await somewhere(fail)
 
     assert shown_frames(lambda: asyncio.run(work()), threads) == set()
+
+
+@pytest.mark.parametrize(
+    "apart", [partial(in_thread, executor("executors-test", 1)), in_djangos_thread]
+)
+async def test_work_gets_its_arguments(apart: Callable[..., Awaitable[Any]]) -> None:
+    assert await apart(sorted, [1, 3, 2], reverse=True) == [3, 2, 1]
