@@ -9,13 +9,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from typing import Any, Literal
 
-import boto3
 import pytest
-from moto import mock_aws
-from moto.core.botocore_stubber import BotocoreStubber
 
 from gateway_site.local.kms import LocalKMS
 from sessions_kms import services
@@ -165,8 +162,10 @@ def kept_client(service: str) -> Any:
     return _client(service, endpoints)
 
 
-@cache
+@lru_cache(maxsize=8)
 def _client(service: str, endpoints: tuple[str | None, ...]) -> Any:
+    import boto3  # here, as moto below: processes that use the fakes start without them
+
     return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # a name
 
 
@@ -217,6 +216,9 @@ def running_stack(
         return stack
 
     if kind == "moto":
+        from moto import mock_aws
+        from moto.core.botocore_stubber import BotocoreStubber
+
         monkeypatch.delenv("AWS_ENDPOINT_URL")
         monkeypatch.setattr(BotocoreStubber, "__call__", _one_at_a_time(BotocoreStubber.__call__))
         with mock_aws():
