@@ -5,9 +5,11 @@
 """
 
 from collections.abc import Iterator
+from functools import cache
 
 from django.core.exceptions import ImproperlyConfigured
 
+from sessions_kms.aws import clients
 from sessions_kms.conf import config
 from sessions_kms.doctor.canary import Canary
 from sessions_kms.doctor.finding import KEY, TABLE, Finding, Level, Prerequisites, worst
@@ -44,13 +46,14 @@ def examine(measured: Measurements, *, writes: bool = True) -> Iterator[Finding]
     table = TableCheck(in_force)
     yield from needs.watch(TABLE, table.findings())
     yield from needs.watch(KEY, kms_findings(in_force, table.replicas))
-    rights = table_rights_findings(in_force)
+    client = cache(lambda: clients.dynamodb_client(in_force.region_name))
+    rights = table_rights_findings(in_force, client)
     yield from needs.check("rights on the table", rights, known=(TABLE,))
     yield from needs.check("rights on the key", kms_rights_findings(in_force), known=(KEY,))
-    yield from needs.check("over-grants", over_grant_findings(in_force), known=(TABLE, KEY))
+    yield from needs.check("over-grants", over_grant_findings(in_force, client), known=(TABLE, KEY))
     data_key = data_key_findings(measured, writes=writes)
     yield from needs.check("data key", data_key, usable=(TABLE, KEY))
-    yield from needs.check("clock", clock_findings(in_force))
+    yield from needs.check("clock", clock_findings(in_force, client))
     yield from needs.check("not-before", not_before_findings(), usable=(TABLE,))
     if writes:
         yield from needs.check("canary", Canary(measured).findings(), usable=(TABLE, KEY))

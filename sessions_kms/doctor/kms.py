@@ -70,19 +70,19 @@ def kms_findings(config: Config, table_regions: Sequence[str]) -> Iterator[Findi
 
 @report_errors("kms key", needs=DESCRIBE)
 def _current(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
-    key = _describe_key(config.key_id)
+    client = clients.control_client("kms", kms.region_of(config.key_id))
+    key = _describe_key(client, config.key_id)
     if key is None:
         yield failing("kms key", f"{config.key_id} does not exist", NO_KEY)
         return
     yield _state(key)
     yield _type(key)
     yield _manager(key)
-    yield from _rotation(key)
+    yield from _rotation(client, key)
     yield _regions(key, table_regions)
 
 
-def _describe_key(arn: str) -> Any:
-    client = clients.control_client("kms", kms.region_of(arn))
+def _describe_key(client: Any, arn: str) -> Any:
     return describe_or_none(lambda: in_time(partial(client.describe_key, KeyId=arn))["KeyMetadata"])
 
 
@@ -130,10 +130,8 @@ def _manager(key: Description) -> Finding:
 
 
 @report_errors("kms key rotation", needs=ROTATION)
-def _rotation(key: Description) -> Iterator[Finding]:
-    arn = key["Arn"]
-    client = clients.control_client("kms", kms.region_of(arn))
-    answer = in_time(partial(client.get_key_rotation_status, KeyId=arn))
+def _rotation(client: Any, key: Description) -> Iterator[Finding]:
+    answer = in_time(partial(client.get_key_rotation_status, KeyId=key["Arn"]))
     if answer["KeyRotationEnabled"]:
         yield ok("kms key rotation", f"every {answer.get('RotationPeriodInDays', 365)} days")
     elif key["KeyState"] != "Enabled":
@@ -193,7 +191,7 @@ def _previous(config: Config) -> Iterator[Finding]:
 
 
 def _key_fault(arn: str) -> str:
-    key = _describe_key(arn)
+    key = _describe_key(clients.control_client("kms", kms.region_of(arn)), arn)
     if key is None:
         return f"{arn} does not exist"
     return "" if key["KeyState"] == "Enabled" else f"{arn} is {key['KeyState']}"

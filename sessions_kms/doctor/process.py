@@ -1,6 +1,6 @@
 """What surrounds the store in this process: settings, DynamoDB client, clock, and timeouts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -91,9 +91,9 @@ REMEDY = (
 
 
 @report_errors("clock")
-def clock_findings(config: Config) -> Iterator[Finding]:
+def clock_findings(config: Config, client: Callable[[], Any]) -> Iterator[Finding]:
     """Compare this machine's clock with AWS's, by the ``Date`` of an answer, and the engine's."""
-    there = parse_date(_headers(config).get("date"))
+    there = parse_date(_headers(config, client()).get("date"))
     if there is None:
         yield ok("clock", "not known: DynamoDB sent no Date")
         return
@@ -116,8 +116,7 @@ def _correction(clock: ServerClock) -> str:
     return f", which the engine corrects by {clock.offset:+.0f} s"
 
 
-def _headers(config: Config) -> Mapping[str, str]:
-    client = clients.dynamodb_client(config.region_name)
+def _headers(config: Config, client: Any) -> Mapping[str, str]:
     key = {"id": {"S": "canary-clock"}}
     answer: Any
     try:

@@ -6,10 +6,10 @@ operations are dry runs. A right that cannot be tried without using it is not re
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
-from sessions_kms.aws import clients, kms
+from sessions_kms.aws import kms
 from sessions_kms.aws.errors import DENIED, error_name
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
@@ -85,9 +85,11 @@ NEVER = "attribute_exists(id)"  # of an id that no item has
 FORGED = bytes(32)  # KMS rejects it as ciphertext only for callers who may decrypt
 
 
-def table_rights_findings(config: Config) -> Iterator[Finding]:
-    """Try each action on the table; stop if DynamoDB is unreachable."""
-    client = cache(lambda: clients.dynamodb_client(config.region_name))
+def table_rights_findings(config: Config, client: Callable[[], Any]) -> Iterator[Finding]:
+    """Try each action on the table; stop if DynamoDB is unreachable.
+
+    ``client`` returns its boto client, or raises what creating one raises.
+    """
     yield from _run_until_error(_table_checks(client, config.table_name))
 
 
@@ -181,11 +183,11 @@ OTHER_CONTEXT = {"purpose": "check_session_store"}  # not the one of sessions
 NONE = "none found"
 
 
-def over_grant_findings(config: Config) -> Iterator[Finding]:
+def over_grant_findings(config: Config, client: Callable[[], Any]) -> Iterator[Finding]:
     """Try what the printed policies deny."""
     yield _excess_contexts(config)
     yield _excess_on_key(config)
-    yield _excess_on_table(config)
+    yield _excess_on_table(config, client)
 
 
 def _excess_contexts(config: Config) -> Finding:
@@ -233,10 +235,10 @@ def _excess_on_key(config: Config) -> Finding:
     return ok("over-grant key", NONE)
 
 
-def _excess_on_table(config: Config) -> Finding:
+def _excess_on_table(config: Config, client: Callable[[], Any]) -> Finding:
     """Report the right that operator commands need and the site does not."""
     if seems_permitted(
-        lambda: clients.dynamodb_client(config.region_name).update_item(
+        lambda: client().update_item(
             TableName=config.table_name,
             Key={"id": {"S": f"canary-{secrets.token_hex(16)}"}},
             UpdateExpression="REMOVE canary",
