@@ -15,9 +15,11 @@ import secrets as randomness
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
+from unittest.mock import patch
 
 import asgiref
 import boto3
@@ -28,8 +30,9 @@ import urllib3
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.http import HttpRequest
+from django.template import Engine, Template
 from django.test import RequestFactory
-from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
+from django.views.debug import DEBUG_ENGINE, ExceptionReporter, SafeExceptionReporterFilter
 
 import sessions_kms
 from sessions_kms.backend import SessionStore
@@ -157,15 +160,22 @@ class ReporterFilter(SafeExceptionReporterFilter):
         return {}
 
 
+@cache
+def _compiled(source: str) -> Template:
+    """Return a template of Django's reports, which Django compiles for each report anew."""
+    return Engine.from_string(DEBUG_ENGINE, source)
+
+
 def in_reports(error: BaseException, request: HttpRequest, secrets: Secrets) -> set[str]:
     """Return the secrets in Django's reports of an error."""
     request.exception_reporter_filter = ReporterFilter()
     reporter = ExceptionReporter(request, type(error), error, error.__traceback__)
-    reports = {
-        "text": reporter.get_traceback_text(),
-        "html": reporter.get_traceback_html(),
-        "traceback": "".join(traceback.format_exception(error)),
-    }
+    with patch.object(DEBUG_ENGINE, "from_string", _compiled):
+        reports = {
+            "text": reporter.get_traceback_text(),
+            "html": reporter.get_traceback_html(),
+            "traceback": "".join(traceback.format_exception(error)),
+        }
     return {f"{kind}: {name}" for kind, text in reports.items() for name in secrets.within(text)}
 
 
@@ -204,17 +214,21 @@ class EveryRecord(logging.Handler):
 
 
 def record_everything(monkeypatch: pytest.MonkeyPatch) -> EveryRecord:
-    """Record every logger at DEBUG, regardless of the settings."""
+    """Record every logger at DEBUG, regardless of the settings.
+
+    What loggers remember of their levels is put aside: it would stay true for later tests.
+    """
     handler = EveryRecord()
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [handler])
     monkeypatch.setattr(root, "level", logging.DEBUG)
+    monkeypatch.setattr(root, "_cache", {})
     for logger in list(logging.Logger.manager.loggerDict.values()):
         if isinstance(logger, logging.Logger):
             monkeypatch.setattr(logger, "level", logging.NOTSET)
             monkeypatch.setattr(logger, "propagate", True)
             monkeypatch.setattr(logger, "disabled", False)
-            logger.manager._clear_cache()  # type: ignore[attr-defined]  # of isEnabledFor
+            monkeypatch.setattr(logger, "_cache", {})
     return handler
 
 
