@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote_plus, urlencode, urlsplit
 
 import jwt
-import requests
 
 Answer = tuple[int, str, bytes]
 CLIENT_ID = "gateway-client"
@@ -96,9 +95,11 @@ class FakeProvider:
         if error:
             query = dict(parse_qsl(urlsplit(url).query))
             return f"{query['redirect_uri']}?{urlencode({'error': error, 'state': query['state']})}"
-        response = requests.get(url, allow_redirects=False, timeout=10)
-        assert response.status_code == 302, response.text
-        return response.headers["Location"]
+        parts = urlsplit(url)
+        assert f"{parts.scheme}://{parts.netloc}" == self.issuer
+        status, location, body = self.respond(parts.path, dict(parse_qsl(parts.query)), "")
+        assert status == 302, body
+        return location
 
     def authorize(self, query: dict[str, str]) -> Answer:
         self.authorizations.append(query)
