@@ -1,15 +1,18 @@
 """Fixtures of all tests: AWS cannot be reached, and time moves only when a test advances it."""
 
+import fcntl
 import gc
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import botocore.session
 import pytest
+from botocore.client import ClientCreator
 from botocore.hooks import EventAliaser, HierarchicalEmitter
 from botocore.loaders import Loader, create_loader
 from hypothesis import settings as hypothesis_settings
@@ -66,6 +69,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Where there is no byte code yet, let one worker make it, and the others wait for that."""
+    folder = Path(__file__).parent
+    if any(folder.glob("__pycache__/test_tiers.*")):
+        return (yield)
+    with folder.joinpath("conftest.py").open() as locked:
+        try:
+            fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(locked, fcntl.LOCK_SH)
+        return (yield)
+
+
 def pytest_collection_finish() -> None:
     freeze_what_stays()
 
@@ -80,6 +97,7 @@ def freeze_what_stays() -> None:
     """Keep the garbage collector from examining what was imported, collected and cached."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000)  # the young are many, and few of them are garbage in cycles
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -120,6 +138,23 @@ def botocore_data_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.session, "create_loader", loader_of)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def botocore_classes_made_once() -> Iterator[None]:
+    """Have the clients of a service share the class that botocore makes for each of them."""
+    creator: Any = ClientCreator
+    make = creator._create_client_class
+    made: dict[str, type] = {}
+
+    def class_of(self: Any, service_name: str, service_model: Any) -> type:
+        if service_name not in made:
+            made[service_name] = make(self, service_name, service_model)
+        return made[service_name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClientCreator, "_create_client_class", class_of)
         yield
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import boto3
 import pytest
-from cfnlint.decode import cfn_yaml
 from django.core.management import call_command
 from moto import mock_aws
 from moto.kms.models import kms_backends
@@ -33,6 +32,8 @@ def printed(*options: str) -> str:
 
 def template(*options: str) -> dict[str, Any]:
     """Return the CloudFormation template as plain objects, with short forms expanded."""
+    from cfnlint.decode import cfn_yaml  # half a second, which every worker would take
+
     read: dict[str, Any] = json.loads(json.dumps(cfn_yaml.loads(printed_yaml(*options))))
     return read
 
