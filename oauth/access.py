@@ -7,16 +7,21 @@ Django does not save the session. Both functions call `oauth.tokens.fresh_token`
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from django.http import HttpRequest
 from django.utils.asyncio import async_unsafe
 
 from oauth.exceptions import NotConnected
 from oauth.provider import config
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import repository, vault
+from oauth.tokens import vault
 from oauth.tokens.fresh_token import FreshToken
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
+
+if TYPE_CHECKING:
+    from sessions_kms import SessionStore
 
 
 @async_unsafe("The token may have to be refreshed: use oauth.aget_token in an async view.")
@@ -60,12 +65,12 @@ def needs_consent(request: HttpRequest, provider: str) -> bool:
 
 def unless_ended(provider: str, held: TokenSet | None) -> TokenSet | None:
     """Return a token set unless an operator ended its grant. Raises StoreUnavailable."""
-    return repository.unless_ended(services(), provider, held)
+    return vault.unless_ended(services(), provider, held)
 
 
 async def aunless_ended(provider: str, held: TokenSet | None) -> TokenSet | None:
     """Do the same as `unless_ended` without blocking the event loop."""
-    is_over = held is None or await repository.is_ended(services(), provider, held)
+    is_over = held is None or await vault.is_ended(services(), provider, held)
     return None if is_over else held
 
 
@@ -74,4 +79,5 @@ async def _fresh_token(request: HttpRequest, provider: str, rejected: TokenSet |
     configured = config.find_provider(provider)
     if configured is None:
         raise NotConnected("There is no such provider.")
-    return await FreshToken(services(), request.session, configured, rejected).get()
+    session = cast("SessionStore", request.session)  # `oauth.checks` requires this engine
+    return await FreshToken(services(), session, configured, rejected).get()

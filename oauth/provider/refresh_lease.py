@@ -72,6 +72,7 @@ class RefreshLease:
         self._leases = Leases(services)
         self._secret = token_set.grant_secret
         self._holder = secrets.token_hex(16)
+        self._stamp: bytes | None = None  # of the outcome that `complete` stored
 
     async def claim(self, max_wait: float) -> LeaseClaim:
         """Claim the lease, or return the outcome that another process stored.
@@ -102,10 +103,17 @@ class RefreshLease:
         with suppress(StoreUnavailable):
             await self._leases.release(self._secret, self._holder)
 
-    async def shorten(self, *, keep: int) -> None:
-        """Limit how long the outcome is stored. Failing is harmless: it only saves storage."""
-        with suppress(StoreUnavailable):
-            await self._leases.shorten(self._secret, keep=keep)
+    async def shorten(self, outcome: RefreshOutcome, *, keep: int) -> None:
+        """Store the outcome that `complete` stored for ``keep`` seconds from now only.
+
+        Failing is harmless: it only saves storage.
+        """
+        __traceback_hide__ = True
+        if self._stamp is not None:
+            with suppress(StoreUnavailable):
+                await self._leases.replace(
+                    self._secret, self._holder, outcome.to_bytes(), stamp=self._stamp, keep=keep
+                )
 
     def complete(self, outcome: RefreshOutcome, *, keep: int) -> bool:
         """Store the outcome for ``keep`` seconds; return False if another process has the lease.
@@ -113,6 +121,7 @@ class RefreshLease:
         Raises StoreUnavailable.
         """
         __traceback_hide__ = True
-        return run_sync(
+        self._stamp = run_sync(
             self._leases.complete(self._secret, self._holder, outcome.to_bytes(), keep=keep)
         )
+        return self._stamp is not None

@@ -28,7 +28,7 @@ from oauth.logout import session_links
 from oauth.logout.deferred_revocation import keep_grant, revoke_later
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import rights
-from oauth.tokens import repository, vault
+from oauth.tokens import vault
 from sessions_kms.services import services
 
 # Keys of the sign-in's state, which survives the sign-up form and the e-mail stage. The state is
@@ -50,9 +50,7 @@ def carry_token_set(request: HttpRequest, sociallogin: SocialLogin, **kwargs: An
     if _is_own_account(request, sociallogin):
         held = vault.load_token_set(request.session, sociallogin.account.provider)
         provider = sociallogin.account.provider
-        token_set = token_set.keeping_refresh_token(
-            repository.unless_ended(services(), provider, held)
-        )
+        token_set = token_set.keeping_refresh_token(vault.unless_ended(services(), provider, held))
         if sociallogin.state.get("process") not in {AuthProcess.CONNECT, AuthProcess.REDIRECT}:
             sociallogin.state[OTHERS] = others = _other_token_sets(request, sociallogin)
             for name, data in others.items():
@@ -102,7 +100,7 @@ def _store_and_link(request: HttpRequest, sociallogin: SocialLogin) -> None:
         rights.update_rights(sociallogin.account, token_set.groups)
         provider = sociallogin.account.provider
         held = vault.load_token_set(request.session, provider)
-        kept = repository.unless_ended(services(), provider, held)
+        kept = vault.unless_ended(services(), provider, held)
         _store(request, provider, token_set.keeping_refresh_token(kept))
         if held is not None:
             revoke_later(request, provider, held)

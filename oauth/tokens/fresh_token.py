@@ -1,6 +1,6 @@
 """Returns a valid token set and refreshes it first if necessary: implements `oauth.get_token`.
 
-`Freshness` decides whether the session's token set (`repository`) has to be refreshed. Requests of
+`Freshness` decides whether the session's token set (`vault`) has to be refreshed. Requests of
 this process that refresh the same token set wait in a queue (`refresh_queue`). Only one process
 refreshes it, and the others load the result (`refresh_coordinator`). The successor is saved to the
 stored session immediately; then the request's own session object adopts it.
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from django.contrib.sessions.backends.base import SessionBase
 from django.dispatch import Signal
 
 from oauth.exceptions import NoLongerAllowed, ProviderUnavailable, ReauthenticationRequired
@@ -21,8 +20,8 @@ from oauth.provider.token_set import TokenSet
 from oauth.signals import token_refreshed
 from oauth.tokens.refresh_coordinator import WAIT_MAX, WORK_MAX, Refresh
 from oauth.tokens.refresh_queue import QueuedRefresh, RefreshBusy
-from oauth.tokens.repository import StoredTokenSet, TokenRepository
-from sessions_kms import SHORT_ID, StoreUnavailable, id_of
+from oauth.tokens.vault import StoredTokenSet, TokenRepository
+from sessions_kms import SHORT_ID, SessionStore, StoreUnavailable, id_of
 from sessions_kms.services import Services
 from sessions_kms.signals import ReceiverCall
 
@@ -88,7 +87,7 @@ class FreshToken:
     def __init__(
         self,
         services: Services,
-        session: SessionBase,
+        session: SessionStore,
         provider: ProviderConfig,
         rejected: TokenSet | None = None,
     ) -> None:
@@ -149,7 +148,7 @@ class FreshToken:
             saved = await self._repository.replace(current, new)
             is_made = refresh.is_made and saved.token_set.grant_secret == new.grant_secret
             if is_made:
-                await refresh.shorten_result()
+                await refresh.shorten_result(new)
                 await ReceiverCall(self._send_refreshed)
             if is_made or self._freshness.is_good(saved.token_set):
                 return saved

@@ -59,6 +59,8 @@ class Refresh:
         self._services = services
         self._provider = provider
         self._lease = RefreshLease(services, held)
+        # Until the successor is saved, store it as long as a session may have the old token set.
+        self._lifetime = services.config.longest_age or KEPT_UNSAVED
         self._work: Future[TokenSet] | None = None
         self._is_decided = False  # The provider has responded, and the lease stores the outcome.
 
@@ -105,9 +107,10 @@ class Refresh:
         if self._work is None or self._work.cancel() or self._work.done():
             await self._lease.release()
 
-    async def shorten_result(self) -> None:
+    async def shorten_result(self, successor: TokenSet) -> None:
         """Store the successor no longer than old copies of the token set may need it."""
-        await self._lease.shorten(keep=KEPT)
+        if self._lifetime > KEPT:
+            await self._lease.shorten(RefreshOutcome(successor), keep=KEPT)
 
     async def _wait_for(self, work: Future[TokenSet]) -> TokenSet:
         """Wait for the response and renew the lease meanwhile."""
@@ -126,20 +129,18 @@ class Refresh:
     def _refresh_and_seal(self) -> TokenSet:
         """Call the provider and store the outcome. Runs in a thread that is never cancelled."""
         __traceback_hide__ = True
-        # Until the successor is saved, store it as long as a session may have the old token set.
-        lifetime = self._services.config.longest_age or KEPT_UNSAVED
         try:
             with telemetry.spanned("refresh", "refresh", provider=self._provider.name):
                 new = request_refresh(self._services, self._provider, self.held)
         except GrantRefused as exc:
             logger.info("%s refuses to refresh a grant: %s.", self._provider.name, exc.reason)
-            keep = lifetime if exc.reason == NOT_ALLOWED else REJECTION_KEPT
+            keep = self._lifetime if exc.reason == NOT_ALLOWED else REJECTION_KEPT
             self._seal(RefreshOutcome(refused=exc.reason), keep)
             raise
         except ProviderUnavailable as exc:
             logger.warning("A refresh at %s failed: %s", self._provider.name, exc)
             raise
-        self._seal(RefreshOutcome(new), lifetime)
+        self._seal(RefreshOutcome(new), self._lifetime)
         return new
 
     def _seal(self, outcome: RefreshOutcome, keep: int) -> None:

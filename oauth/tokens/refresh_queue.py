@@ -10,8 +10,8 @@ time: otherwise a provider that is slow for one account could occupy all of its 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -45,15 +45,22 @@ class RefreshQueues:
         """Return the number of names whose lock is in use."""
         return len(self._locks)
 
-    @contextmanager
-    def of(self, *names: Hashable) -> Iterator[CoroutineLock]:
-        """Join the queue of the name that has the shortest one."""
+    @asynccontextmanager
+    async def turn(self, *names: Hashable, max_wait: float) -> AsyncIterator[CoroutineLock]:
+        """Wait in the shortest queue of these names, and hold its lock. Raises RefreshBusy."""
         with self._lock:
             name = min(names, key=self._queue_length)
             lock, waiting = self._locks.get(name) or (CoroutineLock(), 0)
             self._locks[name] = lock, waiting + 1
         try:
-            yield lock
+            try:
+                await lock.acquire(within=max_wait)
+            except StoreUnavailable:
+                raise RefreshBusy from None
+            try:
+                yield lock
+            finally:
+                lock.release()
         finally:
             self._leave(name)
 
@@ -92,30 +99,13 @@ class QueuedRefresh(Wait):
         return await _refreshes.finish(self._run(), lambda: self.has_begun)
 
     async def _run(self) -> Any:
-        with _grant_queues.of(self.name) as lock:
-            await self._wait_for(lock)
-            try:
-                return await self._run_for_account()
-            finally:
-                lock.release()
-
-    async def _run_for_account(self) -> Any:
-        with _account_queues.of(
-            *((*self.account, each) for each in range(ACCOUNT_REFRESHES_MAX))
-        ) as lock:
-            await self._wait_for(lock)
+        slots = [(*self.account, each) for each in range(ACCOUNT_REFRESHES_MAX)]
+        async with (
+            _grant_queues.turn(self.name, max_wait=self.max_wait),
+            _account_queues.turn(*slots, max_wait=self.max_wait),
+        ):
             self.has_begun = True
-            try:
-                return await self.work()
-            finally:
-                lock.release()
-
-    async def _wait_for(self, lock: CoroutineLock) -> None:
-        """Acquire the lock. Raises RefreshBusy."""
-        try:
-            await lock.acquire(within=self.max_wait)
-        except StoreUnavailable:
-            raise RefreshBusy from None
+            return await self.work()
 
 
 def _ignore(_: BaseException) -> None:
@@ -123,11 +113,8 @@ def _ignore(_: BaseException) -> None:
 
 
 def _replace_queues() -> None:
-    global _grant_queues, _account_queues
-    _grant_queues, _account_queues = (
-        RefreshQueues(),
-        RefreshQueues(),
-    )  # A thread may have held a lock when the parent forked.
+    global _grant_queues, _account_queues  # A thread may have held a lock when the parent forked.
+    _grant_queues, _account_queues = RefreshQueues(), RefreshQueues()
 
 
 _grant_queues, _account_queues = RefreshQueues(), RefreshQueues()

@@ -99,26 +99,28 @@ class Leases:
         lease = await self._get_own(secret, holder)
         return lease is not None and await self._put(secret, holder, seconds, lease)
 
-    async def complete(self, secret: str, holder: str, result: bytes, *, keep: int) -> bool:
-        """Seal and store the result for so many seconds; return False if another has the lease."""
+    async def complete(self, secret: str, holder: str, result: bytes, *, keep: int) -> bytes | None:
+        """Seal and store the result for so many seconds.
+
+        Returns the stamp of what is stored, for `replace`; None if another has the lease.
+        """
         __traceback_hide__ = True
-        record = await self._seal(secret, result, keep)
+        item = await self._seal(secret, holder, result, keep)
         for _ in range(TRIES):  # The holder's renewal may interfere.
             lease = await self._get_own(secret, holder)
             if lease is None:
-                return False
-            if await self._put_item(record.to_item() | _holding(holder, 0), lease):
-                return True
+                return None
+            if await self._services.table.put_stamped(item, expected=lease.stamp):
+                return binary(item, "stamp", STAMP_BYTES)
         raise TableUnavailable("The lease is written by too many at once.")
 
-    async def shorten(self, secret: str, *, keep: int) -> None:
-        """Limit the time for which a result is kept, in seconds from now."""
+    async def replace(
+        self, secret: str, holder: str, result: bytes, *, stamp: bytes, keep: int
+    ) -> bool:
+        """Store a result anew for so many seconds from now, if the one of this stamp is stored."""
         __traceback_hide__ = True
-        lease = await self._get(secret)
-        if lease and lease.finished and lease.ttl > self._services.clock() + keep:
-            result = await self._open(lease, secret)
-            record = await self._seal(secret, result, keep)
-            await self._put_item(record.to_item() | _holding(lease.holder, 0), lease)
+        item = await self._seal(secret, holder, result, keep)
+        return await self._services.table.put_stamped(item, expected=stamp)
 
     async def release(self, secret: str, holder: str) -> None:
         """Release the lease without a result, so that the next caller need not wait."""
@@ -127,12 +129,13 @@ class Leases:
         if lease is not None:
             await self._put(secret, holder, -CLOCK_DIFFERENCE, lease)
 
-    async def _seal(self, secret: str, result: bytes, keep: int) -> SessionRecord:
+    async def _seal(self, secret: str, holder: str, result: bytes, keep: int) -> Item:
         __traceback_hide__ = True
         ttl = math.floor(self._services.clock()) + keep
-        return await self._sealing.seal_item(
+        record = await self._sealing.seal_item(
             result, secret, item_id=self.id_of(secret), item_type=LEASE, ttl=ttl
         )
+        return record.to_item() | _holding(holder, 0)
 
     async def _get_own(self, secret: str, holder: str) -> _Lease | None:
         __traceback_hide__ = True
@@ -157,12 +160,9 @@ class Leases:
         __traceback_hide__ = True
         now = math.floor(self._services.clock())
         item = LEASE.item(self.id_of(secret)) | {"ttl": as_number(now + KEPT_UNFINISHED)}
-        return await self._put_item(item | _holding(holder, now + seconds), before)
-
-    async def _put_item(self, item: Item, before: _Lease | None) -> bool:
-        __traceback_hide__ = True
-        stamp = before.stamp if before else None
-        return await self._services.table.put_stamped(item, expected=stamp)
+        return await self._services.table.put_stamped(
+            item | _holding(holder, now + seconds), expected=before.stamp if before else None
+        )
 
     def id_of(self, secret: str) -> str:
         """Return the id of the item of a lease with this secret."""

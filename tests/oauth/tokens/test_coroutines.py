@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.http import HttpRequest
@@ -15,6 +15,7 @@ from oauth.provider.config import find_provider
 from oauth.tokens import refresh_coordinator
 from oauth.tokens.fresh_token import FreshToken
 from oauth.tokens.refresh_queue import QueuedRefresh
+from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import Pause, Wait, run_sync
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
@@ -36,7 +37,7 @@ def turn_of(request: HttpRequest) -> QueuedRefresh:
     """Go as far as the turn, which is to be waited for next."""
     corp = find_provider("corp")
     assert corp is not None
-    steps = FreshToken(services(), request.session, corp).get()
+    steps = FreshToken(services(), cast("SessionStore", request.session), corp).get()
     wait: Wait = resume(steps)
     while not isinstance(wait, QueuedRefresh):
         wait = resume(steps, wait.block())

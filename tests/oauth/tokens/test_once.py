@@ -228,8 +228,7 @@ def test_task_that_is_cancelled_while_waiting_leaves_the_queue(
     corp: FakeProvider, expired: Visitor
 ) -> None:
     async def leave() -> None:
-        with refresh_queue._grant_queues.of("a secret") as turn:
-            await turn.acquire()
+        async with refresh_queue._grant_queues.turn("a secret", max_wait=60) as turn:
             waiting = refresh_queue.QueuedRefresh(
                 "a secret", ("corp", "1"), 60, lambda: pytest.fail("not its turn")
             )
@@ -241,7 +240,6 @@ def test_task_that_is_cancelled_while_waiting_leaves_the_queue(
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             assert not turn._waiting
-            turn.release()
         assert len(refresh_queue._grant_queues) == len(refresh_queue._refreshes) == 0
 
     asyncio.run(leave())
@@ -366,7 +364,7 @@ def test_sealing_is_retried_when_the_table_fails(
     complete = Leases.complete
     failures = iter([True, True, False])
 
-    async def failing(self: Leases, *args: Any, **kwargs: Any) -> bool:
+    async def failing(self: Leases, *args: Any, **kwargs: Any) -> bytes | None:
         if next(failures):
             raise StoreUnavailable
         return await complete(self, *args, **kwargs)

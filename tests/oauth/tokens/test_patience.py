@@ -73,9 +73,9 @@ def test_failure_to_shorten_the_result_does_not_delay_the_session(
     """The hour is only thrift: without it the result lies there as long as a session may."""
     refresh = refresh_of(stored(expired))
     assert run_sync(refresh.find(patient=True)) is None
-    run_sync(refresh.perform())
+    successor = run_sync(refresh.perform())
     store.dynamodb.unavailable = True
-    run_sync(refresh.shorten_result())
+    run_sync(refresh.shorten_result(successor))
     store.dynamodb.unavailable = False
     (end,) = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
     assert end == int(store.clock.now) + 7 * DAY

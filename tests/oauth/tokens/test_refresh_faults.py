@@ -44,6 +44,7 @@ class Refresh:
     now: float
 
     def set_up(self) -> None:
+        self.world.wire.arrive()  # what an earlier strike delayed, before there is a new table
         self.world.clock.now = self.now
         self.world.table.items = copy.deepcopy(self.items)
         self.provider.refresh_tokens = set(self.refresh_tokens)

@@ -32,9 +32,22 @@ def held(stack: Stack) -> Leases:
 
 
 def kept(stack: Stack) -> Leases:
+    return completed(stack)[0]
+
+
+def completed(stack: Stack) -> tuple[Leases, bytes]:
     leases = held(stack)
-    assert run_sync(leases.complete(SECRET, "one", b"result", keep=600))
-    return leases
+    stamp = run_sync(leases.complete(SECRET, "one", b"result", keep=600))
+    assert stamp is not None
+    return leases, stamp
+
+
+async def completes(leases: Leases) -> bool:
+    return await leases.complete(SECRET, "one", b"result", keep=60) is not None
+
+
+async def replaces(leases: Leases, stamp: bytes) -> bool:
+    return await leases.replace(SECRET, "one", b"result", stamp=stamp, keep=60)
 
 
 def told(stack: Stack) -> tuple[SessionMetadata, SessionRecord]:
@@ -58,12 +71,8 @@ CASES: dict[
         Claim(held=False, result=b"result"),
     ),
     "renew": (held, lambda leases: leases.renew(SECRET, "one", seconds=30), True),
-    "complete": (
-        held,
-        lambda leases: leases.complete(SECRET, "one", b"result", keep=60),
-        True,
-    ),
-    "shorten": (kept, lambda leases: leases.shorten(SECRET, keep=60), None),
+    "complete": (held, completes, True),
+    "replace": (completed, lambda prepared: replaces(*prepared), True),
     "release": (held, lambda leases: leases.release(SECRET, "one"), None),
     "write": (
         lambda stack: (SessionMetadata(stack.services), sealed(stack)),

@@ -198,18 +198,24 @@ def test_result_is_kept_though_the_holder_renews_its_lease_meanwhile(
     assert run_sync(waiter.claim(SECRET, "two", seconds=30)).result == RESULT
 
 
-def test_result_may_be_kept_shorter_but_not_longer(stack: Stack, leases: Leases) -> None:
+def test_result_is_replaced_and_kept_shorter(stack: Stack, leases: Leases) -> None:
     run_sync(leases.claim(SECRET, "one", seconds=30))
-    run_sync(leases.complete(SECRET, "one", RESULT, keep=600))
-    run_sync(leases.shorten(SECRET, keep=9000))
-    run_sync(leases.shorten(SECRET, keep=100))
+    stamp = run_sync(leases.complete(SECRET, "one", RESULT, keep=600))
+    assert stamp is not None
+    assert run_sync(leases.replace(SECRET, "one", RESULT, stamp=stamp, keep=100))
     assert run_sync(leases.claim(SECRET, "two", seconds=30)).result == RESULT
     stack.clock.advance(100)
     assert run_sync(leases.claim(SECRET, "two", seconds=30)).held
 
 
-def test_nothing_is_shortened_where_nothing_is_finished(stack: Stack, leases: Leases) -> None:
-    run_sync(leases.shorten(SECRET, keep=100))
+def test_only_the_result_of_this_stamp_is_replaced(stack: Stack, leases: Leases) -> None:
+    assert not run_sync(leases.replace(SECRET, "one", b"late", stamp=b"s" * 16, keep=100))
     run_sync(leases.claim(SECRET, "one", seconds=30))
-    run_sync(leases.shorten(SECRET, keep=100))
-    assert run_sync(leases.claim(SECRET, "two", seconds=30)).wait > 0
+    stamp = run_sync(leases.complete(SECRET, "one", b"old", keep=60))
+    assert stamp is not None
+    stack.clock.advance(60)
+    assert run_sync(leases.claim(SECRET, "two", seconds=30)).held
+    assert not run_sync(leases.replace(SECRET, "one", b"late", stamp=stamp, keep=100))
+    assert run_sync(leases.complete(SECRET, "two", RESULT, keep=600))
+    assert not run_sync(leases.replace(SECRET, "one", b"late", stamp=stamp, keep=100))
+    assert run_sync(leases.claim(SECRET, "one", seconds=30)).result == RESULT

@@ -56,7 +56,8 @@ class ReleaseCommands(Commands):
         from sessions_kms.sealed_items.leases import Leases
         from sessions_kms.services import services
 
-        return run_sync(Leases(services()).complete(secret, holder, result.encode(), keep=600))
+        stamp = run_sync(Leases(services()).complete(secret, holder, result.encode(), keep=600))
+        return bool(stamp)
 
     def end_before_of(self, name: str, moment: int) -> bool:
         from sessions_kms.operations.ending import end_before_of
