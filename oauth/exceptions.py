@@ -56,8 +56,8 @@ class ProviderUnavailable(OAuthError, ProviderException):  # type: ignore[misc] 
 class ProviderBusy(ProviderUnavailable):
     """There are too many calls to the provider at once; this one was not started."""
 
-    def __init__(self, message: str, code: Code = Code.BUSY) -> None:
-        super().__init__(message, code)
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Code.BUSY)
 
 
 class ProviderRefused(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types

@@ -29,6 +29,7 @@ class Apple(BuiltInProvider):
     label = "Apple"
     built_in_issuer = origin = "https://appleid.apple.com"
     default_scopes = ("openid", "email")
+    instead_of_offline_access = "Apple gives refresh tokens without."
 
     def auth_params(self) -> Mapping[str, str]:
         """Request the answer by POST, which Apple requires with any scope.
@@ -36,11 +37,6 @@ class Apple(BuiltInProvider):
         https://developer.apple.com/documentation/signinwithapplerestapi/request-an-authorization-to-the-sign-in-with-apple-server.
         """
         return {**super().auth_params(), "response_mode": "form_post"}
-
-    def scopes(self) -> tuple[str, ...]:
-        """Reject a scope that Apple does not know; it always issues refresh tokens."""
-        self._reject_offline_access("Apple gives refresh tokens without.")
-        return super().scopes()
 
     def client(self) -> dict[str, Any]:
         """Return the settings for building the client secret.
@@ -72,8 +68,11 @@ COGNITO_HOST = re.compile(r"cognito-idp\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 class Cognito(OpenIDProvider):
     """Cognito's sign-in pages are on another host than its issuer.
 
-    https://docs.aws.amazon.com/cognito/latest/developerguide
+    It rejects offline_access (`invalid_scope`).
+    https://docs.aws.amazon.com/cognito/latest/developerguide/authorization-endpoint.html
     """
+
+    instead_of_offline_access = "Cognito gives refresh tokens without."
 
     @staticmethod
     def matches(variables: ProviderVariables) -> bool:
@@ -82,14 +81,6 @@ class Cognito(OpenIDProvider):
             return bool(COGNITO_HOST.fullmatch(urlsplit(variables.issuer).hostname or ""))
         except ValueError:
             return False
-
-    def scopes(self) -> tuple[str, ...]:
-        """Reject a scope that Cognito does not know (`invalid_scope`).
-
-        https://docs.aws.amazon.com/cognito/latest/developerguide/authorization-endpoint.html
-        """
-        self._reject_offline_access("Cognito gives refresh tokens without.")
-        return super().scopes()
 
     def sign_in_origins(self) -> list[str]:
         """Return the issuer's origin; require that the user pool's domain is configured as well."""
@@ -234,9 +225,10 @@ class GitHub(BuiltInProvider):
 
 
 class Google(BuiltInProvider):
-    """Google has its own parameter to request refresh tokens.
+    """Google has its own parameter to request refresh tokens; its page rejects offline_access.
 
     https://developers.google.com/identity/openid-connect/openid-connect
+    https://developers.google.com/identity/protocols/oauth2/scopes
     """
 
     label = "Google"
@@ -245,15 +237,9 @@ class Google(BuiltInProvider):
     # stored only in sessions.
     # https://developers.google.com/identity/protocols/oauth2/web-server#offline
     default_auth_params: Mapping[str, str] = {"access_type": "offline", "prompt": "consent"}
-
-    def scopes(self) -> tuple[str, ...]:
-        """Reject a scope that Google does not know: its page would show an error.
-
-        https://developers.google.com/identity/protocols/oauth2/scopes
-        """
-        params = self.variables.get_name(ProviderVariables.auth_params)
-        self._reject_offline_access(f"at Google {params} has access_type=offline for that.")
-        return super().scopes()
+    instead_of_offline_access = (
+        "at Google OAUTH_GOOGLE_AUTH_PARAMS has access_type=offline for that."
+    )
 
 
 # Names with built-in URLs.

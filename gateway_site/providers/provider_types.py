@@ -56,6 +56,8 @@ class OpenIDProvider:
     default_scopes: tuple[str, ...] = ("openid", "profile", "email")
     default_auth_params: Mapping[str, str] = {}
     default_client_prompt: str | None = None
+    # For a provider that rejects the scope `offline_access`: how it gives refresh tokens.
+    instead_of_offline_access: str | None = None
 
     def __init__(self, variables: ProviderVariables) -> None:
         self.variables = variables
@@ -77,6 +79,11 @@ class OpenIDProvider:
     def scopes(self) -> tuple[str, ...]:
         """Return the scopes to request."""
         scopes = self.variables.scopes or self.default_scopes
+        if self.instead_of_offline_access and "offline_access" in scopes:
+            raise self.variables.error(
+                ProviderVariables.scopes,
+                f"must not hold offline_access: {self.instead_of_offline_access}",
+            )
         if "openid" not in scopes:
             raise self.variables.error(ProviderVariables.scopes, "must include openid.")
         return scopes
@@ -123,12 +130,6 @@ class OpenIDProvider:
             [ProviderVariables.id_field], "is only for a provider without an issuer."
         )
         return {}
-
-    def _reject_offline_access(self, instead: str) -> None:
-        if "offline_access" in self.variables.scopes:
-            raise self.variables.error(
-                ProviderVariables.scopes, f"must not hold offline_access: {instead}"
-            )
 
 
 class BuiltInProvider(OpenIDProvider):

@@ -27,7 +27,6 @@ from oauth.exceptions import SignInRefused
 from oauth.provider import id_token as id_tokens
 from oauth.provider import metadata
 from oauth.provider.config import ProviderConfig
-from oauth.provider.id_token import UnreadableIdToken
 from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
 from sessions_kms.services import Services
@@ -109,14 +108,14 @@ def admit_refresh(
     __traceback_hide__ = True
     if new.id_token is None or new.id_token == old.id_token:
         return new
-    now = _decode_claims(new.id_token)
+    now = id_tokens.decode_stored_claims(new.id_token)
     evidence = claims.read_evidence(
         Claims(id_token=now, userinfo={}), provider.admission, provider.issuer
     )
     has_groups = claims.read_groups(now, provider.admission.groups_claim) is not None
     groups = _named_groups(evidence.groups, provider.admission) if has_groups else new.groups
     reason = _refusal_at_refresh(
-        provider, evidence, has_groups, before=_decode_claims(old.id_token), now=now
+        provider, evidence, has_groups, before=id_tokens.decode_stored_claims(old.id_token), now=now
     )
     if reason is not None:
         revoke_soon(services, provider.name, new)
@@ -142,14 +141,6 @@ def _refusal_at_refresh(
     if has_address and (reason := refuse_by_address(rule, evidence)):
         return reason
     return refuse_by_groups(rule, evidence) if has_groups else None
-
-
-def _decode_claims(id_token: str | None) -> Mapping[str, Any]:
-    __traceback_hide__ = True
-    try:
-        return id_tokens.decode_claims(id_token)
-    except UnreadableIdToken:
-        return {}
 
 
 def _named_groups(groups: frozenset[str], admission: Admission) -> tuple[str, ...]:

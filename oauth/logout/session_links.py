@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-import jwt
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.utils.crypto import salted_hmac
@@ -20,6 +18,7 @@ from django.utils.crypto import salted_hmac
 from oauth.exceptions import ProviderUnavailable
 from oauth.provider import config, metadata
 from oauth.provider.config import ProviderConfig
+from oauth.provider.id_token import decode_stored_claims
 from oauth.provider.metadata import Metadata
 from oauth.provider.token_set import TokenSet
 from sessions_kms import LINKS, LINKS_MAX
@@ -45,7 +44,7 @@ def link_session(
         return
     names = [
         link_name(claims["iss"], kind, claims[kind])
-        for claims in [_decode_claims(token_set)]
+        for claims in [decode_stored_claims(token_set.id_token)]
         for kind in kinds
         if isinstance(claims.get("iss"), str) and isinstance(claims.get(kind), str)
     ]
@@ -108,12 +107,3 @@ def _update_links(session: SessionBase, *, first: str) -> None:
         session[LINKS] = names[:LINKS_MAX]
     else:
         session.pop(LINKS, None)
-
-
-def _decode_claims(token_set: TokenSet) -> Mapping[str, Any]:
-    """Return the claims of the id token, which was verified when it was received."""
-    __traceback_hide__ = True
-    try:
-        return dict(jwt.decode(token_set.id_token or "", options={"verify_signature": False}))
-    except jwt.PyJWTError:
-        return {}

@@ -122,9 +122,7 @@ def request(
     release_sql_connections()
     try:
         return _run(
-            _with_timeout(
-                seconds, _send(method, url, headers, body, reach=reach, max_bytes=max_bytes)
-            )
+            _send(method, url, headers, body, reach=reach, max_bytes=max_bytes, seconds=seconds)
         )
     except AddressRejected as exc:
         refused = exc.with_traceback(None)
@@ -173,14 +171,6 @@ def _run(work: Coroutine[Any, Any, ProviderResponse]) -> ProviderResponse:
         loop.close()
 
 
-async def _with_timeout(
-    seconds: float, work: Coroutine[Any, Any, ProviderResponse]
-) -> ProviderResponse:
-    __traceback_hide__ = True
-    async with asyncio.timeout(seconds):
-        return await work
-
-
 async def _send(
     method: str,
     url: str,
@@ -189,9 +179,11 @@ async def _send(
     *,
     reach: Reach,
     max_bytes: int,
+    seconds: float,
 ) -> ProviderResponse:
     __traceback_hide__ = True
     async with (
+        asyncio.timeout(seconds),
         _client(url, reach) as client,
         client.stream(method, url, content=body, headers={**HEADERS, **headers}) as response,
     ):

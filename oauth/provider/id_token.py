@@ -76,6 +76,15 @@ def decode_claims(id_token: object) -> dict[str, Any]:
     raise UnreadableIdToken("The id token cannot be read.", Code.ID_TOKEN_UNREADABLE)
 
 
+def decode_stored_claims(id_token: str | None) -> dict[str, Any]:
+    """Return the claims of a stored id token, checked when it came; {} if there are none."""
+    __traceback_hide__ = True
+    try:
+        return decode_claims(id_token)
+    except UnreadableIdToken:
+        return {}
+
+
 def _check_parties(claims: Mapping[str, Any], issuer: str, client_id: str) -> None:
     """Check the issuer and the audience; with several audiences, `azp` must be this client."""
     if claims.get("iss") != issuer:

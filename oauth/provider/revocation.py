@@ -16,6 +16,7 @@ from oauth.exceptions import ProviderUnavailable
 from oauth.network import concurrency
 from oauth.provider import config, metadata, token_endpoint
 from oauth.provider.config import ProviderConfig
+from oauth.provider.metadata import Metadata
 from oauth.provider.refresh_lease import LeaseHeld, RefreshLease, RefreshOutcome
 from oauth.provider.token_set import TokenSet
 from sessions_kms import StoreUnavailable
@@ -61,7 +62,7 @@ class _Revocation:
             newest = self._find_newest(token_set)
             if newest is None:
                 return
-            is_revoked = self._retry(lambda: self._revoke(newest))
+            is_revoked = self._retry(lambda: self._revoke(found, newest))
         except Exception as exc:  # noqa: BLE001 - no caller could handle it, and its text may have a token
             logger.warning("A grant of %s was not revoked: %s", name, type(exc).__name__)
             return
@@ -101,15 +102,13 @@ class _Revocation:
                 self._services.sleep(pause)
         return ask()
 
-    def _revoke(self, token_set: TokenSet) -> bool:
+    def _revoke(self, found: Metadata, token_set: TokenSet) -> bool:
         __traceback_hide__ = True
-        found = metadata.load_metadata(self._provider, anonymous=False)
         form = {"token": token_set.access_token, "token_type_hint": "access_token"}
         if token_set.refresh_token is not None:
             form = {"token": token_set.refresh_token, "token_type_hint": "refresh_token"}
-        url = found.revocation_endpoint
         response = token_endpoint.post_as_client(
-            self._provider, found, form, clock=self._services.clock, url=url
+            self._provider, found, form, clock=self._services.clock, url=found.revocation_endpoint
         )
         if response.is_overloaded:
             raise ProviderUnavailable("The provider cannot revoke a token now.")

@@ -152,7 +152,7 @@ def _check_id_token(
         return replace(new, id_token=old.id_token)
     if new.id_token is None or new.id_token == old.id_token:
         return new
-    before = _decode_or_none(old.id_token) or {"iss": issuer, "sub": old.subject}
+    before = id_tokens.decode_stored_claims(old.id_token) or {"iss": issuer, "sub": old.subject}
     fault = _find_fault(new, before, old.client_id, now)
     if fault is None:
         return new
@@ -201,14 +201,6 @@ def _is_same_grant(claims: Mapping[str, Any], before: Mapping[str, Any]) -> bool
     """Compare issuer, subject and nonce; after a refresh the id token may lack the nonce."""
     same = all(claims.get(name) == before.get(name) for name in ("iss", "sub"))
     return same and claims.get("nonce") in (None, before.get("nonce"))
-
-
-def _decode_or_none(id_token: str | None) -> dict[str, Any] | None:
-    __traceback_hide__ = True
-    try:
-        return id_tokens.decode_claims(id_token)
-    except UnreadableIdToken:
-        return None
 
 
 def _log_lost_scope(provider: ProviderConfig, old: TokenSet, new: TokenSet) -> None:

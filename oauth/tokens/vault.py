@@ -147,7 +147,7 @@ class TokenRepository:
     """One session's token set of one provider. All coroutines raise StoreUnavailable."""
 
     def __init__(self, services: Services, session: SessionStore, provider: str) -> None:
-        self._services = services
+        self._cutoff = services.not_before_of(provider)
         self._session = session
         self._provider = provider
 
@@ -219,7 +219,7 @@ class TokenRepository:
         token_set = await self._find(session)
         if token_set is None:
             raise NotConnected("The session holds no token of this provider.")
-        if await is_ended(self._services, self._provider, token_set):
+        if _is_ended_by(await self._cutoff.moment(), token_set):
             raise ReauthenticationRequired("An operator ended the grants of that time.")
         return token_set
 

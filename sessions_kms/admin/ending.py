@@ -1,8 +1,9 @@
 """Ending sessions in Django's admin; each view asks first, and writes to the admin log."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -13,10 +14,15 @@ from django.contrib.admin.widgets import AdminSplitDateTime
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import localize
 
+from sessions_kms import outages
 from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.item_types import SHORT_ID
 from sessions_kms.models import Session
 from sessions_kms.operations import ending, users
@@ -25,18 +31,6 @@ from sessions_kms.services import services
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
-
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import TYPE_CHECKING, TypeVar, cast
-
-from django.http import HttpResponseRedirect
-from django.urls import reverse
-from django.utils import timezone
-from django.utils.formats import localize
-
-from sessions_kms import outages
-from sessions_kms.exceptions import StoreUnavailable
 
 if TYPE_CHECKING:
     SessionModelAdmin = admin.ModelAdmin[Session]

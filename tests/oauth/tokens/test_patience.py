@@ -91,6 +91,19 @@ def test_unsaved_result_is_kept_for_the_longest_lifetime_of_a_grant(
     assert end == int(store.clock.now) + 30 * DAY
 
 
+def test_result_is_kept_no_longer_than_a_session_may_live(
+    corp: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(corp)
+    config = replace(store.services.config, absolute_timeout=KEPT // 2)
+    install(replace(store.services, config=config))
+    get_token(visitor, rejected=stored(visitor))
+    store.clock.advance(40)  # an access token younger than half a minute is returned unchanged
+    get_token(visitor, rejected=stored(visitor))
+    (end,) = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
+    assert end == int(store.clock.now) + KEPT // 2
+
+
 def test_silent_provider_does_not_block_another(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
