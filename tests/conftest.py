@@ -97,7 +97,6 @@ def freeze_what_stays() -> None:
     """Keep the garbage collector from examining what was imported, collected and cached."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000)  # the young are many, and few of them are garbage in cycles
 
 
 @pytest.fixture(scope="session", autouse=True)
