@@ -70,7 +70,7 @@ def test_no_token_is_in_the_logs_at_debug(
         visitor.client.post("/accounts/logout/")
 
     logged = "\n".join([caplog.text, *(repr(vars(record)) for record in caplog.records)])
-    assert "urllib3" in logged  # the level is in force
+    assert any(record.levelno == logging.DEBUG for record in caplog.records)
     for secret in [*corp.secrets, *other.secrets]:
         assert secret not in logged
 
