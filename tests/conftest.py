@@ -19,7 +19,7 @@ from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
 from gateway_site.local.kms import LocalKMS, running_kms
-from sessions_kms import outages, services
+from sessions_kms import hints, outages, services
 from tests.support.clock import FakeClock
 from tests.support.database import copy_of_database, restored_from
 from tests.support.roto import running_roto
@@ -43,6 +43,9 @@ ended_tests = count(1)
 
 hypothesis_settings.register_profile("suite", derandomize=True, deadline=None, max_examples=100)
 hypothesis_settings.load_profile("suite")
+
+# Only the first call counts: a test that imports `gateway_site.asgi` changes no later message.
+hints.use_program(hints.PROGRAM)
 
 
 def pytest_xdist_auto_num_workers() -> int:
