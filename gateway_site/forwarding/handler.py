@@ -311,7 +311,7 @@ def _prefetch_session(django_scope: Any) -> SessionBlock:
 @cache
 def _grant_prefetcher() -> Callable[[dict[str, Any], str], SessionBlock | None]:
     """Return `prefetch_grant`, whose module is not imported where clients are not allowed."""
-    from gateway_site.forwarding.client_session import prefetch_grant  # noqa: PLC0415
+    from gateway_site.forwarding.client_session import prefetch_grant  # noqa: PLC0415 - above
 
     return prefetch_grant
 

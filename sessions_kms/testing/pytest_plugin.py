@@ -23,8 +23,8 @@ def session_store() -> MemoryStore:
     """Return the store of this process: `advance`, `unavailable`, `throttled`, `lose_answers`."""
     from django.conf import settings  # noqa: PLC0415 - no other test needs it
 
-    from sessions_kms.checks import uses_test_kit  # noqa: PLC0415
-    from sessions_kms.testing import store  # noqa: PLC0415
+    from sessions_kms.checks import uses_test_kit  # noqa: PLC0415 - the same
+    from sessions_kms.testing import store  # noqa: PLC0415 - the same
 
     if not uses_test_kit():
         pytest.fail(

@@ -41,7 +41,7 @@ from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
 
 Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
-TIMEOUT = 30  # seconds until a test that waits for ever fails
+TIMEOUT = 30  # seconds until a test that waits forever fails
 ADMITTED: list[Any] = []
 MAIN = "tests.gateway_site.forwarding.test_middleware_run."
 
