@@ -255,6 +255,7 @@ def test_config_names_every_fault_at_once(settings: Settings) -> None:
 
 
 def test_missing_setting_is_improperly_configured(settings: Settings) -> None:
+    settings.SESSIONS_KMS = None  # Deleting alone sends no signal, and what is cached stays.
     del settings.SESSIONS_KMS
     with pytest.raises(ImproperlyConfigured, match="Set SESSIONS_KMS to a dict"):
         services.services()
