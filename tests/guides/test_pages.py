@@ -1,0 +1,22 @@
+"""Guides are short, and each is followed by a test."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+from tests.guides.page import Command, read_steps
+
+GUIDES = sorted((ROOT / "docs/guides").glob("*.md"))
+MOST_WORDS = 900
+MOST_COMMANDS = 20
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+def test_guide_is_short_and_followed_by_a_test(guide: Path) -> None:
+    text = guide.read_text(encoding="utf-8")
+    commands = [step for step in read_steps(text) if isinstance(step, Command)]
+    assert len(text.split()) <= MOST_WORDS
+    assert 1 <= len(commands) <= MOST_COMMANDS
+    test = Path(__file__).with_name(f"test_{guide.stem.replace('-', '_')}.py")
+    assert guide.name in test.read_text(encoding="utf-8")
