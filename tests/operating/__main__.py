@@ -1,6 +1,6 @@
 """`python -m tests.operating [SESSIONS]`: commands on a large table, killed while it is in use.
 
-Prints the figures that docs/commands.md shows. Takes some minutes; needs no AWS.
+Prints how long each took and what was left. Takes some minutes; needs no AWS.
 """
 
 import json
