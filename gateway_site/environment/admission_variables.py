@@ -65,7 +65,7 @@ class SignInVariables(Variables):
         "SIGN_IN_ALLOWED_DOMAINS",
         entries(parse_domain_entry, EXAMPLES["DOMAINS"]),
         NOBODY,
-        "domains of mail addresses that may sign in ([who-may-sign-in.md](who-may-sign-in.md))",
+        "domains of mail addresses [that may sign in](who-may-sign-in.md)",
     )
     allowed_emails = Variable(
         "SIGN_IN_ALLOWED_EMAILS",
@@ -74,11 +74,9 @@ class SignInVariables(Variables):
         "mail addresses that may sign in",
     )
     allowed_groups = declare_text(
-        "SIGN_IN_ALLOWED_GROUPS", "groups that may sign in; only with a single provider"
+        "SIGN_IN_ALLOWED_GROUPS", "groups that may sign in, with a single provider"
     )
-    contact = declare_text(
-        "SIGN_IN_CONTACT", "an address or a few words for people who may not sign in: whom to ask"
-    )
+    contact = declare_text("SIGN_IN_CONTACT", "whom rejected people may ask")
 
 
 class AdmissionVariables(Family):
@@ -90,45 +88,40 @@ class AdmissionVariables(Family):
         "ALLOWED_DOMAINS",
         entries(parse_domain_entry, EXAMPLES["DOMAINS"]),
         NOBODY,
-        "domains of mail addresses that may sign in with it"
-        " ([who-may-sign-in.md](who-may-sign-in.md))",
+        "domains of mail addresses [that may sign in](who-may-sign-in.md)",
         shown_default="`SIGN_IN_ALLOWED_DOMAINS`",
     )
     allowed_emails = Variable(
         "ALLOWED_EMAILS",
         entries(parse_address, EXAMPLES["EMAILS"]),
         NOBODY,
-        "mail addresses that may sign in with it",
+        "mail addresses that may sign in",
         shown_default="`SIGN_IN_ALLOWED_EMAILS`",
     )
     allowed_groups = declare_text(
-        "ALLOWED_GROUPS", "its groups that may sign in", shown_default="`SIGN_IN_ALLOWED_GROUPS`"
+        "ALLOWED_GROUPS", "groups that may sign in", shown_default="`SIGN_IN_ALLOWED_GROUPS`"
     )
     allowed_orgs = Variable(
         "ALLOWED_ORGS",
         entries(_organization(slashes=0), EXAMPLES["ORGS"]),
         NOBODY,
-        "organizations of GitHub that may sign in",
+        "GitHub organizations that may sign in",
     )
     allowed_teams = Variable(
         "ALLOWED_TEAMS",
         entries(_organization(slashes=1), EXAMPLES["TEAMS"]),
         NOBODY,
-        "teams of GitHub that may sign in, each as `org/team`",
+        "GitHub teams that may sign in, as `org/team`",
     )
     hosted_domain = Variable(
-        "HOSTED_DOMAIN", one_domain, None, "the one domain of Google Workspace that may sign in"
+        "HOSTED_DOMAIN", one_domain, None, "Google Workspace domain that may sign in"
     )
     groups_claim = declare_text(
-        "GROUPS_CLAIM", "the claim that has the groups, or the path to it", shown_default="`groups`"
+        "GROUPS_CLAIM", "claim with the groups, or a path", shown_default="`groups`"
     )
-    trust_email = declare_flag(
-        "TRUST_EMAIL", "whether addresses count that the provider does not call verified"
-    )
-    staff_groups = declare_text("STAFF_GROUPS", "its groups that may enter the admin")
-    superuser_groups = declare_text(
-        "SUPERUSER_GROUPS", "its groups that have all rights in the admin"
-    )
+    trust_email = declare_flag("TRUST_EMAIL", "accept addresses that are not called verified")
+    staff_groups = declare_text("STAFF_GROUPS", "groups that may enter the admin")
+    superuser_groups = declare_text("SUPERUSER_GROUPS", "groups with all rights in the admin")
 
 
 class UpstreamGroupVariables(Family):
@@ -136,13 +129,11 @@ class UpstreamGroupVariables(Family):
 
     kind = "UPSTREAM"
 
-    provider = Variable(
-        "PROVIDER", str.lower, "", "the name of the provider whose token it gets", required=True
-    )
+    provider = Variable("PROVIDER", str.lower, "", "provider whose token it gets", required=True)
     allowed_groups = declare_text(
         "ALLOWED_GROUPS",
-        "groups at its provider that may call it",
-        shown_default="everybody who is signed in",
+        "groups that may call it",
+        shown_default="everybody",
     )
 
 

@@ -91,15 +91,14 @@ class ClientVariables(Variables):
         "AUTHORIZATION_ISSUER",
         parse_origin,
         "",
-        "the https origin under which OAuth clients sign in to the gateway itself, if an"
-        " upstream's `CLIENTS` is 1",
+        "https origin at which OAuth clients sign in",
         shown_default="`PUBLIC_URL`",
     )
     access_token_age = Variable(
         "CLIENTS_ACCESS_TOKEN_AGE",
         number(60, DAY, "seconds"),
         None,
-        "lifetime of a client's access token in seconds, 60 to 86400, and at most half of"
+        "an access token's lifetime in seconds, 60 to 86400; at most half of"
         " `SESSIONS_IDLE_TIMEOUT`",
         shown_default="`3600`",
     )
@@ -107,60 +106,56 @@ class ClientVariables(Variables):
         "CLIENTS_ALLOWED_HOSTS",
         parse_client_hosts,
         frozenset(),
-        "the only hosts that clients may belong to; `.example.com` means its subdomains,"
-        " `localhost` programs on people's computers",
+        "the only hosts of clients; `.example.com` means subdomains, `localhost` local programs",
         shown_default="all",
     )
     end_with_sid = Variable(
         "CLIENTS_END_WITH_SID",
         parse_flag,
         None,
-        "whether a back-channel logout by `sid` also ends the grants of that sign-in",
+        "a back-channel logout by `sid` also ends that sign-in's grants",
         shown_default="`0`",
     )
     file = Variable[Any](
         "CLIENTS_FILE",
         parse_json_file,
         [],
-        "path of a JSON list of clients: registered beforehand, or pinned documents",
+        "JSON file of registered clients and pinned documents",
         shown_default="",
     )
     grant_age = Variable(
         "CLIENTS_GRANT_AGE",
         number(600, 90 * DAY, "seconds"),
         None,
-        "lifetime of a client's grant in seconds from the person's consent, 600 to 7776000",
+        "a grant's lifetime in seconds, 600 to 7776000",
         shown_default="`SESSIONS_ABSOLUTE_TIMEOUT`",
     )
     metadata_documents = declare_flag(
         "CLIENTS_METADATA_DOCUMENTS",
-        "whether clients may use a Client ID Metadata Document, which the gateway fetches"
-        " from the Internet",
+        "allow Client ID Metadata Documents, which the gateway fetches",
     )
     redirect_uris = Variable(
         "CLIENTS_REDIRECT_URIS",
         parse_redirect_uris,
         DEFAULT_URIS,
-        "further exact redirect URIs with a program's own scheme"
-        " ([mcp.md](mcp.md#what-a-client-may-expect))",
+        "more [redirect URIs](mcp.md#what-a-client-may-expect) with private schemes",
         shown_default="Cursor's",
     )
     refresh_grace = Variable(
         "CLIENTS_REFRESH_GRACE",
         number(0, 300, "seconds"),
         None,
-        "seconds for which a used refresh token gets the same answer again, 0 to 300",
+        "seconds for which a spent refresh token gets the same answer, 0 to 300",
         shown_default="`120`",
     )
     refused = Variable[frozenset[str]](
         "CLIENTS_REFUSED",
         parse_refused_clients,
         frozenset(),
-        "clients that are refused: hosts as above, or whole client ids as `list_clients`"
-        " shows them",
+        "rejected clients: hosts, or ids as `list_clients` shows them",
     )
     registration = declare_flag(
-        "CLIENTS_REGISTRATION", "whether clients may register themselves (RFC 7591)"
+        "CLIENTS_REGISTRATION", "clients may register themselves (RFC 7591)"
     )
 
     def build_lifetimes(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class GatewayVariables(Variables):
         "ALLOWED_HOSTS",
         parse_allowed_hosts,
         [],
-        "host names under which the gateway is reached, separated by commas",
+        "the gateway's host names",
         shown_default="required without `PUBLIC_URL`",
     )
     csrf_trusted_origins = Variable[list[str]](
@@ -45,25 +45,20 @@ class GatewayVariables(Variables):
     database_url = Variable(
         "DATABASE_URL", parse_database_url, None, "the SQL database", required=True, secret=True
     )
-    data_key_cache_age = Variable(
-        "DATA_KEY_CACHE_AGE", number(), 300, "the setting `DATA_KEY_CACHE_AGE` above"
-    )
+    data_key_cache_age = Variable("DATA_KEY_CACHE_AGE", number(), 300, "`DATA_KEY_CACHE_AGE` above")
     data_key_max_stale = Variable(
-        "DATA_KEY_MAX_STALE", number(), 3600, "the setting `DATA_KEY_MAX_STALE` above"
+        "DATA_KEY_MAX_STALE", number(), 3600, "`DATA_KEY_MAX_STALE` above"
     )
-    data_key_period = Variable(
-        "DATA_KEY_PERIOD", number(), DAY, "the setting `DATA_KEY_PERIOD` above"
-    )
-    debug = declare_flag("DEBUG", "whether error pages show details, for development")
+    data_key_period = Variable("DATA_KEY_PERIOD", number(), DAY, "`DATA_KEY_PERIOD` above")
+    debug = declare_flag("DEBUG", "detailed error pages, for development")
     decrypt_key_arns = Variable[list[str]](
-        "DECRYPT_KEY_ARNS", parse_items, [], "the setting `DECRYPT_KEY_IDS` above"
+        "DECRYPT_KEY_ARNS", parse_items, [], "`DECRYPT_KEY_IDS` above"
     )
     django_secret_key = Variable(
         "DJANGO_SECRET_KEY",
         parse_secret_key,
         "",
-        "Django's key, 50 characters or more; rotate it"
-        " [in two steps](operations.md#django_secret_key)",
+        "50 characters or more; [rotate it](operations.md#django_secret_key) in steps",
         required=True,
         secret=True,
     )
@@ -71,28 +66,25 @@ class GatewayVariables(Variables):
         "DJANGO_SECRET_KEY_FALLBACKS",
         parse_items,
         [],
-        "other valid keys, separated by commas: the next one before any process uses it,"
-        " and former ones for as long as a session lasts",
+        "further valid keys: the next one, and former ones",
         secret=True,
     )
     drain_seconds = Variable(
         "DRAIN_SECONDS",
         number(),
         None,
-        "seconds for which a process that was asked to end keeps serving",
+        "seconds to keep serving after SIGTERM",
         shown_default="`5`",
     )
     gateway_local = declare_flag(
         "GATEWAY_LOCAL",
-        "never set it: `kms-gateway runlocal` does, to allow plain http on loopback",
+        "never set it; `runlocal` does, to allow http on loopback",
     )
-    hsts_preload = declare_flag(
-        "HSTS_PRELOAD", "whether the domain may enter the browsers' preload list"
-    )
+    hsts_preload = declare_flag("HSTS_PRELOAD", "allow the browsers' preload list")
     hsts_seconds = Variable(
         "HSTS_SECONDS", number(), 365 * DAY, "seconds for which browsers insist on https"
     )
-    kms_key_arn = declare_text("KMS_KEY_ARN", "the setting `KEY_ID` above", required=True)
+    kms_key_arn = declare_text("KMS_KEY_ARN", "`KEY_ID` above", required=True)
     log_level = Variable(
         "LOG_LEVEL",
         parse_log_level,
@@ -103,69 +95,59 @@ class GatewayVariables(Variables):
         "PERSON_CACHE_AGE",
         number(maximum=60),
         2,
-        "seconds for which a process caches a user from the database, 0 to 60"
-        " ([operations.md](operations.md#the-sql-database))",
+        "seconds to cache [users](operations.md#the-sql-database), 0 to 60",
     )
     proxy_scheme_header = Variable(
         "PROXY_SCHEME_HEADER",
         parse_scheme_header,
         None,
-        "the header in which a proxy says that the visitor used https",
+        "the proxy's header with the visitor's scheme",
     )
     public_url = Variable(
         "PUBLIC_URL",
         parse_origin,
         "",
-        "the one address of the gateway: `https://` and a host name, without a path"
-        " ([gateway.md](gateway.md#behind-a-proxy))",
+        "`https://` and the gateway's [one host name](gateway.md#behind-a-proxy)",
     )
     sessions_absolute_timeout = Variable(
-        "SESSIONS_ABSOLUTE_TIMEOUT", number(), 7 * DAY, "the setting `ABSOLUTE_TIMEOUT` above"
+        "SESSIONS_ABSOLUTE_TIMEOUT", number(), 7 * DAY, "`ABSOLUTE_TIMEOUT` above"
     )
     sessions_idle_timeout = Variable(
         "SESSIONS_IDLE_TIMEOUT",
         number(1),
         7 * DAY,
-        "seconds without a visit after which a session ends",
+        "seconds without a visit until a session ends",
     )
-    sessions_namespace = Variable(
-        "SESSIONS_NAMESPACE", str, "django", "the setting `NAMESPACE` above"
-    )
-    sessions_not_before = Variable(
-        "SESSIONS_NOT_BEFORE", parse_time, None, "the setting `NOT_BEFORE` above"
-    )
-    sessions_table = declare_text("SESSIONS_TABLE", "the setting `TABLE_NAME` above", required=True)
+    sessions_namespace = Variable("SESSIONS_NAMESPACE", str, "django", "`NAMESPACE` above")
+    sessions_not_before = Variable("SESSIONS_NOT_BEFORE", parse_time, None, "`NOT_BEFORE` above")
+    sessions_table = declare_text("SESSIONS_TABLE", "`TABLE_NAME` above", required=True)
     site_logo = Variable(
         "SITE_LOGO",
         load_logo,
         None,
-        "the image beside the name: an `https://` address or a file"
-        " ([gateway.md](gateway.md#name-logo-and-templates))",
+        "`https://` address or file of the [logo](gateway.md#name-logo-and-templates)",
     )
-    site_name = Variable("SITE_NAME", parse_site_name, DEFAULT_NAME, "the site's name on its pages")
+    site_name = Variable("SITE_NAME", parse_site_name, DEFAULT_NAME, "the site's name")
     skip_provider_button = declare_flag(
         "SKIP_PROVIDER_BUTTON",
-        "whether people go straight to a single provider, without pressing its button"
-        " ([gateway.md](gateway.md#signing-in))",
+        "go straight to [a single provider](gateway.md#signing-in)",
     )
     static_root = Variable(
         "STATIC_ROOT",
         Path,
         None,
-        "the folder that `collectstatic` fills; without it the packages' own files are served"
-        " ([aws.md](aws.md#6-check-and-serve))",
+        "folder that [`collectstatic`](aws.md#6-check-and-serve) fills",
     )
     templates_dir = Variable(
         "TEMPLATES_DIR",
         parse_folder,
         None,
-        "a folder whose templates replace the gateway's"
-        " ([gateway.md](gateway.md#name-logo-and-templates))",
+        "folder with [your templates](gateway.md#name-logo-and-templates)",
     )
     trusted_proxies = Variable[list[Network]](
         "TRUSTED_PROXIES",
         parse_networks,
         [],
-        "proxies that may say what the client's address is: addresses or networks"
-        " ([gateway.md](gateway.md#behind-a-proxy))",
+        "addresses or networks of proxies that [report clients'"
+        " addresses](gateway.md#behind-a-proxy)",
     )

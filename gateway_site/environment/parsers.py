@@ -177,11 +177,11 @@ def parse_ca_file(text: str) -> str:
 
 
 # Providers and upstreams both have these.
-ALLOW_HTTP = declare_flag("ALLOW_HTTP", "whether it may be called without TLS in a private network")
+ALLOW_HTTP = declare_flag("ALLOW_HTTP", "allow plain http in a private network")
 CA_FILE = Variable(
     "CA_FILE",
     parse_ca_file,
     None,
-    "path of the certificates of the authorities that count",
-    shown_default="the public authorities",
+    "file of the accepted certificate authorities",
+    shown_default="public ones",
 )

@@ -59,126 +59,109 @@ def parse_prompt(text: str) -> str:
 class ProviderVariables(AdmissionVariables):
     """The variables of one provider; `name` is part of its URLs here."""
 
-    client_id = declare_text(
-        "CLIENT_ID", "creates a provider: the client id that the provider gave the gateway"
-    )
+    client_id = declare_text("CLIENT_ID", "the gateway's client id; creates the provider")
     client_secret = declare_text(
         "CLIENT_SECRET",
-        "the client secret that the provider gave the gateway",
+        "the gateway's client secret",
         shown_default="required without a key",
         secret=True,
     )
-    issuer = declare_text(
-        "ISSUER", "the OpenID Connect issuer", shown_default="built in for `GOOGLE` and `APPLE`"
-    )
+    issuer = declare_text("ISSUER", "OpenID Connect issuer", shown_default="")
     authorization_url = declare_text(
         "AUTHORIZATION_URL",
-        "the authorization endpoint; required for a plain OAuth 2.0 provider"
-        " ([providers.md](providers.md))",
-        shown_default="the provider's metadata",
+        "authorization endpoint; required [without OpenID Connect](providers.md)",
+        shown_default="metadata",
     )
-    token_url = declare_text(
-        "TOKEN_URL", "the token endpoint", shown_default="the provider's metadata"
-    )
-    userinfo_url = declare_text(
-        "USERINFO_URL", "the userinfo endpoint", shown_default="the provider's metadata"
-    )
-    jwks_url = declare_text(
-        "JWKS_URL", "the address of the provider's keys", shown_default="the provider's metadata"
-    )
+    token_url = declare_text("TOKEN_URL", "token endpoint", shown_default="metadata")
+    userinfo_url = declare_text("USERINFO_URL", "userinfo endpoint", shown_default="metadata")
+    jwks_url = declare_text("JWKS_URL", "address of the signing keys", shown_default="metadata")
     id_field = declare_text(
-        "ID_FIELD", "the field of a plain provider's userinfo that has the account's permanent id"
+        "ID_FIELD", "userinfo field with the permanent id, without OpenID Connect"
     )
     allowed_tenants = Variable[tuple[str, ...]](
         "ALLOWED_TENANTS",
         parse_words,
         (),
-        "tenants of Entra ID that may sign in at its shared issuers",
+        "Entra ID tenants that may sign in at shared issuers",
     )
-    team_id = declare_text("TEAM_ID", "the team of a client at Apple")
-    label = Variable(
-        "NAME", parse_label, "", "the label of its button", shown_default="from `<NAME>`"
-    )
+    team_id = declare_text("TEAM_ID", "Apple's team id")
+    label = Variable("NAME", parse_label, "", "label of the button", shown_default="from `<NAME>`")
     scopes = Variable[tuple[str, ...]](
-        "SCOPES", parse_words, (), "the scopes to request", shown_default="`openid,profile,email`"
+        "SCOPES", parse_words, (), "requested scopes", shown_default="`openid,profile,email`"
     )
     auth_params = Variable[Mapping[str, str]](
         "AUTH_PARAMS",
         parse_pairs,
         {},
-        "further parameters of the authorization request",
+        "more authorization parameters, such as `prompt=consent,audience=api`",
         shown_default="",
     )
     client_prompt = Variable(
         "CLIENT_PROMPT",
         parse_prompt,
         "",
-        "`prompt` of the authorization request after a person allowed an OAuth client:"
-        " `consent`, `login`, `select_account`, several of them, or `unchanged` to keep"
-        " `AUTH_PARAMS`",
-        shown_default="[the provider's metadata decides](mcp.md#what-a-person-sees)",
+        "`prompt` after consent to an OAuth client: some of `consent`, `login`,"
+        " `select_account`; or `unchanged`",
+        shown_default="[metadata](mcp.md#what-a-person-sees)",
     )
     form_action = Variable[tuple[str, ...]](
-        "FORM_ACTION", parse_words, (), "origins that browsers pass on the way to its sign-in page"
+        "FORM_ACTION", parse_words, (), "more origins on the way to the sign-in page"
     )
     token_auth = Variable(
         "TOKEN_AUTH",
         one_of(TOKEN_AUTH_METHODS),
         "",
         "`client_secret_basic`, `client_secret_post` or `private_key_jwt`",
-        shown_default="the provider's metadata decides",
+        shown_default="metadata",
     )
     private_key_file = declare_text(
-        "PRIVATE_KEY_FILE", "path of the key for `private_key_jwt`, read at each use"
+        "PRIVATE_KEY_FILE", "key for `private_key_jwt`, read at each use"
     )
-    private_key_id = declare_text(
-        "PRIVATE_KEY_ID", "the id under which the provider knows that key"
-    )
+    private_key_id = declare_text("PRIVATE_KEY_ID", "id of that key")
     assertion_audience = Variable(
         "ASSERTION_AUDIENCE",
         one_of(AUDIENCES),
         "",
-        "the audience of an assertion of `private_key_jwt`: `issuer` or `endpoint`",
+        "[audience](gateway.md#par-and-dpop) of `private_key_jwt`: `issuer` or `endpoint`",
         shown_default="`issuer`",
     )
     par = Variable[bool | str](
         "PAR",
         switch("auto"),
         "auto",
-        "whether authorization requests are pushed: `auto`, `1` or `0`"
-        " ([gateway.md](gateway.md#par-and-dpop))",
+        "push [authorization requests](gateway.md#par-and-dpop): `auto`, `1` or `0`",
     )
-    dpop = declare_flag("DPOP", "whether tokens are bound to a key of the session")
+    dpop = declare_flag("DPOP", "bind [tokens](gateway.md#par-and-dpop) to a key")
     revocation_url = declare_text(
         "REVOCATION_URL",
-        "the address at which tokens are revoked",
-        shown_default="the provider's metadata",
+        "revocation endpoint",
+        shown_default="metadata",
     )
     refresh_leeway = Variable(
         "REFRESH_LEEWAY",
         number(maximum=LEEWAY_MAX, unit="seconds"),
         None,
-        "seconds before a token's expiry at which it is refreshed",
+        "seconds before expiry at which a token is refreshed",
         shown_default="`60`",
     )
     single_logout = Variable[bool | str](
         "SINGLE_LOGOUT",
         switch("no-hint", "post", "post-no-hint"),
         False,
-        "whether signing out here also signs out there: `1`, `no-hint`, `post` or `post-no-hint`",
+        "sign out there too: `1`, `no-hint`, `post` or `post-no-hint`",
     )
     backchannel_logout = Variable(
         "BACKCHANNEL_LOGOUT",
         parse_flag,
         None,
-        "whether sign-outs there end sessions here: `1` or `0`",
-        shown_default="the provider's metadata decides",
+        "sign-outs there end sessions here: `1` or `0`",
+        shown_default="metadata",
     )
     allow_private = Variable(
         "ALLOW_PRIVATE",
         parse_flag,
         None,
-        "whether its metadata may name addresses of a private network",
+        "metadata may name private addresses",
         shown_default="`0`",
     )
     allow_http = ALLOW_HTTP

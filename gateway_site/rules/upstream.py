@@ -119,34 +119,31 @@ def parse_redirect_hosts(text: str) -> frozenset[str]:
 class UpstreamVariables(UpstreamGroupVariables):
     """The variables of one upstream."""
 
-    url = declare_text("URL", "creates an upstream: its address")
+    url = declare_text("URL", "address; creates the upstream")
     methods = Variable(
         "METHODS",
         parse_methods,
         frozenset(METHODS),
-        "methods that may be called",
+        "allowed methods",
         shown_default=f"`{','.join(METHODS)}`",
     )
     paths = Variable[tuple[str, ...]](
-        "PATHS", parse_paths, (), "prefixes of the paths that may be called", shown_default="all"
+        "PATHS", parse_paths, (), "allowed path prefixes", shown_default="all"
     )
     request_headers = Variable(
         "REQUEST_HEADERS",
         parse_request_headers,
         DEFAULT_HEADERS,
-        "more headers of a request that pass ([gateway.md](gateway.md#headers-that-pass))",
+        "more [request headers](gateway.md#headers-that-pass) that pass",
         shown_default="",
     )
-    client_address = declare_flag("CLIENT_ADDRESS", "whether it is told the client's address")
-    clients = declare_flag(
-        "CLIENTS", "whether OAuth clients may call it, for people who allow them to"
-    )
+    client_address = declare_flag("CLIENT_ADDRESS", "send the client's address")
+    clients = declare_flag("CLIENTS", "OAuth clients may call it")
     redirect_hosts = Variable[frozenset[str]](
         "REDIRECT_HOSTS",
         parse_redirect_hosts,
         frozenset(),
-        "hosts to which its redirects may lead programs, with their token or cookie"
-        " ([gateway.md](gateway.md#what-is-changed-on-the-way))",
+        "hosts that [redirects](gateway.md#what-is-changed-on-the-way) may lead programs to",
     )
     allow_http = ALLOW_HTTP
     ca_file = CA_FILE
@@ -155,21 +152,18 @@ class UpstreamVariables(UpstreamGroupVariables):
         "READ_TIMEOUT",
         number(1),
         60,
-        "seconds until a response begins, and between two parts of it",
+        "seconds until a response begins, and between its parts",
     )
     stream_timeout = Variable(
-        "STREAM_TIMEOUT", number(1), 3600, "seconds between two parts of an event stream"
+        "STREAM_TIMEOUT", number(1), 3600, "seconds between parts of an event stream"
     )
-    max_body = Variable(
-        "MAX_BODY", number(1), 100 * 1024 * 1024, "maximum size of a request's body in bytes"
-    )
+    max_body = Variable("MAX_BODY", number(1), 100 * 1024 * 1024, "maximum bytes of a request body")
     max_concurrent = Variable(
         "MAX_CONCURRENT",
         number(1),
         64,
-        "open calls of one client in a process; a person's browsers are one client, and"
-        " all clients of a person may have twice as many"
-        " ([gateway.md](gateway.md#how-many-calls-one-person-may-have-open))",
+        "[open calls](gateway.md#how-many-calls-one-person-may-have-open) of one client"
+        " in a process",
     )
 
     def build(self) -> Upstream:

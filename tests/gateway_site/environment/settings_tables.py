@@ -25,12 +25,17 @@ def fill(page: str) -> str:
 
 def build_table(declarations: Iterable[Variable[Any]], prefix: str = "") -> str:
     rows = "".join(map(build_row, [f"{prefix}{each.name}" for each in declarations], declarations))
-    return f"| variable | default | meaning |\n|---|---|---|\n{rows}"
+    return f"| variable and default | meaning |\n|---|---|\n{rows}"
 
 
 def build_row(name: str, declared: Variable[Any]) -> str:
     secret = "Secret: " if declared.secret else ""
-    return f"| `{name}` | {show_default(declared)} | {secret}{declared.help_text} |\n"
+    default = show_default(declared)
+    text = default.strip("`")
+    if default == f"`{text}`" and text not in variables.GENERAL:
+        return f"| `{name}={text}` | {secret}{declared.help_text} |\n"
+    shown = f" ({default})" if default else ""
+    return f"| `{name}`{shown} | {secret}{declared.help_text} |\n"
 
 
 def show_default(declared: Variable[Any]) -> str:
