@@ -87,7 +87,7 @@ def lines_until(process: "subprocess.Popen[str]", beginning: str = "") -> list[s
 
 
 def finished(
-    command: Sequence[str | Path], env: Mapping[str, str] | None = None, seconds: float = 60
+    command: Sequence[str | Path], env: Mapping[str, str] | None = None, seconds: float = 240
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command in the project's root to its end; return the process with its output."""
     return subprocess.run(
