@@ -9,7 +9,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.management import get_commands
 
-from sessions_kms.hints import command
+from sessions_kms.hints import command, page
 
 
 @register
@@ -20,7 +20,7 @@ def check_required_variables(
     return [
         Error(
             f"The environment variable {name} is missing.",
-            hint=f"docs/settings.md describes it. `{command('runlocal')}` needs no variable.",
+            hint=f"{page('settings')} describes it. `{command('runlocal')}` needs no variable.",
             id="gateway_site.E001",
         )
         for name in settings.MISSING_VARIABLES
@@ -37,7 +37,7 @@ def check_any_provider(
     return [
         checks.Warning(
             "No OAuth provider is configured: nobody can sign in.",
-            hint="Set OAUTH_<NAME>_CLIENT_ID and the variables in docs/providers.md.",
+            hint=f"Set OAUTH_<NAME>_CLIENT_ID and the variables in {page('providers')}.",
             id="gateway_site.W002",
         )
     ]
@@ -52,7 +52,7 @@ def check_open_providers(
         checks.Warning(
             f"Everybody with an account at {name} may sign in.",
             hint=f"Set OAUTH_{name.upper()}_ALLOWED_DOMAINS or another list of "
-            "docs/who-may-sign-in.md. If everybody is meant, set it to *.",
+            f"{page('who-may-sign-in')}. If everybody is meant, set it to *.",
             id="gateway_site.W008",
         )
         for name in getattr(settings, "OPEN_PROVIDERS", [])

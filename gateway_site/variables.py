@@ -19,6 +19,7 @@ from gateway_site.environment.gateway_variables import GatewayVariables
 from gateway_site.environment.variable import FILE, SERVICE_LINK, Family, Variables, find_nearest
 from gateway_site.providers.variables import ProviderVariables
 from gateway_site.rules.upstream import UpstreamVariables
+from sessions_kms.hints import page
 
 GROUPS: tuple[type[Variables], ...] = (GatewayVariables, ClientVariables, SignInVariables)
 GENERAL = {variable.name: variable for group in GROUPS for variable in group.declarations()}
@@ -76,8 +77,8 @@ def find_unknown(environment: Mapping[str, str]) -> Iterator[str]:
             yield from _find_orphan(name, environment)
         elif not SERVICE_LINK.fullmatch(name) and (meant := _find_meant(name, environment)):
             yield (
-                f"{name} is not a known variable. Did you mean {meant}? docs/settings.md lists all "
-                "variables."
+                f"{name} is not a known variable. Did you mean {meant}? {page('settings')} lists "
+                "all variables."
             )
 
 

@@ -7,7 +7,7 @@ docs/providers.md has a row for each, with its cause and its remedy.
 
 from enum import StrEnum
 
-from sessions_kms.hints import command
+from sessions_kms.hints import command, page
 
 
 class Code(StrEnum):
@@ -130,4 +130,4 @@ REMEDIES = {
 
 def remedy(code: Code) -> str:
     """Return what to do, with `<NAME>` for the provider's."""
-    return REMEDIES.get(code, f"See `{code}` in docs/providers.md.")
+    return REMEDIES.get(code, f"{page('providers')} explains `{code}`.")

@@ -45,8 +45,8 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def sources() -> Iterator[tuple[Path, ast.AST]]:
-    for package in ("sessions_kms", "oauth"):
+def sources(*packages: str) -> Iterator[tuple[Path, ast.AST]]:
+    for package in packages or ("sessions_kms", "oauth"):
         for path in (ROOT / package).rglob("*.py"):
             yield path, ast.parse(path.read_text(encoding="utf-8"))
 
@@ -190,6 +190,53 @@ def anchors(path: Path) -> set[str]:
     """Return the names that GitHub gives to a page's headings."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+# The pages that messages name
+
+# Links between the pages, as the descriptions of variables have them, are left out.
+PAGE_IN_TEXT = re.compile(r"\bdocs/|\b[a-z-]+\.md\b(?!\]|#)(?!\))")
+
+
+def pages_of_the_code() -> Iterator[list[str]]:
+    """Yield the arguments of each call of `hints.page`."""
+    for _, tree in sources("sessions_kms", "oauth", "gateway_site"):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "page":
+                yield [ast.literal_eval(argument) for argument in node.args]
+
+
+def test_pages_and_headings_that_messages_name_exist() -> None:
+    named = list(pages_of_the_code())
+    assert len(named) > 10
+    for name, *headings in named:
+        text = page(f"{name}.md")
+        assert [each for each in headings if not re.search(rf"(?m)^#+ {each}$", text)] == []
+
+
+def test_messages_name_no_file_of_the_repository() -> None:
+    """A wheel does not contain the pages: `hints.page` names them."""
+    found = [
+        f"{path.relative_to(ROOT)}: {text}"
+        for path, tree in sources("sessions_kms", "oauth", "gateway_site")
+        for text in texts(tree)
+        if PAGE_IN_TEXT.search(text)
+    ]
+    assert found == []
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Yield the strings of a module that are not docstrings."""
+    described = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        node.body[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, described) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    for node in constants:
+        if node not in docstrings and isinstance(node.value, str):
+            yield node.value
 
 
 # The cost model

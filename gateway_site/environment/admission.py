@@ -27,6 +27,7 @@ from oauth.access_rule import (
     is_open,
     is_shared_entra,
 )
+from sessions_kms.hints import page
 
 NAMED_MAX = 100  # groups of one provider: they are stored in the session
 GITHUB_MAX = 20  # organizations and teams: each is a request to GitHub at every sign-in
@@ -79,7 +80,7 @@ def require_rules(environment: Mapping[str, str], providers: Iterable[Provider])
             raise ImproperlyConfigured(
                 f"{prefix}DOMAINS is missing: anybody can open an account at {each.name}, and "
                 f"could sign in here. Set it, SIGN_IN_ALLOWED_DOMAINS or another list from "
-                f"docs/who-may-sign-in.md; {prefix}DOMAINS=* lets everybody in."
+                f"{page('who-may-sign-in')}; {prefix}DOMAINS=* lets everybody in."
             )
     return [each.name for each in without]
 

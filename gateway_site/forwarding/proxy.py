@@ -35,6 +35,7 @@ from gateway_site.transport.messages import build_request
 from gateway_site.transport.places import Busy
 from oauth import TokenSet
 from oauth.provider import dpop
+from sessions_kms.hints import page
 
 logger = logging.getLogger(__name__)
 
@@ -242,10 +243,11 @@ class _Exchange:
     def _log(self, error: Exception) -> None:
         # Only the type: a message may repeat what was sent, the token included.
         logger.warning(
-            'Upstream %s at %s failed: %s. docs/operations.md, "Upstream down", says what to do.',
+            "Upstream %s at %s failed: %s. %s says what to do.",
             self.upstream.name,
             self.upstream.origin,
             type(error).__name__,
+            page("operations", "Upstream down"),
         )
 
 

@@ -18,6 +18,7 @@ from gateway_site.local.processes import EXTRA, HOST, Child, StackError
 from gateway_site.local.provider import PEOPLE
 from gateway_site.local.supervisor import StopRequestedError, Supervisor
 from gateway_site.rules.mcp_clients import claude_code, codex, vs_code
+from sessions_kms.hints import page
 
 # -P: modules in the current folder are not imported.
 PYTHON = (sys.executable, "-P", "-m")
@@ -195,7 +196,7 @@ class Stack:
                 f"  1. Open {home}/ and sign in.",
                 f"  2. Call an upstream with your token: {self._upstreams(home)}",
                 f"  3. As ada, look at the list of sessions: {home}/admin/",
-                "  4. Connect an MCP client, with one of these or as docs/mcp.md says:",
+                f"  4. Connect an MCP client, with one of these or as {page('mcp')} says:",
                 *(f"     {line}" for line in _list_mcp_clients(f"{self._issuer}/gateway/demo")),
             ]
         ready.append(f"Logs are in {self.logs}. Ctrl-C stops everything; your data is kept.")

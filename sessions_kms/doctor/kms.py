@@ -16,7 +16,7 @@ from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import DECRYPT_KEY_IDS, KEY_ID, NO_KEY, in_time, report_errors
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format.item_types import data_key_id
-from sessions_kms.hints import command
+from sessions_kms.hints import command, page
 from sessions_kms.operations.provisioning import describe_or_none
 from sessions_kms.services import build_kms_keyring, services
 
@@ -162,7 +162,7 @@ def _regions(key: Description, table_regions: Sequence[str]) -> Finding:
             name,
             f"only {home}, but the table is also in {', '.join(lacking)}:"
             " no session can be read there",
-            "Move to a multi-Region key (docs/multi-region.md):"
+            f"Move to a multi-Region key ({page('multi-region')}):"
             f" `{command('rewrap_sessions')}` moves the records.",
         )
     return warning(

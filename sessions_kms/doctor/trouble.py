@@ -12,7 +12,7 @@ from sessions_kms.aws import errors
 from sessions_kms.aws.errors import DENIED, error_name
 from sessions_kms.concurrency import deadline
 from sessions_kms.doctor.finding import Finding, failing, warning
-from sessions_kms.hints import command
+from sessions_kms.hints import command, page
 
 # Settings by their name, and the gateway's variable.
 KEY_ID = "KEY_ID (the gateway: KMS_KEY_ARN)"
@@ -28,7 +28,7 @@ ELSEWHERE = (
     f" If there never was a table: {CREATE[0].lower()}{CREATE[1:]}"
 )
 POLICY = (
-    'docs/aws.md, under "Three roles", has the policy;'
+    f"{page('aws')} has the policy;"
     f" `{command('session_store_template --format iam-policy')}` prints it."
 )
 

@@ -1,9 +1,16 @@
-"""How messages name a management command: as the commands of this project are called.
+"""How messages name a management command, and a page of the documentation.
 
-It is `manage.py`, unless a program that has its own name for them says so before anything else of
-this package is imported.
+A command is one of `manage.py`, unless a program that has its own name for them says so before
+anything else of this package is imported. A page is its address once the documentation has one:
+the metadata of the installed distribution say so (`packaging/release.toml`). Until then, and in a
+checkout, it is the file in the documentation, which the source distribution contains.
 """
 
+import re
+from functools import cache
+from importlib.metadata import PackageNotFoundError, metadata
+
+DISTRIBUTION = "django-sessions-kms"
 PROGRAM = "manage.py"
 
 _programs: list[str] = []
@@ -17,3 +24,24 @@ def use_program(name: str) -> None:
 def command(line: str) -> str:
     """Return a command with the program's name in front, as it is typed: "manage.py migrate"."""
     return f"{_programs[0] if _programs else PROGRAM} {line}"
+
+
+def page(name: str, heading: str = "") -> str:
+    """Return how a message names a page, or a heading on it: "settings.md in the documentation"."""
+    if site := _find_site():
+        # As myst-parser and GitHub name headings.
+        anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        return f"{site}/{name}.html" + (f"#{anchor}" if anchor else "")
+    place = f"{name}.md in the documentation"
+    return f'"{heading}" of {place}' if heading else place
+
+
+@cache
+def _find_site() -> str:
+    """Return the address of the documentation, or "" if the metadata have none."""
+    try:
+        urls: list[str] = metadata(DISTRIBUTION).get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return ""
+    labelled = dict(url.split(", ", 1) for url in urls)
+    return labelled.get("Documentation", "").rstrip("/")

@@ -14,6 +14,7 @@ from oauth import doctor
 from oauth.provider import config
 from oauth.provider.config import ProviderConfig
 from sessions_kms.doctor.finding import Finding, Level, worst
+from sessions_kms.hints import page
 from sessions_kms.management.base import (
     FAILED,
     WARNINGS,
@@ -35,7 +36,7 @@ class Command(OperatorCommand):
         "client's credentials with an invalid code and the redirect URI, pushes a request "
         "if the provider requires it, and checks what its sign-outs need. If OAuth clients "
         "may sign in, it also checks what they need. Each finding says what to do; "
-        "docs/providers.md has more. Exit status: 0 nothing is failing, 1 something is "
+        f"{page('providers')} has more. Exit status: 0 nothing is failing, 1 something is "
         "failing, 2 the provider is not configured, 4 there are warnings (with --strict)."
     )
     requires_system_checks = ()  # An unusable private key is a finding.

@@ -17,7 +17,7 @@ from django.db import DatabaseError
 
 from oauth.admission.explanation import Explanation, explain
 from oauth.provider import config
-from sessions_kms.hints import command
+from sessions_kms.hints import command, page
 from sessions_kms.management.base import OperatorCommand, UsageError, nearest, shown, unknown
 
 SIZE_MAX = 64 * 1024  # bytes of a file of claims
@@ -26,7 +26,7 @@ SEARCHED_MAX = 10_000  # users, for one with a similar name
 
 class Command(OperatorCommand):
     help = (
-        "Explain why a person may or may not sign in (docs/who-may-sign-in.md). Changes "
+        f"Explain why a person may or may not sign in ({page('who-may-sign-in')}). Changes "
         "nothing and calls no provider. Exit status: 0 explained, 1 failed, 2 wrong options, "
         "or no such user or provider."
     )

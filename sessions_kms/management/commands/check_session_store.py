@@ -10,7 +10,7 @@ from django.core.management import get_commands
 from sessions_kms.concurrency import deadline
 from sessions_kms.doctor import Finding, Level, Measurements, examine, worst
 from sessions_kms.doctor.finding import failing
-from sessions_kms.hints import command
+from sessions_kms.hints import command, page
 from sessions_kms.management.base import FAILED, WARNINGS, OperatorCommand
 
 MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
@@ -25,7 +25,7 @@ class Command(OperatorCommand):
         "credentials in use, the data key of the period, the clock and a sample of the items. "
         "Then the real engine creates a canary session, reads it, changes it concurrently, "
         "tampers with it, expires and deletes it. Each finding says what is wrong and what to do "
-        "(docs/doctor.md). Exit status: 0 nothing is failing, 1 something is failing, 4 there "
+        f"({page('doctor')}). Exit status: 0 nothing is failing, 1 something is failing, 4 there "
         "are warnings (with --strict)."
     )
     requires_system_checks = ()  # This command reports them itself.

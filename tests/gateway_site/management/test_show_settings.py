@@ -72,8 +72,8 @@ def test_what_stops_the_settings_is_listed_all_at_once() -> None:
     assert done.stderr.splitlines() == [
         "DATA_KEY_CACHE_AGE must be a whole number, 0 or more.",
         "OAUTH_HR_ISSUER has no effect: OAUTH_HR_CLIENT_ID is not set.",
-        "SESSIONS_TABEL is not a known variable. Did you mean SESSIONS_TABLE? docs/settings.md "
-        "lists all variables.",
+        "SESSIONS_TABEL is not a known variable. Did you mean SESSIONS_TABLE? settings.md "
+        "in the documentation lists all variables.",
     ]
     assert "(default)" not in done.stdout
 
