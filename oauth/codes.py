@@ -1,6 +1,6 @@
 """The codes for failed sign-ins, which are on the page, in the log and in the documentation.
 
-docs/providers.md has a row for each, with its cause and its remedy.
+docs/providers.md lists each, with its cause and its remedy.
 """
 
 # ruff: noqa: S105 - names of errors about tokens
