@@ -24,11 +24,11 @@ from sessions_kms.hints import command
 if TYPE_CHECKING:
     from sessions_kms import moving_in
     from sessions_kms.aws import clients, remote_table
-    from sessions_kms.operations import session_import
+    from sessions_kms.operations import old_engines
 else:  # Servers run no checks, so they need not import these.
     clients = LazyModule("sessions_kms.aws.clients")
     remote_table = LazyModule("sessions_kms.aws.remote_table")
-    session_import = LazyModule("sessions_kms.operations.session_import")
+    old_engines = LazyModule("sessions_kms.operations.old_engines")
     moving_in = LazyModule("sessions_kms.moving_in")
 
 ENGINE = "sessions_kms.backend"
@@ -98,7 +98,7 @@ def check_old_engine(**_: Any) -> list[checks.CheckMessage]:
     if config is None or not issubclass(_store(), moving_in.SessionStore):
         return []
     try:
-        session_import.OldEngine(config.migrate_from)
+        old_engines.load_engine(config.migrate_from)
     except ImproperlyConfigured as exc:
         return [checks.Error(f"SESSIONS_KMS['MIGRATE_FROM']: {exc}", id="sessions_kms.E016")]
     return []

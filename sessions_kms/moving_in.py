@@ -1,4 +1,4 @@
-"""`SESSION_ENGINE` while moving from a database engine: reads both, writes this one.
+"""`SESSION_ENGINE` while moving from a database or cache engine: reads both, writes this one.
 
 A session that is only in the old engine is imported when it is first read, under the key that its
 visitor's cookie has. Processes that still run the old engine continue to use its row.
@@ -13,11 +13,10 @@ from django.core.signals import setting_changed
 from sessions_kms import backend, conf
 from sessions_kms.concurrency.waits import BlockingCall, run_sync
 from sessions_kms.format.item_types import SESSION_KEY, SHORT_ID
+from sessions_kms.operations.old_engines import OldEngine, OldSession, load_engine
 from sessions_kms.operations.session_import import (
     AllEnded,
     Importer,
-    OldEngine,
-    OldSession,
     is_marked,
     new_mark,
 )
@@ -116,7 +115,7 @@ def _delete_row(session_key: str) -> None:
 
 @cache
 def _old() -> OldEngine:
-    return OldEngine(conf.config().migrate_from)
+    return load_engine(conf.config().migrate_from)
 
 
 def _forget(*, setting: str, **_: Any) -> None:

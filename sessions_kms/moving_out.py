@@ -18,7 +18,8 @@ from sessions_kms.concurrency.write_queue import BUSY
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.item_types import SESSION_KEY
 from sessions_kms.format.serializer import codec_of
-from sessions_kms.operations.session_import import CHUNK, is_marked, mark_id, new_mark
+from sessions_kms.operations.old_engines import CHUNK
+from sessions_kms.operations.session_import import is_marked, mark_id, new_mark
 from sessions_kms.sealed_items.about import SessionMetadata
 from sessions_kms.services import id_of, services
 from sessions_kms.session import next_cookie

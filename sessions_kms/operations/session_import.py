@@ -1,8 +1,8 @@
-"""Sessions of Django's database engines, imported under the session keys in visitors' cookies.
+"""Sessions of another engine, imported under the session keys in visitors' cookies.
 
-A row of `django_session` becomes a sealed record. The row stays, for processes that still run the
-old engine. A mark is written together with the record and outlives it: a row is imported only once,
-so it never restores a session that has ended since.
+A row of `django_session`, or an entry of a cache, becomes a sealed record. The row stays, for
+processes that still run the old engine. A mark is written together with the record and outlives it:
+a row is imported only once, so it never restores a session that has ended since.
 
 While a project changes its engine, in either direction, a session key may have a row, a record and
 a mark. They decide which of the two is the session:
@@ -28,25 +28,17 @@ mark, or writes one: a row that another request is about to write counts as ende
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
-from importlib import import_module
-from typing import Any
 
 from django.contrib.auth import SESSION_KEY as USER_ID
-from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
-from django.core.exceptions import ImproperlyConfigured
-from django.db import close_old_connections
-from django.utils import timezone
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.attributes import Item, as_number
 from sessions_kms.format.item_types import MOVED, SESSION_KEY, SHORT_ID
 from sessions_kms.format.serializer import codec_of
+from sessions_kms.operations.old_engines import OldEngine, OldSession
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services, id_of
@@ -78,88 +70,13 @@ def is_marked(services: Services, session_id: str) -> bool:
 
 logger = logging.getLogger("sessions_kms")
 
-CHUNK = 200  # rows read at once
 THREADS = 8  # writing at once
-
-
-@dataclass(frozen=True)
-class OldSession:
-    """A live row. ``content`` is None if its data cannot be read."""
-
-    key: str = field(repr=False)
-    ends_at: int
-    content: dict[str, Any] | None = field(repr=False)
+LEFT = ("unreadable", "not serializable", "too large")
+OUTCOMES = ("imported", "there already", "ended meanwhile", *LEFT)
 
 
 class AllEnded(Exception):
     """All sessions before some time were ended, and the old engine does not store start times."""
-
-
-class OldEngine:
-    """The engine that a project moves from, such as `django.contrib.sessions.backends.db`."""
-
-    def __init__(self, module: str) -> None:
-        """Raise ImproperlyConfigured for an engine without rows in a database."""
-        try:
-            self.store = import_module(module).SessionStore
-        except (ImportError, AttributeError) as exc:
-            raise ImproperlyConfigured(f"{module} is not a session engine.") from exc
-        if not issubclass(self.store, DatabaseStore):
-            raise ImproperlyConfigured(
-                f"{module} does not store sessions in a database: only sessions of"
-                " django.contrib.sessions.backends.db and cached_db can be imported."
-            )
-
-    @cached_property
-    def _rows(self) -> Any:
-        try:
-            return self.store.get_model_class().objects
-        except (
-            RuntimeError
-        ) as exc:  # Django raises this for a model of an app that is not installed
-            raise ImproperlyConfigured(
-                "The old engine's app, such as django.contrib.sessions, must still be in"
-                " INSTALLED_APPS: its table is read."
-            ) from exc
-
-    def count(self) -> int:
-        """Return the number of live rows, imported or not."""
-        count: int = self._live().count()
-        return count
-
-    def sessions(self) -> Iterator[list[OldSession]]:
-        """Yield all live sessions in batches, ordered by key."""
-        after = ""
-        while rows := list(
-            self._live().filter(session_key__gt=after).order_by("session_key")[:CHUNK]
-        ):
-            yield [self._read(row) for row in rows]
-            after = rows[-1].session_key
-
-    def find(self, key: str) -> OldSession | None:
-        """Return the live session of this key."""
-        with _fresh_connection():
-            row = self._live().filter(session_key=key).first()
-            return None if row is None else self._read(row)
-
-    def live_keys(self, sessions: Iterable[OldSession]) -> set[str]:
-        """Return the keys of these sessions whose rows are still live."""
-        keys = [old.key for old in sessions]
-        return set(self._live().filter(session_key__in=keys).values_list("session_key", flat=True))
-
-    def end(self, key: str) -> None:
-        """Delete the row of this key."""
-        with _fresh_connection():
-            self.store(key).delete(key)
-
-    def _live(self) -> Any:
-        return self._rows.filter(expire_date__gt=timezone.now())
-
-    def _read(self, row: Any) -> OldSession:
-        # Django decodes unsigned data as empty; nothing is lost with an empty session either.
-        content = self.store().decode(row.session_data) or None
-        ends_at = int(row.expire_date.timestamp())
-        return OldSession(row.session_key, ends_at, content)
 
 
 class Importer:
@@ -168,8 +85,7 @@ class Importer:
     def __init__(
         self, services: Services, old: OldEngine, *, ignore_not_before: bool = False
     ) -> None:
-        outcomes = ("imported", "there already", "ended meanwhile", "unreadable", "too large")
-        self.counts = dict.fromkeys(outcomes, 0)
+        self.counts = dict.fromkeys(OUTCOMES, 0)
         self._services = services
         self._old = old
         self._ignore_not_before = ignore_not_before
@@ -187,6 +103,14 @@ class Importer:
                 outcomes = list(pool.map(lambda old, now=now: self.import_at(old, now), sessions))
                 self._settle(sessions, outcomes)
                 yield len(sessions)
+
+    def examine_all(self) -> Iterator[int]:
+        """Read every live session; count as `import_all` does, as far as reading shows it."""
+        for sessions in self._old.sessions():
+            for old in sessions:
+                payload = self._serialize(old)
+                self.counts[payload if isinstance(payload, str) else "imported"] += 1
+            yield len(sessions)
 
     def import_one(self, old: OldSession) -> None:
         """Import one session. Raises AllEnded and StoreUnavailable."""
@@ -213,21 +137,35 @@ class Importer:
     def import_at(self, old: OldSession, now: int) -> str:
         """Store one session unless it was imported before; return the outcome."""
         __traceback_hide__ = True
-        if old.content is None or not SESSION_KEY.fullmatch(old.key):
-            return "unreadable"
+        payload = self._serialize(old)
+        if isinstance(payload, str):
+            return payload
         try:
-            self._store(old, old.content, now)
+            self._store(old, payload, now)
         except RecordExists:
             return "there already"
         except SessionTooLarge:
             return "too large"
         return "imported"
 
-    def _store(self, old: OldSession, content: dict[str, Any], now: int) -> None:
+    def _serialize(self, old: OldSession) -> bytes | str:
+        """Return the payload of the record, or the outcome if it cannot have one."""
         __traceback_hide__ = True
+        if old.content is None or not SESSION_KEY.fullmatch(old.key):
+            return "unreadable"
+        try:
+            return self._codec.dumps(old.content)
+        except TypeError as exc:  # A cache also stores what is not JSON.
+            fault = str(exc)
+        logger.warning("Session %s... is not imported: %s", id_of(old.key)[:SHORT_ID], fault)
+        return "not serializable"
+
+    def _store(self, old: OldSession, payload: bytes, now: int) -> None:
+        __traceback_hide__ = True
+        content = old.content or {}
         timeout = self._services.config.absolute_timeout
         end = old.ends_at if timeout is None else min(old.ends_at, now + timeout)
-        record = run_sync(self._sealing.seal(self._codec.dumps(content))).record(
+        record = run_sync(self._sealing.seal(payload)).record(
             old.key,
             revision=1,
             created_at=now,
@@ -263,13 +201,3 @@ class Importer:
             # A session that changed its key in this engine meanwhile stays.
             gone = gone and run_sync(self._services.session_items.end(id_of(old.key)))
             self.counts["ended meanwhile" if gone else outcome] += 1
-
-
-@contextmanager
-def _fresh_connection() -> Iterator[None]:
-    """Close the thread's database connections: outside a request Django does not do it."""
-    close_old_connections()
-    try:
-        yield
-    finally:
-        close_old_connections()

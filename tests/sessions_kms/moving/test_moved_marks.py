@@ -15,7 +15,8 @@ from sessions_kms import moving_in, moving_out
 from sessions_kms.aws.table_client import BotoRequest
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
-from sessions_kms.operations.session_import import Importer, OldEngine, mark_id, new_mark
+from sessions_kms.operations.old_engines import DatabaseEngine, load_engine
+from sessions_kms.operations.session_import import Importer, mark_id, new_mark
 from sessions_kms.services import id_of, services
 from tests.sessions_kms.support import interrupted, old_engine
 from tests.sessions_kms.support.interrupted import Calls, Killed
@@ -105,7 +106,7 @@ def test_engine_that_moves_in_finds_the_session(stack: Stack, state: str) -> Non
 def test_import_leaves_the_session_what_it_is(stack: Stack, state: str) -> None:
     session, left, _ = STATES[state]
     bring_about(stack, state)
-    list(Importer(stack.services, OldEngine(ENGINE)).import_all())
+    list(Importer(stack.services, load_engine(ENGINE)).import_all())
     assert state_of(stack, KEY) == left
     assert visit(SessionStore, KEY) == session
 
@@ -169,8 +170,8 @@ ROW_CALLS = [
     (DatabaseStore, "load"),
     (DatabaseStore, "save"),
     (DatabaseStore, "delete"),
-    (OldEngine, "find"),
-    (OldEngine, "end"),
+    (DatabaseEngine, "find"),
+    (DatabaseEngine, "end"),
 ]
 
 
@@ -235,7 +236,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Count what a request does one after the other; that a row is put is one step."""
     put = (moving_out.MovingOut, "_put")
     return interrupted.counted(
-        monkeypatch, *TABLE_CALLS, put, (DatabaseStore, "load"), (OldEngine, "find")
+        monkeypatch, *TABLE_CALLS, put, (DatabaseStore, "load"), (DatabaseEngine, "find")
     )
 
 

@@ -14,7 +14,7 @@ from django.test import RequestFactory
 from sessions_kms import moving_in
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
-from sessions_kms.operations.session_import import OldEngine
+from sessions_kms.operations.old_engines import DatabaseEngine
 from sessions_kms.services import id_of
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.leaks import Secrets, in_error, in_reports, raised_by
@@ -123,7 +123,7 @@ def test_key_is_changed_although_the_old_row_cannot_be_ended(
     key = saved(a=1)
     session = moving_in.SessionStore(key)
     session.load()
-    monkeypatch.setattr(OldEngine, "end", broken)
+    monkeypatch.setattr(DatabaseEngine, "end", broken)
     with caplog.at_level(logging.WARNING, "sessions_kms"):
         session.cycle_key()
     assert id_of(key)[:8] in caplog.text
@@ -138,7 +138,7 @@ def test_sign_out_whose_row_cannot_be_ended_fails_and_ends_the_session(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = saved(a=1)
-    monkeypatch.setattr(OldEngine, "end", broken)
+    monkeypatch.setattr(DatabaseEngine, "end", broken)
     with pytest.raises(OperationalError):
         moving_in.SessionStore().delete(key)
     assert moving_in.SessionStore(key).load() == {}

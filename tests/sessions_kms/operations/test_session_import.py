@@ -19,7 +19,8 @@ from sessions_kms import moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.operations import ending
-from sessions_kms.operations.session_import import CHUNK, AllEnded, Importer, OldEngine
+from sessions_kms.operations.old_engines import CHUNK, DatabaseEngine, load_engine
+from sessions_kms.operations.session_import import AllEnded, Importer
 from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support import old_engine
@@ -30,8 +31,12 @@ from tests.sessions_kms.support.stacks import Stack
 LINK = "a" * 64
 WEEK = 7 * 24 * 3600
 NOTHING = dict.fromkeys(
-    ("imported", "there_already", "ended_meanwhile", "unreadable", "too_large"), 0
-)
+    (
+        "imported", "there_already", "ended_meanwhile",
+        "unreadable", "not_serializable", "too_large",
+    ),
+    0,
+)  # fmt: skip
 
 old = old_engine.in_use
 pytestmark = pytest.mark.usefixtures("old")
@@ -100,7 +105,7 @@ def test_more_rows_than_one_chunk_are_all_taken(fake: Stack) -> None:
 def test_outage_in_the_middle_loses_nothing_and_the_next_run_finishes(fake: Stack) -> None:
     for number in range(CHUNK + 5):
         saved(number=number)
-    importer = Importer(fake.services, OldEngine(ENGINE))
+    importer = Importer(fake.services, load_engine(ENGINE))
     taken = importer.import_all()
     assert next(taken) == CHUNK
     fake.dynamodb.unavailable = True
@@ -157,7 +162,7 @@ def test_table_lost_in_the_middle_is_reported(fake: Stack, monkeypatch: pytest.M
         raise OperationalError("server closed the connection")
 
     saved(a=1)
-    monkeypatch.setattr(OldEngine, "live_keys", lost)
+    monkeypatch.setattr(DatabaseEngine, "live_keys", lost)
     with pytest.raises(CommandError, match=r"server closed.*Run it again") as caught:
         run()
     assert caught.value.returncode == 3
@@ -202,8 +207,8 @@ def test_session_that_ended_in_the_old_engine_meanwhile_is_not_brought_back(
     stack: Stack, end: str
 ) -> None:
     key = saved(a=1)
-    importer = Importer(stack.services, OldEngine(ENGINE))
-    (sessions,) = OldEngine(ENGINE).sessions()
+    importer = Importer(stack.services, load_engine(ENGINE))
+    (sessions,) = load_engine(ENGINE).sessions()
     outcomes = [importer.import_at(each, importer.get_start()) for each in sessions]
     old_process = DatabaseStore(key)
     if end == "signed out":
@@ -219,8 +224,8 @@ def test_session_that_ended_here_between_its_reading_and_its_sealing_stays_ended
     stack: Stack,
 ) -> None:
     key = saved(a=1)
-    importer = Importer(stack.services, OldEngine(ENGINE))
-    (sessions,) = OldEngine(ENGINE).sessions()
+    importer = Importer(stack.services, load_engine(ENGINE))
+    (sessions,) = load_engine(ENGINE).sessions()
     visitor = moving_in.SessionStore(key)
     visitor.load()
     visitor.flush()
@@ -232,8 +237,8 @@ def test_session_that_ended_here_between_its_reading_and_its_sealing_stays_ended
 
 def test_session_whose_key_was_changed_here_meanwhile_lives_on(stack: Stack) -> None:
     key = saved(a=1)
-    importer = Importer(stack.services, OldEngine(ENGINE))
-    (sessions,) = OldEngine(ENGINE).sessions()
+    importer = Importer(stack.services, load_engine(ENGINE))
+    (sessions,) = load_engine(ENGINE).sessions()
     outcomes = [importer.import_at(each, importer.get_start()) for each in sessions]
     visitor = moving_in.SessionStore(key)
     visitor.cycle_key()
@@ -253,7 +258,7 @@ def test_end_of_all_sessions_during_an_import_applies_to_later_rows(
 ) -> None:
     fake = make_fake()
     keys = [saved(number=number) for number in range(CHUNK + 5)]
-    importer = Importer(fake.services, OldEngine(ENGINE))
+    importer = Importer(fake.services, load_engine(ENGINE))
     taken = importer.import_all()
     next(taken)
     ending.end_before(services(), int(fake.clock.now))
