@@ -1,7 +1,8 @@
 """`aws SERVICE OPERATION --option value …` as the AWS CLI takes it, through botocore.
 
 What guides use of it: options of the operation, `Key=value,…` or JSON for structures, `--query`,
-`--output json|text`, and `aws SERVICE wait WAITER`. It calls what the environment names.
+`--output json|text`, and `aws SERVICE wait WAITER`. It calls what the environment names; stacks and
+roles are in `cloudformation.py`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,15 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.model import Shape
 
+from tests.guides.cloudformation import OPERATIONS
+
 
 def main(service: str, operation: str, *arguments: str) -> int:
+    if (service, operation) in OPERATIONS:
+        options = dict(_read_options(arguments))
+        query, output = _pop_form(options)
+        _print(OPERATIONS[service, operation](options), query, output)
+        return 0
     client = boto3.client(service)  # type: ignore[call-overload]
     if operation == "wait":
         waiter = client.get_waiter(arguments[0].replace("-", "_"))
@@ -27,7 +35,7 @@ def main(service: str, operation: str, *arguments: str) -> int:
         method = operation.replace("-", "_")
         model, call = _find_operation(client, method), getattr(client, method)
     options = dict(_read_options(arguments))
-    query, output = options.pop("query", [""])[0], options.pop("output", ["json"])[0]
+    query, output = _pop_form(options)
     members = {xform_name(name, "-"): (name, shape) for name, shape in model.members.items()}
     named = {}
     for option, values in options.items():
@@ -44,10 +52,18 @@ def main(service: str, operation: str, *arguments: str) -> int:
         # As AWS does; roto restores the protection, too.
         client.update_table(TableName=named["TargetTableName"], DeletionProtectionEnabled=False)
     answer.pop("ResponseMetadata", None)
+    _print(answer, query, output)
+    return 0
+
+
+def _pop_form(options: dict[str, list[str]]) -> tuple[str, str]:
+    return options.pop("query", [""])[0], options.pop("output", ["json"])[0]
+
+
+def _print(answer: Any, query: str, output: str) -> None:
     found = jmespath.search(query, answer) if query else answer
     if found:
         sys.stdout.write(_write(found, output))
-    return 0
 
 
 def _find_operation(client: Any, method: str) -> Any:
@@ -79,8 +95,9 @@ def _read(shape: Shape, values: list[str]) -> Any:
 def _write(found: Any, output: str) -> str:
     if output == "json":
         return json.dumps(found, indent=4, default=str) + "\n"
-    cells = found if isinstance(found, list) else [found]
-    return "\t".join(str(each) for each in cells) + "\n"
+    rows = found if isinstance(found, list) and isinstance(found[0], list) else [found]
+    lines = (row if isinstance(row, list) else [row] for row in rows)
+    return "".join("\t".join(map(str, cells)) + "\n" for cells in lines)
 
 
 if __name__ == "__main__":

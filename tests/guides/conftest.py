@@ -23,7 +23,7 @@ from tests.release.environment import PAIRS
 from tests.support.roto import running_roto
 
 PROGRAMS = {
-    "aws": [sys.executable, str(ROOT / "tests/guides/aws.py")],
+    "aws": ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tests.guides.aws"],
     "python": [PAIRS[-1].python],
     "python3": [PAIRS[-1].python],
 }
@@ -77,6 +77,7 @@ def variables(tmp_path: Path, wheels: Path) -> Iterator[dict[str, str]]:
                 "PIP_DISABLE_PIP_VERSION_CHECK": "1",
                 "NO_COLOR": "1",
                 "TERM": "dumb",
+                "AWS_STAND_IN": str(tmp_path / "stacks"),
             }
         )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from gateway_site.local.kms import running_kms
 from tests.guides import aws
+from tests.sessions_kms.support.deployed import printed_yaml
 
 TABLE = ("--table-name", "sessions")
 
@@ -47,3 +50,25 @@ def test_options_are_those_of_the_cli(capsys: pytest.CaptureFixture[str]) -> Non
 def test_error_of_aws_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert aws.main("dynamodb", "describe-table", "--table-name", "missing") == 254
     assert "ResourceNotFoundException" in capsys.readouterr().err
+
+
+def test_stack_is_created_from_its_template(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    template = tmp_path / "sessions.yaml"
+    template.write_text(printed_yaml("--table", "sessions-of-a-stack"))
+    monkeypatch.setenv("AWS_STAND_IN", str(tmp_path))
+    named = ("--stack-name", "sessions")
+    file = ("--template-file", str(template), "--capabilities", "CAPABILITY_NAMED_IAM")
+    with running_kms() as kms:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.url)
+        aws.main("cloudformation", "deploy", *named, *file)
+    query = ("--query", "Stacks[0].Outputs[].[OutputKey,OutputValue]", "--output", "text")
+    capsys.readouterr()
+    aws.main("cloudformation", "describe-stacks", *named, *query)
+    outputs = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert outputs["TableName"] == "sessions-of-a-stack"
+    assert outputs["KeyArn"].startswith("arn:aws:kms:")
+    assert outputs["WebRoleArn"].endswith(":role/sessions-of-a-stack-web")
+    described = ("--table-name", outputs["TableName"], "--query", "Table.TableStatus")
+    assert aws.main("dynamodb", "describe-table", *described) == 0
