@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import email
 import re
+import shlex
 import tarfile
 import zipfile
 from email.message import Message
 from pathlib import Path
 
 import pytest
-from django.core.management import get_commands
+from django.core.management import get_commands, load_command_class
 
 from gateway_site.variables import is_known
 from tests import ROOT
@@ -33,6 +34,7 @@ pytest.importorskip(
 )
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 PINNED = re.compile(r"^([a-z0-9-]+)(?:\[[^]]*\])?==", re.MULTILINE)
+OTHER_PARSERS = {"serve", "runlocal"}  # Theirs are not Django's.
 REPOSITORY = "https://repository.example/gateway"
 
 
@@ -151,6 +153,17 @@ def test_readme_of_the_engine_has_the_settings_and_commands_of_the_repositorys()
     assert "\n".join(readme.settings()) in text
     for command in readme.commands():
         assert f"`python manage.py {' '.join(command)}`" in text
+
+
+@pytest.mark.parametrize("path", ["packaging/README.md", "packaging/gateway/README.md"])
+def test_commands_of_the_readmes_have_the_options_that_they_need(path: str) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    commands = re.findall(r"(?:python manage\.py|kms-gateway) ([a-z_]+[^`\n]*)", text)
+    assert len(commands) > 3
+    for name, *options in map(shlex.split, commands):
+        if name not in OTHER_PARSERS:
+            parser = load_command_class(get_commands()[name], name).create_parser("", name)
+            parser.parse_args(options)  # It exits if one is missing or unknown.
 
 
 def test_readme_of_the_gateway_names_variables_and_commands_that_exist() -> None:
