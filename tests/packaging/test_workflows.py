@@ -73,6 +73,14 @@ def test_only_the_job_in_the_reviewed_environment_can_publish() -> None:
     assert jobs["publish"]["environment"] == "release"
 
 
+def test_release_is_checked_on_the_oldest_and_the_newest_pair() -> None:
+    """Without an interpreter of its own, a pair would be that of the job's Python."""
+    steps = loaded(GITHUB / "workflows/release.yml")["jobs"]["build"]["steps"]
+    [python] = [step["with"] for step in steps if "setup-python" in step.get("uses", "")]
+    assert python["python-version"].split() == ["3.11", "3.14"]
+    assert "make release-check" in [step.get("run") for step in steps]
+
+
 def test_each_target_of_make_that_a_workflow_names_exists() -> None:
     targets = re.findall(
         r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
