@@ -130,7 +130,7 @@ DATA_KEY: Final = ItemType(
         "ttl": "N",
     },
     optional={"replacedAt": "N"},
-    unknown="not used: each process seals with a data key of its own",
+    unknown="ignored: each process uses its own data key",
 )
 
 
@@ -148,7 +148,7 @@ MOVED: Final = ItemType(
     word="moved",
     names="#<session id>",
     attributes={**_EVERY, "ttl": "N"},
-    unknown="counts: only its being there is read",
+    unknown="valid: only its existence matters",
 )
 
 
@@ -169,12 +169,12 @@ LEASE: Final = ItemType(
 
 
 LINK: Final = ItemType(
-    name="logout link",
+    name="logout index entry",
     word="logout",
     names="#<name>#<session id>",
     owner="logout#<NAMESPACE>#<name>",
     attributes={**_EVERY, "owner": "S", "createdAt": "N", "ttl": "N"},
-    unknown="counts: only its being there is read",
+    unknown="valid: only its existence matters",
 )
 
 
@@ -184,16 +184,16 @@ LOGOUT_TOKEN: Final = ItemType(
     fixed=("jti",),
     names="#<digest>",
     attributes={**_EVERY, "ttl": "N", "stamp": "B"},
-    unknown="counts: only its being there is read",
+    unknown="valid: only its existence matters",
 )
 
 
 ABOUT: Final = ItemType(
-    name="about",
+    name="session metadata",
     word="about",
     names="#<session id>",
     attributes=_SEALED,
-    unknown="tells nothing",
+    unknown="ignored",
     ends_with_sessions=True,
 )
 
@@ -204,7 +204,7 @@ TOKEN: Final = ItemType(
     names="#<digest>",
     attributes={**_EVERY, "ttl": "N", "stamp": "B"},
     optional={**_SEALED, "session": "S", "spentAt": "N"},
-    unknown="invalid: opens nothing",
+    unknown="invalid",
     ends_with_sessions=True,
 )
 
@@ -214,7 +214,7 @@ ANSWER: Final = ItemType(
     word="answer",
     names="#<digest>",  # that of the token
     attributes=_SEALED,
-    unknown="invalid: opens nothing",
+    unknown="invalid",
     ends_with_sessions=True,
 )
 

@@ -1,7 +1,8 @@
-"""Kinds of items: their ids are stable and documented."""
+"""Item types: their ids are stable and documented."""
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -92,5 +93,16 @@ def test_version_that_is_not_readable_cannot_be_written(kind: ItemType) -> None:
         replace(kind, written=max(kind.readable) + 1)
 
 
-def test_page_has_the_table_of_kinds() -> None:
+def test_page_has_the_table_of_item_types() -> None:
     assert kinds_table.written() == kinds_table.table()
+
+
+def test_page_lists_the_attributes_of_a_session() -> None:
+    """With their types, and which are optional: the table calls the others sealed."""
+    listed = kinds_table.PAGE.read_text(encoding="utf-8").partition("\n## The item\n")[2]
+    found = re.findall(
+        r"^- `(\w+)` \(([SNB])\b(.*?)\):", listed.partition("\n## ")[0], re.MULTILINE
+    )
+    required = {name: of for name, of, more in found if "optional" not in more}
+    assert required == item_types.SESSION.attributes
+    assert {name: of for name, of, _ in found} == required | {**item_types.SESSION.optional}

@@ -168,19 +168,19 @@ KNOWN: dict[str, Any] = {
     "not-before": MOMENT,
     "moved mark": True,
     "lease": "result",
-    "logout link": True,
+    "logout index entry": True,
     "used logout token": True,
-    "about": WORDS,
+    "session metadata": WORDS,
     "token": "spent",
     "answer": "answer",
 }
-# What is seen of an item of a version that is not known, by what the table of kinds says of it.
+# What is seen of an item of an unknown version, by what the table of item types says of it.
 UNKNOWN: dict[str, Any] = {
     "invalid: no session": None,
     "cannot tell": "TableUnavailable",
-    "tells nothing": {},
-    "invalid: opens nothing": None,
-    "not used: each process seals with a data key of its own": False,
+    "ignored": {},
+    "invalid": None,
+    "ignored: each process uses its own data key": False,
 }
 
 

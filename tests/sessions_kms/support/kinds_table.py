@@ -1,12 +1,17 @@
-"""The table of kinds in docs/format.md: ``python -m tests.sessions_kms.support.kinds_table``."""
+"""The item types in docs/format.md: ``python -m tests.sessions_kms.support.kinds_table``."""
 
 from sessions_kms.format.item_types import ITEM_TYPES, SESSION, Attributes, ItemType
 from tests import ROOT
 
 PAGE = ROOT / "docs" / "format.md"
-BEGIN = "<!-- the table of kinds: begin -->\n"
-END = "<!-- the table of kinds: end -->\n"
-COLUMNS = ("kind", "`id`", "`owner`", "attributes", "read", "written", "another version", "who")
+BEGIN = "<!-- the table of item types: begin -->\n"
+END = "<!-- the table of item types: end -->\n"
+EVERY = {"id", "version"}
+# What sealing adds to a lease or a token, which have the others of these in any case.
+SEALED_ONLY = {
+    name: of for name, of in SESSION.attributes.items() if name not in {"id", "version", "ttl"}
+}
+COLUMNS = ("type", "`id`", "attributes", "otherwise", "scans")
 
 
 def form(kind: ItemType) -> str:
@@ -28,26 +33,39 @@ def written() -> str:
 
 
 def _row(kind: ItemType) -> list[str]:
+    owner = f"; its `owner` is `{kind.owner}`" if kind.owner else ""
     return [
-        kind.name,
-        f"`{form(kind)}`",
-        f"`{kind.owner}`" if kind.owner else "",
+        kind.name + _versions(kind),
+        f"`{form(kind)}`{owner}",
         _attributes(kind),
-        ", ".join(map(str, sorted(kind.readable))),
-        str(kind.written),
         kind.unknown,
-        ", ".join(_who(kind)) or "nobody",
+        ", ".join(_who(kind)) or "none",
     ]
 
 
+def _versions(kind: ItemType) -> str:
+    """Return the versions of a type, unless it is read and written as 1 only."""
+    if kind.readable == {1} and kind.written == 1:
+        return ""
+    return f" (reads {kind.versions}, writes {kind.written})"
+
+
 def _attributes(kind: ItemType) -> str:
-    needed = _named({name: kind.attributes[name] for name in kind.attributes})
+    needed = _named(kind.attributes)
     more = _named({name: of for name, of in kind.optional.items() if name not in kind.attributes})
     return f"{needed}; may have {more}" if more else needed
 
 
 def _named(attributes: Attributes) -> str:
-    return ", ".join(f"`{name}` {of}" for name, of in attributes.items())
+    """Return attributes with their types, the required ones of a session as one word."""
+    names = dict(attributes)
+    sealed = SESSION.attributes.items() <= names.items() or SEALED_ONLY.items() <= names.items()
+    if sealed:
+        names = {name: of for name, of in names.items() if name not in SESSION.attributes}
+    return ", ".join(
+        (["*sealed*"] if sealed else [])
+        + [f"`{name}` {of}" for name, of in names.items() if name not in EVERY]
+    )
 
 
 def _who(kind: ItemType) -> list[str]:
