@@ -97,6 +97,19 @@ def test_page_has_the_table_of_item_types() -> None:
     assert kinds_table.written() == kinds_table.table()
 
 
+def test_page_says_which_items_the_commands_treat() -> None:
+    text = " ".join(kinds_table.PAGE.read_text(encoding="utf-8").split())
+    assert "`rewrap_sessions` rewraps each item with an `encryptedKey`" in text
+    assert "`end_sessions` deletes the metadata, tokens and answers" in text
+    assert "`clearsessions` deletes each item past its `ttl`" in text
+    for kind in item_types.ITEM_TYPES:
+        attributes = {*kind.attributes, *kind.optional}
+        assert kind.is_rewrapped == ("encryptedKey" in attributes)
+        assert kind.is_cleared == ("ttl" in attributes)
+    ended = {kind.name for kind in item_types.ITEM_TYPES if kind.ends_with_sessions}
+    assert ended == {"session metadata", "token", "answer"}
+
+
 def test_page_lists_the_attributes_of_a_session() -> None:
     """With their types, and which are optional: the table calls the others sealed."""
     listed = kinds_table.PAGE.read_text(encoding="utf-8").partition("\n## The item\n")[2]

@@ -11,7 +11,7 @@ EVERY = {"id", "version"}
 SEALED_ONLY = {
     name: of for name, of in SESSION.attributes.items() if name not in {"id", "version", "ttl"}
 }
-COLUMNS = ("type", "`id`", "attributes", "otherwise", "scans")
+COLUMNS = ("type", "`id`", "attributes", "otherwise")
 
 
 def form(kind: ItemType) -> str:
@@ -39,7 +39,6 @@ def _row(kind: ItemType) -> list[str]:
         f"`{form(kind)}`{owner}",
         _attributes(kind),
         kind.unknown,
-        ", ".join(_who(kind)) or "none",
     ]
 
 
@@ -66,19 +65,6 @@ def _named(attributes: Attributes) -> str:
         (["*sealed*"] if sealed else [])
         + [f"`{name}` {of}" for name, of in names.items() if name not in EVERY]
     )
-
-
-def _who(kind: ItemType) -> list[str]:
-    return [
-        name
-        for name, is_done in (
-            ("`rewrap_sessions`", kind.is_rewrapped),
-            ("lists", kind.is_listed),
-            ("`end_sessions`", kind is SESSION or kind.ends_with_sessions),
-            ("`clearsessions`", kind.is_cleared),
-        )
-        if is_done
-    ]
 
 
 def main() -> None:
