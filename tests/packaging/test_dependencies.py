@@ -65,3 +65,15 @@ def test_every_import_is_of_a_requirement(package: str) -> None:
         each: {spelt(maker) for maker in makers[COMES_WITH.get(each, each)]} for each in others
     }
     assert {each for each, names in by_name.items() if names.isdisjoint(allowed)} == set()
+
+
+def test_packages_that_tests_skip_without_are_installed_for_the_suite() -> None:
+    """Else `.ci/run` would skip them, too; only `make bench` has pygal."""
+    skipped = {
+        spelt(name)
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r'importorskip\(\s*"(\w+)"', path.read_text(encoding="utf-8"))
+    }
+    assert {"freezegun", "time-machine"} <= skipped
+    pinned = (ROOT / "requirements/dev.txt").read_text(encoding="utf-8")
+    assert {each for each in skipped if f"\n{each}==" not in pinned} == {"pygal"}
