@@ -12,5 +12,5 @@
 #   pages | server                           pages for people | the ASGI server and its limits
 #   settings  urls  asgi  wsgi  checks       entry points: what is started, what Django finds
 #   apps  outages  variables  admin            and what the settings name
-#   templatetags  account_adapter  messages
+#   templatetags  account_adapter
 #   local -> management                      the stack of `make run` | the commands

@@ -178,7 +178,7 @@ CSRF_COOKIE_SECURE = SECURE
 CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
 # In a cookie: messages in the session would create one for a visitor who has just signed out.
-MESSAGE_STORAGE = "gateway_site.messages.MessageStorage"
+MESSAGE_STORAGE = "gateway_site.edge.messages.MessageStorage"
 MESSAGE_COOKIE_NAME = COOKIE_PREFIX + "messages"
 OAUTH_LOGOUT_COOKIE_NAME = COOKIE_PREFIX + "logout"  # from a sign-out to the provider's answer
 SIGNED_OUT_COOKIE_NAME = COOKIE_PREFIX + "signed-out"

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from gateway_site.edge.reports import Tally
+from gateway_site.edge.shutdown import Shutdown, shutdown_of
 from gateway_site.edge.trusted_proxies import counting_key, parse_address
 
 Scope = Mapping[str, Any]
@@ -58,6 +59,11 @@ class Client:
     async def receive(self) -> Mapping[str, Any]:
         """Return the next message, a queued one first."""
         return self._queued.popleft() if self._queued else await self._receive_next()
+
+    @property
+    def shutdown(self) -> Shutdown:
+        """The stop of its server."""
+        return shutdown_of(self._scope.get("state", {}))
 
     def stream_body(self) -> None:
         """Note that each piece of the body is passed on before the next is received."""

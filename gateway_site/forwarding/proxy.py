@@ -22,6 +22,12 @@ from gateway_site.forwarding import bearer
 from gateway_site.forwarding.answer_addresses import rewrite_addresses
 from gateway_site.forwarding.call_limits import CallerSlots, user_calls
 from gateway_site.forwarding.call_watch import SessionEnded, WatchedBlock, watch_session
+from gateway_site.forwarding.event_stream import (
+    EventStream,
+    StreamCut,
+    has_readable_events,
+    is_event_stream,
+)
 from gateway_site.forwarding.middleware_run import with_session_cookie
 from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.rules import url_rules
@@ -88,6 +94,7 @@ class _Exchange:
         self.upstream = call.upstream
         self.has_begun = False
         self.body = RequestBody(client, call.framing, call.upstream.max_body)
+        self._shutdown = client.shutdown
         self._send = send
         self._extra = extra
 
@@ -99,13 +106,16 @@ class _Exchange:
                 # The client would think that its own token has ended.
                 detail = "The upstream does not accept the token."
                 raise Problem(502, "upstream_unauthorized", detail)
-            is_stream = _is_event_stream(answer)
+            is_stream, has_events = is_event_stream(answer), has_readable_events(answer)
             first = [await self._response_start(answer, is_stream=is_stream)]
             piece_timeout = (
                 self.upstream.stream_timeout if is_stream else self.upstream.read_timeout
             )
             self._release(answer)
-            await self._stream(first, answer, piece_timeout)
+            if has_events and not answer.is_complete:
+                await self._stream_events(first, answer, piece_timeout)
+            else:
+                await self._stream(first, answer, piece_timeout)
         finally:
             answer.close()
 
@@ -214,7 +224,18 @@ class _Exchange:
         self._extra.clear()
         answer.headers.clear()
 
-    async def _stream(self, first: list[Message], answer: Response, piece_timeout: float) -> None:
+    async def _stream_events(
+        self, first: list[Message], answer: Response, piece_timeout: float
+    ) -> None:
+        """Do the same as `_stream`, but end the events when the server stops."""
+        has_result = self.call.method != "GET"
+        events = EventStream(answer, has_result=has_result)
+        with self._shutdown.ending(events.end, has_result=has_result):
+            await self._stream(first, events, piece_timeout)
+
+    async def _stream(
+        self, first: list[Message], answer: Response | EventStream, piece_timeout: float
+    ) -> None:
         """Send the first messages and the body; a response that breaks off is left unfinished.
 
         The next piece is awaited for so many seconds. Raises ClientGone if the client reads nothing
@@ -232,6 +253,8 @@ class _Exchange:
                 await wait_bounded(READER_TIMEOUT, self._send(_body(piece, more=more)))
         except UpstreamFailed as error:
             self._log(error)
+        except StreamCut:
+            pass
         except TimeoutError:
             raise ClientGone from None
 
@@ -285,11 +308,6 @@ def _nonce_of(answer: Response) -> str | None:
 
 def _body(piece: bytes, *, more: bool) -> Message:
     return {"type": "http.response.body", "body": piece, "more_body": more}
-
-
-def _is_event_stream(answer: Response) -> bool:
-    kind = joined_values(answer.headers, b"content-type").partition(";")[0]
-    return kind.strip().lower() == "text/event-stream"
 
 
 def _without(extra: Headers, headers: Headers) -> Headers:

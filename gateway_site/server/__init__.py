@@ -1,7 +1,7 @@
 """The server: uvicorn with httptools, and limits on what a client may use and for how long.
 
 `kms-gateway serve --host 0.0.0.0 --port 8000` starts it, as `python -m gateway_site.server` does.
-The options below are used by every way to start it.
+`OPTIONS` are used by every way to start it, the timeouts by these two.
 
 protocol             one connection: which requests are rejected, and when it is closed
 request_syntax       the start of each request, its first line and its head; no I/O
@@ -13,11 +13,13 @@ rejections           rejections that also apply under other servers, ASGI and WS
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gateway_site.edge import descriptors
+from gateway_site.environment.gateway_variables import GatewayVariables
 
 APPLICATION = "gateway_site.asgi:application"
 # uvicorn's command line imports the application from here. By default it is the current folder,
@@ -34,6 +36,21 @@ OPTIONS: dict[str, Any] = {
     "backlog": descriptors.BACKLOG,
 }
 
+KEEP_ALIVE = 5  # seconds for which an idle connection is kept
+# A load balancer must be the one to close it, or it may send a request on a connection that is just
+# being closed. An Application Load Balancer keeps it for 60 s.
+PROXY_KEEP_ALIVE = 75
+GRACE = 25  # seconds in which open requests may finish once the port is closed
+
+
+def default_timeouts(environment: Mapping[str, str]) -> dict[str, int]:
+    """Return timeouts for when neither uvicorn's options nor its own variables set them."""
+    is_behind_proxy = bool(GatewayVariables(environment).trusted_proxies)
+    return {
+        "timeout_keep_alive": PROXY_KEEP_ALIVE if is_behind_proxy else KEEP_ALIVE,
+        "timeout_graceful_shutdown": GRACE,
+    }
+
 
 def arguments() -> Iterator[str]:
     """Yield the options for uvicorn's command line; later options override them."""
@@ -47,7 +64,14 @@ def arguments() -> Iterator[str]:
 
 
 def run(options: Sequence[str], *, program: str) -> None:
-    """Serve until the process is asked to end, with options of uvicorn's command line."""
+    """Serve until the process is asked to end, with options of uvicorn's command line.
+
+    Raises ImproperlyConfigured.
+    """
     import uvicorn  # noqa: PLC0415 - the application itself does not need it
 
-    uvicorn.main([APPLICATION, *arguments(), *options], prog_name=program)
+    uvicorn.main(
+        [APPLICATION, *arguments(), *options],
+        prog_name=program,
+        default_map=default_timeouts(os.environ),
+    )

@@ -1,7 +1,8 @@
 """The start and the graceful stop of a process.
 
 After SIGTERM `/readyz` returns 503, so that the load balancer stops sending requests, and all other
-requests are served for `DRAIN_SECONDS`. A second SIGTERM, or Ctrl-C, ends the process at once.
+requests are served for `DRAIN_SECONDS`, each on a connection that is closed after it. Then the
+server stops (`gateway_site.edge.shutdown`). A second SIGTERM, or Ctrl-C, skips the wait.
 
 https://asgi.readthedocs.io/en/stable/specs/lifespan.html
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import multiprocessing
 import signal
 import threading
 from types import FrameType
@@ -18,6 +20,7 @@ from django.conf import settings
 
 from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 from gateway_site.edge.descriptors import pause_without_descriptors
+from gateway_site.edge.shutdown import STATE_KEY, Shutdown
 from gateway_site.health import draining
 
 YOUNG = 10_000  # new objects between two collections; a call has about 100
@@ -29,6 +32,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
     # A coroutine function: by that, servers recognize an ASGI 3 application.
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
+            scope.get("state", {})[STATE_KEY] = Shutdown()
             await _live(receive, send)
         else:
             await application(scope, receive, send)
@@ -72,10 +76,11 @@ def _drain_first(seconds: float | None) -> None:
     loop = asyncio.get_running_loop()
 
     def drain(number: int, frame: FrameType | None) -> None:
-        if draining.is_set():
-            end(number, frame)
-        else:
+        if not draining.is_set():
             draining.set()
             loop.call_soon_threadsafe(loop.call_later, seconds, end, number, None)
+        elif multiprocessing.parent_process() is None:
+            # Otherwise it is a worker, which systemd signals and then its parent as well.
+            end(number, frame)
 
     signal.signal(signal.SIGTERM, drain)

@@ -31,7 +31,9 @@ from uvicorn.server import ServerState
 from gateway_site.edge import oauth_errors, trusted_proxies
 from gateway_site.edge.client import ANSWER_TIME, BODY_KEY, ReceivedBody
 from gateway_site.edge.reports import Tally
+from gateway_site.edge.shutdown import shutdown_of
 from gateway_site.health import PATHS as HEALTH_PATHS
+from gateway_site.health import draining
 from gateway_site.rules import problems
 from gateway_site.server import connections
 from gateway_site.server.buffered_transport import BufferedTransport
@@ -145,6 +147,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._response_transport.flush()
         self._may_keep_alive = False
         super().shutdown()
+        shutdown_of(self.app_state).begin()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -192,7 +195,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = NEVER
         self._connections.mark_busy(self)
         # The next request can only be parsed once the body of this one has arrived.
-        self._may_keep_alive = self._may_keep_alive and self.cycle.keep_alive
+        # While draining, each response tells the client to send the next request elsewhere.
+        self._may_keep_alive = (
+            self._may_keep_alive and self.cycle.keep_alive and not draining.is_set()
+        )
         self.cycle.keep_alive = False
         self.cycle.transport = self._response_transport  # type: ignore[assignment]  # it has the methods that are used
 

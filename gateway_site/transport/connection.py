@@ -98,6 +98,11 @@ class Http1Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return piece
 
+    def wake(self) -> None:
+        """Make `until` look at its condition again."""
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
     @property
     def is_clean(self) -> bool:
         """Whether it can be reused: no exchange is in progress, and no unsolicited data came."""
@@ -163,15 +168,11 @@ class Http1Connection(asyncio.Protocol):
 
     def _fail(self, failure: type[UpstreamFailed]) -> None:
         self._failure = self._failure or failure
-        self._tell()
+        self.wake()
 
     def _be_late(self) -> None:
         self._is_late = True
-        self._tell()
-
-    def _tell(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+        self.wake()
 
     # The event loop's side
 
@@ -201,7 +202,7 @@ class Http1Connection(asyncio.Protocol):
         if not self._is_paused and reader.buffered >= HELD:
             self._is_paused = True
             self._transport.pause_reading()
-        self._tell()
+        self.wake()
 
     def eof_received(self) -> None:
         """Note the end of the stream; the transport closes itself."""
@@ -211,7 +212,7 @@ class Http1Connection(asyncio.Protocol):
             self._reader.receive_end()
         except RemoteProtocolError:
             self._fail(RemoteProtocolError)
-        self._tell()
+        self.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake all waiters."""
@@ -242,6 +243,7 @@ class Response:
         self._reader = reader
         self._ended = ended
         self._is_closed = False
+        self._is_woken = False
 
     @property
     def is_complete(self) -> bool:
@@ -258,19 +260,27 @@ class Response:
         return self._connection.take(self._reader)
 
     async def read_piece(self, seconds: float) -> bytes:
-        """Return the next piece of the body, b"" at its end.
+        """Return the next piece of the body, b"" at its end, and once after `wake`.
 
         Raises UpstreamFailed, ReadTimeout after `seconds`.
         """
-        reader = self._reader
-        await self._connection.until(lambda: bool(reader.buffered) or reader.has_ended, seconds)
-        return self._connection.take(reader)
+        await self._connection.until(self._has_news, seconds)
+        self._is_woken = False
+        return self._connection.take(self._reader)
+
+    def wake(self) -> None:
+        """Make the current or next `read_piece` return what is there, even if it is nothing."""
+        self._is_woken = True
+        self._connection.wake()
 
     def close(self) -> None:
         """Release the connection, once: it may be in use again then."""
         if not self._is_closed:
             self._is_closed = True
             self._ended()
+
+    def _has_news(self) -> bool:
+        return bool(self._reader.buffered) or self._reader.has_ended or self._is_woken
 
 
 async def connect(

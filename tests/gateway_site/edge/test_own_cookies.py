@@ -11,7 +11,7 @@ from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from gateway_site.edge import own_cookies
-from gateway_site.messages import MessageStorage
+from gateway_site.edge.messages import MessageStorage
 from tests.gateway_site.pages.test_headers import HOST, in_production
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor

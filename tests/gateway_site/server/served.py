@@ -118,8 +118,9 @@ class Application:
 class Served:
     """A running server. Sockets that it gives are closed with it."""
 
-    def __init__(self, loop: MovedLoop, port: int) -> None:
+    def __init__(self, loop: MovedLoop, port: int, server: uvicorn.Server) -> None:
         self.loop = loop
+        self._server = server
         self.port = port
         self.sockets: list[socket.socket] = []
 
@@ -135,6 +136,10 @@ class Served:
         while self.sockets:
             self.sockets.pop().close()
 
+    def stop(self) -> None:
+        """Ask it to end; it does not wait for that."""
+        self._server.should_exit = True
+
     def settle(self) -> None:
         """Wait until the server has read what was sent, and done what is due."""
         asyncio.run_coroutine_threadsafe(turns(), self.loop).result(20)
@@ -143,8 +148,12 @@ class Served:
         """Put the clock forward, second by second as far as the server's sweeps can tell."""
         self.settle()
         for step in [1.0] * int(seconds) + [seconds % 1]:
-            self.loop.call_soon_threadsafe(self._move, step)
+            self.move(step)
             self.settle()
+
+    def move(self, seconds: float) -> None:
+        """Put the clock forward without waiting for what is due: the server may end by that."""
+        self.loop.call_soon_threadsafe(self._move, seconds)
 
     def _move(self, seconds: float) -> None:
         self.loop.moved += seconds
@@ -163,12 +172,12 @@ def serving(application: Any, **options: Any) -> Iterator[Served]:
     loop = MovedLoop()
     thread = threading.Thread(target=_run, args=(server, loop, listener))
     thread.start()
-    served = Served(loop, listener.getsockname()[1])
+    served = Served(loop, listener.getsockname()[1], server)
     try:
         yield served
     finally:
         served.hang_up()
-        server.should_exit = True
+        served.stop()
         thread.join()
 
 

@@ -18,11 +18,12 @@ import psutil
 import pytest
 import uvicorn
 
+from gateway_site import server as product
 from gateway_site.edge.descriptors import RESERVED
-from gateway_site.server import APPLICATION, OPTIONS, arguments
+from gateway_site.server import APPLICATION, OPTIONS, arguments, default_timeouts
 from tests import ROOT
-from tests.gateway_site.server.served import answer
-from tests.support.processes import free_ports, running
+from tests.gateway_site.server.served import answer, one_answer
+from tests.support.processes import finished, free_ports, running
 from tests.support.waiting import wait_until
 
 DESCRIPTORS = 300
@@ -162,6 +163,55 @@ def test_options_are_those_of_runserver_and_one_on_the_command_line_counts_more(
     assert understood("--proxy-headers")["proxy_headers"] is True
 
 
+@pytest.mark.parametrize(
+    ("variables", "options", "keep_alive"),
+    [
+        ({}, [], 5),
+        ({"TRUSTED_PROXIES": " "}, [], 5),
+        ({"TRUSTED_PROXIES": "10.0.0.0/8"}, [], 75),
+        ({"TRUSTED_PROXIES": "10.0.0.0/8"}, ["--timeout-keep-alive", "9"], 9),
+        ({"TRUSTED_PROXIES": "10.0.0.0/8", "UVICORN_TIMEOUT_KEEP_ALIVE": "8"}, [], 8),
+    ],
+)
+def test_idle_connections_outlive_a_proxy_s_unless_an_option_says_otherwise(
+    variables: dict[str, str], options: list[str], keep_alive: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = understood_by_default(variables, *options)
+    assert found["timeout_keep_alive"] == keep_alive
+    assert found["timeout_graceful_shutdown"] == 25
+
+
+def test_time_for_open_requests_is_an_option_of_the_command_line_too() -> None:
+    found = understood_by_default({}, "--timeout-graceful-shutdown", "3")
+    assert found["timeout_graceful_shutdown"] == 3
+
+
+def understood_by_default(variables: dict[str, str], *options: str) -> dict[str, Any]:
+    """Return how uvicorn understands a command line with our defaults."""
+    line = [APPLICATION, *arguments(), *options]
+    found = uvicorn.main.make_context("x", line, default_map=default_timeouts(variables))
+    return found.params
+
+
+def test_serve_passes_these_defaults_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: dict[str, Any] = {}
+    monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/8")
+    monkeypatch.setattr(uvicorn, "main", lambda _, **options: got.update(options))
+    product.run([], program="x")
+    assert got["default_map"] == default_timeouts(os.environ)
+    assert got["default_map"]["timeout_keep_alive"] == 75
+
+
+def test_trusted_proxy_that_is_no_network_is_one_line_of_the_log(tmp_path: Path) -> None:
+    env = environment(tmp_path, TRUSTED_PROXIES="everybody")
+    done = finished(command(free_ports(1)[0]), env)
+    assert done.returncode == 1
+    assert done.stderr.startswith("ImproperlyConfigured: TRUSTED_PROXIES")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one", "two"])
 def test_draining_process_is_not_ready_but_serves_until_the_time_is_over(
@@ -176,6 +226,23 @@ def test_draining_process_is_not_ready_but_serves_until_the_time_is_over(
         assert told.startswith(b"HTTP/1.1 503 ")
         assert answer(started.connected(PAGE)).startswith(b"HTTP/1.1 404 ")
         started.process.wait(30)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("proxies", "is_kept"), [("", False), ("127.0.0.1", True)])
+def test_idle_connection_of_a_trusted_proxy_is_kept_for_longer(
+    tmp_path: Path, proxies: str, is_kept: bool
+) -> None:
+    """Ten seconds are twice the time for others."""
+    with start(tmp_path, TRUSTED_PROXIES=proxies) as started:
+        client = started.connected(HEALTH.replace(b"Connection: close\r\n", b""))
+        one_answer(client)
+        client.settimeout(10)
+        try:
+            closed = client.recv(1) == b""
+        except TimeoutError:
+            closed = False
+        assert closed is not is_kept
 
 
 @pytest.mark.long

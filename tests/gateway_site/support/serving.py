@@ -35,6 +35,7 @@ from django.http import HttpRequest  # noqa: E402
 from django.middleware.security import SecurityMiddleware  # noqa: E402
 
 from gateway_site.asgi import application, django_application  # noqa: E402
+from gateway_site.edge.shutdown import shutdown_of  # noqa: E402
 from gateway_site.forwarding import bearer as tokens  # noqa: E402
 from gateway_site.forwarding import proxy  # noqa: E402
 from gateway_site.forwarding.call_limits import user_calls  # noqa: E402
@@ -66,6 +67,7 @@ REDIRECT_URI = "http://127.0.0.1/callback"
 CLIENT_ID = registration.make_client_id("Tool", [REDIRECT_URI])
 KEY = dpop.new_dpop_key()
 stack = fake_stack(FakeClock(time.time()))
+server_state: dict[str, Any] = {}  # of the lifespan
 
 
 async def refreshing(
@@ -199,6 +201,17 @@ async def count_tasks(_: str) -> str:
     return str(len(asyncio.all_tasks()))
 
 
+async def shut_down(which: str) -> None:
+    """Tell `streams`, or those with `results`, that the server stops, or that `none` has to end."""
+    shutdown = shutdown_of(server_state)
+    if which == "streams":
+        shutdown.begin()
+    elif which == "results":
+        shutdown._results.come()  # twenty seconds later
+    else:
+        shutdown.__init__()  # type: ignore[misc]  # the server keeps this one
+
+
 async def change(owner: object, name: str, value: object) -> None:
     assert hasattr(owner, name)
     setattr(owner, name, value)
@@ -227,6 +240,7 @@ CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
     "cookie": at_once(lambda kind: cookies.of(kind, sign_in)),
     "age": at_once(set_age),
     "https": at_once(set_https),
+    "shutdown": shut_down,
     "slots": count_calls,
     "tasks": count_tasks,
     "garbage": at_once(garbage.count),
@@ -238,6 +252,7 @@ async def with_control(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "http" or not scope["path"].startswith("/_control/"):
         await application(scope, receive, send)
         return
+    server_state.update(scope["state"])
     what, _, value = scope["path"].removeprefix("/_control/").partition("/")
     value = await CONTROLS[what](value) or value
     await send({"type": "http.response.start", "status": 200, "headers": []})

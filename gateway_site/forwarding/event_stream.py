@@ -1,0 +1,75 @@
+"""A response that is an event stream, which can be ended from outside after a whole event.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+"""
+
+from __future__ import annotations
+
+import re
+
+from gateway_site.rules.headers import joined_values
+from gateway_site.transport.connection import Response
+
+EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")  # the end of a line, and an empty line
+EVENT_END_SIZE = 4  # bytes at most
+
+
+class StreamCut(Exception):
+    """The stream was ended, and its client must not take it for complete."""
+
+
+class EventStream:
+    """Reads a response as `Response` does; after `end`, up to the end of the current event."""
+
+    def __init__(self, answer: Response, *, has_result: bool) -> None:
+        """Read this response; one with a result is complete only if the upstream ends it."""
+        self.is_complete = False
+        self._answer = answer
+        self._has_result = has_result
+        self._must_end = False
+        self._has_ended = False
+        self._sent = b"\n\n"  # the last bytes; no event has begun
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the client has everything that it gets."""
+        return self._answer.has_ended or (self._has_ended and not self._has_result)
+
+    def end(self) -> None:
+        """End after the current event: at once, if the client has the whole of the last one."""
+        self._must_end = True
+        self._answer.wake()
+
+    def read_rest(self) -> bytes:
+        """Return what has arrived."""
+        return self._answer.read_rest()
+
+    async def read_piece(self, seconds: float) -> bytes:
+        """Return the next piece, which may be b"".
+
+        Raises UpstreamFailed, and StreamCut if the result is still missing.
+        """
+        if self._has_ended:
+            raise StreamCut
+        return self._cut(await self._answer.read_piece(seconds))
+
+    def _cut(self, piece: bytes) -> bytes:
+        """Return the piece; if the stream has to end, at most up to the end of the event."""
+        known = self._sent + piece
+        for found in EVENT_END.finditer(known) if self._must_end else ():
+            if found.end() >= len(self._sent):
+                self._has_ended = True
+                return known[len(self._sent) : found.end()]
+        self._sent = known[-EVENT_END_SIZE:]
+        return piece
+
+
+def is_event_stream(answer: Response) -> bool:
+    """Return True for a response of the type of event streams."""
+    kind = joined_values(answer.headers, b"content-type").partition(";")[0]
+    return kind.strip().lower() == "text/event-stream"
+
+
+def has_readable_events(answer: Response) -> bool:
+    """Return True if the ends of its events can be seen: not in a compressed one."""
+    return is_event_stream(answer) and not joined_values(answer.headers, b"content-encoding")
