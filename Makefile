@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A command, unless ARGS has --without for this name.
 unless-left-out = $(if $(filter --without=$(1),$(subst --without ,--without=,$(ARGS))),@echo "$(1) is left out.",$(2))
 
-.PHONY: run test test-long interop mcp-clients matrix fuzz soak docs docs-here links bench bench-here check audit format lock dist release-check deploy-check clean
+.PHONY: run test test-long interop mcp-clients matrix fuzz soak docs docs-here links bench bench-here check audit format lock dist release-check deploy-check image-check clean
 
 ifneq (,$(filter -h --help,$(ARGS)))
 run:
@@ -112,7 +112,7 @@ lock: $(VENV)/.dev-installed
 	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
 	    --upgrade --output-file requirements/$$group.txt || exit 1; \
 	done
-	for group in docs release deploy publish; do \
+	for group in docs release deploy image publish; do \
 	  $(BIN)/uv pip compile --group pyproject.toml:$$group --universal --python-version 3.11 \
 	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
 	    --upgrade --output-file requirements/$$group.txt || exit 1; \
@@ -141,6 +141,11 @@ deploy-check:
 	mkdir -p build
 	kustomize build deploy/kubernetes/example > build/kubernetes.yaml
 	$(VENV)-deploy/bin/kubernetes-validate --strict build/kubernetes.yaml
+
+# Builds the container image without an engine, runs it, and tests it; as root on Debian with
+# buildah, mmdebstrap and bubblewrap. About five minutes; fetches packages.
+image-check: $(VENV)/.dev-installed
+	packaging/image-check.sh $(BIN)/python -m pytest -n 0 tests/image $(ARGS)
 
 clean:
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache build dist

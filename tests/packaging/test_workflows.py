@@ -24,6 +24,7 @@ SCHEMAS = {
     "vendor.github-issue-forms": FORMS,
     "vendor.github-issue-config": [GITHUB / "ISSUE_TEMPLATE/config.yml"],
     "vendor.dependabot": [GITHUB / "dependabot.yml"],
+    "vendor.compose-spec": [ROOT / "compose.yaml", ROOT / "compose.aws.yaml"],
 }
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+")
 

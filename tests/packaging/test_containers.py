@@ -1,0 +1,108 @@
+"""The Dockerfile and the compose files: nothing floats, nothing is root, and no secret is in them.
+
+`make image-check` builds and runs the image (tests/image).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway_site import variables
+from tests import ROOT
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+LINES = DOCKERFILE.replace("\\\n", " ").splitlines()
+PINNED = re.compile(r"[a-z./]+:[\w.-]+@sha256:[0-9a-f]{64}")
+COMPOSE = [ROOT / "compose.yaml", ROOT / "compose.aws.yaml"]
+
+
+def instructions(name: str) -> list[str]:
+    return [line.split(None, 1)[1] for line in LINES if line.startswith(f"{name} ")]
+
+
+def services(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["services"]
+    return found
+
+
+def test_each_base_is_pinned_by_the_same_digest() -> None:
+    stages = [line.split(" AS ")[1] for line in instructions("FROM")]
+    bases = {line.split(" AS ")[0] for line in instructions("FROM")} - set(stages)
+    assert len(bases) == 1
+    assert PINNED.fullmatch(bases.pop())
+
+
+def test_whole_lock_is_installed_with_hashes_and_nothing_else_from_an_index() -> None:
+    installed = [
+        step for line in instructions("RUN") for step in line.split("&&") if " install " in step
+    ]
+    from_index = [step for step in installed if "pip" in step and "--no-index" not in step]
+    assert len(from_index) == 3
+    assert all("--require-hashes" in step and "requirements/" in step for step in from_index)
+
+
+def test_image_declares_no_variable_of_the_gateway_but_the_folder_of_its_files() -> None:
+    declared = " ".join(instructions("ENV") + instructions("ARG"))
+    names = re.findall(r"([A-Z_]+)(?:=|$)", declared)
+    assert [name for name in names if variables.is_known(name)] == ["STATIC_ROOT"]
+
+
+def test_build_sees_only_what_it_copies() -> None:
+    first, *rest = [
+        line
+        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    ]
+    assert first == "*"
+    seen = {line.removeprefix("!") for line in rest if line.startswith("!")}
+    copied = {
+        word
+        for line in instructions("COPY")
+        if not line.startswith("--from")
+        for word in line.split()[:-1]
+    }
+    assert seen == copied
+
+
+@pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.name)
+def test_services_that_we_build_can_write_to_tmp_only_and_do_nothing_as_root(path: Path) -> None:
+    ours = {name: each for name, each in services(path).items() if "build" in each}
+    assert ours
+    for each in ours.values():
+        assert each["build"]["target"] in re.findall(r" AS (\w+)$", DOCKERFILE, re.MULTILINE)
+        assert each["read_only"] is True
+        assert each["tmpfs"] == ["/tmp"]  # noqa: S108 - the container's
+        assert each["cap_drop"] == ["ALL"]
+        assert each["security_opt"] == ["no-new-privileges:true"]
+        assert "privileged" not in each
+        assert "user" not in each
+
+
+@pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.name)
+def test_secrets_are_files_and_other_images_are_pinned(path: Path) -> None:
+    for each in services(path).values():
+        if "image" in each:
+            assert PINNED.fullmatch(each["image"])
+        for name, value in each.get("environment", {}).items():
+            assert not variables.is_secret(name)
+            assert not name.endswith("PASSWORD")
+            if name.endswith("_FILE"):
+                assert value.removeprefix("/run/secrets/") in each["secrets"]
+
+
+def test_migration_is_a_task_and_not_part_of_the_start() -> None:
+    found = services(ROOT / "compose.aws.yaml")
+    assert found["migrate"]["profiles"] == ["tasks"]
+    assert found["migrate"]["command"] == ["migrate"]
+    assert "command" not in found["gateway"]
+    assert instructions("CMD")[-1] == '["serve"]'
+
+
+def test_only_the_proxy_on_this_machine_reaches_the_gateway() -> None:
+    assert services(ROOT / "compose.aws.yaml")["gateway"]["ports"] == ["127.0.0.1:8000:8000"]
+    assert "ports" not in services(ROOT / "compose.aws.yaml")["database"]
