@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from sessions_kms.aws.kms import region_of
+from sessions_kms.doctor.trouble import DECRYPT_KEY_IDS
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.management.base import OperatorCommand
 from sessions_kms.operations.rewrapping import Moved, Rewrapping
@@ -39,7 +40,7 @@ class Command(OperatorCommand):
         config = services().config
         previous = [key for key in config.decrypt_key_ids if key != config.key_id]
         if not previous:
-            self.conclude({"moved": 0}, "Nothing to move: DECRYPT_KEY_IDS has no previous key.")
+            self.conclude({"moved": 0}, f"Nothing to move: {DECRYPT_KEY_IDS} has no previous key.")
             return
         self._require_one_region(config.key_id, previous)
         if self.dry_run:
@@ -93,7 +94,7 @@ class Command(OperatorCommand):
         last = passes[-1]
         summary = (
             f"Moved the data keys of {moved:,} items; none of the {last.scanned:,} items in the"
-            " table uses a previous KMS key any more. You can empty DECRYPT_KEY_IDS."
+            f" table uses a previous KMS key any more. You can empty {DECRYPT_KEY_IDS}."
         )
         if last.invalid:
             summary += (
