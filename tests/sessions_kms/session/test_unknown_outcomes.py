@@ -80,24 +80,24 @@ Prepare = Callable[[Items], object]
 NOTHING: Prepare = lambda _: None  # noqa: E731
 # Its words in the document, what is there before, and the write.
 WRITES: dict[str, tuple[str, Prepare, Callable[[Items], Any]]] = {
-    "create": ("Session: create", NOTHING, created),
-    "end": ("Session: delete", with_record, lambda items: run_sync(items.sessions.end(FIRST.id))),
+    "create": ("Creating a session", NOTHING, created),
+    "end": ("Deleting a session", with_record, lambda items: run_sync(items.sessions.end(FIRST.id))),
     "delete": ("`logout#`", with_record, deleted),
     "put": ("`logout#`", NOTHING, lambda items: run_sync(items.table.put(NAMED))),
     "mark": ("`moved#`", with_record, marked),
     "take over": (
-        "another engine", NOTHING,
+        "Moving a session", NOTHING,
         lambda items: run_sync(items.sessions.take_over(FIRST, mark=MARK, now=NOW)),
     ),
     "give back": (
-        "another engine",
+        "Moving a session",
         lambda items: (with_record(items), marked(items)), given_back,
     ),
     "lease, first": (
-        "Lease", NOTHING, lambda items: run_sync(items.table.put_stamped(LEASE, expected=None)),
+        "Leases", NOTHING, lambda items: run_sync(items.table.put_stamped(LEASE, expected=None)),
     ),
     "lease, again": (
-        "Lease", lambda items: run_sync(items.table.put(LEASE | {"stamp": {"B": b"old"}})),
+        "Leases", lambda items: run_sync(items.table.put(LEASE | {"stamp": {"B": b"old"}})),
         lambda items: run_sync(items.table.put_stamped(LEASE, expected=b"old")),
     ),
     "not-before": ("not-before", NOTHING, raised),
@@ -105,12 +105,12 @@ WRITES: dict[str, tuple[str, Prepare, Callable[[Items], Any]]] = {
         "not-before", NOTHING,
         lambda items: run_sync(items.moments.raise_to(NOW, "google", latest=NOW + 300)) and None,
     ),
-    "publish": ("data key", NOTHING, published),
+    "publish": ("data-key items", NOTHING, published),
     "replace": (
-        "data key",
+        "data-key items",
         lambda items: run_sync(items.data_keys.publish(data_key(b"old"))), replaced,
     ),
-    "rewrap": ("Data key: `rewrap_sessions`", with_record, rewrapped),
+    "rewrap": ("`rewrap_sessions`", with_record, rewrapped),
 }  # fmt: skip
 
 
