@@ -81,7 +81,7 @@ NOTHING: Prepare = lambda _: None  # noqa: E731
 # Its words in the document, what is there before, and the write.
 WRITES: dict[str, tuple[str, Prepare, Callable[[Items], Any]]] = {
     "create": ("Creating a session", NOTHING, created),
-    "end": ("Deleting a session", with_record, lambda items: run_sync(items.sessions.end(FIRST.id))),
+    "end": ("Deleting", with_record, lambda items: run_sync(items.sessions.end(FIRST.id))),
     "delete": ("`logout#`", with_record, deleted),
     "put": ("`logout#`", NOTHING, lambda items: run_sync(items.table.put(NAMED))),
     "mark": ("`moved#`", with_record, marked),
