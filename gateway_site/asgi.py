@@ -5,23 +5,28 @@ import os
 import django
 
 from gateway_site import installation
+from gateway_site.server import reporting_failed_start
 
 installation.require_own_oauth()
 installation.name_program()
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
-django.setup(set_prefix=False)
+with reporting_failed_start():
+    django.setup(set_prefix=False)
 
-from django.conf import settings  # noqa: E402 - they are configured above, as all here needs
+    # After the settings are configured, as all here needs.
+    from django.conf import settings
 
-from gateway_site.edge import access_log, oauth_errors, trusted_proxies  # noqa: E402 - as above
-from gateway_site.edge.static_files import serve_static_files  # noqa: E402 - as above
-from gateway_site.environment.database import require_database  # noqa: E402 - as above
-from gateway_site.forwarding.handler import gateway  # noqa: E402 - as above
-from gateway_site.server import lifespan, rejections  # noqa: E402 - as above
+    from gateway_site.edge import access_log, oauth_errors, trusted_proxies
+    from gateway_site.edge.static_files import serve_static_files
+    from gateway_site.environment.database import require_database
+    from gateway_site.forwarding.handler import gateway
+    from gateway_site.server import lifespan, rejections
 
-require_database(settings.DATABASES)
-django_application = gateway()
-site = serve_static_files(django_application, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
-checked = oauth_errors.asgi(rejections.asgi(site))
-application = lifespan.asgi(trusted_proxies.asgi(access_log.asgi(checked)))
+    require_database(settings.DATABASES)
+    django_application = gateway()
+    site = serve_static_files(
+        django_application, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL
+    )
+    checked = oauth_errors.asgi(rejections.asgi(site))
+    application = lifespan.asgi(trusted_proxies.asgi(access_log.asgi(checked)))

@@ -269,12 +269,13 @@ LOGGING = {
         "once_per_minute": {"()": "sessions_kms.outages.OncePerMinute"},
     },
     "formatters": {
-        "plain": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
+        "text": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
+        "json": {"()": "gateway_site.edge.json_log.JSONFormatter"},
     },
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "formatter": "plain",
+            "formatter": _env.log_format,
             "filters": ["request_ids", "refusals", "once_per_minute"],
         }
     },

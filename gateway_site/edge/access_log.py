@@ -28,18 +28,25 @@ KEY = "gateway.request"
 HEADER = b"x-request-id"
 ID = re.compile(rb"[A-Za-z0-9._:=-]{1,128}")
 PATH_LENGTH = 200
+UNKNOWN = "-"
 GONE = 499  # nginx's status for a client that disconnected before the response
 
 
 @dataclass
 class LogEntry:
-    """What is known of a request while it is served; others add user and upstream."""
+    """What is known of a request while it is served; others add user, client and upstream."""
 
     id: str
-    user: str = "-"
-    upstream: str = "-"
+    user: str = UNKNOWN
+    client: str = UNKNOWN
+    upstream: str = UNKNOWN
     status: int = GONE
     began: float = field(default_factory=perf_counter)
+
+    @property
+    def duration_ms(self) -> int:
+        """Milliseconds since it began."""
+        return int((perf_counter() - self.began) * 1000)
 
 
 _current: ContextVar[LogEntry | None] = ContextVar("gateway_request", default=None)
@@ -49,6 +56,11 @@ def entry_of(scope: Scope) -> LogEntry | None:
     """Return the entry of a request; None under an application without this log."""
     found: LogEntry | None = scope.get(KEY)
     return found
+
+
+def current_entry() -> LogEntry | None:
+    """Return the entry of the request that this task or thread serves."""
+    return _current.get()
 
 
 def asgi(application: ASGIApplication) -> ASGIApplication:
@@ -90,7 +102,7 @@ class RequestIds(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep the record."""
         request = _current.get()
-        record.request_id = "-" if request is None else request.id
+        record.request_id = UNKNOWN if request is None else request.id
         return True
 
 
@@ -128,7 +140,7 @@ def _log(scope: Scope, request: LogEntry) -> None:
         request.status,
         request.user,
         request.upstream,
-        (perf_counter() - request.began) * 1000,
+        request.duration_ms,
     )
 
 

@@ -14,6 +14,7 @@ from gateway_site.environment.parsers import (
     declare_flag,
     declare_text,
     number,
+    one_of,
     parse_allowed_hosts,
     parse_folder,
     parse_items,
@@ -85,6 +86,12 @@ class GatewayVariables(Variables):
         "HSTS_SECONDS", number(), 365 * DAY, "seconds for which browsers insist on https"
     )
     kms_key_arn = declare_text("KMS_KEY_ARN", "`KEY_ID` above", required=True)
+    log_format = Variable(
+        "LOG_FORMAT",
+        one_of(("text", "json")),
+        "text",
+        "`text` or `json`: [the log](operations.md#the-log)",
+    )
     log_level = Variable(
         "LOG_LEVEL",
         parse_log_level,

@@ -35,10 +35,14 @@ from django.urls import ResolverMatch, set_script_prefix
 from django.utils.module_loading import import_string
 
 from gateway_site.edge import access_log
-from gateway_site.forwarding.upstream_call import AdmittedResponse, release_request
+from gateway_site.forwarding.upstream_call import (
+    AdmittedResponse,
+    client_grant_of,
+    release_request,
+)
 from gateway_site.forwarding.user_cache import USER_ATTRIBUTE, USER_ID_ATTRIBUTE
 from gateway_site.rules.headers import Headers
-from sessions_kms import GrantStore, StoreUnavailable
+from sessions_kms import GrantStore, StoreUnavailable, about
 from sessions_kms.concurrency.threads import executor, in_thread
 
 REQUEST_ID, ARRIVED = "request_id", "arrived"  # the request's attributes
@@ -229,6 +233,7 @@ class MiddlewareRun:
         response: HttpResponseBase = self._chain.get_response(request)
         if entry:
             entry.user = _user_id(request)
+            entry.client = _client_id(request)
         return response
 
 
@@ -241,8 +246,15 @@ def _user_id(request: ASGIRequest) -> str:
     """Return the id of the request's user, if it was looked up; otherwise "-"."""
     user = getattr(request, USER_ATTRIBUTE, None)
     if user is None:
-        return str(getattr(request, USER_ID_ATTRIBUTE, "-"))
-    return "-" if user.pk is None else str(user.pk)
+        return str(getattr(request, USER_ID_ATTRIBUTE, access_log.UNKNOWN))
+    return access_log.UNKNOWN if user.pk is None else str(user.pk)
+
+
+def _client_id(request: ASGIRequest) -> str:
+    """Return the id of the OAuth client whose token came with the request; otherwise "-"."""
+    if client_grant_of(request) is None:
+        return access_log.UNKNOWN
+    return about.read_labels(request.session).get(about.CLIENT_ID, access_log.UNKNOWN)
 
 
 COOKIE_THREADS = 4  # separate: in the event loop's own pool this would delay DNS lookups

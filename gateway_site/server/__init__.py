@@ -14,7 +14,9 @@ rejections           rejections that also apply under other servers, ASGI and WS
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,25 @@ def arguments() -> Iterator[str]:
     yield from ("--app-dir", str(FOLDER))
 
 
+def logs_json() -> bool:
+    """Return True if the environment chooses JSON for the log; the settings check the value."""
+    return os.environ.get("LOG_FORMAT", "").strip() == "json"
+
+
+@contextmanager
+def reporting_failed_start() -> Iterator[None]:
+    """Where the log is JSON, log what prevents the start in one line, and exit."""
+    try:
+        yield
+    except Exception as error:
+        if not logs_json():
+            raise
+        from gateway_site.edge import json_log  # noqa: PLC0415 - it may be what fails
+
+        json_log.log_failed_start(error)
+        sys.exit(1)
+
+
 def run(options: Sequence[str], *, program: str) -> None:
     """Serve until the process is asked to end, with options of uvicorn's command line.
 
@@ -70,6 +91,10 @@ def run(options: Sequence[str], *, program: str) -> None:
     """
     import uvicorn  # noqa: PLC0415 - the application itself does not need it
 
+    if logs_json():
+        from gateway_site.edge import json_log  # noqa: PLC0415 - it imports much of Django
+
+        json_log.use_for_server(uvicorn.config.LOGGING_CONFIG)
     uvicorn.main(
         [APPLICATION, *arguments(), *options],
         prog_name=program,

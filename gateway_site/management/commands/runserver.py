@@ -5,6 +5,8 @@ Options, checks, static files and the reloader are those of Django's command.
 
 import asyncio
 import errno
+import io
+import logging
 import os
 import socket
 from contextlib import suppress
@@ -14,12 +16,12 @@ import uvicorn
 from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.contrib.staticfiles.management.commands import runserver
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, OutputWrapper
 from django.db import connections
 from django.utils import autoreload
 from django.utils.module_loading import import_string
 
-from gateway_site.server import OPTIONS
+from gateway_site.server import OPTIONS, logs_json
 
 DEFAULT_APPLICATION = "gateway_site.asgi.application"
 GRACE = 1  # seconds for open requests to end by themselves
@@ -29,6 +31,7 @@ BIND_ERRORS = {
     errno.EADDRINUSE: "That port is already in use.",
     errno.EADDRNOTAVAIL: "That IP address can't be assigned to.",
 }
+logger = logging.getLogger("gateway_site.server")
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -47,6 +50,16 @@ class Server(uvicorn.Server):
             connection.transport.close()
 
 
+class LoggedOutput(io.TextIOBase):
+    """Takes the command's output to the log, where that has to be JSON."""
+
+    def write(self, text: str) -> int:
+        """Log a text, if it is not blank."""
+        if text.strip():
+            logger.info("%s", text.strip())
+        return len(text)
+
+
 class Command(runserver.Command):
     addr: str
     port: str
@@ -60,6 +73,8 @@ class Command(runserver.Command):
                 "GATEWAY_LOCAL serves plain http, so it listens on 127.0.0.1 only. To use it from "
                 "another machine, forward the port: ssh -L 8000:127.0.0.1:8000 HOST"
             )
+        if logs_json():
+            self.stdout = self.stderr = OutputWrapper(LoggedOutput())
         super().run(**options)
 
     def inner_run(self, *args: Any, **options: Any) -> None:
