@@ -95,8 +95,9 @@ def run(options: Sequence[str], *, program: str) -> None:
         from gateway_site.edge import json_log  # noqa: PLC0415 - it imports much of Django
 
         json_log.use_for_server(uvicorn.config.LOGGING_CONFIG)
-    uvicorn.main(
-        [APPLICATION, *arguments(), *options],
-        prog_name=program,
-        default_map=default_timeouts(os.environ),
-    )
+    with reporting_failed_start():
+        uvicorn.main(
+            [APPLICATION, *arguments(), *options],
+            prog_name=program,
+            default_map=default_timeouts(os.environ),
+        )

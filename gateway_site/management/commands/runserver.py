@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
             connection.transport.close()
 
 
-class LoggedOutput(io.TextIOBase):
+class LoggedOutput(io.StringIO):
     """Takes the command's output to the log, where that has to be JSON."""
 
     def write(self, text: str) -> int:
