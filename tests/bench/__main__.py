@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: all sections, then the report."""
+"""`python -m tests.bench`: all sections, then the page; what is not on the page is printed."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ from tests import ROOT
 from tests.bench import machine, report
 from tests.bench.isolation import isolated
 from tests.bench.result import Section
-from tests.bench.scale import DEFAULT, FULL, QUICK
+from tests.bench.scale import DEFAULT, QUICK
 from tests.bench.sections import NAMES
 
 
 def main() -> int:
     """Run all sections and write the report; return 1 if a section failed."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="a trial: the figures mean nothing")
-    size.add_argument("--full", action="store_true", help="a million sessions as well")
+    parser.add_argument("--quick", action="store_true", help="a trial: the figures mean nothing")
     parser.add_argument("--to", type=Path, default=ROOT / "docs" / "benchmarks")
     arguments = parser.parse_args()
-    scale, how_much = DEFAULT, "default size"
-    if arguments.quick:
-        scale, how_much = QUICK, "a trial: its figures mean nothing"
-    if arguments.full:
-        scale, how_much = FULL, "full size"
+    scale = QUICK if arguments.quick else DEFAULT
     facts = list(machine.facts())
     sections, failed = [], False
     for name in NAMES:
@@ -37,7 +31,8 @@ def main() -> int:
             sys.stderr.write(f"{name} failed: {error}\n")
             sections.append(Section(name, [f"This section failed: {type(error).__name__}."]))
             failed = True
-    page = report.write(sections, facts, arguments.to, how_much=how_much)
+    page = report.write(sections, facts, arguments.to)
+    sys.stdout.write(report.summary(sections))
     sys.stderr.write(f"{page}\n")
     return int(failed)
 

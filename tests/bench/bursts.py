@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 
 from tests.bench.load import Load, generate
 from tests.bench.measuring import Ratio, ratio_of
@@ -26,14 +27,15 @@ def turn_of(server: Proxy, connections: int, seconds: float, *, may_refuse: bool
     return Turn(load, (server.cpu() - before) / load.requests)
 
 
+def rate_and_cpu(turns: list[Turn]) -> str:
+    """Return the medians for a table: requests per second, and microseconds of CPU for each."""
+    rate = median(turn.load.rate for turn in turns)
+    cpu = median(turn.cpu for turn in turns)
+    return f"{rate:,.0f} ({cpu * 1e6:,.0f})"
+
+
 def cpu_ratio(ours: list[Turn], peers: list[Turn]) -> Ratio:
     """Compare the CPU time of a request, turn by turn."""
     pairs = zip(ours, peers, strict=True)
     # The CPU clock ticks a hundred times a second: in a trial's burst it may not advance.
     return ratio_of([a.cpu / b.cpu if b.cpu else 0 for a, b in pairs])
-
-
-def time_ratio(ours: list[Turn], peers: list[Turn]) -> Ratio:
-    """Compare the time of a request, over all connections, turn by turn."""
-    pairs = zip(ours, peers, strict=True)
-    return ratio_of([b.load.rate / a.load.rate for a, b in pairs])

@@ -26,12 +26,12 @@ class Running:
 
 
 @contextmanager
-def python(module: str, *arguments: str, log: Path, root: Path = ROOT) -> Iterator[Running]:
-    """Run a module of the tree at ``root``; yield after its first line, and end it afterwards."""
+def python(module: str, *arguments: str, log: Path) -> Iterator[Running]:
+    """Run a module; yield after its first line, and end it afterwards."""
     read, write = os.pipe()
     # Without -P the modules of the current folder would come first.
     command = [sys.executable, "-P", "-m", module, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with os.fdopen(read, "rb") as lines, log.open("ab") as errors:
         with os.fdopen(write, "wb") as output:
             process = spawn(command, environment, output, errors)

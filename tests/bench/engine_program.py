@@ -2,9 +2,7 @@
 
     PYTHONPATH=TREE python -P engine_program.py PEER SETTINGS
 
-It times the engine of the tree in PYTHONPATH, so it only imports names from `tests` that the tree
-of `baseline.COMMIT` has as well. Each line of input is a JSON command, {"do": …}, and each line of
-output a JSON result.
+Each line of input is a JSON command, {"do": …}, and each line of output a JSON result.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Engines that are measured in separate processes: of another tree, or with other settings."""
+"""Engines that are measured in separate processes, with their own settings."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class EngineProcess:
 
 
 @contextmanager
-def running(name: str, peer: str, *, root: Path = ROOT, **settings: Any) -> Iterator[EngineProcess]:
+def running(name: str, peer: str, **settings: Any) -> Iterator[EngineProcess]:
     """Start a peer of `peers` under a name, with settings in addition to those of this process."""
     command = [sys.executable, "-P", str(PROGRAM), peer, json.dumps(settings)]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 import sys
 from collections.abc import Callable
 
@@ -51,20 +50,14 @@ def answer(body: bytes, kind: bytes, *headers: bytes) -> bytes:
     )
 
 
-def serve(
-    respond: Callable[[Connection, bytes, bytes], bytes | None], tls: ssl.SSLContext | None = None
-) -> None:
+def serve(respond: Callable[[Connection, bytes, bytes], bytes | None]) -> None:
     """Print a free port of loopback, and serve on it."""
-    asyncio.run(_serve(respond, tls))
+    asyncio.run(_serve(respond))
 
 
-async def _serve(
-    respond: Callable[[Connection, bytes, bytes], bytes | None], tls: ssl.SSLContext | None
-) -> None:
+async def _serve(respond: Callable[[Connection, bytes, bytes], bytes | None]) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: Connection(respond), "127.0.0.1", 0, backlog=4096, ssl=tls
-    )
+    server = await loop.create_server(lambda: Connection(respond), "127.0.0.1", 0, backlog=4096)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()

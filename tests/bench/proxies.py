@@ -11,16 +11,13 @@ from pathlib import Path
 
 import psutil
 
-from tests import ROOT
-from tests.bench import aws, baseline, children, django_site
+from tests.bench import aws, children, django_site
 from tests.bench.gateway_environment import environment
 from tests.bench.peer_proxies import Missing, apache, express, signing_in
 
 GATEWAY, FORWARDER = "gateway", "bare httpx2 forwarder"
-OWN_FORWARDER = "bare forwarder on the gateway's own HTTP client"
 CLIENT = "gateway, a client's token"
-BEFORE = f"gateway at {baseline.COMMIT}"
-ASKING = "the least Django that asks who calls, and forwards"
+MINIMAL_DJANGO = "minimal Django proxy"
 APACHE_MEMORY = "Apache, mod_auth_openidc, shared memory"
 APACHE_REDIS = "Apache, mod_auth_openidc, Redis"
 NODE_COOKIE = "Node, express-openid-connect, encrypted cookie"
@@ -73,23 +70,11 @@ class Stage:
         arguments = {
             GATEWAY: ("tests.bench.gateway",),
             CLIENT: ("tests.bench.client_gateway",),
-            OWN_FORWARDER: ("tests.bench.own_forwarder", self.upstream),
-            BEFORE: ("tests.bench.gateway",),
-            ASKING: ("tests.bench.django_forwarder", self.upstream),
+            MINIMAL_DJANGO: ("tests.bench.django_forwarder", self.upstream),
             FORWARDER: ("tests.bench.forwarder", self.upstream),
         }[name]
-        root = self._tree() if name == BEFORE else ROOT
-        process = stack.enter_context(
-            children.python(*arguments, log=self.folder / "proxy.log", root=root)
-        )
+        process = stack.enter_context(children.python(*arguments, log=self.folder / "proxy.log"))
         return Proxy(process.pid, **json.loads(process.said))
-
-    def _tree(self) -> Path:
-        tree = self.folder / baseline.COMMIT
-        try:
-            return tree if tree.exists() else baseline.unpack(self.folder)
-        except LookupError:
-            raise Missing(f"git, with the commit {baseline.COMMIT}") from None
 
     def _peer(self, stack: ExitStack, name: str) -> Proxy:
         log = self.folder / "provider.log"

@@ -10,64 +10,61 @@ from tests.bench.result import Section, Table, Target
 
 PAGE = "README.md"
 HOW = """\
-All figures were measured in one run, with the contestants in turns (A B C A B C …), and are given
-as ratios to a peer of the same run: absolute figures are valid for this machine only. A ratio is
-the median of the rounds, with its quartiles in brackets; p50 and p99 are over all calls. Each call
-is timed separately, in wall time and in CPU time of its thread, after a warm-up; Python's garbage
-collector runs before each turn and stays enabled. No AWS account was used, so no figure includes
-the time of AWS and the network.
-"""
-WHY = """\
-Why some targets are not met:
-
-- **KMS**: each data key is renewed at about 80% of its maximum age, so that no request waits for
-  KMS: this takes P·K·1.25 calls instead of the formula's P·K.
+One run of `make bench` measured everything, with the contestants in turns (A B C A B C …). Compare
+figures only with each other: they are valid for one machine. They are medians; a ratio is the
+median of the rounds. No figure includes the time of AWS and of the network, because no AWS account
+was used.
 """
 
 Facts = Iterable[tuple[str, str]]
 
 
-def write(sections: Iterable[Section], facts: Facts, folder: Path, *, how_much: str) -> Path:
+def write(sections: Iterable[Section], facts: Facts, folder: Path) -> Path:
     """Write page and plots into the folder; return the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = list(sections)
+    shown = [section for section in sections if section.on_page]
     page = folder / PAGE
-    lines = [
-        "# Benchmarks",
-        "",
-        f"Written by `make bench` ({how_much}). `make bench ARGS=--quick` is a trial of seconds.",
-        "",
-        HOW,
-        *_table(Table("Where and with what", ("", ""), list(facts)), "##"),
-        *_targets([target for section in found for target in section.targets]),
-        WHY,
-    ]
-    for section in found:
-        lines += _section(section, folder)
+    lines = ["# Benchmarks", ""]
+    for section in shown:
+        lines += _pictures(section, folder)
+    lines += [f"- {section.headline}" for section in shown if section.headline]
+    lines += ["", HOW, f"{', '.join(f'{name} {value}' for name, value in facts)}.", ""]
+    for section in shown:
+        lines += _section(section)
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     return page
 
 
-def _section(section: Section, folder: Path) -> Iterator[str]:
-    yield f"## {section.title}"
-    yield ""
-    for note in section.notes:
-        yield f"- {note}"
-    yield ""
+def summary(sections: Iterable[Section]) -> str:
+    """Return the targets, and the sections that are not on the page."""
+    found = list(sections)
+    lines = list(_targets([target for section in found for target in section.targets]))
+    for section in found:
+        if not section.on_page:
+            lines += _section(section)
+    return "\n".join(lines)
+
+
+def _pictures(section: Section, folder: Path) -> Iterator[str]:
     for plot in section.plots:
         try:
             yield f"![{plot.title}]({plots.draw(plot, folder)})"
         except ImportError:
             yield "(No plot: pygal is not installed.)"
         yield ""
+
+
+def _section(section: Section) -> Iterator[str]:
+    yield f"## {section.title}"
+    yield ""
+    yield from (f"- {note}" for note in section.notes)
+    yield ""
     for table in section.tables:
         yield from _table(table)
 
 
-def _table(table: Table, heading: str = "###") -> Iterator[str]:
-    yield f"{heading} {table.title}"
-    yield ""
-    yield _line(table.columns)
+def _table(table: Table) -> Iterator[str]:
+    yield _line((table.title, *table.columns[1:]))
     yield _line(["---", *("---:" for _ in table.columns[1:])])
     for row in table.rows:
         yield _line(row)
@@ -88,7 +85,7 @@ def _targets(targets: list[Target]) -> Iterator[str]:
         )
         for target in targets
     ]
-    yield from _table(Table("Targets: met or not", ("", "at most", "found", ""), rows), "##")
+    yield from _table(Table("Targets", ("", "at most", "found", ""), rows))
 
 
 def _figure(value: float, unit: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text with column names."""
+    """Rows of text with column names. The title is above the first column, which has no name."""
 
     title: str
     columns: tuple[str, ...]
@@ -17,14 +17,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure: bars, or lines over a logarithmic axis. `name` becomes the file name."""
+    """A figure with a bar for each contestant. `name` becomes the file name."""
 
     name: str
     title: str
     unit: str
-    labels: list[str]
-    series: dict[str, list[float]]
-    lines: bool = False
+    bars: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,16 @@ class Target:
 
 @dataclass
 class Section:
-    """One part of the report."""
+    """One part of a run.
+
+    ``headline`` is a sentence for the top of the page. A section without peers is not on the page:
+    ``on_page`` is False.
+    """
 
     title: str
     notes: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
+    headline: str = ""
+    on_page: bool = True

@@ -1,4 +1,4 @@
-"""The amount of measuring: a trial of seconds, the default of minutes, or everything."""
+"""The amount of measuring: a trial of seconds, or the default of minutes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ class Scale:
     streams: tuple[int, ...]
     settle: float  # seconds that they are held open
     starts: int
-    table_sizes: tuple[int, ...]
     threads: tuple[int, ...]
     latencies: tuple[float, ...]  # seconds of a call of DynamoDB
     every_case: int  # of an attacker's requests, every n-th is tried; 1 means all
@@ -39,15 +38,13 @@ DEFAULT = Scale(
     fleets=(8, 64, 512),
     rate=1000,
     simulated=1200,
-    streams=(1, 100, 1000),
+    streams=(100, 1000),
     settle=1.5,  # long enough for another event in each stream
     starts=9,
-    table_sizes=(1_000, 10_000, 100_000),
-    threads=(1, 2, 4, 8, 16, 32, 64),
+    threads=(1, 4, 16, 64),
     latencies=(0.005, 0.05),
     every_case=1,
 )
-FULL = Scale(**{**vars(DEFAULT), "table_sizes": (*DEFAULT.table_sizes, 1_000_000)})
 QUICK = Scale(
     sizes=(1,),
     rounds=2,
@@ -59,10 +56,9 @@ QUICK = Scale(
     fleets=(8,),
     rate=100,
     simulated=600,
-    streams=(1, 10),
+    streams=(10,),
     settle=0.1,
     starts=1,
-    table_sizes=(100, 200),
     threads=(1, 2),
     latencies=(0.005,),
     every_case=97,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ SECTION = Section(
     "A section",
     ["A note."],
     [Table("A table", ("", "µs"), [("ours", "1")])],
-    [Plot("a-plot", "A plot", "µs", ["1 KB"], {"ours": [1.0]})],
+    [Plot("a-plot", "A plot", "µs", {"ours": 1.0})],
     [Target("what is met", 2, 1.5), Target("what is not", 30, 31, "ms")],
+    "A headline.",
 )
+INTERNAL = replace(SECTION, title="Internal", plots=[], targets=[], headline="", on_page=False)
 
 
 def test_percentiles_are_interpolated() -> None:
@@ -53,12 +56,20 @@ def test_content_has_its_exact_size(size: int) -> None:
     assert len(JSONSerializer().dumps(content(size * KB))) == size * KB
 
 
-def test_report_shows_which_targets_are_met(tmp_path: Path) -> None:
-    page = report.write([SECTION], [("Python", "3")], tmp_path, how_much="a test")
+def test_page_starts_with_plots_and_headlines_and_shows_tables(tmp_path: Path) -> None:
+    page = report.write([SECTION, INTERNAL], [("Python", "3")], tmp_path)
     text = page.read_text(encoding="utf-8")
+    assert -1 < text.find("- A headline.") < text.find("Python 3.") < text.find("## A section")
+    assert "| ours | 1 |" in text
+    assert "Internal" not in text
+
+
+def test_summary_shows_which_targets_are_met_and_what_is_not_on_the_page() -> None:
+    text = report.summary([SECTION, INTERNAL])
     assert "| what is met | 2 | 1.5 | met |" in text
     assert "| what is not | 30 ms | 31 ms | **not met** |" in text
-    assert "| ours | 1 |" in text
+    assert "## Internal" in text
+    assert "## A section" not in text
 
 
 def test_plot_has_no_script(tmp_path: Path) -> None:

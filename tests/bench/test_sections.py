@@ -10,7 +10,7 @@ import pytest
 
 from tests.bench.isolation import isolated
 from tests.bench.peers import BARE, OURS
-from tests.bench.proxies import CLIENT, FORWARDER, GATEWAY, OWN_FORWARDER
+from tests.bench.proxies import CLIENT, FORWARDER, GATEWAY
 from tests.bench.result import Section
 from tests.bench.scale import QUICK
 from tests.bench.sections import NAMES
@@ -34,17 +34,19 @@ def check_shape(section: Section) -> None:
         assert table.rows, table.title
         assert {len(row) for row in table.rows} == {len(table.columns)}
     for plot in section.plots:
-        assert {len(values) for values in plot.series.values()} == {len(plot.labels)}
-        assert all(value > 0 for values in plot.series.values() for value in values), plot.name
+        assert all(value > 0 for value in plot.bars.values()), plot.name
 
 
 @pytest.mark.long
 def test_load_and_save_are_compared_with_the_bare_call() -> None:
     section = isolated("storing", QUICK)
     check_shape(section)
-    for table in range(4):
-        assert row(section, BARE, table)[5].startswith("1.00")
-        assert number(row(section, OURS, table)[5]) > 0
+    for table in range(2):
+        assert row(section, BARE, table)[1].endswith("(1.00)")
+        assert number(row(section, OURS, table)[1]) > 0
+    assert [each[0] for each in section.tables[2].rows] == ["load, 1 KB", "save, 1 KB"]
+    assert "an encrypted 1 KB session" in section.headline
+    assert OURS in section.plots[0].bars
     assert [target.what for target in section.targets] == [
         f"{verb} of 1 KB{how}, CPU, times the bare boto3 call"
         for verb in ("load", "save")
@@ -64,12 +66,6 @@ for name in {NAMES!r}:
 print("all")
 """
     assert printed_by(code) == "all"
-
-
-def test_sealing_costs_more_than_its_cipher() -> None:
-    section = isolated("sealing", QUICK)
-    check_shape(section)
-    assert number(row(section, "seal, 1 KB")[3]) > 1
 
 
 def test_calls_of_requests_are_counted() -> None:
@@ -94,7 +90,7 @@ def test_fleet_stays_near_the_formula() -> None:
 def test_threads_share_one_process() -> None:
     section = isolated("threads", QUICK)
     check_shape(section)
-    assert [row[0] for row in section.tables[0].rows] == ["1 thread", "2 threads"]
+    assert [row[0] for row in section.tables[0].rows] == ["1", "2"]
 
 
 @pytest.mark.long  # test_contention.py tests the same in the short tier
@@ -108,44 +104,27 @@ def test_writers_of_one_session_are_neither_refused_nor_lost() -> None:
 
 
 @pytest.mark.long
-def test_load_is_one_call_for_any_size_of_the_table() -> None:
-    section = isolated("growing", QUICK)
-    check_shape(section)
-    assert [row[0] for row in section.tables[0].rows] == ["100 sessions", "200 sessions"]
-
-
-@pytest.mark.long
 def test_every_site_serves_requests_over_http() -> None:
     section = isolated("serving", QUICK)
     check_shape(section)
     assert {"no session", OURS} <= {row[0] for row in section.tables[0].rows}
+    assert "An async view" in section.headline
 
 
 @pytest.mark.long
 def test_gateway_is_compared_with_the_bare_forwarder() -> None:
     section = isolated("proxying", QUICK)
     check_shape(section)
-    for table in range(3):
-        assert row(section, FORWARDER, table)[5].startswith(("1.00", "0.00"))  # or no tick of CPU
-        for name in (GATEWAY, CLIENT, OWN_FORWARDER):
-            assert number(row(section, name, table)[6]) > 0
+    for name in (FORWARDER, GATEWAY, CLIENT):
+        assert all(number(cell) > 0 for cell in row(section, name)[1:])
+    assert "With 16 concurrent calls" in section.headline
 
 
 @pytest.mark.long
-def test_pages_are_compared_with_the_earlier_version() -> None:
+def test_longest_wait_for_each_page_is_measured() -> None:
     section = isolated("paging", QUICK)
     check_shape(section)
-    for table in range(2):
-        assert number(row(section, GATEWAY, table)[1]) > 0
-
-
-@pytest.mark.long
-def test_new_connections_are_compared_with_an_open_one() -> None:
-    section = isolated("connecting", QUICK)
-    check_shape(section)
-    for scheme in ("http", "https"):
-        assert row(section, f"{scheme}, a connection kept")[2].startswith("1.00")
-        assert number(row(section, f"{scheme}, a connection each")[2]) > 0
+    assert [target.found > 0 for target in section.targets] == [True, True]
 
 
 @pytest.mark.long

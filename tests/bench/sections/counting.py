@@ -47,7 +47,7 @@ NOTES = [
 
 
 def run(scale: Scale, folder: Path) -> Section:
-    section = Section("Calls of AWS, for 1,000 requests", list(NOTES))
+    section = Section("Calls of AWS, for 1,000 requests", list(NOTES), on_page=False)
     with aws.running("storing", folder) as found, fake_provider.serving(FakeProvider) as provider:
         os.environ |= environment(
             found, folder, issuer=provider.issuer, upstream="http://127.0.0.1:9"

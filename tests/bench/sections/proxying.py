@@ -1,78 +1,72 @@
-"""Calls through the gateway, beside others that carry a session, and forwarders that carry none."""
+"""Calls through the gateway and through other proxies, with and without a session."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 
 from tests.bench import proxies
-from tests.bench.bursts import Turn, cpu_ratio, time_ratio, turn_of
+from tests.bench.bursts import Turn, cpu_ratio, rate_and_cpu, turn_of
 from tests.bench.load import generator
 from tests.bench.peer_proxies import Missing
 from tests.bench.proxies import (
-    ASKING,
-    BEFORE,
     CLIENT,
     FORWARDER,
     GATEWAY,
-    OWN_FORWARDER,
+    MINIMAL_DJANGO,
     PEERS,
     Proxy,
     Stage,
 )
-from tests.bench.result import Plot, Section, Table, Target
+from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 
-NAMES = (FORWARDER, OWN_FORWARDER, ASKING, GATEWAY, CLIENT, BEFORE, *PEERS)
+NAMES = (FORWARDER, GATEWAY, CLIENT, MINIMAL_DJANGO, *PEERS)
 CONNECTIONS = (1, 16, 200)
 CPU_LIMIT = 1.1  # times the bare forwarder's
 CLIENT_LIMIT = 1.1  # times a call's with a cookie
-TIME_LIMIT = 0.2  # times that of a call before
 AT = 16  # connections, at which the limits count
-COLUMNS = (
-    "",
-    "requests/s",
-    "p50 ms",
-    "p99 ms",
-    "CPU µs a call",
-    "CPU, times the bare forwarder's",
-    "time, times the bare forwarder's",
-)
-
-
 Turns = dict[str, list[Turn]]
 
 
 def run(scale: Scale, folder: Path) -> Section:
     section = Section(
-        "Calls of an upstream through the gateway",
+        "Calls through the gateway",
         [
-            "The gateway checks who calls: it loads the session from DynamoDB (a process that "
-            "answers from memory), the person from SQLite, and passes Django's whole middleware. "
-            "The bare forwarders do none of that.",
-            f"“{CLIENT}” is the call of an OAuth client that signed in at the gateway.",
-            f"“{ASKING}” loads session and person and does no more.",
-            "The others are signed in at a provider, keep the tokens in their session, and send "
-            "the access token to the upstream. Only the gateway's session is sealed at rest under "
-            "a key that KMS keeps; those in shared memory, Redis and connect-dynamodb are in clear "
-            "or under a secret of the configuration.",
-            f"An answer of 1 KB from an upstream process; load by {generator()}, in turns. CPU is "
-            "that of all processes of the proxy.",
+            "The gateway loads the session from DynamoDB (a process that answers from memory) and "
+            f"the user from SQLite, and runs its whole middleware. The {FORWARDER} identifies "
+            f"nobody; the {MINIMAL_DJANGO} loads session and user, without a rule or a token.",
+            f"“{CLIENT}” is the call of an OAuth client.",
+            "Apache and Node sign in at a provider and keep the tokens in their session. Only the "
+            "gateway's session is encrypted under a key in KMS: the others are in clear, or "
+            "encrypted under a secret in the configuration.",
+            f"Responses of 1 KB; load by {generator()}. CPU is that of all processes of the proxy.",
         ],
     )
+    found: dict[int, Turns] = {}
     with ExitStack() as stack:
         stage = stack.enter_context(proxies.stage(folder))
         running = _started(stack, stage, section)
         for connections in CONNECTIONS:
-            turns: Turns = {name: [] for name in running}
-            for turn in range(scale.bursts + 1):
-                for name, proxy in running.items():
-                    found = turn_of(proxy, connections, scale.burst)
-                    if turn:  # The first one warms.
-                        turns[name].append(found)
-            _add(section, connections, turns)
+            found[connections] = _turns(running, connections, scale)
+    section.tables.append(_table(found))
+    section.targets += _targets(found[AT])
+    times = cpu_ratio(found[AT][GATEWAY], found[AT][FORWARDER]).median
+    section.headline = (
+        f"With {AT} concurrent calls, the gateway takes {times:.2f} times the CPU of a bare proxy "
+        "on httpx2, which identifies nobody."
+    )
     return section
+
+
+def _turns(running: dict[str, Proxy], connections: int, scale: Scale) -> Turns:
+    turns: Turns = {name: [] for name in running}
+    for turn in range(scale.bursts + 1):
+        for name, proxy in running.items():
+            found = turn_of(proxy, connections, scale.burst)
+            if turn:  # The first one is the warm-up.
+                turns[name].append(found)
+    return turns
 
 
 def _started(stack: ExitStack, stage: Stage, section: Section) -> dict[str, Proxy]:
@@ -85,35 +79,17 @@ def _started(stack: ExitStack, stage: Stage, section: Section) -> dict[str, Prox
     return found
 
 
-def _add(section: Section, connections: int, turns: Turns) -> None:
-    title = f"{connections} connection{'s' if connections > 1 else ''}"
-    rows = [_row(name, found, turns[FORWARDER]) for name, found in turns.items()]
-    section.tables.append(Table(title, COLUMNS, rows))
-    rates = {name: [median(turn.load.rate for turn in found)] for name, found in turns.items()}
-    section.plots.append(Plot(f"proxy-{connections}", title, "requests/s", [""], rates))
-    if connections != AT:
-        return
+def _table(found: dict[int, Turns]) -> Table:
+    rows = [(name, *(rate_and_cpu(turns[name]) for turns in found.values())) for name in found[AT]]
+    columns = ("", *(f"{connections}" for connections in found))
+    return Table("requests/s (CPU µs of each), by connections", columns, rows)
+
+
+def _targets(turns: Turns) -> list[Target]:
     cpu = cpu_ratio(turns[GATEWAY], turns[FORWARDER]).median
-    section.targets.append(
-        Target(f"gateway, {title}: CPU, times the bare forwarder's", CPU_LIMIT, cpu)
-    )
     client = cpu_ratio(turns[CLIENT], turns[GATEWAY]).median
-    section.targets.append(
-        Target(f"{CLIENT}, {title}: CPU, times that with a cookie", CLIENT_LIMIT, client)
-    )
-    if BEFORE in turns:
-        took = time_ratio(turns[GATEWAY], turns[BEFORE]).median
-        what = f"gateway, {title}: time a call, times the {BEFORE}'s"
-        section.targets.append(Target(what, TIME_LIMIT, took))
-
-
-def _row(name: str, found: list[Turn], bare: list[Turn]) -> tuple[str, ...]:
-    return (
-        name,
-        f"{median(turn.load.rate for turn in found):,.0f}",
-        f"{median(turn.load.p50 for turn in found):.2f}",
-        f"{median(turn.load.p99 for turn in found):.2f}",
-        f"{median(turn.cpu for turn in found) * 1e6:,.0f}",
-        str(cpu_ratio(found, bare)),
-        str(time_ratio(found, bare)),
-    )
+    what = f"{AT} connections: CPU, times"
+    return [
+        Target(f"gateway, {what} the bare forwarder's", CPU_LIMIT, cpu),
+        Target(f"{CLIENT}, {what} that with a cookie", CLIENT_LIMIT, client),
+    ]

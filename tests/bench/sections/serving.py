@@ -11,12 +11,11 @@ from statistics import median
 from django.core.management import call_command
 
 from tests.bench import aws, children, django_site
-from tests.bench.bursts import Turn, cpu_ratio, turn_of
+from tests.bench.bursts import Turn, cpu_ratio, rate_and_cpu, turn_of
 from tests.bench.load import generator
-from tests.bench.measuring import ratio_of
 from tests.bench.peers import DYSESSION, ENGINES, OURS
 from tests.bench.proxies import Proxy
-from tests.bench.result import Plot, Section, Table, Target
+from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 from tests.bench.server_alone import OURS as OUR_SERVER
 from tests.bench.server_alone import PLAIN
@@ -53,18 +52,17 @@ def run(scale: Scale, folder: Path) -> Section:
     ):
         django_site.set_up(django_site.site(folder, found.settings, cache))
         call_command("migrate", verbosity=0)
+        by_kind = {}
         for kind in LIMITS:
             with ExitStack() as stack:
-                turns = _turns(_sites(stack, kind, folder, section), scale)
-            _add(section, kind, turns)
+                by_kind[kind] = _turns(_sites(stack, kind, folder, section), scale)
+    _add_views(section, by_kind)
     _add_servers(section, scale, folder)
     where = "Redis" if cache else "memory of the process (no Redis here: skipped)"
     section.notes += [
-        "One uvicorn process each, one view behind SessionMiddleware, sync or async; "
-        f"{CONNECTIONS} connections of load by {generator()}, in turns. DynamoDB is a process that "
-        f"answers from memory, on the same two cores as the rest; Django's cache is {where}.",
-        "Requests/s are the median of the turns, latencies the median of the turns' percentiles. "
-        "CPU is that of the site's process.",
+        f"One uvicorn process with one view behind SessionMiddleware; {CONNECTIONS} connections of "
+        f"load by {generator()}. DynamoDB is a process that answers from memory, on the same cores "
+        f"as the rest; Django's cache is {where}. CPU is that of the site's process.",
     ]
     return section
 
@@ -86,12 +84,12 @@ def _add_servers(section: Section, scale: Scale, folder: Path) -> None:
             name,
             f"{median(turn.load.rate for turn in found):,.0f}",
             f"{median(turn.cpu for turn in found) * 1e6:,.1f}",
-            str(cpu_ratio(found, turns[UVICORN])),
+            f"{cpu_ratio(found, turns[UVICORN]).median:.2f}",
         )
         for name, found in turns.items()
     ]
-    columns = ("", "requests/s", "CPU µs a request", "CPU, times uvicorn's")
-    section.tables.append(Table("The server alone, with the least application", columns, rows))
+    columns = ("", "requests/s", "CPU µs", "CPU, times uvicorn's")
+    section.tables.append(Table("server, with a minimal application", columns, rows))
     what = "the gateway's server: CPU a request, times uvicorn's on httptools"
     found = cpu_ratio(turns[SERVER], turns[UVICORN]).median
     section.targets.append(Target(what, ALONE_LIMIT, found))
@@ -121,34 +119,17 @@ def _turns(sites: dict[str, Proxy], scale: Scale) -> Turns:
     return turns
 
 
-def _add(section: Section, kind: str, turns: Turns) -> None:
-    rows = [_row(name, found, turns) for name, found in turns.items()]
-    columns = (
-        "",
-        "requests/s",
-        "times no session",
-        "p50 ms",
-        "p99 ms",
-        "CPU µs a request",
-        "CPU, times cached_db's",
-    )
-    section.tables.append(Table(f"Requests/s over HTTP, {kind} view", columns, rows))
-    rates = {name: [median(turn.load.rate for turn in found)] for name, found in turns.items()}
-    title = f"A view that reads the session, {kind}"
-    section.plots.append(Plot(f"serving-{kind}", title, "requests/s", [""], rates))
-    what = f"{kind} view that reads the session: CPU, times that with cached_db"
-    found = cpu_ratio(turns[OURS], turns[CACHED]).median
-    section.targets.append(Target(what, LIMITS[kind], found))
-
-
-def _row(name: str, found: list[Turn], turns: Turns) -> tuple[str, ...]:
-    pairs = zip(found, turns[NO_SESSION], strict=True)
-    return (
-        name,
-        f"{median(turn.load.rate for turn in found):,.0f}",
-        str(ratio_of([ours.load.rate / bare.load.rate for ours, bare in pairs])),
-        f"{median(turn.load.p50 for turn in found):.1f}",
-        f"{median(turn.load.p99 for turn in found):.1f}",
-        f"{median(turn.cpu for turn in found) * 1e6:,.0f}",
-        str(cpu_ratio(found, turns[CACHED])),
+def _add_views(section: Section, by_kind: dict[str, Turns]) -> None:
+    names = [name for name in SITES if all(name in turns for turns in by_kind.values())]
+    rows = [(name, *(rate_and_cpu(turns[name]) for turns in by_kind.values())) for name in names]
+    columns = ("", *(f"{kind} view" for kind in by_kind))
+    section.tables.append(Table("requests/s (CPU µs of each)", columns, rows))
+    times = {kind: cpu_ratio(turns[OURS], turns[CACHED]) for kind, turns in by_kind.items()}
+    what = "view that reads the session: CPU, times that with cached_db"
+    section.targets += [
+        Target(f"{kind} {what}", LIMITS[kind], found.median) for kind, found in times.items()
+    ]
+    section.headline = (
+        f"An async view that reads the session takes {times['async'].median:.2f} times the CPU "
+        "that it takes with Django's cached_db on Redis."
     )

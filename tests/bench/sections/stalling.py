@@ -105,6 +105,7 @@ def run(scale: Scale, folder: Path) -> Section:
             f"the longest callback, in the fastest of {TRIES} tries; not wall time, so that other "
             "processes do not count. A body with the response 413 exceeds a limit.",
         ],
+        on_page=False,
     )
     with proxies.stage(folder) as stage:
         started = children.python(
@@ -114,7 +115,7 @@ def run(scale: Scale, folder: Path) -> Section:
             gateway = Gateway(**json.loads(process.said))
             cases = worst_cases.all_of(gateway.routes(), gateway.cookie.encode())
             stalls = _stalls(gateway, islice(cases, 0, None, scale.every_case))
-    section.tables.append(Table("By what was filled", COLUMNS, list(map(_row, stalls.values()))))
+    section.tables.append(Table("filled", COLUMNS, list(map(_row, stalls.values()))))
     longest = max(stall.longest for found in stalls.values() for stall in found)
     section.targets.append(Target("the event loop's longest stall", LIMIT, longest, "ms"))
     failed = {stall.status for found in stalls.values() for stall in found} & {"500", ""}

@@ -12,12 +12,11 @@ import psutil
 
 from tests.bench import proxies
 from tests.bench.measuring import percentile
-from tests.bench.peer_proxies import Missing
-from tests.bench.proxies import BEFORE, FORWARDER, GATEWAY, Proxy, Stage
-from tests.bench.result import Plot, Section, Table, Target
+from tests.bench.proxies import FORWARDER, GATEWAY, Proxy, Stage
+from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 
-NAMES = (FORWARDER, GATEWAY, BEFORE)
+NAMES = (FORWARDER, GATEWAY)
 MANY = 1000  # streams, at which the limits count
 FIRST_BYTE_LIMIT = 1.2  # times the bare forwarder's
 MEMORY_LIMIT = 40.0  # KB a stream
@@ -28,41 +27,33 @@ EVENT = b"data:"
 
 def run(scale: Scale, folder: Path) -> Section:
     section = Section(
-        "Event streams held open at once",
+        "Open event streams",
         [
-            "All streams are requested at the same time, each time from a new process that has "
-            "served one stream before; each stream carries one event per second. Memory is the "
-            "growth of the process's resident set per stream.",
+            "A new process gets requests for all streams at the same time; each stream carries one "
+            "event per second. Memory is the growth of the process's resident set.",
         ],
     )
     _allow_descriptors()
     found: dict[int, dict[str, Held]] = {}
     with proxies.stage(folder) as stage:
         for count in scale.streams:
-            found[count] = dict(_each(stage, count, scale.settle, section))
+            found[count] = dict(_each(stage, count, scale.settle))
     rows = [
         (f"{count:,} through the {name}", *held.row())
         for count, by_name in found.items()
         for name, held in by_name.items()
     ]
-    columns = ("", "first byte p50 ms", "first byte p99 ms", "memory KB a stream", "threads")
-    section.tables.append(Table("Streams", columns, rows))
-    labels = [f"{count:,} streams" for count in scale.streams]
-    title = "First byte of an event stream, median"
-    delays = {name: [each[name].delay for each in found.values()] for name in found[1]}
-    section.plots.append(Plot("streams", title, "ms", labels, delays))
+    columns = ("", "first byte p50 ms", "p99 ms", "memory per stream, KB", "threads")
+    section.tables.append(Table("streams", columns, rows))
     if many := found.get(MANY):
         section.targets += _targets(many)
     return section
 
 
-def _each(stage: Stage, count: int, settle: float, section: Section) -> Iterator[tuple[str, Held]]:
+def _each(stage: Stage, count: int, settle: float) -> Iterator[tuple[str, Held]]:
     for name in NAMES:
-        try:
-            with stage.running(name) as proxy:
-                yield name, asyncio.run(_held(proxy, count, settle))
-        except Missing as error:
-            section.notes.append(f"Skipped: {name}: {error} is not here.")
+        with stage.running(name) as proxy:
+            yield name, asyncio.run(_held(proxy, count, settle))
 
 
 def _targets(found: dict[str, Held]) -> list[Target]:
