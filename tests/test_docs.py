@@ -246,6 +246,7 @@ STORED, RECOVERABLE = 0.25, 0.20  # dollars a GB and month
 KMS_CALL, KMS_FREE, KMS_KEY = 0.03 / 10_000, 20_000, 1.0
 MONTH = 30 * 24 * 3600
 KILOBYTES, CHANGING = 2, 1 / 20
+RENEWALS = 1 / 0.8  # a process renews a data key before its maximum age
 CACHE_AGE, PERIOD, LIFETIME = Config.data_key_cache_age, Config.data_key_period, 7 * 24 * 3600
 
 
@@ -255,7 +256,7 @@ def worked(requests: int, processes: int, sessions: int) -> list[str]:
     writes = requests * CHANGING * math.ceil(KILOBYTES) * MONTH * WRITE
     gigabytes = sessions * (KILOBYTES + 0.2) / 1e6
     storage = gigabytes * (STORED + RECOVERABLE)
-    calls = (processes * (1 + LIFETIME / PERIOD) / CACHE_AGE + 1 / PERIOD) * MONTH
+    calls = (RENEWALS * processes * (1 + LIFETIME / PERIOD) / CACHE_AGE + 1 / PERIOD) * MONTH
     kms = max(0.0, calls - KMS_FREE) * KMS_CALL + KMS_KEY
     dollars = [f"${round(part):,}" for part in (reads, writes, storage)]
     total = round(reads + writes + storage + kms)
