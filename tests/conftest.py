@@ -38,6 +38,7 @@ AWS_ENVIRONMENT = {
 
 # Fixtures that start many processes, once for all tests of a worker that use them.
 KEPT = ("kept_stack", "gateway")
+LONG_TIMEOUT = 600  # seconds
 
 ended_tests = count(1)
 
@@ -63,7 +64,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put together what uses one of the things that are kept: one worker gets it, and starts it."""
+    """Put together what uses one of the things that are kept: one worker gets it, and starts it.
+
+    Long tests get more time before they count as hung: some start a whole stack twice, maybe on a
+    machine that others use as well.
+    """
+    for item in items:
+        if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LONG_TIMEOUT))
 
     def place(item: pytest.Item) -> int:
         names = getattr(item, "fixturenames", ())

@@ -51,6 +51,13 @@ def test_run_that_tests_nothing_fails(tmp_path: Path, processes: list[str]) -> N
     assert outcome(path, "long", *processes) == 0
 
 
+@pytest.mark.long
+def test_long_test_gets_more_time(request: pytest.FixtureRequest) -> None:
+    marker = request.node.get_closest_marker("timeout")
+    assert marker is not None
+    assert marker.args[0] > float(request.config.getini("timeout"))
+
+
 def outcome(path: Path, selected: str, *options: str) -> int:
     """Run a file of tests as those of this folder are run; return how that ended."""
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", "pyproject.toml"]

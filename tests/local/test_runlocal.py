@@ -171,7 +171,6 @@ def test_hostile_environment_serves_a_page_that_offers_the_local_provider_and_ct
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)  # It starts the stack twice.
 def test_killed_run_leaves_no_process_and_loses_no_state_and_killed_child_ends_the_rest(
     run: Run,
 ) -> None:

@@ -29,7 +29,6 @@ for name in names:
     load_command_class("sessions_kms", name)
 print(json.dumps([sessions_kms.__file__, names]))
 """
-pytestmark = pytest.mark.timeout(600)  # seconds; more on a busy machine
 PLACEHOLDER = "arn:aws:kms:…:key/…"
 
 
