@@ -62,7 +62,7 @@ def grant_ended(world: World) -> None:
         button = page.get_by_role("button", name="Disconnect all apps")
         button.scroll_into_view_if_needed()  # It counts once it has been seen for a second.
         button.click()
-        expect(page.get_by_role("main")).to_contain_text("You have allowed no app")
+        expect(page.get_by_role("main").get_by_role("status")).to_contain_text("disconnected")
 
     world.person.do(disconnect)
 
