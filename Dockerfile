@@ -66,4 +66,7 @@ CMD ["runlocal", "--state", "/state"]
 FROM runtime AS gateway
 COPY --from=build /opt/static /opt/static
 COPY --from=build /opt/gateway /opt/gateway
+# On Fargate a volume there belongs to root, unless the image declares it: then it is made like this one.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/bind-mounts.html
+VOLUME /tmp
 CMD ["serve"]
