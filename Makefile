@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A command, unless ARGS has --without for this name.
 unless-left-out = $(if $(filter --without=$(1),$(subst --without ,--without=,$(ARGS))),@echo "$(1) is left out.",$(2))
 
-.PHONY: run test test-long interop mcp-clients matrix fuzz soak docs docs-here links bench bench-here check audit format lock dist release-check deploy-check image-check clean
+.PHONY: run test test-long interop mcp-clients matrix fuzz soak docs docs-here screenshots links bench bench-here check audit format lock dist release-check deploy-check image-check clean
 
 ifneq (,$(filter -h --help,$(ARGS)))
 run:
@@ -53,6 +53,10 @@ docs:
 
 docs-here: $(VENV)/.docs-installed
 	$(BIN)/sphinx-build --nitpicky --fail-on-warning --fresh-env --quiet docs build/docs
+
+# The pictures in docs/images, from the real pages in both colour schemes; needs chromium and pngquant.
+screenshots: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.e2e.pictures
 
 # Whether the pages' external links still work: needs the internet, and never fails a change.
 links: $(VENV)-docs/.docs-installed

@@ -282,14 +282,15 @@ def test_worked_costs_follow_from_the_formula() -> None:
 
 
 def test_pictures_are_small_shown_and_described() -> None:
+    picture = r'!\[(?P<text>[^]]*)\]\((?P<path>[^)]+\.png)\)|<img src="([^"]+\.png)" alt="([^"]*)">'
     shown = {
-        (page.parent / path).resolve(): alternative
+        (page.parent / (found["path"] or found[3])).resolve(): found["text"] or found[4]
         for page in PAGES
-        for alternative, path in re.findall(
-            r"!\[([^]]*)\]\(([^)]+\.png)\)", page.read_text("utf-8")
-        )
+        for found in re.finditer(picture, page.read_text("utf-8"))
     }
-    pictures = set((ROOT / "docs" / "images").glob("*.png"))
-    assert set(shown) == pictures
-    assert [file.name for file in pictures if not shown[file]] == []
-    assert [file.name for file in pictures if file.stat().st_size > 60_000] == []
+    files = set((ROOT / "docs" / "images").glob("*.png"))
+    light = {file for file in files if not file.stem.endswith("-dark")}
+    assert set(shown) == light
+    assert files - light == {file.with_name(f"{file.stem}-dark.png") for file in light}
+    assert [file.name for file in light if not shown[file]] == []
+    assert [file.name for file in files if file.stat().st_size > 60_000] == []

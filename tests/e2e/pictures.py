@@ -1,7 +1,8 @@
 """`python -m tests.e2e.pictures`: takes the screenshots of the docs from the real pages.
 
-A local stack and a Chromium of its own enter; the PNG files of `docs/images` leave, in light
-colours, made small by Debian's `pngquant`. The apps in them register as Codex and Claude Code do.
+A local stack and a Chromium of its own enter; the PNG files of `docs/images` leave, in light and in
+dark colours, made small by Debian's `pngquant`. The apps in them register as Codex and Claude Code
+do. `make screenshots` runs it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Page, expect, sync_playwright
@@ -26,6 +28,7 @@ WIDTH, HEIGHT = 800, 400  # pixels; a page that is higher is shown whole
 SEEN_WHOLE = 2000  # pixels: the height of a window in which every part of a page is seen
 SMALLER = ("/usr/bin/pngquant", "--force", "--ext=.png", "--strip", "64")  # colours
 BYTES_MAX = 60_000
+FILES: dict[Literal["dark", "light"], str] = {"dark": "-dark", "light": ""}
 APPS = {
     "Codex": "http://127.0.0.1:9/callback",
     "Claude Code (gateway-demo)": "http://localhost:9/callback",
@@ -66,14 +69,16 @@ def allowed(stack: LocalStack, page: Page, name: str, redirect_uri: str) -> None
 
 
 def taken(page: Page, name: str) -> None:
-    """Write a picture of the whole page once its buttons wait no longer, in few colours."""
+    """Write two pictures of the whole page once its buttons wait no longer, in few colours."""
     page.set_viewport_size({"width": WIDTH, "height": SEEN_WHOLE})
     expect(page.locator("[aria-disabled=true]")).to_have_count(0)
     page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
-    file = FOLDER / f"{name}.png"
-    page.screenshot(path=file, full_page=True)
-    subprocess.run([*SMALLER, file], check=True)
-    assert file.stat().st_size < BYTES_MAX, f"{file} has {file.stat().st_size} bytes."
+    for scheme, end in FILES.items():
+        page.emulate_media(color_scheme=scheme)
+        file = FOLDER / f"{name}{end}.png"
+        page.screenshot(path=file, full_page=True)
+        subprocess.run([*SMALLER, file], check=True)
+        assert file.stat().st_size < BYTES_MAX, f"{file} has {file.stat().st_size} bytes."
 
 
 @contextmanager
@@ -82,7 +87,7 @@ def opened() -> Iterator[Page]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         size = {"width": WIDTH, "height": HEIGHT}
-        page = chromium.new_page(viewport=size, color_scheme="light")  # type: ignore[arg-type]
+        page = chromium.new_page(viewport=size)  # type: ignore[arg-type]
         page.route("**/callback?**", lambda route: route.fulfill(body="Back in the app"))
         yield page
         chromium.close()
