@@ -107,9 +107,8 @@ def run(scale: Scale, folder: Path) -> Section:
     section.plots.append(_plot(scale.sizes[0], smallest))
     for verb in VERBS:
         by_size = {size: timed[size][verb] for size in scale.sizes}
-        section.tables.append(_table(f"{verb}: CPU µs (times boto3's)", by_size))
-    by_turns = {f"{verb}, {size} KB": found for (verb, size), found in alternating.items()}
-    section.tables.append(_alternating_table(by_turns))
+        by_turns = [alternating[verb, size] for size in scale.sizes]
+        section.tables.append(_table(f"{verb}: CPU µs (times boto3's)", by_size, by_turns))
     for (verb, size), both in alternating.items():
         what = f"{verb} of {size} KB"
         section.targets.append(_target(what, LIMITS[verb, size], timed[size][verb]))
@@ -155,8 +154,8 @@ def _notes(cache: str | None) -> list[str]:
         "else: no serializing, no encryption.",
         f"“{OURS}” uses the built-in client, the default; “{BY_BOTO}” is the setting "
         '`CLIENT = "boto"`.',
-        f"“{ALTERNATING.capitalize()}”: one process makes one call of each in turn, so that each "
-        "finds the processor's caches as the other left them.",
+        f"“{ALTERNATING}”: one process makes one call of the engine and one of boto3 in turn, so "
+        "that each finds the processor's caches as the other left them.",
         f"Django's cache is {where}. No browser accepts a signed cookie of 64 KB. The picture "
         f"leaves out {DYSESSION}, whose bar would hide the others.",
     ]
@@ -186,24 +185,24 @@ def _alternating(ours: EngineProcess, verb: str, size: int, scale: Scale) -> dic
     return found
 
 
-def _table(title: str, by_size: dict[int, dict[str, Timed]]) -> Table:
-    """Return a row for each contestant, the fastest first: the CPU time at each size."""
+def _table(
+    title: str, by_size: dict[int, dict[str, Timed]], by_turns: list[dict[str, Timed]]
+) -> Table:
+    """Return a row for each contestant, the fastest first: the CPU time at each size.
+
+    The last row has the calls that one process made in turns.
+    """
     first = next(iter(by_size.values()))
     names = sorted(first, key=lambda name: first[name].cpu.median)
     rows = [
         (name, *(_cell(found[name], found[BARE]) for found in by_size.values())) for name in names
     ]
+    rows.append((f"{OURS}, {ALTERNATING}", *(_cell(both[OURS], both[BARE]) for both in by_turns)))
     return Table(title, ("", *(f"{size} KB" for size in by_size)), rows)
 
 
 def _cell(found: Timed, bare: Timed) -> str:
     return f"{found.cpu.median:,.0f} ({ratio(found.cpu, bare.cpu).median:.2f})"
-
-
-def _alternating_table(by_turns: dict[str, dict[str, Timed]]) -> Table:
-    """Return the calls that one process made in turns, each finding the caches of the other."""
-    rows = [(what, _cell(found[OURS], found[BARE])) for what, found in by_turns.items()]
-    return Table(f"{ALTERNATING}: CPU µs (times boto3's)", ("", OURS), rows)
 
 
 def _headline(size: int, timed: dict[str, Timed]) -> str:
