@@ -74,7 +74,7 @@ def default_of(name: str) -> str:
         return "required"
     value: Any = getattr(Config(key_id="", table_name=""), name.lower())
     if isinstance(value, str):
-        return '`"' + value + '"`'
+        return '`"' + value.replace("django.contrib.sessions.", "…") + '"`'
     if isinstance(value, tuple):
         value = list(value)
     return "`" + repr(dict(value) if isinstance(value, Mapping) else value) + "`"

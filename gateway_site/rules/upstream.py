@@ -125,7 +125,7 @@ class UpstreamVariables(UpstreamGroupVariables):
         parse_methods,
         frozenset(METHODS),
         "allowed methods",
-        shown_default=f"`{','.join(METHODS)}`",
+        shown_default=", ".join(METHODS),
     )
     paths = Variable[tuple[str, ...]](
         "PATHS", parse_paths, (), "allowed path prefixes", shown_default="all"
