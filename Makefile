@@ -14,13 +14,17 @@ unexport PYTHONDONTWRITEBYTECODE
 # A command, unless ARGS has --without for this name.
 unless-left-out = $(if $(filter --without=$(1),$(subst --without ,--without=,$(ARGS))),@echo "$(1) is left out.",$(2))
 
-.PHONY: run test test-long interop mcp-clients matrix fuzz soak docs docs-here screenshots links bench bench-here check audit format lock dist release-check deploy-check image-check clean
+# The catalogs of translations, which git does not keep. The tests compile them by themselves.
+compile-catalogs = @$(BIN)/python packaging/gateway/catalogs.py gateway_site oauth sessions_kms
+
+.PHONY: run messages test test-long interop mcp-clients matrix fuzz soak docs docs-here screenshots links bench bench-here check audit format lock dist release-check deploy-check image-check clean
 
 ifneq (,$(filter -h --help,$(ARGS)))
 run:
 	@$(PYTHON) -m gateway_site.local.options
 else
 run: $(VENV)/.local-installed
+	$(compile-catalogs)
 	@$(BIN)/python manage.py runlocal $(ARGS)
 endif
 
@@ -108,6 +112,10 @@ audit: $(VENV)/.dev-installed
 format: $(VENV)/.dev-installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Brings the catalogs of translations up to date with the texts; ARGS=fr starts those of a language.
+messages: $(VENV)/.dev-installed
+	$(BIN)/python packaging/messages.py $(ARGS)
 
 # Rewrites the hash-pinned requirements from pyproject.toml; they name no host.
 lock: $(VENV)/.dev-installed

@@ -13,6 +13,8 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
     UserModelAdmin = UserAdmin[User]
@@ -44,11 +46,12 @@ class AccountsAdmin(UserModelAdmin):
         fieldsets = super().get_fieldsets(request, obj)
         return fieldsets if obj is None else [(None, {"fields": ["accounts"]}), *fieldsets]
 
-    @admin.display(description="accounts")
+    @admin.display(description=_("accounts"))
     def accounts(self, user: User) -> str:
         """Show the accounts that a user signs in with."""
         found = [
             (account.provider, account.uid)
             for account in user.socialaccount_set.all()  # type: ignore[attr-defined]  # allauth has no types
         ]
-        return format_html_join(", ", "{} {}", found) or "none: nobody can sign in as this user"
+        shown = format_html_join(", ", "{} {}", found)
+        return shown or gettext("none: nobody can sign in as this user")

@@ -1,4 +1,6 @@
-"""The site's `handler500`: a 503 with `Retry-After` if the database is unusable, otherwise a 500.
+"""The site's `handler400`, and its `handler500`.
+
+The latter is a 503 with `Retry-After` if the database is unusable, otherwise a 500.
 
 Django calls it for any error in a view, a template or a middleware, under WSGI and ASGI. The
 visitor's cookie is unchanged, since Django saves no session with such a status. With DEBUG Django
@@ -18,8 +20,9 @@ from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse, HttpResponseServerError
 from django.template import loader
+from django.views import defaults
 
-from gateway_site.edge import descriptors
+from gateway_site.edge import descriptors, languages
 from gateway_site.edge.reports import Tally
 from gateway_site.forwarding.middleware_run import REQUEST_ID
 from gateway_site.rules import problems, url_rules
@@ -58,9 +61,19 @@ PASSING_SQLITE = frozenset(
 )
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Return Django's 400 in the visitor's language, which no middleware may have chosen yet."""
+    with languages.of_request(request):
+        return defaults.bad_request(request, exception)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """Return a 503 if the database is unreachable or no descriptor is left, otherwise a 500."""
-    error = sys.exc_info()[1]
+    with languages.of_request(request):
+        return _server_error(request, sys.exc_info()[1])
+
+
+def _server_error(request: HttpRequest, error: BaseException | None) -> HttpResponse:
     if descriptors.is_exhaustion(error):
         _out_of_descriptors.add()
         response = _answer(request, "service_unavailable", NO_DESCRIPTOR)

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
 
 from gateway_site import installation, variables
-from gateway_site.environment import admission
+from gateway_site.environment import admission, languages
 from gateway_site.environment.admission_variables import SignInVariables
 from gateway_site.environment.clients import ClientVariables
 from gateway_site.environment.database import NO_DATABASE
@@ -98,6 +98,7 @@ MIDDLEWARE = [
     "gateway_site.forwarding.client_session.ClientSessionMiddleware"
     if AUTHORIZATION_SERVER
     else "django.contrib.sessions.middleware.SessionMiddleware",
+    "gateway_site.edge.languages.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "oauth.sign_in.authentication.AuthenticationMiddleware",
@@ -133,7 +134,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 USE_TZ = True
 TIME_ZONE = "UTC"
-LANGUAGE_CODE = "en"
+
+# Languages of the pages. Logs, commands and answers for programs are in English.
+
+USE_I18N = True
+LANGUAGES = languages.describe(_env.languages, _env.locale_dir)
+LANGUAGE_CODE = LANGUAGES[0][0]  # for visitors who want none of them
+LOCALE_PATHS = [_env.locale_dir] if _env.locale_dir else []
 
 STATIC_URL = "static/"
 STATIC_ROOT = _env.static_root
@@ -177,6 +184,11 @@ CSRF_COOKIE_NAME = COOKIE_PREFIX + "csrftoken"
 CSRF_COOKIE_SECURE = SECURE
 CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_NAME = COOKIE_PREFIX + "language"
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
+LANGUAGE_COOKIE_SECURE = SECURE
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 # In a cookie: messages in the session would create one for a visitor who has just signed out.
 MESSAGE_STORAGE = "gateway_site.edge.messages.MessageStorage"
 MESSAGE_COOKIE_NAME = COOKIE_PREFIX + "messages"

@@ -8,7 +8,10 @@ from allauth.account.decorators import secure_admin_login
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 from django.views.generic import RedirectView
+from django.views.i18n import set_language
 
 from gateway_site.forwarding.admission import admit, index
 from gateway_site.pages.connections import DisconnectView
@@ -18,7 +21,9 @@ from gateway_site.pages.upstreams import continue_to_call, try_upstream
 from oauth.backchannel import backchannel_logout
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # as allauth documents
-admin.site.site_header = admin.site.site_title = f"{settings.SITE_NAME} administration"
+admin.site.site_header = admin.site.site_title = format_lazy(
+    _("{site} administration"), site=settings.SITE_NAME
+)
 admin.site.site_url = None  # its header links to the pages by name (`admin/base_site.html`)
 
 urlpatterns = [
@@ -36,6 +41,7 @@ urlpatterns = [
     path("accounts/3rdparty/signup/", RedirectView.as_view(pattern_name="account_login")),
     path("accounts/login/", sign_in_page, name="account_login"),
     path("site-logo", site_logo, name="site_logo"),
+    path("language/", set_language, name="set_language"),  # redirects to this origin only
     path("accounts/", include("oauth.urls")),  # before allauth's, whose callbacks drop the tokens
     path("accounts/", include("allauth.urls")),
     path(
@@ -50,4 +56,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
 ]
 
+handler400 = "gateway_site.outages.bad_request"
 handler500 = "gateway_site.outages.server_error"

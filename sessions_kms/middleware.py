@@ -10,7 +10,7 @@ example of a save after the response) are marked on the request when Django repo
 """
 
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,8 @@ from django.core.signals import got_request_exception, setting_changed
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist, loader
+from django.utils import translation
+from django.utils.translation import gettext_lazy as _
 
 from sessions_kms import outages
 from sessions_kms.concurrency import deadline
@@ -32,7 +34,7 @@ MOVED_RETRY_AFTER = 2  # seconds within which the response with the new cookie h
 MARK = "_session_store_unavailable"
 TEMPLATE = "503.html"
 MESSAGES = "messages"  # Django's name for the cookie, which no setting changes
-TEXT = "The service is temporarily unavailable. Please try again in a few seconds."
+TEXT = _("The service is temporarily unavailable. Please try again in a few seconds.")
 
 
 class StoreUnavailableMiddleware(SyncAndAsyncMiddleware):
@@ -75,7 +77,7 @@ def unavailable(error: type[StoreUnavailable] = StoreUnavailable) -> HttpRespons
         content: str = loader.render_to_string(TEMPLATE)
         kind = "text/html; charset=utf-8"
     except (TemplateDoesNotExist, OSError):
-        content, kind = TEXT, "text/plain; charset=utf-8"
+        content, kind = str(TEXT), "text/plain; charset=utf-8"
     headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
     if issubclass(error, SessionMoved):
         headers["Retry-After"] = headers["Refresh"] = str(MOVED_RETRY_AFTER)
@@ -99,9 +101,16 @@ def _replaced(request: HttpRequest, response: HttpResponseBase) -> HttpResponseB
         return response
     # The 500 is not closed: it has no open resources, and closing a response sends Django's
     # `request_finished`, while outer middlewares are still handling the request.
-    replacement = unavailable(error)
+    with _in_language_of(request):
+        replacement = unavailable(error)
     outages.log_refusal(request, error.message, replacement)
     return replacement
+
+
+def _in_language_of(request: HttpRequest) -> AbstractContextManager[None]:
+    """Return a block in the language that `LocaleMiddleware` chose, if the project has it."""
+    language: str | None = getattr(request, "LANGUAGE_CODE", None)
+    return nullcontext() if language is None else translation.override(language)
 
 
 def _mark(*, request: HttpRequest | None = None, **_: Any) -> None:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from sessions_kms.format.item_types import SHORT_ID
 
@@ -35,6 +36,8 @@ class Session(models.Model):
 
     class Meta:
         managed = False
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
         base_manager_name = "objects"
         default_permissions = ()
         permissions = (

@@ -20,6 +20,7 @@ from pytest_django import DjangoDbBlocker
 
 from gateway_site.local.kms import LocalKMS, running_kms
 from sessions_kms import hints, outages, services
+from tests.support.catalogs import compile_all
 from tests.support.clock import FakeClock
 from tests.support.database import copy_of_database, restored_from
 from tests.support.roto import running_roto
@@ -47,6 +48,12 @@ hypothesis_settings.load_profile("suite")
 
 # Only the first call counts: a test that imports `gateway_site.asgi` changes no later message.
 hints.use_program(hints.PROGRAM)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the catalogs of translations, before any process loads them."""
+    if not hasattr(config, "workerinput"):
+        compile_all()
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -32,6 +32,7 @@ COOKIE = b"cookie"  # whatever case a server hands on
 # with the providers and apps that are installed here.
 COOKIE_SETTINGS = (
     "CSRF_COOKIE_NAME",
+    "LANGUAGE_COOKIE_NAME",
     "MESSAGE_COOKIE_NAME",
     "OAUTH_LOGOUT_COOKIE_NAME",
     "SIGNED_OUT_COOKIE_NAME",

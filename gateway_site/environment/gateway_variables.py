@@ -9,6 +9,8 @@ from pathlib import Path
 
 from gateway_site.environment.branding import DEFAULT_NAME, load_logo, parse_site_name
 from gateway_site.environment.database import parse_database_url
+from gateway_site.environment.languages import DEFAULT as DEFAULT_LANGUAGES
+from gateway_site.environment.languages import parse_languages
 from gateway_site.environment.parsers import (
     Network,
     declare_flag,
@@ -86,6 +88,19 @@ class GatewayVariables(Variables):
         "HSTS_SECONDS", number(), 365 * DAY, "seconds for which browsers insist on https"
     )
     kms_key_arn = declare_text("KMS_KEY_ARN", "`KEY_ID` above", required=True)
+    languages = Variable(
+        "LANGUAGES",
+        parse_languages,
+        DEFAULT_LANGUAGES,
+        "[languages](gateway.md#languages) of the pages; the first is the default",
+        shown_default="`en,de`",
+    )
+    locale_dir = Variable(
+        "LOCALE_DIR",
+        parse_folder,
+        None,
+        "folder with catalogs of more [languages](gateway.md#languages)",
+    )
     log_format = Variable(
         "LOG_FORMAT",
         one_of(("text", "json")),

@@ -31,8 +31,9 @@ from django.db import OperationalError
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, get_resolver, resolve
+from django.utils.translation import gettext, gettext_noop
 
-from gateway_site.edge import access_log, descriptors, own_cookies
+from gateway_site.edge import access_log, descriptors, languages, own_cookies
 from gateway_site.edge.client import Client, ClientGone, Receive, Send
 from gateway_site.edge.reports import Tally
 from gateway_site.forwarding.admission import ORIGINAL_SCOPE
@@ -75,7 +76,7 @@ from gateway_site.rules.headers import Headers
 from oauth.backchannel import backchannel_logout
 from oauth.sign_in.views import callback, sign_in
 from sessions_kms import StoreUnavailable, ahead
-from sessions_kms.middleware import TEXT, unavailable
+from sessions_kms.middleware import unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,8 @@ CONTENT_HEADERS = frozenset({b"content-length", b"content-type"})  # of a respon
 ADMISSIONS = 32
 # Pages of one person that are made at the same time, and seconds that one more waits.
 USER_PAGES, USER_PAGES_TIMEOUT = THREADS // 4, 5.0
-BUSY = "Too many requests are waiting. Try again in a few seconds."
+UNAVAILABLE = "The service is temporarily unavailable. Please try again in a few seconds."
+BUSY = gettext_noop("Too many requests are waiting. Try again in a few seconds.")
 
 _shed = Tally(logger, "%d requests were answered 503: no thread was free.")
 
@@ -142,7 +144,7 @@ class GatewayHandler(ASGIHandler):
         except OSError as error:
             if not descriptors.is_exhaustion(error):
                 raise
-            response = problems.unavailable("service_unavailable", TEXT).response()
+            response = problems.unavailable("service_unavailable", UNAVAILABLE).response()
         if isinstance(response, AdmittedResponse):
             if entry := access_log.entry_of(scope):
                 entry.upstream = response.call.upstream.name
@@ -325,7 +327,8 @@ def _rejection(error: Exception, scope: Any) -> HttpResponse:
         own = problems.rejection_response(view, status) if settings.AUTHORIZATION_SERVER else None
         response = own or _plain(status, f"{status} {status.phrase}", {})
     else:
-        response = _unavailable(view, error)
+        with languages.of_scope(scope):
+            response = _unavailable(view, error)
     response.headers["Content-Length"] = str(len(response.content))
     return response
 
@@ -333,10 +336,10 @@ def _rejection(error: Exception, scope: Any) -> HttpResponse:
 def _unavailable(view: object, error: Exception) -> HttpResponse:
     """Return a 503 in the view's own format, if it has one, or as plain text."""
     if not isinstance(error, Busy):
-        return problems.unavailable_response(view, TEXT) or unavailable()
+        return problems.unavailable_response(view, UNAVAILABLE) or unavailable()
     _shed.add()
     headers = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
-    return problems.unavailable_response(view, BUSY) or _plain(503, BUSY, headers)
+    return problems.unavailable_response(view, BUSY) or _plain(503, gettext(BUSY), headers)
 
 
 def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:

@@ -65,6 +65,7 @@ NON_BLOCKING = frozenset(
         "django.contrib.sessions.middleware.SessionMiddleware",
         # For a client's call without a prefetched token it does I/O, which Django's guard detects.
         "gateway_site.forwarding.client_session.ClientSessionMiddleware",
+        "gateway_site.edge.languages.LocaleMiddleware",
         "django.middleware.common.CommonMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -76,12 +77,13 @@ NON_BLOCKING = frozenset(
 )
 
 # Middleware of pages, which does nothing for the call of an upstream: health checks, the ends of
-# sessions by sign-out, messages, and sign-ins of allauth that are under way.
+# sessions by sign-out, languages, messages, and sign-ins of allauth that are under way.
 PAGES_ONLY = frozenset(
     {
         "gateway_site.health.HealthMiddleware",
         "oauth.sign_out.SignOutMiddleware",
         "gateway_site.edge.middleware.SignedOutMiddleware",
+        "gateway_site.edge.languages.LocaleMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
         "allauth.account.middleware.AccountMiddleware",
     }

@@ -24,6 +24,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path, reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -106,24 +108,28 @@ def _read_grants(ids: Sequence[str]) -> Iterator[GrantLabels]:
 
 
 def _announcement(grant: GrantLabels) -> str:
-    return format_html(
-        "“<bdi>{}</bdi>” was allowed to call {} in your name. If that was not you, disconnect it "
-        'under <a href="{}">Connected apps</a>.',
-        grant.client,
-        grant.upstream,
-        reverse("apps"),
+    text = gettext(
+        "“<bdi>{client}</bdi>” was allowed to call {upstream} in your name. If that was not you, "
+        'disconnect it under <a href="{address}">Connected apps</a>.'
     )
+    return format_html(text, client=grant.client, upstream=grant.upstream, address=reverse("apps"))
 
 
 APPS = EntryList(
     page="apps",
-    ended="The app has been disconnected.",
-    missing="There is no such app. It may have been disconnected already.",
-    ended_none="There was no app to disconnect.",
-    ended_one="One app has been disconnected.",
-    ended_many="{} apps have been disconnected.",
-    unknown="The apps cannot be reached right now, so it is unknown whether any was disconnected. "
-    "Please try again in a moment.",
+    ended=_("The app has been disconnected."),
+    missing=_("There is no such app. It may have been disconnected already."),
+    ended_none=_("There was no app to disconnect."),
+    ended_number=lambda number: (
+        ngettext(
+            "One app has been disconnected.", "%(number)d apps have been disconnected.", number
+        )
+        % {"number": number}
+    ),
+    unknown=_(
+        "The apps cannot be reached right now, so it is unknown whether any was disconnected. "
+        "Please try again in a moment."
+    ),
 )
 
 

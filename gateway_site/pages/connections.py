@@ -26,6 +26,7 @@ from django.db.models import TextChoices
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse, reverse_lazy
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
 from gateway_site.forwarding.middleware_run import RequiresThread, require_thread
@@ -78,11 +79,11 @@ RENEWAL_TIMEOUT = 2.0  # seconds
 class Status(TextChoices):
     """The state of a provider connection in this session."""
 
-    NONE = "none", "Not connected"
-    ABSENT = "absent", "Connected, but without a token in this session"
-    HELD = "held", "Connected"
-    RENEWABLE = "renewable", "Token expired; it will be renewed when it is next used"
-    REAUTHENTICATE = "reauthenticate", "Token expired; please re-authenticate"
+    NONE = "none", _("Not connected")
+    ABSENT = "absent", _("Connected, but without a token in this session")
+    HELD = "held", _("Connected")
+    RENEWABLE = "renewable", _("Token expired; it will be renewed when it is next used")
+    REAUTHENTICATE = "reauthenticate", _("Token expired; please re-authenticate")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from django.contrib import messages
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.functional import Promise
 
 from oauth.sign_in import click_delay
 from sessions_kms import StoreUnavailable, user_id_of
@@ -17,27 +18,26 @@ from sessions_kms import StoreUnavailable, user_id_of
 
 @dataclass(frozen=True, kw_only=True)
 class EntryList:
-    """A page that lists entries, by its URL name, and its messages. `ended_many` has `{}`."""
+    """A page that lists entries, by its URL name, and its messages, translated when shown."""
 
     page: str
-    ended: str
-    missing: str
-    ended_none: str
-    ended_one: str
-    ended_many: str
-    unknown: str
+    ended: str | Promise
+    missing: str | Promise
+    ended_none: str | Promise
+    ended_number: Callable[[int], str]
+    unknown: str | Promise
 
     def end_one(self, request: HttpRequest, end: Callable[[], bool]) -> HttpResponse:
         """End one entry; report whether it existed, or that this is unknown."""
         try:
             existed = end()
         except StoreUnavailable:
-            messages.error(request, self.unknown)
+            messages.error(request, str(self.unknown))
         else:
             if existed:
-                messages.success(request, self.ended)
+                messages.success(request, str(self.ended))
             else:
-                messages.warning(request, self.missing)
+                messages.warning(request, str(self.missing))
         return redirect(self.page)
 
     def end_all(self, request: HttpRequest, end: Callable[[], int]) -> HttpResponse:
@@ -48,10 +48,10 @@ class EntryList:
         try:
             count = end()
         except StoreUnavailable:
-            messages.error(request, self.unknown)
+            messages.error(request, str(self.unknown))
         else:
-            few = {0: self.ended_none, 1: self.ended_one}
-            messages.success(request, few.get(count, self.ended_many.format(count)))
+            text = self.ended_number(count) if count else str(self.ended_none)
+            messages.success(request, text)
         return redirect(self.page)
 
 

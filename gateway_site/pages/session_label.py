@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from allauth.account.signals import user_logged_in
 from django.dispatch import receiver
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from oauth.provider.config import find_provider
 from sessions_kms import about
@@ -63,7 +64,10 @@ class SignInLabel:
     def from_metadata(cls, words: Mapping[str, str]) -> SignInLabel:
         """Create the label from a session's metadata."""
         browser, system = words.get(BROWSER, ""), words.get(SYSTEM, "")
-        device = f"{browser} on {system}" if browser and system else browser or system
+        device = browser or system
+        if browser and system:
+            text = _("%(browser)s on %(system)s")
+            device = text % {"browser": browser, "system": system}
         name = words.get(PROVIDER, "")
         configured = find_provider(name)
         return cls(device, configured.label if configured else name)

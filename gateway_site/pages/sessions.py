@@ -18,6 +18,8 @@ from django.contrib.auth.decorators import login_required
 from django.core.signing import BadSignature
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -112,13 +114,21 @@ logger = logging.getLogger(__name__)
 
 SESSIONS = EntryList(
     page="sessions",
-    ended="The session has been ended.",
-    missing="There is no such session. It may have ended already.",
-    ended_none="There was no other session to end.",
-    ended_one="One other session has been ended.",
-    ended_many="{} other sessions have been ended.",
-    unknown="The sessions cannot be reached right now, so it is unknown whether any was ended. "
-    "Please try again in a moment.",
+    ended=_("The session has been ended."),
+    missing=_("There is no such session. It may have ended already."),
+    ended_none=_("There was no other session to end."),
+    ended_number=lambda number: (
+        ngettext(
+            "One other session has been ended.",
+            "%(number)d other sessions have been ended.",
+            number,
+        )
+        % {"number": number}
+    ),
+    unknown=_(
+        "The sessions cannot be reached right now, so it is unknown whether any was ended. "
+        "Please try again in a moment."
+    ),
 )
 
 
@@ -154,7 +164,8 @@ def sessions(request: HttpRequest) -> HttpResponse:
     try:
         page = take_prefetched(request, "page", partial(_load_page, request))
     except BadSignature:
-        messages.warning(request, "That link is no longer valid. These are your newest sessions.")
+        text = _("That link is no longer valid. These are your newest sessions.")
+        messages.warning(request, text)
         return redirect("sessions")
     except StoreUnavailable as exc:
         # Show the page without the list: the session of this request could be read.

@@ -23,6 +23,7 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -61,7 +62,7 @@ TIMEOUT = 10.0  # seconds
 # Headers that would request a part of the response, an encoded one, or none.
 DROPPED_HEADERS = ("accept", "connection", "content-", "if-", "range", "transfer-", "upgrade")
 ACCEPT_HEADERS = [(b"accept", b"application/json, */*;q=0.5"), (b"accept-encoding", b"identity")]
-HIDDEN = "[a token, not shown]"
+HIDDEN = _("[a token, not shown]")
 
 
 @dataclass
@@ -229,5 +230,5 @@ def _remove_tokens(request: HttpRequest, upstream: Upstream, text: str) -> str:
     for session in (request.session, type(request.session)(request.session.session_key)):
         held = load_token_set(session, upstream.provider)
         for secret in (held.access_token, held.refresh_token, held.id_token) if held else ():
-            text = text.replace(secret, HIDDEN) if secret else text
+            text = text.replace(secret, str(HIDDEN)) if secret else text
     return text

@@ -10,6 +10,8 @@ import json
 import shlex
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 
 @dataclass(frozen=True)
 class ClientSetup:
@@ -43,10 +45,10 @@ def cursor(name: str, url: str) -> str:
 
 def client_setups(name: str, url: str) -> list[ClientSetup]:
     """Return the setup of each client."""
-    in_terminal = "Run this in a terminal:"
+    in_terminal = _("Run this in a terminal:")
     return [
         ClientSetup("Claude Code", in_terminal, claude_code(name, url)),
         ClientSetup("Codex", in_terminal, codex(name, url)),
         ClientSetup("VS Code", in_terminal, vs_code(name, url)),
-        ClientSetup("Cursor", "Put this in the file ~/.cursor/mcp.json:", cursor(name, url)),
+        ClientSetup("Cursor", _("Put this in the file ~/.cursor/mcp.json:"), cursor(name, url)),
     ]

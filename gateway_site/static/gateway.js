@@ -2,7 +2,9 @@
 // it times are in UTC, and the text can be selected.
 "use strict";
 (() => {
-  const inZone = new Intl.DateTimeFormat("en-GB", {
+  const texts = document.currentScript.dataset; // in the visitor's language
+  const language = document.documentElement.lang;
+  const inZone = new Intl.DateTimeFormat(language === "en" ? "en-GB" : language, {
     day: "numeric", month: "short", year: "numeric",
     hour: "2-digit", minute: "2-digit", timeZoneName: "short",
   });
@@ -23,26 +25,27 @@
     document.getElementById("main").append(status);
   }
 
-  async function copy(button) {
+  async function copy(button, usualLabel) {
     if (status === null) addStatus();
     const label = button.firstElementChild;
     const source = document.getElementById(button.dataset.copy);
     try {
       await navigator.clipboard.writeText(source.textContent.trim());
-      label.textContent = "Copied";
-      status.textContent = "Copied.";
+      label.textContent = texts.copied;
+      status.textContent = texts.isCopied;
     } catch {
       getSelection().selectAllChildren(source);
-      status.textContent = "The text is selected. Press Ctrl+C to copy it.";
+      status.textContent = texts.isSelected;
     }
     setTimeout(() => {
-      label.textContent = "Copy";
+      label.textContent = usualLabel;
       status.textContent = "";
     }, 3000);
   }
 
   for (const button of document.querySelectorAll("button[data-copy]")) {
     button.hidden = false;
-    button.addEventListener("click", () => copy(button));
+    const usualLabel = button.firstElementChild.textContent;
+    button.addEventListener("click", () => copy(button, usualLabel));
   }
 })();

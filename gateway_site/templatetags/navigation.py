@@ -1,16 +1,29 @@
-"""The pages that every page links to. Error pages have no request, so this needs none."""
+"""What every page links to: the site's pages, and itself in other languages.
+
+Error pages have no request, so the former needs none.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from django import template
+from django.conf import settings
+from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
+from django.utils.translation import get_language, gettext_noop
+from django.utils.translation import gettext as _
 
 register = template.Library()
 
-PAGES = (("Connections", "home"), ("Sessions", "sessions"), ("Apps", "apps"))
-OF_STAFF = (("Administration", "admin:index"),)
+PAGES = (
+    (gettext_noop("Connections"), "home"),
+    (gettext_noop("Sessions"), "sessions"),
+    (gettext_noop("Apps"), "apps"),
+)
+OF_STAFF = ((gettext_noop("Administration"), "admin:index"),)
+CALLBACK = "callback"  # suffix of the names of the pages to which providers redirect
 
 
 @dataclass(frozen=True)
@@ -34,5 +47,26 @@ def site_pages(path: str = "", *, is_staff: bool = False) -> list[SitePage]:
             address = reverse(name)
         except NoReverseMatch:  # apps, where no client is let in
             continue
-        found.append(SitePage(label, address, address == path))
+        found.append(SitePage(_(label), address, address == path))
     return found
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language of the site, with its own name for itself."""
+
+    code: str
+    name: str
+    is_current: bool
+
+
+@register.simple_tag
+def language_switch(request: HttpRequest | Literal[""]) -> list[Language]:
+    """Return the languages to choose from; none on a page that cannot be requested again."""
+    if not request:
+        return []
+    match = request.resolver_match
+    is_callback = match is not None and (match.url_name or "").endswith(CALLBACK)
+    if request.method not in {"GET", "HEAD"} or is_callback or len(settings.LANGUAGES) == 1:
+        return []
+    return [Language(code, str(name), code == get_language()) for code, name in settings.LANGUAGES]

@@ -37,6 +37,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
@@ -139,10 +140,11 @@ def signed_out(request: HttpRequest) -> HttpResponse:
     name = verify_logout_state(request)
     provider = config.find_provider(name) if name is not None else None
     if provider is None:
-        messages.info(request, "You are signed out here.")
+        messages.info(request, _("You are signed out here."))
     else:
         delete_logout_state(response)
-        messages.success(request, f"You are signed out here, and at {provider.label} too.")
+        text = _("You are signed out here, and at %(provider)s too.")
+        messages.success(request, text % {"provider": provider.label})
     return response
 
 

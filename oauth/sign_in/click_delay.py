@@ -13,14 +13,16 @@ from __future__ import annotations
 from django.core.signing import BadSignature, Signer
 from django.http import HttpRequest
 from django.templatetags.static import static
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from sessions_kms.services import services
 
 DELAY = 1.0  # seconds
 FIELD = "shown_at"
-TOO_SOON = (
+TOO_SOON = _(
     "That came less than a second after the page was shown, so nothing was done. Please check what "
     "it says, then confirm again."
 )
@@ -29,11 +31,21 @@ TOO_SOON = (
 def fields(request: HttpRequest) -> SafeString:
     """Return the HTML to put into a form: the current time, signed, and the script."""
     return format_html(
-        '<input type="hidden" name="{}" value="{}"><script src="{}" defer></script>',
+        '<input type="hidden" name="{}" value="{}"><script src="{}" defer {}></script>',
         FIELD,
         _signer(request).sign(f"{services().clock():.6f}"),
         static("oauth/click_delay.js"),
+        format_html_join(" ", 'data-{}="{}"', _script_texts().items()),
     )
+
+
+def _script_texts() -> dict[str, str]:
+    """Return what the script says, by the names of its attributes."""
+    return {
+        "wait": gettext("Please read this page. You can confirm in a second."),
+        "unread": gettext("Please read the whole page before you confirm."),
+        "ready": gettext("You can confirm now."),
+    }
 
 
 def is_too_soon(request: HttpRequest) -> bool:

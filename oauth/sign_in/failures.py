@@ -27,6 +27,7 @@ from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME, logout
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
+from django.utils.translation import gettext as _
 
 from oauth.codes import Code
 from oauth.exceptions import SignInRefused
@@ -71,14 +72,14 @@ def redirect_stray_callback(request: HttpRequest, provider: str) -> HttpResponse
         "an old" if is_late else "no known",
     )
     if not request.user.is_authenticated:
-        messages.warning(
-            request,
-            f"That sign-in expired or was started in another browser ({Code.STATE_UNKNOWN})."
-            " Please try again.",
+        text = _(
+            "That sign-in expired or was started in another browser (%(code)s). Please try again."
         )
+        messages.warning(request, text % {"code": Code.STATE_UNKNOWN})
         return HttpResponseRedirect(sign_in_url(next_url, again=True))
     if (state or {}).get("process") == AuthProcess.CONNECT:
-        messages.warning(request, "That took too long, so nothing was connected. Please try again.")
+        text = _("That took too long, so nothing was connected. Please try again.")
+        messages.warning(request, text)
     return HttpResponseRedirect(next_url or resolve_url(settings.LOGIN_REDIRECT_URL))
 
 

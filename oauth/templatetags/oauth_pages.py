@@ -14,13 +14,13 @@ from django import template
 from django.utils.dateformat import format as formatted
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext, pgettext
 
 from oauth.sign_in.click_delay import fields
 
 register = template.Library()
 
-# Seconds of each, and of half of the one below: 23 hours and 40 minutes are a day.
-UNITS = (("day", 86_400, 1800), ("hour", 3600, 30), ("minute", 60, 0))
+DAY, HOUR, MINUTE = 86_400, 3600, 60  # seconds
 
 
 @register.simple_tag(takes_context=True)
@@ -36,7 +36,7 @@ def moment(value: datetime) -> SafeString:
     return format_html(
         '<time datetime="{}">{} UTC</time> <span class="distance">{}</span>',
         utc.isoformat(),
-        formatted(utc, "j M Y, H:i"),
+        formatted(utc, pgettext("date and time, for the date filter of Django", "j M Y, H:i")),
         distance(utc, datetime.now(UTC)),
     )
 
@@ -44,9 +44,20 @@ def moment(value: datetime) -> SafeString:
 def distance(value: datetime, now: datetime) -> str:
     """Return how far a time is from the present one, in its largest unit, rounded."""
     seconds = abs((value - now).total_seconds())
-    for name, size, half_below in UNITS:
-        if seconds >= size - half_below:
-            number = round(seconds / size)
-            amount = f"{number} {name}" + ("s" if number > 1 else "")
-            return f"{amount} ago" if value < now else f"in {amount}"
-    return "now"
+    is_past = value < now
+    # Half of the unit below counts as a whole one: 23 hours and 40 minutes are a day.
+    if seconds >= DAY - HOUR / 2:
+        number = round(seconds / DAY)
+        past = ngettext("%(number)d day ago", "%(number)d days ago", number)
+        future = ngettext("in %(number)d day", "in %(number)d days", number)
+    elif seconds >= HOUR - MINUTE / 2:
+        number = round(seconds / HOUR)
+        past = ngettext("%(number)d hour ago", "%(number)d hours ago", number)
+        future = ngettext("in %(number)d hour", "in %(number)d hours", number)
+    elif seconds >= MINUTE:
+        number = round(seconds / MINUTE)
+        past = ngettext("%(number)d minute ago", "%(number)d minutes ago", number)
+        future = ngettext("in %(number)d minute", "in %(number)d minutes", number)
+    else:
+        return gettext("now")
+    return (past if is_past else future) % {"number": number}

@@ -5,6 +5,7 @@ In the tree, `oauth` and `gateway_site` are at its root; in an sdist they are be
 """
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 from posixpath import normpath
@@ -14,19 +15,23 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("gateway_site", "oauth")
 RELEASE = "release.toml"
 # A link or picture of Markdown that leads to a file of the repository.
 RELATIVE = re.compile(r"(!?)\[([^\]]*)\]\((?![a-z]+:|#)([^)\s]+)\)")
 
 
 class PackagesHook(BuildHookInterface):
-    """Adds the gateway's packages to a wheel, and what a wheel is built from to an sdist."""
+    """Compiles catalogs of translations, and adds the gateway's packages to its distributions."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the folders. Raises FileNotFoundError without them."""
-        added = {str(find(name)): name for name in PACKAGES}
-        if self.target_name == "sdist" and (release := find(RELEASE)).exists():
+        """Compile, and add the folders. Raises FileNotFoundError without them."""
+        sys.path.append(str(HERE))
+        from catalogs import compile_catalogs  # noqa: PLC0415 - it is beside this file
+
+        for name in self.config["catalogs"]:
+            compile_catalogs(find(name))
+        added = {str(find(name)): name for name in self.config.get("packages", ())}
+        if added and self.target_name == "sdist" and (release := find(RELEASE)).exists():
             added[str(release)] = RELEASE
         build_data["force_include"] |= added
 

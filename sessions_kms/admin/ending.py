@@ -19,6 +19,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import localize
+from django.utils.translation import gettext, gettext_noop, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from sessions_kms import outages
 from sessions_kms.concurrency.waits import run_sync
@@ -65,7 +67,8 @@ class AdminPages(SessionModelAdmin):
 
     def outage(self, request: HttpRequest, error: StoreUnavailable) -> HttpResponse:
         """Return a page with status 503 that says the store cannot be used, and log why."""
-        context = self.context(request, "Sessions unavailable") | {"problem": str(error)}
+        context = self.context(request, gettext("Sessions unavailable"))
+        context["problem"] = gettext(str(error))
         response = TemplateResponse(request, f"{TEMPLATES}/outage.html", context, status=503)
         outages.note(error)
         outages.log_refusal(request, str(error), response)
@@ -113,7 +116,13 @@ class AdminPages(SessionModelAdmin):
 
 
 CONFIRMED = "post"  # a field of every confirmation, as in Django's own
-OWN_STAYS = "Your own session is not ended."
+OWN_STAYS = _("Your own session is not ended.")
+# Of `StoreUnavailable`, whose module does not depend on Django.
+OUTAGES = (
+    gettext_noop("The session store cannot be used at the moment."),
+    gettext_noop("The session table cannot be used at the moment."),
+    gettext_noop("AWS KMS cannot be used at the moment."),
+)
 
 
 class DateTimeInput(AdminSplitDateTime):
@@ -121,7 +130,7 @@ class DateTimeInput(AdminSplitDateTime):
 
     def __init__(self) -> None:
         super().__init__()
-        for widget, label in zip(self.widgets, ("Date", "Time"), strict=True):
+        for widget, label in zip(self.widgets, (_("Date"), _("Time")), strict=True):
             widget.attrs["aria-label"] = label
 
 
@@ -129,9 +138,9 @@ class BeforeForm(forms.Form):
     """A time in the past."""
 
     before = forms.SplitDateTimeField(
-        label="Created at or before",
+        label=_("Created at or before"),
         widget=DateTimeInput,
-        help_text="A time in the past. Sessions created later stay.",
+        help_text=_("A time in the past. Sessions created later stay."),
     )
 
     def clean_before(self) -> datetime:
@@ -143,7 +152,7 @@ class BeforeForm(forms.Form):
         # Dates in the far past and future have no timestamp on some platforms.
         passed = 1970 < moment.year < 9999 and moment.timestamp() <= services().clock()
         if not passed:
-            raise forms.ValidationError("Enter a time in the past, after 1970.")
+            raise forms.ValidationError(gettext("Enter a time in the past, after 1970."))
         try:
             ending.require_past(services(), int(moment.timestamp()))
         except ValueError as exc:
@@ -163,18 +172,21 @@ class EndingAdmin(AdminPages):
         inspection = Inspection(services(), request.session.session_key)
         row = run_sync(inspection.find(unquote(object_id)))
         if row is None:
-            messages.warning(request, "There is no such session. It may have ended already.")
+            text = gettext("There is no such session. It may have ended already.")
+            messages.warning(request, text)
             return self.to_list()
         if row.current:
-            messages.warning(request, "This is your own current session. Log out to end it.")
+            text = gettext("This is your own current session. Log out to end it.")
+            messages.warning(request, text)
             return self.to_list()
         if CONFIRMED in request.POST:
             self._end(request, inspection, [row.id])
             return self.to_list()
-        title = f"End session {row.id[:SHORT_ID]}"
-        return self.confirmation(request, title, "The user of this session will be signed out.")
+        title = gettext("End session %(id)s") % {"id": row.id[:SHORT_ID]}
+        consequence = gettext("The user of this session will be signed out.")
+        return self.confirmation(request, title, consequence)
 
-    @admin.action(permissions=["delete"], description="End selected sessions")
+    @admin.action(permissions=["delete"], description=_("End selected sessions"))
     def delete_selected(
         self, request: HttpRequest, queryset: "QuerySet[Session]"
     ) -> HttpResponse | None:
@@ -187,15 +199,22 @@ class EndingAdmin(AdminPages):
             self._end(request, inspection, [row.id for row in rows])
             return None
         if not rows:
-            messages.warning(request, "There are no sessions to end. They may have ended already.")
+            text = gettext("There are no sessions to end. They may have ended already.")
+            messages.warning(request, text)
             return None
         fields = [(ACTION_CHECKBOX_NAME, row.id) for row in rows]
+        consequence = ngettext(
+            "%(number)d session will end. Its user will be signed out.",
+            "%(number)d sessions will end. Their users will be signed out.",
+            len(rows),
+        )
+        line = gettext("%(id)s, created %(time)s")
         return self.confirmation(
             request,
-            "End selected sessions",
-            f"{_count(len(rows))} will end. Their users will be signed out.",
-            lines=[f"{row.id[:SHORT_ID]}, created {shown(row.created_at)}" for row in rows],
-            note=OWN_STAYS if len(rows) < len(found) else "",
+            gettext("End selected sessions"),
+            consequence % {"number": len(rows)},
+            lines=[line % {"id": row.id[:SHORT_ID], "time": shown(row.created_at)} for row in rows],
+            note=str(OWN_STAYS) if len(rows) < len(found) else "",
             hidden=[("action", "delete_selected"), *fields],
         )
 
@@ -212,13 +231,18 @@ class EndingAdmin(AdminPages):
             # First, since a failure may come after some have ended.
             self._log(request, f"all sessions of {name}")
             ended = ending.end_sessions_of(services(), user_id, but=request.session.session_key)
-            messages.success(request, f"{_count(ended)} of {name} ended.")
+            text = ngettext(
+                "%(number)d session of %(user)s ended.",
+                "%(number)d sessions of %(user)s ended.",
+                ended,
+            )
+            messages.success(request, text % {"number": ended, "user": name})
             return self.to_list()
         return self.confirmation(
             request,
-            f"End all sessions of {name}",
-            f"{name} will be signed out everywhere.",
-            note=OWN_STAYS if user_id == request.session.get(USER_ID) else "",
+            gettext("End all sessions of %(user)s") % {"user": name},
+            gettext("%(user)s will be signed out everywhere.") % {"user": name},
+            note=str(OWN_STAYS) if user_id == request.session.get(USER_ID) else "",
         )
 
     @shows_outage
@@ -233,16 +257,17 @@ class EndingAdmin(AdminPages):
         if CONFIRMED in request.POST:
             self._log(request, f"all sessions created up to {until}")
             ending.end_before(services(), int(moment.timestamp()))
-            messages.success(
-                request, f"Sessions created up to {until} end on every server within a minute."
-            )
+            text = gettext("Sessions created up to %(time)s end on every server within a minute.")
+            messages.success(request, text % {"time": until})
             return self.to_list()
         return self.confirmation(
             request,
-            f"End all sessions created up to {until}",
-            "Everybody who signed in at that time or earlier will be signed out."
-            " This cannot be undone.",
-            note="Your own current session may be one of them.",
+            gettext("End all sessions created up to %(time)s") % {"time": until},
+            gettext(
+                "Everybody who signed in at that time or earlier will be signed out."
+                " This cannot be undone."
+            ),
+            note=gettext("Your own current session may be one of them."),
             hidden=[(name, request.POST.get(name, "")) for name in ("before_0", "before_1")],
         )
 
@@ -252,7 +277,8 @@ class EndingAdmin(AdminPages):
             if inspection.end(each):
                 self._log(request, each[:SHORT_ID])
                 ended += 1
-        messages.success(request, f"{_count(ended)} ended.")
+        text = ngettext("%(number)d session ended.", "%(number)d sessions ended.", ended)
+        messages.success(request, text % {"number": ended})
 
     def _log(self, request: HttpRequest, what: str) -> None:
         LogEntry.objects.create(
@@ -266,7 +292,7 @@ class EndingAdmin(AdminPages):
     def _before_form(self, request: HttpRequest, form: BeforeForm) -> HttpResponse:
         # The stubs require a model form, which is not needed here.
         adminform = AdminForm(form, [(None, {"fields": ["before"]})], {}, (), model_admin=self)  # type: ignore[arg-type]
-        context = self.context(request, "End all sessions before a time") | {
+        context = self.context(request, gettext("End all sessions before a time")) | {
             "adminform": adminform,
             "errors": form.errors,
             "media": self.media + adminform.media,
@@ -276,7 +302,3 @@ class EndingAdmin(AdminPages):
     def _require_permission(self, request: HttpRequest) -> None:
         if not self.has_delete_permission(request):
             raise PermissionDenied
-
-
-def _count(number: int) -> str:
-    return "1 session" if number == 1 else f"{number} sessions"

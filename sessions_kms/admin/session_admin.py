@@ -21,6 +21,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from sessions_kms.admin.ending import EndingAdmin, shown, shows_outage
 from sessions_kms.concurrency.waits import run_sync
@@ -101,7 +103,7 @@ class SessionList(ChangeList):
             try:
                 start = read_page_token(services(), token, listing=name)
             except BadSignature:
-                text = "The link to that page is no longer valid. This is the first page."
+                text = gettext("The link to that page is no longer valid. This is the first page.")
                 messages.warning(request, text)
                 raise IncorrectLookupParameters from None
             self.first_url = f"?{name}"
@@ -163,7 +165,7 @@ class SessionAdmin(EndingAdmin):
     list_display_links = ("short_id",)
     sortable_by = ()
     search_fields = ("id",)
-    search_help_text = "A user's id, name or e-mail address, or the 43 letters of a session's id"
+    search_help_text = _("A user's id, name or e-mail address, or the 43 letters of a session's id")
     actions = ("delete_selected",)
     readonly_fields = (
         *("id", *COLUMNS, "about", "revision", "size", "version", "key_period", "content"),
@@ -215,7 +217,7 @@ class SessionAdmin(EndingAdmin):
     ) -> HttpResponse:
         """Show a page of sessions, or run an action on those selected."""
         may_end = self.has_delete_permission(request)
-        context = {"title": "Sessions", "may_end": may_end, **(extra_context or {})}
+        context = {"title": gettext("Sessions"), "may_end": may_end, **(extra_context or {})}
         return super().changelist_view(request, context)
 
     @shows_outage
@@ -250,69 +252,72 @@ class SessionAdmin(EndingAdmin):
         own = obj is not None and obj.row.current
         return self.readonly_fields if own else self.readonly_fields[:-1]
 
-    @admin.display(description="session")
+    @admin.display(description=_("session"))
     def short_id(self, session: Session) -> str:
         """Show the beginning of the id, and whether it is the reader's own session."""
-        return f"{session} (this session)" if session.row.current else str(session)
+        if not session.row.current:
+            return str(session)
+        return gettext("%(session)s (this session)") % {"session": session}
 
-    @admin.display(description="app")
+    @admin.display(description=_("app"))
     def app(self, session: Session) -> str:
         """Show the name of the OAuth client if the session is a grant."""
         return session.row.words.get(CLIENT, "")
 
-    @admin.display(description="user")
+    @admin.display(description=_("user"))
     def user(self, session: Session) -> str:
         """Show the signed-in user, with a link if the reader may view users."""
         if session.row.doubtful:
-            return "not known"
+            return gettext("not known")
         if session.user_url:
             return format_html('<a href="{}">{}</a>', session.user_url, session.user_name)
-        return session.user_name or "nobody"
+        return session.user_name or gettext("nobody")
 
-    @admin.display(description="created")
+    @admin.display(description=_("created"))
     def created(self, session: Session) -> str:
         """Show when the session started; the absolute timeout counts from then."""
         return _cell(session.row.created_at)
 
-    @admin.display(description="last written")
+    @admin.display(description=_("last written"))
     def written(self, session: Session) -> str:
         """Show when the record was last written."""
         return _cell(session.row.updated_at)
 
-    @admin.display(description="ends")
+    @admin.display(description=_("ends"))
     def ends(self, session: Session) -> str:
         """Show when the session ends if it is not used again."""
         return _cell(session.row.ends_at)
 
-    @admin.display(description="size")
+    @admin.display(description=_("size"))
     def size(self, session: Session) -> str:
         """Show the size of the item, but not in a list, where each item would have to be read."""
         return filesizeformat(session.size) if session.size is not None else ""
 
-    @admin.display(description="record format")
+    @admin.display(description=_("record format"))
     def version(self, session: Session) -> str:
         """Show the version of the record's format."""
-        return f"version {session.row.version}"
+        return gettext("version %(number)s") % {"number": session.row.version}
 
-    @admin.display(description="encrypted with")
+    @admin.display(description=_("encrypted with"))
     def key_period(self, session: Session) -> str:
         """Show the data key of the record, and its option for `end_sessions`."""
         period = session.row.key_period
         if not period:
-            return "a data key of its own"
-        return f"the data key of {shown(to_datetime(period))} (--key-period {period})"
+            return gettext("a data key of its own")
+        text = gettext("the data key of %(time)s (--key-period %(period)s)")
+        return text % {"time": shown(to_datetime(period)), "period": period}
 
-    @admin.display(description="writes")
+    @admin.display(description=_("writes"))
     def revision(self, session: Session) -> int:
         """Show the number of writes."""
         return session.row.revision
 
-    @admin.display(description="signed in with")
+    @admin.display(description=_("signed in with"))
     def about(self, session: Session) -> str:
         """Show the metadata that the project stores, such as the browser."""
-        return session.about or "not known"
+        return session.about or gettext("not known")
 
-    @admin.display(description="holds")
+    @admin.display(description=_("holds"))
     def content(self, session: Session) -> str:
         """Show the names in the session's content, never a value."""
         return session.content

@@ -23,6 +23,8 @@ class Migration(migrations.Migration):
                 "managed": False,
                 "base_manager_name": "objects",
                 "default_permissions": (),
+                "verbose_name": "session",
+                "verbose_name_plural": "sessions",
             },
         ),
     ]

@@ -33,6 +33,7 @@ PROGRAMS = {
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the wheels of this tree."""
     pytest.importorskip("hatchling", reason="NO PACKAGE WAS BUILT: install hatchling")
+    pytest.importorskip("babel", reason="NO PACKAGE WAS BUILT: install babel")
     folder = tmp_path_factory.mktemp("wheels")
     for name, source in SOURCES.items():
         shutil.copy(build_wheel(source, tmp_path_factory.mktemp(name)), folder)

@@ -10,16 +10,21 @@ TOO_SOON = "That came less than a second after the page was shown"
 
 
 class Form(HTMLParser):
-    """The URL and the fields of a page's form."""
+    """The URL and the fields of a page's form, which is not the one that changes the language."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.action = ""
         self.fields: dict[str, list[str]] = {}
+        self._is_left_out = False
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self._is_left_out = values.get("class") == "languages"
+        if self._is_left_out:
+            return
         if tag == "form":
             self.action = values.get("action", "")  # empty: the page itself
         if tag == "input" and (values.get("type") != "checkbox" or "checked" in values):

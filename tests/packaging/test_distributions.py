@@ -29,9 +29,9 @@ from tests.packaging.building import (
     unpack,
 )
 
-pytest.importorskip(
-    "hatchling", reason="NO PACKAGE WAS BUILT: install hatchling, which requirements/dev.txt holds"
-)
+REASON = "NO PACKAGE WAS BUILT: install hatchling and babel, which requirements/dev.txt holds"
+pytest.importorskip("hatchling", reason=REASON)
+pytest.importorskip("babel", reason=REASON)
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 PINNED = re.compile(r"^([a-z0-9-]+)(?:\[[^]]*\])?==", re.MULTILINE)
 OTHER_PARSERS = {"serve", "runlocal"}  # Theirs are not Django's.
@@ -79,19 +79,24 @@ def test_wheel_holds_every_file_of_its_packages_and_no_other(built: Built) -> No
     assert built.files == set().union(*map(list_files, PACKAGES[built.name]))
 
 
-def test_wheel_has_types_templates_static_files_and_the_local_provider(built: Built) -> None:
+def test_wheel_has_types_catalogs_templates_static_files_and_the_local_provider(
+    built: Built,
+) -> None:
     expected = {
         ENGINE: {
             "sessions_kms/py.typed",
             "sessions_kms/management/commands/end_sessions.py",
             "sessions_kms/infrastructure/stack.yaml",
             "sessions_kms/infrastructure/main.tf",
+            "sessions_kms/locale/de/LC_MESSAGES/django.mo",
         },
         GATEWAY: {
             "oauth/py.typed",
+            "oauth/locale/de/LC_MESSAGES/django.mo",
             "oauth/migrations/0001_initial.py",
             "oauth/static/oauth/click_delay.js",
             "oauth/templates/oauth/clients/consent.html",
+            "gateway_site/locale/de/LC_MESSAGES/django.mo",
             "gateway_site/static/gateway.css",
             "gateway_site/templates/home.html",
             "gateway_site/local/provider/templates/account/login.html",

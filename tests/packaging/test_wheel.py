@@ -17,9 +17,9 @@ from tests.sessions_kms.testing.test_examples import EXAMPLES
 
 __all__ = ["make_stack"]
 
-pytest.importorskip(
-    "hatchling", reason="NO PACKAGE WAS BUILT: install hatchling, which requirements/dev.txt holds"
-)
+REASON = "NO PACKAGE WAS BUILT: install hatchling and babel, which requirements/dev.txt holds"
+pytest.importorskip("hatchling", reason=REASON)
+pytest.importorskip("babel", reason=REASON)
 PACKAGE = ROOT / "sessions_kms"
 WHAT_IS_THERE = """
 import json, sessions_kms

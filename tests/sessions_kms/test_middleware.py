@@ -91,7 +91,7 @@ def assert_unavailable(response: Any) -> None:
     assert response["Retry-After"] == str(RETRY_AFTER)
     assert response["Cache-Control"] == "no-store"
     assert response["Content-Type"] == "text/plain; charset=utf-8"
-    assert response.content.decode() == TEXT
+    assert response.content.decode() == str(TEXT)
     told = [name for name in response.cookies if "-next-" not in name]  # It changes no other.
     assert not told
 
@@ -383,7 +383,7 @@ def test_real_server_answers_503_and_recovers(
             with monkeypatch.context() as outage:
                 outage.setattr(fake.dynamodb, "unavailable", True)
                 response, body = get(port, path, key)
-            assert (response.status, body.decode()) == (503, TEXT), path
+            assert (response.status, body.decode()) == (503, str(TEXT)), path
             assert response.headers["Retry-After"] == str(RETRY_AFTER)
             assert response.headers["Set-Cookie"] is None
         assert get(port, "/read/", key)[1] == b"name=old"
@@ -413,5 +413,5 @@ def test_template_that_cannot_be_opened_gives_way_to_plain_text(
 
     monkeypatch.setattr(loader, "render_to_string", fail)
     response = unavailable()
-    assert (response.status_code, response.content.decode()) == (503, TEXT)
+    assert (response.status_code, response.content.decode()) == (503, str(TEXT))
     assert response["Retry-After"] == str(RETRY_AFTER)

@@ -28,6 +28,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
 
 from oauth.clients.consent import Consent
 from oauth.clients.endpoints import pages
@@ -119,7 +120,7 @@ def _complete(
     provider = sociallogin.account.provider
     if not _is_own_account(request, sociallogin, pending):
         logger.info("A consent came back from %s with somebody else's account.", provider)
-        why = (
+        why = _(
             "You signed in there with an account that is not yours here. Sign in with the one "
             "that you have connected, or connect this one first."
         )

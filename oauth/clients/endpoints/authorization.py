@@ -142,14 +142,14 @@ def _apply_decision(
         return pages.consent_page(request, server, client, auth_request, choices)
     if click_delay.is_too_soon(request):
         return pages.consent_page(
-            request, server, client, auth_request, choices, notice=click_delay.TOO_SOON
+            request, server, client, auth_request, choices, notice=str(click_delay.TOO_SOON)
         )
     choice = request.POST.get(pages.UPSTREAM_FIELD) if len(choices) > 1 else None
     try:
         upstream = resources.choose_upstream(choices, choice)
     except RequestRejected:
         return pages.consent_page(
-            request, server, client, auth_request, choices, notice=pages.NO_CHOICE
+            request, server, client, auth_request, choices, notice=str(pages.NO_CHOICE)
         )
     provider = server.upstreams[upstream]
     if not pages.accounts_of(request, provider):

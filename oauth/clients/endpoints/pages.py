@@ -25,6 +25,8 @@ from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext, gettext_noop, npgettext
+from django.utils.translation import gettext_lazy as _
 
 from oauth.clients.consent import GrantLabels
 from oauth.clients.live_grants import LIVE_MAX
@@ -41,8 +43,13 @@ from sessions_kms.services import services
 logger = logging.getLogger(__name__)
 
 UPSTREAM_FIELD = "upstream"  # form field, present if the person has to choose one
-NO_CHOICE = "Nothing was allowed yet. Please choose what the app may use, then confirm again."
-UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+NO_CHOICE = _("Nothing was allowed yet. Please choose what the app may use, then confirm again.")
+DAY, HOUR, MINUTE = 86_400, 3600, 60  # seconds
+# Rejections that name a parameter; the catalogs have the others from where they are raised.
+MISSING = (
+    gettext_noop("The parameter client_id is missing."),
+    gettext_noop("The parameter redirect_uri is missing."),
+)
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ def accounts_of(request: HttpRequest, provider_id: str) -> list[str]:
 def describe_destination(redirect_uri: str) -> str:
     """Return the destination of the response for display: host and port, in ASCII."""
     if redirect_uris.is_loopback(redirect_uri):
-        return "this computer"
+        return gettext("this computer")
     scheme = redirect_uri.partition(":")[0]
     host = redirect_uris.authority_of(redirect_uri)
     return host if scheme == "https" else f"{scheme}://{host}"
@@ -150,10 +157,23 @@ def _grant_end() -> datetime:
 
 
 def _format_duration(seconds: int) -> str:
-    """Format a duration in its largest whole unit."""
-    name, size = next(each for each in UNITS if seconds >= each[1])
-    number = seconds // size
-    return f"{number} {name}" + ("s" if number > 1 else "")
+    """Format a duration in its largest whole unit, as part of "after … without a call"."""
+    if seconds >= DAY:
+        days = seconds // DAY
+        text = npgettext("after … without a call", "%(number)d day", "%(number)d days", days)
+        return text % {"number": days}
+    if seconds >= HOUR:
+        hours = seconds // HOUR
+        text = npgettext("after … without a call", "%(number)d hour", "%(number)d hours", hours)
+        return text % {"number": hours}
+    if seconds >= MINUTE:
+        minutes = seconds // MINUTE
+        text = npgettext(
+            "after … without a call", "%(number)d minute", "%(number)d minutes", minutes
+        )
+        return text % {"number": minutes}
+    text = npgettext("after … without a call", "%(number)d second", "%(number)d seconds", seconds)
+    return text % {"number": seconds}
 
 
 def code_response(

@@ -49,7 +49,7 @@ class RequestedGrant:
 def parse_authorization_request(query: str) -> AuthorizationRequest:
     """Parse a query. Raises RequestRejected, which must not be sent to the redirect URI."""
     if len(query) > QUERY_MAX:
-        raise RequestRejected(INVALID_REQUEST, f"The request is over {QUERY_MAX:,} bytes long.")
+        raise RequestRejected(INVALID_REQUEST, "The request is over 1,900 bytes long.")
     parameters = require_unique(parse_pairs(query))
     return AuthorizationRequest(
         client_id=require_parameter(parameters, "client_id"),

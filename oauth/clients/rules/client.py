@@ -94,7 +94,9 @@ def read_document(client_id: str, members: Mapping[str, Any], listed: Collection
     if name == names.UNNAMED:
         raise UnknownClient("The client's document has no client_name.")
     if not names.is_acceptable(name):
-        raise UnknownClient(f"The client_name of the client's document {names.UNACCEPTABLE}")
+        raise UnknownClient(
+            "The client_name of the client's document must have a letter and no quotation marks."
+        )
     return Client(client_id, name, _read_redirect_uris(members, listed), Source.DOCUMENT, host)
 
 

@@ -28,6 +28,14 @@ REQUEST_NOT_SUPPORTED: Final = "request_not_supported"
 REQUEST_URI_NOT_SUPPORTED: Final = "request_uri_not_supported"
 
 
+def translatable(text: str) -> str:
+    """Return a sentence as it is: marks it for the catalogs of the pages that translate it.
+
+    `make messages` also finds the sentences of the exceptions below that are written in the call.
+    """
+    return text
+
+
 class RequestRejected(Exception):
     """The request is rejected; the message is a fixed sentence that says what to do."""
 
@@ -40,7 +48,7 @@ class RequestRejected(Exception):
 class UnknownClient(RequestRejected):
     """The client does not exist here, or its data are not acceptable."""
 
-    def __init__(self, description: str = "The client is not known here.") -> None:
+    def __init__(self, description: str = translatable("The client is not known here.")) -> None:
         super().__init__(INVALID_CLIENT, description)
 
 

@@ -15,6 +15,7 @@ from functools import cache
 from operator import attrgetter
 
 from oauth.clients.rules import lookalikes
+from oauth.clients.rules.errors import translatable
 
 LENGTH_MAX = 60  # characters
 INPUT_MAX = 1000  # of what was sent
@@ -63,9 +64,11 @@ def name_warning(name: str) -> str:
     Such names are not rejected: people and companies may well have them.
     """
     if mixes_scripts(name):
-        return "This name mixes letters of different alphabets. Names that imitate others often do."
+        return translatable(
+            "This name mixes letters of different alphabets. Names that imitate others often do."
+        )
     if looks_like_ascii(name):
-        return (
+        return translatable(
             "This name has letters of another alphabet that look like Latin ones. It may imitate "
             "another name."
         )

@@ -46,7 +46,8 @@ def require_unique(pairs: list[tuple[str, str]]) -> dict[str, str]:
 def require_parameter(parameters: dict[str, str], name: str) -> str:
     """Return a parameter. Raises RequestRejected if it is missing."""
     if name not in parameters:
-        raise RequestRejected(INVALID_REQUEST, f"The parameter {name} is missing.")
+        description = f"The parameter {name} is missing."
+        raise RequestRejected(INVALID_REQUEST, description)
     return parameters[name]
 
 

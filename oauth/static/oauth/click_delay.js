@@ -7,6 +7,7 @@
 (() => {
   if (window.clickDelay) return; // A page may have several forms, each with this script.
   window.clickDelay = true;
+  const texts = document.currentScript.dataset; // in the visitor's language
 
   const DELAY = 1000; // milliseconds
   const SLACK = 1; // pixels: at fractional zoom a rectangle may end beyond the window by less
@@ -52,8 +53,8 @@
   const hasWaited = () => since !== null && performance.now() - since >= DELAY;
 
   function reasonToWait(button) {
-    if (!hasWaited()) return "Please read this page. You can confirm in a second.";
-    if (![...mustBeSeen, button].every(isSeen)) return "Please read the whole page before you confirm.";
+    if (!hasWaited()) return texts.wait;
+    if (![...mustBeSeen, button].every(isSeen)) return texts.unread;
     return "";
   }
 
@@ -62,7 +63,7 @@
       const reason = reasonToWait(each);
       each.setAttribute("aria-disabled", String(reason !== ""));
       const status = statusOf(each.form);
-      if (status.textContent !== "") status.textContent = reason || "You can confirm now.";
+      if (status.textContent !== "") status.textContent = reason || texts.ready;
     }
   }
 

@@ -193,7 +193,7 @@ def test_page_without_apps_explains_how_to_connect_one(ada: Visitor) -> None:
 def test_all_are_ended_by_no_click_on_a_page_that_has_just_appeared(ada: Visitor) -> None:
     """Another site's page may have put it under the second click of a double click."""
     token = allow(ada)
-    assert click_delay.TOO_SOON in post(ada, END_ALL, seen_for=0.9 * DELAY)
+    assert str(click_delay.TOO_SOON) in post(ada, END_ALL, seen_for=0.9 * DELAY)
     assert lives(token)
     assert f'name="{click_delay.FIELD}"' in ada.client.get("/apps/").content.decode()
 

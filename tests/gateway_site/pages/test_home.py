@@ -70,7 +70,8 @@ def test_signed_out_page_has_a_form_for_each_provider(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor
 ) -> None:
     page = home(visitor)
-    forms = {form.all("button")[0].text: form.attributes for form in page.all("form")}
+    (main,) = page.all("main")
+    forms = {form.all("button")[0].text: form.attributes for form in main.all("form")}
     assert forms == {
         "Sign in with Corp": {"method": "post", "action": "/accounts/oidc/corp/login/"},
         "Sign in with Other": {"method": "post", "action": "/accounts/oidc/other/login/"},

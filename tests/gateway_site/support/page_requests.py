@@ -64,11 +64,11 @@ def parse(html: str) -> Element:
     return parser.root
 
 
-def assert_accessible(html: str) -> Element:
+def assert_accessible(html: str, language: str = "en") -> Element:
     """Assert the requirements of keyboards, screen readers and a strict policy."""
     page = parse(html)
     (root,) = page.all("html")
-    assert root.attributes["lang"] == "en"
+    assert root.attributes["lang"] == language
     (title,) = page.all("title")
     assert title.text.endswith("\N{EN DASH} Gateway")
     assert len(title.text) > len("x - Gateway")

@@ -10,4 +10,4 @@ urlpatterns = [
     path("", include("gateway_site.pages.apps")),
     path("", include("oauth.clients.urls")),
 ]
-handler500 = urls.handler500
+handler400, handler500 = urls.handler400, urls.handler500
