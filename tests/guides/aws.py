@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -82,6 +83,8 @@ def _read(shape: Shape, values: list[str]) -> Any:
         member: Any = shape.member  # type: ignore[attr-defined]
         return [_read(member, [each]) for each in values]
     (value,) = values
+    if value.startswith("file://"):
+        value = Path(value.removeprefix("file://")).read_text(encoding="utf-8")
     if shape.type_name in {"structure", "map"}:
         if value.startswith("{"):
             return json.loads(value)

@@ -112,6 +112,12 @@ def put_key_policy(request: Request) -> Response:
     return {}
 
 
+@register_operation("GetKeyPolicy", "KeyId", "PolicyName")
+def get_key_policy(request: Request) -> Response:
+    request.get_text("PolicyName", pattern="default")
+    return {"Policy": request.find_key().policy, "PolicyName": "default"}
+
+
 @register_operation("EnableKeyRotation", "KeyId")
 def enable_key_rotation(request: Request) -> Response:
     return _set_rotation(request, ROTATION_DAYS)

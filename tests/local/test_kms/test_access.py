@@ -205,6 +205,15 @@ def test_whom_no_statement_allows_is_denied(kms: KMSClient, key: str) -> None:
         kms.encrypt(KeyId=key, Plaintext=PLAINTEXT)
 
 
+def test_policy_that_is_read_is_the_one_that_was_put(kms: KMSClient, key: str) -> None:
+    assert kms.get_key_policy(KeyId=key)["Policy"] == policy.build_default(ACCOUNT)
+    put = _with(Sid="Mine")
+    kms.put_key_policy(KeyId=key, Policy=put, PolicyName="default")
+    assert kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"] == put
+    with fails("ValidationException"):
+        kms.get_key_policy(KeyId=key, PolicyName="other")
+
+
 def test_a_policy_has_a_greatest_length(kms: KMSClient, key: str) -> None:
     with fails("ValidationException"):
         kms.put_key_policy(KeyId=key, Policy=_with(Sid="x" * 32768))
