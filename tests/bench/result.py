@@ -43,8 +43,8 @@ class Target:
 class Section:
     """One part of a run.
 
-    ``headline`` is a sentence for the top of the page. A section without peers is not on the page:
-    ``on_page`` is False.
+    ``headline`` is a sentence for the top of the page. What helps nobody to choose is not on the
+    page: ``on_page`` is False.
     """
 
     title: str

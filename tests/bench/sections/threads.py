@@ -25,6 +25,7 @@ def run(scale: Scale, folder: Path) -> Section:
             "Loads of 1 KB per second, all threads together. Python runs one thread at a time, so "
             "more threads do not give more loads. boto3 makes the same GetItem.",
         ],
+        on_page=False,
     )
     rates: dict[int, Rates] = {}
     with ExitStack() as stack, aws.running("answering", folder) as found:
