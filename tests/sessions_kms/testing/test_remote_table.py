@@ -73,6 +73,15 @@ def test_process_that_runs_no_tests_is_not_warned(project: SuiteProject, moto: s
     assert "RemoteTableWarning" not in done.stderr
 
 
+@pytest.mark.parametrize("variable", ["PYTEST_VERSION", "PYTEST_CURRENT_TEST"])
+def test_process_that_a_test_of_pytest_starts_is_warned(
+    project: SuiteProject, variable: str
+) -> None:
+    project.write("settings.py", REAL_ENGINE)
+    variables = {"DJANGO_SETTINGS_MODULE": "settings", "AWS_ENDPOINT_URL": REMOTE, variable: "x"}
+    assert "RemoteTableWarning: Tests use" in project.python("-c", USE, **variables).stderr
+
+
 def test_kit_outside_of_tests_stores_nothing_and_is_an_error(project: SuiteProject) -> None:
     used = project.python("-c", USE, DJANGO_SETTINGS_MODULE="settings")
     assert "ImproperlyConfigured: SESSION_ENGINE is 'sessions_kms.testing.backend'" in used.stderr
