@@ -52,14 +52,13 @@ with asyncio.Runner() as runner:
 """
 
 
-def serve(root: Path, state: str) -> list[str]:
+def serve(root: Path, state: str, **variables: str) -> list[str]:
     environment = PRODUCTION | {
         "DJANGO_SETTINGS_MODULE": "gateway_site.settings",
         "DATABASE_URL": f"sqlite:///{root.parent / 'db.sqlite3'}",
-        "STATIC_ROOT": str(root),
         "PATH": os.environ.get("PATH", ""),
     }
-    done = finished([sys.executable, "-W", "error", "-c", PROGRAM, state], environment)
+    done = finished([sys.executable, "-W", "error", "-c", PROGRAM, state], environment | variables)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -75,7 +74,7 @@ class Collected:
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Collected:
     root = tmp_path_factory.mktemp("site") / "static"
-    return Collected(root, serve(root, "collected"))
+    return Collected(root, serve(root, "collected", STATIC_ROOT=str(root)))
 
 
 def test_collected_files_are_served_under_their_hash(collected: Collected) -> None:
@@ -96,13 +95,13 @@ def test_file_that_no_descriptor_is_left_for_is_a_503(collected: Collected) -> N
     assert "immutable" not in headers
 
 
-@pytest.mark.parametrize("is_made", [False, True])
-def test_packages_files_are_served_before_any_are_collected(
-    tmp_path: Path, *, is_made: bool
-) -> None:
-    if is_made:
-        (tmp_path / "static").mkdir()
-    address, status, headers, page, outside, *_ = serve(tmp_path / "static", "missing")
+@pytest.mark.parametrize("folder", ["not named", "missing", "empty"])
+def test_packages_files_are_served_before_any_are_collected(tmp_path: Path, folder: str) -> None:
+    root = tmp_path / "static"
+    if folder == "empty":
+        root.mkdir()
+    variables = {} if folder == "not named" else {"STATIC_ROOT": str(root)}
+    address, status, headers, page, outside, *_ = serve(root, "missing", **variables)
     assert (address, status, page) == ("/static/gateway.css", "200", "200")
     assert "'content-type': 'text/css" in headers
     assert "immutable" not in headers
