@@ -37,7 +37,8 @@ RUN /build/bin/pip --python /opt/gateway/bin/python install \
 FROM python:3.13-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b AS runtime
 ARG SOURCE_DATE_EPOCH
 # Nothing installs packages at run time, and the standard library comes without byte code.
-RUN apt-get update \
+RUN export DEBIAN_FRONTEND=noninteractive \
+ && apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates tini \
  && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* \
       /usr/local/bin/pip* /usr/local/lib/python3.13/site-packages/pip* \
