@@ -70,4 +70,5 @@ COPY --from=build /opt/gateway /opt/gateway
 # On Fargate a volume there belongs to root, unless the image declares it: then it is made like this one.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/bind-mounts.html
 VOLUME /tmp
+ENV LOG_FORMAT=json
 CMD ["serve"]

@@ -30,6 +30,7 @@ pytestmark = [
 ]
 # Of the image, and none of them a secret.
 ENVIRONMENT = {
+    "LOG_FORMAT",
     "PATH",
     "PYTHONDONTWRITEBYTECODE",
     "PYTHONSAFEPATH",
@@ -242,6 +243,7 @@ def test_image_is_migrated_started_signed_in_to_drained_killed_and_started_again
         with deployed.running():
             _call(browser, deployed.url)
     log = deployed.log.read_text(encoding="utf-8")
+    assert all(isinstance(json.loads(line), dict) for line in log.splitlines())
     assert "Traceback" not in log
     assert not any(path.read_text("utf-8").strip() in log for path in _secrets(deployed))
 

@@ -46,10 +46,13 @@ def test_whole_lock_is_installed_with_hashes_and_nothing_else_from_an_index() ->
     assert all("--require-hashes" in step and "requirements/" in step for step in from_index)
 
 
-def test_image_declares_no_variable_of_the_gateway_but_the_folder_of_its_files() -> None:
+def test_image_sets_only_the_folder_of_its_files_and_the_format_of_its_log() -> None:
     declared = " ".join(instructions("ENV") + instructions("ARG"))
     names = re.findall(r"([A-Z_]+)(?:=|$)", declared)
-    assert [name for name in names if variables.is_known(name)] == ["STATIC_ROOT"]
+    assert [name for name in names if variables.is_known(name)] == [
+        "STATIC_ROOT",
+        "LOG_FORMAT",
+    ]
 
 
 def test_build_sees_only_what_it_copies() -> None:
