@@ -95,3 +95,9 @@ class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: i
             return str(super().stored_name(name))
         except ValueError:
             return name
+
+    def add_stats_to_manifest(self) -> None:
+        """Add no times and sizes: only ServeStatic's middleware reads them.
+
+        Without them, the same files have the same manifest, and images the same content.
+        """

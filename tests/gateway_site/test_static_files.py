@@ -114,6 +114,22 @@ def test_unknown_file_keeps_its_name(settings: Settings, tmp_path: Path) -> None
     assert storage.url("nothing.css") == "/static/nothing.css"
 
 
+def test_manifest_is_the_same_for_the_same_files_at_another_time(
+    settings: Settings, tmp_path: Path
+) -> None:
+    manifests = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        (folder / "a.css").write_text("a {}", encoding="utf-8")
+        os.utime(folder / "a.css", (len(manifests), len(manifests)))
+        settings.STATIC_ROOT = folder
+        storage = HashedStaticFilesStorage(location=folder, base_url="/static/")
+        list(storage.post_process({"a.css": (storage, "a.css")}))
+        manifests.append((folder / "staticfiles.json").read_bytes())
+    assert manifests[0] == manifests[1]
+    assert b"a.css" in manifests[0]
+
+
 def test_only_script_of_the_pages_is_a_file_of_ours_that_they_wait_for_in_nothing() -> None:
     templates = (ROOT / "gateway_site" / "templates").rglob("*.html")
     scripts = [
