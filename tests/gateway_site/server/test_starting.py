@@ -237,7 +237,7 @@ def test_draining_process_is_not_ready_but_serves_until_the_time_is_over(
 def test_idle_connection_of_a_trusted_proxy_is_kept_for_longer(
     tmp_path: Path, proxies: str, is_kept: bool
 ) -> None:
-    """Ten seconds are twice the time for others."""
+    """Ten seconds are twice the time for others, which a busy machine may exceed."""
     with start(tmp_path, TRUSTED_PROXIES=proxies) as started:
         client = started.connected(HEALTH.replace(b"Connection: close\r\n", b""))
         found = b""
@@ -245,7 +245,7 @@ def test_idle_connection_of_a_trusted_proxy_is_kept_for_longer(
             more = client.recv(65536)
             assert more, "the server has closed"
             found += more
-        client.settimeout(10)
+        client.settimeout(10 if is_kept else 60)
         try:
             closed = client.recv(1) == b""
         except TimeoutError:
