@@ -117,7 +117,7 @@ def test_unknown_file_keeps_its_name(settings: Settings, tmp_path: Path) -> None
 def test_manifest_is_the_same_for_the_same_files_at_another_time(
     settings: Settings, tmp_path: Path
 ) -> None:
-    manifests = []
+    manifests: list[bytes] = []
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()
         (folder / "a.css").write_text("a {}", encoding="utf-8")
