@@ -24,6 +24,7 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations import old_engines
 from sessions_kms.operations.session_import import Importer
 from sessions_kms.services import id_of
+from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.sessions import stored
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
@@ -36,6 +37,7 @@ DJANGO_REDIS = "django_redis.cache.RedisCache"
 REDIS = (DJANGO, DJANGO_REDIS)
 LOCAL_MEMORY = "django.core.cache.backends.locmem.LocMemCache"
 WEEK = 7 * 24 * 3600
+old = old_engine.in_use
 on_redis = pytest.mark.parametrize("cache", REDIS, indirect=True)
 in_memory = pytest.mark.parametrize("cache", [LOCAL_MEMORY], indirect=True)
 
@@ -210,6 +212,41 @@ def test_entry_that_cannot_be_unpickled_is_no_session(
     monkeypatch.delattr(f"{__name__}.Gone")
     assert moving_in.SessionStore(key).load() == {}
     assert run() == ({"unreadable": 1}, 3)
+
+
+# A database with a cache before it
+
+
+@pytest.fixture
+def cached_database(settings: Settings, old: None) -> None:
+    settings.SESSIONS_KMS = settings.SESSIONS_KMS | {"MIGRATE_FROM": cached_db.__name__}
+
+
+@pytest.mark.usefixtures("cached_database")
+def test_session_of_a_cached_database_is_imported_and_ended_in_all_three(fake: Stack) -> None:
+    old_process = cached_db.SessionStore()
+    old_process["a"] = 1
+    old_process.save()
+    key = str(old_process.session_key)
+    session = moving_in.SessionStore(key)
+    assert session["a"] == 1
+    session.flush()
+    assert cached_db.SessionStore(key).load() == {}
+    assert caches["sessions"].get(cached_db.KEY_PREFIX + key) is None
+    assert moving_in.SessionStore(key).load() == {}
+
+
+@pytest.mark.usefixtures("cached_database")
+def test_session_of_a_cached_database_is_imported_without_the_cache(
+    fake: Stack, settings: Settings
+) -> None:
+    old_process = cached_db.SessionStore()
+    old_process["a"] = 1
+    old_process.save()
+    if find_spec("redis"):
+        use_cache(settings, DJANGO, f"redis://127.0.0.1:{free_port()}")
+    assert run() == ({"imported": 1}, 0)
+    assert stored(str(old_process.session_key)) == {"a": 1}
 
 
 # All at once
