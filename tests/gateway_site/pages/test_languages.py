@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.test import Client
 from django.utils import translation
 from django.utils.translation import trans_real
@@ -185,8 +186,8 @@ def test_outage_while_the_session_is_saved_is_in_german(
     def fail(*_: Any, **__: Any) -> None:
         raise StoreUnavailable
 
-    monkeypatch.setattr("sessions_kms.backend.SessionStore.save", fail)
-    response = german.client.post("/accounts/oidc/corp/login/")
+    monkeypatch.setattr(SessionMiddleware, "process_response", fail)
+    response = german.client.get("/")
     assert response.status_code == 503
     assert "Gleich wieder da" in response.content.decode()
     assert language(response) == "de"
