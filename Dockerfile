@@ -10,12 +10,13 @@ ARG SOURCE_DATE_EPOCH
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 RUN mkdir /empty
-COPY requirements/image.txt requirements/gateway.txt requirements/
+COPY requirements/image.txt requirements/gateway.txt requirements/otel.txt requirements/
 RUN python -m venv /build \
  && python -m venv --without-pip /opt/gateway \
  && /build/bin/pip install --require-hashes --no-deps -r requirements/image.txt \
  && /build/bin/pip --python /opt/gateway/bin/python install \
-      --require-hashes --no-deps --only-binary :all: -r requirements/gateway.txt
+      --require-hashes --no-deps --only-binary :all: \
+      -r requirements/gateway.txt -r requirements/otel.txt
 COPY pyproject.toml LICENSE README.md CHANGELOG.md ./
 COPY packaging packaging
 COPY sessions_kms sessions_kms

@@ -6,12 +6,14 @@ import django
 
 from gateway_site import installation
 from gateway_site.server import reporting_failed_start
+from gateway_site.server.exporters import start_exporter
 
 installation.require_own_oauth()
 installation.name_program()
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
 with reporting_failed_start():
+    start_exporter(os.environ)
     django.setup(set_prefix=False)
 
     # After the settings are configured, as all here needs.

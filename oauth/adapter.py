@@ -26,6 +26,7 @@ from django.shortcuts import redirect, render, resolve_url
 
 from oauth.codes import Code, remedy
 from oauth.exceptions import ProviderRefused, ProviderUnavailable, SignInRefused
+from oauth.metrics import count_sign_in
 from oauth.provider import config
 from oauth.provider.metadata import reach_of
 from oauth.sign_in import accounts, failures, views
@@ -154,6 +155,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         next_url = failures.requested_next_url(request)
         context = {} if extra_context is None else extra_context
         code = _code(request, exception, answered=bool(context.get("state")))
+        count_sign_in(provider.sub_id, code)
         logger.log(
             logging.INFO if error == AuthError.CANCELLED else logging.WARNING,
             "Sign-in with %s did not work (%s), request %s: %s %s",

@@ -14,7 +14,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import Counter, Histogram, Meter, _Gauge
+    from opentelemetry.metrics import Counter, Histogram, Meter, UpDownCounter, _Gauge
     from opentelemetry.trace import Span, Tracer
 
 logger = logging.getLogger(__name__)
@@ -28,13 +28,18 @@ BOUNDARIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5
 
 
 class Telemetry:
-    """The instruments of one package. Their errors are logged, and never raised."""
+    """The instruments of one package. Their errors are logged, and never raised.
 
-    def __init__(self, name: str) -> None:
+    Their names begin with ``prefix``, which is the package's name unless a convention has others.
+    """
+
+    def __init__(self, name: str, *, prefix: str | None = None) -> None:
         self._name = name
+        self._prefix = prefix or name
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
         self._gauges: dict[str, _Gauge] = {}
+        self._totals: dict[str, UpDownCounter] = {}
         self._is_enabled = False  # stays True: a provider is set once in a process
 
     def count(self, name: str, **attributes: str) -> None:
@@ -43,17 +48,26 @@ class Telemetry:
             return
         with _harmless():
             if name not in self._counters:
-                self._counters[name] = meter.create_counter(f"{self._name}.{name}")
+                self._counters[name] = meter.create_counter(f"{self._prefix}.{name}")
             self._counters[name].add(1, attributes)
 
-    def record(self, name: str, seconds: float, **attributes: str) -> None:
+    def add(self, name: str, amount: int, **attributes: str) -> None:
+        """Change how many there are of something now."""
+        if (meter := self._meter) is None:
+            return
+        with _harmless():
+            if name not in self._totals:
+                self._totals[name] = meter.create_up_down_counter(f"{self._prefix}.{name}")
+            self._totals[name].add(amount, attributes)
+
+    def record(self, name: str, seconds: float, **attributes: str | int) -> None:
         """Record how long something took."""
         if (meter := self._meter) is None:
             return
         with _harmless():
             if name not in self._histograms:
                 self._histograms[name] = meter.create_histogram(
-                    f"{self._name}.{name}",
+                    f"{self._prefix}.{name}",
                     unit="s",
                     explicit_bucket_boundaries_advisory=BOUNDARIES,
                 )
@@ -65,7 +79,7 @@ class Telemetry:
             return
         with _harmless():
             if name not in self._gauges:
-                self._gauges[name] = meter.create_gauge(f"{self._name}.{name}", unit="s")
+                self._gauges[name] = meter.create_gauge(f"{self._prefix}.{name}", unit="s")
             self._gauges[name].set(seconds)
 
     def timed(self, name: str, **attributes: str) -> "Block":
@@ -78,6 +92,11 @@ class Telemetry:
             return NO_OP_BLOCK
         attributes = {"operation": operation, **attributes}
         return Timed(self, name, attributes, span=f"{self._name} {operation}")
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether anything is recorded: where attributes take time to collect, ask before."""
+        return self._meter is not None
 
     @cached_property
     def tracer(self) -> "Tracer":

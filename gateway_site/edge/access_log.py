@@ -19,6 +19,7 @@ from time import perf_counter
 from typing import Any
 
 from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send, body_of
+from gateway_site.edge.http_metrics import record_request
 from gateway_site.edge.trusted_proxies import TRUSTED
 from gateway_site.health import PATHS
 
@@ -40,13 +41,19 @@ class LogEntry:
     user: str = UNKNOWN
     client: str = UNKNOWN
     upstream: str = UNKNOWN
+    route: str | None = None  # the pattern of the URL
     status: int = GONE
     began: float = field(default_factory=perf_counter)
 
     @property
+    def seconds(self) -> float:
+        """How long ago it began."""
+        return perf_counter() - self.began
+
+    @property
     def duration_ms(self) -> int:
-        """Milliseconds since it began."""
-        return int((perf_counter() - self.began) * 1000)
+        """The same in whole milliseconds."""
+        return int(self.seconds * 1000)
 
 
 _current: ContextVar[LogEntry | None] = ContextVar("gateway_request", default=None)
@@ -91,6 +98,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
             if request.status == GONE and (body := body_of(scope)) and body.has_ended:
                 request.status = HTTPStatus.REQUEST_TIMEOUT
             _log(scope, request)
+            _record(scope, request)
             _current.reset(token)
 
     return serve_logged
@@ -142,6 +150,11 @@ def _log(scope: Scope, request: LogEntry) -> None:
         request.upstream,
         request.duration_ms,
     )
+
+
+def _record(scope: Scope, request: LogEntry) -> None:
+    upstream = None if request.upstream == UNKNOWN else request.upstream
+    record_request(scope, request.status, request.seconds, route=request.route, upstream=upstream)
 
 
 def _path(scope: Scope) -> str:

@@ -236,6 +236,8 @@ class MiddlewareRun:
         if entry:
             entry.user = _user_id(request)
             entry.client = _client_id(request)
+            if request.resolver_match is not None:
+                entry.route = request.resolver_match.route
         return response
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from django.http import HttpRequest
 
 from gateway_site.edge.client import ANSWER_TIME, Client, ClientGone, Send
+from gateway_site.edge.http_metrics import TimedCall, open_stream
 from gateway_site.edge.reports import Tally
 from gateway_site.edge.trusted_proxies import Address, parse_address
 from gateway_site.forwarding import bearer
@@ -187,17 +188,20 @@ class _Exchange:
         call, is_bound = self.call, token.dpop_key is not None
         nonce = nonce or (dpop.nonces.of(call.target) if is_bound else None)
         shown = bearer.authorization_headers(token, call.method, call.target, nonce)
+        timed = TimedCall(self.upstream.name, self.upstream.origin, call.method)
         try:
             sent = build_request(
                 self.upstream, call.method, call.target, [*headers, *shown], content
             )
             answer = await upstream_client.send(call.owner, self.upstream, sent)
+            timed.answered(answer.status)
         except url_rules.UnsafeAddress as refused:
             raise Problem(400, "bad_path", str(refused)) from None
         except Busy:
             _no_connection.add()
             raise unavailable("busy", "Too many calls are open.") from None
         except UpstreamFailed as error:
+            timed.failed(error)
             self._log(error)
             raise _problem_of(error) from None
         if is_bound:
@@ -230,7 +234,10 @@ class _Exchange:
         """Do the same as `_stream`, but end the events when the server stops."""
         has_result = self.call.method != "GET"
         events = EventStream(answer, has_result=has_result)
-        with self._shutdown.ending(events.end, has_result=has_result):
+        with (
+            open_stream(self.upstream.name),
+            self._shutdown.ending(events.end, has_result=has_result),
+        ):
             await self._stream(first, events, piece_timeout)
 
     async def _stream(

@@ -22,6 +22,7 @@ from typing import Any
 
 from gateway_site.edge import descriptors
 from gateway_site.environment.gateway_variables import GatewayVariables
+from gateway_site.server.exporters import check_workers
 
 APPLICATION = "gateway_site.asgi:application"
 # uvicorn's command line imports the application from here. By default it is the current folder,
@@ -96,6 +97,7 @@ def run(options: Sequence[str], *, program: str) -> None:
 
         json_log.use_for_server(uvicorn.config.LOGGING_CONFIG)
     with reporting_failed_start():
+        check_workers(os.environ, options)
         uvicorn.main(
             [APPLICATION, *arguments(), *options],
             prog_name=program,

@@ -16,6 +16,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 
+from oauth.metrics import count_grant
 from oauth.network.concurrency import EXIT_TIMEOUT, Background
 from oauth.provider.revocation import revoke_soon
 from oauth.signals import grant_ended
@@ -120,6 +121,7 @@ class GrantRevoker:
 def announce_end(session_id: str, reason: str) -> None:
     """Send the signal `grant_ended`, and log the reuse of a token."""
     session = session_id[:SHORT_ID]
+    count_grant(reason)
     if reason == REUSED:
         logger.warning(
             "A spent code or token of the grant %s... was presented again: the grant has ended.",

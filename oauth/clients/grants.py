@@ -39,6 +39,7 @@ from oauth.clients.token_pair import (
 )
 from oauth.clients.token_redemption import PresentedToken, TokenRedemption
 from oauth.logout import session_links
+from oauth.metrics import ISSUED, count_grant
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.session_user import note_password
 from oauth.tokens import vault
@@ -97,6 +98,7 @@ class Grants:
         code, content = token_pair.new_token(token_pair.CODE), _make_sealed_grant(key, consent)
         ends = int(self._services.clock()) + CODE_AGE
         await self._tokens.begin(NewToken(code, content.to_bytes(), ends))
+        count_grant(ISSUED)
         return IssuedCode(code, tuple(ended))
 
     async def redeem(

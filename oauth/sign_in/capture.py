@@ -26,6 +26,7 @@ from django.http import HttpRequest
 
 from oauth.logout import session_links
 from oauth.logout.deferred_revocation import keep_grant, revoke_later
+from oauth.metrics import count_sign_in
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import rights
 from oauth.tokens import vault
@@ -68,6 +69,7 @@ def store_sign_in(
     """Store the tokens of a person who has just signed in, and those of the previous session."""
     if sociallogin is None or sociallogin.user != user:
         return
+    count_sign_in(sociallogin.account.provider)
     for provider, data in sociallogin.state.pop(OTHERS, {}).items():
         if vault.load_token_set(request.session, provider) is None:
             _store(request, provider, TokenSet.from_session(data))

@@ -32,6 +32,7 @@ from django.utils.translation import gettext as _
 from oauth.codes import Code
 from oauth.exceptions import SignInRefused
 from oauth.logout.deferred_revocation import revoke_later
+from oauth.metrics import count_sign_in
 from oauth.sign_in import accounts, rights
 from oauth.sign_in.prompts import ACCOUNT_FIELD, ANOTHER_ACCOUNT
 from oauth.tokens import vault
@@ -64,6 +65,7 @@ def redirect_stray_callback(request: HttpRequest, provider: str) -> HttpResponse
     if (state is not None and not is_late) or _may_lack_cookie(request):
         setattr(request, NEXT_URL_ATTRIBUTE, next_url)
         return None
+    count_sign_in(provider, Code.STATE_UNKNOWN)
     logger.info(
         "Sign-in with %s did not work (%s), request %s: the callback has %s state.",
         provider,
@@ -126,6 +128,7 @@ def refusal_page(
 
     ``state`` is the sign-in's state: a sign-in with another account keeps its target.
     """
+    count_sign_in(provider.sub_id, refused.reason.value)
     # Without the e-mail address; operators use the command `explain_sign_in`.
     logger.warning(
         "A sign-in with %s was refused (%s): the account whose subject begins with %a.",

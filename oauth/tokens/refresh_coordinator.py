@@ -24,6 +24,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from oauth.exceptions import NoLongerAllowed, ProviderUnavailable, ReauthenticationRequired
+from oauth.metrics import telemetry
 from oauth.network.concurrency import FutureResult, thread_pool
 from oauth.provider.config import ProviderConfig
 from oauth.provider.refresh_lease import LeaseHeld, RefreshLease, RefreshOutcome
@@ -31,10 +32,8 @@ from oauth.provider.token_set import TokenSet
 from oauth.tokens.refresh_request import NOT_ALLOWED, GrantRefused, request_refresh
 from sessions_kms import StoreUnavailable
 from sessions_kms.services import Services
-from sessions_kms.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
-telemetry = Telemetry("oauth")
 
 RENEW_EVERY = 5.0  # seconds
 WORK_MAX = 30.0  # seconds to wait for the provider, including for its metadata

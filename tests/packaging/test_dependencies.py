@@ -44,7 +44,7 @@ def required(package: str) -> set[str]:
     listed = [*engine["dependencies"], *engine["optional-dependencies"]["otel"]]
     if package != "sessions_kms":
         gateway = load_project(GATEWAY)["project"]
-        listed += gateway["dependencies"]
+        listed += [*gateway["dependencies"], *gateway["optional-dependencies"]["otel"]]
         if package == LOCAL:
             listed += gateway["optional-dependencies"]["local"]
     return {spelt(re.split(r"[\[<>=; ]", each)[0]) for each in listed}

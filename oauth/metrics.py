@@ -1,0 +1,26 @@
+"""The metrics of this package.
+
+Attributes have few values: configured providers, and closed lists.
+"""
+
+from typing import Final
+
+from oauth.provider.config import find_provider
+from sessions_kms.telemetry import Telemetry
+
+OK: Final = "ok"
+OTHER: Final = "_OTHER"
+ISSUED: Final = "issued"
+
+telemetry = Telemetry("oauth")
+
+
+def count_sign_in(provider: str, code: str = OK) -> None:
+    """Count a sign-in, or why it did not work."""
+    name = provider if find_provider(provider) is not None else OTHER
+    telemetry.count("sign_in", provider=name, code=code)
+
+
+def count_grant(event: str) -> None:
+    """Count a grant of a client that was issued, or has ended for a reason."""
+    telemetry.count("grants", event=event)

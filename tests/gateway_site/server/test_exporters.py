@@ -1,0 +1,170 @@
+"""Metrics as Prometheus gets them from a running gateway, and what a client cannot do to them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+import requests
+from django.core.exceptions import ImproperlyConfigured
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway_site.edge.http_metrics import METHODS, OTHER
+from gateway_site.server.exporters import check_workers, start_exporter
+from tests.deploy_check import PRODUCTION
+from tests.gateway_site.support.gateways import Gateway, running_gateway
+from tests.support.processes import finished, free_port
+from tests.support.waiting import wait_until
+
+SERVER, CLIENT = "http_server_request_duration_seconds", "http_client_request_duration_seconds"
+Labels = dict[str, str]
+
+
+class Scraped:
+    """A gateway, and what Prometheus would get from it."""
+
+    def __init__(self, gateway: Gateway, port: int) -> None:
+        self.gateway = gateway
+        self.address = f"http://127.0.0.1:{port}/metrics"
+
+    def labels(self, name: str, suffix: str = "_count") -> list[Labels]:
+        """Return the labels of each series of a metric."""
+        text = requests.get(self.address, timeout=30).text
+        return [
+            sample.labels
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name + suffix
+        ]
+
+    def has(self, name: str, **labels: str) -> bool:
+        wanted = labels.items()
+        return any(wanted <= found.items() for found in self.labels(name))
+
+
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
+    port = free_port()
+    variables = {
+        "OTEL_METRICS_EXPORTER": "prometheus",
+        "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
+        "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
+    }
+    with running_gateway(tmp_path_factory.mktemp("metrics"), variables=variables) as gateway:
+        yield Scraped(gateway, port)
+
+
+def test_call_is_counted_at_the_gateway_and_at_its_upstream(scraped: Scraped) -> None:
+    assert scraped.gateway.get("echo/people?code=secret").status_code == 200
+    named = {"http_request_method": "GET", "http_response_status_code": "200"}
+    server = {**named, "gateway_upstream": "echo", "url_scheme": "http"}
+    wait_until(lambda: scraped.has(SERVER, **server), "the call is counted")
+    [found] = [each for each in scraped.labels(SERVER) if server.items() <= each.items()]
+    assert found["http_route"] == "gateway/<path:path>"
+    wait_until(lambda: scraped.has(CLIENT, **named, gateway_upstream="echo"), "at the upstream")
+
+
+def test_failed_upstream_is_counted_with_the_type_of_its_error(scraped: Scraped) -> None:
+    assert scraped.gateway.get("dead/").status_code == 502
+    [found] = [each for each in scraped.labels(CLIENT) if each["gateway_upstream"] == "dead"]
+    assert found["error_type"] == "ConnectError"
+    assert scraped.has(SERVER, error_type="502", gateway_upstream="dead")
+
+
+def test_engine_is_counted_beside_it(scraped: Scraped) -> None:
+    scraped.gateway.get("echo/")
+    assert scraped.has("sessions_kms_operation_seconds", operation="load", outcome="ok")
+
+
+def test_client_cannot_create_series(scraped: Scraped) -> None:
+    gateway = scraped.gateway
+    gateway.get("echo/")
+    before = len(scraped.labels(SERVER))
+    for number in range(60):
+        method = f"M{number}".encode()
+        for path in (f"/gateway/echo/{number}", f"/{number}", f"/gateway/u{number}/a"):
+            gateway.raw(
+                method + b" " + path.encode() + b" HTTP/1.1\r\nHost: {host}\r\n{cookie}\r\n"
+                b"Connection: close\r\n\r\n"
+            )
+            gateway.client().get(f"{gateway.url}{path}", timeout=30)
+    after = scraped.labels(SERVER)
+    assert len(after) - before < 12
+    assert {each["http_request_method"] for each in after} <= METHODS | {OTHER}
+    routes = {each.get("http_route", "") for each in after}
+    assert all(not any(letter.isdigit() for letter in route) for route in routes)
+    assert {each.get("gateway_upstream", "") for each in after} <= {"", "echo", "dead"}
+
+
+def test_no_label_names_a_person_or_a_secret(scraped: Scraped) -> None:
+    scraped.gateway.get("echo/?token=secret")
+    text = requests.get(scraped.address, timeout=30).text
+    assert "secret" not in text
+    assert not any(key in text for key in scraped.gateway.keys)
+
+
+@pytest.mark.parametrize("options", [["--workers", "2"], ["--workers=2"]])
+def test_prometheus_with_workers_is_rejected_with_a_remedy(options: list[str]) -> None:
+    environment = PRODUCTION | {"OTEL_METRICS_EXPORTER": "prometheus"}
+    serve = [sys.executable, "-m", "gateway_site", "serve", *options]
+    done = finished(serve, environment | {"PATH": "/usr/bin"})
+    assert done.returncode != 0
+    [line] = done.stderr.splitlines()
+    assert "OTEL_METRICS_EXPORTER=prometheus is for one process" in line
+    assert "otlp" in line
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "is_rejected"),
+    [
+        ({"OTEL_METRICS_EXPORTER": "prometheus"}, [], False),
+        ({"OTEL_METRICS_EXPORTER": "prometheus"}, ["--port", "1", "--workers", "1"], False),
+        ({"OTEL_METRICS_EXPORTER": "otlp"}, ["--workers", "8"], False),
+        ({"OTEL_METRICS_EXPORTER": "none"}, ["--workers", "8"], False),
+        ({}, ["--workers", "8"], False),
+        ({"OTEL_METRICS_EXPORTER": "prometheus", "WEB_CONCURRENCY": "2"}, [], True),
+        ({"OTEL_METRICS_EXPORTER": "prometheus", "UVICORN_WORKERS": "2"}, [], True),
+    ],
+)
+def test_only_prometheus_is_for_one_process(
+    environment: dict[str, str], options: list[str], is_rejected: bool
+) -> None:
+    if is_rejected:
+        with pytest.raises(ImproperlyConfigured):
+            check_workers(environment, options)
+    else:
+        check_workers(environment, options)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"OTEL_METRICS_EXPORTER": "statsd"}, "must be one of these: otlp, prometheus, none"),
+        (
+            {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "x"},
+            "Set OTEL_EXPORTER_PROMETHEUS_HOST and OTEL_EXPORTER_PROMETHEUS_PORT",
+        ),
+        (
+            {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "70000"},
+            "Set OTEL_EXPORTER_PROMETHEUS_HOST and OTEL_EXPORTER_PROMETHEUS_PORT",
+        ),
+    ],
+)
+def test_wrong_variable_is_one_error_with_a_remedy(environment: dict[str, str], said: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=said):
+        start_exporter(environment)
+
+
+def test_missing_packages_are_an_error_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.metrics", None)
+    with pytest.raises(ImproperlyConfigured, match=r"pip install '.*-gateway\[otel\]'"):
+        start_exporter({"OTEL_METRICS_EXPORTER": "otlp"})
+
+
+def test_nothing_is_imported_where_nothing_is_exported() -> None:
+    code = (
+        "import sys, gateway_site.server\n"
+        "sys.exit(any('opentelemetry' in name for name in sys.modules))"
+    )
+    assert finished([sys.executable, "-c", code], {"PATH": "/usr/bin"}).returncode == 0
