@@ -10,8 +10,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from oauth.exceptions import ReauthenticationRequired
+from oauth.metrics import telemetry
 from oauth.signals import token_refreshed
-from oauth.tokens.refresh_coordinator import telemetry
 from sessions_kms.services import id_of
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
