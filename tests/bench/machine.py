@@ -35,7 +35,7 @@ def facts() -> Iterator[tuple[str, str]]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield "Memory", f"{memory:.0f} GiB"
     yield "System", f"{platform.system()} {platform.machine()}"
-    yield "Load before", f"{os.getloadavg()[0]:.1f}"
+    yield "Load average before", f"{os.getloadavg()[0]:.1f}"
     yield "Python", f"{platform.python_version()} ({sys.implementation.name})"
     for package in PACKAGES:
         try:

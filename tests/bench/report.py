@@ -10,10 +10,10 @@ from tests.bench.result import Section, Table, Target
 
 PAGE = "README.md"
 HOW = """\
-One run of `make bench` measured everything, with the contestants in turns (A B C A B C …). Compare
-figures only with each other: they are valid for one machine. They are medians; a ratio is the
-median of the rounds. No figure includes the time of AWS and of the network, because no AWS account
-was used.
+All figures are from one run of `make bench`, which measured the alternatives in turns (A B C A B C
+…). Compare them only with each other: another machine has other figures. They are medians; a ratio
+is the median of the rounds' ratios. No AWS account was used, so no figure includes the time of AWS
+or of the network.
 """
 
 Facts = Iterable[tuple[str, str]]
@@ -28,7 +28,7 @@ def write(sections: Iterable[Section], facts: Facts, folder: Path) -> Path:
     for section in shown:
         lines += _pictures(section, folder)
     lines += [f"- {section.headline}" for section in shown if section.headline]
-    lines += ["", HOW, f"{', '.join(f'{name} {value}' for name, value in facts)}.", ""]
+    lines += ["", HOW, f"{'; '.join(f'{name} {value}' for name, value in facts)}.", ""]
     for section in shown:
         lines += _section(section)
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")

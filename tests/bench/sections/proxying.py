@@ -35,11 +35,12 @@ def run(scale: Scale, folder: Path) -> Section:
         [
             "The gateway loads the session from DynamoDB (a process that answers from memory) and "
             f"the user from SQLite, and runs its whole middleware. The {FORWARDER} identifies "
-            f"nobody; the {MINIMAL_DJANGO} loads session and user, without a rule or a token.",
-            f"“{CLIENT}” is the call of an OAuth client.",
-            "Apache and Node sign in at a provider and keep the tokens in their session. Only the "
-            "gateway's session is encrypted under a key in KMS: the others are in clear, or "
-            "encrypted under a secret in the configuration.",
+            f"nobody. The {MINIMAL_DJANGO} loads session and user, but applies no rules and adds "
+            "no token.",
+            f"“{CLIENT}” is a call of an OAuth client, with a token in place of the cookie.",
+            "Apache and Node sign users in at a provider and keep the tokens in their session. "
+            "Only the gateway encrypts the session with a key in KMS: the others store plaintext, "
+            "or encrypt with a secret in the configuration.",
             f"Responses of 1 KB; load by {generator()}. CPU is that of all processes of the proxy.",
         ],
     )

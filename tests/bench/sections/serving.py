@@ -60,9 +60,9 @@ def run(scale: Scale, folder: Path) -> Section:
     _add_servers(section, scale, folder)
     where = "Redis" if cache else "memory of the process (no Redis here: skipped)"
     section.notes += [
-        f"One uvicorn process with one view behind SessionMiddleware; {CONNECTIONS} connections of "
-        f"load by {generator()}. DynamoDB is a process that answers from memory, on the same cores "
-        f"as the rest; Django's cache is {where}. CPU is that of the site's process.",
+        f"One uvicorn process with one view behind SessionMiddleware. The load is {CONNECTIONS} "
+        f"connections of {generator()}. DynamoDB is a process that answers from memory, on the "
+        f"same cores as the rest; Django's cache is {where}. CPU is that of the site's process.",
     ]
     return section
 

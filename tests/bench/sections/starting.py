@@ -30,7 +30,7 @@ PROGRAM = ROOT / "tests" / "bench" / "start.py"
 IMPORTED = "import_after_boto"  # CPU
 NOTES = [
     "From the start of a new Python process, with compiled bytecode, to its first loaded session. "
-    "The last column is the import of the engine's module after Django and boto3.",
+    "The last column is the time to import the engine's module after Django and boto3.",
 ]
 Start = dict[str, float]
 

@@ -29,8 +29,8 @@ def run(scale: Scale, folder: Path) -> Section:
     section = Section(
         "Open event streams",
         [
-            "A new process gets requests for all streams at the same time; each stream carries one "
-            "event per second. Memory is the growth of the process's resident set.",
+            "A new process receives the requests for all streams at the same time. Each stream "
+            "carries one event per second. Memory is the growth of the process's resident set.",
         ],
     )
     _allow_descriptors()
