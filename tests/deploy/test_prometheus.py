@@ -1,0 +1,148 @@
+"""Prometheus's alarms and the dashboard: their metrics exist, and real faults make them fire."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from tests import ROOT
+from tests.deploy import DEPLOY
+from tests.gateway_site.support.gateways import running_gateway
+from tests.support.processes import free_ports, running
+from tests.support.waiting import wait_until
+
+FOLDER = DEPLOY / "prometheus"
+PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
+SUFFIXES = r"(?:_total|_seconds(?:_count|_sum|_bucket)?)"
+NAME = re.compile(r"\b(?:sessions_kms|oauth|http|gateway)_[a-z_]+(?=[{\[)])")
+
+
+def rules() -> list[dict[str, Any]]:
+    [group] = yaml.safe_load((FOLDER / "rules.yaml").read_text("utf-8"))["groups"]
+    found: list[dict[str, Any]] = group["rules"]
+    return found
+
+
+def documented() -> set[str]:
+    """Return the metrics of the page, as Prometheus spells them without a suffix."""
+    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    section = page.partition("## Metrics and spans")[2].partition("\n## ")[0]
+    rows = re.findall(r"(?m)^\| (`.+?`) \|", section)
+    return {name.replace(".", "_") for row in rows for name in re.findall(r"`([\w.]+)`", row)}
+
+
+def used(expression: str) -> set[str]:
+    without_labels = re.sub(r"by \([^)]*\)", "", expression)
+    names = set(NAME.findall(without_labels + ")"))
+    assert names, expression
+    return {re.sub(f"{SUFFIXES}$", "", name) for name in names}
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_metric_of_an_alarm_is_on_the_page_and_so_is_what_to_do(rule: dict[str, Any]) -> None:
+    assert used(rule["expr"]) <= documented()
+    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    anchors = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"(?m)^#+ (.+)$", page)
+    }
+    assert rule["annotations"]["page"] in anchors
+
+
+def test_metrics_of_the_dashboard_are_on_the_page() -> None:
+    dashboard = json.loads((FOLDER / "dashboard.json").read_text("utf-8"))
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert len(expressions) == 10
+    for expression in expressions:
+        assert used(expression) <= documented()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(PROMTOOL is None, reason="NO PROMTOOL: install prometheus")
+def test_every_alarm_fires_on_its_series_and_none_while_all_is_well() -> None:
+    assert PROMTOOL is not None
+    tests = FOLDER / "rules_test.yaml"
+    command = [PROMTOOL, "test", "rules", str(tests)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    tested = yaml.safe_load(tests.read_text("utf-8"))["tests"]
+    names = {each["name"].removesuffix(" fires") for each in tested}
+    assert names >= {rule["alert"] for rule in rules()}
+
+
+@contextmanager
+def watching(folder: Path, target: int) -> Iterator[str]:
+    """Run Prometheus with the rules, in seconds in place of minutes; give its address."""
+    assert PROMETHEUS is not None
+    text = (FOLDER / "rules.yaml").read_text("utf-8")
+    text = re.sub(r"for: \d+m", "for: 1s", re.sub(r"\[\d+[mh]\]", "[20s]", text))
+    (folder / "rules.yaml").write_text(text, encoding="utf-8")
+    (folder / "prometheus.yaml").write_text(
+        json.dumps(
+            {
+                "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+                "rule_files": ["rules.yaml"],
+                "scrape_configs": [
+                    {"job_name": "g", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
+                ],
+            }
+        ),
+        encoding="utf-8",
+    )
+    [port] = free_ports(1)
+    command = [
+        PROMETHEUS,
+        f"--config.file={folder / 'prometheus.yaml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with running(command, {"PATH": "/usr/bin"}, folder / "log", port):
+        yield f"http://127.0.0.1:{port}"
+
+
+def firing(address: str) -> set[str]:
+    alerts = requests.get(f"{address}/api/v1/alerts", timeout=30).json()["data"]["alerts"]
+    return {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(PROMETHEUS is None, reason="NO PROMETHEUS: install it")
+def test_prometheus_scrapes_the_gateway_and_its_alarms_fire_while_the_table_is_down(
+    tmp_path: Path,
+) -> None:
+    [port] = free_ports(1)
+    variables = {
+        "OTEL_METRICS_EXPORTER": "prometheus",
+        "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
+        "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
+    }
+    with (
+        running_gateway(tmp_path, variables=variables) as gateway,
+        watching(tmp_path, port) as address,
+    ):
+
+        def fires(name: str) -> bool:
+            gateway.get("echo/")
+            return name in firing(address)
+
+        gateway.get("echo/")
+        up = f"{address}/api/v1/query?query=http_server_request_duration_seconds_count"
+        wait_until(lambda: bool(requests.get(up, timeout=30).json()["data"]["result"]), "a scrape")
+        assert firing(address) == set()
+        gateway.control("store/down")
+        try:
+            for name in ("SessionStoreErrors", "ServerErrors"):
+                wait_until(lambda name=name: fires(name), f"{name} fires", seconds=60)  # type: ignore[misc]
+        finally:
+            gateway.control("store/up")
+        wait_until(lambda: not fires("ServerErrors"), "it stops", seconds=90)
