@@ -115,7 +115,7 @@ def _delete_row(session_key: str) -> None:
 
 @cache
 def _old() -> OldEngine:
-    return load_engine(conf.config().migrate_from)
+    return load_engine(conf.config().migrate_from, lambda: services().clock())
 
 
 def _forget(*, setting: str, **_: Any) -> None:

@@ -6,7 +6,7 @@ Redis, which can list its keys and says when each ends.
 
 import pickle
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +22,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 from django.utils import timezone
 
+from sessions_kms.aws.clock import system_time
 from sessions_kms.exceptions import StoreUnavailable
 
 CHUNK = 200  # sessions read at once
@@ -75,10 +76,11 @@ class OldEngine:
         raise NotImplementedError
 
 
-def load_engine(module: str) -> OldEngine:
+def load_engine(module: str, clock: Callable[[], float] = system_time) -> OldEngine:
     """Return the engine of a module, such as `django.contrib.sessions.backends.cache`.
 
-    Raises ImproperlyConfigured for an engine whose sessions cannot be imported.
+    A cache only says how long a session has left: its end is counted from ``clock``. Raises
+    ImproperlyConfigured for an engine whose sessions cannot be imported.
     """
     try:
         store = import_module(module).SessionStore
@@ -87,7 +89,7 @@ def load_engine(module: str) -> OldEngine:
     if issubclass(store, DatabaseStore):
         return DatabaseEngine(store)
     if issubclass(store, CacheStore):
-        return CacheEngine(store)
+        return CacheEngine(store, clock)
     raise ImproperlyConfigured(
         f"Sessions of {module} cannot be imported, only those of"
         " django.contrib.sessions.backends.db, cached_db and cache."
@@ -151,9 +153,10 @@ class CacheEngine(OldEngine):
     Django treats any error of the cache as the end of a session. Here it is StoreUnavailable.
     """
 
-    def __init__(self, store: type) -> None:
+    def __init__(self, store: type, clock: Callable[[], float]) -> None:
         """Raise ImproperlyConfigured if there is no such cache."""
         super().__init__(store)
+        self._clock = clock
         self.store()
 
     def count(self) -> int:
@@ -212,7 +215,7 @@ class CacheEngine(OldEngine):
     def _find_end(self, store: Any, name: str, content: dict[str, Any]) -> int:
         """Return when a session ends. If the cache cannot say, its idle timeout starts anew."""
         __traceback_hide__ = True
-        now = timezone.now().timestamp()
+        now = self._clock()
         redis = _redis_of(store._cache)
         left = NO_EXPIRY if redis is None else redis.pttl(store._cache.make_key(name))
         if left == NO_EXPIRY:

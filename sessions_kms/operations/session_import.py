@@ -97,6 +97,7 @@ class Importer:
 
         Can be stopped and run again at any time. Raises AllEnded and StoreUnavailable.
         """
+        self.get_start()  # The table's response sets the clock, which sessions of a cache need.
         with ThreadPoolExecutor(THREADS, thread_name_prefix="import") as pool:
             for sessions in self._old.sessions():
                 now = self.get_start()

@@ -50,7 +50,7 @@ class Command(OperatorCommand):
 
     def operate(self, options: dict[str, Any]) -> None:
         try:
-            old = load_engine(options["engine"] or conf.config().migrate_from)
+            old = load_engine(options["engine"] or conf.config().migrate_from, services().clock)
         except ImproperlyConfigured as exc:
             if options["engine"] is None:
                 raise

@@ -162,6 +162,17 @@ def test_entry_without_an_end_gets_the_idle_timeout(fake: Stack, settings: Setti
     assert abs(int(item["ttl"]["N"]) - (fake.clock.now + 1000)) <= 60
 
 
+def test_machine_whose_clock_is_days_behind_signs_nobody_out(
+    fake: Stack, settings: Settings
+) -> None:
+    settings.SESSION_COOKIE_AGE = 1000
+    key = saved(a=1)
+    fake.clock.advance(3 * 24 * 3600)  # the services' clock, which DynamoDB corrects
+    assert moving_in.SessionStore(key).load() == {"a": 1}
+    (item,) = fake.sessions().values()
+    assert abs(int(item["ttl"]["N"]) - (fake.clock.now + 1000)) <= 60
+
+
 @pytest.mark.parametrize(
     ("backend", "options"),
     [(DJANGO, {}), (DJANGO_REDIS, {}), (DJANGO_REDIS, {"IGNORE_EXCEPTIONS": True})],
