@@ -10,7 +10,8 @@ import re
 from gateway_site.rules.headers import joined_values
 from gateway_site.transport.connection import Response
 
-EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")  # the end of a line, and an empty line
+# The end of a line, and an empty line: a group, since that may end another event of no lines.
+EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?=(\r\n|\n|\r))")
 EVENT_END_SIZE = 4  # bytes at most
 
 
@@ -54,12 +55,14 @@ class EventStream:
         return self._cut(await self._answer.read_piece(seconds))
 
     def _cut(self, piece: bytes) -> bytes:
-        """Return the piece; if the stream has to end, at most up to the end of the event."""
+        """Return the piece; if the stream has to end first, at most up to the end of the event."""
+        if self._answer.has_ended:  # The rest, perhaps with the result, is here: it is passed on.
+            return piece
         known = self._sent + piece
         for found in EVENT_END.finditer(known) if self._must_end else ():
-            if found.end() >= len(self._sent):
+            if found.end(1) >= len(self._sent):
                 self._has_ended = True
-                return known[len(self._sent) : found.end()]
+                return known[len(self._sent) : found.end(1)]
         self._sent = known[-EVENT_END_SIZE:]
         return piece
 

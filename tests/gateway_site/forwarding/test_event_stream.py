@@ -17,6 +17,7 @@ EVENTS = {
     "CRLF": [b": hello\r\n\r\n", b"id: 1\r\ndata: a\r\n\r\n", b"data: \xff\r\n\r\n"],
     "CR": [b": hello\r\r", b"id: 1\rdata: a\r\r", b"data: \xff\r\r"],
     "mixed": [b": hello\r\n\n", b"id: 1\rdata: a\n\r\n", b"data: \xff\n\n"],
+    "empty lines between": [b": hello\n\n", b"\n", b"data: a\n\n", b"\n", b"\n", b"data: b\n\n"],
 }
 
 
@@ -104,6 +105,18 @@ async def test_stream_whose_result_is_missing_does_not_look_complete() -> None:
     assert not stream.has_ended
     with pytest.raises(StreamCut):
         await stream.read_piece(1)
+
+
+async def test_result_that_comes_with_the_end_of_its_response_is_not_dropped() -> None:
+    for before in (b"data: half\n\n", b"data: ha"):
+        rest = b"data: half\n\ndata: result\n\n".removeprefix(before)
+        upstream = Upstream(before, rest)
+        stream = read_as_stream(upstream, has_result=True)
+        found = await stream.read_piece(1)
+        stream.end()
+        upstream.pieces.remove(b"")  # The rest arrives before the stream has noticed.
+        found += await stream.read_piece(1)
+        assert (found, stream.has_ended) == (before + rest, True)
 
 
 @pytest.mark.parametrize(
