@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import requests
 from django.core.exceptions import ImproperlyConfigured
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway_site.edge.http_metrics import METHODS, OTHER
@@ -102,6 +110,55 @@ def test_no_label_names_a_person_or_a_secret(scraped: Scraped) -> None:
     text = requests.get(scraped.address, timeout=30).text
     assert "secret" not in text
     assert not any(key in text for key in scraped.gateway.keys)
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Takes what OTLP over HTTP sends, and keeps the names of the metrics."""
+
+    names: ClassVar[set[str]] = set()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+        sent = ExportMetricsServiceRequest.FromString(body)
+        if self.path == "/v1/metrics":
+            self.names.update(
+                metric.name
+                for resource in sent.resource_metrics
+                for scope in resource.scope_metrics
+                for metric in scope.metrics
+            )
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-protobuf")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        """Write nothing."""
+
+
+def test_collector_gets_the_metrics_by_otlp(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    variables = {
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "OTEL_METRIC_EXPORT_INTERVAL": "200",
+    }
+    wanted = {
+        "http.server.request.duration",
+        "http.client.request.duration",
+        "sessions_kms.operation",
+    }
+    try:
+        with running_gateway(tmp_path, variables=variables) as gateway:
+            assert gateway.get("echo/").status_code == 200
+            wait_until(lambda: wanted <= Collector.names, "the metrics arrive")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @pytest.mark.parametrize("options", [["--workers", "2"], ["--workers=2"]])
