@@ -164,15 +164,15 @@ def _limit_of(name: str) -> int:
 
 def _cut(value: Any, limit: int, *, keep_end: bool = False) -> Any:
     """Shorten a text until its JSON has at most ``limit`` bytes; "…" stands for what is cut."""
-    if not isinstance(value, str) or (size := len(_dump(value))) <= limit:
+    if not isinstance(value, str) or (len(value) <= limit and len(_dump(value)) <= limit):
         return value
-    kept = value
-    while size > limit:
+    kept = value[-limit:] if keep_end else value[:limit]  # A character takes a byte or more.
+    while True:
+        shown = f"…{kept}" if keep_end else f"{kept}…"
+        if (size := len(_dump(shown))) <= limit:
+            return shown
         length = min(len(kept) - 1, len(kept) * limit // size)
         kept = kept[len(kept) - length :] if keep_end else kept[:length]
-        shown = f"…{kept}" if keep_end else f"{kept}…"
-        size = len(_dump(shown))
-    return shown
 
 
 def _dump(value: Any) -> str:

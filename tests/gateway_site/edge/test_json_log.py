@@ -67,6 +67,20 @@ def test_line_has_at_most_8_kb(letter: str) -> None:
     assert read["exception"].endswith(letter)
 
 
+def test_text_is_cut_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    dump = json_log._dump
+
+    def count(value: Any) -> str:
+        sizes.append(len(value))
+        return dump(value)
+
+    monkeypatch.setattr(json_log, "_dump", count)
+    long = "\x00" + "a" * 5_000_000 + "\x00"  # encoding it blocks other requests for 0.1 s
+    JSONFormatter().format(record(long, exc_info=failure(long)))
+    assert max(sizes) <= LINE_MAX
+
+
 def test_traceback_is_one_member() -> None:
     read = shown(record(exc_info=failure("broken")))
     assert read["exception"].startswith("Traceback (most recent call last):\n")
