@@ -13,6 +13,8 @@ from gateway_site.transport.connection import Response
 # The end of a line, and an empty line: a group, since that may end another event of no lines.
 EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?=(\r\n|\n|\r))")
 EVENT_END_SIZE = 4  # bytes at most
+# Headers of a response that is encoded, or that must have so many bytes.
+FIXED = (b"content-encoding", b"content-length")
 
 
 class StreamCut(Exception):
@@ -74,5 +76,6 @@ def is_event_stream(answer: Response) -> bool:
 
 
 def has_readable_events(answer: Response) -> bool:
-    """Return True if the ends of its events can be seen: not in a compressed one."""
-    return is_event_stream(answer) and not joined_values(answer.headers, b"content-encoding")
+    """Return True if its events can be seen, and it may end after any of them."""
+    is_fixed = any(joined_values(answer.headers, name) for name in FIXED)
+    return is_event_stream(answer) and not is_fixed

@@ -124,11 +124,12 @@ async def test_result_that_comes_with_the_end_of_its_response_is_not_dropped() -
     [
         ([(b"content-type", b"Text/Event-Stream; charset=utf-8")], True),
         ([(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")], False),
+        ([(b"content-type", b"text/event-stream"), (b"content-length", b"100")], False),
         ([(b"content-type", b"application/json")], False),
         ([], False),
     ],
 )
-def test_events_are_looked_for_where_they_can_be_seen(
+def test_streams_may_end_early_where_events_can_be_seen_and_no_length_is_promised(
     headers: list[tuple[bytes, bytes]], readable: bool
 ) -> None:
     answer = Upstream()
