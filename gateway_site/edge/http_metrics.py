@@ -20,6 +20,9 @@ OTHER: Final = "_OTHER"
 METHODS: Final = frozenset(
     ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"]
 )
+# Those that are registered, and the one for a client that is gone. OpenTelemetry keeps 2,000 series
+# of a metric: an upstream that made up more statuses would hide others.
+STATUSES: Final = frozenset({499, *HTTPStatus})
 METHOD, STATUS = "http.request.method", "http.response.status_code"
 ROUTE, SCHEME, UPSTREAM = "http.route", "url.scheme", "gateway.upstream"
 
@@ -89,8 +92,13 @@ def _method(method: str) -> str:
 
 
 def _status(status: int) -> dict[str, str | int]:
-    """Return the status, which an upstream may have made up, and the type of an error."""
-    known: int | str = status if 100 <= status <= 599 else OTHER
+    """Return the status, and the type of an error.
+
+    A status that an upstream has made up counts as RFC 9110 section 15 says: as x00 of its class.
+    """
+    known: int | str = int(status) if status in STATUSES else OTHER
+    if known == OTHER and 100 <= status <= 599:
+        known = status // 100 * 100
     found: dict[str, str | int] = {STATUS: known}
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         found[ERROR_TYPE] = str(known)
