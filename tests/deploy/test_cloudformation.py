@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway_site import health
+from gateway_site import health, variables
 from tests import deploy_check
 from tests.deploy import (
     FINISHING,
@@ -34,6 +34,12 @@ def statements() -> dict[str, dict[str, Any]]:
     return {each["Sid"]: each for each in given}
 
 
+@TASKS
+def test_every_variable_is_one_of_the_gateway(task: str) -> None:
+    assert list(variables.find_unknown(variables_of(task))) == []
+
+
+@pytest.mark.long
 def test_settings_accept_the_variables_of_the_service() -> None:
     done = deploy_check.run(
         environment_of(variables_of("ServiceTask")) | {"SIGN_IN_ALLOWED_DOMAINS": "example.com"}
