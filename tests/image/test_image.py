@@ -130,6 +130,7 @@ class Deployed:
 
     def __init__(self, folder: Path, image: Image, variables: dict[str, str], port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        [self.metrics_port] = free_ports(1)
         self.log = folder / "gateway.log"
         secrets = folder / "secrets"
         secrets.mkdir()
@@ -138,7 +139,13 @@ class Deployed:
             variables[f"{name}_FILE"] = f"/run/secrets/{name.lower()}"
         self.container = Container(
             image,
-            variables | {"UVICORN_PORT": str(port), "UVICORN_HOST": "127.0.0.1"},
+            variables
+            | {
+                "UVICORN_PORT": str(port),
+                "UVICORN_HOST": "127.0.0.1",
+                "OTEL_METRICS_EXPORTER": "prometheus",
+                "OTEL_EXPORTER_PROMETHEUS_PORT": str(self.metrics_port),
+            },
             read_only={"/run/secrets": secrets},
             writable={"/run/database": folder / "database"},
         )
@@ -151,6 +158,10 @@ class Deployed:
 
     def is_healthy(self) -> bool:
         return self.container.execute("python", "-m", "gateway_site.probe").returncode == 0
+
+    def metrics(self) -> str:
+        """Return what Prometheus gets."""
+        return requests.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10).text
 
     def readiness(self) -> tuple[int, str]:
         answer = requests.get(f"{self.url}/readyz", timeout=10)
@@ -222,7 +233,7 @@ def _provider(
         yield
 
 
-def test_image_is_migrated_started_signed_in_to_drained_killed_and_started_again(
+def test_image_is_migrated_started_signed_in_to_scraped_drained_killed_and_started_again(
     deployed: Deployed,
 ) -> None:
     assert not deployed.is_healthy()
@@ -235,6 +246,7 @@ def test_image_is_migrated_started_signed_in_to_drained_killed_and_started_again
             wait_until(lambda: deployed.readiness()[0] == 200, "the gateway is ready")
             _sign_in(browser, deployed.url)
             _call(browser, deployed.url)
+            assert "http_server_request_duration_seconds_count" in deployed.metrics()
             _drain(first, deployed)
         with deployed.running() as first:
             _call(browser, deployed.url)
