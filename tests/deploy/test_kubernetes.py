@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from gateway_site import health, variables
+from gateway_site.server.exporters import PROMETHEUS_ADDRESS
 from tests import deploy_check
 from tests.deploy import DEPLOY, FINISHING, environment_of
 
@@ -104,6 +105,18 @@ def test_pod_is_killed_only_after_draining_and_finishing() -> None:
     assert readiness["periodSeconds"] * readiness["failureThreshold"] < drain
     grace = pod("Deployment")["terminationGracePeriodSeconds"]
     assert drain + FINISHING < grace
+
+
+def test_prometheus_reaches_the_port_that_the_gateway_opens_for_it() -> None:
+    variables_given = rendered()["ConfigMap"]["data"]
+    host = variables_given["OTEL_EXPORTER_PROMETHEUS_HOST"]
+    assert (variables_given["OTEL_METRICS_EXPORTER"], host) == ("prometheus", "0.0.0.0")  # noqa: S104 - in the pod
+    ports = {each["name"]: each["containerPort"] for each in container("Deployment")["ports"]}
+    assert ports["metrics"] == PROMETHEUS_ADDRESS[1]
+    opened = [
+        port for rule in rendered()["NetworkPolicy"]["spec"]["ingress"] for port in rule["ports"]
+    ]
+    assert {"port": "metrics"} in opened
 
 
 def test_selectors_find_the_pods_of_the_deployment_alone() -> None:

@@ -144,6 +144,7 @@ class Deployed:
                 "UVICORN_PORT": str(port),
                 "UVICORN_HOST": "127.0.0.1",
                 "OTEL_METRICS_EXPORTER": "prometheus",
+                "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
                 "OTEL_EXPORTER_PROMETHEUS_PORT": str(self.metrics_port),
             },
             read_only={"/run/secrets": secrets},
