@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway_site import health, variables
-from tests import deploy_check
+from tests import ROOT, deploy_check
 from tests.deploy import (
+    ACCOUNT,
+    DEPLOY,
     FINISHING,
     VALUES,
     container,
@@ -18,6 +25,8 @@ from tests.deploy import (
     resolve,
     variables_of,
 )
+from tests.sessions_kms.support.deployed import template
+from tests.sessions_kms.support.iam import Request, allowed_by, some
 
 TASKS = pytest.mark.parametrize("task", ["ServiceTask", "MigrationTask"])
 SECRETS = {"DatabaseUrlSecret", "SecretKeySecret", "ProviderSecret"}
@@ -107,3 +116,85 @@ def test_gateway_takes_requests_from_the_load_balancer_only() -> None:
 def test_store_and_log_outlive_the_stack() -> None:
     resources = load_template("gateway.yaml")["Resources"]
     assert {resources[name]["DeletionPolicy"] for name in ("Store", "LogGroup")} == {"Retain"}
+
+
+@pytest.mark.long
+def test_linter_finds_nothing() -> None:
+    linter = Path(sys.executable).with_name("cfn-lint")
+    files = sorted((DEPLOY / "cloudformation").glob("*.yaml"))
+    # W3002: the nested templates are local files until `package` uploads them.
+    options = ("--regions", "eu-west-1", "--ignore-checks", "W3002", "--format", "parseable")
+    command: list[str | Path] = [linter, *options, "--template", *files]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(("stack", "nested"), [("Store", None), ("Alarms", "alarms.yaml")])
+def test_nested_stack_has_the_parameters_that_it_gets(stack: str, nested: str | None) -> None:
+    parameters = (load_template(nested) if nested else template())["Parameters"]
+    given = set(properties(stack)["Parameters"])
+    required = {name for name, each in parameters.items() if "Default" not in each}
+    assert required <= given <= set(parameters)
+
+
+def test_store_has_the_outputs_that_are_used() -> None:
+    text = (DEPLOY / "cloudformation/gateway.yaml").read_text("utf-8")
+    used = set(re.findall(r"Store\.Outputs\.(\w+)", text))
+    assert used == {"KeyArn", "WebRoleArn"}
+    assert used <= set(template()["Outputs"])
+
+
+def test_there_is_no_second_table_or_key() -> None:
+    for name in ("gateway.yaml", "alarms.yaml"):
+        kinds = {each["Type"] for each in load_template(name)["Resources"].values()}
+        assert not {kind for kind in kinds if kind.startswith(("AWS::DynamoDB", "AWS::KMS"))}
+
+
+def test_execution_role_can_do_nothing_else() -> None:
+    [policy] = properties("ExecutionRole")["Policies"]
+    document = resolve(policy["PolicyDocument"])
+    secret, log = VALUES["SecretKeySecret"], VALUES["LogGroup.Arn"].removesuffix(":*")
+    for action, resource, is_allowed in (
+        ("secretsmanager:GetSecretValue", secret, True),
+        ("logs:PutLogEvents", f"{log}:log-stream:serve/gateway/1", True),
+        ("secretsmanager:GetSecretValue", f"{secret}Other", False),
+        ("secretsmanager:PutSecretValue", secret, False),
+        ("logs:PutLogEvents", f"{log}-other:log-stream:1", False),
+        ("dynamodb:GetItem", f"arn:aws:dynamodb:eu-west-1:{ACCOUNT}:table/gateway-sessions", False),
+        ("kms:Decrypt", VALUES["Store.Outputs.KeyArn"], False),
+    ):
+        assert allowed_by(document, Request(action, resource, {}), {}) is is_allowed, action
+
+
+@pytest.mark.parametrize("endpoint", ["DynamoDBEndpoint", "KmsEndpoint"])
+def test_endpoint_lets_the_web_role_through_and_no_other_account(endpoint: str) -> None:
+    document = resolve(properties(endpoint)["PolicyDocument"])
+    service = properties(endpoint)["ServiceName"]["Fn::Sub"].rpartition(".")[2]
+    role = template()["Resources"]["WebRole"]["Properties"]["Policies"][0]["PolicyDocument"]
+    actions = [
+        action
+        for statement in role["Statement"]
+        for action in some(statement["Action"])
+        if action.startswith(f"{service}:")
+    ]
+    assert actions
+    for action in actions:
+        request = Request(action, "arn:aws:any", {})
+        assert allowed_by(document, request, {"aws:PrincipalAccount": ACCOUNT})
+        assert not allowed_by(document, request, {"aws:PrincipalAccount": "999999999999"})
+
+
+def test_image_declares_the_volume_so_that_its_user_may_write_there() -> None:
+    volumes = re.findall(r"(?m)^VOLUME (\S+)$", (ROOT / "Dockerfile").read_text("utf-8"))
+    mounted = {each["ContainerPath"] for each in container("ServiceTask")["MountPoints"]}
+    assert mounted <= set(volumes)
+
+
+def test_dashboard_is_json_and_names_what_exists() -> None:
+    text, extra = properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    parts = load_template("gateway.yaml")
+    names = set(parts["Resources"]) | set(parts["Parameters"]) | set(extra)
+    used = {found.partition(".")[0] for found in re.findall(r"\$\{(\w[\w.]*)\}", text)}
+    assert used <= names
+    widgets = json.loads(re.sub(r"\$\{[\w.:]+\}", "x", text))["widgets"]
+    assert {each["type"] for each in widgets} == {"metric", "log"}
