@@ -19,7 +19,7 @@ from tests.support.processes import finished, free_port, module, running
 def lines() -> dict[str, str]:
     """Return the variables, without the comments beside them."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    [block] = re.findall(r"lines of environment\n\n```\n(.*?)```", text, re.DOTALL)
+    [block] = re.findall(r"environment variables\n\n```\n(.*?)```", text, re.DOTALL)
     pairs = (line.partition(" #")[0].strip().partition("=") for line in block.splitlines())
     return {name: value for name, _, value in pairs}
 
