@@ -6,8 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,13 @@ import yaml
 
 from tests import ROOT
 from tests.deploy import DEPLOY
+from tests.deploy.prometheus import PROMETHEUS, firing, watching
 from tests.gateway_site.support.gateways import running_gateway
-from tests.support.processes import free_ports, running
+from tests.support.processes import free_ports
 from tests.support.waiting import wait_until
 
 FOLDER = DEPLOY / "prometheus"
-PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
+PROMTOOL = shutil.which("promtool")
 SUFFIXES = r"(?:_total|_seconds(?:_count|_sum|_bucket)?)"
 NAME = re.compile(r"\b(?:sessions_kms|oauth|http|gateway)_[a-z_]+(?=[{\[)])")
 
@@ -78,41 +77,6 @@ def test_every_alarm_fires_on_its_series_and_none_while_all_is_well() -> None:
     tested = yaml.safe_load(tests.read_text("utf-8"))["tests"]
     names = {each["name"].removesuffix(" fires") for each in tested}
     assert names >= {rule["alert"] for rule in rules()}
-
-
-@contextmanager
-def watching(folder: Path, target: int) -> Iterator[str]:
-    """Run Prometheus with the rules, in seconds in place of minutes; give its address."""
-    assert PROMETHEUS is not None
-    text = (FOLDER / "rules.yaml").read_text("utf-8")
-    text = re.sub(r"for: \d+m", "for: 1s", re.sub(r"\[\d+[mh]\]", "[20s]", text))
-    (folder / "rules.yaml").write_text(text, encoding="utf-8")
-    (folder / "prometheus.yaml").write_text(
-        json.dumps(
-            {
-                "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-                "rule_files": ["rules.yaml"],
-                "scrape_configs": [
-                    {"job_name": "g", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
-                ],
-            }
-        ),
-        encoding="utf-8",
-    )
-    [port] = free_ports(1)
-    command = [
-        PROMETHEUS,
-        f"--config.file={folder / 'prometheus.yaml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    with running(command, {"PATH": "/usr/bin"}, folder / "log", port):
-        yield f"http://127.0.0.1:{port}"
-
-
-def firing(address: str) -> set[str]:
-    alerts = requests.get(f"{address}/api/v1/alerts", timeout=30).json()["data"]["alerts"]
-    return {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
 
 
 @pytest.mark.long

@@ -1,0 +1,224 @@
+"""Each alarm of Prometheus fires at the fault that it names, in the real engine and sign-in."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from email.utils import formatdate
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import start_http_server
+from pytest_django import Settings
+
+from gateway_site.local.kms import LocalKMS
+from oauth import metrics as oauth_metrics
+from oauth.exceptions import ProviderUnavailable, ReauthenticationRequired
+from sessions_kms import services
+from sessions_kms.aws.clock import ServerClock
+from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.telemetry import telemetry
+from tests.deploy.prometheus import PROMETHEUS, firing, watching
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, address, corp, store, visitor
+from tests.oauth.support.requests import get_token
+from tests.sessions_kms.support.fakes import State
+from tests.sessions_kms.support.faults import Answer, Exchange, running_proxy
+from tests.sessions_kms.support.fleet import MAX_AGE, PERIOD, Process
+from tests.sessions_kms.support.sessions import saved
+from tests.sessions_kms.support.stacks import Stack, aws_stack, install
+from tests.support.clock import FakeClock
+from tests.support.processes import free_port
+from tests.support.waiting import wait_until
+
+__all__ = ["corp", "store", "visitor"]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(PROMETHEUS is None, reason="NO PROMETHEUS: install it"),
+]
+EVERY = 0.3  # seconds between two faults
+Provoke = Callable[[], object]
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Run Prometheus, which scrapes the metrics of this process; give its address."""
+    reader = PrometheusMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    for instruments in (telemetry, oauth_metrics.telemetry):
+        for kept in ("_counters", "_histograms", "_gauges", "_totals"):
+            monkeypatch.setattr(instruments, kept, {})
+        monkeypatch.setattr(instruments, "_is_enabled", True)
+        meter = provider.get_meter("tests")
+        monkeypatch.setitem(vars(instruments), "_created_meter", meter)
+    port = free_port()
+    server, thread = start_http_server(port, "127.0.0.1")
+    try:
+        with watching(tmp_path, port) as found:
+            yield found
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        provider.shutdown()
+
+
+def fires(prometheus: str, alarm: str, provoke: Provoke) -> None:
+    """Cause a fault again and again until the alarm fires; it must not fire before."""
+    assert firing(prometheus) == set()
+    last = 0.0
+
+    def is_firing() -> bool:
+        nonlocal last
+        if time.monotonic() - last > EVERY:
+            provoke()
+            last = time.monotonic()
+        return alarm in firing(prometheus)
+
+    wait_until(is_firing, f"{alarm} fires", seconds=120)
+
+
+def test_kms_that_cannot_be_reached_makes_data_keys_stale(prometheus: str) -> None:
+    process = Process(background=False)
+    process.generate(PERIOD)
+    process.kms.set_state(State.UNREACHABLE)
+    process.clock.advance(MAX_AGE)
+    fires(prometheus, "StaleDataKeys", lambda: process.generate(PERIOD))
+
+
+def test_altered_record_is_refused(prometheus: str, store: Stack) -> None:
+    session = saved(a=1)
+    item = next(iter(store.sessions().values()))
+    store.put_item({**item, "authTag": {"B": bytes(16)}})
+    fires(prometheus, "RefusedRecords", lambda: SessionStore(session.session_key).load())
+
+
+def test_not_before_item_of_next_week_is_ignored(prometheus: str, store: Stack) -> None:
+    moment = {"N": str(int(store.clock()) + 7 * 86_400)}
+    store.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"}, "notBefore": moment})
+
+    def read() -> None:
+        run_sync(store.services.not_before.moment())
+        store.clock.advance(30)
+
+    fires(prometheus, "NotBeforeIgnored", read)
+
+
+def test_clock_that_is_behind(prometheus: str) -> None:
+    clock = ServerClock(local=lambda: time.time() - 90)
+    fires(prometheus, "ClockOffset", lambda: clock.observe(formatdate(usegmt=True)))
+
+
+def test_record_of_a_time_that_is_yet_to_come(prometheus: str, store: Stack) -> None:
+    session = saved(a=1)
+    store.clock.advance(-3 * 3600)
+
+    def load() -> None:
+        with suppress(StoreUnavailable):
+            SessionStore(session.session_key).load()
+
+    fires(prometheus, "SuspectResponses", load)
+
+
+def test_view_that_writes_at_each_request(prometheus: str, store: Stack) -> None:
+    key = saved(a=1).session_key
+
+    def write_at_once() -> None:
+        mine, theirs = SessionStore(key), SessionStore(key)
+        mine["b"], theirs["c"] = time.time(), time.time()
+        theirs.save()
+        mine.save()
+
+    fires(prometheus, "Conflicts", write_at_once)
+
+
+@pytest.fixture
+def local_aws(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, local_kms: LocalKMS, roto_url: str
+) -> None:
+    """Have the engine's clients call a DynamoDB and a KMS of this machine."""
+    settings.SESSION_ENGINE = "sessions_kms.backend"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
+
+
+def test_dynamodb_that_hangs(
+    prometheus: str, local_aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = aws_stack("servers", FakeClock(time.time()))
+    services.reset()
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # It accepts, and says nothing.
+        port = listener.getsockname()[1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{port}")
+        install(services.build(stack.config, clock=stack.clock))
+
+        def load() -> None:
+            with suppress(StoreUnavailable):
+                SessionStore("x" * 32).load()
+
+        def load_in_threads() -> None:
+            threads = [Thread(target=load) for _ in range(5)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        fires(prometheus, "CircuitOpened", load_in_threads)
+
+
+def slow(exchange: Exchange) -> Answer:
+    exchange.closing.wait(0.3)
+    return exchange.forward()
+
+
+def test_dynamodb_that_is_slow(
+    prometheus: str, local_aws: None, monkeypatch: pytest.MonkeyPatch, roto_url: str
+) -> None:
+    with running_proxy(roto_url) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", proxy.url)
+        install(aws_stack("servers", FakeClock(time.time())).services)
+        key = saved(a=1).session_key
+        proxy.on("GetItem", slow)
+        fires(prometheus, "SlowAWS", lambda: SessionStore(key).load())
+
+
+def test_provider_that_is_down(
+    prometheus: str, store: Stack, corp: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    corp.failing["/token"] = lambda: (503, "text/plain", b"")
+
+    def refresh() -> None:
+        store.clock.advance(4000)
+        with suppress(ProviderUnavailable):
+            get_token(visitor)
+        store.clock.advance(-3000)  # The session must not end meanwhile.
+
+    fires(prometheus, "ProviderUnavailable", refresh)
+
+
+def test_provider_that_revokes_grants(
+    prometheus: str, store: Stack, corp: FakeProvider, visitor: Visitor
+) -> None:
+    def refresh() -> None:
+        visitor.sign_in(corp)
+        store.clock.advance(4000)
+        corp.refresh_tokens.clear()
+        with suppress(ReauthenticationRequired):
+            get_token(visitor)
+
+    fires(prometheus, "GrantsRefused", refresh)
+
+
+def test_callbacks_without_a_known_state(
+    prometheus: str, corp: FakeProvider, visitor: Visitor
+) -> None:
+    callback = f"{address('corp')}callback/?code=a&state=b"
+    fires(prometheus, "SignInsFail", lambda: visitor.client.get(callback))
