@@ -54,6 +54,7 @@ SESSION_CHECK = 60.0  # seconds between two checks of the session and its user
 # https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering
 UNBUFFERED = (b"x-accel-buffering", b"no")
 READER_TIMEOUT = ANSWER_TIME
+REMEDY = page("operations", "Upstream down")  # here: it reads metadata from the disk
 
 slots = CallerSlots()
 _no_connection = Tally(
@@ -277,7 +278,7 @@ class _Exchange:
             self.upstream.name,
             self.upstream.origin,
             type(error).__name__,
-            page("operations", "Upstream down"),
+            REMEDY,
         )
 
 

@@ -65,9 +65,18 @@ GRANTED = "token-of-a-grant"
 VERIFIER = "verifier-" * 5
 REDIRECT_URI = "http://127.0.0.1/callback"
 CLIENT_ID = registration.make_client_id("Tool", [REDIRECT_URI])
-KEY = dpop.new_dpop_key()
 stack = fake_stack(FakeClock(time.time()))
 server_state: dict[str, Any] = {}  # of the lifespan
+
+
+def thumbprint(key: str) -> str:
+    """Return the thumbprint of a proof's key, for servers."""
+    shown = dpop.make_proof(key, "GET", "https://a.example/", now=0)
+    return ProofChecker().check([shown], "GET", "https://a.example/", None, now=0)
+
+
+# A token that ends with this key's thumbprint must not look like a refreshed one.
+KEY = next(key for key in iter(dpop.new_dpop_key, None) if "-2" not in thumbprint(key))
 
 
 async def refreshing(
@@ -85,12 +94,6 @@ async def refreshing(
         await stored.asave()
         request.session.catch_up(stored)  # type: ignore[attr-defined]  # the engine's own
     return replace(token, access_token=f"{token.access_token}-2")
-
-
-def thumbprint(key: str) -> str:
-    """Return the thumbprint of a proof's key, for servers."""
-    shown = dpop.make_proof(key, "GET", "https://a.example/", now=0)
-    return ProofChecker().check([shown], "GET", "https://a.example/", None, now=0)
 
 
 def token_set(access_token: str) -> TokenSet:
