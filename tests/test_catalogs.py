@@ -155,7 +155,7 @@ def test_compiled_catalog_does_not_tell_when_it_was_compiled(tmp_path: Path) -> 
 
 
 def test_no_text_is_translated_when_its_module_is_imported() -> None:
-    """It would have the language of whoever imported the module first."""
+    """It would have the language of the request that imported the module first."""
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_LANGUAGE],
         cwd=ROOT,

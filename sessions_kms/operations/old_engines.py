@@ -6,6 +6,7 @@ Redis, which can list its keys and says when each ends.
 
 import pickle
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,31 +50,31 @@ class OldSession:
     content: dict[str, Any] | None = field(repr=False)
 
 
-class OldEngine:
+class OldEngine(ABC):
     """The engine that a project moves from. Its sessions stay, until they end or are deleted."""
 
     def __init__(self, store: type) -> None:
         self.store: Any = store
 
+    @abstractmethod
     def count(self) -> int:
         """Return the number of live sessions, imported or not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sessions(self) -> Iterator[list[OldSession]]:
         """Yield all live sessions in batches."""
-        raise NotImplementedError
 
+    @abstractmethod
     def find(self, key: str) -> OldSession | None:
         """Return the live session of this key."""
-        raise NotImplementedError
 
+    @abstractmethod
     def live_keys(self, sessions: Iterable[OldSession]) -> set[str]:
         """Return the keys of these sessions that are still live."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, key: str) -> None:
         """Delete the session of this key."""
-        raise NotImplementedError
 
 
 def load_engine(module: str, clock: Callable[[], float] = system_time) -> OldEngine:

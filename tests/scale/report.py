@@ -47,7 +47,7 @@ def _busy_hour(people: int, processes: int) -> Called:
 
 
 def own_reads(called: Called) -> int:
-    """Return the reads that processes make for themselves, whoever visits."""
+    """Return the reads that processes make for themselves, not for a visitor."""
     kinds = ("data-key", "not-before")
     return sum(called.table.by_kind[f"GetItem of {kind}"] for kind in kinds)
 

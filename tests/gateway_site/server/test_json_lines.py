@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from pathlib import Path
@@ -12,25 +11,22 @@ from typing import Any
 import pytest
 import requests
 
-from tests import ROOT
 from tests.deploy_check import PRODUCTION
+from tests.gateway_site.server import test_starting
 from tests.support.processes import finished, free_port, module, running, started
 from tests.support.waiting import wait_until
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "GATEWAY_LOCAL": "1",
-        "DJANGO_SECRET_KEY": "tests-only" * 5,
-        "DATABASE_URL": f"sqlite:///{folder}/gateway.sqlite3",
-        "AWS_REGION": "eu-west-1",
-        "KMS_KEY_ARN": PRODUCTION["KMS_KEY_ARN"],
-        "SESSIONS_TABLE": "sessions",
-        "LOG_FORMAT": "json",
-        **more,
-    }
+    return test_starting.environment(
+        folder,
+        **{
+            "KMS_KEY_ARN": PRODUCTION["KMS_KEY_ARN"],
+            "SESSIONS_TABLE": "sessions",
+            "LOG_FORMAT": "json",
+            **more,
+        },
+    )
 
 
 def parsed(text: str) -> list[dict[str, Any]]:
