@@ -50,7 +50,8 @@ class ItemType:
     optional: Attributes = field(default_factory=dict)
     unknown: str
     is_listed: bool = False  # lists of sessions show it
-    ends_with_sessions: bool = False  # `end_sessions` deletes it with those of its time or key
+    ends_with_sessions: bool = False  # `end_sessions` deletes it with those of its time
+    ends_with_data_key: bool = False  # and with those sealed under a leaked data key
     readable: frozenset[int] = frozenset({1})
     written: int = 1
 
@@ -195,6 +196,7 @@ ABOUT: Final = ItemType(
     attributes=_SEALED,
     unknown="ignored",
     ends_with_sessions=True,
+    ends_with_data_key=True,
 )
 
 
@@ -206,6 +208,7 @@ TOKEN: Final = ItemType(
     optional={**_SEALED, "session": "S", "spentAt": "N"},
     unknown="invalid",
     ends_with_sessions=True,
+    ends_with_data_key=True,
 )
 
 
@@ -216,6 +219,17 @@ ANSWER: Final = ItemType(
     attributes=_SEALED,
     unknown="invalid",
     ends_with_sessions=True,
+    ends_with_data_key=True,
+)
+
+
+DOCUMENT: Final = ItemType(
+    name="document",
+    word="document",
+    names="#<name>",
+    attributes={**_SEALED, "stamp": "B"},
+    unknown="cannot tell",
+    ends_with_data_key=True,
 )
 
 
@@ -231,6 +245,7 @@ ITEM_TYPES: Final = (
     ABOUT,
     TOKEN,
     ANSWER,
+    DOCUMENT,
 )
 
 

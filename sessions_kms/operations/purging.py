@@ -7,6 +7,7 @@ stays. The methods yield the number of items scanned; `Cleared` counts the resul
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
@@ -49,6 +50,7 @@ class Clearing:
         return self._sessions(
             lambda record: record.created_at <= until,
             lambda record: run_sync(table.delete(record.id, when=created, expected=_known(record))),
+            ends=attrgetter("ends_with_sessions"),
         )
 
     def delete_sealed(self, period: int, *, but: bytes | None) -> Iterator[int]:
@@ -57,6 +59,7 @@ class Clearing:
         return self._sessions(
             lambda record: record.key_period == period and record.encrypted_key != but,
             lambda record: run_sync(table.delete(record.id, when=sealed, expected=_known(record))),
+            ends=attrgetter("ends_with_data_key"),
             consistent=True,  # A stale read would miss sessions that nothing else ends.
         )
 
@@ -81,13 +84,14 @@ class Clearing:
         chosen: Callable[[RecordHead], bool],
         delete: Callable[[RecordHead], bool],
         *,
+        ends: Callable[[ItemType], bool],
         consistent: bool = False,
     ) -> Iterator[int]:
         self.cleared = Cleared()
         with TableScan(self.services) as scan:
             for items in scan.pages(consistent=consistent):
                 found = [record for record in _records(items) if chosen(record)]
-                beside = [each for each in self._items_beside(items) if chosen(each)]
+                beside = [each for each in self._items_beside(items, ends) if chosen(each)]
                 scan.each(delete, beside)
                 ours = [record for record in found if self._is_ours(record)]
                 deleted = scan.each(delete, ours)
@@ -95,12 +99,14 @@ class Clearing:
                 self._announce(ours, deleted)
                 yield self._scanned(items)
 
-    def _items_beside(self, items: list[Item]) -> Iterator[RecordHead]:
-        """Yield the items of this namespace that are stored beside sessions and end with them."""
+    def _items_beside(
+        self, items: list[Item], ends: Callable[[ItemType], bool]
+    ) -> Iterator[RecordHead]:
+        """Yield the items of this namespace that are no sessions, and end as these do."""
         for item in items:
             item_id = item["id"]["S"]
             item_type = item_types.find_type(item_id)
-            if item_type is None or not item_type.ends_with_sessions:
+            if item_type is None or not ends(item_type):
                 continue
             if item_type.is_in(self._namespace, item_id):
                 yield from _head(item, item_type)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.vectors import altered, misread, moves, opening, sessions, telling, wrong
+from tests.vectors import altered, misread, moves, opening, sessions, shared, telling, wrong
 from tests.vectors.case import Case
 
 FOLDER = Path(__file__).parent
@@ -22,6 +22,7 @@ def files() -> dict[str, str]:
     """Return the content of each file by its name."""
     told = {f"{telling.FOLDER}/{name}.json": each.to_text() for name, each in telling.cases()}
     told |= {f"{opening.FOLDER}/{name}.json": each.to_text() for name, each in opening.cases()}
+    told |= {f"{shared.FOLDER}/{name}.json": each.to_text() for name, each in shared.cases()}
     return told | {f"{name}.json": case.to_text() for name, case in cases().items()}
 
 

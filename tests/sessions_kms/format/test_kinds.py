@@ -50,6 +50,7 @@ IDS: dict[str, tuple[ItemType, Callable[..., str], tuple[object, ...]]] = {
         ("gwr_" + "t" * 32,),
     ),
     f"about#shop#{SESSION_ID}": (item_types.ABOUT, item_types.ABOUT.id_in, (SESSION_ID,)),
+    "document#shop#pin/wiki": (item_types.DOCUMENT, item_types.DOCUMENT.id_in, ("pin/wiki",)),
 }
 
 
@@ -108,6 +109,9 @@ def test_page_says_which_items_the_commands_treat() -> None:
         assert kind.is_cleared == ("ttl" in attributes)
     ended = {kind.name for kind in item_types.ITEM_TYPES if kind.ends_with_sessions}
     assert ended == {"session metadata", "token", "answer"}
+    assert "Documents are deleted only if they were sealed under a leaked data key" in text
+    leaked = {kind.name for kind in item_types.ITEM_TYPES if kind.ends_with_data_key}
+    assert leaked == {*ended, "document"}
 
 
 def test_page_lists_the_attributes_of_a_session() -> None:

@@ -19,6 +19,7 @@ from sessions_kms.operations import session_import
 from sessions_kms.operations.ending import end_before
 from sessions_kms.operations.used_tokens import is_used, mark_used
 from sessions_kms.sealed_items import about
+from sessions_kms.sealed_items.documents import SealedDocuments
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, Tokens, new_stamp
 from sessions_kms.services import services
@@ -88,6 +89,7 @@ def write() -> Names:
     )
     with suppress(FateUnknown):  # roto answers no transaction in full
         run_sync(tokens.exchange(spending))
+    assert run_sync(SealedDocuments(services()).store("wiki", b"content", expected=None))
     run_sync(
         services().table.put(session_import.new_mark(services(), "elsewhere", row_ends_at=now))
     )
@@ -148,6 +150,11 @@ def _answer(_: Names) -> str | None:
     return None if content is None else content.decode()
 
 
+def _document(_: Names) -> str | None:
+    found = run_sync(SealedDocuments(services()).load("wiki"))
+    return None if found is None else found.content.decode()
+
+
 READINGS: dict[ItemType, Callable[[Names], Any]] = {
     item_types.SESSION: _session,
     item_types.TOMBSTONE: _tombstone,
@@ -160,6 +167,7 @@ READINGS: dict[ItemType, Callable[[Names], Any]] = {
     item_types.ABOUT: _about,
     item_types.TOKEN: _token,
     item_types.ANSWER: _answer,
+    item_types.DOCUMENT: _document,
 }
 KNOWN: dict[str, Any] = {
     "session": 1,
@@ -173,6 +181,7 @@ KNOWN: dict[str, Any] = {
     "session metadata": WORDS,
     "token": "spent",
     "answer": "answer",
+    "document": "content",
 }
 # What is seen of an item of an unknown version, by what the table of item types says of it.
 UNKNOWN: dict[str, Any] = {

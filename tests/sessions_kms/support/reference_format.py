@@ -81,6 +81,10 @@ def answer_id(namespace: str, token: str) -> str:
     return token_id(namespace, token).replace("token#", "answer#", 1)
 
 
+def document_id(namespace: str, name: str) -> str:
+    return f"document#{namespace}#{name}"
+
+
 def encryption_context(
     namespace: str, period: int, configured: Mapping[str, str] | None = None
 ) -> dict[str, str]:
@@ -195,6 +199,23 @@ def open_about(
     if len(words) > 8 or not all(isinstance(each, str) and len(each) <= 100 for each in texts):
         raise Invalid("words")
     return {str(name): str(word) for name, word in words.items()}
+
+
+def open_document(item: Item, *, namespace: str, name: str, now: float, unwrap: Unwrap) -> bytes:
+    """Return the content of a document. Raises the errors of `open_item`."""
+    item_id = document_id(namespace, name)
+    if item.get("id") != {"S": item_id}:
+        raise CannotTell("id")
+    numbers = checked_numbers(item)
+    if len(typed(item, "stamp", "B", bytes)) != 16:
+        raise Invalid("stamp")
+    check_times(numbers, now)
+    content = decrypt(
+        item, namespace, item_id, unwrap(item["encryptedKey"]["B"], numbers["keyPeriod"])
+    )
+    if len(content) > 65_536:
+        raise Invalid("encryptedData")
+    return content
 
 
 def open_token(item: Item, *, namespace: str, token: str, now: float, unwrap: Unwrap) -> Any:
