@@ -72,7 +72,7 @@ def check_upstream_providers(
             id="gateway_site.E005",
         )
         for upstream in getattr(settings, "UPSTREAMS", {}).values()
-        if upstream.provider not in names
+        if not upstream.mcp and upstream.provider not in names
     ]
 
 

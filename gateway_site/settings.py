@@ -22,7 +22,7 @@ from gateway_site.environment.gateway_variables import GatewayVariables
 from gateway_site.environment.parsers import LOOPBACK_HOSTS
 from gateway_site.environment.secret_files import load_secret_files
 from gateway_site.providers import configuration
-from gateway_site.rules.upstream import read_upstreams
+from gateway_site.rules.upstream import read_mcp_servers, read_upstreams
 
 variables.reject_unknown(os.environ)
 _environment = load_secret_files(os.environ, variables.is_secret)
@@ -39,7 +39,10 @@ SECRET_KEY_FALLBACKS = _env.django_secret_key_fallbacks
 PUBLIC_URL = _env.public_url
 if PUBLIC_URL and not PUBLIC_URL.startswith(f"{_scheme}://"):
     raise _env.error(GatewayVariables.public_url, f"must begin with {_scheme}://.")
-UPSTREAMS = read_upstreams(os.environ)
+UPSTREAMS = read_upstreams(_environment)
+# The MCP servers among them that people connect, and the addresses that none of these may claim.
+OAUTH_MCP_SERVERS = read_mcp_servers(_environment)
+OAUTH_UPSTREAM_ORIGINS = sorted({each.origin for each in UPSTREAMS.values()})
 # OAuth clients that sign in here themselves: None if they may not.
 AUTHORIZATION_SERVER = _clients.build_server(
     {each.name: each.provider for each in UPSTREAMS.values() if each.clients},

@@ -94,8 +94,8 @@ def _find_orphan(name: str, environment: Mapping[str, str]) -> Iterator[str]:
         known = [f"{family.kind}_{owner}_{each}" for owner, each in product(mentioned, suffixes)]
         similar = find_nearest(name, known, SIMILAR)
         yield (
-            f"{name} has no effect: {family.kind}_{owners[0]}_{suffixes[0]} is not set."
-            + (f" Did you mean {similar}?" if similar else "")
+            f"{name} has no effect: {family.kind}_{owners[0]}_{family.creating_suffixes()[0]} is "
+            "not set." + (f" Did you mean {similar}?" if similar else "")
         )
         return
 

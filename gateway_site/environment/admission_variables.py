@@ -129,7 +129,13 @@ class UpstreamGroupVariables(Family):
 
     kind = "UPSTREAM"
 
-    provider = Variable("PROVIDER", str.lower, "", "provider whose token it gets", required=True)
+    provider = Variable(
+        "PROVIDER",
+        str.lower,
+        "",
+        "provider whose token it gets",
+        shown_default="required with `_URL`",
+    )
     allowed_groups = declare_text(
         "ALLOWED_GROUPS",
         "groups that may call it",

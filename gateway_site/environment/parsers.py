@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from gateway_site.environment.variable import InvalidValue, Variable
+from gateway_site.environment.variable import InvalidValue, Variable, Variables
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
@@ -178,6 +179,9 @@ def parse_ca_file(text: str) -> str:
 
 # Providers and upstreams both have these.
 ALLOW_HTTP = declare_flag("ALLOW_HTTP", "allow plain http in a private network")
+ALLOW_PRIVATE = Variable(
+    "ALLOW_PRIVATE", parse_flag, None, "metadata may name private addresses", shown_default="`0`"
+)
 CA_FILE = Variable(
     "CA_FILE",
     parse_ca_file,
@@ -185,3 +189,30 @@ CA_FILE = Variable(
     "file of the accepted certificate authorities",
     shown_default="public ones",
 )
+
+
+def read_origin(variables: Variables, variable: Variable[Any], url: str) -> str:
+    """Return the origin of an https URL from a variable. Raises ImproperlyConfigured.
+
+    Plain http is allowed on loopback, and if ALLOW_HTTP of the same provider or upstream is 1.
+    """
+    try:
+        return _parse_url_origin(url, allow_http=variables.read(ALLOW_HTTP))
+    except ValueError:
+        raise variables.error(
+            variable,
+            "must be an https:// address, without user name, query or fragment. http:// is allowed "
+            f"on loopback, and in a private network with {variables.get_name(ALLOW_HTTP)}=1.",
+        ) from None
+
+
+def _parse_url_origin(url: str, *, allow_http: bool) -> str:
+    parts = urlsplit(url)
+    port, host = parts.port, parts.hostname or ""
+    is_local = allow_http or host in LOOPBACK_HOSTS
+    is_secure = parts.scheme == "https" or (parts.scheme == "http" and is_local)
+    is_plain = re.fullmatch(r"[A-Za-z0-9.:/\[\]_~%-]+", url) is not None
+    if not (host and is_secure and is_plain):
+        raise ValueError
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")

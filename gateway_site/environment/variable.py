@@ -40,7 +40,8 @@ class Variable(Generic[T]):
     """One variable: on an instance of its `Variables` the attribute is its value.
 
     `parse` gets the text without surrounding whitespace; for a blank text the value is `default`.
-    `shown_default` replaces the default in the documentation.
+    `shown_default` replaces the default in the documentation. In a `Family`, one that `creates`
+    declares the thing itself.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Variable(Generic[T]):
         shown_default: str | None = None,
         required: bool = False,
         secret: bool = False,
+        creates: bool = False,
     ) -> None:
         self.name = name
         self.parse = parse
@@ -61,6 +63,7 @@ class Variable(Generic[T]):
         self.shown_default = shown_default
         self.required = required
         self.secret = secret
+        self.creates = creates
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...
@@ -116,7 +119,7 @@ class Variables:
 class Family(Variables):
     """The variables `<KIND>_<NAME>_…` of one thing that the operator names.
 
-    The first declaration of the class creates the thing. `name` is in lower case.
+    At least one declaration of the class creates the thing. `name` is in lower case.
     """
 
     kind: ClassVar[str]
@@ -130,6 +133,11 @@ class Family(Variables):
         return tuple(variable.name for variable in cls.declarations())
 
     @classmethod
+    def creating_suffixes(cls) -> tuple[str, ...]:
+        """Return the suffixes of the variables that create the thing."""
+        return tuple(variable.name for variable in cls.declarations() if variable.creates)
+
+    @classmethod
     def split(cls, variable: str) -> Iterator[tuple[str, Variable[Any]]]:
         """Yield each <NAME> that a variable may belong to, with its declaration."""
         for declaration in cls.declarations():
@@ -138,26 +146,28 @@ class Family(Variables):
 
     @classmethod
     def list_mentioned(cls, environment: Mapping[str, str]) -> set[str]:
-        """Return the <NAME>s whose first variable is present, even if it is blank."""
-        first = cls.declarations()[0]
+        """Return the <NAME>s with a variable that creates them, even if it is blank."""
         return {
             name
             for variable in environment
             for name, declaration in cls.split(variable)
-            if declaration is first
+            if declaration.creates
         }
 
     @classmethod
     def list_names(cls, environment: Mapping[str, str]) -> list[str]:
-        """Return the <NAME>s whose first variable is set.
+        """Return the <NAME>s with a variable that creates them.
 
         Raises ImproperlyConfigured for one of their variables that is not declared.
         """
-        first = re.compile(rf"{cls.kind}_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_{cls.suffixes()[0]}")
+        creating = "|".join(cls.creating_suffixes())
+        form = re.compile(rf"{cls.kind}_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_(?:{creating})")
         names = sorted(
-            match[1]
-            for variable, value in environment.items()
-            if (match := first.fullmatch(variable)) and value.strip()
+            {
+                match[1]
+                for variable, value in environment.items()
+                if (match := form.fullmatch(variable)) and value.strip()
+            }
         )
         cls._reject_unknown(environment, names)
         return names
@@ -166,14 +176,14 @@ class Family(Variables):
     def _reject_unknown(cls, environment: Mapping[str, str], names: Iterable[str]) -> None:
         """Raise ImproperlyConfigured for an undeclared variable of one of the names.
 
-        A variable may instead belong to another, longer name whose first variable is present.
+        A variable may instead belong to another, longer name that is created as well.
         """
         suffixes = cls.suffixes()
-        first = f"_{suffixes[0]}"
         mentioned = [
-            variable.removesuffix(first)
+            variable.removesuffix(f"_{creating}")
             for variable in environment
-            if variable.startswith(f"{cls.kind}_") and variable.endswith(first)
+            for creating in cls.creating_suffixes()
+            if variable.startswith(f"{cls.kind}_") and variable.endswith(f"_{creating}")
         ]
         known = {f"{prefix}_{suffix}" for prefix in mentioned for suffix in suffixes}
         prefixes = tuple(f"{cls.kind}_{name}_" for name in names)

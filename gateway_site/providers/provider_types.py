@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway_site.environment.parsers import read_origin
 from gateway_site.providers.subject_settings import ENDPOINTS, read_client
 from gateway_site.providers.variables import ProviderVariables
 
@@ -73,7 +74,7 @@ class OpenIDProvider:
                 f"{self.variables.get_name(ProviderVariables.authorization_url)} and others in "
                 "place of it.)",
             )
-        self.variables.get_origin(ProviderVariables.issuer, issuer)
+        read_origin(self.variables, ProviderVariables.issuer, issuer)
         return issuer.rstrip("/")  # allauth appends "/.well-known/…"
 
     def scopes(self) -> tuple[str, ...]:
@@ -105,7 +106,7 @@ class OpenIDProvider:
     def form_action(self) -> tuple[str, ...]:
         """Return the origins of the redirects to the sign-in page."""
         more = [
-            self.variables.get_origin(ProviderVariables.form_action, url)
+            read_origin(self.variables, ProviderVariables.form_action, url)
             for url in self.variables.form_action
         ]
         return tuple(dict.fromkeys([*self.sign_in_origins(), *more]))
@@ -114,7 +115,7 @@ class OpenIDProvider:
         """Return the origins of the sign-in page in the other variables."""
         named = (ProviderVariables.issuer, ProviderVariables.authorization_url)
         urls = {each: self.variables.read(each) for each in named}
-        return [self.variables.get_origin(each, url) for each, url in urls.items() if url]
+        return [read_origin(self.variables, each, url) for each, url in urls.items() if url]
 
     def client(self) -> dict[str, Any]:
         """Return the settings for authentication at the token endpoint."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from gateway_site.environment.parsers import read_origin
 from gateway_site.providers.variables import ProviderVariables
 
 
@@ -64,7 +65,7 @@ def read_endpoints(variables: ProviderVariables) -> dict[str, Any]:
     """Read the endpoints that are missing or wrong in the metadata."""
     found = {name: url for name, each in ENDPOINTS.items() if (url := variables.read(each))}
     for name, url in found.items():
-        variables.get_origin(ENDPOINTS[name], url)
+        read_origin(variables, ENDPOINTS[name], url)
     return {"openid_configuration_overrides": found} if found else {}
 
 
@@ -82,7 +83,7 @@ def read_tokens(variables: ProviderVariables) -> dict[str, Any]:
     """Read when tokens are refreshed and where they are revoked."""
     found: dict[str, Any] = {}
     if url := variables.revocation_url:
-        variables.get_origin(ProviderVariables.revocation_url, url)
+        read_origin(variables, ProviderVariables.revocation_url, url)
         found["revocation_url"] = url
     if variables.refresh_leeway is not None:
         found["refresh_leeway"] = variables.refresh_leeway

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from gateway_site.environment.admission_variables import AdmissionVariables
 from gateway_site.environment.parsers import (
     ALLOW_HTTP,
+    ALLOW_PRIVATE,
     CA_FILE,
-    LOOPBACK_HOSTS,
     declare_flag,
     declare_text,
     number,
@@ -59,7 +57,9 @@ def parse_prompt(text: str) -> str:
 class ProviderVariables(AdmissionVariables):
     """The variables of one provider; `name` is part of its URLs here."""
 
-    client_id = declare_text("CLIENT_ID", "the gateway's client id; creates the provider")
+    client_id = declare_text(
+        "CLIENT_ID", "the gateway's client id; creates the provider", creates=True
+    )
     client_secret = declare_text(
         "CLIENT_SECRET",
         "the gateway's client secret",
@@ -157,39 +157,6 @@ class ProviderVariables(AdmissionVariables):
         "sign-outs there end sessions here: `1` or `0`",
         shown_default="metadata",
     )
-    allow_private = Variable(
-        "ALLOW_PRIVATE",
-        parse_flag,
-        None,
-        "metadata may name private addresses",
-        shown_default="`0`",
-    )
+    allow_private = ALLOW_PRIVATE
     allow_http = ALLOW_HTTP
     ca_file = CA_FILE
-
-    def get_origin(self, variable: Variable[str] | Variable[tuple[str, ...]], url: str) -> str:
-        """Return the origin of an https URL from a variable.
-
-        Plain http is allowed on loopback, and if the provider's ALLOW_HTTP is 1.
-        """
-        try:
-            return _parse_origin(url, allow_http=self.allow_http)
-        except ValueError:
-            raise self.error(
-                variable,
-                "must be an https:// address, without user name, query or fragment. http:// is "
-                "allowed on loopback, and in a private network with "
-                f"{self.get_name(ProviderVariables.allow_http)}=1.",
-            ) from None
-
-
-def _parse_origin(url: str, *, allow_http: bool) -> str:
-    parts = urlsplit(url)
-    port, host = parts.port, parts.hostname or ""
-    is_local = allow_http or host in LOOPBACK_HOSTS
-    is_secure = parts.scheme == "https" or (parts.scheme == "http" and is_local)
-    is_plain = re.fullmatch(r"[A-Za-z0-9.:/\[\]_~%-]+", url) is not None
-    if not (host and is_secure and is_plain):
-        raise ValueError
-    host = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")

@@ -1,4 +1,4 @@
-"""Upstreams: `UPSTREAM_<NAME>_URL` and its companions.
+"""Upstreams: `UPSTREAM_<NAME>_URL` or `UPSTREAM_<NAME>_MCP`, and their companions.
 
 Nothing but these can be reached through the gateway.
 """
@@ -8,16 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
-from gateway_site.environment.admission_variables import (
-    GITHUB,
-    UpstreamGroupVariables,
-    read_groups,
-)
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_site.environment.admission_variables import GITHUB, read_groups
 from gateway_site.environment.parsers import (
-    ALLOW_HTTP,
-    CA_FILE,
     LOOPBACK_HOSTS,
     declare_flag,
     declare_text,
@@ -25,7 +22,9 @@ from gateway_site.environment.parsers import (
     parse_words,
 )
 from gateway_site.environment.variable import InvalidValue, Variable
+from gateway_site.providers.variables import ProviderVariables
 from gateway_site.rules import url_rules
+from gateway_site.rules.mcp_servers import McpServerVariables
 from gateway_site.rules.request_headers import DEFAULT_HEADERS, BadEntry, RequestHeaders
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -52,7 +51,8 @@ class Upstream:
     upstream gets the caller's address. `allowed_groups` are groups at the provider; empty
     allows everybody who is signed in. With `clients` OAuth clients may call it, for people who
     allowed them to. `redirect_hosts` are hosts to which its redirects may lead programs, including
-    their credentials.
+    their credentials. `mcp` marks an MCP server that people connect: `provider` is its own name
+    then, and `allowed_groups` are groups at the provider with which the person signed in.
     """
 
     name: str
@@ -73,6 +73,7 @@ class Upstream:
     allowed_groups: frozenset[str] = frozenset()
     clients: bool = False
     redirect_hosts: frozenset[str] = frozenset()
+    mcp: bool = False
 
     def allows(self, groups: Iterable[str]) -> bool:
         """Return True if a person in these groups at the provider may call it."""
@@ -116,10 +117,10 @@ def parse_redirect_hosts(text: str) -> frozenset[str]:
     return found
 
 
-class UpstreamVariables(UpstreamGroupVariables):
+class UpstreamVariables(McpServerVariables):
     """The variables of one upstream."""
 
-    url = declare_text("URL", "address; creates the upstream")
+    url = declare_text("URL", "address; creates the upstream", creates=True)
     methods = Variable(
         "METHODS",
         parse_methods,
@@ -145,8 +146,6 @@ class UpstreamVariables(UpstreamGroupVariables):
         frozenset(),
         "hosts that [redirects](gateway.md#what-is-changed-on-the-way) may lead programs to",
     )
-    allow_http = ALLOW_HTTP
-    ca_file = CA_FILE
     connect_timeout = Variable("CONNECT_TIMEOUT", number(1), 5, "seconds to connect")
     read_timeout = Variable(
         "READ_TIMEOUT",
@@ -170,11 +169,17 @@ class UpstreamVariables(UpstreamGroupVariables):
         """Return the upstream. Raises ImproperlyConfigured."""
         if len(self.name) > NAME_LENGTH:
             raise self.error(
-                UpstreamVariables.url,
+                self._creating_variable(),
                 f": the upstream's name must not exceed {NAME_LENGTH} letters.",
             )
-        origin, prefix = self._split_url()
-        if not self.provider:
+        self.check_mcp()
+        if self.mcp and self.url:
+            raise self.error(
+                UpstreamVariables.url,
+                f"cannot be set beside {self.get_name(UpstreamVariables.mcp)}.",
+            )
+        origin, path = self._split_url()
+        if not (self.provider or self.mcp):
             raise self.error(
                 UpstreamVariables.provider,
                 "is missing: the provider whose token is sent, such as google.",
@@ -182,8 +187,8 @@ class UpstreamVariables(UpstreamGroupVariables):
         return Upstream(
             name=self.name,
             origin=origin,
-            prefix=prefix,
-            provider=self.provider,
+            prefix=path.rstrip("/"),
+            provider=self.name if self.mcp else self.provider,
             methods=self.methods,
             paths=self.paths,
             request_headers=self.request_headers,
@@ -200,7 +205,16 @@ class UpstreamVariables(UpstreamGroupVariables):
             ),
             clients=self.clients,
             redirect_hosts=self._read_redirect_hosts(),
+            mcp=bool(self.mcp),
         )
+
+    def build_mcp_server(self) -> dict[str, Any]:
+        """Return a member of `OAUTH_MCP_SERVERS`, once `build` has checked the variables."""
+        return self.describe_server("".join(self._split_url()))
+
+    def _creating_variable(self) -> Variable[str]:
+        """Return the variable that creates the upstream."""
+        return UpstreamVariables.mcp if self.mcp else UpstreamVariables.url
 
     def _read_redirect_hosts(self) -> frozenset[str]:
         hosts = self.redirect_hosts
@@ -213,14 +227,14 @@ class UpstreamVariables(UpstreamGroupVariables):
         return hosts
 
     def _split_url(self) -> tuple[str, str]:
-        """Return origin and path of the URL; plain http only on loopback or where it is allowed."""
+        """Return origin and path; plain http only on loopback or where it is allowed."""
         error = self.error(
-            UpstreamVariables.url,
+            self._creating_variable(),
             "must be an https:// address, without user name, query or fragment, and without "
             "unusual characters in its path. http:// is allowed on loopback, and in a private "
             f"network with {self.get_name(UpstreamVariables.allow_http)}=1.",
         )
-        url = self.url
+        url = self.read(self._creating_variable())
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
@@ -230,19 +244,34 @@ class UpstreamVariables(UpstreamGroupVariables):
         is_plain = parts.netloc.lower() in {shown, f"{shown}:{port}"}
         is_local = host in LOOPBACK_HOSTS or self.allow_http
         is_secure = parts.scheme == "https" or (parts.scheme == "http" and is_local)
-        prefix = parts.path.rstrip("/")
         is_bare = not set("?#\\") & set(url)
-        if not (HOST.fullmatch(host) and is_plain and is_secure and is_bare and _is_path(prefix)):
+        path = parts.path.rstrip("/")
+        if not (HOST.fullmatch(host) and is_plain and is_secure and is_bare and _is_path(path)):
             raise error
         default = {"https": 443, "http": 80}[parts.scheme]
         origin = f"{parts.scheme}://{shown}" + (f":{port}" if port not in {None, default} else "")
-        return origin, prefix
+        return origin, path + "/" if parts.path.endswith("/") else path
 
 
 def read_upstreams(environment: Mapping[str, str]) -> dict[str, Upstream]:
     """Return the upstreams, by the name in their addresses. Raises ImproperlyConfigured."""
     names = UpstreamVariables.list_names(environment)
-    return {name.lower(): UpstreamVariables(environment, name).build() for name in names}
+    upstreams = [UpstreamVariables(environment, name).build() for name in names]
+    providers = {name.lower() for name in ProviderVariables.list_names(environment)}
+    for upstream in upstreams:
+        if upstream.mcp and upstream.name in providers:
+            raise ImproperlyConfigured(
+                f"UPSTREAM_{upstream.name.upper()}_MCP: choose another name, which no provider has."
+            )
+    return {upstream.name: upstream for upstream in upstreams}
+
+
+def read_mcp_servers(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the setting `OAUTH_MCP_SERVERS`, once `read_upstreams` has checked the variables."""
+    variables = [
+        UpstreamVariables(environment, name) for name in UpstreamVariables.list_names(environment)
+    ]
+    return {each.name: each.build_mcp_server() for each in variables if each.mcp}
 
 
 def _is_path(path: str) -> bool:

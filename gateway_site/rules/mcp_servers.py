@@ -1,0 +1,96 @@
+"""Upstreams that people connect: `UPSTREAM_<NAME>_MCP` and its companions.
+
+They become the setting `OAUTH_MCP_SERVERS` (`oauth.mcp.servers`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gateway_site.environment.admission_variables import UpstreamGroupVariables
+from gateway_site.environment.parsers import (
+    ALLOW_HTTP,
+    ALLOW_PRIVATE,
+    CA_FILE,
+    declare_text,
+    parse_words,
+    read_origin,
+)
+from gateway_site.environment.variable import InvalidValue, Variable
+
+SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
+
+
+def parse_scopes(text: str) -> tuple[str, ...]:
+    """Return scopes."""
+    found = parse_words(text)
+    if not all(map(SCOPE.fullmatch, found)):
+        raise InvalidValue("must be scopes separated by blanks or commas.")
+    return found
+
+
+class McpServerVariables(UpstreamGroupVariables):
+    """The variables that only a connected MCP server has, and those that it shares."""
+
+    mcp = declare_text(
+        "MCP", "address of an MCP server that people connect; creates the upstream", creates=True
+    )
+    client_id = declare_text(
+        "CLIENT_ID", "the gateway's client id at the MCP server", shown_default="registered"
+    )
+    client_secret = declare_text(
+        "CLIENT_SECRET", "the secret of that client", shown_default="", secret=True
+    )
+    scopes = Variable[tuple[str, ...] | None](
+        "SCOPES", parse_scopes, None, "scopes requested of it", shown_default="discovered"
+    )
+    issuer = declare_text(
+        "ISSUER", "issuer of its authorization server", shown_default="discovered"
+    )
+    allow_private = ALLOW_PRIVATE
+    allow_http = ALLOW_HTTP
+    ca_file = CA_FILE
+
+    def check_mcp(self) -> None:
+        """Raise ImproperlyConfigured for a variable that does not fit the others."""
+        declared = McpServerVariables
+        if not self.mcp:
+            self.reject(
+                [
+                    declared.client_id,
+                    declared.client_secret,
+                    declared.scopes,
+                    declared.issuer,
+                    declared.allow_private,
+                ],
+                f"has no effect: {self.get_name(declared.mcp)} is not set.",
+            )
+            return
+        self.reject([declared.provider], f"cannot be set beside {self.get_name(declared.mcp)}.")
+        if self.client_secret and not self.client_id:
+            raise self.error(
+                declared.client_secret, f"needs {self.get_name(declared.client_id)} as well."
+            )
+        if self.issuer:
+            read_origin(self, declared.issuer, self.issuer)
+        if self.allow_private is False and self.allow_http:
+            raise self.error(
+                declared.allow_http,
+                f"leads to private networks: remove {self.get_name(declared.allow_private)}.",
+            )
+        self.describe_server(self.mcp)  # parses the rest
+
+    def describe_server(self, url: str) -> dict[str, Any]:
+        """Return the members of `oauth.mcp.servers.McpServer` that are set."""
+        found = {
+            "url": url,
+            "client_id": self.client_id or None,
+            "client_secret": self.client_secret or None,
+            "scopes": self.scopes,
+            "issuer": self.issuer or None,
+            "allow_private": bool(self.allow_private or self.allow_http),
+            "allow_http": self.allow_http,
+            "ca_file": self.ca_file,
+        }
+        return {name: value for name, value in found.items() if value not in (None, False)}

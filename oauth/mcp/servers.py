@@ -1,0 +1,84 @@
+"""The connected MCP servers: reads the setting `OAUTH_MCP_SERVERS` once.
+
+The setting has a dict for each name, with the members of `McpServer`; all but ``url`` may be left
+out. A server is an upstream and a provider of the same name, but nobody signs in with it. Its token
+set is in the session like that of every provider. Uses neither the database nor the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.signals import setting_changed
+
+SETTING = "OAUTH_MCP_SERVERS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class McpServer:
+    """One connected MCP server.
+
+    ``url`` is its declared address: a normalized origin and the path as it was declared. What the
+    operator set replaces what discovery finds: ``client_id`` and ``client_secret``, ``scopes`` and
+    the ``issuer`` of the authorization server; None if it is not set. With ``allow_private`` the
+    authorization server may be at private addresses, with ``allow_http`` without TLS there. The
+    authorities of ``ca_file`` replace the public ones.
+    """
+
+    name: str
+    url: str
+    label: str
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+    scopes: tuple[str, ...] | None = None
+    issuer: str | None = None
+    allow_private: bool = False
+    allow_http: bool = False
+    ca_file: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """The scheme, host and port of its address, without a default port."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+def find_server(name: str) -> McpServer | None:
+    """Return the server with this name; None if there is none."""
+    return _servers_by_name().get(name)
+
+
+def all_servers() -> list[McpServer]:
+    """Return all connected MCP servers."""
+    return list(_servers_by_name().values())
+
+
+@cache
+def _servers_by_name() -> dict[str, McpServer]:
+    configured: Mapping[str, Mapping[str, Any]] = getattr(settings, SETTING, {})
+    return {name: _read_server(name, members) for name, members in configured.items()}
+
+
+def _read_server(name: str, members: Mapping[str, Any]) -> McpServer:
+    scopes = members.get("scopes")
+    return McpServer(
+        name=name,
+        **{
+            "label": name.replace("_", " ").title(),
+            **members,
+            "scopes": None if scopes is None else tuple(scopes),
+        },
+    )
+
+
+def _clear_cache(*, setting: str, **_: Any) -> None:
+    if setting == SETTING:
+        _servers_by_name.cache_clear()
+
+
+setting_changed.connect(_clear_cache, dispatch_uid="oauth.mcp.servers")
