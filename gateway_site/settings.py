@@ -221,6 +221,14 @@ if DRAIN_SECONDS is None:
 OAUTH_PROVIDERS = configuration.read_providers(_environment)
 
 SITE_NAME = _env.site_name
+# How the gateway describes itself to the authorization servers of MCP servers.
+OAUTH_MCP_CLIENT = {
+    "name": SITE_NAME,
+    "origin": PUBLIC_URL,
+    "documents": _env.connect_documents,
+}
+if _env.connect_documents and not PUBLIC_URL:
+    raise _env.error(GatewayVariables.connect_documents, "needs PUBLIC_URL.")
 SITE_LOGO = _env.site_logo
 # Providers of which every account may sign in. If anybody can open one, that is an error.
 OPEN_PROVIDERS = admission.require_rules(_environment, OAUTH_PROVIDERS)

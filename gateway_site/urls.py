@@ -53,6 +53,7 @@ urlpatterns = [
         if settings.AUTHORIZATION_SERVER
         else []
     ),
+    *([path("", include("oauth.mcp.urls"))] if settings.OAUTH_MCP_CLIENT["documents"] else []),
     path("admin/", admin.site.urls),
 ]
 

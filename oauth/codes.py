@@ -52,6 +52,11 @@ class Code(StrEnum):
     TOKEN_OTHER = "token_other"
     TOKEN_INVALID_DPOP_PROOF = "token_invalid_dpop_proof"
     TOKEN_NOT_BOUND = "token_not_bound"
+    # Its registration of clients (RFC 7591)
+    REGISTRATION_MISSING = "registration_missing"
+    REGISTRATION_REFUSED = "registration_refused"
+    REGISTRATION_UNUSABLE = "registration_unusable"
+    REGISTRATION_PAUSED = "registration_paused"
     # Its endpoint for pushed requests (RFC 9126)
     PAR_ENDPOINT = "par_endpoint"
     PAR_STATUS = "par_status"
@@ -119,6 +124,9 @@ REMEDIES = {
     Code.METADATA_ISSUER: "Set OAUTH_<NAME>_ISSUER to the issuer that the metadata names.",
     Code.METADATA_STATUS: "Correct OAUTH_<NAME>_ISSUER: it may need a path (a realm, a tenant).",
     Code.METADATA_UNREADABLE: "Correct OAUTH_<NAME>_ISSUER; ask for its metadata with curl.",
+    Code.REGISTRATION_MISSING: "Register a client there, and set UPSTREAM_<NAME>_CLIENT_ID.",
+    Code.REGISTRATION_REFUSED: "Register a client there, and set UPSTREAM_<NAME>_CLIENT_ID.",
+    Code.REGISTRATION_UNUSABLE: "Register a client there, and set UPSTREAM_<NAME>_CLIENT_ID.",
     Code.TIMEOUT: "Check the network and the firewall between this machine and the provider.",
     Code.TLS: "Renew the provider's certificate, or have it send the whole chain.",
     Code.TOKEN_INVALID_CLIENT: "Correct OAUTH_<NAME>_CLIENT_ID and _CLIENT_SECRET, or set"

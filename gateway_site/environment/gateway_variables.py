@@ -42,6 +42,10 @@ class GatewayVariables(Variables):
         "the gateway's host names",
         shown_default="required without `PUBLIC_URL`",
     )
+    connect_documents = declare_flag(
+        "CONNECT_DOCUMENTS",
+        "authorization servers of MCP servers can fetch documents from `PUBLIC_URL`",
+    )
     csrf_trusted_origins = Variable[list[str]](
         "CSRF_TRUSTED_ORIGINS", parse_items, [], "other origins whose forms may post here"
     )

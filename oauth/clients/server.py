@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from django.conf import settings
 
@@ -46,11 +47,16 @@ class AuthorizationServer:
     redirect_uris: frozenset[str] = redirect_uris.DEFAULT_URIS
 
     def may_fetch(self, client_id: str) -> bool:
-        """Return True if a client is described by a document that may be fetched."""
+        """Return True if a client is described by a document that may be fetched.
+
+        One of the gateway's own host describes the gateway to other servers
+        (`oauth.mcp.client_documents`), and nobody signs in here with it.
+        """
         return (
             self.metadata_documents
             and client_id not in self.listed
             and is_document_url(client_id)
+            and document_host(client_id) != urlsplit(self.issuer).hostname
             and self._allows_hosts(client_id, [document_host(client_id)])
         )
 

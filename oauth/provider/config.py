@@ -40,6 +40,7 @@ REFRESH_LEEWAY = 60  # seconds
 BASIC = "client_secret_basic"
 POST = "client_secret_post"
 PRIVATE_KEY = "private_key_jwt"
+MCP_KIND = "mcp"  # of the authorization server of an MCP server (`oauth.mcp`), unknown to allauth
 ISSUER, ENDPOINT = "issuer", "endpoint"  # audiences of an assertion
 # https://www.iana.org/assignments/oauth-parameters (Token Endpoint Authentication Methods)
 AUTH_METHODS = (BASIC, POST, PRIVATE_KEY)
@@ -50,7 +51,11 @@ POSTED = frozenset({"post", "post-no-hint"})
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderConfig:
-    """One configured provider. ``issuer`` is None if it does not support OpenID Connect."""
+    """One configured provider. ``issuer`` is None if it does not support OpenID Connect.
+
+    Two are for MCP servers only: ``resource`` is the server that tokens are requested for (RFC
+    8707), and ``private_key`` a key in PEM that is in no file.
+    """
 
     name: str
     kind: str
@@ -62,6 +67,7 @@ class ProviderConfig:
     auth_method: str | None = None
     private_key_file: str | None = None
     private_key_id: str | None = None
+    private_key: bytes | None = field(default=None, repr=False, compare=False)
     assertion_audience: str = ISSUER
     par: bool | None = None
     dpop: bool = False
@@ -77,6 +83,7 @@ class ProviderConfig:
     allowed_tenants: frozenset[str] = frozenset()
     apple_team_id: str | None = None
     posts_answers: bool = False
+    resource: str | None = None
     admission: Admission = DEFAULT_ADMISSION
     metadata_overrides: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 

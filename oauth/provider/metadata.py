@@ -73,7 +73,10 @@ def issuer_of_id_token(provider: ProviderConfig, issuer: str, tenant: object) ->
 class Metadata:
     """A provider's metadata (OpenID Connect Discovery section 3; RFC 8414).
 
-    ``reach`` limits the addresses of its endpoints; ``document`` is the whole document.
+    ``reach`` limits the addresses of its endpoints; ``document`` is the whole document. Only that
+    of an MCP server's authorization server has ``authorization_endpoint`` and the ones up to
+    ``scopes``: where clients register (RFC 7591), whether its answers name the issuer (RFC 9207),
+    whether it fetches clients' metadata documents, and `scopes_supported`.
     """
 
     issuer: str | None
@@ -81,6 +84,11 @@ class Metadata:
     revocation_endpoint: str | None = None
     end_session_endpoint: str | None = None
     pushing_endpoint: str | None = None
+    authorization_endpoint: str | None = None
+    registration_endpoint: str | None = None
+    iss_supported: bool = False
+    documents_supported: bool = False
+    scopes: tuple[str, ...] = ()
     requires_pushing: bool = False
     jwks_uri: str | None = None
     backchannel_logout: bool = False

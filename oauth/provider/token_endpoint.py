@@ -52,7 +52,7 @@ def sign_with_client_key(
     """
     __traceback_hide__ = True
     try:
-        pem = Path(provider.private_key_file or "").read_bytes()
+        pem = provider.private_key or Path(provider.private_key_file or "").read_bytes()
         for algorithm in algorithms:
             if (token := _sign(claims, pem, algorithm, headers)) is not None:
                 return token

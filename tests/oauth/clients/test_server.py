@@ -91,3 +91,9 @@ def test_pinned_document_is_not_fetched() -> None:
     assert server().may_fetch(DOCUMENT)
     assert not server(listed={DOCUMENT: pinned}).may_fetch(DOCUMENT)
     assert server(listed={DOCUMENT: pinned}).find_client(DOCUMENT) is pinned
+
+
+def test_document_that_describes_the_gateway_to_others_is_no_client_here() -> None:
+    ours = "https://gateway.example.com/oauth/clients/wiki.json"
+    assert not server().may_fetch(ours)
+    assert server().may_fetch(ours.replace("gateway.", "gateway2."))

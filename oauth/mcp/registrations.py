@@ -1,0 +1,289 @@
+"""Which client this gateway is at a server's issuer: found, or registered when it is needed.
+
+First the client that the operator set counts, then a client metadata document where the server
+supports them, then dynamic registration. A token set stays with the registration that made it; a
+new registration serves new connections only, because some servers end the grants of a client that
+registers again.
+
+A server may delete a registration without telling anybody, and would then show people its own error
+page, from which no way leads back. So before somebody is sent there with a registration that is
+older than a day, the token endpoint is asked with a code that nobody issued.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Collection
+from contextlib import suppress
+from functools import partial
+from typing import Final, Protocol
+
+from oauth.codes import Code
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.mcp import client_documents, client_key, registration_request
+from oauth.mcp.provider import provider_of_registration
+from oauth.mcp.registration import DOCUMENT, DYNAMIC, Registration
+from oauth.mcp.registration_request import UnusableClient
+from oauth.mcp.servers import McpServer
+from oauth.mcp.stored_registrations import (
+    Pause,
+    StoredRegistrations,
+    load_registrations,
+    operators_registration,
+    update_registrations,
+)
+from oauth.provider.config import PRIVATE_KEY
+from oauth.provider.metadata import Metadata
+from oauth.provider.token_endpoint import post_as_client
+from sessions_kms import Leases, StoreUnavailable
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.services import Services, services
+
+logger = logging.getLogger(__name__)
+
+PAUSE_AFTER_FAILURE: Final = 60  # seconds until a server that made no client is asked again
+PAUSE_AFTER_CLIENT: Final = 3600  # seconds until a server is asked for another client
+LEASE_SECONDS: Final = 30
+WAIT_MAX: Final = 12.0  # seconds to wait for another process that registers
+POLL_SECONDS: Final = 0.25
+PROBE_TIMEOUT: Final = 5.0  # seconds
+# RFC 6749 section 5.2. The second one is what MCP's SDK for Python called an unknown client.
+DEAD: Final = frozenset({"invalid_client", "unauthorized_client"})
+
+
+class DiscoveredServer(Protocol):
+    """What discovery found about a server (`oauth.mcp.discovery.Discovered`)."""
+
+    @property
+    def server(self) -> McpServer: ...
+    @property
+    def issuer(self) -> str: ...
+    @property
+    def resource(self) -> str: ...
+    @property
+    def scopes(self) -> tuple[str, ...]: ...
+    @property
+    def metadata(self) -> Metadata: ...
+
+
+def registration_for(
+    discovered: DiscoveredServer, redirect_uri: str, scopes: Collection[str] | None = None
+) -> Registration:
+    """Return the registration for a new connection, of which the server is told if need be.
+
+    ``scopes`` are those that will be requested, if they are not the discovered ones. Waits for the
+    network and for other processes, so call it in a thread and for a signed-in user. Raises
+    ProviderUnavailable, ProviderRefused and StoreUnavailable.
+    """
+    __traceback_hide__ = True
+    wanted = tuple(sorted(discovered.scopes if scopes is None else scopes))
+    return _Registering(services(), discovered, redirect_uri, wanted).find_or_make()
+
+
+class _Registering:
+    """Finding or making one registration."""
+
+    def __init__(
+        self,
+        made: Services,
+        discovered: DiscoveredServer,
+        redirect_uri: str,
+        scopes: tuple[str, ...],
+    ) -> None:
+        self._services = made
+        self._discovered = discovered
+        self._server = discovered.server
+        self._issuer = discovered.issuer
+        self._metadata = discovered.metadata
+        self._redirect_uri = redirect_uri
+        self._scopes = scopes
+
+    def find_or_make(self) -> Registration:
+        __traceback_hide__ = True
+        if self._server.client_id is not None:
+            return operators_registration(self._server, self._issuer, self._redirect_uri)
+        if self._metadata.documents_supported and client_documents.may_use_document(self._issuer):
+            return self._described_by_document()
+        return self._registered()
+
+    def _described_by_document(self) -> Registration:
+        """Return the registration of the document, which stays as it is while it can be used."""
+        name, client_id = self._server.name, client_documents.document_url(self._server.name)
+        has_keys = PRIVATE_KEY in self._metadata.auth_methods
+        if has_keys:  # The key may also have been deleted.
+            client_key.ensure_key(self._services, name, self._metadata.auth_algorithms)
+        found = self._load().newest(DOCUMENT, self._issuer, self._redirect_uri)
+        is_usable = found is not None and (found.auth_method is None or has_keys)
+        if found is not None and is_usable and found.client_id == client_id:
+            return found
+        new = self._new(DOCUMENT, client_id, auth_method=PRIVATE_KEY if has_keys else None)
+        self._store(new)
+        return new
+
+    def _registered(self) -> Registration:
+        """Return the newest dynamic registration, or make another if it cannot be used."""
+        __traceback_hide__ = True
+        current = self._newest(self._load())
+        if current is None:
+            return self._register(None)
+        if current.has_expired(self._now()):
+            logger.info("The registration with %s expires: a new one is made.", self._server.name)
+            return self._register(current)
+        if not {*self._scopes} <= {*current.scopes}:
+            # Some servers allow a client only the scopes that it registered.
+            with suppress(ProviderUnavailable, ProviderRefused):
+                return self._register(current)
+        if current.is_older_than_a_day(self._now()) and self._is_dead(current):
+            logger.warning("%s no longer knows this gateway: it registers.", self._server.name)
+            return self._register(current)
+        return current
+
+    def _is_dead(self, registration: Registration) -> bool:
+        """Return True if the server says, for a code that nobody issued, that the client is wrong.
+
+        Every other answer, and none, is for the connection to find out.
+        """
+        __traceback_hide__ = True
+        resource = self._discovered.resource
+        provider = provider_of_registration(self._server, registration, resource)
+        form = {
+            "grant_type": "authorization_code",
+            "code": secrets.token_urlsafe(24),
+            "code_verifier": secrets.token_urlsafe(32),
+            "redirect_uri": registration.redirect_uri,
+            "resource": resource,
+        }
+        try:
+            response = post_as_client(
+                provider,
+                self._metadata,
+                form,
+                clock=self._services.clock,
+                timeout=PROBE_TIMEOUT,
+            )
+            return response.parse().get("error") in DEAD
+        except ProviderUnavailable:
+            return False
+
+    def _register(self, replaced: Registration | None) -> Registration:
+        """Register, or wait for the process that does."""
+        __traceback_hide__ = True
+        leases, holder, waited = Leases(self._services), secrets.token_hex(16), 0.0
+        name = self._lease_name()
+        while True:
+            claim = run_sync(leases.claim(name, holder, seconds=LEASE_SECONDS))
+            if claim.held:
+                try:
+                    return self._register_once(replaced)
+                finally:
+                    with suppress(StoreUnavailable):
+                        run_sync(leases.release(name, holder))
+            found = self._newest(self._load())
+            if found is not None and found != replaced:
+                return found
+            if waited >= WAIT_MAX:
+                raise ProviderUnavailable(
+                    "Another process registers at the server.", Code.REGISTRATION_PAUSED
+                )
+            self._services.sleep(POLL_SECONDS)
+            waited += POLL_SECONDS
+
+    def _register_once(self, replaced: Registration | None) -> Registration:
+        """Register with the lease, unless another process did so before, or a moment ago."""
+        __traceback_hide__ = True
+        stored = self._load()
+        found = self._newest(stored)
+        if found is not None and found != replaced:
+            return found
+        left = stored.pause_left(self._issuer, self._redirect_uri, self._now())
+        if left:
+            raise ProviderUnavailable(
+                "This gateway registered at the server, or tried to, a short while ago.",
+                Code.REGISTRATION_PAUSED,
+                retry_after=left,
+            )
+        self._pause(PAUSE_AFTER_FAILURE)  # before the request: it counts if this process dies
+        new = self._request()
+        self._store(new, pause=PAUSE_AFTER_CLIENT)
+        logger.info("This gateway has registered as a client of %s.", self._server.name)
+        return new
+
+    def _request(self) -> Registration:
+        __traceback_hide__ = True
+        ours = client_documents.client_settings()
+        content = registration_request.make_metadata(
+            name=ours.name,
+            origin=ours.origin,
+            redirect_uri=self._redirect_uri,
+            auth_method=registration_request.choose_auth_method(self._metadata.auth_methods),
+        )
+        if self._scopes:
+            content["scope"] = " ".join(self._scopes)
+        try:
+            client = registration_request.request_registration(
+                self._metadata, content, redirect_uri=self._redirect_uri, now=self._now()
+            )
+        except UnusableClient:
+            self._pause(PAUSE_AFTER_CLIENT)
+            raise
+        return self._new(
+            DYNAMIC,
+            client.client_id,
+            client_secret=client.client_secret,
+            auth_method=client.auth_method,
+            secret_expires_at=client.secret_expires_at,
+        )
+
+    def _new(
+        self,
+        source: str,
+        client_id: str,
+        *,
+        client_secret: str = "",
+        auth_method: str | None = None,
+        secret_expires_at: int | None = None,
+    ) -> Registration:
+        __traceback_hide__ = True
+        return Registration(
+            client_id=client_id,
+            client_secret=client_secret,
+            auth_method=auth_method,
+            secret_expires_at=secret_expires_at,
+            issuer=self._issuer,
+            redirect_uri=self._redirect_uri,
+            source=source,
+            made_at=int(self._now()),
+            scopes=self._scopes,
+        )
+
+    def _load(self) -> StoredRegistrations:
+        return load_registrations(self._services, self._server.name)
+
+    def _newest(self, stored: StoredRegistrations) -> Registration | None:
+        return stored.newest(DYNAMIC, self._issuer, self._redirect_uri)
+
+    def _store(self, registration: Registration, *, pause: int | None = None) -> None:
+        __traceback_hide__ = True
+
+        def add(stored: StoredRegistrations) -> StoredRegistrations:
+            after = stored.adding(registration)
+            return after if pause is None else self._pausing(pause, after)
+
+        update_registrations(self._services, self._server.name, add)
+
+    def _pause(self, seconds: int) -> None:
+        update_registrations(self._services, self._server.name, partial(self._pausing, seconds))
+
+    def _pausing(self, seconds: int, stored: StoredRegistrations) -> StoredRegistrations:
+        now = self._now()
+        return stored.pausing(Pause(self._issuer, self._redirect_uri, int(now) + seconds), now)
+
+    def _now(self) -> float:
+        return self._services.clock()
+
+    def _lease_name(self) -> str:
+        """Return the name of the lease, of the form that leases have. It protects no content."""
+        parts = (self._server.name, self._issuer, self._redirect_uri)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

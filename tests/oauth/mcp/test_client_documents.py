@@ -1,0 +1,212 @@
+"""Client metadata documents: whom they describe, with which key, and where there are none."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jwt
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from oauth.mcp import client_key
+from oauth.mcp.provider import provider_of, with_credentials
+from oauth.mcp.registration import DOCUMENT, DYNAMIC, Registration
+from oauth.mcp.registrations import registration_for
+from oauth.provider.token_endpoint import make_assertion
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.sealed_items.documents import SealedDocuments
+from tests.oauth.mcp.test_registrations import Binding
+from tests.oauth.support import registering
+from tests.oauth.support.registering import CALLBACK, RESOURCE, WIKI, Found, RegistrationServer
+from tests.sessions_kms.support.stacks import Stack
+
+pytestmark = pytest.mark.urls("oauth.mcp.urls")
+
+CLIENT_ID = "https://gateway.example/oauth/clients/wiki.json"
+KEYS = "https://gateway.example/oauth/clients/wiki/jwks.json"
+KEYED = ("none", "private_key_jwt", "client_secret_basic")
+
+
+@pytest.fixture
+def idp(store: Stack, settings: Settings) -> Iterator[RegistrationServer]:
+    settings.OAUTH_MCP_SERVERS = {"wiki": {"url": RESOURCE}}
+    settings.OAUTH_MCP_CLIENT = {
+        "name": "Acme",
+        "origin": "https://gateway.example",
+        "documents": True,
+    }
+    with registering.serving() as server:
+        yield server
+
+
+def found_by(idp: RegistrationServer, methods: tuple[str, ...] = KEYED, **more: Any) -> Found:
+    return idp.found(documents_supported=True, auth_methods=methods, **more)
+
+
+def registered(found: Found) -> Registration:
+    return registration_for(found, CALLBACK)
+
+
+def fetched(path: str) -> dict[str, Any]:
+    response = Client().get(path.removeprefix("https://gateway.example"))
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/json"
+    assert response["Cache-Control"] == "public, max-age=300"
+    assert len(response.content) < 5 * 1024
+    document: dict[str, Any] = json.loads(response.content)
+    return document
+
+
+def assertion(registration: Registration) -> str:
+    binding = Binding(registration.client_id, registration.issuer, RESOURCE)
+    provider = with_credentials(provider_of(WIKI, binding), binding)
+    return make_assertion(provider, registration.issuer, "https://x.example/token", now=1)
+
+
+def verified(token: str, issuer: str) -> dict[str, Any]:
+    """Verify an assertion with the published keys, as a server does."""
+    keys = {each.key_id: each for each in jwt.PyJWKSet.from_dict(fetched(KEYS)).keys}
+    header = jwt.get_unverified_header(token)
+    claims: dict[str, Any] = jwt.decode(
+        token,
+        keys[header["kid"]],
+        [header["alg"]],
+        audience=issuer,
+        options={"verify_exp": False, "verify_iat": False},
+    )
+    return claims
+
+
+def test_document_describes_one_client_with_one_method(idp: RegistrationServer) -> None:
+    made = registered(found_by(idp))
+    assert (made.client_id, made.source, idp.registered) == (CLIENT_ID, DOCUMENT, [])
+    assert fetched(CLIENT_ID) == {
+        "client_id": CLIENT_ID,
+        "client_name": "Acme",
+        "client_uri": "https://gateway.example",
+        "redirect_uris": [CALLBACK],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "private_key_jwt",
+        "application_type": "web",
+        "jwks_uri": KEYS,
+    }
+    claims = verified(assertion(made), idp.issuer)
+    assert (claims["iss"], claims["sub"]) == (CLIENT_ID, CLIENT_ID)
+    (key,) = fetched(KEYS)["keys"]
+    assert "d" not in key, "the public half only"
+    assert registered(found_by(idp)) == made
+
+
+def test_document_names_no_key_where_the_server_takes_none(idp: RegistrationServer) -> None:
+    made = registered(found_by(idp, ("none",)))
+    assert made.auth_method is None
+    document = fetched(CLIENT_ID)
+    assert document["token_endpoint_auth_method"] == "none"
+    assert "jwks_uri" not in document
+    # Connections that exist would break if the method changed with the server's metadata.
+    assert registered(found_by(idp)) == made
+
+
+def test_method_that_a_server_takes_no_longer_is_changed(idp: RegistrationServer) -> None:
+    registered(found_by(idp))
+    assert registered(found_by(idp, ("none",))).auth_method is None
+    assert fetched(CLIENT_ID)["token_endpoint_auth_method"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "used"),
+    [((), "ES256"), (("RS256", "ES256"), "ES256"), (("RS256",), "RS256"), (("EdDSA",), "ES256")],
+)
+def test_key_is_of_a_type_that_the_server_takes(
+    idp: RegistrationServer, algorithms: tuple[str, ...], used: str
+) -> None:
+    made = registered(found_by(idp, auth_algorithms=algorithms))
+    token = assertion(made)
+    assert jwt.get_unverified_header(token)["alg"] == used
+    verified(token, idp.issuer)
+
+
+def test_changed_key_replaces_the_old_one_at_once_for_all(
+    idp: RegistrationServer, store: Stack
+) -> None:
+    assert client_key.change_key(store.services, "wiki") is None, "there is none yet"
+    made = registered(found_by(idp))
+    old = assertion(made)
+    changed = client_key.change_key(store.services, "wiki")
+    assert changed is not None
+    assert [each["kid"] for each in fetched(KEYS)["keys"]] == [changed.key_id]
+    verified(assertion(made), idp.issuer)
+    with pytest.raises(KeyError):
+        verified(old, idp.issuer)
+    assert registered(found_by(idp)) == made, "the registration stays"
+
+
+def test_two_that_change_the_key_at_once_leave_one_of_the_two(
+    idp: RegistrationServer, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = registered(found_by(idp))
+    generate, calls = client_key._generate, iter(["ours"])
+
+    def generate_slowly(is_rsa: bool) -> bytes:
+        if next(calls, None):  # The other one writes first.
+            client_key.change_key(store.services, "wiki")
+        return generate(is_rsa)
+
+    monkeypatch.setattr(client_key, "_generate", generate_slowly)
+    ours = client_key.change_key(store.services, "wiki")
+    assert ours is not None
+    assert fetched(KEYS)["keys"][0]["kid"] == ours.key_id
+    verified(assertion(made), idp.issuer)
+
+
+def test_key_is_sealed_and_shown_nowhere(
+    idp: RegistrationServer, store: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    made = registered(found_by(idp))
+    key = client_key.load_key(store.services, "wiki")
+    assert key is not None
+    private = key.pem.decode().splitlines()[1]
+    binding = Binding(made.client_id, made.issuer, RESOURCE)
+    provider = with_credentials(provider_of(WIKI, binding), binding)
+    assert provider.private_key == key.pem
+    assert private not in json.dumps(store.items(), default=repr) + caplog.text
+    assert private not in repr(key) + repr(provider) + repr(made)
+
+
+def test_key_that_is_gone_is_made_again_for_the_next_connection(
+    idp: RegistrationServer, store: Stack
+) -> None:
+    """As after the end of a leaked data key."""
+    registered(found_by(idp))
+    run_sync(SealedDocuments(store.services).delete("client-key/wiki"))
+    assert Client().get("/oauth/clients/wiki/jwks.json").status_code == 404
+    verified(assertion(registered(found_by(idp))), idp.issuer)
+
+
+@pytest.mark.parametrize("path", ["wiki.json", "wiki/jwks.json", "other.json", "other/jwks.json"])
+def test_nothing_is_there_before_a_connection_or_without_the_variable(
+    idp: RegistrationServer, settings: Settings, path: str
+) -> None:
+    assert Client().get(f"/oauth/clients/{path}").status_code == 404
+    registered(found_by(idp))
+    settings.OAUTH_MCP_CLIENT = settings.OAUTH_MCP_CLIENT | {"documents": False}
+    assert Client().get(f"/oauth/clients/{path}").status_code == 404
+
+
+def test_documents_are_only_used_where_both_sides_want_them(
+    idp: RegistrationServer, settings: Settings
+) -> None:
+    assert registered(idp.found()).source == DYNAMIC
+    assert registered(found_by(idp)).source == DOCUMENT
+    settings.OAUTH_MCP_CLIENT = settings.OAUTH_MCP_CLIENT | {"documents": False}
+    assert registered(found_by(idp)).source == DYNAMIC
+
+
+def test_our_own_authorization_server_gets_no_document_of_ours(
+    idp: RegistrationServer, settings: Settings
+) -> None:
+    settings.OAUTH_MCP_CLIENT = settings.OAUTH_MCP_CLIENT | {"origin": "http://127.0.0.1:8000"}
+    assert registered(found_by(idp)).source == DYNAMIC

@@ -1,0 +1,315 @@
+"""Registrations: found, made once, replaced when they are dead, and never lost for their tokens."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from oauth.codes import Code
+from oauth.exceptions import OAuthError, ProviderRefused, ProviderUnavailable
+from oauth.mcp.provider import provider_of, with_credentials
+from oauth.mcp.registration import Registration
+from oauth.mcp.registrations import registration_for
+from oauth.mcp.servers import McpServer
+from oauth.mcp.stored_registrations import find_registration, load_registrations
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.sealed_items.documents import SealedDocuments
+from tests.oauth.support import registering
+from tests.oauth.support.registering import (
+    CALLBACK,
+    MANAGEMENT_TOKEN,
+    RESOURCE,
+    WIKI,
+    Found,
+    RegistrationServer,
+)
+from tests.sessions_kms.support.stacks import Stack
+
+DAY = 86_400
+HOUR = 3600
+
+
+@pytest.fixture
+def idp(store: Stack, settings: Settings) -> Iterator[RegistrationServer]:
+    settings.OAUTH_MCP_SERVERS = {"wiki": {"url": RESOURCE}}
+    settings.OAUTH_MCP_CLIENT = {"name": "Acme", "origin": "https://gateway.example"}
+    with registering.serving() as server:
+        yield server
+
+
+def registered(found: Found, **more: Any) -> Registration:
+    return registration_for(found, CALLBACK, **more)
+
+
+def code_of(found: Found) -> Code:
+    with pytest.raises(OAuthError) as caught:
+        registered(found)
+    assert isinstance(caught.value, ProviderUnavailable | ProviderRefused)
+    return caught.value.code
+
+
+def test_client_of_the_operator_comes_first(idp: RegistrationServer) -> None:
+    server = McpServer(
+        name="wiki",
+        url=RESOURCE,
+        label="Wiki",
+        client_id="ours",
+        client_secret="s",
+        issuer=idp.issuer,
+    )
+    found = registered(idp.found(server=server, documents_supported=True))
+    assert (found.client_id, found.client_secret, found.auth_method) == ("ours", "s", None)
+    assert "'s'" not in repr(found)
+    assert idp.registered == []
+    assert find_registration(server, idp.issuer, "ours") is not None
+    assert find_registration(server, "https://other.example", "ours") is None
+
+
+def test_one_registration_serves_all_connections(idp: RegistrationServer, store: Stack) -> None:
+    first = registered(idp.found())
+    assert registered(idp.found()) == first
+    assert len(idp.registered) == 1
+    assert idp.registered[0] == {
+        "client_name": "Acme",
+        "client_uri": "https://gateway.example",
+        "redirect_uris": [CALLBACK],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+        "application_type": "web",
+    }
+    assert (first.client_secret, first.auth_method) == ("", None)
+    assert idp.probes == [], "it is young"
+
+
+def test_another_issuer_or_redirect_uri_gets_its_own(idp: RegistrationServer) -> None:
+    first = registered(idp.found())
+    with registering.serving() as another:
+        second = registered(another.found())
+        assert (second.issuer, len(another.registered)) == (another.issuer, 1)
+    third = registration_for(idp.found(), CALLBACK.replace("gateway", "moved"))
+    assert third.client_id != first.client_id
+    assert registered(idp.found()) == first
+
+
+@pytest.mark.parametrize("status", [400, 401])
+@pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client"])
+def test_registration_that_was_deleted_is_found_before_anybody_is_sent_there(
+    idp: RegistrationServer, store: Stack, status: int, error: str
+) -> None:
+    idp.unknown_client = (status, error)
+    first = registered(idp.found())
+    idp.clients.clear()
+    store.clock.advance(DAY)
+    second = registered(idp.found())
+    assert second.client_id != first.client_id
+    assert len(idp.registered) == 2
+    (probe,) = idp.probes
+    assert probe["grant_type"] == "authorization_code"
+    assert (probe["redirect_uri"], probe["resource"]) == (CALLBACK, RESOURCE)
+    assert find_registration(WIKI, idp.issuer, first.client_id) == first, "for its tokens"
+
+
+@pytest.mark.parametrize(
+    "answer", [(400, "invalid_grant"), (401, "invalid_grant"), (500, "server_error"), (400, "x")]
+)
+def test_registration_that_lives_stays(
+    idp: RegistrationServer, store: Stack, answer: tuple[int, str]
+) -> None:
+    idp.dummy_code = answer
+    first = registered(idp.found(auth_methods=("client_secret_basic",)))
+    assert first.client_secret
+    store.clock.advance(10 * DAY)
+    assert registered(idp.found(auth_methods=("client_secret_basic",))) == first
+    assert len(idp.probes) == 1
+
+
+def test_registration_stays_while_the_server_cannot_be_reached(
+    idp: RegistrationServer, store: Stack
+) -> None:
+    first = registered(idp.found())
+    store.clock.advance(2 * DAY)
+    nowhere = "http://127.0.0.1:9/"
+    gone = idp.found(token_endpoint=nowhere, registration_endpoint=nowhere)
+    assert registered(gone) == first
+
+
+@pytest.mark.parametrize(
+    ("age", "is_asked"), [(0, False), (-300, False), (-301, True), (DAY - 1, False), (DAY, True)]
+)
+def test_server_is_asked_about_what_is_old_or_of_a_clock_that_was_wrong(
+    age: int, is_asked: bool
+) -> None:
+    made = Registration(
+        client_id="c", issuer="i", redirect_uri=CALLBACK, source="dynamic", made_at=1_800_000_000
+    )
+    assert made.is_older_than_a_day(1_800_000_000 + age) is is_asked
+
+
+def test_server_that_forgets_at_once_gets_one_registration_a_day(
+    idp: RegistrationServer, store: Stack
+) -> None:
+    """At most one an hour is allowed, and the next question comes after a day."""
+    for _ in range(3):
+        for _ in range(4):
+            registered(idp.found())
+            idp.clients.clear()
+            store.clock.advance(6 * HOUR)
+    assert len(idp.registered) == 3
+
+
+def test_expired_secret_is_replaced_once_an_hour_at_most(
+    idp: RegistrationServer, store: Stack
+) -> None:
+    ends = store.clock() + 1200
+    idp.change = lambda answer: answer | {"client_secret_expires_at": ends}
+    found = idp.found(auth_methods=("client_secret_basic",))
+    first = registered(found)
+    store.clock.advance(1000)
+    assert code_of(found) is Code.REGISTRATION_PAUSED
+    with pytest.raises(ProviderUnavailable) as caught:
+        registered(found)
+    assert caught.value.retry_after == 2600
+    store.clock.advance(2600)
+    ends = store.clock() + 90 * DAY
+    second = registered(found)
+    assert (second.client_id, len(idp.registered)) == ("client-2", 2)
+    assert find_registration(WIKI, idp.issuer, first.client_id) == first
+    assert second.secret_expires_at == int(ends)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"redirect_uris": ["https://evil.example/"]},
+        {"client_secret": "s", "client_secret_expires_at": 1, "token_endpoint_auth_method": None},
+        {"token_endpoint_auth_method": "private_key_jwt"},
+    ],
+    ids=str,
+)
+def test_answer_that_must_not_be_used_is_not_asked_for_again_within_the_hour(
+    idp: RegistrationServer, store: Stack, changes: dict[str, Any]
+) -> None:
+    idp.change = lambda answer: answer | changes
+    assert code_of(idp.found()) is Code.REGISTRATION_UNUSABLE
+    store.clock.advance(HOUR - 1)
+    assert code_of(idp.found()) is Code.REGISTRATION_PAUSED
+    assert load_registrations(store.services, "wiki").registrations == ()
+    idp.change = lambda answer: answer
+    store.clock.advance(1)
+    assert registered(idp.found()).client_id == "client-2"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, Code.REGISTRATION_REFUSED),
+        (401, Code.REGISTRATION_REFUSED),
+        (302, Code.REGISTRATION_REFUSED),
+        (429, Code.REGISTRATION_REFUSED),
+        (503, Code.REGISTRATION_REFUSED),
+    ],
+)
+def test_server_that_registers_nobody_is_asked_once_a_minute(
+    idp: RegistrationServer, store: Stack, status: int, code: Code
+) -> None:
+    idp.status = status
+    assert code_of(idp.found()) is code
+    store.clock.advance(59)
+    assert code_of(idp.found()) is Code.REGISTRATION_PAUSED
+    store.clock.advance(1)
+    idp.status = 201
+    assert registered(idp.found()).client_id == "client-2"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b"[" * 100_000, b'{"client_id": "' + b"x" * 70_000]
+)
+def test_odd_answers_are_rejected(idp: RegistrationServer, body: bytes) -> None:
+    idp.body = body
+    assert code_of(idp.found()) in {Code.REGISTRATION_UNUSABLE, Code.ANSWER_TOO_LONG}
+
+
+def test_server_without_registration_is_said_to_need_a_client(idp: RegistrationServer) -> None:
+    assert code_of(idp.found(registration_endpoint=None)) is Code.REGISTRATION_MISSING
+
+
+def test_pause_of_a_clock_that_was_ahead_locks_nobody_out(
+    idp: RegistrationServer, store: Stack
+) -> None:
+    idp.status = 503
+    store.clock.advance(250)  # less than the documents themselves allow
+    code_of(idp.found())
+    store.clock.advance(-250)
+    assert code_of(idp.found()) is Code.REGISTRATION_PAUSED
+    store.clock.advance(310)
+    idp.status = 201
+    registered(idp.found())
+
+
+def test_more_scopes_are_registered_because_some_servers_allow_no_others(
+    idp: RegistrationServer, store: Stack
+) -> None:
+    first = registered(idp.found(scopes=("read",)))
+    assert idp.registered[0]["scope"] == "read"
+    assert registered(idp.found(scopes=("write", "read"))) == first, "not within the hour"
+    store.clock.advance(HOUR)
+    second = registered(idp.found(scopes=("read",)), scopes={"write", "read"})
+    assert idp.registered[1]["scope"] == "read write"
+    assert registered(idp.found(scopes=("read",))) == second
+
+
+def test_management_token_and_secret_are_neither_in_the_table_nor_in_the_log(
+    idp: RegistrationServer, store: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    address = "https://wiki.example/register/client-1"
+    more = {"registration_access_token": MANAGEMENT_TOKEN, "registration_client_uri": address}
+    idp.change = lambda answer: answer | more
+    made = registered(idp.found(auth_methods=("client_secret_post",)))
+    content = run_sync(SealedDocuments(store.services).load("registrations/wiki"))
+    assert content is not None
+    assert made.client_secret.encode() in content.content
+    for secret in (MANAGEMENT_TOKEN, address):
+        assert secret.encode() not in content.content
+    shown = json.dumps(store.items(), default=repr) + caplog.text + repr(made)
+    assert made.client_secret not in shown
+    assert MANAGEMENT_TOKEN not in shown
+
+
+def test_old_registrations_stay_until_there_are_twenty(
+    idp: RegistrationServer, store: Stack
+) -> None:
+    idp.change = lambda answer: answer | {"client_id": f"{answer['client_id']}{'x' * 2000}"}
+    made = []
+    for _ in range(25):
+        made.append(registered(idp.found()))
+        idp.clients.clear()
+        store.clock.advance(DAY)
+    known = [find_registration(WIKI, idp.issuer, each.client_id) for each in made]
+    assert known == [*[None] * 5, *made[5:]]
+
+
+def test_provider_of_tokens_is_made_of_what_they_belong_to(idp: RegistrationServer) -> None:
+    made = registered(idp.found(auth_methods=("client_secret_basic",)))
+    binding = Binding(made.client_id, idp.issuer, RESOURCE)
+    provider = provider_of(WIKI, binding)
+    assert (provider.client_id, provider.issuer) == (made.client_id, idp.issuer)
+    assert (provider.resource, provider.client_secret) == (RESOURCE, "")
+    whole = with_credentials(provider, binding)
+    assert whole.client_secret == made.client_secret
+    assert made.client_secret not in repr(whole)
+    for other in (
+        Binding(made.client_id, "https://evil.example", RESOURCE),
+        Binding("another", idp.issuer, RESOURCE),
+    ):
+        assert with_credentials(provider_of(WIKI, other), other).client_secret == ""
+
+
+class Binding:
+    def __init__(self, client_id: str, issuer: str, resource: str) -> None:
+        self.client_id = client_id
+        self.issuer = issuer
+        self.resource = resource

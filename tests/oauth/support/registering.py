@@ -1,0 +1,129 @@
+"""An authorization server that registers clients, over real HTTP, with faults as a test wants."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, unquote_plus
+
+from oauth.mcp.servers import McpServer
+from oauth.network.vetted_addresses import PUBLIC
+from oauth.provider.metadata import Metadata
+
+CALLBACK = "https://gateway.example/accounts/connect/wiki/callback/"
+RESOURCE = "https://wiki.example/mcp"
+MANAGEMENT_TOKEN = "management-token-that-nobody-may-keep"
+
+Json = dict[str, Any]
+
+
+class RegistrationServer(ThreadingHTTPServer):
+    """``clients`` are those that exist, with their secrets; ``registered`` the requests.
+
+    ``change`` alters each answer to a registration, ``status`` and ``body`` replace it.
+    ``probes`` are the forms that the token endpoint got.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.lock = threading.Lock()
+        self.clients: dict[str, str] = {}
+        self.registered: list[Json] = []
+        self.probes: list[dict[str, str]] = []
+        self.change: Callable[[Json], Json] = lambda answer: answer
+        self.status = 201
+        self.body: bytes | None = None
+        self.unknown_client = (400, "invalid_client")
+        self.dummy_code = (400, "invalid_grant")
+
+    @property
+    def issuer(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def found(self, **changes: Any) -> Found:
+        """Return what discovery would find."""
+        metadata: Json = {
+            "issuer": self.issuer,
+            "token_endpoint": f"{self.issuer}/token",
+            "registration_endpoint": f"{self.issuer}/register",
+            "auth_methods": ("none", "client_secret_basic"),
+            "reach": PUBLIC.with_network_of("127.0.0.1"),
+        }
+        own = {name: changes.pop(name) for name in ("server", "scopes") if name in changes}
+        return Found(issuer=self.issuer, metadata=Metadata(**(metadata | changes)), **own)
+
+    def register(self, wanted: Json) -> tuple[int, bytes]:
+        with self.lock:
+            self.registered.append(wanted)
+            client_id = f"client-{len(self.registered)}"
+            answer = {**wanted, "client_id": client_id, "client_id_issued_at": 1}
+            if wanted["token_endpoint_auth_method"] != "none":
+                answer |= {"client_secret": f"secret of {client_id}", "client_secret_expires_at": 0}
+            answer = self.change(answer)
+            self.clients[str(answer.get("client_id"))] = str(answer.get("client_secret", ""))
+        return self.status, json.dumps(answer).encode() if self.body is None else self.body
+
+    def token(self, form: dict[str, str], authorization: str) -> tuple[int, bytes]:
+        """Answer a code that nobody issued."""
+        self.probes.append(form)
+        client_id, secret = form.get("client_id", ""), form.get("client_secret", "")
+        if authorization:
+            decoded = base64.b64decode(authorization.partition(" ")[2]).decode()
+            client_id, secret = (unquote_plus(each) for each in decoded.split(":"))
+        known = client_id in self.clients and self.clients[client_id] == secret
+        status, error = self.dummy_code if known else self.unknown_client
+        return status, json.dumps({"error": error}).encode()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: RegistrationServer
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/register":
+            status, answer = self.server.register(json.loads(body))
+        else:
+            form = dict(parse_qsl(body.decode()))
+            status, answer = self.server.token(form, self.headers.get("Authorization", ""))
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+WIKI = McpServer(name="wiki", url=RESOURCE, label="Wiki")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What discovery finds."""
+
+    issuer: str
+    metadata: Metadata
+    server: McpServer = WIKI
+    resource: str = RESOURCE
+    scopes: tuple[str, ...] = field(default=())
+
+
+@contextmanager
+def serving() -> Iterator[RegistrationServer]:
+    with RegistrationServer() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
