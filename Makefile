@@ -36,12 +36,17 @@ test: $(VENV)/.dev-installed
 test-long: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n auto --dist worksteal -m long $(ARGS)
 
-# The gateway as a client of providers that others wrote, over real HTTP; needs Node 20 and npm.
-# Fails if one of them is missing; ARGS=--without=canaille (or oidc-provider) leaves it out.
+# The gateway as a client of providers and MCP servers that others wrote, over real HTTP, by browser
+# and by the clients of `make mcp-clients`; eight minutes; needs Node 20 and npm. Fails if one of them
+# is missing; ARGS=--without=canaille (oidc-provider, fastmcp, …: tests/interop/conftest.py) leaves
+# it out.
 interop: $(VENV)/.dev-installed
-	$(call unless-left-out,oidc-provider,npm ci --prefix tests/interop/provider --ignore-scripts --no-fund --no-audit)
+	npm ci --prefix tests/interop/node --ignore-scripts --no-fund --no-audit
 	$(call unless-left-out,canaille,$(MAKE) VENV=$(VENV)-interop $(VENV)-interop/.interop-installed)
-	INTEROP=1 CANAILLE_PYTHON=$(VENV)-interop/bin/python $(BIN)/python -m pytest -n 0 -rs tests/interop $(ARGS)
+	$(call unless-left-out,fastmcp,$(MAKE) VENV=$(VENV)-clients $(VENV)-clients/.clients-installed)
+	$(call unless-left-out,mcp-clients,npm ci --prefix tests/mcp_clients --ignore-scripts --no-fund --no-audit)
+	INTEROP=1 CANAILLE_PYTHON=$(VENV)-interop/bin/python FASTMCP=$(VENV)-clients/bin/fastmcp \
+	  $(BIN)/python -m pytest -n 0 -rs tests/interop $(ARGS)
 
 # Real MCP clients through a real browser, disturbed in eight ways; needs npm, which brings Node 22.
 # ARGS="--client fastmcp --disturbance 'gateway killed'" for a part of it. Fails if a client is missing;

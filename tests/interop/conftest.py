@@ -15,11 +15,11 @@ from tests.interop.openid_provider import OpenIDProvider
 
 __all__ = ["browser", "playwright", "visitor"]
 
-NAMES = ("oidc-provider", "canaille")
+NAMES = ("oidc-provider", "canaille", "fastmcp", "typescript-sdk", "workerd", "mcp-clients")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    help_text = "a provider that is not tested and may be missing"
+    help_text = "a program that is not tested and may be missing"
     parser.addoption("--without", action="append", choices=NAMES, default=[], help=help_text)
 
 

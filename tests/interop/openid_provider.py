@@ -14,7 +14,7 @@ import requests
 
 from tests.support.processes import free_ports, running
 
-FOLDER = Path(__file__).parent / "provider"
+FOLDER = Path(__file__).parent / "node"
 CLIENT_ID, CLIENT_SECRET = "gateway", "secret-of-the-gateway-at-its-provider"
 
 

@@ -1,0 +1,86 @@
+"""An MCP server with FastMCP (PyPI) and one of its authorization servers. Run by FastMCP's Python.
+
+python tests/interop/mcp_servers/fastmcp_site.py OPTIONS    (JSON: those of servers.py)
+
+Its kind is `memory` (it keeps everything in memory, and asks nobody), or `proxy` (it has people
+sign in at the provider of `upstream`, where it is one registered client).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from typing import Any
+
+from fastmcp import FastMCP
+from fastmcp.server.auth import OAuthProxy
+from fastmcp.server.auth.auth import (
+    ClientRegistrationOptions,
+    OAuthProvider,
+    RevocationOptions,
+)
+from fastmcp.server.auth.providers import in_memory
+from fastmcp.server.auth.providers.introspection import (
+    IntrospectionTokenVerifier,
+)
+from fastmcp.server.dependencies import get_access_token
+from key_value.aio.stores.memory import MemoryStore
+
+SCOPES = ["notes"]
+
+options: dict[str, Any] = json.loads(sys.argv[1])
+url = f"http://localhost:{options['port']}"
+
+
+def authorization() -> OAuthProvider:
+    if options["kind"] == "memory":
+        in_memory.DEFAULT_ACCESS_TOKEN_EXPIRY_SECONDS = options["tokenLife"]
+        return in_memory.InMemoryOAuthProvider(
+            base_url=url,
+            client_registration_options=ClientRegistrationOptions(
+                enabled=True, valid_scopes=SCOPES, default_scopes=SCOPES
+            ),
+            revocation_options=RevocationOptions(enabled=True),
+            required_scopes=SCOPES,
+        )
+    upstream = options["upstream"]
+    secrets = {"client_id": upstream["clientId"], "client_secret": upstream["clientSecret"]}
+    return OAuthProxy(
+        upstream_authorization_endpoint=f"{upstream['issuer']}/auth",
+        upstream_token_endpoint=f"{upstream['issuer']}/token",
+        upstream_revocation_endpoint=f"{upstream['issuer']}/token/revocation",
+        upstream_client_id=upstream["clientId"],
+        upstream_client_secret=upstream["clientSecret"],
+        token_verifier=IntrospectionTokenVerifier(
+            introspection_url=f"{upstream['issuer']}/token/introspection", **secrets
+        ),
+        base_url=url,
+        valid_scopes=["openid", "offline_access"],
+        extra_authorize_params={"prompt": "consent"},
+        forward_resource=False,
+        jwt_signing_key="a key of a server for tests",
+        client_storage=MemoryStore(),
+        fastmcp_access_token_expiry_seconds=options["tokenLife"],
+    )
+
+
+server = FastMCP("Notes", auth=authorization())
+
+
+@server.tool
+def whoami() -> dict[str, str]:
+    """Return what a test asks about the token of this call."""
+    token = get_access_token().token
+    digest = hashlib.sha256(token.encode()).hexdigest()[:12]
+    return {"name": "Ada Lovelace", "token": "the provider's", "sha256": digest, "whole": token}
+
+
+server.run(
+    transport="http",
+    host="127.0.0.1",
+    port=options["port"],
+    path="/mcp",
+    stateless_http=True,
+    show_banner=False,
+)
