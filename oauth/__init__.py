@@ -83,6 +83,8 @@ PUBLIC_MODULES = (
     "oauth.clients.server",  # the settings of the authorization server
     "oauth.doctor",
     "oauth.exceptions",
+    "oauth.mcp.client_key",  # these two for an operator's commands
+    "oauth.mcp.servers",
     "oauth.provider.config",  # the configured providers
     "oauth.provider.dpop",
     "oauth.sign_in.accounts",  # this and `rights` for an operator's commands

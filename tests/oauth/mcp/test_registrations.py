@@ -13,7 +13,12 @@ from oauth.mcp.provider import provider_of, with_credentials
 from oauth.mcp.registration import Registration
 from oauth.mcp.registrations import registration_for
 from oauth.mcp.servers import McpServer
-from oauth.mcp.stored_registrations import find_registration, load_registrations
+from oauth.mcp.stored_registrations import (
+    Pause,
+    StoredRegistrations,
+    find_registration,
+    load_registrations,
+)
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.documents import SealedDocuments
 from tests.oauth.support import registering
@@ -236,17 +241,11 @@ def test_server_without_registration_is_said_to_need_a_client(idp: RegistrationS
     assert code_of(idp.found(registration_endpoint=None)) is Code.REGISTRATION_MISSING
 
 
-def test_pause_of_a_clock_that_was_ahead_locks_nobody_out(
-    idp: RegistrationServer, store: Stack
-) -> None:
-    idp.status = 503
-    store.clock.advance(250)  # less than the documents themselves allow
-    code_of(idp.found())
-    store.clock.advance(-250)
-    assert code_of(idp.found()) is Code.REGISTRATION_PAUSED
-    store.clock.advance(310)
-    idp.status = 201
-    registered(idp.found())
+@pytest.mark.parametrize(("until", "left"), [(0, 0), (1, 1), (3600, 3600), (3601, 0)])
+def test_pause_of_a_clock_that_was_ahead_locks_nobody_out(until: int, left: int) -> None:
+    stored = StoredRegistrations().pausing(Pause("i", CALLBACK, 1000 + until), 1000)
+    assert stored.pause_left("i", CALLBACK, 1000.5) == left
+    assert stored.pause_left("another", CALLBACK, 1000.5) == 0
 
 
 def test_more_scopes_are_registered_because_some_servers_allow_no_others(

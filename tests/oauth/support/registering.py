@@ -26,8 +26,9 @@ Json = dict[str, Any]
 class RegistrationServer(ThreadingHTTPServer):
     """``clients`` are those that exist, with their secrets; ``registered`` the requests.
 
-    ``change`` alters each answer to a registration, ``status`` and ``body`` replace it.
-    ``probes`` are the forms that the token endpoint got.
+    ``on_registration`` is called before a client is made. ``change`` alters each answer to a
+    registration, ``status`` and ``body`` replace it. ``probes`` are the forms that the token
+    endpoint got.
     """
 
     daemon_threads = True
@@ -38,6 +39,7 @@ class RegistrationServer(ThreadingHTTPServer):
         self.clients: dict[str, str] = {}
         self.registered: list[Json] = []
         self.probes: list[dict[str, str]] = []
+        self.on_registration: Callable[[], object] = lambda: None
         self.change: Callable[[Json], Json] = lambda answer: answer
         self.status = 201
         self.body: bytes | None = None
@@ -50,17 +52,10 @@ class RegistrationServer(ThreadingHTTPServer):
 
     def found(self, **changes: Any) -> Found:
         """Return what discovery would find."""
-        metadata: Json = {
-            "issuer": self.issuer,
-            "token_endpoint": f"{self.issuer}/token",
-            "registration_endpoint": f"{self.issuer}/register",
-            "auth_methods": ("none", "client_secret_basic"),
-            "reach": PUBLIC.with_network_of("127.0.0.1"),
-        }
-        own = {name: changes.pop(name) for name in ("server", "scopes") if name in changes}
-        return Found(issuer=self.issuer, metadata=Metadata(**(metadata | changes)), **own)
+        return found_at(self.issuer, **changes)
 
     def register(self, wanted: Json) -> tuple[int, bytes]:
+        self.on_registration()
         with self.lock:
             self.registered.append(wanted)
             client_id = f"client-{len(self.registered)}"
@@ -115,6 +110,19 @@ class Found:
     server: McpServer = WIKI
     resource: str = RESOURCE
     scopes: tuple[str, ...] = field(default=())
+
+
+def found_at(issuer: str, **changes: Any) -> Found:
+    """Return what discovery would find at an issuer on this machine."""
+    metadata: Json = {
+        "issuer": issuer,
+        "token_endpoint": f"{issuer}/token",
+        "registration_endpoint": f"{issuer}/register",
+        "auth_methods": ("none", "client_secret_basic"),
+        "reach": PUBLIC.with_network_of("127.0.0.1"),
+    }
+    own = {name: changes.pop(name) for name in ("server", "scopes") if name in changes}
+    return Found(issuer=issuer, metadata=Metadata(**(metadata | changes)), **own)
 
 
 @contextmanager

@@ -1,0 +1,103 @@
+"""Processes that register at once, or die while they do: real ones, over a real table."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from gateway_site.local.kms import LocalKMS
+from oauth.codes import Code
+from oauth.exceptions import ProviderUnavailable
+from oauth.mcp.registrations import registration_for
+from oauth.mcp.stored_registrations import load_registrations
+from tests.oauth.support import registering
+from tests.oauth.support.registering import CALLBACK, RegistrationServer
+from tests.oauth.support.registering_worker import RegisteringWorker
+from tests.sessions_kms.support.stacks import Stack, aws_stack, install, settings_of
+from tests.support.clock import FakeClock
+
+
+@pytest.fixture
+def idp() -> Iterator[RegistrationServer]:
+    with registering.serving() as server:
+        yield server
+
+
+@pytest.fixture
+def servers(
+    local_kms: LocalKMS, roto_url: str, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> Stack:
+    settings.OAUTH_MCP_CLIENT = {"name": "Acme", "origin": "https://gateway.example"}
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
+    clock = FakeClock(time.time())
+    stack = aws_stack("servers", clock)
+    stack.services = replace(stack.services, sleep=clock.advance)
+    install(stack.services)
+    return stack
+
+
+@pytest.fixture
+def worker(servers: Stack) -> Iterator[RegisteringWorker]:
+    sessions: dict[str, Any] = settings_of(servers.config)
+    sessions["REGION_NAME"] = servers.config.region_name
+    with RegisteringWorker(sessions) as started:
+        assert started.ask("warm_up") is True
+        yield started
+
+
+def stalled(idp: RegistrationServer) -> tuple[threading.Event, threading.Event]:
+    """Let registrations wait for the second event, after setting the first."""
+    begun, is_over = threading.Event(), threading.Event()
+
+    def stall() -> None:
+        begun.set()
+        is_over.wait(30)
+
+    idp.on_registration = stall
+    return begun, is_over
+
+
+def test_processes_that_register_at_once_get_one_client(
+    servers: Stack, idp: RegistrationServer, worker: RegisteringWorker
+) -> None:
+    begun, is_over = stalled(idp)
+    worker.tell("register", issuer=idp.issuer)
+    assert begun.wait(30)
+    theirs: list[str] = []
+
+    def wait(_: float) -> None:
+        assert not theirs, "it is stored when the other process has it"
+        is_over.set()
+        theirs.append(worker.answer())
+
+    install(replace(servers.services, sleep=wait))
+    ours = registration_for(idp.found(), CALLBACK)
+    assert [ours.client_id] == theirs == ["client-1"]
+    assert len(idp.registered) == 1
+    assert load_registrations(servers.services, "wiki").registrations == (ours,)
+
+
+def test_process_that_is_killed_while_it_registers_stops_nobody_for_long(
+    servers: Stack, idp: RegistrationServer, worker: RegisteringWorker
+) -> None:
+    begun, is_over = stalled(idp)
+    worker.tell("register", issuer=idp.issuer)
+    assert begun.wait(30)
+    worker.kill()
+    is_over.set()
+    codes = []
+    for _ in range(10):
+        try:
+            made = registration_for(idp.found(), CALLBACK)
+            break
+        except ProviderUnavailable as exc:
+            codes.append(exc.code)
+            servers.clock.advance(exc.retry_after or 1)
+    assert set(codes) == {Code.REGISTRATION_PAUSED}
+    assert made.client_id in idp.clients
+    assert servers.clock() < time.time() + 120
