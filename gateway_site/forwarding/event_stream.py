@@ -6,9 +6,9 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
-from gateway_site.rules.headers import joined_values
-from gateway_site.transport.connection import Response
+from gateway_site.rules.headers import Headers, joined_values
 
 # The end of a line, and an empty line: a group, since that may end another event of no lines.
 EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?=(\r\n|\n|\r))")
@@ -21,10 +21,37 @@ class StreamCut(Exception):
     """The stream was ended, and its client must not take it for complete."""
 
 
+class Answer(Protocol):
+    """What is used of a response (`gateway_site.transport.connection.Response`)."""
+
+    status: int
+    headers: Headers
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the rest of the body has arrived."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the complete body was read."""
+
+    def read_rest(self) -> bytes:
+        """Return what has arrived."""
+
+    async def read_piece(self, seconds: float) -> bytes:
+        """Return the next piece, which may be b"". Raises UpstreamFailed."""
+
+    def wake(self) -> None:
+        """Make the current or next `read_piece` return what is there."""
+
+    def close(self) -> None:
+        """Release the connection."""
+
+
 class EventStream:
     """Reads a response as `Response` does; after `end`, up to the end of the current event."""
 
-    def __init__(self, answer: Response, *, has_result: bool) -> None:
+    def __init__(self, answer: Answer, *, has_result: bool) -> None:
         """Read this response; one with a result is complete only if the upstream ends it."""
         self.is_complete = False
         self._answer = answer
@@ -69,13 +96,13 @@ class EventStream:
         return piece
 
 
-def is_event_stream(answer: Response) -> bool:
+def is_event_stream(answer: Answer) -> bool:
     """Return True for a response of the type of event streams."""
     kind = joined_values(answer.headers, b"content-type").partition(";")[0]
     return kind.strip().lower() == "text/event-stream"
 
 
-def has_readable_events(answer: Response) -> bool:
+def has_readable_events(answer: Answer) -> bool:
     """Return True if its events can be seen, and it may end after any of them."""
     is_fixed = any(joined_values(answer.headers, name) for name in FIXED)
     return is_event_stream(answer) and not is_fixed

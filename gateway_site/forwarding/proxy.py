@@ -24,13 +24,16 @@ from gateway_site.forwarding.answer_addresses import rewrite_addresses
 from gateway_site.forwarding.call_limits import CallerSlots, user_calls
 from gateway_site.forwarding.call_watch import SessionEnded, WatchedBlock, watch_session
 from gateway_site.forwarding.event_stream import (
+    Answer,
     EventStream,
     StreamCut,
     has_readable_events,
     is_event_stream,
 )
+from gateway_site.forwarding.mcp.reader import MCPReader
 from gateway_site.forwarding.middleware_run import with_session_cookie
 from gateway_site.forwarding.upstream_call import UpstreamCall
+from gateway_site.mcp.policy import PassAll
 from gateway_site.rules import url_rules
 from gateway_site.rules.body import EMPTY_BODY, TAKES_BODY, RequestBody
 from gateway_site.rules.headers import Headers, joined_values, request_headers, response_headers
@@ -96,18 +99,21 @@ class _Exchange:
         self.upstream = call.upstream
         self.has_begun = False
         self.body = RequestBody(client, call.framing, call.upstream.max_body)
+        self._mcp = MCPReader(call, self.body, PassAll()) if call.upstream.read_mcp else None
         self._shutdown = client.shutdown
         self._send = send
         self._extra = extra
 
     async def run(self) -> None:
         """Make the call and forward the response. Raises Problem unless a response has started."""
-        answer = await self._fetch()
+        answer: Answer = await self._fetch()
         try:
             if answer.status == 401 and self.call.is_client:
                 # The client would think that its own token has ended.
                 detail = "The upstream does not accept the token."
                 raise Problem(502, "upstream_unauthorized", detail)
+            if self._mcp is not None:
+                answer = await self._read_mcp(self._mcp, answer)
             is_stream, has_events = is_event_stream(answer), has_readable_events(answer)
             first = [await self._response_start(answer, is_stream=is_stream)]
             piece_timeout = (
@@ -123,14 +129,28 @@ class _Exchange:
 
     async def _fetch(self) -> Response:
         """Return the response; try again if the upstream did not accept the token."""
+        if (mcp := self._mcp) is not None:
+            await mcp.read_request()
         headers, token = self._request_headers(), await self._token()
-        answer = await self._send_request(headers, token, self.body.pieces())
+        if mcp is not None:
+            headers = mcp.select_headers(headers)
+            mcp.admit(token)
+        content = self.body.pieces() if mcp is None else self.body.replay()
+        answer = await self._send_request(headers, token, content)
         self.body.end()
         if answer.status == 401:
             answer = await self._retry_with_nonce(headers, token, answer)
         if answer.status == 401 and self.body.can_replay:
             answer = await self._retry_with_new_token(headers, token, answer)
         return answer
+
+    async def _read_mcp(self, mcp: MCPReader, answer: Answer) -> Answer:
+        """Return the answer with its messages read. Raises Problem."""
+        try:
+            return await mcp.read_answer(answer)
+        except UpstreamFailed as error:
+            self._log(error)
+            raise _problem_of(error) from None
 
     async def _retry_with_nonce(
         self, headers: Headers, token: TokenSet, answer: Response
@@ -209,7 +229,7 @@ class _Exchange:
             dpop.nonces.remember(call.target, _nonce_of(answer))
         return answer
 
-    async def _response_start(self, answer: Response, *, is_stream: bool) -> Message:
+    async def _response_start(self, answer: Answer, *, is_stream: bool) -> Message:
         """Return the start of the response as it goes to the client."""
         status, came = answer.status, answer.headers
         passed = _headers_for_caller(self.call, response_headers(came, status))
@@ -222,7 +242,7 @@ class _Exchange:
         headers += _without(extra, headers)
         return {"type": "http.response.start", "status": status, "headers": headers}
 
-    def _release(self, answer: Response) -> None:
+    def _release(self, answer: Answer) -> None:
         """Drop everything that a stream does not need, even if others still refer to it."""
         self.call.release()
         self.body.stop_keeping()
@@ -230,7 +250,7 @@ class _Exchange:
         answer.headers.clear()
 
     async def _stream_events(
-        self, first: list[Message], answer: Response, piece_timeout: float
+        self, first: list[Message], answer: Answer, piece_timeout: float
     ) -> None:
         """Do the same as `_stream`, but end the events when the server stops."""
         has_result = self.call.method != "GET"
@@ -242,7 +262,7 @@ class _Exchange:
             await self._stream(first, events, piece_timeout)
 
     async def _stream(
-        self, first: list[Message], answer: Response | EventStream, piece_timeout: float
+        self, first: list[Message], answer: Answer | EventStream, piece_timeout: float
     ) -> None:
         """Send the first messages and the body; a response that breaks off is left unfinished.
 

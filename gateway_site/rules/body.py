@@ -53,6 +53,7 @@ class RequestBody:
         self._max_size = max_size
         self._size = 0
         self._kept: list[bytes] | None = []
+        self._keep_max = REPLAY_MAX
         self.framing = framing
         self._complete = framing in ([], EMPTY_BODY)
         self._ended = None if self._complete else asyncio.Event()
@@ -65,6 +66,19 @@ class RequestBody:
                     yield piece
         finally:
             self._set_ended()
+
+    async def read(self, max_size: int) -> bytes:
+        """Return the whole body, which is kept for `replay`.
+
+        Raises ClientGone, and Problem if it has more than so many bytes.
+        """
+        self._max_size = min(self._max_size, max_size)
+        self._keep_max = self._max_size
+        async for _ in self.pieces():
+            pass
+        content = b"".join(self._kept or [])
+        self.framing = [(b"content-length", b"%d" % len(content))]
+        return content
 
     async def replay(self) -> AsyncGenerator[bytes, None]:
         """Yield the body again, if `can_replay`."""
@@ -116,7 +130,7 @@ class RequestBody:
         return piece
 
     def _keep(self, piece: bytes) -> None:
-        if self._size > REPLAY_MAX:
+        if self._size > self._keep_max:
             self.stop_keeping()
         elif piece and self._kept is not None:
             self._kept.append(piece)

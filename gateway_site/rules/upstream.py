@@ -52,7 +52,8 @@ class Upstream:
     allows everybody who is signed in. With `clients` OAuth clients may call it, for people who
     allowed them to. `redirect_hosts` are hosts to which its redirects may lead programs, including
     their credentials. `mcp` marks an MCP server that people connect: `provider` is its own name
-    then, and `allowed_groups` are groups at the provider with which the person signed in.
+    then, and `allowed_groups` are groups at the provider with which the person signed in. With
+    `read_mcp` the messages of MCP are read (`gateway_site.mcp`).
     """
 
     name: str
@@ -74,6 +75,7 @@ class Upstream:
     clients: bool = False
     redirect_hosts: frozenset[str] = frozenset()
     mcp: bool = False
+    read_mcp: bool = False
 
     def allows(self, groups: Iterable[str]) -> bool:
         """Return True if a person in these groups at the provider may call it."""
@@ -146,6 +148,7 @@ class UpstreamVariables(McpServerVariables):
         frozenset(),
         "hosts that [redirects](gateway.md#what-is-changed-on-the-way) may lead programs to",
     )
+    read_mcp = declare_flag("READ_MCP", "read [MCP messages](policy.md), reject unclear ones")
     connect_timeout = Variable("CONNECT_TIMEOUT", number(1), 5, "seconds to connect")
     read_timeout = Variable(
         "READ_TIMEOUT",
@@ -206,6 +209,7 @@ class UpstreamVariables(McpServerVariables):
             clients=self.clients,
             redirect_hosts=self._read_redirect_hosts(),
             mcp=bool(self.mcp),
+            read_mcp=self.read_mcp,
         )
 
     def build_mcp_server(self) -> dict[str, Any]:

@@ -167,6 +167,10 @@ def running_gateway(
             | upstream_variables("OTHER", upstream_port, PROVIDER="absent")
             | upstream_variables("BOUND", upstream_port, PROVIDER="bound")
             | upstream_variables("TOOLS", mcp_port, URL=f"http://127.0.0.1:{mcp_port}/mcp")
+            | upstream_variables("READ", upstream_port, READ_MCP="1", READ_TIMEOUT="5")
+            | upstream_variables(
+                "READTOOLS", mcp_port, URL=f"http://127.0.0.1:{mcp_port}/mcp", READ_MCP="1"
+            )
             | upstream_variables("CANNED", canned.port, READ_TIMEOUT="5")
             | upstream_variables(
                 "ADDED", canned.port, REQUEST_HEADERS="x-amz-*, Notion-Version, X-User-Id"

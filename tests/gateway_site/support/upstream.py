@@ -56,6 +56,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         "/hang": hang,
         "/half": half,
         "/answer": given_answer,
+        "/message": message,
         "/go": go,
         "/guarded": guarded,
         "/bound": bound,
@@ -180,6 +181,14 @@ async def given_answer(scope: Scope, receive: Receive, send: Send, query: dict[s
     headers = [(name, value) for name, value in json.loads(query.get("headers", "[]"))]
     body = query.get("body", "").encode("latin-1")
     await answer(send, body, status=int(query.get("status", "200")), headers=headers)
+
+
+async def message(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
+    """Answer with a JSON-RPC result that has the request's headers and body."""
+    body = await body_of(receive)
+    headers = [[name.decode("latin-1"), v.decode("latin-1")] for name, v in scope["headers"]]
+    result = {"method": scope["method"], "headers": headers, "body": body.decode("latin-1")}
+    await answer(send, json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode())
 
 
 async def guarded(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:

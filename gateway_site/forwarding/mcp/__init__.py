@@ -1,0 +1,1 @@
+"""Calls of upstreams whose MCP messages are read (`gateway_site.mcp`)."""

@@ -1,0 +1,115 @@
+"""Answers whose MCP messages are read before they pass: one as JSON, or events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from gateway_site.forwarding.event_stream import Answer, StreamCut
+from gateway_site.mcp.events import Event, EventReader, UnreadableEvent
+from gateway_site.mcp.messages import InvalidMessage
+from gateway_site.mcp.policy import Policy
+from gateway_site.rules.headers import Headers
+from sessions_kms.concurrency.threads import executor, in_thread
+
+IN_LOOP = 16 * 1024  # bytes that are read in the event loop, in a few milliseconds at most
+THREADS = 2
+OLD_TRANSPORT = "endpoint"  # the first event of 2024-11-05
+
+T = TypeVar("T")
+
+
+class ReadJSON:
+    """An answer that was read as a whole, with its content or another."""
+
+    is_complete = has_ended = True
+
+    def __init__(self, answer: Answer, content: bytes) -> None:
+        self._answer = answer
+        self._content = content
+        self.status = answer.status
+        length = (b"content-length", str(len(content)).encode("ascii"))
+        kept = [pair for pair in answer.headers if pair[0] != b"content-length"]
+        self.headers: Headers = [*kept, length]
+
+    def read_rest(self) -> bytes:
+        """Return the content."""
+        return self._content
+
+    async def read_piece(self, seconds: float) -> bytes:
+        """Return nothing: all of it is complete."""
+        return b""
+
+    def wake(self) -> None:
+        """Do nothing: nobody waits for it."""
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._answer.close()
+
+
+class ReadEvents:
+    """An event stream of which only whole events come out, read and perhaps rewritten."""
+
+    is_complete = False
+
+    def __init__(
+        self, answer: Answer, new_result: Callable[[bytes], str | None], policy: Policy
+    ) -> None:
+        self._answer = answer
+        self._new_result = new_result
+        self._policy = policy
+        self._reader = EventReader()
+        self._is_unreadable = False
+        self.status = answer.status
+        self.headers = answer.headers
+        self.headers[:] = [pair for pair in answer.headers if pair[0] != b"content-length"]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the upstream has ended it between two events."""
+        return self._answer.has_ended and not self._is_unreadable and self._reader.is_between_events
+
+    def read_rest(self) -> bytes:
+        """Return nothing, since it is never complete from the start."""
+        return b""
+
+    async def read_piece(self, seconds: float) -> bytes:
+        """Return the next events, perhaps none. Raises UpstreamFailed and StreamCut."""
+        is_cut = self._answer.has_ended and not self._reader.is_between_events
+        if self._is_unreadable or is_cut:
+            raise StreamCut
+        passed = bytearray()
+        try:
+            for found in self._reader.feed(await self._answer.read_piece(seconds)):
+                passed += found if isinstance(found, bytes) else await self._read(found)
+        except (UnreadableEvent, InvalidMessage):
+            self._is_unreadable = True
+        return bytes(passed)
+
+    def wake(self) -> None:
+        """Make the current or next `read_piece` return."""
+        self._answer.wake()
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._answer.close()
+
+    async def _read(self, event: Event) -> bytes:
+        """Return an event as it passes. Raises InvalidMessage and UnreadableEvent."""
+        if event.type == OLD_TRANSPORT:
+            if not self._policy.accepts_old_transport:
+                raise UnreadableEvent("of an old transport")
+            return event.raw
+        if not event.data.strip():  # clients get no message of it
+            return event.raw
+        data = event.data
+        text = await do_work(len(data), lambda: self._new_result(data))
+        return event.raw if text is None else event.with_data(text)
+
+
+async def do_work(size: int, work: Callable[[], T]) -> T:
+    """Return the result of work on so many bytes: in a thread, if they are many."""
+    if size <= IN_LOOP:
+        return work()
+    return await in_thread(executor("gateway-mcp", THREADS), work)

@@ -1,0 +1,178 @@
+"""A call of an upstream whose MCP messages are read: the body, then the answer.
+
+The body is received as a whole, and sent as it came. A JSON answer is read before it begins; events
+are passed on one by one. What cannot be read in one way only does not pass.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gateway_site.forwarding.event_stream import Answer, is_event_stream
+from gateway_site.forwarding.mcp.answers import ReadEvents, ReadJSON, do_work
+from gateway_site.forwarding.upstream_call import UpstreamCall
+from gateway_site.mcp import json_text, version_headers
+from gateway_site.mcp.errors import (
+    TOO_LARGE,
+    UNREADABLE_ANSWER,
+    UNSUPPORTED_CONTENT,
+    RPCProblem,
+    rejection,
+)
+from gateway_site.mcp.events import EVENT_MAX
+from gateway_site.mcp.json_text import JSONObject
+from gateway_site.mcp.messages import InvalidMessage, Message, read_message
+from gateway_site.mcp.policy import Caller, MCPCall, Policy
+from gateway_site.rules.body import EMPTY_BODY, RequestBody
+from gateway_site.rules.headers import Headers
+from gateway_site.rules.problems import Problem
+from oauth import TokenSet
+
+ALLOWED = ("DELETE", "GET", "POST")
+# With another charset, some servers would read another text.
+MEDIA_TYPE = re.compile(rb"([a-z]+/[a-z+-]+)[ \t]*(?:;[ \t]*charset=(?:utf-8|\"utf-8\")[ \t]*)?")
+JSON, EVENTS = b"application/json", b"text/event-stream"
+OF_SESSIONS = frozenset({b"mcp-session-id", b"last-event-id"})  # before 2026-07-28
+WITHOUT_MESSAGE = frozenset({202, 204})
+
+
+class MCPReader:
+    """Reads the messages of one call. `policy` decides about them."""
+
+    def __init__(self, call: UpstreamCall, body: RequestBody, policy: Policy) -> None:
+        self._call = call
+        self._body = body
+        self._policy = policy
+        self._message: Message | None = None
+        self._version: str | None = None
+        self._admitted: MCPCall | None = None
+
+    async def read_request(self) -> None:
+        """Receive the body and read its message. Raises Problem and ClientGone."""
+        headers = self._call.headers
+        try:
+            if self._call.method == "POST":
+                _check_content(headers)
+                data = await self._receive()
+                self._message = await do_work(len(data), lambda: read_message(data))
+                self._version = version_headers.check_headers(headers, self._message)
+            else:
+                self._version = version_headers.read_version(headers)
+                self._check_without_message()
+        except InvalidMessage as invalid:
+            raise rejection(invalid) from None
+
+    def admit(self, token: TokenSet) -> None:
+        """Ask the policy, once. Raises Problem."""
+        owner = self._call.owner
+        call = MCPCall(
+            upstream=self._call.upstream.name,
+            http_method=self._call.method,
+            version=self._version,
+            message=self._message,
+            caller=Caller(person=owner.person, groups=token.groups, is_client=self._call.is_client),
+        )
+        self._policy.admit(call)
+        self._message, self._admitted = None, call.without_content()
+
+    def select_headers(self, headers: Headers) -> Headers:
+        """Return the request headers that pass; their names are in lower case."""
+        dropped = {b"accept-encoding"} | (OF_SESSIONS if self._is_stateless() else set())
+        return [pair for pair in headers if pair[0] not in dropped]
+
+    async def read_answer(self, answer: Answer) -> Answer:
+        """Return the answer as it may pass. Raises Problem and UpstreamFailed."""
+        codings = [value for name, value in answer.headers if name == b"content-encoding"]
+        if any(value.lower() != b"identity" for value in codings):
+            raise self._unreadable("The upstream's answer has a content coding.")
+        if self._is_stateless():
+            answer.headers[:] = [pair for pair in answer.headers if pair[0] not in OF_SESSIONS]
+        kind = _media_type(answer.headers)
+        if kind == EVENTS or is_event_stream(answer):
+            if kind != EVENTS:
+                raise self._unreadable("The type of the upstream's answer is unclear.")
+            return ReadEvents(answer, self._new_result, self._policy)
+        is_read = answer.status in range(200, 300) and self._call.method != "DELETE"
+        if not is_read or answer.status in WITHOUT_MESSAGE:
+            return answer
+        if kind != JSON or answer.status != 200 or self._call.method != "POST":
+            raise self._unreadable("The upstream's answer is no message of MCP.")
+        return await self._read_json(answer)
+
+    async def _receive(self) -> bytes:
+        try:
+            return await self._body.read(json_text.TEXT_MAX)
+        except Problem as problem:
+            if problem.status != 413:
+                raise
+            detail = "The message is too large."
+            raise RPCProblem(413, "too_large", detail, rpc_code=TOO_LARGE) from None
+
+    def _check_without_message(self) -> None:
+        """Check a request that has no message. Raises Problem."""
+        method = self._call.method
+        allowed = ("POST",) if self._is_stateless() else ALLOWED
+        if method not in allowed:
+            raise Problem(
+                405,
+                "method_not_allowed",
+                "MCP does not use this method.",
+                headers={"Allow": ", ".join(allowed)},
+            )
+        if self._call.framing not in ([], EMPTY_BODY):
+            raise Problem(400, "bad_framing", "Only a POST may have a body here.")
+
+    async def _read_json(self, answer: Answer) -> Answer:
+        data = bytearray()
+        while not answer.has_ended:
+            data += await answer.read_piece(self._call.upstream.read_timeout)
+            if len(data) > EVENT_MAX:
+                raise self._unreadable("The upstream's answer is too large.")
+        try:
+            rewritten = await do_work(len(data), lambda: self._new_json(bytes(data)))
+        except InvalidMessage:
+            raise self._unreadable("The upstream's answer is no readable message.") from None
+        return ReadJSON(answer, bytes(data) if rewritten is None else rewritten)
+
+    def _new_json(self, data: bytes) -> bytes | None:
+        changed = self._new_result(data)
+        return None if changed is None else changed.encode("ascii")
+
+    def _new_result(self, data: bytes) -> str | None:
+        """Return a message with the policy's result; None if it stays. Raises InvalidMessage."""
+        assert self._admitted is not None  # noqa: S101 - only admitted calls have answers
+        message = read_message(data, EVENT_MAX)
+        if not message.is_result:
+            return None
+        result: JSONObject | None = self._policy.rewrite(self._admitted, message)
+        if result is None:
+            return None
+        return json_text.write({"jsonrpc": "2.0", "id": message.id, "result": result})
+
+    def _is_stateless(self) -> bool:
+        return version_headers.is_stateless(self._version)
+
+    def _unreadable(self, detail: str) -> RPCProblem:
+        admitted = self._admitted and self._admitted.message
+        return RPCProblem(
+            502,
+            "unreadable_answer",
+            detail,
+            rpc_code=UNREADABLE_ANSWER,
+            request_id=admitted.id if admitted else None,
+        )
+
+
+def _check_content(headers: Headers) -> None:
+    """Check that a body is JSON as it is. Raises Problem."""
+    names = {name.lower() for name, _ in headers}
+    if _media_type(headers) != JSON or b"content-encoding" in names:
+        detail = "The body must be application/json in UTF-8, without a content coding."
+        raise RPCProblem(415, "unsupported_content", detail, rpc_code=UNSUPPORTED_CONTENT)
+
+
+def _media_type(headers: Headers) -> bytes | None:
+    """Return the type of a content in UTF-8; None if it is missing or unclear."""
+    values = [value for name, value in headers if name.lower() == b"content-type"]
+    found = MEDIA_TYPE.fullmatch(values[0].strip(b" \t").lower()) if len(values) == 1 else None
+    return found[1] if found else None

@@ -1,0 +1,272 @@
+"""Calls of an upstream whose MCP messages are read, and of one whose are not, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import requests
+
+from tests.gateway_site.support.gateways import Gateway
+
+NEW = "2026-07-28"
+EVENT = b'data: {"jsonrpc":"2.0","id":1,"result":{}}\n\n'
+MESSAGE = b'{ "jsonrpc":"2.0", "id":1,\n"method":"ping","params":{"a":1.50,"b":"\\u0061"} }'
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def client(gateway: Gateway) -> Iterator[requests.Session]:
+    with gateway.writer() as found:
+        yield found
+
+
+def post(
+    gateway: Gateway,
+    client: requests.Session,
+    data: Any = MESSAGE,
+    *,
+    path: str = "read/message",
+    **headers: str,
+) -> requests.Response:
+    named = JSON | {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.post(f"{gateway.url}/gateway/{path}", data=data, headers=named, timeout=20)
+
+
+def answer_path(
+    body: bytes, kind: str = "application/json", *, status: int = 200, **headers: str
+) -> str:
+    """Return the path of an upstream that answers so."""
+    pairs = [["content-type", kind], *([n.replace("_", "-"), v] for n, v in headers.items())]
+    query = {"status": status, "body": body.decode("latin-1"), "headers": json.dumps(pairs)}
+    return "read/answer?" + urlencode(query)
+
+
+def rejected(response: requests.Response, status: int, code: int) -> dict[str, Any]:
+    """Check an error of the gateway, and return its document."""
+    assert (response.status_code, response.headers["Content-Type"]) == (status, "application/json")
+    found: dict[str, Any] = response.json()
+    assert found["jsonrpc"] == "2.0"
+    assert found["error"]["code"] == code
+    assert found["error"]["data"]["problem"] == response.headers["X-Gateway-Problem"]
+    return found
+
+
+def test_message_is_sent_byte_for_byte(gateway: Gateway, client: requests.Session) -> None:
+    for data in (MESSAGE, iter([MESSAGE[:5], MESSAGE[5:]])):
+        response = post(gateway, client, data, Accept_Encoding="gzip", Mcp_Session_Id="s")
+        seen = response.json()["result"]
+        assert seen["body"].encode() == MESSAGE
+        headers = dict(seen["headers"])
+        assert headers["content-length"] == str(len(MESSAGE))
+        assert "transfer-encoding" not in headers
+        assert "accept-encoding" not in headers
+        assert headers["mcp-session-id"] == "s"
+
+
+def test_message_of_a_megabyte_passes_and_no_more(
+    gateway: Gateway, client: requests.Session
+) -> None:
+    message = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":"%b"}}'
+    rest = 1024 * 1024 - len(message % b"")
+    largest = message % (b"a" * rest)
+    assert post(gateway, client, largest).json()["result"]["body"].encode() == largest
+    found = rejected(post(gateway, client, message % (b"a" * (rest + 1))), 413, -32010)
+    assert found["id"] is None
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "request_id"),
+    [
+        (b"[" + MESSAGE + b"]", -32600, None),
+        (MESSAGE[:-1], -32700, None),
+        (b"\xef\xbb\xbf" + MESSAGE, -32700, None),
+        (MESSAGE.replace(b'"id":1', b'"id":"x","Method":"a"'), -32600, "x"),
+        (MESSAGE.replace(b'"ping"', b'"tools/call"'), -32602, 1),
+        (b"", -32700, None),
+    ],
+)
+def test_unclear_message_reaches_nobody(
+    gateway: Gateway, client: requests.Session, data: bytes, code: int, request_id: str | int | None
+) -> None:
+    before = gateway.state().get("/message", 0)
+    assert rejected(post(gateway, client, data), 400, code)["id"] == request_id
+    assert gateway.state().get("/message", 0) == before
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content_Type": "text/plain"},
+        {"Content_Type": "application/json; charset=shift_jis"},
+        {"Content_Type": "application/json; charset=utf-8; charset=utf-16"},
+        {"Content_Type": "multipart/form-data; boundary=application/json"},
+        {"Content_Encoding": "gzip"},
+        {"Content_Encoding": "identity"},
+    ],
+    ids=str,
+)
+def test_body_in_another_form_is_rejected(
+    gateway: Gateway, client: requests.Session, headers: dict[str, str]
+) -> None:
+    rejected(post(gateway, client, **headers), 415, -32011)
+
+
+@pytest.mark.parametrize("kind", ["Application/JSON", 'application/json ; charset="UTF-8"'])
+def test_json_in_other_words_passes(gateway: Gateway, client: requests.Session, kind: str) -> None:
+    assert post(gateway, client, Content_Type=kind).status_code == 200
+
+
+def test_new_version_has_neither_sessions_nor_streams_by_get(
+    gateway: Gateway, client: requests.Session
+) -> None:
+    meta = {"io.modelcontextprotocol/protocolVersion": NEW}
+    data = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"_meta": meta}})
+    new = {"MCP_Protocol_Version": NEW, "Mcp_Method": "ping"}
+    old = {"Mcp_Session_Id": "s", "Last_Event_ID": "7"}
+    response = post(gateway, client, data, **new, **old)
+    names = {name for name, _ in response.json()["result"]["headers"]}
+    assert {"mcp-protocol-version", "mcp-method"} <= names
+    assert names.isdisjoint({"mcp-session-id", "last-event-id"})
+    rejected(post(gateway, client, data), 400, -32020)
+    path = answer_path(b'{"jsonrpc":"2.0","id":1,"result":{}}', Mcp_Session_Id="s")
+    assert "Mcp-Session-Id" not in post(gateway, client, data, path=path, **new).headers
+    assert post(gateway, client, path=path).headers["Mcp-Session-Id"] == "s"
+    for method in ("GET", "DELETE"):
+        for sent, status in [({"MCP-Protocol-Version": NEW}, 405), ({}, 200)]:
+            path = answer_path(EVENT, "text/event-stream")
+            url = f"{gateway.url}/gateway/{path}"
+            assert client.request(method, url, headers=sent, timeout=20).status_code == status
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "HEAD"])
+def test_other_method_is_rejected(gateway: Gateway, client: requests.Session, method: str) -> None:
+    url = f"{gateway.url}/gateway/read/message"
+    response = client.request(method, url, data=MESSAGE, headers=JSON, timeout=20)
+    assert response.status_code == 405
+    assert response.headers["Allow"] == "DELETE, GET, POST"
+
+
+def test_get_with_a_body_is_rejected(gateway: Gateway, client: requests.Session) -> None:
+    url = f"{gateway.url}/gateway/{answer_path(EVENT, 'text/event-stream')}"
+    response = client.get(url, data=MESSAGE, headers=JSON, timeout=20)
+    assert (response.status_code, response.json()["code"]) == (400, "bad_framing")
+
+
+RESULT = b'{ "jsonrpc":"2.0", "id":1, "result":{"a":1.50} }'
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        answer_path(RESULT, content_encoding="gzip"),
+        answer_path(RESULT, content_encoding="x"),
+        answer_path(EVENT, "text/event-stream", content_encoding="br"),
+        answer_path(b"", status=404, content_encoding="gzip"),
+        answer_path(b"[" + RESULT + b"]"),
+        answer_path(RESULT[:-1]),
+        answer_path(RESULT.replace(b'"result"', b'"result":{},"Result"')),
+        answer_path(RESULT.replace(b'"a"', b'"Tools"')),
+        answer_path(RESULT, "text/plain"),
+        answer_path(RESULT, "application/json; charset=utf-16"),
+        answer_path(RESULT, "application/json; x=text/event-stream"),
+        answer_path(EVENT, "text/event-stream; x"),
+        answer_path(RESULT, status=206),
+    ],
+)
+def test_answer_that_is_no_readable_message_is_502(
+    gateway: Gateway, client: requests.Session, path: str
+) -> None:
+    found = rejected(post(gateway, client, path=path), 502, -32012)
+    assert found["id"] == 1
+
+
+@pytest.mark.parametrize("status", [202, 400, 404, 500])
+def test_answer_without_a_result_passes(
+    gateway: Gateway, client: requests.Session, status: int
+) -> None:
+    for kind in ("application/json", "text/html"):
+        path = answer_path(b'{"detail": "x"}', kind, status=status)
+        response = post(gateway, client, path=path)
+        assert (response.status_code, response.text) == (status, '{"detail": "x"}')
+        assert "X-Gateway-Problem" not in response.headers
+
+
+def test_answer_passes_byte_for_byte(gateway: Gateway, client: requests.Session) -> None:
+    response = post(gateway, client, path=answer_path(RESULT, content_encoding="identity"))
+    assert (response.content, response.headers["Content-Length"]) == (RESULT, str(len(RESULT)))
+
+
+STREAM = (
+    b": hello\n\nid: 1\ndata:\n\n" + EVENT.replace(b"\n", b"\r\n")
+    + b'event: message\ndata: {"jsonrpc":"2.0",\ndata: "method":"notifications/x"}\n\n' + EVENT
+)  # fmt: skip
+
+
+def test_events_pass_byte_for_byte(gateway: Gateway, client: requests.Session) -> None:
+    for kind in ("text/event-stream", "text/event-stream; charset=utf-8"):
+        for old in (b"", b"event: endpoint\ndata: /messages/?id=1\n\n"):
+            path = answer_path(old + STREAM, kind)
+            assert post(gateway, client, path=path).content == old + STREAM
+            url = f"{gateway.url}/gateway/{path}"
+            assert client.get(url, headers={"Last-Event-ID": "1"}, timeout=20).content == (
+                old + STREAM
+            )
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        EVENT[:-1],
+        b"data: {}\n\n" + EVENT,
+        b"data: [" + EVENT[6:-2] + b"]\n\n" + EVENT,
+        b"Data: x\n\n" + EVENT,
+        b'data: {"jsonrpc":"2.0","id":1,"result":{},"id":2}\n\n' + EVENT,
+        b'data: {"jsonrpc":"2.0","id":1,"result":{"toolS":[]}}\n\n' + EVENT,
+    ],
+)
+def test_unreadable_event_breaks_the_stream_off(
+    gateway: Gateway, client: requests.Session, end: bytes
+) -> None:
+    """What is before it has passed, and the client notices that it has not everything."""
+    found: list[bytes] = []
+    url = f"{gateway.url}/gateway/{answer_path(STREAM + end, 'text/event-stream')}"
+    with (
+        client.post(url, data=MESSAGE, headers=JSON, stream=True, timeout=20) as response,
+        pytest.raises(requests.exceptions.ChunkedEncodingError),
+    ):
+        found.extend(response.iter_content(None))
+    assert b"".join(found) == STREAM
+
+
+def test_body_of_a_get_that_is_no_stream_is_502(gateway: Gateway, client: requests.Session) -> None:
+    url = f"{gateway.url}/gateway/{answer_path(EVENT, 'application/octet-stream')}"
+    rejected(client.get(url, timeout=20), 502, -32012)
+
+
+def test_upstream_whose_messages_are_not_read_gets_everything_as_before(
+    gateway: Gateway, client: requests.Session
+) -> None:
+    odd = b"[" + MESSAGE + b",\xff"
+    headers = {"Accept_Encoding": "gzip", "Content_Type": "text/plain", "Mcp_Method": "x"}
+    seen = post(gateway, client, odd, path="echo/message", **headers).json()["result"]
+    assert seen["body"].encode("latin-1") == odd
+    assert dict(seen["headers"])["accept-encoding"] == "gzip"
+    path = answer_path(b"data: \xff", "text/event-stream").replace("read/", "echo/")
+    assert post(gateway, client, path=path).content == b"data: \xff"
+
+
+def test_client_that_stops_within_its_message_reaches_nobody(gateway: Gateway) -> None:
+    before = gateway.state().get("/message", 0)
+    with gateway.writer() as client:
+        token, cookie = client.headers["X-CSRFToken"], client.cookies["gateway_csrftoken"]
+    head = (
+        f"POST /gateway/read/message HTTP/1.1\r\nHost: {{host}}\r\n{{cookie}}; "
+        f"gateway_csrftoken={cookie}\r\nX-CSRFToken: {token!s}\r\nOrigin: {gateway.url}\r\n"
+        f"Content-Type: application/json\r\nConnection: close\r\nContent-Length: 3\r\n\r\n"
+    )
+    assert b'"code": -32700' in gateway.raw(head.encode() + b"[1,")
+    assert gateway.state().get("/message", 0) == before

@@ -1,0 +1,111 @@
+"""Event streams: whole events only, wherever they are cut, as clients read them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from gateway_site.mcp.events import EVENT_MAX, Event, EventReader, UnreadableEvent
+
+STREAMS = {
+    "LF": b": hello\n\nid: 1\ndata: a\n\nevent: x\ndata: b\ndata:c\n\n:\n\ndata\n\nretry: 5\n\n",
+    "CRLF": b":\r\nid: 1\r\ndata: a\r\n\r\nevent: x\r\ndata: b\r\ndata:  c\r\n\r\n: ping\r\n\r\n",
+    "CR": b":\rid: 1\rdata: a\r\revent: x\rdata: b\r: within\rdata:c\r\r",
+    "mixed": b"data: a\r\ndata: b\rdata: c\n\r\n\rdata: d\r\r\n\n\ndata: \xe2\x80\xa8\n\n",
+}
+
+
+def by_the_specification(stream: bytes) -> list[tuple[str, str]]:
+    """Return type and data of the events, read at once."""
+    found: list[tuple[str, str]] = []
+    kind, data = "", ""
+    for line in re.split(r"\r\n|\n|\r", stream.decode()):
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            data += value + "\n"
+        elif name == "event":
+            kind = value
+        elif not line:
+            if data:
+                found.append((kind or "message", data[:-1]))
+            kind, data = "", ""
+    return found
+
+
+def read(reader: EventReader, data: bytes) -> tuple[bytes, list[Event]]:
+    """Return the bytes that are passed on, and the events among them."""
+    found = list(reader.feed(data))
+    passed = b"".join(each.raw if isinstance(each, Event) else each for each in found)
+    return passed, [each for each in found if isinstance(each, Event)]
+
+
+def with_data(events: list[Event]) -> list[tuple[str, str]]:
+    return [(each.type, each.data.decode()) for each in events if each.data]
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+def test_stream_cut_anywhere_is_read_and_passed_on_unchanged(stream: bytes) -> None:
+    expected = by_the_specification(stream)
+    for first in range(len(stream) + 1):
+        for second in range(first, len(stream) + 1, 3):
+            reader, passed, events = EventReader(), b"", list[Event]()
+            for piece in (stream[:first], stream[first:second], stream[second:]):
+                found = read(reader, piece)
+                passed, events = passed + found[0], events + found[1]
+            assert passed == stream
+            assert reader.is_between_events
+            assert with_data(events) == [pair for pair in expected if pair[1]]
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+def test_stream_that_ends_anywhere_has_passed_whole_events_only(stream: bytes) -> None:
+    """What has passed, a client reads as complete: also with an empty line added to it."""
+    for end in range(len(stream) + 1):
+        reader, passed = EventReader(), b""
+        for at in range(end):
+            passed += read(reader, stream[at : at + 1])[0]
+        assert stream.startswith(passed)
+        assert by_the_specification(passed) == by_the_specification(passed + b"\n\n")
+        assert reader.is_between_events == (passed == stream[:end])
+
+
+UNREADABLE = {
+    "a field in another case": b"Data: a\n\n",
+    "a blank before the field": b" data: a\n\n",
+    "a blank after the field": b"data : a\n\n",
+    "a byte order mark": b"\xef\xbb\xbfdata: a\n\n",
+    "an unknown field": b"data: a\nother: b\n\n",
+    "a NUL": b"data\x00: a\n\n",
+    "invalid UTF-8": b"data: \xff\n\n",
+    "too large": b"data: " + b"a" * EVENT_MAX + b"\n\n",
+    "too many lines": b"data:\n" * (EVENT_MAX // 6 + 1),
+    "a line without an end": b":" + b"a" * EVENT_MAX,
+}
+
+
+@pytest.mark.parametrize("stream", UNREADABLE.values(), ids=UNREADABLE)
+def test_unreadable_event_ends_the_stream(stream: bytes) -> None:
+    before = b": hello\n\ndata: before\n\n"
+    reader, passed = EventReader(), b""
+    with pytest.raises(UnreadableEvent):  # noqa: PT012 - in any of the pieces
+        for at in range(0, len(before + stream), 65536):
+            for found in reader.feed((before + stream)[at : at + 65536]):
+                passed += found.raw if isinstance(found, Event) else found
+    assert passed == before
+
+
+def test_largest_event_arrives_byte_by_byte_in_linear_time() -> None:
+    reader = EventReader()
+    head = b"data: " + b"a" * (EVENT_MAX - 8 - 50_000)
+    assert read(reader, head) == (b"", [])
+    for _ in range(50_000):
+        assert read(reader, b"a") == (b"", [])
+    [event] = read(reader, b"\n\n")[1]
+    assert len(event.raw) == EVENT_MAX
+
+
+def test_other_data_keep_the_other_fields() -> None:
+    [event] = read(EventReader(), b"id: 7\r\ndata: a\r\nevent: message\r\ndata: b\r\n\r\n")[1]
+    assert event.with_data("{}") == b"id: 7\nevent: message\ndata: {}\n\n"

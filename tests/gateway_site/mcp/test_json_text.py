@@ -1,0 +1,96 @@
+"""I-JSON within bounds, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway_site.mcp.json_text import DEPTH_MAX, NUMBER_MAX, TEXT_MAX, InvalidText, parse, write
+
+MIB = 1024 * 1024
+
+HOSTILE = {
+    "byte order mark": b"\xef\xbb\xbf{}",
+    "UTF-16": '{"a": 1}'.encode("utf-16"),
+    "UTF-16 without a mark": '{"a": 1}'.encode("utf-16-le"),
+    "invalid UTF-8": b'"\xff"',
+    "overlong UTF-8": b'"\xc0\xa2"',
+    "a surrogate in UTF-8": b'"\xed\xa0\x80"',
+    "a lone high surrogate": rb'"\ud83d"',
+    "a lone low surrogate": rb'"\uDE00"',
+    "surrogates in the wrong order": rb'"\ude00\ud83d"',
+    "a lone surrogate in a name": rb'{"\ud83d": 1}',
+    "a member twice": b'{"a": 1, "a": 1}',
+    "a member twice, escaped": rb'{"a": 1, "\u0061": 1}',
+    "a member twice, deep down": b'[{"a": [{"b": 1, "b": 2}]}]',
+    "NaN": b"NaN",
+    "Infinity": b'{"a": -Infinity}',
+    "a leading zero": b"01",
+    "a plus sign": b"+1",
+    "no digit after the point": b"1.",
+    "hexadecimal": b"0x1",
+    "a long integer": b"1" * (NUMBER_MAX + 1),
+    "a long fraction": b"0." + b"1" * (NUMBER_MAX - 1),
+    "a long exponent": b"1e" + b"0" * (NUMBER_MAX - 1),
+    "a comment": b"/**/1",
+    "a comma at the end": b"[1,]",
+    "two texts": b"{}{}",
+    "a control character": b'"a\x00b"',
+    "a NUL at the end": b"{}\x00",
+    "another blank": b"\xc2\xa0{}",
+    "nothing": b"",
+    "too many levels": b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1),
+    "too many levels of both kinds": b'[{"a":' * 33 + b"1" + b"}]" * 33,
+    "too large": b'"' + b"a" * TEXT_MAX + b'"',
+    # What would take minutes if any time were not linear.
+    "only brackets": b"[" * MIB,
+    "only escapes": b'"' + b'\\"' * (MIB // 2 - 1),
+    "escapes after brackets": b"[" * 65 + b'"' + b'\\"' * (MIB // 2 - 64),
+    "a million digits": b"1" * MIB,
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+def test_text_that_parsers_may_read_differently_is_rejected(data: bytes) -> None:
+    with pytest.raises(InvalidText) as rejected:
+        parse(data)
+    assert rejected.value.__context__ is None or rejected.value.__suppress_context__
+
+
+def test_bounds_are_reached() -> None:
+    assert parse(b"1" * NUMBER_MAX) == int("1" * NUMBER_MAX)
+    assert parse(b"[" * DEPTH_MAX + b"]" * DEPTH_MAX)
+    assert parse(b'["' + b"[" * 500 + rb'\"\\", ' + b"[]," * 500 + b"[]]")
+    assert len(parse(b'"' + b"a" * (TEXT_MAX - 2) + b'"')) == TEXT_MAX - 2
+
+
+@settings(max_examples=40)
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(10**60), 10**60)
+        | st.text()
+        | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_every_value_is_read_and_written_again(value: Any) -> None:
+    for is_ascii in (True, False):
+        text = json.dumps(value, ensure_ascii=is_ascii)
+        found = parse(text.encode())
+        assert found == value
+        assert json.loads(write(found)) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["-0", "0.10", "1E+2", "1e400", "-0.0", "100000000000000000000000000000000", "1.0e-05"],
+)
+def test_number_is_written_as_it_was(text: str) -> None:
+    assert write(parse(f'{{"a": [{text}]}}'.encode())) == f'{{"a":[{text}]}}'
