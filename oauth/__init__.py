@@ -95,6 +95,7 @@ PUBLIC_MODULES = (
     "oauth.sign_in.views",
     "oauth.sign_out",  # its middleware
     "oauth.signals",
+    "oauth.strict_json",
     "oauth.testing",  # for test suites only
     "oauth.urls",
 )

@@ -40,6 +40,14 @@ class Code(StrEnum):
     METADATA_UNREADABLE = "metadata_unreadable"
     METADATA_ISSUER = "metadata_issuer"
     METADATA_ENDPOINT = "metadata_endpoint"
+    METADATA_PKCE = "metadata_pkce"
+    # What a connected MCP server says of itself (RFC 9728), compared with settings and pins
+    RESOURCE_STATUS = "resource_status"
+    RESOURCE_UNREADABLE = "resource_unreadable"
+    RESOURCE_OTHER = "resource_other"
+    RESERVED_ORIGIN = "reserved_origin"
+    PINNED_ISSUER = "pinned_issuer"
+    PINNED_RESOURCE = "pinned_resource"
     # Its token endpoint (RFC 6749 section 5.2)
     CLIENT_KEY = "client_key"
     TOKEN_STATUS = "token_status"

@@ -7,6 +7,7 @@ OAuthError
 ├── ProviderUnavailable         the provider cannot be reached now; trying later may help
 │   └── ProviderBusy            because this process has too many calls to it
 ├── ProviderRefused             the provider's response must not be accepted
+│   └── PinMismatch             it names another issuer or resource than the pinned one
 └── SignInRefused               the person may not sign in
 
 Messages are fixed sentences, without a provider's responses. Errors of providers have a code for
@@ -66,6 +67,10 @@ class ProviderRefused(OAuthError, ProviderException):  # type: ignore[misc]  # a
     def __init__(self, message: str, code: Code = Code.PROVIDER_REFUSED) -> None:
         super().__init__(message)
         self.code = code
+
+
+class PinMismatch(ProviderRefused):
+    """A connected MCP server names another issuer or resource than at first."""
 
 
 class SignInRefused(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types

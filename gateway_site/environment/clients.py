@@ -20,7 +20,8 @@ from gateway_site.environment.parsers import (
     parse_words,
 )
 from gateway_site.environment.variable import InvalidValue, Variable, Variables
-from oauth.clients.rules import client, parsing, registration
+from oauth import strict_json
+from oauth.clients.rules import client, registration
 from oauth.clients.rules.client import Client
 from oauth.clients.rules.redirect_uris import CURSOR_URI, DEFAULT_URIS, is_private_scheme
 from oauth.clients.rules.redirect_uris import HOST as HOST_NAME
@@ -71,10 +72,10 @@ def parse_json_file(text: str) -> Any:
     try:
         with Path(text).open("rb") as file:
             data = file.read(FILE_MAX + 1)
-        return parsing.parse_json(data) if len(data) <= FILE_MAX else None
+        return strict_json.parse_json(data) if len(data) <= FILE_MAX else None
     except OSError as error:
         raise InvalidValue(f"names a file that cannot be read: {error.strerror}.") from None
-    except parsing.InvalidJSON:
+    except strict_json.InvalidJSON:
         raise InvalidValue("names a file that is not valid JSON.") from None
 
 

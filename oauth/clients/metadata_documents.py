@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
-from oauth.clients.rules import parsing
+from oauth import strict_json
 from oauth.clients.rules.client import Client, document_host, read_document
 from oauth.clients.rules.errors import UnknownClient
 from oauth.clients.server import AuthorizationServer
@@ -180,8 +180,8 @@ def _read_client(server: AuthorizationServer, address: str, answer: ProviderResp
     if answer.status != 200 or not JSON.fullmatch(answer.media_type):
         raise UnknownClient("The client's address gives no document of JSON.")
     try:
-        members = parsing.parse_json(answer.body)
-    except parsing.InvalidJSON:
+        members = strict_json.parse_json(answer.body)
+    except strict_json.InvalidJSON:
         raise UnknownClient("The client's document is not valid JSON.") from None
     if not isinstance(members, dict) or not is_shallow(members):
         raise UnknownClient("The client's document is no JSON object, or is nested too deeply.")

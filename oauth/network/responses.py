@@ -6,6 +6,7 @@ Both are limited in size before they are parsed.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl
@@ -14,11 +15,13 @@ from django.http import HttpRequest
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.strict_json import InvalidJSON, parse_json
 
 FORM = "application/x-www-form-urlencoded"
 DEPTH_MAX = 20  # levels of JSON
 POSTED_FORM_MAX = 32 * 1024  # bytes
 FIELDS_MAX = 20
+JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json")  # RFC 6839 section 3.1
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,6 +64,23 @@ class ProviderResponse:
             raise self._unreadable(
                 "HTML" if self.media_type == "text/html" else "no JSON"
             ) from None
+        if not isinstance(content, dict):
+            raise self._unreadable("no JSON object")
+        if not is_shallow(content):
+            raise self._unreadable("nested too deeply")
+        return content
+
+    def parse_document(self) -> dict[str, Any]:
+        """Return the members of a JSON object from a stranger, which all parsers read alike.
+
+        Raises ProviderUnavailable.
+        """
+        if not JSON.fullmatch(self.media_type):
+            raise self._unreadable("no JSON")
+        try:
+            content = parse_json(self.body)
+        except InvalidJSON:
+            raise self._unreadable("no valid JSON") from None
         if not isinstance(content, dict):
             raise self._unreadable("no JSON object")
         if not is_shallow(content):

@@ -4,6 +4,9 @@ Takes a `ProviderConfig` and returns `Metadata`. It is cached for an hour
 (`oauth.network.document_cache`), and allauth's adapters use the same cache. While the metadata
 cannot be fetched, the last version is used.
 
+The authorization server of a connected MCP server is a stranger's: `oauth.provider.server_metadata`
+has what differs.
+
 Some issuers have many tenants, such as Entra ID's `common` and `organizations`. Their metadata
 names `https://login.microsoftonline.com/{tenantid}/v2.0` as the issuer; their id tokens have the
 person's tenant in its place, and in the claim `tid`. Anybody can create a tenant there, so only
@@ -15,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,10 +26,16 @@ from urllib.parse import urlsplit
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
-from oauth.network.document_cache import FETCH_PAUSE, DocumentCache
+from oauth.network.document_cache import FETCH_PAUSE, CachedDocument, DocumentCache
 from oauth.network.vetted_addresses import ANYWHERE, LOOPBACK_NAMES, PUBLIC, Reach
-from oauth.provider.config import POST, ProviderConfig
+from oauth.provider.config import MCP_KIND, POST, ProviderConfig
 from oauth.provider.id_token import MisdirectedIdToken
+from oauth.provider.server_metadata import (
+    SERVER_OPTIONAL,
+    SERVER_REQUIRED,
+    check_server_document,
+    fetch_server_document,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -73,27 +82,27 @@ def issuer_of_id_token(provider: ProviderConfig, issuer: str, tenant: object) ->
 class Metadata:
     """A provider's metadata (OpenID Connect Discovery section 3; RFC 8414).
 
-    ``reach`` limits the addresses of its endpoints; ``document`` is the whole document. Only that
-    of an MCP server's authorization server has ``authorization_endpoint`` and the ones up to
-    ``scopes``: where clients register (RFC 7591), whether its answers name the issuer (RFC 9207),
-    whether it fetches clients' metadata documents, and `scopes_supported`.
+    ``reach`` limits the addresses of its endpoints; ``document`` is the whole document. With
+    ``iss_supported`` each authorization response names the issuer (RFC 9207); with
+    ``documents_supported`` a client id may be the address of a metadata document. A
+    ``registration_endpoint`` is only read for a connected MCP server.
     """
 
     issuer: str | None
     token_endpoint: str
+    authorization_endpoint: str | None = None
+    registration_endpoint: str | None = None
     revocation_endpoint: str | None = None
     end_session_endpoint: str | None = None
     pushing_endpoint: str | None = None
-    authorization_endpoint: str | None = None
-    registration_endpoint: str | None = None
-    iss_supported: bool = False
-    documents_supported: bool = False
-    scopes: tuple[str, ...] = ()
     requires_pushing: bool = False
     jwks_uri: str | None = None
     backchannel_logout: bool = False
     auth_methods: tuple[str, ...] = ()
     auth_algorithms: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    iss_supported: bool = False
+    documents_supported: bool = False
     reach: Reach = PUBLIC
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -101,12 +110,14 @@ class Metadata:
 def load_metadata(provider: ProviderConfig, *, anonymous: bool = True) -> Metadata:
     """Return the provider's metadata. Raises ProviderUnavailable if it cannot be fetched.
 
-    ``anonymous`` requests, those without a grant of the provider, cause at most one fetch a minute.
+    ``anonymous`` requests, those without a grant of the provider, cause at most one fetch a minute,
+    and so do all requests for a connected MCP server.
     """
     if provider.issuer is None:
         return _configured_metadata(provider)
-    return _cache.of(provider, provider.issuer).get(
-        pause=FETCH_PAUSE if anonymous else GRANT_FETCH_PAUSE
+    is_frequent = not anonymous and provider.kind != MCP_KIND
+    return _cached(provider, provider.issuer).get(
+        pause=GRANT_FETCH_PAUSE if is_frequent else FETCH_PAUSE
     )
 
 
@@ -114,7 +125,24 @@ def cached_metadata(provider: ProviderConfig) -> Metadata | None:
     """Return the provider's metadata from the cache; None if it is not cached or has expired."""
     if provider.issuer is None:
         return None
-    return _cache.of(provider, provider.issuer).fresh
+    return _cached(provider, provider.issuer).fresh
+
+
+def _cached(provider: ProviderConfig, issuer: str) -> CachedDocument[Metadata]:
+    if provider.kind == MCP_KIND:  # Its client and scopes may differ from one person to the next.
+        provider = ProviderConfig(
+            name=provider.name,
+            kind=MCP_KIND,
+            label=provider.name,
+            client_id="",
+            client_secret="",
+            issuer=issuer,
+            resource=provider.resource,
+            allow_private=provider.allow_private,
+            allow_http=provider.allow_http,
+            ca_file=provider.ca_file,
+        )
+    return _cache.of(provider, issuer)
 
 
 def clear_metadata_cache() -> None:
@@ -137,7 +165,12 @@ def reach_of(provider: ProviderConfig | None, *, issuer_at: str | None = None) -
 
 
 def read_metadata(
-    config: Mapping[str, Any], expected_issuer: str, *, allow_http: bool = False
+    config: Mapping[str, Any],
+    expected_issuer: str,
+    *,
+    allow_http: bool = False,
+    required: Iterable[str] = REQUIRED,
+    optional: Iterable[str] = OPTIONAL,
 ) -> Metadata:
     """Parse an OpenID provider's metadata and check its issuer (Discovery 4.3).
 
@@ -151,7 +184,7 @@ def read_metadata(
         raise ProviderUnavailable(
             "The provider's metadata names another issuer.", Code.METADATA_ISSUER
         )
-    for name in (*REQUIRED, *(name for name in OPTIONAL if config.get(name) is not None)):
+    for name in (*required, *(name for name in optional if config.get(name) is not None)):
         if not is_safe_endpoint(_required_url(config, name), issuer, allow_http=allow_http):
             raise ProviderUnavailable(
                 f"The {name} of the provider's metadata is not as safe as the issuer.",
@@ -160,14 +193,18 @@ def read_metadata(
     return Metadata(
         issuer=issuer,
         token_endpoint=config["token_endpoint"],
+        authorization_endpoint=config["authorization_endpoint"],
         revocation_endpoint=config.get("revocation_endpoint"),
         end_session_endpoint=config.get("end_session_endpoint"),
         pushing_endpoint=config.get("pushed_authorization_request_endpoint"),
         requires_pushing=config.get("require_pushed_authorization_requests") is True,
-        jwks_uri=config["jwks_uri"],
+        jwks_uri=config.get("jwks_uri"),
         backchannel_logout=config.get("backchannel_logout_supported") is True,
         auth_methods=_optional_names(config, "token_endpoint_auth_methods_supported"),
         auth_algorithms=_optional_names(config, "token_endpoint_auth_signing_alg_values_supported"),
+        scopes=_optional_names(config, "scopes_supported"),
+        iss_supported=config.get("authorization_response_iss_parameter_supported") is True,
+        documents_supported=config.get("client_id_metadata_document_supported") is True,
         document=config,
     )
 
@@ -218,6 +255,8 @@ def _fetch_and_log(provider: ProviderConfig, issuer: str) -> Metadata:
 
 
 def _discover(provider: ProviderConfig, issuer: str) -> Metadata:
+    if provider.kind == MCP_KIND:
+        return _discover_server(provider, issuer)
     document, peer = _fetch_document(provider, issuer)
     config = {**document, **provider.metadata_overrides}
     expected = issuer_of_metadata(provider, issuer.partition("/.well-known/")[0])
@@ -231,6 +270,32 @@ def _discover(provider: ProviderConfig, issuer: str) -> Metadata:
         metadata,
         revocation_endpoint=provider.revocation_url or metadata.revocation_endpoint,
         reach=reach_of(provider, issuer_at=peer),
+    )
+
+
+def _discover_server(provider: ProviderConfig, issuer: str) -> Metadata:
+    """Fetch the metadata of an MCP server's authorization server."""
+    beside = provider.resource or issuer
+    if not is_safe_endpoint(issuer, beside, allow_http=provider.allow_http):
+        raise ProviderUnavailable(
+            "The issuer is not as safe as the MCP server.", Code.METADATA_ISSUER
+        )
+    document, reach = fetch_server_document(
+        issuer, beside, allow_private=provider.allow_private, ca_file=provider.ca_file
+    )
+    try:
+        check_server_document(document, issuer, reach)
+        metadata = read_metadata(
+            document,
+            issuer,
+            allow_http=provider.allow_http,
+            required=SERVER_REQUIRED,
+            optional=SERVER_OPTIONAL,
+        )
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise ProviderUnavailable("The metadata is malformed.", Code.METADATA_UNREADABLE) from None
+    return replace(
+        metadata, registration_endpoint=document.get("registration_endpoint"), reach=reach
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from oauth.mcp import resource_metadata
 from oauth.provider import dpop, jwks, metadata
 from oauth.tokens import refresh_coordinator
 from tests.oauth.support.fixtures import (
@@ -36,6 +37,7 @@ __all__ = [
 def no_memory() -> Iterator[None]:
     yield
     metadata.clear_metadata_cache()
+    resource_metadata.clear_resource_cache()
     jwks.clear_key_cache()
     dpop.nonces.clear()
     refresh_coordinator._back_off.clear()

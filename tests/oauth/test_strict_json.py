@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from oauth.clients.rules import parsing
-from oauth.clients.rules.parsing import InvalidJSON
+from oauth import strict_json
+from oauth.strict_json import InvalidJSON
 
 AMBIGUOUS = [
     '{"a": 1, "a": 2}',
@@ -27,17 +27,17 @@ AMBIGUOUS = [
 def test_what_two_parsers_read_differently_is_rejected(text: str) -> None:
     for given in (text, text.encode()):
         with pytest.raises(InvalidJSON):
-            parsing.parse_json(given)
+            strict_json.parse_json(given)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
 def test_other_encoding_than_utf_8_is_rejected(encoding: str) -> None:
     with pytest.raises(InvalidJSON):
-        parsing.parse_json('{"a": "\u00e9"}'.encode(encoding))
+        strict_json.parse_json('{"a": "\u00e9"}'.encode(encoding))
 
 
 def test_value_is_parsed_as_written() -> None:
     text = '{"a": [1, 2.5, null, true, "\u00e9"], "b": {"a": 1}}'
     expected = {"a": [1, 2.5, None, True, "\u00e9"], "b": {"a": 1}}
     for given in (text, text.encode(), text.encode("utf-8-sig")):
-        assert parsing.parse_json(given) == expected
+        assert strict_json.parse_json(given) == expected

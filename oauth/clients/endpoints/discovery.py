@@ -9,9 +9,10 @@ from __future__ import annotations
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
+from oauth import strict_json
 from oauth.clients.endpoints import api
 from oauth.clients.endpoints.api import api_endpoint, json_response
-from oauth.clients.rules import parsing, resources
+from oauth.clients.rules import resources
 from oauth.clients.rules.errors import INVALID_CLIENT_METADATA, RequestRejected
 from oauth.clients.rules.registration import GRANT_TYPES, RESPONSE_TYPES, register_client
 from oauth.clients.server import AuthorizationServer, authorization_server
@@ -90,7 +91,7 @@ def register(request: HttpRequest) -> HttpResponse:
         raise Http404
     text = api.read_body(request, api.JSON)
     try:
-        metadata = parsing.parse_json(text)
-    except parsing.InvalidJSON:
+        metadata = strict_json.parse_json(text)
+    except strict_json.InvalidJSON:
         raise RequestRejected(INVALID_CLIENT_METADATA, "The request is not valid JSON.") from None
     return json_response(register_client(metadata, server.redirect_uris), status=201)

@@ -1,4 +1,4 @@
-"""Strict parsers for what clients send: parameters, Basic credentials, JSON. Pure.
+"""Strict parsers for what clients send: parameters and Basic credentials. Pure.
 
 A query or form has each parameter once, and an empty one counts as missing (RFC 6749 sections 3.1
 and 3.2).
@@ -6,19 +6,13 @@ and 3.2).
 A public client may name itself in `Authorization` at the token endpoint, without a secret (RFC 6749
 section 2.3.1: id and secret, form-urlencoded, by HTTP Basic). Clients here have no secret; some
 libraries (simple-oauth2) still send the header, with an empty one.
-
-JSON is accepted only where every parser reads it alike: Python's accepts more than RFC 8259 (`NaN`,
-`Infinity`, UTF-16), and of members with the same name it takes the last, where others take the
-first.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections import Counter
-from typing import Any, NoReturn
 from urllib.parse import parse_qsl, unquote_plus
 
 from oauth.clients.rules.errors import INVALID_CLIENT, INVALID_REQUEST, RequestRejected
@@ -69,30 +63,3 @@ def parse_basic_client_id(header: str) -> str:
             "Clients have no secret here: send no Authorization, or Basic with an empty secret.",
         )
     return client_id
-
-
-class InvalidJSON(ValueError):
-    """A text is not JSON, or two parsers might read it differently."""
-
-
-def parse_json(text: str | bytes) -> Any:
-    """Return the value of a text. Raises InvalidJSON."""
-    try:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8-sig")  # RFC 8259 section 8.1: UTF-8 alone
-        return json.loads(
-            text, parse_constant=_reject_constant, object_pairs_hook=_reject_duplicates
-        )
-    except (RecursionError, ValueError):
-        raise InvalidJSON from None
-
-
-def _reject_constant(name: str) -> NoReturn:
-    raise InvalidJSON
-
-
-def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise InvalidJSON
-    return members

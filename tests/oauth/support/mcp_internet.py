@@ -1,0 +1,185 @@
+"""An MCP server and its authorization server on the test's own internet, honest by default.
+
+Both are the standard library's servers with real TLS. A test replaces documents, and sees what was
+requested and which addresses were connected to.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from ssl import SSLContext
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from oauth.mcp import resource_metadata
+from oauth.mcp.servers import McpServer, find_server
+from oauth.network import http
+from oauth.provider import metadata
+from tests.oauth.support.hostile import ADDRESS, ANOTHER_ADDRESS, Internet, certificates
+
+MCP_HOST, LOGIN_HOST, EVIL_HOST = "mcp.notes.example", "login.notes.example", "evil.example"
+EVIL_ADDRESS = "93.184.215.16"
+URL, ISSUER = f"https://{MCP_HOST}/team/mcp", f"https://{LOGIN_HOST}"
+RESOURCE_PATH = "/.well-known/oauth-protected-resource"
+WITH_PATH = f"{RESOURCE_PATH}/team/mcp"
+SERVER_PATH = "/.well-known/oauth-authorization-server"
+OPENID_PATH = "/.well-known/openid-configuration"
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def document(content: object, status: int = 200, media_type: str = "application/json") -> Answer:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return status, {"Content-Type": media_type}, body
+
+
+class Site:
+    """A host that answers each path as configured, and others with 404."""
+
+    def __init__(self, host: str) -> None:
+        self.origin = f"https://{host}"
+        self.answers: dict[str, Callable[[], Answer]] = {}
+        self.requests: list[str] = []  # the path of each, without HEAD
+
+    def put(self, path: str, answer: Answer) -> None:
+        self.answers[path] = lambda: answer
+
+    def answer(self, method: str, path: str) -> Answer:
+        if method != "HEAD":
+            self.requests.append(path)
+        return self.answers[path]() if path in self.answers else (404, {}, b"")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    site: Site
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status, headers, body = self.site.answer(self.command, self.path)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_POST = do_GET  # noqa: N815 - the names that the base class looks for
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
+        """Keep the test output clean."""
+
+
+class _Server(ThreadingHTTPServer):
+    context: SSLContext
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        with self.context.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore clients that disconnect in the middle."""
+
+
+@contextmanager
+def _serving(site: Site, context: SSLContext) -> Iterator[int]:
+    with _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": site})) as server:
+        server.context = context
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class World:
+    """The MCP server `notes`, its authorization server, and a host of somebody else."""
+
+    def __init__(self, internet: Internet, settings: Settings) -> None:
+        self.internet, self.settings = internet, settings
+        self.mcp, self.login, self.evil = Site(MCP_HOST), Site(LOGIN_HOST), Site(EVIL_HOST)
+        self.declare()
+        self.challenge('Bearer realm="notes"')
+        self.publish_resource()
+        self.publish_server()
+
+    def declare(self, **members: object) -> McpServer:
+        """Declare the server in the settings."""
+        self.settings.OAUTH_MCP_SERVERS = {"notes": {"url": URL} | members}
+        return self.server
+
+    @property
+    def server(self) -> McpServer:
+        found = find_server("notes")
+        assert found is not None
+        return found
+
+    def challenge(self, header: str) -> None:
+        """Answer a request without a token with this WWW-Authenticate."""
+        self.mcp.put("/team/mcp", (401, {"WWW-Authenticate": header}, b""))
+
+    def publish_resource(self, *, path: str = WITH_PATH, **members: object) -> None:
+        found = {"resource": URL, "authorization_servers": [ISSUER]} | members
+        self.mcp.put(path, document(found))
+
+    def publish_server(
+        self, *, path: str = SERVER_PATH, issuer: str = ISSUER, **members: object
+    ) -> None:
+        site = self.evil if issuer.startswith(self.evil.origin) else self.login
+        site.put(path, document(server_document(issuer) | members))
+
+    def forget(self) -> None:
+        """Start a new process, as far as cached documents matter."""
+        resource_metadata.clear_resource_cache()
+        metadata.clear_metadata_cache()
+
+    @property
+    def requests(self) -> list[str]:
+        sites = (self.mcp, self.login, self.evil)
+        return [site.origin + path for site in sites for path in site.requests]
+
+
+def server_document(issuer: str) -> dict[str, object]:
+    return {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/authorize",
+        "token_endpoint": f"{issuer}/token",
+        "registration_endpoint": f"{issuer}/register",
+        "revocation_endpoint": f"{issuer}/revoke",
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+    }
+
+
+@contextmanager
+def mcp_internet(
+    internet: Internet, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """Serve the hosts with TLS at public addresses."""
+    world = World(internet, settings)
+    trusted, context = certificates(folder, MCP_HOST, LOGIN_HOST, EVIL_HOST)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    http._cached_tls_context.cache_clear()
+    places = {
+        MCP_HOST: (ADDRESS, world.mcp),
+        LOGIN_HOST: (ANOTHER_ADDRESS, world.login),
+        EVIL_HOST: (EVIL_ADDRESS, world.evil),
+    }
+    with (
+        _serving(world.mcp, context) as mcp,
+        _serving(world.login, context) as login,
+        _serving(world.evil, context) as evil,
+    ):
+        for (host, (address, _)), port in zip(places.items(), (mcp, login, evil), strict=True):
+            internet.name(host, address)
+            internet.servers[address, 443] = port
+        yield world
+    http._cached_tls_context.cache_clear()
