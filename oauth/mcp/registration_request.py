@@ -70,9 +70,10 @@ def make_metadata(
 def choose_auth_method(methods: Sequence[str]) -> str:
     """Return the method to register: no secret if the server offers that.
 
-    Without a list it offers `client_secret_basic` (RFC 8414, section 2).
+    Without a list it offers `client_secret_basic` (RFC 8414, section 2). Servers with the MCP SDK
+    for Python offer it but look for the client in the form, and revoke only with the secret in it.
     """
-    for method in (NONE, BASIC, POST):
+    for method in (NONE, POST, BASIC):
         if method in methods:
             return method
     return BASIC

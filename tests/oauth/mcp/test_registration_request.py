@@ -28,7 +28,8 @@ def read(answer: dict[str, Any]) -> MadeClient:
     [
         ((), "client_secret_basic"),  # RFC 8414: the default
         (("client_secret_post", "none"), "none"),
-        (("client_secret_post", "client_secret_basic"), "client_secret_basic"),
+        (("client_secret_basic", "client_secret_post"), "client_secret_post"),
+        (("client_secret_basic",), "client_secret_basic"),
         (("client_secret_post",), "client_secret_post"),
         (("private_key_jwt",), "client_secret_basic"),
     ],
