@@ -1,5 +1,7 @@
 """Dynamic client registration: the request, and what is accepted as its answer (RFC 7591).
 
+Also the question whether the server still knows a client that it made.
+
 What a server answers besides the client's id and its secret is dropped unread. That is above all
 the `registration_access_token`: together with the table and KMS it would let someone change the
 client's redirect URI at the server (RFC 7592).
@@ -10,7 +12,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,14 +22,18 @@ from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.network import http
 from oauth.network.vetted_addresses import LOOPBACK_NAMES
-from oauth.provider.config import BASIC, POST
+from oauth.provider.config import BASIC, POST, ProviderConfig
 from oauth.provider.metadata import Metadata
+from oauth.provider.token_endpoint import post_as_client
 
 NONE: Final = "none"  # the method of a client without a secret
 VISIBLE: Final = re.compile(r"[\x20-\x7e]{1,2048}")  # RFC 6749, appendix A.1 and A.2
 ANSWER_MAX: Final = 64 * 1024  # bytes
 LIFETIME_MIN: Final = 600  # seconds that a new secret must last
 LIFETIME_MAX: Final = 10 * 365 * 86_400  # seconds; a longer one counts as endless
+PROBE_TIMEOUT: Final = 5.0  # seconds
+# RFC 6749 section 5.2. The second one is what MCP's SDK for Python called an unknown client.
+UNKNOWN: Final = ("invalid_client", "unauthorized_client")
 REMEDY: Final = "If this is intended, set UPSTREAM_<NAME>_ALLOW_PRIVATE=1."
 
 
@@ -150,6 +157,34 @@ def _secret_end(answer: Mapping[str, Any], now: float) -> int | None:
     if end < now + LIFETIME_MIN:
         raise _unusable("its secret expires at once")
     return int(end)
+
+
+def is_unknown_client(
+    provider: ProviderConfig,
+    metadata: Metadata,
+    *,
+    redirect_uri: str,
+    clock: Callable[[], float],
+) -> bool:
+    """Return True if the server says, for a code that nobody issued, that the client is wrong.
+
+    Every other answer, and none, is for the connection to find out: servers differ in their status,
+    and some answer such a code with a server error. ``provider`` has the client's credentials.
+    """
+    __traceback_hide__ = True
+    form = {
+        "grant_type": "authorization_code",
+        "code": secrets.token_urlsafe(24),
+        "code_verifier": secrets.token_urlsafe(32),
+        "redirect_uri": redirect_uri,
+    }
+    if provider.resource is not None:
+        form["resource"] = provider.resource
+    try:
+        answer = post_as_client(provider, metadata, form, clock=clock, timeout=PROBE_TIMEOUT)
+        return answer.parse().get("error") in UNKNOWN
+    except ProviderUnavailable:
+        return False
 
 
 def _visible(value: object) -> str | None:

@@ -18,15 +18,15 @@ import secrets
 from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.mcp import client_documents, client_key, registration_request
+from oauth.mcp.discovery import Discovered
 from oauth.mcp.provider import provider_of_registration
 from oauth.mcp.registration import DOCUMENT, DYNAMIC, Registration
-from oauth.mcp.registration_request import UnusableClient
-from oauth.mcp.servers import McpServer
+from oauth.mcp.registration_request import UnusableClient, is_unknown_client
 from oauth.mcp.stored_registrations import (
     Pause,
     StoredRegistrations,
@@ -34,9 +34,8 @@ from oauth.mcp.stored_registrations import (
     operators_registration,
     update_registrations,
 )
+from oauth.network.concurrency import ConcurrencyLimit
 from oauth.provider.config import PRIVATE_KEY
-from oauth.provider.metadata import Metadata
-from oauth.provider.token_endpoint import post_as_client
 from sessions_kms import Leases, StoreUnavailable
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import Services, services
@@ -48,34 +47,19 @@ PAUSE_AFTER_CLIENT: Final = 3600  # seconds until a server is asked for another 
 LEASE_SECONDS: Final = 30
 WAIT_MAX: Final = 12.0  # seconds to wait for another process that registers
 POLL_SECONDS: Final = 0.25
-PROBE_TIMEOUT: Final = 5.0  # seconds
-# RFC 6749 section 5.2. The second one is what MCP's SDK for Python called an unknown client.
-DEAD: Final = frozenset({"invalid_client", "unauthorized_client"})
+REQUESTS_MAX: Final = 8  # connections of one server and process that wait for a registration
 
-
-class DiscoveredServer(Protocol):
-    """What discovery found about a server (`oauth.mcp.discovery.Discovered`)."""
-
-    @property
-    def server(self) -> McpServer: ...
-    @property
-    def issuer(self) -> str: ...
-    @property
-    def resource(self) -> str: ...
-    @property
-    def scopes(self) -> tuple[str, ...]: ...
-    @property
-    def metadata(self) -> Metadata: ...
+requests = ConcurrencyLimit(REQUESTS_MAX)
 
 
 def registration_for(
-    discovered: DiscoveredServer, redirect_uri: str, scopes: Collection[str] | None = None
+    discovered: Discovered, redirect_uri: str, scopes: Collection[str] | None = None
 ) -> Registration:
     """Return the registration for a new connection, of which the server is told if need be.
 
     ``scopes`` are those that will be requested, if they are not the discovered ones. Waits for the
     network and for other processes, so call it in a thread and for a signed-in user. Raises
-    ProviderUnavailable, ProviderRefused and StoreUnavailable.
+    ProviderUnavailable (ProviderBusy if too many wait), ProviderRefused and StoreUnavailable.
     """
     __traceback_hide__ = True
     wanted = tuple(sorted(discovered.scopes if scopes is None else scopes))
@@ -88,7 +72,7 @@ class _Registering:
     def __init__(
         self,
         made: Services,
-        discovered: DiscoveredServer,
+        discovered: Discovered,
         redirect_uri: str,
         scopes: tuple[str, ...],
     ) -> None:
@@ -126,46 +110,46 @@ class _Registering:
         """Return the newest dynamic registration, or make another if it cannot be used."""
         __traceback_hide__ = True
         current = self._newest(self._load())
-        if current is None:
-            return self._register(None)
+        if current is not None and self._is_fresh(current):
+            return current
+        with requests.slot(self._server.name):
+            return self._register(None) if current is None else self._checked(current)
+
+    def _is_fresh(self, registration: Registration) -> bool:
+        """Return True if a registration can be used without asking the server."""
+        now = self._now()
+        return not (
+            registration.has_expired(now)
+            or registration.is_older_than_a_day(now)
+            or self._lacks_scopes(registration)
+        )
+
+    def _lacks_scopes(self, registration: Registration) -> bool:
+        """Return True if other scopes were registered; some servers allow a client no others."""
+        return not {*self._scopes} <= {*registration.scopes}
+
+    def _checked(self, current: Registration) -> Registration:
+        """Return a registration if the server still knows it, or a new one."""
+        __traceback_hide__ = True
         if current.has_expired(self._now()):
             logger.info("The registration with %s expires: a new one is made.", self._server.name)
             return self._register(current)
-        if not {*self._scopes} <= {*current.scopes}:
-            # Some servers allow a client only the scopes that it registered.
+        if self._lacks_scopes(current):
             with suppress(ProviderUnavailable, ProviderRefused):
                 return self._register(current)
-        if current.is_older_than_a_day(self._now()) and self._is_dead(current):
+        if current.is_older_than_a_day(self._now()) and self._is_unknown(current):
             logger.warning("%s no longer knows this gateway: it registers.", self._server.name)
             return self._register(current)
         return current
 
-    def _is_dead(self, registration: Registration) -> bool:
-        """Return True if the server says, for a code that nobody issued, that the client is wrong.
-
-        Every other answer, and none, is for the connection to find out.
-        """
+    def _is_unknown(self, registration: Registration) -> bool:
         __traceback_hide__ = True
-        resource = self._discovered.resource
-        provider = provider_of_registration(self._server, registration, resource)
-        form = {
-            "grant_type": "authorization_code",
-            "code": secrets.token_urlsafe(24),
-            "code_verifier": secrets.token_urlsafe(32),
-            "redirect_uri": registration.redirect_uri,
-            "resource": resource,
-        }
-        try:
-            response = post_as_client(
-                provider,
-                self._metadata,
-                form,
-                clock=self._services.clock,
-                timeout=PROBE_TIMEOUT,
-            )
-            return response.parse().get("error") in DEAD
-        except ProviderUnavailable:
-            return False
+        return is_unknown_client(
+            provider_of_registration(self._server, registration, self._discovered.resource),
+            self._metadata,
+            redirect_uri=registration.redirect_uri,
+            clock=self._services.clock,
+        )
 
     def _register(self, replaced: Registration | None) -> Registration:
         """Register, or wait for the process that does."""

@@ -10,6 +10,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from oauth.mcp import client_key
+from oauth.mcp.discovery import Discovered
 from oauth.mcp.provider import provider_of, with_credentials
 from oauth.mcp.registration import DOCUMENT, DYNAMIC, Registration
 from oauth.mcp.registrations import registration_for
@@ -18,7 +19,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.documents import SealedDocuments
 from tests.oauth.mcp.test_registrations import Binding
 from tests.oauth.support import registering
-from tests.oauth.support.registering import CALLBACK, RESOURCE, WIKI, Found, RegistrationServer
+from tests.oauth.support.registering import CALLBACK, RESOURCE, WIKI, RegistrationServer
 from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = pytest.mark.urls("oauth.mcp.urls")
@@ -40,11 +41,11 @@ def idp(store: Stack, settings: Settings) -> Iterator[RegistrationServer]:
         yield server
 
 
-def found_by(idp: RegistrationServer, methods: tuple[str, ...] = KEYED, **more: Any) -> Found:
+def found_by(idp: RegistrationServer, methods: tuple[str, ...] = KEYED, **more: Any) -> Discovered:
     return idp.found(documents_supported=True, auth_methods=methods, **more)
 
 
-def registered(found: Found) -> Registration:
+def registered(found: Discovered) -> Registration:
     return registration_for(found, CALLBACK)
 
 
@@ -120,8 +121,12 @@ def test_method_that_a_server_takes_no_longer_is_changed(idp: RegistrationServer
     [((), "ES256"), (("RS256", "ES256"), "ES256"), (("RS256",), "RS256"), (("EdDSA",), "ES256")],
 )
 def test_key_is_of_a_type_that_the_server_takes(
-    idp: RegistrationServer, algorithms: tuple[str, ...], used: str
+    idp: RegistrationServer,
+    monkeypatch: pytest.MonkeyPatch,
+    algorithms: tuple[str, ...],
+    used: str,
 ) -> None:
+    monkeypatch.setattr(client_key, "RSA_BITS", 2048)  # faster
     made = registered(found_by(idp, auth_algorithms=algorithms))
     token = assertion(made)
     assert jwt.get_unverified_header(token)["alg"] == used

@@ -1,14 +1,17 @@
 """Registrations: found, made once, replaced when they are dead, and never lost for their tokens."""
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from pytest_django import Settings
 
 from oauth.codes import Code
-from oauth.exceptions import OAuthError, ProviderRefused, ProviderUnavailable
+from oauth.exceptions import OAuthError, ProviderBusy, ProviderRefused, ProviderUnavailable
+from oauth.mcp.discovery import Discovered
 from oauth.mcp.provider import provider_of, with_credentials
 from oauth.mcp.registration import Registration
 from oauth.mcp.registrations import registration_for
@@ -19,6 +22,7 @@ from oauth.mcp.stored_registrations import (
     find_registration,
     load_registrations,
 )
+from oauth.network.concurrency import ConcurrencyLimit
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.documents import SealedDocuments
 from tests.oauth.support import registering
@@ -27,7 +31,6 @@ from tests.oauth.support.registering import (
     MANAGEMENT_TOKEN,
     RESOURCE,
     WIKI,
-    Found,
     RegistrationServer,
 )
 from tests.sessions_kms.support.stacks import Stack
@@ -44,11 +47,11 @@ def idp(store: Stack, settings: Settings) -> Iterator[RegistrationServer]:
         yield server
 
 
-def registered(found: Found, **more: Any) -> Registration:
+def registered(found: Discovered, **more: Any) -> Registration:
     return registration_for(found, CALLBACK, **more)
 
 
-def code_of(found: Found) -> Code:
+def code_of(found: Discovered) -> Code:
     with pytest.raises(OAuthError) as caught:
         registered(found)
     assert isinstance(caught.value, ProviderUnavailable | ProviderRefused)
@@ -235,6 +238,29 @@ def test_server_that_registers_nobody_is_asked_once_a_minute(
 def test_odd_answers_are_rejected(idp: RegistrationServer, body: bytes) -> None:
     idp.body = body
     assert code_of(idp.found()) in {Code.REGISTRATION_UNUSABLE, Code.ANSWER_TOO_LONG}
+
+
+def test_server_that_does_not_answer_holds_up_few_threads_and_nobody_who_needs_no_answer(
+    idp: RegistrationServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = registered(idp.found())
+    arrived, is_over = threading.Event(), threading.Event()
+
+    def stall() -> None:
+        arrived.set()
+        is_over.wait(30)
+
+    idp.on_registration = stall
+    monkeypatch.setattr("oauth.mcp.registrations.requests", ConcurrencyLimit(1))
+    moved = CALLBACK.replace("gateway", "moved")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(registration_for, idp.found(), moved)
+        assert arrived.wait(30)
+        with pytest.raises(ProviderBusy):
+            registration_for(idp.found(), moved)
+        assert registered(idp.found()) == made
+        is_over.set()
+        assert waiting.result(30).redirect_uri == moved
 
 
 def test_server_without_registration_is_said_to_need_a_client(idp: RegistrationServer) -> None:

@@ -7,11 +7,11 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
+from oauth.mcp.discovery import Discovered
 from oauth.mcp.servers import McpServer
 from oauth.network.vetted_addresses import PUBLIC
 from oauth.provider.metadata import Metadata
@@ -50,7 +50,7 @@ class RegistrationServer(ThreadingHTTPServer):
     def issuer(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def found(self, **changes: Any) -> Found:
+    def found(self, **changes: Any) -> Discovered:
         """Return what discovery would find."""
         return found_at(self.issuer, **changes)
 
@@ -101,18 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
 WIKI = McpServer(name="wiki", url=RESOURCE, label="Wiki")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What discovery finds."""
-
-    issuer: str
-    metadata: Metadata
-    server: McpServer = WIKI
-    resource: str = RESOURCE
-    scopes: tuple[str, ...] = field(default=())
-
-
-def found_at(issuer: str, **changes: Any) -> Found:
+def found_at(issuer: str, **changes: Any) -> Discovered:
     """Return what discovery would find at an issuer on this machine."""
     metadata: Json = {
         "issuer": issuer,
@@ -121,8 +110,13 @@ def found_at(issuer: str, **changes: Any) -> Found:
         "auth_methods": ("none", "client_secret_basic"),
         "reach": PUBLIC.with_network_of("127.0.0.1"),
     }
-    own = {name: changes.pop(name) for name in ("server", "scopes") if name in changes}
-    return Found(issuer=issuer, metadata=Metadata(**(metadata | changes)), **own)
+    return Discovered(
+        server=changes.pop("server", WIKI),
+        scopes=changes.pop("scopes", ()),
+        issuer=issuer,
+        resource=RESOURCE,
+        metadata=Metadata(**(metadata | changes)),
+    )
 
 
 @contextmanager
