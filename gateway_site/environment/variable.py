@@ -26,6 +26,8 @@ SERVICE_LINK = re.compile(
     r"(?:_(?:PROTO|PORT|ADDR))?)?)"
 )
 
+NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*")  # of a thing
+
 T = TypeVar("T")
 
 
@@ -140,19 +142,25 @@ class Family(Variables):
     @classmethod
     def split(cls, variable: str) -> Iterator[tuple[str, Variable[Any]]]:
         """Yield each <NAME> that a variable may belong to, with its declaration."""
+        if not variable.startswith(f"{cls.kind}_"):
+            return
         for declaration in cls.declarations():
             if match := re.fullmatch(rf"{cls.kind}_([A-Z][A-Z0-9_]*)_{declaration.name}", variable):
                 yield match[1], declaration
 
     @classmethod
+    def created_name(cls, variable: str) -> str | None:
+        """Return the <NAME> of the thing that a variable creates.
+
+        The longest suffix counts: `UPSTREAM_A_READ_MCP` does not create `A_READ`.
+        """
+        owners = sorted(cls.split(variable), key=lambda owner: len(owner[0]))
+        return owners[0][0] if owners and owners[0][1].creates else None
+
+    @classmethod
     def list_mentioned(cls, environment: Mapping[str, str]) -> set[str]:
         """Return the <NAME>s with a variable that creates them, even if it is blank."""
-        return {
-            name
-            for variable in environment
-            for name, declaration in cls.split(variable)
-            if declaration.creates
-        }
+        return {name for variable in environment if (name := cls.created_name(variable))}
 
     @classmethod
     def list_names(cls, environment: Mapping[str, str]) -> list[str]:
@@ -160,15 +168,8 @@ class Family(Variables):
 
         Raises ImproperlyConfigured for one of their variables that is not declared.
         """
-        creating = "|".join(cls.creating_suffixes())
-        form = re.compile(rf"{cls.kind}_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_(?:{creating})")
-        names = sorted(
-            {
-                match[1]
-                for variable, value in environment.items()
-                if (match := form.fullmatch(variable)) and value.strip()
-            }
-        )
+        created = {cls.created_name(name) for name, value in environment.items() if value.strip()}
+        names = sorted(name for name in created if name and NAME.fullmatch(name))
         cls._reject_unknown(environment, names)
         return names
 
@@ -179,13 +180,8 @@ class Family(Variables):
         A variable may instead belong to another, longer name that is created as well.
         """
         suffixes = cls.suffixes()
-        mentioned = [
-            variable.removesuffix(f"_{creating}")
-            for variable in environment
-            for creating in cls.creating_suffixes()
-            if variable.startswith(f"{cls.kind}_") and variable.endswith(f"_{creating}")
-        ]
-        known = {f"{prefix}_{suffix}" for prefix in mentioned for suffix in suffixes}
+        mentioned = cls.list_mentioned(environment)
+        known = {f"{cls.kind}_{name}_{suffix}" for name in mentioned for suffix in suffixes}
         prefixes = tuple(f"{cls.kind}_{name}_" for name in names)
         for variable in sorted(environment):
             if (

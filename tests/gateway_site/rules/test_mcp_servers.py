@@ -119,3 +119,10 @@ def test_name_of_a_provider_is_an_error() -> None:
 def test_another_upstreams_name_may_end_in_the_same_word() -> None:
     other = {"UPSTREAM_NOTES_MCP_URL": "https://a.example", "UPSTREAM_NOTES_MCP_PROVIDER": "corp"}
     assert sorted(read_upstreams(environment() | other)) == ["notes", "notes_mcp"]
+
+
+def test_variable_that_reads_messages_declares_no_server() -> None:
+    """`UPSTREAM_NOTES_READ_MCP` might be the address of an upstream `notes_read`."""
+    assert upstream(READ_MCP="1").read_mcp
+    assert server(READ_MCP="1") == {"url": URL}
+    assert not upstream().read_mcp
