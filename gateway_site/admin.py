@@ -16,10 +16,14 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from oauth.signals import rights_changed
+
 if TYPE_CHECKING:
     UserModelAdmin = UserAdmin[User]
 else:
     UserModelAdmin = UserAdmin
+
+RIGHTS = frozenset({"is_active", "is_staff", "is_superuser", "groups", "user_permissions"})
 
 admin.site.unregister(User)
 
@@ -45,6 +49,13 @@ class AccountsAdmin(UserModelAdmin):
         """Show the accounts first; a new user has none."""
         fieldsets = super().get_fieldsets(request, obj)
         return fieldsets if obj is None else [(None, {"fields": ["accounts"]}), *fieldsets]
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Announce changes of what a user may do, once all of them are saved."""
+        super().save_related(request, form, formsets, change)
+        if fields := [name for name in form.changed_data if name in RIGHTS]:
+            by = f"user {request.user.pk} in the admin"
+            rights_changed.send_robust(sender=None, user=form.instance, by=by, fields=fields)
 
     @admin.display(description=_("accounts"))
     def accounts(self, user: User) -> str:

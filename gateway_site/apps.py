@@ -12,7 +12,10 @@ class GatewayConfig(AppConfig):
 
     def ready(self) -> None:
         from gateway_site import checks  # noqa: F401  (they register)
+        from gateway_site.audit import receivers
         from gateway_site.pages import session_label  # noqa: F401  (they register)
+
+        receivers.connect()
 
 
 class DelayedAdminConfig(admin_apps.AdminConfig):

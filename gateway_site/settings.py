@@ -172,6 +172,8 @@ SESSIONS_KMS: dict[str, Any] = {
     "DATA_KEY_MAX_STALE": _env.data_key_max_stale,
     "ANONYMOUS_MAX_SIZE": 64 * 1024,  # bytes; a sign-up that is not complete holds tokens
 }
+if _env.audit_key_arn:
+    SESSIONS_KMS["AUDIT_KEY_ID"] = _env.audit_key_arn
 if _env.kms_key_arn:
     SESSIONS_KMS["KEY_ID"] = _env.kms_key_arn
 if _env.sessions_table:
@@ -272,6 +274,14 @@ SOCIALACCOUNT_STORE_TOKENS = False
 SOCIALACCOUNT_PROVIDERS = configuration.social_providers(OAUTH_PROVIDERS)
 if SECURE:
     ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https"
+
+# The audit log
+
+AUDIT_FILE = _env.audit_file
+AUDIT_LOG = _env.audit_log
+AUDIT_ON_FULL = _env.audit_on_full
+if AUDIT_FILE and not _env.audit_key_arn:
+    raise _env.error(GatewayVariables.audit_key_arn, "is required with AUDIT_FILE.")
 
 # Logs and error reports
 

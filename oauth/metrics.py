@@ -6,6 +6,7 @@ Attributes have few values: configured providers, and closed lists.
 from typing import Final
 
 from oauth.provider.config import find_provider
+from oauth.signals import sign_in_rejected
 from sessions_kms.telemetry import Telemetry
 
 OK: Final = "ok"
@@ -16,9 +17,11 @@ telemetry = Telemetry("oauth")
 
 
 def count_sign_in(provider: str, code: str = OK) -> None:
-    """Count a sign-in, or why it did not work."""
+    """Count a sign-in, or why it did not work; then announce it as well."""
     name = provider if find_provider(provider) is not None else OTHER
     telemetry.count("sign_in", provider=name, code=code)
+    if code != OK:
+        sign_in_rejected.send_robust(sender=None, provider=name, code=code)
 
 
 def count_grant(event: str) -> None:

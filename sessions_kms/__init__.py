@@ -92,6 +92,8 @@ PUBLIC_MODULES = (
     "sessions_kms.sealed_items.tokens",  # these two for tokens that open sessions
     "sessions_kms.grant_store",
     "sessions_kms.sealed_items.documents",  # for what a fleet shares
+    "sessions_kms.conf",  # these two for the audit log of this project
+    "sessions_kms.operations.audit_writers",
     "sessions_kms.operations.ending",
     "sessions_kms.operations.listing",
     "sessions_kms.operations.used_tokens",

@@ -50,6 +50,7 @@ class Config:
     data_key_max_stale: int = 3600
     migrate_from: str = "django.contrib.sessions.backends.db"
     anonymous_max_size: int | None = None  # bytes
+    audit_key_id: str | None = None  # the ARN of an HMAC key
     client: Literal["auto", "boto", "builtin"] = "auto"
 
     @property
@@ -245,6 +246,7 @@ FIELDS: Mapping[str, Setting] = {
     "DATA_KEY_MAX_STALE": Setting("E013", _cache_age),
     "CLIENT": Setting("E019", _client),
     "ANONYMOUS_MAX_SIZE": Setting("E018", _optional(_size)),
+    "AUDIT_KEY_ID": Setting("E023", _optional(_key_arn)),
     "MIGRATE_FROM": Setting(
         "E015", _matching(_MODULE, "the module of a session engine, such as myproject.sessions")
     ),

@@ -33,6 +33,20 @@ UNKNOWN = "-"
 GONE = 499  # nginx's status for a client that disconnected before the response
 
 
+@dataclass(frozen=True)
+class CheckedMessage:
+    """What the rules of an upstream found in the MCP message of a call, for the audit log.
+
+    ``rule`` is the line that decided, ``policy`` the digest of the rules.
+    """
+
+    protocol: str | None = None
+    method: str | None = None
+    tool: str | None = None
+    rule: str | None = None
+    policy: str | None = None
+
+
 @dataclass
 class LogEntry:
     """What is known of a request while it is served; others add user, client and upstream."""
@@ -43,6 +57,7 @@ class LogEntry:
     upstream: str = UNKNOWN
     route: str | None = None  # the pattern of the URL
     status: int = GONE
+    checked: CheckedMessage | None = None  # None if the message was not read
     began: float = field(default_factory=perf_counter)
 
     @property

@@ -24,6 +24,7 @@ OTHER: Final = "library"
 EVENTS: Final[Mapping[str, str]] = {
     "gateway_site": "gateway",
     "gateway_site.access": "request",
+    "gateway_site.audit": "audit",
     "gateway_site.forwarding": "upstream",
     "gateway_site.forwarding.call_limits": "limit",
     "gateway_site.forwarding.handler": "limit",

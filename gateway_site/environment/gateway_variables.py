@@ -22,6 +22,7 @@ from gateway_site.environment.parsers import (
     parse_items,
     parse_log_level,
     parse_networks,
+    parse_new_file,
     parse_origin,
     parse_scheme_header,
     parse_secret_key,
@@ -45,6 +46,21 @@ class GatewayVariables(Variables):
     connect_documents = declare_flag(
         "CONNECT_DOCUMENTS",
         "authorization servers of MCP servers can fetch documents from `PUBLIC_URL`",
+    )
+    audit_file = Variable(
+        "AUDIT_FILE", parse_new_file, None, "file of the [audit log](audit.md); its folder exists"
+    )
+    audit_key_arn = declare_text(
+        "AUDIT_KEY_ARN", "`AUDIT_KEY_ID` above; required with `AUDIT_FILE`"
+    )
+    audit_log = declare_flag(
+        "AUDIT_LOG", "write the events of the [audit log](audit.md) to the log"
+    )
+    audit_on_full = Variable(
+        "AUDIT_ON_FULL",
+        one_of(("reject", "drop")),
+        "reject",
+        "if the audit log cannot be written: `reject` calls, or `drop` events",
     )
     csrf_trusted_origins = Variable[list[str]](
         "CSRF_TRUSTED_ORIGINS", parse_items, [], "other origins whose forms may post here"

@@ -166,6 +166,14 @@ def parse_folder(text: str) -> Path:
     return Path(text)
 
 
+def parse_new_file(text: str) -> Path:
+    """Return the whole path of a file in an existing folder; the file may not exist."""
+    path = Path(text)
+    if not path.is_absolute() or not path.parent.is_dir():
+        raise InvalidValue("must be the whole path of a file in a folder that exists.")
+    return path
+
+
 def parse_ca_file(text: str) -> str:
     """Return the path of a file of certificates."""
     try:

@@ -33,6 +33,8 @@ from django.http.response import HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, get_resolver, resolve
 from django.utils.translation import gettext, gettext_noop
 
+from gateway_site.audit import trail as audit
+from gateway_site.audit.call import AuditedCall
 from gateway_site.edge import access_log, descriptors, languages, own_cookies
 from gateway_site.edge.client import Client, ClientGone, Receive, Send
 from gateway_site.edge.reports import Tally
@@ -100,6 +102,7 @@ USER_PAGES, USER_PAGES_TIMEOUT = THREADS // 4, 5.0
 UNAVAILABLE = "The service is temporarily unavailable. Please try again in a few seconds."
 BUSY = gettext_noop("Too many requests are waiting. Try again in a few seconds.")
 
+_unaudited = Tally(logger, "%d calls were answered 503: the audit log cannot be written.")
 _shed = Tally(logger, "%d requests were answered 503: no thread was free.")
 
 
@@ -126,13 +129,29 @@ class GatewayHandler(ASGIHandler):
             await self._serve_health_check(scope, receive, send)
             return
         client = Client(scope, receive)
-        try:  # noqa: SIM105 - each call comes here
+        try:
             # By the decoded path: one that is only spelled differently is the gateway's to reject.
-            await (self._serve_call if path.startswith(url_rules.ROOT) else self._serve_page)(
-                scope, client, send
-            )
+            if not path.startswith(url_rules.ROOT):
+                await self._serve_page(scope, client, send)
+            elif audit.is_on() and path != url_rules.ROOT:
+                await self._serve_audited_call(scope, client, send)
+            else:
+                await self._serve_call(scope, client, send)
         except (ClientGone, RequestAborted):
             pass
+
+    async def _serve_audited_call(self, scope: Any, client: Client, send: Send) -> None:
+        """Forward a call and record it; reject it if there is no room for its event."""
+        call = AuditedCall(scope, send)
+        try:
+            if call.is_possible:
+                await self._serve_call(scope, client, call.send)
+            else:
+                _unaudited.add()
+                response = problems.unavailable("audit_unavailable", UNAVAILABLE).response()
+                await self.send_response(response, call.send)
+        finally:
+            call.end()
 
     async def _serve_call(self, scope: Any, client: Client, send: Send) -> None:
         """Forward a call that the view admits."""

@@ -18,6 +18,7 @@ from types import FrameType
 
 from django.conf import settings
 
+from gateway_site.audit import trail
 from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 from gateway_site.edge.descriptors import pause_without_descriptors
 from gateway_site.edge.shutdown import STATE_KEY, Shutdown
@@ -46,8 +47,10 @@ async def _live(receive: Receive, send: Send) -> None:
     _collect_garbage_less_often()
     pause_without_descriptors(asyncio.get_running_loop())
     _drain_first(settings.DRAIN_SECONDS)
+    trail.start()
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    await asyncio.to_thread(trail.close)
     await send({"type": "lifespan.shutdown.complete"})
 
 

@@ -42,8 +42,9 @@ from oauth.logout import session_links
 from oauth.metrics import ISSUED, count_grant
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.session_user import note_password
+from oauth.signals import grant_created
 from oauth.tokens import vault
-from sessions_kms import GrantStore, StoreUnavailable, about, id_of, user_id_of
+from sessions_kms import SHORT_ID, GrantStore, StoreUnavailable, about, id_of, user_id_of
 from sessions_kms.concurrency.waits import BlockingCall
 from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens, TokenTombstone
 from sessions_kms.services import Services, services
@@ -99,6 +100,7 @@ class Grants:
         ends = int(self._services.clock()) + CODE_AGE
         await self._tokens.begin(NewToken(code, content.to_bytes(), ends))
         count_grant(ISSUED)
+        await BlockingCall(_announce_grant, (key, user_id_of(user), consent, provider_id))
         return IssuedCode(code, tuple(ended))
 
     async def redeem(
@@ -267,6 +269,19 @@ def grants() -> Grants:
     if found is None or found.services is not made:
         _grants = found = Grants(made, Lifetimes.configured())
     return found
+
+
+def _announce_grant(key: str, user_id: str, consent: Consent, provider_id: str) -> None:
+    """Send the signal `grant_created`."""
+    __traceback_hide__ = True
+    grant_created.send_robust(
+        sender=None,
+        session=id_of(key)[:SHORT_ID],
+        user_id=user_id,
+        client_id=about.short_client_id(consent.client_id),
+        upstream=consent.upstream,
+        provider=provider_id,
+    )
 
 
 def _make_sealed_grant(key: str, consent: Consent) -> SealedGrant:

@@ -22,6 +22,7 @@ from oauth.models import GroupRights
 from oauth.network.concurrency import release_sql_connections
 from oauth.provider import config
 from oauth.sign_in import accounts
+from oauth.signals import rights_changed
 from oauth.tokens.fresh_token import account_refused
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ def update_rights(account: SocialAccount, groups: Iterable[str]) -> None:
             user.pk,
             _read_flags(user),
         )
+        by = f"groups at {account.provider}"
+        rights_changed.send_robust(sender=None, user=user, by=by, fields=list(FLAGS))
 
 
 def make_rights_permanent(user: AbstractUser, flags: Iterable[str]) -> None:
@@ -75,8 +78,11 @@ def withdraw_rights(instance: GroupRights, **kwargs: Any) -> None:
     taken = {
         flag: False for flag in FLAGS if getattr(instance, flag) and not _is_granted(rows, flag)
     }
-    if taken:
-        get_user_model()._default_manager.filter(pk=user_id).update(**taken)
+    users = get_user_model()._default_manager.filter(pk=user_id)
+    if taken and users.update(**taken):
+        rights_changed.send_robust(
+            sender=None, user=users.get(), by="the end of an account", fields=list(taken)
+        )
 
 
 @receiver(account_refused, dispatch_uid="oauth.take_refused")

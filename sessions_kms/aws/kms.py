@@ -34,6 +34,10 @@ REJECTIONS = frozenset(
     }
 )
 
+# https://docs.aws.amazon.com/kms/latest/APIReference/API_VerifyMac.html
+MAC_ALGORITHM, MAC_BYTES = "HMAC_SHA_256", 32
+INVALID_MAC = "KMSInvalidMacException"
+
 
 class IncorrectKey(KMSUnavailable):
     """Another KMS key wrapped this data key: try the next one."""
@@ -105,6 +109,34 @@ class KMS:
         rewrapped: bytes = response.get("CiphertextBlob", b"")
         return rewrapped
 
+    def generate_mac(self, key_id: str, message: bytes) -> bytes:
+        """Return the HMAC-SHA-256 of a message of at most 4,096 bytes. Raises KMSUnavailable."""
+        response = call_kms(
+            "generate_mac", key_id, KeyId=key_id, Message=message, MacAlgorithm=MAC_ALGORITHM
+        )
+        if response.get("KeyId") != key_id or len(mac := response.get("Mac", b"")) != MAC_BYTES:
+            raise KMSUnavailable
+        return bytes(mac)
+
+    def is_mac_valid(self, key_id: str, message: bytes, mac: bytes) -> bool:
+        """Return True if this key made the MAC of a message. Raises KMSUnavailable."""
+        try:
+            response = call_kms(
+                "verify_mac",
+                key_id,
+                KeyId=key_id,
+                Message=message,
+                Mac=mac,
+                MacAlgorithm=MAC_ALGORITHM,
+            )
+        except KMSUnavailable as error:
+            if _code_of_cause(error) == INVALID_MAC:
+                return False
+            raise
+        if (response.get("KeyId"), response.get("MacValid")) != (key_id, True):
+            raise KMSUnavailable
+        return True
+
 
 def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
     """Call one KMS operation on one key, and translate its error."""
@@ -140,6 +172,12 @@ def _data_key_response(response: dict[str, Any], ciphertext: bytes | None) -> Da
     except KeyError:
         pass
     raise KMSUnavailable  # A truncated body is parsed to a response without its fields.
+
+
+def _code_of_cause(error: KMSUnavailable) -> str | None:
+    """Return KMS's error code, if KMS answered."""
+    cause = error.__cause__
+    return error_code(cause) if isinstance(cause, Exception) and is_client_error(cause) else None
 
 
 def _kms_error(exc: "ClientError", key_id: str) -> Exception:

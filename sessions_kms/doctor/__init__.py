@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sessions_kms.aws import clients
 from sessions_kms.conf import config
+from sessions_kms.doctor.audit import audit_findings
 from sessions_kms.doctor.canary import Canary
 from sessions_kms.doctor.finding import KEY, TABLE, Finding, Level, Prerequisites, worst
 from sessions_kms.doctor.kms import Measurements, data_key_findings, kms_findings
@@ -50,6 +51,7 @@ def examine(measured: Measurements, *, writes: bool = True) -> Iterator[Finding]
     rights = table_rights_findings(in_force, client)
     yield from needs.check("rights on the table", rights, known=(TABLE,))
     yield from needs.check("rights on the key", kms_rights_findings(in_force), known=(KEY,))
+    yield from needs.check("audit key", audit_findings(in_force))
     yield from needs.check("over-grants", over_grant_findings(in_force, client), known=(TABLE, KEY))
     data_key = data_key_findings(measured, writes=writes)
     yield from needs.check("data key", data_key, usable=(TABLE, KEY))

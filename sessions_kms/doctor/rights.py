@@ -28,6 +28,7 @@ PERMITTED = frozenset(
         DRY_RUN,
         "IncorrectKeyException",
         "InvalidCiphertextException",
+        "KMSInvalidMacException",
     }
 )
 # The key cannot be used at all, which is another finding.

@@ -233,6 +233,24 @@ DOCUMENT: Final = ItemType(
 )
 
 
+AUDIT_WRITER: Final = ItemType(
+    name="audit writer",
+    word="audit",
+    names="#<writer>",
+    owner="audit#<NAMESPACE>",
+    attributes={
+        **_EVERY,
+        "owner": "S",
+        "createdAt": "N",
+        "ttl": "N",
+        "stamp": "B",
+        "number": "N",
+        "checkpoint": "B",
+    },
+    unknown="reported: its writer cannot be verified",
+)
+
+
 ITEM_TYPES: Final = (
     SESSION,
     TOMBSTONE,
@@ -246,6 +264,7 @@ ITEM_TYPES: Final = (
     TOKEN,
     ANSWER,
     DOCUMENT,
+    AUDIT_WRITER,
 )
 
 
@@ -317,6 +336,16 @@ def not_before_id(namespace: str, name: str | None = None) -> str:
 def link_id(namespace: str, name: str, of_session: str) -> str:
     """Return the id of the logout link from a name to a session id."""
     return LINK.id_in(namespace, name, of_session)
+
+
+def audit_writer_id(namespace: str, writer: str) -> str:
+    """Return the id of the item with the last checkpoint of a writer of the audit log."""
+    return AUDIT_WRITER.id_in(namespace, writer)
+
+
+def audit_owner(namespace: str) -> str:
+    """Return the owner attribute of these items, by which the index finds them."""
+    return f"{AUDIT_WRITER.word}#{namespace}"
 
 
 def link_owner(namespace: str, name: str) -> str:

@@ -122,6 +122,20 @@ resource "aws_kms_key" "sessions" {
   }
 }
 
+{% if store.audit %}
+resource "aws_kms_key" "audit" {
+  description              = "Signs checkpoints of the audit log"
+  policy                   = jsonencode({{ audit_key_policy }})
+  tags                     = { purpose = "sessions_kms" }
+  customer_master_key_spec = "HMAC_256"
+  key_usage                = "GENERATE_VERIFY_MAC"
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+{% endif %}
 resource "aws_kms_alias" "sessions" {
   name          = var.key_alias
   target_key_id = aws_kms_key.sessions.key_id
@@ -179,6 +193,12 @@ output "table_name" {
 output "key_arn" {
   value = aws_kms_key.sessions.arn
 }
+{% if store.audit %}
+
+output "audit_key_arn" {
+  value = aws_kms_key.audit.arn
+}
+{% endif %}
 {% for role in roles %}
 
 output "{{ role.name }}_role_arn" {

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sessions_kms.aws.kms import MAC_ALGORITHM
 from sessions_kms.data_keys.keyring import PURPOSE
 from sessions_kms.storage.queries import OWNER_INDEX
 
@@ -19,6 +20,8 @@ ROLES = {
 }
 
 Statement = dict[str, Any]
+
+MAC_CONDITION = {"StringEquals": {"kms:MacAlgorithm": MAC_ALGORITHM}}
 
 # https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html#key-policy-default-allow-administrators
 # without CreateGrant: a grant could give anybody the use of the key, with any context.
@@ -42,6 +45,8 @@ _KEY_ADMINISTRATION = [
     "kms:UpdateAlias",
     "kms:UpdateKeyDescription",
 ]
+# An HMAC key is not rotated automatically.
+_AUDIT_KEY_ADMINISTRATION = [each for each in _KEY_ADMINISTRATION if "Rotat" not in each]
 _MULTI_REGION_ADMINISTRATION = ["kms:ReplicateKey", "kms:UpdatePrimaryRegion"]
 
 
@@ -49,7 +54,8 @@ _MULTI_REGION_ADMINISTRATION = ["kms:ReplicateKey", "kms:UpdatePrimaryRegion"]
 class Store:
     """One store and its names. ``replicas`` are the Regions besides the home Region.
 
-    ``old_keys`` are the ARNs of previous KMS keys.
+    ``old_keys`` are the ARNs of previous KMS keys. With ``audit`` there is an HMAC key as well, in
+    the home Region.
     """
 
     table: str
@@ -59,6 +65,7 @@ class Store:
     old_keys: tuple[str, ...] = ()
     multi_region: bool = False
     replicas: tuple[str, ...] = ()
+    audit: bool = False
 
     @property
     def context(self) -> dict[str, Any]:
@@ -69,16 +76,19 @@ class Store:
 
 @dataclass(frozen=True)
 class Resources:
-    """The ARNs that policies name, of every Region; ``old_keys`` may be empty."""
+    """The ARNs that policies name, of every Region; the last two may be empty."""
 
     tables: Sequence[Any]
     indexes: Sequence[Any]
     keys: Sequence[Any]
     old_keys: Sequence[Any] = ()
+    audit_keys: Sequence[Any] = ()
 
 
-def resources_of(store: Store, *, key: str, account: str, region: str) -> Resources:
-    """Return the ARNs of an existing table and key.
+def resources_of(
+    store: Store, *, key: str, account: str, region: str, audit_key: str | None = None
+) -> Resources:
+    """Return the ARNs of an existing table and its keys.
 
     ``key`` is the ARN of the KMS key; account and Region are the table's.
     """
@@ -92,6 +102,7 @@ def resources_of(store: Store, *, key: str, account: str, region: str) -> Resour
         indexes=[f"{table}/index/{OWNER_INDEX}" for table in tables],
         keys=list(dict.fromkeys([key, *(_replica_key(key, each) for each in store.replicas)])),
         old_keys=store.old_keys,
+        audit_keys=[audit_key] if audit_key else [],
     )
 
 
@@ -130,6 +141,20 @@ def key_policy(
     )
 
 
+def audit_key_policy(*, account: Any, roles: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the policy document of the HMAC key: all roles make MACs, the site verifies none."""
+    verifying = [roles[ADMIN], roles[DOCTOR]]
+    return _document(
+        [
+            _of_key("KeyAdministration", account, _AUDIT_KEY_ADMINISTRATION),
+            _of_key("Checkpoints", account, ["kms:GenerateMac"])
+            | {"Condition": MAC_CONDITION | _principals(roles.values())},
+            _of_key("VerifyingCheckpoints", account, ["kms:VerifyMac"])
+            | {"Condition": MAC_CONDITION | _principals(verifying)},
+        ]
+    )
+
+
 def _document(statements: list[Statement]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": statements}
 
@@ -145,6 +170,15 @@ def _web(context: Mapping[str, Any], arns: Resources) -> Iterator[Statement]:
     yield _allow("DataKeys", ["kms:GenerateDataKey", "kms:Decrypt"], arns.keys) | condition
     if arns.old_keys:
         yield _allow("PreviousDataKeys", ["kms:Decrypt"], arns.old_keys) | condition
+    if arns.audit_keys:
+        audit = {"Condition": MAC_CONDITION}
+        yield _allow("Checkpoints", ["kms:GenerateMac"], arns.audit_keys) | audit
+
+
+def _verifying(arns: Resources) -> Iterator[Statement]:
+    if arns.audit_keys:
+        audit = {"Condition": MAC_CONDITION}
+        yield _allow("VerifyingCheckpoints", ["kms:VerifyMac"], arns.audit_keys) | audit
 
 
 def _admin(context: Mapping[str, Any], arns: Resources) -> Iterator[Statement]:
@@ -164,6 +198,7 @@ def _admin(context: Mapping[str, Any], arns: Resources) -> Iterator[Statement]:
         condition = {"Condition": _equals(context)}
         yield _allow("MovingKeysFrom", ["kms:ReEncryptFrom"], arns.old_keys) | condition
         yield _allow("MovingKeysTo", ["kms:ReEncryptTo"], arns.keys) | condition
+    yield from _verifying(arns)
 
 
 def _doctor(arns: Resources) -> Iterator[Statement]:
@@ -182,6 +217,9 @@ def _doctor(arns: Resources) -> Iterator[Statement]:
         ["kms:DescribeKey", "kms:GetKeyRotationStatus"],
         [*arns.keys, *arns.old_keys],
     )
+    if arns.audit_keys:
+        yield _allow("LookingAtTheAuditKey", ["kms:DescribeKey"], arns.audit_keys)
+    yield from _verifying(arns)
 
 
 def _allow(sid: str, actions: list[str], resources: Sequence[Any]) -> Statement:

@@ -14,7 +14,14 @@ from typing import Any
 
 from django.template import Context, Engine
 
-from sessions_kms.infrastructure.policies import ROLES, Resources, Store, key_policy, role_policy
+from sessions_kms.infrastructure.policies import (
+    ROLES,
+    Resources,
+    Store,
+    audit_key_policy,
+    key_policy,
+    role_policy,
+)
 from sessions_kms.storage.queries import OWNER_INDEX
 
 ROLE_PREFIX_MAX = 57  # of the 64 characters of a role's name: "-doctor" is the longest suffix
@@ -35,15 +42,17 @@ def render_cloudformation(store: Store) -> str:
     """
     context = {**store.context, "namespace": {"Ref": "Namespace"}}
     arns = _cloudformation_arns(store)
-    key = key_policy(
-        context,
-        account=_sub("iam", "", "root"),
-        # By name: the stacks of other Regions have no role to refer to.
-        roles={role: _sub("iam", "", f"role/${{RolePrefix}}-{role}") for role in ROLES},
-        multi_region=store.multi_region,
-    )
+    account = _sub("iam", "", "root")
+    # By name: the stacks of other Regions have no role to refer to.
+    roles = {role: _sub("iam", "", f"role/${{RolePrefix}}-{role}") for role in ROLES}
+    keys = {
+        "key_policy": key_policy(
+            context, account=account, roles=roles, multi_region=store.multi_region
+        ),
+        "audit_key_policy": audit_key_policy(account=account, roles=roles),
+    }
     policies = {role: role_policy(role, context, arns) for role in ROLES}
-    return _render("stack.yaml", store, key, policies, indent=10)
+    return _render("stack.yaml", store, keys, policies, indent=10)
 
 
 def render_terraform(store: Store) -> str:
@@ -51,14 +60,16 @@ def render_terraform(store: Store) -> str:
     context = {_escape_hcl(name): _escape_hcl(value) for name, value in store.context.items()}
     context["namespace"] = "${var.namespace}"
     arns = _terraform_arns(store)
-    key = key_policy(
-        context,
-        account="${local.account_root}",
-        roles={role: f"${{aws_iam_role.{role}.arn}}" for role in ROLES},
-        multi_region=store.multi_region,
-    )
+    account = "${local.account_root}"
+    roles = {role: f"${{aws_iam_role.{role}.arn}}" for role in ROLES}
+    keys = {
+        "key_policy": key_policy(
+            context, account=account, roles=roles, multi_region=store.multi_region
+        ),
+        "audit_key_policy": audit_key_policy(account=account, roles=roles),
+    }
     policies = {role: role_policy(role, context, arns) for role in ROLES}
-    return _render("main.tf", store, key, policies, indent=2)
+    return _render("main.tf", store, keys, policies, indent=2)
 
 
 def _cloudformation_arns(store: Store) -> Resources:
@@ -71,6 +82,7 @@ def _cloudformation_arns(store: Store) -> Resources:
         indexes=[{"Fn::Sub": "${SessionsTable.Arn}" + INDEX}, *indexes],
         keys=[{"Fn::GetAtt": ["SessionsKey", "Arn"]}, *keys],
         old_keys=store.old_keys,
+        audit_keys=[{"Fn::GetAtt": ["AuditKey", "Arn"]}] if store.audit else [],
     )
 
 
@@ -90,6 +102,7 @@ def _terraform_arns(store: Store) -> Resources:
         indexes=[arn + INDEX for arn in tables],
         keys=[f"${{{key}.arn}}" for key in ["aws_kms_key.sessions", *replica_keys]],
         old_keys=store.old_keys,
+        audit_keys=["${aws_kms_key.audit.arn}"] if store.audit else [],
     )
 
 
@@ -99,7 +112,7 @@ def _replicas(regions: Iterable[str]) -> list[dict[str, str]]:
 
 
 def _render(
-    name: str, store: Store, key: Mapping[str, Any], policies: Mapping[str, Any], *, indent: int
+    name: str, store: Store, keys: Mapping[str, Any], policies: Mapping[str, Any], *, indent: int
 ) -> str:
     text = (Path(__file__).parent / name).read_text(encoding="utf-8")
     # A line with only a tag must not become an empty line.
@@ -112,9 +125,8 @@ def _render(
         "store": store,
         "role_prefix": store.table[:ROLE_PREFIX_MAX],
         "replicas": _replicas(store.replicas),
-        "key_policy": _json(key, indent),
         "roles": roles,
-    }
+    } | {name: _json(policy, indent) for name, policy in keys.items()}
     return template.render(Context(values, autoescape=False))
 
 

@@ -17,13 +17,14 @@ from sessions_kms.exceptions import InvalidRecord, SessionMoved
 from sessions_kms.format.item_types import SHORT_ID, session_id
 from sessions_kms.format.record import SessionRecord, Tombstone, read_stored
 from sessions_kms.format.serializer import Codec
-from sessions_kms.sealed_items.about import ABOUT, Labels, SessionMetadata, read_labels
+from sessions_kms.sealed_items.about import ABOUT, CLIENT_ID, Labels, SessionMetadata, read_labels
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 from sessions_kms.session import next_cookie
 from sessions_kms.session.links import LINKS, names_in
 from sessions_kms.session.next_cookie import TRIED_MAX
-from sessions_kms.signals import announce_async, session_refused
+from sessions_kms.session.opened import announce_opened
+from sessions_kms.signals import announce_async, session_opened, session_refused
 from sessions_kms.storage.session_items import Stored
 from sessions_kms.storage.suspect_answers import Confirm, retry_invalid_read
 from sessions_kms.telemetry import Block, telemetry
@@ -117,7 +118,14 @@ class SessionRepository:
                 found = await self._load_next_key(session_key, found, span)
             if found is not None:
                 span.outcome = "ok"
+                if session_opened.receivers:
+                    await self._announce_opened(found[0])
             return found
+
+    async def _announce_opened(self, version: LoadedVersion) -> None:
+        """Send `session_opened`, once an hour."""
+        client_id = version.labels.get(CLIENT_ID, "") if self.services.for_grants else None
+        await announce_opened(version.id, version.user_id, client_id)
 
     async def exists(self, session_key: str) -> bool:
         """Return True if a live session has this key."""

@@ -1,5 +1,6 @@
 """KMS keys in memory: data keys are really wrapped, with the encryption context bound to them."""
 
+import hmac
 import os
 from collections.abc import Mapping
 
@@ -49,6 +50,15 @@ class MemoryKMS(KMS):
         __traceback_hide__ = True
         plaintext = self.decrypt(source, ciphertext, context).plaintext
         return self._wrap(destination, plaintext, context)
+
+    def generate_mac(self, key_id: str, message: bytes) -> bytes:
+        """Return the HMAC-SHA-256 of a message."""
+        secret = self._material.setdefault(key_id, AESGCM.generate_key(256))
+        return hmac.digest(secret, message, "sha256")
+
+    def is_mac_valid(self, key_id: str, message: bytes, mac: bytes) -> bool:
+        """Return True if this key made the MAC of a message."""
+        return hmac.compare_digest(mac, self.generate_mac(key_id, message))
 
     def _wrap(self, key_id: str, plaintext: bytes, context: Mapping[str, str]) -> bytes:
         __traceback_hide__ = True

@@ -47,6 +47,7 @@ PROVOKED: dict[str, dict[str, Any]] = {
     "E018": {"SESSIONS_KMS": GOOD | {"ANONYMOUS_MAX_SIZE": "64 KB"}},
     "E019": {"SESSIONS_KMS": GOOD | {"CLIENT": "httpx"}},
     "E020": {"SESSIONS_KMS": GOOD | {"GRANT_TIMEOUT": 91 * 86_400}},
+    "E023": {"SESSIONS_KMS": GOOD | {"AUDIT_KEY_ID": "alias/audit"}},
     "W001": {"SESSION_ENGINE": "django.contrib.sessions.backends.db"},
     "W002": {"MIDDLEWARE": [SESSIONS]},
     "W003": {"SESSION_COOKIE_AGE": 7 * 86400 + 1},

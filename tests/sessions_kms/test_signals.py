@@ -12,7 +12,10 @@ from django.dispatch import Signal
 
 from sessions_kms import signals
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import id_of
+from sessions_kms.session import opened
 from tests.sessions_kms.support.stacks import Stack
 
 SIGNALS = {name: value for name, value in vars(signals).items() if isinstance(value, Signal)}
@@ -66,14 +69,16 @@ def test_signals_of_an_anonymous_session_have_no_user(fake: Stack, received: Rec
     assert received == [("session_created", {"session": short(session), "user_id": None})]
 
 
-def test_read_and_save_are_nothing_to_audit(fake: Stack, received: Received) -> None:
+def test_read_and_save_announce_only_that_the_session_was_opened(
+    fake: Stack, received: Received
+) -> None:
     session = SessionStore()
     session.save()
     received.clear()
     other = SessionStore(session.session_key)
     other["a"] = 1
     other.save()
-    assert received == []
+    assert [name for name, _ in received] == ["session_opened"]
 
 
 def test_signal_of_a_refused_record_has_its_reason(fake: Stack, received: Received) -> None:
@@ -100,3 +105,46 @@ def test_receiver_that_fails_stops_nothing(fake: Stack, caplog: pytest.LogCaptur
         signals.session_created.disconnect(fail)
     assert SessionStore(session.session_key)["a"] == 1
     assert "the audit log is full" in caplog.text
+
+
+def test_session_is_announced_once_an_hour_to_whoever_listens(
+    stack: Stack, received: Received, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1_700_000_000.0]
+    monkeypatch.setattr(opened, "system_time", lambda: clock[0])
+    monkeypatch.setattr(opened, "_opened", opened.OpenedSessions())
+    session, grant = SessionStore(), GrantStore()
+    for each in (session, grant):
+        each[USER_ID] = "7"
+    session.save()
+    grant["_about"] = {"client": "Claude", "client_id": "https://claude.test/client.json"}
+    run_sync(grant.start_grant())
+    other = SessionStore()
+    other.save()
+    received.clear()
+
+    def load_all() -> list[dict[str, Any]]:
+        for each in (session, other):
+            SessionStore(each.session_key).load()
+        assert run_sync(GrantStore(grant.session_key).load_grant())
+        SessionStore("z" * 32).load()
+        return [details for name, details in received if name == "session_opened"]
+
+    first = [
+        {"session": short(session), "user_id": "7", "client_id": None},
+        {"session": short(other), "user_id": None, "client_id": None},
+        {"session": short(grant), "user_id": "7", "client_id": "https://claude.test/client.json"},
+    ]
+    assert load_all() == first
+    assert load_all() == first, "announced twice in an hour"
+    clock[0] += 3600
+    assert load_all() == first * 2
+    clock[0] -= 3600
+    assert load_all() == first * 3, "a clock that was set back hid sessions"
+
+
+def test_announced_sessions_of_an_hour_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opened, "REMEMBERED_MAX", 3)
+    sessions = opened.OpenedSessions()
+    assert all(sessions.add(name, 0) for name in "abcd")
+    assert sessions.add("a", 0), "rather announced again than not at all"

@@ -9,11 +9,11 @@ To provoke an error, do what causes it in AWS: DisableKey, ScheduleKeyDeletion, 
 PutKeyPolicy with `policy.build_denial(account, access_key_id, "kms:Decrypt")`.
 """
 
-from . import administration, encryption, policy
+from . import administration, encryption, macs, policy
 from .keys import StartError
 from .server import LocalKMS, running_kms
 
 # These modules are imported because they register their operations.
-OPERATION_MODULES = (administration, encryption)
+OPERATION_MODULES = (administration, encryption, macs)
 
 __all__ = ["LocalKMS", "StartError", "policy", "running_kms"]

@@ -10,9 +10,10 @@ import uuid
 from dataclasses import replace
 
 from . import policy
-from .keys import DISABLED, ENABLED, PENDING_DELETION, Key
+from .keys import DISABLED, ENABLED, HMAC, PENDING_DELETION, SYMMETRIC, USAGES, Key
 from .request import (
     ACCOUNT,
+    MAC_ALGORITHM,
     KMSError,
     Request,
     Response,
@@ -22,8 +23,6 @@ from .request import (
 )
 
 DAY = 24 * 60 * 60
-SYMMETRIC = "SYMMETRIC_DEFAULT"
-USAGE = "ENCRYPT_DECRYPT"
 REGION = r"([a-z]+-){2,3}[0-9]+"
 ALIAS = "alias/[a-zA-Z0-9/_-]+"
 ROTATION_DAYS = 365
@@ -33,8 +32,11 @@ MAX_POLICY = 32 * 1024
 
 @register_operation("CreateKey", "Description", "KeySpec", "KeyUsage", "MultiRegion", "Tags")
 def create_key(request: Request) -> Response:
-    request.get_text("KeySpec", pattern=SYMMETRIC)
-    request.get_text("KeyUsage", pattern=USAGE)
+    spec = request.get_text("KeySpec", pattern="|".join(USAGES)) or SYMMETRIC
+    usage = request.get_text("KeyUsage", pattern="|".join(USAGES.values())) or USAGES[SYMMETRIC]
+    if usage != USAGES[spec]:
+        text = f"KeyUsage {usage} is not compatible with KeySpec {spec}"
+        raise KMSError("ValidationException", text)
     multi_region = request.get_flag("MultiRegion")
     region = request.caller.region
     key = Key(
@@ -44,6 +46,7 @@ def create_key(request: Request) -> Response:
         created=time.time(),
         policy=policy.build_default(ACCOUNT),
         primary_region=region if multi_region else None,
+        spec=spec,
     )
     request.store.put_key(key)
     request.store.add_material(key)
@@ -177,6 +180,8 @@ def _set_rotation(request: Request, days: int | None) -> Response:
     key = request.find_key()
     if key.is_replica:
         raise KMSError("UnsupportedOperationException", f"{key.arn} is a replica: use its primary.")
+    if key.spec == HMAC:
+        raise KMSError("UnsupportedOperationException", f"{key.arn} is not a symmetric key.")
     require_enabled(key)
     request.store.put_key(replace(key, rotation_period=days))
     return {}
@@ -186,13 +191,15 @@ def _describe(request: Request, key: Key) -> Response:
     metadata: dict[str, object] = {
         "KeyId": key.key_id,
         "Arn": key.arn,
-        "KeyUsage": USAGE,
+        "KeyUsage": USAGES[key.spec],
         "KeyState": key.state,
         "Origin": "AWS_KMS",
         "KeyManager": "CUSTOMER",
-        "KeySpec": SYMMETRIC,
+        "KeySpec": key.spec,
         "MultiRegion": key.primary_region is not None,
     }
+    if key.spec == HMAC:
+        metadata["MacAlgorithms"] = [MAC_ALGORITHM]
     if key.deletion_date is not None:
         metadata["DeletionDate"] = key.deletion_date
     if key.primary_region is not None:

@@ -1,4 +1,4 @@
-"""The operations that use key material, and the format of their ciphertext blobs.
+"""The operations that encrypt and decrypt, and the format of their ciphertext blobs.
 
     version 1 | account 12 | length of key id 1 | key id | material id 32 | nonce 12
     | AES-256-GCM ciphertext and tag | HMAC-SHA256 of everything before, with the store's secret 32
@@ -21,7 +21,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .keys import Key
-from .request import KMSError, Request, Response, register_operation, require_enabled
+from .request import (
+    KMSError,
+    Request,
+    Response,
+    register_operation,
+    require_enabled,
+    require_spec,
+)
 
 MAX_PLAINTEXT = 4096  # bytes
 MAX_BLOB = 6144
@@ -88,6 +95,7 @@ def generate_data_key(request: Request) -> Response:
 def _find_usable_key(request: Request, name: str, action: str) -> Key:
     key = request.find_key_or_alias(name, action)
     require_enabled(key)
+    require_spec(key)
     return key
 
 

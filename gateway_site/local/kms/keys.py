@@ -32,6 +32,9 @@ SCHEMA = """
 ENABLED = "Enabled"
 DISABLED = "Disabled"
 PENDING_DELETION = "PendingDeletion"
+SYMMETRIC, HMAC = "SYMMETRIC_DEFAULT", "HMAC_256"
+# By key spec: what such a key is for.
+USAGES = {SYMMETRIC: "ENCRYPT_DECRYPT", HMAC: "GENERATE_VERIFY_MAC"}
 
 
 class StartError(Exception):
@@ -51,6 +54,7 @@ class Key:
     deletion_date: float | None = None
     primary_region: str | None = None  # of a multi-Region key; None for any other
     rotation_period: int | None = None  # days; None = automatic rotation is off
+    spec: str = SYMMETRIC
 
     @property
     def arn(self) -> str:
@@ -101,7 +105,7 @@ class KeyStore:
         self._put("keys", key.arn, asdict(key))
 
     def get_materials(self, key: Key) -> dict[str, bytes]:
-        """Return the key's AES keys by id, oldest first; the last one is used for encryption."""
+        """Return the secrets of a key by id, oldest first; the last one is used for new blobs."""
         rows = self._database.execute(
             "SELECT material_id, secret FROM materials WHERE account = ? AND key_id = ?"
             " ORDER BY sequence",

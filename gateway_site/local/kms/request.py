@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from . import policy
-from .keys import DISABLED, ENABLED, Key, KeyStore, build_key_arn
+from .keys import DISABLED, ENABLED, SYMMETRIC, USAGES, Key, KeyStore, build_key_arn
 
 ACCOUNT = "123456789012"  # of all keys and all callers
 PURPOSE = "It is for this project's development and tests, and has only what they use."
 # AWS publishes no limit for an encryption context; this one keeps requests small.
 MAX_CONTEXT_BYTES = 8192
+MAC_ALGORITHM = "HMAC_SHA_256"
 
 Response = Mapping[str, object]
 T = TypeVar("T", str, int, bool)
@@ -187,6 +188,13 @@ def require_enabled(key: Key) -> None:
     if key.state == DISABLED:
         raise KMSError("DisabledException", f"{key.arn} is disabled.")
     require_not_pending(key)
+
+
+def require_spec(key: Key, spec: str = SYMMETRIC) -> None:
+    """Raise `InvalidKeyUsageException` for a key of another spec."""
+    if key.spec != spec:
+        text = f"{key.arn} key usage is {USAGES[key.spec]} which is not valid for this operation."
+        raise KMSError("InvalidKeyUsageException", text)
 
 
 def require_not_pending(key: Key) -> None:

@@ -15,6 +15,7 @@ from django.db.models import Q
 from oauth.provider import config
 from oauth.sign_in import accounts
 from oauth.sign_in.rights import make_rights_permanent, rights_by_groups
+from oauth.signals import rights_changed
 from sessions_kms.management.base import OperatorCommand, UsageError, shown, unknown
 
 
@@ -134,6 +135,9 @@ class Command(OperatorCommand):
             # From now on the rights do not depend on groups.
             make_rights_permanent(account.user, rights)
         account.user.refresh_from_db()
+        rights_changed.send_robust(
+            sender=None, user=account.user, by="the command staff", fields=sorted(rights)
+        )
 
     @staticmethod
     def _has_only_by_groups(user: User, rights: dict[str, bool]) -> bool:

@@ -48,11 +48,21 @@ class Command(OperatorCommand):
             metavar="REGION",
             help="another Region for table and key; implies --multi-region; can be repeated",
         )
+        parser.add_argument(
+            "--audit",
+            action="store_true",
+            help="an HMAC key for the audit log, too (default: if AUDIT_KEY_ID is set)",
+        )
         policy = parser.add_argument_group("for --format iam-policy")
         policy.add_argument(
             "--role", choices=list(ROLES), help="print only the policy of this role"
         )
         policy.add_argument("--key", metavar="ARN", help="the KMS key (default: KEY_ID)")
+        policy.add_argument(
+            "--audit-key",
+            metavar="ARN",
+            help="the HMAC key of the audit log (default: AUDIT_KEY_ID)",
+        )
         policy.add_argument("--account", help="account of the table (default: the key's)")
         policy.add_argument(
             "--region", help="home Region of the table (default: REGION_NAME, or the key's)"
@@ -88,12 +98,16 @@ class Command(OperatorCommand):
             old_keys=self._value("DECRYPT_KEY_IDS") or (),
             multi_region=options["multi_region"] or bool(replicas),
             replicas=replicas,
+            audit=options["audit"] or self._value("AUDIT_KEY_ID") is not None,
         )
 
     def _policies(self, store: Store, options: dict[str, Any]) -> dict[str, Any]:
         key = self._key(store, options["key"])
         region, account = self._home(key, options)
-        arns = resources_of(store, key=key, account=account, region=region)
+        audit_key = self._value("AUDIT_KEY_ID", options["audit_key"], "--audit-key")
+        if options["audit"] and audit_key is None:
+            raise UsageError("A policy names the HMAC key: pass --audit-key ARN, or AUDIT_KEY_ID.")
+        arns = resources_of(store, key=key, account=account, region=region, audit_key=audit_key)
         policies = {role: role_policy(role, store.context, arns) for role in ROLES}
         return policies[options["role"]] if options["role"] else policies
 

@@ -22,6 +22,8 @@ STATE_TABLE = {
     "Encrypt": (OFF, PENDING),
     "Decrypt": (OFF, PENDING),
     "GenerateDataKey": (OFF, PENDING),
+    "GenerateMac": (OFF, PENDING),
+    "VerifyMac": (OFF, PENDING),
     "ReEncryptFrom": (OFF, PENDING),
     "ReEncryptTo": (OFF, PENDING),
     "ReplicateKey": (OFF, PENDING),
@@ -74,6 +76,8 @@ def test_a_cancelled_deletion_leaves_a_disabled_key(kms: KMSClient, key: str) ->
 
 def _outcome(kms: KMSClient, operation: str, change: Callable[[str], object]) -> str:
     """Put a new key into a state, run one operation on it, and return the error code, if any."""
+    if operation in {"GenerateMac", "VerifyMac"}:
+        return _outcome_with_hmac_key(kms, operation, change)
     key = kms.create_key(MultiRegion=True)["KeyMetadata"]["Arn"]
     other = kms.create_key()["KeyMetadata"]["Arn"]
     name = "alias/" + key.rpartition("-")[2]
@@ -111,3 +115,18 @@ def _outcome(kms: KMSClient, operation: str, change: Callable[[str], object]) ->
         assert key in error.response["Error"]["Message"]  # noqa: PT017 -- success is expected too
         return error.response["Error"]["Code"]
     return ""
+
+
+def _outcome_with_hmac_key(kms: KMSClient, operation: str, change: Callable[[str], object]) -> str:
+    made = kms.create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")
+    key = made["KeyMetadata"]["Arn"]
+    mac = kms.generate_mac(KeyId=key, Message=b"x", MacAlgorithm="HMAC_SHA_256")["Mac"]
+    change(key)
+    try:
+        if operation == "GenerateMac":
+            kms.generate_mac(KeyId=key, Message=b"x", MacAlgorithm="HMAC_SHA_256")
+        else:
+            kms.verify_mac(KeyId=key, Message=b"x", MacAlgorithm="HMAC_SHA_256", Mac=mac)
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+    return OK

@@ -1,0 +1,133 @@
+"""The events of one call: when it ends; of an event stream, when it starts and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from http import HTTPStatus
+from time import time
+from typing import Any, Final
+
+from django.conf import settings
+
+from gateway_site.audit.event import CALL, STREAM_ENDED, make_event
+from gateway_site.audit.trail import Trail, trail
+from gateway_site.edge.access_log import UNKNOWN, LogEntry, entry_of
+from gateway_site.edge.client import Scope, Send
+
+PROBLEM: Final = b"x-gateway-problem"  # as `rules.problems.MARK`: no upstream's answer has it
+ROOT: Final = "/gateway/"  # as `rules.url_rules.ROOT`
+ALLOWED, REJECTED, FAILED = "allowed", "rejected", "failed"
+UPSTREAM_FAULTS: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
+# Headers of MCP, which nobody has compared with the message: they are marked as claimed.
+CLAIMED: Final = {
+    "protocol": b"mcp-protocol-version",
+    "method": b"mcp-method",
+    "tool": b"mcp-name",
+}
+
+
+class AuditedCall:
+    """A call that is being served. `send` passes its response on; `end` records it."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self._entry = entry_of(scope) or LogEntry(UNKNOWN)
+        self._trail: Trail = trail()
+        self._is_reserved = self._trail.queue.reserve()
+        self._status: int | None = None
+        self._code: str | None = None
+        self._bytes = 0
+        self._is_stream = False
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the call may be made: there is room for its event, or events may be lost."""
+        return self._is_reserved or not self._trail.rejects
+
+    def send(self, message: Mapping[str, Any]) -> Awaitable[None]:
+        """Pass a message of the response on."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = {name.lower(): value for name, value in message.get("headers", ())}
+            code = headers.get(PROBLEM)
+            self._code = None if code is None else code.decode("latin-1")
+            if code is None and _is_event_stream(headers):
+                self._is_stream = True
+                self._record(CALL)
+        else:
+            self._bytes += len(message.get("body", b""))
+        return self._send(message)
+
+    def end(self) -> None:
+        """Record the call, or the end of its stream."""
+        self._record(STREAM_ENDED if self._is_stream else CALL)
+
+    def _record(self, name: str) -> None:
+        entry, now = self._entry, time()
+        fields: dict[str, Any] = {
+            "request": entry.id,
+            "person": _known(entry.user),
+            "client": _known(entry.client),
+            "upstream": self._upstream(),
+            "http_method": self._scope["method"],
+            **self._describe_message(),
+            "decision": self._decision(),
+            "code": self._code,
+            "status": self._status,
+            "stream": self._is_stream,
+            "bytes": self._bytes,
+            "duration_ms": entry.duration_ms,
+        }
+        queue = self._trail.queue
+        queue.add(make_event(name, now, **fields), reserved=self._is_reserved)
+        if self._is_stream and name == CALL and self._is_reserved:
+            queue.reserve_another()
+
+    def _describe_message(self) -> dict[str, Any]:
+        """Return what the rules found in the message, or what its headers claim."""
+        checked = self._entry.checked
+        if checked is not None:
+            return {
+                "protocol": checked.protocol,
+                "method": checked.method,
+                "tool": checked.tool,
+                "claimed": False,
+                "rule": checked.rule,
+                "policy": checked.policy,
+            }
+        found = {name: _header(self._scope, header) for name, header in CLAIMED.items()}
+        is_claimed = any(value is not None for value in found.values())
+        return {**found, "claimed": is_claimed, "rule": None, "policy": None}
+
+    def _upstream(self) -> str | None:
+        """Return the name of the upstream, of a rejected call as its path has it."""
+        if self._entry.upstream != UNKNOWN:
+            return self._entry.upstream
+        path: str = self._scope["path"].removeprefix(self._scope.get("root_path", ""))
+        name = path.removeprefix(ROOT).partition("/")[0]
+        return name if name in settings.UPSTREAMS else None
+
+    def _decision(self) -> str:
+        if self._entry.upstream == UNKNOWN:
+            return REJECTED
+        if self._code is None:
+            return ALLOWED
+        return FAILED if self._status in UPSTREAM_FAULTS else REJECTED
+
+
+def _is_event_stream(headers: Mapping[bytes, bytes]) -> bool:
+    kind = headers.get(b"content-type", b"").partition(b";")[0]
+    return kind.strip().lower() == b"text/event-stream"
+
+
+def _known(value: str) -> str | None:
+    return None if value == UNKNOWN else value
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    for each, value in scope["headers"]:
+        if each.lower() == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None

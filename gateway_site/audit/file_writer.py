@@ -1,0 +1,188 @@
+"""The queue of a process's events, and the thread that writes them.
+
+A call reserves a place before it is made, so that its event is never the one for which there is no
+room. If the file cannot be written, the thread tries again every second.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Final, Protocol
+
+from gateway_site.audit.audit_file import AuditFile
+from gateway_site.audit.chain import Chain
+from gateway_site.audit.checkpoint import INTERVAL, RETRY, Checkpoints, try_to
+from gateway_site.audit.event import DROPPED, Event, make_event
+from gateway_site.edge.http_metrics import gateway
+from gateway_site.edge.reports import Tally
+
+logger = logging.getLogger(__name__)
+
+QUEUE_MAX: Final = 10_000  # events, with those of calls that are being made
+SPARE: Final = 1_000  # places for other events, which cannot be rejected
+BATCH_MAX: Final = 500  # events in one write
+RETRY_WRITE: Final = 1.0  # seconds
+STOP_TIME: Final = 10.0  # seconds that the end of a process waits
+
+_lost = Tally(logger, "%d events are missing from the audit log: its queue was full.")
+
+
+class Sink(Protocol):
+    """Where batches of events go; called in the queue's thread."""
+
+    def write(self, events: list[Event]) -> bool:
+        """Write events after those that failed before; return False if some are not written."""
+
+    def pause(self) -> float | None:
+        """Do what is due; return the seconds until something is due, None for never."""
+
+    def close(self) -> None:
+        """Do what belongs to the end."""
+
+
+class EventQueue:
+    """The events that are not written yet. ``clock`` returns epoch seconds."""
+
+    def __init__(self, sink: Sink, *, clock: Callable[[], float]) -> None:
+        self._sink = sink
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._events: deque[Event] = deque()
+        self._reserved = 0
+        self._lost = 0
+        self._is_failing = self._is_closing = False
+        self._thread: threading.Thread | None = None
+
+    def reserve(self) -> bool:
+        """Reserve a place for an event; return False if no more calls should be made now."""
+        with self._changed:
+            if self._is_failing or len(self._events) + self._reserved >= QUEUE_MAX:
+                return False
+            self._reserved += 1
+            return True
+
+    def reserve_another(self) -> None:
+        """Reserve a place for another event of a call that has one."""
+        with self._changed:
+            self._reserved += 1
+
+    def add(self, event: Event, *, reserved: bool = False) -> None:
+        """Add an event; if there is no room, count it as lost."""
+        with self._changed:
+            if reserved:
+                self._reserved -= 1
+            elif len(self._events) + self._reserved >= QUEUE_MAX + SPARE:
+                self._lost += 1
+                gateway.count("audit.lost")
+                _lost.add()
+                return
+            self._events.append(event)
+            self._changed.notify()
+        if self._thread is None:
+            self.start()
+
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        with self._changed:
+            if self._thread is None and not self._is_closing:
+                self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+                self._thread.start()
+
+    def close(self, seconds: float = STOP_TIME) -> None:
+        """Write everything and end the thread; log what could not be written in time."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(seconds)
+        if self._events or self._lost or self._is_failing:
+            logger.error("The audit log is incomplete: its last events could not be written.")
+
+    def _run(self) -> None:
+        while True:
+            due = self._sink.pause()
+            events = self._take(due)
+            is_over = self._is_closing and not events
+            if not self._write(events) or is_over:
+                break
+        self._sink.close()
+
+    def _take(self, due: float | None) -> list[Event]:
+        """Wait for events; return some of them, or none if something else is due."""
+        with self._changed:
+            if not self._events and not self._is_closing:
+                self._changed.wait(due)
+            events = [self._events.popleft() for _ in range(min(len(self._events), BATCH_MAX))]
+            if self._lost:
+                events.append(make_event(DROPPED, self._clock(), events=self._lost))
+                self._lost = 0
+            return events
+
+    def _write(self, events: list[Event]) -> bool:
+        """Write events, however often it takes; return False if the process ends before."""
+        is_written = self._sink.write(events)
+        while not is_written:
+            with self._changed:
+                self._is_failing = True
+                if self._is_closing:
+                    return False
+                self._changed.wait_for(lambda: self._is_closing, RETRY_WRITE)
+            is_written = self._sink.write([])
+        self._is_failing = False
+        return True
+
+
+class FileSink:
+    """Writes events as a chain to the file, with checkpoints."""
+
+    def __init__(self, file: AuditFile, chain: Chain, checkpoints: Checkpoints) -> None:
+        self._file = file
+        self._chain = chain
+        self._checkpoints = checkpoints
+        self._unwritten = b""
+        self._is_failing = False
+        self._next = monotonic()  # when the next checkpoint is due
+
+    def write(self, events: list[Event]) -> bool:
+        """Append events, after those that could not be written before."""
+        lines = [self._chain.add(self._chain.link(event)) for event in events]
+        self._unwritten += b"".join(lines)
+        try:
+            if self._unwritten:
+                self._file.append(self._unwritten)
+        except OSError as error:
+            if not self._is_failing:
+                logger.error("The audit log cannot be written: %s.", error.strerror)  # noqa: TRY400 - no traceback is needed
+                gateway.count("audit.failures", step="write")
+            self._is_failing = True
+            return False
+        if self._is_failing:
+            logger.warning("The audit log is written again.")
+        self._is_failing, self._unwritten = False, b""
+        return True
+
+    def pause(self) -> float | None:
+        """Make a checkpoint if one is due; return the seconds until the next one."""
+        if self._chain.number and monotonic() >= self._next:
+            self._next = monotonic() + (INTERVAL if self._checkpoint(is_last=False) else RETRY)
+        return max(0.0, self._next - monotonic())
+
+    def close(self) -> None:
+        """Make the last checkpoint."""
+        if self._chain.number and not self._is_failing:
+            self._checkpoint(is_last=True)
+        self._file.close()
+
+    def _checkpoint(self, *, is_last: bool) -> bool:
+        """Make a checkpoint; return False if another attempt is needed."""
+        made: list[bytes] = []
+        if not try_to("sign", lambda: made.append(self._checkpoints.make(is_last=is_last))):
+            return False
+        self._unwritten += self._chain.add(made[0])
+        if not self.write([]) or not try_to("write", self._file.sync):
+            return False
+        return try_to("store", lambda: self._checkpoints.store(made[0]))

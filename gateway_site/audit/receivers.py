@@ -1,0 +1,88 @@
+"""Signals of Django, of the session engine and of oauth, recorded as events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from allauth.account.signals import user_logged_in
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db.models.signals import post_delete
+from django.dispatch import receiver
+
+from gateway_site.audit import event
+from gateway_site.audit.trail import is_on, record
+from oauth.signals import grant_created, grant_ended, rights_changed, sign_in_rejected
+from sessions_kms.signals import session_ended, session_opened
+
+if TYPE_CHECKING:  # models: this is imported before all apps are ready
+    from allauth.socialaccount.models import SocialLogin
+    from django.contrib.auth.models import AbstractUser
+
+
+def connect() -> None:
+    """Listen to sessions that are read, if a log is configured.
+
+    Without a receiver nothing is remembered of them.
+    """
+    if settings.AUDIT_FILE or settings.AUDIT_LOG:
+        session_opened.connect(_record_opened, dispatch_uid="gateway_site.audit")
+
+
+def _record_opened(session: str, user_id: str | None, client_id: str | None, **_: Any) -> None:
+    if user_id is not None:
+        record(event.OPENED, session=session, person=user_id, client=client_id)
+
+
+@receiver(user_logged_in, dispatch_uid="gateway_site.audit")
+def _record_sign_in(user: AbstractUser, sociallogin: SocialLogin | None = None, **_: Any) -> None:
+    provider = sociallogin.account.provider if sociallogin else None
+    record(event.SIGNED_IN, person=str(user.pk), provider=provider)
+
+
+@receiver(sign_in_rejected, dispatch_uid="gateway_site.audit")
+def _record_rejected_sign_in(provider: str, code: str, **_: Any) -> None:
+    record(event.SIGN_IN_REJECTED, provider=provider, code=code)
+
+
+@receiver(grant_created, dispatch_uid="gateway_site.audit")
+def _record_consent(
+    session: str, user_id: str, client_id: str, upstream: str, provider: str, **_: Any
+) -> None:
+    record(
+        event.CONSENT,
+        session=session,
+        person=user_id,
+        client=client_id,
+        upstream=upstream,
+        provider=provider,
+    )
+
+
+@receiver(session_ended, dispatch_uid="gateway_site.audit")
+def _record_ended_session(session: str, **_: Any) -> None:
+    record(event.SESSION_ENDED, session=session)
+
+
+@receiver(grant_ended, dispatch_uid="gateway_site.audit")
+def _record_ended_grant(session: str, reason: str, **_: Any) -> None:
+    record(event.GRANT_ENDED, session=session, reason=reason)
+
+
+@receiver(rights_changed, dispatch_uid="gateway_site.audit")
+def _record_changed_rights(user: AbstractUser, by: str, fields: list[str], **_: Any) -> None:
+    record(
+        event.RIGHTS_CHANGED,
+        person=str(user.pk),
+        by=by,
+        fields=fields,
+        is_staff=user.is_staff,
+        is_superuser=user.is_superuser,
+        is_active=user.is_active,
+    )
+
+
+@receiver(post_delete, dispatch_uid="gateway_site.audit")
+def _record_deleted_user(sender: type, instance: Any, **_: Any) -> None:
+    if is_on() and sender is get_user_model():
+        record(event.USER_DELETED, person=str(instance.pk))

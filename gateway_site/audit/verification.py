@@ -1,0 +1,226 @@
+"""Whether the files of an audit log are complete and unaltered, and up to where.
+
+Files may be given in any order: those of several machines, rotated ones, and compressed ones. They
+are read once; memory grows with the number of writers and checkpoints only. Each writer's last
+checkpoint is verified by KMS; by the digests, that covers all that is before it.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from gateway_site.audit.chain import LINE_MAX, NOTHING, Line, digest_of, read_line
+from gateway_site.audit.checkpoint import INTERVAL
+from gateway_site.audit.event import CHECKPOINT, DROPPED, parse_time
+from gateway_site.audit.file_writer import BATCH_MAX
+from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.operations.audit_writers import AuditWriter, AuditWriters
+
+LATE: Final = 2 * INTERVAL  # seconds between two lines of a process that runs
+
+
+@dataclass
+class Segment:
+    """Consecutive lines of a writer in one file, which has a number."""
+
+    file: int
+    first: Line
+    last: Line
+
+    def continues_with(self, line: Line, file: int) -> bool:
+        """Return True if a line is the next one in the same file."""
+        place = self.file, self.last.number + 1, self.last.digest
+        return (file, line.number, line.previous) == place
+
+
+@dataclass
+class WriterLog:
+    """What the files have of one writer."""
+
+    name: str
+    segments: list[Segment] = field(default_factory=list)
+    checkpoints: dict[int, str] = field(default_factory=dict)  # digests by number
+    last_checkpoint: Line | None = None
+    lost: int = 0  # events that the writer itself reported as dropped
+    _recent: deque[tuple[int, str]] = field(
+        default_factory=lambda: deque(maxlen=BATCH_MAX), repr=False
+    )
+
+    def add(self, line: Line, file: int) -> None:
+        """Add the next line of a file."""
+        current = self.segments[-1] if self.segments else None
+        if current is not None and current.continues_with(line, file):
+            current.last = line
+        elif (file, line.digest) not in self._recent:  # otherwise written again after a failure
+            self.segments.append(Segment(file, line, line))
+        self._recent.append((file, line.digest))
+        if line.event["event"] == CHECKPOINT:
+            self.checkpoints[line.number] = line.digest
+            if self.last_checkpoint is None or self.last_checkpoint.number < line.number:
+                self.last_checkpoint = line
+        elif line.event["event"] == DROPPED:
+            number = line.event.get("events")
+            self.lost += number if isinstance(number, int) else 0
+
+    @property
+    def last(self) -> Line:
+        """The line with the highest number."""
+        return max((each.last for each in self.segments), key=lambda line: line.number)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the writer ended by itself, and the end is here."""
+        return self.last.event["event"] == CHECKPOINT and self.last.event.get("is_last") is True
+
+
+@dataclass
+class AuditLog:
+    """All writers of some files, and the number of lines that belong to no chain."""
+
+    writers: dict[str, WriterLog] = field(default_factory=dict)
+    damaged: int = 0
+    heads: dict[str, tuple[int, str]] = field(default_factory=dict)  # as others' checkpoints say
+
+    def add(self, line: Line | None, file: int) -> None:
+        """Add the next line of a file."""
+        if line is None:
+            self.damaged += 1
+            return
+        self.writers.setdefault(line.writer, WriterLog(line.writer)).add(line, file)
+        if line.event["event"] == CHECKPOINT:
+            for name, head in _heads_of(line):
+                if head[0] > self.heads.get(name, (0, ""))[0]:
+                    self.heads[name] = head
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is missing or was changed."""
+
+    writer: str
+    sentence: str
+
+
+def read_log(paths: Iterable[Path]) -> AuditLog:
+    """Read the files of a log. Raises OSError."""
+    log = AuditLog()
+    for file, path in enumerate(paths):
+        for text in read_texts(path):
+            log.add(read_line(text), file)
+    return log
+
+
+def read_texts(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, which may be compressed, without their ends. Raises OSError."""
+    open_file = gzip.open if path.suffix == ".gz" else Path.open
+    with cast("BinaryIO", open_file(path, "rb")) as file:
+        while text := file.readline(LINE_MAX + 1):
+            if text.strip():
+                yield text.removesuffix(b"\n")
+
+
+def find_files(path: Path) -> list[Path]:
+    """Return the current file of a log and those that were rotated, which have longer names."""
+    found = {path, *path.parent.glob(f"{path.name}[.-]*"), *path.parent.glob(f"{path.stem}-*")}
+    return sorted(each for each in found if each.is_file())
+
+
+def find_faults(log: AuditLog, *, since: float | None = None) -> Iterator[Fault]:
+    """Yield what the files alone show; files from before ``since`` may be missing."""
+    for name, writer in sorted(log.writers.items()):
+        yield from _chain_faults(writer, since)
+        head = log.heads.get(name)
+        if head is not None:
+            yield from _head_faults(writer, *head, by="a checkpoint of another process")
+    for name in sorted(log.heads.keys() - log.writers.keys()):
+        if since is None:
+            yield Fault(name, "A checkpoint of another process names it, and no file has it.")
+
+
+def find_faults_by_aws(
+    log: AuditLog, stored: Mapping[str, AuditWriter | None], aws: AuditWriters, since: float | None
+) -> Iterator[Fault]:
+    """Yield what KMS and the table show. Raises StoreUnavailable.
+
+    ``stored`` are the writers of the table, read before the files; None for an unreadable one.
+    """
+    for name, writer in sorted(log.writers.items()):
+        last = writer.last_checkpoint
+        if last is None:
+            yield Fault(name, "It has no checkpoint: nothing shows that it is unaltered.")
+        elif not last.mac or not aws.is_signed(last.message, last.mac):
+            yield Fault(name, f"The checkpoint {last.number} was not signed by KMS.")
+    for name, found in sorted(stored.items()):
+        yield from _stored_faults(log, name, found, since)
+
+
+def read_stored(aws: AuditWriters) -> dict[str, AuditWriter | None]:
+    """Return the writers that the table has. Raises StoreUnavailable."""
+    found: dict[str, AuditWriter | None] = {}
+    for name in aws.names():
+        try:
+            writer = aws.get(name)
+        except InvalidRecord:
+            found[name] = None
+            continue
+        if writer is not None:  # The index lags behind.
+            found[name] = writer
+    return found
+
+
+def _stored_faults(
+    log: AuditLog, name: str, found: AuditWriter | None, since: float | None
+) -> Iterator[Fault]:
+    line = None if found is None else read_line(found.checkpoint)
+    if found is None or line is None or (line.writer, line.number) != (name, found.number):
+        yield Fault(name, "Its item in the table cannot be read: the table was changed.")
+        return
+    when = line.event["time"]
+    writer = log.writers.get(name)
+    if writer is not None:
+        digest = digest_of(found.checkpoint)
+        yield from _head_faults(writer, found.number, digest, by=f"the table ({when})")
+    elif since is None or parse_time(when) >= since:
+        yield Fault(name, f"The table has {found.number} events up to {when}, and no file has it.")
+
+
+def _chain_faults(writer: WriterLog, since: float | None) -> Iterator[Fault]:
+    """Yield where the chain of a writer is interrupted."""
+    number, digest = 0, NOTHING
+    seen: set[tuple[int, str, str]] = set()
+    for segment in sorted(writer.segments, key=lambda each: (each.first.number, each.last.number)):
+        first, last = segment.first, segment.last
+        if (ends := (first.number, first.digest, last.digest)) in seen:
+            continue  # the same file twice
+        seen.add(ends)
+        if first.number > number + 1:
+            is_old = since is not None and parse_time(first.event["time"]) <= since + LATE
+            if number or not is_old:
+                yield Fault(writer.name, f"Events {number + 1} to {first.number - 1} are missing.")
+        elif first.number == number + 1 and first.previous != digest:
+            yield Fault(writer.name, f"The event {number} or {first.number} was changed.")
+        elif first.number <= number:
+            yield Fault(writer.name, f"There are two versions of the event {first.number}.")
+        if last.number > number:
+            number, digest = last.number, last.digest
+
+
+def _head_faults(writer: WriterLog, number: int, digest: str, *, by: str) -> Iterator[Fault]:
+    last = writer.last.number
+    if number > last:
+        yield Fault(writer.name, f"Events {last + 1} to {number} are missing, which {by} has.")
+    elif writer.checkpoints.get(number) != digest and number >= writer.segments[0].first.number:
+        yield Fault(writer.name, f"The event {number} differs from what {by} has.")
+
+
+def _heads_of(line: Line) -> Iterator[tuple[str, tuple[int, str]]]:
+    heads = line.event.get("heads")
+    for name, head in heads.items() if isinstance(heads, dict) else ():
+        match head:
+            case [int(number), str(digest)]:
+                yield name, (number, digest)

@@ -1,0 +1,179 @@
+"""The events of calls, of a gateway in a separate process; and calls without room for an event."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from gateway_site.audit.verification import find_faults, read_log
+from tests.gateway_site.support.gateways import Gateway, running_gateway
+from tests.support.waiting import wait_until
+
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+SECRETS = ("secret-of-the-query", "secret-of-the-body", "token-of-the-person")
+pytestmark = pytest.mark.long
+Find = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("log")
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Gateway]:
+    variables = {
+        "AUDIT_FILE": str(folder / "audit.jsonl"),
+        "AUDIT_KEY_ARN": KEY,
+        "AUDIT_LOG": "1",
+    }
+    with running_gateway(tmp_path_factory.mktemp("gateway"), variables=variables) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def find(folder: Path) -> Find:
+    """Return a function that waits for events with a request's id, or with other members."""
+
+    def matching(members: dict[str, Any]) -> list[dict[str, Any]]:
+        lines = (folder / "audit.jsonl").read_bytes().splitlines()
+        events = [json.loads(line) for line in lines]
+        return [each for each in events if members.items() <= each.items()]
+
+    def find_events(count: int = 1, **members: Any) -> list[dict[str, Any]]:
+        wait_until(lambda: len(matching(members)) >= count, f"{count} events with {members}")
+        return matching(members)
+
+    return find_events
+
+
+def id_of(response: requests.Response) -> str:
+    return response.headers["X-Request-ID"]
+
+
+def test_call_is_one_event_without_what_it_said(gateway: Gateway, find: Find) -> None:
+    with gateway.writer() as client:
+        response = client.post(
+            f"{gateway.url}/gateway/echo/anything?key=secret-of-the-query",
+            data="secret-of-the-body",
+            headers={"Mcp-Method": "tools/call", "Mcp-Name": "delete_all"},
+            timeout=20,
+        )
+    assert response.status_code == 200
+    [event] = find(request=id_of(response))
+    described = {name: event[name] for name in ("event", "upstream", "decision", "status", "code")}
+    assert described == {
+        "event": "call",
+        "upstream": "echo",
+        "decision": "allowed",
+        "status": 200,
+        "code": None,
+    }
+    assert event["bytes"] == len(response.content)
+    assert event["person"].isdecimal()
+    # Nobody has read the message: its headers may lie.
+    found = {name: event[name] for name in ("method", "tool", "claimed", "rule", "policy")}
+    assert found == {
+        "method": "tools/call",
+        "tool": "delete_all",
+        "claimed": True,
+        "rule": None,
+        "policy": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("echo/signed-out", (401, "signed_out", "rejected")),
+        ("narrow/admin", (404, "unknown_path", "rejected")),
+        ("nowhere/x", (404, "unknown_upstream", "rejected")),
+        ("other/x", (401, "not_connected", "rejected")),
+        ("dead/x", (502, "upstream_failed", "failed")),
+    ],
+)
+def test_rejected_call_is_an_event_too(
+    gateway: Gateway, find: Find, path: str, expected: tuple[int, str, str]
+) -> None:
+    with gateway.client() as client:
+        if path.endswith("signed-out"):
+            client.cookies.clear()
+        response = client.get(f"{gateway.url}/gateway/{path}", timeout=20)
+    [event] = find(request=id_of(response))
+    assert (event["status"], event["code"], event["decision"]) == expected
+    assert response.status_code == event["status"]
+    name = path.partition("/")[0]
+    assert event["upstream"] == (None if name == "nowhere" else name)
+
+
+def test_stream_is_an_event_at_its_start_and_at_its_end(gateway: Gateway, find: Find) -> None:
+    with (
+        gateway.client() as client,
+        client.get(
+            f"{gateway.url}/gateway/echo/events?count=2", stream=True, timeout=10
+        ) as response,
+    ):
+        next(response.iter_lines(chunk_size=1))
+        [begun] = find(request=id_of(response))
+        assert (begun["event"], begun["stream"], begun["bytes"]) == ("call", True, 0)
+    begun, ended = find(2, request=id_of(response))
+    assert (ended["event"], ended["stream"]) == ("stream_ended", True)
+    assert ended["bytes"] > 0
+    assert ended["person"] == begun["person"]
+
+
+def test_session_is_opened_once_for_all_its_calls(gateway: Gateway, find: Find) -> None:
+    for _ in range(3):
+        last = gateway.get("echo/anything")
+    [event] = find(request=id_of(last))
+    sessions = [each["session"] for each in find(event="opened", person=event["person"])]
+    assert len(sessions) == len(set(sessions))
+    index = requests.get(f"{gateway.url}/gateway/", timeout=20)
+    assert index.status_code == 401, "the list of upstreams is no call"
+
+
+def test_log_is_a_chain_without_secrets(gateway: Gateway, folder: Path, find: Find) -> None:
+    with gateway.client() as client:
+        last = client.get(f"{gateway.url}/gateway/echo/x?{SECRETS[0]}", timeout=20)
+    find(request=id_of(last))
+    [program] = find(event="started")
+    assert program["process"] == gateway.process.pid
+    assert list(find_faults(read_log([folder / "audit.jsonl"]))) == []
+    text = (folder / "audit.jsonl").read_text() + gateway.log.read_text(encoding="utf-8")
+    assert '"event":"opened"' in gateway.log.read_text(encoding="utf-8")
+    shown = [each for each in (*SECRETS, *gateway.keys) if each in text]
+    assert shown == []
+
+
+def test_calls_are_rejected_and_none_is_missing_while_the_file_cannot_be_written(
+    gateway: Gateway, folder: Path, find: Find
+) -> None:
+    before = gateway.get("echo/anything")
+    find(request=id_of(before))
+    moved = folder.with_name("moved")
+    folder.rename(moved)
+    folder.write_text("a file, in which nothing can be created")
+    try:
+        made = gateway.get("echo/anything")  # nobody knows yet; its event is kept
+        assert made.status_code == 200
+        wait_until(lambda: gateway.get("echo/anything").status_code == 503, "calls are rejected")
+        served = gateway.state()["calls"]
+        rejected = gateway.get("echo/anything")
+        assert rejected.headers["X-Gateway-Problem"] == "audit_unavailable"
+        assert rejected.headers["Retry-After"]
+        assert gateway.state()["calls"] == served, "a call was made that is in no log"
+        assert requests.get(f"{gateway.url}/accounts/login/", timeout=20).status_code == 200
+    finally:
+        folder.unlink()
+        shutil.move(moved, folder)
+    wait_until(lambda: gateway.get("echo/anything").status_code == 200, "calls are made again")
+    find(request=id_of(made))
+    [event] = find(request=id_of(rejected))
+    assert (event["status"], event["decision"]) == (503, "rejected")
+    assert list(find_faults(read_log([folder / "audit.jsonl"]))) == []

@@ -1,0 +1,117 @@
+"""The queue: who gets a place, what is lost, and what a file that cannot be written does."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway_site.audit import file_writer
+from gateway_site.audit.event import Event
+from gateway_site.audit.file_writer import EventQueue
+from tests.gateway_site.audit.written import Machine
+from tests.support.waiting import wait_until
+
+
+class Sink:
+    """Keeps what it gets while it works, as a file would."""
+
+    def __init__(self) -> None:
+        self.works = threading.Event()
+        self.written: list[Event] = []
+        self.unwritten: list[Event] = []
+        self.has_closed = False
+
+    def write(self, events: list[Event]) -> bool:
+        self.unwritten += events
+        if self.works.is_set():
+            self.written += self.unwritten
+            self.unwritten = []
+        return not self.unwritten
+
+    def pause(self) -> float | None:
+        return None
+
+    def close(self) -> None:
+        self.has_closed = True
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+def queue(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> EventQueue:
+    monkeypatch.setattr(file_writer, "QUEUE_MAX", 3)
+    monkeypatch.setattr(file_writer, "SPARE", 2)
+    monkeypatch.setattr(file_writer, "RETRY_WRITE", 0.001)
+    return EventQueue(sink, clock=lambda: 0)
+
+
+def event(name: str) -> Event:
+    return {"event": name}
+
+
+def names(events: list[Event]) -> list[Any]:
+    return [each["event"] for each in events]
+
+
+def test_reserved_places_are_kept_from_other_events(
+    sink: Sink, queue: EventQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "start", lambda: None)
+    assert queue.reserve()
+    for name in "abcdef":
+        queue.add(event(name))
+    assert names(list(queue._events)) == ["a", "b", "c", "d"]
+    queue.add(event("call"), reserved=True)
+    monkeypatch.undo()
+    sink.works.set()
+    queue.start()
+    queue.close()
+    assert names(sink.written) == ["a", "b", "c", "d", "call", "dropped"]
+    assert sink.written[-1]["events"] == 2
+    assert sink.has_closed
+
+
+def test_calls_are_rejected_while_the_file_cannot_be_written_and_nothing_is_lost(
+    sink: Sink, queue: EventQueue
+) -> None:
+    queue.add(event("a"))
+    wait_until(lambda: queue._is_failing, "the first write has failed")
+    assert not queue.reserve()
+    queue.add(event("b"))
+    sink.works.set()
+    wait_until(lambda: names(sink.written) == ["a", "b"], "both are written")
+    wait_until(queue.reserve, "calls are possible again")
+    queue.close()
+
+
+def test_process_ends_although_nothing_can_be_written(
+    sink: Sink, queue: EventQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "abcdef":
+        queue.add(event(name))
+    queue.close(5)
+    assert not any(thread.name == "audit" for thread in threading.enumerate())
+    assert "incomplete" in caplog.text
+
+
+def test_events_after_a_failure_continue_the_chain(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    machine = Machine(folder / "audit.jsonl")
+    process = machine.process("a")
+    folder.rename(tmp_path / "gone")
+    assert not process.sink.write([{"time": "2026-01-01T00:00:00Z", "event": "call"}])
+    assert not process.sink._checkpoint(is_last=False)
+    (tmp_path / "gone").rename(folder)
+    process.write("call")
+    process.end()
+    assert machine.faults() == []
+    numbers = [json.loads(line)["number"] for line in machine.path.read_bytes().splitlines()]
+    assert numbers == [1, 2, 3, 4, 5, 6]

@@ -1,0 +1,199 @@
+"""Files of an audit log: complete ones, and each way to change them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway_site.audit.chain import NOTHING, digest_of
+from gateway_site.audit.verification import find_files, read_log
+from tests.gateway_site.audit.written import START, Machine
+
+Lines = list[bytes]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """Return two processes' log: `a` ran to its end, `b` was killed after its last checkpoint."""
+    machine = Machine(tmp_path / "audit.jsonl")
+    a, b = machine.process("a"), machine.process("b")
+    for number in range(3):
+        machine.clock.advance(60)
+        a.write("call", bytes=number)
+        b.write("call", bytes=number)
+    b.checkpoint()
+    a.end()
+    b.write("call", bytes=9)
+    return machine
+
+
+def lines_of(machine: Machine) -> Lines:
+    return machine.path.read_bytes().splitlines()
+
+
+def rewrite(machine: Machine, lines: Lines) -> None:
+    machine.path.write_bytes(b"".join(line + b"\n" for line in lines))
+
+
+def test_intact_log_has_no_faults_and_says_how_far_it_is_complete(machine: Machine) -> None:
+    assert machine.faults() == []
+    log = read_log([machine.path])
+    assert log.writers["a"].has_ended
+    assert not log.writers["b"].has_ended
+    last = log.writers["b"].last_checkpoint
+    assert last is not None
+    assert (last.number, log.writers["b"].last.number) == (6, 7)
+
+
+def test_chain_can_be_checked_with_a_digest_alone(machine: Machine) -> None:
+    previous = {"a": NOTHING, "b": NOTHING}
+    numbers = {"a": 0, "b": 0}
+    for line in lines_of(machine):
+        event = json.loads(line)
+        writer = event["writer"]
+        numbers[writer] += 1
+        assert (event["number"], event["previous"]) == (numbers[writer], previous[writer])
+        previous[writer] = digest_of(line)
+
+
+def of(writer: str, line: bytes) -> bool:
+    return f'"writer":"{writer}"'.encode() in line
+
+
+def without(line: bytes, lines: Lines) -> Lines:
+    return [each for each in lines if each is not line]
+
+
+def last_checkpoint(writer: str, lines: Lines) -> int:
+    return max(
+        at for at, line in enumerate(lines) if of(writer, line) and b'"event":"checkpoint"' in line
+    )
+
+
+def rechained(lines: Lines, changed: Callable[[dict[str, object]], None]) -> Lines:
+    """Return `a`'s lines changed, with all digests correct, as somebody without KMS can."""
+    made, previous = [], NOTHING
+    for line in lines:
+        made.append(line)
+        if of("a", line):
+            event = json.loads(line) | {"previous": previous}
+            changed(event)
+            made[-1] = json.dumps(event, separators=(",", ":")).encode()
+            previous = digest_of(made[-1])
+    return made
+
+
+def set_person(event: dict[str, object]) -> None:
+    if event["event"] == "call":
+        event["person"] = "somebody"
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        pytest.param(
+            lambda lines: [line.replace(b'"number":1', b'"number":7') for line in lines],
+            "a: Event",
+            id="numbers",
+        ),
+        pytest.param(
+            lambda lines: [line.replace(b'event":"call', b'event":"opened') for line in lines],
+            "was changed",
+            id="altered",
+        ),
+        pytest.param(lambda lines: without(lines[5], lines), "are missing", id="one removed"),
+        pytest.param(
+            lambda lines: [line for line in lines if not of("a", line)],
+            "a: The table has",
+            id="a writer removed",
+        ),
+        pytest.param(
+            lambda lines: lines[: last_checkpoint("b", lines)],
+            "b: Events",
+            id="the end removed",
+        ),
+        pytest.param(
+            lambda lines: [line for line in lines if not of("b", line)] + [b"garbage"],
+            "b: A checkpoint of another process names it",
+            id="a writer replaced by garbage",
+        ),
+        pytest.param(
+            lambda lines: rechained(lines, set_person), "not signed by KMS", id="rechained"
+        ),
+        pytest.param(
+            lambda lines: [*lines, lines[4].replace(b"}", b',"more":1}')],
+            "two versions",
+            id="another version",
+        ),
+    ],
+)
+def test_change_is_found(machine: Machine, change: Callable[[Lines], Lines], found: str) -> None:
+    rewrite(machine, change(lines_of(machine)))
+    assert any(found in fault for fault in machine.faults()), machine.faults()
+
+
+def test_every_line_up_to_the_last_checkpoint_is_protected(machine: Machine) -> None:
+    lines = lines_of(machine)
+    proven = [*range(len(lines) - 1)]  # the last one is b's, after its last checkpoint
+    for at in proven:
+        rewrite(machine, [*lines[:at], *lines[at + 1 :]])
+        assert machine.faults(), lines[at]
+        rewrite(machine, [*lines[:at], lines[at][:-9], *lines[at + 1 :]])
+        assert machine.faults(), lines[at]
+    rewrite(machine, lines[:-1])
+    assert machine.faults() == [], "the documentation says that this cannot be noticed"
+
+
+def test_end_is_missed_by_the_table_only_until_somebody_has_both(machine: Machine) -> None:
+    lines = lines_of(machine)
+    rewrite(machine, [line for line in lines if not of("b", line)])
+    for name in list(machine.stack.items()):
+        if name.startswith("audit#"):
+            machine.stack.delete_item(name)
+    # a's signed checkpoint still names b.
+    assert [fault.partition(":")[0] for fault in machine.faults()] == ["b"]
+
+
+@pytest.mark.parametrize("damage", [b'{"writer":"a","num', b"\xff\x00", b"[]", b'{"writer":1}'])
+def test_lines_of_no_chain_are_counted_and_are_no_fault(machine: Machine, damage: bytes) -> None:
+    lines = lines_of(machine)
+    rewrite(machine, [*lines[:4], damage, *lines[4:]])
+    assert machine.faults() == []
+    assert read_log([machine.path]).damaged == 1
+
+
+def test_item_that_was_changed_in_the_table_is_reported(machine: Machine) -> None:
+    item = machine.stack.items()["audit#django#a"]
+    machine.stack.put_item(item | {"number": {"N": "99"}})
+    assert machine.faults() == ["a: Its item in the table cannot be read: the table was changed."]
+    machine.stack.put_item(item | {"checkpoint": {"B": b"{}"}})
+    assert len(machine.faults()) == 1
+
+
+def test_rotated_and_compressed_files_are_one_log_in_any_order(machine: Machine) -> None:
+    lines = lines_of(machine)
+    rewrite(machine, lines[8:])
+    old, older = machine.path.with_name("audit.jsonl.1"), machine.path.with_name("audit.jsonl.2.gz")
+    old.write_bytes(b"\n".join(lines[4:8]) + b"\n")
+    older.write_bytes(gzip.compress(b"\n".join(lines[:4]) + b"\n"))
+    found = find_files(machine.path)
+    assert sorted(found) == sorted([machine.path, old, older])
+    assert machine.faults(*found) == machine.faults(*reversed(found)) == []
+    assert machine.faults(*found, old) == [], "the same file twice"
+    assert machine.faults(machine.path, older) != []
+
+
+def test_files_that_are_no_longer_kept_are_not_missed(machine: Machine) -> None:
+    lines = lines_of(machine)
+    rewrite(machine, lines[4:])
+    assert machine.faults() != []
+    assert machine.faults(since=START + 30) == []
+    rewrite(machine, lines[8:])
+    machine.clock.advance(9_000)
+    assert machine.faults(since=START - 3_000) != [], "more is missing than was said"
+    rewrite(machine, lines[4:6] + lines[8:])
+    assert machine.faults(since=START + 30) != [], "a gap after that time"
