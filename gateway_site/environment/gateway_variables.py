@@ -43,10 +43,6 @@ class GatewayVariables(Variables):
         "the gateway's host names",
         shown_default="required without `PUBLIC_URL`",
     )
-    connect_documents = declare_flag(
-        "CONNECT_DOCUMENTS",
-        "authorization servers of MCP servers can fetch documents from `PUBLIC_URL`",
-    )
     audit_file = Variable(
         "AUDIT_FILE", parse_new_file, None, "file of the [audit log](audit.md); its folder exists"
     )
@@ -61,6 +57,10 @@ class GatewayVariables(Variables):
         one_of(("reject", "drop")),
         "reject",
         "if the audit log cannot be written: `reject` calls, or `drop` events",
+    )
+    connect_documents = declare_flag(
+        "CONNECT_DOCUMENTS",
+        "authorization servers of MCP servers can fetch documents from `PUBLIC_URL`",
     )
     csrf_trusted_origins = Variable[list[str]](
         "CSRF_TRUSTED_ORIGINS", parse_items, [], "other origins whose forms may post here"
