@@ -117,7 +117,9 @@ def test_every_signal_is_described_and_no_other() -> None:
         if isinstance(value, Signal)
     ]
     described = re.findall(
-        r"^\| `((?:session|token|grant)_[a-z]+)` \|", page("operations.md"), re.MULTILINE
+        r"^\| `((?:session|token|grant|sign_in|rights)_[a-z]+)` \|",
+        page("operations.md"),
+        re.MULTILINE,
     )
     assert sorted(described) == sorted(own)
 

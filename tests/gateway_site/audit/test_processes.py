@@ -115,8 +115,7 @@ def aws() -> Iterator[dict[str, str]]:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "SESSIONS_TABLE": "sessions",
         }
-        credentials = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-        session = boto3.Session(region_name=REGION, **credentials)
+        session = boto3.Session("testing", "testing", region_name=REGION)
         list(
             provisioning.create_table(session.client("dynamodb", endpoint_url=dynamodb), "sessions")
         )

@@ -10,6 +10,7 @@ from sessions_kms.doctor.finding import NOT_CHECKED
 from sessions_kms.doctor.process import DJANGOS
 from sessions_kms.management.commands.check_session_store import INTERRUPTED
 from tests import ROOT
+from tests.sessions_kms.doctor.test_audit import WITH_AUDIT_KEY
 from tests.sessions_kms.doctor.test_check_session_store import CHECKS
 from tests.sessions_kms.test_checks import OF_PYTHON, PROVOKED
 
@@ -30,7 +31,7 @@ def test_page_names_every_finding_and_no_other() -> None:
     checks = {f"sessions_kms.{name}" for name in (*PROVOKED, OF_PYTHON) if name[0] == "W"}
     ends = {"security.W010", "security.W012", "security.W013", "security.W015"}  # of two ranges
     assert ends <= set(DJANGOS)
-    assert named == {*CHECKS, NOT_CHECKED, INTERRUPTED.name} | checks | ends
+    assert named == {*CHECKS, *WITH_AUDIT_KEY, NOT_CHECKED, INTERRUPTED.name} | checks | ends
 
 
 def test_every_finding_that_can_be_wrong_has_a_remedy() -> None:

@@ -50,6 +50,7 @@ IDS: dict[str, tuple[ItemType, Callable[..., str], tuple[object, ...]]] = {
         ("gwr_" + "t" * 32,),
     ),
     f"about#shop#{SESSION_ID}": (item_types.ABOUT, item_types.ABOUT.id_in, (SESSION_ID,)),
+    "audit#shop#0a1b2c": (item_types.AUDIT_WRITER, item_types.audit_writer_id, ("0a1b2c",)),
     "document#shop#pin/wiki": (item_types.DOCUMENT, item_types.DOCUMENT.id_in, ("pin/wiki",)),
 }
 

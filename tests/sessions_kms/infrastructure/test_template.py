@@ -165,3 +165,50 @@ def test_what_cannot_be_is_refused_with_advice(
     settings.SESSIONS_KMS = raw
     with pytest.raises(CommandError, match=message):
         printed(*options)
+
+
+AUDIT_KEY = "arn:aws:kms:eu-west-1:123456789012:key/22222222-2222-3333-4444-555555555555"
+
+
+def statements_on(policy: dict[str, Any], actions: set[str]) -> dict[str, str]:
+    """Return the resources by action, of the statements that allow some actions."""
+    found = {}
+    for each in policy["Statement"]:
+        listed = each["Action"] if isinstance(each["Action"], list) else [each["Action"]]
+        found |= {action: each["Resource"] for action in listed if action in actions}
+    return found
+
+
+def test_audit_adds_a_key_that_the_site_may_sign_with_and_operators_verify_with(
+    settings: Settings,
+) -> None:
+    settings.SESSIONS_KMS = {}
+    macs = {"kms:GenerateMac", "kms:VerifyMac"}
+    with_key = policies("--key", KEY, "--audit-key", AUDIT_KEY)
+    for role, policy in with_key.items():
+        expected = {"kms:GenerateMac"} if role == "web" else macs
+        assert statements_on(policy, macs) == dict.fromkeys(expected, AUDIT_KEY)
+    without = policies("--key", KEY)
+    assert not any(statements_on(policy, macs) for policy in without.values())
+    settings.SESSIONS_KMS = {"AUDIT_KEY_ID": AUDIT_KEY}
+    assert policies("--key", KEY) == with_key
+
+
+@pytest.mark.parametrize("options", [[], ["--replica", "eu-central-1"]])
+def test_audit_key_is_in_both_templates(settings: Settings, options: list[str]) -> None:
+    settings.SESSIONS_KMS = {}
+    resources = template("--audit", *options)["Resources"]
+    key = resources["AuditKey"]
+    assert (key["Properties"]["KeySpec"], key["DeletionPolicy"]) == ("HMAC_256", "Retain")
+    allowed = {
+        statement["Sid"]: statement["Action"]
+        for statement in key["Properties"]["KeyPolicy"]["Statement"]
+    }
+    assert allowed["Checkpoints"] == ["kms:GenerateMac"]
+    assert allowed["VerifyingCheckpoints"] == ["kms:VerifyMac"]
+    assert ("Condition" in key) == bool(options)
+    terraform = printed("--format", "terraform", "--audit", *options)
+    assert 'customer_master_key_spec = "HMAC_256"' in terraform
+    assert "aws_kms_key.audit.arn" in terraform
+    for form in ("terraform", "cloudformation"):
+        assert "audit" not in printed("--format", form, *options).lower()
