@@ -172,7 +172,7 @@ AUDIT_KEY = "arn:aws:kms:eu-west-1:123456789012:key/22222222-2222-3333-4444-5555
 
 def statements_on(policy: dict[str, Any], actions: set[str]) -> dict[str, str]:
     """Return the resources by action, of the statements that allow some actions."""
-    found = {}
+    found: dict[str, str] = {}
     for each in policy["Statement"]:
         listed = each["Action"] if isinstance(each["Action"], list) else [each["Action"]]
         found |= {action: each["Resource"] for action in listed if action in actions}
