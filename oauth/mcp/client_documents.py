@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 from django.views.decorators.http import require_safe
@@ -78,6 +79,7 @@ def make_document(registration: Registration, name: str) -> dict[str, Any]:
     return {"client_id": registration.client_id, **document}
 
 
+@login_not_required
 @require_safe
 def client_document(_request: HttpRequest, name: str) -> HttpResponse:
     """Return the document for an MCP server; 404 before the first connection."""
@@ -85,6 +87,7 @@ def client_document(_request: HttpRequest, name: str) -> HttpResponse:
     return _public_json(make_document(registration, name))
 
 
+@login_not_required
 @require_safe
 def client_keys(_request: HttpRequest, name: str) -> HttpResponse:
     """Return the public key of the client in the document for an MCP server."""

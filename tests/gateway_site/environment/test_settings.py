@@ -264,3 +264,16 @@ def test_nothing_local_is_imported_in_production() -> None:
     )
     done = finished([sys.executable, "-c", program], PRODUCTION)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_documents_for_authorization_servers_need_the_public_address() -> None:
+    assert production()["OAUTH_MCP_CLIENT"]["documents"] is False
+    environment = {"PUBLIC_URL": "https://gateway.example", "SITE_NAME": "Acme"}
+    loaded = production(CONNECT_DOCUMENTS="1", **environment)
+    assert loaded["OAUTH_MCP_CLIENT"] == {
+        "name": "Acme",
+        "origin": "https://gateway.example",
+        "documents": True,
+    }
+    with pytest.raises(ImproperlyConfigured, match=r"CONNECT_DOCUMENTS needs PUBLIC_URL"):
+        production(CONNECT_DOCUMENTS="1", PUBLIC_URL="")

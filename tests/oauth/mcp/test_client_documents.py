@@ -79,7 +79,10 @@ def verified(token: str, issuer: str) -> dict[str, Any]:
     return claims
 
 
-def test_document_describes_one_client_with_one_method(idp: RegistrationServer) -> None:
+def test_document_describes_one_client_with_one_method(
+    idp: RegistrationServer, settings: Settings
+) -> None:
+    settings.MIDDLEWARE = ["django.contrib.auth.middleware.LoginRequiredMiddleware"]  # of a project
     made = registered(found_by(idp))
     assert (made.client_id, made.source, idp.registered) == (CLIENT_ID, DOCUMENT, [])
     assert fetched(CLIENT_ID) == {
