@@ -68,12 +68,10 @@ class MCPReader:
     def _note_message(self) -> None:
         """Leave what was read for the audit log, which otherwise has what the headers claim."""
         if (entry := access_log.current_entry()) is not None:
-            message = self._message
-            entry.checked = CheckedMessage(
-                protocol=self._version,
-                method=message and message.method,
-                tool=message and message.name,
-            )
+            method = name = None
+            if self._message is not None:
+                method, name = self._message.method, self._message.name
+            entry.checked = CheckedMessage(protocol=self._version, method=method, tool=name)
 
     def admit(self, token: TokenSet) -> None:
         """Ask the policy, once. Raises Problem."""
