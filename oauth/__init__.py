@@ -14,6 +14,7 @@ imported on first use, so that this package can be imported before Django's apps
 #   tokens                                  token sets in the session, and their refresh
 #   logout                                  single logout, back-channel logout, revocation
 #   sign_in                                 allauth's flow, and what it stores in the session
+#   connect                                 connecting MCP servers, and the pages for that
 #   clients                                 OAuth clients that sign in here, and their tokens
 #   access  adapter  backchannel  urls      entry points: named in code and settings,
 #   sign_out  checks  apps  admin             or discovered by Django
@@ -27,7 +28,14 @@ from typing import TYPE_CHECKING
 DISTRIBUTION = "django-sessions-kms-gateway"
 
 if TYPE_CHECKING:
-    from oauth.access import aget_token, aunless_ended, get_token, needs_consent, unless_ended
+    from oauth.access import (
+        aget_token,
+        aunless_ended,
+        get_token,
+        groups_of,
+        needs_consent,
+        unless_ended,
+    )
     from oauth.exceptions import (
         NotConnected,
         OAuthError,
@@ -57,6 +65,7 @@ __all__ = [
     "aget_token",
     "aunless_ended",
     "get_token",
+    "groups_of",
     "is_private_address",
     "load_token_set",
     "needs_consent",
@@ -81,8 +90,11 @@ PUBLIC_MODULES = (
     "oauth.clients.rules.registration",
     "oauth.clients.rules.resources",
     "oauth.clients.server",  # the settings of the authorization server
+    "oauth.connect.views",
+    "oauth.connect.wanted_scopes",
     "oauth.doctor",
     "oauth.exceptions",
+    "oauth.mcp.challenge",
     "oauth.mcp.client_key",  # these two for an operator's commands
     "oauth.mcp.servers",
     "oauth.provider.config",  # the configured providers
@@ -101,7 +113,14 @@ PUBLIC_MODULES = (
 )
 
 _MODULES = {
-    "oauth.access": ("aget_token", "aunless_ended", "get_token", "needs_consent", "unless_ended"),
+    "oauth.access": (
+        "aget_token",
+        "aunless_ended",
+        "get_token",
+        "groups_of",
+        "needs_consent",
+        "unless_ended",
+    ),
     "oauth.exceptions": (
         "NotConnected",
         "OAuthError",

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.utils.asyncio import async_unsafe
 
-from oauth.exceptions import NotConnected
+from oauth.mcp.servers import find_server
 from oauth.provider import config
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
@@ -63,6 +64,20 @@ def needs_consent(request: HttpRequest, provider: str) -> bool:
     return not set(configured.scope) <= {*token_set.requested_scope, *token_set.scope}
 
 
+def groups_of(session: SessionBase, provider: str, held: TokenSet | None = None) -> tuple[str, ...]:
+    """Return the person's groups for the upstreams of a provider.
+
+    They are those at the provider, in the token set ``held`` or that of the session. An MCP server
+    has none: those at the provider with which the person signed in count, which a client's grant
+    copied when it was allowed.
+    """
+    held = held or vault.load_token_set(session, provider)
+    groups = () if held is None else held.groups
+    if groups or find_server(provider) is None:
+        return groups
+    return vault.groups_of_sign_in(session)
+
+
 def unless_ended(provider: str, held: TokenSet | None) -> TokenSet | None:
     """Return a token set unless an operator ended its grant. Raises StoreUnavailable."""
     return vault.unless_ended(services(), provider, held)
@@ -76,8 +91,5 @@ async def aunless_ended(provider: str, held: TokenSet | None) -> TokenSet | None
 
 async def _fresh_token(request: HttpRequest, provider: str, rejected: TokenSet | None) -> TokenSet:
     __traceback_hide__ = True
-    configured = config.find_provider(provider)
-    if configured is None:
-        raise NotConnected("There is no such provider.")
     session = cast("SessionStore", request.session)  # `oauth.checks` requires this engine
-    return await FreshToken(services(), session, configured, rejected).get()
+    return await FreshToken(services(), session, provider, rejected).get()

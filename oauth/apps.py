@@ -18,13 +18,19 @@ class OAuthConfig(AppConfig):
         from oauth import checks  # noqa: F401 - it registers
         from oauth.clients.server import SETTING
         from oauth.logout import deferred_revocation  # noqa: F401 - it connects
+        from oauth.mcp.servers import all_servers
         from oauth.provider.config import all_providers
         from oauth.sign_in import capture, rights, session_user  # noqa: F401 - they connect
         from sessions_kms import not_before_names_from
 
         if getattr(settings, SETTING, None) is not None:
             from oauth.clients.endpoints import approval  # noqa: F401
-        not_before_names_from(lambda: [provider.name for provider in all_providers()])
+        not_before_names_from(
+            lambda: [
+                *(provider.name for provider in all_providers()),
+                *(server.name for server in all_servers()),
+            ]
+        )
         self._warn_about_proxy([provider.issuer for provider in all_providers()])
 
     def _warn_about_proxy(self, issuers: list[str | None]) -> None:

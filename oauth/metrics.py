@@ -24,6 +24,16 @@ def count_sign_in(provider: str, code: str = OK) -> None:
         sign_in_rejected.send_robust(sender=None, provider=name, code=code)
 
 
+def count_connection(server: str, code: str = OK) -> None:
+    """Count a connection of an MCP server, or why it did not work."""
+    telemetry.count("connections", provider=server, code=code)
+
+
+def count_revocation(server: str, outcome: str) -> None:
+    """Count the revocation of a connection to an MCP server."""
+    telemetry.count("revocations", provider=server, outcome=outcome)
+
+
 def count_grant(event: str) -> None:
     """Count a grant of a client that was issued, or has ended for a reason."""
     telemetry.count("grants", event=event)

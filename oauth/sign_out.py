@@ -20,7 +20,8 @@ class SignOutMiddleware(SyncAndAsyncMiddleware):
         """Pass the request on, and revoke what is pending afterwards."""
         response: HttpResponseBase = await self.get_answer(request)
         if deferred_revocation.has_pending_revocations(request):
-            await CallInDjangosThread(
+            started = await CallInDjangosThread(
                 deferred_revocation.revoke_pending, (services(), request, response)
             )
+            await deferred_revocation.wait_for_connections(started)
         return response

@@ -42,6 +42,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "oauth.provider.token_endpoint": "token_refresh",
     "oauth.sign_in": "sign_in",
     "oauth.tokens": "token_refresh",
+    "oauth.tokens.revocation": "revocation",
     "sessions_kms": "session_store",
     "sessions_kms.aws": "aws",
     "sessions_kms.aws.circuit": "circuit",

@@ -147,11 +147,20 @@ class _RuleReader:
         return found
 
     def _read_upstream_groups(self) -> frozenset[str]:
-        """Return the groups that upstreams with this provider's tokens require."""
+        """Return the groups that upstreams with this provider's tokens require.
+
+        MCP servers have no groups: theirs are those at whichever provider a person signs in with.
+        """
         variable = UpstreamGroupVariables.allowed_groups
         return frozenset().union(
-            *(self._read_groups(each, variable) for each in self._list_upstreams())
+            *(
+                read_groups(each, variable, is_github=self._is_github and not self._is_mcp(each))
+                for each in self._list_upstreams()
+            )
         )
+
+    def _is_mcp(self, upstream: UpstreamGroupVariables) -> bool:
+        return bool(self._environment.get(f"UPSTREAM_{upstream.name.upper()}_MCP", "").strip())
 
     def _list_upstreams(self) -> Iterator[UpstreamGroupVariables]:
         names = {
@@ -162,7 +171,7 @@ class _RuleReader:
         }
         for name in sorted(names):
             upstream = UpstreamGroupVariables(self._environment, name)
-            if upstream.provider == self._own.name:
+            if upstream.provider == self._own.name or self._is_mcp(upstream):
                 yield upstream
 
     def _read_trust_email(self) -> bool:

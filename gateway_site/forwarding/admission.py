@@ -25,7 +25,7 @@ from gateway_site.rules.body import framing
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.pool import Owner
-from oauth import NEXT_URL_MAX, load_token_set, sign_in_url
+from oauth import NEXT_URL_MAX, groups_of, sign_in_url
 from oauth.sign_in.session_user import is_behind
 from sessions_kms import id_of
 
@@ -115,14 +115,9 @@ def callable_upstreams(request: HttpRequest) -> list[Upstream]:
     return [
         upstream
         for _, upstream in sorted(settings.UPSTREAMS.items())
-        if not upstream.allowed_groups or upstream.allows(_groups(request, upstream.provider))
+        if not upstream.allowed_groups
+        or upstream.allows(groups_of(request.session, upstream.provider))
     ]
-
-
-def _groups(request: HttpRequest, provider: str) -> tuple[str, ...]:
-    __traceback_hide__ = True
-    held = load_token_set(request.session, provider)
-    return () if held is None else held.groups
 
 
 def _owner(request: HttpRequest, person: str) -> Owner:

@@ -1,13 +1,23 @@
-"""Tokens for upstreams: the only place where the gateway asks for one. Failures become problems."""
+"""Tokens for upstreams: the only place where the gateway asks for one. Failures become problems.
+
+An MCP server that is not connected, or demands more scopes, is a problem with `connect_url`. A
+person who opened its address as a page is sent to that page, and comes back afterwards.
+"""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlencode
 
-from django.http import HttpRequest
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from gateway_site.rules.headers import Headers
+from gateway_site.forwarding.admission import ORIGINAL_SCOPE, continue_url
+from gateway_site.forwarding.upstream_call import UpstreamCall, client_grant_of
+from gateway_site.rules import origin
+from gateway_site.rules.headers import Headers, joined_values
 from gateway_site.rules.problems import Problem, unavailable
 from oauth import (
     NotConnected,
@@ -16,10 +26,18 @@ from oauth import (
     TokenSet,
     aget_token,
 )
+from oauth.connect.wanted_scopes import demand_scopes
+from oauth.mcp.challenge import bearer_parameters
+from oauth.mcp.servers import find_server
 from oauth.provider import dpop
 from sessions_kms import StoreUnavailable
 from sessions_kms.services import services
 
+if TYPE_CHECKING:
+    from sessions_kms import SessionStore
+
+CONNECT_URL = "connect_url"  # member of a problem
+INSUFFICIENT_SCOPE = "insufficient_scope"  # RFC 6750 section 3.1
 B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 
 
@@ -75,6 +93,8 @@ def _is_usable(token: TokenSet) -> bool:
 
 def reconnect_url(provider: str) -> str:
     """Return the address at which a signed-in person connects a provider again."""
+    if find_server(provider) is not None:
+        return reverse("oauth_connect", args=[provider])
     if provider == "github":
         url = reverse("github_login")
     else:
@@ -83,4 +103,49 @@ def reconnect_url(provider: str) -> str:
 
 
 def _sign_in_problem(provider: str, code: str, detail: str) -> Problem:
-    return Problem(401, code, detail, provider=provider, sign_in_url=reconnect_url(provider))
+    url = reconnect_url(provider)
+    return Problem(401, code, detail, provider=provider, sign_in_url=url, connect_url=url)
+
+
+def redirect_to_connect(call: UpstreamCall, problem: Problem) -> HttpResponse | None:
+    """Return a redirect for a person who opened an MCP server that is not connected."""
+    connect_url = problem.members.get(CONNECT_URL)
+    if connect_url is None or problem.status != 401 or not call.upstream.mcp:
+        return None
+    if client_grant_of(call.request) is not None or not origin.is_navigation(call.request):
+        return None
+    back = _way_back(call.request)
+    query = f"?{urlencode({REDIRECT_FIELD_NAME: back})}" if back else ""
+    return HttpResponseRedirect(connect_url + query, headers={"Cache-Control": "no-store"})
+
+
+def _way_back(request: HttpRequest) -> str | None:
+    scope = getattr(request, "scope", {})
+    return continue_url(scope.get(ORIGINAL_SCOPE, scope))
+
+
+async def require_scope(call: UpstreamCall, headers: Headers) -> None:
+    """Raise Problem if an MCP server's 403 demands scopes that connecting again may bring.
+
+    The answer passes if an operator chose the scopes, or if connecting again has not helped.
+    """
+    demanded = bearer_parameters(joined_values(headers, b"www-authenticate"))
+    server = find_server(call.upstream.provider)
+    if demanded.get("error") != INSUFFICIENT_SCOPE or server is None or server.scopes is not None:
+        return
+    session = cast("SessionStore", call.request.session)
+    scopes = demanded.get("scope", "").split()
+    try:
+        is_useful = await demand_scopes(session, server.name, scopes, services().clock())
+    except StoreUnavailable:
+        raise unavailable(
+            "store_unavailable", "The session store cannot be used at the moment."
+        ) from None
+    if is_useful:
+        raise Problem(
+            403,
+            "more_scope",
+            "The upstream requires more permissions: connect it again to give them.",
+            provider=server.name,
+            connect_url=reconnect_url(server.name),
+        )

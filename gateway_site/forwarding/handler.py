@@ -38,6 +38,7 @@ from gateway_site.audit.call import AuditedCall
 from gateway_site.edge import access_log, descriptors, languages, own_cookies
 from gateway_site.edge.client import Client, ClientGone, Receive, Send
 from gateway_site.edge.reports import Tally
+from gateway_site.forwarding import bearer
 from gateway_site.forwarding.admission import ORIGINAL_SCOPE
 from gateway_site.forwarding.middleware_run import (
     CallChain,
@@ -76,6 +77,7 @@ from gateway_site.health import PATHS as HEALTH_PATHS
 from gateway_site.rules import problems, url_rules
 from gateway_site.rules.headers import Headers
 from oauth.backchannel import backchannel_logout
+from oauth.connect import views as connect_views
 from oauth.sign_in.views import callback, sign_in
 from sessions_kms import StoreUnavailable, ahead
 from sessions_kms.middleware import unavailable
@@ -87,7 +89,9 @@ Content = Mapping[str, Any]  # of a session
 SessionBlock = AbstractAsyncContextManager[Content | SessionBase]
 MakePage = Callable[[Content], Awaitable[HttpResponseBase]]
 
-PROVIDER_VIEWS = frozenset({sign_in, callback, backchannel_logout})
+PROVIDER_VIEWS = frozenset(
+    {sign_in, callback, backchannel_logout, connect_views.connect, connect_views.callback}
+)
 QUERY_IN_LOOP = 4096  # bytes; a longer query is parsed in a thread
 # The middleware sees no body. Without these headers it does not look for one, and reads a CSRF
 # token from its header only.
@@ -172,7 +176,8 @@ class GatewayHandler(ASGIHandler):
                 problem = await forward(call, client, send, _header_list(response))
                 if problem is None:
                     return
-                rejection = (await settle_problem(call, problem)).response()
+                problem = await settle_problem(call, problem)
+                rejection = bearer.redirect_to_connect(call, problem) or problem.response()
                 problems.copy_headers(response, rejection)
                 await renew_session_cookie(call.request, rejection)
             finally:  # Otherwise an aborted call's session and tokens wait for the collector.

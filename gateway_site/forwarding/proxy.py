@@ -43,7 +43,7 @@ from gateway_site.transport.connection import Response
 from gateway_site.transport.failures import UpstreamFailed, UpstreamTimeout
 from gateway_site.transport.messages import build_request
 from gateway_site.transport.places import Busy
-from oauth import TokenSet
+from oauth import TokenSet, groups_of
 from oauth.provider import dpop
 from sessions_kms.hints import page
 
@@ -112,6 +112,8 @@ class _Exchange:
                 # The client would think that its own token has ended.
                 detail = "The upstream does not accept the token."
                 raise Problem(502, "upstream_unauthorized", detail)
+            if answer.status == 403 and self.upstream.mcp and not self.call.is_client:
+                await bearer.require_scope(self.call, answer.headers)
             if self._mcp is not None:
                 answer = await self._read_mcp(self._mcp, answer)
             is_stream, has_events = is_event_stream(answer), has_readable_events(answer)
@@ -198,7 +200,8 @@ class _Exchange:
         """Return the person's token, if their groups may call this upstream. Raises Problem."""
         request, provider = self.call.request, self.upstream.provider
         held = await bearer.fetch_access_token(request, provider, refused=refused)
-        if not self.upstream.allows(held.groups):
+        groups = groups_of(request.session, provider, held) if self.upstream.mcp else held.groups
+        if not self.upstream.allows(groups):
             raise forbidden(provider)
         return held
 

@@ -22,6 +22,7 @@ from django.http.response import HttpResponseBase
 from gateway_site.edge.client import Client, ClientGone, Scope
 from gateway_site.transport.places import FairQueue
 from oauth import EXCHANGES_MAX
+from oauth.mcp.servers import find_server
 from oauth.provider import config
 from sessions_kms.concurrency.threads import in_thread
 
@@ -219,7 +220,8 @@ class ProviderThreadPool:
     async def run(self, client: Client, work: Work, *, provider: str) -> HttpResponseBase:
         """Run work in a thread. Raises Busy and ClientGone before it has begun."""
         # Anybody can make names up: they share one queue.
-        name = provider if config.find_provider(provider) is not None else ""
+        is_known = config.find_provider(provider) or find_server(provider)
+        name = provider if is_known is not None else ""
         async with self._semaphores[name].permit(client):
             return await self._lane.run(client, work)
 

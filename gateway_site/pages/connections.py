@@ -41,6 +41,7 @@ from oauth import (
     load_token_set,
     unless_ended,
 )
+from oauth.mcp.servers import all_servers
 from sessions_kms import StoreUnavailable
 
 
@@ -152,8 +153,10 @@ async def prefetch_accounts(page_request: PageRequest) -> list[SocialAccount]:
     """
     for name in (each.name for each in settings.OAUTH_PROVIDERS):
         held = await aunless_ended(name, load_token_set(page_request.session, name))
-        if held is not None and _status(name, held) == Status.RENEWABLE:
+        if held is not None and status_of(name, held) == Status.RENEWABLE:
             raise RequiresThread
+    for server in all_servers():
+        await aunless_ended(server.name, load_token_set(page_request.session, server.name))
     return await page_request.database(partial(_accounts_of, page_request.user))
 
 
@@ -201,7 +204,7 @@ def _connection(
         return Connection(**described, status=Status.ABSENT if own else Status.NONE)
     return Connection(
         **described,
-        status=Status.REAUTHENTICATE if refused else _status(name, held),
+        status=Status.REAUTHENTICATE if refused else status_of(name, held),
         upstreams=_callable_upstreams(request, name, held),
         scope=held.scope,
         missing_scope=missing_scope(held, provider.get_scope()),
@@ -215,7 +218,7 @@ def _connection(
 def _is_renewal_refused(request: HttpRequest, provider: str) -> bool:
     """Return True if an expired token cannot be refreshed; wait at most RENEWAL_TIMEOUT."""
     held = load_token_set(request.session, provider)
-    if held is None or _status(provider, held) != Status.RENEWABLE:
+    if held is None or status_of(provider, held) != Status.RENEWABLE:
         return False
     require_thread(request)
 
@@ -231,7 +234,8 @@ def _is_renewal_refused(request: HttpRequest, provider: str) -> bool:
     return False
 
 
-def _status(provider: str, held: TokenSet) -> Status:
+def status_of(provider: str, held: TokenSet) -> Status:
+    """Return the state of a token set, from what is stored."""
     if unless_ended(provider, held) is None:
         return Status.REAUTHENTICATE
     if not _is_past(held.expires_at):

@@ -26,6 +26,7 @@ from gateway_site.forwarding.middleware_run import RequiresThread
 from gateway_site.forwarding.prefetch import PageRequest, prefetches
 from gateway_site.forwarding.thread_pools import calls_provider
 from gateway_site.pages.connections import connections_of, prefetch_accounts
+from gateway_site.pages.servers import server_connections
 from gateway_site.pages.sessions import count_sessions, prefetch_count
 from gateway_site.rules import origin
 from oauth import SIGN_IN_AGAIN
@@ -97,14 +98,16 @@ def home(request: HttpRequest) -> HttpResponse:
             if skips_provider_button(request)
             else render(request, "home.html")
         )
-    connections = connections_of(request)
+    connections, servers = connections_of(request), server_connections(request)
     if settings.AUTHORIZATION_SERVER is not None:
         _announce_new_apps(request)
     context = {
         "connect": AuthProcess.CONNECT,
         "display_name": user_display(request.user),
         "connections": connections,
-        "can_call": any(connection.upstreams for connection in connections),
+        "servers": servers,
+        "can_call": any(connection.upstreams for connection in connections)
+        or any(server.is_connected for server in servers),
         # The last account is the only way to sign in: allauth rejects disconnecting it.
         "removable": sum(len(connection.accounts) for connection in connections) > 1,
         "session_end": _session_end(request.session),

@@ -36,6 +36,7 @@ from gateway_site.rules.mcp_clients import client_setups
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
 from oauth import load_token_set, release_sql_connections
+from oauth.mcp.servers import find_server
 from oauth.provider import config
 
 
@@ -113,7 +114,7 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
     call = _call_gateway if hasattr(request, "scope") else _call_gateway_in_new_loop
     release_sql_connections()  # the call may take long
     answer = async_to_sync(call)(_scope(request, path))
-    provider = config.find_provider(upstream.provider)
+    provider = config.find_provider(upstream.provider) or find_server(upstream.provider)
     context = {
         "upstream": upstream,
         "provider_name": upstream.provider if provider is None else provider.label,

@@ -24,10 +24,11 @@ from oauth.admission import claims, provider_api
 from oauth.admission.claims import Claims
 from oauth.admission.provider_api import GITHUB_HEADERS, GitHub, ProviderAPI
 from oauth.exceptions import SignInRefused
+from oauth.network import concurrency
 from oauth.provider import id_token as id_tokens
 from oauth.provider import metadata
 from oauth.provider.config import ProviderConfig
-from oauth.provider.revocation import revoke_soon
+from oauth.provider.revocation import Revocation
 from oauth.provider.token_set import TokenSet
 from sessions_kms.services import Services
 
@@ -92,7 +93,7 @@ def admit_sign_in(
     evidence = gather_evidence(provider, extra_data, token_set)
     reason = find_refusal(provider.admission.rule, evidence)
     if reason is not None:
-        revoke_soon(services, provider.name, token_set)
+        _revoke_soon(services, provider, token_set)
         raise SignInRefused(reason, token_set.subject)
     return replace(token_set, groups=_named_groups(evidence.groups, provider.admission))
 
@@ -118,7 +119,7 @@ def admit_refresh(
         provider, evidence, has_groups, before=id_tokens.decode_stored_claims(old.id_token), now=now
     )
     if reason is not None:
-        revoke_soon(services, provider.name, new)
+        _revoke_soon(services, provider, new)
         raise SignInRefused(reason, new.subject)
     return replace(new, groups=groups)
 
@@ -141,6 +142,14 @@ def _refusal_at_refresh(
     if has_address and (reason := refuse_by_address(rule, evidence)):
         return reason
     return refuse_by_groups(rule, evidence) if has_groups else None
+
+
+def _revoke_soon(services: Services, provider: ProviderConfig, token_set: TokenSet) -> None:
+    """Revoke in the background a token set that nobody will use."""
+    revocation = Revocation(provider, services)
+    concurrency.run_in_background(
+        lambda: revocation.run(token_set), account=f"{provider.name}/{token_set.subject}"
+    )
 
 
 def _named_groups(groups: frozenset[str], admission: Admission) -> tuple[str, ...]:

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable
 
 from oauth.metrics import count_grant
 from oauth.network.concurrency import EXIT_TIMEOUT, Background
-from oauth.provider.revocation import revoke_soon
 from oauth.signals import grant_ended
 from oauth.tokens import vault
+from oauth.tokens.revocation import revoke_soon
 from sessions_kms import SHORT_ID, GrantStore, StoreUnavailable, id_of
 from sessions_kms.concurrency.waits import BlockingCall, run_sync
 from sessions_kms.grant_store import end_grant_by_id

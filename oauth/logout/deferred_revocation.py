@@ -1,14 +1,21 @@
 """Revokes the token sets that a request removed, once the session was saved without them.
 
-Receives Django's and allauth's signals and calls `oauth.provider.revocation` at the end of the
+Receives Django's and allauth's signals and calls `oauth.tokens.revocation` at the end of the
 request: a session must end before its grants are revoked. When a person signs in again, allauth
 signs them out first; the grants of accounts that stay connected are then kept, since some providers
 revoke the new grant together with the old one.
+
+The response waits until the connections to MCP servers are revoked, together at most
+CONNECTIONS_WAIT seconds: nobody else knows of these tokens. What is not revoked by then is logged
+and counted, and the revocation continues in the background.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,14 +27,27 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from oauth.provider.revocation import revoke_soon
+from oauth.mcp.servers import find_server
+from oauth.metrics import count_revocation
+from oauth.network.concurrency import FutureResult
+from oauth.provider.revocation import Outcome
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
+from oauth.tokens.revocation import revoke_soon
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
 
 PENDING_ATTRIBUTE = "_oauth_leaving"
+CONNECTIONS_WAIT = 3.0  # seconds
+
+
+@dataclass(frozen=True)
+class StartedRevocation:
+    """The revocation of a connection to an MCP server."""
+
+    server: str
+    future: Future[Outcome] = field(repr=False)
 
 
 @dataclass
@@ -80,15 +100,19 @@ def has_pending_revocations(request: HttpRequest) -> bool:
     return hasattr(request, PENDING_ATTRIBUTE)
 
 
-def revoke_pending(services: Services, request: HttpRequest, response: HttpResponseBase) -> None:
-    """Revoke the token sets whose session has ended, or was saved without them.
+def revoke_pending(
+    services: Services, request: HttpRequest, response: HttpResponseBase
+) -> list[StartedRevocation]:
+    """Begin to revoke the token sets whose session has ended, or was saved without them.
 
-    If the request failed, the session may still hold them: this is only logged.
+    Returns those of MCP servers. If the request failed, the session may still hold the token sets:
+    this is only logged.
     """
     __traceback_hide__ = True
     pending: _PendingRevocations | None = getattr(request, PENDING_ATTRIBUTE, None)
+    started: list[StartedRevocation] = []
     if pending is None:
-        return
+        return started
     delattr(request, PENDING_ATTRIBUTE)
     failed = response.status_code >= 500  # Django did not save the session, or could not.
     for provider, token_set, session_key in pending.token_sets:
@@ -101,6 +125,29 @@ def revoke_pending(services: Services, request: HttpRequest, response: HttpRespo
         if is_kept:
             continue
         if removed:
-            revoke_soon(services, provider, token_set)
+            future = revoke_soon(services, provider, token_set)
+            if find_server(provider) is not None:
+                started.append(StartedRevocation(provider, future))
         elif failed:
             logger.warning("A grant of %s was not revoked: the request failed.", provider)
+    return started
+
+
+async def wait_for_connections(started: Sequence[StartedRevocation]) -> None:
+    """Wait until connections are revoked, at most CONNECTIONS_WAIT seconds for all together."""
+    ends_at = time.monotonic() + CONNECTIONS_WAIT
+    for each in started:
+        outcome = await _outcome_of(each.future, max(0.0, ends_at - time.monotonic()))
+        count_revocation(each.server, outcome)
+        if outcome not in {Outcome.REVOKED, Outcome.ENDED}:
+            logger.warning("A connection to %s is not revoked yet: %s.", each.server, outcome)
+
+
+async def _outcome_of(future: Future[Outcome], seconds: float) -> Outcome:
+    try:
+        outcome: Outcome = await FutureResult(future, seconds)
+    except CancelledError:  # The queue is full.
+        return Outcome.FAILED
+    except TimeoutError:
+        return Outcome.LATE
+    return outcome

@@ -4,7 +4,8 @@ SQL connections.
 `ConcurrencyLimit` rejects calls beyond a limit instead of queueing them. Each provider has its own
 threads for blocking calls, so that a provider that hangs does not delay the others. `Background`
 runs work after the response, in a few daemon threads with a bounded queue; a process that exits
-waits at most one second for it. SQL connections are scarce, so they are released before a wait.
+waits at most one second for it. An MCP server has such a queue of its own, since nobody knows how
+it behaves. SQL connections are scarce, so they are released before a wait.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import atexit
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +36,7 @@ THREADS_PER_PROVIDER = 16  # for each configured provider
 
 BACKGROUND_THREADS = 4
 QUEUE_MAX = 1000
+SERVER_QUEUE_MAX = 200  # of each MCP server
 ACCOUNT_SHARE = 4  # one account may fill a quarter of the queue
 EXIT_TIMEOUT = 1.0  # seconds
 
@@ -173,9 +176,17 @@ def run_in_background(call: Callable[[], T], account: str | None = None) -> Futu
     return _background.submit(call, account)
 
 
+def run_for_server(server: str, call: Callable[[], T], account: str) -> Future[T]:
+    """Run a call soon, in the background threads of one MCP server of the settings."""
+    return _servers.setdefault(server, Background(waiting=SERVER_QUEUE_MAX)).submit(call, account)
+
+
 def drain_background(seconds: float = EXIT_TIMEOUT) -> bool:
     """Wait at most ``seconds`` for the background work; return False if some is not done."""
-    return _background.drain(seconds)
+    ends_at = time.monotonic() + seconds
+    queues = [_background, *_servers.values()]
+    are_done = [each.drain(max(0.0, ends_at - time.monotonic())) for each in queues]
+    return all(are_done)
 
 
 def _drain_at_exit() -> None:
@@ -197,9 +208,11 @@ def _run(call: Callable[[], T], future: Future[T]) -> None:
 def _replace_background() -> None:
     global _background  # noqa: PLW0603 - a forked child has none of the threads
     _background = Background()
+    _servers.clear()
 
 
 _background = Background()
+_servers: dict[str, Background] = {}
 os.register_at_fork(after_in_child=_replace_background)
 atexit.register(_drain_at_exit)
 

@@ -1,20 +1,20 @@
 """Revokes grants at their provider (RFC 7009).
 
-This happens in the background, after the token set was removed from the session. First the lease of
-the token set (`oauth.provider.refresh_lease`) is claimed and completed. So a running refresh is
-waited for and its result is revoked, no later refresh can start, and only one of several concurrent
-sign-outs revokes the grant.
+This happens after the token set was removed from the session (`oauth.tokens.revocation`). First the
+lease of the token set (`oauth.provider.refresh_lease`) is claimed and completed. So a running
+refresh is waited for and its result is revoked, no later refresh can start, and only one of several
+concurrent sign-outs revokes the grant.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import TypeVar
 
 from oauth.exceptions import ProviderUnavailable
-from oauth.network import concurrency
-from oauth.provider import config, metadata, token_endpoint
+from oauth.provider import metadata, token_endpoint
 from oauth.provider.config import ProviderConfig
 from oauth.provider.metadata import Metadata
 from oauth.provider.refresh_lease import LeaseHeld, RefreshLease, RefreshOutcome
@@ -32,44 +32,51 @@ T = TypeVar("T")
 REVOKED = RefreshOutcome(refused="revoked")
 
 
-def revoke_soon(services: Services, name: str, token_set: TokenSet) -> None:
-    """Revoke in the background a token set that is no longer in any session."""
-    provider = config.find_provider(name)
-    if provider is None or provider.client_id != token_set.client_id:
-        logger.warning("A grant of %s was not revoked: its client is not configured.", name)
-        return
-    revocation = _Revocation(provider, services)
-    concurrency.run_in_background(
-        lambda: revocation.run(token_set), account=f"{name}/{token_set.subject}"
-    )
+class Outcome(StrEnum):
+    """What became of a grant that was to be revoked."""
+
+    REVOKED = "revoked"
+    ENDED = "ended"  # it was revoked before, or its provider does not refresh it any more
+    UNSUPPORTED = "unsupported"  # the provider has no endpoint for it
+    REFUSED = "refused"
+    FAILED = "failed"
+    LATE = "late"  # nobody waited any longer
 
 
-class _Revocation:
-    """One revocation, with the services of the process that requested it."""
+class Revocation:
+    """One revocation, with the services of the process that requested it.
 
-    def __init__(self, provider: ProviderConfig, services: Services) -> None:
+    ``every_token`` is True for a server that is not known to end the access token with the refresh
+    token (RFC 7009 section 2.1: it should): both are sent, the refresh token first.
+    """
+
+    def __init__(
+        self, provider: ProviderConfig, services: Services, *, every_token: bool = False
+    ) -> None:
         self._provider = provider
         self._services = services
+        self._every_token = every_token
 
-    def run(self, token_set: TokenSet) -> None:
+    def run(self, token_set: TokenSet) -> Outcome:
         """Revoke the grant and log the result. Never raises."""
         __traceback_hide__ = True
         name = self._provider.name
         try:
             found = self._retry(lambda: metadata.load_metadata(self._provider, anonymous=False))
             if found.revocation_endpoint is None:
-                return
+                return Outcome.UNSUPPORTED
             newest = self._find_newest(token_set)
             if newest is None:
-                return
-            is_revoked = self._retry(lambda: self._revoke(found, newest))
+                return Outcome.ENDED
+            answers = [self._revoke(found, form) for form in self._forms(newest)]
         except Exception as exc:  # noqa: BLE001 - no caller could handle it, and its text may have a token
             logger.warning("A grant of %s was not revoked: %s", name, type(exc).__name__)
-            return
-        if is_revoked:
-            logger.info("A grant of %s was revoked.", name)
-        else:
+            return Outcome.FAILED
+        if not all(answers):
             logger.warning("A grant of %s was not revoked: the provider refuses.", name)
+            return Outcome.REFUSED
+        logger.info("A grant of %s was revoked.", name)
+        return Outcome.REVOKED
 
     def _find_newest(self, token_set: TokenSet) -> TokenSet | None:
         """Return the newest token set of the grant; None if it was rejected or revoked already."""
@@ -102,11 +109,22 @@ class _Revocation:
                 self._services.sleep(pause)
         return ask()
 
-    def _revoke(self, found: Metadata, token_set: TokenSet) -> bool:
+    def _forms(self, token_set: TokenSet) -> list[dict[str, str]]:
+        """Return the requests to send, without the client's authentication."""
         __traceback_hide__ = True
-        form = {"token": token_set.access_token, "token_type_hint": "access_token"}
-        if token_set.refresh_token is not None:
-            form = {"token": token_set.refresh_token, "token_type_hint": "refresh_token"}
+        forms = [{"token": token_set.access_token, "token_type_hint": "access_token"}]
+        if token_set.refresh_token is None:
+            return forms
+        refresh = {"token": token_set.refresh_token, "token_type_hint": "refresh_token"}
+        return [refresh, *forms] if self._every_token else [refresh]
+
+    def _revoke(self, found: Metadata, form: Mapping[str, str]) -> bool:
+        """Send one request, and again if the provider is unavailable."""
+        __traceback_hide__ = True
+        return self._retry(lambda: self._send(found, form))
+
+    def _send(self, found: Metadata, form: Mapping[str, str]) -> bool:
+        __traceback_hide__ = True
         response = token_endpoint.post_as_client(
             self._provider, found, form, clock=self._services.clock, url=found.revocation_endpoint
         )

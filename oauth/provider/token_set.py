@@ -19,6 +19,8 @@ MAX_LIFETIME = 10 * 365 * 24 * 3600  # seconds; longer lifetimes are cut, as dat
 NOTHING = (None, "")  # values that mean that a field was left out
 SECRETS = frozenset({"access_token", "refresh_token", "id_token", "grant_secret", "dpop_key"})
 LISTS = ("scope", "requested_scope", "groups")
+# Only token sets of MCP servers have them; those of other providers are stored as before.
+BINDING = ("issuer", "resource", "account")
 GRANT_SECRET = re.compile(r"[a-z0-9]{32}")
 DPOP_KEY = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes, as `oauth.provider.dpop` makes them
 
@@ -44,6 +46,11 @@ class TokenSet:
     which refreshes keep. ``dpop_key`` is the private key to which the tokens are bound, if any
     (`oauth.provider.dpop`); each sign-in makes a new one. ``groups`` are the person's groups in the
     provider's last response, limited to those that the settings mention.
+
+    A token set of an MCP server (`oauth.connect`) also has ``issuer``, the only authorization
+    server that may get its refresh token, ``resource``, the only one that may get its access token,
+    and ``account``, a name that the server gave and nobody verified. Its ``subject`` is the id of
+    the user here who connected it.
     """
 
     access_token: str
@@ -61,6 +68,9 @@ class TokenSet:
     groups: tuple[str, ...] = ()
     grant_secret: str = field(default_factory=new_grant_secret)
     dpop_key: str | None = None
+    issuer: str | None = None
+    resource: str | None = None
+    account: str | None = None
 
     def __repr__(self) -> str:
         """Show which tokens are set, but never their values."""
@@ -130,6 +140,9 @@ class TokenSet:
             requested_scope=self.requested_scope,
             granted_at=self.granted_at,
             groups=self.groups,
+            issuer=self.issuer,
+            resource=self.resource,
+            account=self.account,
         )
         if new.refresh_token is not None:
             return new
@@ -152,7 +165,7 @@ class TokenSet:
             previous is None
             or previous.refresh_token is None
             or self.refresh_token is not None
-            or (self.subject, self.client_id) != (previous.subject, previous.client_id)
+            or self._recipients() != previous._recipients()
             or self.dpop_key != previous.dpop_key
             or not set(previous.scope) <= set(self.scope)
         ):
@@ -165,10 +178,17 @@ class TokenSet:
             granted_at=previous.granted_at,
         )
 
+    def _recipients(self) -> tuple[str | None, ...]:
+        return self.subject, self.client_id, self.issuer, self.resource
+
     def to_session(self) -> dict[str, Any]:
         """Return the form that the session stores: JSON types, with a version."""
         lists = {name: list(getattr(self, name)) for name in LISTS}
-        return {"version": VERSION, **asdict(self), **lists}
+        content = {"version": VERSION, **asdict(self), **lists}
+        for name in BINDING:
+            if content[name] is None:
+                del content[name]
+        return content
 
     @classmethod
     def from_session(cls, data: object) -> TokenSet:
@@ -191,6 +211,9 @@ class TokenSet:
             groups=_texts(data.get("groups", [])),  # Older releases did not store groups.
             grant_secret=_parse_grant_secret(data.get("grant_secret")),
             dpop_key=_optional_key(data.get("dpop_key")),
+            issuer=_optional_text(data.get("issuer")),
+            resource=_optional_text(data.get("resource")),
+            account=_optional_text(data.get("account")),
         )
 
 
@@ -227,6 +250,10 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_TOKEN_LENGTH:
         raise MalformedTokens("A field of the token set is missing, too long or not text.")
     return value
+
+
+def _optional_text(value: object) -> str | None:
+    return None if value is None else _text(value)
 
 
 def _printable_text(value: object) -> str:

@@ -61,7 +61,7 @@ def redirect_stray_callback(request: HttpRequest, provider: str) -> HttpResponse
     A signed-in person goes to the sign-in's target or the home page, others to the sign-in page.
     """
     state, is_late = _find_state(request, provider)
-    next_url = _safe_url((state or {}).get("next"))
+    next_url = safe_url((state or {}).get("next"))
     if (state is not None and not is_late) or _may_lack_cookie(request):
         setattr(request, NEXT_URL_ATTRIBUTE, next_url)
         return None
@@ -117,7 +117,8 @@ def _may_lack_cookie(request: HttpRequest) -> bool:
     return strict and "_redir" not in request.GET
 
 
-def _safe_url(url: str | None) -> str | None:
+def safe_url(url: str | None) -> str | None:
+    """Return an address to go to, if it is one of this site."""
     return url if url and get_account_adapter().is_safe_url(url) else None
 
 

@@ -15,11 +15,12 @@ from django.dispatch import Signal
 
 from oauth.exceptions import NoLongerAllowed, ProviderUnavailable, ReauthenticationRequired
 from oauth.provider.config import ProviderConfig
-from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
 from oauth.signals import token_refreshed
+from oauth.tokens.providers import provider_of
 from oauth.tokens.refresh_coordinator import WAIT_MAX, WORK_MAX, Refresh
 from oauth.tokens.refresh_queue import QueuedRefresh, RefreshBusy
+from oauth.tokens.revocation import revoke_soon
 from oauth.tokens.vault import StoredTokenSet, TokenRepository
 from sessions_kms import SHORT_ID, SessionStore, StoreUnavailable, id_of
 from sessions_kms.services import Services
@@ -35,7 +36,7 @@ account_refused = Signal()
 
 @dataclass(frozen=True)
 class Freshness:
-    """Decides for one call whether a token set can be used.
+    """Decides for one call whether a token set of a provider can be used.
 
     ``rejected`` is the token set to which an upstream responded with 401.
     """
@@ -88,24 +89,25 @@ class FreshToken:
         self,
         services: Services,
         session: SessionStore,
-        provider: ProviderConfig,
+        provider: str,
         rejected: TokenSet | None = None,
     ) -> None:
         self._services = services
         self._session = session
-        self._provider = provider
-        self._repository = TokenRepository(services, session, provider.name)
-        self._freshness = Freshness(provider, services.clock, rejected)
+        self._name = provider
+        self._rejected = rejected
+        self._repository = TokenRepository(services, session, provider)
 
     async def get(self) -> TokenSet:
         """Return the token set. Raises the exceptions of `oauth.get_token`."""
         token_set = await self._repository.load()
-        if self._freshness.is_good(token_set):
+        freshness = self._freshness_of(token_set)
+        if freshness.is_good(token_set):
             return token_set
-        lasts = self._freshness.lasts(token_set)
+        lasts = freshness.lasts(token_set)
         queued = QueuedRefresh(
             token_set.grant_secret,
-            (self._provider.name, token_set.subject),
+            (self._name, token_set.subject),
             max_wait=0 if lasts else WAIT_MAX + WORK_MAX,
             work=lambda: self._refresh_if_possible(token_set.subject, lasts),
         )
@@ -116,6 +118,11 @@ class FreshToken:
                 raise
             return token_set
         return token_set if stored is None else self._repository.adopt(stored)
+
+    def _freshness_of(self, token_set: TokenSet) -> Freshness:
+        """Raises NotConnected or ReauthenticationRequired if the token set is nobody's here."""
+        provider = provider_of(self._name, token_set)
+        return Freshness(provider, self._services.clock, self._rejected)
 
     async def _refresh_if_possible(self, subject: str, lasts: bool) -> StoredTokenSet | None:
         """Refresh the token set; the refresh is finished even if the caller is cancelled.
@@ -138,10 +145,11 @@ class FreshToken:
         for _ in range(GENERATIONS):
             stored = await self._repository.load_stored()
             current = stored.token_set
-            if self._freshness.is_good(current):
+            freshness = self._freshness_of(current)
+            if freshness.is_good(current):
                 return stored
-            self._freshness.require_renewable(current)
-            refresh = Refresh(self._services, self._provider, current)
+            freshness.require_renewable(current)
+            refresh = Refresh(self._services, freshness.provider, current)
             new = await self._find_successor(refresh, patient=patient)
             if new is None:
                 continue
@@ -150,7 +158,7 @@ class FreshToken:
             if is_made:
                 await refresh.shorten_result(new)
                 await ReceiverCall(self._send_refreshed)
-            if is_made or self._freshness.is_good(saved.token_set):
+            if is_made or self._freshness_of(saved.token_set).is_good(saved.token_set):
                 return saved
         raise ProviderUnavailable("The provider's tokens expire as soon as they are issued.")
 
@@ -178,9 +186,9 @@ class FreshToken:
         await ReceiverCall(self._send_rejected, (subject,))
 
     def _send_rejected(self, subject: str) -> None:
-        account_refused.send(sender=None, provider=self._provider.name, subject=subject)
+        account_refused.send(sender=None, provider=self._name, subject=subject)
 
     def _send_refreshed(self) -> None:
         key = self._session.session_key
         short_id = id_of(key)[:SHORT_ID] if key else None
-        token_refreshed.send_robust(sender=None, provider=self._provider.name, session=short_id)
+        token_refreshed.send_robust(sender=None, provider=self._name, session=short_id)

@@ -16,9 +16,10 @@ from oauth.exceptions import OAuthError, ProviderUnavailable, SignInRefused
 from oauth.network.responses import ProviderResponse
 from oauth.provider import dpop, metadata, token_endpoint
 from oauth.provider import id_token as id_tokens
-from oauth.provider.config import ProviderConfig
+from oauth.provider.config import MCP_KIND, ProviderConfig
 from oauth.provider.id_token import InvalidIdToken, MisdirectedIdToken, UnreadableIdToken
 from oauth.provider.token_set import MalformedTokens, TokenSet
+from oauth.tokens.providers import is_self_registered, with_credentials
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
@@ -34,11 +35,12 @@ FATAL = frozenset(
         "login_required",
     }
 )
+INVALID_CLIENT = "invalid_client"
 # Errors in this gateway's configuration. Signing in again does not help.
 CONFIGURATION = frozenset(
     {
         "incorrect_client_credentials",
-        "invalid_client",
+        INVALID_CLIENT,
         "invalid_request",
         "invalid_scope",
         "unauthorized_client",
@@ -71,7 +73,10 @@ def request_refresh(services: Services, provider: ProviderConfig, token_set: Tok
     __traceback_hide__ = True
     now = int(services.clock())
     provider_metadata = metadata.load_metadata(provider, anonymous=False)
+    provider = with_credentials(provider, token_set)
     form = {"grant_type": "refresh_token", "refresh_token": token_set.refresh_token or ""}
+    if provider.resource is not None:
+        form["resource"] = provider.resource  # RFC 8707 section 2.2
     key = _dpop_key_for(provider, token_set)
     response = token_endpoint.post_as_client(
         provider,
@@ -107,7 +112,7 @@ def _read_response(
     content = response.parse()
     error = content.get("error")
     if error is not None:
-        raise _make_error(provider, error if isinstance(error, str) else "")
+        raise _make_error(provider, old, error if isinstance(error, str) else "")
     if response.status != 200:
         raise ProviderUnavailable("The provider's response has another status than 200.")
     try:
@@ -119,8 +124,8 @@ def _read_response(
     return new
 
 
-def _make_error(provider: ProviderConfig, error: str) -> OAuthError:
-    if error in FATAL:
+def _make_error(provider: ProviderConfig, old: TokenSet, error: str) -> OAuthError:
+    if error in FATAL or (error == INVALID_CLIENT and is_self_registered(provider, old)):
         return GrantRefused(error)
     if error in PROOF:
         logger.error(
@@ -148,7 +153,7 @@ def _check_id_token(
     used, since the refresh token is already spent.
     """
     __traceback_hide__ = True
-    if issuer is None:  # Without an issuer the id token cannot be validated.
+    if issuer is None or provider.kind == MCP_KIND:  # It cannot be validated, or is not used.
         return replace(new, id_token=old.id_token)
     if new.id_token is None or new.id_token == old.id_token:
         return new

@@ -82,12 +82,27 @@ def drop_token_set(session: SessionBase, provider: str) -> None:
 
 def is_signed_in_with(session: SessionBase, provider: str, subject: str) -> bool:
     """Return True if the person signed in with this account, instead of connecting it later."""
+    return (provider, subject) in _accounts_of_sign_in(session)
+
+
+def groups_of_sign_in(session: SessionBase) -> tuple[str, ...]:
+    """Return the person's groups at the provider with which they signed in."""
+    groups: list[str] = []
+    for provider, subject in _accounts_of_sign_in(session):
+        held = load_token_set(session, str(provider))
+        if held is not None and held.subject == subject:
+            groups += held.groups
+    return tuple(dict.fromkeys(groups))
+
+
+def _accounts_of_sign_in(session: SessionBase) -> list[tuple[object, object]]:
+    """Return pairs of provider and subject, as allauth recorded them."""
     records = session.get(METHODS)
-    return any(
-        (record.get("provider"), record.get("uid")) == (provider, subject)
+    return [
+        (record.get("provider"), record.get("uid"))
         for record in (records if isinstance(records, list) else [])
         if isinstance(record, dict)
-    )
+    ]
 
 
 async def is_ended(services: Services, provider: str, held: TokenSet) -> bool:

@@ -9,8 +9,8 @@ import pytest
 
 from oauth.exceptions import OAuthError
 from oauth.provider.refresh_lease import LEASE_SECONDS
-from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
+from oauth.tokens.revocation import revoke_soon
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services

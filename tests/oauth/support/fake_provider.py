@@ -236,6 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
         request = self.provider.request
         request.method, request.url = self.command, self.provider.issuer + self.path
         request.proofs, request.more = self.headers.get_all("DPoP", []), {}
+        request.body = form
         self._send(self.provider.respond(path, dict(parse_qsl(form)), authorization))
 
     def _send(self, answer: Answer) -> None:

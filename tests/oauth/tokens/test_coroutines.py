@@ -11,7 +11,6 @@ import pytest
 from django.http import HttpRequest
 
 import oauth
-from oauth.provider.config import find_provider
 from oauth.tokens import refresh_coordinator
 from oauth.tokens.fresh_token import FreshToken
 from oauth.tokens.refresh_queue import QueuedRefresh
@@ -35,9 +34,7 @@ def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
 
 def turn_of(request: HttpRequest) -> QueuedRefresh:
     """Go as far as the turn, which is to be waited for next."""
-    corp = find_provider("corp")
-    assert corp is not None
-    steps = FreshToken(services(), cast("SessionStore", request.session), corp).get()
+    steps = FreshToken(services(), cast("SessionStore", request.session), "corp").get()
     wait: Wait = resume(steps)
     while not isinstance(wait, QueuedRefresh):
         wait = resume(steps, wait.block())

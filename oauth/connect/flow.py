@@ -1,0 +1,194 @@
+"""One connection: `begin` leads to the authorization server, `complete` takes its answer.
+
+Nothing of the answer is shown or used before its issuer is checked (RFC 9207): one of two servers
+could otherwise pass on the code or the error of the other ("mix-up", RFC 9700 section 4.4).
+
+`authorized` is sent before a token set is stored in the browser's session, as allauth sends
+`pre_social_login`. A receiver that began the connection itself (``pending``) takes the token set,
+and raises ImmediateHttpResponse with its own answer.
+
+A connection that replaces another does not revoke it: some servers revoke everything of a person
+and client with it, so also the new one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlencode
+
+from allauth.core.exceptions import ImmediateHttpResponse
+from django.contrib import messages
+from django.dispatch import Signal
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render, resolve_url
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from oauth.codes import Code
+from oauth.connect import failures, state, wanted_scopes
+from oauth.connect.exchange import exchange_code
+from oauth.connect.state import PendingConnection
+from oauth.exceptions import OAuthError, ProviderRefused
+from oauth.mcp.discovery import Discovered
+from oauth.mcp.registration import Registration
+from oauth.mcp.servers import McpServer
+from oauth.metrics import count_connection
+from oauth.provider.token_set import TokenSet
+from oauth.sign_in.failures import safe_url
+from oauth.tokens import vault
+from sessions_kms.services import services
+
+logger = logging.getLogger(__name__)
+
+# `request`, `server`, `token_set`, `state` (the PendingConnection).
+authorized = Signal()
+
+OFFLINE_ACCESS = "offline_access"
+ONCE = ("code", "error", "iss", "state")  # parameters of the answer (RFC 6749 section 3.1)
+
+
+def callback_url(request: HttpRequest, server: McpServer) -> str:
+    """Return the redirect URI of a server, which no other server has."""
+    return request.build_absolute_uri(reverse("oauth_connect_callback", args=[server.name]))
+
+
+def begin(
+    request: HttpRequest,
+    discovered: Discovered,
+    registration: Registration,
+    *,
+    scopes: tuple[str, ...],
+    next_url: str | None = None,
+    pending: Mapping[str, Any] | None = None,
+) -> HttpResponse:
+    """Store the state and return the page that continues at the authorization server.
+
+    A page, because the policy of a form applies to the redirects after it. ``next_url`` is where
+    the person goes afterwards; ``pending`` is passed to the receivers of `authorized`.
+    """
+    __traceback_hide__ = True
+    server, metadata = discovered.server, discovered.metadata
+    begun = PendingConnection(
+        server=server.name,
+        user=str(request.user.pk),
+        issuer=discovered.issuer,
+        token_endpoint=metadata.token_endpoint,
+        states_issuer=metadata.iss_supported,
+        client_id=registration.client_id,
+        resource=discovered.resource,
+        callback=registration.redirect_uri,
+        verifier=state.new_verifier(),
+        scopes=scopes,
+        begun_at=int(services().clock()),
+        next_url=safe_url(next_url),
+        pending=pending,
+    )
+    try:
+        name = state.store_state(request.session, begun)
+    except state.StateTooLarge:
+        refused = ProviderRefused("An address of the server is too long.", Code.METADATA_UNREADABLE)
+        return failures.failure_page(request, server, refused, begun.next_url)
+    address = _authorization_url(metadata.authorization_endpoint or "", begun, name)
+    context = {"server": server, "issuer_host": failures.host_of(begun.issuer), "address": address}
+    return failures.private(render(request, "oauth/connect_onward.html", context))
+
+
+def _authorization_url(endpoint: str, begun: PendingConnection, name: str) -> str:
+    __traceback_hide__ = True
+    digest = hashlib.sha256(begun.verifier.encode()).digest()
+    parameters = {
+        "response_type": "code",
+        "client_id": begun.client_id,
+        "redirect_uri": begun.callback,
+        "state": name,
+        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+        "resource": begun.resource,
+    }
+    if begun.scopes:
+        parameters["scope"] = " ".join(begun.scopes)
+    if OFFLINE_ACCESS in begun.scopes:
+        parameters["prompt"] = "consent"  # OpenID Connect Core section 11
+    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(parameters)}"
+
+
+def complete(request: HttpRequest, server: McpServer) -> HttpResponse:
+    """Handle the answer of the authorization server, and store the token set."""
+    __traceback_hide__ = True
+    if any(len(request.GET.getlist(name)) > 1 for name in ONCE):
+        return failures.stray_callback(request, server)
+    begun = state.take_state(
+        request.session,
+        request.GET.get("state", ""),
+        server=server.name,
+        user=str(request.user.pk),
+        now=services().clock(),
+    )
+    if begun is None:
+        return failures.stray_callback(request, server)
+    try:
+        check_issuer(begun, request.GET.get("iss"))
+        if (error := request.GET.get("error")) is not None:
+            return _rejected(request, server, begun, error)
+        if not (code := request.GET.get("code")):
+            raise ProviderRefused("The answer has no code.", Code.CODE_MISSING)
+        token_set = exchange_code(server, begun, code)
+    except OAuthError as exc:
+        return failures.failure_page(request, server, exc, begun.next_url)
+    return _store(request, server, begun, token_set)
+
+
+def check_issuer(begun: PendingConnection, stated: str | None) -> None:
+    """Compare the issuer of an answer with the state's (RFC 9207 section 2.4).
+
+    Raises ProviderRefused, also if there is none although the server announced one.
+    """
+    if stated is None and not begun.states_issuer:
+        return
+    if stated != begun.issuer:
+        raise ProviderRefused("The answer is not of this issuer.", Code.RESPONSE_ISSUER)
+
+
+def _rejected(
+    request: HttpRequest, server: McpServer, begun: PendingConnection, error: str
+) -> HttpResponse:
+    code = Code.of_answer("authorization", error)
+    if code is not Code.AUTHORIZATION_ACCESS_DENIED:
+        raise ProviderRefused("The server returned an error.", code)
+    count_connection(server.name, code)
+    text = _("%(server)s was not connected, because you did not allow it there.")
+    messages.info(request, text % {"server": server.label})
+    return HttpResponseRedirect(begun.next_url or resolve_url("home"))
+
+
+def _store(
+    request: HttpRequest, server: McpServer, begun: PendingConnection, token_set: TokenSet
+) -> HttpResponse:
+    __traceback_hide__ = True
+    if begun.pending is not None:  # A grant outlives this session, and its groups.
+        token_set = replace(token_set, groups=vault.groups_of_sign_in(request.session))
+    try:
+        authorized.send(
+            sender=None, request=request, server=server, token_set=token_set, state=begun
+        )
+    except ImmediateHttpResponse as taken:
+        count_connection(server.name)
+        response: HttpResponse = taken.response
+        return response
+    if begun.pending is not None:
+        refused = ProviderRefused("Nobody takes this connection.", Code.STATE_UNKNOWN)
+        return failures.failure_page(request, server, refused, begun.next_url)
+    wanted = wanted_scopes.load_wanted(request.session, server.name)
+    if wanted.is_due:
+        done = wanted.connected(token_set.granted_at)
+        wanted_scopes.store_wanted(request.session, server.name, done)
+    vault.store_token_set(request.session, server.name, token_set)
+    count_connection(server.name)
+    logger.info("A person connected %s.", server.name)
+    messages.success(request, _("%(server)s is connected.") % {"server": server.label})
+    return HttpResponseRedirect(begun.next_url or resolve_url("home"))

@@ -1,0 +1,175 @@
+"""Authorization servers that mix themselves up with others, leave things out, or exaggerate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from oauth.exceptions import OAuthError
+from oauth.tokens import vault
+from tests.oauth.support.connecting import Connecting, declare, query_of
+from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.mcp_server import serving_mcp
+from tests.oauth.support.requests import get_token
+
+CANARY = "canary-of-the-answer"
+
+
+@pytest.fixture
+def honest(notes: Connecting, settings: Settings) -> Iterator[Connecting]:
+    """Declare a second server, `files`, which is honest; `notes` is not."""
+    with serving_mcp() as served:
+        declare(settings, notes=notes.resource.url, files=served.url)
+        yield Connecting(notes.visitor, served, "files")
+
+
+def assert_nothing_connected(connecting: Connecting) -> None:
+    assert vault.load_token_set(connecting.visitor.session, connecting.name) is None
+
+
+def test_code_of_one_server_is_never_sent_to_another(notes: Connecting, honest: Connecting) -> None:
+    """The hostile server has the honest one answer to its own callback ("mix-up")."""
+    server = honest.resource.authorization
+    asked = query_of(notes.begin())
+    own = {"redirect_uris": [asked["redirect_uri"]]}  # registration is open to everybody
+    server.clients["of-the-attacker"] = own
+    asked |= {"client_id": "of-the-attacker", "resource": honest.resource.url}
+    _, location, _ = server.authorize(asked)
+    page = notes.back(location)
+    assert (page.status_code, b"response_issuer" in page.content) == (400, True)
+    assert notes.resource.authorization.forms == server.forms == []
+    assert_nothing_connected(notes)
+
+
+@pytest.mark.parametrize("at", ["files", "notes"])
+def test_state_of_one_server_is_worthless_at_the_callback_of_another(
+    notes: Connecting, honest: Connecting, at: str
+) -> None:
+    of, other = (notes, honest) if at == "files" else (honest, notes)
+    location = of.resource.authorization.consent(of.begin())
+    answer = location.replace(of.path, other.path)
+    assert other.back(answer)["Location"] == "/"
+    assert of.back(location)["Location"] == "/"  # It was used, and is worth nothing any more.
+    assert notes.resource.authorization.forms == honest.resource.authorization.forms == []
+    assert_nothing_connected(of)
+    assert_nothing_connected(other)
+
+
+@pytest.mark.parametrize("answer", [{}, {"error": CANARY}, {"error": "access_denied"}])
+@pytest.mark.parametrize("issuer", [None, "https://other.example", "", "{issuer}/"])
+def test_issuer_is_compared_before_anything_is_shown_or_sent(
+    notes: Connecting, answer: dict[str, str], issuer: str | None
+) -> None:
+    server = notes.resource.authorization
+    url = notes.begin()
+    location = server.refuse(url, answer["error"]) if answer else server.consent(url)
+    stated, query = query_of(location).pop("iss"), query_of(location)
+    assert stated == server.issuer
+    del query["iss"]
+    query |= {} if issuer is None else {"iss": issuer.format(issuer=server.issuer)}
+    page = notes.visitor.client.get(f"{notes.path}callback/", query)
+    assert page.status_code == 400
+    assert b"response_issuer" in page.content
+    assert CANARY.encode() not in page.content
+    assert server.forms == []
+
+
+def test_issuer_may_be_missing_where_none_was_announced(notes: Connecting) -> None:
+    notes.resource.authorization.states_issuer = False
+    assert notes.connect()["Location"] == "/"
+    assert notes.held.issuer == notes.resource.authorization.issuer
+
+
+def test_answer_is_used_once_by_its_person_in_time_and_only_if_it_is_unambiguous(
+    notes: Connecting, store: Any
+) -> None:
+    server = notes.resource.authorization
+    location = server.consent(notes.begin())
+    assert notes.back(f"{location}&code=another")["Location"] == "/"
+    assert notes.back(location)["Location"] == "/"
+    assert len(server.forms) == 1
+    assert notes.back(location)["Location"] == "/"
+    late = server.consent(notes.begin())
+    store.clock.advance(3601)
+    notes.back(late)
+    assert len(server.forms) == 1
+
+
+def test_error_of_the_server_is_shown_by_its_code_only(notes: Connecting) -> None:
+    server = notes.resource.authorization
+    page = notes.back(server.refuse(notes.begin(), CANARY))
+    assert (page.status_code, b"authorization_other" in page.content) == (400, True)
+    assert CANARY.encode() not in page.content
+    refused = notes.back(server.refuse(notes.begin(next="/sessions/"), "access_denied"))
+    assert refused["Location"] == "/sessions/"
+    assert_nothing_connected(notes)
+
+
+LIFETIMES: list[Any] = [
+    10**400, -(10**400), 1e308, -1, 0, "0", "1e999", "NaN", "", None, True, [], {}, "ten",
+    "9" * 4000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["expires_in", "refresh_token_expires_in"])
+def test_absurd_lifetime_is_bounded_or_refused(notes: Connecting, name: str) -> None:
+    statuses = set()
+    for lifetime in LIFETIMES:
+        notes.resource.authorization.more_of_token_response = {name: lifetime}
+        status = notes.connect().status_code
+        statuses.add(status)
+        if status != 302:
+            continue
+        held = notes.held
+        assert (held.expires_at or 0) < 5_000_000_000, lifetime
+        assert (held.refresh_expires_at or 0) < 5_000_000_000, lifetime
+        with suppress(OAuthError):
+            get_token(notes.visitor, "notes")
+        assert notes.visitor.client.get("/").status_code == 200, lifetime
+    assert statuses == {302, 503}
+
+
+ODD: dict[str, Callable[[], Answer]] = {
+    "html": lambda: (200, "text/html", CANARY.encode()),
+    "null": lambda: (200, "application/json", b"null"),
+    "no token": lambda: (200, "application/json", b"{}"),
+    "a token that is no text": lambda: _json({"access_token": {"a": CANARY}}),
+    "a token of another type": lambda: _json({"access_token": CANARY, "token_type": "DPoP"}),
+    "a token of 1 MB": lambda: _json({"access_token": "x" * 1_000_000}),
+    "a redirect": lambda: (302, "http://127.0.0.1:1/" + CANARY, b""),
+    "an error": lambda: (500, "text/plain", CANARY.encode()),
+    "a rejection": lambda: (400, "application/json", b'{"error": "%s"}' % CANARY.encode()),
+    "deep": lambda: (200, "application/json", b"[" * 5000),
+}
+
+
+def test_odd_answer_of_the_token_endpoint_is_an_error_page(
+    notes: Connecting, caplog: pytest.LogCaptureFixture
+) -> None:
+    for what, answer in ODD.items():
+        notes.resource.authorization.failing["/token"] = answer
+        page = notes.connect()
+        assert page.status_code in {400, 503}, what
+        assert CANARY.encode() not in page.content, what
+        assert_nothing_connected(notes)
+    assert CANARY not in caplog.text
+
+
+def _json(content: dict[str, Any]) -> Answer:
+    return 200, "application/json", json.dumps(content).encode()
+
+
+def test_name_of_an_account_is_short_plain_text(notes: Connecting) -> None:
+    names = ("preferred_username", "name", "workspace_name")
+    more: dict[str, Any] = {"email": ["x"], **dict.fromkeys(names, "n" * 5000)}
+    notes.resource.authorization.more_of_token_response = more
+    notes.connect()
+    assert notes.held.account == "n" * 100
+    notes.resource.authorization.more_of_token_response = {"email": "\u202e\u2066 \n"}
+    notes.connect()
+    assert notes.held.account is None

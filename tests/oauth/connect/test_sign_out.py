@@ -1,0 +1,104 @@
+"""A sign-out revokes what the session's connections hold, and never fails because of a server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from oauth.logout import deferred_revocation
+from tests.oauth.support.connecting import Connecting, declare
+from tests.oauth.support.logout_fixtures import settled, sign_out
+from tests.oauth.support.mcp_server import serving_mcp
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Return the outcomes that are counted, with the servers' names."""
+    found: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        deferred_revocation, "count_revocation", lambda name, outcome: found.append((name, outcome))
+    )
+    return found
+
+
+@pytest.fixture
+def files(notes: Connecting, settings: Settings) -> Iterator[Connecting]:
+    with serving_mcp() as served:
+        declare(settings, notes=notes.resource.url, files=served.url)
+        yield Connecting(notes.visitor, served, "files")
+
+
+def test_response_comes_after_everything_is_revoked(
+    notes: Connecting, files: Connecting, counted: list[tuple[str, str]]
+) -> None:
+    notes.connect()
+    files.connect()
+    held = [notes.held, files.held]
+    sign_out(notes.visitor)
+    revoked = [
+        form["token"] for each in (notes, files) for form in each.resource.authorization.revocations
+    ]
+    assert revoked == [token for each in held for token in (each.refresh_token, each.access_token)]
+    assert counted == [("notes", "revoked"), ("files", "revoked")]
+
+
+def test_silent_server_delays_a_sign_out_for_a_bounded_time_only(
+    notes: Connecting,
+    files: Connecting,
+    counted: list[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert deferred_revocation.CONNECTIONS_WAIT == 3.0
+    monkeypatch.setattr(deferred_revocation, "CONNECTIONS_WAIT", 0.2)
+    notes.connect()
+    files.connect()
+    may_answer = threading.Event()
+
+    def hang() -> None:
+        may_answer.wait(20)
+
+    notes.resource.authorization.hooks["/revoke"] = hang
+    response: Any = sign_out(notes.visitor)
+    assert response["Location"] == "/"
+    assert notes.visitor.user_id is None
+    assert ("notes", "late") in counted
+    assert "A connection to notes is not revoked yet: late." in caplog.text
+    may_answer.set()
+    settled()  # It continues in the background.
+    assert len(notes.resource.authorization.revocations) == 2
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(400, "refused"), (None, "unsupported")])
+def test_what_cannot_be_revoked_is_counted_and_logged(
+    notes: Connecting,
+    counted: list[tuple[str, str]],
+    caplog: pytest.LogCaptureFixture,
+    status: int | None,
+    outcome: str,
+) -> None:
+    server = notes.resource.authorization
+    if status is None:
+        server.more_of_metadata = {"revocation_endpoint": None}
+    else:
+        server.failing["/revoke"] = lambda: (status, "text/plain", b"canary")
+    notes.connect()
+    sign_out(notes.visitor)
+    assert notes.visitor.user_id is None
+    assert counted == [("notes", outcome)]
+    assert f"A connection to notes is not revoked yet: {outcome}." in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_moved_server_gets_no_token_to_revoke(
+    notes: Connecting, settings: Settings, counted: list[tuple[str, str]]
+) -> None:
+    notes.connect()
+    declare(settings, notes="http://127.0.0.1:1/mcp")
+    sign_out(notes.visitor)
+    assert counted == [("notes", "failed")]
+    assert notes.resource.authorization.revocations == []

@@ -1,0 +1,67 @@
+"""The state of a connection in the session: bounded, and used once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from oauth.connect.state import (
+    SESSION_KEY,
+    SIZE_MAX,
+    STATE_AGE,
+    STATES_MAX,
+    PendingConnection,
+    StateTooLarge,
+    store_state,
+    take_state,
+)
+from sessions_kms.backend import SessionStore
+
+BEGUN = PendingConnection(
+    server="notes", user="1", issuer="https://as.example", token_endpoint="https://as.example/t",
+    states_issuer=True, client_id="c", resource="https://mcp.example/mcp",
+    callback="https://gateway.example/accounts/connect/notes/callback/", verifier="canary",
+    scopes=("read",), begun_at=1000, next_url="/sessions/", pending={"client": "an app"},
+)  # fmt: skip
+
+
+@pytest.fixture
+def session(store: Any) -> SessionStore:
+    return SessionStore()
+
+
+def take(session: SessionStore, name: str, **changed: Any) -> PendingConnection | None:
+    return take_state(session, name, **{"server": "notes", "user": "1", "now": 1000.0, **changed})
+
+
+def test_state_is_returned_once(session: SessionStore) -> None:
+    name = store_state(session, BEGUN)
+    assert take(session, name) == BEGUN
+    assert take(session, name) is None
+    assert SESSION_KEY not in session
+    assert "canary" not in repr(BEGUN)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"server": "files"}, {"user": "2"}, {"now": 1000.0 + STATE_AGE}, {"now": 0.0}],
+)
+def test_state_is_used_up_by_an_answer_that_is_not_its_own(
+    session: SessionStore, changed: dict[str, Any]
+) -> None:
+    name = store_state(session, BEGUN)
+    assert take(session, name, **changed) is None
+    assert take(session, name) is None
+
+
+def test_only_the_newest_states_are_kept(session: SessionStore) -> None:
+    names = [store_state(session, replace(BEGUN, begun_at=1000 + number)) for number in range(15)]
+    kept = [name for name in names if name in session[SESSION_KEY]]
+    assert kept == names[-STATES_MAX:]
+    large = replace(BEGUN, begun_at=2000, next_url="/" + "x" * (SIZE_MAX - 700))
+    name = store_state(session, large)
+    assert list(session[SESSION_KEY]) == [name]
+    with pytest.raises(StateTooLarge):
+        store_state(session, replace(large, next_url="/" + "x" * SIZE_MAX))
