@@ -17,6 +17,7 @@ from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnava
 from sessions_kms.infrastructure.policies import ROLES
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
+from sessions_kms.sealed_items.documents import SealedDocuments
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, Tokens, new_stamp
 from tests import ROOT
@@ -85,6 +86,10 @@ def use_the_site(number: int = 7) -> None:
     assert run_sync(leases.complete(secret, "me", b"done", keep=60))
     assert run_sync(leases.claim(secret, "you", seconds=10)).result == b"done"
     use_tokens()
+    documents, name = SealedDocuments(services.services()), f"wiki/{number}"
+    assert run_sync(documents.store(name, b"content", expected=None))
+    assert run_sync(documents.load(name)) is not None
+    run_sync(documents.delete(name))
     services.services().probe()
 
 

@@ -15,6 +15,7 @@ from sessions_kms.exceptions import FateUnknown
 from sessions_kms.operations import rewrapping
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
+from sessions_kms.sealed_items.documents import SealedDocuments
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, Tokens, new_stamp
 from sessions_kms.services import id_of
@@ -95,10 +96,11 @@ def test_everything_moves_and_the_old_key_is_no_longer_needed(stack: Stack) -> N
     run_sync(tokens.begin(NewToken(TOKEN, b"opens", NOW + DAY)))
     run_sync(tokens.begin(NewToken(SPENT, b"opens", NOW + DAY)))
     spend(tokens, SPENT)
+    assert run_sync(SealedDocuments(services.services()).store("wiki", b"content", expected=None))
     before = stack.items()
     switch(stack)
     done = rewrap()
-    assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 8, 0)
+    assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 9, 0)
     assert opens(stack, *keys)
     assert run_sync(about.SessionMetadata(stack.services).read(id_of(keys[1]))) == {
         "browser": "Firefox"
@@ -112,6 +114,9 @@ def test_everything_moves_and_the_old_key_is_no_longer_needed(stack: Stack) -> N
         assert isinstance(found, SealedToken)
         assert found.content == content
     assert run_sync(tokens.answer(SPENT)) == b"answer"
+    document = run_sync(SealedDocuments(services.services()).load("wiki"))
+    assert document is not None
+    assert document.content == b"content"
     for name, item in stack.items().items():  # Nothing else of a record has changed.
         changed = {"encryptedKey"} | ({"createdAt"} if name.startswith("data-key#") else set())
         kept = {key: value for key, value in item.items() if key not in changed}
