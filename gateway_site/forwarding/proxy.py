@@ -136,7 +136,7 @@ class _Exchange:
         headers, token = self._request_headers(), await self._token()
         if mcp is not None:
             headers = mcp.select_headers(headers)
-            mcp.admit(token)
+            mcp.admit(token.groups)
         content = self.body.pieces() if mcp is None else self.body.replay()
         answer = await self._send_request(headers, token, content)
         self.body.end()

@@ -26,7 +26,6 @@ from gateway_site.mcp.policy import Caller, MCPCall, Policy
 from gateway_site.rules.body import EMPTY_BODY, RequestBody
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.problems import Problem
-from oauth import TokenSet
 
 ALLOWED = ("DELETE", "GET", "POST")
 # With another charset, some servers would read another text.
@@ -62,15 +61,15 @@ class MCPReader:
         except InvalidMessage as invalid:
             raise rejection(invalid) from None
 
-    def admit(self, token: TokenSet) -> None:
-        """Ask the policy, once. Raises Problem."""
+    def admit(self, groups: tuple[str, ...]) -> None:
+        """Ask the policy, once; these are the person's groups at the provider. Raises Problem."""
         owner = self._call.owner
         call = MCPCall(
             upstream=self._call.upstream.name,
             http_method=self._call.method,
             version=self._version,
             message=self._message,
-            caller=Caller(person=owner.person, groups=token.groups, is_client=self._call.is_client),
+            caller=Caller(person=owner.person, groups=groups, is_client=self._call.is_client),
         )
         self._policy.admit(call)
         self._message, self._admitted = None, call.without_content()

@@ -37,7 +37,7 @@ def seen(gateway: Gateway) -> list[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def connected(gateway: Gateway, mode: str) -> AsyncIterator[Client]:
+async def connected(gateway: Gateway, mode: str, upstream: str = "tools") -> AsyncIterator[Client]:
     """Connect as the documentation tells a client that is no browser.
 
     The SDK is imported here: it takes more than a second, in each process that collects tests.
@@ -50,7 +50,7 @@ async def connected(gateway: Gateway, mode: str) -> AsyncIterator[Client]:
         told = (await http.get(f"{gateway.url}/gateway/")).json()
         http.headers[told["csrf_header"]] = told["csrf_token"]
         http.headers["Origin"] = gateway.url
-        transport = streamable_http_client(f"{gateway.url}/gateway/tools", http_client=http)
+        transport = streamable_http_client(f"{gateway.url}/gateway/{upstream}", http_client=http)
         async with Client(transport, mode=mode) as client:
             yield client
 
@@ -96,6 +96,24 @@ async def test_session_is_kept_listened_to_and_ended(tools: Gateway) -> None:
     versions = {request["headers"].get("mcp-protocol-version") for request in requests_[1:]}
     assert len(versions) == 1
     assert None not in versions
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_client_notices_nothing_where_its_messages_are_read(
+    tools: Gateway, mode: str
+) -> None:
+    steps: list[float] = []
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        steps.append(progress)
+
+    async with connected(tools, mode, "readtools") as client:
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        assert names == {"whoami", "count", "interrupted"}
+        result = await client.call_tool("count", {"to": 3}, progress_callback=note)
+        assert (text(result), steps) == ("counted to 3", [1, 2, 3])
+        if mode == "legacy":
+            assert text(await client.call_tool("interrupted")) == "resumed"
 
 
 async def test_interrupted_stream_is_resumed_by_its_last_event(tools: Gateway) -> None:

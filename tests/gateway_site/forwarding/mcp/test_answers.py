@@ -1,0 +1,257 @@
+"""Streams that a policy rewrites, cut at every byte: nobody ever sees what is hidden."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any, cast
+
+import pytest
+
+from gateway_site.edge.client import Client
+from gateway_site.forwarding.event_stream import Answer, EventStream, StreamCut
+from gateway_site.forwarding.mcp.reader import MCPReader
+from gateway_site.forwarding.upstream_call import UpstreamCall
+from gateway_site.mcp.errors import RPCProblem
+from gateway_site.mcp.json_text import JSONObject
+from gateway_site.mcp.messages import Message
+from gateway_site.mcp.policy import MCPCall
+from gateway_site.rules.body import RequestBody
+from gateway_site.rules.upstream import Upstream
+from gateway_site.transport.failures import ReadError
+from gateway_site.transport.pool import Owner
+from tests.gateway_site.rules.test_upstream import one
+
+LISTED = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "result": {"tools": [{"name": "denied"}, {"name": "allowed", "cost": 1}], "nextCursor": "c"},
+}
+LIST = json.dumps(LISTED).encode().replace(b'"cost": 1', b'"cost": 1.50')
+NOTE = b'{"jsonrpc": "2.0", "method": "notifications/progress", "params": {}}'
+STREAM = (
+    b": hello\n\nid: 1\r\ndata: \r\n\r\ndata: " + NOTE + b"\n\nid: 2\nevent: message\ndata: "
+    + LIST.replace(b', "result"', b',\r\ndata: "result"') + b"\r\n\r\n: end\n\n"
+)  # fmt: skip
+ENDS = (b"\n\n", b"\r\n\r\n", b"\r\n\r")  # of an event
+
+
+class HideDenied:
+    """A policy that rejects calls of the tool `denied`, and hides it."""
+
+    def __init__(self, *, accepts_old_transport: bool = False) -> None:
+        self.accepts_old_transport = accepts_old_transport
+        self.admitted: list[MCPCall] = []
+
+    def admit(self, call: MCPCall) -> None:
+        self.admitted.append(call)
+        if call.message and call.message.name == "denied":
+            raise RPCProblem(403, "denied", "No.", rpc_code=-32602, request_id=call.message.id)
+
+    def rewrite(self, call: MCPCall, answer: Message) -> JSONObject | None:
+        tools = answer.result.get("tools")
+        if tools is None:
+            return None
+        return answer.result | {"tools": [each for each in tools if each["name"] != "denied"]}
+
+
+class Pieces:
+    """An answer that arrives in pieces; a connection that breaks off after them has no end."""
+
+    def __init__(self, pieces: list[bytes], kind: str, *, breaks: bool = False) -> None:
+        self.status = 200
+        self.headers = [(b"content-type", kind.encode()), (b"content-length", b"9")]
+        self.pieces = pieces
+        self.breaks = breaks
+
+    @property
+    def is_complete(self) -> bool:
+        return False
+
+    @property
+    def has_ended(self) -> bool:
+        return not self.pieces and not self.breaks
+
+    def read_rest(self) -> bytes:
+        return b""
+
+    async def read_piece(self, seconds: float) -> bytes:
+        if self.breaks and not self.pieces:
+            raise ReadError
+        return self.pieces.pop(0) if self.pieces else b""
+
+    def wake(self) -> None:
+        self.pieces.insert(0, b"")
+
+    def close(self) -> None: ...
+
+
+async def read_call(
+    policy: HideDenied, message: dict[str, Any] | None, upstream: Upstream | None = None
+) -> MCPReader:
+    """Return the reader of an admitted call."""
+    data = json.dumps(message).encode() if message else b""
+    framing = [(b"content-length", b"%d" % len(data))] if data else []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": data, "more_body": False}
+
+    headers = [(b"content-type", b"application/json")] if data else []
+    call = UpstreamCall(
+        request=cast("Any", None),
+        owner=Owner(cast("Any", "holder"), "7"),
+        upstream=upstream or one(READ_MCP="1"),
+        method="POST" if data else "GET",
+        target="",
+        headers=headers,
+        framing=framing,
+    )
+    client = Client({"headers": headers}, receive)
+    reader = MCPReader(call, RequestBody(client, framing, 1 << 20), policy)
+    await reader.read_request()
+    reader.admit(("staff",))
+    return reader
+
+
+def calling(method: str, **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+
+
+async def passed_on(reader: MCPReader, answer: Pieces) -> tuple[bytes, bool]:
+    """Return what the client gets, and whether it takes it for complete."""
+    read: Answer = await reader.read_answer(answer)
+    found = b""
+    with suppress(StreamCut, ReadError):
+        while not read.has_ended:
+            found += await read.read_piece(1)
+        return found, True
+    return found, False
+
+
+def tools_in(passed: bytes) -> list[list[str]]:
+    """Return the names of tools in whatever events a lenient client finds, complete or not."""
+    found = []
+    for event in passed.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n"):
+        lines = [line[5:] for line in event.split(b"\n") if line.startswith(b"data:")]
+        with suppress(ValueError):
+            message = json.loads(b"".join(lines))
+            found += [[each["name"] for each in message.get("result", {}).get("tools", [])]]
+    return [names for names in found if names]
+
+
+@pytest.mark.parametrize("message", [calling("tools/list"), None], ids=["first", "resumed"])
+async def test_hidden_tool_is_in_no_stream_wherever_it_is_cut(message: Any) -> None:
+    for cut in range(len(STREAM) + 1):
+        reader = await read_call(HideDenied(), message)
+        pieces = [STREAM[:cut], STREAM[cut:]]
+        passed, is_whole = await passed_on(reader, Pieces(pieces, "text/event-stream"))
+        assert is_whole
+        assert tools_in(passed) == [["allowed"]]
+        assert b"denied" not in passed
+        assert b'"cost":1.50' in passed
+        assert b"id: 2\nevent: message\ndata: " in passed
+        assert passed.startswith(STREAM[: STREAM.index(b"id: 2")])
+        assert passed.endswith(b"\n\n: end\n\n")
+
+
+async def test_stream_that_ends_or_breaks_anywhere_passes_no_part_of_an_event() -> None:
+    for cut in range(len(STREAM)):
+        for breaks in (True, False):
+            reader = await read_call(HideDenied(), calling("tools/list"))
+            answer = Pieces([STREAM[:cut]], "text/event-stream", breaks=breaks)
+            passed, is_whole = await passed_on(reader, answer)
+            assert b"denied" not in passed
+            assert not passed or passed.endswith((*ENDS, b": hello\n", b": end\n"))
+            assert not (breaks and is_whole)
+            if is_whole:  # no event has begun
+                assert by_lines(STREAM[:cut]) in {b"", b"\n"}
+
+
+def by_lines(stream: bytes) -> bytes:
+    """Return what follows the last whole event or comment, with LF for every end of a line."""
+    lines = stream.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n")[-1]
+    return b"" if lines.startswith(b":") and lines.endswith(b"\n") else lines
+
+
+async def test_stream_that_ends_at_the_stop_of_the_server_ends_after_a_whole_event() -> None:
+    for cut in range(len(STREAM)):
+        reader = await read_call(HideDenied(), None)
+        pieces = [STREAM[at : at + 1] for at in range(cut)] + [b""]
+        answer = Pieces([*pieces, STREAM[cut:]], "text/event-stream")
+        stream = EventStream(await reader.read_answer(answer), has_result=False)
+        found, number = b"", 0
+        while not stream.has_ended:
+            if number == cut:
+                stream.end()
+            found += await stream.read_piece(1)
+            number += 1
+        assert b"denied" not in found
+        assert not found or found.endswith(ENDS)
+
+
+async def test_json_is_rewritten_with_its_new_length_and_otherwise_unchanged() -> None:
+    for cut in range(len(LIST)):
+        reader = await read_call(HideDenied(), calling("tools/list"))
+        read = await reader.read_answer(Pieces([LIST[:cut], LIST[cut:]], "application/json"))
+        content = read.read_rest()
+        assert json.loads(content)["result"] == {
+            "tools": [{"name": "allowed", "cost": 1.5}],
+            "nextCursor": "c",
+        }
+        assert b'"cost":1.50' in content
+        assert read.headers == [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(content)),
+        ]
+    read = await reader.read_answer(Pieces([NOTE], "application/json"))
+    assert read.read_rest() == NOTE
+
+
+async def test_json_that_breaks_off_passes_nothing() -> None:
+    for cut in range(0, len(LIST), 7):
+        reader = await read_call(HideDenied(), calling("tools/list"))
+        with pytest.raises(RPCProblem):
+            await reader.read_answer(Pieces([LIST[:cut]], "application/json"))
+        with pytest.raises(ReadError):
+            await reader.read_answer(Pieces([LIST[:cut]], "application/json", breaks=True))
+
+
+async def test_answer_of_more_than_four_megabytes_passes_nothing() -> None:
+    large = b'{"jsonrpc":"2.0","id":1,"result":{"a":"%b"}}' % (b"a" * (4 << 20))
+    reader = await read_call(HideDenied(), calling("tools/list"))
+    with pytest.raises(RPCProblem):
+        await reader.read_answer(Pieces([large], "application/json"))
+    assert await passed_on(
+        reader, Pieces([b": hello\n\ndata: " + large + b"\n\n"], "text/event-stream")
+    ) == (b": hello\n\n", False)
+
+
+async def test_stream_of_the_old_transport_passes_only_without_rules() -> None:
+    stream = b"event: endpoint\ndata: /messages/?session_id=1\n\n"
+    for accepts in (True, False):
+        policy = HideDenied(accepts_old_transport=accepts)
+        reader = await read_call(policy, None)
+        found = await passed_on(reader, Pieces([stream], "text/event-stream"))
+        assert found == ((stream, True) if accepts else (b"", False))
+
+
+async def test_policy_sees_the_call_and_keeps_no_content_of_it_for_the_answer() -> None:
+    policy = HideDenied()
+    seen: list[MCPCall] = []
+    policy.rewrite = lambda call, answer: seen.append(call)  # type: ignore[method-assign]
+    reader = await read_call(policy, calling("tools/call", name="allowed", arguments={"a": "b"}))
+    await reader.read_answer(Pieces([LIST], "application/json"))
+    [admitted] = policy.admitted
+    assert admitted.message is not None
+    assert admitted.message.params["arguments"] == {"a": "b"}
+    assert (admitted.upstream, admitted.http_method, admitted.version) == ("api", "POST", None)
+    assert (admitted.caller.person, admitted.caller.groups) == ("7", ("staff",))
+    assert seen[0].message is not None
+    assert (seen[0].message.name, seen[0].message.params) == ("allowed", {})
+    with pytest.raises(RPCProblem) as rejected:
+        await read_call(policy, calling("tools/call", name="denied"))
+    assert json.loads(rejected.value.response().content) == {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "error": {"code": -32602, "message": "No.", "data": {"problem": "denied"}},
+    }
