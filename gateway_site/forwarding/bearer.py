@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 CONNECT_URL = "connect_url"  # member of a problem
 INSUFFICIENT_SCOPE = "insufficient_scope"  # RFC 6750 section 3.1
-B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
+# RFC 6749 appendix A.12, without the space. RFC 6750 section 2.1 allows fewer characters, but there
+# are authorization servers whose tokens have others, such as colons.
+SENDABLE = re.compile(r"[!-~]+")
 
 
 async def fetch_access_token(
@@ -86,9 +88,9 @@ def authorization_headers(token: TokenSet, method: str, url: str, nonce: str | N
 
 
 def _is_usable(token: TokenSet) -> bool:
-    """Return True if the token can be sent: RFC 6750, or RFC 9449."""
+    """Return True if the token can be sent (RFC 6750, or RFC 9449) in one header."""
     kind = "bearer" if token.dpop_key is None else dpop.SCHEME.lower()
-    return token.token_type.lower() == kind and bool(B64TOKEN.fullmatch(token.access_token))
+    return token.token_type.lower() == kind and bool(SENDABLE.fullmatch(token.access_token))
 
 
 def reconnect_url(provider: str) -> str:
