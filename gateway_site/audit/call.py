@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
 from time import time
@@ -11,13 +13,14 @@ from django.conf import settings
 
 from gateway_site.audit.event import CALL, STREAM_ENDED, make_event
 from gateway_site.audit.trail import Trail, trail
-from gateway_site.edge.access_log import UNKNOWN, LogEntry, entry_of
+from gateway_site.edge.access_log import UNKNOWN, CheckedMessage, LogEntry, entry_of
 from gateway_site.edge.client import Scope, Send
 
 PROBLEM: Final = b"x-gateway-problem"  # as `rules.problems.MARK`: no upstream's answer has it
 ROOT: Final = "/gateway/"  # as `rules.url_rules.ROOT`
 ALLOWED, REJECTED, FAILED = "allowed", "rejected", "failed"
 UPSTREAM_FAULTS: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
+ENCODED: Final = re.compile(rb"=\?base64\?(.*)\?=")
 # Headers of MCP, which nobody has compared with the message: they are marked as claimed.
 CLAIMED: Final = {
     "protocol": b"mcp-protocol-version",
@@ -87,18 +90,19 @@ class AuditedCall:
     def _describe_message(self) -> dict[str, Any]:
         """Return what the rules found in the message, or what its headers claim."""
         checked = self._entry.checked
-        if checked is not None:
-            return {
-                "protocol": checked.protocol,
-                "method": checked.method,
-                "tool": checked.tool,
-                "claimed": False,
-                "rule": checked.rule,
-                "policy": checked.policy,
-            }
-        found = {name: _header(self._scope, header) for name, header in CLAIMED.items()}
-        is_claimed = any(value is not None for value in found.values())
-        return {**found, "claimed": is_claimed, "rule": None, "policy": None}
+        is_claimed = checked is None
+        if checked is None:
+            found = {name: _header(self._scope, header) for name, header in CLAIMED.items()}
+            checked = CheckedMessage(**found)
+            is_claimed = checked != CheckedMessage()
+        return {
+            "protocol": checked.protocol,
+            "method": checked.method,
+            "tool": _without_query(checked.tool),
+            "claimed": is_claimed,
+            "rule": checked.rule,
+            "policy": checked.policy,
+        }
 
     def _upstream(self) -> str | None:
         """Return the name of the upstream, of a rejected call as its path has it."""
@@ -121,6 +125,13 @@ def _is_event_stream(headers: Mapping[bytes, bytes]) -> bool:
     return kind.strip().lower() == b"text/event-stream"
 
 
+def _without_query(name: str | None) -> str | None:
+    """Return the name of a tool, or the address of a resource without query and fragment."""
+    if name is None or "://" not in name:
+        return name
+    return re.split(r"[?#]", name, maxsplit=1)[0]
+
+
 def _known(value: str) -> str | None:
     return None if value == UNKNOWN else value
 
@@ -128,6 +139,15 @@ def _known(value: str) -> str | None:
 def _header(scope: Scope, name: bytes) -> str | None:
     for each, value in scope["headers"]:
         if each.lower() == name:
-            text: str = value.decode("latin-1")
-            return text
+            return _decode(value)
     return None
+
+
+def _decode(value: bytes) -> str:
+    """Return a header's text; MCP encodes what is not plain ASCII."""
+    if encoded := ENCODED.fullmatch(value):
+        try:
+            return base64.b64decode(encoded[1], validate=True).decode()
+        except ValueError:
+            pass
+    return value.decode("latin-1")

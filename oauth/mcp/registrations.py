@@ -137,7 +137,7 @@ class _Registering:
         if self._lacks_scopes(current):
             with suppress(ProviderUnavailable, ProviderRefused):
                 return self._register(current)
-        if current.is_older_than_a_day(self._now()) and self._is_unknown(current):
+        if self._is_unknown(current):
             logger.warning("%s no longer knows this gateway: it registers.", self._server.name)
             return self._register(current)
         return current

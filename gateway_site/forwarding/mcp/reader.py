@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from gateway_site.edge import access_log
+from gateway_site.edge.access_log import CheckedMessage
 from gateway_site.forwarding.event_stream import Answer, is_event_stream
 from gateway_site.forwarding.mcp.answers import ReadEvents, ReadJSON, do_work
 from gateway_site.forwarding.upstream_call import UpstreamCall
@@ -60,6 +62,15 @@ class MCPReader:
                 self._check_without_message()
         except InvalidMessage as invalid:
             raise rejection(invalid) from None
+        self._note_message()
+
+    def _note_message(self) -> None:
+        """Leave what was read for the audit log, which otherwise has what the headers claim."""
+        if (entry := access_log.current_entry()) is not None:
+            method = name = None
+            if self._message is not None:
+                method, name = self._message.method, self._message.name
+            entry.checked = CheckedMessage(protocol=self._version, method=method, tool=name)
 
     def admit(self, groups: tuple[str, ...]) -> None:
         """Ask the policy, once; these are the person's groups at the provider. Raises Problem."""

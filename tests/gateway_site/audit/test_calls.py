@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import requests
 
+from gateway_site.audit.event import parse_time
+from gateway_site.audit.exposure import find_exposed
 from gateway_site.audit.verification import find_faults, read_log
 from tests.gateway_site.support.gateways import Gateway, running_gateway
 from tests.support.waiting import wait_until
@@ -88,6 +90,15 @@ def test_call_is_one_event_without_what_it_said(gateway: Gateway, find: Find) ->
     }
 
 
+def test_message_that_was_read_is_described_by_what_it_says(gateway: Gateway, find: Find) -> None:
+    params = {"name": "search", "arguments": {"q": SECRETS[1]}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    with gateway.writer() as client:
+        response = client.post(f"{gateway.url}/gateway/read/x", json=message, timeout=20)
+    [event] = find(request=id_of(response))
+    assert (event["method"], event["tool"], event["claimed"]) == ("tools/call", "search", False)
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
@@ -128,10 +139,16 @@ def test_stream_is_an_event_at_its_start_and_at_its_end(gateway: Gateway, find: 
     assert ended["person"] == begun["person"]
 
 
-def test_session_is_opened_once_for_all_its_calls(gateway: Gateway, find: Find) -> None:
+def test_session_is_opened_once_for_all_its_calls(
+    gateway: Gateway, folder: Path, find: Find
+) -> None:
     for _ in range(3):
         last = gateway.get("echo/anything")
     [event] = find(request=id_of(last))
+    moment = parse_time(event["time"])
+    exposed = find_exposed([folder / "audit.jsonl"], moment - 1, moment + 1)
+    assert {each.person for each in exposed} >= {event["person"]}
+    assert find_exposed([folder / "audit.jsonl"], moment - 9_000, moment - 8_000) == []
     sessions = [each["session"] for each in find(event="opened", person=event["person"])]
     assert len(sessions) == len(set(sessions))
     index = requests.get(f"{gateway.url}/gateway/", timeout=20)

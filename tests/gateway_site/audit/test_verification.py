@@ -197,3 +197,13 @@ def test_files_that_are_no_longer_kept_are_not_missed(machine: Machine) -> None:
     assert machine.faults(since=START - 3_000) != [], "more is missing than was said"
     rewrite(machine, lines[4:6] + lines[8:])
     assert machine.faults(since=START + 30) != [], "a gap after that time"
+
+
+def test_clock_that_is_set_back_breaks_no_chain(machine: Machine) -> None:
+    machine.clock.advance(-86_400)
+    process = machine.process("c")
+    process.write("call")
+    machine.clock.advance(-86_400)
+    process.checkpoint()
+    process.end()
+    assert machine.faults() == []

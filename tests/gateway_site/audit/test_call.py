@@ -1,0 +1,173 @@
+"""One call's events, without a network: what each message of a response adds."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from gateway_site.audit import call as audited
+from gateway_site.audit import trail
+from gateway_site.audit.call import AuditedCall
+from gateway_site.audit.event import Event
+from gateway_site.edge.access_log import KEY, CheckedMessage, LogEntry
+
+
+class Queue:
+    """Takes the events of a call in place of the process's queue."""
+
+    def __init__(self, *, has_room: bool = True) -> None:
+        self.has_room = has_room
+        self.places = 0
+        self.events: list[Event] = []
+
+    def reserve(self) -> bool:
+        self.places += self.has_room
+        return self.has_room
+
+    def reserve_another(self) -> None:
+        self.places += 1
+
+    def add(self, event: Event, *, reserved: bool = False) -> None:
+        self.places -= reserved
+        self.events.append(event)
+
+
+class Trail:
+    def __init__(self, queue: Queue, *, rejects: bool = True) -> None:
+        self.queue = queue
+        self.rejects = rejects
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
+    made = Queue()
+    monkeypatch.setattr(audited, "trail", lambda: Trail(made))
+    return made
+
+
+def serve(entry: LogEntry, *messages: dict[str, Any], headers: Mapping[bytes, bytes] = {}) -> None:
+    scope = {
+        "method": "POST",
+        "path": "/gateway/echo/x",
+        "headers": list(headers.items()),
+        KEY: entry,
+    }
+
+    async def run() -> None:
+        async def send(_: object) -> None:
+            pass
+
+        call = AuditedCall(scope, send)
+        for message in messages:
+            await call.send(message)
+        call.end()
+
+    asyncio.run(run())
+
+
+def start(status: int, **headers: str) -> dict[str, Any]:
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": status, "headers": pairs}
+
+
+BODY = {"type": "http.response.body", "body": b"12345"}
+
+
+def admitted() -> LogEntry:
+    return LogEntry("r1", user="7", client="Claude", upstream="echo")
+
+
+@pytest.mark.parametrize(
+    ("entry", "messages", "expected"),
+    [
+        (admitted(), [start(200), BODY, BODY], ("allowed", None, 200, 10)),
+        (admitted(), [start(404), BODY], ("allowed", None, 404, 5)),
+        (
+            admitted(),
+            [start(403, X_Gateway_Problem="forbidden")],
+            ("rejected", "forbidden", 403, 0),
+        ),
+        (admitted(), [start(504, x_gateway_problem="timeout")], ("failed", "timeout", 504, 0)),
+        (LogEntry("r1"), [start(302)], ("rejected", None, 302, 0)),
+        (admitted(), [], ("allowed", None, None, 0)),
+    ],
+)
+def test_response_decides_what_is_recorded(
+    queue: Queue, entry: LogEntry, messages: list[dict[str, Any]], expected: tuple[object, ...]
+) -> None:
+    serve(entry, *messages)
+    [event] = queue.events
+    assert (event["decision"], event["code"], event["status"], event["bytes"]) == expected
+    assert (event["event"], event["request"], queue.places) == ("call", "r1", 0)
+
+
+def test_stream_has_a_place_for_its_end(queue: Queue) -> None:
+    serve(admitted(), start(200, content_type="text/event-stream; charset=utf-8"), BODY)
+    assert [(each["event"], each["bytes"]) for each in queue.events] == [
+        ("call", 0),
+        ("stream_ended", 5),
+    ]
+    assert queue.places == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "checked", "expected"),
+    [
+        ({}, None, (None, None, False)),
+        ({b"Mcp-Name": b"search"}, None, (None, "search", True)),
+        (
+            {b"mcp-method": b"resources/read", b"mcp-name": b"https://a.example/x?token=secret#y"},
+            None,
+            ("resources/read", "https://a.example/x", True),
+        ),
+        (
+            {b"mcp-name": b"=?base64?" + base64.b64encode("a://ä?secret".encode()) + b"?="},
+            None,
+            (None, "a://ä", True),
+        ),
+        ({b"mcp-name": b"=?base64?secret?="}, None, (None, "=?base64?secret?=", True)),
+        (
+            {b"mcp-name": b"harmless"},
+            CheckedMessage(method="tools/call", tool="delete", rule="3", policy="abc"),
+            ("tools/call", "delete", False),
+        ),
+    ],
+)
+def test_headers_only_claim_what_the_message_says(
+    queue: Queue,
+    headers: dict[bytes, bytes],
+    checked: CheckedMessage | None,
+    expected: tuple[object, ...],
+) -> None:
+    entry = admitted()
+    entry.checked = checked
+    serve(entry, start(200), headers=headers)
+    [event] = queue.events
+    assert (event["method"], event["tool"], event["claimed"]) == expected
+    assert event["rule"] == (checked and checked.rule)
+
+
+@pytest.mark.parametrize(
+    ("has_room", "rejects", "is_possible"),
+    [(True, True, True), (False, True, False), (False, False, True)],
+)
+def test_call_without_room_for_its_event_is_possible_if_events_may_be_lost(
+    monkeypatch: pytest.MonkeyPatch, has_room: bool, rejects: bool, is_possible: bool
+) -> None:
+    made = Trail(Queue(has_room=has_room), rejects=rejects)
+    monkeypatch.setattr(audited, "trail", lambda: made)
+
+    async def send(_: object) -> None:
+        pass
+
+    assert AuditedCall({"headers": []}, send).is_possible is is_possible
+
+
+def test_nothing_is_recorded_unless_it_is_asked_for() -> None:
+    assert not trail.is_on()
+    trail.record("call")
+    assert trail._trail is None
