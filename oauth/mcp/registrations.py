@@ -47,9 +47,13 @@ PAUSE_AFTER_CLIENT: Final = 3600  # seconds until a server is asked for another 
 LEASE_SECONDS: Final = 30
 WAIT_MAX: Final = 12.0  # seconds to wait for another process that registers
 POLL_SECONDS: Final = 0.25
-REQUESTS_MAX: Final = 8  # connections of one server and process that wait for a registration
+CONFIRMED_FOR: Final = 60  # seconds for which a process takes a server's answer as true
+CONFIRMED_MAX: Final = 256  # clients about which a process remembers that
+REQUESTS_MAX: Final = 16  # connections of one server and process that wait for a registration
 
 requests = ConcurrencyLimit(REQUESTS_MAX)
+# When a server was last found to know a client, by issuer and client id.
+confirmed: dict[tuple[str, str], float] = {}
 
 
 def registration_for(
@@ -118,11 +122,10 @@ class _Registering:
     def _is_fresh(self, registration: Registration) -> bool:
         """Return True if a registration can be used without asking the server."""
         now = self._now()
-        return not (
-            registration.has_expired(now)
-            or registration.is_older_than_a_day(now)
-            or self._lacks_scopes(registration)
-        )
+        if registration.has_expired(now) or self._lacks_scopes(registration):
+            return False
+        known_at = confirmed.get((self._issuer, registration.client_id), 0.0)
+        return not registration.is_older_than_a_day(now) or 0 <= now - known_at < CONFIRMED_FOR
 
     def _lacks_scopes(self, registration: Registration) -> bool:
         """Return True if other scopes were registered; some servers allow a client no others."""
@@ -140,6 +143,9 @@ class _Registering:
         if self._is_unknown(current):
             logger.warning("%s no longer knows this gateway: it registers.", self._server.name)
             return self._register(current)
+        if len(confirmed) >= CONFIRMED_MAX:
+            confirmed.clear()
+        confirmed[self._issuer, current.client_id] = self._now()
         return current
 
     def _is_unknown(self, registration: Registration) -> bool:

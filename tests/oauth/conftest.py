@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from oauth.mcp import resource_metadata
+from oauth.mcp import registrations, resource_metadata
 from oauth.provider import dpop, jwks, metadata
 from oauth.tokens import refresh_coordinator
 from tests.oauth.support.fixtures import (
@@ -40,4 +40,5 @@ def no_memory() -> Iterator[None]:
     resource_metadata.clear_resource_cache()
     jwks.clear_key_cache()
     dpop.nonces.clear()
+    registrations.confirmed.clear()
     refresh_coordinator._back_off.clear()

@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
+from oauth.clients.rules.client import read_document
 from oauth.mcp import client_key
 from oauth.mcp.discovery import Discovered
 from oauth.mcp.provider import provider_of, with_credentials
@@ -108,6 +109,7 @@ def test_document_names_no_key_where_the_server_takes_none(idp: RegistrationServ
     assert made.auth_method is None
     document = fetched(CLIENT_ID)
     assert document["token_endpoint_auth_method"] == "none"
+    assert read_document(CLIENT_ID, document, ()).redirect_uris == (CALLBACK,), "by our own rules"
     assert "jwks_uri" not in document
     # Connections that exist would break if the method changed with the server's metadata.
     assert registered(found_by(idp)) == made
