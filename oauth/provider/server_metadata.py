@@ -10,6 +10,7 @@ https://modelcontextprotocol.io/specification/2026-07-28/basic/authorization/aut
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,9 @@ SERVER_OPTIONAL = (
     "revocation_endpoint",
     "pushed_authorization_request_endpoint",
 )
+# Browsers take a name that ends in one for an address, in a notation of their own
+# (https://url.spec.whatwg.org/#ends-in-a-number-checker).
+NUMBER = re.compile("[0-9]+|0x[0-9a-f]*")
 URL_MAX = 2000  # characters of an issuer or an endpoint
 OAUTH, OPENID = "oauth-authorization-server", "openid-configuration"
 PROTECTED_RESOURCE = "oauth-protected-resource"  # RFC 9728
@@ -92,10 +96,11 @@ def check_server_document(document: Mapping[str, Any], issuer: str, reach: Reach
 
 def _is_within(url: str, reach: Reach) -> bool:
     """Return False for a host that is an address, or a name of this machine, out of reach."""
-    host = urlsplit(url).hostname or ""
+    host = (urlsplit(url).hostname or "").removesuffix(".")
     try:
-        network = network_of(host)
+        return network_of(host) in reach.networks
     except ValueError:
+        if NUMBER.fullmatch(host.rpartition(".")[2]):
+            return False
         is_local = f".{host}".endswith(".localhost")
-        return Network.LOOPBACK in reach.networks if is_local else True
-    return network in reach.networks
+        return Network.LOOPBACK in reach.networks or not is_local

@@ -1,7 +1,7 @@
 """An MCP server and its authorization server on the test's own internet, honest by default.
 
-Both are the standard library's servers with real TLS. A test replaces documents, and sees what was
-requested and which addresses were connected to.
+Both are behind one server of the standard library, with real TLS. A test replaces documents, and
+sees what was requested and which addresses were connected to.
 """
 
 from __future__ import annotations
@@ -57,11 +57,12 @@ class Site:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    site: Site
+    sites: dict[str, Site]
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        status, headers, body = self.site.answer(self.command, self.path)
+        site = self.sites[self.headers["Host"].removesuffix(":443")]
+        status, headers, body = site.answer(self.command, self.path)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -88,8 +89,8 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def _serving(site: Site, context: SSLContext) -> Iterator[int]:
-    with _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": site})) as server:
+def _serving(sites: dict[str, Site], context: SSLContext) -> Iterator[int]:
+    with _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"sites": sites})) as server:
         server.context = context
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -168,17 +169,10 @@ def mcp_internet(
     trusted, context = certificates(folder, MCP_HOST, LOGIN_HOST, EVIL_HOST)
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     http._cached_tls_context.cache_clear()
-    places = {
-        MCP_HOST: (ADDRESS, world.mcp),
-        LOGIN_HOST: (ANOTHER_ADDRESS, world.login),
-        EVIL_HOST: (EVIL_ADDRESS, world.evil),
-    }
-    with (
-        _serving(world.mcp, context) as mcp,
-        _serving(world.login, context) as login,
-        _serving(world.evil, context) as evil,
-    ):
-        for (host, (address, _)), port in zip(places.items(), (mcp, login, evil), strict=True):
+    sites = {MCP_HOST: world.mcp, LOGIN_HOST: world.login, EVIL_HOST: world.evil}
+    addresses = {MCP_HOST: ADDRESS, LOGIN_HOST: ANOTHER_ADDRESS, EVIL_HOST: EVIL_ADDRESS}
+    with _serving(sites, context) as port:
+        for host, address in addresses.items():
             internet.name(host, address)
             internet.servers[address, 443] = port
         yield world
