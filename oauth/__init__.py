@@ -95,7 +95,8 @@ PUBLIC_MODULES = (
     "oauth.doctor",
     "oauth.exceptions",
     "oauth.mcp.challenge",
-    "oauth.mcp.client_key",  # these two for an operator's commands
+    "oauth.mcp.client_key",  # these three for an operator's commands
+    "oauth.mcp.discovery",
     "oauth.mcp.servers",
     "oauth.provider.config",  # the configured providers
     "oauth.provider.dpop",

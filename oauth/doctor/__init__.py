@@ -1,9 +1,9 @@
 """The providers' doctor: checks whether people can sign in, as far as possible without a person.
 
-Takes a provider and this site's URL, yields findings. All requests use `oauth.network.http`: at
-most seven of five seconds for each provider, and six more of at most ten seconds if it has an
-endpoint for pushed requests. Nothing is stored, and findings contain no secrets and no text from a
-provider.
+Takes a provider and this site's URL, yields findings; `oauth.doctor.mcp_server` checks whether they
+can connect an MCP server. All requests use `oauth.network.http`: at most seven of five seconds for
+each provider, and six more of at most ten seconds if it has an endpoint for pushed requests.
+Nothing is stored, and findings contain no secrets and no text from a provider.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from oauth.doctor.clients import examine_clients
+from oauth.doctor.mcp_server import examine_server
 from oauth.doctor.provider import (
     client_findings,
     connection_findings,
@@ -25,7 +26,7 @@ from oauth.provider import metadata
 from oauth.provider.config import ProviderConfig
 from sessions_kms.doctor.finding import Finding, ok
 
-__all__ = ["examine", "examine_clients"]
+__all__ = ["examine", "examine_clients", "examine_server"]
 
 
 def examine(

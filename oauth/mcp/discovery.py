@@ -63,6 +63,11 @@ class Discovered:
             hosts=tuple(sorted({urlsplit(url).netloc for url in _endpoints_of(self.metadata)})),
         )
 
+    @property
+    def issuer_setting(self) -> str:
+        """The variable with which the operator fixes the issuer."""
+        return f"UPSTREAM_{self.server.name.upper()}_ISSUER={self.issuer}"
+
 
 def discover(server: McpServer) -> Discovered:
     """Return how to connect a server; pin it if nothing is pinned yet.
@@ -80,9 +85,20 @@ def discover(server: McpServer) -> Discovered:
     return found
 
 
-def inspect(server: McpServer) -> Discovered:
-    """Return what `discover` does, without storing anything."""
-    return _inspect(server, pins.load_pin(server))
+def inspect(server: McpServer, *, ignore_pin: bool = False) -> Discovered:
+    """Return what `discover` does, without storing anything. Raises the same.
+
+    With ``ignore_pin`` nothing is compared, so that a person can: see `accept`.
+    """
+    return _inspect(server, None if ignore_pin else pins.load_pin(server))
+
+
+def accept(found: Discovered) -> bool:
+    """Pin what was found, whatever is pinned; return False if another writer was faster.
+
+    Raises StoreUnavailable.
+    """
+    return pins.replace_pin(found.server, found.pin)
 
 
 def _inspect(server: McpServer, pin: Pin | None) -> Discovered:
@@ -92,15 +108,6 @@ def _inspect(server: McpServer, pin: Pin | None) -> Discovered:
     except PinMismatch as exc:
         logger.error("%s: %s (%s)", server.name, exc, exc.code)  # noqa: TRY400 - the reason is complete
         raise
-
-
-def accept(server: McpServer) -> Discovered:
-    """Pin what the server names now, whatever is pinned. Raises as `discover` does."""
-    found = load_resource_metadata(server)
-    discovered = _discover(server, found, _choose_issuer(server, found, None))
-    if not pins.replace_pin(server, discovered.pin):
-        return discover(server)
-    return discovered
 
 
 def metadata_provider(server: McpServer, *, issuer: str, resource: str) -> ProviderConfig:

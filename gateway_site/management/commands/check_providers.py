@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from oauth import doctor
+from oauth.mcp.servers import McpServer, all_servers
 from oauth.provider import config
 from oauth.provider.config import ProviderConfig
 from sessions_kms.doctor.finding import Finding, Level, worst
@@ -34,8 +35,9 @@ class Command(OperatorCommand):
         "Check whether people can sign in, as far as that is possible without a person. "
         "Fetches each provider's metadata and keys, checks TLS and the clock, tries the "
         "client's credentials with an invalid code and the redirect URI, pushes a request "
-        "if the provider requires it, and checks what its sign-outs need. If OAuth clients "
-        "may sign in, it also checks what they need. Each finding says what to do; "
+        "if the provider requires it, and checks what its sign-outs need. Discovers each MCP "
+        "server that people connect, and compares it with its pin. If OAuth clients may sign in, "
+        "it also checks what they need. Each finding says what to do; "
         f"{page('providers')} has more. Exit status: 0 nothing is failing, 1 something is "
         "failing, 2 the provider is not configured, 4 there are warnings (with --strict)."
     )
@@ -55,11 +57,10 @@ class Command(OperatorCommand):
     def operate(self, options: dict[str, Any]) -> None:
         site = _find_site(options["url"])
         found: dict[str, list[Finding]] = {}
-        chosen = _select_providers(options["name"])
+        chosen = _select(options["name"])
         with self.progress("Checking", total=len(chosen)) as advance:
-            for provider in chosen:
-                findings = doctor.examine(provider, site, clock=services().clock)
-                found[provider.name] = list(findings)
+            for each in chosen:
+                found[each.name] = list(_examine(each, site))
                 advance()
         clients = _check_clients() if options["name"] is None else []
         level = worst(each for group in [*found.values(), clients] for each in group)
@@ -78,13 +79,23 @@ class Command(OperatorCommand):
         )
 
 
-def _select_providers(name: str | None) -> list[ProviderConfig]:
-    known = {provider.name: provider for provider in config.all_providers()}
+def _select(name: str | None) -> list[ProviderConfig | McpServer]:
+    checkable: list[ProviderConfig | McpServer] = [*config.all_providers(), *all_servers()]
+    known = {each.name: each for each in checkable}
     if name is None:
         return list(known.values())
     if name not in known:
         raise unknown(f"There is no provider {shown(name)}.", name, sorted(known), cutoff=0.0)
     return [known[name]]
+
+
+def _examine(each: ProviderConfig | McpServer, site: str | None) -> Iterator[Finding]:
+    clock = services().clock
+    if isinstance(each, McpServer):
+        return doctor.examine_server(
+            each, site, in_production=not settings.GATEWAY_LOCAL, clock=clock
+        )
+    return doctor.examine(each, site, clock=clock)
 
 
 def _check_clients() -> list[Finding]:

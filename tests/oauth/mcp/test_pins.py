@@ -14,6 +14,7 @@ from oauth.mcp.pins import Pin
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.documents import SealedDocuments
+from sessions_kms.services import services
 from tests.oauth.support.mcp_internet import (
     EVIL_HOST,
     ISSUER,
@@ -85,7 +86,7 @@ def test_another_resource_is_an_error(pinned: World, resource: str) -> None:
 def test_accepting_replaces_the_pin(pinned: World) -> None:
     pinned.publish_resource(authorization_servers=[EVIL], resource=f"{URL}/")
     assert mismatch(pinned) is Code.PINNED_ISSUER
-    assert accept(pinned.server).issuer == EVIL
+    assert accept(inspect(pinned.server, ignore_pin=True))
     assert discover(pinned.server).issuer == EVIL
 
 
@@ -124,7 +125,7 @@ def test_issuer_that_the_operator_set_counts_more_than_the_pinned_one(pinned: Wo
 
 def delete_pin(world: World) -> None:
     """Do as a writer of the table does."""
-    run_sync(SealedDocuments(pins.services()).delete("pin/notes"))
+    run_sync(SealedDocuments(services()).delete("pin/notes"))
     world.forget()
 
 
@@ -150,7 +151,7 @@ def test_pin_that_cannot_be_read_stops_everything_until_it_is_accepted(
     store.put_item(moved)
     with pytest.raises(StoreUnavailable):
         discover(pinned.server)
-    assert accept(pinned.server).issuer == ISSUER
+    assert accept(inspect(pinned.server, ignore_pin=True))
     assert discover(pinned.server).issuer == ISSUER
 
 

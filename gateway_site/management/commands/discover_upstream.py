@@ -1,0 +1,94 @@
+"""`manage.py discover_upstream`: what an MCP server says about its authorization, and its pin."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from oauth.exceptions import PinMismatch, ProviderUnavailable
+from oauth.mcp.discovery import Discovered, accept, discover, inspect
+from oauth.mcp.servers import McpServer, all_servers, find_server
+from sessions_kms.hints import command, page
+from sessions_kms.management.base import OperatorCommand, shown, unknown
+
+
+class Command(OperatorCommand):
+    help = (
+        "Discover the authorization server of an MCP server that people connect, and pin what is "
+        "found, unless something is pinned already. Prints the variable that fixes the issuer. "
+        "Another issuer or resource than the pinned one is an error until --accept. Exit status: "
+        "0 done, 1 failed or not confirmed, 2 no such MCP server."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", metavar="NAME", help="the upstream, such as notion")
+        parser.add_argument(
+            "--accept", action="store_true", help="pin what is found in place of what is pinned"
+        )
+        super().add_arguments(parser)
+
+    def operate(self, options: dict[str, Any]) -> None:
+        server = _find(options["name"])
+        try:
+            found = self._discover(server, ignore_pin=options["accept"])
+        except PinMismatch as exc:
+            how = command(f"discover_upstream {server.name} --accept")
+            raise CommandError(f"{exc} ({exc.code}) Ask its operator why. Then: {how}") from exc
+        except ProviderUnavailable as exc:
+            raise CommandError(f"{exc} ({exc.code}) {page('providers')} explains it.") from exc
+        if options["accept"] and not self.dry_run:
+            self._accept(found)
+        self.conclude(_describe(found), "\n".join(_build_lines(found)))
+
+    def _discover(self, server: McpServer, *, ignore_pin: bool) -> Discovered:
+        if self.dry_run or ignore_pin:
+            return inspect(server, ignore_pin=ignore_pin)
+        return discover(server)
+
+    def _accept(self, found: Discovered) -> None:
+        self.confirm(
+            f"{found.server.name}: send people to {shown(found.issuer)}, for tokens of "
+            f"{shown(found.resource)}?"
+        )
+        if not accept(found):
+            raise CommandError("Another process pinned something meanwhile. Run it again.")
+
+
+def _find(name: str) -> McpServer:
+    server = find_server(name)
+    if server is None:
+        known = sorted(each.name for each in all_servers())
+        raise unknown(f"No MCP server is declared as {shown(name)}.", name, known, cutoff=0.0)
+    return server
+
+
+def _describe(found: Discovered) -> dict[str, Any]:
+    return {
+        "name": found.server.name,
+        "issuer": found.issuer,
+        "resource": found.resource,
+        "metadata": found.url,
+        "scopes": found.scopes,
+        "hosts": found.pin.hosts,
+        "new_scopes": found.new_scopes,
+        "new_hosts": found.new_hosts,
+        "setting": found.issuer_setting,
+    }
+
+
+def _build_lines(found: Discovered) -> list[str]:
+    rows = {
+        "issuer": found.issuer,
+        "resource": found.resource,
+        "metadata": found.url or "none",
+        "scopes": " ".join(found.scopes) or "none",
+        "hosts": " ".join(found.pin.hosts),
+        "new scopes": " ".join(found.new_scopes),
+        "new hosts": " ".join(found.new_hosts),
+    }
+    lines = [f"{name:<10}  {value}" for name, value in rows.items() if value]
+    if found.server.issuer is None:
+        lines.append(f"To fix the issuer, set {found.issuer_setting}")
+    return lines

@@ -1,0 +1,153 @@
+"""Findings of `check_providers` about MCP servers, with one fault at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from oauth import doctor
+from oauth.mcp.discovery import discover
+from sessions_kms.doctor.finding import Level
+from tests.oauth.support.hostile import Internet
+from tests.oauth.support.hostile_fixtures import internet
+from tests.oauth.support.mcp_internet import (
+    ISSUER,
+    SERVER_PATH,
+    URL,
+    WITH_PATH,
+    World,
+    document,
+    mcp_internet,
+)
+from tests.sessions_kms.support.commands import run
+from tests.sessions_kms.support.stacks import Stack
+
+__all__ = ["internet"]
+
+EVIL = "https://evil.example"
+
+
+@pytest.fixture
+def world(
+    store: Stack,
+    settings: Settings,
+    internet: Internet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[World]:
+    with mcp_internet(internet, settings, tmp_path, monkeypatch) as world:
+        yield world
+
+
+def faults(world: World, *, in_production: bool = True) -> dict[str, tuple[Level, str]]:
+    """Return the findings that are not ok: their level, and what to do."""
+    world.forget()
+    found = doctor.examine_server(
+        world.server, None, in_production=in_production, clock=lambda: 0.0
+    )
+    return {
+        each.name: (each.level, f"{each.detail} {each.remedy}")
+        for each in found
+        if each.level is not Level.OK and each.name not in {"clock", "TLS"}
+    }
+
+
+def fault(world: World, name: str) -> tuple[Level, str]:
+    found = faults(world, in_production=False)
+    assert list(found) == [name]
+    return found[name]
+
+
+def test_good_server_has_no_fault_but_the_issuer_in_production(world: World) -> None:
+    assert faults(world, in_production=False) == {}
+    level, text = faults(world)["issuer"]
+    assert level is Level.WARNING
+    assert f"Set UPSTREAM_NOTES_ISSUER={ISSUER}." in text
+    world.declare(issuer=ISSUER)
+    assert faults(world) == {}
+
+
+def test_resource_above_the_address_is_a_warning(world: World) -> None:
+    world.publish_resource(resource="https://mcp.notes.example")
+    level, text = fault(world, "resource")
+    assert (level, "RFC 9728 section 3.3" in text) == (Level.WARNING, True)
+
+
+def test_issuer_that_is_set_but_not_listed_is_a_warning(world: World) -> None:
+    world.declare(issuer=ISSUER)
+    world.publish_resource(authorization_servers=[EVIL])
+    assert fault(world, "issuer")[0] is Level.WARNING
+
+
+def test_changes_since_the_pin_are_findings_with_the_command_that_accepts_them(
+    world: World,
+) -> None:
+    discover(world.server)
+    world.publish_server(token_endpoint=f"{EVIL}/token")
+    level, text = fault(world, "endpoints")
+    assert (level, "evil.example" in text) == (Level.WARNING, True)
+    world.publish_server()
+    world.publish_resource(scopes_supported=["all"])
+    level, text = fault(world, "scopes")
+    assert (level, "requested: all" in text) == (Level.WARNING, True)
+    for members, code in (
+        ({"authorization_servers": [EVIL]}, "pinned_issuer"),
+        ({"resource": f"{URL}/"}, "pinned_resource"),
+    ):
+        world.publish_resource(**members)
+        level, text = fault(world, "pin")
+        assert (level, code in text) == (Level.FAILING, True)
+        assert "discover_upstream notes --accept" in text
+
+
+def test_server_that_cannot_be_used_is_failing_with_a_remedy(world: World) -> None:
+    world.publish_server(registration_endpoint=None)
+    assert fault(world, "client")[0] is Level.FAILING
+    world.declare(client_id="id")
+    world.login.put("/token", document({"error": "invalid_grant"}, status=400))
+    assert faults(world, in_production=False) == {}
+    world.publish_server(code_challenge_methods_supported=[])
+    level, text = fault(world, "discovery")
+    assert (level, "metadata_pkce" in text) == (Level.FAILING, True)
+    del world.mcp.answers[WITH_PATH]
+    assert "Correct UPSTREAM_NOTES_MCP" in fault(world, "discovery")[1]
+
+
+def test_check_providers_names_each_server(world: World, settings: Settings) -> None:
+    settings.GATEWAY_LOCAL = False
+    found = run("check_providers", "notes", "--json", "--strict")
+    assert found.status == 4
+    assert [each["name"] for each in found.json["providers"]["notes"]][:3] == [
+        "discovery", "resource", "issuer",
+    ]  # fmt: skip
+    world.login.answers.pop(SERVER_PATH)
+    world.forget()
+    assert run("check_providers", "notes").status == 1
+    assert "Did you mean notes?" in run("check_providers", "note").err
+
+
+def test_discover_upstream_pins_prints_the_setting_and_accepts_a_change(world: World) -> None:
+    tried = run("discover_upstream", "notes", "--dry-run")
+    assert f"To fix the issuer, set UPSTREAM_NOTES_ISSUER={ISSUER}" in tried.out
+    world.publish_resource(resource="https://mcp.notes.example")
+    world.forget()
+    assert (
+        run("discover_upstream", "notes", "--json").json["resource"] == "https://mcp.notes.example"
+    )
+    world.publish_server(issuer=EVIL)
+    world.publish_resource(authorization_servers=[EVIL])
+    world.forget()
+    changed = run("discover_upstream", "notes")
+    assert (changed.status, "(pinned_issuer)" in changed.err) == (1, True)
+    assert "discover_upstream notes --accept" in changed.err
+    unconfirmed = run("discover_upstream", "notes", "--accept")
+    assert (unconfirmed.status, "No terminal" in unconfirmed.err) == (1, True)
+    assert run("discover_upstream", "notes", "--accept", "--dry-run").status == 0
+    assert run("discover_upstream", "notes").status == 1
+    assert run("discover_upstream", "notes", "--accept", "--no-input").status == 0
+    accepted = run("discover_upstream", "notes", "--json")
+    assert (accepted.status, accepted.json["issuer"]) == (0, EVIL)
+    assert run("discover_upstream", "note").status == 2
