@@ -8,14 +8,17 @@ only after the last checkpoint, or by somebody who controls both the files and t
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
 from gateway_site.audit.chain import Chain, digest_of, read_line, signed_message, with_mac
 from gateway_site.audit.event import CHECKPOINT, make_event
 from gateway_site.edge.http_metrics import gateway
-from sessions_kms.exceptions import InvalidRecord, SessionsKMSError
+from sessions_kms import ahead
+from sessions_kms.exceptions import InvalidRecord, SessionsKMSError, StoreUnavailable
 from sessions_kms.operations.audit_writers import AuditWriter, AuditWriters
 
 logger = logging.getLogger(__name__)
@@ -25,6 +28,8 @@ RETRY: Final = 30.0  # seconds after one that failed
 HEADS_MAX: Final = 100  # other writers, the newest
 
 Heads = dict[str, tuple[int, str]]  # by writer: number and digest of its last checkpoint
+# The waits for AWS of one step, so that the queue is not written for a few seconds at most.
+bounded = ahead.bounded
 
 
 class Checkpoints:
@@ -42,35 +47,41 @@ class Checkpoints:
         self._writers = writers
         self._clock = clock
         self._stored = AuditWriter(chain.writer, int(clock()))
-        self._ended: set[str] = set()  # other writers whose last line is in a checkpoint already
+        # Other writers whose last line is in a checkpoint already, and in the next one.
+        self._ended: set[str] = set()
+        self._named: set[str] = set()
 
     def make(self, *, is_last: bool) -> bytes:
         """Return the next line, without adding it. Raises StoreUnavailable."""
-        writers = self._writers()
+        writers, heads = self._writers(), Heads()
+        with suppress(StoreUnavailable), bounded():
+            self._read_heads(writers, heads)
         event = make_event(
             CHECKPOINT,
             self._clock(),
             namespace=self._namespace,
+            host=socket.gethostname(),
             is_last=is_last,
-            heads=self._read_heads(writers),
+            heads=heads,
         )
         unsigned = self._chain.link(event)
         return with_mac(unsigned, writers.sign(signed_message(unsigned)))
 
     def store(self, line: bytes) -> None:
         """Store the line, the last of the chain, in the table. Raises StoreUnavailable."""
+        self._ended |= self._named
         writers = self._writers()
         ours = replace(self._stored, number=self._chain.number, checkpoint=line)
-        stored = writers.put(ours)
-        if stored is None:  # Our own, whose answer was lost; or somebody else's.
-            current = writers.get(ours.name)
-            logger.warning("The audit log's checkpoint in the table was written by another.")
-            stored = current and writers.put(replace(ours, stamp=current.stamp))
+        with bounded():
+            stored = writers.put(ours)
+            if stored is None:  # Our own, whose answer was lost; or somebody else's.
+                current = writers.get(ours.name)
+                logger.warning("The audit log's checkpoint in the table was written by another.")
+                stored = current and writers.put(replace(ours, stamp=current.stamp))
         self._stored = stored or self._stored
 
-    def _read_heads(self, writers: AuditWriters) -> Heads:
-        """Return the last checkpoints of other writers, as far as they can be read."""
-        heads: Heads = {}
+    def _read_heads(self, writers: AuditWriters, heads: Heads) -> None:
+        """Add the last checkpoints of other writers. Raises StoreUnavailable."""
         for name in writers.newest(HEADS_MAX):
             if name == self._chain.writer or name in self._ended:
                 continue
@@ -86,8 +97,7 @@ class Checkpoints:
             ):
                 heads[name] = line.number, digest_of(found.checkpoint)
                 if line.event.get("is_last"):
-                    self._ended.add(name)
-        return heads
+                    self._named.add(name)
 
 
 def try_to(step: str, action: Callable[[], None]) -> bool:

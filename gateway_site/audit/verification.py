@@ -155,6 +155,8 @@ def find_faults_by_aws(
             yield Fault(name, "It has no checkpoint: nothing shows that it is unaltered.")
         elif not last.mac or not aws.is_signed(last.message, last.mac):
             yield Fault(name, f"The checkpoint {last.number} was not signed by KMS.")
+        elif name not in stored and aws.should_have(name, parse_time(last.event["time"])):
+            yield Fault(name, "The table has no checkpoint of it: its end may have been removed.")
     for name, found in sorted(stored.items()):
         yield from _stored_faults(log, name, found, since)
 
@@ -186,7 +188,10 @@ def _stored_faults(
         digest = digest_of(found.checkpoint)
         yield from _head_faults(writer, found.number, digest, by=f"the table ({when})")
     elif since is None or parse_time(when) >= since:
-        yield Fault(name, f"The table has {found.number} events up to {when}, and no file has it.")
+        host = line.event.get("host")
+        yield Fault(
+            name, f"The table has {found.number} events of {host} up to {when}, and no file does."
+        )
 
 
 def _chain_faults(writer: WriterLog, since: float | None) -> Iterator[Fault]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from gateway_site.audit.verification import (
 from sessions_kms.management.base import OperatorCommand, UsageError
 from sessions_kms.operations.audit_writers import AuditWriters
 from sessions_kms.services import services
+
+UNREADABLE = (OSError, EOFError, zlib.error)  # a file, and one that is compressed
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,13 @@ class AuditCommand(OperatorCommand):
             help="older files are not kept: what was written before this time may be missing",
         )
         parser.add_argument(
+            "--former-key",
+            action="append",
+            default=[],
+            metavar="ARN",
+            help="an HMAC key that signed before AUDIT_KEY_ARN; can be repeated",
+        )
+        parser.add_argument(
             "--offline",
             action="store_true",
             help="compare the files only with each other, not with KMS and the table",
@@ -91,12 +101,13 @@ class AuditCommand(OperatorCommand):
 
     def report(self, options: dict[str, Any]) -> Report:
         """Read and verify the files. Raises CommandError where there are none."""
-        aws = None if options["offline"] else AuditWriters(services())
+        keys = options["former_key"]
+        aws = None if options["offline"] else AuditWriters(services(), former_keys=keys)
         stored = {} if aws is None else read_stored(aws)  # first: processes go on writing
         files = self._find(options["files"])
         try:
             log = read_log(files)
-        except (OSError, EOFError) as error:
+        except UNREADABLE as error:
             raise CommandError(f"Could not read the audit log: {error}") from error
         if not log.writers:
             raise CommandError("These files have no events: nothing can be said about that time.")

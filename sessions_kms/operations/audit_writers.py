@@ -4,7 +4,7 @@ A writer is one process's chain of events. Its last checkpoint is stored in the 
 `audit#<namespace>#<writer>`, so that a log that lacks the writer, or its end, can be detected.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +18,8 @@ from sessions_kms.services import Services
 from sessions_kms.storage.suspect_answers import retry_invalid_read
 
 CHECKPOINT_MAX: Final = 16 * 1024  # bytes
-KEPT: Final = 400 * 24 * 3600  # seconds from a writer's last checkpoint
+DAY: Final = 24 * 3600
+KEPT: Final = 400 * DAY  # seconds from a writer's last checkpoint
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,26 @@ class AuditWriter:
 
 
 class AuditWriters:
-    """The stored writers of a namespace, and the HMAC key. All raise StoreUnavailable."""
+    """The stored writers of a namespace, and the HMAC key. All raise StoreUnavailable.
 
-    def __init__(self, services: Services, kms: KMS | None = None) -> None:
+    ``former_keys`` are the ARNs of keys that signed before the current one.
+    """
+
+    def __init__(
+        self, services: Services, kms: KMS | None = None, former_keys: Sequence[str] = ()
+    ) -> None:
         self._services = services
         self._kms = kms or KMS()
+        self._former_keys = former_keys
 
     def sign(self, message: bytes) -> bytes:
         """Return the MAC of a message under the audit key."""
         return self._kms.generate_mac(self._key, message)
 
     def is_signed(self, message: bytes, mac: bytes) -> bool:
-        """Return True if the audit key made this MAC of a message."""
-        return self._kms.is_mac_valid(self._key, message, mac)
+        """Return True if the audit key, or a former one, made this MAC of a message."""
+        keys = (self._key, *self._former_keys)
+        return any(self._kms.is_mac_valid(key, message, mac) for key in keys)
 
     def put(self, writer: AuditWriter) -> AuditWriter | None:
         """Store a writer in place of its version with this stamp; return the stored one.
@@ -78,6 +86,14 @@ class AuditWriters:
             return None if item is None else _from_item(name, item)
 
         return run_sync(retry_invalid_read(read))
+
+    def should_have(self, name: str, last_checkpoint: float) -> bool:
+        """Return True if the table lacks a writer whose last checkpoint it should still have.
+
+        This is a consistent read, unlike `names`.
+        """
+        is_kept = last_checkpoint > self._services.clock() - KEPT + DAY
+        return is_kept and self.get(name) is None
 
     def names(self) -> list[str]:
         """Return the names of all writers, the newest first; the index lags behind."""

@@ -12,7 +12,7 @@ from django.db import DatabaseError
 
 from gateway_site.audit.event import format_time
 from gateway_site.audit.exposure import IN_NO_LOG, WITH_KMS_ALONE, Exposed, find_exposed
-from gateway_site.management.audit_files import AuditCommand, parse_moment
+from gateway_site.management.audit_files import UNREADABLE, AuditCommand, parse_moment
 from sessions_kms.management.base import FAILED, UsageError, shown
 
 Accounts = dict[str, list[str]]  # by the id of a user
@@ -44,7 +44,7 @@ class Command(AuditCommand):
         report = self.report(options)
         try:
             people = find_exposed(report.files, start, end)
-        except (OSError, EOFError) as error:
+        except UNREADABLE as error:
             raise CommandError(f"Could not read the audit log: {error}") from error
         accounts = _find_accounts(each.person for each in people)
         result = {

@@ -48,9 +48,13 @@ def test_renamed_and_removed_files_are_left_at_once(tmp_path: Path) -> None:
     file.append(b"2\n")
     path.unlink()
     file.append(b"3\n")
+    path.rename(tmp_path / "audit.jsonl.2")
+    path.write_bytes(b"of another process\n")
+    file.append(b"4\n")
     assert (tmp_path / "audit.jsonl.1").read_bytes() == b"1\n"
-    assert path.read_bytes() == b"3\n"
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "audit.jsonl.2").read_bytes() == b"3\n"
+    assert path.read_bytes() == b"of another process\n4\n"
+    assert (tmp_path / "audit.jsonl.2").stat().st_mode & 0o777 == 0o600
 
 
 def test_write_without_space_leaves_no_part_of_a_line(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_call_is_one_event_without_what_it_said(gateway: Gateway, find: Find) ->
             timeout=20,
         )
     assert response.status_code == 200
-    [event] = find(request=id_of(response))
+    [event] = find(event="call", request=id_of(response))
     described = {name: event[name] for name in ("event", "upstream", "decision", "status", "code")}
     assert described == {
         "event": "call",
@@ -95,7 +95,7 @@ def test_message_that_was_read_is_described_by_what_it_says(gateway: Gateway, fi
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
     with gateway.writer() as client:
         response = client.post(f"{gateway.url}/gateway/read/x", json=message, timeout=20)
-    [event] = find(request=id_of(response))
+    [event] = find(event="call", request=id_of(response))
     assert (event["method"], event["tool"], event["claimed"]) == ("tools/call", "search", False)
 
 
@@ -116,7 +116,7 @@ def test_rejected_call_is_an_event_too(
         if path.endswith("signed-out"):
             client.cookies.clear()
         response = client.get(f"{gateway.url}/gateway/{path}", timeout=20)
-    [event] = find(request=id_of(response))
+    [event] = find(event="call", request=id_of(response))
     assert (event["status"], event["code"], event["decision"]) == expected
     assert response.status_code == event["status"]
     name = path.partition("/")[0]
@@ -131,9 +131,9 @@ def test_stream_is_an_event_at_its_start_and_at_its_end(gateway: Gateway, find: 
         ) as response,
     ):
         next(response.iter_lines(chunk_size=1))
-        [begun] = find(request=id_of(response))
+        [begun] = find(event="call", request=id_of(response))
         assert (begun["event"], begun["stream"], begun["bytes"]) == ("call", True, 0)
-    begun, ended = find(2, request=id_of(response))
+    begun, ended = find(2, stream=True, request=id_of(response))
     assert (ended["event"], ended["stream"]) == ("stream_ended", True)
     assert ended["bytes"] > 0
     assert ended["person"] == begun["person"]
@@ -144,7 +144,7 @@ def test_session_is_opened_once_for_all_its_calls(
 ) -> None:
     for _ in range(3):
         last = gateway.get("echo/anything")
-    [event] = find(request=id_of(last))
+    [event] = find(event="call", request=id_of(last))
     moment = parse_time(event["time"])
     exposed = find_exposed([folder / "audit.jsonl"], moment - 1, moment + 1)
     assert {each.person for each in exposed} >= {event["person"]}
@@ -158,7 +158,7 @@ def test_session_is_opened_once_for_all_its_calls(
 def test_log_is_a_chain_without_secrets(gateway: Gateway, folder: Path, find: Find) -> None:
     with gateway.client() as client:
         last = client.get(f"{gateway.url}/gateway/echo/x?{SECRETS[0]}", timeout=20)
-    find(request=id_of(last))
+    find(event="call", request=id_of(last))
     [program] = find(event="started")
     assert program["process"] == gateway.process.pid
     assert list(find_faults(read_log([folder / "audit.jsonl"]))) == []
@@ -172,7 +172,7 @@ def test_calls_are_rejected_and_none_is_missing_while_the_file_cannot_be_written
     gateway: Gateway, folder: Path, find: Find
 ) -> None:
     before = gateway.get("echo/anything")
-    find(request=id_of(before))
+    find(event="call", request=id_of(before))
     moved = folder.with_name("moved")
     folder.rename(moved)
     folder.write_text("a file, in which nothing can be created")
@@ -190,7 +190,7 @@ def test_calls_are_rejected_and_none_is_missing_while_the_file_cannot_be_written
         folder.unlink()
         shutil.move(moved, folder)
     wait_until(lambda: gateway.get("echo/anything").status_code == 200, "calls are made again")
-    find(request=id_of(made))
-    [event] = find(request=id_of(rejected))
+    find(event="call", request=id_of(made))
+    [event] = find(event="call", request=id_of(rejected))
     assert (event["status"], event["decision"]) == (503, "rejected")
     assert list(find_faults(read_log([folder / "audit.jsonl"]))) == []

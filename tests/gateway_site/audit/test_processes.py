@@ -144,7 +144,7 @@ def site(tmp_path: Path, aws: Mapping[str, str], request: pytest.FixtureRequest)
 
 
 def test_workers_write_a_chain_each_through_rotation_restart_and_end(site: Site) -> None:
-    with site.serving("--workers", "2") as server:
+    with site.serving("--workers", "2", "--timeout-worker-healthcheck", "120") as server:
         first = {each["writer"] for each in site.wait_for(2, event="checkpoint")}
         assert len(first) == 2
         site.call_both_workers(server)

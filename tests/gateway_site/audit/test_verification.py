@@ -5,12 +5,20 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway_site.audit.chain import NOTHING, digest_of
-from gateway_site.audit.verification import find_files, read_log
+from gateway_site.audit.verification import (
+    find_faults_by_aws,
+    find_files,
+    read_log,
+    read_stored,
+)
+from sessions_kms import StoreUnavailable
+from sessions_kms.operations.audit_writers import AuditWriters
 from tests.gateway_site.audit.written import START, Machine
 
 Lines = list[bytes]
@@ -154,8 +162,53 @@ def test_end_is_missed_by_the_table_only_until_somebody_has_both(machine: Machin
     for name in list(machine.stack.items()):
         if name.startswith("audit#"):
             machine.stack.delete_item(name)
-    # a's signed checkpoint still names b.
-    assert [fault.partition(":")[0] for fault in machine.faults()] == ["b"]
+    # a's signed checkpoint still names b, and the table should have a.
+    assert {fault.partition(":")[0] for fault in machine.faults()} == {"a", "b"}
+
+
+def test_checkpoint_that_left_the_table_is_missed_until_it_would_have_expired(
+    machine: Machine,
+) -> None:
+    machine.stack.delete_item("audit#django#a")
+    assert machine.faults() == [
+        "a: The table has no checkpoint of it: its end may have been removed."
+    ]
+    machine.stack.delete_item("audit#django#b")
+    machine.clock.advance(401 * 86_400)
+    assert machine.faults() == []
+
+
+def test_checkpoint_is_made_without_the_table_and_not_without_kms(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = machine.process("c")
+
+    def fail(*_: object) -> None:
+        raise StoreUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(machine.aws, "newest", fail)
+        process.checkpoint()
+        patch.setattr(machine.aws, "put", fail)
+        assert not process.sink._checkpoint(is_last=False)
+        patch.setattr(machine.aws, "sign", fail)
+        assert not process.sink._checkpoint(is_last=False)
+    process.write("call")
+    process.end()
+    assert machine.faults() == []
+    log = read_log([machine.path])
+    assert list(log.writers["c"].checkpoints) == [2, 3, 4, 6]
+
+
+def test_log_that_a_former_key_signed_is_verified_with_it(machine: Machine) -> None:
+    former = str(machine.aws._services.config.audit_key_id)
+    services = machine.aws._services
+    config = replace(services.config, audit_key_id=former.replace("1111", "2222"))
+    now = AuditWriters(replace(services, config=config), machine.aws._kms)
+    both = AuditWriters(replace(services, config=config), machine.aws._kms, [former])
+    log = read_log([machine.path])
+    assert len(list(find_faults_by_aws(log, read_stored(now), now, None))) == 2
+    assert list(find_faults_by_aws(log, read_stored(both), both, None)) == []
 
 
 @pytest.mark.parametrize("damage", [b'{"writer":"a","num', b"\xff\x00", b"[]", b'{"writer":1}'])
