@@ -98,17 +98,18 @@ class _Registering:
 
     def _described_by_document(self) -> Registration:
         """Return the registration of the document, which stays as it is while it can be used."""
-        name, client_id = self._server.name, client_documents.document_url(self._server.name)
+        client_id = client_documents.document_url(self._server.name)
         has_keys = PRIVATE_KEY in self._metadata.auth_methods
-        if has_keys:  # The key may also have been deleted.
-            client_key.ensure_key(self._services, name, self._metadata.auth_algorithms)
         found = self._load().newest(DOCUMENT, self._issuer, self._redirect_uri)
         is_usable = found is not None and (found.auth_method is None or has_keys)
-        if found is not None and is_usable and found.client_id == client_id:
-            return found
-        new = self._new(DOCUMENT, client_id, auth_method=PRIVATE_KEY if has_keys else None)
-        self._store(new)
-        return new
+        if found is None or not is_usable or found.client_id != client_id:
+            method = PRIVATE_KEY if has_keys else None
+            found = self._new(DOCUMENT, client_id, auth_method=method)
+            self._store(found)
+        if found.auth_method == PRIVATE_KEY:  # The key may also have been deleted.
+            algorithms = self._metadata.auth_algorithms
+            client_key.ensure_key(self._services, self._server.name, algorithms)
+        return found
 
     def _registered(self) -> Registration:
         """Return the newest dynamic registration, or make another if it cannot be used."""
@@ -138,6 +139,8 @@ class _Registering:
             logger.info("The registration with %s expires: a new one is made.", self._server.name)
             return self._register(current)
         if self._lacks_scopes(current):
+            # All of them, so that two people who want different ones do not take turns.
+            self._scopes = tuple(sorted({*self._scopes, *current.scopes}))
             with suppress(ProviderUnavailable, ProviderRefused):
                 return self._register(current)
         if self._is_unknown(current):

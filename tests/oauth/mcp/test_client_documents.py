@@ -113,6 +113,7 @@ def test_document_names_no_key_where_the_server_takes_none(idp: RegistrationServ
     assert "jwks_uri" not in document
     # Connections that exist would break if the method changed with the server's metadata.
     assert registered(found_by(idp)) == made
+    assert Client().get("/oauth/clients/wiki/jwks.json").status_code == 404
 
 
 def test_method_that_a_server_takes_no_longer_is_changed(idp: RegistrationServer) -> None:
