@@ -29,6 +29,7 @@ from oauth.access_rule import (
 )
 from sessions_kms.hints import page
 
+SINGLE_PROVIDER = "needs a single provider: a group's name means nothing without its provider."
 NAMED_MAX = 100  # groups of one provider: they are stored in the session
 GITHUB_MAX = 20  # organizations and teams: each is a request to GitHub at every sign-in
 NOT_VERIFIED_SCOPE, MEMBERS_SCOPE = "user:email", "read:org"  # GitHub's
@@ -70,9 +71,11 @@ def require_rules(environment: Mapping[str, str], providers: Iterable[Provider])
     if len(found) > 1:
         general.reject(
             [SignInVariables.allowed_groups],
-            "needs a single provider: a group's name means nothing without its provider. Set "
-            "OAUTH_<NAME>_ALLOWED_GROUPS instead.",
+            f"{SINGLE_PROVIDER} Set OAUTH_<NAME>_ALLOWED_GROUPS instead.",
         )
+        for upstream in _list_restricted(environment):
+            if upstream.mcp:
+                upstream.reject([UpstreamGroupVariables.allowed_groups], SINGLE_PROVIDER)
     without = [each for each in found if not _has_rule(environment, each)]
     for each in without:
         if each.name == GITHUB or any(map(is_open, _list_addresses(each))):
@@ -149,29 +152,16 @@ class _RuleReader:
     def _read_upstream_groups(self) -> frozenset[str]:
         """Return the groups that upstreams with this provider's tokens require.
 
-        MCP servers have no groups: theirs are those at whichever provider a person signs in with.
+        MCP servers have no groups: those at the provider with which a person signs in count.
         """
         variable = UpstreamGroupVariables.allowed_groups
         return frozenset().union(
-            *(
-                read_groups(each, variable, is_github=self._is_github and not self._is_mcp(each))
-                for each in self._list_upstreams()
-            )
+            *(self._read_groups(each, variable) for each in self._list_upstreams())
         )
 
-    def _is_mcp(self, upstream: UpstreamGroupVariables) -> bool:
-        return bool(self._environment.get(f"UPSTREAM_{upstream.name.upper()}_MCP", "").strip())
-
     def _list_upstreams(self) -> Iterator[UpstreamGroupVariables]:
-        names = {
-            name
-            for variable in self._environment
-            for name, declaration in UpstreamGroupVariables.split(variable)
-            if declaration is UpstreamGroupVariables.allowed_groups
-        }
-        for name in sorted(names):
-            upstream = UpstreamGroupVariables(self._environment, name)
-            if upstream.provider == self._own.name or self._is_mcp(upstream):
+        for upstream in _list_restricted(self._environment):
+            if upstream.mcp or upstream.provider == self._own.name:
                 yield upstream
 
     def _read_trust_email(self) -> bool:
@@ -246,6 +236,18 @@ class _RuleReader:
             MEMBERS_SCOPE: bool(admission.named_groups),
         }
         return tuple(scope for scope, is_needed in wanted.items() if is_needed)
+
+
+def _list_restricted(environment: Mapping[str, str]) -> Iterator[UpstreamGroupVariables]:
+    """Yield the upstreams with a list of groups."""
+    names = {
+        name
+        for variable in environment
+        for name, declaration in UpstreamGroupVariables.split(variable)
+        if declaration is UpstreamGroupVariables.allowed_groups
+    }
+    for name in sorted(names):
+        yield UpstreamGroupVariables(environment, name)
 
 
 def _list_addresses(provider: Provider) -> tuple[str | None, ...]:

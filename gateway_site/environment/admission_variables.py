@@ -129,6 +129,10 @@ class UpstreamGroupVariables(Family):
 
     kind = "UPSTREAM"
 
+    mcp = declare_text(
+        "MCP", "address of an MCP server that people connect; creates the upstream", creates=True
+    )
+
     provider = Variable(
         "PROVIDER",
         str.lower,

@@ -33,9 +33,6 @@ def parse_scopes(text: str) -> tuple[str, ...]:
 class McpServerVariables(UpstreamGroupVariables):
     """The variables that only a connected MCP server has, and those that it shares."""
 
-    mcp = declare_text(
-        "MCP", "address of an MCP server that people connect; creates the upstream", creates=True
-    )
     client_id = declare_text(
         "CLIENT_ID", "the gateway's client id at the MCP server", shown_default="registered"
     )

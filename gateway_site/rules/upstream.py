@@ -204,7 +204,7 @@ class UpstreamVariables(McpServerVariables):
             ca_file=self.ca_file,
             client_address=self.client_address,
             allowed_groups=read_groups(
-                self, UpstreamVariables.allowed_groups, is_github=self.provider == GITHUB
+                self, UpstreamVariables.allowed_groups, is_github=self._has_github_groups()
             ),
             clients=self.clients,
             redirect_hosts=self._read_redirect_hosts(),
@@ -215,6 +215,12 @@ class UpstreamVariables(McpServerVariables):
     def build_mcp_server(self) -> dict[str, Any]:
         """Return a member of `OAUTH_MCP_SERVERS`, once `build` has checked the variables."""
         return self.describe_server("".join(self._split_url()))
+
+    def _has_github_groups(self) -> bool:
+        """Return True if GitHub is the provider whose groups count."""
+        if self.mcp:
+            return GITHUB.upper() in ProviderVariables.list_mentioned(self.environment)
+        return self.provider == GITHUB
 
     def _creating_variable(self) -> Variable[str]:
         """Return the variable that creates the upstream."""

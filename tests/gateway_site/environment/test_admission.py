@@ -7,7 +7,9 @@ from django.core.checks import Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
+from gateway_site.environment.admission import require_rules
 from gateway_site.providers import configuration as providers_configuration
+from gateway_site.rules.upstream import read_upstreams
 from oauth.access_rule import Admission, Refusal
 from tests import ROOT
 from tests.gateway_site.support.loading import local, production
@@ -198,3 +200,26 @@ def test_every_code_is_described() -> None:
     page = (ROOT / "docs/who-may-sign-in.md").read_text(encoding="utf-8")
     codes = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
     assert {each.value for each in Refusal} == {code for code in codes if code.islower()}
+
+
+MCP = {"UPSTREAM_NOTES_MCP": "https://mcp.example.com", "UPSTREAM_NOTES_ALLOWED_GROUPS": "Acme/Ops"}
+
+
+@pytest.mark.parametrize(("provider", "group"), [(CORP, "Acme/Ops"), (GITHUB, "acme/ops")])
+def test_groups_of_an_mcp_server_are_those_of_the_only_provider(
+    provider: dict[str, str], group: str
+) -> None:
+    (admission,) = admissions(provider | MCP).values()
+    assert admission.upstream_groups == {group}
+    upstream = read_upstreams(provider | MCP)["notes"]
+    assert upstream.allows([group])
+    assert not upstream.allows(["other"])
+
+
+def test_groups_of_an_mcp_server_need_a_single_provider_that_has_groups() -> None:
+    two = CORP | GITHUB | MCP
+    providers = providers_configuration.read_providers(two)
+    with pytest.raises(ImproperlyConfigured, match="NOTES_ALLOWED_GROUPS needs a single provider"):
+        require_rules(two, providers)
+    with pytest.raises(ImproperlyConfigured, match="NOTES_ALLOWED_GROUPS cannot be used: Google"):
+        admissions(GOOGLE | MCP)
