@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -202,6 +203,9 @@ def test_no_proxy_is_trusted_unless_named() -> None:
         ("PERSON_CACHE_AGE", "61"),
         ("PROXY_SCHEME_HEADER", "X-Forwarded-Proto: https"),
         ("LOG_LEVEL", "LOUD"),
+        ("AUDIT_FILE", "audit.jsonl"),
+        ("AUDIT_FILE", "/nowhere/audit.jsonl"),
+        ("AUDIT_ON_FULL", "wait"),
         ("DATABASE_URL", "secret-in-a-url"),
         ("DATABASE_URL", "mongodb+x://user:secret-in-a-url@h/db"),
         ("DATABASE_URL", "postgres://user:secret-in-a-url@h:port/db"),
@@ -277,3 +281,14 @@ def test_documents_for_authorization_servers_need_the_public_address() -> None:
     }
     with pytest.raises(ImproperlyConfigured, match=r"CONNECT_DOCUMENTS needs PUBLIC_URL"):
         production(CONNECT_DOCUMENTS="1", PUBLIC_URL="")
+
+
+def test_audit_log_needs_the_key_that_signs_it(tmp_path: Path) -> None:
+    assert production()["AUDIT_FILE"] is None
+    file = str(tmp_path / "audit.jsonl")
+    with pytest.raises(ImproperlyConfigured, match=r"AUDIT_KEY_ARN is required with AUDIT_FILE"):
+        production(AUDIT_FILE=file)
+    key = "arn:aws:kms:eu-west-1:123456789012:key/22222222-2222-3333-4444-555555555555"
+    loaded = production(AUDIT_FILE=file, AUDIT_KEY_ARN=key)
+    assert (loaded["AUDIT_FILE"], loaded["AUDIT_ON_FULL"]) == (Path(file), "reject")
+    assert loaded["SESSIONS_KMS"]["AUDIT_KEY_ID"] == key
