@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from allauth.account.signals import user_logged_in
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db.models.signals import post_delete
 from django.dispatch import receiver
 
 from gateway_site.audit import event
-from gateway_site.audit.trail import is_on, record
+from gateway_site.audit.trail import is_configured, is_on, record
 from oauth.signals import grant_created, grant_ended, rights_changed, sign_in_rejected
 from sessions_kms.signals import session_ended, session_opened
 
@@ -25,7 +24,7 @@ def connect() -> None:
 
     Without a receiver nothing is remembered of them.
     """
-    if settings.AUDIT_FILE or settings.AUDIT_LOG:
+    if is_configured():
         session_opened.connect(_record_opened, dispatch_uid="gateway_site.audit")
 
 

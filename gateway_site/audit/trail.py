@@ -78,9 +78,14 @@ class Trail:
 _trail: Trail | None = None
 
 
+def is_configured() -> bool:
+    """Return True if the settings ask for a log."""
+    return bool(settings.AUDIT_FILE or settings.AUDIT_LOG)
+
+
 def is_on() -> bool:
     """Return True if events are recorded."""
-    return bool(settings.AUDIT_FILE or settings.AUDIT_LOG or audit_event.receivers)
+    return bool(audit_event.receivers) or is_configured()
 
 
 def trail() -> Trail:

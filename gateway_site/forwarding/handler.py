@@ -118,6 +118,7 @@ class GatewayHandler(ASGIHandler):
     def __init__(self) -> None:
         super().__init__()
         self.middleware_chain, self.call_chain = MiddlewareChain(), CallChain()
+        self._is_audited = audit.is_configured()
         self._admissions = FairSemaphore(ADMISSIONS)
         self._calls = ThreadPool("gateway-admission", THREADS)
         self._pages = ThreadPool("gateway-pages", THREADS)
@@ -137,7 +138,7 @@ class GatewayHandler(ASGIHandler):
             # By the decoded path: one that is only spelled differently is the gateway's to reject.
             if not path.startswith(url_rules.ROOT):
                 await self._serve_page(scope, client, send)
-            elif audit.is_on() and path != url_rules.ROOT:
+            elif (self._is_audited or audit.audit_event.receivers) and path != url_rules.ROOT:
                 await self._serve_audited_call(scope, client, send)
             else:
                 await self._serve_call(scope, client, send)
