@@ -21,6 +21,7 @@ from sessions_kms.sealed_items.documents import SealedDocuments
 from tests.oauth.mcp.test_registrations import Binding
 from tests.oauth.support import registering
 from tests.oauth.support.registering import CALLBACK, RESOURCE, WIKI, RegistrationServer
+from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = pytest.mark.urls("oauth.mcp.urls")
@@ -221,3 +222,11 @@ def test_our_own_authorization_server_gets_no_document_of_ours(
 ) -> None:
     settings.OAUTH_MCP_CLIENT = settings.OAUTH_MCP_CLIENT | {"origin": "http://127.0.0.1:8000"}
     assert registered(found_by(idp)).source == DYNAMIC
+
+
+def test_outage_is_no_missing_document(idp: RegistrationServer, store: Stack) -> None:
+    """A server that finds none would forget the client."""
+    registered(found_by(idp))
+    store.dynamodb.on("GetItem document", refused)
+    for path in ("wiki.json", "wiki/jwks.json"):
+        assert Client().get(f"/oauth/clients/{path}").status_code == 503
