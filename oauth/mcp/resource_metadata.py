@@ -23,8 +23,8 @@ from oauth.mcp.challenge import bearer_parameters
 from oauth.mcp.servers import McpServer
 from oauth.network import http
 from oauth.network.document_cache import DocumentCache
-from oauth.network.vetted_addresses import ANYWHERE
-from oauth.network.well_known import NoDocument, fetch_document, well_known_url
+from oauth.network.vetted_addresses import ANYWHERE, Reach
+from oauth.network.well_known import UNREADABLE, NoDocument, fetch_document, well_known_url
 from oauth.provider.server_metadata import PROTECTED_RESOURCE, REMEDY, URL_MAX
 
 logger = logging.getLogger(__name__)
@@ -118,10 +118,7 @@ def _fetch_and_log(server: McpServer) -> ResourceMetadata:
 def _fetch(server: McpServer) -> ResourceMetadata:
     # The address comes from the settings, so it may be in any network.
     reach = replace(ANYWHERE, ca_file=server.ca_file)
-    answer = http.request(
-        "POST", server.url, PROBE_HEADERS, PROBE, reach=reach, timeout=http.GET_TIMEOUT
-    )
-    challenge = bearer_parameters(answer.challenge) if answer.status == 401 else {}
+    challenge = _challenge(server, reach)
     try:
         found = fetch_document(_metadata_urls(server, challenge), reach=reach, remedy=REMEDY)
     except NoDocument as exc:
@@ -129,6 +126,22 @@ def _fetch(server: McpServer) -> ResourceMetadata:
             return _describe(server, None, {}, challenge)
         raise _renamed(exc) from None
     return _describe(server, found.url, found.members, challenge)
+
+
+def _challenge(server: McpServer, reach: Reach) -> Mapping[str, str]:
+    """Return the parameters of the challenge to a request without a token; none if there is none.
+
+    A server that also serves people without a token may answer at length, or without end.
+    """
+    try:
+        answer = http.request(
+            "POST", server.url, PROBE_HEADERS, PROBE, reach=reach, timeout=http.GET_TIMEOUT
+        )
+    except ProviderUnavailable as exc:
+        if exc.code not in {*UNREADABLE, Code.TIMEOUT}:
+            raise
+        return {}
+    return bearer_parameters(answer.challenge) if answer.status == 401 else {}
 
 
 def _renamed(error: NoDocument) -> ProviderUnavailable:

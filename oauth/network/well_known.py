@@ -1,7 +1,7 @@
 """A published document that may be at one of several addresses (RFC 8615).
 
 The addresses are requested in their order, within a time limit for all of them. Redirects are not
-followed. A server that answers an unknown path with a page instead of 404 has no document there.
+followed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from oauth.network import http
 from oauth.network.vetted_addresses import Reach
 
 TOTAL_TIMEOUT = 10.0  # seconds for all addresses
+# A server that answers an unknown path with a page says this of its document; so does a long page
+# with the status 404.
+UNREADABLE = {Code.ANSWER_COMPRESSED, Code.ANSWER_TOO_LONG, Code.ANSWER_UNREADABLE}
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,25 @@ def fetch_document(urls: Iterable[str], *, reach: Reach, remedy: str) -> Publish
     for url in dict.fromkeys(urls):
         if (left := end - time.monotonic()) <= 0:
             raise ProviderUnavailable("The metadata takes too long.", Code.TIMEOUT)
-        response = http.get(url, reach=reach, timeout=min(left, http.GET_TIMEOUT), remedy=remedy)
-        if response.is_overloaded:
-            raise ProviderUnavailable("The metadata cannot be fetched now.", Code.METADATA_STATUS)
-        if response.status != 200:
-            continue
         try:
-            return PublishedDocument(url, response.parse_document(), response.peer)
+            found = _fetch(url, reach, min(left, http.GET_TIMEOUT), remedy)
         except ProviderUnavailable as exc:
+            if exc.code not in UNREADABLE:
+                raise
             unreadable = exc.with_traceback(None)
+        else:
+            if found is not None:
+                return found
     if unreadable is not None:
         raise NoDocument(str(unreadable), unreadable.code)
     raise NoDocument("There is no metadata.", Code.METADATA_STATUS)
+
+
+def _fetch(url: str, reach: Reach, timeout: float, remedy: str) -> PublishedDocument | None:
+    """Return the document at an address, None if the server says that there is none."""
+    response = http.get(url, reach=reach, timeout=timeout, remedy=remedy)
+    if response.is_overloaded:
+        raise ProviderUnavailable("The metadata cannot be fetched now.", Code.METADATA_STATUS)
+    if response.status != 200:
+        return None
+    return PublishedDocument(url, response.parse_document(), response.peer)

@@ -57,9 +57,17 @@ def test_without_it_the_path_comes_before_the_root(world: World) -> None:
     assert discover(world.server).scopes == ("root",)
 
 
-def test_page_for_every_unknown_address_counts_as_no_document(world: World) -> None:
-    world.mcp.put(WITH_PATH, document(b"<html>", media_type="text/html"))
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize("length", [1, 100_000])
+def test_page_for_every_unknown_address_counts_as_no_document(
+    world: World, status: int, length: int
+) -> None:
+    page = document(b"<html>" + b" " * length, status, "text/html")
+    for path in ("/team/mcp", WITH_PATH):
+        world.mcp.put(path, page)
     world.publish_resource(path=RESOURCE_PATH)
+    world.login.put(SERVER_PATH, page)
+    world.publish_server(path=OPENID_PATH)
     assert discover(world.server).issuer == ISSUER
 
 
