@@ -30,6 +30,7 @@ from gateway_site.forwarding.event_stream import (
     has_readable_events,
     is_event_stream,
 )
+from gateway_site.forwarding.mcp.answers import UnreadableAnswer
 from gateway_site.forwarding.mcp.reader import MCPReader
 from gateway_site.forwarding.middleware_run import with_session_cookie
 from gateway_site.forwarding.upstream_call import UpstreamCall
@@ -150,6 +151,9 @@ class _Exchange:
         """Return the answer with its messages read. Raises Problem."""
         try:
             return await mcp.read_answer(answer)
+        except UnreadableAnswer as error:
+            self._log(error)
+            raise mcp.problem_of(error) from None
         except UpstreamFailed as error:
             self._log(error)
             raise _problem_of(error) from None

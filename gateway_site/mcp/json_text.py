@@ -19,7 +19,6 @@ NUMBER_MAX = 64  # characters
 
 JSONObject = dict[str, Any]
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A string; one that does not end takes all that follows, so that nothing is scanned twice.
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 BRACKETS = b"[]{}"
@@ -50,8 +49,6 @@ def parse(data: bytes, max_size: int = TEXT_MAX) -> Any:
     """
     if len(data) > max_size:
         raise InvalidText(f"The text is longer than {max_size} bytes.")
-    if data.startswith(BYTE_ORDER_MARK):
-        raise InvalidText("The text begins with a byte order mark.")
     if _depth(data) > DEPTH_MAX:
         raise InvalidText(f"The text has more than {DEPTH_MAX} levels.")
     try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from gateway_site.forwarding.event_stream import Answer, StreamCut
+from gateway_site.forwarding.event_stream import Answer
 from gateway_site.mcp.events import Event, EventReader, UnreadableEvent
 from gateway_site.mcp.messages import InvalidMessage
 from gateway_site.mcp.policy import Policy
 from gateway_site.rules.headers import Headers
+from gateway_site.transport.failures import UpstreamFailed
 from sessions_kms.concurrency.threads import executor, in_thread
 
 IN_LOOP = 16 * 1024  # bytes that are read in the event loop, in a few milliseconds at most
@@ -17,6 +18,10 @@ THREADS = 2
 OLD_TRANSPORT = "endpoint"  # the first event of 2024-11-05
 
 T = TypeVar("T")
+
+
+class UnreadableAnswer(UpstreamFailed):
+    """An answer that is no message of MCP which all clients read in one way."""
 
 
 class ReadJSON:
@@ -75,10 +80,10 @@ class ReadEvents:
         return b""
 
     async def read_piece(self, seconds: float) -> bytes:
-        """Return the next events, perhaps none. Raises UpstreamFailed and StreamCut."""
+        """Return the next events, perhaps none. Raises UpstreamFailed."""
         is_cut = self._answer.has_ended and not self._reader.is_between_events
         if self._is_unreadable or is_cut:
-            raise StreamCut
+            raise UnreadableAnswer
         passed = bytearray()
         try:
             for found in self._reader.feed(await self._answer.read_piece(seconds)):

@@ -11,7 +11,7 @@ import re
 from gateway_site.edge import access_log
 from gateway_site.edge.access_log import CheckedMessage
 from gateway_site.forwarding.event_stream import Answer, is_event_stream
-from gateway_site.forwarding.mcp.answers import ReadEvents, ReadJSON, do_work
+from gateway_site.forwarding.mcp.answers import ReadEvents, ReadJSON, UnreadableAnswer, do_work
 from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.mcp import json_text, version_headers
 from gateway_site.mcp.errors import (
@@ -26,7 +26,7 @@ from gateway_site.mcp.json_text import JSONObject
 from gateway_site.mcp.messages import InvalidMessage, Message, read_message
 from gateway_site.mcp.policy import Caller, MCPCall, Policy
 from gateway_site.rules.body import EMPTY_BODY, RequestBody
-from gateway_site.rules.headers import Headers
+from gateway_site.rules.headers import Headers, single_value
 from gateway_site.rules.problems import Problem
 
 ALLOWED = ("DELETE", "GET", "POST")
@@ -91,23 +91,35 @@ class MCPReader:
         return [pair for pair in headers if pair[0] not in dropped]
 
     async def read_answer(self, answer: Answer) -> Answer:
-        """Return the answer as it may pass. Raises Problem and UpstreamFailed."""
+        """Return the answer as it may pass. Raises UpstreamFailed, UnreadableAnswer too."""
         codings = [value for name, value in answer.headers if name == b"content-encoding"]
         if any(value.lower() != b"identity" for value in codings):
-            raise self._unreadable("The upstream's answer has a content coding.")
+            raise UnreadableAnswer("The upstream's answer has a content coding.")
         if self._is_stateless():
             answer.headers[:] = [pair for pair in answer.headers if pair[0] not in OF_SESSIONS]
         kind = _media_type(answer.headers)
         if kind == EVENTS or is_event_stream(answer):
             if kind != EVENTS:
-                raise self._unreadable("The type of the upstream's answer is unclear.")
+                raise UnreadableAnswer("The type of the upstream's answer is unclear.")
             return ReadEvents(answer, self._new_result, self._policy)
         is_read = answer.status in range(200, 300) and self._call.method != "DELETE"
-        if not is_read or answer.status in WITHOUT_MESSAGE:
+        is_empty = single_value(answer.headers, b"content-length") == b"0"
+        if not is_read or is_empty or answer.status in WITHOUT_MESSAGE:
             return answer
         if kind != JSON or answer.status != 200 or self._call.method != "POST":
-            raise self._unreadable("The upstream's answer is no message of MCP.")
+            raise UnreadableAnswer("The upstream's answer is no message of MCP.")
         return await self._read_json(answer)
+
+    def problem_of(self, unreadable: UnreadableAnswer) -> RPCProblem:
+        """Return the answer to a call whose own answer cannot be passed on."""
+        message = None if self._admitted is None else self._admitted.message
+        return RPCProblem(
+            502,
+            "unreadable_answer",
+            str(unreadable),
+            rpc_code=UNREADABLE_ANSWER,
+            request_id=None if message is None else message.id,
+        )
 
     async def _receive(self) -> bytes:
         try:
@@ -137,11 +149,11 @@ class MCPReader:
         while not answer.has_ended:
             data += await answer.read_piece(self._call.upstream.read_timeout)
             if len(data) > EVENT_MAX:
-                raise self._unreadable("The upstream's answer is too large.")
+                raise UnreadableAnswer("The upstream's answer is too large.")
         try:
             rewritten = await do_work(len(data), lambda: self._new_json(bytes(data)))
         except InvalidMessage:
-            raise self._unreadable("The upstream's answer is no readable message.") from None
+            raise UnreadableAnswer("The upstream's answer is no readable message.") from None
         return ReadJSON(answer, bytes(data) if rewritten is None else rewritten)
 
     def _new_json(self, data: bytes) -> bytes | None:
@@ -161,16 +173,6 @@ class MCPReader:
 
     def _is_stateless(self) -> bool:
         return version_headers.is_stateless(self._version)
-
-    def _unreadable(self, detail: str) -> RPCProblem:
-        admitted = self._admitted and self._admitted.message
-        return RPCProblem(
-            502,
-            "unreadable_answer",
-            detail,
-            rpc_code=UNREADABLE_ANSWER,
-            request_id=admitted.id if admitted else None,
-        )
 
 
 def _check_content(headers: Headers) -> None:

@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from gateway_site.edge.client import Client
-from gateway_site.forwarding.event_stream import Answer, EventStream, StreamCut
+from gateway_site.forwarding.event_stream import Answer, EventStream
+from gateway_site.forwarding.mcp.answers import UnreadableAnswer
 from gateway_site.forwarding.mcp.reader import MCPReader
 from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.mcp.errors import RPCProblem
@@ -18,7 +19,7 @@ from gateway_site.mcp.messages import Message
 from gateway_site.mcp.policy import MCPCall
 from gateway_site.rules.body import RequestBody
 from gateway_site.rules.upstream import Upstream
-from gateway_site.transport.failures import ReadError
+from gateway_site.transport.failures import ReadError, UpstreamFailed
 from gateway_site.transport.pool import Owner
 from tests.gateway_site.rules.test_upstream import one
 
@@ -121,7 +122,7 @@ async def passed_on(reader: MCPReader, answer: Pieces) -> tuple[bytes, bool]:
     """Return what the client gets, and whether it takes it for complete."""
     read: Answer = await reader.read_answer(answer)
     found = b""
-    with suppress(StreamCut, ReadError):
+    with suppress(UpstreamFailed):
         while not read.has_ended:
             found += await read.read_piece(1)
         return found, True
@@ -210,7 +211,7 @@ async def test_json_is_rewritten_with_its_new_length_and_otherwise_unchanged() -
 async def test_json_that_breaks_off_passes_nothing() -> None:
     for cut in range(0, len(LIST), 7):
         reader = await read_call(HideDenied(), calling("tools/list"))
-        with pytest.raises(RPCProblem):
+        with pytest.raises(UnreadableAnswer):
             await reader.read_answer(Pieces([LIST[:cut]], "application/json"))
         with pytest.raises(ReadError):
             await reader.read_answer(Pieces([LIST[:cut]], "application/json", breaks=True))
@@ -219,7 +220,7 @@ async def test_json_that_breaks_off_passes_nothing() -> None:
 async def test_answer_of_more_than_four_megabytes_passes_nothing() -> None:
     large = b'{"jsonrpc":"2.0","id":1,"result":{"a":"%b"}}' % (b"a" * (4 << 20))
     reader = await read_call(HideDenied(), calling("tools/list"))
-    with pytest.raises(RPCProblem):
+    with pytest.raises(UnreadableAnswer):
         await reader.read_answer(Pieces([large], "application/json"))
     assert await passed_on(
         reader, Pieces([b": hello\n\ndata: " + large + b"\n\n"], "text/event-stream")

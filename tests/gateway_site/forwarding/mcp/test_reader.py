@@ -184,6 +184,16 @@ def test_answer_that_is_no_readable_message_is_502(
     assert found["id"] == 1
 
 
+@pytest.mark.parametrize("status", [200, 202])
+def test_answer_without_a_body_passes(
+    gateway: Gateway, client: requests.Session, status: int
+) -> None:
+    """As to a notification: some servers say 200."""
+    for kind in ("application/json", "text/plain"):
+        response = post(gateway, client, path=answer_path(b"", kind, status=status))
+        assert (response.status_code, response.content) == (status, b"")
+
+
 @pytest.mark.parametrize("status", [202, 400, 404, 500])
 def test_answer_without_a_result_passes(
     gateway: Gateway, client: requests.Session, status: int
@@ -240,6 +250,8 @@ def test_unreadable_event_breaks_the_stream_off(
     ):
         found.extend(response.iter_content(None))
     assert b"".join(found) == STREAM
+    assert "Upstream read at" in gateway.log.read_text(encoding="utf-8")
+    assert "failed: UnreadableAnswer" in gateway.log.read_text(encoding="utf-8")
 
 
 def test_body_of_a_get_that_is_no_stream_is_502(gateway: Gateway, client: requests.Session) -> None:
