@@ -18,6 +18,7 @@ from django.core.management import get_commands, load_command_class
 
 from gateway_site import variables
 from tests import ROOT
+from tests.support.cases import each_case
 
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *ROOT.glob("*.md")]
 BLOCK = re.compile(r"(?m)^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.DOTALL)
@@ -53,7 +54,7 @@ def test_pages_have_such_blocks() -> None:
     assert len(list(assignments())) > 30
 
 
-@pytest.mark.parametrize("block", of("python"))
+@each_case("block", of("python"))
 def test_python_compiles(block: Block) -> None:
     compile(block.text, block.page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
@@ -83,9 +84,7 @@ def _words(line: str) -> Iterator[str]:
         yield word
 
 
-@pytest.mark.parametrize(
-    ("page", "words"), sorted({(page, tuple(words)) for page, words in commands()})
-)
+@each_case(("page", "words"), sorted({(page, tuple(words)) for page, words in commands()}))
 def test_command_exists_and_takes_its_options(page: str, words: tuple[str, ...]) -> None:
     name, *options = words
     known = get_commands()
@@ -102,7 +101,7 @@ def assignments() -> Iterator[tuple[str, str, str]]:
             yield block.page, name, value
 
 
-@pytest.mark.parametrize(("page", "name"), sorted({(p, n) for p, n, _ in assignments()}))
+@each_case(("page", "name"), sorted({(p, n) for p, n, _ in assignments()}))
 def test_variable_is_one_that_the_gateway_knows(page: str, name: str) -> None:
     found = variables.find_unknown({name: "x"})
     # One of several variables of a provider or an upstream: the page names the others elsewhere.

@@ -22,6 +22,7 @@ import sessions_kms.signals
 from sessions_kms.conf import FIELDS, Config
 from sessions_kms.management.base import OperatorCommand
 from tests import ROOT
+from tests.support.cases import each_case
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 COMMANDS = sorted(
@@ -124,7 +125,7 @@ def test_every_signal_is_described_and_no_other() -> None:
     assert sorted(described) == sorted(own)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@each_case("name", COMMANDS)
 def test_every_command_and_option_is_described(name: str) -> None:
     parser = load_command_class("sessions_kms", name).create_parser("manage.py", name)
     options = {option for action in parser._actions for option in action.option_strings[:1]}
@@ -174,14 +175,14 @@ def test_runbooks_of_the_alarms_exist() -> None:
     assert asked_for <= headings
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+@each_case("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_to_files(path: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link and not link.startswith("mailto:")]
     assert [link for link in local if not (path.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+@each_case("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_into_a_page_lead_to_headings(path: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", path.read_text(encoding="utf-8"))
     local = [(name or path.name, anchor) for name, anchor in links if "://" not in name]

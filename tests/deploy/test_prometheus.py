@@ -17,6 +17,7 @@ from tests import ROOT
 from tests.deploy import DEPLOY
 from tests.deploy.prometheus import PROMETHEUS, firing, watching
 from tests.gateway_site.support.gateways import running_gateway
+from tests.support.cases import each_case
 from tests.support.processes import free_ports
 from tests.support.waiting import wait_until
 
@@ -47,7 +48,7 @@ def used(expression: str) -> set[str]:
     return {re.sub(f"{SUFFIXES}$", "", name) for name in names}
 
 
-@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+@each_case("rule", rules(), ids=lambda rule: rule["alert"])
 def test_metric_of_an_alarm_is_on_the_page_and_so_is_what_to_do(rule: dict[str, Any]) -> None:
     assert used(rule["expr"]) <= documented()
     page = (ROOT / "docs/operations.md").read_text("utf-8")

@@ -29,6 +29,7 @@ from sessions_kms.outages import QUIET, Outage
 from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
+from tests.support.cases import each_case
 from tests.support.clock import FakeClock
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -66,7 +67,7 @@ def raised(kind: type[Exception], cause: Exception | None) -> Exception:
     return error
 
 
-@pytest.mark.parametrize("cause", OUTAGES, ids=lambda cause: type(cause).__name__)
+@each_case("cause", OUTAGES, ids=lambda cause: type(cause).__name__)
 def test_database_that_cannot_be_used_is_an_outage(cause: Exception) -> None:
     assert is_outage(raised(OperationalError, cause))
 

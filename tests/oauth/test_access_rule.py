@@ -17,6 +17,7 @@ from oauth.access_rule import (
     parse_github_group,
 )
 from oauth.admission.claims import Claims, read_evidence, read_groups
+from tests.support.cases import each_case
 
 ENTRA = "https://login.microsoftonline.com/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0"
 OTHER = "https://login.example.com"
@@ -113,7 +114,7 @@ def test_addresses_and_domains_meet_in_one_form(evidence: str, listed: str) -> N
     assert find_refusal(rule, Evidence(addresses=frozenset({parse_address(evidence)}))) is None
 
 
-@pytest.mark.parametrize(
+@each_case(
     "evidence",
     [
         "ada@example.com.",
@@ -145,7 +146,7 @@ def told_by(
 ADA = "ada@example.com"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("claims", "issuer", "more", "counts"),
     [
         ({"email_verified": True}, OTHER, {}, True),
@@ -179,7 +180,7 @@ def test_verification_of_one_document_says_nothing_of_the_others_address() -> No
     assert evidence.addresses == frozenset()
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("claims", "name", "found"),
     [
         ({"groups": ["a", 7, "b"]}, "groups", {"a", "b"}),
@@ -217,9 +218,7 @@ def test_refusal_explains_why_a_group_is_missing(
     assert find_refusal(Rule(groups=frozenset({"a"})), evidence) is reason
 
 
-@pytest.mark.parametrize(
-    "text", ["acme/dev/x", "", "acme/", "/dev", "acme dev", "ac\u212ame", "..", "a?b"]
-)
+@each_case("text", ["acme/dev/x", "", "acme/", "/dev", "acme dev", "ac\u212ame", "..", "a?b"])
 def test_what_is_no_organisation_and_no_team_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not an organisation"):
         parse_github_group(text)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 
-import pytest
 from django.template import Context, Template
 
 from oauth.templatetags.oauth_pages import distance
 from tests.gateway_site.support.page_requests import parse
+from tests.support.cases import each_case
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("seconds", "expected"),
     [
         (0, "now"),

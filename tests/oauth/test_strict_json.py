@@ -6,6 +6,7 @@ import pytest
 
 from oauth import strict_json
 from oauth.strict_json import InvalidJSON
+from tests.support.cases import each_case
 
 AMBIGUOUS = [
     '{"a": 1, "a": 2}',
@@ -23,7 +24,7 @@ AMBIGUOUS = [
 ]
 
 
-@pytest.mark.parametrize("text", AMBIGUOUS)
+@each_case("text", AMBIGUOUS)
 def test_what_two_parsers_read_differently_is_rejected(text: str) -> None:
     for given in (text, text.encode()):
         with pytest.raises(InvalidJSON):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from gateway_site.providers.configuration import read_providers
 from gateway_site.providers.provider_types import ProviderConfig
 from tests import ROOT
 from tests.providers.stubs import ALL, Stub
+from tests.support.cases import each_case
 
 PAGE = (ROOT / "docs/providers.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```\n(OAUTH_.*?)^```", re.MULTILINE | re.DOTALL)
@@ -46,7 +45,7 @@ def test_addresses_for_containers_are_accepted() -> None:
     assert provider.settings["allow_http"] is True
 
 
-@pytest.mark.parametrize("kind", ALL)
+@each_case("kind", ALL)
 def test_stub_is_configured_as_documented(kind: type[Stub]) -> None:
     """Otherwise the stubs would show something else than what people set."""
     said = documented()[kind.name]

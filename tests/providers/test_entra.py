@@ -17,6 +17,7 @@ from tests.providers.signing_in import sign_in
 from tests.providers.stubs import Entra
 from tests.providers.stubs.entra import OID, OTHER_TENANT, TENANT
 from tests.providers.stubs.stub import query_of
+from tests.support.cases import each_case
 
 
 @dataclass
@@ -114,7 +115,7 @@ def test_no_resource_is_sent(serve: Serve, visitor: Visitor) -> None:
     assert entra.refused == ["invalid_request"]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("change", "variable"),
     [
         ({"ALLOWED_TENANTS": ""}, "ALLOWED_TENANTS"),

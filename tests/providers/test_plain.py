@@ -18,6 +18,7 @@ from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
 from tests.providers.stubs import GitHubEnterprise
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.cases import each_case
 
 
 def test_account_is_identified_by_its_number(serve: Serve, visitor: Visitor) -> None:
@@ -94,7 +95,7 @@ def test_invalid_code_is_rejected_despite_status_200(serve: Serve, visitor: Visi
     assert visitor.user_id is None
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("change", "variable"),
     [
         *(({name: ""}, name) for name in ("AUTHORIZATION_URL", "TOKEN_URL", "USERINFO_URL")),

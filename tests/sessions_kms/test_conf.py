@@ -13,6 +13,7 @@ from pytest_django import Settings
 from sessions_kms import conf, services
 from sessions_kms.aws import clients
 from sessions_kms.conf import Config, config
+from tests.support.cases import each_case
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 OTHER_KEY = "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-0123456789abcdef"
@@ -116,7 +117,7 @@ GOOD: list[tuple[str, Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "expected"), GOOD)
+@each_case(("name", "value", "expected"), GOOD)
 def test_good_value_is_taken(name: str, value: Any, expected: Any) -> None:
     made = getattr(parsed(**{name: value}), name.lower())
     assert made == (value if expected is None else expected)
@@ -195,7 +196,7 @@ BAD: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "says"), BAD)
+@each_case(("name", "value", "says"), BAD)
 def test_bad_value_is_one_fault_with_a_sentence(name: str, value: Any, says: str) -> None:
     found = fault(**{name: value})
     assert found.check_id == conf.FIELDS[name].check_id
@@ -215,7 +216,7 @@ def test_stale_limit_below_the_cache_age_is_a_fault() -> None:
     assert parsed(DATA_KEY_CACHE_AGE=600, DATA_KEY_MAX_STALE=600).data_key_cache_age == 600
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "nearest"),
     [
         ("KEY_ARN", "KEY_ID"),

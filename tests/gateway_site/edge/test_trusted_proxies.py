@@ -11,11 +11,12 @@ from pytest_django import Settings
 
 from gateway_site.edge import trusted_proxies
 from tests.gateway_site.support.loading import production
+from tests.support.cases import each_case
 
 NETWORKS = [ip_network("10.0.0.0/8"), ip_network("2001:db8:1::/48")]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("peer", "forwarded_for", "client"),
     [
         ("10.0.0.1", [b"203.0.113.9"], "203.0.113.9"),

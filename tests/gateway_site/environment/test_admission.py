@@ -13,6 +13,7 @@ from gateway_site.rules.upstream import read_upstreams
 from oauth.access_rule import Admission, Refusal
 from tests import ROOT
 from tests.gateway_site.support.loading import local, production
+from tests.support.cases import each_case
 
 CORP = {
     "OAUTH_CORP_CLIENT_ID": "corp",
@@ -95,7 +96,7 @@ def test_organisations_and_teams_are_groups_and_so_are_those_of_upstreams() -> N
     assert found.named_groups == {"acme", "acme/dev", "acme/ops"}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("variables", "named"),
     [
         (CORP | {"OAUTH_CORP_ALLOWED_DOMAINS": "*.example.com"}, "OAUTH_CORP_ALLOWED_DOMAINS"),
@@ -138,7 +139,7 @@ def test_invalid_list_is_an_error_that_names_the_variable(
         providers_configuration.read_providers(variables)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("variables", "named"),
     [
         (GOOGLE, "OAUTH_GOOGLE_ALLOWED_DOMAINS is missing"),

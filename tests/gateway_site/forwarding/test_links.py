@@ -10,6 +10,7 @@ from gateway_site.forwarding.answer_addresses import (
     PARAMETERS_MAX,
     replace_link_addresses,
 )
+from tests.support.cases import each_case
 
 
 def replace(address: str) -> str | None:
@@ -21,7 +22,7 @@ def replaced(*fields: str) -> list[str]:
     return replace_link_addresses(list(fields), replace)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("given", "expected"),
     [
         ('<api/x?page=2>; rel="next"', '<https://gw/x?page=2>; rel="next"'),
@@ -57,7 +58,7 @@ def test_links_within_are_replaced_and_others_dropped(given: str, expected: str)
     assert replaced(given) == [expected]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "given",
     [
         "",
@@ -108,7 +109,7 @@ def test_parameter_in_which_a_program_could_find_an_address_is_left_out(
     assert replaced(f"<api/x>; rel=next; {parameter}; media=all") == [expected]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "parameter",
     [
         'rel="next, <https://evil.example>"',

@@ -15,6 +15,7 @@ from oauth.sign_in import accounts
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.commands import Run, run
+from tests.support.cases import each_case
 
 ADA = {"sub": "1001", "email": "ada@example.com", "preferred_username": "ada", "name": "Ada"}
 
@@ -370,7 +371,7 @@ def test_unusable_database_is_an_error(corp: FakeProvider, monkeypatch: pytest.M
     assert (done.status, done.err) == (1, "The database cannot be used: told by a test")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "arguments",
     [
         [],

@@ -1,8 +1,7 @@
 """The families of browsers and systems, by headers that they sent."""
 
-import pytest
-
 from gateway_site.pages.session_label import LENGTH_MAX, browser_of, system_of
+from tests.support.cases import each_case
 
 KHTML = "AppleWebKit/537.36 (KHTML, like Gecko)"
 MAC = "Macintosh; Intel Mac OS X 10_15_7"
@@ -36,6 +35,6 @@ SENT = {
 }
 
 
-@pytest.mark.parametrize("user_agent", SENT)
+@each_case("user_agent", SENT)
 def test_browser_families_are_recognised(user_agent: str) -> None:
     assert (browser_of(user_agent), system_of(user_agent)) == SENT[user_agent]

@@ -11,6 +11,7 @@ from gateway_site.providers.configuration import (
     social_providers,
 )
 from tests.gateway_site.support.loading import production
+from tests.support.cases import each_case
 
 CORP = {
     "OAUTH_CORP_CLIENT_ID": "corp-client",
@@ -128,7 +129,7 @@ def test_secret_is_not_in_the_repr() -> None:
     assert "canary-secret" not in repr(read_providers(CORP))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("change", "variable"),
     [
         ({"OAUTH_CORP_ISSUER": ""}, "OAUTH_CORP_ISSUER"),

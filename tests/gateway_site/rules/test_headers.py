@@ -20,6 +20,7 @@ from gateway_site.rules.headers import (
 )
 from gateway_site.rules.request_headers import DEFAULT_HEADERS
 from tests.gateway_site.support.gateways import Gateway
+from tests.support.cases import each_case
 
 TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCXYZ"
 LISTED_NAMES = {name.encode() for name in DEFAULT_HEADERS.names}
@@ -105,7 +106,7 @@ def test_everything_else_passes_in_both_directions(headers: Headers) -> None:
     assert [pair for pair in response_headers(headers + own) if pair in kept][-len(kept) :] == kept
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("given", "expected"),
     [
         ([], "private, no-store"),

@@ -8,6 +8,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.rules.upstream import Upstream, read_upstreams
+from tests.support.cases import each_case
 
 
 def one(**variables: str) -> Upstream:
@@ -36,7 +37,7 @@ def test_upstream_cannot_be_changed() -> None:
         one().origin = "https://evil.example"  # type: ignore[misc]  # what must not work
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("url", "origin", "prefix"),
     [
         ("https://api.example.com/", "https://api.example.com", ""),
@@ -54,7 +55,7 @@ def test_address(url: str, origin: str, prefix: str) -> None:
     assert (upstream.origin, upstream.prefix) == (origin, prefix)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "url",
     [
         "api.example.com",
@@ -105,7 +106,7 @@ def test_lists_and_numbers() -> None:
     assert upstream.provider == "google"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("suffix", "value"),
     [
         ("PROVIDER", " "),
@@ -190,7 +191,7 @@ def test_name_has_a_limit() -> None:
         )
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("entry", "because"),
     [
         ("Authorization", "never passed on"),
@@ -268,7 +269,7 @@ def test_hosts_of_redirects(given: str, hosts: set[str]) -> None:
     assert one(REDIRECT_HOSTS=given).redirect_hosts == hosts
 
 
-@pytest.mark.parametrize(
+@each_case(
     "host",
     [
         "https://files.example.com",

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from gateway_site.rules import url_rules
 from gateway_site.rules.url_rules import UnsafeAddress
 from tests.gateway_site.rules.test_url_rules import ADDRESSES, PARTS, ROOT_UPSTREAM, UPSTREAM
+from tests.support.cases import each_case
 
 UPSTREAMS = (UPSTREAM, ROOT_UPSTREAM)
 GATEWAY = "https://gateway.example"
@@ -144,7 +145,7 @@ def test_redirect_elsewhere_is_read_alike_by_all(reference: str) -> None:
         assert len(readings(found)) == 1
 
 
-@pytest.mark.parametrize(
+@each_case(
     "host",
     [
         "gateway%2eexample",

@@ -14,6 +14,7 @@ from gateway_site.rules import url_rules
 from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.rules.url_rules import UnsafeAddress
 from gateway_site.transport.messages import Request, build_request
+from tests.support.cases import each_case
 
 UPSTREAM = read_upstreams(
     {
@@ -103,7 +104,7 @@ def test_any_query_is_refused_or_keeps_its_meaning(query: bytes) -> None:
     assert unquote(parts.query, "latin-1") == unquote(query.decode("latin-1"), "latin-1")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("rest", "allowed"),
     [
         ("/a", True),
@@ -124,7 +125,7 @@ def test_prefixes_end_on_the_border_of_a_segment(rest: str, allowed: bool) -> No
     assert url_rules.is_allowed(ROOT_UPSTREAM, rest)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "target",
     [
         "https://api.example.com:8443/base/v10",
@@ -169,7 +170,7 @@ PLAIN_UPSTREAM = read_upstreams(
 )["plain"]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("upstream", "reference", "found"),
     [
         (PLAIN_UPSTREAM, "http://localhost:8000/x", "/gateway/plain/x"),

@@ -20,6 +20,7 @@ from gateway_site.server.request_syntax import (
     _ChunkedBody,
 )
 from tests.gateway_site.server.served import Application, Served, answer, one_answer
+from tests.support.cases import each_case
 
 HOST = b"Host: a\r\n"
 CASES: dict[str, tuple[int, bytes]] = {
@@ -294,8 +295,8 @@ def is_refused(stream: bytes, *cuts: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("before", BEFORE)
+@each_case("bad", BAD)
+@each_case("before", BEFORE)
 def test_bad_beginning_is_refused_wherever_the_stream_is_cut(before: str, bad: str) -> None:
     stream = BEFORE[before] + BAD[bad]
     for cut in range(len(stream)):
@@ -303,8 +304,8 @@ def test_bad_beginning_is_refused_wherever_the_stream_is_cut(before: str, bad: s
     assert is_refused(stream, *range(1, len(stream)))
 
 
-@pytest.mark.parametrize("before", BEFORE)
-@pytest.mark.parametrize("empty", [b"", b"\r\n"])
+@each_case("before", BEFORE)
+@each_case("empty", [b"", b"\r\n"])
 def test_good_beginning_passes_wherever_the_stream_is_cut(before: str, empty: bytes) -> None:
     stream = BEFORE[before] + empty + b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n" + BEFORE[before]
     for cut in range(len(stream)):

@@ -14,6 +14,7 @@ from gateway_site.rules.url_rules import UnsafeAddress
 from gateway_site.transport.failures import LocalProtocolError
 from gateway_site.transport.messages import Request, build_request
 from tests.gateway_site.support.gateways import TOKEN, Gateway
+from tests.support.cases import each_case
 
 CHUNKED = (b"transfer-encoding", b"chunked")
 
@@ -82,7 +83,7 @@ async def test_body_of_another_length_than_declared_fails(pieces: list[bytes]) -
         await body_of(made)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "header",
     [
         (b"x", b"1\r\ny: 2"), (b"x", b"1\ny: 2"), (b"x", b"1\r"), (b"x", b"\0"), (b"x", b"\x7f"),
@@ -98,7 +99,7 @@ def test_header_that_could_be_read_as_another_is_not_written(header: tuple[bytes
         written([(b"content-length", b"3"), header])
 
 
-@pytest.mark.parametrize("length", [b"", b"-1", b"+1", b"1 1", b"1,1", b"0x1", b"1" * 19, b"\xb2"])
+@each_case("length", [b"", b"-1", b"+1", b"1 1", b"1,1", b"0x1", b"1" * 19, b"\xb2"])
 def test_invalid_length_is_not_written(length: bytes) -> None:
     with pytest.raises(LocalProtocolError):
         written([(b"content-length", length)])

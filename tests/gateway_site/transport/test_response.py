@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway_site.transport.failures import RemoteProtocolError
 from gateway_site.transport.messages import FIELDS_MAX, HEAD_MAX, ResponseReader
+from tests.support.cases import each_case
 
 OK = b"HTTP/1.1 200 OK\r\n"
 PLAIN = OK + b"Content-Length: 5\r\n\r\nplain"
@@ -40,8 +41,8 @@ def read(answer: bytes, *, method: str = "GET", size: int = 0, closed: bool = Fa
     return Read(reader.status, tuple(reader.headers), body, reader.is_unmistakable)
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 7], ids="in pieces of {}".format)
-@pytest.mark.parametrize(
+@each_case("size", [0, 1, 2, 7], ids="in pieces of {}".format)
+@each_case(
     ("answer", "method", "status", "body"),
     [
         (PLAIN, "GET", 200, b"plain"),
@@ -72,9 +73,9 @@ def test_header_is_given_in_lower_case_without_its_blanks() -> None:
     assert found.headers == ((b"x-y", b"a b\xff"), (b"content-length", b"0"))
 
 
-@pytest.mark.parametrize("more", [b"\r\n", b"\n", b"x", b"H", b"\0", PLAIN, EARLY], ids=repr)
-@pytest.mark.parametrize("size", [0, 1])
-@pytest.mark.parametrize(
+@each_case("more", [b"\r\n", b"\n", b"x", b"H", b"\0", PLAIN, EARLY], ids=repr)
+@each_case("size", [0, 1])
+@each_case(
     ("answer", "method"),
     [
         (PLAIN, "GET"),
@@ -173,15 +174,15 @@ CHUNKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [0, 1])
-@pytest.mark.parametrize("answer", HEADS + CHUNKS, ids=lambda answer: repr(answer[:70]))
+@each_case("size", [0, 1])
+@each_case("answer", HEADS + CHUNKS, ids=lambda answer: repr(answer[:70]))
 def test_what_two_programs_may_read_differently_is_no_answer(answer: bytes, size: int) -> None:
     with pytest.raises(RemoteProtocolError):
         read(answer, size=size, closed=True)
 
 
-@pytest.mark.parametrize("size", [1000, 60_000])
-@pytest.mark.parametrize(
+@each_case("size", [1000, 60_000])
+@each_case(
     "answer",
     [
         OK + b"X: " + b"x" * HEAD_MAX + b"\r\nContent-Length: 0\r\n\r\n",

@@ -34,6 +34,7 @@ from tests.oauth.support.hostile import (
     serving,
 )
 from tests.oauth.support.hostile_fixtures import internet
+from tests.support.cases import each_case
 from tests.support.clock import FakeClock
 
 __all__ = ["internet"]
@@ -180,7 +181,7 @@ def served(
     return ProviderResponse(200, kind, good(members(url))[1], cache_control=cache_control)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("cache_control", "seconds"),
     [
         ("", 300),

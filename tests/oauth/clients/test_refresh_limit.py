@@ -22,6 +22,7 @@ from tests.oauth.support.grants import GrantWorld
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import install
+from tests.support.cases import each_case
 
 NOW = 1_800_000_000.25
 
@@ -192,7 +193,7 @@ def test_earlier_fast_clock_locks_nobody_out(one: GrantWorld, ahead: int) -> Non
     assert one.refresh(held.refresh_token)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("times", "wait"),
     [
         ([], 0),

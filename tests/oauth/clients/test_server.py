@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from oauth.clients.rules import registration
 from oauth.clients.rules.client import Client, Source
 from oauth.clients.server import AuthorizationServer
 from sessions_kms import about
+from tests.support.cases import each_case
 
 LOCAL = registration.make_client_id("Tool", ["http://127.0.0.1/cb"])
 SITE = registration.make_client_id("Tool", ["https://app.example.com/cb"])
@@ -41,7 +40,7 @@ def welcome(**changes: Any) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("changes", "found"),
     [
         ({}, [LOCAL, SITE, DOCUMENT, "ours"]),

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from oauth.clients import token_pair
+from tests.support.cases import each_case
 
 KINDS = [token_pair.CODE, token_pair.ACCESS, token_pair.REFRESH]
 
@@ -23,7 +24,7 @@ def test_tokens_are_unique_and_use_the_whole_alphabet() -> None:
     assert set("".join(each[4:] for each in made)) == set(token_pair.ALPHABET)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text",
     [
         *("", "gwa_", "a" * 32, " gwa_" + "a" * 32, "gwa_" + "a" * 32 + "\n", "gwx_" + "a" * 32),

@@ -30,6 +30,7 @@ from oauth.network.vetted_addresses import (
     network_of,
 )
 from sessions_kms.concurrency.threads import Refused
+from tests.support.cases import each_case
 
 GLOBAL, LOOPBACK, LINK_LOCAL, PRIVATE = (
     Network.GLOBAL,
@@ -39,7 +40,7 @@ GLOBAL, LOOPBACK, LINK_LOCAL, PRIVATE = (
 )
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("address", "network"),
     [
         ("8.8.8.8", GLOBAL),

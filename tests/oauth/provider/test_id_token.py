@@ -17,6 +17,7 @@ from tests.oauth.support.hostile_fixtures import come_back, hostile, internet
 from tests.oauth.support.logout_provider import sign
 from tests.oauth.support.requests import get_token, stored
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.cases import each_case
 
 __all__ = ["hostile", "internet"]
 ABSENT: Any = object()
@@ -102,12 +103,12 @@ BAD: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("what", GOOD)
+@each_case("what", GOOD)
 def test_valid_id_token_is_accepted(what: str) -> None:
     assert read(token(**GOOD[what]))["iss"] == ISSUER
 
 
-@pytest.mark.parametrize("what", BAD)
+@each_case("what", BAD)
 def test_id_token_with_one_fault_is_rejected(what: str) -> None:
     with pytest.raises(InvalidIdToken):
         read(token(**BAD[what]))
@@ -154,7 +155,7 @@ def nested(levels: int) -> Any:
     return found
 
 
-@pytest.mark.parametrize(
+@each_case(
     "id_token",
     [
         None,

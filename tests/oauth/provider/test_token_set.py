@@ -10,6 +10,7 @@ import pytest
 from oauth.provider.token_set import MAX_LIFETIME, TokenSet, split_scope
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
+from tests.support.cases import each_case
 
 FULL = TokenSet(
     access_token="access",
@@ -35,7 +36,7 @@ def read(**response: Any) -> TokenSet:
     )
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("response", "field", "value"),
     [
         ({"expires_in": 3600}, "expires_at", 4_600),
@@ -69,7 +70,7 @@ def test_valid_token_response_is_parsed(
     assert getattr(read(**response), field) == value
 
 
-@pytest.mark.parametrize(
+@each_case(
     "response",
     [
         {"access_token": ""},
@@ -106,7 +107,7 @@ def test_unknown_fields_of_a_later_release_are_ignored() -> None:
     assert TokenSet.from_session({**FULL.to_session(), "of_tomorrow": "x"}) == FULL
 
 
-@pytest.mark.parametrize(
+@each_case(
     "change",
     [
         {"version": 2},

@@ -14,6 +14,7 @@ from oauth.sign_in.failures import get_request_id
 from tests import ROOT
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
+from tests.support.cases import each_case
 
 ITEM = re.compile(r"^- ((?:`[a-z_]+`(?:, )?)+): (?:.|\n  )*\*\*(?:.|\n  )+\*\*$", re.MULTILINE)
 LINE = re.compile(r"Sign-in with (\w+) did not work \((\w+)\), request (\w+): (.+)")
@@ -43,7 +44,7 @@ def test_every_code_is_used() -> None:
     assert unused == []
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("endpoint", "error", "code"),
     [
         ("token", "invalid_client", Code.TOKEN_INVALID_CLIENT),

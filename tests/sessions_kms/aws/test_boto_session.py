@@ -9,6 +9,7 @@ from botocore.exceptions import DataNotFoundError, UnknownServiceError
 
 from sessions_kms.aws import clients
 from sessions_kms.aws.boto_session import PlainDictLoader
+from tests.support.cases import each_case
 
 MODEL = "service-2"
 
@@ -19,8 +20,8 @@ def loader(search_path: str | None = None) -> botocore.loaders.Loader:
     return created
 
 
-@pytest.mark.parametrize("service", ["dynamodb", "kms", "sts", "sso"])
-@pytest.mark.parametrize("kind", [MODEL, "endpoint-rule-set-1", "paginators-1"])
+@each_case("service", ["dynamodb", "kms", "sts", "sso"])
+@each_case("kind", [MODEL, "endpoint-rule-set-1", "paginators-1"])
 def test_model_equals_botos_in_the_same_order(service: str, kind: str) -> None:
     model = loader().load_service_model(service, kind)
     of_boto = botocore.loaders.create_loader().load_service_model(service, kind)

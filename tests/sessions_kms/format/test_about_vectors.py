@@ -9,11 +9,12 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items import about
 from tests.sessions_kms.format.test_vectors import services_of
 from tests.sessions_kms.support import reference_format
+from tests.support.cases import each_case
 from tests.vectors.telling import FOLDER as NAME
 from tests.vectors.vector import FOLDER, Vector, load
 
 PATHS = sorted((FOLDER / NAME).glob("*.json"))
-every_vector = pytest.mark.parametrize("name", [path.stem for path in PATHS])
+every_vector = each_case("name", [path.stem for path in PATHS])
 
 
 def content_of(name: str) -> dict[str, Any]:

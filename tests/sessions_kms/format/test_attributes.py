@@ -19,6 +19,7 @@ from sessions_kms.format.record import (
     read_ancestors,
     read_tombstone,
 )
+from tests.support.cases import each_case
 from tests.vectors.vector import load
 
 READERS: dict[str, Callable[[Item], Any]] = {
@@ -37,8 +38,8 @@ def test_attribute_of_its_type_is_read(kind: str) -> None:
     assert READERS[kind]({"a": {kind: VALID[kind]}}) == read[kind]
 
 
-@pytest.mark.parametrize("kind", READERS)
-@pytest.mark.parametrize("attribute", MALFORMED, ids=repr)
+@each_case("kind", READERS)
+@each_case("attribute", MALFORMED, ids=repr)
 def test_malformed_attribute_is_rejected_by_its_name(kind: str, attribute: Any) -> None:
     with pytest.raises(InvalidRecord) as raised:
         READERS[kind]({"a": attribute})
@@ -102,7 +103,7 @@ def test_whole_ancestors_are_read(length: int) -> None:
     assert read_ancestors({"B": b"a" * length}) == b"a" * length
 
 
-@pytest.mark.parametrize(
+@each_case(
     "attribute",
     [
         *(None, 7, "B", ["B"], {}, {"B": "a" * ANCESTOR_BYTES}, {"S": "a" * ANCESTOR_BYTES}),

@@ -11,6 +11,7 @@ import pytest
 from sessions_kms.format import item_types
 from sessions_kms.format.item_types import ItemType
 from tests.sessions_kms.support import kinds_table
+from tests.support.cases import each_case
 
 
 def digest(text: bytes) -> str:
@@ -55,7 +56,7 @@ IDS: dict[str, tuple[ItemType, Callable[..., str], tuple[object, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("item_id", IDS, ids=lambda item_id: item_id[:20])
+@each_case("item_id", IDS, ids=lambda item_id: item_id[:20])
 def test_ids_are_unchanged_and_identify_the_kind(item_id: str) -> None:
     kind, made, names = IDS[item_id]
     assert made("shop", *names) == item_id
@@ -88,7 +89,7 @@ def test_links_are_found_by_their_name_and_lead_to_a_session() -> None:
     assert item_types.linked_session(item_types.link_id("shop", "abc", SESSION_ID)) == SESSION_ID
 
 
-@pytest.mark.parametrize("kind", item_types.ITEM_TYPES, ids=lambda kind: kind.name)
+@each_case("kind", item_types.ITEM_TYPES, ids=lambda kind: kind.name)
 def test_version_that_is_not_readable_cannot_be_written(kind: ItemType) -> None:
     assert 1 in kind.readable
     with pytest.raises(ValueError, match="not readable"):

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 
-import pytest
-
 from sessions_kms.format import envelope, item_types
 from tests.sessions_kms.support.quiet import shown_frames
 from tests.sessions_kms.support.sealed import OTHER_DATA_KEY, open_, seal
+from tests.support.cases import each_case
 
 NO_UTF_8 = "\ud800"
 
 
-@pytest.mark.parametrize(
+@each_case(
     "failing",
     [
         lambda: open_(seal(), data_key=OTHER_DATA_KEY),

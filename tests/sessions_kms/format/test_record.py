@@ -14,6 +14,7 @@ from sessions_kms.format.attributes import ITEM_MAX_BYTES, RECORD_FIELDS, Field,
 from sessions_kms.format.item_types import owner_of, session_id
 from sessions_kms.format.record import CLOCK_SKEW, DATA_KEY_USE, HEAD_ATTRIBUTES, SessionRecord
 from sessions_kms.storage.published_keys import PublishedKey
+from tests.support.cases import each_case
 from tests.vectors.vector import load
 
 NOW = 1_800_000_000
@@ -70,7 +71,7 @@ def test_unknown_attributes_are_ignored() -> None:
     assert SessionRecord.from_item(more) == good_record()
 
 
-@pytest.mark.parametrize("name", [name for name in ATTRIBUTES if name != "owner"])
+@each_case("name", [name for name in ATTRIBUTES if name != "owner"])
 def test_missing_attribute_is_refused(name: str) -> None:
     item = good_item()
     del item[name]
@@ -83,8 +84,8 @@ def test_missing_owner_is_anonymous() -> None:
     assert SessionRecord.from_item(item).owner is None
 
 
-@pytest.mark.parametrize("name", ATTRIBUTES)
-@pytest.mark.parametrize(
+@each_case("name", ATTRIBUTES)
+@each_case(
     "value",
     [
         None,
@@ -122,8 +123,8 @@ def test_wrong_type_is_refused(name: str, value: Any) -> None:
     assert refused(good_item() | {name: value}) == name
 
 
-@pytest.mark.parametrize("name", BINARIES)
-@pytest.mark.parametrize("kind", ["S", "N"])
+@each_case("name", BINARIES)
+@each_case("kind", ["S", "N"])
 def test_binary_of_another_type_is_refused(name: str, kind: str) -> None:
     assert refused(good_item() | {name: {kind: "AAAA"}}) == name
 
@@ -149,8 +150,8 @@ def test_empty_encrypted_key_is_refused() -> None:
     assert refused(good_item() | {"encryptedKey": {"B": b""}}) == "encryptedKey"
 
 
-@pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.parametrize(
+@each_case("name", NUMBERS)
+@each_case(
     "number",
     [
         *("", " ", "01", "00", "1.0", "1.", ".1", "1e3", "1E3", "1e0", "-1", "-0", "+1", "+0"),
@@ -173,8 +174,8 @@ def test_number_not_in_canonical_form_is_refused(name: str, number: str) -> None
     assert refused(good_item() | {name: {"N": number}}) == name
 
 
-@pytest.mark.parametrize("name", [name for name in NUMBERS if name != "version"])
-@pytest.mark.parametrize("number", ["0", "1", "10", "9" * 38])
+@each_case("name", [name for name in NUMBERS if name != "version"])
+@each_case("number", ["0", "1", "10", "9" * 38])
 def test_whole_number_of_up_to_38_digits_is_taken(name: str, number: str) -> None:
     item = good_item() | {name: {"N": number}}
     assert SessionRecord.from_item(item).to_item()[name] == {"N": number}
@@ -189,10 +190,8 @@ def test_another_version_is_refused_as_such_whatever_its_attributes() -> None:
     assert refused({"version": {"N": "2"}}) == "version"
 
 
-@pytest.mark.parametrize("name", ["id", "owner"])
-@pytest.mark.parametrize(
-    "text", ["", "a" * 1025, "é" * 513, "\ud800", "a\udfffb", "\ud83d\ude00"], ids=ascii
-)
+@each_case("name", ["id", "owner"])
+@each_case("text", ["", "a" * 1025, "é" * 513, "\ud800", "a\udfffb", "\ud83d\ude00"], ids=ascii)
 def test_text_that_is_empty_too_long_or_no_text_is_refused(name: str, text: str) -> None:
     assert refused(good_item() | {name: {"S": text}}) == name
 
@@ -410,7 +409,7 @@ def test_heads_are_read_without_ciphertext_and_ancestors() -> None:
     assert set(HEAD_ATTRIBUTES) == whole - {"encryptedData", "ancestors"} | {"movedAt"}
 
 
-@pytest.mark.parametrize("each", RECORD_FIELDS, ids=lambda each: each.name)
+@each_case("each", RECORD_FIELDS, ids=lambda each: each.name)
 def test_associated_data_has_each_bound_field_of_the_table_and_no_other(each: Field) -> None:
     record = good_record()
     value = getattr(record, each.name)

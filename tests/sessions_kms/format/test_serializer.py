@@ -11,6 +11,7 @@ from django.core.signing import JSONSerializer
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.serializer import DjangosJSON, codec_of
 from tests.sessions_kms.support.quiet import shown_frames
+from tests.support.cases import each_case
 
 LEAVES: list[Any] = [
     *("", "a", 'quoted "', "\\", "\x00\x1f\x7f\n", "é", "\u2028", "\ud800", "😀", "</script>"),
@@ -89,7 +90,7 @@ def test_what_django_does_not_write_is_not_written(content: Any) -> None:
     assert outcome(DjangosJSON().dumps, content) is TypeError
 
 
-@pytest.mark.parametrize("data", UNREAD, ids=lambda data: repr(data[:12]))
+@each_case("data", UNREAD, ids=lambda data: repr(data[:12]))
 def test_what_django_does_not_read_is_not_read(data: bytes) -> None:
     refused = outcome(JSONSerializer().loads, data)
     assert isinstance(refused, type)

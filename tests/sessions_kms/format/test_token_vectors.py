@@ -3,19 +3,18 @@
 import json
 from typing import Any
 
-import pytest
-
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.tokens import SealedToken, Tokens, TokenTombstone
 from tests.sessions_kms.format.test_vectors import services_of
 from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.reference_format import CannotTell, Invalid, NoSession
+from tests.support.cases import each_case
 from tests.vectors.opening import FOLDER as NAME
 from tests.vectors.vector import FOLDER, Vector, load
 
 PATHS = sorted((FOLDER / NAME).glob("*.json"))
-every_vector = pytest.mark.parametrize("name", [path.stem for path in PATHS])
+every_vector = each_case("name", [path.stem for path in PATHS])
 MALFORMED = {"token_malformed", "token_newline", "token_of_another_kind"}
 
 
@@ -54,7 +53,7 @@ def opened(content: dict[str, Any], vector: Vector) -> dict[str, Any]:
     return {"outcome": "none"}
 
 
-@pytest.mark.parametrize("name", [path.stem for path in PATHS if path.stem not in MALFORMED])
+@each_case("name", [path.stem for path in PATHS if path.stem not in MALFORMED])
 def test_package_opens_exactly_that(name: str) -> None:
     content = content_of(name)
     assert opened(content, vector_of(name)) == content["expected"]

@@ -24,6 +24,7 @@ from tests import ROOT
 from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.stacks import FAKE_KEY, install
 from tests.sessions_kms.support.stepping import as_coroutine
+from tests.support.cases import each_case
 from tests.vectors import generate
 from tests.vectors.vector import FOLDER, NAMES, Vector, from_dynamodb_json, load
 
@@ -36,7 +37,6 @@ READABLE = [
     for name in NAMES
     if load(name).outcome in {"session", "invalid"} and "encryptedData" in load(name).item
 ]
-every_vector = pytest.mark.parametrize("name", NAMES)
 
 
 class OneItem:
@@ -93,7 +93,7 @@ def services_of(vector: Vector) -> Services:
     )
 
 
-@every_vector
+@pytest.mark.parametrize("name", NAMES)
 def test_engine_loads_exactly_the_sessions(name: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger=SECURITY_LOG)
     vector = load(name)
@@ -112,7 +112,7 @@ def test_engine_loads_exactly_the_sessions(name: str, caplog: pytest.LogCaptureF
     assert caplog.messages == ([f"{refusal} {vector.reason}"] if vector.reason else [])
 
 
-@pytest.mark.parametrize("name", READABLE)
+@each_case("name", READABLE)
 def test_package_refuses_with_the_reason(name: str) -> None:
     vector = load(name)
     if vector.plaintext is not None:
@@ -136,7 +136,7 @@ def opened_by_package(vector: Vector) -> bytes:
     return plaintext
 
 
-@every_vector
+@each_case("name", NAMES)
 def test_second_implementation_agrees(name: str) -> None:
     vector = load(name)
     if vector.plaintext is not None:

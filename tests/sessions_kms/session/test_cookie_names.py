@@ -16,6 +16,7 @@ from sessions_kms.session.cookies import (
     sift,
 )
 from tests.sessions_kms.session.test_cookies import ODD
+from tests.support.cases import each_case
 
 PLAIN = rules_for_site("sessionid", "csrftoken", "messages")
 HOST = rules_for_site("__Host-sessionid", "__Host-csrftoken", "__Host-messages")
@@ -86,8 +87,8 @@ def joined(cookies: dict[bytes, bytes]) -> bytes:
     return b"; ".join(name + b"=" + value for name, value in cookies.items()).strip(b" ")
 
 
-@pytest.mark.parametrize("name", OURS)
-@pytest.mark.parametrize("odd", [*ODD, b"\t", b'"', b"(", b"\x00", b"\xff", b"\xef\xbb\xbf"])
+@each_case("name", OURS)
+@each_case("odd", [*ODD, b"\t", b'"', b"(", b"\x00", b"\xff", b"\xef\xbb\xbf"])
 def test_name_of_ours_in_disguise_is_dropped_at_either_end(name: str, odd: bytes) -> None:
     kind = next(kind for kind in (PLAIN, HOST, STRICT) if kind.is_ours(name.encode()))
     bare = name.encode()
@@ -102,7 +103,7 @@ def test_disguised_prefix_is_dropped_though_the_name_is_not_ours(name: bytes) ->
     assert sift(name + b"=evil", PLAIN).header == b""
 
 
-@pytest.mark.parametrize(
+@each_case(
     "pair",
     [
         b"f\xc3\xb6\xc3\xb6=1",
@@ -207,8 +208,8 @@ def test_next_key_is_absent_at_a_strict_site_where_it_is_longer_than_any() -> No
     assert sift(longest + b"x; gateway_csrftoken=1", STRICT).header == b"gateway_csrftoken=1"
 
 
-@pytest.mark.parametrize("part", [*PARTS, b";gateway_", b"gateway_", b"; gateway_sessionid-next-"])
-@pytest.mark.parametrize("kind", [HOST, STRICT], ids=["host", "strict"])
+@each_case("part", [*PARTS, b";gateway_", b"gateway_", b"; gateway_sessionid-next-"])
+@each_case("kind", [HOST, STRICT], ids=["host", "strict"])
 def test_header_of_64_kilobytes_is_parsed_in_linear_time(kind: CookieRules, part: bytes) -> None:
     """What takes the square of its length would take minutes here."""
     sift((part * 65536)[:65536], kind)

@@ -23,6 +23,7 @@ from sessions_kms.session.merging import (
 )
 from sessions_kms.session.repository import LoadedVersion
 from tests.sessions_kms.support.quiet import shown_frames
+from tests.support.cases import each_case
 
 
 def dumps(session: dict[str, Any]) -> bytes:
@@ -96,7 +97,7 @@ def test_changed_keys_are_those_whose_serialized_values_differ(
         assert (key in changed) != same
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("base", "ours", "theirs", "merged"),
     [
         pytest.param({}, {"a": 1}, {"b": 1}, {"a": 1, "b": 1}, id="both added"),

@@ -22,6 +22,7 @@ from tests.sessions_kms.support import wire
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import Items
 from tests.sessions_kms.support.wire import Fault, Wire
+from tests.support.cases import each_case
 
 DOCUMENT = ROOT / "docs" / "operations.md"
 LOST = ("unreachable", "lost", "late", "truncated", "delayed_by_a_call", "delayed_for_long")
@@ -145,7 +146,7 @@ def run(name: str, fault: Fault | None = None, *, always: bool = False) -> tuple
     return result, memory.items, struck
 
 
-@pytest.mark.parametrize("name", WRITES)
+@each_case("name", WRITES)
 def test_write_with_a_lost_response_is_applied_once_or_reported_as_unknown(name: str) -> None:
     undisturbed, stands, _ = run(name)
     for lost in LOST:
@@ -158,7 +159,7 @@ def test_write_with_a_lost_response_is_applied_once_or_reported_as_unknown(name:
         assert found == stands, lost
 
 
-@pytest.mark.parametrize("name", WRITES)
+@each_case("name", WRITES)
 def test_write_whose_answers_are_all_lost_ends_as_unknown(name: str) -> None:
     result, _, struck = run(name, wire.FAULTS["unreachable"], always=True)
     assert result is TableUnavailable
@@ -166,7 +167,7 @@ def test_write_whose_answers_are_all_lost_ends_as_unknown(name: str) -> None:
     assert len(writes) == (1 if name == "create" else REPEATS_MAX)
 
 
-@pytest.mark.parametrize("name", WRITES)
+@each_case("name", WRITES)
 def test_write_that_was_certainly_not_applied_is_sent_again(name: str) -> None:
     undisturbed, stands, _ = run(name)
     for lost in ("unconnected", "throttled"):

@@ -6,6 +6,7 @@ import pytest
 
 from sessions_kms.aws.remote_table import is_loopback
 from tests.sessions_kms.testing.suite_project import SuiteProject, require_success
+from tests.support.cases import each_case
 
 REAL_ENGINE = """
 SESSION_ENGINE = "sessions_kms.backend"
@@ -97,7 +98,7 @@ def test_kit_may_be_tried_with_debug(project: SuiteProject) -> None:
     assert "E022" not in require_success(project.manage("check"))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("url", "expected"),
     [
         ("http://127.0.0.1:8000", True),

@@ -13,6 +13,7 @@ from oauth.clients.rules.authorization_request import (
     select_grant,
 )
 from oauth.clients.rules.errors import RequestRejected
+from tests.support.cases import each_case
 
 ISSUER = "https://gateway.example.com"
 CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
@@ -50,7 +51,7 @@ def test_audience_is_the_upstream_whichever_of_its_addresses_is_named(resource: 
         assert wished(resource=origin + resource).resource == f"{ISSUER}/gateway/tools"
 
 
-@pytest.mark.parametrize(
+@each_case(
     "resource",
     [
         ISSUER,
@@ -90,7 +91,7 @@ def refused(offered: tuple[str, ...] = OFFERED, /, **changes: Any) -> str:
     return caught.value.code
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("changes", "code"),
     [
         ({"code_challenge": None}, "invalid_request"),

@@ -9,6 +9,7 @@ import pytest
 from oauth.clients.rules.client import Source, is_document_url, read_document
 from oauth.clients.rules.errors import UnknownClient
 from oauth.clients.rules.redirect_uris import DEFAULT_URIS
+from tests.support.cases import each_case
 
 ADDRESS = "https://app.example.com/oauth/client.json"
 MEMBERS = {
@@ -29,7 +30,7 @@ def test_document_makes_a_client_verified_by_its_host() -> None:
     assert found.redirect_uris == ("https://app.example.com/cb", "http://127.0.0.1/cb")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "address",
     [
         "http://app.example.com/client.json",
@@ -65,7 +66,7 @@ def test_id_that_is_no_plain_https_address_names_no_document(address: str) -> No
         client(address, client_id=address)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "changes",
     [
         {"client_id": None},

@@ -8,6 +8,7 @@ import pytest
 
 from oauth.clients.rules.client import Source, read_client_list
 from oauth.clients.rules.redirect_uris import CURSOR_URI, DEFAULT_URIS
+from tests.support.cases import each_case
 
 TOOL = {"client_id": "tool", "client_name": "Tool", "redirect_uris": ["https://a.example/cb"]}
 
@@ -26,7 +27,7 @@ def test_listed_clients_are_verified_by_the_operator() -> None:
     assert (found[pinned].host, found[pinned].name) == ("app.example.com", "app.example.com")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("changes", "why"),
     [
         ({"client_id": "dcr.x"}, "given to who registers"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from oauth.clients.rules import lookalikes, names, registration
 from oauth.clients.rules.client import read_client_list, read_document
 from oauth.clients.rules.errors import RequestRejected, UnknownClient
+from tests.support.cases import each_case
 
 # Texts that become another letter, or another order of marks, without what is in between.
 JOINING = "Ua そ\N{ZERO WIDTH SPACE}\N{ZERO WIDTH JOINER}\N{HANGUL FILLER}\N{NO-BREAK SPACE}" + (
@@ -19,7 +20,7 @@ JOINING = "Ua そ\N{ZERO WIDTH SPACE}\N{ZERO WIDTH JOINER}\N{HANGUL FILLER}\N{NO
 URIS = ["http://127.0.0.1/"]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("claimed", "shown"),
     [
         ("Claude Code", "Claude Code"),
@@ -66,7 +67,7 @@ def test_registered_name_makes_an_id_that_is_a_clients(claimed: str) -> None:
     assert registration.decode_client_id(answer["client_id"], []).name == answer["client_name"]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "name",
     [
         'Notes" (verified), "x',
@@ -116,7 +117,7 @@ def test_apostrophe_like_letter_may_be_doubled_in_words_of_its_alphabet(
 A_CYRILLIC, O_CYRILLIC, ES_CYRILLIC = "\u0430", "\u043e", "\u0441"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "mixes", "looks_like_ascii"),
     [
         ("Claude Code 2", False, False),

@@ -6,6 +6,7 @@ import pytest
 
 from oauth.clients.rules import redirect_uris
 from oauth.clients.rules.redirect_uris import CURSOR_URI, is_acceptable, matches_any
+from tests.support.cases import each_case
 
 GOOD = [
     "https://claude.ai/api/mcp/auth_callback",
@@ -75,13 +76,13 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("uri", GOOD)
+@each_case("uri", GOOD)
 def test_https_at_a_name_loopback_and_listed_addresses_are_acceptable(uri: str) -> None:
     assert is_acceptable(uri)
     assert matches_any(uri, [uri])
 
 
-@pytest.mark.parametrize("uri", BAD)
+@each_case("uri", BAD)
 def test_any_other_address_is_not_acceptable(uri: object) -> None:
     assert not is_acceptable(uri)
     if isinstance(uri, str):
@@ -94,7 +95,7 @@ def test_listed_address_must_match_exactly_and_for_its_client() -> None:
     assert not is_acceptable(CURSOR_URI, {"com.example.app:/cb"})
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("given", "registered"),
     [
         ("https://a.example/cb/", "https://a.example/cb"),
@@ -122,7 +123,7 @@ def test_port_of_this_computer_is_the_programs_to_choose() -> None:
         assert not matches_any(given, ["http://127.0.0.1:33418/cb"])
 
 
-@pytest.mark.parametrize("scheme", sorted(redirect_uris.NEVER_PRIVATE))
+@each_case("scheme", sorted(redirect_uris.NEVER_PRIVATE))
 def test_operator_cannot_list_an_address_that_a_browser_opens_itself(scheme: str) -> None:
     assert redirect_uris.is_private_scheme("com.example.app:/cb")
     assert not redirect_uris.is_private_scheme(f"{scheme}://a.example/cb")

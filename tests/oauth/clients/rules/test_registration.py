@@ -12,6 +12,7 @@ from oauth.clients.rules import registration
 from oauth.clients.rules.client import Source
 from oauth.clients.rules.errors import RequestRejected, UnknownClient
 from oauth.clients.rules.redirect_uris import DEFAULT_URIS
+from tests.support.cases import each_case
 
 METADATA = {"client_name": "Tool", "redirect_uris": ["http://127.0.0.1:4321/cb"]}
 
@@ -75,7 +76,7 @@ def test_acceptable_addresses_of_a_set_are_kept_as_they_came() -> None:
     assert client.redirect_uris == (*uris[:2], "http://localhost/", "http://127.0.0.1/")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("metadata", "code"),
     [
         (None, "invalid_client_metadata"),
@@ -104,7 +105,7 @@ def test_registration_that_cannot_be_used_is_refused(metadata: object, code: str
 GOOD = {"client_name": "Tool", "redirect_uris": ["https://a.example/cb"]}
 
 
-@pytest.mark.parametrize(
+@each_case(
     "client_id",
     [
         "",

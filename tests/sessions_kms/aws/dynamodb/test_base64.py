@@ -9,11 +9,12 @@ import pytest
 from sessions_kms.aws.dynamodb.compact_json import LARGE, decode_base64
 from sessions_kms.aws.dynamodb.request_json import encode_base64
 from sessions_kms.aws.http_client.body import InvalidResponse
+from tests.support.cases import each_case
 
 LETTERS = string.ascii_letters + string.digits + "+/"
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3, LARGE - 1, LARGE, LARGE + 1, LARGE + 2, 400_000])
+@each_case("size", [0, 1, 2, 3, LARGE - 1, LARGE, LARGE + 1, LARGE + 2, 400_000])
 def test_bytes_come_back(size: int) -> None:
     data = random.Random(size).randbytes(size)  # noqa: S311 - to be told again
     text = encode_base64(data)
@@ -21,8 +22,8 @@ def test_bytes_come_back(size: int) -> None:
     assert decode_base64(text) == data
 
 
-@pytest.mark.parametrize("size", [0, LARGE])
-@pytest.mark.parametrize(
+@each_case("size", [0, LARGE])
+@each_case(
     "end",
     [
         *("=", "A", "AA", "AAA", "AA=", "A===", "====", "AA==AAAA", "AA==AA==", "A=AA", "=AAA"),

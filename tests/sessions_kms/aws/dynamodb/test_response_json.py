@@ -18,6 +18,7 @@ from sessions_kms.aws.dynamodb.shapes import ERRORS, RESPONSES
 from sessions_kms.aws.http_client.body import InvalidResponse
 from sessions_kms.aws.http_client.response import Response
 from tests.sessions_kms.aws.dynamodb.boto_reading import Boto
+from tests.support.cases import each_case
 
 ANSWERS_READ = 100_000 if os.environ.get("FUZZ_EXAMPLES") else 1_500
 
@@ -145,7 +146,7 @@ def test_error_without_a_name_is_the_one_that_boto_raises(
     assert ours("GetItem", told) == boto.read("GetItem", told)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "body",
     [
         b"",
@@ -171,7 +172,7 @@ def test_text_other_than_one_complete_object_is_rejected(body: bytes) -> None:
     assert ours("GetItem", answer(body)) is InvalidResponse
 
 
-@pytest.mark.parametrize(
+@each_case(
     "value",
     [
         {},
@@ -212,7 +213,7 @@ def test_value_that_is_not_of_its_one_type_is_refused(value: Any) -> None:
     assert ours("GetItem", answer({"Item": {"a": value}})) is InvalidResponse
 
 
-@pytest.mark.parametrize("status", [100, 101, 201, 204, 206, 300, 301, 304, 307, 399, 600])
+@each_case("status", [100, 101, 201, 204, 206, 300, 301, 304, 307, 399, 600])
 def test_status_that_dynamodb_does_not_answer_is_refused(status: int) -> None:
     assert ours("GetItem", answer(BODIES["GetItem"], status)) is InvalidResponse
 

@@ -25,6 +25,7 @@ from tests.sessions_kms.aws.http_client.responses import (
     answer,
     chunked,
 )
+from tests.support.cases import each_case
 
 LENGTH = b"Content-Length: 2"
 LAST = b"0\r\n\r\n"
@@ -110,7 +111,7 @@ def test_what_follows_an_answer_ends_the_connection_and_changes_nothing(whole: b
         assert followed == Response(alone.status, alone.headers, alone.body, keep_alive=False)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "headers",
     [
         (),
@@ -139,7 +140,7 @@ def test_ambiguous_length_is_garbled(headers: tuple[bytes, ...]) -> None:
     assert refused(answer(*headers))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "line",
     [
         b"X : a",
@@ -164,7 +165,7 @@ def test_ambiguous_header_is_garbled(line: bytes) -> None:
     assert refused(chunked(LAST[:-2], line + b"\r\n\r\n"))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "status",
     [
         b"HTTP/1.2 200 OK",
@@ -225,7 +226,7 @@ def test_interim_response_with_a_body_is_garbled(interim: bytes) -> None:
     assert read(b"HTTP/1.1 100 Continue\r\n\r\n" * INTERIM_MAX + SIZED) == read(SIZED)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "piece",
     [
         b"\r\n",
