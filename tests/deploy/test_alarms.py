@@ -5,8 +5,6 @@ import re
 from functools import cache
 from typing import Any
 
-import pytest
-
 from tests import ROOT
 from tests.deploy import load_template
 
@@ -46,16 +44,16 @@ def matches(pattern: str, line: str) -> bool:
     return all(needed) and (any(any_of) or not any_of)
 
 
-@pytest.mark.parametrize("name", sorted(filters()))
-def test_pattern_finds_a_text_of_the_code(name: str) -> None:
-    pattern = filters()[name]
-    assert any(matches(pattern, text) for text in texts())
+def test_pattern_finds_a_text_of_the_code() -> None:
+    assert filters()
+    for name, pattern in filters().items():
+        assert any(matches(pattern, text) for text in texts()), name
 
 
-@pytest.mark.parametrize("name", sorted(filters()))
-def test_each_alternative_finds_a_text_of_the_code(name: str) -> None:
-    for term in re.findall(r'"(.*?)"(?: |$)', filters()[name]):
-        assert any(term in text for text in texts()), term
+def test_each_alternative_finds_a_text_of_the_code() -> None:
+    for name, pattern in filters().items():
+        for term in re.findall(r'"(.*?)"(?: |$)', pattern):
+            assert any(term in text for text in texts()), (name, term)
 
 
 def test_alarms_watch_the_filters_metrics() -> None:
@@ -67,8 +65,8 @@ def test_alarms_watch_the_filters_metrics() -> None:
         assert alarm["Namespace"] == metric["MetricNamespace"]
 
 
-@pytest.mark.parametrize("name", sorted(filters()))
-def test_page_of_operations_lists_the_alarm(name: str) -> None:
+def test_page_of_operations_lists_the_alarms() -> None:
     page = " ".join((ROOT / "docs/operations.md").read_text("utf-8").split())
-    terms = re.findall(r'"(.*?)"(?: |$)', filters()[name])
-    assert any(term.strip(" :") in page for term in terms)
+    for name, pattern in filters().items():
+        terms = re.findall(r'"(.*?)"(?: |$)', pattern)
+        assert any(term.strip(" :") in page for term in terms), name
