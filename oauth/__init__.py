@@ -90,6 +90,7 @@ PUBLIC_MODULES = (
     "oauth.clients.rules.registration",
     "oauth.clients.rules.resources",
     "oauth.clients.server",  # the settings of the authorization server
+    "oauth.clients.wanted_scopes",
     "oauth.connect.views",
     "oauth.connect.wanted_scopes",
     "oauth.doctor",

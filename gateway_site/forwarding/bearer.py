@@ -10,12 +10,14 @@ import re
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from gateway_site.forwarding.admission import ORIGINAL_SCOPE, continue_url
 from gateway_site.forwarding.upstream_call import UpstreamCall, client_grant_of
+from gateway_site.mcp.errors import RPCProblem
 from gateway_site.rules import origin
 from gateway_site.rules.headers import Headers, joined_values
 from gateway_site.rules.problems import Problem, unavailable
@@ -28,7 +30,7 @@ from oauth import (
 )
 from oauth.connect.wanted_scopes import demand_scopes
 from oauth.mcp.challenge import bearer_parameters
-from oauth.mcp.servers import find_server
+from oauth.mcp.servers import McpServer, find_server
 from oauth.provider import dpop
 from sessions_kms import StoreUnavailable
 from sessions_kms.services import services
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 CONNECT_URL = "connect_url"  # member of a problem
 INSUFFICIENT_SCOPE = "insufficient_scope"  # RFC 6750 section 3.1
+MORE_SCOPE, MORE_SCOPE_RPC = "more_scope", -32013  # of a problem, and of a JSON-RPC error
 # RFC 6749 appendix A.12, without the space. RFC 6750 section 2.1 allows fewer characters, but there
 # are authorization servers whose tokens have others, such as colons.
 SENDABLE = re.compile(r"[!-~]+")
@@ -135,19 +138,39 @@ async def require_scope(call: UpstreamCall, headers: Headers) -> None:
     server = find_server(call.upstream.provider)
     if demanded.get("error") != INSUFFICIENT_SCOPE or server is None or server.scopes is not None:
         return
-    session = cast("SessionStore", call.request.session)
     scopes = demanded.get("scope", "").split()
+    grant = client_grant_of(call.request)
     try:
-        is_useful = await demand_scopes(session, server.name, scopes, services().clock())
+        if grant is not None:
+            is_useful = await grant.demand_scopes(server.name, scopes)
+        else:
+            session = cast("SessionStore", call.request.session)
+            is_useful = await demand_scopes(session, server.name, scopes, services().clock())
     except StoreUnavailable:
         raise unavailable(
             "store_unavailable", "The session store cannot be used at the moment."
         ) from None
+    if is_useful and grant is not None:
+        raise _app_problem(server)
     if is_useful:
         raise Problem(
             403,
-            "more_scope",
+            MORE_SCOPE,
             "The upstream requires more permissions: connect it again to give them.",
             provider=server.name,
             connect_url=reconnect_url(server.name),
         )
+
+
+def _app_problem(server: McpServer) -> Problem:
+    """Return the problem for a client's person; a challenge would only repeat the same consent."""
+    authorization_server = settings.AUTHORIZATION_SERVER
+    issuer = "" if authorization_server is None else authorization_server.issuer
+    apps = f"{issuer}{reverse('apps')}"
+    return RPCProblem(
+        403,
+        MORE_SCOPE,
+        f"{server.label} requires more permissions than this app was given. To give them, "
+        f"disconnect the app at {apps} and sign in with it again: the page then names them.",
+        rpc_code=MORE_SCOPE_RPC,
+    )

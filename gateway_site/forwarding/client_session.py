@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -33,6 +34,7 @@ from gateway_site.forwarding.upstream_call import (
 )
 from gateway_site.rules import origin, problems
 from gateway_site.rules.problems import Problem, signed_out, unavailable
+from oauth.clients import wanted_scopes
 from oauth.clients.grants import grants
 from sessions_kms import GrantStore, ahead, outages
 from sessions_kms.concurrency.waits import BlockingCall, run_sync
@@ -174,7 +176,11 @@ def _use_token(request: HttpRequest, token: str, upstream: str) -> HttpResponse 
         detail = "The access token is invalid, has expired, or is not for this upstream."
         return _unauthorized(request, Problem(401, "invalid_token", detail), invalid=True)
     request.session = session
-    mark_client_request(request, ClientGrant(lambda: _end_grant(session, token)))
+    grant = ClientGrant(
+        end=lambda: _end_grant(session, token),
+        demand_scopes=partial(wanted_scopes.demand_scopes, session),
+    )
+    mark_client_request(request, grant)
     request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # Django's own switch
     return None
 

@@ -65,6 +65,7 @@ from gateway_site.forwarding.thread_pools import (
     ProviderThreadPool,
     ThreadPool,
     UserSemaphores,
+    connected_server,
     provider_called_by,
 )
 from gateway_site.forwarding.upstream_call import (
@@ -237,6 +238,8 @@ class GatewayHandler(ASGIHandler):
         """Return a page: made in the event loop, if all that it waits for can be prefetched."""
         work = MiddlewareRun(self, self.middleware_chain, scope, body).run_in_thread
         if match is not None and (match.url_name or "").startswith(CLIENT_VIEWS):
+            if (server := connected_server(match.func, scope)) is not None:
+                return await self._providers.run(client, work, provider=server)
             return await self._clients.choose(match.func, scope).run(client, work)
         if (provider := _provider_called(match)) is not None:
             return await self._providers.run(client, work, provider=provider)

@@ -113,7 +113,7 @@ class _Exchange:
                 # The client would think that its own token has ended.
                 detail = "The upstream does not accept the token."
                 raise Problem(502, "upstream_unauthorized", detail)
-            if answer.status == 403 and self.upstream.mcp and not self.call.is_client:
+            if answer.status == 403 and self.upstream.mcp:
                 await bearer.require_scope(self.call, answer.headers)
             if self._mcp is not None:
                 answer = await self._read_mcp(self._mcp, answer)

@@ -155,6 +155,7 @@ CLIENT_THREADS = 16
 CONSENT_THREADS = 16
 DOCUMENT_THREADS = 8  # as many as documents are fetched at once
 WAITS_FOR_DOCUMENT = "waits_for_document"  # of a view: takes method, query and Sec-Fetch-Site
+CONNECTED_SERVER = "connected_server"  # of a view: takes method and query, returns a name or None
 
 Work = Callable[[], HttpResponseBase]
 T = TypeVar("T")
@@ -246,6 +247,12 @@ class ClientThreadPools:
         if settings.SESSION_COOKIE_NAME not in _joined_header(scope, b"cookie"):
             return self._consents
         return self._documents if waits(scope["method"], query, site) else self._consents
+
+
+def connected_server(view: Callable[..., object], scope: Scope) -> str | None:
+    """Return the MCP server that a client's page may ask; "" for one of several, None for none."""
+    asks: Callable[[str, str], str | None] | None = getattr(view, CONNECTED_SERVER, None)
+    return None if asks is None else asks(scope["method"], scope["query_string"].decode("latin-1"))
 
 
 def _joined_header(scope: Scope, name: bytes) -> str:

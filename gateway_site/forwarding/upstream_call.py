@@ -7,7 +7,7 @@ which is imported only where clients are allowed.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -146,9 +146,14 @@ GRANT_ENDING_CODES = frozenset({"not_connected", "reauthentication_required"})
 
 @dataclass(slots=True)
 class ClientGrant:
-    """Marks a request whose session was opened by a client's token. `end` ends the grant."""
+    """Marks a request whose session was opened by a client's token.
+
+    `end` ends the grant. `demand_scopes` keeps scopes that the MCP server of a name demanded, for
+    the client's next consent; it returns False if that would not help.
+    """
 
     end: Callable[[], Awaitable[None]] = field(repr=False)
+    demand_scopes: Callable[[str, Sequence[str]], Awaitable[bool]] = field(repr=False)
 
 
 def mark_client_request(request: HttpRequest, client: ClientGrant) -> None:

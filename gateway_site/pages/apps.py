@@ -32,11 +32,12 @@ from django.views.decorators.http import require_POST, require_safe
 from gateway_site.forwarding.middleware_run import require_thread
 from gateway_site.forwarding.prefetch import PageRequest, prefetches, take_prefetched
 from gateway_site.pages.entry_list import EntryList, user_id
-from oauth.clients import live_grants
+from oauth.clients import live_grants, wanted_scopes
 from oauth.clients.consent import GrantLabels
 from oauth.clients.live_grants import LiveGrant
 from oauth.clients.rules.names import name_warning
 from oauth.clients.server import authorization_server
+from oauth.mcp.servers import find_server
 from oauth.provider.config import find_provider
 from sessions_kms import SHORT_ID, StoreUnavailable, about, id_of, user_id_of
 from sessions_kms.concurrency.waits import run_sync
@@ -146,7 +147,7 @@ class ListedApp:
     def of(cls, grant: LiveGrant, listed: Collection[str]) -> ListedApp:
         """Return the entry of a grant; `listed` are the ids of the operator's own clients."""
         labels = grant.labels
-        configured = find_provider(labels.provider)
+        configured = find_provider(labels.provider) or find_server(labels.provider)
         label = configured.label if configured else labels.provider
         return cls(grant, label, labels.client_id in listed, name_warning(labels.client))
 
@@ -184,9 +185,14 @@ def apps(request: HttpRequest) -> HttpResponse:
 def end_one(request: HttpRequest) -> HttpResponse:
     """Disconnect the app of the form, if it is this user's."""
     session_id = request.POST.get("app", "")
-    return APPS.end_one(
-        request, lambda: live_grants.end_grant(services(), session_id, user_id=user_id(request))
-    )
+
+    def end() -> bool:
+        ended = live_grants.end_grant(services(), session_id, user_id=user_id(request))
+        if ended is not None:
+            wanted_scopes.remember(request.session, ended)
+        return ended is not None
+
+    return APPS.end_one(request, end)
 
 
 @require_POST
@@ -194,7 +200,14 @@ def end_one(request: HttpRequest) -> HttpResponse:
 @login_required
 def end_all(request: HttpRequest) -> HttpResponse:
     """Disconnect every app of this user."""
-    return APPS.end_all(request, lambda: live_grants.end_all_grants(services(), user_id(request)))
+
+    def end() -> int:
+        ended = live_grants.end_all_grants(services(), user_id(request))
+        for each in ended:
+            wanted_scopes.remember(request.session, each)
+        return len(ended)
+
+    return APPS.end_all(request, end)
 
 
 urlpatterns = [

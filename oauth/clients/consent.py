@@ -15,6 +15,7 @@ from sessions_kms import about
 
 LABEL_MAX = 100
 HOST, UPSTREAM, REDIRECT, PROVIDER = "client_host", "upstream", "redirect_host", "provider"
+WANTED = ("wanted_scope", "wanted_scope_2")  # `oauth.clients.wanted_scopes`
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Consent:
 class GrantLabels:
     """The labels of a grant in a list. ``host`` is empty if the client's name is only claimed.
 
-    ``client_id`` is shortened by `sessions_kms.about.short_client_id`.
+    ``client_id`` is shortened by `sessions_kms.about.short_client_id`. ``wanted`` are scopes that
+    an MCP server demanded when the client called it.
     """
 
     client: str
@@ -49,14 +51,36 @@ class GrantLabels:
     upstream: str
     redirect_host: str
     provider: str
+    wanted: tuple[str, ...] = ()
 
     @classmethod
     def from_labels(cls, words: Mapping[str, str]) -> GrantLabels | None:
         """Return the labels of a grant's session metadata; None for other sessions."""
         if about.CLIENT not in words:
             return None
-        names = (about.CLIENT, about.CLIENT_ID, HOST, UPSTREAM, REDIRECT, PROVIDER)
-        return cls(*(words.get(name, "") for name in names))
+        return cls(
+            client=words[about.CLIENT],
+            client_id=words.get(about.CLIENT_ID, ""),
+            host=words.get(HOST, ""),
+            upstream=words.get(UPSTREAM, ""),
+            redirect_host=words.get(REDIRECT, ""),
+            provider=words.get(PROVIDER, ""),
+            wanted=tuple(" ".join(words.get(name, "") for name in WANTED).split()),
+        )
+
+
+def describe_app(
+    client_name: str, client_host: str | None, redirect_uri: str, upstream: str
+) -> GrantLabels:
+    """Return the labels by which an app is recognized before it has a grant."""
+    return GrantLabels(
+        client=client_name[:LABEL_MAX],
+        client_id="",
+        host=_shorten_host(client_host or ""),
+        upstream=upstream[:LABEL_MAX],
+        redirect_host=_shorten_host(_redirect_host(redirect_uri)),
+        provider="",
+    )
 
 
 def make_labels(consent: Consent, provider: str) -> dict[str, str]:

@@ -55,10 +55,10 @@ async def list_grants(services: Services, user_id: str) -> list[LiveGrant]:
     return grants
 
 
-def end_grant(services: Services, session_id: str, *, user_id: str) -> bool:
-    """End one grant of a person; return True if it existed. Raises StoreUnavailable."""
+def end_grant(services: Services, session_id: str, *, user_id: str) -> GrantLabels | None:
+    """End one grant of a person; return its labels if it existed. Raises StoreUnavailable."""
     labels = GrantLabels.from_labels(run_sync(Inspection(services).about(session_id)))
-    return labels is not None and _end(services, session_id, user_id)
+    return labels if labels is not None and _end(services, session_id, user_id) else None
 
 
 def _end(services: Services, session_id: str, user_id: str, reason: str = ENDED) -> bool:
@@ -68,10 +68,10 @@ def _end(services: Services, session_id: str, user_id: str, reason: str = ENDED)
     return was_there
 
 
-def end_all_grants(services: Services, user_id: str) -> int:
-    """End all grants of a person; return their number. Raises StoreUnavailable."""
+def end_all_grants(services: Services, user_id: str) -> list[GrantLabels]:
+    """End all grants of a person; return their labels. Raises StoreUnavailable."""
     live_grants = run_sync(list_grants(services, user_id))
-    return sum(_end(services, each.row.id, user_id) for each in live_grants)
+    return [each.labels for each in live_grants if _end(services, each.row.id, user_id)]
 
 
 def make_room(services: Services, user_id: str) -> list[GrantLabels]:

@@ -30,13 +30,15 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
-from oauth.clients.consent import Consent
+from oauth.clients import wanted_scopes
+from oauth.clients.consent import Consent, describe_app
 from oauth.clients.endpoints import pages
 from oauth.clients.grants import grants
 from oauth.clients.rules import authorization_request
 from oauth.clients.rules.client import Client, Source
 from oauth.clients.rules.errors import RequestRejected
 from oauth.clients.server import authorization_server
+from oauth.provider.token_set import TokenSet
 from oauth.sign_in import prompts, views
 from sessions_kms.concurrency.waits import run_sync
 
@@ -58,13 +60,27 @@ class PendingConsent:
     upstream: str | None = None  # only if the person had to choose one
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> PendingConsent | None:
-        """Return the pending consent of allauth's state; None for any other sign-in."""
-        pending = state.get(STATE_KEY)
+    def from_state(
+        cls, pending: Mapping[str, Any] | None, next_url: str | None
+    ) -> PendingConsent | None:
+        """Return what `to_state` returned; None for no consent. The URL has the request."""
         if pending is None:
             return None
-        more = {"source": Source(pending["source"]), "query": urlsplit(state[NEXT_KEY]).query}
-        return cls(**pending | more)
+        more = {"source": Source(pending["source"]), "query": urlsplit(next_url or "").query}
+        return cls(**{**pending, **more})
+
+    def to_state(self) -> dict[str, Any]:
+        """Return what a state stores; the query is in its URL."""
+        stored = {**asdict(self), "source": self.source.value}
+        del stored["query"]
+        if self.upstream is None:  # Releases without choices can read the state without it.
+            del stored["upstream"]
+        return stored
+
+    @classmethod
+    def of(cls, request: HttpRequest, client: Client, choice: str | None) -> PendingConsent:
+        """Return the consent of the request's person to a client."""
+        return cls(str(request.user.pk), client.name, client.source, client.host, "", choice)
 
     def client(self, client_id: str, redirect_uri: str) -> Client:
         """Return the client as the consent page showed it."""
@@ -80,14 +96,7 @@ def redirect_to_provider(
     chose, or None if the request names it.
     """
     provider = views.get_provider_or_404(request, provider_id)
-    pending = asdict(
-        PendingConsent(str(request.user.pk), client.name, client.source, client.host, "")
-    )
-    del pending["query"]
-    pending["source"] = client.source.value
-    del pending["upstream"]
-    if choice is not None:  # Releases without choices can read the state if this is left out.
-        pending["upstream"] = choice
+    pending = PendingConsent.of(request, client, choice).to_state()
     return views.show_provider_errors(
         request,
         provider,
@@ -108,7 +117,8 @@ def complete_consent(request: HttpRequest, sociallogin: SocialLogin, **kwargs: A
     Raises ImmediateHttpResponse, which ends allauth's flow, and StoreUnavailable.
     """
     __traceback_hide__ = True
-    pending = PendingConsent.from_state(sociallogin.state)
+    state = sociallogin.state
+    pending = PendingConsent.from_state(state.get(STATE_KEY), state.get(NEXT_KEY))
     if pending is not None:
         raise ImmediateHttpResponse(_complete(request, sociallogin, pending))
 
@@ -125,6 +135,17 @@ def _complete(
             "that you have connected, or connect this one first."
         )
         return pages.rejection_page(request, why, HTTPStatus.FORBIDDEN)
+    return issue_code(request, pending, provider, sociallogin.token_set)
+
+
+def issue_code(
+    request: HttpRequest, pending: PendingConsent, provider: str, token_set: TokenSet
+) -> HttpResponse:
+    """Create the grant with these tokens; return the page that sends its code to the client.
+
+    The caller has checked that the request's user gave the consent. Raises StoreUnavailable.
+    """
+    __traceback_hide__ = True
     server = authorization_server()
     auth_request = authorization_request.parse_authorization_request(pending.query)
     client = pending.client(auth_request.client_id, auth_request.redirect_uri)
@@ -149,10 +170,12 @@ def _complete(
             cast("AbstractBaseUser", request.user),  # nobody else owns an account
             consent,
             provider,
-            sociallogin.token_set,
+            token_set,
             backend=request.session[BACKEND_SESSION_KEY],
         )
     )
+    app = describe_app(client.name, client.host, consent.redirect_uri, consent.upstream)
+    wanted_scopes.forget(request.session, app)
     return pages.code_response(request, server.issuer, client, auth_request, issued_code)
 
 

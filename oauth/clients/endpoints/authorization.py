@@ -16,7 +16,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from oauth.clients.endpoints import approval, pages
+from oauth.clients.endpoints import approval, pages, server_consent
+from oauth.clients.endpoints.pages import ConsentRequest
 from oauth.clients.metadata_documents import (
     CACHE_SECONDS_MAX,
     CONSENT_CACHE_SECONDS,
@@ -33,6 +34,7 @@ from oauth.clients.rules.errors import (
     UnknownClient,
 )
 from oauth.clients.server import AuthorizationServer, authorization_server
+from oauth.mcp.servers import find_server
 from oauth.sign_in import click_delay
 from oauth.sign_in.failures import sign_in_url
 
@@ -73,7 +75,8 @@ def authorize(request: HttpRequest) -> HttpResponse:
         choices = authorization_request.find_choices(auth_request, server.issuer, server.upstreams)
     except RequestRejected as refused:
         return pages.error_response(request, server, client, auth_request, refused)
-    return _apply_decision(request, server, client, auth_request, choices)
+    asked = ConsentRequest(server, client, auth_request, choices)
+    return _apply_decision(request, asked)
 
 
 def waits_for_document(method: str, query: str, fetch_site: str) -> bool:
@@ -90,8 +93,25 @@ def waits_for_document(method: str, query: str, fetch_site: str) -> bool:
     )
 
 
-# The gateway's handler puts requests that wait for a document into a separate queue.
+def connected_server(method: str, query: str) -> str | None:
+    """Return the MCP server that such a request may ask; "" for one of several, None for none."""
+    if method != "POST":
+        return None
+    server = authorization_server()
+    try:
+        auth_request = authorization_request.parse_authorization_request(query)
+        choices = authorization_request.find_choices(auth_request, server.issuer, server.upstreams)
+    except RequestRejected:
+        return None
+    names = [server.upstreams[each] for each in choices]
+    if not any(map(find_server, names)):
+        return None
+    return names[0] if len(names) == 1 else ""
+
+
+# The gateway's handler puts requests that wait for others into separate queues.
 setattr(authorize, waits_for_document.__name__, waits_for_document)
+setattr(authorize, connected_server.__name__, connected_server)
 
 
 def _may_fetch(method: str, fetch_site: str) -> bool:
@@ -127,35 +147,34 @@ def _find_client(
     return client
 
 
-def _apply_decision(
-    request: HttpRequest,
-    server: AuthorizationServer,
-    client: Client,
-    auth_request: AuthorizationRequest,
-    choices: tuple[str, ...],
-) -> HttpResponse:
+def _apply_decision(request: HttpRequest, asked: ConsentRequest) -> HttpResponse:
     decision = request.POST.get(DECISION)
     if decision == DENY:
         denied = RequestRejected(ACCESS_DENIED, "The person did not allow it.")
-        return pages.error_response(request, server, client, auth_request, denied)
+        return pages.error_response(request, asked.server, asked.client, asked.auth_request, denied)
     if decision != ALLOW:
-        return pages.consent_page(request, server, client, auth_request, choices)
+        return pages.consent_page(request, asked)
     if click_delay.is_too_soon(request):
-        return pages.consent_page(
-            request, server, client, auth_request, choices, notice=str(click_delay.TOO_SOON)
-        )
-    choice = request.POST.get(pages.UPSTREAM_FIELD) if len(choices) > 1 else None
+        return pages.consent_page(request, asked, notice=str(click_delay.TOO_SOON))
+    choice = request.POST.get(pages.UPSTREAM_FIELD) if len(asked.choices) > 1 else None
     try:
-        upstream = resources.choose_upstream(choices, choice)
+        upstream = resources.choose_upstream(asked.choices, choice)
     except RequestRejected:
-        return pages.consent_page(
-            request, server, client, auth_request, choices, notice=str(pages.NO_CHOICE)
-        )
-    provider = server.upstreams[upstream]
+        return pages.consent_page(request, asked, notice=str(pages.NO_CHOICE))
+    return _allow(request, asked, upstream, choice)
+
+
+def _allow(
+    request: HttpRequest, asked: ConsentRequest, upstream: str, choice: str | None
+) -> HttpResponse:
+    """Go to the provider of the upstream, or to the MCP server's own."""
+    provider = asked.server.upstreams[upstream]
+    if (mcp_server := find_server(provider)) is not None:
+        return server_consent.connect_server(request, asked, upstream, mcp_server)
     if not pages.accounts_of(request, provider):
-        return pages.consent_page(request, server, client, auth_request, choices)
+        return pages.consent_page(request, asked)
     logger.info("A person allows a client to call %s, and goes to %s.", upstream, provider)
-    return approval.redirect_to_provider(request, provider, client, choice)
+    return approval.redirect_to_provider(request, provider, asked.client, choice)
 
 
 def _reject(request: HttpRequest, why: RequestRejected | DocumentUnavailable) -> HttpResponse:

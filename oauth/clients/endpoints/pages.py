@@ -12,7 +12,7 @@ the client which server responds (RFC 9207).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -28,7 +28,8 @@ from django.shortcuts import render
 from django.utils.translation import gettext, gettext_noop, npgettext
 from django.utils.translation import gettext_lazy as _
 
-from oauth.clients.consent import GrantLabels
+from oauth.clients import wanted_scopes
+from oauth.clients.consent import GrantLabels, describe_app
 from oauth.clients.live_grants import LIVE_MAX
 from oauth.clients.rules import names, redirect_uris, resources
 from oauth.clients.rules.authorization_request import AuthorizationRequest
@@ -36,6 +37,8 @@ from oauth.clients.rules.client import Client
 from oauth.clients.rules.errors import RequestRejected
 from oauth.clients.sealed_grant import IssuedCode
 from oauth.clients.server import AuthorizationServer
+from oauth.clients.server_terms import ServerTerms, known_terms
+from oauth.mcp.servers import find_server
 from oauth.provider import config
 from oauth.sign_in import prompts, views
 from sessions_kms.services import services
@@ -53,28 +56,51 @@ MISSING = (
 
 
 @dataclass(frozen=True)
+class ConsentRequest:
+    """A valid request of a client; ``choices`` are the upstreams that it may be about."""
+
+    server: AuthorizationServer
+    client: Client
+    auth_request: AuthorizationRequest
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class UpstreamChoice:
-    """An upstream that fits the request, as the consent page shows it."""
+    """An upstream that fits the request, as the consent page shows it.
+
+    ``terms`` are those of an MCP server, which the person connects in the course of the consent, so
+    it needs no account.
+    """
 
     upstream: str
     address: str
     provider: str
     accounts: list[str]
     prompts: bool
-    connect_url: str
+    connect_url: str = ""
+    terms: ServerTerms | None = None
+
+    @property
+    def is_allowable(self) -> bool:
+        """Return True if the person may choose it now."""
+        return bool(self.accounts) or self.terms is not None
 
 
 def consent_page(
     request: HttpRequest,
-    server: AuthorizationServer,
-    client: Client,
-    auth_request: AuthorizationRequest,
-    choices: tuple[str, ...],
+    asked: ConsentRequest,
     *,
     notice: str = "",
+    terms: Mapping[str, ServerTerms] | None = None,
 ) -> HttpResponse:
-    """Return the consent page; a ``notice`` explains why the previous decision was not accepted."""
-    upstreams = _describe_upstreams(request, server, choices)
+    """Return the consent page; a ``notice`` explains why the previous decision was not accepted.
+
+    ``terms`` are those of upstreams that have just been asked for them. Raises StoreUnavailable.
+    """
+    client, auth_request = asked.client, asked.auth_request
+    known = _known_terms(request, asked) | dict(terms or {})
+    upstreams = _describe_upstreams(request, asked, known)
     context = {
         "client": client,
         "source": client.source.value,
@@ -84,8 +110,8 @@ def consent_page(
         "is_private": not auth_request.redirect_uri.startswith(("http://", "https://")),
         "choices": upstreams,
         "only": upstreams[0] if len(upstreams) == 1 else None,
-        "is_allowable": any(each.accounts for each in upstreams),
-        "to_connect": {each.provider: each for each in upstreams if not each.accounts}.values(),
+        "is_allowable": any(each.is_allowable for each in upstreams),
+        "to_connect": {each.provider: each for each in upstreams if not each.is_allowable}.values(),
         "person": user_display(request.user),
         "notice": notice,
         "ends_at": _grant_end(),
@@ -99,15 +125,36 @@ def consent_page(
     return render(request, "oauth/clients/consent.html", context)
 
 
+def find_wanted(request: HttpRequest, asked: ConsentRequest, upstream: str) -> tuple[str, ...]:
+    """Return the scopes that an MCP server demanded of this app. Raises StoreUnavailable."""
+    client, redirect_uri = asked.client, asked.auth_request.redirect_uri
+    app = describe_app(client.name, client.host, redirect_uri, upstream)
+    return wanted_scopes.find_wanted(request.session, str(request.user.pk), app)
+
+
+def _known_terms(request: HttpRequest, asked: ConsentRequest) -> dict[str, ServerTerms]:
+    """Return the terms of those upstreams that are MCP servers, without asking these."""
+    found = {}
+    for upstream in asked.choices:
+        if (mcp_server := find_server(asked.server.upstreams[upstream])) is not None:
+            wanted = find_wanted(request, asked, upstream)
+            found[upstream] = known_terms(mcp_server, wanted)
+    return found
+
+
 def _describe_upstreams(
-    request: HttpRequest, server: AuthorizationServer, upstreams: tuple[str, ...]
+    request: HttpRequest, asked: ConsentRequest, terms: Mapping[str, ServerTerms]
 ) -> list[UpstreamChoice]:
     """Return the upstreams for the consent page; reads each provider's accounts only once."""
-    providers = {server.upstreams[each] for each in upstreams}
+    server = asked.server
+    providers = {server.upstreams[each] for each in asked.choices if each not in terms}
     accounts = {each: accounts_of(request, each) for each in providers}
     described = []
-    for upstream in upstreams:
+    for upstream in asked.choices:
         provider_id = server.upstreams[upstream]
+        if upstream in terms:
+            described.append(_describe_server(server, upstream, terms[upstream]))
+            continue
         provider, of_allauth = (
             config.find_provider(provider_id),
             views.get_provider_or_404(request, provider_id),
@@ -123,6 +170,19 @@ def _describe_upstreams(
             )
         )
     return described
+
+
+def _describe_server(
+    server: AuthorizationServer, upstream: str, terms: ServerTerms
+) -> UpstreamChoice:
+    return UpstreamChoice(
+        upstream=upstream,
+        address=resources.resource_of(server.issuer, upstream),
+        provider=terms.server.label,
+        accounts=[],
+        prompts=True,
+        terms=terms,
+    )
 
 
 def confirm_fetch_page(request: HttpRequest, host: str) -> HttpResponse:

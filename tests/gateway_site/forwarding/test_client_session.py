@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import cast
+from typing import Never, cast
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -171,11 +171,11 @@ def test_who_shows_nothing_in_an_outage_of_the_database_is_led_to_no_sign_in(
 async def test_grant_of_no_use_that_cannot_be_ended_now_is_an_outage(code: str) -> None:
     """A 401 would have its client refresh, which works, and ask again for ever."""
 
-    async def end() -> None:
+    async def fail(*_: object) -> Never:
         raise TableUnavailable
 
     request = RequestFactory().post("/gateway/tools/x")
-    mark_client_request(request, ClientGrant(end))
+    mark_client_request(request, ClientGrant(end=fail, demand_scopes=fail))
     call = cast("UpstreamCall", SimpleNamespace(request=request))
     problem = await settle_problem(call, Problem(401, code, "Sign in."))
     assert (problem.status, problem.code) == (503, "store_unavailable")

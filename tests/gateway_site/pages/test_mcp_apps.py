@@ -1,0 +1,124 @@
+"""An MCP client that calls a connected server, through the whole gateway in this process."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from mcp_types.jsonrpc import JSONRPCError, jsonrpc_message_adapter
+from pytest_django import Settings
+
+from gateway_site.forwarding import client_session
+from gateway_site.forwarding.handler import GatewayHandler
+from gateway_site.pages import upstreams
+from gateway_site.pages.upstreams import TrialResponse
+from oauth.clients.server import AuthorizationServer
+from tests.gateway_site.pages.test_mcp_servers import call
+from tests.oauth.clients.endpoints.test_server_consent import RESOURCE, Consent, scope_of
+from tests.oauth.clients.support import urls
+from tests.oauth.clients.support.app import ISSUER, App
+from tests.oauth.support.connecting import declare
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.mcp_server import McpResource, serving_mcp
+from tests.sessions_kms.support.stacks import Stack
+
+# The gateway admits the call in a thread of its own, which sees what is committed.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PLAIN = "django.contrib.sessions.middleware.SessionMiddleware"
+
+
+@pytest.fixture
+def notes(
+    corp: FakeProvider, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[McpResource]:
+    """Serve an MCP server that apps may call."""
+    of_clients = f"{client_session.__name__}.{client_session.ClientSessionMiddleware.__name__}"
+    settings.MIDDLEWARE = [of_clients if each == PLAIN else each for each in settings.MIDDLEWARE]
+    settings.ROOT_URLCONF = urls.__name__
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(
+        issuer=ISSUER, upstreams={"notes": "notes"}, registration=True
+    )
+    handler = GatewayHandler()  # of this middleware: the process's own may have another
+    monkeypatch.setattr(upstreams, "gateway", lambda: handler)
+    with serving_mcp() as served:
+        declare(settings, {"UPSTREAM_NOTES_CLIENTS": "1"}, notes=served.url)
+        yield served
+
+
+@pytest.fixture
+def person(notes: McpResource, corp: FakeProvider, visitor: Visitor) -> Visitor:
+    visitor.sign_in(corp)
+    return visitor
+
+
+@pytest.fixture
+def consent(person: Visitor) -> Consent:
+    app = App()
+    app.register()
+    return Consent(person, app)
+
+
+def call_as(person: Visitor, tokens: dict[str, Any]) -> TrialResponse:
+    return call(person, authorization=f"Bearer {tokens['access_token']}")
+
+
+def test_app_calls_with_its_own_tokens_and_not_with_the_browsers(
+    consent: Consent, person: Visitor, notes: McpResource
+) -> None:
+    tokens = consent.allow(notes)
+    answer = call_as(person, tokens)
+    assert (answer.status, bytes(answer.body)) == (200, b'{"jsonrpc": "2.0"}')
+    [token] = notes.calls
+    assert token in notes.authorization.people_of_tokens
+    assert call(person).status == 401, "the browser has not connected it"
+    assert notes.calls == [token]
+
+
+def test_demanded_scopes_are_an_error_that_the_client_shows_and_never_a_challenge(
+    consent: Consent, person: Visitor, notes: McpResource
+) -> None:
+    tokens = consent.allow(notes)
+    notes.demanded = "notes:delete notes:share"
+
+    answer = call_as(person, tokens)
+
+    assert answer.status == 403
+    assert "www-authenticate" not in answer.headers
+    assert answer.headers["x-gateway-problem"] == "more_scope"
+    assert answer.headers["content-type"] == "application/json"
+    error = jsonrpc_message_adapter.validate_json(bytes(answer.body), by_name=False)
+    assert isinstance(error, JSONRPCError)
+    assert f"{ISSUER}/apps/" in error.error.message
+    assert json.loads(bytes(answer.body))["id"] is None
+    again = Consent(person, consent.app)
+    assert re.findall("<code>(notes:[a-z]+)</code>", again.page) == ["notes:delete", "notes:share"]
+    assert scope_of(again.go_on()) == {"notes:delete", "notes:share"}
+
+
+def test_demand_that_consent_would_not_meet_passes_without_its_challenge(
+    consent: Consent, person: Visitor, notes: McpResource
+) -> None:
+    tokens = consent.allow(notes)
+    notes.demanded = "x" * 300
+    answer = call_as(person, tokens)
+    assert (answer.status, answer.is_problem, bytes(answer.body)) == (403, False, b"{}")
+    assert "www-authenticate" not in answer.headers
+
+
+def test_grant_whose_tokens_the_server_ended_is_over_and_its_app_asks_again(
+    consent: Consent, person: Visitor, notes: McpResource, store: Stack
+) -> None:
+    tokens = consent.allow(notes)
+    notes.authorization.people_of_tokens.clear()
+    notes.authorization.refresh_tokens.clear()
+    store.clock.advance(60)  # a younger token is not replaced
+    answer = call_as(person, tokens)
+    assert (answer.status, answer.headers["x-gateway-problem"]) == (401, "grant_ended")
+    assert "resource_metadata=" in answer.headers["www-authenticate"]
+    assert consent.app.refresh(tokens["refresh_token"], resource=RESOURCE).status_code == 400
+    assert person.client.get("/sessions/").status_code == 200

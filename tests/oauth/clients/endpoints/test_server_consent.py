@@ -1,0 +1,310 @@
+"""Consents for an MCP server that has an authorization server of its own."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from oauth.clients import live_grants, wanted_scopes
+from oauth.clients.endpoints import authorization, server_consent
+from oauth.clients.grants import grants
+from oauth.clients.server import AuthorizationServer
+from oauth.clients.server_terms import ISSUER_FIELD, SCOPE_FIELD
+from oauth.tokens import vault
+from sessions_kms import GrantStore
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.services import services
+from tests.gateway_site.support.page_requests import assert_accessible
+from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
+from tests.oauth.support.connecting import ONWARD, declare, query_of
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.mcp_server import McpResource, serving_mcp
+from tests.oauth.support.shown import shown_to
+
+RESOURCE = f"{ISSUER}/gateway/notes"
+HIDDEN = re.compile(r'<input type="hidden" name="((?:issuer|scope)-[a-z]+)" value="([^"]*)">')
+
+
+@pytest.fixture
+def server(server: AuthorizationServer, settings: Settings) -> AuthorizationServer:
+    """Offer the MCP server as well."""
+    upstreams = {**SERVER["upstreams"], "notes": "notes"}
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**{**SERVER, "upstreams": upstreams})
+    return settings.AUTHORIZATION_SERVER  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def notes(ada: Visitor, settings: Settings) -> Iterator[McpResource]:
+    with serving_mcp() as served:
+        declare(settings, notes=served.url)
+        yield served
+
+
+class Consent:
+    """A person who reads the consent page of an app and confirms what it says."""
+
+    def __init__(self, person: Visitor, app: App, **changes: str | None) -> None:
+        self.person, self.app = person, app
+        self.address = app.address(**{"resource": RESOURCE, **changes})
+        self.page = self.read(person.client.get(self.address))
+
+    @staticmethod
+    def read(response: Any) -> str:
+        assert response.status_code == 200, response.content
+        return " ".join(response.content.decode().split())
+
+    @property
+    def named(self) -> dict[str, str]:
+        return {name: html.unescape(value) for name, value in HIDDEN.findall(self.page)}
+
+    def confirm(self, **form: str) -> Any:
+        """Allow what the page said."""
+        sent = {"decision": "allow", **self.named, **shown_to(self.person.user_id), **form}
+        return self.person.client.post(self.address, sent)
+
+    def go_on(self, **form: str) -> str:
+        """Confirm, twice if the page has more to say; return the authorization request."""
+        response = self.confirm(**form)
+        if (found := ONWARD.search(response.content.decode())) is None:
+            self.page = self.read(response)
+            response = self.confirm(**form)
+            found = ONWARD.search(response.content.decode())
+        assert found is not None, response.content.decode()
+        return html.unescape(found[1])
+
+    def allow(self, notes: McpResource, **form: str) -> dict[str, Any]:
+        """Go through the whole flow; return the tokens of the app."""
+        back = self.person.client.get(notes.authorization.consent(self.go_on(**form)))
+        way = WayBack.of(back)
+        assert way.is_led
+        answer = self.app.redeem(way.answer["code"], resource=RESOURCE)
+        assert answer.status_code == 200, answer.content
+        return dict(answer.json())
+
+
+@pytest.fixture
+def consent(app: App, ada: Visitor, notes: McpResource) -> Consent:
+    app.register()
+    return Consent(ada, app)
+
+
+def grant_of(tokens: dict[str, Any]) -> GrantStore:
+    found = run_sync(grants().session(tokens["access_token"], upstream="notes"))
+    assert found is not None
+    return found
+
+
+def test_grant_gets_its_own_tokens_and_the_browser_none(
+    consent: Consent, ada: Visitor, notes: McpResource
+) -> None:
+    tokens = consent.allow(notes)
+    held = vault.load_token_set(grant_of(tokens), "notes")
+    assert held is not None
+    assert held.access_token in notes.authorization.people_of_tokens
+    assert (held.issuer, held.resource) == (notes.authorization.issuer, notes.url)
+    assert held.subject == ada.user_id
+    assert ada.held("notes") is None
+    assert ada.held("corp") is not None
+    [listed] = run_sync(live_grants.list_grants(services(), ada.user_id or ""))
+    assert (listed.labels.upstream, listed.labels.provider) == ("notes", "notes")
+    assert not ada.session.get("oauth_connecting")
+
+
+def test_grant_and_browser_session_never_share_tokens(
+    consent: Consent, ada: Visitor, notes: McpResource
+) -> None:
+    first, second = (vault.load_token_set(grant_of(consent.allow(notes)), "notes") for _ in "12")
+    assert first is not None
+    assert second is not None
+    assert first.access_token != second.access_token
+    assert first.refresh_token != second.refresh_token
+
+
+def test_page_names_upstream_resource_and_issuer_before_anything_is_allowed(
+    consent: Consent, notes: McpResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource, issuer = notes.url.split("/")[2], notes.authorization.issuer.split("//")[1]
+    assert resource in consent.page
+    assert "<strong>notes</strong>" in consent.page
+    assert issuer not in consent.page
+    assert "Not known yet" in consent.page
+
+    again = consent.read(consent.confirm())
+
+    assert f'<strong class="host">{issuer}</strong>' in again
+    assert "Nothing was allowed yet." in again
+    assert notes.authorization.registrations == []
+    consent.page = again
+    assert_accessible(again)
+    assert ONWARD.search(consent.confirm().content.decode())
+    # From then on the first page knows it, without asking the server.
+    with monkeypatch.context() as patched:
+        patched.setattr(server_consent, "discover", pytest.fail)
+        fresh = Consent(consent.person, consent.app)
+    assert issuer in fresh.page
+    assert ONWARD.search(fresh.confirm().content.decode())
+
+
+def test_page_of_another_issuer_or_with_fewer_scopes_allows_nothing(
+    consent: Consent, notes: McpResource
+) -> None:
+    consent.page = consent.read(consent.confirm())
+    for name in (ISSUER_FIELD, SCOPE_FIELD):
+        assert f"{name}-notes" in consent.named
+    other = consent.confirm(**{f"{ISSUER_FIELD}-notes": "https://evil.example"})
+    assert "Nothing was allowed yet." in other.content.decode()
+    assert notes.authorization.authorizations == []
+
+
+def test_consent_is_asked_each_time(consent: Consent, notes: McpResource) -> None:
+    consent.allow(notes)
+    assert b'value="allow"' in consent.person.client.get(consent.address).content
+
+
+def test_app_that_names_no_upstream_offers_the_server_without_an_account(
+    app: App, ada: Visitor, notes: McpResource
+) -> None:
+    app.register()
+    consent = Consent(ada, app, resource=None)
+    assert f"The MCP server at {notes.url.split('/')[2]}" in consent.page
+    consent.page = consent.read(consent.confirm(upstream="notes"))
+    assert f"you will sign in at {notes.authorization.issuer.split('//')[1]}" in consent.page
+    tokens = consent.allow(notes, upstream="notes")
+    assert tokens["scope"] == "notes"
+    assert grant_of(tokens)
+
+
+def test_denial_at_the_server_leads_back_to_the_consent_page(
+    consent: Consent, notes: McpResource
+) -> None:
+    refused = notes.authorization.refuse(consent.go_on(), "access_denied")
+    back = consent.person.client.get(refused)
+    assert (back.status_code, back["Location"]) == (302, consent.address)
+    assert run_sync(live_grants.list_grants(services(), consent.person.user_id or "")) == []
+
+
+def test_answer_to_a_consent_completes_nothing_for_another_person(
+    consent: Consent, notes: McpResource, corp: Any
+) -> None:
+    answer = notes.authorization.consent(consent.go_on())
+    visitor = Visitor()
+    visitor.sign_in(corp)
+    visitor.client.get(answer)
+    assert notes.authorization.forms == []
+    consent.person.client.post("/accounts/logout/")
+    consent.person.client.get(answer)
+    assert notes.authorization.forms == []
+
+
+def test_server_that_does_not_answer_is_an_error_page_and_the_app_is_told_nothing(
+    consent: Consent, settings: Settings
+) -> None:
+    declare(settings, notes="http://127.0.0.1:1/mcp")
+    response = consent.confirm()
+    assert response.status_code == 503
+    assert consent.app.redirect_uri not in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("resource", "asked"), [(RESOURCE, "notes"), (f"{ISSUER}/gateway/tools", None), (None, "")]
+)
+def test_only_posts_about_the_server_wait_for_it(
+    app: App, ada: Visitor, notes: McpResource, resource: str | None, asked: str | None
+) -> None:
+    app.register()
+    query = app.query(resource=resource)
+    assert authorization.connected_server("POST", query) == asked
+    assert authorization.connected_server("GET", query) is None
+    assert authorization.connected_server("POST", "client_id=x") is None
+    no_pkce = app.query(resource=resource, code_challenge=None)
+    assert authorization.connected_server("POST", no_pkce) is None
+
+
+def demand(tokens: dict[str, Any], *scopes: str) -> bool:
+    return run_sync(wanted_scopes.demand_scopes(grant_of(tokens), "notes", scopes))
+
+
+def scope_of(address: str) -> set[str]:
+    return set(query_of(address).get("scope", "").split())
+
+
+@pytest.mark.parametrize("is_disconnected", [False, True])
+def test_next_consent_names_and_requests_what_the_server_demanded(
+    consent: Consent, notes: McpResource, is_disconnected: bool
+) -> None:
+    tokens, person = consent.allow(notes), consent.person
+    assert demand(tokens, "notes:read", "notes:delete")
+    assert demand(tokens, "notes:share")
+    apps = consent.read(person.client.get("/apps/"))
+    assert "<code>notes:delete</code>" in apps
+    if is_disconnected:
+        [listed] = run_sync(live_grants.list_grants(services(), person.user_id or ""))
+        person.client.post("/apps/end/", {"app": listed.row.id})
+        assert run_sync(live_grants.list_grants(services(), person.user_id or "")) == []
+    consent.app.register(logo_uri="https://app.example.com/logo")  # another id
+
+    again = Consent(person, consent.app)
+
+    for each in ("notes:read", "notes:delete", "notes:share"):
+        assert f"<code>{each}</code>" in again.page
+    unnamed = again.confirm(**{f"{SCOPE_FIELD}-notes": "notes:read"})
+    assert "Nothing was allowed yet." in unnamed.content.decode()
+    address = again.go_on()
+    assert scope_of(address) == {"notes:read", "notes:delete", "notes:share"}
+    new = again.app.redeem(
+        WayBack.of(person.client.get(notes.authorization.consent(address))).answer["code"],
+        resource=RESOURCE,
+    ).json()
+    assert not demand(new, "notes:delete"), "it was requested already"
+    assert ("notes:delete" in Consent(person, consent.app).page) is not is_disconnected
+
+
+def test_another_app_and_another_upstream_are_not_asked_for_it(
+    consent: Consent, notes: McpResource, settings: Settings
+) -> None:
+    demand(consent.allow(notes), "notes:delete")
+    other = App(name="Another tool")
+    other.register()
+    assert "notes:delete" not in Consent(consent.person, other).page
+
+
+def test_operators_scopes_are_not_extended(
+    consent: Consent, notes: McpResource, settings: Settings
+) -> None:
+    demand(consent.allow(notes), "notes:delete")
+    declare(settings, {"UPSTREAM_NOTES_SCOPES": "notes:read"}, notes=notes.url)
+    again = Consent(consent.person, consent.app)
+    assert "notes:delete" not in again.page
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        ["x" * 101],
+        [f"scope-{number:03}" for number in range(21)],
+        [f"https://api.example.com/scopes/{number}" for number in range(9)],
+        ['"', "\\", "é"],
+        [],
+    ],
+)
+def test_scopes_that_do_not_fit_are_not_kept(
+    consent: Consent, notes: McpResource, scopes: list[str]
+) -> None:
+    tokens = consent.allow(notes)
+    assert not demand(tokens, *scopes)
+    [listed] = run_sync(live_grants.list_grants(services(), consent.person.user_id or ""))
+    assert listed.labels.wanted == ()
+    assert listed.labels.client == "Tool"
+
+
+def test_scopes_that_keep_growing_stay_bounded(consent: Consent, notes: McpResource) -> None:
+    tokens = consent.allow(notes)
+    kept = [demand(tokens, f"scope-{number}") for number in range(40)]
+    assert kept == [True] * 20 + [False] * 20
+    [listed] = run_sync(live_grants.list_grants(services(), consent.person.user_id or ""))
+    assert len(listed.labels.wanted) == 20
