@@ -25,6 +25,7 @@ CLIENT_ID = "gateway"
 CALLBACK = "/accounts/oidc/local/login/callback/"
 SIGNED_OUT = "/accounts/logout/done/"
 USERINFO = "/identity/o/api/userinfo"
+LIFETIME = "PROVIDER_ACCESS_TOKEN_LIFE"  # seconds, at both authorization servers
 
 FOLDER = Path(__file__).resolve().parents[2]  # of the packages: site-packages, or a checkout
 INHERITED = re.compile(
@@ -37,7 +38,7 @@ MADE_HERE = re.compile(
     "(KMS_KEY_ARN|DECRYPT_KEY_ARNS|SESSIONS_TABLE|DATABASE_URL|DJANGO_SECRET_KEY|ALLOWED_HOSTS"
     "|GATEWAY_LOCAL|OAUTH_LOCAL_.+)(_FILE)?"
 )
-UPSTREAM = re.compile("UPSTREAM_([A-Z][A-Z0-9_]*)_URL")
+UPSTREAM = re.compile("UPSTREAM_([A-Z][A-Z0-9_]*)_(?:URL|MCP)")
 OTHER_PROVIDER = re.compile("OAUTH_(?!LOCAL_)[A-Z][A-Z0-9_]*")
 
 
@@ -118,7 +119,7 @@ def build_gateway(
 
 
 def build_clients(inherited: Mapping[str, str], ports: Ports) -> dict[str, str]:
-    """Return the variables that let OAuth clients call the MCP server.
+    """Return the variables that let OAuth clients call the MCP servers.
 
     The caller's own `AUTHORIZATION_ISSUER`, `PUBLIC_URL` and `CLIENTS_REGISTRATION` win.
     """
@@ -128,6 +129,9 @@ def build_clients(inherited: Mapping[str, str], ports: Ports) -> dict[str, str]:
         "UPSTREAM_DEMO_URL": f"http://127.0.0.1:{ports.mcp}/mcp",
         "UPSTREAM_DEMO_PROVIDER": "local",
         "UPSTREAM_DEMO_CLIENTS": "1",
+        # It has an authorization server of its own: people connect it.
+        "UPSTREAM_NOTES_MCP": f"http://127.0.0.1:{ports.notes}/mcp",
+        "UPSTREAM_NOTES_CLIENTS": "1",
     }
 
 
@@ -170,8 +174,8 @@ def build_provider(inherited: Mapping[str, str], ports: Ports, secrets: Secrets)
         "PROVIDER_REDIRECT_URIS": " ".join(home + CALLBACK for home in homes),
         "PROVIDER_POST_LOGOUT_REDIRECT_URIS": " ".join(home + SIGNED_OUT for home in homes),
     }
-    life = inherited.get("PROVIDER_ACCESS_TOKEN_LIFE", "")
-    return made | ({"PROVIDER_ACCESS_TOKEN_LIFE": life} if life else {})
+    life = inherited.get(LIFETIME, "")
+    return made | ({LIFETIME: life} if life else {})
 
 
 def _no_proxy(inherited: Mapping[str, str]) -> Iterable[str]:

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormat
 from dataclasses import dataclass
 from pathlib import Path
 
-HELP = "Run the gateway with a local DynamoDB, KMS, OpenID provider and MCP server, on 127.0.0.1."
+HELP = "Run the gateway with a local DynamoDB, KMS, OpenID provider and MCP servers, on 127.0.0.1."
 LOOPBACK = ("127.0.0.1", "localhost")
 STATE = Path(".local")  # under the current folder
 
@@ -21,6 +21,7 @@ class Ports:
     kms: int = 9001
     dynamodb: int = 9002
     mcp: int = 9003
+    notes: int = 9004
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -32,6 +33,7 @@ def add_options(parser: ArgumentParser) -> None:
         ("--kms-port", ports.kms, "KMS"),
         ("--dynamodb-port", ports.dynamodb, "DynamoDB"),
         ("--mcp-port", ports.mcp, "MCP server"),
+        ("--notes-port", ports.notes, "MCP server that people connect"),
     ):
         parser.add_argument(
             option,

@@ -1,4 +1,4 @@
-"""The local stack: DynamoDB, KMS, the OpenID provider, the MCP server and the gateway."""
+"""The local stack: DynamoDB, KMS, the OpenID provider, two MCP servers and the gateway."""
 
 import importlib.util
 import json
@@ -114,7 +114,7 @@ class Stack:
         gateway = self.gateway(outer)
         if not self.has_own_provider:
             return [gateway]
-        return [self.provider(base, secrets), self.mcp_server(base), gateway]
+        return [self.provider(base, secrets), self.mcp_server(base), self.notes(base), gateway]
 
     def secrets(self) -> Secrets:
         return Secrets(
@@ -172,6 +172,20 @@ class Stack:
             port=self.ports.mcp,
             option="--mcp-port",
             log=self.logs / "mcp.log",
+        )
+
+    def notes(self, base: dict[str, str]) -> Child:
+        command = [*PYTHON, "gateway_site.local.notes", "--port", str(self.ports.notes)]
+        command += ["--state", str(self.folder / "notes")]
+        if life := self.inherited.get(environment.LIFETIME):
+            command += ["--token-life", life]
+        return Child(
+            name="local MCP server with its own accounts",
+            command=command,
+            environment=base,
+            port=self.ports.notes,
+            option="--notes-port",
+            log=self.logs / "notes.log",
         )
 
     def gateway(self, outer: dict[str, str]) -> Child:

@@ -21,7 +21,7 @@ class LocalStack:
     def __init__(self, state: Path, **variables: str) -> None:
         self.state = state
         self.variables = variables
-        self.gateway, self.provider, self.kms, self.dynamodb, self.mcp = free_ports(5)
+        self.gateway, self.provider, self.kms, self.dynamodb, self.mcp, self.notes = free_ports(6)
         self.url = f"http://127.0.0.1:{self.gateway}"
         self.process: subprocess.Popen[str] | None = None
 
@@ -85,6 +85,7 @@ class LocalStack:
             "--kms-port": self.kms,
             "--dynamodb-port": self.dynamodb,
             "--mcp-port": self.mcp,
+            "--notes-port": self.notes,
         }
         options = [word for option, port in ports.items() for word in (option, str(port))]
         return [sys.executable, "manage.py", "runlocal", "--state", str(self.state), *options]

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
@@ -23,19 +24,33 @@ pytestmark = [pytest.mark.long, pytest.mark.stack]
 REFRESH = re.compile(r'http-equiv="refresh" content="\d+;\s*url=([^"]+)"')
 
 
+def consent(stack: LocalStack, address: str) -> None:
+    """Allow it as ada, at the gateway and at the provider, and go back where the page leads."""
+    with signed_in(stack) as browser:
+        asked = browser.get(address, timeout=20)
+        provider = submit(browser, asked, follow=True, decision="allow")
+        back = submit(browser, provider, follow=True, action="grant")
+        found = REFRESH.search(back.text)
+        assert found is not None, back.text
+        done = requests.get(urljoin(back.url, found[1].replace("&amp;", "&")), timeout=20)
+        assert "Go back to the terminal" in done.text
+
+
 @dataclass
 class Example:
     """The program as a person has it: their stack, and their folder of states."""
 
     stack: LocalStack
     home: Path
+    upstream: str = "demo"
+    consent: Callable[[LocalStack, str], None] = consent
 
     def command(self, *options: str) -> list[str]:
         program = [
             sys.executable,
             "-m",
             "gateway_site.local.mcp_client",
-            f"{self.stack.url}/gateway/demo",
+            f"{self.stack.url}/gateway/{self.upstream}",
         ]
         return [*program, "--no-browser", *options]
 
@@ -52,7 +67,7 @@ class Example:
             stderr=subprocess.STDOUT,
         ) as process:
             line = lines_until(process, "Sign in at ")[-1]
-            consent(self.stack, line.split()[-1])
+            self.consent(self.stack, line.split()[-1])
             assert process.stdout is not None
             said = process.stdout.read()
             assert process.wait(60) == 0, said
@@ -69,18 +84,6 @@ class Example:
     def kept(self) -> Path:
         (file,) = (self.home / ".local" / "state" / "gateway-example").iterdir()
         return file
-
-
-def consent(stack: LocalStack, address: str) -> None:
-    """Allow it as ada, at the gateway and at the provider, and go back where the page leads."""
-    with signed_in(stack) as browser:
-        asked = browser.get(address, timeout=20)
-        provider = submit(browser, asked, follow=True, decision="allow")
-        back = submit(browser, provider, follow=True, action="grant")
-        found = REFRESH.search(back.text)
-        assert found is not None, back.text
-        done = requests.get(urljoin(back.url, found[1].replace("&amp;", "&")), timeout=20)
-        assert "Go back to the terminal" in done.text
 
 
 def test_example_signs_in_once_and_continues_after_kill_9_and_after_token_expiry(

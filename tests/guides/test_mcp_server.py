@@ -36,10 +36,10 @@ def test_client_signs_in_and_calls_a_tool_with_the_persons_token(
     reader: Reader, tmp_path: Path
 ) -> None:
     defaults = Ports()
-    gateway, provider, kms, dynamodb, mcp, server = map(str, free_ports(6))
+    gateway, provider, kms, dynamodb, mcp, notes, server = map(str, free_ports(7))
     options = (
         f"--port {gateway} --provider-port {provider} --kms-port {kms}"
-        f" --dynamodb-port {dynamodb} --mcp-port {mcp}"
+        f" --dynamodb-port {dynamodb} --mcp-port {mcp} --notes-port {notes}"
     )
     reader.own = {
         "kms-gateway runlocal": f"kms-gateway runlocal {options}",

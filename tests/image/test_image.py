@@ -172,7 +172,7 @@ class Deployed:
 @pytest.fixture
 def deployed(tmp_path: Path, gateway: Image, local: Image) -> Iterator[Deployed]:
     """Return the image with everything that it needs running, and nothing migrated."""
-    own, port, provider, kms, dynamodb, mcp, issuer = free_ports(7)
+    own, port, provider, kms, dynamodb, mcp, notes, issuer = free_ports(8)
     state = _folder(tmp_path / "state")
     options = [
         f"--port={own}",
@@ -180,6 +180,7 @@ def deployed(tmp_path: Path, gateway: Image, local: Image) -> Iterator[Deployed]
         f"--kms-port={kms}",
         f"--dynamodb-port={dynamodb}",
         f"--mcp-port={mcp}",
+        f"--notes-port={notes}",
         "--state=/run/state",
     ]
     variables_file = state / "variables.json"

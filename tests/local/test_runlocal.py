@@ -37,6 +37,7 @@ CHILDREN = (
     "gateway_site.local.kms",
     "gateway_site.local.provider",
     "gateway_site.local.mcp_server",
+    "gateway_site.local.notes",
     "runserver",
 )
 
@@ -46,7 +47,7 @@ class Run:
     """One `runlocal`, its ports and its state folder."""
 
     state: Path
-    ports: Ports = field(default_factory=lambda: Ports(*free_ports(5)))
+    ports: Ports = field(default_factory=lambda: Ports(*free_ports(6)))
     variables: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -56,14 +57,16 @@ class Run:
     @property
     def all_ports(self) -> list[int]:
         ports = self.ports
-        return [ports.gateway, ports.provider, ports.kms, ports.dynamodb, ports.mcp]
+        return [
+            ports.gateway, ports.provider, ports.kms, ports.dynamodb, ports.mcp, ports.notes
+        ]  # fmt: skip
 
     def command(self, *options: str) -> list[str]:
         ports = self.ports
         command = [sys.executable, "manage.py", "runlocal", "--state", str(self.state)]
         command += ["--port", str(ports.gateway), "--provider-port", str(ports.provider)]
         command += ["--kms-port", str(ports.kms), "--dynamodb-port", str(ports.dynamodb)]
-        command += ["--mcp-port", str(ports.mcp)]
+        command += ["--mcp-port", str(ports.mcp), "--notes-port", str(ports.notes)]
         return [*command, *options]
 
     @property
@@ -265,8 +268,8 @@ def test_addresses_other_than_loopback_are_rejected(
         call_command(*run.command("--host", host)[2:])
     line = str(error.value)
     assert "listens on 127.0.0.1 only" in line
-    gateway, provider = run.ports.gateway, run.ports.provider
-    assert f"-L {gateway}:127.0.0.1:{gateway} -L {provider}:127.0.0.1:{provider} " in line
+    ports = (run.ports.gateway, run.ports.provider, run.ports.notes)
+    assert " ".join(f"-L {port}:127.0.0.1:{port}" for port in ports) + " " in line
     assert not run.state.exists()
 
 

@@ -14,7 +14,7 @@ from gateway_site.local.processes import StackError
 from gateway_site.local.stack import Stack, parse_key_arn, require_loopback
 from tests.support.processes import finished, module
 
-PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4, mcp=5)
+PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4, mcp=5, notes=6)
 SECRETS = Secrets("the-secret-key" * 5, "the-client-secret")
 STATE = Path("/state")
 HOSTILE = {
@@ -140,6 +140,8 @@ def test_oauth_clients_may_call_the_local_mcp_server_at_the_gateways_own_address
     assert built["CLIENTS_REGISTRATION"] == "1"
     assert built["UPSTREAM_DEMO_URL"] == "http://127.0.0.1:5/mcp"
     assert (built["UPSTREAM_DEMO_PROVIDER"], built["UPSTREAM_DEMO_CLIENTS"]) == ("local", "1")
+    assert built["UPSTREAM_NOTES_MCP"] == "http://127.0.0.1:6/mcp"
+    assert built["UPSTREAM_NOTES_CLIENTS"] == "1"
 
 
 @pytest.mark.parametrize("name", ["AUTHORIZATION_ISSUER", "PUBLIC_URL"])

@@ -20,7 +20,9 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)
 
-OPTIONS = ("--port", "--provider-port", "--kms-port", "--dynamodb-port", "--mcp-port")
+OPTIONS = tuple(
+    f"--{each}port" for each in ("", "provider-", "kms-", "dynamodb-", "mcp-", "notes-")
+)
 
 
 def test_first_hour_needs_nothing_but_the_extra_local(install: Installer) -> None:

@@ -38,6 +38,12 @@ ALLOW_PATH = "/allow"
 Kept = TypeVar("Kept")
 
 
+class AccountToken(OAuthToken):
+    """A token response that names the account, as some servers do."""
+
+    email: str
+
+
 class Grant(BaseModel):
     """What an account allowed a client."""
 
@@ -180,8 +186,12 @@ class Authorization(OAuthAuthorizationServerProvider[AuthorizationCode, RefreshT
         grant.access_ends_at = int(time.time()) + self.life
         self._save()
         scope = " ".join(grant.scopes)
-        return OAuthToken(
-            access_token=access, refresh_token=refresh, expires_in=self.life, scope=scope
+        return AccountToken(
+            access_token=access,
+            refresh_token=refresh,
+            expires_in=self.life,
+            scope=scope,
+            email=grant.account,
         )
 
     def _find(self, token: str) -> Grant | None:

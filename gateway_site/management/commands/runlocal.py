@@ -28,12 +28,16 @@ class Command(BaseCommand):
             kms=given["kms_port"],
             dynamodb=given["dynamodb_port"],
             mcp=given["mcp_port"],
+            notes=given["notes_port"],
         )
         if given["host"] not in LOOPBACK:
-            forwarded = (f"-L {each}:127.0.0.1:{each}" for each in (ports.gateway, ports.provider))
+            forwarded = (
+                f"-L {each}:127.0.0.1:{each}"
+                for each in (ports.gateway, ports.provider, ports.notes)
+            )
             raise CommandError(
                 "runlocal serves plain http with public passwords, so it listens on 127.0.0.1 "
-                "only. To use it from another machine, forward its two ports: "
+                "only. To use it from another machine, forward these ports: "
                 f"ssh {' '.join(forwarded)} HOST"
             )
         os.umask(0o077)
