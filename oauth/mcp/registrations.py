@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 PAUSE_AFTER_FAILURE: Final = 60  # seconds until a server that made no client is asked again
 PAUSE_AFTER_CLIENT: Final = 3600  # seconds until a server is asked for another client
 LEASE_SECONDS: Final = 30
+SCOPES_MAX: Final = 50  # of a registration, beyond those that are requested
 WAIT_MAX: Final = 12.0  # seconds to wait for another process that registers
 POLL_SECONDS: Final = 0.25
 CONFIRMED_FOR: Final = 60  # seconds for which a process takes a server's answer as true
@@ -204,6 +205,23 @@ class _Registering:
         return new
 
     def _request(self) -> Registration:
+        """Have the server make a client, if it lets this gateway for all of its scopes.
+
+        Some servers allow a client only the scopes that it registered, and people may need more of
+        them than those that are requested at first.
+        """
+        __traceback_hide__ = True
+        every = tuple(sorted({*self._scopes, *self._metadata.scopes}))
+        if self._scopes and every != self._scopes and len(every) <= SCOPES_MAX:
+            try:
+                return self._request_for(every)
+            except UnusableClient:
+                raise
+            except ProviderRefused:
+                logger.info("%s does not register clients for all scopes.", self._server.name)
+        return self._request_for(self._scopes)
+
+    def _request_for(self, scopes: tuple[str, ...]) -> Registration:
         __traceback_hide__ = True
         ours = client_documents.client_settings()
         content = registration_request.make_metadata(
@@ -212,8 +230,8 @@ class _Registering:
             redirect_uri=self._redirect_uri,
             auth_method=registration_request.choose_auth_method(self._metadata.auth_methods),
         )
-        if self._scopes:
-            content["scope"] = " ".join(self._scopes)
+        if scopes:
+            content["scope"] = " ".join(scopes)
         try:
             client = registration_request.request_registration(
                 self._metadata, content, redirect_uri=self._redirect_uri, now=self._now()
@@ -227,6 +245,7 @@ class _Registering:
             client_secret=client.client_secret,
             auth_method=client.auth_method,
             secret_expires_at=client.secret_expires_at,
+            scopes=scopes,
         )
 
     def _new(
@@ -237,6 +256,7 @@ class _Registering:
         client_secret: str = "",
         auth_method: str | None = None,
         secret_expires_at: int | None = None,
+        scopes: tuple[str, ...] | None = None,
     ) -> Registration:
         __traceback_hide__ = True
         return Registration(
@@ -248,7 +268,7 @@ class _Registering:
             redirect_uri=self._redirect_uri,
             source=source,
             made_at=int(self._now()),
-            scopes=self._scopes,
+            scopes=self._scopes if scopes is None else scopes,
         )
 
     def _load(self) -> StoredRegistrations:

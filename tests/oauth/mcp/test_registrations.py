@@ -288,6 +288,28 @@ def test_more_scopes_are_registered_because_some_servers_allow_no_others(
     assert registered(idp.found(scopes=("read",))) == second
 
 
+def test_all_scopes_of_the_server_are_registered_so_that_more_can_be_requested(
+    idp: RegistrationServer,
+) -> None:
+    first = registered(idp.found(scopes=("read",), listed=("read", "write", "offline_access")))
+    assert idp.registered[0]["scope"] == "offline_access read write"
+    assert registered(idp.found(scopes=("read", "write"))) == first
+    assert len(idp.registered) == 1
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_only_the_requested_scopes_are_registered_if_all_are_refused_or_too_many(
+    idp: RegistrationServer, is_refused: bool
+) -> None:
+    def refuse_all() -> None:
+        idp.status = 400 if not idp.registered and is_refused else 201
+
+    idp.on_registration = refuse_all
+    listed = ("read", "admin") if is_refused else tuple(f"scope-{n}" for n in range(50))
+    assert registered(idp.found(scopes=("read",), listed=listed)).scopes == ("read",)
+    assert idp.registered[-1]["scope"] == "read"
+
+
 def test_management_token_and_secret_are_neither_in_the_table_nor_in_the_log(
     idp: RegistrationServer, store: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -108,6 +108,7 @@ def found_at(issuer: str, **changes: Any) -> Discovered:
         "token_endpoint": f"{issuer}/token",
         "registration_endpoint": f"{issuer}/register",
         "auth_methods": ("none", "client_secret_basic"),
+        "scopes": changes.pop("listed", ()),
         "reach": PUBLIC.with_network_of("127.0.0.1"),
     }
     return Discovered(
