@@ -13,8 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import requests
 
@@ -22,7 +23,7 @@ from tests.support.processes import free_ports, running
 
 NODE_FOLDER = Path(__file__).parents[1] / "node"
 MODULES = NODE_FOLDER / "node_modules"
-TOKEN_LIFE = 8  # seconds of an access token, where it can be chosen
+TOLD_LIFE = 8  # seconds that access tokens are said to live; worker.capnp has it as well
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -38,13 +39,20 @@ INITIALIZE = {
 class McpServer(ABC):
     """One MCP server. It has the tool `whoami`, unless it is one that cannot be changed."""
 
-    name: ClassVar[str]  # of the upstream
+    kind: ClassVar[str]
     program: ClassVar[str]  # as `--without` names it
     refreshes: ClassVar[bool] = True
     revokes: ClassVar[bool] = True  # for such a client as the gateway is there
 
     def __init__(self) -> None:
         (self.port,) = free_ports(1)
+        self.name = self.kind  # of the upstream
+
+    def named(self, name: str) -> Self:
+        """Return the same server as another upstream, with a registration of its own."""
+        other = copy(self)
+        other.name = name
+        return other
 
     @property
     def url(self) -> str:
@@ -85,12 +93,12 @@ class McpServer(ABC):
 class FastMCP(McpServer):
     """FastMCP, which keeps its clients and tokens in memory, and asks nobody."""
 
-    name = "memory"
+    kind = "memory"
     program = "fastmcp"
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"kind": "memory", "port": self.port, "tokenLife": TOKEN_LIFE}
+        return {"kind": "memory", "port": self.port, "toldLife": TOLD_LIFE}
 
     @contextmanager
     def running(self, folder: Path) -> Iterator[None]:
@@ -109,7 +117,7 @@ class FastMCPProxy(FastMCP):
     Its clients have no secret, but only those with a secret may revoke (seen in 4.2.3).
     """
 
-    name = "proxy"
+    kind = "proxy"
     revokes = False
 
     def __init__(self) -> None:
@@ -140,7 +148,7 @@ class TypeScriptExample(McpServer):
     Tokens live for an hour, and there is neither a refresh token nor a revocation.
     """
 
-    name = "example"
+    kind = "example"
     program = "typescript-sdk"
     refreshes = False
     revokes = False
@@ -166,7 +174,7 @@ class TypeScriptExample(McpServer):
 class Beside(McpServer):
     """An MCP server of 2026-07-28 (the second TypeScript SDK) beside `oidc-provider`."""
 
-    name = "beside"
+    kind = "beside"
     program = "oidc-provider"
 
     def __init__(self) -> None:
@@ -194,11 +202,14 @@ class Beside(McpServer):
         ):
             yield
 
+    def forget_client(self, client_id: str) -> None:
+        self.authorization.forget_client(client_id)
+
 
 class Worker(McpServer):
     """Cloudflare's library for OAuth in `workerd`, Cloudflare's runtime."""
 
-    name = "worker"
+    kind = "worker"
     program = "workerd"
 
     @property
@@ -215,8 +226,9 @@ class Worker(McpServer):
         with running(command, environment, folder / "worker.log", self.port):
             yield
 
-    def forget_clients(self) -> None:
-        requests.get(f"{self.issuer}/_control/forget", timeout=10).raise_for_status()
+    def forget_client(self, client_id: str) -> None:
+        url = f"{self.issuer}/_control/forget"
+        assert requests.get(url, {"client": client_id}, timeout=10).json() is True
 
 
 class AuthorizationServer:
@@ -239,11 +251,9 @@ class AuthorizationServer:
 
     @contextmanager
     def running(self, log: Path) -> Iterator[None]:
-        options = {"port": self.port, "tokenLife": TOKEN_LIFE, "clients": [self.client]}
+        options = {"port": self.port, "clients": [self.client]}
         if self.resource:
-            options["resource"] = self.resource
-        else:
-            options["tokenLife"] = 600  # a client of ours never sees these tokens
+            options |= {"resource": self.resource, "toldLife": TOLD_LIFE}
         command = node(NODE_FOLDER / "authorization_server.js", json.dumps(options))
         with running(command, {"PATH": os.environ["PATH"]}, log, self.port):
             yield
@@ -251,8 +261,8 @@ class AuthorizationServer:
     def rotate_keys(self) -> None:
         self._control("rotate")
 
-    def forget_clients(self) -> None:
-        self._control("forget")
+    def forget_client(self, client_id: str) -> None:
+        self._control("forget", client=client_id)
 
     def seen(self, path: str, grant: str | None = None) -> list[dict[str, Any]]:
         """Return the requests at a path, with their `resource` and the response's `status`."""
@@ -262,8 +272,8 @@ class AuthorizationServer:
             if each["path"] == path and (grant is None or each.get("grant") == grant)
         ]
 
-    def _control(self, what: str) -> Any:
-        return requests.get(f"{self.issuer}/_control/{what}", timeout=10).json()
+    def _control(self, what: str, **parameters: str) -> Any:
+        return requests.get(f"{self.issuer}/_control/{what}", parameters, timeout=10).json()
 
 
 def node(program: Path, *arguments: str | Path) -> list[str | Path]:

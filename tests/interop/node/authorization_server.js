@@ -1,12 +1,13 @@
 // npm's oidc-provider as the authorization server of an MCP server: anybody may register (RFC 7591).
 // server.js has the one that people sign in with. Its options are the first argument, JSON:
 //
-//   port, resource (the MCP server's address), tokenLife (seconds), clients (registered by hand)
+//   port, resource (the MCP server's address), clients (registered by hand), toldLife (seconds that
+//   access tokens are said to live; they live longer: a test waits for refreshes, not for expiry)
 //
 // What it remembers is in memory. Anybody signs in, with any password. Beside its own addresses:
 //
 //   GET /_control/rotate    sign with a new key, and publish that one alone
-//   GET /_control/forget    delete every registered client, as if its database were new
+//   GET /_control/forget?client=…    delete a registered client
 //   GET /_control/seen      what was asked: method, path, grant, resource, status
 
 import { createServer } from "node:http";
@@ -15,6 +16,7 @@ import { Provider, errors } from "oidc-provider";
 
 const options = JSON.parse(process.argv[2]);
 const issuer = `http://localhost:${options.port}`;
+const LIFE = 600; // seconds
 const scopes = "notes:read notes:write";
 const seen = [];
 const stored = new Map();
@@ -73,19 +75,20 @@ function newProvider() {
         enabled: options.resource !== undefined,
         getResourceServerInfo(_, resource) {
           if (resource !== options.resource) throw new errors.InvalidTarget();
-          return { scope: scopes, audience: resource, accessTokenTTL: options.tokenLife };
+          return { scope: scopes, audience: resource, accessTokenTTL: LIFE };
         },
         useGrantedResource: () => true,
       },
       revocation: { enabled: true },
     },
     rotateRefreshToken: true,
-    ttl: { AccessToken: options.tokenLife, AuthorizationCode: 60, RefreshToken: 3600 }, // seconds
+    ttl: { AccessToken: LIFE, AuthorizationCode: 60, RefreshToken: 3600 }, // seconds
   });
   provider.use(async (ctx, next) => {
     await next();
     const { grant_type: grant, resource } = ctx.oidc?.body ?? {};
     const { method, path, status } = ctx;
+    if (ctx.body?.expires_in && options.toldLife) ctx.body.expires_in = options.toldLife;
     seen.push({ method, path, grant, resource, status });
   });
   provider.on("server_error", (_, error) => console.error(error));
@@ -94,16 +97,15 @@ function newProvider() {
 
 let answer = newProvider();
 
-function control(path, response) {
-  if (path === "/_control/rotate") answer = newProvider();
-  if (path === "/_control/forget")
-    for (const key of stored.keys()) if (key.startsWith("Client:")) stored.delete(key);
+function control(url, response) {
+  if (url.pathname === "/_control/rotate") answer = newProvider();
+  if (url.pathname === "/_control/forget") stored.delete(`Client:${url.searchParams.get("client")}`);
   response.writeHead(200, { "Content-Type": "application/json" });
   response.end(JSON.stringify(seen));
 }
 
 createServer((request, response) => {
-  const { pathname } = new URL(request.url, issuer);
-  if (pathname.startsWith("/_control/")) control(pathname, response);
+  const url = new URL(request.url, issuer);
+  if (url.pathname.startsWith("/_control/")) control(url, response);
   else answer(request, response);
 }).listen(options.port, "127.0.0.1");

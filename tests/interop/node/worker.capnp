@@ -13,7 +13,7 @@ const main :Workerd.Worker = (
     (name = "@cloudflare/workers-oauth-provider",
      esModule = embed "node_modules/@cloudflare/workers-oauth-provider/dist/oauth-provider.js"),
   ],
-  bindings = [ (name = "TOKEN_LIFE", text = "8") ],
+  bindings = [ (name = "TOLD_LIFE", text = "8") ],
   compatibilityDate = "2026-11-01",
   compatibilityFlags = ["global_fetch_strictly_public"],
 );

@@ -1,0 +1,53 @@
+"""The person at the browser who allows a client at the gateway, and the gateway at the server."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+from playwright.sync_api import Page
+
+from tests.e2e.signing_in import sign_in
+from tests.e2e.stack import LocalStack
+from tests.mcp_clients.person import Person, allow
+
+SECONDS = 20  # for the pages of one connection
+POLL = 50  # milliseconds
+BUTTONS = ("Sign-in", "Continue", "Allow")  # names on the servers' pages
+
+
+class ConsentingPerson(Person):
+    """Knows the pages of the servers' authorization servers, which are at these addresses."""
+
+    def __init__(self, stack: LocalStack, *addresses: str) -> None:
+        super().__init__(stack)
+        self.addresses = (stack.url, *addresses)
+
+    def _consent(self, page: Page, address: str) -> None:
+        self._open(page, address)
+        if page.get_by_role("button", name="Sign in with Local provider").count():
+            sign_in(page, self.stack)
+            self._open(page, address)
+        allow(page)
+        allow_at_server(page, self.stack.url, lambda: self._is_elsewhere(page.url))
+
+    def _is_elsewhere(self, url: str) -> bool:
+        """Return True if an address is the client's own."""
+        return not url.startswith(self.addresses)
+
+
+def allow_at_server(page: Page, gateway: str, is_done: Callable[[], bool]) -> None:
+    """Do what the servers' pages ask for, until the browser is where it should be."""
+    deadline = time.monotonic() + SECONDS
+    login = page.get_by_placeholder("Enter any login")
+    buttons = page.get_by_role("button", name=re.compile(f"^({'|'.join(BUTTONS)})"))
+    while not is_done():
+        assert time.monotonic() < deadline, page.url
+        if page.url.startswith(gateway) or not buttons.count():
+            page.wait_for_timeout(POLL)
+            continue
+        if login.count():
+            login.fill("ada")
+            page.get_by_placeholder("and password").fill("any")
+        buttons.first.click()
