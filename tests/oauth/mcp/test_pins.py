@@ -116,8 +116,10 @@ def test_endpoint_at_a_new_host_is_used_logged_and_reported(
 
 def test_issuer_that_the_operator_set_counts_more_than_the_pinned_one(pinned: World) -> None:
     pinned.declare(issuer=EVIL)
+    pinned.publish_resource(scopes_supported=["read", "write"])
     found = discover(pinned.server)
     assert (found.issuer, found.new_hosts, found.is_listed) == (EVIL, (), False)
+    assert found.new_scopes == ("write",)  # The operator said nothing about these.
     assert pins.load_pin(pinned.server) == Pin(
         issuer=EVIL, resource=URL, scopes=("read",), hosts=(EVIL_HOST,)
     )
