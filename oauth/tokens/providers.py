@@ -51,12 +51,12 @@ def with_credentials(provider: ProviderConfig, token_set: TokenSet) -> ProviderC
 
 
 def is_self_registered(provider: ProviderConfig, token_set: TokenSet) -> bool:
-    """Return True if the gateway registered the client of a token set by itself.
+    """Return True if the gateway registered the client of a token set at the server.
 
     If the server does not know that client any more, nobody can correct it: the person has to
-    connect the server again, with a new registration.
+    connect the server again, with a new registration. An operator can correct a client of theirs,
+    and an address of a client's document only means that the server cannot fetch that at present.
     """
-    server = find_server(provider.name)
-    return (
-        provider.kind == MCP_KIND and server is not None and server.client_id != token_set.client_id
-    )
+    server, client_id = find_server(provider.name), token_set.client_id
+    is_ours = server is not None and server.client_id != client_id
+    return provider.kind == MCP_KIND and is_ours and "://" not in client_id

@@ -99,17 +99,20 @@ def test_client_that_the_server_forgot_is_registered_again_by_connecting(
         get_token(notes.visitor, "notes")
 
 
-def test_operators_wrong_client_signs_nobody_out(
-    notes: Connecting, store: Stack, settings: Settings
+@pytest.mark.parametrize("client_id", ["ours", "https://gateway.example/oauth/clients/notes.json"])
+def test_client_that_others_can_correct_signs_nobody_out(
+    notes: Connecting, store: Stack, settings: Settings, client_id: str
 ) -> None:
     server = notes.resource.authorization
-    server.clients["ours"] = {
+    server.clients[client_id] = {
         "redirect_uris": ["http://testserver/accounts/connect/notes/callback/"]
     }
-    declare(settings, {"UPSTREAM_NOTES_CLIENT_ID": "ours"}, notes=notes.resource.url)
+    declare(settings, {"UPSTREAM_NOTES_CLIENT_ID": client_id}, notes=notes.resource.url)
     notes.connect()
     assert server.registrations == []
     server.clients.clear()
+    if client_id != "ours":
+        declare(settings, notes=notes.resource.url)
     store.clock.advance(4000)
     with pytest.raises(ProviderUnavailable):
         get_token(notes.visitor, "notes")

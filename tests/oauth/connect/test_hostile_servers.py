@@ -164,6 +164,13 @@ def _json(content: dict[str, Any]) -> Answer:
     return 200, "application/json", json.dumps(content).encode()
 
 
+def test_page_of_a_failure_leads_back_to_this_site_only(notes: Connecting) -> None:
+    notes.resource.authorization.failing["/register"] = ODD["an error"]
+    page = notes.post(next="https://evil.example/")
+    assert (page.status_code, b"evil" in page.content) == (503, False)
+    assert b'href="/sessions/"' in notes.post(next="/sessions/").content
+
+
 def test_name_of_an_account_is_short_plain_text(notes: Connecting) -> None:
     names = ("preferred_username", "name", "workspace_name")
     more: dict[str, Any] = {"email": ["x"], **dict.fromkeys(names, "n" * 5000)}

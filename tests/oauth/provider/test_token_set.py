@@ -103,6 +103,15 @@ def test_session_form_round_trips() -> None:
     assert TokenSet.from_session(bound.to_session()) == bound
 
 
+def test_only_a_bound_token_set_stores_what_it_is_bound_to() -> None:
+    assert not {"issuer", "resource", "account"} & FULL.to_session().keys()
+    bound = replace(FULL, issuer="https://as.example", resource="https://mcp.example/mcp")
+    assert bound.to_session().keys() - FULL.to_session().keys() == {"issuer", "resource"}
+    assert TokenSet.from_session(bound.to_session()) == bound
+    other = replace(bound, resource="https://mcp.example", refresh_token=None)
+    assert other.keeping_refresh_token(bound).refresh_token is None
+
+
 def test_unknown_fields_of_a_later_release_are_ignored() -> None:
     assert TokenSet.from_session({**FULL.to_session(), "of_tomorrow": "x"}) == FULL
 
