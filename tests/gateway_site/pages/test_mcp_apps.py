@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -32,6 +33,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PLAIN = "django.contrib.sessions.middleware.SessionMiddleware"
 
 
+@cache
+def gateway_with_clients() -> GatewayHandler:
+    """Return a handler that lives as long as the process, whose own may have other middleware.
+
+    Its threads keep their connections to the database.
+    """
+    return GatewayHandler()
+
+
 @pytest.fixture
 def notes(
     corp: FakeProvider, settings: Settings, monkeypatch: pytest.MonkeyPatch
@@ -43,8 +53,7 @@ def notes(
     settings.AUTHORIZATION_SERVER = AuthorizationServer(
         issuer=ISSUER, upstreams={"notes": "notes"}, registration=True
     )
-    handler = GatewayHandler()  # of this middleware: the process's own may have another
-    monkeypatch.setattr(upstreams, "gateway", lambda: handler)
+    monkeypatch.setattr(upstreams, "gateway", gateway_with_clients)
     with serving_mcp() as served:
         declare(settings, {"UPSTREAM_NOTES_CLIENTS": "1"}, notes=served.url)
         yield served
