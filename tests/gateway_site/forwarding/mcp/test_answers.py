@@ -217,11 +217,23 @@ async def test_json_that_breaks_off_passes_nothing() -> None:
             await reader.read_answer(Pieces([LIST[:cut]], "application/json", breaks=True))
 
 
+async def test_nothing_follows_an_unreadable_event() -> None:
+    for unreadable in (b"data: {}\n\n", b"Data: x\n\n", b"data: [" + NOTE + b"]\n\n"):
+        for size in (1, 1000):
+            stream = b"data: " + NOTE + b"\n\n" + unreadable + STREAM
+            pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+            reader = await read_call(HideDenied(), None)
+            found = await passed_on(reader, Pieces(pieces, "text/event-stream"))
+            assert found == (b"data: " + NOTE + b"\n\n", False)
+
+
 async def test_answer_of_more_than_four_megabytes_passes_nothing() -> None:
     large = b'{"jsonrpc":"2.0","id":1,"result":{"a":"%b"}}' % (b"a" * (4 << 20))
     reader = await read_call(HideDenied(), calling("tools/list"))
+    endless = Pieces([large] * 9, "application/json")
     with pytest.raises(UnreadableAnswer):
-        await reader.read_answer(Pieces([large], "application/json"))
+        await reader.read_answer(endless)
+    assert len(endless.pieces) == 8
     assert await passed_on(
         reader, Pieces([b": hello\n\ndata: " + large + b"\n\n"], "text/event-stream")
     ) == (b": hello\n\n", False)
