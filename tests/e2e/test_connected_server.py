@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,16 +105,17 @@ def assert_refreshed_and_lost_at_a_kill(
         lambda: person.call().status_code == 200 and len(server.refreshes) > refreshed,
         "the token is refreshed",
     )
-    killed: list[bool] = []
+    killed = threading.Event()
 
     def kill() -> None:
-        if not killed:
-            killed.append(True)
+        if not killed.is_set():
             stack.kill_everything()
+            killed.set()
 
     server.hooks["/token"] = kill
     with pytest.raises(requests.ConnectionError):
         call_until_refused(person)
+    assert killed.wait(60)
     stack.start()
     # The server has spent the refresh token, and its answer was lost.
     lost = person.call()
