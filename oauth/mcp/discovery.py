@@ -5,7 +5,8 @@ it sends requests to strangers, each document at most once a minute for each pro
 
 An MCP server chooses the issuer, so a hostile one could name the company's own provider, and have
 people's tokens of that provider sent to it. An issuer or an endpoint that has the origin of a
-provider, of this gateway or of another upstream is only accepted if the operator set the issuer.
+provider, of this gateway, of another upstream, or of another MCP server's authorization server is
+only accepted if the operator set the issuer. Servers of one origin may share theirs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from oauth.exceptions import PinMismatch, ProviderUnavailable
 from oauth.mcp import pins
 from oauth.mcp.pins import Pin
 from oauth.mcp.resource_metadata import ResourceMetadata, load_resource_metadata, origin_of
-from oauth.mcp.servers import McpServer
+from oauth.mcp.servers import McpServer, all_servers
 from oauth.provider.config import MCP_KIND, ProviderConfig, all_providers
 from oauth.provider.metadata import Metadata, cached_metadata, load_metadata
 
@@ -201,7 +202,8 @@ def _check_origins(urls: list[str], reserved: Set[str]) -> None:
         )
     if not reserved.isdisjoint(origins):
         raise ProviderUnavailable(
-            "The authorization server has the address of a provider or of another upstream.",
+            "The authorization server has the address of a provider, or of another upstream or its "
+            "authorization server.",
             Code.RESERVED_ORIGIN,
         )
 
@@ -210,6 +212,7 @@ def _reserved_origins(server: McpServer) -> set[str]:
     """Return the origins that no MCP server may claim for its authorization server."""
     providers = {origin_of(url) for provider in all_providers() for url in _addresses_of(provider)}
     own = {*getattr(settings, "OAUTH_UPSTREAM_ORIGINS", ()), *_own_addresses()}
+    own |= {url for other in all_servers() for url in _addresses_of_other(other, server)}
     others = {origin_of(url) for url in own} - {server.origin}
     return {origin for origin in providers | others if origin is not None}
 
@@ -223,6 +226,21 @@ def _addresses_of(provider: ProviderConfig) -> Iterator[str]:
     yield from (each for each in overrides if isinstance(each, str))
     fixed = (provider.fixed_endpoint(name) for name in FIXED_ENDPOINTS)
     yield from (url for url in fixed if url is not None)
+
+
+def _addresses_of_other(other: McpServer, server: McpServer) -> Iterator[str]:
+    """Yield the addresses of another server's authorization server: as set, and as pinned.
+
+    Raises StoreUnavailable.
+    """
+    if other.origin == server.origin:
+        return
+    if other.issuer is not None:
+        yield other.issuer
+    pin = pins.load_pin(other)
+    if pin is not None and other.issuer in {None, pin.issuer}:
+        yield pin.issuer
+        yield from (f"{urlsplit(pin.issuer).scheme}://{host}" for host in pin.hosts)
 
 
 def _own_addresses() -> Iterator[str]:

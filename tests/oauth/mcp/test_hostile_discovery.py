@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
-from oauth.mcp.discovery import discover
+from oauth.mcp import pins
+from oauth.mcp.discovery import discover, inspect
+from oauth.mcp.pins import Pin
+from oauth.mcp.servers import McpServer, find_server
 from oauth.network import http
 from oauth.network.vetted_addresses import PUBLIC
 from oauth.provider.server_metadata import check_server_document
@@ -38,6 +42,7 @@ PROVIDERS = {
     "OAUTH_GITHUB_CLIENT_ID": "github-client",
     "OAUTH_GITHUB_CLIENT_SECRET": "the-secret",
 }
+PIN_OF_OTHER = Pin(issuer=ISSUER, resource=f"{EVIL}/mcp", scopes=(), hosts=(LOGIN_HOST,))
 NAMES = ".hostile.example"
 HONEST = {(ADDRESS, 443), (ANOTHER_ADDRESS, 443)}
 VAGUE = {Code.PROVIDER_UNAVAILABLE, Code.UNREACHABLE, Code.TIMEOUT}
@@ -84,6 +89,37 @@ def test_it_is_accepted_if_the_operator_names_it(world: World) -> None:
     assert discover(world.server).issuer == ISSUER
     world.declare(issuer=issuer)
     assert discover(world.server).issuer == issuer
+
+
+def test_authorization_server_of_another_mcp_server_is_reserved_as_set_and_as_pinned(
+    world: World,
+) -> None:
+    other: dict[str, object] = {"url": f"{EVIL}/mcp"}
+
+    def declare(**members: object) -> McpServer:
+        notes = {"url": world.server.url} | members
+        world.settings.OAUTH_MCP_SERVERS = {"notes": notes, "other": other}
+        world.forget()
+        found = find_server("other")
+        assert found is not None
+        return found
+
+    declare()
+    assert inspect(world.server).issuer == ISSUER
+    other["issuer"] = f"{ISSUER}/another-tenant"
+    declare()
+    assert failure(world) is Code.RESERVED_ORIGIN
+    del other["issuer"]
+    pins.replace_pin(declare(), PIN_OF_OTHER)
+    assert failure(world) is Code.RESERVED_ORIGIN
+    elsewhere = replace(PIN_OF_OTHER, issuer="https://elsewhere.example")  # endpoints at ISSUER
+    pins.replace_pin(declare(), elsewhere)
+    assert failure(world) is Code.RESERVED_ORIGIN
+    declare(issuer=ISSUER)
+    assert discover(world.server).issuer == ISSUER
+    other["url"] = f"{world.mcp.origin}/other"  # of one operator
+    pins.replace_pin(declare(), PIN_OF_OTHER)
+    assert discover(world.server).issuer == ISSUER
 
 
 def test_servers_own_origin_may_have_its_authorization_server(world: World) -> None:
