@@ -1,17 +1,20 @@
 """Fixtures of all tests: AWS cannot be reached, and time moves only when a test advances it."""
 
-import fcntl
 import gc
 import logging
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Generator, Iterator
+from contextvars import copy_context
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import botocore.session
 import pytest
+from _pytest import runner
+from _pytest.assertion import rewrite
 from botocore.client import ClientCreator
 from botocore.hooks import EventAliaser, HierarchicalEmitter
 from botocore.loaders import Loader, create_loader
@@ -88,17 +91,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection() -> Generator[None, object, object]:
-    """Where there is no byte code yet, let one worker make it, and the others wait for that."""
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Where there is no byte code yet, have each worker make a part of it.
+
+    If all began at the same file, each would make most of it: 20 s of CPU in a new clone.
+    """
+    worker: dict[str, Any] = getattr(session.config, "workerinput", {})
     folder = Path(__file__).parent
-    if any(folder.glob("__pycache__/test_tiers.*")):
-        return (yield)
-    with folder.joinpath("conftest.py").open() as locked:
-        try:
-            fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            fcntl.flock(locked, fcntl.LOCK_SH)
-        return (yield)
+    if worker and not any(folder.glob("__pycache__/test_tiers.*")):
+        number = int(worker["workerid"].removeprefix("gw"))
+        make_byte_code(sorted(folder.rglob("test_*.py"))[number :: worker["workercount"]], session)
+    return (yield)
+
+
+def make_byte_code(files: list[Path], session: pytest.Session) -> None:
+    """Write what pytest writes as it imports tests: the code with `assert` rewritten."""
+    for file in files:
+        code = file.with_name("__pycache__") / f"{file.stem}{rewrite.PYC_TAIL}"
+        if not code.exists() and not sys.dont_write_bytecode:
+            source, rewritten = rewrite._rewrite_test(file, session.config)
+            code.parent.mkdir(exist_ok=True)
+            state = session.config.stash[rewrite.assertstate_key]
+            rewrite._write_pyc(state, rewritten, source, code)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+    """Run each test in a context of its own.
+
+    Django makes a new context variable whenever a test changes certain settings. In one context
+    they would all stay, and each change between thread and loop goes through all.
+    """
+    return copy_context().run(runner.pytest_runtest_protocol, item, nextitem)
 
 
 def pytest_collection_finish() -> None:
