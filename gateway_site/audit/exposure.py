@@ -35,6 +35,7 @@ WITH_KMS_ALONE: Final = (
 IN_NO_LOG: Final = (
     "What a process did not record: one that an attacker controls can lie.",
     "Cookies and tokens of requests that failed before a process read their session.",
+    "What a process still had in its memory from earlier than that hour.",
     "What was cut off after a process's last checkpoint.",
     "Cookies and tokens that were captured earlier, or elsewhere.",
 )
