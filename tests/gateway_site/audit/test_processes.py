@@ -220,7 +220,7 @@ def test_full_disk_rejects_calls_until_there_is_space(site: Site) -> None:
     assert {401, 503} == set(statuses)
 
 
-def test_events_are_dropped_and_counted_if_the_operator_says_so(site: Site) -> None:
+def test_calls_are_made_although_the_disk_is_full_if_the_operator_says_so(site: Site) -> None:
     site.environment["AUDIT_ON_FULL"] = "drop"
     with site.serving() as server:
         site.wait_for(1, event="checkpoint")
