@@ -4,6 +4,7 @@ A writer is one process's chain of events. Its last checkpoint is stored in the 
 `audit#<namespace>#<writer>`, so that a log that lacks the writer, or its end, can be detected.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,10 +14,10 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format.attributes import as_binary, as_number, as_text, binary, number
 from sessions_kms.format.item_types import AUDIT_WRITER, audit_owner, audit_writer_id
-from sessions_kms.sealed_items.tokens import new_stamp
 from sessions_kms.services import Services
 from sessions_kms.storage.suspect_answers import retry_invalid_read
 
+STAMP_BYTES: Final = 16
 CHECKPOINT_MAX: Final = 16 * 1024  # bytes
 DAY: Final = 24 * 3600
 KEPT: Final = 400 * DAY  # seconds from a writer's last checkpoint
@@ -64,7 +65,7 @@ class AuditWriters:
 
         Return None if another version is stored: a write that was late, or somebody else's.
         """
-        namespace, stamp = self._services.config.namespace, new_stamp()
+        namespace, stamp = self._services.config.namespace, os.urandom(STAMP_BYTES)
         item = AUDIT_WRITER.item(audit_writer_id(namespace, writer.name)) | {
             "owner": as_text(audit_owner(namespace)),
             "createdAt": as_number(writer.created_at),
@@ -128,5 +129,5 @@ def _from_item(name: str, item: Mapping[str, Any]) -> AuditWriter:
         number(item, "createdAt"),
         number(item, "number"),
         binary(item, "checkpoint", 0, CHECKPOINT_MAX),
-        binary(item, "stamp", 16),
+        binary(item, "stamp", STAMP_BYTES),
     )
