@@ -24,7 +24,7 @@ from fastmcp.server.auth.providers import in_memory
 from fastmcp.server.auth.providers.introspection import (
     IntrospectionTokenVerifier,
 )
-from fastmcp.server.dependencies import get_access_token
+from fastmcp.server.dependencies import get_http_request
 from key_value.aio.stores.memory import MemoryStore
 
 SCOPES = ["notes"]
@@ -91,7 +91,7 @@ server = FastMCP("Notes", auth=authorization())
 @server.tool
 def whoami() -> dict[str, str]:
     """Return what a test asks about the token of this call."""
-    token = get_access_token().token
+    token = get_http_request().headers["authorization"].partition(" ")[2]
     digest = hashlib.sha256(token.encode()).hexdigest()[:12]
     return {"name": "Ada Lovelace", "token": "the provider's", "sha256": digest, "whole": token}
 
