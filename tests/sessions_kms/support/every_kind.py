@@ -10,12 +10,13 @@ from typing import Any
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.exceptions import FateUnknown, StoreUnavailable
+from sessions_kms.exceptions import FateUnknown, InvalidRecord, StoreUnavailable
 from sessions_kms.format import item_types
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.item_types import ItemType
 from sessions_kms.format.record import is_tombstone
 from sessions_kms.operations import session_import
+from sessions_kms.operations.audit_writers import AuditWriter, AuditWriters
 from sessions_kms.operations.ending import end_before
 from sessions_kms.operations.used_tokens import is_used, mark_used
 from sessions_kms.sealed_items import about
@@ -90,6 +91,7 @@ def write() -> Names:
     with suppress(FateUnknown):  # roto answers no transaction in full
         run_sync(tokens.exchange(spending))
     assert run_sync(SealedDocuments(services()).store("wiki", b"content", expected=None))
+    assert AuditWriters(services()).put(AuditWriter("writer", now, number=7, checkpoint=b"line"))
     run_sync(
         services().table.put(session_import.new_mark(services(), "elsewhere", row_ends_at=now))
     )
@@ -155,6 +157,14 @@ def _document(_: Names) -> str | None:
     return None if found is None else found.content.decode()
 
 
+def _audit_writer(_: Names) -> int | str:
+    try:
+        found = AuditWriters(services()).get("writer")
+    except InvalidRecord:
+        return "reported"
+    return 0 if found is None else found.number
+
+
 READINGS: dict[ItemType, Callable[[Names], Any]] = {
     item_types.SESSION: _session,
     item_types.TOMBSTONE: _tombstone,
@@ -168,6 +178,7 @@ READINGS: dict[ItemType, Callable[[Names], Any]] = {
     item_types.TOKEN: _token,
     item_types.ANSWER: _answer,
     item_types.DOCUMENT: _document,
+    item_types.AUDIT_WRITER: _audit_writer,
 }
 KNOWN: dict[str, Any] = {
     "session": 1,
@@ -182,6 +193,7 @@ KNOWN: dict[str, Any] = {
     "token": "spent",
     "answer": "answer",
     "document": "content",
+    "audit writer": 7,
 }
 # What is seen of an item of an unknown version, by what the table of item types says of it.
 UNKNOWN: dict[str, Any] = {
@@ -190,6 +202,7 @@ UNKNOWN: dict[str, Any] = {
     "ignored": {},
     "invalid": None,
     "ignored: each process uses its own data key": False,
+    "reported: its writer cannot be verified": "reported",
 }
 
 
