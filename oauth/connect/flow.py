@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,8 @@ from urllib.parse import urlencode
 
 from allauth.core.exceptions import ImmediateHttpResponse
 from django.contrib import messages
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.dispatch import Signal
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
@@ -41,6 +44,9 @@ from oauth.metrics import count_connection
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.failures import safe_url
 from oauth.tokens import vault
+from oauth.tokens.revocation import revoke_soon
+from sessions_kms import Leases
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
@@ -50,6 +56,7 @@ authorized = Signal()
 
 OFFLINE_ACCESS = "offline_access"
 ONCE = ("code", "error", "iss", "state")  # parameters of the answer (RFC 6749 section 3.1)
+COMPLETED_WITHIN = 120  # seconds from the answer until the session is saved without its state
 
 
 def callback_url(request: HttpRequest, server: McpServer) -> str:
@@ -131,6 +138,8 @@ def complete(request: HttpRequest, server: McpServer) -> HttpResponse:
     )
     if begun is None:
         return failures.stray_callback(request, server)
+    if not _is_first(request.GET["state"]):
+        return HttpResponseRedirect(begun.next_url or resolve_url("home"))
     try:
         check_issuer(begun, request.GET.get("iss"))
         if (error := request.GET.get("error")) is not None:
@@ -141,6 +150,18 @@ def complete(request: HttpRequest, server: McpServer) -> HttpResponse:
     except OAuthError as exc:
         return failures.failure_page(request, server, exc, begun.next_url)
     return _store(request, server, begun, token_set)
+
+
+def _is_first(name: str) -> bool:
+    """Return True for the first request with a state. Raises StoreUnavailable.
+
+    When a page is reloaded, the second request loads the session before the first one has saved it.
+    Servers end a connection whose code they get twice (RFC 6749 section 4.1.2).
+    """
+    __traceback_hide__ = True
+    lease = hashlib.sha256(b"oauth/1/connecting\0" + name.encode()).hexdigest()[:32]
+    holder = secrets.token_hex(16)
+    return run_sync(Leases(services()).claim(lease, holder, seconds=COMPLETED_WITHIN)).held
 
 
 def check_issuer(begun: PendingConnection, stated: str | None) -> None:
@@ -181,6 +202,7 @@ def _store(
         response: HttpResponse = taken.response
         return response
     if begun.pending is not None:
+        revoke_soon(services(), server.name, token_set)
         refused = ProviderRefused("Nobody takes this connection.", Code.STATE_UNKNOWN)
         return failures.failure_page(request, server, refused, begun.next_url)
     wanted = wanted_scopes.load_wanted(request.session, server.name)
@@ -188,7 +210,21 @@ def _store(
         done = wanted.connected(token_set.granted_at)
         wanted_scopes.store_wanted(request.session, server.name, done)
     vault.store_token_set(request.session, server.name, token_set)
+    _save_or_revoke(request, server, token_set)
     count_connection(server.name)
     logger.info("A person connected %s.", server.name)
     messages.success(request, _("%(server)s is connected.") % {"server": server.label})
     return HttpResponseRedirect(begun.next_url or resolve_url("home"))
+
+
+def _save_or_revoke(request: HttpRequest, server: McpServer, token_set: TokenSet) -> None:
+    """Save the session now. Raises SessionInterrupted if it has ended, and revokes the tokens.
+
+    The person signed out while the code was exchanged, so that sign-out did not revoke them.
+    """
+    __traceback_hide__ = True
+    try:
+        request.session.save()
+    except UpdateError:
+        revoke_soon(services(), server.name, token_set)
+        raise SessionInterrupted("The session has ended.") from None

@@ -8,14 +8,17 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user
 from pytest_django import Settings
 
+from oauth.connect import flow
 from oauth.exceptions import OAuthError
+from oauth.mcp.servers import find_server
 from oauth.tokens import vault
 from tests.oauth.support.connecting import Connecting, declare, query_of
 from tests.oauth.support.fake_provider import Answer
 from tests.oauth.support.mcp_server import serving_mcp
-from tests.oauth.support.requests import get_token
+from tests.oauth.support.requests import get_token, request_of
 
 CANARY = "canary-of-the-answer"
 
@@ -98,6 +101,19 @@ def test_answer_is_used_once_by_its_person_in_time_and_only_if_it_is_unambiguous
     store.clock.advance(3601)
     notes.back(late)
     assert len(server.forms) == 1
+
+
+def test_answer_that_arrives_twice_at_once_sends_its_code_once(notes: Connecting) -> None:
+    location = notes.resource.authorization.consent(notes.begin())
+    second = request_of(notes.visitor, query=query_of(location))
+    second.user = get_user(second)  # This loads the session before the first one is saved.
+    server = find_server(notes.name)
+    assert server is not None
+    assert notes.back(location)["Location"] == "/"
+    assert flow.complete(second, server)["Location"] == "/"
+    assert len(notes.resource.authorization.forms) == 1
+    second.session.save()
+    assert notes.held.access_token
 
 
 def test_error_of_the_server_is_shown_by_its_code_only(notes: Connecting) -> None:

@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user
+from django.contrib.sessions.exceptions import SessionInterrupted
 from pytest_django import Settings
 
+from oauth.connect import flow
 from oauth.logout import deferred_revocation
-from tests.oauth.support.connecting import Connecting, declare
+from oauth.mcp.servers import find_server
+from tests.oauth.support.connecting import Connecting, declare, query_of
 from tests.oauth.support.logout_fixtures import settled, sign_out
 from tests.oauth.support.mcp_server import serving_mcp
+from tests.oauth.support.requests import request_of
 
 
 @pytest.fixture
@@ -92,6 +97,21 @@ def test_what_cannot_be_revoked_is_counted_and_logged(
     assert counted == [("notes", outcome)]
     assert f"A connection to notes is not revoked yet: {outcome}." in caplog.text
     assert "canary" not in caplog.text
+
+
+def test_tokens_that_arrive_after_the_sign_out_are_revoked(notes: Connecting) -> None:
+    server = notes.resource.authorization
+    location = server.consent(notes.begin())
+    callback = request_of(notes.visitor, query=query_of(location))
+    callback.user = get_user(callback)  # This loads the session before it ends.
+    sign_out(notes.visitor)
+    declared = find_server(notes.name)
+    assert declared is not None
+    with pytest.raises(SessionInterrupted):
+        flow.complete(callback, declared)
+    settled()
+    assert len(server.forms) == 1
+    assert len(server.revocations) == 2
 
 
 def test_moved_server_gets_no_token_to_revoke(

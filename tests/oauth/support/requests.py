@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,10 @@ from sessions_kms.services import services
 from tests.oauth.support.fixtures import Visitor
 
 
-def request_of(visitor: Visitor, session_key: str | None = None) -> HttpRequest:
-    request: HttpRequest = RequestFactory().get("/")
+def request_of(
+    visitor: Visitor, session_key: str | None = None, query: Mapping[str, str] | None = None
+) -> HttpRequest:
+    request: HttpRequest = RequestFactory().get("/", query)
     request.session = SessionStore(session_key or visitor.session.session_key)
     return request
 
