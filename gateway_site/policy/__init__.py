@@ -1,0 +1,5 @@
+"""Who may call what of an MCP server: rules of a file. No network access.
+
+`policy_file` reads `rules.Rules` from TOML; `subjects` tells what a message is about; `Rules.of`
+returns the rules for one caller, which decide about it.
+"""

@@ -1,0 +1,122 @@
+"""The file of rules: TOML with `[[rule]]` tables. What is wrong anywhere rejects all of it.
+
+A typing error must not open or close anything silently: unknown members, lists without a member, a
+`*` that is not at the end and a rule that can never match are errors, which name the line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gateway_site.policy.rules import ALLOW, DENY, Names, Rule, Rules
+from gateway_site.policy.subjects import METHODS_ABOUT, PROMPTS, RESOURCES, TOOLS
+
+FILE_MAX = 256 * 1024  # bytes
+RULES_MAX = 1000
+KINDS = (TOOLS, RESOURCES, PROMPTS)
+MEMBERS = ("action", "groups", "clients", "methods", *KINDS)
+HEADER = re.compile(r"[ \t]*\[\[[ \t]*rule[ \t]*\]\][ \t]*(?:#.*)?")
+FORMS = {
+    "groups": re.compile(r"[^*\x00-\x1f\x7f]{1,256}"),
+    "clients": re.compile(r"[!-)+-~]{1,256}"),
+    "methods": re.compile(r"(?=.{1,128}$)[A-Za-z0-9_/.$-]*\*?"),
+    TOOLS: re.compile(r"(?=.{1,128}$)[!-)+-~]*\*?"),
+    PROMPTS: re.compile(r"(?=.{1,128}$)[!-)+-~]*\*?"),
+    RESOURCES: re.compile(r"(?=.{1,1024}$)[!-)+-~]*\*?"),
+}
+WRONG_FORM = {
+    "groups": "is no group; groups have no wildcards",
+    "clients": "is no client; clients have no wildcards",
+}
+
+
+class InvalidPolicy(ValueError):
+    """A file that cannot be used. The text says why, with the line."""
+
+
+def load_rules(path: str | Path) -> Rules:
+    """Return the rules of a file. Raises InvalidPolicy."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(FILE_MAX + 1)
+    except OSError as error:
+        raise InvalidPolicy(f"The file cannot be read: {error.strerror}.") from None
+    return read_rules(data)
+
+
+def read_rules(data: bytes) -> Rules:
+    """Return the rules of a file's content. Raises InvalidPolicy."""
+    if len(data) > FILE_MAX:
+        raise InvalidPolicy(f"The file is longer than {FILE_MAX} bytes.")
+    try:
+        text = data.decode("utf-8")
+        document = tomllib.loads(text)
+    except UnicodeError:
+        raise InvalidPolicy("The file is not UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidPolicy(f"The file is not valid TOML: {error}") from None
+    except RecursionError:
+        raise InvalidPolicy("The file is not valid TOML: too many levels.") from None
+    tables = document.pop("rule", [])
+    if document:
+        raise InvalidPolicy(f"{min(document)!r} is unknown: only [[rule]] may be there.")
+    lines = _find_lines(text)
+    if not isinstance(tables, list) or len(tables) != len(lines):
+        raise InvalidPolicy("Begin each rule with a line [[rule]].")
+    if not 0 < len(tables) <= RULES_MAX:
+        raise InvalidPolicy(f"The file must have 1 to {RULES_MAX} rules.")
+    rules = [_read_rule(table, line) for table, line in zip(tables, lines, strict=True)]
+    return Rules(rules, hashlib.sha256(data).hexdigest())
+
+
+def _find_lines(text: str) -> list[int]:
+    lines = text.replace("\r\n", "\n").split("\n")
+    return [number for number, line in enumerate(lines, 1) if HEADER.fullmatch(line)]
+
+
+def _read_rule(table: Any, line: int) -> Rule:
+    if not isinstance(table, dict):
+        raise InvalidPolicy(f"Line {line}: the rule must be a table.")
+    if unknown := sorted(table.keys() - set(MEMBERS)):
+        raise InvalidPolicy(
+            f"Line {line}: {unknown[0]!r} is unknown; a rule has {', '.join(MEMBERS)}."
+        )
+    action = table.get("action")
+    if action not in (ALLOW, DENY):
+        raise InvalidPolicy(f'Line {line}: the action must be "{ALLOW}" or "{DENY}".')
+    read = {name: _read_list(table[name], name, line) for name in MEMBERS[1:] if name in table}
+    methods = Names(read["methods"]) if "methods" in read else None
+    names = {kind: Names(read[kind]) for kind in KINDS if kind in read}
+    if methods is not None:
+        _check_methods(methods, names, line)
+    return Rule(
+        line=line,
+        action=action,
+        groups=frozenset(read["groups"]) if "groups" in read else None,
+        clients=frozenset(read["clients"]) if "clients" in read else None,
+        methods=methods,
+        names=names,
+    )
+
+
+def _read_list(value: Any, name: str, line: int) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise InvalidPolicy(f"Line {line}: {name} must be a list of texts.")
+    if not value:
+        raise InvalidPolicy(f"Line {line}: {name} is empty; leave it out for all.")
+    for each in value:
+        if not FORMS[name].fullmatch(each):
+            why = WRONG_FORM.get(name, "is no such name; a * may only be at its end")
+            raise InvalidPolicy(f"Line {line}: {name}: {each!r} {why}.")
+    return list(value)
+
+
+def _check_methods(methods: Names, kinds: Iterable[str], line: int) -> None:
+    for kind in kinds:
+        if not any(map(methods.matches, METHODS_ABOUT[kind])):
+            raise InvalidPolicy(f"Line {line}: none of its methods is about {kind}.")

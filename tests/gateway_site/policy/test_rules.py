@@ -1,0 +1,196 @@
+"""Rules: deny wins, what no rule allows is denied, and nothing passes by an odd spelling."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway_site.mcp.messages import read_message
+from gateway_site.policy.policy_file import read_rules
+from gateway_site.policy.rules import Caller, Rules
+from gateway_site.policy.subjects import is_plain_method, is_plain_uri, subjects_of
+
+ALL = '[[rule]]\naction = "allow"\n'
+SEARCH = '[[rule]]\naction = "allow"\ngroups = ["sales"]\ntools = ["search_*", "read"]\n'
+
+
+def rules(*texts: str) -> Rules:
+    return read_rules("".join(texts).encode())
+
+
+def decide(
+    found: Rules,
+    method: str,
+    *,
+    groups: tuple[str, ...] = ("sales",),
+    clients: tuple[str, ...] = (),
+    **params: Any,
+) -> tuple[bool, int | None]:
+    """Return whether a call passes, and the line of the rule that decides."""
+    sent = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    message = read_message(json.dumps(sent).encode())
+    caller = Caller(groups=frozenset(groups), clients=frozenset(clients))
+    decision = found.of(caller).decide(method, subjects_of(message))
+    return decision.is_allowed, None if decision.rule is None else decision.rule.line
+
+
+def test_only_what_a_rule_allows_passes() -> None:
+    found = rules(SEARCH)
+    assert decide(found, "tools/call", name="search_") == (True, 1)
+    assert decide(found, "tools/call", name="read") == (True, 1)
+    for denied in ("Search_x", "search", "reads", "search_\u00e9", "search_" + "x" * 122, "", " "):
+        assert decide(found, "tools/call", name=denied) == (False, None), denied
+    others: list[tuple[str, dict[str, Any]]] = [
+        ("prompts/get", {"name": "read"}),
+        ("resources/read", {"uri": "read"}),
+        ("tasks/get", {"taskId": "read"}),
+        ("tasks/result", {}),
+        ("logging/setLevel", {}),
+        ("tools/new", {}),
+        ("notifications/new", {}),
+    ]
+    for method, params in others:
+        assert decide(found, method, **params) == (False, None), method
+
+
+def test_caller_whom_no_rule_allows_anything_cannot_even_begin() -> None:
+    found = rules(SEARCH)
+    for method in ("initialize", "server/discover", "tools/list", "ping"):
+        assert decide(found, method) == (True, 1)
+        assert decide(found, method, groups=("other",)) == (False, None)
+    assert found.of(Caller(groups=frozenset({"sales"}))).decide_without_method().is_allowed
+    assert not found.of(Caller(groups=frozenset())).decide_without_method().is_allowed
+
+
+def test_deny_wins_in_any_order() -> None:
+    no_delete = '[[rule]]\naction = "deny"\ntools = ["delete_*"]\n'
+    for found, line in ((rules(ALL, no_delete), 3), (rules(no_delete, ALL), 1)):
+        assert decide(found, "tools/call", name="delete_all") == (False, line)
+        assert decide(found, "tools/call", name="delet")[0]
+        assert decide(found, "prompts/get", name="delete_all")[0]
+        assert decide(found, "anything/new")[0]
+
+
+def test_denied_caller_cannot_begin() -> None:
+    found = rules(ALL, '[[rule]]\naction = "deny"\nclients = ["unverified"]\n')
+    unverified = Caller(groups=frozenset(), clients=frozenset({"unverified"}))
+    assert decide(found, "initialize", clients=("unverified",)) == (False, 3)
+    assert not found.of(unverified).decide_without_method().is_allowed
+    assert decide(found, "initialize") == (True, 1)
+
+
+def test_rule_for_clients_does_not_concern_people_without_one() -> None:
+    found = rules(ALL + 'clients = ["claude.ai", "own"]\n')
+    assert not decide(found, "tools/call", name="a")[0]
+    assert not decide(found, "tools/call", name="a", clients=("unverified",))[0]
+    assert decide(found, "tools/call", name="a", clients=("claude.ai",))[0]
+
+
+def test_methods_and_names_of_a_rule_must_both_match() -> None:
+    found = rules(ALL + 'methods = ["resources/read"]\nresources = ["file:///a/*"]\n')
+    assert decide(found, "resources/read", uri="file:///a/x")[0]
+    assert not decide(found, "resources/subscribe", uri="file:///a/x")[0]
+    only_tasks = rules(SEARCH, ALL + 'methods = ["tasks/*"]\n')
+    assert decide(only_tasks, "tasks/get", taskId="1") == (True, 5)
+    assert not decide(only_tasks, "tools/call", name="write")[0]
+
+
+@pytest.mark.parametrize("method", ["tools/call", "prompts/get"])
+def test_retry_with_inputs_is_decided_like_a_first_call(method: str) -> None:
+    found = rules('[[rule]]\naction = "allow"\ntools = ["a"]\nprompts = ["a"]\n')
+    inputs: dict[str, Any] = {"inputResponses": {"x": {}}, "requestState": "s"}
+    assert decide(found, method, name="a", **inputs)[0]
+    assert not decide(found, method, name="b", **inputs)[0]
+
+
+def test_names_within_an_object_count() -> None:
+    found = rules(
+        ALL, '[[rule]]\naction = "deny"\nprompts = ["secret"]\nresources = ["db:secret"]\n'
+    )
+    complete, listen = "completion/complete", "subscriptions/listen"
+    assert decide(found, complete, ref={"type": "ref/prompt", "name": "open"})[0]
+    assert decide(found, listen, notifications={"resourceSubscriptions": ["db:open"]})[0]
+    assert decide(found, listen, notifications={"toolsListChanged": True})[0]
+    assert decide(
+        found, listen, notifications={"resourceSubscriptions": ["db:a", "db:secret"]}
+    ) == (
+        False,
+        3,
+    )
+    assert decide(found, complete, ref={"type": "ref/prompt", "name": "secret"}) == (False, 3)
+    assert decide(found, complete, ref={"type": "ref/resource", "uri": "db:secret"}) == (False, 3)
+    for unclear in (
+        None,
+        "secret",
+        {"type": "ref/prompt", "Name": "secret"},
+        {"type": "ref/prompt", "name": "open", "Name": "secret"},
+        {"type": "ref/prompt", "name": "open", "uri": "db:secret"},
+        {"type": "ref/tool", "name": "secret"},
+        {"type": ["ref/prompt"], "name": "open"},
+        {"name": "open"},
+    ):
+        assert not decide(found, complete, ref=unclear)[0], unclear
+    others: list[Any] = [
+        [],
+        {"ResourceSubscriptions": ["db:secret"]},
+        {"resourceSubscriptions": "db:secret"},
+        {"resourceSubscriptions": [["db:secret"]]},
+    ]
+    for other in others:
+        assert not decide(found, listen, notifications=other)[0], other
+
+
+def test_other_spelling_of_a_known_method_is_no_way_around_a_rule() -> None:
+    found = rules(ALL, '[[rule]]\naction = "deny"\ntools = ["secret"]\n')
+    for method in (
+        "Tools/Call",
+        "tools/call/",
+        "/tools/call",
+        "TOOLS/CALL",
+        "tools/call ",
+        "töols",
+    ):
+        assert not decide(found, method, name="secret")[0], method
+        assert not is_plain_method(method), method
+    assert decide(found, "tools/callback", name="secret")[0]
+
+
+def test_address_that_servers_may_shorten_or_decode_is_not_plain() -> None:
+    plain = (
+        *(
+            "file:///a/b.txt",
+            "file:///a%20b",
+            "db:users",
+            "https://x.example/a?b=c//d#e",
+            "a+b://c/d",
+        ),
+        *("https://x.example:8443/", "note://n-1/", "file:///a..b/.c", "urn:isbn:1"),
+    )
+    odd = (
+        *("file:///a/../b", "file:///a/./b", "file:///a/..", "file:///a/%2E%2E/b", "file:///%61"),
+        *(
+            "file:///a%2Fb",
+            "file:///a%2fb",
+            "file:///a\\b",
+            "file:///a%5Cb",
+            "file:///a%00",
+            "File:///a",
+        ),
+        *("file:///a//b", "file://localhost/a", "file:/a", "file:a", "file:///a b", "file:///é"),
+        *("https://X.example/", "https://x.example./", "https://x.example:443/", "https://u@x/"),
+        *("https://x.example:/", "https://%78/", "file:///a/..;b/c", "file:///a%", "/a", "", "..:"),
+        *("db:../a", "db:a/..#b"),
+    )
+    assert [each for each in plain if not is_plain_uri(each)] == []
+    assert [each for each in odd if is_plain_uri(each)] == []
+
+
+def test_odd_address_is_denied_where_rules_name_resources() -> None:
+    found = rules(ALL, '[[rule]]\naction = "deny"\nresources = ["file:///secret/*"]\n')
+    assert decide(found, "resources/read", uri="file:///open/x")[0]
+    assert decide(found, "resources/read", uri="file:///secret/x") == (False, 3)
+    for uri in ("file:///open/../secret/x", "file:///%73ecret/x", "FILE:///secret/x"):
+        assert decide(found, "resources/read", uri=uri) == (False, None)
+    assert decide(rules(ALL), "resources/read", uri="My Notes/../1")[0]
