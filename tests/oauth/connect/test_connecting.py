@@ -16,7 +16,7 @@ from tests.oauth.support.requests import get_token
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.stacks import Stack
 
-TOLD = "belongs to this browser session: signing out here ends it and revokes its tokens"
+TOLD = "belongs to this browser session: signing out of the gateway ends it and revokes its tokens"
 
 
 def sql_counts() -> list[int]:
@@ -166,7 +166,7 @@ def test_home_page_shows_the_connection_with_an_unverified_name(notes: Connectin
     notes.connect()
     page = messages_of(notes.visitor)
     named = "<bdi>ada&lt;b&gt;@example.com</bdi>"
-    assert f'{named} <span class="muted">(as the server says, unverified)</span>' in page
+    assert f'{named} <span class="muted">(according to the server, not verified)</span>' in page
     assert f'href="{notes.path}disconnect/"' in page
 
 
