@@ -91,6 +91,7 @@ def test_rule_for_clients_does_not_concern_people_without_one() -> None:
 def test_methods_and_names_of_a_rule_must_both_match() -> None:
     found = rules(ALL + 'methods = ["resources/read"]\nresources = ["file:///a/*"]\n')
     assert decide(found, "resources/read", uri="file:///a/x")[0]
+    assert not decide(found, "resources/read", uri="file:///b/x")[0]
     assert not decide(found, "resources/subscribe", uri="file:///a/x")[0]
     only_tasks = rules(SEARCH, ALL + 'methods = ["tasks/*"]\n')
     assert decide(only_tasks, "tasks/get", taskId="1") == (True, 5)
