@@ -30,24 +30,36 @@ class ConsentingPerson(Person):
             sign_in(page, self.stack)
             self._open(page, address)
         allow(page)
-        allow_at_server(page, self.stack.url, lambda: self._is_elsewhere(page.url))
+        allow_at_server(page, self.stack.url, lambda: self._is_elsewhere(page.url), allow)
 
     def _is_elsewhere(self, url: str) -> bool:
         """Return True if an address is the client's own."""
         return not url.startswith(self.addresses)
 
 
-def allow_at_server(page: Page, gateway: str, is_done: Callable[[], bool]) -> None:
-    """Do what the servers' pages ask for, until the browser is where it should be."""
+def allow_at_server(
+    page: Page,
+    gateway: str,
+    is_done: Callable[[], bool],
+    allow_here: Callable[[Page], None] | None = None,
+) -> None:
+    """Do what the servers' pages ask for, until the browser is where it should be.
+
+    The gateway asks again (``allow_here``) when it has seen a server for the first time: only then
+    can its page name the authorization server and the scopes.
+    """
     deadline = time.monotonic() + SECONDS
     login = page.get_by_placeholder("Enter any login")
     buttons = page.get_by_role("button", name=re.compile(f"^({'|'.join(BUTTONS)})"))
     while not is_done():
         assert time.monotonic() < deadline, page.url
-        if page.url.startswith(gateway) or not buttons.count():
+        is_here = page.url.startswith(gateway)
+        if not buttons.count() or (is_here and allow_here is None):
             page.wait_for_timeout(POLL)
-            continue
-        if login.count():
-            login.fill("ada")
-            page.get_by_placeholder("and password").fill("any")
-        buttons.first.click()
+        elif is_here and allow_here is not None:
+            allow_here(page)
+        else:
+            if login.count():
+                login.fill("ada")
+                page.get_by_placeholder("and password").fill("any")
+            buttons.first.click()
