@@ -115,7 +115,7 @@ def test_silent_name_server_blocks_no_event_loop(monkeypatch: pytest.MonkeyPatch
             await task
         return turns
 
-    assert asyncio.run(ask()) > 10
+    assert asyncio.run(ask()) > 2  # one or two, if the lookup blocked the loop
     released.set()
 
 
