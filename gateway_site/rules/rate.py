@@ -1,0 +1,53 @@
+"""Rates at which an upstream may be called, such as `60/m search_*=10/m`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gateway_site.environment.parsers import parse_words
+from gateway_site.environment.variable import InvalidValue
+
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+RATE = re.compile(r"([1-9][0-9]{0,5})/([smh])")
+# A tool or several; quotation marks would have to be escaped in headers.
+TOOLS = re.compile(r"(?=.{1,128}=)([!#-)+-<>-\[\]-~]*\*?)=(.*)")
+RATES_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many calls in so many seconds, all at once or spread. `tools` may end in `*`."""
+
+    count: int
+    seconds: int
+    tools: str | None = None
+
+    def limits(self, tool: str | None) -> bool:
+        """Return True if it is about a call of this tool, or of none."""
+        if self.tools is None:
+            return True
+        if tool is None:
+            return False
+        prefix = self.tools.removesuffix("*")
+        return tool == prefix if prefix == self.tools else tool.startswith(prefix)
+
+
+def parse_rates(text: str) -> tuple[Rate, ...]:
+    """Return the rates of a variable. Raises InvalidValue."""
+    found = [_parse_rate(each) for each in parse_words(text)]
+    if len({rate.tools for rate in found}) != len(found) or len(found) > RATES_MAX:
+        raise InvalidValue(f"must name each tool once, and at most {RATES_MAX}.")
+    return tuple(found)
+
+
+def _parse_rate(word: str) -> Rate:
+    of_tools = TOOLS.fullmatch(word)
+    tools, rate = (of_tools[1], of_tools[2]) if of_tools else (None, word)
+    read = RATE.fullmatch(rate)
+    if read is None or tools == "*":
+        raise InvalidValue(
+            "must be rates such as 60/m, or search_*=10/m for tools; s, m and h are the units, and "
+            "a * may only be at the end of a tool."
+        )
+    return Rate(int(read[1]), SECONDS[read[2]], tools)

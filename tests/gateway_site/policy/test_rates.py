@@ -1,0 +1,136 @@
+"""Rates: each person and client has its own, and no way of calling gives more than the rate."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from gateway_site.environment.variable import InvalidValue
+from gateway_site.policy import rates
+from gateway_site.policy.rates import CLIENTS_MAX, Caller, RateCounter
+from gateway_site.rules.rate import Rate, parse_rates
+
+ANN = Caller("notes", "1")
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def passed(counter: RateCounter, caller: Caller, text: str, *tools: str | None) -> int:
+    """Return how many of these calls pass."""
+    limits = parse_rates(text)
+    return sum(counter.take(caller, limits, each) is None for each in tools)
+
+
+def test_rates_are_parsed() -> None:
+    assert parse_rates("60/m search_*=10/s, read=1/h") == (
+        *(Rate(60, 60), Rate(10, 1, "search_*"), Rate(1, 3600, "read")),
+    )
+    assert parse_rates("") == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("60", "60/d", "0/m", "-1/m", "1000000/m", "1.5/m", "60/m 10/s", "a=1/m a=2/m", "=1/m"),
+        *("*=1/m", "a*b=1/m", 'a"=1/m', "a\\=1/m", "60 / m", "a=", "\u0661/m", "a=b=1/m"),
+        " ".join(f"a{n}=1/m" for n in range(21)),
+    ],
+)
+def test_other_rates_are_an_error(text: str) -> None:
+    with pytest.raises(InvalidValue):
+        parse_rates(text)
+
+
+@pytest.mark.parametrize(("count", "unit"), [(1, "s"), (3, "m"), (7, "s"), (60, "m"), (997, "h")])
+def test_whole_rate_may_be_used_at_once_and_comes_back_evenly(
+    clock: Clock, count: int, unit: str
+) -> None:
+    text, counter = f"{count}/{unit}", RateCounter(clock)
+    interval = parse_rates(text)[0].seconds / count
+    assert passed(counter, ANN, text, *[None] * (count + 5)) == count
+    clock.now += interval * 0.9
+    assert passed(counter, ANN, text, None) == 0
+    clock.now += interval * 0.2
+    assert passed(counter, ANN, text, None, None) == 1
+    clock.now += 10_000
+    assert passed(counter, ANN, text, *[None] * (count + 5)) == count
+
+
+def test_no_window_has_more_than_twice_the_rate(clock: Clock) -> None:
+    counter, chance, times = RateCounter(clock), random.Random(7), []  # noqa: S311
+    for _ in range(3000):
+        clock.now += chance.choice((0, 0, 0.01, 0.3, 2))
+        if passed(counter, ANN, "10/s", None):
+            times.append(clock.now)
+    assert max(sum(start <= each < start + 1 for each in times) for start in times) <= 20
+
+
+def test_people_clients_and_upstreams_are_counted_apart(clock: Clock) -> None:
+    counter = RateCounter(clock)
+    callers = (ANN, Caller("notes", "2"), Caller("mail", "1"), Caller("notes", "1", "unverified"))
+    assert [passed(counter, each, "2/m", *[None] * 3) for each in callers] == [2, 2, 2, 2]
+
+
+def test_tools_have_rates_of_their_own_beside_the_general_one(clock: Clock) -> None:
+    counter, text = RateCounter(clock), "4/m search_*=2/m"
+    assert passed(counter, ANN, text, "search_a", "search_b", "search_c") == 2
+    assert passed(counter, ANN, text, "read", None, None) == 2
+    assert passed(RateCounter(clock), ANN, "read=1/m", "read", "reads", None, "READ", "read") == 4
+
+
+def test_call_that_exceeds_one_rate_is_not_counted_for_another(clock: Clock) -> None:
+    counter, text = RateCounter(clock), "3/m search=1/m"
+    assert passed(counter, ANN, text, "search", *["search"] * 9, None, None, None) == 3
+
+
+def test_headers_tell_how_long_to_wait(clock: Clock) -> None:
+    counter, limits = RateCounter(clock), parse_rates("60/m search_*=2/m")
+    for _ in range(2):
+        assert counter.take(ANN, limits, "search_a") is None
+    exceeded = counter.take(ANN, limits, "search_b")
+    assert exceeded is not None
+    assert exceeded.headers == {
+        "Retry-After": "30",
+        "RateLimit-Policy": '"search_*";q=2;w=60',
+        "RateLimit": '"search_*";r=0;t=30',
+    }
+    clock.now += 30
+    assert counter.take(ANN, limits, "search_b") is None
+    assert passed(counter, ANN, "60/m", *[None] * 60) == 59
+    exceeded = counter.take(ANN, limits, None)
+    assert exceeded is not None
+    assert exceeded.headers["Retry-After"] == "1"  # never 0, which clients would repeat at once
+    assert exceeded.headers["RateLimit-Policy"] == '"calls";q=60;w=60'
+
+
+def test_made_up_clients_give_a_person_a_bounded_number_of_calls(clock: Clock) -> None:
+    counter = RateCounter(clock)
+    callers = [Caller("notes", "1", f"{n}.example") for n in range(CLIENTS_MAX * 4)]
+    assert sum(passed(counter, each, "1/m", None) for each in callers) == CLIENTS_MAX + 1
+    assert passed(counter, Caller("notes", "2"), "1/m", None) == 1
+    clock.now += 60
+    assert sum(passed(counter, each, "1/m", None) for each in callers[20:]) == CLIENTS_MAX + 1
+
+
+def test_memory_is_bounded_and_nobody_gains_by_being_forgotten(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "PEOPLE_MAX", 50)
+    monkeypatch.setattr(rates, "SWEPT_FROM", 10)
+    counter = RateCounter(clock)
+    people = [Caller("notes", str(n)) for n in range(60)]
+    assert sum(passed(counter, each, "1/m", None) for each in people) == 50
+    assert sum(passed(counter, each, "1/m", None) for each in people) == 0
+    clock.now += 60
+    assert sum(passed(counter, each, "1/m", None) for each in people[10:]) == 50
