@@ -101,7 +101,7 @@ def begin(
         refused = ProviderRefused("An address of the server is too long.", Code.METADATA_UNREADABLE)
         return failures.failure_page(request, server, refused, begun.next_url)
     address = _authorization_url(metadata.authorization_endpoint or "", begun, name)
-    context = {"server": server, "issuer_host": failures.host_of(begun.issuer), "address": address}
+    context = {"server": server, "place": failures.host_of(address), "address": address}
     return failures.private(render(request, "oauth/connect_onward.html", context))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 HEADER_MAX = 8 * 1024  # characters
 PARAMETERS_MAX = 32  # of one challenge
+CHALLENGES_MAX = 32
 BEARER = "bearer"
 
 # RFC 9110 sections 5.6.2 to 5.6.4 and 11.2. The alternatives of a group begin differently, so that
@@ -46,6 +47,8 @@ def parse_challenges(header: str) -> list[Challenge]:
     at = _end(EMPTY_ELEMENTS, header, 0)
     try:
         while at < len(header):
+            if len(found) == CHALLENGES_MAX:
+                return []
             challenge, at = _read_challenge(header, at)
             found.append(challenge)
     except _Malformed:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ from oauth.mcp.pins import Pin
 from oauth.mcp.resource_metadata import ResourceMetadata, load_resource_metadata, origin_of
 from oauth.mcp.servers import McpServer, all_servers
 from oauth.provider.config import MCP_KIND, ProviderConfig, all_providers
-from oauth.provider.metadata import Metadata, cached_metadata, load_metadata
+from oauth.provider.metadata import Metadata, load_metadata
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,8 @@ def _discover(server: McpServer, found: ResourceMetadata, issuer: str) -> Discov
     _check_origins([issuer], reserved)
     provider = metadata_provider(server, issuer=issuer, resource=found.resource)
     metadata = load_metadata(provider)
-    _check_origins(_endpoints_of(metadata), reserved)
+    if issuer != server.issuer:
+        _check_origins(_endpoints_of(metadata), reserved | _origins_of_providers())
     return Discovered(
         server=server,
         issuer=issuer,
@@ -193,7 +195,7 @@ def _choose_scopes(
     return scopes
 
 
-def _check_origins(urls: list[str], reserved: Set[str]) -> None:
+def _check_origins(urls: list[str], reserved: Set[str | None]) -> None:
     origins = [origin_of(url) for url in urls]
     if None in origins:
         raise ProviderUnavailable(
@@ -217,11 +219,21 @@ def _reserved_origins(server: McpServer) -> set[str]:
     return {origin for origin in providers | others if origin is not None}
 
 
+def _origins_of_providers() -> set[str | None]:
+    """Return the origins of the endpoints of all providers that can be reached.
+
+    Those of some providers differ from the issuer's, and are only in its metadata.
+    """
+    found: set[str | None] = set()
+    for provider in all_providers():
+        with suppress(ProviderUnavailable):
+            found |= {origin_of(url) for url in _endpoints_of(load_metadata(provider))}
+    return found - {None}
+
+
 def _addresses_of(provider: ProviderConfig) -> Iterator[str]:
     if provider.issuer is not None:
         yield provider.issuer
-    if (metadata := cached_metadata(provider)) is not None:
-        yield from _endpoints_of(metadata)
     overrides = provider.metadata_overrides.values()
     yield from (each for each in overrides if isinstance(each, str))
     fixed = (provider.fixed_endpoint(name) for name in FIXED_ENDPOINTS)

@@ -170,6 +170,15 @@ def test_home_page_shows_the_connection_with_an_unverified_name(notes: Connectin
     assert f'href="{notes.path}disconnect/"' in page
 
 
+def test_page_names_the_host_to_which_its_link_leads(notes: Connecting) -> None:
+    elsewhere = "http://localhost:9/authorize"
+    notes.resource.authorization.more_of_metadata = {"authorization_endpoint": elsewhere}
+    page = notes.post().content.decode()
+    assert f'href="{elsewhere}?' in page
+    assert '<p class="place">localhost:9</p>' in page
+    assert "Continue to localhost:9" in page
+
+
 def test_page_leads_back_to_this_site_only(notes: Connecting) -> None:
     assert notes.connect(next="/sessions/")["Location"] == "/sessions/"
     assert notes.connect(next="https://evil.example/")["Location"] == "/"

@@ -69,6 +69,7 @@ def test_lists_of_challenges_follow_the_grammar(
         "Bearer @",
         "Bearer " + ", ".join(f"p{n}=v" for n in range(33)),
         "Bearer a=" + "b" * HEADER_MAX,
+        ", ".join(f"Scheme{n}" for n in range(33)),
     ],
 )
 def test_malformed_header_has_no_challenge(header: str) -> None:

@@ -136,6 +136,20 @@ def test_endpoint_at_a_providers_address_is_rejected(world: World, endpoint: str
     assert failure(world) is Code.RESERVED_ORIGIN
 
 
+def test_endpoint_that_only_the_metadata_of_a_provider_names_is_reserved_before_anybody_signs_in(
+    world: World,
+) -> None:
+    configure(world.settings, PROVIDERS)
+    elsewhere = {"token_endpoint": "https://tokens.corp.example/token"}
+    corp = f"{EVIL}/realms/corp"
+    corps = server_document(corp) | elsewhere | {"jwks_uri": f"{corp}/keys"}
+    world.evil.put(f"/realms/corp{OPENID_PATH}", document(corps))
+    world.publish_server(**elsewhere)
+    assert failure(world) is Code.RESERVED_ORIGIN
+    world.declare(issuer=ISSUER)
+    assert discover(world.server).metadata.token_endpoint == elsewhere["token_endpoint"]
+
+
 @pytest.mark.parametrize(
     "host", ["evil.example.", "evil%2eexample", "e\tvil.example", "me@x.example"]
 )
