@@ -30,6 +30,12 @@ SETTING: Final = "OAUTH_MCP_CLIENT"
 DOCUMENT_URL: Final = "oauth_client_document"
 KEYS_URL: Final = "oauth_client_keys"
 MAX_AGE: Final = 300  # seconds for which a server may cache a document or key set
+KNOWN_FOR: Final = 60  # seconds for which a process does not read a registration again
+
+# The registrations that were read last, by client id, each with the time. Anybody may request a
+# document, and to read all registrations of a server costs as much as 16 sessions. A key is read
+# each time: it may have changed, and a server that gets an old one rejects this gateway.
+known: dict[str, tuple[float, Registration]] = {}
 
 
 @dataclass(frozen=True)
@@ -101,9 +107,13 @@ def client_keys(_request: HttpRequest, name: str) -> HttpResponse:
 def _current_registration(name: str) -> Registration:
     """Return the newest registration by a document. Raises Http404."""
     if client_settings().documents and find_server(name) is not None:
-        client_id = document_url(name)
+        client_id, now = document_url(name), services().clock()
+        read_at, registration = known.get(client_id, (0.0, None))
+        if registration is not None and 0 <= now - read_at < KNOWN_FOR:
+            return registration
         for each in load_registrations(services(), name).registrations:
             if each.source == DOCUMENT and each.client_id == client_id:
+                known[client_id] = now, each
                 return each
     raise Http404
 

@@ -107,6 +107,7 @@ class _Registering:
             method = PRIVATE_KEY if has_keys else None
             found = self._new(DOCUMENT, client_id, auth_method=method)
             self._store(found)
+            client_documents.known.pop(client_id, None)
         if found.auth_method == PRIVATE_KEY:  # The key may also have been deleted.
             algorithms = self._metadata.auth_algorithms
             client_key.ensure_key(self._services, self._server.name, algorithms)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from oauth.mcp import registrations, resource_metadata
+from oauth.mcp import client_documents, registrations, resource_metadata
 from oauth.provider import dpop, jwks, metadata
 from oauth.tokens import refresh_coordinator
 from tests.oauth.support.fixtures import (
@@ -41,4 +41,5 @@ def no_memory() -> Iterator[None]:
     jwks.clear_key_cache()
     dpop.nonces.clear()
     registrations.confirmed.clear()
+    client_documents.known.clear()
     refresh_coordinator._back_off.clear()

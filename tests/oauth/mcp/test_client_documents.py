@@ -230,3 +230,23 @@ def test_outage_is_no_missing_document(idp: RegistrationServer, store: Stack) ->
     store.dynamodb.on("GetItem document", refused)
     for path in ("wiki.json", "wiki/jwks.json"):
         assert Client().get(f"/oauth/clients/{path}").status_code == 503
+
+
+def test_requests_of_strangers_read_the_registrations_once_a_minute(
+    idp: RegistrationServer, store: Stack
+) -> None:
+    first = registered(found_by(idp))
+    made = fetched(first.client_id)
+    assert made["token_endpoint_auth_method"] == "private_key_jwt"
+    store.dynamodb.on("GetItem document", refused)
+    assert fetched(first.client_id) == made
+    assert Client().get("/oauth/clients/wiki/jwks.json").status_code == 503  # a key may change
+    store.clock.advance(61)
+    assert Client().get("/oauth/clients/wiki.json").status_code == 503
+
+
+def test_document_is_that_of_a_new_registration_at_once(idp: RegistrationServer) -> None:
+    first = registered(found_by(idp))
+    assert fetched(first.client_id)["token_endpoint_auth_method"] == "private_key_jwt"
+    registered(found_by(idp, ("none",)))
+    assert fetched(first.client_id)["token_endpoint_auth_method"] == "none"
