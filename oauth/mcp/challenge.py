@@ -43,7 +43,7 @@ def parse_challenges(header: str) -> list[Challenge]:
     """Return the challenges of a header, or of several that were joined by commas."""
     if len(header) > HEADER_MAX:
         return []
-    found = []
+    found: list[Challenge] = []
     at = _end(EMPTY_ELEMENTS, header, 0)
     try:
         while at < len(header):
