@@ -14,7 +14,7 @@ from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 
-SESSION_KEY = "oauth_connecting"
+PREFIX = "oauth_connecting:"  # one session key for each state, so that two tabs do not conflict
 STATES_MAX = 10  # of one session
 SIZE_MAX = 8 * 1024  # bytes of all of them, serialized
 STATE_AGE = 3600  # seconds; signing in at the other server and registering there may take long
@@ -74,15 +74,23 @@ def store_state(session: SessionBase, pending: PendingConnection) -> str:
     """Store a state and return its name; drops the oldest ones. Raises StateTooLarge."""
     __traceback_hide__ = True
     name = secrets.token_urlsafe(32)
-    states = {**session.get(SESSION_KEY, {}), name: pending.to_session()}
-    by_age = sorted(states, key=lambda each: int(states[each]["begun_at"]))
-    by_age = [*(each for each in by_age if each != name), name]
+    earlier = load_states(session)
+    states = {**earlier, name: pending.to_session()}
+    by_age = [*sorted(earlier, key=lambda each: int(earlier[each]["begun_at"])), name]
     while len(by_age) > STATES_MAX or _size(session, states) > SIZE_MAX:
         if len(by_age) == 1:
             raise StateTooLarge
-        del states[by_age.pop(0)]
-    session[SESSION_KEY] = states
+        oldest = by_age.pop(0)
+        del states[oldest], session[PREFIX + oldest]
+    session[PREFIX + name] = states[name]
     return name
+
+
+def load_states(session: SessionBase) -> dict[str, dict[str, Any]]:
+    """Return the stored form of each state, by its name."""
+    __traceback_hide__ = True
+    keys = [key for key in session.keys() if key.startswith(PREFIX)]  # noqa: SIM118 - a session is no dict
+    return {key.removeprefix(PREFIX): session[key] for key in keys}
 
 
 def take_state(
@@ -90,14 +98,9 @@ def take_state(
 ) -> PendingConnection | None:
     """Remove a state, and return it if it is valid here and now."""
     __traceback_hide__ = True
-    states = dict(session.get(SESSION_KEY, {}))
-    data = states.pop(name, None)
+    data = session.pop(PREFIX + name, None)
     if data is None:
         return None
-    if states:
-        session[SESSION_KEY] = states
-    else:
-        del session[SESSION_KEY]
     pending = PendingConnection.from_session(data)
     if (pending.server, pending.user) != (server, user):
         return None
@@ -106,4 +109,4 @@ def take_state(
 
 def _size(session: SessionBase, states: Mapping[str, Any]) -> int:
     __traceback_hide__ = True
-    return len(session.serializer().dumps({SESSION_KEY: states}))
+    return len(session.serializer().dumps(states))

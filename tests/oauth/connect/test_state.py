@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from oauth.connect.state import (
-    SESSION_KEY,
     SIZE_MAX,
     STATE_AGE,
     STATES_MAX,
     PendingConnection,
     StateTooLarge,
+    load_states,
     store_state,
     take_state,
 )
@@ -40,8 +40,24 @@ def test_state_is_returned_once(session: SessionStore) -> None:
     name = store_state(session, BEGUN)
     assert take(session, name) == BEGUN
     assert take(session, name) is None
-    assert SESSION_KEY not in session
+    assert load_states(session) == {}
     assert "canary" not in repr(BEGUN)
+
+
+def test_answer_in_one_tab_keeps_what_another_tab_begins_meanwhile(session: SessionStore) -> None:
+    first = store_state(session, BEGUN)
+    session.save()
+    key = session.session_key
+    answering, beginning, second_beginning = SessionStore(key), SessionStore(key), SessionStore(key)
+    for each in (answering, beginning, second_beginning):
+        each.load()
+    names = [store_state(each, BEGUN) for each in (beginning, second_beginning)]
+    beginning.save()
+    second_beginning.save()
+    assert take(answering, first) == BEGUN
+    answering.save()
+    stored = SessionStore(key)
+    assert [take(stored, each) for each in (*names, first)] == [BEGUN, BEGUN, None]
 
 
 @pytest.mark.parametrize(
@@ -58,10 +74,10 @@ def test_state_is_used_up_by_an_answer_that_is_not_its_own(
 
 def test_only_the_newest_states_are_kept(session: SessionStore) -> None:
     names = [store_state(session, replace(BEGUN, begun_at=1000 + number)) for number in range(15)]
-    kept = [name for name in names if name in session[SESSION_KEY]]
+    kept = [name for name in names if name in load_states(session)]
     assert kept == names[-STATES_MAX:]
     large = replace(BEGUN, begun_at=2000, next_url="/" + "x" * (SIZE_MAX - 700))
     name = store_state(session, large)
-    assert list(session[SESSION_KEY]) == [name]
+    assert list(load_states(session)) == [name]
     with pytest.raises(StateTooLarge):
         store_state(session, replace(large, next_url="/" + "x" * SIZE_MAX))
