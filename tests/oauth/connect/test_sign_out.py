@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from django.contrib.auth import get_user
@@ -14,6 +14,7 @@ from pytest_django import Settings
 from oauth.connect import flow
 from oauth.logout import deferred_revocation
 from oauth.mcp.servers import find_server
+from oauth.tokens import providers
 from tests.oauth.support.connecting import Connecting, declare, query_of
 from tests.oauth.support.logout_fixtures import settled, sign_out
 from tests.oauth.support.mcp_server import serving_mcp
@@ -122,3 +123,21 @@ def test_moved_server_gets_no_token_to_revoke(
     sign_out(notes.visitor)
     assert counted == [("notes", "failed")]
     assert notes.resource.authorization.revocations == []
+
+
+def test_fault_of_the_revocation_itself_does_not_fail_the_sign_out(
+    notes: Connecting,
+    counted: list[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fault(*_: object) -> NoReturn:
+        raise MemoryError("canary")
+
+    notes.connect()
+    monkeypatch.setattr(providers, "with_credentials", fault)
+    response: Any = sign_out(notes.visitor)
+    assert response["Location"] == "/"
+    assert counted == [("notes", "failed")]
+    assert "A grant was not revoked: MemoryError" in caplog.text
+    assert "canary" not in caplog.text
