@@ -17,6 +17,12 @@ from tests.oauth.support.fake_provider import FakeProvider
 PENDING = {"client": "an app"}
 
 
+@pytest.fixture(autouse=True)
+def no_other_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the receiver of clients' consents, which is connected once somebody imported it."""
+    monkeypatch.setattr(flow.authorized, "receivers", [])
+
+
 @pytest.fixture
 def pending(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin connections as a consent does."""
