@@ -41,7 +41,7 @@ class Load:
 
 
 def generator() -> str:
-    return "wrk" if shutil.which(WRK) else "our own small load generator (wrk is not installed)"
+    return "wrk" if shutil.which(WRK) else "our own load generator"
 
 
 def generate(url: str, *, connections: int, seconds: float, header: str = "X-None: 1") -> Load:

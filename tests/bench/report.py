@@ -11,9 +11,8 @@ from tests.bench.result import Section, Table, Target
 PAGE = "README.md"
 HOW = """\
 All figures are from one run of `make bench`, which measured the alternatives in turns (A B C A B C
-…). Compare them only with each other: another machine has other figures. They are medians; a ratio
-is the median of the rounds' ratios. No AWS account was used, so no figure includes the time of AWS
-or of the network.
+…). Compare them only with each other. They are medians; a ratio is the median of the rounds'
+ratios. No figure includes the time of AWS or of the network.
 """
 
 Facts = Iterable[tuple[str, str]]

@@ -33,8 +33,8 @@ def run(scale: Scale, folder: Path) -> Section:
     section = Section(
         "Calls through the gateway",
         [
-            "The gateway loads the session from DynamoDB (a process that answers from memory) and "
-            f"the user from SQLite, and runs its whole middleware. The {FORWARDER} identifies "
+            "The gateway loads the session from the same DynamoDB and the user from SQLite, and "
+            f"runs its whole middleware. The {FORWARDER} identifies "
             f"nobody. The {MINIMAL_DJANGO} loads session and user, but applies no rules and adds "
             "no token.",
             f"“{CLIENT}” is a call of an OAuth client, with a token in place of the cookie.",

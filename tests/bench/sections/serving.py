@@ -58,11 +58,10 @@ def run(scale: Scale, folder: Path) -> Section:
                 by_kind[kind] = _turns(_sites(stack, kind, folder, section), scale)
     _add_views(section, by_kind)
     _add_servers(section, scale, folder)
-    where = "Redis" if cache else "memory of the process (no Redis here: skipped)"
     section.notes += [
         f"One uvicorn process with one view behind SessionMiddleware. The load is {CONNECTIONS} "
-        f"connections of {generator()}. DynamoDB is a process that answers from memory, on the "
-        f"same cores as the rest; Django's cache is {where}. CPU is that of the site's process.",
+        f"connections of {generator()}. DynamoDB and Django's cache are as above, on the same "
+        "cores as the rest. CPU is that of the site's process.",
     ]
     return section
 
