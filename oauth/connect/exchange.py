@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from oauth.mcp.servers import McpServer
 from oauth.provider import metadata, token_endpoint
 from oauth.provider.id_token import decode_stored_claims
 from oauth.provider.token_set import TokenSet
+from oauth.sign_in import plain_text
 from oauth.sign_in.oauth2_adapter import exchanges, reject_unreadable
 from sessions_kms.services import services
 
@@ -85,6 +85,4 @@ def _clean_name(value: object) -> str | None:
     """Return short plain text, which cannot reorder the text around it; None for anything else."""
     if not isinstance(value, str):
         return None
-    text = unicodedata.normalize("NFKC", value[: 10 * ACCOUNT_MAX])
-    visible = "".join(each for each in text if each.isprintable())
-    return " ".join(visible.split())[:ACCOUNT_MAX].strip() or None
+    return plain_text.to_one_line(value)[:ACCOUNT_MAX].strip() or None

@@ -6,7 +6,6 @@ reorder or overflow the surrounding text, and the page shows the host beside the
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -16,17 +15,9 @@ from operator import attrgetter
 
 from oauth.clients.rules import lookalikes
 from oauth.clients.rules.errors import translatable
+from oauth.sign_in import plain_text
 
 LENGTH_MAX = 60  # characters
-INPUT_MAX = 1000  # of what was sent
-MARKS_MAX = 2  # combining marks in a row: more would grow over the lines above
-# Cc, Cf, Cs, Co, Cn, Zl, Zp: controls, bidirectional overrides, and invisible characters.
-INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Letters and marks that show nothing either: Default_Ignorable_Code_Point of Unicode's
-# DerivedCoreProperties.txt, as far as it is none of those, and the blank of Braille.
-BLANK = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
 # With which scripts Latin may stand: UTS 39, section 5.2, "Highly Restrictive".
 COMBINED_SCRIPTS = tuple(
     frozenset(each.split()) for each in ("Latn Hani Hira Kana", "Latn Hani Bopo", "Latn Hani Hang")
@@ -40,11 +31,7 @@ def clean_name(claimed: object) -> str:
 
     Compatibility forms of letters become plain ones (NFKC).
     """
-    text = claimed[:INPUT_MAX] if isinstance(claimed, str) else ""
-    visible = "".join(filter(_is_visible, unicodedata.normalize("NFKC", text)))
-    # Once more: characters that were separated by an invisible one may compose now.
-    folded = unicodedata.normalize("NFKC", visible)
-    name = _limit_marks(" ".join(folded.split()))
+    name = plain_text.to_one_line(claimed) if isinstance(claimed, str) else ""
     return name[:LENGTH_MAX].strip() or UNNAMED
 
 
@@ -156,18 +143,3 @@ def _is_of_an_alphabet(letter: str) -> bool:
 
 def _characters(points: str) -> str:
     return "".join(chr(int(each, 36)) for each in points.split())
-
-
-def _is_visible(letter: str) -> bool:
-    if letter.isspace():
-        return True
-    return unicodedata.category(letter) not in INVISIBLE and not BLANK.match(letter)
-
-
-def _limit_marks(text: str) -> str:
-    kept, marks = [], 0
-    for letter in text:
-        marks = marks + 1 if unicodedata.category(letter).startswith("M") else 0
-        if marks <= MARKS_MAX:
-            kept.append(letter)
-    return "".join(kept)

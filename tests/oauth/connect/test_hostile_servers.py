@@ -193,6 +193,11 @@ def test_name_of_an_account_is_short_plain_text(notes: Connecting) -> None:
     notes.resource.authorization.more_of_token_response = more
     notes.connect()
     assert notes.held.account == "n" * 100
-    notes.resource.authorization.more_of_token_response = {"email": "\u202e\u2066 \n"}
+    overgrown = {"email": "a" + "\N{COMBINING TILDE OVERLAY}" * 50}
+    notes.resource.authorization.more_of_token_response = overgrown
+    notes.connect()
+    assert notes.held.account == "a" + "\N{COMBINING TILDE OVERLAY}" * 2
+    blank = {"email": "\u202e\u2066 \n\N{HANGUL FILLER}\N{BRAILLE PATTERN BLANK}"}
+    notes.resource.authorization.more_of_token_response = blank
     notes.connect()
     assert notes.held.account is None
