@@ -1,10 +1,10 @@
-"""How many calls may be open at the same time in this process: per caller, and per person.
+"""How many calls may be open at the same time in this process, per caller and per person; rates.
 
 `CallerSlots` counts for each browser's person and for each app's grant; one call too many is a 429.
 A person may allow many apps, so `UserCalls` counts all of a person's calls too, across sessions,
 grants and addresses: at each upstream, and in total. An event stream counts for as long as it is
 open. A call beyond these limits waits, the person's apps in rotation; a limited number may wait.
-Nobody else waits for them.
+Nobody else waits for them. `limit_rate` applies `UPSTREAM_<NAME>_RATE`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,17 @@ from django.conf import settings
 
 from gateway_site.edge import descriptors
 from gateway_site.edge.reports import Tally
+from gateway_site.forwarding.upstream_call import UpstreamCall
+from gateway_site.mcp.errors import RPCProblem
+from gateway_site.mcp.messages import Message
+from gateway_site.policy.rates import Caller, RateCounter
 from gateway_site.rules.problems import Problem, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
 from gateway_site.transport.places import Busy, Places, give_back, take_at_once, take_within
 from gateway_site.transport.pool import Owner
+from oauth.clients.rules.client import document_host, is_document_url
+from sessions_kms import about
 
 
 class Slot:
@@ -201,3 +207,48 @@ def user_calls() -> UserCalls:
     if found is None:
         found = _of_loops[loop] = UserCalls(user_limits(settings.UPSTREAMS.values()))
     return found
+
+
+UNVERIFIED = "unverified"
+RATE_EXCEEDED, RATE_EXCEEDED_RPC = "rate_exceeded", -32014
+
+rate_counter = RateCounter()
+
+
+def limit_rate(call: UpstreamCall, message: Message | None) -> None:
+    """Count a call, with its message if that was read. Raises Problem if it exceeds a rate.
+
+    Clients that registered themselves count as one, since each registration would give another
+    rate; so do those whose id is too long for a session's label.
+    """
+    rates = call.upstream.rates
+    if not rates:
+        return
+    tool = message.name if message is not None and message.method == "tools/call" else None
+    caller = Caller(call.upstream.name, call.owner.person, _client_of(call))
+    exceeded = rate_counter.take(caller, rates, tool)
+    if exceeded is None:
+        return
+    headers = dict(exceeded.headers)
+    detail = f"Too many calls. Try again in {headers['Retry-After']} seconds."
+    if message is None:
+        raise Problem(429, RATE_EXCEEDED, detail, headers=headers)
+    raise RPCProblem(
+        429,
+        RATE_EXCEEDED,
+        detail,
+        rpc_code=RATE_EXCEEDED_RPC,
+        request_id=message.id if message.is_request else None,
+        headers=headers,
+    )
+
+
+def _client_of(call: UpstreamCall) -> str:
+    """Return the operator's id of the client, the host of its document, or `unverified`."""
+    server = settings.AUTHORIZATION_SERVER
+    if not call.is_client or server is None:
+        return ""
+    client_id = about.read_labels(call.request.session).get(about.CLIENT_ID, "")
+    if client_id in server.listed:
+        return client_id
+    return document_host(client_id) if is_document_url(client_id) else UNVERIFIED

@@ -21,7 +21,7 @@ from gateway_site.edge.reports import Tally
 from gateway_site.edge.trusted_proxies import Address, parse_address
 from gateway_site.forwarding import bearer
 from gateway_site.forwarding.answer_addresses import rewrite_addresses
-from gateway_site.forwarding.call_limits import CallerSlots, user_calls
+from gateway_site.forwarding.call_limits import CallerSlots, limit_rate, user_calls
 from gateway_site.forwarding.call_watch import SessionEnded, WatchedBlock, watch_session
 from gateway_site.forwarding.event_stream import (
     Answer,
@@ -134,6 +134,7 @@ class _Exchange:
         """Return the response; try again if the upstream did not accept the token."""
         if (mcp := self._mcp) is not None:
             await mcp.read_request()
+        limit_rate(self.call, None if mcp is None else mcp.message)
         headers, token = self._request_headers(), await self._token()
         if mcp is not None:
             headers = mcp.select_headers(headers)

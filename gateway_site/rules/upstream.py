@@ -25,6 +25,7 @@ from gateway_site.environment.variable import InvalidValue, Variable
 from gateway_site.providers.variables import ProviderVariables
 from gateway_site.rules import url_rules
 from gateway_site.rules.mcp_servers import McpServerVariables
+from gateway_site.rules.rate import Rate, parse_rates
 from gateway_site.rules.request_headers import DEFAULT_HEADERS, BadEntry, RequestHeaders
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -53,7 +54,7 @@ class Upstream:
     allowed them to. `redirect_hosts` are hosts to which its redirects may lead programs, including
     their credentials. `mcp` marks an MCP server that people connect: `provider` is its own name
     then, and `allowed_groups` are groups at the provider with which the person signed in. With
-    `read_mcp` the messages of MCP are read (`gateway_site.mcp`).
+    `read_mcp` the messages of MCP are read (`gateway_site.mcp`), as for `rates` of tools.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Upstream:
     redirect_hosts: frozenset[str] = frozenset()
     mcp: bool = False
     read_mcp: bool = False
+    rates: tuple[Rate, ...] = ()
 
     def allows(self, groups: Iterable[str]) -> bool:
         """Return True if a person in these groups at the provider may call it."""
@@ -149,6 +151,13 @@ class UpstreamVariables(McpServerVariables):
         "hosts that [redirects](gateway.md#what-is-changed-on-the-way) may lead programs to",
     )
     read_mcp = declare_flag("READ_MCP", "read [MCP messages](policy.md), reject unclear ones")
+    rates = Variable[tuple[Rate, ...]](
+        "RATE",
+        parse_rates,
+        (),
+        "[rates](policy.md#rates) of each person and client in a process, such as `60/m`",
+        shown_default="unlimited",
+    )
     connect_timeout = Variable("CONNECT_TIMEOUT", number(1), 5, "seconds to connect")
     read_timeout = Variable(
         "READ_TIMEOUT",
@@ -209,7 +218,8 @@ class UpstreamVariables(McpServerVariables):
             clients=self.clients,
             redirect_hosts=self._read_redirect_hosts(),
             mcp=bool(self.mcp),
-            read_mcp=self.read_mcp,
+            read_mcp=self.read_mcp or any(rate.tools for rate in self.rates),
+            rates=self.rates,
         )
 
     def build_mcp_server(self) -> dict[str, Any]:

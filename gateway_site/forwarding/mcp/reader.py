@@ -72,6 +72,11 @@ class MCPReader:
                 method, name = self._message.method, self._message.name
             entry.checked = CheckedMessage(protocol=self._version, method=method, tool=name)
 
+    @property
+    def message(self) -> Message | None:
+        """The message of a call that the policy has not admitted yet; None if it has none."""
+        return self._message
+
     def admit(self, groups: tuple[str, ...]) -> None:
         """Ask the policy, once; these are the person's groups at the provider. Raises Problem."""
         owner = self._call.owner

@@ -62,7 +62,7 @@ def test_local_run_offers_the_local_provider_as_an_upstream() -> None:
 
 
 def test_local_run_passes_on_the_callers_upstreams() -> None:
-    assert sorted(read_upstreams(local(DECLARED))) == ["api", "demo", "provider"]
+    assert sorted(read_upstreams(local(DECLARED))) == ["api", "demo", "notes", "provider"]
     other = {"OAUTH_GOOGLE_CLIENT_ID": "id", "OAUTH_GOOGLE_CLIENT_SECRET": "secret"}
     assert sorted(read_upstreams(local(DECLARED | other))) == ["api"]
 

@@ -171,6 +171,8 @@ def running_gateway(
             | upstream_variables(
                 "READTOOLS", mcp_port, URL=f"http://127.0.0.1:{mcp_port}/mcp", READ_MCP="1"
             )
+            | upstream_variables("RATED", upstream_port, RATE="3/h look*=1/h")
+            | upstream_variables("RATEDAPI", upstream_port, RATE="2/h")
             | upstream_variables("CANNED", canned.port, READ_TIMEOUT="5")
             | upstream_variables(
                 "ADDED", canned.port, REQUEST_HEADERS="x-amz-*, Notion-Version, X-User-Id"

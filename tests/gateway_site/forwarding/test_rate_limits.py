@@ -1,0 +1,104 @@
+"""Rates of calls, over real HTTP; whom a client's calls are counted for."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+from pytest_django import Settings
+
+from gateway_site.forwarding import call_limits
+from gateway_site.forwarding.call_limits import limit_rate
+from gateway_site.policy.rates import RateCounter
+from gateway_site.rules.problems import Problem
+from oauth.clients.server import AuthorizationServer
+from sessions_kms import about
+from tests.gateway_site.rules.test_upstream import one
+from tests.gateway_site.support.gateways import Gateway
+
+
+def call(method: str, request_id: int | None, **params: str) -> bytes:
+    message: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": params}
+    return json.dumps(message | ({} if request_id is None else {"id": request_id})).encode()
+
+
+def test_calls_beyond_a_rate_are_errors_that_a_client_can_show(gateway: Gateway) -> None:
+    with gateway.writer() as client:
+
+        def post(data: bytes) -> requests.Response:
+            url, kind = f"{gateway.url}/gateway/rated/message", {"Content-Type": "application/json"}
+            return client.post(url, data=data, headers=kind, timeout=20)
+
+        before = gateway.state().get("/message", 0)
+        assert post(call("tools/call", 1, name="look_a")).status_code == 200
+        refused = post(call("tools/call", 7, name="look_b"))
+        assert (refused.status_code, refused.headers["Content-Type"]) == (429, "application/json")
+        assert refused.headers["Retry-After"] == "3600"
+        assert refused.headers["RateLimit-Policy"] == '"look*";q=1;w=3600'
+        assert refused.headers["RateLimit"] == '"look*";r=0;t=3600'
+        assert refused.json() == {
+            "jsonrpc": "2.0",
+            "id": 7,
+            "error": {
+                "code": -32014,
+                "message": "Too many calls. Try again in 3600 seconds.",
+                "data": {"problem": "rate_exceeded"},
+            },
+        }
+        assert post(call("prompts/get", 1, name="look_a")).status_code == 200
+        assert post(call("tools/call", 1, name="read")).status_code == 200
+        assert post(call("notifications/initialized", None)).json()["id"] is None
+        stream = client.get(f"{gateway.url}/gateway/rated/message", timeout=20)
+        assert (stream.status_code, stream.json()["code"]) == (429, "rate_exceeded")
+        assert gateway.state()["/message"] == before + 3
+
+
+def test_sessions_of_one_person_share_the_rate_of_any_upstream(gateway: Gateway) -> None:
+    url = f"{gateway.url}/gateway/ratedapi/echo"
+    with gateway.client(0) as first, gateway.client(1) as second:
+        callers = (first, second, first, second)
+        answers = [each.get(url, timeout=20) for each in callers]
+    assert [each.status_code for each in answers] == [200, 200, 429, 429]
+    refused = answers[-1]
+    assert refused.json()["code"] == refused.headers["X-Gateway-Problem"] == "rate_exceeded"
+    assert refused.headers["RateLimit-Policy"] == '"calls";q=2;w=3600'
+
+
+def test_clients_are_counted_apart_but_not_those_that_registered_themselves(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call_limits, "rate_counter", RateCounter(lambda: 0.0))
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(
+        issuer="https://gateway.example",
+        upstreams={},
+        listed={"own": None},  # type: ignore[dict-item]  # only its id matters
+    )
+
+    def passes(client_id: str | None) -> bool:
+        labels = {} if client_id is None else {about.CLIENT: "A", about.CLIENT_ID: client_id}
+        made = SimpleNamespace(
+            upstream=one(RATE="1/h"),
+            owner=SimpleNamespace(person="1"),
+            is_client=client_id is not None,
+            request=SimpleNamespace(session={about.ABOUT: labels}),
+        )
+        try:
+            limit_rate(made, None)  # type: ignore[arg-type]
+        except Problem:
+            return False
+        return True
+
+    document = "https://app.example/client"
+    assert [passes(each) for each in (None, "own", document, "dcr.a")] == [True] * 4
+    again = (None, "own", "https://app.example/other", "dcr.b", "sha256:" + "0" * 64, "")
+    assert [passes(each) for each in again] == [False] * 6
+    assert passes("https://other.example/client")
+
+
+def test_rate_of_a_tool_implies_that_messages_are_read() -> None:
+    assert one(RATE="9/m look=1/m").read_mcp
+    assert not one(RATE="9/m").read_mcp
+    assert one().rates == ()
