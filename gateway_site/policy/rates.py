@@ -43,7 +43,7 @@ class Exceeded:
     @property
     def headers(self) -> Mapping[str, str]:
         """Headers of the answer 429."""
-        seconds, rate = max(1, math.ceil(self.wait)), self.rate
+        seconds, rate = math.ceil(self.wait), self.rate
         name = f'"{rate.tools or POLICY_NAME}"'
         return {
             "Retry-After": str(seconds),
