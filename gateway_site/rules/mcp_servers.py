@@ -37,7 +37,7 @@ class McpServerVariables(UpstreamGroupVariables):
         "CLIENT_ID", "the gateway's client id at the MCP server", shown_default="registered"
     )
     client_secret = declare_text(
-        "CLIENT_SECRET", "the secret of that client", shown_default="", secret=True
+        "CLIENT_SECRET", "its secret, for `_ISSUER` only", shown_default="", secret=True
     )
     scopes = Variable[tuple[str, ...] | None](
         "SCOPES", parse_scopes, None, "scopes requested of it", shown_default="discovered"
@@ -68,6 +68,12 @@ class McpServerVariables(UpstreamGroupVariables):
         if self.client_secret and not self.client_id:
             raise self.error(
                 declared.client_secret, f"needs {self.get_name(declared.client_id)} as well."
+            )
+        if self.client_secret and not self.issuer:
+            raise self.error(
+                declared.client_secret,
+                f"needs {self.get_name(declared.issuer)} as well: otherwise the MCP server would "
+                "choose who gets the secret.",
             )
         if self.issuer:
             read_origin(self, declared.issuer, self.issuer)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 SETTING = "OAUTH_MCP_SERVERS"
@@ -66,6 +67,9 @@ def _servers_by_name() -> dict[str, McpServer]:
 
 def _read_server(name: str, members: Mapping[str, Any]) -> McpServer:
     scopes = members.get("scopes")
+    if members.get("client_secret") and not members.get("issuer"):
+        # Otherwise the MCP server would choose who gets the secret.
+        raise ImproperlyConfigured(f"{SETTING}: {name} has a client_secret, so it needs an issuer.")
     return McpServer(
         name=name,
         **{

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
 from oauth.mcp.servers import McpServer, all_servers, find_server
@@ -19,8 +21,16 @@ def test_servers_follow_the_setting(settings: Settings) -> None:
 
 def test_secret_is_not_in_the_repr(settings: Settings) -> None:
     members = {"url": "https://mcp.example.com", "client_id": "id", "client_secret": "hush"}
-    settings.OAUTH_MCP_SERVERS = {"notes": members | {"scopes": ["a"]}}
+    more = {"issuer": "https://as.example.com", "scopes": ["a"]}
+    settings.OAUTH_MCP_SERVERS = {"notes": members | more}
     found = find_server("notes")
     assert found is not None
     assert (found.client_secret, found.scopes) == ("hush", ("a",))
     assert "hush" not in repr(found)
+
+
+def test_server_does_not_choose_who_gets_the_operators_secret(settings: Settings) -> None:
+    members = {"url": "https://mcp.example.com", "client_id": "id", "client_secret": "hush"}
+    settings.OAUTH_MCP_SERVERS = {"notes": members}
+    with pytest.raises(ImproperlyConfigured, match="notes has a client_secret, so it needs an is"):
+        all_servers()
