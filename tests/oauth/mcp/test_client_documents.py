@@ -84,7 +84,11 @@ def verified(token: str, issuer: str) -> dict[str, Any]:
 def test_document_describes_one_client_with_one_method(
     idp: RegistrationServer, settings: Settings
 ) -> None:
-    settings.MIDDLEWARE = ["django.contrib.auth.middleware.LoginRequiredMiddleware"]  # of a project
+    settings.MIDDLEWARE = [  # of a project
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    ]
     made = registered(found_by(idp))
     assert (made.client_id, made.source, idp.registered) == (CLIENT_ID, DOCUMENT, [])
     assert fetched(CLIENT_ID) == {
