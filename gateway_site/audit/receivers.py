@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from allauth.account.signals import user_logged_in
-from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models.signals import post_delete
 from django.dispatch import receiver
 
@@ -20,12 +22,17 @@ if TYPE_CHECKING:  # models: this is imported before all apps are ready
 
 
 def connect() -> None:
-    """Listen to sessions that are read, if a log is configured.
+    """Listen to sessions that are read, if a log is configured, and to users that are deleted.
 
-    Without a receiver nothing is remembered of them.
+    Without a receiver nothing is remembered of sessions. With one for all models, Django would read
+    every row that it deletes.
     """
     if is_configured():
         session_opened.connect(_record_opened, dispatch_uid="gateway_site.audit")
+    with suppress(ImproperlyConfigured):  # a project without users
+        post_delete.connect(
+            _record_deleted_user, sender=get_user_model(), dispatch_uid="gateway_site.audit"
+        )
 
 
 def _record_opened(session: str, user_id: str | None, client_id: str | None, **_: Any) -> None:
@@ -81,8 +88,6 @@ def _record_changed_rights(user: AbstractUser, by: str, fields: list[str], **_: 
     )
 
 
-# Only of users: with a receiver for all models, Django reads every row that it deletes.
-@receiver(post_delete, sender=settings.AUTH_USER_MODEL, dispatch_uid="gateway_site.audit")
 def _record_deleted_user(instance: Any, **_: Any) -> None:
     if is_on():
         record(event.USER_DELETED, person=str(instance.pk))
