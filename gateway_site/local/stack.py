@@ -212,6 +212,7 @@ class Stack:
                 f"  3. As ada, look at the list of sessions: {home}/admin/",
                 f"  4. Connect an MCP client, with one of these or as {page('mcp')} says:",
                 *(f"     {line}" for line in _list_mcp_clients(f"{self._issuer}/gateway/demo")),
+                f"  5. Connect Notes, an MCP server with accounts of its own: {home}/",
             ]
         ready.append(f"Logs are in {self.logs}. Ctrl-C stops everything; your data is kept.")
         return "\n".join(ready)
