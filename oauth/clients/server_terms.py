@@ -18,7 +18,7 @@ ISSUER_FIELD, SCOPE_FIELD = "issuer", "scope"  # of the form, each with the upst
 class ServerTerms:
     """``issuer`` is the authorization server's, or None if it is unknown yet.
 
-    ``scopes`` are those that will be requested and that nobody was asked for before.
+    ``scopes`` are those that will be requested for the first time.
     """
 
     server: McpServer

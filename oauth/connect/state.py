@@ -31,7 +31,7 @@ class PendingConnection:
 
     ``issuer``, ``token_endpoint`` and ``callback`` are addresses, ``scopes`` what was requested.
     ``states_issuer`` is True if the server announced that it names its issuer in every response
-    (RFC 9207). ``pending`` is for whoever began the connection and receives `flow.authorized`: the
+    (RFC 9207). ``pending`` is for the receiver of `flow.authorized` that began the connection: the
     token set is then not stored in this session.
     """
 

@@ -64,7 +64,7 @@ class Command(AuditCommand):
             *_list("No log can show:", IN_NO_LOG),
         ]
         if not people:
-            lines.append("Nobody was recorded. That does not mean that nobody is concerned.")
+            lines.append("No person was recorded. People may be affected nevertheless.")
         self.conclude(result, "\n".join(lines), status=0 if report.is_intact else FAILED)
 
 

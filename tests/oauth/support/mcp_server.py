@@ -19,7 +19,7 @@ from tests.oauth.support.fake_provider import Answer, FakeProvider, serving
 
 @dataclass
 class AuthorizationServer(FakeProvider):
-    """Registers whoever asks, as a public client; codes and tokens are for one resource."""
+    """Registers every client that asks, as a public one; codes and tokens are for one resource."""
 
     scope: str | None = None
     states_issuer: bool = True  # whether it announces and sends `iss`
