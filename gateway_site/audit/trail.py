@@ -10,6 +10,7 @@ import atexit
 import logging
 import os
 import socket
+import threading
 from time import time
 from typing import Any
 
@@ -76,6 +77,7 @@ class Trail:
 
 
 _trail: Trail | None = None
+_creating = threading.Lock()
 
 
 def is_configured() -> bool:
@@ -91,10 +93,11 @@ def is_on() -> bool:
 def trail() -> Trail:
     """Return this process's trail, which starts with the first event."""
     global _trail  # noqa: PLW0603 - one per process
-    if _trail is None:
-        _trail = Trail()
-        atexit.register(close)
-    return _trail
+    with _creating:
+        if _trail is None:
+            _trail = Trail()
+            atexit.register(close)
+        return _trail
 
 
 def record(name: str, **fields: Any) -> None:
@@ -120,8 +123,8 @@ def close() -> None:
 
 
 def _forget() -> None:
-    global _trail  # noqa: PLW0603 - a forked child has its own chain, and none of the threads
-    _trail = None
+    global _trail, _creating  # a forked child has its own chain, and no threads
+    _trail, _creating = None, threading.Lock()
 
 
 os.register_at_fork(after_in_child=_forget)
