@@ -43,17 +43,20 @@ class CallPolicy:
 
     def admit(self, call: MCPCall) -> None:
         """Let an allowed call pass. Raises Problem."""
+        decision = self.decide(call)
+        self._note(decision)
+        if not decision.is_allowed:
+            self._log(call, decision)
+            raise make_denial(call.message, call.version)
+
+    def decide(self, call: MCPCall) -> Decision:
+        """Return whether a call passes, and the rule that decides."""
         caller = Caller(groups=frozenset(call.caller.groups), clients=self._clients)
         self._rules = self._all.of(caller)
         message = call.message
         if message is None or message.method is None:
-            decision = self._rules.decide_without_method()
-        else:
-            decision = self._rules.decide(message.method, subjects_of(message))
-        self._note(decision)
-        if not decision.is_allowed:
-            self._log(call, decision)
-            raise _denial(message, call.version)
+            return self._rules.decide_without_method()
+        return self._rules.decide(message.method, subjects_of(message))
 
     def rewrite(self, call: MCPCall, answer: Message) -> JSONObject | None:
         """Return what the caller may see of a result; None for all. Raises InvalidMessage."""
@@ -73,7 +76,7 @@ class CallPolicy:
         logger.info("A call of %s was denied: %s (%r).", call.upstream, by, method)
 
 
-def _denial(message: Message | None, version: str | None) -> Problem:
+def make_denial(message: Message | None, version: str | None) -> Problem:
     """Return the answer to a call that is denied."""
     if message is None or not message.is_request:
         return Problem(403, DENIED, "The rules of this upstream do not allow this.")
