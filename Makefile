@@ -93,14 +93,14 @@ bench-here: $(VENV)/.bench-installed
 # engine against its model (3,000 examples are 150,000 steps), faults at each call, every interleaving
 # of what is done to a grant; 100,000 signatures, requests and answers of the built-in DynamoDB client
 # against botocore's and http.client's; 100,000 MCP messages against the parsers of Python, Node, Go
-# and Jackson, as far as they are here (Debian: golang-go, libjackson2-databind-java, a JDK).
+# and Jackson, and 100,000 under rules, as far as they are here (Debian: golang-go, libjackson2-databind-java, a JDK).
 fuzz: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.protocol_models
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -s --timeout 0 \
 	  tests/sessions_kms/model/test_engine_model.py tests/sessions_kms/adversity/test_faults_everywhere.py \
 	  tests/oauth/provider/test_revocation_faults.py tests/oauth/clients/test_every_interleaving.py \
 	  tests/sessions_kms/aws/dynamodb tests/sessions_kms/aws/http_client \
-	  tests/gateway_site/mcp/test_other_parsers.py $(ARGS)
+	  tests/gateway_site/mcp/test_other_parsers.py tests/gateway_site/mcp/test_verdicts.py $(ARGS)
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .

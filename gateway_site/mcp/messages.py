@@ -32,7 +32,8 @@ NAMES_OF_METHODS = {
 MEMBERS = frozenset(
     {
         *("jsonrpc", "id", "method", "params", "result", "error"),
-        *("name", "uri", "arguments", "_meta", "tools", "cursor", PROTOCOL_VERSION),
+        *("name", "uri", "ref", "notifications"),  # what a call is about
+        *("arguments", "_meta", "tools", "cursor", PROTOCOL_VERSION),
     }
 )
 # Members of a `result` that lists something.

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from gateway_site.policy.rules import ALLOW, DENY, Names, Rule, Rules
-from gateway_site.policy.subjects import METHODS_ABOUT, PROMPTS, RESOURCES, TOOLS
+from gateway_site.policy.subjects import METHODS_ABOUT, PROMPTS, RESOURCES, TOOLS, spelled_plainly
 
 FILE_MAX = 256 * 1024  # bytes
 RULES_MAX = 1000
@@ -29,6 +30,8 @@ FORMS = {
     PROMPTS: re.compile(r"(?=.{1,128}$)[!-)+-~]*\*?"),
     RESOURCES: re.compile(r"(?=.{1,1024}$)[!-)+-~]*\*?"),
 }
+# What is denied is denied in all spellings that a server may take for the same.
+SPELLED: dict[str, Callable[[str], str]] = {"methods": spelled_plainly, RESOURCES: unquote}
 WRONG_FORM = {
     "groups": "is no group; groups have no wildcards",
     "clients": "is no client; clients have no wildcards",
@@ -90,17 +93,22 @@ def _read_rule(table: Any, line: int) -> Rule:
     if action not in (ALLOW, DENY):
         raise InvalidPolicy(f'Line {line}: the action must be "{ALLOW}" or "{DENY}".')
     read = {name: _read_list(table[name], name, line) for name in MEMBERS[1:] if name in table}
-    methods = Names(read["methods"]) if "methods" in read else None
-    names = {kind: Names(read[kind]) for kind in KINDS if kind in read}
+    spelled = SPELLED if action == DENY else {}
+    found = {
+        name: Names(read[name], spelled.get(name, str))
+        for name in ("methods", *KINDS)
+        if name in read
+    }
+    methods = found.pop("methods", None)
     if methods is not None:
-        _check_methods(methods, names, line)
+        _check_methods(methods, found, line)
     return Rule(
         line=line,
         action=action,
         groups=frozenset(read["groups"]) if "groups" in read else None,
         clients=frozenset(read["clients"]) if "clients" in read else None,
         methods=methods,
-        names=names,
+        names=found,
     )
 
 

@@ -8,7 +8,7 @@ prompts is about these only. No call passes for a caller whom no rule allows any
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gateway_site.policy.subjects import (
@@ -17,6 +17,7 @@ from gateway_site.policy.subjects import (
     is_plain_method,
     is_plain_name,
     is_plain_uri,
+    readings_of,
 )
 
 ALLOW, DENY = "allow", "deny"
@@ -33,15 +34,20 @@ TEMPLATE_START = re.compile(r"\{")
 
 
 class Names:
-    """Names of which some end in `*`, which stands for any rest, also for none."""
+    """Names of which some end in `*`, which stands for any rest, also for none.
 
-    def __init__(self, names: Iterable[str]) -> None:
-        found = list(names)
+    Names for which `spelled` returns the same text are not told apart.
+    """
+
+    def __init__(self, names: Iterable[str], spelled: Callable[[str], str] = str) -> None:
+        found = [spelled(each) for each in names]
+        self._spelled = spelled
         self._exact = frozenset(each for each in found if not each.endswith("*"))
         self._prefixes = tuple(each[:-1] for each in found if each.endswith("*"))
 
     def matches(self, name: str) -> bool:
         """Return True if the name is one of them."""
+        name = self._spelled(name)
         return name in self._exact or name.startswith(self._prefixes)
 
     def may_begin_with(self, prefix: str) -> bool:
@@ -150,8 +156,9 @@ class CallerRules:
     def _decide_one(self, method: str, subject: Subject | None) -> Decision:
         if subject is not None and not self._is_plain(subject):
             return DENIED
+        readings = _readings(subject)
         for rule in self._denying:
-            if rule.covers(method, subject):
+            if any(rule.covers(method, each) for each in readings):
                 return Decision(is_allowed=False, rule=rule)
         for rule in self._allowing:
             if rule.covers(method, subject):
@@ -169,6 +176,13 @@ class CallerRules:
         if subject.kind != RESOURCES:
             return is_plain_name(subject.name)
         return not self._needs_plain_uris or is_plain_uri(subject.name)
+
+
+def _readings(subject: Subject | None) -> list[Subject | None]:
+    """Return what a subject may be for a server, as far as a rule may deny it."""
+    if subject is None or subject.kind != RESOURCES:
+        return [subject]
+    return [Subject(RESOURCES, each) for each in readings_of(subject.name)]
 
 
 def _may_cover(rule: Rule, prefix: str) -> bool:

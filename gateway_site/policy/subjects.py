@@ -45,9 +45,17 @@ ENCODED = re.compile(r"%([0-9A-F]{2})")
 NEVER_ENCODED = re.compile(r"[A-Za-z0-9._~/\\\x00-\x1f\x7f-]")
 DOTS = re.compile(r"(?:^|[:/;])\.\.?(?:$|[/;?#])")
 AUTHORITY = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#]*)")
-# Of an authority: not in lower case, encoded, with a user, a final dot, or a port that is no other.
-ODD_AUTHORITY = re.compile(r"[A-Z%@]|\.(?=:|$)|:(?:|0\d*|80|443)$")
+# Of an authority: not in lower case, encoded, with a user, an IPv6 address, a final dot, or a port
+# that is no other.
+ODD_AUTHORITY = re.compile(r"[A-Z%@\[]|\.(?=:|$)|:(?:|0\d*|21|80|443)$")
+# Schemes for which https://url.spec.whatwg.org/ finds a host after any number of slashes, adds the
+# path `/`, and takes a host whose last label is a number for an IPv4 address.
+WEB = re.compile(r"(?:https?|wss?|ftp):")
+WEB_START = re.compile(r"[a-z]+://(?P<host>[^/?#:]+)(?::[0-9]+)?/")
+IPV4 = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})(?:\.(?!$)|$)){4}")
+NUMBER_LAST = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
 QUERY_START = re.compile(r"[?#]")
+TWICE_ENCODED = re.compile(r"%25[0-9A-Fa-f]{2}")
 FILE, FILE_START = "file:", "file:///"
 PLAIN_METHOD = re.compile(r"[A-Za-z0-9_/.$-]{1,128}")
 
@@ -74,7 +82,7 @@ def subjects_of(message: Message) -> tuple[Subject, ...] | None:
 
 def is_plain_method(method: str) -> bool:
     """Return True for a method that no server takes for another one that rules know."""
-    folded = method.lower().strip("/.")
+    folded = spelled_plainly(method)
     return PLAIN_METHOD.fullmatch(method) is not None and (
         method in METHODS_WITH_SUBJECT or folded not in METHODS_WITH_SUBJECT
     )
@@ -87,7 +95,9 @@ def is_plain_name(name: str) -> bool:
 
 def is_plain_uri(uri: str) -> bool:
     """Return True for an address that no server shortens or decodes to another one."""
-    if not PLAIN_URI.fullmatch(uri) or DOTS.search(uri):
+    if not PLAIN_URI.fullmatch(uri) or DOTS.search(uri) or TWICE_ENCODED.search(uri):
+        return False
+    if WEB.match(uri) and not _has_plain_host(uri):
         return False
     authority = AUTHORITY.match(uri)
     if authority and ODD_AUTHORITY.search(authority[1]):
@@ -97,6 +107,25 @@ def is_plain_uri(uri: str) -> bool:
     path = QUERY_START.split(uri[authority.end() if authority else 0 :], maxsplit=1)[0]
     decoded = (chr(int(each, 16)) for each in ENCODED.findall(uri))
     return "//" not in path and not any(map(NEVER_ENCODED.fullmatch, decoded))
+
+
+def _has_plain_host(uri: str) -> bool:
+    found = WEB_START.match(uri)
+    if found is None:
+        return False
+    return not NUMBER_LAST.search(found["host"]) or IPV4.fullmatch(found["host"]) is not None
+
+
+def spelled_plainly(method: str) -> str:
+    """Return what a method, or the start of one, has in common with all of its spellings."""
+    return method.lower().strip("/.")
+
+
+def readings_of(uri: str) -> frozenset[str]:
+    """Return addresses of what a server may give for one: also without what some ignore."""
+    whole = uri.split("#", maxsplit=1)[0]
+    path = whole.split("?", maxsplit=1)[0]
+    return frozenset({uri, whole, path, path.rstrip("/")})
 
 
 def _read_reference(reference: Any) -> tuple[Subject, ...] | None:

@@ -41,7 +41,7 @@ def generated_messages(seed: int, count: int) -> Iterator[Generated]:
     for _ in range(count):
         pairs, call = _sound(chance)
         if chance.random() < 0.5:
-            yield Generated(_object(chance, pairs).encode(), call)
+            yield Generated(write_object(chance, pairs).encode(), call)
         else:
             yield Generated(chance.choice(ODDITIES)(chance, pairs), None)
 
@@ -53,13 +53,13 @@ def _sound(chance: random.Random) -> tuple[Pairs, Found]:
     method = chance.choice(list(METHODS))
     member = METHODS[method]
     name = chance.choice(NAMES)
-    params: Pairs = [("arguments", _value(chance, 3))]
+    params: Pairs = [("arguments", any_value(chance, 3))]
     if member:
         params.append((member, name))
     if chance.random() < 0.5:
         params.append(("_meta", [("progressToken", chance.choice(["t", 7])), ("a.b/c", "d")]))
     if chance.random() < 0.3:
-        params.append(("other", _value(chance, 2)))
+        params.append(("other", any_value(chance, 2)))
     chance.shuffle(params)
     pairs: Pairs = [
         ("jsonrpc", "2.0"),
@@ -75,7 +75,7 @@ class Raw(str):
     """A part of a text, as it is."""
 
 
-def _value(chance: random.Random, depth: int) -> Any:
+def any_value(chance: random.Random, depth: int) -> Any:
     kind = chance.randrange(8 if depth else 5)
     if kind < 2:
         return chance.choice(NAMES)
@@ -83,15 +83,17 @@ def _value(chance: random.Random, depth: int) -> Any:
         return Raw(chance.choice((*NUMBERS, "true", "false", "null")))
     if kind < 6:
         return (
-            [_Item(_value(chance, depth - 1)) for _ in range(chance.randrange(3))] if depth else ""
+            [Item(any_value(chance, depth - 1)) for _ in range(chance.randrange(3))]
+            if depth
+            else ""
         )
     # Below `arguments` the names decide nothing, however they look.
     names = chance.sample(["name", "Name", "method", "METHOD", "ﬁ", "a"], chance.randrange(4))
-    return [(name, _value(chance, depth - 1)) for name in names]
+    return [(name, any_value(chance, depth - 1)) for name in names]
 
 
 @dataclass(frozen=True)
-class _Item:
+class Item:
     """An item of an array."""
 
     value: Any
@@ -104,13 +106,15 @@ def _text(chance: random.Random, value: Any) -> str:
         return _string(chance, value)
     if isinstance(value, int):
         return str(value)
-    if value and isinstance(value[0], _Item):
+    if value and isinstance(value[0], Item):
         items = [_text(chance, item.value) for item in value]
         return "[" + (chance.choice(BLANKS) + ",").join(items) + "]"
-    return _object(chance, value)
+    return write_object(chance, value)
 
 
-def _object(chance: random.Random, pairs: Pairs) -> str:
+def write_object(chance: random.Random, pairs: Pairs) -> str:
+    """Return a text of an object: with blanks and escapes by chance."""
+
     def blank() -> str:
         return chance.choice(BLANKS)
 
@@ -134,7 +138,7 @@ def _string(chance: random.Random, text: str) -> str:
 # Oddities. Each returns the bytes of a message.
 
 
-def _disguise(chance: random.Random, member: str) -> str:
+def disguise(chance: random.Random, member: str) -> str:
     """Return a name that some parser may take for a member's."""
     at = chance.randrange(len(member))
     way = chance.randrange(6)
@@ -156,14 +160,14 @@ def _with_disguised(chance: random.Random, pairs: Pairs) -> bytes:
     if chance.random() < 0.7:
         level = next(value for name, value in pairs if name == "params")
     value: Any = chance.choice(["denied", "tools/call", [("name", "denied")], Raw("null")])
-    level.insert(chance.randrange(len(level) + 1), (_disguise(chance, member), value))
-    return _object(chance, pairs).encode()
+    level.insert(chance.randrange(len(level) + 1), (disguise(chance, member), value))
+    return write_object(chance, pairs).encode()
 
 
 def _with_other_value(chance: random.Random, pairs: Pairs) -> bytes:
     """Give a member a value of another kind, or remove it."""
     params = next(value for name, value in pairs if name == "params")
-    level = chance.choice([pairs, params])
+    level = chance.choice([pairs, params or pairs])
     at = chance.randrange(len(level))
     values = ("denied", "denied\x00", "den\x00ied", "tools/call\x00", "\ufeffdenied")
     odd = (
@@ -183,25 +187,25 @@ def _with_other_value(chance: random.Random, pairs: Pairs) -> bytes:
     )
     value: Any = chance.choice([*values, *map(Raw, odd), Raw('"\\ud800"'), Raw('"\\udc00\\ud800"')])
     level[at : at + 1] = [(level[at][0], value)] if chance.random() < 0.9 else []
-    return _object(chance, pairs).encode()
+    return write_object(chance, pairs).encode()
 
 
 def _wrapped(chance: random.Random, pairs: Pairs) -> bytes:
-    text, other = _object(chance, pairs), _object(chance, _sound(chance)[0])
+    text, other = write_object(chance, pairs), write_object(chance, _sound(chance)[0])
     many = "[" * 70 + text + "]" * 70
     odd = (f"[{text}]", f"[{text},{other}]", text + other, text + "\n" + other, many, f"{text},")
     return chance.choice((*odd, text + "\x00", text + "//x", "/**/" + text, f'"{text}"')).encode()
 
 
 def _encoded(chance: random.Random, pairs: Pairs) -> bytes:
-    text = _object(chance, pairs)
+    text = write_object(chance, pairs)
     codecs = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-8-sig", "utf-7")
     return text.encode(chance.choice(codecs))
 
 
 def _damaged(chance: random.Random, pairs: Pairs) -> bytes:
     """Change, insert or remove a few bytes."""
-    data = bytearray(_object(chance, pairs).encode())
+    data = bytearray(write_object(chance, pairs).encode())
     for _ in range(chance.randrange(1, 4)):
         at = chance.randrange(len(data))
         new = bytes([chance.choice([*b'"\\{}[]:,\x00\r\n\t 0eE+-.nN', 0xC0, 0xED, 0xFF, 0x80])])
@@ -215,7 +219,7 @@ def _deep(chance: random.Random, pairs: Pairs) -> bytes:
     params = next(value for name, value in pairs if name == "params")
     closing = "]" if value.startswith("[") else "}"
     params[:] = [(n, Raw(value + closing * depth) if n == "arguments" else v) for n, v in params]
-    return _object(chance, pairs).encode()
+    return write_object(chance, pairs).encode()
 
 
 ODDITIES: tuple[Callable[[random.Random, Pairs], bytes], ...] = (

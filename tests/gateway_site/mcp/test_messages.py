@@ -22,7 +22,7 @@ from gateway_site.mcp.messages import (
 
 DECIDING = (
     *("jsonrpc", "id", "method", "params", "name", "uri", "arguments", "_meta"),
-    *("result", "error", "tools", "cursor"),
+    *("result", "error", "tools", "cursor", "ref", "notifications"),
 )
 
 

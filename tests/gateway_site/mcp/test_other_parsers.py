@@ -6,26 +6,20 @@ way is accepted. FUZZ_EXAMPLES tries 100,000 of them, with Go and Jackson as wel
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import random
-import shutil
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway_site.mcp.messages import InvalidMessage, read_message
+from tests.gateway_site.mcp import other_parsers
 from tests.gateway_site.mcp.generated import METHODS, Found, Generated, generated_messages
+from tests.gateway_site.mcp.other_parsers import CALLS
 
 COUNT = 100_000 if os.environ.get("FUZZ_EXAMPLES") else 1_000
-PARSERS = Path(__file__).parent / "parsers"
-JARS = [
-    Path("/usr/share/java") / f"jackson-{part}.jar" for part in ("core", "databind", "annotations")
-]
 Calls = list[Found] | None  # None for an error
 
 
@@ -45,23 +39,24 @@ def own_verdict(data: bytes) -> Found | None:
 
 def made_calls(raw: Any) -> Calls:
     """Return calls of a parser: method, name and address of each."""
-    if raw is None:
+    calls = other_parsers.calls_of(raw)
+    if calls is None:
         return None
     return [
-        (method, {"name": name, "uri": uri, None: None}[METHODS.get(method)])
-        for method, name, uri in raw
+        (each.method, {"name": each.name, "uri": each.uri, None: None}[METHODS.get(each.method)])
+        for each in calls
     ]
 
 
-def compare(messages: Sequence[Generated], read: Callable[[bytes], dict[str, Any]]) -> None:
+def compare(messages: Sequence[Generated], read: Sequence[other_parsers.Found]) -> None:
     """Compare our verdicts with what each way of reading would call."""
     accepted = rejected = 0
-    for each in messages:
+    for each, ways in zip(messages, read, strict=True):
         own = own_verdict(each.data)
         if each.call is not None:
             assert own == each.call, each.data
         accepted, rejected = accepted + (own is not None), rejected + (own is None)
-        for way, raw in read(each.data).items():
+        for way, raw in ways.items():
             calls = made_calls(raw)
             if each.call is not None:
                 assert calls == [each.call], (way, each.data)
@@ -71,63 +66,26 @@ def compare(messages: Sequence[Generated], read: Callable[[bytes], dict[str, Any
     assert rejected > len(messages) / 4
 
 
-def python_calls(data: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return {"json": None}
-    many = found if isinstance(found, list) else [found]
-    calls = []
-    for each in many:
-        if isinstance(each, dict) and isinstance(each.get("method"), str):
-            params = each.get("params")
-            params = params if isinstance(params, dict) else {}
-            named = [params.get(member) for member in ("name", "uri")]
-            calls.append([each["method"], *(n if isinstance(n, str) else None for n in named)])
-    return {"json": calls}
-
-
-def program_calls(
-    command: Sequence[str | Path], messages: Sequence[Generated], **environment: str
-) -> dict[bytes, dict[str, Any]]:
-    lines = b"".join(base64.b64encode(each.data) + b"\n" for each in messages)
-    done = subprocess.run(
-        command, input=lines, capture_output=True, env={**os.environ, **environment}, check=False
-    )
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    return dict(zip([each.data for each in messages], found, strict=True))
+def texts(messages: Sequence[Generated]) -> list[bytes]:
+    return [each.data for each in messages]
 
 
 def test_python_calls_what_was_read(messages: Sequence[Generated]) -> None:
-    compare(messages, python_calls)
+    compare(messages, other_parsers.python(CALLS, texts(messages)))
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+@other_parsers.needs_node
 def test_javascript_calls_what_was_read(messages: Sequence[Generated]) -> None:
-    found = program_calls(["node", PARSERS / "javascript.mjs"], messages)
-    compare(messages, found.__getitem__)
+    compare(messages, other_parsers.node(CALLS, texts(messages)))
 
 
 @pytest.mark.long
-@pytest.mark.skipif(shutil.which("go") is None, reason="needs Go, Debian's golang-go")
+@other_parsers.needs_go
 def test_go_calls_what_was_read(messages: Sequence[Generated], tmp_path: Path) -> None:
-    found = program_calls(
-        ["go", "run", PARSERS / "parser.go"],
-        messages,
-        GOCACHE=str(tmp_path),
-        GO111MODULE="off",
-        GOTOOLCHAIN="local",
-    )
-    compare(messages, found.__getitem__)
+    compare(messages, other_parsers.go(CALLS, texts(messages), tmp_path))
 
 
 @pytest.mark.long
-@pytest.mark.skipif(
-    shutil.which("javac") is None or not all(jar.exists() for jar in JARS),
-    reason="needs a JDK and Debian's libjackson2-databind-java",
-)
+@other_parsers.needs_jackson
 def test_jackson_calls_what_was_read(messages: Sequence[Generated]) -> None:
-    classpath = ":".join(map(str, JARS))
-    found = program_calls(["java", "-cp", classpath, PARSERS / "Parser.java"], messages)
-    compare(messages, found.__getitem__)
+    compare(messages, other_parsers.jackson(CALLS, texts(messages)))

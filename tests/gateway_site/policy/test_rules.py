@@ -168,6 +168,7 @@ def test_address_that_servers_may_shorten_or_decode_is_not_plain() -> None:
             "a+b://c/d",
         ),
         *("https://x.example:8443/", "note://n-1/", "file:///a..b/.c", "urn:isbn:1"),
+        *("http://127.0.0.1:9000/a", "note://1", "file:///100%25", "https://1.example/"),
     )
     odd = (
         *("file:///a/../b", "file:///a/./b", "file:///a/..", "file:///a/%2E%2E/b", "file:///%61"),
@@ -182,7 +183,15 @@ def test_address_that_servers_may_shorten_or_decode_is_not_plain() -> None:
         *("file:///a//b", "file://localhost/a", "file:/a", "file:a", "file:///a b", "file:///é"),
         *("https://X.example/", "https://x.example./", "https://x.example:443/", "https://u@x/"),
         *("https://x.example:/", "https://%78/", "file:///a/..;b/c", "file:///a%", "/a", "", "..:"),
-        *("db:../a", "db:a/..#b"),
+        *("db:../a", "db:a/..#b", "file:///a%252E", "https:/x.example/a", "https:x.example/a"),
+        *(
+            "https:///x.example/a",
+            "https://x.example",
+            "https://x.example?a",
+            "ftp://x.example:21/",
+        ),
+        *("http://127.1/a", "http://0x7f.0.0.1/", "http://2130706433/", "http://127.0.0.01/"),
+        *("http://[::1]/", "http://1.2.3.4.5/", "http://1.2.3.4.:80/"),
     )
     assert [each for each in plain if not is_plain_uri(each)] == []
     assert [each for each in odd if is_plain_uri(each)] == []
@@ -195,3 +204,27 @@ def test_odd_address_is_denied_where_rules_name_resources() -> None:
     for uri in ("file:///open/../secret/x", "file:///%73ecret/x", "FILE:///secret/x"):
         assert decide(found, "resources/read", uri=uri) == (False, None)
     assert decide(rules(ALL), "resources/read", uri="My Notes/../1")[0]
+
+
+def test_denied_method_is_denied_in_every_spelling() -> None:
+    found = rules(ALL, '[[rule]]\naction = "deny"\nmethods = ["tasks/*", "logging/setLevel"]\n')
+    for method in ("Tasks/Get", "/tasks/get", "tasks/get/", "LOGGING/setlevel"):
+        assert decide(found, method) == (False, 3), method
+    assert decide(found, "logging/getLevel")[0]
+    allowed = rules('[[rule]]\naction = "allow"\nmethods = ["tasks/*"]\n')
+    assert decide(allowed, "tasks/get")[0]
+    assert not decide(allowed, "Tasks/Get")[0]
+
+
+def test_denied_address_is_denied_in_every_spelling_and_without_what_servers_ignore() -> None:
+    found = rules(ALL, '[[rule]]\naction = "deny"\nresources = ["file:///s/a:b", "db:%7B*"]\n')
+    for uri in (
+        *("file:///s/a:b", "file:///s/a%3Ab", "file:///s/a:b#c", "file:///s/a:b?c#d"),
+        *("file:///s/a:b/", "file:///s/a:b/?c", "db:%7Bx%7D", "db:{x"),
+    ):
+        assert not decide(found, "resources/read", uri=uri)[0], uri
+    assert decide(found, "resources/read", uri="file:///s/a:b/c")[0]
+    allowed = rules('[[rule]]\naction = "allow"\nresources = ["file:///s/a:b"]\n')
+    assert decide(allowed, "resources/read", uri="file:///s/a:b")[0]
+    for uri in ("file:///s/a%3Ab", "file:///s/a:b#c", "file:///s/a:b/"):
+        assert not decide(allowed, "resources/read", uri=uri)[0], uri

@@ -1,17 +1,45 @@
-// Prints what a server in JavaScript would call for each message: a base64 text per line on stdin,
-// a JSON line per message on stdout: {"strict": calls, "lenient": calls}, null for an error.
+// Prints what programs in JavaScript find in each text: a base64 text per line on stdin, a JSON line
+// per text on stdout: {"strict": found, "lenient": found}, null for an error. `node javascript.mjs calls`
+// prints the calls that a server would make of a message: method, name and address, the reference
+// of a completion, the subscriptions, and each address as URL has it. With `lists` it prints the
+// names in a result, by kind.
 import { createInterface } from "node:readline";
 
+const ENTRIES = { tools: "name", prompts: "name", resources: "uri", resourceTemplates: "uriTemplate" };
 const member = (object, name) => (object && typeof object === "object" ? object[name] : undefined);
 const text = (value) => (typeof value === "string" ? value : null);
+const href = (uri) => {
+  try {
+    return [new URL(uri).href];
+  } catch {
+    return [];
+  }
+};
 const call = (message) => {
   const params = member(message, "params");
-  return [text(member(message, "method")), text(member(params, "name")), text(member(params, "uri"))];
+  const ref = member(params, "ref");
+  const wanted = member(member(params, "notifications"), "resourceSubscriptions");
+  const subscriptions = Array.isArray(wanted) ? wanted.filter((each) => text(each) !== null) : [];
+  const [name, uri] = [text(member(params, "name")), text(member(params, "uri"))];
+  const reference = ["type", "name", "uri"].map((each) => text(member(ref, each)));
+  const addresses = [uri, reference[2], ...subscriptions].filter((each) => each !== null);
+  const forms = Object.fromEntries(addresses.map((each) => [each, href(each)]));
+  return [text(member(message, "method")), name, uri, reference, subscriptions, forms];
 };
-const calls = (decode, bytes) => {
+const calls = (found) =>
+  (Array.isArray(found) ? found : [found]).map(call).filter((each) => each[0] !== null);
+const lists = (found) =>
+  Object.fromEntries(
+    Object.entries(ENTRIES).map(([kind, named]) => {
+      const entries = member(member(found, "result"), kind);
+      const names = Array.isArray(entries) ? entries.map((each) => text(member(each, named))) : [];
+      return [kind, names.filter((each) => each !== null)];
+    }),
+  );
+const read = process.argv[2] === "lists" ? lists : calls;
+const tried = (decode, bytes) => {
   try {
-    const found = JSON.parse(decode(bytes));
-    return (Array.isArray(found) ? found : [found]).map(call).filter((each) => each[0] !== null);
+    return read(JSON.parse(decode(bytes)));
   } catch {
     return null;
   }
@@ -21,8 +49,8 @@ const lenient = new TextDecoder("utf-8"); // as fetch's json(), which drops a by
 for await (const line of createInterface({ input: process.stdin })) {
   const bytes = Buffer.from(line, "base64");
   const found = {
-    strict: calls((each) => strict.decode(each), bytes),
-    lenient: calls((each) => lenient.decode(each), bytes),
+    strict: tried((each) => strict.decode(each), bytes),
+    lenient: tried((each) => lenient.decode(each), bytes),
   };
   console.log(JSON.stringify(found));
 }
