@@ -77,6 +77,16 @@ def test_click_counts_a_second_after_the_page_was_shown(asked: Page, stack: Loca
     expect(asked.get_by_role("status")).to_contain_text("You can confirm now")
 
 
+def test_button_counts_although_the_timer_ended_before_the_second(asked: Page) -> None:
+    """Browsers round both clocks: a timer of a second may end after 999.9 milliseconds."""
+    asked.evaluate("const timer = setTimeout; setTimeout = (then, ms) => timer(then, ms - 1)")
+    restart(asked)
+    asked.clock.run_for(999)
+    assert is_waiting(asked)
+    asked.clock.run_for(2)
+    assert not is_waiting(asked)
+
+
 @pytest.mark.parametrize("event", ["focus", "blur", "pageshow", "visibilitychange"])
 def test_delay_restarts_after_the_page_was_left(asked: Page, event: str) -> None:
     restart(asked)

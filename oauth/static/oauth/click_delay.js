@@ -27,8 +27,14 @@
     since = isShown ? performance.now() : null;
     if (isShown) {
       look();
-      timer = setTimeout(update, DELAY);
-    }
+      wait();
+    } else update();
+  }
+
+  // A timer may end before the rounded clock shows its time: it is set again for the rest.
+  function wait() {
+    const left = since + DELAY - performance.now();
+    if (left > 0) timer = setTimeout(wait, Math.ceil(left));
     update();
   }
 
