@@ -108,7 +108,7 @@ UNAVAILABLE = "The service is temporarily unavailable. Please try again in a few
 BUSY = gettext_noop("Too many requests are waiting. Try again in a few seconds.")
 
 _unaudited = Tally(logger, "%d calls were answered 503: the audit log cannot be written.")
-_shed = Tally(logger, "%d requests were answered 503: no thread was free.")
+_shed = Tally(logger, "%d requests were answered 503: they had waited too long for their turn.")
 
 
 class GatewayHandler(ASGIHandler):

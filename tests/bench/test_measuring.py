@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests import ROOT
-from tests.bench import plots, report
+from tests.bench import bursts, plots, report
+from tests.bench.bursts import Turn, turn_of
 from tests.bench.content import KB, content
+from tests.bench.load import Load
 from tests.bench.measuring import Here, Times, compete, percentile, ratio, ratio_of
+from tests.bench.proxies import Proxy
 from tests.bench.result import Plot, Section, Table, Target
+from tests.bench.sections import proxying
 
 BENCHMARKS = ROOT / "docs" / "benchmarks"
 SECTION = Section(
@@ -47,6 +52,22 @@ def test_contestants_take_turns_and_only_the_call_is_timed() -> None:
     measured = turns[10:]  # after the warm-up of both
     assert measured == ["a"] * 3 + ["b"] * 3 + ["a"] * 3 + ["b"] * 3 + ["a"] * 3 + ["b"] * 3
     assert [len(turn) for turn in found["a"].wall.turns] == [3, 3, 3]
+
+
+def test_calls_that_waited_too_long_are_told_and_stop_no_run() -> None:
+    load = Load(requests=1000, rate=100, p50=1, p99=2, longest=3)
+    turns = [Turn(load, 0.1), Turn(replace(load, requests=572, refused=1), 0.1)]
+    [note] = proxying._refusals({"busy": turns, "idle": turns[:1]}, 200)
+    assert note.startswith("busy, 200 connections: 1 of 1,572 calls waited too long")
+
+
+def test_unexpected_rejections_stop_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = Load(requests=572, rate=100, p50=1, p99=2, longest=3, refused=1)
+    monkeypatch.setattr(bursts, "generate", lambda *_, **__: load)
+    server = Proxy(pid=os.getpid(), port=1, path="")
+    with pytest.raises(RuntimeError, match="1 of 572 were refused"):
+        turn_of(server, 16, 1)
+    assert turn_of(server, 200, 1, may_refuse=True).load == load
 
 
 @pytest.mark.parametrize("size", [1, 4, 64])

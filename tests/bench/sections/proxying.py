@@ -50,6 +50,7 @@ def run(scale: Scale, folder: Path) -> Section:
         running = _started(stack, stage, section)
         for connections in CONNECTIONS:
             found[connections] = _turns(running, connections, scale)
+            section.notes += _refusals(found[connections], connections)
     section.tables.append(_table(found))
     section.targets += _targets(found[AT])
     times = cpu_ratio(found[AT][GATEWAY], found[AT][FORWARDER]).median
@@ -64,10 +65,25 @@ def _turns(running: dict[str, Proxy], connections: int, scale: Scale) -> Turns:
     turns: Turns = {name: [] for name in running}
     for turn in range(scale.bursts + 1):
         for name, proxy in running.items():
-            found = turn_of(proxy, connections, scale.burst)
+            # On a slow machine, calls of so many connections wait longer than is allowed.
+            found = turn_of(proxy, connections, scale.burst, may_refuse=connections > AT)
             if turn:  # The first one is the warm-up.
                 turns[name].append(found)
     return turns
+
+
+def _refusals(turns: Turns, connections: int) -> list[str]:
+    """Return a sentence for each proxy that rejected calls."""
+    counts = {
+        name: (sum(turn.load.refused for turn in each), sum(turn.load.requests for turn in each))
+        for name, each in turns.items()
+    }
+    return [
+        f"{name}, {connections} connections: {refused:,} of {requests:,} calls waited too long "
+        "and were answered 503. They do not count for the rate."
+        for name, (refused, requests) in counts.items()
+        if refused
+    ]
 
 
 def _started(stack: ExitStack, stage: Stage, section: Section) -> dict[str, Proxy]:
