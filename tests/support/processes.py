@@ -1,5 +1,6 @@
 """Real processes on free ports: started, awaited, and killed at the end."""
 
+import random
 import socket
 import subprocess
 import sys
@@ -19,13 +20,28 @@ def module(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", name, *arguments]
 
 
+# Below the ports of sockets that ask for none: 32768 and more on Linux, 49152 elsewhere. One of
+# those may have become another test's before the process that it was meant for listens on it.
+PORTS = range(10_240, 32_768)
+
+
 def free_ports(count: int) -> list[int]:
-    """Return different ports on which nothing listens."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
+    """Return different ports on which nothing listens, and which the system gives to nobody."""
+    found: list[int] = []
+    while len(found) < count:
+        # The seed of a run is the same in all its processes.
+        port = random.SystemRandom().choice(PORTS)
+        if port not in found and is_free(port):
+            found.append(port)
+    return found
+
+
+def is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
 
 
 def free_port() -> int:
