@@ -22,7 +22,7 @@ from gateway_site.environment.gateway_variables import GatewayVariables
 from gateway_site.environment.parsers import LOOPBACK_HOSTS
 from gateway_site.environment.secret_files import load_secret_files
 from gateway_site.providers import configuration
-from gateway_site.rules.upstream import read_mcp_servers, read_upstreams
+from gateway_site.rules.upstream import find_resources, read_mcp_servers, read_upstreams
 
 variables.reject_unknown(os.environ)
 _environment = load_secret_files(os.environ, variables.is_secret)
@@ -220,7 +220,7 @@ DRAIN_SECONDS = _env.drain_seconds
 if DRAIN_SECONDS is None:
     DRAIN_SECONDS = 0 if GATEWAY_LOCAL else 5
 
-OAUTH_PROVIDERS = configuration.read_providers(_environment)
+OAUTH_PROVIDERS = configuration.read_providers(_environment, find_resources(UPSTREAMS.values()))
 
 SITE_NAME = _env.site_name
 # How the gateway describes itself to the authorization servers of MCP servers.

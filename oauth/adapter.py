@@ -31,7 +31,7 @@ from oauth.provider import config
 from oauth.provider.metadata import reach_of
 from oauth.sign_in import accounts, failures, views
 from oauth.sign_in.failures import get_request_id
-from oauth.sign_in.oauth2_adapter import mount_bounded_adapter
+from oauth.sign_in.oauth2_adapter import add_resource, mount_bounded_adapter
 from oauth.sign_in.openid_adapter import adapter_class_for, add_nonce, set_account_identity
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
             own = adapter_class_for(provider.oauth2_adapter_class, has_issuer=has_issuer)
             provider.oauth2_adapter_class = own
             provider.supports_token_authentication = False
+            if configured is not None and configured.resource is not None:
+                add_resource(provider, configured.resource)
         views.limit_pending_states(provider)
         return provider
 

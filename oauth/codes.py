@@ -21,6 +21,7 @@ class Code(StrEnum):
     AUTHORIZATION_ACCESS_DENIED = "authorization_access_denied"
     AUTHORIZATION_INVALID_REQUEST = "authorization_invalid_request"
     AUTHORIZATION_INVALID_SCOPE = "authorization_invalid_scope"
+    AUTHORIZATION_INVALID_TARGET = "authorization_invalid_target"  # RFC 8707 section 2
     AUTHORIZATION_SERVER_ERROR = "authorization_server_error"
     AUTHORIZATION_TEMPORARILY_UNAVAILABLE = "authorization_temporarily_unavailable"
     AUTHORIZATION_UNAUTHORIZED_CLIENT = "authorization_unauthorized_client"
@@ -55,6 +56,7 @@ class Code(StrEnum):
     TOKEN_INVALID_GRANT = "token_invalid_grant"
     TOKEN_INVALID_REQUEST = "token_invalid_request"
     TOKEN_INVALID_SCOPE = "token_invalid_scope"
+    TOKEN_INVALID_TARGET = "token_invalid_target"
     TOKEN_UNAUTHORIZED_CLIENT = "token_unauthorized_client"
     TOKEN_UNSUPPORTED_GRANT_TYPE = "token_unsupported_grant_type"
     TOKEN_OTHER = "token_other"
@@ -116,6 +118,7 @@ ERRORS = frozenset(
         "invalid_grant",
         "invalid_request",
         "invalid_scope",
+        "invalid_target",
         "server_error",
         "temporarily_unavailable",
         "unauthorized_client",

@@ -25,14 +25,20 @@ READERS = (read_endpoints, read_protection, read_tokens, read_network, read_logo
 NAME_LENGTH = 40  # of allauth's column for the provider
 
 
-def read_providers(environment: Mapping[str, str]) -> list[ProviderConfig]:
+def read_providers(
+    environment: Mapping[str, str], resources: Mapping[str, str] | None = None
+) -> list[ProviderConfig]:
     """Return the providers of the environment, by name.
 
+    ``resources`` are what their tokens are requested for (RFC 8707), by the providers' names.
     Raises ImproperlyConfigured with the name of a variable that is missing, invalid or unknown.
     """
     names = ProviderVariables.list_names(environment)
     providers = [
-        _with_admission(environment, _provider(ProviderVariables(environment, name)))
+        _with_resource(
+            _with_admission(environment, _provider(ProviderVariables(environment, name))),
+            resources or {},
+        )
         for name in names
     ]
     # allauth finds the provider of an unfinished sign-up again by its client id.
@@ -104,3 +110,16 @@ def _with_admission(environment: Mapping[str, str], provider: ProviderConfig) ->
         auth_params={**provider.auth_params, **found.auth_params},
         settings={**provider.settings, "admission": dict(found.settings)},
     )
+
+
+def _with_resource(provider: ProviderConfig, resources: Mapping[str, str]) -> ProviderConfig:
+    """Return a provider with its resource, which AUTH_PARAMS must not contradict."""
+    resource = resources.get(provider.name)
+    if resource is None:
+        return provider
+    if provider.auth_params.get("resource", resource) != resource:
+        raise ImproperlyConfigured(
+            f"OAUTH_{provider.name.upper()}_AUTH_PARAMS has another resource than "
+            "UPSTREAM_<NAME>_RESOURCE: remove it there."
+        )
+    return replace(provider, settings={**provider.settings, "resource": resource})

@@ -38,6 +38,12 @@ OWN_ADDRESSES = ("PUBLIC_URL", "AUTHORIZATION_ISSUER")
 HOST_NAME = re.compile(
     r"(?!.{254})(?:[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
 )
+# An absolute URI without a fragment (RFC 8707 section 2, RFC 3986 section 4.3); http needs a host.
+RESOURCE = re.compile(
+    r"(?!https?:(?!//[^/?@]+(?:[/?]|$)))[a-z][a-z0-9+.-]*:"
+    r"(?:[a-z0-9._~:/?\[\]@!$&'()*+,;=-]|%[0-9a-f]{2})+",
+    re.IGNORECASE,
+)
 HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
 
 
@@ -55,6 +61,7 @@ class Upstream:
     their credentials. `mcp` marks an MCP server that people connect: `provider` is its own name
     then, and `allowed_groups` are groups at the provider with which the person signed in. With
     `read_mcp` the messages of MCP are read (`gateway_site.mcp`), as for `rates` of tools.
+    `resource` is what the provider's tokens are requested for (RFC 8707).
     """
 
     name: str
@@ -78,6 +85,7 @@ class Upstream:
     mcp: bool = False
     read_mcp: bool = False
     rates: tuple[Rate, ...] = ()
+    resource: str | None = None
 
     def allows(self, groups: Iterable[str]) -> bool:
         """Return True if a person in these groups at the provider may call it."""
@@ -100,6 +108,15 @@ def parse_paths(text: str) -> tuple[str, ...]:
     if not all(prefix and _is_path(prefix) for prefix in prefixes):
         raise InvalidValue("must be paths below the URL's, such as /user,/repos.")
     return prefixes
+
+
+def parse_resource(text: str) -> str:
+    """Return a resource (RFC 8707)."""
+    if not RESOURCE.fullmatch(text):
+        raise InvalidValue(
+            "must be an absolute URI without a fragment, such as https://mcp.example.com/mcp."
+        )
+    return text
 
 
 def parse_request_headers(text: str) -> RequestHeaders:
@@ -140,6 +157,13 @@ class UpstreamVariables(McpServerVariables):
         parse_request_headers,
         DEFAULT_HEADERS,
         "more [request headers](gateway.md#headers-that-pass) that pass",
+        shown_default="",
+    )
+    resource = Variable[str | None](
+        "RESOURCE",
+        parse_resource,
+        None,
+        "[resource](providers.md#tokens-for-one-resource) that tokens are requested for",
         shown_default="",
     )
     client_address = declare_flag("CLIENT_ADDRESS", "send the client's address")
@@ -185,6 +209,12 @@ class UpstreamVariables(McpServerVariables):
                 f": the upstream's name must not exceed {NAME_LENGTH} letters.",
             )
         self.check_mcp()
+        if self.mcp and self.resource:
+            raise self.error(
+                UpstreamVariables.resource,
+                f"cannot be set beside {self.get_name(UpstreamVariables.mcp)}: the gateway "
+                "discovers the resource of that server.",
+            )
         if self.mcp and self.url:
             raise self.error(
                 UpstreamVariables.url,
@@ -220,6 +250,7 @@ class UpstreamVariables(McpServerVariables):
             mcp=bool(self.mcp),
             read_mcp=self.read_mcp or any(rate.tools for rate in self.rates),
             rates=self.rates,
+            resource=self.resource,
         )
 
     def build_mcp_server(self) -> dict[str, Any]:
@@ -284,6 +315,27 @@ def read_upstreams(environment: Mapping[str, str]) -> dict[str, Upstream]:
                 f"UPSTREAM_{upstream.name.upper()}_MCP: choose another name, which no provider has."
             )
     return {upstream.name: upstream for upstream in upstreams}
+
+
+def find_resources(upstreams: Iterable[Upstream]) -> dict[str, str]:
+    """Return the resource of each provider that has one, by the provider's name.
+
+    A person has one token of a provider, and all its upstreams get that token. So several upstreams
+    of a provider cannot have different resources. Raises ImproperlyConfigured if they do.
+    """
+    found: dict[str, Upstream] = {}
+    for upstream in upstreams:
+        if upstream.resource is None:
+            continue
+        first = found.setdefault(upstream.provider, upstream)
+        if upstream.resource != first.resource:
+            raise ImproperlyConfigured(
+                f"UPSTREAM_{first.name.upper()}_RESOURCE and "
+                f"UPSTREAM_{upstream.name.upper()}_RESOURCE differ, but all upstreams of "
+                f"{upstream.provider} get the same token. Register another client at the provider, "
+                "and name it as another provider (OAUTH_<NAME>_CLIENT_ID) for one of them."
+            )
+    return {name: str(upstream.resource) for name, upstream in found.items()}
 
 
 def read_mcp_servers(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:

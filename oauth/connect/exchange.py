@@ -36,7 +36,6 @@ def exchange_code(server: McpServer, pending: PendingConnection, code: str) -> T
         "code": code,
         "redirect_uri": pending.callback,
         "code_verifier": pending.verifier,
-        "resource": pending.resource,
     }
     provider = mcp_provider.provider_of(server, pending)
     provider = mcp_provider.with_credentials(provider, pending)
@@ -45,7 +44,7 @@ def exchange_code(server: McpServer, pending: PendingConnection, code: str) -> T
     found = replace(found, token_endpoint=pending.token_endpoint)
     with exchanges.slot(server.name), reject_unreadable():
         clock = services().clock
-        response = token_endpoint.post_as_client(provider, found, form, clock=clock)
+        response = token_endpoint.request_tokens(provider, found, form, clock=clock)
         return _read_tokens(response.parse_tokens(), pending, int(clock()))
 
 

@@ -118,7 +118,7 @@ def client_findings(
         "code_verifier": secrets.token_urlsafe(32),
     }
     key = dpop.new_dpop_key() if provider.dpop else None
-    answer = token_endpoint.post_as_client(
+    answer = token_endpoint.request_tokens(
         provider, found, form, clock=clock, dpop_key=key, timeout=REQUEST_TIMEOUT
     )
     try:

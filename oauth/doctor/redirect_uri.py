@@ -141,6 +141,8 @@ def _parameters(provider: ProviderConfig, back: str) -> dict[str, str]:
         "code_challenge": code_challenge(secrets.token_urlsafe(32)),
         "code_challenge_method": "S256",
     }
+    if provider.resource is not None:
+        parameters["resource"] = provider.resource
     if provider.issuer is None:
         return parameters
     return parameters | {"prompt": "none", "nonce": secrets.token_urlsafe(16)}

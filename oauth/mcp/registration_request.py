@@ -24,7 +24,7 @@ from oauth.network import http
 from oauth.network.vetted_addresses import LOOPBACK_NAMES
 from oauth.provider.config import BASIC, POST, ProviderConfig
 from oauth.provider.metadata import Metadata
-from oauth.provider.token_endpoint import post_as_client
+from oauth.provider.token_endpoint import request_tokens
 
 NONE: Final = "none"  # the method of a client without a secret
 VISIBLE: Final = re.compile(r"[\x20-\x7e]{1,2048}")  # RFC 6749, appendix A.1 and A.2
@@ -178,10 +178,8 @@ def is_unknown_client(
         "code_verifier": secrets.token_urlsafe(32),
         "redirect_uri": redirect_uri,
     }
-    if provider.resource is not None:
-        form["resource"] = provider.resource
     try:
-        answer = post_as_client(provider, metadata, form, clock=clock, timeout=PROBE_TIMEOUT)
+        answer = request_tokens(provider, metadata, form, clock=clock, timeout=PROBE_TIMEOUT)
         return answer.parse().get("error") in UNKNOWN
     except ProviderUnavailable:
         return False

@@ -7,8 +7,8 @@ In addition to allauth's own keys, an app's `settings` may have `token_auth_meth
 (`client_secret_basic`, `client_secret_post`, `private_key_jwt`), `private_key_file`
 (PEM), `private_key_id`, `assertion_audience` (`issuer` or `endpoint`), `par` (whether
 authorization requests are pushed; by default the metadata decides), `dpop` (whether tokens are
-bound to a key), `revocation_url`, `refresh_leeway` (seconds),
-`client_prompt` (see `sign_in.prompts`), `single_logout`
+bound to a key), `resource` (what tokens are requested for, RFC 8707), `revocation_url`,
+`refresh_leeway` (seconds), `client_prompt` (see `sign_in.prompts`), `single_logout`
 (`hint`, `no-hint`, `post` or `post-no-hint`, see `logout.single_logout`), `backchannel_logout`
 (whether the provider ends sessions here; by default its metadata decides),
 `allow_private` (whether its metadata may name addresses of a private network), `allow_http`
@@ -53,8 +53,8 @@ POSTED = frozenset({"post", "post-no-hint"})
 class ProviderConfig:
     """One configured provider. ``issuer`` is None if it does not support OpenID Connect.
 
-    Two are for MCP servers only: ``resource`` is the server that tokens are requested for (RFC
-    8707), and ``private_key`` a key in PEM that is in no file.
+    ``resource`` is what tokens are requested for (RFC 8707), None if it is left to the provider.
+    ``private_key`` is for MCP servers only: a key in PEM that is in no file.
     """
 
     name: str
@@ -141,6 +141,7 @@ def _read_providers(kinds: Mapping[str, Any]) -> Iterator[ProviderConfig]:
                 apple_team_id=settings.get("apple_team_id"),
                 posts_answers=(settings.get("auth_params") or {}).get("response_mode")
                 == "form_post",
+                resource=settings.get("resource"),
                 admission=_read_admission(settings.get("admission") or {}),
                 metadata_overrides=settings.get("openid_configuration_overrides") or {},
             )

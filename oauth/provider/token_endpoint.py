@@ -173,6 +173,25 @@ def make_assertion(
     return sign_with_client_key(provider, claims, usable, headers)
 
 
+def request_tokens(
+    provider: ProviderConfig,
+    found: Metadata,
+    form: Mapping[str, str],
+    *,
+    clock: Callable[[], float],
+    dpop_key: str | None = None,
+    timeout: float | None = None,
+) -> ProviderResponse:
+    """Post a token request, for the provider's resource if it has one (RFC 8707 section 2.2).
+
+    The other arguments, and what it raises, are those of `post_as_client`.
+    """
+    __traceback_hide__ = True
+    if provider.resource is not None:
+        form = {**form, "resource": provider.resource}
+    return post_as_client(provider, found, form, clock=clock, dpop_key=dpop_key, timeout=timeout)
+
+
 def post_as_client(
     provider: ProviderConfig,
     found: Metadata,

@@ -19,7 +19,8 @@ MAX_LIFETIME = 10 * 365 * 24 * 3600  # seconds; longer lifetimes are cut, as dat
 NOTHING = (None, "")  # values that mean that a field was left out
 SECRETS = frozenset({"access_token", "refresh_token", "id_token", "grant_secret", "dpop_key"})
 LISTS = ("scope", "requested_scope", "groups")
-# Only token sets of MCP servers have them; those of other providers are stored as before.
+# Token sets of MCP servers have them; others have `resource` at most, and are stored as before
+# without it.
 BINDING = ("issuer", "resource", "account")
 GRANT_SECRET = re.compile(r"[a-z0-9]{32}")
 DPOP_KEY = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes, as `oauth.provider.dpop` makes them
@@ -45,12 +46,13 @@ class TokenSet:
     share one refresh; every refresh makes a new one. ``granted_at`` is the time of the consent,
     which refreshes keep. ``dpop_key`` is the private key to which the tokens are bound, if any
     (`oauth.provider.dpop`); each sign-in makes a new one. ``groups`` are the person's groups in the
-    provider's last response, limited to those that the settings mention.
+    provider's last response, limited to those that the settings mention. ``resource`` is what the
+    tokens were requested for (RFC 8707).
 
     A token set of an MCP server (`oauth.connect`) also has ``issuer``, the only authorization
-    server that may get its refresh token, ``resource``, the only one that may get its access token,
-    and ``account``, a name that the server gave and nobody verified. Its ``subject`` is the id of
-    the user here who connected it.
+    server that may get its refresh token, and ``account``, a name that the server gave and nobody
+    verified. Its ``resource`` is the only one that may get its access token, and its ``subject``
+    the id of the user here who connected it.
     """
 
     access_token: str

@@ -13,12 +13,14 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
 import requests
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin, SocialToken
 from allauth.socialaccount.providers.oauth2.client import OAuth2Client
+from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
@@ -185,7 +187,7 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
                 form["code_verifier"] = pkce_code_verifier
             self._dpop_key = dpop.new_dpop_key() if configured.dpop else None
             found = self._metadata(configured)
-            answer = token_endpoint.post_as_client(
+            answer = token_endpoint.request_tokens(
                 configured, found, form, clock=self._clock, dpop_key=self._dpop_key
             )
             self.did_fetch_access_token = True
@@ -244,7 +246,14 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
         configured = config.find_provider(self.get_provider().sub_id)
         if configured is None:
             return token_set
+        token_set = replace(token_set, resource=configured.resource)
         return decision.admit_sign_in(services(), configured, login.account.extra_data, token_set)
+
+
+def add_resource(provider: OAuth2Provider, resource: str) -> None:
+    """Add the resource to a provider's authorization requests (RFC 8707 section 2.1)."""
+    auth_params = provider.get_auth_params
+    provider.get_auth_params = lambda: {**auth_params(), "resource": resource}
 
 
 def is_true(claim: object) -> bool:

@@ -54,6 +54,7 @@ def signed_in(
         issued_at=now,
         granted_at=now,
         groups=_named_groups(configured, groups),
+        resource=configured.resource,
     )
     rights.update_rights(account, token_set.groups)
     signed_in_user: User = get_user_model()._default_manager.get(pk=account.user_id)

@@ -67,6 +67,9 @@ class Freshness:
             raise ReauthenticationRequired("The refresh token has expired.")
         if token_set.client_id != self.provider.client_id:
             raise ReauthenticationRequired("The token was issued to another client.")
+        if token_set.resource != self.provider.resource:
+            # A refresh cannot add a resource to the grant (RFC 8707 section 2.2).
+            raise ReauthenticationRequired("The token was issued for another resource.")
 
     def _is_rejected(self, token_set: TokenSet) -> bool:
         return self.rejected is not None and self.rejected.access_token == token_set.access_token

@@ -36,6 +36,7 @@ FATAL = frozenset(
     }
 )
 INVALID_CLIENT = "invalid_client"
+INVALID_TARGET = "invalid_target"  # RFC 8707 section 2
 # Errors in this gateway's configuration. Signing in again does not help.
 CONFIGURATION = frozenset(
     {
@@ -75,10 +76,8 @@ def request_refresh(services: Services, provider: ProviderConfig, token_set: Tok
     provider_metadata = metadata.load_metadata(provider, anonymous=False)
     provider = with_credentials(provider, token_set)
     form = {"grant_type": "refresh_token", "refresh_token": token_set.refresh_token or ""}
-    if provider.resource is not None:
-        form["resource"] = provider.resource  # RFC 8707 section 2.2
     key = _dpop_key_for(provider, token_set)
-    response = token_endpoint.post_as_client(
+    response = token_endpoint.request_tokens(
         provider,
         provider_metadata,
         form,
@@ -140,6 +139,12 @@ def _make_error(provider: ProviderConfig, old: TokenSet, error: str) -> OAuthErr
             "secret or key, and how it authenticates.",
             provider.name,
             error,
+        )
+    if error == INVALID_TARGET:
+        logger.error(
+            "%s refreshes no tokens for the resource (invalid_target): check the "
+            "UPSTREAM_<NAME>_RESOURCE of its upstreams.",
+            provider.name,
         )
     return ProviderUnavailable("The provider cannot refresh a token now.")
 

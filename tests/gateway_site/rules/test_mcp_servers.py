@@ -84,6 +84,7 @@ def test_an_upstreams_limits_and_headers_apply_too() -> None:
     [
         ({"URL": "https://api.example.com"}, "NOTES_URL cannot be set beside UPSTREAM_NOTES_MCP"),
         ({"PROVIDER": "corp"}, "NOTES_PROVIDER cannot be set beside UPSTREAM_NOTES_MCP"),
+        ({"RESOURCE": URL}, "NOTES_RESOURCE cannot be set beside UPSTREAM_NOTES_MCP"),
         ({"CLIENT_SECRET": "s"}, "NOTES_CLIENT_SECRET needs UPSTREAM_NOTES_CLIENT_ID"),
         ({"CLIENT_ID": "i", "CLIENT_SECRET": "s"}, "NOTES_CLIENT_SECRET needs UPSTREAM_NOTES_ISS"),
         ({"MCP": "http://mcp.example.com"}, "NOTES_MCP must be an https:// address"),

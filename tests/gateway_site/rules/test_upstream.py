@@ -7,7 +7,8 @@ from dataclasses import FrozenInstanceError
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.rules.upstream import Upstream, read_upstreams
+from gateway_site.rules.upstream import Upstream, find_resources, read_upstreams
+from tests.gateway_site.support.loading import production
 from tests.support.cases import each_case
 
 
@@ -310,3 +311,83 @@ def test_redirects_cannot_be_allowed_to_the_gateway_itself(name: str, own: str) 
         read_upstreams(environment | {name: own, hosts: "gateway.example.com"})
     found = read_upstreams(environment | {name: own, hosts: "example.com,way.example.com"})
     assert found["api"].redirect_hosts == {"example.com", "way.example.com"}
+
+
+@each_case(
+    "uri",
+    [
+        "https://mcp.example.com",
+        "https://mcp.example.com:8443/mcp/",
+        "HTTPS://MCP.example.com/a%20b?x=1",
+        "http://127.0.0.1:8003/mcp",
+        "https://[::1]:9/x",
+        "api://orders",
+        "urn:example:orders",
+    ],
+)
+def test_resource_is_any_absolute_uri(uri: str) -> None:
+    assert one(RESOURCE=uri).resource == uri
+
+
+@each_case(
+    "uri",
+    [
+        "mcp.example.com/mcp",
+        "/mcp",
+        "//mcp.example.com",
+        "https:",
+        "https://",
+        "https:///mcp",
+        "https:/mcp.example.com",
+        "https://user:password@mcp.example.com/mcp",
+        "https://mcp.example.com/mcp#",
+        "https://mcp.example.com/mcp#part",
+        "https://mcp.example.com/a b",
+        "https://a.example,https://b.example\\",
+        "https://mcp.example.com/100%",
+        "https://mcp.example.com/ü",
+        "1https://mcp.example.com",
+        "https://mcp.example.com/\x00",
+    ],
+)
+def test_resource_that_is_no_absolute_uri_is_an_error(uri: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="UPSTREAM_API_RESOURCE must be an absolute URI"):
+        one(RESOURCE=uri)
+
+
+def several(**resources: str) -> dict[str, str]:
+    """Return the variables of upstreams of one provider."""
+    variables: dict[str, str] = {}
+    for name, resource in resources.items():
+        variables |= {
+            f"UPSTREAM_{name}_URL": "https://api.example.com",
+            f"UPSTREAM_{name}_PROVIDER": "corp",
+            f"UPSTREAM_{name}_RESOURCE": resource,
+        }
+    return variables
+
+
+def test_upstreams_of_a_provider_have_one_resource() -> None:
+    other = {"UPSTREAM_D_URL": "https://d.example", "UPSTREAM_D_PROVIDER": "github"}
+    variables = several(A="", B="api://b", C="api://b") | other
+    assert find_resources(read_upstreams(variables).values()) == {"corp": "api://b"}
+    variables["UPSTREAM_D_RESOURCE"] = "api://d"
+    found = find_resources(read_upstreams(variables).values())
+    assert found == {"corp": "api://b", "github": "api://d"}
+    with pytest.raises(
+        ImproperlyConfigured, match="UPSTREAM_A_RESOURCE and UPSTREAM_C_RESOURCE differ"
+    ):
+        find_resources(read_upstreams(several(A="api://a", B="", C="api://c")).values())
+
+
+def test_settings_give_the_resource_to_the_provider() -> None:
+    found = production(**several(A="api://a"))["SOCIALACCOUNT_PROVIDERS"]
+    apps = found["openid_connect"]["APPS"] + found["github"]["APPS"]
+    resources = {each.get("provider_id"): each["settings"].get("resource") for each in apps}
+    assert resources == {"corp": "api://a", "google": None, None: None}
+    with pytest.raises(ImproperlyConfigured, match="UPSTREAM_B_RESOURCE differ"):
+        production(**several(A="api://a", B="api://b"))
+    same = {"OAUTH_CORP_AUTH_PARAMS": "resource=api://a"}
+    assert production(**several(A="api://a"), **same)
+    with pytest.raises(ImproperlyConfigured, match="OAUTH_CORP_AUTH_PARAMS has another resource"):
+        production(**several(A="api://b"), **same)

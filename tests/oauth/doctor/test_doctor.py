@@ -216,6 +216,18 @@ def test_pushed_request_is_used_if_the_provider_requires_it(corp: AskingProvider
     assert "par_refused" in detail
 
 
+@pytest.mark.parametrize("resource", [None, "https://mcp.example.com/mcp"])
+def test_requests_are_for_the_resource_of_the_upstreams(
+    corp: AskingProvider, settings: Settings, resource: str | None
+) -> None:
+    resources = {} if resource is None else {"corp": resource}
+    configure(settings, environment("corp", corp), resources)
+    corp.failing["/token"] = lambda: (400, "application/json", b'{"error": "invalid_target"}')
+    level, detail, _ = check()[1]["client"]
+    assert (level, "token_invalid_target" in detail) == ("warning", True)
+    assert corp.resources == {("/authorize", resource), ("/token", resource)}
+
+
 def test_unsafe_push_endpoint_is_not_called(corp: AskingProvider) -> None:
     corp.more_of_metadata = {
         "require_pushed_authorization_requests": True,

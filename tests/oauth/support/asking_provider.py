@@ -21,9 +21,12 @@ class AskingProvider(LogoutProvider):
     wants_pushed: bool = False
     pushed: dict[str, dict[str, str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)  # the paths of all requests
+    resources: set[tuple[str, str | None]] = field(default_factory=set)  # of these paths
 
     def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
         self.asked.append(path)
+        if parameters:
+            self.resources.add((path, parameters.get("resource")))
         return super().respond(path, parameters, authorization)
 
     def authorize(self, query: dict[str, str]) -> Answer:

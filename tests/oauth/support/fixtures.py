@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,9 +157,11 @@ def github(
         yield provider
 
 
-def configure(settings: Settings, variables: dict[str, str]) -> None:
-    """Change the settings as these environment variables would."""
-    found = configuration.read_providers(variables)
+def configure(
+    settings: Settings, variables: dict[str, str], resources: Mapping[str, str] | None = None
+) -> None:
+    """Change the settings as these environment variables would; resources are by provider."""
+    found = configuration.read_providers(variables, resources)
     settings.OAUTH_PROVIDERS = found
     settings.SOCIALACCOUNT_PROVIDERS = configuration.social_providers(found)
 

@@ -34,7 +34,7 @@ BOTH = pytest.mark.parametrize("provider", ["github", "corp"])
 def kit(db: None, aws_environment: None, settings: Settings) -> Iterator[MemoryStore]:
     settings.SESSION_ENGINE = "sessions_kms.testing.backend"
     settings.ROOT_URLCONF = "tests.oauth.testing.urls"
-    configure(settings, VARIABLES)
+    configure(settings, VARIABLES, {"corp": "https://api.example.com"})
     with store.isolated():
         yield store
 
