@@ -21,6 +21,7 @@ from gateway_site.environment.database import NO_DATABASE
 from gateway_site.environment.gateway_variables import GatewayVariables
 from gateway_site.environment.parsers import LOOPBACK_HOSTS
 from gateway_site.environment.secret_files import load_secret_files
+from gateway_site.policy.in_force import RulesInForce
 from gateway_site.providers import configuration
 from gateway_site.rules.upstream import find_resources, read_mcp_servers, read_upstreams
 
@@ -50,6 +51,9 @@ AUTHORIZATION_SERVER = _clients.build_server(
     scheme=_scheme,
 )
 OAUTH_CLIENTS = _clients.build_lifetimes()
+UPSTREAM_RULES = RulesInForce(
+    UPSTREAMS.values(), AUTHORIZATION_SERVER.listed.keys() if AUTHORIZATION_SERVER else ()
+)
 ALLOWED_HOSTS = _env.allowed_hosts
 if GATEWAY_LOCAL and not ALLOWED_HOSTS:
     ALLOWED_HOSTS = ["127.0.0.1", "localhost"]

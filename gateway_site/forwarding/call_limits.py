@@ -23,13 +23,13 @@ from gateway_site.edge.reports import Tally
 from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.messages import Message
+from gateway_site.policy.client_names import name_client
 from gateway_site.policy.rates import Caller, RateCounter
 from gateway_site.rules.problems import Problem, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
 from gateway_site.transport.places import Busy, Places, give_back, take_at_once, take_within
 from gateway_site.transport.pool import Owner
-from oauth.clients.rules.client import document_host, is_document_url
 from sessions_kms import about
 
 
@@ -209,7 +209,6 @@ def user_calls() -> UserCalls:
     return found
 
 
-UNVERIFIED = "unverified"
 RATE_EXCEEDED, RATE_EXCEEDED_RPC = "rate_exceeded", -32014
 
 rate_counter = RateCounter()
@@ -219,7 +218,7 @@ def limit_rate(call: UpstreamCall, message: Message | None) -> None:
     """Count a call, with its message if that was read. Raises Problem if it exceeds a rate.
 
     Clients that registered themselves count as one, since each registration would give another
-    rate; so do those whose id is too long for a session's label.
+    rate.
     """
     rates = call.upstream.rates
     if not rates:
@@ -244,11 +243,8 @@ def limit_rate(call: UpstreamCall, message: Message | None) -> None:
 
 
 def _client_of(call: UpstreamCall) -> str:
-    """Return the operator's id of the client, the host of its document, or `unverified`."""
+    """Return the name of the client that calls; "" if a browser does."""
     server = settings.AUTHORIZATION_SERVER
     if not call.is_client or server is None:
         return ""
-    client_id = about.read_labels(call.request.session).get(about.CLIENT_ID, "")
-    if client_id in server.listed:
-        return client_id
-    return document_host(client_id) if is_document_url(client_id) else UNVERIFIED
+    return name_client(about.read_labels(call.request.session), server)

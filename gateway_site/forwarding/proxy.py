@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
 from types import coroutine
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.http import HttpRequest
 
 from gateway_site.edge.client import ANSWER_TIME, Client, ClientGone, Send
@@ -34,7 +35,10 @@ from gateway_site.forwarding.mcp.answers import UnreadableAnswer
 from gateway_site.forwarding.mcp.reader import MCPReader
 from gateway_site.forwarding.middleware_run import with_session_cookie
 from gateway_site.forwarding.upstream_call import UpstreamCall
-from gateway_site.mcp.policy import PassAll
+from gateway_site.mcp.policy import PassAll, Policy
+from gateway_site.policy.call_policy import CallPolicy
+from gateway_site.policy.client_names import list_client_names
+from gateway_site.policy.in_force import rules_of
 from gateway_site.rules import url_rules
 from gateway_site.rules.body import EMPTY_BODY, TAKES_BODY, RequestBody
 from gateway_site.rules.headers import Headers, joined_values, request_headers, response_headers
@@ -46,12 +50,14 @@ from gateway_site.transport.messages import build_request
 from gateway_site.transport.places import Busy
 from oauth import TokenSet, groups_of
 from oauth.provider import dpop
+from sessions_kms import about
 from sessions_kms.hints import page
 
 logger = logging.getLogger(__name__)
 
 Content = AsyncGenerator[bytes, None]
 Message = Mapping[str, Any]  # of ASGI
+Groups = tuple[str, ...]
 
 SESSION_CHECK = 60.0  # seconds between two checks of the session and its user
 # nginx buffers a response until it has a few KB of it.
@@ -100,7 +106,7 @@ class _Exchange:
         self.upstream = call.upstream
         self.has_begun = False
         self.body = RequestBody(client, call.framing, call.upstream.max_body)
-        self._mcp = MCPReader(call, self.body, PassAll()) if call.upstream.read_mcp else None
+        self._mcp = MCPReader(call, self.body, _policy_of(call)) if self.upstream.read_mcp else None
         self._shutdown = client.shutdown
         self._send = send
         self._extra = extra
@@ -135,17 +141,17 @@ class _Exchange:
         if (mcp := self._mcp) is not None:
             await mcp.read_request()
         limit_rate(self.call, None if mcp is None else mcp.message)
-        headers, token = self._request_headers(), await self._token()
+        headers, (token, groups) = self._request_headers(), await self._token()
         if mcp is not None:
             headers = mcp.select_headers(headers)
-            mcp.admit(token.groups)
+            mcp.admit(groups)
         content = self.body.pieces() if mcp is None else self.body.replay()
         answer = await self._send_request(headers, token, content)
         self.body.end()
         if answer.status == 401:
             answer = await self._retry_with_nonce(headers, token, answer)
         if answer.status == 401 and self.body.can_replay:
-            answer = await self._retry_with_new_token(headers, token, answer)
+            answer = await self._retry_with_new_token(headers, token, groups, answer)
         return answer
 
     async def _read_mcp(self, mcp: MCPReader, answer: Answer) -> Answer:
@@ -172,15 +178,19 @@ class _Exchange:
         return await self._send_request(headers, token, self.body.replay(), nonce)
 
     async def _retry_with_new_token(
-        self, headers: Headers, refused: TokenSet, answer: Response
+        self, headers: Headers, refused: TokenSet, groups: Groups, answer: Response
     ) -> Response:
-        """Try again with a newer token than the rejected one, if there is one."""
+        """Try again with a newer token than the rejected one, if there is one.
+
+        Rules that have admitted the call may decide otherwise about other groups.
+        """
         try:
-            token = await self._token(refused=refused)
+            token, new_groups = await self._token(refused=refused)
         except BaseException:
             answer.close()
             raise
-        if token.access_token == refused.access_token:
+        is_admitted = self.upstream.policy_file is None or set(new_groups) == set(groups)
+        if token.access_token == refused.access_token or not is_admitted:
             return answer
         answer.close()
         return await self._send_request(headers, token, self.body.replay())
@@ -201,14 +211,14 @@ class _Exchange:
             *(self.body.framing or empty),
         ]
 
-    async def _token(self, refused: TokenSet | None = None) -> TokenSet:
-        """Return the person's token, if their groups may call this upstream. Raises Problem."""
+    async def _token(self, refused: TokenSet | None = None) -> tuple[TokenSet, Groups]:
+        """Return the person's token and groups if these may call this upstream. Raises Problem."""
         request, provider = self.call.request, self.upstream.provider
         held = await bearer.fetch_access_token(request, provider, refused=refused)
         groups = groups_of(request.session, provider, held) if self.upstream.mcp else held.groups
         if not self.upstream.allows(groups):
             raise forbidden(provider)
-        return held
+        return held, groups
 
     async def _send_request(
         self, headers: Headers, token: TokenSet, content: Content, nonce: str | None = None
@@ -308,6 +318,16 @@ class _Exchange:
             type(error).__name__,
             REMEDY,
         )
+
+
+def _policy_of(call: UpstreamCall) -> Policy:
+    """Return the rules that are in force as the call begins, for its client."""
+    if (rules := rules_of(call.upstream)) is None:
+        return PassAll()
+    server, names = settings.AUTHORIZATION_SERVER, frozenset[str]()
+    if call.is_client and server is not None:
+        names = list_client_names(about.read_labels(call.request.session), server)
+    return CallPolicy(rules, names)
 
 
 def _headers_for_caller(call: UpstreamCall, headers: Headers) -> Headers:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from gateway_site.policy.client_names import find_client_problem
 from gateway_site.policy.rules import ALLOW, DENY, Names, Rule, Rules
 from gateway_site.policy.subjects import METHODS_ABOUT, PROMPTS, RESOURCES, TOOLS, spelled_plainly
 
@@ -42,14 +43,24 @@ class InvalidPolicy(ValueError):
     """A file that cannot be used. The text says why, with the line."""
 
 
-def load_rules(path: str | Path) -> Rules:
-    """Return the rules of a file. Raises InvalidPolicy."""
+def load_rules(path: str | Path, listed: Collection[str]) -> Rules:
+    """Return the rules of a file. Raises InvalidPolicy.
+
+    `listed` are the ids of the operator's clients, which the rules may name.
+    """
     try:
+        if not Path(path).is_file():  # a pipe might never end
+            raise InvalidPolicy("File not found.")
         with Path(path).open("rb") as file:
             data = file.read(FILE_MAX + 1)
     except OSError as error:
         raise InvalidPolicy(f"The file cannot be read: {error.strerror}.") from None
-    return read_rules(data)
+    rules = read_rules(data)
+    for rule in rules.rules:
+        for name in sorted(rule.clients or ()):
+            if problem := find_client_problem(name, listed):
+                raise InvalidPolicy(f"Line {rule.line}: clients: {name!r} {problem}.")
+    return rules
 
 
 def read_rules(data: bytes) -> Rules:

@@ -60,7 +60,8 @@ class Upstream:
     allowed them to. `redirect_hosts` are hosts to which its redirects may lead programs, including
     their credentials. `mcp` marks an MCP server that people connect: `provider` is its own name
     then, and `allowed_groups` are groups at the provider with which the person signed in. With
-    `read_mcp` the messages of MCP are read (`gateway_site.mcp`), as for `rates` of tools.
+    `read_mcp` the messages of MCP are read (`gateway_site.mcp`), as for `rates` of tools, and for
+    the rules in `policy_file`, which `gateway_site.policy.in_force` has read.
     `resource` is what the provider's tokens are requested for (RFC 8707).
     """
 
@@ -86,6 +87,7 @@ class Upstream:
     read_mcp: bool = False
     rates: tuple[Rate, ...] = ()
     resource: str | None = None
+    policy_file: str | None = None
 
     def allows(self, groups: Iterable[str]) -> bool:
         """Return True if a person in these groups at the provider may call it."""
@@ -182,6 +184,11 @@ class UpstreamVariables(McpServerVariables):
         "[rates](policy.md#rates) of each person and client in a process, such as `60/m`",
         shown_default="unlimited",
     )
+    policy_file = declare_text(
+        "POLICY_FILE",
+        "TOML file of [rules](policy.md#rules): who may call which tools",
+        shown_default="everything is allowed",
+    )
     connect_timeout = Variable("CONNECT_TIMEOUT", number(1), 5, "seconds to connect")
     read_timeout = Variable(
         "READ_TIMEOUT",
@@ -248,9 +255,12 @@ class UpstreamVariables(McpServerVariables):
             clients=self.clients,
             redirect_hosts=self._read_redirect_hosts(),
             mcp=bool(self.mcp),
-            read_mcp=self.read_mcp or any(rate.tools for rate in self.rates),
+            read_mcp=(
+                self.read_mcp or bool(self.policy_file) or any(rate.tools for rate in self.rates)
+            ),
             rates=self.rates,
             resource=self.resource,
+            policy_file=self.policy_file or None,
         )
 
     def build_mcp_server(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -45,6 +46,11 @@ class AuthorizationServer:
     refused: frozenset[str] = frozenset()
     listed: Mapping[str, Client] = field(default_factory=dict)
     redirect_uris: frozenset[str] = redirect_uris.DEFAULT_URIS
+
+    @cached_property
+    def listed_by_label(self) -> Mapping[str, str]:
+        """The ids of the operator's clients, by their form in labels of sessions."""
+        return {about.short_client_id(each): each for each in self.listed}
 
     def may_fetch(self, client_id: str) -> bool:
         """Return True if a client is described by a document that may be fetched.

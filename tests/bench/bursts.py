@@ -21,7 +21,13 @@ class Turn:
 def turn_of(server: Proxy, connections: int, seconds: float, *, may_refuse: bool = False) -> Turn:
     """Put load on a server for some seconds. Raises RuntimeError for an unexpected rejection."""
     before = server.cpu()
-    load = generate(server.url(), connections=connections, seconds=seconds, header=server.header)
+    load = generate(
+        server.url(),
+        connections=connections,
+        seconds=seconds,
+        header=server.header,
+        body=server.body,
+    )
     if load.refused and not may_refuse:
         raise RuntimeError(f"{server.url()}: {load.refused} of {load.requests} were refused.")
     return Turn(load, (server.cpu() - before) / load.requests)

@@ -1,15 +1,18 @@
 """The gateway under its own server, with an allowed OAuth client; it prints the client's token.
 
-python -m tests.bench.client_gateway
+python -m tests.bench.client_gateway [FILE]
+
+With a file of rules for its upstream, if one is given.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
 from tests.bench.gateway_environment import CLIENTS
 
-os.environ |= CLIENTS
+os.environ |= CLIENTS | {"UPSTREAM_BENCH_POLICY_FILE": "".join(sys.argv[1:])}
 
 from gateway_site.asgi import application
 from gateway_site.server import OPTIONS

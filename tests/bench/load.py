@@ -1,6 +1,6 @@
 """Load on one URL: by wrk if it is installed, otherwise by our own small generator.
 
-python -m tests.bench.load URL CONNECTIONS SECONDS HEADER
+python -m tests.bench.load URL CONNECTIONS SECONDS HEADER BODY
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from tempfile import NamedTemporaryFile
 from urllib.parse import urlsplit
 
 from tests.bench.measuring import percentile
@@ -21,6 +22,8 @@ WRK = "wrk"
 REFUSED = re.compile(r"Non-2xx or 3xx responses: (\d+)")
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}  # milliseconds
 RESPONSE_TIMEOUT = 60  # seconds
+JSON = "Content-Type: application/json"
+POST = 'wrk.method = "POST"\nwrk.body = [[%s]]\n'
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
@@ -44,19 +47,21 @@ def generator() -> str:
     return "wrk" if shutil.which(WRK) else "our own load generator"
 
 
-def generate(url: str, *, connections: int, seconds: float, header: str = "X-None: 1") -> Load:
-    """Send requests with a header for some seconds, from another process.
+def generate(
+    url: str, *, connections: int, seconds: float, header: str = "X-None: 1", body: str = ""
+) -> Load:
+    """Send requests with a header for some seconds, from another process; a body is JSON to post.
 
     Raises RuntimeError if one failed, or if all were refused.
     """
     if shutil.which(WRK) and seconds >= 1:
-        return _by_wrk(url, connections, seconds, header)
+        return _by_wrk(url, connections, seconds, header, body)
     module = [sys.executable, "-m", "tests.bench.load"]
-    output = _output([*module, url, str(connections), str(seconds), header])
+    output = _output([*module, url, str(connections), str(seconds), header, body])
     return Load(**json.loads(output))
 
 
-def _by_wrk(url: str, connections: int, seconds: float, header: str) -> Load:
+def _by_wrk(url: str, connections: int, seconds: float, header: str, body: str) -> Load:
     options = [
         "-t1",
         f"-c{connections}",
@@ -66,7 +71,12 @@ def _by_wrk(url: str, connections: int, seconds: float, header: str) -> Load:
         "-H",
         header,
     ]
-    output = _output([WRK, *options, url])
+    with NamedTemporaryFile("w", suffix=".lua") as script:
+        if body:
+            script.write(POST % body)
+            script.flush()
+            options += ["-s", script.name, "-H", JSON]
+        output = _output([WRK, *options, url])
     requests = int(_find(r"(\d+) requests in ", output)[1])
     refused = int(found[1]) if (found := REFUSED.search(output)) else 0
     if requests == refused or "Socket errors" in output:
@@ -95,20 +105,30 @@ def _milliseconds(found: re.Match[str]) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-async def _by_own_generator(url: str, connections: int, seconds: float, header: str) -> Load:
+async def _by_own_generator(
+    url: str, connections: int, seconds: float, header: str, body: str
+) -> Load:
     times: list[float] = []
     began = time.perf_counter()
-    workers = [_worker(url, header, began + seconds, times) for _ in range(connections)]
+    request = _request(url, header, body)
+    workers = [_worker(url, request, began + seconds, times) for _ in range(connections)]
     await asyncio.gather(*workers)
     took = time.perf_counter() - began
     slow = percentile(times, 99), max(times)
     return Load(len(times), len(times) / took, percentile(times, 50), *slow)
 
 
-async def _worker(url: str, header: str, deadline: float, times: list[float]) -> None:
+def _request(url: str, header: str, body: str) -> bytes:
+    parts = urlsplit(url)
+    method = "POST" if body else "GET"
+    content = [JSON, f"Content-Length: {len(body)}"] if body else []
+    lines = [f"{method} {parts.path} HTTP/1.1", f"Host: {parts.netloc}", header, *content]
+    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+async def _worker(url: str, request: bytes, deadline: float, times: list[float]) -> None:
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{header}\r\n\r\n".encode()
     while not times or time.perf_counter() < deadline:  # at least one, also on a busy machine
         began = time.perf_counter()
         writer.write(request)
@@ -122,6 +142,6 @@ async def _worker(url: str, header: str, deadline: float, times: list[float]) ->
 
 
 if __name__ == "__main__":
-    url, connections, seconds, header = sys.argv[1:]
-    load = asyncio.run(_by_own_generator(url, int(connections), float(seconds), header))
+    url, connections, seconds, *rest = sys.argv[1:]
+    load = asyncio.run(_by_own_generator(url, int(connections), float(seconds), *rest))
     sys.stdout.write(json.dumps(asdict(load)))

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -17,11 +17,31 @@ from tests.bench.peer_proxies import Missing, apache, express, signing_in
 
 GATEWAY, FORWARDER = "gateway", "bare httpx2 forwarder"
 CLIENT = "gateway, a client's token"
+MCP = "gateway, a client's call of a tool"
+RULES = MCP + ", with rules"
 MINIMAL_DJANGO = "minimal Django proxy"
 APACHE_MEMORY = "Apache, mod_auth_openidc, shared memory"
 APACHE_REDIS = "Apache, mod_auth_openidc, Redis"
 NODE_COOKIE = "Node, express-openid-connect, encrypted cookie"
 NODE_DYNAMODB = "Node, express-openid-connect, connect-dynamodb"
+CALL = (
+    '{"jsonrpc":"2.0","id":1,"method":"tools/call",'
+    '"params":{"name":"search","arguments":{"text":"' + "x" * 200 + '"}}}'
+)
+RULES_FILE = """\
+[[rule]]
+action = "deny"
+tools = ["delete_*"]
+
+[[rule]]
+action = "allow"
+groups = ["staff"]
+
+[[rule]]
+action = "allow"
+clients = ["unverified"]
+tools = ["list_*", "search"]
+"""
 ISSUER = "http://127.0.0.1:9"  # never requested: the token does not expire
 
 
@@ -34,6 +54,7 @@ class Proxy:
     path: str
     cookie: str = ""
     token: str = ""  # a client's, in place of a cookie
+    body: str = ""  # of a POST, in JSON
 
     @property
     def header(self) -> str:
@@ -67,14 +88,20 @@ class Stage:
                 yield self._of_ours(stack, name)
 
     def _of_ours(self, stack: ExitStack, name: str) -> Proxy:
+        rules = self.folder / "rules.toml"
+        rules.write_text(RULES_FILE, encoding="utf-8")
         arguments = {
             GATEWAY: ("tests.bench.gateway",),
             CLIENT: ("tests.bench.client_gateway",),
+            MCP: ("tests.bench.client_gateway",),
+            RULES: ("tests.bench.client_gateway", str(rules)),
             MINIMAL_DJANGO: ("tests.bench.django_forwarder", self.upstream),
             FORWARDER: ("tests.bench.forwarder", self.upstream),
         }[name]
         process = stack.enter_context(children.python(*arguments, log=self.folder / "proxy.log"))
-        return Proxy(process.pid, **json.loads(process.said))
+        found = Proxy(process.pid, **json.loads(process.said))
+        is_tool = name in (MCP, RULES)
+        return replace(found, path=f"{found.path}mcp", body=CALL) if is_tool else found
 
     def _peer(self, stack: ExitStack, name: str) -> Proxy:
         log = self.folder / "provider.log"

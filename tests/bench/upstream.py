@@ -1,4 +1,4 @@
-"""An upstream: one kilobyte of JSON, or events once a second under `/events`."""
+"""An upstream: one kilobyte of JSON, a tool's result under `/mcp`, or events under `/events`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from tests.bench.http_server import Connection, answer, serve
 
 TEXT = b'{"text": "' + b"x" * 1012 + b'"}'
 DOCUMENT = answer(TEXT, b"application/json")
+CONTENT = b'{"content":[{"type":"text","text":"' + b"x" * 960 + b'"}]}'
+RESULT = answer(b'{"jsonrpc":"2.0","id":1,"result":' + CONTENT + b"}", b"application/json")
 EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 EVENT = b"9\r\ndata: x\n\n\r\n"
 INTERVAL = 1.0  # seconds
@@ -16,7 +18,7 @@ INTERVAL = 1.0  # seconds
 def respond(connection: Connection, head: bytes, _: bytes) -> bytes | None:
     line = head.partition(b"\r\n")[0]
     if b"/events " not in line:
-        return DOCUMENT
+        return RESULT if b"/mcp " in line else DOCUMENT
     connection.transport.write(EVENTS)
     _next_event(connection.transport)
     return None

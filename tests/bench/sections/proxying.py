@@ -13,18 +13,21 @@ from tests.bench.proxies import (
     CLIENT,
     FORWARDER,
     GATEWAY,
+    MCP,
     MINIMAL_DJANGO,
     PEERS,
+    RULES,
     Proxy,
     Stage,
 )
 from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 
-NAMES = (FORWARDER, GATEWAY, CLIENT, MINIMAL_DJANGO, *PEERS)
+NAMES = (FORWARDER, GATEWAY, CLIENT, MCP, RULES, MINIMAL_DJANGO, *PEERS)
 CONNECTIONS = (1, 16, 200)
 CPU_LIMIT = 1.1  # times the bare forwarder's
 CLIENT_LIMIT = 1.1  # times a call's with a cookie
+RULES_LIMIT = 1.25  # times that of the same call without rules
 AT = 16  # connections, at which the limits count
 Turns = dict[str, list[Turn]]
 
@@ -37,7 +40,9 @@ def run(scale: Scale, folder: Path) -> Section:
             f"runs its whole middleware. The {FORWARDER} identifies "
             f"nobody. The {MINIMAL_DJANGO} loads session and user, but applies no rules and adds "
             "no token.",
-            f"“{CLIENT}” is a call of an OAuth client, with a token in place of the cookie.",
+            f"“{CLIENT}” is a call of an OAuth client, with a token in place of the cookie. "
+            f"“{MCP}” posts a JSON-RPC message of 300 bytes; with rules, message and result are "
+            "read.",
             "Apache and Node sign users in at a provider and keep the tokens in their session. "
             "Only the gateway encrypts the session with a key in KMS: the others store plaintext, "
             "or encrypt with a secret in the configuration.",
@@ -105,8 +110,10 @@ def _table(found: dict[int, Turns]) -> Table:
 def _targets(turns: Turns) -> list[Target]:
     cpu = cpu_ratio(turns[GATEWAY], turns[FORWARDER]).median
     client = cpu_ratio(turns[CLIENT], turns[GATEWAY]).median
+    rules = cpu_ratio(turns[RULES], turns[MCP]).median
     what = f"{AT} connections: CPU, times"
     return [
         Target(f"gateway, {what} the bare forwarder's", CPU_LIMIT, cpu),
         Target(f"{CLIENT}, {what} that with a cookie", CLIENT_LIMIT, client),
+        Target(f"{RULES}, {what} that without", RULES_LIMIT, rules),
     ]

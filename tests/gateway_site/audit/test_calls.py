@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import requests
 from gateway_site.audit.event import parse_time
 from gateway_site.audit.exposure import find_exposed
 from gateway_site.audit.verification import find_faults, read_log
-from tests.gateway_site.support.gateways import Gateway, running_gateway
+from tests.gateway_site.support.gateways import RULES, Gateway, running_gateway
 from tests.support.waiting import wait_until
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
@@ -97,6 +98,24 @@ def test_message_that_was_read_is_described_by_what_it_says(gateway: Gateway, fi
         response = client.post(f"{gateway.url}/gateway/read/x", json=message, timeout=20)
     [event] = find(event="call", request=id_of(response))
     assert (event["method"], event["tool"], event["claimed"]) == ("tools/call", "search", False)
+
+
+@pytest.mark.parametrize(
+    ("tool", "rule", "decision"),
+    [("search_a", "line 1", "allowed"), ("export", None, "rejected")],
+)
+def test_event_has_the_rule_that_decided_and_the_digest_of_all(
+    gateway: Gateway, find: Find, tool: str, rule: str | None, decision: str
+) -> None:
+    """A denied call is an error in a 200, as for an unknown tool."""
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool}}
+    with gateway.writer() as client:
+        response = client.post(f"{gateway.url}/gateway/ruled/message", json=message, timeout=20)
+    [event] = find(event="call", request=id_of(response))
+    assert (event["status"], event["decision"], event["rule"]) == (200, decision, rule)
+    assert event["code"] == (None if rule else "denied")
+    assert event["policy"] == hashlib.sha256(RULES.encode()).hexdigest()
+    assert (event["tool"], event["claimed"]) == (tool, False)
 
 
 @pytest.mark.parametrize(

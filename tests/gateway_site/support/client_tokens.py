@@ -22,14 +22,16 @@ class Caller:
     gateway: Gateway
     access_token: str
     refresh_token: str
+    client_id: str = CLIENT_ID
 
     @classmethod
-    def allowed(cls, gateway: Gateway, upstream: str) -> Caller:
-        code = gateway.control(f"allow/{upstream}")
+    def allowed(cls, gateway: Gateway, upstream: str, client_id: str = CLIENT_ID) -> Caller:
+        code = gateway.control(f"allow/{upstream}/{client_id}")
         form = {"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER}
-        answer = trade(gateway, form)
+        answer = trade(gateway, form | {"client_id": client_id})
         assert answer.status_code == 200, answer.text
-        made = cls(gateway, answer.json()["access_token"], answer.json()["refresh_token"])
+        tokens = answer.json()
+        made = cls(gateway, tokens["access_token"], tokens["refresh_token"], client_id)
         gateway.end_grants.append(made.end)
         return made
 
@@ -39,7 +41,7 @@ class Caller:
 
     def end(self) -> None:
         """Revoke its first tokens, and with them its grant."""
-        form = {"client_id": CLIENT_ID, "token": self.refresh_token}
+        form = {"client_id": self.client_id, "token": self.refresh_token}
         answer = requests.post(f"{self.gateway.url}/oauth/revoke", form, timeout=20)
         assert answer.status_code == 200, answer.text
 

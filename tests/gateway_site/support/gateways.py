@@ -22,6 +22,31 @@ from tests.support.waiting import wait_until
 
 # A database file that stays open would not be missed when a test removes it.
 OPTIONS = "timeout=30&conn_max_age=0"
+LONG_ID = "listed-" * 20
+CLIENTS = [
+    {"client_id": each, "redirect_uris": ["http://127.0.0.1/callback"]} for each in ("own", LONG_ID)
+]
+# Those of lines 1 and 6 concern the first person, who is in the group.
+RULES = f"""[[rule]]
+action = "allow"
+groups = ["sales"]
+tools = ["search_*", "delete"]
+
+[[rule]]
+action = "deny"
+clients = ["unverified"]
+tools = ["delete"]
+
+[[rule]]
+action = "allow"
+clients = ["own", "{LONG_ID}", "app.example"]
+tools = ["export"]
+
+[[rule]]
+action = "allow"
+clients = ["own"]
+methods = ["tasks/get"]
+"""
 TOKEN = "token-of-the-person"
 ANOTHERS_TOKEN = "token-of-another-person"
 
@@ -153,6 +178,9 @@ def running_gateway(
 ) -> Iterator[Gateway]:
     """Run a gateway; `variables` are added to those of its upstreams."""
     port, upstream_port, mcp_port, careless_port, nobody = free_ports(5)
+    rules, clients = str(folder / "rules.toml"), folder / "clients.json"
+    Path(rules).write_text(RULES, encoding="utf-8")
+    clients.write_text(json.dumps(CLIENTS), encoding="utf-8")
     with canned_server() as canned:
         declared = (
             upstream_variables("ECHO", upstream_port, MAX_CONCURRENT="2000", MAX_BODY="2000000000")
@@ -173,6 +201,11 @@ def running_gateway(
             )
             | upstream_variables("RATED", upstream_port, RATE="3/h look*=1/h")
             | upstream_variables("RATEDAPI", upstream_port, RATE="2/h")
+            | upstream_variables("RULED", upstream_port, POLICY_FILE=rules, CLIENTS="1")
+            | {
+                "UPSTREAM_NOTES_MCP": f"http://127.0.0.1:{upstream_port}",
+                "UPSTREAM_NOTES_POLICY_FILE": rules,
+            }
             | upstream_variables("CANNED", canned.port, READ_TIMEOUT="5")
             | upstream_variables(
                 "ADDED", canned.port, REQUEST_HEADERS="x-amz-*, Notion-Version, X-User-Id"
@@ -198,6 +231,8 @@ def running_gateway(
             "GATEWAY_TEST_ISSUER": issuer,
             "AUTHORIZATION_ISSUER": f"http://127.0.0.1:{port}",
             "CLIENTS_REGISTRATION": "1",
+            "CLIENTS_METADATA_DOCUMENTS": "1",
+            "CLIENTS_FILE": str(clients),
             "GATEWAY_TEST_DATABASE": database or f"sqlite:///{folder}/gateway.sqlite3?{OPTIONS}",
             **declared,
             **variables,

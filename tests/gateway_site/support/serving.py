@@ -46,6 +46,7 @@ from oauth.access import aget_token  # noqa: E402
 from oauth.clients.consent import Consent  # noqa: E402
 from oauth.clients.grants import grants  # noqa: E402
 from oauth.clients.rules import registration  # noqa: E402
+from oauth.clients.rules.client import document_host, is_document_url  # noqa: E402
 from oauth.clients.server import authorization_server  # noqa: E402
 from oauth.provider import dpop  # noqa: E402
 from oauth.provider.token_set import TokenSet  # noqa: E402
@@ -62,6 +63,7 @@ from tests.support.clock import FakeClock  # noqa: E402
 TOKEN = "token-of-the-person"
 ANOTHERS_TOKEN = "token-of-another-person"
 GRANTED = "token-of-a-grant"
+GROUPS = ("sales",)  # of the first person
 VERIFIER = "verifier-" * 5
 REDIRECT_URI = "http://127.0.0.1/callback"
 CLIENT_ID = registration.make_client_id("Tool", [REDIRECT_URI])
@@ -88,6 +90,8 @@ async def refreshing(
         return token
     if wish == "unavailable":
         raise StoreUnavailable
+    if wish == "demoted":
+        token = replace(token, groups=())
     if wish in {"stored", "due"}:
         stored = SessionStore(request.session.session_key)
         await stored.aset("refreshed", time.time())
@@ -107,25 +111,34 @@ def token_set(access_token: str) -> TokenSet:
     )
 
 
-def sign_in(user: User, access_token: str = TOKEN) -> str:
+def sign_in(user: User, access_token: str = TOKEN, groups: tuple[str, ...] = GROUPS) -> str:
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    token = token_set(access_token)
+    token = replace(token_set(access_token), groups=groups)
     held.store_token_set(session, "corp", token)
+    session[held.METHODS] = [{"method": "socialaccount", "provider": "corp", "uid": token.subject}]
+    if notes := settings.UPSTREAMS.get("notes"):  # an MCP server, which has no groups
+        issuer = "https://notes.example.com"
+        connected = replace(token, groups=(), issuer=issuer, resource=notes.origin)
+        held.store_token_set(session, "notes", connected)
     bound = replace(token, access_token=f"{access_token}-{thumbprint(KEY)}", token_type="dpop")
     held.store_token_set(session, "bound", replace(bound, dpop_key=KEY))
     session.save()
     return str(session.session_key)
 
 
-async def allow(upstream: str) -> str:
-    """Allow a client to call an upstream for the first person; return the code."""
+async def allow(wish: str) -> str:
+    """Allow a client to call an upstream for the first person; return the code.
+
+    The wish is the upstream's name, with `/` and the client's id for another one than the usual.
+    """
+    upstream, _, client_id = wish.partition("/")
     consent = Consent(
-        client_id=CLIENT_ID,
+        client_id=client_id or CLIENT_ID,
         client_name="Tool",
-        client_host=None,
+        client_host=document_host(client_id) if is_document_url(client_id) else None,
         redirect_uri=REDIRECT_URI,
         upstream=upstream,
         resource=f"{authorization_server().issuer}/gateway/{upstream}",
@@ -133,8 +146,9 @@ async def allow(upstream: str) -> str:
         challenge=code_challenge(VERIFIER),
     )
     user = await User.objects.aget(username="ada")
+    granted = replace(token_set(GRANTED), groups=GROUPS)
     steps = grants().allow(
-        user, consent, "corp", token_set(GRANTED), backend=settings.AUTHENTICATION_BACKENDS[0]
+        user, consent, "corp", granted, backend=settings.AUTHENTICATION_BACKENDS[0]
     )
     allowed = await steps
     # The clock does not advance, so any of them could be the least recently used one.
@@ -268,7 +282,7 @@ def main() -> None:
     install(stack.services)
     call_command("migrate", verbosity=0)
     ada, grace = User.objects.create_user("ada"), User.objects.create_user("grace")
-    keys = [*(sign_in(ada) for _ in range(int(sys.argv[2]))), sign_in(grace, ANOTHERS_TOKEN)]
+    keys = [*(sign_in(ada) for _ in range(int(sys.argv[2]))), sign_in(grace, ANOTHERS_TOKEN, ())]
     connections.close_all()  # of this thread, which will run the event loop
     sys.stdout.write(json.dumps(keys) + "\n")
     sys.stdout.flush()

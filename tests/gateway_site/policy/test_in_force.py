@@ -1,0 +1,115 @@
+"""The rules in force: a fault in any file is an error that names it, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
+
+from gateway_site.policy.client_names import find_client_problem
+from gateway_site.policy.in_force import RulesInForce, rules_of
+from gateway_site.rules.upstream import Upstream
+from tests.gateway_site.rules.test_upstream import one
+from tests.gateway_site.support.loading import local
+
+ALLOW, DENY = '[[rule]]\naction = "allow"\n', '[[rule]]\naction = "deny"\n'
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "rules.toml"
+
+
+@pytest.fixture
+def upstream(path: Path) -> Upstream:
+    return one(POLICY_FILE=str(path))
+
+
+def test_file_implies_that_messages_are_read(upstream: Upstream, path: Path) -> None:
+    assert (upstream.read_mcp, upstream.policy_file) == (True, str(path))
+    assert one().policy_file is None
+    assert rules_of(one()) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "File not found."),
+        (b"\xff", "The file is not UTF-8."),
+        ("[[rule]\n", r"The file is not valid TOML: .*\(at line 1, column 7\)"),
+        ("", "The file must have 1 to 1000 rules."),
+        (ALLOW + "[[rule]]\n", 'Line 3: the action must be "allow" or "deny".'),
+        (ALLOW + DENY + 'tool = ["a"]\n', "Line 3: 'tool' is unknown"),
+        (ALLOW + DENY + 'clients = ["own", "other"]', "Line 3: clients: 'other' is neither"),
+    ],
+)
+def test_any_fault_is_an_error_of_the_settings(
+    tmp_path: Path, path: Path, text: str | bytes | None, problem: str
+) -> None:
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    clients = tmp_path / "clients.json"
+    clients.write_text(json.dumps([{"client_id": "own", "redirect_uris": ["https://a.example/"]}]))
+    with pytest.raises(ImproperlyConfigured, match=rf"^UPSTREAM_A_POLICY_FILE: {path}: {problem}"):
+        local(
+            UPSTREAM_A_URL="https://a.example",
+            UPSTREAM_A_PROVIDER="github",
+            UPSTREAM_A_CLIENTS="1",
+            UPSTREAM_A_POLICY_FILE=str(path),
+            CLIENTS_FILE=str(clients),
+            PUBLIC_URL="http://127.0.0.1:8000",
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("own", None),
+        ("unverified", None),
+        ("app.example", None),
+        ("Own", "is neither an id"),
+        ("App.example", "is neither an id"),
+        ("127.0.0.1", "is neither an id"),
+        ("https://app.example/client", "is neither an id"),
+        ("dcr.e30", None),  # plausible, but no document's host: it matches nothing
+        ("app.example.", "is neither an id"),
+        (f"{'a' * 60}.{'b' * 36}.example", "is a host of more than 100 characters"),
+        ("ours.example", "is an id in CLIENTS_FILE, and has another meaning"),
+    ],
+)
+def test_rule_names_only_clients_that_there_may_be(name: str, problem: str | None) -> None:
+    found = find_client_problem(name, {"own", "ours.example"})
+    assert found is None if problem is None else (found or "").startswith(problem)
+    assert "another meaning" in (find_client_problem("unverified", {"unverified"}) or "")
+
+
+def test_fault_in_one_file_changes_the_rules_of_none(path: Path, settings: Settings) -> None:
+    other = path.with_name("other.toml")
+    path.write_text(ALLOW)
+    other.write_text(ALLOW)
+    upstreams = [one(POLICY_FILE=str(path)), one(POLICY_FILE=str(other))]
+    object.__setattr__(upstreams[1], "name", "b")
+    settings.UPSTREAM_RULES = in_force = RulesInForce(upstreams, ())
+    before = [rules_of(each) for each in upstreams]
+    path.write_text(DENY)
+    other.write_text(DENY + "x = 1")
+    assert in_force.reload() == [
+        f"UPSTREAM_B_POLICY_FILE: {other}: Line 1: 'x' is unknown; "
+        "a rule has action, groups, clients, methods, tools, resources, prompts."
+    ]
+    assert [rules_of(each) for each in upstreams] == before
+    other.write_text(DENY)
+    assert in_force.reload() == []
+    after = [rules_of(each) for each in upstreams]
+    assert [rules.rules[0].action for rules in after if rules] == ["deny", "deny"]
+    other.unlink()
+    path.unlink()
+    assert [each.split(":")[0] for each in in_force.reload()] == [
+        "UPSTREAM_API_POLICY_FILE",
+        "UPSTREAM_B_POLICY_FILE",
+    ]
+    assert bool(in_force)
+    assert not RulesInForce([one()], ())
