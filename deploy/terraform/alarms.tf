@@ -72,6 +72,16 @@ locals {
       description = "Persons or upstreams are at their limit of open calls"
       above       = 5
     }
+    audit_events = {
+      pattern     = "?\"The audit log cannot be written\" ?\"events are missing from the audit log\""
+      description = "The audit log rejects calls, or lacks events: docs/audit.md, If it cannot be written"
+      above       = 0
+    }
+    audit_checkpoint = {
+      pattern     = "\"The audit log has no new checkpoint\""
+      description = "KMS or the table does not take the audit log's checkpoints: docs/audit.md, Chains and checkpoints"
+      above       = 5
+    }
   }
 
   aws_alarms = {

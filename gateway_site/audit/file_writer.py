@@ -157,7 +157,7 @@ class FileSink:
         except OSError as error:
             if not self._is_failing:
                 logger.error("The audit log cannot be written: %s.", error.strerror)  # noqa: TRY400 - no traceback is needed
-                gateway.count("audit.failures", step="write")
+            gateway.count("audit.failures", step="write")
             self._is_failing = True
             return False
         if self._is_failing:

@@ -42,7 +42,13 @@ class Exceeded:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers of the answer 429."""
+        """Headers of the answer 429, by the draft's sections on the two items.
+
+        A policy's name is a String (RFC 9651 section 3.3.3): `gateway_site.rules.rate` accepts no
+        characters that it would have to escape. All parameters are Integers, in calls and seconds;
+        `t` is the time until there is a call more, not until there are all of them.
+        https://github.com/ietf-wg-httpapi/ratelimit-headers
+        """
         seconds, rate = math.ceil(self.wait), self.rate
         name = f'"{rate.tools or POLICY_NAME}"'
         return {

@@ -9,6 +9,7 @@ from contextlib import suppress
 from email.utils import formatdate
 from pathlib import Path
 from threading import Thread
+from unittest.mock import Mock
 
 import pytest
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -16,6 +17,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import start_http_server
 from pytest_django import Settings
 
+from gateway_site.audit import file_writer
+from gateway_site.audit.file_writer import EventQueue
+from gateway_site.edge import http_metrics
 from gateway_site.local.kms import LocalKMS
 from oauth import metrics as oauth_metrics
 from oauth.exceptions import ProviderUnavailable, ReauthenticationRequired
@@ -23,9 +27,11 @@ from sessions_kms import services
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
 from sessions_kms.telemetry import telemetry
+from sessions_kms.testing.kms import MemoryKMS
 from tests.deploy.prometheus import PROMETHEUS, firing, watching
+from tests.gateway_site.audit.written import Machine
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, address, corp, store, visitor
 from tests.oauth.support.requests import get_token
@@ -52,7 +58,7 @@ def prometheus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     """Run Prometheus, which scrapes the metrics of this process; give its address."""
     reader = PrometheusMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
-    for instruments in (telemetry, oauth_metrics.telemetry):
+    for instruments in (telemetry, oauth_metrics.telemetry, http_metrics.gateway):
         for kept in ("_counters", "_histograms", "_gauges", "_totals"):
             monkeypatch.setattr(instruments, kept, {})
         monkeypatch.setattr(instruments, "_is_enabled", True)
@@ -222,3 +228,29 @@ def test_callbacks_without_a_known_state(
 ) -> None:
     callback = f"{address('corp')}callback/?code=a&state=b"
     fires(prometheus, "SignInsFail", lambda: visitor.client.get(callback))
+
+
+def test_audit_file_whose_folder_is_gone(prometheus: str, tmp_path: Path) -> None:
+    (tmp_path / "audit").mkdir()
+    process = Machine(tmp_path / "audit/audit.jsonl").process("a")
+    (tmp_path / "audit").rename(tmp_path / "gone")
+    fires(prometheus, "AuditLogUnwritable", lambda: process.sink.write([{"event": "call"}]))
+
+
+def test_audit_queue_without_room(
+    prometheus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Machine(tmp_path / "audit.jsonl").process("a")
+    monkeypatch.setattr(file_writer, "QUEUE_MAX", 0)
+    monkeypatch.setattr(file_writer, "SPARE", 0)
+    queue = EventQueue(process.sink, clock=time.time)
+    fires(prometheus, "AuditEventsLost", lambda: queue.add({"event": "consent"}))
+
+
+def test_kms_that_does_not_sign_the_audit_log(
+    prometheus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Machine(tmp_path / "audit.jsonl").process("a")
+    unreachable = Mock(side_effect=KMSUnavailable("KMS cannot be reached."))
+    monkeypatch.setattr(MemoryKMS, "generate_mac", unreachable)
+    fires(prometheus, "AuditCheckpointMissing", lambda: process.sink._checkpoint(is_last=False))

@@ -12,6 +12,7 @@ import pytest
 from gateway_site.audit import file_writer
 from gateway_site.audit.event import Event
 from gateway_site.audit.file_writer import EventQueue
+from gateway_site.edge import http_metrics
 from tests.gateway_site.audit.written import Machine
 from tests.support.waiting import wait_until
 
@@ -99,6 +100,24 @@ def test_process_ends_although_nothing_can_be_written(
     queue.close(5)
     assert not any(thread.name == "audit" for thread in threading.enumerate())
     assert "incomplete" in caplog.text
+
+
+def test_each_attempt_that_fails_is_counted_and_only_the_first_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An alarm on the counter must last as long as calls are rejected."""
+    counted: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        http_metrics.gateway, "count", lambda name, *, step: counted.append((name, step))
+    )
+    folder = tmp_path / "log"
+    folder.mkdir()
+    process = Machine(folder / "audit.jsonl").process("a")
+    folder.rename(tmp_path / "gone")
+    for _ in range(3):
+        assert not process.sink.write([{"event": "call"}])
+    assert counted == [("audit.failures", "write")] * 3
+    assert caplog.text.count("The audit log cannot be written") == 1
 
 
 def test_events_after_a_failure_continue_the_chain(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
 from gateway_site.environment.variable import InvalidValue
 from gateway_site.policy import rates
-from gateway_site.policy.rates import CLIENTS_MAX, Caller, RateCounter
+from gateway_site.policy.rates import CLIENTS_MAX, Caller, Exceeded, RateCounter
 from gateway_site.rules.rate import Rate, parse_rates
 
 ANN = Caller("notes", "1")
@@ -112,6 +113,27 @@ def test_headers_tell_how_long_to_wait(clock: Clock) -> None:
     assert exceeded is not None
     assert exceeded.headers["Retry-After"] == "1"  # never 0, which clients would repeat at once
     assert exceeded.headers["RateLimit-Policy"] == '"calls";q=60;w=60'
+
+
+ITEM = r'"(?:[ !#-\[\]-~]|\\["\\])*"'  # a String of RFC 9651 section 3.3.3
+POLICY = re.compile(ITEM + r";q=(?:0|[1-9][0-9]{0,14});w=[1-9][0-9]{0,14}")
+LIMIT = re.compile(ITEM + r";r=(?:0|[1-9][0-9]{0,14});t=(?:0|[1-9][0-9]{0,14})")
+
+
+def test_headers_are_items_of_the_draft_whatever_a_tool_is_called(clock: Clock) -> None:
+    named = 0
+    for code in range(256):
+        for text in (f"a{chr(code)}b=999999/h", f"{chr(code)}*=1/s"):
+            try:
+                limits = parse_rates(text)
+            except InvalidValue:
+                continue
+            rate = limits[0]
+            headers = Exceeded(rate, 0.25 + rate.seconds).headers
+            assert POLICY.fullmatch(headers["RateLimit-Policy"]), headers
+            assert LIMIT.fullmatch(headers["RateLimit"]), headers
+            named += rate.tools is not None
+    assert named > 160
 
 
 def test_made_up_clients_give_a_person_a_bounded_number_of_calls(clock: Clock) -> None:
