@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urljoin
 
 import requests
 
+from oauth.sign_in.click_delay import DELAY, FIELD
 from tests.soak.fleet import Process
 from tests.soak.ledger import Ledger
 from tests.soak.visitor import TOKEN, Visitor
@@ -23,6 +24,7 @@ from tests.soak.visitor import TOKEN, Visitor
 ISSUER = "http://127.0.0.1:9"  # its name: the processes have other addresses, and none of them it
 RESOURCE = f"{ISSUER}/gateway/bench"
 REDIRECT_URI = "http://127.0.0.1:4567/callback"
+SHOWN_AT = re.compile(rf'name="{FIELD}" value="([^"]+)"')
 CODE = re.compile(r"[?;]code=([^&\"]+)")
 EARLY = 20  # seconds before the end of an access token at which it is refreshed
 HOPS = 8
@@ -117,6 +119,9 @@ class AppUser(Visitor):
             self._ledger.violation(f"{kind}: the page has no form")
             return None
         form = {"csrfmiddlewaretoken": token[1], **fields}
+        if shown_at := SHOWN_AT.search(answer.text):
+            form[FIELD] = shown_at[1]
+            time.sleep(1.1 * DELAY)  # as a person who reads the page
         answer = self._ask(kind, "POST", to, process=process, data=form, allow_redirects=False)
         for _ in range(HOPS):
             if answer is None or not answer.is_redirect:
