@@ -1,10 +1,12 @@
 """Sessions imported with their mark, marked, and given back: both writes or neither."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sessions_kms.aws.table_client import CONNECTION
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.attributes import Item
 from sessions_kms.storage.session_items import RecordExists, SessionItems
@@ -13,6 +15,7 @@ from tests.sessions_kms.support.recording import (
     NOW,
     TABLE,
     Recording,
+    Suspect,
     in_conflict,
     nothing_done,
     record,
@@ -135,4 +138,34 @@ def test_mark_and_its_end_are_looked_for_when_the_answer_was_lost(
     client.memory.wire.strike(0, fault)
     run_sync(records.give_back("a", expected=made, mark_id="moved#a", now=NOW))
     assert client.operations() == asked
+    assert client.memory.items == {}
+
+
+NOTE: Item = {"note": {"S": "n"}}
+
+
+class OnConnections(Recording):
+    """Answers come on connections, as those of the built-in client do."""
+
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        call = super().__getattr__(operation)
+        return lambda **asked: call(**asked) | {"ResponseMetadata": {CONNECTION: Suspect()}}
+
+
+def test_both_writes_are_looked_for_where_an_answer_may_be_of_another_request() -> None:
+    client: Any = OnConnections()
+    records = SessionItems(Table(client, name=TABLE))
+    made, mark = record("a"), {"id": {"S": "moved#a"}}
+    steps: list[tuple[Callable[[], Any], str]] = [
+        (lambda: records.take_over(made, mark=mark, now=NOW), "a"),
+        (lambda: records.mark("a", expected=made, mark=mark | NOTE, now=NOW), "moved#a"),
+        (lambda: records.give_back("a", expected=made, mark_id="moved#a", now=NOW), "a"),
+    ]
+    for step, read in steps:
+        client.calls.clear()
+        run_sync(step())
+        *_, (write, _), (look, asked) = client.calls
+        assert (write, look) == ("transact_write_items", "get_item")
+        assert asked["Key"] == {"id": {"S": read}}
+        assert client.operations().count(write) == 1
     assert client.memory.items == {}

@@ -8,7 +8,7 @@ import pytest
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
-from sessions_kms.storage.not_before import NotBefore
+from sessions_kms.storage.not_before import NotBefore, known_names, names_from
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.sessions import saved_key
@@ -136,6 +136,44 @@ def test_clock_set_back_makes_it_read_again(
     clock.advance(-3600)
     source.moment = 2000
     assert run_sync(not_before.moment()) == 2000
+
+
+def test_cached_cutoff_is_one_that_is_not_due_to_be_read(
+    not_before: NotBefore, clock: FakeClock
+) -> None:
+    assert not_before.cached() is None
+    run_sync(not_before.moment())
+    assert not_before.cached() == 1000
+    clock.advance(30)
+    assert not_before.cached() is None
+
+
+def test_names_of_cutoffs_are_those_of_all_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sessions_kms.storage.not_before._sources", [])
+    names_from(lambda: ["google"])
+    names_from(lambda: ["corp", "google"])
+    assert known_names() == {"google", "corp"}
+
+
+@pytest.mark.parametrize(
+    ("name", "begins", "command"),
+    [
+        (None, "The not-before item is ", "end_sessions"),
+        ("google", "The not-before item of google is ", "end_sessions --provider"),
+    ],
+)
+def test_cutoff_too_far_ahead_is_reported_with_its_remedy(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture, name: str | None, begins: str, command: str
+) -> None:
+    ahead = int(clock()) + 3600
+    source = as_coroutine(lambda: ahead)
+    assert run_sync(NotBefore(source, at_least=ahead, clock=clock, name=name).moment()) == 0
+    of_setting, of_item = caplog.messages
+    assert of_setting == (
+        "NOT_BEFORE is 3,600 s ahead of the clock: ignored until it is near. Correct the setting."
+    )
+    assert of_item.startswith(f"{begins}3,600 s ahead of the clock: ignored until it is near. ")
+    assert of_item.endswith(f" {command}` overwrites it.")
 
 
 @pytest.mark.parametrize("error", [None, TableUnavailable()])

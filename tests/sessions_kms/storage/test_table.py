@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sessions_kms.aws.table_client import CONNECTION
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
@@ -13,7 +14,15 @@ from sessions_kms.storage.published_keys import DataKeyItems
 from sessions_kms.storage.queries import Queries
 from sessions_kms.storage.session_items import Conflict, RecordExists, SessionItems
 from sessions_kms.storage.table import Table
-from tests.sessions_kms.support.recording import NOW, TABLE, Recording, nothing_done, record
+from sessions_kms.storage.writes import REPEATS_MAX, Condition, equal
+from tests.sessions_kms.support.recording import (
+    NOW,
+    TABLE,
+    Recording,
+    Suspect,
+    nothing_done,
+    record,
+)
 from tests.sessions_kms.support.stepping import blocking
 from tests.sessions_kms.support.wire import truncated, twice
 
@@ -113,6 +122,51 @@ def test_delete_whose_answer_was_lost_is_made_again(
             delete("a")
             assert client.operations() == ["delete_item"] * 2
             assert client.memory.items == {}
+
+
+def acknowledged(on: Suspect, old: Item | None) -> dict[str, Any]:
+    """Return the answer to a write, which came on a connection."""
+    there = {} if old is None else {"Attributes": old}
+    return {"ConsumedCapacity": {}, "ResponseMetadata": {CONNECTION: on}, **there}
+
+
+HELD: Item = {"id": {"S": "a"}, "key": {"B": b"1"}, "note": {"S": "n"}}
+CHANGES: Item = {"key": {"B": b"2"}}
+EXISTS = Condition("attribute_exists(#id)")
+
+
+def test_update_counts_by_the_old_item_in_its_answer(client: Recording, table: Table) -> None:
+    client.told["update_item"] = [acknowledged(connection := Suspect(), HELD)]
+    assert run_sync(table.update("a", CHANGES, when=equal("key", {"B": b"1"})))
+    assert client.operations() == ["update_item"]
+    assert not connection.is_distrusted
+
+
+def test_update_is_sent_again_after_the_answer_of_another(client: Recording, table: Table) -> None:
+    client.memory.items["a"] = HELD
+    suspects = [Suspect() for _ in range(REPEATS_MAX - 1)]
+    others: list[Item | None] = [None, HELD | {"key": {"B": b"3"}}]
+    client.told["update_item"] = list(map(acknowledged, suspects, others))
+    assert run_sync(table.update("a", CHANGES, when=equal("key", {"B": b"1"})))
+    assert client.operations() == ["update_item"] * REPEATS_MAX
+    assert [each.is_distrusted for each in suspects] == [True, True]
+    assert client.memory.items["a"] == HELD | CHANGES
+
+
+@pytest.mark.parametrize("old", [None, HELD])
+def test_update_whose_answer_is_no_evidence_is_looked_for(
+    client: Recording, table: Table, old: Item | None
+) -> None:
+    client.memory.items["a"] = HELD | CHANGES
+    client.told["update_item"] = [acknowledged(connection := Suspect(), old)]
+    assert run_sync(table.update("a", CHANGES, when=EXISTS))
+    assert client.operations() == ["update_item", "get_item"]
+    assert not connection.is_distrusted
+    client.memory.items["a"] = HELD
+    client.told["update_item"] = [acknowledged(connection, old)]
+    assert run_sync(table.update("a", CHANGES, when=EXISTS))
+    assert client.operations()[2:] == ["update_item", "get_item", "update_item"]
+    assert connection.is_distrusted
 
 
 @pytest.mark.parametrize("expected", [None, b"1"])

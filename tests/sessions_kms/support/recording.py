@@ -38,6 +38,16 @@ class Recording:
         return [operation for operation, _ in self.calls]
 
 
+class Suspect:
+    """A connection, as an answer of the built-in client names it."""
+
+    def __init__(self) -> None:
+        self.is_distrusted = False
+
+    def distrust(self) -> None:
+        self.is_distrusted = True
+
+
 def tables(asked: dict[str, Any]) -> set[str | None]:
     """Return the tables of a call."""
     actions = asked.get("TransactItems") or [{"Call": asked}]
