@@ -54,6 +54,17 @@ def me(request):
 
 urlpatterns = [path("count", count), path("acount", acount), path("me", me)]
 """
+UNWANTED = (
+    "anyio",
+    "asyncio",
+    "cacheprovider",
+    "hypothesispytest",
+    "platformdirs",
+    "randomly",
+    "time_machine",
+    "timeout",
+    "xdist",
+)
 ENTRY_POINT = "-psessions_kms.testing.pytest_plugin"  # as pytest finds it where it is installed
 
 
@@ -78,9 +89,12 @@ class SuiteProject:
             file.write(dedent(text))
 
     def pytest(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Run the suite by pytest, without the plugins that this project's own suite needs."""
-        unwanted = [f"-pno:{name}" for name in ("asyncio", "randomly", "timeout")]
-        options = ("-q", *unwanted, *self._plugin)
+        """Run the suite by pytest, without the plugins that this project's own suite needs.
+
+        To import them, and those that other packages bring, takes half a second.
+        """
+        names = [name for name in UNWANTED if name != "xdist" or "-n2" not in arguments]
+        options = ("-q", *(f"-pno:{name}" for name in names), *self._plugin)
         return self.python("-m", "pytest", *options, *arguments, **variables)
 
     def manage(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":

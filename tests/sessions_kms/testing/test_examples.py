@@ -12,7 +12,10 @@ PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
 EXAMPLES = dict(
     re.findall(r"^```python\n# (test_\w+\.py)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 )
-OF_PYTEST = ["test_count.py", "test_members.py", "test_repositories.py", "test_with_moto.py"]
+RUNS = [
+    ("settings", ("test_count.py", "test_members.py", "test_with_moto.py")),
+    ("oauth_settings", ("test_repositories.py",)),
+]
 OAUTH_SETTINGS = """
 from tests.settings import *
 
@@ -50,16 +53,17 @@ urlpatterns = [path("repositories", repositories)]
 """
 
 
-def project_with(folder: Path, example: str) -> SuiteProject:
+def project_with(folder: Path, *examples: str) -> SuiteProject:
     project = SuiteProject(folder)
-    project.write(example, EXAMPLES[example])
+    for example in examples:
+        project.write(example, EXAMPLES[example])
     project.write("oauth_settings.py", OAUTH_SETTINGS)
     project.write("repository_pages.py", REPOSITORY_PAGES)
     return project
 
 
 def test_every_example_runs_here() -> None:
-    assert sorted(EXAMPLES) == OF_PYTEST
+    assert sorted(EXAMPLES) == sorted(name for _, names in RUNS for name in names)
 
 
 def test_view_of_the_examples_is_that_of_the_project() -> None:
@@ -70,11 +74,13 @@ def test_view_of_the_examples_is_that_of_the_project() -> None:
     assert project_code[0].partition("```")[0].strip() in PAGES
 
 
-@pytest.mark.parametrize("example", OF_PYTEST)
-def test_example_passes_under_pytest(tmp_path: Path, example: str) -> None:
-    settings = "oauth_settings" if example == "test_repositories.py" else "settings"
-    printed = require_success(project_with(tmp_path, example).pytest(f"--ds={settings}", "-Werror"))
-    assert re.search(r"\d passed", printed)
+@pytest.mark.parametrize(("settings", "examples"), RUNS)
+def test_examples_pass_under_pytest(
+    tmp_path: Path, settings: str, examples: tuple[str, ...]
+) -> None:
+    project = project_with(tmp_path, *examples)
+    printed = require_success(project.pytest(f"--ds={settings}", "-Werror", "-rp"))
+    assert {example for example in examples if f"PASSED {example}::" in printed} == {*examples}
 
 
 def test_example_of_unittest_passes_without_pytest(tmp_path: Path) -> None:
@@ -82,11 +88,15 @@ def test_example_of_unittest_passes_without_pytest(tmp_path: Path) -> None:
     assert "Ran 3 tests" in printed
 
 
-@pytest.mark.parametrize("example", ["test_count.py", "test_members.py", "test_repositories.py"])
-def test_example_needs_its_time_to_pass(tmp_path: Path, example: str) -> None:
-    """Without `advance` it fails: it tests what it seems to test."""
-    project = project_with(tmp_path, example)
-    file = project.folder / example
-    file.write_text(re.sub(r"\S*store\.advance\(.*\)", "pass", file.read_text("utf-8")))
-    settings = "oauth_settings" if example == "test_repositories.py" else "settings"
-    assert project.pytest(f"--ds={settings}").returncode == 1
+@pytest.mark.parametrize(("settings", "examples"), RUNS)
+def test_examples_need_their_time_to_pass(
+    tmp_path: Path, settings: str, examples: tuple[str, ...]
+) -> None:
+    """Without `advance` they fail: they test what they seem to test."""
+    timed = [example for example in examples if example != "test_with_moto.py"]
+    project = project_with(tmp_path, *timed)
+    for file in map(project.folder.joinpath, timed):
+        file.write_text(re.sub(r"\S*store\.advance\(.*\)", "pass", file.read_text("utf-8")))
+    done = project.pytest(f"--ds={settings}")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert [example for example in timed if f"FAILED {example}::" not in done.stdout] == []

@@ -144,14 +144,10 @@ def test_django_runner_in_parallel(project: SuiteProject, method: str) -> None:
     assert printed.count("Cloning test database") == 2
 
 
-def test_pytest(project: SuiteProject) -> None:
-    assert "8 passed" in require_success(project.pytest())
-
-
-def test_pytest_needs_no_mixin(project: SuiteProject) -> None:
-    cases = project.folder / "test_cases.py"
-    cases.write_text(cases.read_text("utf-8").replace("SessionStoreMixin, TestCase", "TestCase"))
-    assert "8 passed" in require_success(project.pytest())
+def test_pytest_also_without_the_mixin(project: SuiteProject) -> None:
+    project.write("test_bare.py", CASES.replace("SessionStoreMixin, ", ""))
+    printed = require_success(project.pytest("-rp"))
+    assert printed.count("PASSED test_cases.py::") == printed.count("PASSED test_bare.py::") == 8
 
 
 def test_xdist(project: SuiteProject) -> None:
