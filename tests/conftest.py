@@ -23,6 +23,7 @@ from pytest_django import DjangoDbBlocker
 
 from gateway_site.local.kms import LocalKMS, running_kms
 from sessions_kms import hints, outages, services
+from tests.support import warm_python
 from tests.support.catalogs import compile_all
 from tests.support.clock import FakeClock
 from tests.support.database import copy_of_database, restored_from
@@ -57,6 +58,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the catalogs of translations, before any process loads them."""
     if not hasattr(config, "workerinput"):
         compile_all()
+
+
+def pytest_unconfigure() -> None:
+    warm_python.close()
 
 
 def pytest_xdist_auto_num_workers() -> int:

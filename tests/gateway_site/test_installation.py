@@ -11,6 +11,7 @@ import pytest
 
 from tests import ROOT
 from tests.deploy_check import PRODUCTION
+from tests.support import warm_python
 from tests.support.processes import free_ports, is_listening
 from tests.support.waiting import wait_until
 
@@ -49,7 +50,7 @@ def run(library: Path, *arguments: str, **variables: str) -> subprocess.Complete
     current = library.parent / "current"
     current.mkdir(exist_ok=True)
     basis = {"PATH": os.environ["PATH"], "PYTHONPATH": str(library)}
-    done = subprocess.run(
+    done = warm_python.run(
         [sys.executable, *arguments],
         cwd=current,
         env=basis | {"PYTHONDONTWRITEBYTECODE": "1"} | variables,

@@ -13,6 +13,7 @@ import pytest
 from gateway_site.local import packages
 from tests import ROOT
 from tests.interop.canaille_provider import CanailleProvider
+from tests.support import warm_python
 
 MAKE = shutil.which("make")
 needs_make = pytest.mark.skipif(MAKE is None, reason="NO MAKE: install it")
@@ -108,7 +109,7 @@ def test_provider_that_is_missing_fails_its_test(
 
 def test_every_fixture_of_the_providers_tests_exists() -> None:
     """They only run on demand, so nobody would notice that a fixture was moved."""
-    done = subprocess.run(
+    done = warm_python.run(
         [sys.executable, "-m", "pytest", "-n", "0", "--setup-plan", "tests/interop"],
         cwd=ROOT,
         env=os.environ | {"INTEROP": "1"},

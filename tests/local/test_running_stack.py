@@ -20,6 +20,7 @@ from gateway_site.local.state import (
     withdraw_variables,
 )
 from tests import ROOT
+from tests.support import warm_python
 
 TOLD = {"KMS_KEY_ARN": "arn:local", "AWS_ENDPOINT_URL_KMS": "http://127.0.0.1:3"}
 BARE = {"PATH": "/bin", "DJANGO_SETTINGS_MODULE": "gateway_site.settings"}
@@ -118,7 +119,7 @@ def running_stack(folder: Path) -> Iterator[Path]:
 
 
 def command(folder: Path, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
+    return warm_python.run(
         [sys.executable, *arguments],
         cwd=folder,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | more,

@@ -19,6 +19,7 @@ from django.test import override_settings
 
 from gateway_site.checks import check_runserver
 from tests import ROOT
+from tests.support import warm_python
 from tests.support.processes import free_ports, is_listening, running
 from tests.support.waiting import wait_until
 
@@ -70,7 +71,7 @@ class Server:
 
     def refusal(self, *options: str, address: str = "127.0.0.1") -> str:
         """Return its message when it does not start."""
-        answer = subprocess.run(
+        answer = warm_python.run(
             self.command(*options, address=address),
             env=self.environment,
             cwd=ROOT,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from tests import ROOT
+from tests.support import warm_python
 from tests.support.waiting import wait_until
 
 Stream = IO[bytes] | int | None
@@ -64,7 +65,7 @@ def started(
     end: Callable[["subprocess.Popen[str]"], None] = subprocess.Popen.kill,
 ) -> Iterator["subprocess.Popen[str]"]:
     """Start a command in the project's root; kill it at the end if it still runs."""
-    with subprocess.Popen(
+    with warm_python.Popen(
         command, env=env, cwd=ROOT, stdout=stdout, stderr=stderr, text=True
     ) as process:
         try:
@@ -106,7 +107,7 @@ def finished(
     command: Sequence[str | Path], env: Mapping[str, str] | None = None, seconds: float = 240
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command in the project's root to its end; return the process with its output."""
-    return subprocess.run(
+    return warm_python.run(
         command,
         env=env,
         cwd=ROOT,
@@ -118,7 +119,18 @@ def finished(
 
 
 def printed_by(code: str, env: Mapping[str, str] | None = None) -> str:
-    """Run code in a new Python process, which must not fail; return its output."""
-    done = finished([sys.executable, "-c", code], env)
+    """Run code in a new Python process, which must not fail; return its output.
+
+    It has imported nothing before: most who ask for this want to see what is imported.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
+from tests.support import warm_python
 from tests.support.processes import module
 
 
@@ -20,7 +21,7 @@ class TalkingProcess:
 
     def __init__(self, name: str, variables: Mapping[str, str]) -> None:
         """Run the module of that name, with these variables in addition to those of the test."""
-        self._process = subprocess.Popen(
+        self._process = warm_python.Popen(
             module(name),
             env={**os.environ, **variables},
             stdin=subprocess.PIPE,

@@ -14,6 +14,7 @@ import pytest
 from gateway_site.management.commands import show_settings
 from gateway_site.variables import GENERAL
 from tests import ROOT
+from tests.support import warm_python
 
 SECRET = "a-secret-that-nobody-may-see-" + "x" * 40
 COMPLETE = {
@@ -34,7 +35,7 @@ COMPLETE = {
 def run(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a process that has these variables alone."""
     command = [sys.executable, "manage.py", "show_settings", *options]
-    return subprocess.run(
+    return warm_python.run(
         command,
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], **environment},

@@ -30,6 +30,7 @@ from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import get_token
 from tests.sessions_kms.support.stacks import Stack
+from tests.support import warm_python
 
 
 def test_hanging_provider_does_not_block_the_threads_of_another() -> None:
@@ -103,7 +104,7 @@ def test_exiting_process_waits_at_most_a_second_and_logs_unfinished_work(
         f"from oauth.network.concurrency import run_in_background; {work}"
     )
     started = time.monotonic()
-    ended = subprocess.run(
+    ended = warm_python.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
         env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"},

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 import requests
 
 from tests import ROOT
+from tests.support import warm_python
 from tests.support.processes import free_ports, running
 
 PACKAGE = ROOT / "sessions_kms"
@@ -83,7 +83,7 @@ class Project:
         return library
 
     def _run(self, *arguments: str) -> str:
-        done = subprocess.run(
+        done = warm_python.run(
             [self._python, *arguments],
             cwd=self.folder,
             env=self.environment,

@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from tests import ROOT
+from tests.support import warm_python
 
 SETTINGS = """
 SECRET_KEY = "tests-only-0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ"
@@ -110,7 +111,7 @@ class SuiteProject:
             if not name.startswith(("PYTEST", "DJANGO", "AWS_ENDPOINT"))
         }
         path = os.pathsep.join(self._path)
-        return subprocess.run(
+        return warm_python.run(
             [self._python, *arguments],
             cwd=self.folder,
             env=kept | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"} | variables,
