@@ -62,6 +62,8 @@ MODULES = [
     "uvicorn.protocols.http.httptools_impl",
 ]
 RUNNER = ("_pytest", "iniconfig", "pluggy", "pygments", "pytest")  # who does not run it forgets it
+# Who does forgets these: it would warn that it cannot rewrite the assertions of a plugin's package.
+OF_PLUGINS = ("anyio", "httpcore2", "httpx2")
 PATH_MAX = 4096  # more descriptors than it has
 # Name, mode and errors, as Python has them where the locale is C, or UTF-8.
 STREAMS = (
@@ -133,9 +135,9 @@ def prepare(order: dict[str, Any]) -> None:
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     sys.warnoptions = order["warnings"]
     warnings._processoptions(order["warnings"])  # type: ignore[attr-defined]
-    if order["what"] != "pytest":
-        for name in [name for name in sys.modules if name.partition(".")[0] in RUNNER]:
-            del sys.modules[name]
+    forgotten = OF_PLUGINS if order["what"] == "pytest" else RUNNER
+    for name in [name for name in sys.modules if name.partition(".")[0] in forgotten]:
+        del sys.modules[name]
     importlib.invalidate_caches()
     sys.modules["__main__"] = types.ModuleType("__main__")
 

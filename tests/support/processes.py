@@ -104,10 +104,17 @@ def lines_until(process: "subprocess.Popen[str]", beginning: str = "") -> list[s
 
 
 def finished(
-    command: Sequence[str | Path], env: Mapping[str, str] | None = None, seconds: float = 240
+    command: Sequence[str | Path],
+    env: Mapping[str, str] | None = None,
+    seconds: float = 240,
+    *,
+    is_fresh: bool = False,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command in the project's root to its end; return the process with its output."""
-    return warm_python.run(
+    """Run a command in the project's root to its end; return the process with its output.
+
+    A fresh one has imported nothing before, for tests of what it imports.
+    """
+    return (subprocess.run if is_fresh else warm_python.run)(
         command,
         env=env,
         cwd=ROOT,
@@ -119,18 +126,7 @@ def finished(
 
 
 def printed_by(code: str, env: Mapping[str, str] | None = None) -> str:
-    """Run code in a new Python process, which must not fail; return its output.
-
-    It has imported nothing before: most who ask for this want to see what is imported.
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=env,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    """Run code in a fresh Python process, which must not fail; return its output."""
+    done = finished([sys.executable, "-c", code], env, is_fresh=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -191,5 +191,5 @@ print([name for name in sys.modules if name.startswith(unwanted)])
 """
     without_app = code.replace('["sessions_kms"]', "[]").replace("backend, models", "backend")
     for each in (code, without_app):
-        done = finished([sys.executable, "-W", "error", "-c", each], {"PATH": ""})
+        done = finished([sys.executable, "-W", "error", "-c", each], {"PATH": ""}, is_fresh=True)
         assert done.stdout.strip() == "[]", done.stderr

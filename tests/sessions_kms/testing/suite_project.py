@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
@@ -68,15 +69,21 @@ UNWANTED = (
 )
 ENTRY_POINT = "-psessions_kms.testing.pytest_plugin"  # as pytest finds it where it is installed
 
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
 
 class SuiteProject:
     """Files of a project; commands run in its folder, with this source tree on the path.
 
-    Given a Python of its own, it is this that must have the engine.
+    Given a Python of its own, it is this that must have the engine. `subprocess.run` runs commands
+    that have imported nothing before.
     """
 
-    def __init__(self, folder: Path, python: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, python: Path | None = None, run: Run = warm_python.run
+    ) -> None:
         self.folder = folder
+        self._run = run
         self._python = str(python or sys.executable)
         self._path = [str(folder)] if python else [str(folder), str(ROOT)]
         self._plugin = [] if python else [ENTRY_POINT]
@@ -111,7 +118,7 @@ class SuiteProject:
             if not name.startswith(("PYTEST", "DJANGO", "AWS_ENDPOINT"))
         }
         path = os.pathsep.join(self._path)
-        return warm_python.run(
+        return self._run(
             [self._python, *arguments],
             cwd=self.folder,
             env=kept | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"} | variables,

@@ -1,5 +1,6 @@
 """The pytest plugin: what it imports, and what it undoes."""
 
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def test_each_scope_has_what_it_stored(project: SuiteProject) -> None:
 
 def test_plugin_imports_nothing_before_a_test_does(tmp_path: Path) -> None:
     """Also in a suite without Django."""
-    project = SuiteProject(tmp_path)
+    project = SuiteProject(tmp_path, run=subprocess.run)
     (tmp_path / "pytest.ini").unlink()
     project.write(
         "test_plain.py",
