@@ -17,13 +17,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-# What can be imported without settings, and changes nothing by it. Not boto: many do without.
+# What can be imported without settings, and changes nothing by it.
 MODULES = [
     "_pytest.config",
     "allauth.account.app_settings",
     "allauth.socialaccount.app_settings",
     "anyio._backends._asyncio",
     "asgiref.server",
+    "botocore.client",
+    "botocore.credentials",
+    "botocore.parsers",
+    "botocore.retries.standard",
+    "botocore.session",
     "cryptography.hazmat.primitives.asymmetric.ec",
     "cryptography.hazmat.primitives.asymmetric.ed25519",
     "cryptography.hazmat.primitives.asymmetric.rsa",

@@ -472,11 +472,18 @@ ERRORS: list[dict[str, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize("case", LED)
 def test_errors_redirect_automatically_only_to_trusted_or_local_addresses(
-    ada: Visitor, app: App, settings: Settings, case: Case
+    ada: Visitor, app: App, settings: Settings, subtests: pytest.Subtests
 ) -> None:
     """Whatever the error, and Deny: an app could cause each of them, to send people anywhere."""
+    for case in LED:
+        with subtests.test(case=case):
+            assert_errors_redirect_as_they_should(ada, app, settings, case)
+
+
+def assert_errors_redirect_as_they_should(
+    ada: Visitor, app: App, settings: Settings, case: Case
+) -> None:
     (source, host), redirect_uri, lists, is_led = case
     named = {name: frozenset(hosts) for name, hosts in lists.items()}
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**known(redirect_uri, source, host) | named)
