@@ -68,7 +68,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     option = session.config.option
     if not hasattr(session.config, "workerinput") or option.durations or option.xmlpath:
         return
-    plugins: list[Any] = session.config.pluginmanager.get_plugins()
+    plugins: set[Any] = session.config.pluginmanager.get_plugins()
     for worker in [each for each in plugins if type(each).__name__ == "WorkerInteractor"]:
         send = worker.sendevent
 

@@ -137,8 +137,8 @@ def run(
     check: bool = False,
     capture_output: bool = False,
     **options: Any,
-) -> "subprocess.CompletedProcess[Any]":
-    """As `subprocess.run`, without input."""
+) -> "subprocess.CompletedProcess[str]":
+    """As `subprocess.run` with text, without input."""
     if capture_output:
         options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with Popen(command, **options) as process:
