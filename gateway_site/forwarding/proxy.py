@@ -38,7 +38,8 @@ from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.mcp.policy import PassAll, Policy
 from gateway_site.policy.call_policy import CallPolicy
 from gateway_site.policy.client_names import list_client_names
-from gateway_site.policy.in_force import rules_of
+from gateway_site.policy.in_force import pins_of, rules_of
+from gateway_site.policy.pins import PinPolicy
 from gateway_site.rules import url_rules
 from gateway_site.rules.body import EMPTY_BODY, TAKES_BODY, RequestBody
 from gateway_site.rules.headers import Headers, joined_values, request_headers, response_headers
@@ -321,13 +322,15 @@ class _Exchange:
 
 
 def _policy_of(call: UpstreamCall) -> Policy:
-    """Return the rules that are in force as the call begins, for its client."""
-    if (rules := rules_of(call.upstream)) is None:
-        return PassAll()
-    server, names = settings.AUTHORIZATION_SERVER, frozenset[str]()
-    if call.is_client and server is not None:
-        names = list_client_names(about.read_labels(call.request.session), server)
-    return CallPolicy(rules, names)
+    """Return the rules and pins that are in force as the call begins, for its client."""
+    policy: Policy = PassAll()
+    if (rules := rules_of(call.upstream)) is not None:
+        server, names = settings.AUTHORIZATION_SERVER, frozenset[str]()
+        if call.is_client and server is not None:
+            names = list_client_names(about.read_labels(call.request.session), server)
+        policy = CallPolicy(rules, names)
+    pins = pins_of(call.upstream)
+    return policy if pins is None else PinPolicy(policy, *pins)
 
 
 def _headers_for_caller(call: UpstreamCall, headers: Headers) -> Headers:

@@ -1,7 +1,7 @@
-"""The rules in force: those of the files, as this process has read them last.
+"""The rules and pinned tools in force: those of the files, as this process has read them last.
 
-A file with a fault changes nothing: at start-up it is an error of the settings; later the rules of
-all upstreams stay as they are.
+A file with a fault changes nothing: at start-up it is an error of the settings; later the rules and
+pins of all upstreams stay as they are.
 """
 
 from __future__ import annotations
@@ -12,51 +12,74 @@ from threading import Lock
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from gateway_site.environment.variable import Variable
+from gateway_site.policy.pinned_tools import InvalidPins, PinnedTools, load_pins
+from gateway_site.policy.pins import SeenTools
 from gateway_site.policy.policy_file import InvalidPolicy, load_rules
 from gateway_site.policy.rules import Rules
 from gateway_site.rules.upstream import Upstream, UpstreamVariables
 
 
 class RulesInForce:
-    """The rules of all upstreams that have a file; Django's setting `UPSTREAM_RULES`.
+    """Rules and pins of all upstreams that have a file; Django's setting `UPSTREAM_RULES`.
 
     `clients` are the ids of the operator's clients, which rules may name.
     """
 
     def __init__(self, upstreams: Iterable[Upstream], clients: Collection[str]) -> None:
         """Read the files. Raises ImproperlyConfigured with the faults of all of them."""
-        self._files = {each.name: each.policy_file for each in upstreams if each.policy_file}
+        found = list(upstreams)
+        self._files = {each.name: each.policy_file for each in found if each.policy_file}
+        self._pin_files = {each.name: each.tools_pinned for each in found if each.tools_pinned}
         self._clients = clients
         self._lock = Lock()
         self._rules: Mapping[str, Rules] = {}
+        self._pins: Mapping[str, PinnedTools] = {}
+        self._seen = {name: SeenTools(name) for name in self._pin_files}
         if faults := self.reload():
             raise ImproperlyConfigured("\n".join(faults))
 
     def __bool__(self) -> bool:
-        """Return True if any upstream has rules."""
-        return bool(self._files)
+        """Return True if any upstream has rules or pins."""
+        return bool(self._files or self._pin_files)
 
     def __getitem__(self, upstream: str) -> Rules:
         """Return the rules of an upstream that has a file, by its name."""
         return self._rules[upstream]
 
+    def pins_of(self, upstream: str) -> tuple[PinnedTools, SeenTools]:
+        """Return the pins of an upstream that has such a file, and what was seen of its tools."""
+        return self._pins[upstream], self._seen[upstream]
+
     def reload(self) -> list[str]:
         """Read all files again; return their faults, each with variable, file and line.
 
-        The new rules are in force if there is no fault. It blocks. Of several calls the last one
-        reads last.
+        The new rules and pins are in force if there is no fault. It blocks. Of several calls the
+        last one reads last.
         """
-        found, faults = {}, []
+        rules: dict[str, Rules] = {}
+        pins: dict[str, PinnedTools] = {}
+        faults: list[str] = []
         with self._lock:
             for name, path in self._files.items():
                 try:
-                    found[name] = load_rules(path, self._clients)
+                    rules[name] = load_rules(path, self._clients)
                 except InvalidPolicy as invalid:
-                    variable = f"UPSTREAM_{name.upper()}_{UpstreamVariables.policy_file.name}"
-                    faults.append(f"{variable}: {path}: {invalid}")
+                    faults.append(_describe(name, UpstreamVariables.policy_file, path, invalid))
+            for name, path in self._pin_files.items():
+                try:
+                    pins[name] = load_pins(path)
+                except InvalidPins as invalid:
+                    faults.append(_describe(name, UpstreamVariables.tools_pinned, path, invalid))
             if not faults:
-                self._rules = found
+                self._rules, self._pins = rules, pins
+                for name, seen in self._seen.items():
+                    seen.forget_others(pins[name])
         return faults
+
+
+def _describe(name: str, variable: Variable[str], path: str, invalid: ValueError) -> str:
+    return f"UPSTREAM_{name.upper()}_{variable.name}: {path}: {invalid}"
 
 
 def rules_of(upstream: Upstream) -> Rules | None:
@@ -65,3 +88,11 @@ def rules_of(upstream: Upstream) -> Rules | None:
         return None
     in_force: RulesInForce = settings.UPSTREAM_RULES
     return in_force[upstream.name]
+
+
+def pins_of(upstream: Upstream) -> tuple[PinnedTools, SeenTools] | None:
+    """Return the pins in force of an upstream, and what was seen of its tools; None without."""
+    if upstream.tools_pinned is None:
+        return None
+    in_force: RulesInForce = settings.UPSTREAM_RULES
+    return in_force.pins_of(upstream.name)

@@ -61,7 +61,8 @@ class Upstream:
     their credentials. `mcp` marks an MCP server that people connect: `provider` is its own name
     then, and `allowed_groups` are groups at the provider with which the person signed in. With
     `read_mcp` the messages of MCP are read (`gateway_site.mcp`), as for `rates` of tools, and for
-    the rules in `policy_file`, which `gateway_site.policy.in_force` has read.
+    the rules in `policy_file` and the tools in `tools_pinned`, which `gateway_site.policy.in_force`
+    has read.
     `resource` is what the provider's tokens are requested for (RFC 8707).
     """
 
@@ -88,6 +89,7 @@ class Upstream:
     rates: tuple[Rate, ...] = ()
     resource: str | None = None
     policy_file: str | None = None
+    tools_pinned: str | None = None
 
     def allows(self, groups: Iterable[str]) -> bool:
         """Return True if a person in these groups at the provider may call it."""
@@ -189,6 +191,11 @@ class UpstreamVariables(McpServerVariables):
         "TOML file of [rules](policy.md#rules): who may call which tools",
         shown_default="everything is allowed",
     )
+    tools_pinned = declare_text(
+        "TOOLS_PINNED",
+        "file of [pinned tools](policy.md#pinned-tools): others are hidden and rejected",
+        shown_default="all tools",
+    )
     connect_timeout = Variable("CONNECT_TIMEOUT", number(1), 5, "seconds to connect")
     read_timeout = Variable(
         "READ_TIMEOUT",
@@ -256,11 +263,14 @@ class UpstreamVariables(McpServerVariables):
             redirect_hosts=self._read_redirect_hosts(),
             mcp=bool(self.mcp),
             read_mcp=(
-                self.read_mcp or bool(self.policy_file) or any(rate.tools for rate in self.rates)
+                self.read_mcp
+                or bool(self.policy_file or self.tools_pinned)
+                or any(rate.tools for rate in self.rates)
             ),
             rates=self.rates,
             resource=self.resource,
             policy_file=self.policy_file or None,
+            tools_pinned=self.tools_pinned or None,
         )
 
     def build_mcp_server(self) -> dict[str, Any]:

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 import requests
+from pytest_django import Settings
 
+from gateway_site.policy.pinned_tools import load_pins
 from tests import ROOT
+from tests.gateway_site.rules.test_upstream import one
 from tests.gateway_site.support.gateways import TOKEN, Gateway
+from tests.sessions_kms.support.commands import run
 from tests.support.processes import running
 
 if TYPE_CHECKING:
@@ -114,6 +118,22 @@ async def test_client_notices_nothing_where_its_messages_are_read(
         assert (text(result), steps) == ("counted to 3", [1, 2, 3])
         if mode == "legacy":
             assert text(await client.call_tool("interrupted")) == "resumed"
+
+
+def test_tools_are_pinned_as_the_server_lists_them_in_both_versions(
+    tools: Gateway, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pins.json"
+    variables = {"URL": f"http://127.0.0.1:{tools.mcp_port}/mcp", "TOOLS_PINNED": str(path)}
+    settings.UPSTREAMS = {"api": one(**variables)}
+    monkeypatch.setenv("PINNING_TOKEN", TOKEN)
+    command = ("pin_tools", "api", "--token-env", "PINNING_TOKEN")
+    written = run(*command, "--write", "--json")
+    assert written.status == 0, written.err
+    assert written.json["versions"] == ["2026-07-28", "2025-11-25"]
+    assert load_pins(path).digests.keys() == {"whoami", "count", "interrupted"}
+    again = run(*command)
+    assert (again.status, "0 new, 0 gone, 0 changed, 3 as pinned." in again.out) == (0, True)
 
 
 async def test_interrupted_stream_is_resumed_by_its_last_event(tools: Gateway) -> None:

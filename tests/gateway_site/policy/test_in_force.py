@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
 from gateway_site.policy.client_names import find_client_problem
-from gateway_site.policy.in_force import RulesInForce, rules_of
+from gateway_site.policy.in_force import RulesInForce, pins_of, rules_of
 from gateway_site.rules.upstream import Upstream
 from tests.gateway_site.rules.test_upstream import one
 from tests.gateway_site.support.loading import local
@@ -113,3 +113,64 @@ def test_fault_in_one_file_changes_the_rules_of_none(path: Path, settings: Setti
     ]
     assert bool(in_force)
     assert not RulesInForce([one()], ())
+
+
+def test_missing_file_of_pins_is_an_error_of_the_settings(tmp_path: Path) -> None:
+    path = tmp_path / "pins.json"
+    with pytest.raises(ImproperlyConfigured, match=f"^UPSTREAM_A_TOOLS_PINNED: {path}: File not"):
+        local(
+            UPSTREAM_A_URL="https://a.example",
+            UPSTREAM_A_PROVIDER="github",
+            UPSTREAM_A_TOOLS_PINNED=str(path),
+        )
+    assert one(TOOLS_PINNED=str(path)).read_mcp
+    assert pins_of(one()) is None
+
+
+def test_rules_and_pins_are_replaced_together(path: Path, settings: Settings) -> None:
+    pins = path.with_name("pins.json")
+    path.write_text(ALLOW)
+    pins.write_text('{"tools": [{"name": "a"}]}')
+    upstream = one(POLICY_FILE=str(path), TOOLS_PINNED=str(pins))
+    settings.UPSTREAM_RULES = in_force = RulesInForce([upstream], ())
+
+    def found() -> tuple[str, set[str]]:
+        rules, pinned = rules_of(upstream), pins_of(upstream)
+        assert rules is not None
+        assert pinned is not None
+        return rules.rules[0].action, set(pinned[0].digests)
+
+    path.write_text(DENY)
+    pins.write_text('{"tools": [{}]}')
+    (fault,) = in_force.reload()
+    assert fault.startswith(f"UPSTREAM_API_TOOLS_PINNED: {pins}: Tool 1 has no name")
+    assert found() == ("allow", {"a"})
+    pins.write_text('{"tools": [{"name": "b"}]}')
+    path.write_text("x")
+    assert len(in_force.reload()) == 1
+    assert found() == ("allow", {"a"})
+    path.write_text(DENY)
+    assert in_force.reload() == []
+    assert found() == ("deny", {"b"})
+    assert bool(RulesInForce([one(TOOLS_PINNED=str(pins))], ()))
+
+
+def test_what_was_seen_of_tools_survives_new_pins(path: Path, settings: Settings) -> None:
+    path.write_text('{"tools": [{"name": "a"}, {"name": "b"}]}')
+    upstream = one(TOOLS_PINNED=str(path))
+    settings.UPSTREAM_RULES = in_force = RulesInForce([upstream], ())
+
+    def is_current(name: str) -> bool:
+        pinned = pins_of(upstream)
+        assert pinned is not None
+        return pinned[1].is_current(name, pinned[0])
+
+    before = pins_of(upstream)
+    assert before is not None
+    assert not before[1].note("a", "0" * 64, before[0])
+    path.write_text('{"tools": [{"name": "a", "x": 1}, {"name": "b"}]}')
+    assert in_force.reload() == []
+    assert (is_current("a"), is_current("b")) == (False, True)
+    path.write_text('{"tools": [{"name": "b"}]}')
+    assert in_force.reload() == []
+    assert vars(before[1])["_last"] == {}

@@ -47,6 +47,11 @@ action = "allow"
 clients = ["own"]
 methods = ["tasks/get"]
 """
+# In the file of pinned tools, beside one that the rules allow.
+PINNED: list[dict[str, Any]] = [
+    {"name": "first", "description": "The first.", "inputSchema": {"maximum": 1.5}},
+    {"name": "second"},
+]
 TOKEN = "token-of-the-person"
 ANOTHERS_TOKEN = "token-of-another-person"
 
@@ -181,6 +186,8 @@ def running_gateway(
     rules, clients = str(folder / "rules.toml"), folder / "clients.json"
     Path(rules).write_text(RULES, encoding="utf-8")
     clients.write_text(json.dumps(CLIENTS), encoding="utf-8")
+    pins = folder / "pins.json"
+    pins.write_text(json.dumps({"tools": [*PINNED, {"name": "search_a"}]}), encoding="utf-8")
     with canned_server() as canned:
         declared = (
             upstream_variables("ECHO", upstream_port, MAX_CONCURRENT="2000", MAX_BODY="2000000000")
@@ -202,6 +209,10 @@ def running_gateway(
             | upstream_variables("RATED", upstream_port, RATE="3/h look*=1/h")
             | upstream_variables("RATEDAPI", upstream_port, RATE="2/h")
             | upstream_variables("RULED", upstream_port, POLICY_FILE=rules, CLIENTS="1")
+            | upstream_variables("PINNED", upstream_port, TOOLS_PINNED=str(pins))
+            | upstream_variables(
+                "PINNEDRULED", upstream_port, TOOLS_PINNED=str(pins), POLICY_FILE=rules
+            )
             | {
                 "UPSTREAM_NOTES_MCP": f"http://127.0.0.1:{upstream_port}",
                 "UPSTREAM_NOTES_POLICY_FILE": rules,

@@ -1,0 +1,316 @@
+"""`pin_tools`: what it asks a server, what it shows and writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from gateway_site.management import tool_lists
+from gateway_site.management.tool_difference import LINES_MAX, compare
+from gateway_site.policy.pinned_tools import load_pins
+from gateway_site.rules.upstream import read_upstreams
+from tests.gateway_site.support.tool_server import NEW, OLD, SESSION, ToolServer, tool_server
+from tests.sessions_kms.support.commands import Run, run
+
+TOKEN = "token-of-the-operator"
+
+
+def tool(name: Any, description: str = "As pinned.", **more: Any) -> dict[str, Any]:
+    return {"name": name, "description": description, "inputSchema": {"type": "object"}, **more}
+
+
+@pytest.fixture
+def server() -> Iterator[ToolServer]:
+    with tool_server() as found:
+        found.pages = [[tool("b"), tool("a")], [tool("c")]]
+        yield found
+
+
+@pytest.fixture
+def pins(server: ToolServer, settings: Settings, tmp_path: Path) -> Path:
+    """Declare the server as an upstream, and return its file, which is not there yet."""
+    path = tmp_path / "pins.json"
+    variables = {"URL": server.url, "PROVIDER": "corp", "TOOLS_PINNED": str(path)}
+    settings.UPSTREAMS = read_upstreams(
+        {f"UPSTREAM_NOTES_{name}": value for name, value in variables.items()}
+    )
+    return path
+
+
+def pin(*arguments: str) -> Run:
+    return run("pin_tools", "notes", *arguments)
+
+
+def asked(*arguments: str) -> Run:
+    return pin("--no-token", *arguments)
+
+
+def names(path: Path) -> list[str]:
+    return [each["name"] for each in json.loads(path.read_text())["tools"]]
+
+
+@pytest.mark.parametrize("answers", ["JSON", "events", "endless events"])
+@pytest.mark.parametrize("versions", [{NEW}, {OLD}, {NEW, OLD}])
+def test_all_pages_are_asked_for_in_each_version(
+    server: ToolServer, pins: Path, versions: set[str], answers: str
+) -> None:
+    server.versions = versions
+    server.has_events, server.is_endless = answers != "JSON", answers == "endless events"
+    done = asked("--write", "--json")
+    assert done.status == 0, done.err
+    assert done.json["versions"] == sorted(versions, reverse=True)
+    assert done.json["new"] == names(pins) == ["a", "b", "c"]
+    assert not server.sessions
+    requests = [(headers, body) for method, headers, body in server.seen if method == "POST"]
+    assert all("authorization" not in headers for headers, _ in requests)
+    listing = [each for each in requests if each[1]["method"] == "tools/list" and OLD in str(each)]
+    if OLD in versions:
+        assert [each[1]["params"] for each in listing] == [{}, {"cursor": "1"}]
+        assert {each[0]["mcp-session-id"] for each in listing} == {SESSION}
+        expected = ["initialize", "notifications/initialized", "tools/list", "tools/list", "DELETE"]
+        assert server.methods()[-5:] == expected
+
+
+def test_status_tells_whether_something_differs(server: ToolServer, pins: Path) -> None:
+    first = asked()
+    assert (first.status, "3 new, 0 gone, 0 changed, 0 as pinned." in first.out) == (1, True)
+    assert not pins.exists()
+    assert asked("--write").status == 0
+    written = pins.read_bytes()
+    assert asked().status == 0
+    server.pages = [[tool("a", "Another."), tool("d"), tool("b")]]
+    changed = asked("--json")
+    assert changed.status == 1
+    found = {each: changed.json[each] for each in ("new", "gone", "changed", "same", "written")}
+    assert found == {
+        "new": ["d"], "gone": ["c"], "changed": ["a"], "same": ["b"], "written": False,
+    }  # fmt: skip
+    shown = asked().out.splitlines()
+    assert '-  "description": "As pinned.",' in shown
+    assert '+  "description": "Another.",' in shown
+    assert {"--- pinned a", "+++ listed a", "--- pinned c", "+++ listed d"} <= set(shown)
+    assert not any('"b"' in line for line in shown)
+    assert pins.read_bytes() == written
+    assert asked("--write").status == asked().status == 0
+    assert names(pins) == ["a", "b", "d"]
+
+
+def test_definitions_that_differ_by_version_are_all_pinned(server: ToolServer, pins: Path) -> None:
+    server.fault = lambda body: (
+        None
+        if body["method"] != "tools/list" or "_meta" in body["params"]
+        else (
+            200,
+            {"Content-Type": "application/json"},
+            json.dumps(
+                {"jsonrpc": "2.0", "id": body["id"], "result": {"tools": [tool("a", execution={})]}}
+            ).encode(),
+        )
+    )
+    server.versions = {NEW}
+    assert asked("--write").status == 0
+    server.versions = {NEW, OLD}
+    more = asked("--json")
+    assert (more.status, more.json["changed"]) == (1, ["a"])
+    assert asked("--write").status == 0
+    assert names(pins) == ["a", "a", "b", "c"]
+    assert len(load_pins(pins).digests["a"]) == 2
+    assert asked().status == 0
+
+
+def test_text_of_the_server_cannot_deceive_the_terminal(server: ToolServer, pins: Path) -> None:
+    odd = "\x1b[2J\r\u202e\u200b\ufe0f\x7f\n-  nothing"
+    server.pages = [[tool("a", odd, **{"\x1b\u202e": odd}), tool("\x1b]0;x\x07"), tool("a b")]]
+    done = asked("--write")
+    assert done.status == 0
+    assert all(" " <= each <= "~" or each == "\n" for each in done.out)
+    assert all(" " <= each <= "~" or each == "\n" for each in pins.read_text())
+    assert "\n        -  nothing" not in done.out
+    assert '\n+        -  nothing",\n' in done.out
+    assert r"\u001b[2J\r\u202e\u200b\ufe0f\u007f\n" in done.out
+    assert "Left out, since it has an odd name, or is there twice: 'a b'" in done.out
+    assert names(pins) == ["a"]
+
+
+def test_name_that_occurs_twice_is_left_out(server: ToolServer, pins: Path) -> None:
+    server.pages = [[tool("a"), tool("b")], [tool("a", "Another.")], [{"Name": "x", "name": "c"}]]
+    done = asked("--write", "--json")
+    assert (done.json["left_out"], names(pins)) == (["a", "c"], ["b"])
+
+
+@pytest.mark.parametrize("has_token", [True, False])
+def test_token_comes_from_the_environment(
+    server: ToolServer, pins: Path, monkeypatch: pytest.MonkeyPatch, has_token: bool
+) -> None:
+    server.token = TOKEN
+    monkeypatch.setenv("NOTES_TOKEN", TOKEN if has_token else "other")
+    done = pin("--token-env", "NOTES_TOKEN", "--write")
+    assert (done.status, pins.exists()) == ((0, True) if has_token else (2, False))
+    assert TOKEN not in done.out + done.err
+    if not has_token:
+        assert "401: it wants another token, or one." in done.err
+
+
+def test_token_is_asked_for_at_a_terminal_only(
+    server: ToolServer, pins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.token = TOKEN
+    without = pin()
+    assert (without.status, "No terminal to ask for a token" in without.err) == (2, True)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: TOKEN + "\n")
+    assert pin().status == 1
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "a\r\nX: y")
+    assert "characters that no token has" in pin().err
+    monkeypatch.delenv("NOTES_TOKEN", raising=False)
+    assert "token is missing" in pin("--token-env", "NOTES_TOKEN").err
+
+
+FAULTS = {
+    "answered 302, a redirect": (302, {"Location": "https://other.example/"}, b""),
+    "answered 500": (500, {}, b""),
+    "no readable message": (200, {"Content-Type": "application/json"}, b"{"),
+    "no list of tools": (
+        200,
+        {"Content-Type": "application/json"},
+        b'{"jsonrpc":"2.0","id":1,"result":{"tools":{}}}',
+    ),
+    "ended without an answer": (200, {"Content-Type": "text/event-stream"}, b"data: {}\n"),
+    "a content coding": (
+        200,
+        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
+        b"",
+    ),
+    "an error of JSON-RPC": (
+        200,
+        {"Content-Type": "application/json"},
+        b'{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"secret"}}',
+    ),
+    "of another request": (
+        200,
+        {"Content-Type": "application/json"},
+        b'{"jsonrpc":"2.0","id":"1","result":{"tools":[]}}',
+    ),
+}
+
+
+@pytest.mark.parametrize("words", FAULTS)
+def test_server_that_cannot_be_read_changes_nothing(
+    server: ToolServer, pins: Path, words: str
+) -> None:
+    server.fault = lambda body: FAULTS[words]
+    done = asked("--write")
+    assert (done.status, words in done.err) == (2, True), done.err
+    assert "secret" not in done.err
+    assert not pins.exists()
+
+
+def test_list_without_end_is_not_read_to_its_end(
+    server: ToolServer, pins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.pages = [[tool("a")]] * 200
+    assert "more than 100 pages" in asked().err
+    assert len(server.seen) == 100
+    server.pages = [[tool(str(number)) for number in range(2001)]]
+    assert "more than 2000 tools" in asked().err
+    monkeypatch.setattr(tool_lists, "SIZE_MAX", 3000)
+    server.pages = [[tool("a", "x" * 1000)], [tool("b", "x" * 1000)], [tool("c", "x" * 1000)]]
+    assert "more than 3000 bytes" in asked().err
+
+
+def test_silent_server_is_waited_for_so_long_only(
+    server: ToolServer, pins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tool_lists, "TOTAL_TIMEOUT", 0.2)
+
+    def wait(body: Any) -> None:
+        server.is_closing.wait(20)
+
+    server.fault = wait
+    done = asked()
+    assert (done.status, "did not answer in time" in done.err) == (2, True)
+
+
+def test_server_that_is_gone_is_an_error(server: ToolServer, pins: Path) -> None:
+    server.server_close()
+    done = asked()
+    assert (done.status, "cannot be reached" in done.err) == (2, True)
+
+
+def test_saved_list_is_compared_without_the_server(
+    server: ToolServer, pins: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "saved.json"
+    saved.write_text(json.dumps({"tools": [tool("z"), tool("z", "Another.")]}))
+    assert pin("--from", str(saved)).status == 1
+    assert pin("--from", str(saved), "--write").status == 0
+    assert names(pins) == ["z", "z"]
+    assert pin("--from", str(pins)).status == 0
+    saved.write_text("[]")
+    assert (pin("--from", str(saved)).status, server.seen) == (2, [])
+
+
+def test_file_is_replaced_as_a_whole_with_its_permissions(
+    server: ToolServer, pins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert asked("--write").status == 0
+    assert pins.stat().st_mode & 0o777 == 0o666 & ~_umask()
+    pins.chmod(0o640)
+    link = tmp_path / "link.json"
+    link.symlink_to(pins)
+    server.pages = [[tool("d")]]
+    assert asked("--write", "--file", str(link)).status == 0
+    assert (link.is_symlink(), names(pins), pins.stat().st_mode & 0o777) == (True, ["d"], 0o640)
+    server.pages = [[tool("e")]]
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    done = asked("--write")
+    assert (done.status, "No space left on device" in done.err) == (2, True)
+    assert (names(pins), {each.name for each in tmp_path.iterdir()}) == (
+        ["d"],
+        {"pins.json", "link.json"},
+    )
+
+
+def test_wrong_options_and_files_are_errors(server: ToolServer, pins: Path) -> None:
+    unknown = run("pin_tools", "note", "--no-token")
+    assert (unknown.status, "Did you mean notes?" in unknown.err) == (2, True)
+    assert asked("--path", "mcp").status == asked("--path", "/../mcp").status == 2
+    assert not server.seen
+    asked("--path", "/mcp")
+    assert server.seen
+    pins.write_text("{}")
+    done = asked("--write")
+    assert (done.status, pins.read_text()) == (2, "{}")
+
+
+def test_file_must_be_named(server: ToolServer, pins: Path, settings: Settings) -> None:
+    settings.UPSTREAMS = read_upstreams(
+        {"UPSTREAM_NOTES_URL": server.url, "UPSTREAM_NOTES_PROVIDER": "corp"}
+    )
+    done = asked()
+    assert (done.status, "UPSTREAM_NOTES_TOOLS_PINNED is not set" in done.err) == (2, True)
+    assert asked("--file", str(pins), "--write").status == 0
+    assert names(pins) == ["a", "b", "c"]
+
+
+def test_long_definition_is_shown_without_being_compared_line_by_line() -> None:
+    text = "\n".join(str(number % 7) for number in range(2 * LINES_MAX))
+    found = compare([tool("a", text)], [tool("a", text + "!")])
+    assert len([line for line in found.lines if line.startswith("-")]) > 2 * LINES_MAX
+    assert found.changed == ["a"]
+
+
+def _umask() -> int:
+    found = os.umask(0o022)
+    os.umask(found)
+    return found
