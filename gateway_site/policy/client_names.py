@@ -34,7 +34,11 @@ def name_client(labels: Mapping[str, str], server: AuthorizationServer) -> str:
 
 def list_client_names(labels: Mapping[str, str], server: AuthorizationServer) -> frozenset[str]:
     """Return all names of a client: of a document that the operator lists, also its host."""
-    name = name_client(labels, server)
+    return all_names(name_client(labels, server))
+
+
+def all_names(name: str) -> frozenset[str]:
+    """Return a client's name, and if it is the address of a document, also its host."""
     return frozenset({name, document_host(name)} if is_document_url(name) else {name})
 
 
