@@ -100,7 +100,8 @@ fuzz: $(VENV)/.dev-installed
 	  tests/sessions_kms/model/test_engine_model.py tests/sessions_kms/adversity/test_faults_everywhere.py \
 	  tests/oauth/provider/test_revocation_faults.py tests/oauth/clients/test_every_interleaving.py \
 	  tests/sessions_kms/aws/dynamodb tests/sessions_kms/aws/http_client \
-	  tests/gateway_site/mcp/test_other_parsers.py tests/gateway_site/mcp/test_verdicts.py $(ARGS)
+	  tests/gateway_site/mcp/test_other_parsers.py tests/gateway_site/mcp/test_verdicts.py \
+	  tests/gateway_site/forwarding/mcp/test_list_verdicts.py $(ARGS)
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .

@@ -131,12 +131,12 @@ def find_lookalike(members: Iterable[str], known: frozenset[str]) -> str | None:
     """Return the known member that one of these looks like without being spelled like it."""
     folded = _FOLDED[known]
     for member in members:
-        if member not in known and (alike := folded.get(_fold(member))):
+        if member not in known and (alike := folded.get(fold(member))):
             return alike
     return None
 
 
-def _fold(member: str) -> str:
+def fold(member: str) -> str:
     """Return a name without what some parsers ignore: case, width, controls and format codes."""
     if member.isascii():
         return member.translate(CONTROLS).lower()
@@ -145,9 +145,7 @@ def _fold(member: str) -> str:
     return unicodedata.normalize("NFKC", folded)
 
 
-_FOLDED = {
-    known: {_fold(member): member for member in known} for known in (MEMBERS, RESULT_MEMBERS)
-}
+_FOLDED = {known: {fold(member): member for member in known} for known in (MEMBERS, RESULT_MEMBERS)}
 
 
 def _read_envelope(document: JSONObject) -> Message:

@@ -12,7 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway_site.mcp.json_text import JSONObject
-from gateway_site.mcp.messages import INVALID_REQUEST, MEMBERS, InvalidMessage, find_lookalike
+from gateway_site.mcp.messages import (
+    INVALID_REQUEST,
+    MEMBERS,
+    InvalidMessage,
+    find_lookalike,
+    fold,
+)
 from gateway_site.mcp.version_headers import is_stateless
 from gateway_site.policy.rules import CallerRules
 from gateway_site.policy.subjects import PROMPTS, RESOURCES, TOOLS, Subject
@@ -70,9 +76,8 @@ def _name_of(entry: Any, member: str) -> str | None:
 
 def is_clear(entry: JSONObject, member: str) -> bool:
     """Return True if no client finds another name in the entry (see `messages`)."""
-    is_spelled_otherwise = any(
-        key != member and key.casefold() == member.casefold() for key in entry
-    )
+    folded = fold(member)
+    is_spelled_otherwise = any(key != member and fold(key) == folded for key in entry)
     return not is_spelled_otherwise and find_lookalike(entry, MEMBERS) is None
 
 

@@ -82,10 +82,7 @@ class Attempt:
 
     @property
     def toml(self) -> bytes:
-        lines = []
-        for rule in self.rules:
-            lines += ["[[rule]]", *(f"{name} = {json.dumps(rule[name])}" for name in rule)]
-        return "\n".join(lines).encode()
+        return as_toml(self.rules)
 
 
 def generated_attempts(seed: int, count: int) -> Iterator[Attempt]:
@@ -94,11 +91,11 @@ def generated_attempts(seed: int, count: int) -> Iterator[Attempt]:
     rules: list[RuleTable] = []
     for number in range(count):
         if number % MESSAGES_PER_FILE == 0:
-            rules = _rules(chance)
+            rules = some_rules(chance)
         groups = [each for each in GROUPS if chance.random() < 0.5]
         client = chance.choice((None, *CLIENTS))
         is_sound = chance.random() < 0.5
-        call = _Call(chance, {} if is_sound else _denied(rules, groups, client))
+        call = _Call(chance, {} if is_sound else denied_names(rules, groups, client))
         if not is_sound:
             chance.choice(TRICKS)(chance, call)
         headers, data = call.written(chance)
@@ -114,7 +111,15 @@ def generated_attempts(seed: int, count: int) -> Iterator[Attempt]:
         )
 
 
-def _rules(chance: random.Random) -> list[RuleTable]:
+def as_toml(rules: Sequence[RuleTable]) -> bytes:
+    """Return the file of rules."""
+    lines = []
+    for rule in rules:
+        lines += ["[[rule]]", *(f"{name} = {json.dumps(rule[name])}" for name in rule)]
+    return "\n".join(lines).encode()
+
+
+def some_rules(chance: random.Random) -> list[RuleTable]:
     """Return rules of any kind, or some that deny a part of all that is allowed."""
     count = chance.randrange(1, 6)
     if chance.random() < 0.5:
@@ -141,7 +146,7 @@ def _rule(chance: random.Random, action: str) -> RuleTable:
     return rule
 
 
-def _denied(
+def denied_names(
     rules: Sequence[RuleTable], groups: Sequence[str], client: str | None
 ) -> dict[str, list[str]]:
     """Return methods and names that are denied to a caller: what somebody would try to call."""
@@ -293,7 +298,7 @@ def _odd_name(chance: random.Random, call: _Call) -> None:
     if call.named is None:
         _odd_method(chance, call)
         return
-    make = odd_address if ":" in call.named else _odd_word
+    make = odd_address if ":" in call.named else odd_word
     name = make(chance, call.named)
     call.params[:] = [(n, name if v is call.named else v) for n, v in call.params]
     call.named = name
@@ -304,13 +309,13 @@ def _odd_nested(chance: random.Random, call: _Call) -> None:
     for value in [value for name, value in call.params if name in {"ref", "notifications"}]:
         for at, (name, inner) in enumerate(value):
             if name in {"uri", "name"}:
-                make = odd_address if name == "uri" else _odd_word
+                make = odd_address if name == "uri" else odd_word
                 value[at] = (name, make(chance, inner))
             elif name == "resourceSubscriptions" and isinstance(inner, list):
                 inner[:] = [Item(odd_address(chance, each.value)) for each in inner]
 
 
-def _odd_word(chance: random.Random, word: str) -> str:
+def odd_word(chance: random.Random, word: str) -> str:
     at = chance.randrange(len(word) + 1)
     ways = (
         *(word.upper(), word.capitalize(), f" {word}", f"{word} ", f"{word}\x00", f"{word}\n"),

@@ -48,13 +48,30 @@ def may_call(
     )
 
 
-def may_begin(rules: Sequence[RuleTable], groups: Sequence[str], client: str | None) -> bool:
-    """Return True if the caller may talk to the server at all."""
+def may_see_template(
+    rules: Sequence[RuleTable], groups: Sequence[str], client: str | None, template: str
+) -> bool:
+    """Return True if a resource may be read whose address begins as those of a template do."""
     mine = [rule for rule in rules if concerns(rule, groups, client)]
-    is_shut_out = any(
-        set(rule) <= {"action", "groups", "clients"} for rule in mine if _denies(rule)
+    prefix = template.partition("{")[0]
+    subject: Subject = ("resources", prefix, True)
+    read = "resources/read"
+    if any(_covers(rule, read, subject, str) for rule in mine if _denies(rule)):
+        return False
+    allowing = [rule for rule in mine if not _denies(rule)]
+    return any(
+        not any(kind in rule for kind in KINDS)
+        or any(_may_begin(each, prefix) for each in rule.get("resources", ()))
+        for rule in allowing
+        if "methods" not in rule or _matches(rule["methods"], read, str)
     )
-    return not is_shut_out and not all(_denies(rule) for rule in mine)
+
+
+def _may_begin(pattern: str, prefix: str) -> bool:
+    """Return True if a name that matches the pattern begins so."""
+    if pattern.endswith("*") and prefix.startswith(pattern[:-1]):
+        return True
+    return pattern.removesuffix("*").startswith(prefix)
 
 
 def _denies(rule: RuleTable) -> bool:

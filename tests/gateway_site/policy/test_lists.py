@@ -88,7 +88,10 @@ def test_odd_names_duplicates_and_unclear_entries_are_left_out() -> None:
     assert filtered(rules(ALL), tools=entries) == {"tools": tools("good", "x" * 128)}
     pairs = [{"name": "twice"}, {"name": "once"}, {"name": "twice", "title": "b"}]
     assert filtered(rules(ALL), prompts=pairs) == {"prompts": [{"name": "once"}]}
-    unclear = [{"uriTemplate": "db:{a}", "uritemplate": "db:{b}"}]
+    unclear = [
+        {"uriTemplate": "db:{a}", other: "db:{b}"}
+        for other in ("uritemplate", "uriTemplate\u200b", "\uff55riTemplate")
+    ]
     assert filtered(rules(ALL), resourceTemplates=unclear) == {"resourceTemplates": []}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.json_text import JSONObject
 from gateway_site.mcp.messages import Message
-from gateway_site.mcp.policy import MCPCall
+from gateway_site.mcp.policy import MCPCall, Policy
 from gateway_site.rules.body import RequestBody
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.failures import ReadError, UpstreamFailed
@@ -88,7 +89,10 @@ class Pieces:
 
 
 async def read_call(
-    policy: HideDenied, message: dict[str, Any] | None, upstream: Upstream | None = None
+    policy: Policy,
+    message: dict[str, Any] | None,
+    upstream: Upstream | None = None,
+    groups: Sequence[str] = ("staff",),
 ) -> MCPReader:
     """Return the reader of an admitted call."""
     data = json.dumps(message).encode() if message else b""
@@ -110,7 +114,7 @@ async def read_call(
     client = Client({"headers": headers}, receive)
     reader = MCPReader(call, RequestBody(client, framing, 1 << 20), policy)
     await reader.read_request()
-    reader.admit(("staff",))
+    reader.admit(tuple(groups))
     return reader
 
 
