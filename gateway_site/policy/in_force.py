@@ -6,18 +6,22 @@ pins of all upstreams stay as they are.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from threading import Lock
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from gateway_site.edge.http_metrics import gateway
 from gateway_site.environment.variable import Variable
 from gateway_site.policy.pinned_tools import InvalidPins, PinnedTools, load_pins
 from gateway_site.policy.pins import SeenTools
 from gateway_site.policy.policy_file import InvalidPolicy, load_rules
 from gateway_site.policy.rules import Rules
 from gateway_site.rules.upstream import Upstream, UpstreamVariables
+
+logger = logging.getLogger(__name__)
 
 
 class RulesInForce:
@@ -50,6 +54,11 @@ class RulesInForce:
     def pins_of(self, upstream: str) -> tuple[PinnedTools, SeenTools]:
         """Return the pins of an upstream that has such a file, and what was seen of its tools."""
         return self._pins[upstream], self._seen[upstream]
+
+    def describe(self) -> str:
+        """Return each upstream, with the start of its rules' digest, for the log."""
+        found = [f"{name} {rules.digest[:12]}" for name, rules in self._rules.items()]
+        return ", ".join(found + [f"{name} (pinned tools)" for name in self._pins])
 
     def reload(self) -> list[str]:
         """Read all files again; return their faults, each with variable, file and line.
@@ -96,3 +105,29 @@ def pins_of(upstream: Upstream) -> tuple[PinnedTools, SeenTools] | None:
         return None
     in_force: RulesInForce = settings.UPSTREAM_RULES
     return in_force.pins_of(upstream.name)
+
+
+def has_rules() -> bool:
+    """Return True if any upstream has a file of rules or pinned tools."""
+    return bool(_configured())
+
+
+def reload_rules() -> None:
+    """Read the files again. It blocks.
+
+    A fault in any of them is logged and counted, and leaves all rules and pins as they are.
+    """
+    if not (in_force := _configured()):
+        return
+    faults = in_force.reload()
+    for fault in faults:
+        logger.error("%s The rules in force stay as they are.", fault)
+    if faults:
+        gateway.count("policy.reload_failures")
+    else:
+        logger.info("Rules in force: %s", in_force.describe())
+
+
+def _configured() -> RulesInForce | None:
+    """Return the setting; a project with settings of its own may have none."""
+    return getattr(settings, "UPSTREAM_RULES", None)

@@ -8,6 +8,7 @@ request_syntax       the start of each request, its first line and its head; no 
 buffered_transport   sends the head of a response together with its body
 connections          all connections of a process: how many, and which is closed first
 lifespan             the start and the graceful stop of a process
+workers              the parent of several processes: what SIGHUP does
 rejections           rejections that also apply under other servers, ASGI and WSGI
 """
 
@@ -92,6 +93,9 @@ def run(options: Sequence[str], *, program: str) -> None:
     """
     import uvicorn  # noqa: PLC0415 - the application itself does not need it
 
+    from gateway_site.server import workers  # noqa: PLC0415 - it imports uvicorn
+
+    workers.use_for_server()
     if logs_json():
         from gateway_site.edge import json_log  # noqa: PLC0415 - it imports much of Django
 

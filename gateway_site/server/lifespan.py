@@ -2,7 +2,8 @@
 
 After SIGTERM `/readyz` returns 503, so that the load balancer stops sending requests, and all other
 requests are served for `DRAIN_SECONDS`, each on a connection that is closed after it. Then the
-server stops (`gateway_site.edge.shutdown`). A second SIGTERM, or Ctrl-C, skips the wait.
+server stops (`gateway_site.edge.shutdown`). A second SIGTERM, or Ctrl-C, skips the wait. At SIGHUP
+the rules of upstreams are read again.
 
 https://asgi.readthedocs.io/en/stable/specs/lifespan.html
 """
@@ -24,6 +25,7 @@ from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 from gateway_site.edge.descriptors import pause_without_descriptors
 from gateway_site.edge.shutdown import STATE_KEY, Shutdown
 from gateway_site.health import draining
+from gateway_site.policy.in_force import has_rules, reload_rules
 
 YOUNG = 10_000  # new objects between two collections; a call has about 100
 
@@ -52,6 +54,7 @@ async def _live(receive: Receive, send: Send, start: Callable[[], None]) -> None
     _collect_garbage_less_often()
     pause_without_descriptors(asyncio.get_running_loop())
     _drain_first(settings.DRAIN_SECONDS)
+    _reload_at_hangup()
     trail.start()
     await send({"type": "lifespan.startup.complete"})
     await receive()
@@ -92,3 +95,21 @@ def _drain_first(seconds: float | None) -> None:
             end(number, frame)
 
     signal.signal(signal.SIGTERM, drain)
+
+
+def _reload_at_hangup() -> None:
+    """Read rules again at SIGHUP, which the parent of workers passes on (`workers`).
+
+    In a single process without rules it ends the server, as when its terminal is closed.
+    """
+    is_worker = multiprocessing.parent_process() is not None
+    if not hasattr(signal, "SIGHUP") or not (is_worker or has_rules()):
+        return
+    if threading.current_thread() == threading.main_thread():
+        loop = asyncio.get_running_loop()
+
+        def reload(_number: int, _frame: FrameType | None) -> None:
+            # The handler may interrupt anything, so that it must not start a thread itself.
+            loop.call_soon_threadsafe(loop.run_in_executor, None, reload_rules)
+
+        signal.signal(signal.SIGHUP, reload)

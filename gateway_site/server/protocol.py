@@ -50,6 +50,7 @@ from gateway_site.server.request_syntax import (
 logger = logging.getLogger(__name__)
 
 HEAD_TIME = 10.0  # seconds, from the start of a connection or the next request's first byte
+LAST_HEAD_TIME = 2.0  # seconds, from the stop of the server
 PROGRESS_SIZE = 16 * 1024  # bytes of a response that a client must read within ANSWER_TIME
 LINGER = 2.0  # seconds to keep reading from a rejected client, so that it receives the response
 # Bytes that are read and parsed at once; asyncio's default is four times as many.
@@ -146,7 +147,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         self._response_transport.flush()
         self._may_keep_alive = False
-        super().shutdown()
+        is_answered = self.cycle is None or self.cycle.response_complete
+        if is_answered and not self._is_idle:
+            # A request is on its way. The client cannot know that it would have to repeat it.
+            self._deadline = min(self._deadline, self.loop.time() + LAST_HEAD_TIME)
+        else:
+            super().shutdown()
         shutdown_of(self.app_state).begin()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:

@@ -15,6 +15,7 @@ from pytest_django import Settings
 from gateway_site.edge.shutdown import RESULT_TIME, shutdown_of
 from gateway_site.health import draining
 from gateway_site.server import lifespan
+from gateway_site.server.protocol import LAST_HEAD_TIME
 from tests.gateway_site.server.served import advance, answer, on_moved_clock, one_answer, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -122,6 +123,33 @@ def test_connection_stays_open_before_that_and_an_idle_one_while_draining() -> N
             assert answer(client).endswith(b"\r\n\r\nok")
         finally:
             draining.clear()
+
+
+def test_stopping_server_answers_a_request_that_is_on_its_way_and_waits_for_no_other(
+    settings: Settings,
+) -> None:
+    """Its connection is closed only afterwards: the client could not know whether to repeat it."""
+    settings.DRAIN_SECONDS = 0
+
+    async def application(_scope: Any, _receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    with serving(application, timeout_graceful_shutdown=60) as served:
+        used, new, half = (served.connected(sent) for sent in (GET, b"", GET[:9]))
+        silent = served.connected()
+        assert one_answer(used).endswith(b"ok")
+        served.settle()
+        served.stop()
+        assert used.recv(1) == b"", "an idle connection is closed at once"
+        for client, sent in ((new, GET), (half, GET[9:])):
+            client.sendall(sent)
+            found = answer(client)
+            assert found.endswith(b"\r\n\r\nok")
+            assert b"connection: close\r\n" in found
+        served.move(LAST_HEAD_TIME + 1)
+        assert silent.recv(1) == b""
 
 
 class Streams:

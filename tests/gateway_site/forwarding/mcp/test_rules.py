@@ -7,6 +7,7 @@ that registered themselves may not delete; some clients may export.
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,8 @@ import requests
 
 from tests.gateway_site.forwarding.mcp.test_reader import JSON, NEW, answer_path
 from tests.gateway_site.support.client_tokens import Caller
-from tests.gateway_site.support.gateways import LONG_ID, Gateway
+from tests.gateway_site.support.gateways import LONG_ID, RULES, Gateway
+from tests.support.waiting import wait_until
 
 META = {"io.modelcontextprotocol/protocolVersion": NEW}
 ALLOWED = "allowed"
@@ -178,3 +180,27 @@ def test_call_is_not_repeated_for_groups_that_were_not_asked_about(gateway: Gate
         before = gateway.state()["refused"]
         assert post(client, url, sent, headers={"X-Test-Refresh": "demoted"}).status_code == 401
         assert gateway.state()["refused"] == before + 1
+
+
+def test_hangup_reads_the_rules_again_and_a_fault_changes_nothing(
+    gateway: Gateway, browsers: tuple[requests.Session, requests.Session]
+) -> None:
+    path = gateway.log.with_name("rules.toml")
+    assert path.read_text(encoding="utf-8") == RULES
+
+    def reload(text: str, logged: str) -> None:
+        before = gateway.log.read_text(encoding="utf-8").count(logged)
+        path.write_text(text, encoding="utf-8")
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: gateway.log.read_text(encoding="utf-8").count(logged) > before, logged)
+
+    try:
+        reload(RULES.replace("delete", "export"), "Rules in force: notes ")
+        assert try_tools(browsers[0], gateway, "ruled") == ["search_a", "export"]
+        assert try_tools(browsers[0], gateway, "notes") == ["search_a", "export"]
+        fault = f"UPSTREAM_RULED_POLICY_FILE: {path}: Line 6: the action must be"
+        reload(RULES.replace('"deny"', '"denied"'), fault)
+        assert try_tools(browsers[0], gateway, "ruled") == ["search_a", "export"]
+    finally:
+        reload(RULES, "Rules in force: notes ")
+    assert try_tools(browsers[0], gateway, "ruled") == ["search_a", "delete"]

@@ -1,0 +1,171 @@
+"""SIGHUP to a gateway as an operator starts it: rules are read again, and no call fails."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gateway_site.server import workers
+from tests.gateway_site.server.served import answer
+from tests.gateway_site.server.test_starting import environment
+from tests.support.processes import free_port, running
+from tests.support.waiting import wait_until
+
+CALL = b"GET /gateway/notes/x HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+RIGHT, OTHER = ('[[rule]]\naction = "allow"\ntools = ["a"]\n', '[[rule]]\naction = "allow"\n')
+WRONG = RIGHT + 'tool = ["b"]\n'
+FAULT = "UPSTREAM_NOTES_POLICY_FILE: {}: Line 1: 'tool' is unknown"
+IN_FORCE = "Rules in force: notes"
+# As `kms-gateway serve`, but the parent finds no fault: the file becomes wrong after its check.
+UNCHECKED = """
+import sys
+from gateway_site import server
+from gateway_site.server import workers
+workers.find_fault = lambda: None
+if __name__ == "__main__":
+    server.run(sys.argv[1:], program="serve")
+"""
+
+
+class Site:
+    """A running gateway with one file of rules, and calls that never stop."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rules, self.log = folder / "rules.toml", folder / "log"
+        self.port = free_port()
+        self.rules.write_text(RIGHT)
+        self.environment = environment(
+            folder,
+            UPSTREAM_NOTES_URL="http://127.0.0.1:9",
+            UPSTREAM_NOTES_PROVIDER="corp",
+            UPSTREAM_NOTES_POLICY_FILE=str(self.rules),
+        )
+        self.outcomes: list[bytes] = []
+        self._is_over = threading.Event()
+
+    @contextmanager
+    def serving(self, command: list[str], *options: str) -> Iterator[psutil.Process]:
+        started = [*command, "--port", str(self.port), "--timeout-worker-healthcheck", "100"]
+        with running([*started, *options], self.environment, self.log, self.port) as process:
+            caller = threading.Thread(target=self._call_on)
+            caller.start()
+            parent = psutil.Process(process.pid)
+            try:
+                yield parent
+                assert process.poll() is None
+            finally:
+                self._is_over.set()
+                caller.join()
+                left = parent.children(recursive=True)
+                process.send_signal(signal.SIGTERM)
+                process.wait(60)
+                for each in psutil.wait_procs(left, 20)[1]:
+                    each.kill()
+        assert set(self.outcomes) == {b"HTTP/1.1 401 "}
+
+    def _call_on(self) -> None:
+        while not self._is_over.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=60) as client:
+                    client.sendall(CALL)
+                    self.outcomes.append(answer(client)[:13])
+            except OSError as error:
+                self.outcomes.append(repr(error).encode())
+
+    def count(self, line: str) -> int:
+        return self.log.read_text(encoding="utf-8").count(line)
+
+    def hang_up(self, parent: psutil.Process, text: str, *lines: str, times: int = 1) -> None:
+        """Write the file, send the signal, and wait for these lines of the log."""
+        before = {line: self.count(line) for line in lines}
+        self.rules.write_text(text)
+        parent.send_signal(signal.SIGHUP)
+        wait_until(
+            lambda: all(self.count(line) >= before[line] + times for line in lines), str(lines), 100
+        )
+
+
+def workers_of(parent: psutil.Process) -> set[int]:
+    """Return the ids of the serving processes: the other children are Python's own, or ending."""
+    found = set()
+    for each in parent.children():
+        with suppress(psutil.Error):
+            if any("spawn_main" in part for part in each.cmdline()):
+                found.add(each.pid)
+    return found
+
+
+SERVE = [sys.executable, "-m", "gateway_site", "serve"]
+
+
+def test_process_reads_its_rules_again_and_goes_on(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    with site.serving(SERVE) as process:
+        site.hang_up(process, WRONG, FAULT.format(site.rules))
+        assert site.count(IN_FORCE) == 0
+        site.hang_up(process, OTHER, IN_FORCE)
+
+
+@pytest.mark.long
+def test_workers_are_replaced_only_if_their_rules_have_no_fault(tmp_path: Path) -> None:
+    """Each worker reports a fault, and their parent too."""
+    site = Site(tmp_path)
+    with site.serving(SERVE, "--workers", "2") as parent:
+        wait_until(lambda: site.count("Application startup complete") == 2, "both serve", 100)
+        first = workers_of(parent)
+        assert len(first) == 2
+        fault = FAULT.format(site.rules)
+        site.hang_up(parent, WRONG, "The workers are not replaced: " + fault)
+        wait_until(lambda: site.count(fault) == 3, "both have reported it")
+        assert workers_of(parent) == first
+        site.hang_up(parent, OTHER, IN_FORCE, times=2)
+        wait_until(
+            lambda: len(found := workers_of(parent)) == 2 and not found & first, "replaced", 100
+        )
+
+
+@pytest.mark.long
+def test_file_that_becomes_wrong_after_the_check_leaves_all_workers(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    program = tmp_path / "serve.py"
+    program.write_text(UNCHECKED)
+    with site.serving([sys.executable, str(program)], "--workers", "2") as parent:
+        wait_until(lambda: site.count("Application startup complete") == 2, "both serve", 100)
+        first = workers_of(parent)
+        site.hang_up(parent, WRONG, "aborting the restart")
+        assert workers_of(parent) == first
+        site.hang_up(parent, OTHER, IN_FORCE, times=2)
+
+
+@pytest.mark.parametrize(
+    ("variables", "fault"),
+    [
+        ({}, None),
+        ({"UPSTREAM_NOTES_POLICY_FILE": "/none"}, "UPSTREAM_NOTES_POLICY_FILE: /none: File not"),
+        ({"DRAIN_SECONDS": "secret-value"}, "DRAIN_SECONDS must be"),
+        ({"DJANGO_SETTINGS_MODULE": "none"}, "ModuleNotFoundError: No module named 'none'"),
+    ],
+)
+def test_settings_are_checked_as_a_new_worker_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], fault: str | None
+) -> None:
+    for name, value in (Site(tmp_path).environment | variables).items():
+        monkeypatch.setenv(name, value)
+    if "DJANGO_SETTINGS_MODULE" not in variables:
+        monkeypatch.delenv("DJANGO_SETTINGS_MODULE")
+    found = workers.find_fault()
+    assert found is None if fault is None else (found or "").startswith(fault)
+    assert "secret-value" not in (found or "")
+
+
+def test_check_that_does_not_end_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "TIME_LIMIT", 0.0)
+    assert workers.find_fault() == "the settings could not be checked (TimeoutExpired)."
