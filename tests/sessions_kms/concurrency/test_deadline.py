@@ -3,11 +3,12 @@
 import contextvars
 from collections.abc import Generator
 from threading import Lock
+from typing import Any
 
 import pytest
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.deadline import HASTY, OutOfTime
+from sessions_kms.concurrency.deadline import HASTY, LEAST, OutOfTime
 from tests.support.clock import FakeClock
 
 
@@ -38,10 +39,18 @@ def test_attempt_has_a_second_to_connect_two_of_silence_and_less_than_three_in_a
             attempt.to_connect()
         assert attempt.to_read() == 1.5
         attempt.has_response = True
+        assert attempt.to_read() == 1.5
         clock.advance(1.5)
         assert attempt.is_over()
         with pytest.raises(OutOfTime):
             attempt.to_read()
+
+
+def test_silence_is_limited_until_the_first_byte_only() -> None:
+    with deadline.attempting(HASTY) as attempt:  # in no call
+        assert (attempt.to_write(), attempt.to_read()) == (2.5, 2)
+        attempt.has_response = True
+        assert attempt.to_read() == 2.5
 
 
 def test_next_attempt_has_the_remaining_time_of_the_call(clock: FakeClock) -> None:
@@ -59,6 +68,18 @@ def test_pause_after_which_no_attempt_could_be_made_is_not_begun(clock: FakeCloc
         clock.advance(1)
         with pytest.raises(OutOfTime), deadline.attempting(HASTY):
             pytest.fail("an attempt was begun")
+
+
+def test_tenth_of_a_second_is_enough_for_another_attempt(clock: FakeClock) -> None:
+    clock.now = 0.0  # so that differences are exact
+    with deadline.request(LEAST):
+        with deadline.call(3):
+            assert deadline.has_time_for(0)
+            with deadline.call(3):
+                deadline.charge_queueing(1)
+        deadline.charge_queueing(0)
+    with deadline.call(5 * LEAST):
+        assert deadline.has_time_for(4 * LEAST)
 
 
 def test_only_the_waits_of_a_request_are_summed_up(
@@ -125,6 +146,11 @@ def test_work_that_waited_too_long_in_a_queue_is_not_begun(in_request: bool) -> 
         all_of_it()
 
 
+def test_queue_leaves_what_the_request_had_before() -> None:
+    with deadline.request(1), pytest.raises(OutOfTime):
+        deadline.charge_queueing(0.95)
+
+
 def test_queue_within_a_call_is_charged_once(clock: FakeClock) -> None:
     with deadline.request():
         with deadline.call(3):
@@ -165,3 +191,26 @@ def test_held_lock_is_waited_for_as_long_as_the_request_may() -> None:
     lock.release()
     with deadline.request(0):
         assert deadline.acquire(lock)  # Nobody holds it: that is no wait.
+
+
+class HeldLock:
+    """A lock that another thread holds, and gives up at last."""
+
+    def __init__(self) -> None:
+        self.timeouts: list[float] = []
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if blocking:
+            self.timeouts.append(timeout)
+        return blocking
+
+
+def test_held_lock_is_waited_for_as_long_as_the_shorter_limit() -> None:
+    lock: Any = HeldLock()
+    assert deadline.acquire(lock)
+    assert deadline.acquire(lock, 3)
+    with deadline.request(2):
+        assert deadline.acquire(lock)
+        assert deadline.acquire(lock, 1)
+        assert deadline.acquire(lock, 3)
+    assert lock.timeouts == [-1, 3, 2, 1, 2]

@@ -10,6 +10,7 @@ import pytest
 from sessions_kms.concurrency import finishing
 from sessions_kms.concurrency.finishing import Finisher
 from sessions_kms.concurrency.waits import Pause, Wait
+from tests.sessions_kms.support.quiet import shown_frames
 
 WITHIN = 20  # seconds, after which something counts as hung
 
@@ -78,6 +79,15 @@ async def test_waiting_caller_gets_result_or_error(
     await turns()
     assert left == []
     assert len(finisher) == 0
+
+
+def test_frames_of_finishing_are_hidden(finisher: Finisher) -> None:
+    """Their variables include the work, whose arguments may be secret."""
+
+    async def fail() -> None:
+        raise TypeError
+
+    assert shown_frames(lambda: asyncio.run(finisher.finish(fail())), finishing) == set()
 
 
 async def test_error_and_its_frames_are_freed_without_the_collector(

@@ -1,8 +1,10 @@
 """Single flight: alone, and in the cache under real threads."""
 
+import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -183,6 +185,74 @@ def test_bug_in_the_work_is_raised_and_not_remembered(flights: CountedFlights) -
     with pytest.raises(ZeroDivisionError):
         flights.run_blocking("key", lambda: bytes(1 // 0))
     assert flights.run_blocking("key", succeed) == b"result"
+
+
+def test_last_failure_is_known_until_a_success(flights: CountedFlights, clock: FakeClock) -> None:
+    with pytest.raises(KMSUnavailable) as raised:
+        flights.run_blocking("key", fail)
+    clock.advance(10)
+    known = flights.last_failure("key", within=10.5)
+    assert isinstance(known, KMSUnavailable)
+    assert (str(known), known is raised.value) == ("Said once.", False)
+    assert flights.last_failure("key", within=10) is None
+    assert flights.last_failure("other", within=100) is None
+    assert flights.run_blocking("key", succeed) == b"result"
+    assert flights.last_failure("key", within=100) is None
+
+
+async def forever() -> bytes:
+    await Pause(3600)
+    return b"never"
+
+
+@asynccontextmanager
+async def flying(flights: CountedFlights) -> AsyncIterator[None]:
+    """Have a task of this event loop make the call until the block ends."""
+    pilot = asyncio.ensure_future(flights.run("key", forever))
+    await asyncio.sleep(0)
+    yield
+    pilot.cancel()
+    with suppress(asyncio.CancelledError):
+        await pilot
+
+
+@pytest.mark.parametrize("seconds", [0, 0.12])
+async def test_task_waits_as_long_as_its_request_may(
+    flights: CountedFlights, seconds: float
+) -> None:
+    async with flying(flights):
+        with deadline.request(seconds), pytest.raises(KMSUnavailable):
+            await flights.run("key", as_coroutine(never))
+
+
+@pytest.mark.parametrize("seconds", [0, 0.12])
+async def test_thread_waits_as_long_as_its_request_may(
+    flights: CountedFlights, seconds: float
+) -> None:
+    def wait() -> None:
+        with deadline.request(seconds), pytest.raises(KMSUnavailable):
+            flights.run_blocking("key", never)
+
+    async with flying(flights):
+        await asyncio.to_thread(wait)
+
+
+async def test_thread_of_a_loop_does_not_wait_for_a_task_of_its_own(
+    flights: CountedFlights,
+) -> None:
+    async with flying(flights):
+        with pytest.raises(KMSUnavailable):
+            flights.run_blocking("key", never)
+
+
+async def test_task_waits_unless_it_says_otherwise(flights: CountedFlights) -> None:
+    calls = (flights.run("key", as_coroutine(succeed)) for _ in range(2))
+    assert await asyncio.gather(*calls) == [b"result"] * 2
+
+
+def test_work_that_needs_its_own_outcome_fails(flights: CountedFlights) -> None:
+    with pytest.raises(KMSUnavailable):
+        run_sync(flights.run("key", lambda: flights.run("key", as_coroutine(never))))
 
 
 # In the cache
