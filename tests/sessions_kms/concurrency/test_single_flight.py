@@ -11,7 +11,7 @@ import pytest
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Stopwatch
-from sessions_kms.concurrency.single_flight import Flights, _Flight
+from sessions_kms.concurrency.single_flight import FAILURES_MAX, Flights, _Flight
 from sessions_kms.concurrency.waits import Pause, run_sync
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, SessionsKMSError
@@ -198,6 +198,17 @@ def test_last_failure_is_known_until_a_success(flights: CountedFlights, clock: F
     assert flights.last_failure("other", within=100) is None
     assert flights.run_blocking("key", succeed) == b"result"
     assert flights.last_failure("key", within=100) is None
+
+
+def test_oldest_failures_are_forgotten_first(flights: CountedFlights) -> None:
+    for key in range(FAILURES_MAX):
+        with pytest.raises(KMSUnavailable):
+            flights.run_blocking(key, fail)
+    assert flights.is_backing_off(0)
+    with pytest.raises(KMSUnavailable):
+        flights.run_blocking("one more", fail)
+    known = [flights.is_backing_off(key) for key in (0, 1, FAILURES_MAX - 1, "one more")]
+    assert known == [False, True, True, True]
 
 
 async def forever() -> bytes:
