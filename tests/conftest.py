@@ -10,6 +10,7 @@ from contextvars import copy_context
 from itertools import count
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import botocore.session
 import pytest
@@ -231,6 +232,30 @@ def botocore_events_named_once() -> Iterator[None]:
     name_of = aliaser._alias_event_name  # It caches its results.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EventAliaser, "_alias_event_name", lambda _, name: name_of(name))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def page_of_outages_loaded_once(database_before_any_thread: None) -> Iterator[None]:
+    """Have the middleware render its page once for each template engine, not for each client.
+
+    It does so to have the templates in the engine's cache; each test has clients of its own.
+    """
+    from django.template import engines  # not before the apps are ready
+
+    from sessions_kms.middleware import StoreUnavailableMiddleware
+
+    begin: Any = StoreUnavailableMiddleware.__init__
+    begin_without: Any = super(StoreUnavailableMiddleware, StoreUnavailableMiddleware).__init__
+    loaded: WeakSet[Any] = WeakSet()
+
+    def begin_once(self: Any, get_response: Any) -> None:
+        used = engines.all()
+        (begin_without if used and used[0] in loaded else begin)(self, get_response)
+        loaded.update(used[:1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoreUnavailableMiddleware, "__init__", begin_once)
         yield
 
 

@@ -15,7 +15,7 @@ __all__ = ["corp", "database_file", "gateway", "github", "other", "store", "visi
 @pytest.fixture(scope="session")
 def provider() -> Iterator[FakeProvider]:
     """Serve the provider of the gateway's people."""
-    with serving(FakeProvider) as found:
+    with serving(FakeProvider, poll_interval=0.5) as found:
         found.client_id = "gateway"
         yield found
 

@@ -261,13 +261,13 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(kind: Callable[[], P]) -> Iterator[P]:
-    """Serve a new provider on a free port of 127.0.0.1."""
+def serving(kind: Callable[[], P], poll_interval: float = 0.01) -> Iterator[P]:
+    """Serve a new provider on a free port of 127.0.0.1; the end takes as long as an interval."""
     provider = kind()
     handler = type("Handler", (_Handler,), {"provider": provider})
     with _Server(("127.0.0.1", 0), handler) as server:
         provider.issuer = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(target=server.serve_forever, args=(poll_interval,))
         thread.start()
         try:
             yield provider
