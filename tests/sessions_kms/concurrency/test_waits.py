@@ -24,6 +24,7 @@ from sessions_kms.concurrency.waits import (
 )
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.support.drivers import DRIVERS
+from tests.sessions_kms.support.quiet import shown_frames
 from tests.sessions_kms.support.stepping import WITHIN, Driver, in_time
 
 
@@ -248,6 +249,25 @@ def test_eager_task_that_is_made_within_run_sync_suspends() -> None:
     assert asyncio.run(within()) == "suspended"
 
 
+def test_run_sync_within_run_sync_leaves_the_outer_one_blocking() -> None:
+    async def twice_seen() -> list[str]:
+        return [run_sync(seen()), await seen()]
+
+    async def within() -> list[str]:
+        return run_sync(twice_seen())
+
+    assert asyncio.run(within()) == ["blocked", "blocked"]
+
+
+def test_frames_of_waits_show_no_coroutine() -> None:
+    """Their variables include the coroutine, whose arguments may be secret."""
+
+    async def wrong() -> None:
+        await BlockingCall(sorted, (1,))
+
+    assert shown_frames(lambda: run_sync(wrong()), waits) == {"block"}
+
+
 def test_error_within_run_sync_leaves_the_loop_as_it_was() -> None:
     async def within() -> str:
         with pytest.raises(ValueError, match="1"):
@@ -380,3 +400,56 @@ def test_run_sync_in_a_loop_waits_for_a_lock_of_another_thread() -> None:
 
 async def as_wait(event: Event) -> None:
     await event.wait(WITHIN)
+
+
+async def test_lock_that_is_waited_for_too_long_is_left_to_its_holder() -> None:
+    lock = CoroutineLock()
+    holder = asyncio.create_task(hold(lock, hand_over := asyncio.Event()))
+    await asyncio.sleep(0)
+    with pytest.raises(StoreUnavailable):
+        await lock.acquire(0.05)
+    assert not lock.acquire_nowait()
+    hand_over.set()
+    await holder
+    assert not lock.is_locked
+
+
+async def test_lock_that_is_passed_on_is_held_at_once_and_not_entered_twice() -> None:
+    lock = CoroutineLock()
+    holder = asyncio.create_task(hold(lock, hand_over := asyncio.Event()))
+    await asyncio.sleep(0)
+    waiter = asyncio.ensure_future(enter_twice(lock))
+    await asyncio.sleep(0)
+    hand_over.set()
+    await holder
+    assert lock.is_locked
+    assert not lock.acquire_nowait()
+    await waiter
+    assert not lock.is_locked
+
+
+async def enter_twice(lock: CoroutineLock) -> None:
+    await lock.acquire()
+    with pytest.raises(StoreUnavailable):
+        await lock.acquire(0.05)
+    lock.release()
+
+
+def test_what_is_held_is_known_whatever_is_left_first() -> None:
+    things = first, second, other = object(), object(), object()
+
+    def held() -> list[bool]:
+        return [waits.is_held_here(each) for each in things]
+
+    waits.unmark_held(other)
+    for each in (first, second):
+        waits.mark_held(each)
+    waits.unmark_held(other)
+    assert held() == [True, True, False]
+    waits.unmark_held(first)
+    assert held() == [False, True, False]
+    waits.mark_held(first)
+    waits.unmark_held(first)
+    assert held() == [False, True, False]
+    waits.unmark_held(second)
+    assert held() == [False, False, False]
