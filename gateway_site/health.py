@@ -89,6 +89,7 @@ class SharedProbe:
 
 
 draining = threading.Event()  # set when this process is about to stop
+replaced = threading.Event()  # set when others go on serving its port, so that it stays ready
 
 
 class NotMigratedError(Exception):
@@ -203,7 +204,7 @@ def _response_without_probes(request: HttpRequest) -> HttpResponse | None:
         return HttpResponseNotAllowed(["GET", "HEAD"])
     if request.path_info != READINESS:
         return _respond({"status": "ok"}, 200)
-    if draining.is_set():
+    if draining.is_set() and not replaced.is_set():
         return _respond({"status": "unavailable", "reason": "draining"}, 503)
     return None
 

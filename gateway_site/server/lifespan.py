@@ -3,7 +3,8 @@
 After SIGTERM `/readyz` returns 503, so that the load balancer stops sending requests, and all other
 requests are served for `DRAIN_SECONDS`, each on a connection that is closed after it. Then the
 server stops (`gateway_site.edge.shutdown`). A second SIGTERM, or Ctrl-C, skips the wait. At SIGHUP
-the rules of upstreams are read again.
+the rules of upstreams are read again. A worker that gets SIGUSR2 before SIGTERM has been replaced:
+it does the same, but `/readyz` does not change, since the new worker serves the same port.
 
 https://asgi.readthedocs.io/en/stable/specs/lifespan.html
 """
@@ -24,7 +25,7 @@ from gateway_site.audit import trail
 from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 from gateway_site.edge.descriptors import pause_without_descriptors
 from gateway_site.edge.shutdown import STATE_KEY, Shutdown
-from gateway_site.health import draining
+from gateway_site.health import draining, replaced
 from gateway_site.policy.in_force import has_rules, reload_rules
 
 YOUNG = 10_000  # new objects between two collections; a call has about 100
@@ -54,6 +55,7 @@ async def _live(receive: Receive, send: Send, start: Callable[[], None]) -> None
     _collect_garbage_less_often()
     pause_without_descriptors(asyncio.get_running_loop())
     _drain_first(settings.DRAIN_SECONDS)
+    _stay_ready_if_replaced()
     _reload_at_hangup()
     trail.start()
     await send({"type": "lifespan.startup.complete"})
@@ -95,6 +97,16 @@ def _drain_first(seconds: float | None) -> None:
             end(number, frame)
 
     signal.signal(signal.SIGTERM, drain)
+
+
+def _stay_ready_if_replaced() -> None:
+    is_worker = multiprocessing.parent_process() is not None
+    if (
+        is_worker
+        and hasattr(signal, "SIGUSR2")
+        and threading.current_thread() == threading.main_thread()
+    ):
+        signal.signal(signal.SIGUSR2, lambda _number, _frame: replaced.set())
 
 
 def _reload_at_hangup() -> None:

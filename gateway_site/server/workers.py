@@ -1,7 +1,8 @@
 """The parent of the workers: at SIGHUP it replaces them, unless the settings have a fault.
 
 uvicorn's parent starts each new worker before it ends the old one, and stops replacing them if one
-does not start. But then some workers would have other settings than the rest.
+does not start. But then some workers would have other settings than the rest. And a worker that
+ends answers `/readyz` with 503, unless it knows that it has been replaced.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Process
 
 logger = logging.getLogger("uvicorn.error")  # the one that is configured in the parent
 
@@ -48,7 +52,28 @@ class Workers(Multiprocess):
         if (fault := find_fault()) is not None:
             logger.error("The workers are not replaced: %s", fault)
             return
-        super().handle_hup()
+        with _telling_replaced(self.processes):
+            super().handle_hup()
+
+
+@contextmanager
+def _telling_replaced(processes: Iterable[Process]) -> Iterator[None]:
+    """Have workers that are ended in this block told before that others serve in their place."""
+    workers = [each for each in processes if each.is_ready(timeout=1)]
+    for each in workers:
+        vars(each)["terminate"] = partial(_tell_and_terminate, each)
+    try:
+        yield
+    finally:
+        for each in workers:
+            del vars(each)["terminate"]
+
+
+def _tell_and_terminate(process: Process) -> None:
+    if process.pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGUSR2)
+    process.__class__.terminate(process)
 
 
 def find_fault() -> str | None:

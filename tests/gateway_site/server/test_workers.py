@@ -20,6 +20,7 @@ from tests.support.processes import free_port, running
 from tests.support.waiting import wait_until
 
 CALL = b"GET /gateway/notes/x HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+IS_READY = b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 RIGHT, OTHER = ('[[rule]]\naction = "allow"\ntools = ["a"]\n', '[[rule]]\naction = "allow"\n')
 WRONG = RIGHT + 'tool = ["b"]\n'
 FAULT = "UPSTREAM_NOTES_POLICY_FILE: {}: Line 1: 'tool' is unknown"
@@ -47,8 +48,10 @@ class Site:
             UPSTREAM_NOTES_URL="http://127.0.0.1:9",
             UPSTREAM_NOTES_PROVIDER="corp",
             UPSTREAM_NOTES_POLICY_FILE=str(self.rules),
+            DRAIN_SECONDS="1",
         )
         self.outcomes: list[bytes] = []
+        self.draining = 0  # answers by which a load balancer would send nothing more
         self._is_over = threading.Event()
 
     @contextmanager
@@ -70,15 +73,20 @@ class Site:
                 for each in psutil.wait_procs(left, 20)[1]:
                     each.kill()
         assert set(self.outcomes) == {b"HTTP/1.1 401 "}
+        assert self.draining == 0
 
     def _call_on(self) -> None:
         while not self._is_over.is_set():
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=60) as client:
-                    client.sendall(CALL)
-                    self.outcomes.append(answer(client)[:13])
+                self.outcomes.append(self._answer(CALL)[:13])
+                self.draining += b"draining" in self._answer(IS_READY)
             except OSError as error:
                 self.outcomes.append(repr(error).encode())
+
+    def _answer(self, request: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as client:
+            client.sendall(request)
+            return answer(client)
 
     def count(self, line: str) -> int:
         return self.log.read_text(encoding="utf-8").count(line)
