@@ -31,20 +31,21 @@ TRANSIENT = {
 }
 
 
-@pytest.mark.parametrize("what", TRANSIENT)
 def test_transient_failure_keeps_the_old_token(
-    corp: FakeProvider, signed_in: Visitor, store: Stack, what: str
+    corp: FakeProvider, signed_in: Visitor, store: Stack, subtests: pytest.Subtests
 ) -> None:
-    before = stored(signed_in)
-    store.clock.advance(4000)
-    corp.failing["/token"] = TRANSIENT[what]
-    with pytest.raises(oauth.ProviderUnavailable):
-        get_token(signed_in)
-    assert stored(signed_in) == before
+    for what, answer in TRANSIENT.items():
+        with subtests.test(what):
+            before = stored(signed_in)
+            store.clock.advance(4000)
+            corp.failing["/token"] = answer
+            with pytest.raises(oauth.ProviderUnavailable):
+                get_token(signed_in)
+            assert stored(signed_in) == before
 
-    corp.failing.clear()
-    store.clock.advance(BACK_OFF)
-    assert get_token(signed_in).access_token != before.access_token
+            corp.failing.clear()
+            store.clock.advance(BACK_OFF)
+            assert get_token(signed_in).access_token != before.access_token
 
 
 def test_repeated_refresh_failures_log_identical_lines(

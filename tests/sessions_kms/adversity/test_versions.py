@@ -3,6 +3,7 @@
 import pytest
 
 from sessions_kms import services
+from sessions_kms.aws.table_client import create_table_client
 from sessions_kms.format import item_types
 from sessions_kms.format.item_types import ItemType
 from tests.sessions_kms.support import every_kind
@@ -14,10 +15,12 @@ every = pytest.mark.parametrize("kind", item_types.ITEM_TYPES, ids=lambda kind: 
 
 
 def seen(stack: Stack, names: Names) -> dict[str, object]:
-    """Return what a new process sees."""
+    """Return what new processes see, which share a client: it remembers nothing of the items."""
+    client = create_table_client(stack.config.region_name, stack.config.client)
 
     def afresh() -> None:
-        install(services.build(stack.config, clock=stack.clock, sleep=lambda _: None))
+        made = services.build(stack.config, clock=stack.clock, client=client, sleep=lambda _: None)
+        install(made)
 
     return every_kind.read(names, afresh)
 
