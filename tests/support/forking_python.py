@@ -5,6 +5,7 @@ A script, not a module: nothing of ours is imported before a fork does it.
 
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -72,9 +73,9 @@ OF_PLUGINS = ("anyio", "httpcore2", "httpx2")
 PATH_MAX = 4096  # more descriptors than it has
 # Name, mode and errors, as Python has them where the locale is C, or UTF-8.
 STREAMS = (
-    ("stdin", "r", "surrogateescape"),
-    ("stdout", "w", "surrogateescape"),
-    ("stderr", "w", "backslashreplace"),
+    ("stdin", "rb", "surrogateescape"),
+    ("stdout", "wb", "surrogateescape"),
+    ("stderr", "wb", "backslashreplace"),
 )
 
 
@@ -112,15 +113,10 @@ def take(streams: list[int]) -> None:
         os.dup2(each, number)
     os.closerange(len(streams), PATH_MAX)
     for number, (name, mode, errors) in enumerate(STREAMS):
+        buffer: Any = open(number, mode, closefd=False)  # noqa: SIM115 - as Python opens it
+        buffer.raw.name = f"<{name}>"
         is_lined = number == 2 or (number == 1 and os.isatty(number))
-        stream = open(  # noqa: SIM115 - as Python opens it
-            number,
-            mode,
-            encoding="utf-8",
-            errors=errors,
-            closefd=False,
-            buffering=1 if is_lined else -1,
-        )
+        stream = io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=is_lined)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
