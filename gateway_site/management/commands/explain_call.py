@@ -31,7 +31,6 @@ from sessions_kms.hints import page
 from sessions_kms.management.base import OperatorCommand, UsageError, shown, unknown
 
 DENIED = 1
-NOTIFICATION = "notifications/"
 WITHOUT_MESSAGE = ("GET", "DELETE")  # a stream, and the end of a session
 
 
@@ -128,8 +127,7 @@ def _build_message(method: str, subject: str | None, params: str | None) -> Mess
     if subject and method not in NAMES_OF_METHODS:
         raise UsageError("This method has no NAME. Use --params if it names something.")
     given = params or json.dumps({NAMES_OF_METHODS[method]: subject} if subject else {})
-    number = "" if method.startswith(NOTIFICATION) else '"id": 1, '
-    text = f'{{"jsonrpc": "2.0", {number}"method": {json.dumps(method)}, "params": {given}}}'
+    text = f'{{"jsonrpc": "2.0", "id": 1, "method": {json.dumps(method)}, "params": {given}}}'
     try:
         return read_message(text.encode())
     except InvalidMessage as invalid:

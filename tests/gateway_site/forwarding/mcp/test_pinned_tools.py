@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import requests
 
 from tests.gateway_site.forwarding.mcp.test_reader import answer_path
 from tests.gateway_site.support.gateways import PINNED, Gateway
+from tests.support.waiting import wait_until
 
 JSON, EVENTS = "application/json", "text/event-stream"
 FIRST, SECOND = PINNED  # as the file of the gateway's tests has them
@@ -119,3 +121,29 @@ def test_pins_and_rules_must_both_allow_a_call(gateway: Gateway, client: request
         gateway, client, page(listed, upstream="pinnedruled"), method="tools/list", params={}
     )
     assert response.json()["result"]["tools"] == [{"name": "search_a"}]
+
+
+def test_pins_are_read_again_at_sighup(gateway: Gateway, client: requests.Session) -> None:
+    """What was seen before is compared with the new pins."""
+    path = gateway.log.parent / "pins.json"
+    before = path.read_text(encoding="utf-8")
+
+    def reload(text: str, logged: str = "Rules in force: ") -> None:
+        count = gateway.log.read_text(encoding="utf-8").count(logged)
+        path.write_text(text, encoding="utf-8")
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: gateway.log.read_text(encoding="utf-8").count(logged) > count, logged)
+
+    show(gateway, client, CHANGED)
+    try:
+        reload("{", f"UPSTREAM_PINNED_TOOLS_PINNED: {path}: The file is not valid")
+        assert call(gateway, client, "first") == DENIED
+        assert call(gateway, client, "second") == "second"
+        reload(json.dumps({"tools": [CHANGED]}))
+        assert call(gateway, client, "first") == "first"
+        assert call(gateway, client, "second") == DENIED
+    finally:
+        reload(before)
+    assert call(gateway, client, "first") == DENIED
+    show(gateway, client, FIRST)
+    assert call(gateway, client, "first") == "first"
