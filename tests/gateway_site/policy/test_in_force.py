@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
+from gateway_site.edge import http_metrics
+from gateway_site.policy import in_force as rules_in_force
 from gateway_site.policy.client_names import find_client_problem
 from gateway_site.policy.in_force import RulesInForce, pins_of, rules_of
 from gateway_site.rules.upstream import Upstream
@@ -84,6 +87,34 @@ def test_rule_names_only_clients_that_there_may_be(name: str, problem: str | Non
     found = find_client_problem(name, {"own", "ours.example"})
     assert found is None if problem is None else (found or "").startswith(problem)
     assert "another meaning" in (find_client_problem("unverified", {"unverified"}) or "")
+
+
+def test_reload_is_logged_and_a_fault_is_counted_once(
+    path: Path,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr(http_metrics.gateway, "count", counted.append)
+    caplog.set_level("INFO", logger=rules_in_force.__name__)
+    path.write_text(ALLOW)
+    settings.UPSTREAM_RULES = RulesInForce([one(POLICY_FILE=str(path))], ())
+    path.write_text(DENY)
+    rules_in_force.reload_rules()
+    digest = hashlib.sha256(DENY.encode()).hexdigest()
+    assert (caplog.messages, counted) == ([f"Rules in force: api {digest[:12]}"], [])
+    path.write_text(DENY + "x = 1")
+    rules_in_force.reload_rules()
+    assert caplog.messages[1].startswith(f"UPSTREAM_API_POLICY_FILE: {path}: Line 1: 'x' is")
+    assert caplog.messages[1].endswith(" The rules in force stay as they are.")
+    assert (len(caplog.messages), counted) == (2, ["policy.reload_failures"])
+    settings.UPSTREAM_RULES = RulesInForce([one()], ())
+    rules_in_force.reload_rules()
+    del settings.UPSTREAM_RULES  # as in a project with settings of its own
+    rules_in_force.reload_rules()
+    assert not rules_in_force.has_rules()
+    assert len(caplog.messages) == 2
 
 
 def test_fault_in_one_file_changes_the_rules_of_none(path: Path, settings: Settings) -> None:
