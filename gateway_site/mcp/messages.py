@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway_site.mcp import json_text
@@ -103,7 +103,13 @@ class Message:
 
     def without_content(self) -> Message:
         """Return it without `params` and `result`, for as long as its response streams."""
-        return replace(self, params={}, result={})
+        return Message(
+            id=self.id,
+            method=self.method,
+            name=self.name,
+            version=self.version,
+            is_error=self.is_error,
+        )
 
 
 def read_message(data: bytes, max_size: int = json_text.TEXT_MAX) -> Message:

@@ -21,6 +21,7 @@ VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 VALUE = re.compile(rb"[\t\x20-\x7e]*")  # RFC 9110 section 5.5, without obs-text
 ENCODED = re.compile(r"=\?base64\?(.*)\?=")
 # Servers that make variables of headers take these for "-".
+START = b"mcp"  # of all three, and of what looks like one of them
 AS_HYPHENS = bytes.maketrans(b"_.", b"--")
 NAME_REQUIRED = frozenset({"tools/call", "resources/read", "prompts/get"})
 # What else a header may name: https://modelcontextprotocol.io/seps/2663-tasks-extension
@@ -96,7 +97,9 @@ def decode(value: str) -> str | None:
 def _read_header(headers: Headers, name: bytes) -> str | None:
     """Return the value of a header; None without it. Raises InvalidMessage."""
     found = [
-        (key.lower(), value) for key, value in headers if key.lower().translate(AS_HYPHENS) == name
+        (key.lower(), value)
+        for key, value in headers
+        if key[:3].lower() == START and key.lower().translate(AS_HYPHENS) == name
     ]
     if not found:
         return None

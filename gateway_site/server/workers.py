@@ -1,4 +1,4 @@
-"""The parent of the workers: at SIGHUP it replaces them, unless the settings have a fault.
+"""The parent of the workers: it starts and, at SIGHUP, replaces them, unless settings have a fault.
 
 uvicorn's parent starts each new worker before it ends the old one, and stops replacing them if one
 does not start. But then some workers would have other settings than the rest. And a worker that
@@ -16,19 +16,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
 logger = logging.getLogger("uvicorn.error")  # the one that is configured in the parent
 
-FOLDER = Path(__file__).resolve().parents[2]
 TIME_LIMIT = 60  # seconds
 # As a new worker reads them. The error of a variable never repeats a secret.
 CHECK = """
 import os, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:] = sys.argv[1:]
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -40,7 +39,14 @@ except ImproperlyConfigured as error:
 
 
 class Workers(Multiprocess):
-    """uvicorn's parent process, with a check before workers are replaced."""
+    """uvicorn's parent process, with a check before workers are started or replaced."""
+
+    def run(self) -> None:
+        """Run the workers; exit if the settings have a fault: each would fail, again and again."""
+        if (fault := find_fault()) is not None:
+            logger.error("The workers are not started: %s", fault)
+            sys.exit(STARTUP_FAILURE)
+        super().run()
 
     def handle_hup(self) -> None:
         """Have the workers read their rules again; replace them if the settings have no fault."""
@@ -78,7 +84,7 @@ def _tell_and_terminate(process: Process) -> None:
 
 def find_fault() -> str | None:
     """Return what is wrong with the settings, as a new process reads them; None if nothing is."""
-    command = [sys.executable, "-P", "-c", CHECK, str(FOLDER)]
+    command = [sys.executable, "-c", CHECK, *sys.path]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=TIME_LIMIT, check=False

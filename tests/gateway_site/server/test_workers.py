@@ -12,11 +12,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from uvicorn.config import STARTUP_FAILURE
 
 from gateway_site.server import workers
 from tests.gateway_site.server.served import answer
 from tests.gateway_site.server.test_starting import environment
-from tests.support.processes import free_port, running
+from tests.support.processes import finished, free_port, running
 from tests.support.waiting import wait_until
 
 CALL = b"GET /gateway/notes/x HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
@@ -151,6 +152,15 @@ def test_file_that_becomes_wrong_after_the_check_leaves_all_workers(tmp_path: Pa
         site.hang_up(parent, WRONG, "aborting the restart")
         assert workers_of(parent) == first
         site.hang_up(parent, OTHER, IN_FORCE, times=2)
+
+
+def test_fault_at_the_start_ends_the_parent_of_workers_too(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.rules.write_text(WRONG)
+    done = finished([*SERVE, "--workers", "2", "--port", str(site.port)], site.environment)
+    assert done.returncode == STARTUP_FAILURE
+    assert "The workers are not started: " + FAULT.format(site.rules) in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
