@@ -8,6 +8,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -16,11 +17,14 @@ import pytest
 
 from sessions_kms.concurrency import deadline, threads
 from sessions_kms.concurrency.threads import (
+    Background,
     BoundedPool,
+    Refused,
     executor,
     in_djangos_thread,
     in_thread,
 )
+from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.support.quiet import shown_frames
 
 WITHIN = 10  # seconds, after which a thread counts as hung
@@ -184,3 +188,61 @@ def test_frames_with_the_arguments_of_work_are_hidden(somewhere: Somewhere) -> N
 )
 async def test_work_gets_its_arguments(apart: Callable[..., Awaitable[Any]]) -> None:
     assert await apart(sorted, [1, 3, 2], reverse=True) == [3, 2, 1]
+
+
+# Jobs in the background
+
+
+def test_one_job_runs_at_a_time_and_the_next_one_after_it() -> None:
+    started: list[Callable[[], None]] = []
+    done: list[str] = []
+    background = Background(started.append)
+    assert background.run(lambda: lambda: done.append("first"))
+    assert background.run(lambda: pytest.fail("a job was looked for"))
+    started.pop()()
+    assert done == ["first"]
+    assert background.run(lambda: None)
+    assert background.run(lambda: unavailable)
+    started.pop()()
+    assert background.run(lambda: lambda: done.append("last"))
+    started.pop()()
+    assert done == ["first", "last"]
+
+
+def unavailable() -> None:
+    raise StoreUnavailable
+
+
+def test_job_for_which_no_thread_can_be_started_is_tried_again() -> None:
+    def fail(_: Callable[[], None]) -> None:
+        raise RuntimeError
+
+    background = Background(fail)
+    looked: list[bool] = []
+
+    def find() -> Callable[[], None]:
+        looked.append(True)
+        return lambda: None
+
+    assert [background.run(find), background.run(find)] == [False, False]
+    assert looked == [True, True]
+    assert not Background(None).run(lambda: pytest.fail("a job was looked for"))
+
+
+def test_lookup_for_which_no_thread_can_be_started_fails_and_blocks_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = BoundedPool[str]()
+    joined: list[Future[str]] = []
+
+    def fail(_: threading.Thread) -> None:
+        joined.append(pool.begin("name", str))  # by another caller meanwhile
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError):
+            pool.begin("name", str)
+    assert isinstance(joined[0].exception(WITHIN), Refused)
+    assert pool.busy() == 0
+    assert pool.wait("name", lambda: "result", WITHIN) == "result"

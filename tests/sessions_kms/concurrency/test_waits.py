@@ -430,9 +430,21 @@ async def test_lock_that_is_passed_on_is_held_at_once_and_not_entered_twice() ->
 
 async def enter_twice(lock: CoroutineLock) -> None:
     await lock.acquire()
-    with pytest.raises(StoreUnavailable):
-        await lock.acquire(0.05)
+    async with asyncio.timeout(WITHIN):
+        with pytest.raises(StoreUnavailable):
+            await lock.acquire()
     lock.release()
+
+
+async def test_request_without_time_does_not_get_a_lock_that_another_holds() -> None:
+    lock = CoroutineLock()
+    holder = asyncio.create_task(hold(lock, hand_over := asyncio.Event()))
+    await asyncio.sleep(0)
+    with deadline.request(0), pytest.raises(StoreUnavailable):
+        await lock.acquire()
+    assert not waits.is_held_here(lock)
+    hand_over.set()
+    await holder
 
 
 def test_what_is_held_is_known_whatever_is_left_first() -> None:

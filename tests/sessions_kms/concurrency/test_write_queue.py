@@ -124,6 +124,20 @@ def test_waiter_whose_work_the_leader_did_does_not_lead(
     assert len(queues) == 0
 
 
+def test_waiter_whose_work_is_done_while_it_waits_does_not_lead(
+    queues: WriteQueues[str], other: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queues.join("a", "1")
+    second = other.run(queues.join, "a", "2")
+
+    async def wait(waiter: Waiter[str], _: Event) -> bool:
+        waiter.settle()
+        return True
+
+    monkeypatch.setattr(Waiter, "_sleep", wait)
+    assert not other.run(leads, second)
+
+
 def test_waiter_out_of_time_does_not_lead(
     queues: WriteQueues[str], clock: FakeClock, other: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +163,10 @@ def test_waiter_out_of_time_does_not_lead(
 
 def test_leader_that_joins_again_gets_a_queue_of_its_own(queues: WriteQueues[str]) -> None:
     first = queues.join("a", "1")
+    queues.latency = REST_MAX
+    queues.yield_to_others("a")
     again, third = queues.join("a", "2"), queues.join("a", "3")
+    assert [again.queue.pause(), third.queue.pause()] == [REST_MAX] * 2
     assert leads(again)
     assert leads(third)
     assert len({id(each.queue) for each in (first, again, third)}) == 3
