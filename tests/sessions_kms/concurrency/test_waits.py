@@ -405,13 +405,22 @@ async def as_wait(event: Event) -> None:
 async def test_lock_that_is_waited_for_too_long_is_left_to_its_holder() -> None:
     lock = CoroutineLock()
     holder = asyncio.create_task(hold(lock, hand_over := asyncio.Event()))
+    patient = asyncio.create_task(enter_in_time(lock))
     await asyncio.sleep(0)
     with pytest.raises(StoreUnavailable):
         await lock.acquire(0.05)
     assert not lock.acquire_nowait()
+    await asyncio.wait([patient], timeout=0.05)
+    assert not patient.done()
     hand_over.set()
     await holder
+    await patient
     assert not lock.is_locked
+
+
+async def enter_in_time(lock: CoroutineLock) -> None:
+    await lock.acquire(WITHIN)
+    lock.release()
 
 
 async def test_lock_that_is_passed_on_is_held_at_once_and_not_entered_twice() -> None:
