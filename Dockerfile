@@ -71,5 +71,7 @@ COPY --from=build /opt/gateway /opt/gateway
 # On Fargate a volume there belongs to root, unless the image declares it: then it is made like this one.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/bind-mounts.html
 VOLUME /tmp
+# For AUDIT_FILE: a new volume that is mounted here gets this owner.
+COPY --from=build --chown=10001:10001 --chmod=0700 /empty /var/log/gateway
 ENV LOG_FORMAT=json
 CMD ["serve"]

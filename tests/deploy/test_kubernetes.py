@@ -3,9 +3,11 @@
 `make deploy-check` validates them against the schemas of Kubernetes.
 """
 
+import os
 import shutil
 import subprocess
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,16 +23,21 @@ KUSTOMIZE = shutil.which("kustomize")
 pytestmark = pytest.mark.skipif(KUSTOMIZE is None, reason="NO KUSTOMIZE: install it")
 
 
-@cache
-def rendered() -> dict[str, dict[str, Any]]:
-    """Return the example's objects by their kinds: there is one of each."""
+def build(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the objects of a folder by their kinds: there is one of each."""
     assert KUSTOMIZE is not None
-    command = [KUSTOMIZE, "build", str(DEPLOY / "kubernetes/example")]
+    command = [KUSTOMIZE, "build", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     objects = list(yaml.safe_load_all(done.stdout))
     by_kind = {each["kind"]: each for each in objects}
     assert len(by_kind) == len(objects)
     return by_kind
+
+
+@cache
+def rendered() -> dict[str, dict[str, Any]]:
+    """Return the example's objects."""
+    return build(DEPLOY / "kubernetes/example")
 
 
 def pod(kind: str) -> dict[str, Any]:
@@ -143,3 +150,34 @@ def test_network_policy_covers_both_kinds_of_pods() -> None:
         assert policy["podSelector"]["matchLabels"].items() <= labels.items()
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     assert all(rule["from"] for rule in policy["ingress"])
+
+
+def test_component_gives_each_pod_an_audit_file_on_a_volume_that_outlives_it(
+    tmp_path: Path,
+) -> None:
+    folder = DEPLOY / "kubernetes"
+    overlay = yaml.safe_load((folder / "example/kustomization.yaml").read_text("utf-8"))
+    overlay["resources"] = [os.path.relpath(folder / "base", tmp_path)]
+    overlay["components"] = [os.path.relpath(folder / "audit", tmp_path)]
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+    found = build(tmp_path)
+    spec = found["Deployment"]["spec"]["template"]["spec"]
+    [gateway] = spec["containers"]
+    variables_given = {each["name"]: each for each in gateway["env"]}
+    assert list(variables_given) == ["POD_NAME", "AUDIT_FILE"]  # Kubernetes fills in earlier ones.
+    assert variables_given["POD_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+    file = Path(variables_given["AUDIT_FILE"]["value"])
+    assert "$(POD_NAME)" in file.name
+    [volume] = [
+        each["name"] for each in gateway["volumeMounts"] if each["mountPath"] == str(file.parent)
+    ]
+    claims = {each["name"]: each.get("persistentVolumeClaim") for each in spec["volumes"]}
+    assert claims[volume] == {"claimName": found["PersistentVolumeClaim"]["metadata"]["name"]}
+    assert found["PersistentVolumeClaim"]["metadata"]["namespace"] == "gateway"
+    assert found["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteMany"]
+    # Everything else is as without it.
+    assert set(found) - set(rendered()) == {"PersistentVolumeClaim"}
+    assert found["Job"]["spec"] == rendered()["Job"]["spec"]
+    assert gateway["securityContext"] == container("Deployment")["securityContext"]
+    assert "tmp" in claims
+    assert spec["securityContext"] == pod("Deployment")["securityContext"] | {"fsGroup": 10001}

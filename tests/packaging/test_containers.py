@@ -86,6 +86,17 @@ def test_services_that_we_build_can_write_to_tmp_only_and_do_nothing_as_root(pat
         assert "user" not in each
 
 
+def test_audit_file_has_a_volume_that_the_image_s_user_can_write_to() -> None:
+    compose = yaml.safe_load((ROOT / "compose.aws.yaml").read_text(encoding="utf-8"))
+    for each in ("gateway", "migrate"):
+        [mount] = compose["services"][each]["volumes"]
+        volume, folder = mount.split(":")
+        assert volume in compose["volumes"]
+        assert f"--chown=10001:10001 --chmod=0700 /empty {folder}" in DOCKERFILE
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    assert f"\n# AUDIT_FILE={folder}/" in example
+
+
 @pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.name)
 def test_secrets_are_files_and_other_images_are_pinned(path: Path) -> None:
     for each in services(path).values():
