@@ -19,10 +19,38 @@ from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import Context, MCPServer
 from pydantic import AnyHttpUrl
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 STEPS_MAX = 60
 STEP_SECONDS = 0.5
 TIMEOUT = 10  # seconds for the provider's response
+
+
+PAGE = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>MCP server</title></head>'
+    "<body><h1>MCP server</h1><p>This address is for apps that speak MCP. The gateway's home page "
+    "shows how to connect one.</p></body></html>"
+)
+
+
+class PageForBrowsers:
+    """Middleware that answers a browser with a page.
+
+    Browsers accept everything, so the SDK would open an event stream, and the page would load
+    without end.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_for_mcp = scope["type"] == "http" and (scope["method"], scope["path"]) == ("GET", "/mcp")
+        if is_for_mcp and "text/html" in Headers(scope=scope).get("accept", ""):
+            await HTMLResponse(PAGE)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 class UserinfoVerifier:
@@ -79,7 +107,9 @@ def build_application(verifier: UserinfoVerifier, issuer: str, address: str) -> 
         verifier.refused.append(compute_digest(get_token().token))
         return "This token is now refused. The gateway gets a new one once it is 30 s old."
 
-    return server.streamable_http_app(stateless_http=True)
+    application = server.streamable_http_app(stateless_http=True)
+    application.add_middleware(PageForBrowsers)
+    return application
 
 
 def get_token() -> AccessToken:

@@ -17,6 +17,7 @@ from tests.support.processes import free_port, module, running
 
 TOKEN = "of-the-provider-0123456789abcdef"
 ANOTHER = "of-the-provider-too-0123456789ab"
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
 
 class Userinfo(BaseHTTPRequestHandler):
@@ -88,3 +89,17 @@ def test_refuse_rejects_only_the_token_of_its_call(url: str) -> None:
     assert call(url, "refuse", ANOTHER).status_code == 200
     assert call(url, "whoami", ANOTHER).status_code == 401
     assert call(url, "whoami").status_code == 200
+
+
+def test_browser_gets_a_page_that_ends_and_a_client_its_stream(url: str) -> None:
+    authorization = {"Authorization": f"Bearer {TOKEN}"}
+    for accepted, kind in (
+        (BROWSER, "text/html; charset=utf-8"),
+        ("text/event-stream", "text/event-stream"),
+        ("*/*", "text/event-stream"),
+    ):
+        headers = authorization | {"Accept": accepted}
+        with requests.get(url, headers=headers, stream=True, timeout=20) as answer:
+            assert (answer.status_code, answer.headers["Content-Type"]) == (200, kind)
+            assert accepted != BROWSER or "apps that speak MCP" in answer.text
+    assert requests.get(url, headers={"Accept": "*/*"}, timeout=20).status_code == 401

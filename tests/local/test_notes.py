@@ -22,6 +22,7 @@ from pydantic import AnyUrl
 
 from gateway_site.local.notes.authorization import Authorization
 from tests import ROOT
+from tests.local.test_mcp_server import BROWSER
 from tests.support.processes import free_port, module, running
 
 BACK = "http://127.0.0.1:1/accounts/connect/notes/callback/"
@@ -178,6 +179,12 @@ def test_restart_keeps_clients_and_grants_and_no_token_is_stored(tmp_path: Path)
     for tokens in (first, second):
         assert tokens.access_token not in kept
         assert (tokens.refresh_token or "") not in kept
+
+
+def test_browser_gets_a_page(notes: Notes) -> None:
+    page = requests.get(notes.url, headers={"Accept": BROWSER}, timeout=20)
+    assert "apps that speak MCP" in page.text
+    assert requests.get(notes.url, headers=ACCEPTED, timeout=20).status_code == 401
 
 
 def test_token_for_no_resource_is_rejected_and_notes_belong_to_an_account(notes: Notes) -> None:

@@ -28,6 +28,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from gateway_site.local.mcp_server import PageForBrowsers
 from gateway_site.local.notes import ACCOUNTS, SCOPE
 from gateway_site.local.notes.authorization import ALLOW_PATH, Authorization
 
@@ -54,6 +55,7 @@ def build_site(authorization: Authorization) -> Starlette:
         authorization, AnyHttpUrl(authorization.issuer), client_registration_options=CLIENTS
     )
     site.router.routes[:0] = [*own, *of_the_sdk]  # the first that matches answers
+    site.add_middleware(PageForBrowsers)
     return site
 
 
