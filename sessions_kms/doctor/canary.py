@@ -14,6 +14,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.concurrency.write_queue import BUSY
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.kms import Measurements
 from sessions_kms.doctor.trouble import NOT_BEFORE, trouble
@@ -162,7 +163,13 @@ class Canary:
         session, old = self._session(), self._key
         self._left.append(self._id)
         self._old_id = self._id
-        session.cycle_key()
+        try:
+            session.cycle_key()
+        except StoreUnavailable as exc:
+            if str(exc) != BUSY:
+                raise
+            # Nobody else writes to this session: the transaction was confirmed, but not made.
+            return failing("canary cycle", "confirmed, but the session did not move", TRANSACTIONS)
         self._key = session.session_key or ""
         self._left.append(about.id_of(services(), self._id))
         moved = SessionStore(self._key).get("canary") == self._value

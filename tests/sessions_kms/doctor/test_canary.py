@@ -222,8 +222,11 @@ def test_engine_without_transactions_is_found_before_anybody_signs_in(
 
 
 @servers
-def test_falsely_confirmed_transaction_is_found(store: Store, proxy: FaultProxy) -> None:
-    store.configure(**BELIEVING)
+@pytest.mark.parametrize("client", ["boto", "builtin"])
+def test_falsely_confirmed_transaction_is_found(
+    store: Store, proxy: FaultProxy, client: str
+) -> None:
+    store.configure(CLIENT=client)
     applied = json.dumps({"ConsumedCapacity": [{"CapacityUnits": 1.0}]}).encode()
     found = broken_by(store, proxy, "TransactWriteItems", answer(applied))
     assert next(iter(found)) == "canary cycle"
