@@ -247,7 +247,7 @@ def _check_status(answer: Response) -> None:
     """Raise NoToolList unless the server has accepted a message."""
     status = answer.status
     if status in {401, 403}:
-        raise NoToolList(f"The server answered {status}: it wants another token, or one.")
+        raise NoToolList(f"The server answered {status}: the token is missing, or not accepted.")
     if 300 <= status < 400:
         raise NoToolList(f"The server answered {status}, a redirect, which is not followed.")
     if status not in {200, 202}:

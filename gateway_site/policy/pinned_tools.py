@@ -19,6 +19,7 @@ from gateway_site.mcp import json_text
 from gateway_site.mcp.json_text import InvalidText, JSONObject
 from gateway_site.policy.lists import is_clear
 from gateway_site.policy.subjects import TOOLS, is_plain_name
+from sessions_kms.hints import command
 
 FILE_MAX = 4 * 1024 * 1024  # bytes
 TOOLS_MAX = 2000
@@ -48,6 +49,9 @@ class PinnedTools:
 
 def load_pins(path: str | Path) -> PinnedTools:
     """Return the pinned tools of a file. Raises InvalidPins."""
+    if not Path(path).exists():
+        how = command("pin_tools UPSTREAM --file FILE --write")
+        raise InvalidPins(f"File not found. Before the variable is set, {how} writes it.")
     data = read_bounded(path)
     definitions = read_definitions(data)
     for number, each in enumerate(definitions, 1):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from pytest_django import Settings
 from gateway_site.rules.upstream import read_upstreams
 from oauth.clients.server import AuthorizationServer
 from tests.sessions_kms.support.commands import Run, run
+from tests.support.processes import finished
 
 RULES = """\
 # Who may do what.
@@ -192,3 +195,21 @@ def test_faults_in_files_and_names_are_errors(rules: Path) -> None:
     assert (done.status, f"{rules}: Line 1: the action" in done.err) == (2, True), done.err
     unknown: Any = run("explain_call", "note", "tools/list")
     assert (unknown.status, "Did you mean notes?" in unknown.err) == (2, True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "status"), [("search_a", 0), ("search_all", 1), ("", 2)])
+def test_file_is_enough_for_a_decision(rules: Path, name: str, status: int) -> None:
+    """There is neither a database, nor a table or a key."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "GATEWAY_LOCAL": "1",
+        "DJANGO_SECRET_KEY": "x" * 50,
+        "UPSTREAM_NOTES_URL": "https://notes.example",
+        "UPSTREAM_NOTES_PROVIDER": "github",
+    }
+    tool = [name] if name else []
+    tried = ["--file", str(rules.with_name("tried.toml")), "--group", "sales"]
+    rules.with_name("tried.toml").write_text(RULES.partition('[[rule]]\naction = "allow"\ncl')[0])
+    command = [sys.executable, "manage.py", "explain_call", "notes", "tools/call", *tool, *tried]
+    assert finished(command, environment).returncode == status

@@ -156,7 +156,7 @@ def test_token_comes_from_the_environment(
     assert (done.status, pins.exists()) == ((0, True) if has_token else (2, False))
     assert TOKEN not in done.out + done.err
     if not has_token:
-        assert "401: it wants another token, or one." in done.err
+        assert "401: the token is missing, or not accepted." in done.err
 
 
 def test_token_is_asked_for_at_a_terminal_only(

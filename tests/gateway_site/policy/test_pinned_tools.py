@@ -130,5 +130,5 @@ def test_file_that_is_unclear_is_rejected_as_a_whole(
 
 def test_missing_file_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
-        with pytest.raises(InvalidPins, match="not found"):
+        with pytest.raises(InvalidPins, match="File not found"):
             load_pins(path)
