@@ -22,6 +22,7 @@ SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, https://man7.org/linux/man-pages/man2/
 # What is read before Python runs anything; the forks read these two.
 READ_AT_THE_START = ("PYTHON", "LD_", "MALLOC_", "OPENSSL_")
 READ_BY_FORKS = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
+INHERITED = dict(os.environ)  # before a test changes it
 
 
 def order_of(
@@ -31,7 +32,7 @@ def order_of(
     python, *rest = map(os.fspath, command)
     early = {name for name in environment if name.startswith(READ_AT_THE_START)} - READ_BY_FORKS
     is_plain = python == sys.executable and sys.platform == "linux"
-    if not is_plain or any(environment[name] != os.environ.get(name) for name in early):
+    if not is_plain or any(environment[name] != INHERITED.get(name) for name in early):
         return None
     options: list[str] = []
     while rest and rest[0].startswith("-W"):
@@ -63,7 +64,7 @@ class Forker:
             number = theirs.fileno()
             self._process = subprocess.Popen(
                 [sys.executable, str(here), str(number)],
-                env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+                env={name: value for name, value in INHERITED.items() if name != "PYTHONPATH"},
                 cwd="/",
                 pass_fds=[number],
                 stdin=subprocess.DEVNULL,
