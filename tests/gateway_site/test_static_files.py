@@ -96,11 +96,14 @@ def test_file_that_no_descriptor_is_left_for_is_a_503(collected: Collected) -> N
 
 
 @pytest.mark.parametrize("folder", ["not named", "missing", "empty"])
-def test_packages_files_are_served_before_any_are_collected(tmp_path: Path, folder: str) -> None:
+def test_packages_files_are_served_before_any_are_collected(
+    collected: Collected, tmp_path: Path, folder: str
+) -> None:
     root = tmp_path / "static"
     if folder == "empty":
         root.mkdir()
-    variables = {} if folder == "not named" else {"STATIC_ROOT": str(root)}
+    migrated = {"DATABASE_URL": f"sqlite:///{collected.root.parent / 'db.sqlite3'}"}
+    variables = migrated | ({} if folder == "not named" else {"STATIC_ROOT": str(root)})
     address, status, headers, page, outside, *_ = serve(root, "missing", **variables)
     assert (address, status, page) == ("/static/gateway.css", "200", "200")
     assert "'content-type': 'text/css" in headers

@@ -39,7 +39,8 @@ def order_of(
         options.append(rest.pop(1) if rest[0] == "-W" else rest[0][2:])
         del rest[0]
     kind = rest.pop(0) if rest and rest[0] in {"-c", "-m"} else ""
-    if not rest or (not kind and not rest[0].endswith(".py")):
+    folder = Path(folder or Path.cwd())
+    if not rest or (not kind and not (folder / rest[0]).is_file()):
         return None
     return {
         "kind": kind,
@@ -47,7 +48,7 @@ def order_of(
         "arguments": rest[1:],
         "warnings": options,
         "environment": dict(environment),
-        "folder": os.fspath(folder or Path.cwd()),
+        "folder": os.fspath(folder),
         "command": [python, *map(os.fspath, command[1:])],
     }
 
