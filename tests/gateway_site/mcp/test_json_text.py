@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
+from time import thread_time
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway_site.mcp import json_text
 from gateway_site.mcp.json_text import DEPTH_MAX, NUMBER_MAX, TEXT_MAX, InvalidText, parse, write
 
 MIB = 1024 * 1024
@@ -66,6 +69,41 @@ def test_bounds_are_reached() -> None:
     assert parse(b"[" * DEPTH_MAX + b"]" * DEPTH_MAX)
     assert parse(b'["' + b"[" * 500 + rb'\"\\", ' + b"[]," * 500 + b"[]]")
     assert len(parse(b'"' + b"a" * (TEXT_MAX - 2) + b'"')) == TEXT_MAX - 2
+
+
+@pytest.mark.parametrize("inner", ['"]"', "[[]]", '["[",{"}":"\\\\"}]', '[{},["\\"[",[]]]', "[{}]"])
+def test_levels_are_counted_outside_of_strings(inner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def levels(value: Any) -> int:
+        inner = value.values() if isinstance(value, dict) else value
+        return 1 + max(map(levels, inner), default=0) if isinstance(value, list | dict) else 0
+
+    monkeypatch.setattr(json_text, "SLICE", 3)
+    more = DEPTH_MAX - levels(json.loads(inner))
+    assert parse(b"[" * more + inner.encode() + b"]" * more)
+    for start, end in ((b"[", b"]"), (b'{"[\\"":', b"}")):
+        with pytest.raises(InvalidText, match="levels"):
+            parse(start + b"[" * more + inner.encode() + b"]" * more + end)
+
+
+def test_no_step_of_counting_levels_makes_other_threads_wait_long() -> None:
+    """One step of the regular expression that was used before took more time than all of this."""
+    steps, begun = [0.0], list[float]()
+
+    def watch(_: object, event: str, __: object) -> None:
+        if event == "c_call":
+            begun.append(thread_time())
+        elif event == "c_return" and begun:
+            steps.append(thread_time() - begun.pop())
+
+    begin = thread_time()
+    json.loads(b"[" + b"0," * (MIB // 2) + b"0]")
+    reading = thread_time() - begin
+    sys.setprofile(watch)
+    try:
+        json_text._is_too_deep(b'["",' * (MIB // 4))
+    finally:
+        sys.setprofile(None)
+    assert max(steps) < reading
 
 
 @settings(max_examples=40)
