@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 EVENT_MAX = 4 * 1024 * 1024  # bytes
+LINES_MAX = 20_000  # of one event
+# Whole comments and empty lines; a line may go on after its CR.
+BETWEEN = re.compile(rb"(?:(?::[^\r\n]*+)?(?:\r\n|\n|\r(?!\Z)))++")
 LINE_END = re.compile(rb"\r\n|\n|\r")
 FIELD = re.compile(rb"(data|event|id|retry)(?:: ?(.*))?", re.DOTALL)
 
@@ -45,6 +48,11 @@ class EventReader:
         self._may_continue_end = False  # the last line ended in CR, and LF may follow
 
     @property
+    def pending(self) -> int:
+        """How many bytes of an event have been kept."""
+        return self._size + len(self._rest)
+
+    @property
     def is_between_events(self) -> bool:
         """Whether no event has begun."""
         return not self._lines and not self._rest
@@ -63,12 +71,16 @@ class EventReader:
                     yield b"\n"
         self._rest += data
         yield from self._take_lines()
-        if self._size + len(self._rest) > EVENT_MAX:
+        if self.pending > EVENT_MAX:
             raise UnreadableEvent("too large")
 
     def _take_lines(self) -> Iterator[Event | bytes]:
         start, end = 0, self._searched
         while found := LINE_END.search(self._rest, end):
+            if not self._lines and (between := BETWEEN.match(self._rest, start)):
+                yield between[0]
+                start = end = between.end()
+                continue
             line, end = bytes(self._rest[start : found.start()]), found.end()
             yield from self._take_line(line, found[0])
             start = end
@@ -83,7 +95,7 @@ class EventReader:
             return
         self._raw.append(raw)
         self._size += len(raw)
-        if self._size > EVENT_MAX:
+        if self._size > EVENT_MAX or (line and len(self._lines) == LINES_MAX):
             raise UnreadableEvent("too large")
         if line:
             self._lines.append(line)

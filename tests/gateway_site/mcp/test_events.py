@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gateway_site.mcp.events import EVENT_MAX, Event, EventReader, UnreadableEvent
+from gateway_site.mcp.events import EVENT_MAX, LINES_MAX, Event, EventReader, UnreadableEvent
 
 STREAMS = {
     "LF": b": hello\n\nid: 1\ndata: a\n\nevent: x\ndata: b\ndata:c\n\n:\n\ndata\n\nretry: 5\n\n",
@@ -94,6 +94,27 @@ def test_unreadable_event_ends_the_stream(stream: bytes) -> None:
             for found in reader.feed((before + stream)[at : at + 65536]):
                 passed += found.raw if isinstance(found, Event) else found
     assert passed == before
+
+
+@pytest.mark.parametrize("between", [b"\n", b"\r\n", b"\r", b":\n", b": a\r", b"\r\r\n:\r\n"])
+def test_what_is_between_events_is_read_in_one_step_wherever_it_is_cut(between: bytes) -> None:
+    """One step for each line took half a second for what arrives at once."""
+    stream = between * 1000 + b"data: a\n\n" + between * 1000
+    steps = list(EventReader().feed(stream))
+    assert len(steps) <= 6
+    for cut in range(len(between) * 3):
+        reader = EventReader()
+        passed, events = read(reader, stream[:cut])
+        more, found = read(reader, stream[cut:])
+        assert passed + more == stream
+        assert [each.data for each in events + found] == [b"a"]
+
+
+def test_event_of_endless_lines_is_too_large() -> None:
+    reader = EventReader()
+    assert read(reader, b"data\n" * LINES_MAX + b"\n")[1]
+    with pytest.raises(UnreadableEvent):
+        read(reader, b"data\n" * (LINES_MAX + 1))
 
 
 def test_largest_event_arrives_byte_by_byte_in_linear_time() -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from threading import Thread, current_thread
 from typing import Any, cast
 
 import pytest
 
 from gateway_site.edge.client import Client
 from gateway_site.forwarding.event_stream import Answer, EventStream
-from gateway_site.forwarding.mcp.answers import UnreadableAnswer
+from gateway_site.forwarding.mcp.answers import IN_LOOP, UnreadableAnswer
 from gateway_site.forwarding.mcp.reader import MCPReader
 from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.mcp.errors import RPCProblem
+from gateway_site.mcp.events import EventReader
 from gateway_site.mcp.json_text import JSONObject
 from gateway_site.mcp.messages import Message
 from gateway_site.mcp.policy import MCPCall, Policy
@@ -229,6 +231,39 @@ async def test_nothing_follows_an_unreadable_event() -> None:
             reader = await read_call(HideDenied(), None)
             found = await passed_on(reader, Pieces(pieces, "text/event-stream"))
             assert found == (b"data: " + NOTE + b"\n\n", False)
+
+
+async def test_sign_of_life_in_an_event_of_another_type_does_not_end_the_stream() -> None:
+    """Clients ignore such events. Nothing in them passes that is no message."""
+    reader = await read_call(HideDenied(), calling("tools/list"))
+    signs = b"event: ping\ndata: 2026-01-31\n\nevent: ping\ndata: {}\n\nevent: x\ndata: [1]\n\n"
+    kept = b"event: ping\n\nevent: ping\ndata\n\nevent: x\ndata: " + NOTE + b"\n\n"
+    stream = Pieces([signs + kept, b"event: x\ndata: " + LIST + b"\n\n"], "text/event-stream")
+    found, is_whole = await passed_on(reader, stream)
+    assert found.startswith(kept + b"event: x\ndata: ")
+    assert b"denied" not in found
+    assert b"allowed" in found
+    assert is_whole
+
+
+async def test_much_that_arrives_at_once_is_read_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, feed = list[Thread](), EventReader.feed
+
+    def watch(reader: EventReader, data: bytes) -> Iterator[Any]:
+        threads.append(current_thread())
+        return feed(reader, data)
+
+    monkeypatch.setattr(EventReader, "feed", watch)
+    event = b"data: " + NOTE + b"\n\n"
+    reader = await read_call(HideDenied(), calling("tools/list"))
+    pieces = [event, event * (IN_LOOP // len(event)), b": \n" * IN_LOOP, b"data: " + b" " * IN_LOOP]
+    stream = b"".join([*pieces, NOTE, b"\n\n"])
+    found = await passed_on(reader, Pieces([*pieces, NOTE, b"\n\n"], "text/event-stream"))
+    assert found == (stream, True)
+    is_in_loop = [each is current_thread() for each in threads]
+    assert is_in_loop == [True, True, False, False, False, False]
 
 
 async def test_answer_of_more_than_four_megabytes_passes_nothing() -> None:
