@@ -21,6 +21,10 @@ ROOT: Final = "/gateway/"  # as `rules.url_rules.ROOT`
 ALLOWED, REJECTED, FAILED = "allowed", "rejected", "failed"
 UPSTREAM_FAULTS: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
 ENCODED: Final = re.compile(rb"=\?base64\?(.*)\?=")
+ADDRESS: Final = re.compile(
+    r"(?P<start>(?P<scheme>[a-z][a-z0-9+.-]*:)(?://)?)(?:[^/?#@]*@)?(?P<path>[^?#]*)",
+    re.IGNORECASE | re.DOTALL,
+)
 # Headers of MCP, which nobody has compared with the message: they are marked as claimed.
 CLAIMED: Final = {
     "protocol": b"mcp-protocol-version",
@@ -126,10 +130,13 @@ def _is_event_stream(headers: Mapping[bytes, bytes]) -> bool:
 
 
 def _without_query(name: str | None) -> str | None:
-    """Return the name of a tool, or the address of a resource without query and fragment."""
-    if name is None or "://" not in name:
+    """Return the name of a tool, or an address without user, query and fragment.
+
+    Of `data:` only the scheme remains.
+    """
+    if name is None or not (found := ADDRESS.match(name)):
         return name
-    return re.split(r"[?#]", name, maxsplit=1)[0]
+    return found["scheme"] if found["scheme"].lower() == "data:" else found["start"] + found["path"]
 
 
 def _known(value: str) -> str | None:

@@ -12,11 +12,20 @@ import tomllib
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from gateway_site.policy.client_names import find_client_problem
-from gateway_site.policy.rules import ALLOW, DENY, Names, Rule, Rules
-from gateway_site.policy.subjects import METHODS_ABOUT, PROMPTS, RESOURCES, TOOLS, spelled_plainly
+from gateway_site.policy.names import Names
+from gateway_site.policy.rules import ALLOW, DENY, Rule, Rules
+from gateway_site.policy.subjects import (
+    METHODS_ABOUT,
+    PROMPTS,
+    RESOURCES,
+    TOOLS,
+    is_plain_uri,
+    may_be_plain,
+    spelled_plainly,
+)
 
 FILE_MAX = 256 * 1024  # bytes
 RULES_MAX = 1000
@@ -24,7 +33,10 @@ KINDS = (TOOLS, RESOURCES, PROMPTS)
 MEMBERS = ("action", "groups", "clients", "methods", *KINDS)
 HEADER = re.compile(r"[ \t]*\[\[[ \t]*rule[ \t]*\]\][ \t]*(?:#.*)?")
 FORMS = {
-    "groups": re.compile(r"[^*\x00-\x1f\x7f]{1,256}"),
+    # Without blanks at the ends, and what cannot be seen.
+    "groups": re.compile(
+        r"(?!\s)[^*\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]{1,256}(?<!\s)"
+    ),
     "clients": re.compile(r"[!-)+-~]{1,256}"),
     "methods": re.compile(r"(?=.{1,128}$)[A-Za-z0-9_/.$-]*\*?"),
     TOOLS: re.compile(r"(?=.{1,128}$)[!-)+-~]*\*?"),
@@ -32,9 +44,15 @@ FORMS = {
     RESOURCES: re.compile(r"(?=.{1,1024}$)[!-)+-~]*\*?"),
 }
 # What is denied is denied in all spellings that a server may take for the same.
-SPELLED: dict[str, Callable[[str], str]] = {"methods": spelled_plainly, RESOURCES: unquote}
+SPELLED: dict[str, Callable[[str], str]] = {
+    "methods": spelled_plainly,
+    TOOLS: str.casefold,
+    PROMPTS: str.casefold,
+    RESOURCES: lambda address: unquote(address).casefold(),
+}
+RESERVED = ":/?#[]@!$&'()*+,;=%"  # RFC 3986 section 2.2; `%` as it was decoded
 WRONG_FORM = {
-    "groups": "is no group; groups have no wildcards",
+    "groups": "is no group; groups have no wildcards, and no blanks at their ends",
     "clients": "is no client; clients have no wildcards",
 }
 
@@ -110,6 +128,8 @@ def _read_rule(table: Any, line: int) -> Rule:
         for name in ("methods", *KINDS)
         if name in read
     }
+    for address in read.get(RESOURCES, ()):
+        _check_address(address, line, is_denied=action == DENY)
     methods = found.pop("methods", None)
     if methods is not None:
         _check_methods(methods, found, line)
@@ -133,6 +153,18 @@ def _read_list(value: Any, name: str, line: int) -> list[str]:
             why = WRONG_FORM.get(name, "is no such name; a * may only be at its end")
             raise InvalidPolicy(f"Line {line}: {name}: {each!r} {why}.")
     return list(value)
+
+
+def _check_address(address: str, line: int, *, is_denied: bool) -> None:
+    """Check that there are calls to which an address of a rule applies."""
+    forms = [address, quote(unquote(address), safe=RESERVED)] if is_denied else [address]
+    is_start = address.endswith("*")
+    if not any(may_be_plain(each[:-1]) if is_start else is_plain_uri(each) for each in forms):
+        raise InvalidPolicy(
+            f"Line {line}: resources: {address!r} is no address that passes. These have scheme and "
+            "host in lower case, a path after a host of the web, no default port, no '..' or '//', "
+            "and nothing encoded that need not be."
+        )
 
 
 def _check_methods(methods: Names, kinds: Iterable[str], line: int) -> None:

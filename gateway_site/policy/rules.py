@@ -8,10 +8,12 @@ prompts is about these only. No call passes for a caller whom no rule allows any
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from gateway_site.policy.names import ByNames, Names, any_begins_with
 from gateway_site.policy.subjects import (
+    METHODS_ABOUT,
     RESOURCES,
     Subject,
     is_plain_method,
@@ -30,33 +32,8 @@ BASIC_METHODS = frozenset(
         *("tools/list", "prompts/list", "resources/list", "resources/templates/list"),
     }
 )
+READ = "resources/read"
 TEMPLATE_START = re.compile(r"\{")
-
-
-class Names:
-    """Names of which some end in `*`, which stands for any rest, also for none.
-
-    Names for which `spelled` returns the same text are not told apart.
-    """
-
-    def __init__(self, names: Iterable[str], spelled: Callable[[str], str] = str) -> None:
-        found = [spelled(each) for each in names]
-        self._spelled = spelled
-        self._exact = frozenset(each for each in found if not each.endswith("*"))
-        self._prefixes = tuple(each[:-1] for each in found if each.endswith("*"))
-
-    def matches(self, name: str) -> bool:
-        """Return True if the name is one of them."""
-        name = self._spelled(name)
-        return name in self._exact or name.startswith(self._prefixes)
-
-    def may_begin_with(self, prefix: str) -> bool:
-        """Return True if one of them, or a name that matches one, begins so."""
-        return (
-            prefix.startswith(self._prefixes)
-            or any(each.startswith(prefix) for each in self._exact)
-            or any(each.startswith(prefix) for each in self._prefixes)
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +63,9 @@ class Rule:
         has_group = self.groups is None or not self.groups.isdisjoint(caller.groups)
         return has_group and (self.clients is None or not self.clients.isdisjoint(caller.clients))
 
-    def covers(self, method: str, subject: Subject | None) -> bool:
-        """Return True if it is about this call."""
-        if self.methods is not None and not self.methods.matches(method):
-            return False
-        if not self.names:
-            return True
-        names = None if subject is None else self.names.get(subject.kind)
-        return subject is not None and names is not None and names.matches(subject.name)
+    def covers_method(self, method: str) -> bool:
+        """Return True if it is about this method, perhaps with some names only."""
+        return self.methods is None or self.methods.matches(method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +85,37 @@ class Rules:
     def __init__(self, rules: Iterable[Rule], digest: str) -> None:
         self.rules = tuple(rules)
         self.digest = digest
-        self._names_resources = any(RESOURCES in rule.names for rule in self.rules)
+        self.names_resources = any(RESOURCES in rule.names for rule in self.rules)
+        self._by_names = {
+            (action, kind): ByNames(
+                (rule.names[kind], rule)
+                for rule in self.rules
+                if rule.action == action and kind in rule.names
+            )
+            for action in (ALLOW, DENY)
+            for kind in METHODS_ABOUT
+        }
 
     def of(self, caller: Caller) -> CallerRules:
         """Return the rules for one caller."""
-        found = [rule for rule in self.rules if rule.concerns(caller)]
-        return CallerRules(found, needs_plain_uris=self._names_resources)
+        return CallerRules(self, [rule for rule in self.rules if rule.concerns(caller)])
+
+    def find(self, action: str, subject: Subject) -> Iterator[list[Rule]]:
+        """Yield lists of the rules that name a subject; each list always the same."""
+        return self._by_names[action, subject.kind].find(subject.name)
 
 
 class CallerRules:
     """The rules that concern one caller."""
 
-    def __init__(self, rules: list[Rule], *, needs_plain_uris: bool) -> None:
+    def __init__(self, file: Rules, rules: list[Rule]) -> None:
+        self._file = file
+        self._rules = frozenset(map(id, rules))
         self._denying = [rule for rule in rules if rule.action == DENY]
         self._allowing = [rule for rule in rules if rule.action != DENY]
-        self._needs_plain_uris = needs_plain_uris
+        # What was found: the first rule of a list, or of all without names, about a method.
+        self._first: dict[tuple[str, int], Rule | None] = {}
+        self._readable: list[str] | None = None  # what templates are compared with
 
     def decide(self, method: str, subjects: tuple[Subject, ...] | None) -> Decision:
         """Decide about a method and all that it is about.
@@ -146,24 +134,57 @@ class CallerRules:
     def may_see_template(self, template: str) -> bool:
         """Return True if the caller may read a resource whose address such a template gives."""
         prefix = TEMPLATE_START.split(template, maxsplit=1)[0]
+        if self._file.names_resources and not is_plain_uri(prefix):
+            return False
         subject = Subject(RESOURCES, prefix)
-        if self._needs_plain_uris and not is_plain_uri(prefix):
+        if self._find(DENY, READ, (subject,)) is not None:
             return False
-        if any(rule.covers("resources/read", subject) for rule in self._denying):
-            return False
-        return any(_may_cover(rule, prefix) for rule in self._allowing)
+        if self._find(ALLOW, READ, (subject,)) is not None:
+            return True
+        if self._readable is None:
+            self._readable = sorted(self._list_readable())
+        return any_begins_with(self._readable, prefix)
+
+    def _list_readable(self) -> Iterator[str]:
+        """Yield the addresses, and starts of addresses, that rules allow to read."""
+        for rule in self._allowing:
+            if rule.covers_method(READ) and (names := rule.names.get(RESOURCES)):
+                yield from (*names.exact, *names.starts)
 
     def _decide_one(self, method: str, subject: Subject | None) -> Decision:
         if subject is not None and not self._is_plain(subject):
             return DENIED
-        readings = _readings(subject)
-        for rule in self._denying:
-            if any(rule.covers(method, each) for each in readings):
-                return Decision(is_allowed=False, rule=rule)
-        for rule in self._allowing:
-            if rule.covers(method, subject):
-                return Decision(is_allowed=True, rule=rule)
+        if rule := self._find(DENY, method, _readings(subject)):
+            return Decision(is_allowed=False, rule=rule)
+        if rule := self._find(ALLOW, method, (subject,)):
+            return Decision(is_allowed=True, rule=rule)
         return self._decide_basic() if method in BASIC_METHODS else DENIED
+
+    def _find(self, action: str, method: str, subjects: Iterable[Subject | None]) -> Rule | None:
+        """Return the first rule about a method and one of these."""
+        found = [self._find_first(method, self._denying if action == DENY else self._allowing)]
+        for subject in subjects:
+            if subject is not None:
+                named = self._file.find(action, subject)
+                found += [self._find_first(method, rules) for rules in named]
+        return min(filter(None, found), key=lambda rule: rule.line, default=None)
+
+    def _find_first(self, method: str, rules: list[Rule]) -> Rule | None:
+        """Return the first of this caller's rules about a method in a list that stays."""
+        is_named = rules is not self._denying and rules is not self._allowing
+        key = method, id(rules)
+        if key not in self._first:
+            self._first[key] = next(
+                (
+                    rule
+                    for rule in rules
+                    if bool(rule.names) is is_named
+                    and id(rule) in self._rules
+                    and rule.covers_method(method)
+                ),
+                None,
+            )
+        return self._first[key]
 
     def _decide_basic(self) -> Decision:
         """Allow what each conversation needs to callers whom a rule allows anything."""
@@ -175,7 +196,7 @@ class CallerRules:
     def _is_plain(self, subject: Subject) -> bool:
         if subject.kind != RESOURCES:
             return is_plain_name(subject.name)
-        return not self._needs_plain_uris or is_plain_uri(subject.name)
+        return not self._file.names_resources or is_plain_uri(subject.name)
 
 
 def _readings(subject: Subject | None) -> list[Subject | None]:
@@ -183,10 +204,3 @@ def _readings(subject: Subject | None) -> list[Subject | None]:
     if subject is None or subject.kind != RESOURCES:
         return [subject]
     return [Subject(RESOURCES, each) for each in readings_of(subject.name)]
-
-
-def _may_cover(rule: Rule, prefix: str) -> bool:
-    if rule.methods is not None and not rule.methods.matches("resources/read"):
-        return False
-    names = rule.names.get(RESOURCES)
-    return not rule.names or (names is not None and names.may_begin_with(prefix))

@@ -24,6 +24,7 @@ KINDS_OF_REFERENCES = {"ref/prompt": (PROMPTS, "name"), "ref/resource": (RESOURC
 REFERENCE_MEMBERS = frozenset({"type", "title"})
 # https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions
 SUBSCRIPTIONS = "resourceSubscriptions"
+SUBSCRIPTIONS_MAX = 256  # in one call; each takes tens of microseconds
 LISTEN_MEMBERS = frozenset(
     {"toolsListChanged", "promptsListChanged", "resourcesListChanged", SUBSCRIPTIONS}
 )
@@ -38,6 +39,7 @@ METHODS_ABOUT = {
 METHODS_WITH_SUBJECT = frozenset(method for each in METHODS_ABOUT.values() for method in each)
 
 PLAIN_NAME = re.compile(r"[!-~]{1,128}")
+URI_MAX = 8192  # characters; servers may cut what is longer
 # RFC 3986 section 6.2.2, as far as servers may differ: a scheme in lower case, nothing that has to
 # be encoded, and no encoding of a character that needs none, or that separates segments.
 PLAIN_URI = re.compile(r"[a-z][a-z0-9+.-]*:(?:[!$&-;=?-Z_a-z~@#\[\]]|%[0-9A-F]{2})*")
@@ -56,6 +58,24 @@ IPV4 = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})(?:\.(?!$)|$)){4}")
 NUMBER_LAST = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
 QUERY_START = re.compile(r"[?#]")
 TWICE_ENCODED = re.compile(r"%25[0-9A-Fa-f]{2}")
+# One of them makes an address plain if anything does: the rest of an encoding, a port, a host, …
+RESTS = (
+    "",
+    "a",
+    "a/",
+    "/",
+    "/a",
+    "/a/",
+    "//a/",
+    "///a",
+    "0",
+    "20",
+    "1/",
+    ":a",
+    "://a/",
+    ":///a",
+    "a:a",
+)
 FILE, FILE_START = "file:", "file:///"
 PLAIN_METHOD = re.compile(r"[A-Za-z0-9_/.$-]{1,128}")
 
@@ -95,7 +115,9 @@ def is_plain_name(name: str) -> bool:
 
 def is_plain_uri(uri: str) -> bool:
     """Return True for an address that no server shortens or decodes to another one."""
-    if not PLAIN_URI.fullmatch(uri) or DOTS.search(uri) or TWICE_ENCODED.search(uri):
+    if len(uri) > URI_MAX or not PLAIN_URI.fullmatch(uri):
+        return False
+    if DOTS.search(uri) or TWICE_ENCODED.search(uri):
         return False
     if WEB.match(uri) and not _has_plain_host(uri):
         return False
@@ -105,7 +127,7 @@ def is_plain_uri(uri: str) -> bool:
     if uri.startswith(FILE) and not uri.startswith(FILE_START):
         return False
     path = QUERY_START.split(uri[authority.end() if authority else 0 :], maxsplit=1)[0]
-    decoded = (chr(int(each, 16)) for each in ENCODED.findall(uri))
+    decoded = (chr(int(each, 16)) for each in set(ENCODED.findall(uri)))
     return "//" not in path and not any(map(NEVER_ENCODED.fullmatch, decoded))
 
 
@@ -114,6 +136,11 @@ def _has_plain_host(uri: str) -> bool:
     if found is None:
         return False
     return not NUMBER_LAST.search(found["host"]) or IPV4.fullmatch(found["host"]) is not None
+
+
+def may_be_plain(start: str) -> bool:
+    """Return True if an address can be plain that begins so."""
+    return any(is_plain_uri(start + rest) for rest in RESTS)
 
 
 def spelled_plainly(method: str) -> str:
@@ -125,7 +152,8 @@ def readings_of(uri: str) -> frozenset[str]:
     """Return addresses of what a server may give for one: also without what some ignore."""
     whole = uri.split("#", maxsplit=1)[0]
     path = whole.split("?", maxsplit=1)[0]
-    return frozenset({uri, whole, path, path.rstrip("/")})
+    bare = path.rstrip("/")
+    return frozenset({uri, whole, path, bare, bare + "/"})
 
 
 def _read_reference(reference: Any) -> tuple[Subject, ...] | None:
@@ -143,6 +171,8 @@ def _read_subscriptions(wanted: Any) -> tuple[Subject, ...] | None:
     if not isinstance(wanted, dict) or wanted.keys() - LISTEN_MEMBERS:
         return None
     uris = wanted.get(SUBSCRIPTIONS, [])
-    if not isinstance(uris, list) or not all(isinstance(each, str) for each in uris):
+    if not isinstance(uris, list) or len(uris) > SUBSCRIPTIONS_MAX:
+        return None
+    if not all(isinstance(each, str) for each in uris):
         return None
     return tuple(Subject(RESOURCES, each) for each in uris)

@@ -13,7 +13,7 @@ from gateway_site.rules.headers import Headers
 from gateway_site.transport.failures import UpstreamFailed
 from sessions_kms.concurrency.threads import executor, in_thread
 
-IN_LOOP = 16 * 1024  # bytes that are read in the event loop, in a few milliseconds at most
+IN_LOOP = 8 * 1024  # bytes that are read in the event loop, in a few milliseconds at most
 THREADS = 2
 OLD_TRANSPORT = "endpoint"  # the first event of 2024-11-05
 MESSAGE = "message"  # the type of events that clients read

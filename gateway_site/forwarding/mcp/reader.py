@@ -34,7 +34,6 @@ ALLOWED = ("DELETE", "GET", "POST")
 MEDIA_TYPE = re.compile(rb"([a-z]+/[a-z+-]+)[ \t]*(?:;[ \t]*charset=(?:utf-8|\"utf-8\")[ \t]*)?")
 JSON, EVENTS = b"application/json", b"text/event-stream"
 OF_SESSIONS = frozenset({b"mcp-session-id", b"last-event-id"})  # before 2026-07-28
-WITHOUT_MESSAGE = frozenset({202, 204})
 
 
 class MCPReader:
@@ -107,10 +106,13 @@ class MCPReader:
             if kind != EVENTS:
                 raise UnreadableAnswer("The type of the upstream's answer is unclear.")
             return ReadEvents(answer, self._new_result, self._policy)
-        is_read = answer.status in range(200, 300) and self._call.method != "DELETE"
-        is_empty = single_value(answer.headers, b"content-length") == b"0"
-        if not is_read or is_empty or answer.status in WITHOUT_MESSAGE:
+        if single_value(answer.headers, b"content-length") == b"0" or answer.status == 204:
             return answer
+        if answer.status == 202:  # nothing: what a server adds is no message to anybody
+            await self._read_all(answer)
+            return ReadJSON(answer, b"")
+        if answer.status not in range(200, 300) or self._call.method == "DELETE":
+            return await self._read_json(answer, is_error=True) if kind == JSON else answer
         if kind != JSON or answer.status != 200 or self._call.method != "POST":
             raise UnreadableAnswer("The upstream's answer is no message of MCP.")
         return await self._read_json(answer)
@@ -149,17 +151,23 @@ class MCPReader:
         if self._call.framing not in ([], EMPTY_BODY):
             raise Problem(400, "bad_framing", "Only a POST may have a body here.")
 
-    async def _read_json(self, answer: Answer) -> Answer:
+    async def _read_json(self, answer: Answer, *, is_error: bool = False) -> Answer:
+        """Return an answer of JSON; an error may be no message at all."""
+        data, rewritten = await self._read_all(answer), None
+        try:
+            rewritten = await do_work(len(data), lambda: self._new_json(data))
+        except InvalidMessage:
+            if not is_error:
+                raise UnreadableAnswer("The upstream's answer is no readable message.") from None
+        return ReadJSON(answer, data if rewritten is None else rewritten)
+
+    async def _read_all(self, answer: Answer) -> bytes:
         data = bytearray()
         while not answer.has_ended:
             data += await answer.read_piece(self._call.upstream.read_timeout)
             if len(data) > EVENT_MAX:
                 raise UnreadableAnswer("The upstream's answer is too large.")
-        try:
-            rewritten = await do_work(len(data), lambda: self._new_json(bytes(data)))
-        except InvalidMessage:
-            raise UnreadableAnswer("The upstream's answer is no readable message.") from None
-        return ReadJSON(answer, bytes(data) if rewritten is None else rewritten)
+        return bytes(data)
 
     def _new_json(self, data: bytes) -> bytes | None:
         changed = self._new_result(data)

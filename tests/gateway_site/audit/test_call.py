@@ -105,6 +105,28 @@ def test_response_decides_what_is_recorded(
     assert (event["event"], event["request"], queue.places) == ("call", "r1", 0)
 
 
+@pytest.mark.parametrize(
+    ("address", "recorded"),
+    [
+        ("https://h.example/a?token=s#s", "https://h.example/a"),
+        ("https://user:s@h.example/a", "https://h.example/a"),
+        ("notes:a/b?token=s", "notes:a/b"),
+        ("NOTES:a#s", "NOTES:a"),
+        ("data:text/plain,s", "data:"),
+        ("mailto:s@h.example", "mailto:h.example"),
+        ("search", "search"),
+        ("team:search", "team:search"),
+    ],
+)
+def test_address_is_recorded_without_what_may_be_secret(
+    queue: Queue, address: str, recorded: str
+) -> None:
+    entry = admitted()
+    entry.checked = CheckedMessage(method="resources/read", tool=address)
+    serve(entry, start(200))
+    assert queue.events[-1]["tool"] == recorded
+
+
 def test_stream_has_a_place_for_its_end(queue: Queue) -> None:
     serve(admitted(), start(200, content_type="text/event-stream; charset=utf-8"), BODY)
     assert [(each["event"], each["bytes"]) for each in queue.events] == [

@@ -122,9 +122,10 @@ def _may(mine: Sequence[RuleTable], method: str, subject: Subject | None, same: 
 
 
 def _readings(uri: str) -> set[str]:
-    """Return addresses of what some server gives for one: without fragment, query or last slash."""
+    """Return addresses of what a server may give for one: less of it, or another last slash."""
     without = re.split("#", uri)[0]
-    return {uri, without, re.split("[?]", without)[0], re.split("[?]", without)[0].rstrip("/")}
+    path = re.split("[?]", without)[0]
+    return {uri, without, path, path.rstrip("/"), path.rstrip("/") + "/"}
 
 
 def _covers(rule: RuleTable, method: str, subject: Subject | None, same: Same) -> bool:
@@ -135,7 +136,10 @@ def _covers(rule: RuleTable, method: str, subject: Subject | None, same: Same) -
     if subject is None or subject[0] not in rule:
         return False
     kind, name, is_made = subject
-    return _matches(rule[kind], name, str) or (is_made and _matches(rule[kind], name, unquote))
+    in_case: Same = str.casefold if _denies(rule) else str
+    if _matches(rule[kind], name, in_case):
+        return True
+    return is_made and _matches(rule[kind], name, lambda text: in_case(unquote(text)))
 
 
 def _matches(patterns: Sequence[str], name: str, same: Same) -> bool:

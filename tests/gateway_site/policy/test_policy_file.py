@@ -50,6 +50,17 @@ def test_unreadable_file_is_an_error(tmp_path: Path) -> None:
         ('tools = ["a\\n"]', "Line 6: tools: 'a\\n'"),
         ('methods = ["tools/c*ll"]', "Line 6: methods: 'tools/c*ll'"),
         ('resources = ["file:///*/a"]', "Line 6: resources: 'file:///*/a'"),
+        *(
+            (f'resources = ["{address}"]', f"Line 6: resources: '{address}' is no address")
+            for address in (
+                *("https://Example.com/*", "HTTPS://example.com/*", "https://example.com"),
+                *("https://example.com:443/*", "file:///a/../*", "file:/etc/*", "file:///a//b"),
+                *("FILE:*", "db:%7b", "notes", "/etc/*"),
+            )
+        ),
+        ('groups = ["sales "]', "Line 6: groups: 'sales ' is no group"),
+        ('groups = ["\u00a0sales"]', "Line 6: groups: '\\xa0sales' is no group"),
+        ('groups = ["sa\u200bles"]', "Line 6: groups: 'sa\\u200bles' is no group"),
         ('groups = ["sales*"]', "Line 6: groups: 'sales*' is no group"),
         ('clients = ["*"]', "Line 6: clients: '*' is no client"),
         ('methods = ["prompts/*"]\ntools = ["a"]', "Line 6: none of its methods is about tools"),
@@ -57,6 +68,19 @@ def test_unreadable_file_is_an_error(tmp_path: Path) -> None:
 )
 def test_wrong_rule_is_an_error_that_names_its_line(line: str, message: str) -> None:
     assert message in error_of(GOOD.decode() + RULE + line)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("*", "h*", "https*", "https:*", "https://*", "https://ex*", "https://example.com*"),
+        *("https://example.com/", "https://10.0.0.*", "https://a.example:8*", "file:///a/.*"),
+        *("file:*", "file:///*", "db:%7*", "db:%7B", "notes://a/*", "urn:isbn:1"),
+    ],
+)
+def test_address_may_begin_in_any_form_that_passes(address: str) -> None:
+    for action in ("allow", "deny"):
+        read_rules(f'[[rule]]\naction = "{action}"\nresources = ["{address}"]\n'.encode())
 
 
 def test_wrong_file_is_an_error() -> None:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from random import Random
 from typing import Any
 
 import pytest
 
 from gateway_site.mcp.messages import read_message
+from gateway_site.policy.names import Names
 from gateway_site.policy.policy_file import read_rules
 from gateway_site.policy.rules import Caller, Rules
-from gateway_site.policy.subjects import is_plain_method, is_plain_uri, subjects_of
+from gateway_site.policy.subjects import (
+    SUBSCRIPTIONS_MAX,
+    TOOLS,
+    URI_MAX,
+    Subject,
+    is_plain_method,
+    is_plain_uri,
+    subjects_of,
+)
 
 ALL = '[[rule]]\naction = "allow"\n'
 SEARCH = '[[rule]]\naction = "allow"\ngroups = ["sales"]\ntools = ["search_*", "read"]\n'
@@ -228,3 +238,83 @@ def test_denied_address_is_denied_in_every_spelling_and_without_what_servers_ign
     assert decide(allowed, "resources/read", uri="file:///s/a:b")[0]
     for uri in ("file:///s/a%3Ab", "file:///s/a:b#c", "file:///s/a:b/"):
         assert not decide(allowed, "resources/read", uri=uri)[0], uri
+
+
+def test_what_is_denied_is_denied_in_any_case_and_with_any_last_slash() -> None:
+    """Some servers and file systems ignore case; what is allowed is allowed as it is written."""
+    found = rules(
+        ALL,
+        '[[rule]]\naction = "deny"\ntools = ["delete", "Drop_*"]\nprompts = ["Secret"]\n'
+        'resources = ["file:///Secret/*", "file:///etc/"]\n',
+    )
+    for name in ("Delete", "DELETE", "drop_all", "DROP_"):
+        assert decide(found, "tools/call", name=name) == (False, 3), name
+    assert decide(found, "tools/call", name="deleted")[0]
+    assert decide(found, "prompts/get", name="secret") == (False, 3)
+    for uri in ("file:///secret/x", "file:///SECRET/x", "file:///Etc", "file:///etc/"):
+        assert decide(found, "resources/read", uri=uri) == (False, 3), uri
+    allowed = rules('[[rule]]\naction = "allow"\ntools = ["delete"]\n')
+    assert not decide(allowed, "tools/call", name="Delete")[0]
+
+
+def test_call_about_very_much_is_denied_at_once() -> None:
+    """A megabyte of addresses took seconds, in which the process served nobody else."""
+    found = rules(ALL, '[[rule]]\naction = "deny"\nresources = ["db:secret"]\n')
+    uris = [f"db:{number}" for number in range(SUBSCRIPTIONS_MAX + 1)]
+    listen = "subscriptions/listen"
+    assert decide(found, listen, notifications={"resourceSubscriptions": uris[1:]})[0]
+    assert not decide(found, listen, notifications={"resourceSubscriptions": uris})[0]
+    assert decide(found, "resources/read", uri="db:" + "a" * (URI_MAX - 3))[0]
+    assert not decide(found, "resources/read", uri="db:" + "a" * (URI_MAX - 2))[0]
+
+
+def test_first_rule_decides_that_a_search_through_all_of_them_finds() -> None:
+    random = Random(8)  # noqa: S311 - the same each time
+    names = ["a", "ab", "abc", "b", "ba"]
+    patterns = [*names, "*", "a*", "ab*", "b*"]
+    for _ in range(100):
+        texts, matching, line = list[str](), list[tuple[bool, int, set[str]]](), 1
+        for _ in range(4):
+            action = random.choice(["allow", "deny"])
+            group = random.choice(["sales", "other"])
+            tools = random.sample(patterns, random.choice([0, 1, 3]))
+            methods = random.choice(
+                [[], ["tools/call", "x"], ["tools/*"], *([] if tools else [["x"]])]
+            )
+            text = f'[[rule]]\naction = "{action}"\ngroups = ["{group}"]\n'
+            text += f"tools = {json.dumps(tools)}\n" if tools else ""
+            text += f"methods = {json.dumps(methods)}\n" if methods else ""
+            found = {name for name in names if any(fits(name, each) for each in tools or ["*"])}
+            if group == "sales" and methods != ["x"]:
+                matching.append((action == "allow", line, found))
+            texts.append(text)
+            line += text.count("\n")
+        for name in names:
+            about = [(allows, at) for allows, at, found in matching if name in found]
+            expected = min(about, default=(False, None))
+            assert decide(rules(*texts), "tools/call", name=name) == expected, texts
+
+
+def fits(name: str, pattern: str) -> bool:
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
+def test_tool_is_not_compared_with_each_of_many_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of a thousand tools, and a thousand rules, took two seconds in the event loop."""
+    compared, matches = [0], Names.matches
+
+    def count(names: Names, name: str) -> bool:
+        compared[0] += 1
+        return matches(names, name)
+
+    monkeypatch.setattr(Names, "matches", count)
+    texts = [
+        f'[[rule]]\naction = "deny"\nmethods = ["tools/*"]\ntools = ["{n}*", "x{n}"]\n'
+        f'[[rule]]\naction = "deny"\nmethods = ["x/{n}"]\n'
+        for n in range(300)
+    ]
+    of_caller = rules(ALL, *texts).of(Caller(groups=frozenset()))
+    compared[0] = 0
+    for number in range(100):
+        assert of_caller.decide("tools/call", (Subject(TOOLS, f"y{number}"),)).is_allowed
+    assert compared[0] <= 300

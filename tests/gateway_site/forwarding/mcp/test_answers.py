@@ -214,6 +214,19 @@ async def test_json_is_rewritten_with_its_new_length_and_otherwise_unchanged() -
     assert read.read_rest() == NOTE
 
 
+@pytest.mark.parametrize("status", [201, 202, 300, 400, 404, 500])
+async def test_hidden_tool_is_in_no_answer_of_another_status(status: int) -> None:
+    reader = await read_call(HideDenied(), calling("tools/list"))
+    answer = Pieces([LIST[:9], LIST[9:]], "application/json")
+    answer.status = status
+    with suppress(UnreadableAnswer):
+        found = await reader.read_answer(answer)
+        text = found.read_rest()
+        assert found.has_ended
+        assert b"denied" not in text
+        assert (b"allowed" in text) == (status >= 300)
+
+
 async def test_json_that_breaks_off_passes_nothing() -> None:
     for cut in range(0, len(LIST), 7):
         reader = await read_call(HideDenied(), calling("tools/list"))

@@ -194,7 +194,15 @@ def test_answer_without_a_body_passes(
         assert (response.status_code, response.content) == (status, b"")
 
 
-@pytest.mark.parametrize("status", [202, 400, 404, 500])
+def test_body_of_an_accepted_message_does_not_pass(
+    gateway: Gateway, client: requests.Session
+) -> None:
+    for kind in ("application/json", "text/plain"):
+        response = post(gateway, client, path=answer_path(RESULT, kind, status=202))
+        assert (response.status_code, response.content) == (202, b"")
+
+
+@pytest.mark.parametrize("status", [300, 400, 404, 500])
 def test_answer_without_a_result_passes(
     gateway: Gateway, client: requests.Session, status: int
 ) -> None:
