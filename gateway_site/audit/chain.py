@@ -17,6 +17,7 @@ NOTHING: Final = "0" * 64
 LABEL: Final = b"gateway audit checkpoint 1\0"
 MAC_START: Final = b',"mac":"'
 LINE_MAX: Final = 16 * 1024  # bytes
+TIME_END: Final = 253_402_300_800  # the year 10000
 
 
 def digest_of(line: bytes) -> str:
@@ -75,10 +76,11 @@ def read_line(text: bytes) -> Line | None:
         is_line = type(writer) is type(previous) is type(event["time"]) is str
         if not is_line or type(number) is not int or type(event["event"]) is not str:
             return None
-        parse_time(event["time"])
+        if not 0 <= parse_time(event["time"]) < TIME_END:
+            return None
         line = Line(writer, number, previous, digest_of(text), event)
         return _with_signature(line, text) if event["event"] == CHECKPOINT else line
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

@@ -6,6 +6,7 @@ earlier. Calls and streams that began before and were open then count as well.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from gateway_site.audit.event import (
 from gateway_site.audit.verification import read_texts
 
 HOUR: Final = 3600.0
+DURATION_MAX: Final = 1e12  # milliseconds
 PERSONAL: Final = frozenset({CALL, CONSENT, OPENED, SIGNED_IN, STREAM_ENDED})
 
 WITH_KMS_ALONE: Final = (
@@ -39,6 +41,9 @@ IN_NO_LOG: Final = (
     "What was cut off after a process's last checkpoint.",
     "Cookies and tokens that were captured earlier, or elsewhere.",
 )
+
+
+Key = tuple[str, str, str]  # writer, request and person
 
 
 @dataclass
@@ -89,8 +94,9 @@ class _Search:
     def __init__(self, period: Interval) -> None:
         self.people: dict[str, Exposed] = {}
         self._period = period
-        self._streams: dict[tuple[str, str], Line] = {}  # that began before the period's end
-        self._ended: set[tuple[str, str]] = set()
+        # That began before the period's end. Several may have the same id: a proxy passes it on.
+        self._streams: dict[Key, list[Line]] = {}
+        self._ended: Counter[Key] = Counter()
         self._last: dict[str, float] = {}  # the latest time of each writer
 
     def read(self, path: Path) -> None:
@@ -103,19 +109,22 @@ class _Search:
 
     def add_open_streams(self) -> None:
         """Add the streams without an end: they were open as long as their process ran."""
-        for key, line in self._streams.items():
-            began = parse_time(line.event["time"])
-            open_until = self._last[line.writer] + HOUR
-            if key not in self._ended and Interval(began, open_until).overlaps(self._period):
-                self._note(line, began)
+        for key, lines in self._streams.items():
+            for line in lines if len(lines) > self._ended[key] else ():
+                began = parse_time(line.event["time"])
+                open_until = self._last[line.writer] + HOUR
+                if Interval(began, open_until).overlaps(self._period):
+                    self._note(line, began)
 
     def _add(self, line: Line, now: float, latest: float) -> None:
         duration = line.event.get("duration_ms")
-        began = now - duration / 1000 if isinstance(duration, int | float) else now
-        if line.event["event"] == STREAM_ENDED:
-            self._ended.add(_key(line))
-        elif line.event.get("stream") and began <= self._period.end:
-            self._streams[_key(line)] = line
+        is_known = isinstance(duration, int | float) and 0 <= duration < DURATION_MAX
+        began = now - duration / 1000 if is_known else now
+        if began <= self._period.end:
+            if line.event["event"] == STREAM_ENDED:
+                self._ended[_key(line)] += 1
+            elif line.event.get("stream"):
+                self._streams.setdefault(_key(line), []).append(line)
         if Interval(began, latest).overlaps(self._period):
             self._note(line, now)
 
@@ -130,8 +139,8 @@ class _Search:
                 values.add(str(event[name]))
 
 
-def _key(line: Line) -> tuple[str, str]:
-    return line.writer, str(line.event.get("request"))
+def _key(line: Line) -> Key:
+    return line.writer, str(line.event.get("request")), str(line.event.get("person"))
 
 
 def _lines_of(path: Path) -> Iterator[Line]:

@@ -7,6 +7,7 @@ checkpoint is verified by KMS; by the digests, that covers all that is before it
 
 from __future__ import annotations
 
+import glob
 import gzip
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -47,6 +48,9 @@ class WriterLog:
     checkpoints: dict[int, str] = field(default_factory=dict)  # digests by number
     last_checkpoint: Line | None = None
     lost: int = 0  # events that the writer itself reported as dropped
+    unordered: int | None = None  # the first line that follows a wrong one
+    end: int | None = None  # the last line of a process that ended by itself
+    _previous: tuple[int, int] = (-1, 0)  # file and number of the line before
     _recent: deque[tuple[int, str]] = field(
         default_factory=lambda: deque(maxlen=BATCH_MAX), repr=False
     )
@@ -54,23 +58,39 @@ class WriterLog:
     def add(self, line: Line, file: int) -> None:
         """Add the next line of a file."""
         current = self.segments[-1] if self.segments else None
+        is_repeated = (file, line.digest) in self._recent  # written again after a failure
+        self._note_order(line, file, is_repeated=is_repeated)
         if current is not None and current.continues_with(line, file):
             current.last = line
-        elif (file, line.digest) not in self._recent:  # otherwise written again after a failure
+        elif not is_repeated:
             self.segments.append(Segment(file, line, line))
         self._recent.append((file, line.digest))
         if line.event["event"] == CHECKPOINT:
             self.checkpoints[line.number] = line.digest
+            if line.event.get("is_last") is True:
+                self.end = line.number
             if self.last_checkpoint is None or self.last_checkpoint.number < line.number:
                 self.last_checkpoint = line
         elif line.event["event"] == DROPPED:
             number = line.event.get("events")
             self.lost += number if isinstance(number, int) else 0
 
+    def _note_order(self, line: Line, file: int, *, is_repeated: bool) -> None:
+        """Note a line that does not follow the one before it in its file."""
+        (last_file, number), self._previous = self._previous, (file, line.number)
+        follows = line.number == number + 1 or (is_repeated and line.number <= number)
+        if file == last_file and not follows and self.unordered is None:
+            self.unordered = line.number
+
     @property
     def last(self) -> Line:
         """The line with the highest number."""
         return max((each.last for each in self.segments), key=lambda line: line.number)
+
+    @property
+    def first(self) -> Line:
+        """The line with the lowest number."""
+        return min((each.first for each in self.segments), key=lambda line: line.number)
 
     @property
     def has_ended(self) -> bool:
@@ -126,14 +146,18 @@ def read_texts(path: Path) -> Iterator[bytes]:
 
 def find_files(path: Path) -> list[Path]:
     """Return the current file of a log and those that were rotated, which have longer names."""
-    found = {path, *path.parent.glob(f"{path.name}[.-]*"), *path.parent.glob(f"{path.stem}-*")}
+    name, stem = glob.escape(path.name), glob.escape(path.stem)
+    found = {path, *path.parent.glob(f"{name}[.-]*"), *path.parent.glob(f"{stem}-*")}
     return sorted(each for each in found if each.is_file())
 
 
 def find_faults(log: AuditLog, *, since: float | None = None) -> Iterator[Fault]:
     """Yield what the files alone show; files from before ``since`` may be missing."""
     for name, writer in sorted(log.writers.items()):
-        yield from _chain_faults(writer, since)
+        faults = [*_chain_faults(writer, since)]
+        yield from faults
+        if not faults and writer.unordered is not None:
+            yield Fault(name, f"The event {writer.unordered} is not at its place in a file.")
         head = log.heads.get(name)
         if head is not None:
             yield from _head_faults(writer, *head, by="a checkpoint of another process")
@@ -187,7 +211,7 @@ def _stored_faults(
     if writer is not None:
         digest = digest_of(found.checkpoint)
         yield from _head_faults(writer, found.number, digest, by=f"the table ({when})")
-    elif since is None or parse_time(when) >= since:
+    elif since is None or parse_time(line.event["time"]) >= since:
         host = line.event.get("host")
         yield Fault(
             name, f"The table has {found.number} events of {host} up to {when}, and no file does."
@@ -213,13 +237,15 @@ def _chain_faults(writer: WriterLog, since: float | None) -> Iterator[Fault]:
             yield Fault(writer.name, f"There are two versions of the event {first.number}.")
         if last.number > number:
             number, digest = last.number, last.digest
+    if writer.end is not None and number > writer.end:
+        yield Fault(writer.name, f"Events after {writer.end} follow its end.")
 
 
 def _head_faults(writer: WriterLog, number: int, digest: str, *, by: str) -> Iterator[Fault]:
     last = writer.last.number
     if number > last:
         yield Fault(writer.name, f"Events {last + 1} to {number} are missing, which {by} has.")
-    elif writer.checkpoints.get(number) != digest and number >= writer.segments[0].first.number:
+    elif writer.checkpoints.get(number) != digest and number >= writer.first.number:
         yield Fault(writer.name, f"The event {number} differs from what {by} has.")
 
 

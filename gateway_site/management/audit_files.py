@@ -44,7 +44,10 @@ class Report:
         return not self.faults
 
     def lines(self) -> Iterator[str]:
-        """Yield the report for people."""
+        """Yield the report for people, without what a file could do to their terminal."""
+        return map(_escape, self._lines())
+
+    def _lines(self) -> Iterator[str]:
         yield from (f"FAIL {each.writer}: {each.sentence}" for each in self.faults)
         for name, writer in sorted(self.log.writers.items()):
             yield f"{'  ' if self.is_intact else ''}{name}: {describe(writer)}"
@@ -118,6 +121,11 @@ class AuditCommand(OperatorCommand):
         return Report(files, log, faults)
 
     def _find(self, named: list[Path]) -> list[Path]:
+        for each in named:
+            if (
+                each.exists() and not each.is_file()
+            ):  # a pipe can be read once only, and might never end
+                raise CommandError(f"{each} is not a file.")
         if named:
             return named
         if settings.AUDIT_FILE is None:
@@ -155,6 +163,10 @@ def _as_json(writer: WriterLog) -> dict[str, Any]:
         "ended": writer.has_ended,
         "dropped": writer.lost,
     }
+
+
+def _escape(text: str) -> str:
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def parse_moment(text: str) -> float:

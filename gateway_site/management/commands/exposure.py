@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from allauth.socialaccount.models import SocialAccount
@@ -16,6 +17,8 @@ from gateway_site.management.audit_files import UNREADABLE, AuditCommand, parse_
 from sessions_kms.management.base import FAILED, UsageError, shown
 
 Accounts = dict[str, list[str]]  # by the id of a user
+ID_LENGTH = 18  # digits; databases have no longer ids
+AT_ONCE = 500  # users in one query, which may have a limited number of parameters
 
 
 class Command(AuditCommand):
@@ -71,7 +74,9 @@ class Command(AuditCommand):
 def _describe(each: Exposed, accounts: Accounts) -> str:
     known = "; ".join(accounts.get(each.person, [])) or "no account is known now"
     clients = f", clients: {', '.join(map(shown, sorted(each.clients)))}" if each.clients else ""
-    sessions = f", sessions: {', '.join(sorted(each.sessions))}" if each.sessions else ""
+    sessions = (
+        f", sessions: {', '.join(map(shown, sorted(each.sessions)))}" if each.sessions else ""
+    )
     return f"  user {shown(each.person)} ({known}){sessions}{clients}"
 
 
@@ -82,10 +87,12 @@ def _list(heading: str, sentences: Iterable[str]) -> Iterator[str]:
 
 def _find_accounts(people: Iterable[str]) -> Accounts:
     """Return the accounts of users, as far as the database has them."""
-    ids = [int(each) for each in people if each.isdecimal()]
+    ids = [int(each) for each in people if each.isdecimal() and len(each) <= ID_LENGTH]
     found: Accounts = {}
+    accounts = SocialAccount.objects.select_related("user")
+    parts = (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
     try:
-        for account in SocialAccount.objects.filter(user__in=ids).select_related("user"):
+        for account in chain.from_iterable(accounts.filter(user__in=part) for part in parts):
             address = f" <{shown(account.user.email)}>" if account.user.email else ""
             text = f"{account.provider} {shown(account.uid)}{address}"
             found.setdefault(str(account.user_id), []).append(text)

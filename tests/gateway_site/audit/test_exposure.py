@@ -89,3 +89,21 @@ def test_person_is_listed_with_all_sessions_clients_and_processes(machine: Machi
         {"Claude"},
         {"a", "b"},
     )
+
+
+def test_stream_of_another_with_the_same_request_id_hides_nobody(machine: Machine) -> None:
+    """The id may be the caller's, if a proxy passes it on."""
+    one = call(FROM - HOUR / 2, 0.1, stream=True)
+    before = call(FROM - 3 * HOUR, 0.1, stream=True)
+    other: list[Event] = [
+        (at, name, fields | {"person": "8"})
+        for at, name, fields in (one, call(FROM, HOUR / 2, "stream_ended", stream=True))
+    ]
+    running: list[Event] = [(FROM, "session_ended", {"session": "x"})]
+    assert exposed(machine, [before, *other, *running]) == {"7", "8"}
+
+
+def test_persons_second_stream_with_the_same_request_id_is_open(machine: Machine) -> None:
+    streams = [call(FROM - hours * HOUR, 0.1, stream=True) for hours in (5, 4)]
+    end = call(FROM - 3 * HOUR, HOUR, "stream_ended", stream=True)
+    assert exposed(machine, [*streams, end, (FROM, "session_ended", {"session": "x"})]) == {"7"}

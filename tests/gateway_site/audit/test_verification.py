@@ -133,6 +133,21 @@ def set_person(event: dict[str, object]) -> None:
             lambda lines: rechained(lines, set_person), "not signed by KMS", id="rechained"
         ),
         pytest.param(
+            lambda lines: [*lines[:4], lines[6], lines[5], lines[4], *lines[7:]],
+            "is not at its place",
+            id="two swapped",
+        ),
+        pytest.param(
+            lambda lines: [*lines[:2], *lines[3:-3], lines[2], *lines[-3:]],
+            "is not at its place",
+            id="moved",
+        ),
+        pytest.param(
+            lambda lines: [*lines[:-2], lines[0], *lines[-2:]],
+            "is not at its place",
+            id="repeated",
+        ),
+        pytest.param(
             lambda lines: [*lines, lines[4].replace(b"}", b',"more":1}')],
             "two versions",
             id="another version",
@@ -142,6 +157,34 @@ def set_person(event: dict[str, object]) -> None:
 def test_change_is_found(machine: Machine, change: Callable[[Lines], Lines], found: str) -> None:
     rewrite(machine, change(lines_of(machine)))
     assert any(found in fault for fault in machine.faults()), machine.faults()
+
+
+def test_events_after_the_end_of_a_process_are_found(machine: Machine) -> None:
+    process = machine.process("c")
+    process.end()
+    assert machine.faults() == []
+    process.write("call", person="9")
+    assert machine.faults() == ["c: Events after 3 follow its end."]
+
+
+def test_batch_that_was_written_twice_is_no_fault(machine: Machine) -> None:
+    """A write that failed in the middle is repeated; without a lock nothing was removed."""
+    process = machine.process("c")
+    for person in "1234":
+        process.write("call", person=person)
+    lines = lines_of(machine)
+    process.checkpoint()
+    rest = lines_of(machine)[len(lines) :]
+    for again in range(1, 4):
+        rewrite(machine, [*lines, lines[-1][:9], *lines[-again:], *rest])
+        assert machine.faults() == []
+
+
+def test_rotated_files_are_found_whatever_their_name(tmp_path: Path) -> None:
+    path, rotated = tmp_path / "audit[1].jsonl", tmp_path / "audit[1].jsonl.1"
+    for each in (path, rotated, tmp_path / "audit1.jsonl.1"):
+        each.touch()
+    assert find_files(path) == [path, rotated]
 
 
 def test_every_line_up_to_the_last_checkpoint_is_protected(machine: Machine) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 from pathlib import Path
 
 import pytest
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from gateway_site.management import audit_files
@@ -117,3 +121,48 @@ def test_commands_without_a_log_say_that_nothing_is_known(settings: Settings) ->
     found = run("exposure", *PERIOD, "--offline")
     assert found.status == 1
     assert "Nothing can be said about what was not recorded." in found.err
+
+
+def made_line(**fields: object) -> bytes:
+    event = {"writer": "w", "number": 1, "previous": "", "time": TIME, "event": "call", **fields}
+    return json.dumps(event).encode()
+
+
+TIME = "2023-11-14T22:00:00Z"
+CODES = "\x1b[2J\u202e"
+HOSTILE = {
+    "codes for a terminal": made_line(writer=CODES, person=CODES, session=CODES, client=CODES),
+    "half a character": made_line(writer="\ud800", person="\ud800"),
+    "the year 1": made_line(time="0001-01-01T00:00:00+23:59", person="1"),
+    "the year 9999": made_line(time="9999-12-31T23:59:59-23:59", person="1"),
+    "a code within a time": made_line(time="2023-11-14\x1b22:00:00Z", person="1"),
+    "an endless duration": made_line(person="1", duration_ms=10**999),
+    "no duration": made_line(person="9" * 5000, duration_ms=math.nan),
+    "heads": made_line(event="checkpoint", heads={CODES: [math.inf, "x"], "b": [True, "x"]}),
+    "deep objects": b'{"a":' * 3000,
+    "deep lists": b"[" * 16_000,
+    "NUL": b"\0" * 100_000,
+    "a long line": b"a" * 100_000,
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("command", [("verify_audit",), ("exposure", *PERIOD)])
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_file_neither_stops_nor_deceives_who_reads_it(
+    tmp_path: Path, command: tuple[str, ...], line: bytes
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(made_line(writer="a") + b"\n" + line + b"\n" + line[:-1] + b"\n")
+    shown = run(*command, "--offline", str(path)).out
+    assert "a: 1 events" in shown
+    assert all(each.isprintable() or each == "\n" for each in shown)
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """A pipe has its content once only: the second reading would find nobody."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, Path("/dev/zero")):
+        with pytest.raises(CommandError, match="is not a file"):
+            call_command("exposure", str(path), "--offline", *PERIOD)
