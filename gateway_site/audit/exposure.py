@@ -118,8 +118,9 @@ class _Search:
 
     def _add(self, line: Line, now: float, latest: float) -> None:
         duration = line.event.get("duration_ms")
-        is_known = isinstance(duration, int | float) and 0 <= duration < DURATION_MAX
-        began = now - duration / 1000 if is_known else now
+        began = now
+        if isinstance(duration, int | float) and 0 <= duration < DURATION_MAX:
+            began -= duration / 1000
         if began <= self._period.end:
             if line.event["event"] == STREAM_ENDED:
                 self._ended[_key(line)] += 1
