@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from gateway_site.edge.shutdown import RESULT_TIME, shutdown_of
 from gateway_site.health import draining
-from gateway_site.server import lifespan
+from gateway_site.server import lifespan, protocol
 from gateway_site.server.protocol import LAST_HEAD_TIME
 from tests.gateway_site.server.served import advance, answer, on_moved_clock, one_answer, serving
 
@@ -126,10 +126,11 @@ def test_connection_stays_open_before_that_and_an_idle_one_while_draining() -> N
 
 
 def test_stopping_server_answers_a_request_that_is_on_its_way_and_waits_for_no_other(
-    settings: Settings,
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its connection is closed only afterwards: the client could not know whether to repeat it."""
     settings.DRAIN_SECONDS = 0
+    monkeypatch.setattr(protocol, "HEAD_TIME", 1000.0)
 
     async def application(_scope: Any, _receive: Any, send: Any) -> None:
         headers = [(b"content-length", b"2")]
