@@ -13,6 +13,7 @@ from sessions_kms.storage.not_before import NotBeforeItems
 from sessions_kms.storage.published_keys import DataKeyItems
 from sessions_kms.storage.queries import Queries
 from sessions_kms.storage.session_items import Conflict, RecordExists, SessionItems
+from sessions_kms.storage.suspect_answers import Confirm
 from sessions_kms.storage.table import Table
 from sessions_kms.storage.writes import REPEATS_MAX, Condition, equal
 from tests.sessions_kms.support.recording import (
@@ -167,6 +168,55 @@ def test_update_whose_answer_is_no_evidence_is_looked_for(
     assert run_sync(table.update("a", CHANGES, when=EXISTS))
     assert client.operations()[2:] == ["update_item", "get_item", "update_item"]
     assert connection.is_distrusted
+
+
+STAMPED: Item = {"id": {"S": "a"}, "stamp": {"B": b"2"}}
+
+
+def test_first_stamp_is_looked_for_where_its_answer_is_no_evidence(
+    client: Recording, table: Table
+) -> None:
+    client.memory.items["a"] = STAMPED
+    client.told["put_item"] = [acknowledged(connection := Suspect(), None)]
+    assert run_sync(table.put_stamped(STAMPED, expected=None))
+    assert client.operations() == ["put_item", "get_item"]
+    assert not connection.is_distrusted
+    del client.memory.items["a"]
+    client.told["put_item"] = [acknowledged(other := Suspect(), None)]
+    assert run_sync(table.put_stamped(STAMPED, expected=None))
+    assert client.operations()[2:] == ["put_item", "get_item", "put_item"]
+    assert other.is_distrusted
+
+
+def test_stamp_over_a_known_one_is_sent_again_after_the_answer_of_another(
+    client: Recording, table: Table
+) -> None:
+    client.memory.items["a"] = STAMPED | {"stamp": {"B": b"1"}}
+    client.told["put_item"] = [acknowledged(connection := Suspect(), None)]
+    assert run_sync(table.put_stamped(STAMPED, expected=b"1"))
+    assert client.operations() == ["put_item"] * 2
+    assert connection.is_distrusted
+    assert client.memory.items["a"] == STAMPED
+
+
+def missing(on: Suspect) -> dict[str, Any]:
+    return {"ConsumedCapacity": {}, "ResponseMetadata": {CONNECTION: on}}
+
+
+def test_missing_item_is_read_once_more_on_another_connection(
+    client: Recording, table: Table
+) -> None:
+    client.told["get_item"] = [missing(connection := Suspect())]
+    assert run_sync(table.get("a")) is None
+    assert client.operations() == ["get_item"] * 2
+    assert not connection.is_distrusted
+    client.memory.items["a"] = HELD
+    client.told["get_item"] = [missing(other := Suspect())]
+    assert run_sync(table.get("a")) == HELD
+    assert other.is_distrusted
+    client.told["get_item"] = [missing(Suspect())]
+    assert run_sync(table.get("a", confirm=Confirm.NEVER)) is None
+    assert client.operations() == ["get_item"] * 5
 
 
 @pytest.mark.parametrize("expected", [None, b"1"])
