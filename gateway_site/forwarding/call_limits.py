@@ -25,6 +25,7 @@ from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.messages import Message
 from gateway_site.policy.client_names import name_client
 from gateway_site.policy.rates import Caller, RateCounter
+from gateway_site.policy.subjects import spelled_plainly
 from gateway_site.rules.problems import Problem, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
@@ -223,7 +224,7 @@ def limit_rate(call: UpstreamCall, message: Message | None) -> None:
     rates = call.upstream.rates
     if not rates:
         return
-    tool = message.name if message is not None and message.method == "tools/call" else None
+    tool = None if message is None else _tool_of(message)
     caller = Caller(call.upstream.name, call.owner.person, _client_of(call))
     exceeded = rate_counter.take(caller, rates, tool)
     if exceeded is None:
@@ -240,6 +241,14 @@ def limit_rate(call: UpstreamCall, message: Message | None) -> None:
         request_id=message.id if message.is_request else None,
         headers=headers,
     )
+
+
+def _tool_of(message: Message) -> str | None:
+    """Return the tool that is called, also in a spelling that some servers may accept."""
+    if spelled_plainly(message.method or "") != "tools/call":
+        return None
+    name = message.params.get("name")
+    return name if isinstance(name, str) else None
 
 
 def _client_of(call: UpstreamCall) -> str:

@@ -24,6 +24,7 @@ from gateway_site.rules.problems import Problem
 logger = logging.getLogger(__name__)
 
 DENIED = "denied"
+SHOWN_MAX = 128  # characters of a method in the log
 UNKNOWN = {
     TOOLS: "Unknown tool.",
     PROMPTS: "Unknown prompt.",
@@ -72,7 +73,7 @@ class CallPolicy:
 
     def _log(self, call: MCPCall, decision: Decision) -> None:
         by = "no rule allows it" if decision.rule is None else f"line {decision.rule.line}"
-        method = None if call.message is None else call.message.method
+        method = None if call.message is None else (call.message.method or "")[:SHOWN_MAX]
         logger.info("A call of %s was denied: %s (%r).", call.upstream, by, method)
 
 

@@ -17,7 +17,10 @@ RATES_MAX = 20
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many calls in so many seconds, all at once or spread. `tools` may end in `*`."""
+    """So many calls in so many seconds, all at once or spread. `tools` may end in `*`.
+
+    Tools whose names differ in case only share a rate, since some servers ignore case.
+    """
 
     count: int
     seconds: int
@@ -29,8 +32,8 @@ class Rate:
             return True
         if tool is None:
             return False
-        prefix = self.tools.removesuffix("*")
-        return tool == prefix if prefix == self.tools else tool.startswith(prefix)
+        tool, tools = tool.casefold(), self.tools.casefold()
+        return tool.startswith(tools[:-1]) if tools.endswith("*") else tool == tools
 
 
 def parse_rates(text: str) -> tuple[Rate, ...]:

@@ -118,10 +118,17 @@ def _reload_at_hangup() -> None:
     if not hasattr(signal, "SIGHUP") or not (is_worker or has_rules()):
         return
     if threading.current_thread() == threading.main_thread():
-        loop = asyncio.get_running_loop()
+        loop, waiting = asyncio.get_running_loop(), [False]
+
+        def work() -> None:
+            waiting[0] = False  # what changes from now on needs another signal
+            reload_rules()
 
         def reload(_number: int, _frame: FrameType | None) -> None:
-            # The handler may interrupt anything, so that it must not start a thread itself.
-            loop.call_soon_threadsafe(loop.run_in_executor, None, reload_rules)
+            # The handler may interrupt anything, so that it must not start a thread itself, nor
+            # take a lock. Many signals must not occupy all threads, which look up names as well.
+            if not waiting[0]:
+                waiting[0] = True
+                loop.call_soon_threadsafe(loop.run_in_executor, None, work)
 
         signal.signal(signal.SIGHUP, reload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytest_django import Settings
 
 from gateway_site.forwarding import call_limits
 from gateway_site.forwarding.call_limits import limit_rate
+from gateway_site.mcp.messages import read_message
 from gateway_site.policy.rates import RateCounter
 from gateway_site.rules.problems import Problem
 from oauth.clients.server import AuthorizationServer
@@ -96,6 +98,29 @@ def test_clients_are_counted_apart_but_not_those_that_registered_themselves(
     again = (None, "own", "https://app.example/other", "dcr.b", "sha256:" + "0" * 64, "")
     assert [passes(each) for each in again] == [False] * 6
     assert passes("https://other.example/client")
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "passes"),
+    [
+        *(
+            ("tools/call", "look", False),
+            ("Tools/Call", "look", False),
+            ("tools/call/", "LOOK", False),
+        ),
+        *(("tools/call", "read", True), ("prompts/get", "look", True)),
+    ],
+)
+def test_other_spelling_of_a_call_is_no_way_around_the_rate_of_a_tool(
+    monkeypatch: pytest.MonkeyPatch, method: str, name: str, passes: bool
+) -> None:
+    monkeypatch.setattr(call_limits, "rate_counter", RateCounter(lambda: 0.0))
+    made: Any = SimpleNamespace(
+        upstream=one(RATE="look=1/h"), owner=SimpleNamespace(person="1"), is_client=False
+    )
+    limit_rate(made, read_message(call("tools/call", 1, name="look")))
+    with nullcontext() if passes else pytest.raises(Problem):
+        limit_rate(made, read_message(call(method, 2, name=name)))
 
 
 def test_rate_of_a_tool_implies_that_messages_are_read() -> None:

@@ -101,3 +101,5 @@ def test_log_and_audit_learn_the_line_that_decided(
     denied(message("tools/call", name="b\u00e9"))
     assert (entry.checked.rule, entry.checked.policy) == (None, RULES.digest)
     assert caplog.messages == ["A call of notes was denied: no rule allows it ('tools/call')."]
+    denied(message("\u20ac" * 100_000))
+    assert len(caplog.messages[1]) < 200

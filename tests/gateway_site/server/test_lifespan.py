@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -74,3 +75,30 @@ async def test_old_garbage_is_collected_regardless_of_the_objects_from_the_start
     del garbage
     younger += [[each] for each in range(len(there) // 20)]
     assert collected() is None
+
+
+async def test_many_signals_wait_for_one_reading_of_the_rules(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each would occupy a thread of those that also look up the names of upstreams."""
+    handlers, readings, waiting = dict[int, Any](), list[int](), list[Callable[[], None]]()
+
+    async def hang_up() -> None:
+        for _ in range(50):
+            handlers[signal.SIGHUP](signal.SIGHUP, None)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    monkeypatch.setattr(lifespan, "reload_rules", lambda: readings.append(len(waiting)))
+    monkeypatch.setattr(lifespan, "has_rules", lambda: True)
+    monkeypatch.setattr(
+        asyncio.get_running_loop(), "run_in_executor", lambda _, work: waiting.append(work)
+    )
+    lifespan._reload_at_hangup()
+    await hang_up()
+    await hang_up()
+    assert len(waiting) == 1
+    waiting[0]()
+    await hang_up()
+    assert len(waiting) == 2
+    assert readings == [1]
