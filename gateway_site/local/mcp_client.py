@@ -65,8 +65,7 @@ async def run(options: argparse.Namespace) -> None:
             transport = streamable_http_client(options.url, http_client=http)
             async with Client(transport, mode="legacy" if options.legacy else "auto") as client:
                 if options.list:
-                    for tool in (await client.list_tools()).tools:
-                        say(f"{tool.name}: {tool.description}")
+                    await say_tools(client)
                     return
                 answer = await client.call_tool(
                     options.tool, options.arguments, progress_callback=tell_progress
@@ -75,6 +74,17 @@ async def run(options: argparse.Namespace) -> None:
         say(getattr(content, "text", f"({content.type})"))
     if answer.is_error:
         sys.exit(1)
+
+
+async def say_tools(client: Client) -> None:
+    """Print the tools of all pages."""
+    cursor: str | None = None
+    while True:
+        page = await client.list_tools(cursor=cursor)
+        for tool in page.tools:
+            say(f"{tool.name}: {tool.description}")
+        if (cursor := page.next_cursor) is None:
+            return
 
 
 def signing_in(url: str, kept: "Kept", callback: "Callback", *, opens: bool) -> OAuthClientProvider:

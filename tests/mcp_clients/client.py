@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from tests.mcp_clients.place import Place
 
+LIST = ""  # for a call of no tool, which many answer with the names of all of them
 TIMEOUT = 150  # seconds for a sign-in or a call, with the person's consent in it
 
 
@@ -40,6 +41,10 @@ class Client(ABC):
 
         It may open the browser, if that is what the client does: the harness counts.
         """
+
+    def tools(self) -> str:
+        """Return a text with the name of each tool that the client has found. Raises CallFailed."""
+        return self.call(LIST, {})
 
     def close(self) -> None:  # noqa: B027 -- most have nothing to end
         """End what still runs, if the client is a process that stays."""

@@ -1,9 +1,9 @@
 """A scripted model, which replaces the real one of a command line client.
 
 A prompt that names a tool's call enters; what leaves is the wish for this call, and then what the
-tool answered, word for word. Speaks as much of OpenAI's Responses API and of Anthropic's Messages
-API as Codex and Claude Code read. Knows no gateway: the tool is called by the command line, with
-the token that it keeps.
+tool answered, word for word; for a call without a name, the tools that the command line offers.
+Speaks as much of OpenAI's Responses API and of Anthropic's Messages API as Codex and Claude Code
+read. Knows no gateway: the tool is called by the command line, with the token that it keeps.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 Event = dict[str, Any]
 TIMEOUT = 20  # seconds for a request's next bytes
+PREFIX_END = "__"  # of what command lines put before the names of a server's tools
 BEGINNING = "Please call: "  # of a prompt, to which a command line adds much text
 
 
@@ -28,6 +29,11 @@ class ToolCall:
     name: str
     arguments: Mapping[str, Any]
     namespace: str = ""  # Codex has one for each server
+
+    @property
+    def is_named(self) -> bool:
+        """Whether there is a tool to call; a prefix is no name."""
+        return bool(self.name) and not self.name.endswith(PREFIX_END)
 
     @property
     def prompt(self) -> str:
@@ -86,6 +92,8 @@ def of_openai(asked: Event) -> list[Event]:
         "name": call.name,
         "arguments": json.dumps(call.arguments),
     }
+    if not call.is_named:
+        answers = [json.dumps(asked.get("tools"))]
     if answers:
         said = {"type": "output_text", "text": as_text(answers[-1])}
         item = {"type": "message", "role": "assistant", "content": [said]}
@@ -106,6 +114,8 @@ def of_anthropic(asked: Event) -> list[Event]:
         for block in said
         if block["type"] == "tool_result" and block["tool_use_id"] == identifier
     ]
+    if not call.is_named:
+        answers = [json.dumps([tool["name"] for tool in asked.get("tools", [])])]
     if answers:
         block: Event = {"type": "text", "text": ""}
         delta = {"type": "text_delta", "text": as_text(answers[-1])}

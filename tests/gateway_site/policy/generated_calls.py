@@ -97,9 +97,9 @@ def generated_attempts(seed: int, count: int) -> Iterator[Attempt]:
         is_sound = chance.random() < 0.5
         call = _Call(chance, {} if is_sound else denied_names(rules, groups, client))
         if not is_sound:
-            chance.choice(TRICKS)(chance, call)
+            chance.choice(NESTED_TRICKS if call.is_nested else TRICKS)(chance, call)
         headers, data = call.written(chance)
-        if not is_sound and chance.random() < 0.2:
+        if not is_sound and chance.random() < 0.3:
             data = chance.choice(ODDITIES)(chance, call.pairs())
         yield Attempt(
             rules=rules,
@@ -183,6 +183,7 @@ class _Call:
             self.params.append(("notifications", self.notifications(chance)))
         elif self.method in TASKS and chance.random() < 0.9:
             self.params.append(("taskId", chance.choice(["1", "delete_all"])))
+        self.is_nested = self.method in {COMPLETE, LISTEN}
         self._add_rest(chance)
         self.version = chance.choice((None, *OLD, *NEW, *NEW, *NEW, *NEW))
         self.is_new = self.version in NEW
@@ -191,7 +192,8 @@ class _Call:
             self.meta.append((VERSION, self.version))
 
     def any_of(self, chance: random.Random, kind: str) -> str:
-        return chance.choice(self.wanted.get(kind) or NAMES[kind])
+        wanted = self.wanted.get(kind) if chance.random() < 0.7 else None
+        return chance.choice(wanted or NAMES[kind])
 
     def reference(self, chance: random.Random) -> Pairs:
         if chance.random() < 0.5:
@@ -199,12 +201,25 @@ class _Call:
         return [("type", "ref/resource"), ("uri", self.any_of(chance, "resources"))]
 
     def notifications(self, chance: random.Random) -> Pairs:
-        uris = [Item(self.any_of(chance, "resources")) for _ in range(chance.randrange(3))]
+        uris = [Item(self.any_of(chance, "resources")) for _ in range(chance.randrange(4))]
         return [("toolsListChanged", Raw("true")), ("resourceSubscriptions", uris or Raw("[]"))]
 
     def name_it(self, member: str, name: str) -> None:
         self.named = name
         self.params.append((member, name))
+
+    def name_others(self, chance: random.Random) -> None:
+        """Name something that nobody wants in particular, so that it may be allowed."""
+        wanted, self.wanted = self.wanted, {}
+        for at, (member, _) in enumerate(self.params):
+            if member == "ref":
+                self.params[at] = member, self.reference(chance)
+            elif member == "notifications":
+                self.params[at] = member, self.notifications(chance)
+            elif member in {"name", "uri"}:
+                self.named = self.any_of(chance, NAMING[self.method][0])
+                self.params[at] = member, self.named
+        self.wanted = wanted
 
     def _add_rest(self, chance: random.Random) -> None:
         for member in ("arguments", "other"):
@@ -263,6 +278,7 @@ def _header_value(chance: random.Random, value: str) -> str:
 
 def _twin(chance: random.Random, call: _Call) -> None:
     """Add a member that decides once more, also in a spelling that only looks like it."""
+    call.name_others(chance)
 
     def name() -> str:
         return call.any_of(chance, NAMING.get(call.method, ("prompts", ""))[0])
@@ -283,14 +299,15 @@ def _twin(chance: random.Random, call: _Call) -> None:
     inner = next((v for n, v in call.params if n in {"ref", "notifications"}), None)
     levels: list[tuple[Pairs, Sequence[str]]] = [
         (call.others, ("method", "params")),
-        *[(call.params, ("name", "uri", "ref", "notifications"))] * 2,
+        *[(call.params, ("ref", "notifications") if call.is_nested else ("name", "uri"))] * 2,
     ]
     if isinstance(inner, list):
         levels += [(inner, ("type", "name", "uri", "resourceSubscriptions"))] * 3
     level, names = chance.choice(levels)
     present = [each for each in names if any(each == found for found, _ in level)]
     member = chance.choice(present or names)
-    level.insert(chance.randrange(len(level) + 1), (disguise(chance, member), members[member]()))
+    spelled = member if chance.random() < 0.3 else disguise(chance, member)
+    level.insert(chance.randrange(len(level) + 1), (spelled, members[member]()))
 
 
 def _odd_name(chance: random.Random, call: _Call) -> None:
@@ -413,3 +430,5 @@ TRICKS: tuple[Callable[[random.Random, _Call], None], ...] = (
     *(_twin, _twin, _twin, _odd_name, _odd_name, _odd_nested, _odd_method),
     *(_other_header, _other_header, lambda _chance, _call: None),
 )
+# Of what is named in an object: there is nothing else to say twice.
+NESTED_TRICKS = (_twin, _twin, _odd_nested, _odd_method, _other_header)

@@ -10,12 +10,12 @@ import json
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import copy
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import requests
 
@@ -293,8 +293,14 @@ SERVERS: tuple[type[McpServer], ...] = (
 )
 
 
+class Runs(Protocol):
+    """What can be run; what it prints is in a file of the folder."""
+
+    def running(self, folder: Path) -> AbstractContextManager[None]: ...
+
+
 @contextmanager
-def running_servers(servers: list[McpServer], folder: Path) -> Iterator[None]:
+def running_servers(servers: Sequence[Runs], folder: Path) -> Iterator[None]:
     """Run several of them, started at once."""
     with ExitStack() as all_of_it:
         with ThreadPoolExecutor() as starting:
@@ -303,7 +309,7 @@ def running_servers(servers: list[McpServer], folder: Path) -> Iterator[None]:
         yield
 
 
-def _started(server: McpServer, folder: Path) -> ExitStack:
+def _started(server: Runs, folder: Path) -> ExitStack:
     with ExitStack() as started:
         started.enter_context(server.running(folder))
         return started.pop_all()

@@ -36,9 +36,16 @@ class FastMCP(Client):
         self.call("whoami", {})
 
     def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
-        given = ["--input-json", json.dumps(arguments), "--auth", "oauth", "--json"]
-        command = [os.environ["FASTMCP"], "call", self.place.url, tool, *given]
-        return output(self.place, command, self.variables)
+        return self._run("call", tool, "--input-json", json.dumps(arguments))
+
+    def tools(self) -> str:
+        return self._run("list")
+
+    def _run(self, what: str, *options: str) -> str:
+        given = [*options, "--auth", "oauth", "--json"]
+        return output(
+            self.place, [os.environ["FASTMCP"], what, self.place.url, *given], self.variables
+        )
 
 
 class FastMCPSession(Session):

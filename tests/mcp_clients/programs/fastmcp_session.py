@@ -1,7 +1,8 @@
 """A program with fastmcp's client that keeps one session open: `fastmcp_session.py URL`.
 
 It reads lines of JSON, `{"tool": …, "arguments": …}`, and answers each with a line that has `text`
-or `error`. It runs in fastmcp's own environment, so it imports nothing from this project.
+or `error`. For the tool "" the text is the names of all. It runs in fastmcp's own environment, so
+it imports nothing from this project.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ async def main(url: str) -> None:
 
 async def answer(client: Client[Any], tool: str, arguments: dict[str, Any]) -> dict[str, str]:
     try:
+        if not tool:
+            return {"text": " ".join(each.name for each in await client.list_tools())}
         given = await client.call_tool(tool, arguments)
     except Exception as error:  # noqa: BLE001 -- reported to the harness
         return {"error": str(error) or repr(error)}

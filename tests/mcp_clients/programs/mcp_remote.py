@@ -11,7 +11,7 @@ from anyio.from_thread import start_blocking_portal
 from mcp import Client as SDKClient
 from mcp import MCPError, StdioServerParameters
 from mcp.client.stdio import stdio_client
-from mcp.types import CallToolResult
+from mcp.types import CallToolResult, ListToolsResult
 
 from tests.mcp_clients import node
 from tests.mcp_clients.client import TIMEOUT, CallFailed, Client
@@ -29,6 +29,7 @@ class MCPRemote(Client):
         super().__init__(place)
         self._open = ExitStack()
         self._call: Callable[[str, dict[str, Any]], CallToolResult]
+        self._list: Callable[[str | None], ListToolsResult]
 
     def available(self) -> str | None:
         return node.missing("mcp-remote")
@@ -50,6 +51,14 @@ class MCPRemote(Client):
             raise CallFailed(str(error)) from None
         return "\n".join(getattr(content, "text", "") for content in answer.content)
 
+    def tools(self) -> str:
+        names, cursor = [], None
+        while True:
+            page = self._list(cursor)
+            names += [tool.name for tool in page.tools]
+            if (cursor := page.next_cursor) is None:
+                return " ".join(names)
+
     def close(self) -> None:
         self._open.close()
 
@@ -64,12 +73,20 @@ class MCPRemote(Client):
         sdk = SDKClient(stdio_client(program, errlog=log), read_timeout_seconds=TIMEOUT)
         opened = self._open.enter_context(portal.wrap_async_context_manager(sdk))
         self._call = partial(portal.call, opened.call_tool)
+        self._list = lambda cursor: portal.call(partial(opened.list_tools, cursor=cursor))
 
 
 class MCPRemoteAnew(MCPRemote):
     """Ends after each call: the next one has nothing but what lies in its files."""
 
     name = "mcp-remote, anew"
+
+    def tools(self) -> str:
+        self.sign_in()
+        try:
+            return super().tools()
+        finally:
+            self.close()
 
     def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
         self.sign_in()

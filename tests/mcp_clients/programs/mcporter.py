@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.mcp_clients import node
-from tests.mcp_clients.client import Client
+from tests.mcp_clients.client import CallFailed, Client
 from tests.mcp_clients.place import Place
 from tests.mcp_clients.programs.command import output
 
@@ -36,6 +36,14 @@ class MCPorter(Client):
     def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
         return self._run("call", f"{SERVER}.{tool}", "--args", json.dumps(arguments))
 
+    def tools(self) -> str:
+        return self._run("list", SERVER)
+
     def _run(self, *words: str) -> str:
         command = node.command(PROGRAM, "--config", self.config, *words)
-        return output(self.place, command, cwd=self.place.home)
+        try:
+            return output(self.place, command, cwd=self.place.home)
+        except CallFailed as failure:
+            lines = self.place.log.read_text(encoding="utf-8").splitlines()
+            said = [line for line in lines if line.startswith("[mcporter]")]
+            raise CallFailed(said[-1] if said else str(failure)) from None

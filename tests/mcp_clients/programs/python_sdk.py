@@ -25,6 +25,9 @@ class PythonSDK(Client):
     def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
         return self._run("--tool", tool, "--arguments", json.dumps(arguments))
 
+    def tools(self) -> str:
+        return self._run("--list")
+
     def _run(self, *options: str) -> str:
         program = [sys.executable, "-m", "gateway_site.local.mcp_client", self.place.url]
         return output(self.place, [*program, *self.options, *options])

@@ -1,7 +1,7 @@
 """A program with the SDK for Python that keeps one session open: `python_session URL [MODE]`.
 
-Lines of JSON enter, `{"tool": …, "arguments": …}`; for each leaves one with `text` or `error`. It
-signs in as `gateway_site.local.mcp_client` does.
+Lines of JSON enter, `{"tool": …, "arguments": …}`; for each leaves one with `text` or `error`. For
+the tool "" the text is the names of all. It signs in as `gateway_site.local.mcp_client` does.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -32,10 +33,23 @@ async def main(url: str, mode: str = "auto") -> None:
 
 async def answer(client: Client, tool: str, arguments: dict[str, Any]) -> dict[str, str]:
     try:
+        if not tool:
+            return {"text": " ".join([name async for name in names(client)])}
         given = await client.call_tool(tool, arguments)
     except (MCPError, OAuthFlowError, httpx2.HTTPError) as error:
         return {"error": str(error) or repr(error)}
     return {"text": "\n".join(getattr(content, "text", "") for content in given.content)}
+
+
+async def names(client: Client) -> AsyncIterator[str]:
+    """Yield the names of the tools on all pages."""
+    cursor: str | None = None
+    while True:
+        page = await client.list_tools(cursor=cursor)
+        for tool in page.tools:
+            yield tool.name
+        if (cursor := page.next_cursor) is None:
+            return
 
 
 if __name__ == "__main__":

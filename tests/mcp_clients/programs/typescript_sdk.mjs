@@ -2,7 +2,8 @@
 //
 //     node typescript_sdk.mjs sdk|client URL [TOOL ARGUMENTS]
 //
-// Without a tool it keeps one session open: a line of JSON asks, a line answers.
+// Without a tool it keeps one session open: a line of JSON asks, a line answers. For the tool "" the
+// answer is the names of all.
 // `sdk` is the SDK of one package, `client` its second line, which finds out the protocol. What it
 // was given is kept in $HOME/kept.json, as the SDK's documentation has an application do it.
 import { spawn } from 'node:child_process';
@@ -114,12 +115,24 @@ async function connected(provider) {
   };
   await consented({ finishAuth: (code) => transport.finishAuth(code) }, provider, connect);
   return async (name, given) => {
-    const call = () => client.callTool({ name, arguments: given });
+    const call = () => (name ? client.callTool({ name, arguments: given }) : listed(client));
     const answer = await consented(transport, provider, call);
     const text = answer.content.map((part) => part.text).join('\n');
     if (answer.isError) throw new Error(text);
     return text;
   };
+}
+
+// The names of the tools on all pages, like the answer of a tool.
+async function listed(client) {
+  const content = [];
+  let cursor;
+  do {
+    const page = await client.listTools(cursor && { cursor });
+    content.push(...page.tools.map((tool) => ({ text: tool.name })));
+    cursor = page.nextCursor;
+  } while (cursor);
+  return { content };
 }
 
 async function keepOpen(provider) {
