@@ -9,6 +9,7 @@ read. Knows no gateway: the tool is called by the command line, with the token t
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -115,7 +116,7 @@ def of_anthropic(asked: Event) -> list[Event]:
         if block["type"] == "tool_result" and block["tool_use_id"] == identifier
     ]
     if not call.is_named:
-        answers = [json.dumps([tool["name"] for tool in asked.get("tools", [])])]
+        answers = [" ".join(re.findall(re.escape(call.name) + "[a-z]\\w*", json.dumps(asked)))]
     if answers:
         block: Event = {"type": "text", "text": ""}
         delta = {"type": "text_delta", "text": as_text(answers[-1])}

@@ -46,7 +46,9 @@ def first_line() -> Starlette:
 
     @server.list_tools()
     async def list_tools(request: types.ListToolsRequest) -> types.ListToolsResult:
-        return page(request.params.cursor if request.params else None)
+        # The SDK asks for the tools itself before the first call, without a request.
+        params = getattr(request, "params", None)
+        return page(params.cursor if params else None)
 
     @server.call_tool(validate_input=False)
     async def call_tool(name: str, _arguments: dict[str, Any]) -> list[types.TextContent]:

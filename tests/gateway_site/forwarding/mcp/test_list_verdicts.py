@@ -30,7 +30,7 @@ from tests.gateway_site.policy.generated_lists import Listing, generated_lists
 from tests.gateway_site.policy.reference import may_call, may_see_template
 
 IS_LONG = bool(os.environ.get("FUZZ_EXAMPLES"))
-COUNT, CUT_COUNT = (20_000, 300) if IS_LONG else (300, 2)
+COUNT, CUT_COUNT = (20_000, 50) if IS_LONG else (300, 2)
 JSON, EVENTS = "application/json", "text/event-stream"
 METHODS = {"tools": "tools/call", "prompts": "prompts/get", "resources": "resources/read"}
 NAMED_ONCE = {"tools", "prompts"}
