@@ -224,7 +224,9 @@ DRAIN_SECONDS = _env.drain_seconds
 if DRAIN_SECONDS is None:
     DRAIN_SECONDS = 0 if GATEWAY_LOCAL else 5
 
-OAUTH_PROVIDERS = configuration.read_providers(_environment, find_resources(UPSTREAMS.values()))
+OAUTH_PROVIDERS = configuration.read_providers(
+    _environment, find_resources(UPSTREAMS.values()), UPSTREAM_RULES.groups
+)
 
 SITE_NAME = _env.site_name
 # How the gateway describes itself to the authorization servers of MCP servers.
@@ -237,7 +239,7 @@ if _env.connect_documents and not PUBLIC_URL:
     raise _env.error(GatewayVariables.connect_documents, "needs PUBLIC_URL.")
 SITE_LOGO = _env.site_logo
 # Providers of which every account may sign in. If anybody can open one, that is an error.
-OPEN_PROVIDERS = admission.require_rules(_environment, OAUTH_PROVIDERS)
+OPEN_PROVIDERS = admission.require_rules(_environment, OAUTH_PROVIDERS, UPSTREAM_RULES.groups)
 SIGN_IN_CONTACT = SignInVariables(_environment).contact  # for people who may not sign in
 
 CONTENT_SECURITY_POLICY = {

@@ -26,6 +26,7 @@ from oauth.access_rule import (
     is_google,
     is_open,
     is_shared_entra,
+    parse_github_group,
 )
 from sessions_kms.hints import page
 
@@ -33,6 +34,8 @@ SINGLE_PROVIDER = "needs a single provider: a group's name means nothing without
 NAMED_MAX = 100  # groups of one provider: they are stored in the session
 GITHUB_MAX = 20  # organizations and teams: each is a request to GitHub at every sign-in
 NOT_VERIFIED_SCOPE, MEMBERS_SCOPE = "user:email", "read:org"  # GitHub's
+
+PolicyGroups = Mapping[str, frozenset[str]]  # by upstream: the groups in its policy file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +58,21 @@ class Provider(Protocol):
     def settings(self) -> Mapping[str, Any]: ...
 
 
-def read_rule(environment: Mapping[str, str], provider: Provider) -> SignInRule:
-    """Return the access rule of one provider. Raises ImproperlyConfigured."""
-    return _RuleReader(environment, provider).read()
+def read_rule(
+    environment: Mapping[str, str], provider: Provider, policy_groups: PolicyGroups | None = None
+) -> SignInRule:
+    """Return the access rule of one provider. Raises ImproperlyConfigured.
+
+    ``policy_groups`` are those in the policy file of each upstream.
+    """
+    return _RuleReader(environment, provider, policy_groups or {}).read()
 
 
-def require_rules(environment: Mapping[str, str], providers: Iterable[Provider]) -> list[str]:
+def require_rules(
+    environment: Mapping[str, str],
+    providers: Iterable[Provider],
+    policy_groups: PolicyGroups | None = None,
+) -> list[str]:
     """Return the names of the providers without any rule.
 
     Raises ImproperlyConfigured if anybody in the world could then sign in, and for groups that do
@@ -76,6 +88,9 @@ def require_rules(environment: Mapping[str, str], providers: Iterable[Provider])
         for upstream in _list_restricted(environment):
             if upstream.mcp:
                 upstream.reject([UpstreamGroupVariables.allowed_groups], SINGLE_PROVIDER)
+        for name, groups in (policy_groups or {}).items():
+            if groups and UpstreamGroupVariables(environment, name).mcp:
+                raise _policy_error(name, f"a rule with groups {SINGLE_PROVIDER}")
     without = [each for each in found if not _has_rule(environment, each)]
     for each in without:
         if each.name == GITHUB or any(map(is_open, _list_addresses(each))):
@@ -91,8 +106,11 @@ def require_rules(environment: Mapping[str, str], providers: Iterable[Provider])
 class _RuleReader:
     """Reads the variables of one provider, and the general ones."""
 
-    def __init__(self, environment: Mapping[str, str], provider: Provider) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], provider: Provider, policy_groups: PolicyGroups
+    ) -> None:
         self._environment = environment
+        self._policy_groups = policy_groups
         self._own = AdmissionVariables(environment, provider.name)
         self._general = SignInVariables(environment)
         self._issuer = provider.issuer
@@ -150,19 +168,40 @@ class _RuleReader:
         return found
 
     def _read_upstream_groups(self) -> frozenset[str]:
-        """Return the groups that upstreams with this provider's tokens require.
+        """Return the groups that upstreams with this provider's tokens require, or their rules.
 
         MCP servers have no groups: those at the provider with which a person signs in count.
         """
         variable = UpstreamGroupVariables.allowed_groups
         return frozenset().union(
-            *(self._read_groups(each, variable) for each in self._list_upstreams())
+            *(self._read_groups(each, variable) for each in self._list_upstreams()),
+            *(self._check_policy(*each) for each in self._list_policies()),
         )
 
     def _list_upstreams(self) -> Iterator[UpstreamGroupVariables]:
         for upstream in _list_restricted(self._environment):
-            if upstream.mcp or upstream.provider == self._own.name:
+            if self._has_groups_of(upstream):
                 yield upstream
+
+    def _list_policies(self) -> Iterator[tuple[str, frozenset[str]]]:
+        """Yield the upstreams with a policy file that names groups of this provider."""
+        for name, groups in self._policy_groups.items():
+            if groups and self._has_groups_of(UpstreamGroupVariables(self._environment, name)):
+                yield name, groups
+
+    def _has_groups_of(self, upstream: UpstreamGroupVariables) -> bool:
+        return bool(upstream.mcp) or upstream.provider == self._own.name
+
+    def _check_policy(self, name: str, groups: frozenset[str]) -> frozenset[str]:
+        """Return the groups in a policy file; GitHub's have one form only."""
+        for group in sorted(groups) if self._is_github else ():
+            try:
+                is_plain = parse_github_group(group) == group
+            except ValueError:
+                is_plain = False
+            if not is_plain:
+                raise _policy_error(name, f"{group!r} must be like acme or acme/operators.")
+        return groups
 
     def _read_trust_email(self) -> bool:
         if not self._own.trust_email:
@@ -214,6 +253,8 @@ class _RuleReader:
         self._general.reject([SignInVariables.allowed_groups], problem)
         for upstream in self._list_upstreams():
             upstream.reject([UpstreamGroupVariables.allowed_groups], problem)
+        for name, _ in self._list_policies():
+            raise _policy_error(name, f"groups {problem}")
 
     def _find_provider_without_groups(self) -> str | None:
         if is_google(self._issuer):
@@ -224,8 +265,8 @@ class _RuleReader:
         maximum = GITHUB_MAX if self._is_github else NAMED_MAX
         if len(admission.named_groups) > maximum:
             raise ImproperlyConfigured(
-                f"{self._own.prefix}…_GROUPS and the upstreams name more than {maximum} groups "
-                "together."
+                f"{self._own.prefix}…_GROUPS and the upstreams, with their rules, name more than "
+                f"{maximum} groups together."
             )
 
     def _build_scopes(self, admission: Admission) -> tuple[str, ...]:
@@ -236,6 +277,10 @@ class _RuleReader:
             MEMBERS_SCOPE: bool(admission.named_groups),
         }
         return tuple(scope for scope, is_needed in wanted.items() if is_needed)
+
+
+def _policy_error(name: str, problem: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"UPSTREAM_{name.upper()}_POLICY_FILE: {problem}")
 
 
 def _list_restricted(environment: Mapping[str, str]) -> Iterator[UpstreamGroupVariables]:

@@ -7,8 +7,9 @@ pins of all upstreams stay as they are.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from threading import Lock
+from typing import TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -23,11 +24,14 @@ from gateway_site.rules.upstream import Upstream, UpstreamVariables
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class RulesInForce:
     """Rules and pins of all upstreams that have a file; Django's setting `UPSTREAM_RULES`.
 
-    `clients` are the ids of the operator's clients, which rules may name.
+    `clients` are the ids of the operator's clients, which rules may name. `groups` are those that
+    the rules of each upstream named at start-up: sign-ins store no others.
     """
 
     def __init__(self, upstreams: Iterable[Upstream], clients: Collection[str]) -> None:
@@ -40,8 +44,10 @@ class RulesInForce:
         self._rules: Mapping[str, Rules] = {}
         self._pins: Mapping[str, PinnedTools] = {}
         self._seen = {name: SeenTools(name) for name in self._pin_files}
+        self.groups: Mapping[str, frozenset[str]] | None = None
         if faults := self.reload():
             raise ImproperlyConfigured("\n".join(faults))
+        self.groups = {name: rules.groups for name, rules in self._rules.items()}
 
     def __bool__(self) -> bool:
         """Return True if any upstream has rules or pins."""
@@ -66,29 +72,49 @@ class RulesInForce:
         The new rules and pins are in force if there is no fault. It blocks. Of several calls the
         last one reads last.
         """
-        rules: dict[str, Rules] = {}
-        pins: dict[str, PinnedTools] = {}
-        faults: list[str] = []
         with self._lock:
-            for name, path in self._files.items():
-                try:
-                    rules[name] = load_rules(path, self._clients)
-                except InvalidPolicy as invalid:
-                    faults.append(_describe(name, UpstreamVariables.policy_file, path, invalid))
-            for name, path in self._pin_files.items():
-                try:
-                    pins[name] = load_pins(path)
-                except InvalidPins as invalid:
-                    faults.append(_describe(name, UpstreamVariables.tools_pinned, path, invalid))
+            rules, faults = _load_all(self._files, UpstreamVariables.policy_file, self._load_rules)
+            pins, others = _load_all(self._pin_files, UpstreamVariables.tools_pinned, _load_pins)
+            faults += others
             if not faults:
                 self._rules, self._pins = rules, pins
                 for name, seen in self._seen.items():
                     seen.forget_others(pins[name])
         return faults
 
+    def _load_rules(self, name: str, path: str) -> Rules:
+        """Return the rules of an upstream. Raises InvalidPolicy.
 
-def _describe(name: str, variable: Variable[str], path: str, invalid: ValueError) -> str:
-    return f"UPSTREAM_{name.upper()}_{variable.name}: {path}: {invalid}"
+        A new group is a fault: nobody would have it before a restart, and a rule that denies it
+        would deny nobody.
+        """
+        rules = load_rules(path, self._clients)
+        known = rules.groups if self.groups is None else self.groups[name]
+        for rule in rules.rules:
+            if new := sorted((rule.groups or frozenset()) - known):
+                raise InvalidPolicy(
+                    f"Line {rule.line}: groups: {new[0]!r} is new: restart the gateway, which"
+                    " then stores it at sign-ins."
+                )
+        return rules
+
+
+def _load_pins(_name: str, path: str) -> PinnedTools:
+    return load_pins(path)
+
+
+def _load_all(
+    files: Mapping[str, str], variable: Variable[str], load: Callable[[str, str], T]
+) -> tuple[dict[str, T], list[str]]:
+    """Return what could be loaded, by upstream, and the faults of the other files."""
+    loaded: dict[str, T] = {}
+    faults: list[str] = []
+    for name, path in files.items():
+        try:
+            loaded[name] = load(name, path)
+        except (InvalidPolicy, InvalidPins) as invalid:
+            faults.append(f"UPSTREAM_{name.upper()}_{variable.name}: {path}: {invalid}")
+    return loaded, faults
 
 
 def rules_of(upstream: Upstream) -> Rules | None:

@@ -96,6 +96,11 @@ class Rules:
             for kind in METHODS_ABOUT
         }
 
+    @property
+    def groups(self) -> frozenset[str]:
+        """All groups that a rule names."""
+        return frozenset().union(*(rule.groups or () for rule in self.rules))
+
     def of(self, caller: Caller) -> CallerRules:
         """Return the rules for one caller."""
         return CallerRules(self, [rule for rule in self.rules if rule.concerns(caller)])

@@ -26,17 +26,22 @@ NAME_LENGTH = 40  # of allauth's column for the provider
 
 
 def read_providers(
-    environment: Mapping[str, str], resources: Mapping[str, str] | None = None
+    environment: Mapping[str, str],
+    resources: Mapping[str, str] | None = None,
+    policy_groups: admission.PolicyGroups | None = None,
 ) -> list[ProviderConfig]:
     """Return the providers of the environment, by name.
 
-    ``resources`` are what their tokens are requested for (RFC 8707), by the providers' names.
+    ``resources`` are what their tokens are requested for (RFC 8707), by the providers' names;
+    ``policy_groups`` the groups in policy files, which sign-ins have to store, by upstream.
     Raises ImproperlyConfigured with the name of a variable that is missing, invalid or unknown.
     """
     names = ProviderVariables.list_names(environment)
     providers = [
         _with_resource(
-            _with_admission(environment, _provider(ProviderVariables(environment, name))),
+            _with_admission(
+                environment, _provider(ProviderVariables(environment, name)), policy_groups
+            ),
             resources or {},
         )
         for name in names
@@ -99,9 +104,13 @@ def _provider(variables: ProviderVariables) -> ProviderConfig:
     )
 
 
-def _with_admission(environment: Mapping[str, str], provider: ProviderConfig) -> ProviderConfig:
+def _with_admission(
+    environment: Mapping[str, str],
+    provider: ProviderConfig,
+    policy_groups: admission.PolicyGroups | None,
+) -> ProviderConfig:
     """Return a provider with its access rule, and with the scopes that the rule needs."""
-    found = admission.read_rule(environment, provider)
+    found = admission.read_rule(environment, provider, policy_groups)
     if not found.settings:
         return provider
     return replace(

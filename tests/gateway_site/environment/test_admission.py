@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from django.core.checks import Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
@@ -224,3 +226,46 @@ def test_groups_of_an_mcp_server_need_a_single_provider_that_has_groups() -> Non
         require_rules(two, providers)
     with pytest.raises(ImproperlyConfigured, match="NOTES_ALLOWED_GROUPS cannot be used: Google"):
         admissions(GOOGLE | MCP)
+
+
+RULE = '[[rule]]\naction = "deny"\ngroups = ["Acme/Ops"]\n'
+
+
+@pytest.mark.parametrize("address", ["URL", "MCP"])
+def test_groups_of_a_policy_file_are_stored_at_sign_ins(address: str, tmp_path: Path) -> None:
+    """Otherwise nobody would have them, and the rule would deny nobody."""
+    path = tmp_path / "rules.toml"
+    path.write_text(RULE)
+    upstream = {f"UPSTREAM_NOTES_{address}": "https://mcp.example.com"}
+    if address == "URL":
+        upstream["UPSTREAM_NOTES_PROVIDER"] = "corp"
+    loaded = local(**CORP, **upstream, UPSTREAM_NOTES_POLICY_FILE=str(path))
+    (provider,) = loaded["OAUTH_PROVIDERS"]
+    assert provider.settings["admission"] == {"upstream_groups": ["Acme/Ops"]}
+
+
+def test_groups_of_a_policy_file_are_those_of_its_upstreams_provider() -> None:
+    variables = CORP | GITHUB | {"UPSTREAM_NOTES_PROVIDER": "corp"}
+    found = providers_configuration.read_providers(variables, None, {"notes": frozenset({"a"})})
+    stored = {each.name: each.settings.get("admission", {}) for each in found}
+    assert stored == {"corp": {"upstream_groups": ["a"]}, "github": {}}
+
+
+@each_case(
+    ("variables", "group", "problem"),
+    [
+        (GITHUB, "Acme/Ops", "'Acme/Ops' must be like acme or acme/operators"),
+        (GITHUB, "a/b/c", "'a/b/c' must be like acme or acme/operators"),
+        (GOOGLE, "a", "groups cannot be used: Google sends no groups"),
+        (CORP | GITHUB, "a", "a rule with groups needs a single provider"),
+    ],
+)
+def test_group_of_a_policy_file_that_nobody_can_have_is_an_error(
+    variables: dict[str, str], group: str, problem: str
+) -> None:
+    declared = variables | {"UPSTREAM_NOTES_MCP": "https://mcp.example.com"}
+    groups = {"notes": frozenset({group}), "other": frozenset[str]()}
+    with pytest.raises(ImproperlyConfigured, match=f"^UPSTREAM_NOTES_POLICY_FILE: {problem}"):
+        require_rules(
+            declared, providers_configuration.read_providers(declared, None, groups), groups
+        )

@@ -146,6 +146,20 @@ def test_fault_in_one_file_changes_the_rules_of_none(path: Path, settings: Setti
     assert not RulesInForce([one()], ())
 
 
+def test_new_group_needs_a_restart(path: Path, upstream: Upstream) -> None:
+    """Sign-ins do not store it yet, so a rule that denies it would deny nobody."""
+    path.write_text(ALLOW + 'groups = ["a", "b"]\n')
+    in_force = RulesInForce([upstream], ())
+    assert in_force.groups == {"api": frozenset({"a", "b"})}
+    path.write_text(ALLOW + DENY + 'groups = ["b", "c"]\n')
+    assert in_force.reload() == [
+        f"UPSTREAM_API_POLICY_FILE: {path}: Line 3: groups: 'c' is new: restart the gateway, "
+        "which then stores it at sign-ins."
+    ]
+    path.write_text(ALLOW + DENY + 'groups = ["b"]\n')
+    assert in_force.reload() == []
+
+
 def test_missing_file_of_pins_is_an_error_of_the_settings(tmp_path: Path) -> None:
     path = tmp_path / "pins.json"
     with pytest.raises(ImproperlyConfigured, match=f"^UPSTREAM_A_TOOLS_PINNED: {path}: File not"):
