@@ -161,7 +161,7 @@ class FileSink:
             self._is_failing = True
             return False
         if self._is_failing:
-            logger.warning("The audit log is written again.")
+            logger.warning("The audit log can be written again.")
         self._is_failing, self._unwritten = False, b""
         return True
 

@@ -52,8 +52,8 @@ SPELLED: dict[str, Callable[[str], str]] = {
 }
 RESERVED = ":/?#[]@!$&'()*+,;=%"  # RFC 3986 section 2.2; `%` as it was decoded
 WRONG_FORM = {
-    "groups": "is no group; groups have no wildcards, and no blanks at their ends",
-    "clients": "is no client; clients have no wildcards",
+    "groups": "is not a group: groups have no wildcards, and no blanks at their ends",
+    "clients": "is not a client: clients have no wildcards",
 }
 
 
@@ -122,25 +122,33 @@ def _read_rule(table: Any, line: int) -> Rule:
     if action not in (ALLOW, DENY):
         raise InvalidPolicy(f'Line {line}: the action must be "{ALLOW}" or "{DENY}".')
     read = {name: _read_list(table[name], name, line) for name in MEMBERS[1:] if name in table}
-    spelled = SPELLED if action == DENY else {}
-    found = {
-        name: Names(read[name], spelled.get(name, str))
-        for name in ("methods", *KINDS)
-        if name in read
-    }
-    for address in read.get(RESOURCES, ()):
-        _check_address(address, line, is_denied=action == DENY)
-    methods = found.pop("methods", None)
-    if methods is not None:
-        _check_methods(methods, found, line)
+    methods, names = _read_names(read, line, is_denied=action == DENY)
     return Rule(
         line=line,
         action=action,
         groups=frozenset(read["groups"]) if "groups" in read else None,
         clients=frozenset(read["clients"]) if "clients" in read else None,
         methods=methods,
-        names=found,
+        names=names,
     )
+
+
+def _read_names(
+    read: dict[str, list[str]], line: int, *, is_denied: bool
+) -> tuple[Names | None, dict[str, Names]]:
+    """Return the methods of a rule, if it names any, and the names of each kind of subject."""
+    spelled = SPELLED if is_denied else {}
+    names = {
+        name: Names(read[name], spelled.get(name, str))
+        for name in ("methods", *KINDS)
+        if name in read
+    }
+    for address in read.get(RESOURCES, ()):
+        _check_address(address, line, is_denied=is_denied)
+    methods = names.pop("methods", None)
+    if methods is not None:
+        _check_methods(methods, names, line)
+    return methods, names
 
 
 def _read_list(value: Any, name: str, line: int) -> list[str]:

@@ -37,8 +37,8 @@ WITHOUT_MESSAGE = ("GET", "DELETE")  # a stream, and the end of a session
 class Command(OperatorCommand):
     help = (
         f"Explain whether a call of an MCP server passes ({page('policy', 'Rules')}). Reads the "
-        "file of rules, and calls nobody. Exit status: 0 allowed, 1 denied, 2 wrong options or a "
-        "fault in the file."
+        "policy file and makes no network calls. Exit status: 0 allowed, 1 denied, 2 wrong options "
+        "or a fault in the file."
     )
     changes = False
     requires_system_checks = ()  # Their status 1 has another meaning here.

@@ -23,9 +23,10 @@ AT_ONCE = 500  # users in one query, which may have a limited number of paramete
 
 class Command(AuditCommand):
     help = (
-        "List the people whose cookies or tokens a process of the gateway was shown, or had open, "
-        "from an hour before --from until --to: at least these. Verifies the audit log first. Exit "
-        "status: 0 done, 1 if the log is missing or was changed: then more people may be concerned."
+        "List the people whose cookies or tokens a gateway process received, or whose calls were "
+        "open, from an hour before --from until --to: at least these. Verifies the audit log "
+        "first. Exit status: 0 done, 1 the log is incomplete or was changed: then more people may "
+        "be affected."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -58,11 +58,11 @@ def test_unreadable_file_is_an_error(tmp_path: Path) -> None:
                 *("FILE:*", "db:%7b", "notes", "/etc/*"),
             )
         ),
-        ('groups = ["sales "]', "Line 6: groups: 'sales ' is no group"),
-        ('groups = ["\u00a0sales"]', "Line 6: groups: '\\xa0sales' is no group"),
-        ('groups = ["sa\u200bles"]', "Line 6: groups: 'sa\\u200bles' is no group"),
-        ('groups = ["sales*"]', "Line 6: groups: 'sales*' is no group"),
-        ('clients = ["*"]', "Line 6: clients: '*' is no client"),
+        ('groups = ["sales "]', "Line 6: groups: 'sales ' is not a group"),
+        ('groups = ["\u00a0sales"]', "Line 6: groups: '\\xa0sales' is not a group"),
+        ('groups = ["sa\u200bles"]', "Line 6: groups: 'sa\\u200bles' is not a group"),
+        ('groups = ["sales*"]', "Line 6: groups: 'sales*' is not a group"),
+        ('clients = ["*"]', "Line 6: clients: '*' is not a client"),
         ('methods = ["prompts/*"]\ntools = ["a"]', "Line 6: none of its methods is about tools"),
     ],
 )
