@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pytest_django import Settings
 
+from gateway_site.policy.in_force import RulesInForce
 from gateway_site.rules.upstream import read_upstreams
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
@@ -31,6 +33,29 @@ def calls(corp: FakeProvider, settings: Settings) -> list[bool]:
     called: list[bool] = []
     corp.hooks["/ops"] = lambda: called.append(True)
     corp.failing["/ops"] = lambda: (200, "text/plain", b"the upstream's answer")
+    return called
+
+
+@pytest.fixture
+def calls_under_rules(corp: FakeProvider, settings: Settings, tmp_path: Path) -> list[bool]:
+    """Declare an upstream with rules for groups; return what is noted of calls."""
+    file = tmp_path / "policy.toml"
+    file.write_text(
+        '[[rule]]\naction = "allow"\ngroups = ["sales"]\n'
+        '[[rule]]\naction = "deny"\ngroups = ["interns"]\n'
+    )
+    variables = {
+        "UPSTREAM_OPS_URL": corp.issuer,
+        "UPSTREAM_OPS_PROVIDER": "corp",
+        "UPSTREAM_OPS_PATHS": "/ops",
+        "UPSTREAM_OPS_POLICY_FILE": str(file),
+    }
+    settings.UPSTREAMS = read_upstreams(variables)
+    settings.UPSTREAM_RULES = RulesInForce(settings.UPSTREAMS.values(), ())
+    named = settings.UPSTREAM_RULES.groups
+    configure(settings, environment("corp", corp) | variables, policy_groups=named)
+    called: list[bool] = []
+    corp.hooks["/ops"] = lambda: called.append(True)
     return called
 
 
@@ -76,6 +101,24 @@ def test_groups_from_a_refresh_are_used(
     assert "Your groups at corp do not let you call this upstream." in tried(visitor)
     assert calls == []
     assert listed(visitor) == ["people"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "may"),
+    [(["sales"], True), (["sales", "interns"], False), (["canteen"], False), ([], False)],
+)
+def test_groups_that_only_rules_name_come_from_the_sign_in(
+    corp: FakeProvider,
+    visitor: Visitor,
+    calls_under_rules: list[bool],
+    groups: list[str],
+    may: bool,
+) -> None:
+    corp.more_of_id_token = {"groups": groups}
+    visitor.sign_in(corp)
+    page = tried(visitor)
+    assert bool(calls_under_rules) is may
+    assert ("The rules of this upstream do not allow this." in page) is not may
 
 
 def test_who_holds_no_token_of_the_provider_sees_none_of_its_guarded_upstreams(

@@ -158,10 +158,16 @@ def github(
 
 
 def configure(
-    settings: Settings, variables: dict[str, str], resources: Mapping[str, str] | None = None
+    settings: Settings,
+    variables: dict[str, str],
+    resources: Mapping[str, str] | None = None,
+    policy_groups: Mapping[str, frozenset[str]] | None = None,
 ) -> None:
-    """Change the settings as these environment variables would; resources are by provider."""
-    found = configuration.read_providers(variables, resources)
+    """Change the settings as these environment variables would.
+
+    Resources are by provider, groups that only a policy file names by upstream.
+    """
+    found = configuration.read_providers(variables, resources, policy_groups)
     settings.OAUTH_PROVIDERS = found
     settings.SOCIALACCOUNT_PROVIDERS = configuration.social_providers(found)
 
