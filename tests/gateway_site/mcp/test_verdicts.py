@@ -134,7 +134,7 @@ def test_nothing_denied_is_called_by_what_the_headers_say(attempts: Attempts) ->
         for method, name in header_readings(attempt):
             readings += 1
             assert method in {None, message.method}, attempt
-            assert name in {None, message.name, message.params.get("taskId")}, attempt
+            assert name in (None, message.name, message.params.get("taskId")), attempt
     assert readings > COUNT / 10
 
 
