@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from oauth.clients.consent import HOST as HOST_LABEL
-from oauth.clients.consent import LABEL_MAX
-from oauth.clients.rules.client import document_host, is_document_url
+from oauth.clients.rules.client import HOST_LABEL, LABEL_MAX, document_host, is_document_url
 from oauth.clients.rules.redirect_uris import HOST
 from oauth.clients.server import AuthorizationServer
 from sessions_kms import about

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from oauth.clients.rules.client import HOST_LABEL, LABEL_MAX
 from sessions_kms import about
 
-LABEL_MAX = 100
-HOST, UPSTREAM, REDIRECT, PROVIDER = "client_host", "upstream", "redirect_host", "provider"
+UPSTREAM, REDIRECT, PROVIDER = "upstream", "redirect_host", "provider"
 WANTED = ("wanted_scope", "wanted_scope_2")  # `oauth.clients.wanted_scopes`
 
 
@@ -61,7 +61,7 @@ class GrantLabels:
         return cls(
             client=words[about.CLIENT],
             client_id=words.get(about.CLIENT_ID, ""),
-            host=words.get(HOST, ""),
+            host=words.get(HOST_LABEL, ""),
             upstream=words.get(UPSTREAM, ""),
             redirect_host=words.get(REDIRECT, ""),
             provider=words.get(PROVIDER, ""),
@@ -88,7 +88,7 @@ def make_labels(consent: Consent, provider: str) -> dict[str, str]:
     words = {
         about.CLIENT: consent.client_name[:LABEL_MAX],
         about.CLIENT_ID: about.short_client_id(consent.client_id),
-        HOST: _shorten_host(consent.client_host or ""),
+        HOST_LABEL: _shorten_host(consent.client_host or ""),
         UPSTREAM: consent.upstream[:LABEL_MAX],
         REDIRECT: _shorten_host(_redirect_host(consent.redirect_uri)),
         PROVIDER: provider[:LABEL_MAX],

@@ -16,7 +16,8 @@ from textwrap import wrap
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 
 from oauth.clients import live_grants
-from oauth.clients.consent import LABEL_MAX, WANTED, GrantLabels
+from oauth.clients.consent import WANTED, GrantLabels
+from oauth.clients.rules.client import LABEL_MAX
 from oauth.connect.wanted_scopes import SCOPE, SCOPES_MAX
 from oauth.tokens import vault
 from sessions_kms import GrantStore, about

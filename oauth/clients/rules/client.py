@@ -33,6 +33,9 @@ SECRET_MEMBERS = frozenset({"client_secret", "client_secret_expires_at"})
 LISTED_MEMBERS = frozenset({"client_id", "client_name", "client_uri", "redirect_uris"})
 CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")  # VSCHAR, without blanks: RFC 6749 appendix A.1
 CLIENTS_MAX = 1000
+# Labels of a grant, in lists and for rules (`oauth.clients.consent`)
+LABEL_MAX = 100
+HOST_LABEL = "client_host"
 
 
 class Source(Enum):

@@ -318,7 +318,7 @@ def test_lease_is_renewed_while_the_provider_is_slow(
     monkeypatch.setattr(Leases, "renew", counted)
     corp.hooks["/token"] = lambda: until(lambda: len(renewals) >= 3)
     assert get_token(expired).refresh_token in corp.refresh_tokens
-    assert all(renewals)
+    assert renewals[:3] == [True] * 3  # One more may find that the refresh has ended.
 
 
 def test_lease_of_a_dead_process_is_taken_over(
