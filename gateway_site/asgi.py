@@ -31,6 +31,4 @@ with reporting_failed_start():
         django_application, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL
     )
     checked = oauth_errors.asgi(rejections.asgi(site))
-    application = lifespan.asgi(
-        trusted_proxies.asgi(access_log.asgi(checked)), start=django_application.start
-    )
+    application = lifespan.asgi(trusted_proxies.asgi(access_log.asgi(checked)))

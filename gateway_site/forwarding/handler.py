@@ -129,10 +129,6 @@ class GatewayHandler(ASGIHandler):
         # Imports all views and the error handler now, while files can be opened.
         get_resolver().resolve_error_handler(HTTPStatus.INTERNAL_SERVER_ERROR)
 
-    def start(self) -> None:
-        """Start the threads that admit calls: once, in a server's process."""
-        self._calls.start()
-
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http" or (path := _path(scope)) in HEALTH_PATHS:

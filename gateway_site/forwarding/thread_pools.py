@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from threading import Barrier
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -186,21 +185,8 @@ class ThreadPool:
 
     def __init__(self, name: str, threads: int, timeout: float = QUEUE_TIMEOUT) -> None:
         self._semaphore = FairSemaphore(threads, timeout)
-        self._size = threads
         # A permanent pool: with a thread per request the event loop would wait for each one's end.
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
-
-    def start(self) -> None:
-        """Start all threads; otherwise each starts when no other is idle, the last after hours.
-
-        Each takes memory, so the process would seem to leak.
-        """
-        all_started = Barrier(self._size)
-        try:
-            for _ in range(self._size):
-                self._threads.submit(all_started.wait)
-        except RuntimeError:  # No more can be started: work that needs one reports it.
-            all_started.abort()
 
     async def run(self, client: Client, work: Work) -> HttpResponseBase:
         """Run work in a thread. Raises Busy and ClientGone before it has begun."""

@@ -16,7 +16,6 @@ import gc
 import multiprocessing
 import signal
 import threading
-from collections.abc import Callable
 from types import FrameType
 
 from django.conf import settings
@@ -31,27 +30,23 @@ from gateway_site.policy.in_force import has_rules, reload_rules
 YOUNG = 10_000  # new objects between two collections; a call has about 100
 
 
-def asgi(application: ASGIApplication, start: Callable[[], None]) -> ASGIApplication:
-    """Return an application that handles the start and the end of its process.
-
-    `start` is called once, before the process serves requests.
-    """
+def asgi(application: ASGIApplication) -> ASGIApplication:
+    """Return an application that handles the start and the end of its process."""
 
     # A coroutine function: by that, servers recognize an ASGI 3 application.
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             scope.get("state", {})[STATE_KEY] = Shutdown()
-            await _live(receive, send, start)
+            await _live(receive, send)
         else:
             await application(scope, receive, send)
 
     return serve
 
 
-async def _live(receive: Receive, send: Send, start: Callable[[], None]) -> None:
+async def _live(receive: Receive, send: Send) -> None:
     """Answer the messages of a process's lifespan."""
     await receive()
-    start()
     _collect_garbage_less_often()
     pause_without_descriptors(asyncio.get_running_loop())
     _drain_first(settings.DRAIN_SECONDS)

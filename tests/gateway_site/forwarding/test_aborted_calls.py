@@ -18,7 +18,6 @@ from unittest.mock import patch
 import psutil
 import pytest
 
-from gateway_site.forwarding.thread_pools import THREADS
 from tests.bench import aws, children
 from tests.bench.gateway_environment import environment
 from tests.bench.proxies import Proxy
@@ -180,8 +179,3 @@ def test_aborted_calls_take_no_memory(tmp_path: Path) -> None:
         before = memory_after(WARM_UP, gateway, upstream)
         grown = memory_after(CALLS, gateway, upstream) - before
     assert grown < GROWTH
-
-
-def test_serving_process_starts_with_the_threads_that_admit_calls(gateway: Gateway) -> None:
-    """Started one by one when none is idle, they would take memory for hours."""
-    assert gateway.process.num_threads() > THREADS

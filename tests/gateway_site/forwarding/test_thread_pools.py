@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -250,32 +249,3 @@ def test_work_apart_sees_the_context_of_its_task_and_leaves_nothing_in_it() -> N
         return await ThreadPool("lane", 1).run_with_context(work), said.get()
 
     assert asyncio.run(task()) == ("by the task", "by the task")
-
-
-def names_of_threads(prefix: str) -> set[str]:
-    return {each.name for each in threading.enumerate() if each.name.startswith(prefix)}
-
-
-def test_all_threads_exist_from_the_start() -> None:
-    pool = ThreadPool("from-the-start", 5)
-    assert not names_of_threads("from-the-start")
-    pool.start()
-    assert len(names_of_threads("from-the-start")) == 5
-    assert asyncio.run(pool.in_thread(lambda: "done")) == "done"
-
-
-def test_system_without_more_threads_leaves_those_that_exist(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pool, start = ThreadPool("no-more", 5), threading.Thread.start
-
-    def start_two(thread: threading.Thread) -> None:
-        if len(names_of_threads("no-more")) == 2:
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", start_two)
-        pool.start()
-    assert len(names_of_threads("no-more")) == 2
-    assert asyncio.run(pool.in_thread(lambda: "done")) == "done"

@@ -29,7 +29,7 @@ def usual() -> Iterator[None]:
 
 
 async def live() -> list[str]:
-    """Start and stop as a server does; return what the application did and said."""
+    """Start and stop as a server does; return what the application said."""
     told: list[str] = []
     messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     for kind in ("startup", "shutdown"):
@@ -41,8 +41,7 @@ async def live() -> list[str]:
     async def nothing(*_: Any) -> None:
         raise AssertionError
 
-    application = lifespan.asgi(nothing, start=lambda: told.append("start"))
-    await application({"type": "lifespan"}, messages.get, send)
+    await lifespan.asgi(nothing)({"type": "lifespan"}, messages.get, send)
     return told
 
 
@@ -52,8 +51,7 @@ async def test_collector_skips_objects_from_the_start(settings: Settings) -> Non
     frozen = gc.get_freeze_count()  # by the run of the tests: see conftest
     there: list[object] = [[]]
     assert any(each is there for each in gc.get_objects())
-    expected = ["start", "lifespan.startup.complete", "lifespan.shutdown.complete"]
-    assert await live() == expected
+    assert await live() == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert not any(each is there for each in gc.get_objects())
     assert gc.get_freeze_count() > frozen
     assert gc.get_threshold()[0] == lifespan.YOUNG

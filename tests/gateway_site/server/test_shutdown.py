@@ -54,9 +54,7 @@ async def start() -> asyncio.Future[None]:
         raise AssertionError
 
     scope = {"type": "lifespan", "state": {}}
-    task = asyncio.ensure_future(
-        lifespan.asgi(unused, start=lambda: None)(scope, messages.get, send)
-    )
+    task = asyncio.ensure_future(lifespan.asgi(unused)(scope, messages.get, send))
     await started.wait()
     return task
 
@@ -160,7 +158,7 @@ class Streams:
         self.open = threading.Semaphore(0)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await lifespan.asgi(self._stream, start=lambda: None)(scope, receive, send)
+        await lifespan.asgi(self._stream)(scope, receive, send)
 
     async def _stream(self, scope: Any, _receive: Any, send: Any) -> None:
         ended = asyncio.Event()
