@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
@@ -56,7 +57,12 @@ hints.use_program(hints.PROGRAM)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the catalogs of translations, before any process loads them."""
+    """Compile the catalogs of translations, before any process loads them.
+
+    In the background of a shell SIGINT is ignored, and all processes would inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         compile_all()
 

@@ -78,8 +78,6 @@ STREAMS = (
     ("stderr", "wb", "backslashreplace"),
 )
 
-INTERRUPTED = signal.getsignal(signal.SIGINT)  # ignored, if it was where the tests were started
-
 
 def serve(orders: socket.socket) -> dict[str, Any]:
     """Fork for each order until there are no more; return the order in the fork."""
@@ -129,7 +127,7 @@ def prepare(order: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     time.tzset()
-    signal.signal(signal.SIGINT, INTERRUPTED)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.orig_argv = order["command"]
     sys.argv = [order["kind"] or order["what"], *order["arguments"]]
     first = {"-c": "", "-m": str(Path.cwd()), "": str(Path(order["what"]).resolve().parent)}

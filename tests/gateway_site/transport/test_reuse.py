@@ -110,7 +110,8 @@ async def server(
     await client.close()
     listening.close()
     for writer in found.writers:
-        writer.transport.abort()
+        with suppress(AttributeError):  # of Python 3.11.2, if it is closed already
+            writer.transport.abort()
     await until(lambda: found.gone == found.count)
     client._tls.cache_clear()
 
