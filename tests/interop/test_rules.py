@@ -115,6 +115,7 @@ def test_sdk_sees_and_calls_what_it_may(
     assert client.place.times_asked == 1, stage.person.failures
 
 
+@pytest.mark.timeout(300)  # Claude Code's open session looks for an unlisted tool for a minute.
 @pytest.mark.parametrize("kind", PROGRAMS, ids=lambda kind: kind.name)
 def test_client_shows_why_a_call_was_rejected(kind: type[Client], stage: Stage) -> None:
     [server] = [each for each in SERVERS if each.name == "python_first_events"]
