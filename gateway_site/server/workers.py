@@ -44,7 +44,7 @@ class Workers(Multiprocess):
     def run(self) -> None:
         """Run the workers; exit if the settings have a fault: each would fail, again and again."""
         if (fault := find_fault()) is not None:
-            logger.error("The workers are not started: %s", fault)
+            logger.critical("The workers are not started: %s", fault)
             sys.exit(STARTUP_FAILURE)
         super().run()
 

@@ -76,7 +76,8 @@ def test_failed_start_is_one_object(
 ) -> None:
     serve = module("gateway_site", "serve", "--port", str(free_port()), *workers)
     env = environment(tmp_path, **broken)
-    if workers:  # The supervisor starts a worker anew until it is told to end.
+    if workers and "DATABASE_URL" in broken:
+        # Only a worker notices: it is started anew until the supervisor is told to end.
         log = tmp_path / "log"
         with log.open("ab") as out, started(serve, env, stdout=out, stderr=out) as process:
             wait_until(lambda: "cannot start" in log.read_text(encoding="utf-8"), "it says why")
