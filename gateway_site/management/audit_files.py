@@ -122,9 +122,8 @@ class AuditCommand(OperatorCommand):
 
     def _find(self, named: list[Path]) -> list[Path]:
         for each in named:
-            if (
-                each.exists() and not each.is_file()
-            ):  # a pipe can be read once only, and might never end
+            # A pipe can be read once only, and might never end.
+            if each.exists() and not each.is_file():
                 raise CommandError(f"{each} is not a file.")
         if named:
             return named

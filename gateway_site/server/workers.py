@@ -34,7 +34,7 @@ from django.core.exceptions import ImproperlyConfigured
 try:
     settings.INSTALLED_APPS
 except ImproperlyConfigured as error:
-    sys.exit(f"{error}")
+    sys.exit(" ".join(str(error).splitlines()))
 """
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
+from gateway_site.management.upstreams import find_upstream
 from gateway_site.mcp.messages import NAMES_OF_METHODS, InvalidMessage, Message, read_message
 from gateway_site.mcp.policy import Caller, MCPCall, PassAll
 from gateway_site.policy.call_policy import CallPolicy
@@ -28,7 +29,7 @@ from gateway_site.policy.subjects import (
 )
 from gateway_site.rules.upstream import Upstream
 from sessions_kms.hints import page
-from sessions_kms.management.base import OperatorCommand, UsageError, shown, unknown
+from sessions_kms.management.base import OperatorCommand, UsageError, shown
 
 DENIED = 1
 WITHOUT_MESSAGE = ("GET", "DELETE")  # a stream, and the end of a session
@@ -71,7 +72,7 @@ class Command(OperatorCommand):
         super().add_arguments(parser)
 
     def operate(self, options: dict[str, Any]) -> None:
-        upstream = _find(options["upstream"])
+        upstream = find_upstream(options["upstream"])
         message = _build_message(options["method"], options["subject"], options["params"])
         call = MCPCall(
             upstream=upstream.name,
@@ -108,13 +109,6 @@ class Answer:
     is_allowed: bool
     lines: list[str]
     rule: Rule | None = None
-
-
-def _find(name: str) -> Upstream:
-    upstreams: dict[str, Upstream] = settings.UPSTREAMS
-    if name not in upstreams:
-        raise unknown(f"There is no upstream {shown(name)}.", name, sorted(upstreams), cutoff=0.0)
-    return upstreams[name]
 
 
 def _build_message(method: str, subject: str | None, params: str | None) -> Message | None:

@@ -13,10 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
-
 from gateway_site.management.tool_difference import Difference, compare
 from gateway_site.management.tool_lists import ListedTools, NoToolList, list_tools
+from gateway_site.management.upstreams import find_upstream
 from gateway_site.mcp.json_text import JSONObject
 from gateway_site.policy.pinned_tools import (
     NAME,
@@ -32,7 +31,7 @@ from gateway_site.rules import url_rules
 from gateway_site.rules.upstream import Upstream, UpstreamVariables
 from oauth.mcp.servers import find_server
 from sessions_kms.hints import page
-from sessions_kms.management.base import OperatorCommand, UsageError, shown, unknown
+from sessions_kms.management.base import OperatorCommand, UsageError, shown
 
 TOKEN = re.compile(r"[!-~]+")
 DIFFERENT = 1
@@ -71,7 +70,7 @@ class Command(OperatorCommand):
         super().add_arguments(parser)
 
     def operate(self, options: dict[str, Any]) -> None:
-        upstream = _find(options["name"])
+        upstream = find_upstream(options["name"])
         file = _find_file(upstream, options["file"])
         try:
             pinned = load_pins(file).definitions if file.exists() else ()
@@ -124,13 +123,6 @@ class Command(OperatorCommand):
             lines.append(f"Written to {file}. Send SIGHUP to the gateway, or restart it.")
         status = DIFFERENT if difference and not written else 0
         self.conclude(result, "\n".join(lines), status=status)
-
-
-def _find(name: str) -> Upstream:
-    upstreams: dict[str, Upstream] = settings.UPSTREAMS
-    if name not in upstreams:
-        raise unknown(f"There is no upstream {shown(name)}.", name, sorted(upstreams), cutoff=0.0)
-    return upstreams[name]
 
 
 def _find_file(upstream: Upstream, given: str | None) -> Path:

@@ -95,9 +95,10 @@ def compare(attempts: Attempts, read: Sequence[other_parsers.Found]) -> None:
 
 
 def show(seen: Counter[tuple[str, bool]]) -> None:
+    """Print how often each verdict occurred, which `make fuzz` is run for."""
     if os.environ.get("FUZZ_EXAMPLES"):
         for (own, is_harmless), count in sorted(seen.items()):
-            print(f"\n{own}, {'nothing' if is_harmless else 'a call'} denied: {count:,}")  # noqa: T201
+            print(f"\n{own}, {'nothing' if is_harmless else 'a call'} denied: {count:,}")  # noqa: T201 - see above
 
 
 def texts(attempts: Attempts) -> list[bytes]:
@@ -126,7 +127,7 @@ def test_nothing_denied_is_called_by_jackson(attempts: Attempts) -> None:
 
 
 def test_nothing_denied_is_called_by_what_the_headers_say(attempts: Attempts) -> None:
-    """Whoever decides by the headers calls no more than what the body says."""
+    """A server that decides by the headers calls nothing that the body does not name."""
     readings = 0
     for attempt, own in zip(*attempts, strict=True):
         message = own == PASSES and read_message(attempt.data)

@@ -187,3 +187,15 @@ def test_settings_are_checked_as_a_new_worker_reads_them(
 def test_check_that_does_not_end_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "TIME_LIMIT", 0.0)
     assert workers.find_fault() == "the settings could not be checked (TimeoutExpired)."
+
+
+def test_check_of_the_settings_names_the_faults_of_all_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in Site(tmp_path).environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("UPSTREAM_NOTES_POLICY_FILE", "/none")
+    monkeypatch.setenv("UPSTREAM_NOTES_TOOLS_PINNED", "/nor-this")
+    found = workers.find_fault() or ""
+    assert "POLICY_FILE: /none: " in found
+    assert "TOOLS_PINNED: /nor-this: " in found

@@ -26,6 +26,7 @@ from asgiref.sync import sync_to_async
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.gateway_site.support.site_settings"
 django.setup(set_prefix=False)
 
+# These need the settings.
 from django.conf import settings  # noqa: E402
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
