@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -26,3 +28,24 @@ def running_redis(folder: Path) -> Iterator[str]:
             yield f"redis://127.0.0.1:{port}"
         finally:
             process.kill()
+
+
+@contextmanager
+def closed_connections() -> Iterator[None]:
+    """Close all connections to a Redis that this process opens in the block, when it ends.
+
+    Neither Django's cache nor django-redis closes one. Until then all pools are kept: a socket
+    that the garbage collector finds open is a warning, in whichever test runs just then.
+    """
+    redis = pytest.importorskip("redis", reason="NO redis: make VENV anew")
+    construct = redis.ConnectionPool.__init__
+    pools: list[Any] = []
+
+    def construct_and_keep(pool: Any, *args: Any, **options: Any) -> None:
+        construct(pool, *args, **options)
+        pools.append(pool)
+
+    with mock.patch.object(redis.ConnectionPool, "__init__", construct_and_keep):
+        yield
+    for pool in pools:
+        pool.disconnect()

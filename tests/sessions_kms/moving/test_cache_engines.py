@@ -29,7 +29,7 @@ from tests.sessions_kms.support.sessions import stored
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
 from tests.support.processes import free_port
-from tests.support.redis import running_redis
+from tests.support.redis import closed_connections, running_redis
 
 ENGINE = "django.contrib.sessions.backends.cache"
 DJANGO = "django.core.cache.backends.redis.RedisCache"
@@ -48,7 +48,7 @@ class NotJSON:
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_redis(tmp_path_factory.mktemp("redis")) as url:
+    with running_redis(tmp_path_factory.mktemp("redis")) as url, closed_connections():
         yield url
 
 
