@@ -247,9 +247,7 @@ class Grants:
         previous, grace = cached.previous, self._lifetimes.refresh_grace
         if previous is None or self._services.clock() <= previous.spent_at + grace + LATE_ARRIVAL:
             return
-        if self._cache.is_deleted(previous.id):
-            return
-        if await self._tokens.forget(previous.id):
+        if self._cache.may_delete(previous.id) and await self._tokens.forget(previous.id):
             self._cache.note_deleted(previous.id)
 
     @property

@@ -12,6 +12,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from math import inf
 from threading import Lock
 from typing import Any
 
@@ -19,7 +20,7 @@ from oauth.clients.consent import GrantLabels
 
 CACHE_SECONDS = 60  # seconds
 CACHE_MAX = 10_000
-DELETED_MAX = 10_000
+TRIED_MAX = 10_000
 
 
 @dataclass(frozen=True, repr=False)
@@ -218,7 +219,8 @@ class GrantCache:
         self._clock = clock
         self._lock = Lock()
         self._entries: OrderedDict[str, tuple[float, CachedGrant]] = OrderedDict()
-        self._deleted: OrderedDict[str, None] = OrderedDict()
+        # Until when the response to a spent token is left alone: it was deleted, or that failed.
+        self._tried: OrderedDict[str, float] = OrderedDict()
 
     def find(self, token_id: str) -> CachedGrant | None:
         """Return the cached grant of a token that has not expired."""
@@ -240,13 +242,26 @@ class GrantCache:
             while len(self._entries) > CACHE_MAX or next(iter(self._entries.values()))[0] <= now:
                 self._entries.popitem(last=False)
 
-    def is_deleted(self, spent: str) -> bool:
-        """Return True if this process has deleted the response to a spent token."""
-        return spent in self._deleted
+    def may_delete(self, spent: str) -> bool:
+        """Return True once a minute for the response to a spent token, until it is deleted.
+
+        Otherwise each call would wait for a deletion that fails, and many calls at once would try.
+        """
+        now = self._clock()
+        with self._lock:
+            until = self._tried.get(spent, 0.0)
+            if until == inf or now < until <= now + CACHE_SECONDS:
+                return False
+            self._leave_alone(spent, now + CACHE_SECONDS)
+            return True
 
     def note_deleted(self, spent: str) -> None:
         """Note that this process has deleted it."""
         with self._lock:
-            self._deleted[spent] = None
-            if len(self._deleted) > DELETED_MAX:
-                self._deleted.popitem(last=False)
+            self._leave_alone(spent, inf)
+
+    def _leave_alone(self, spent: str, until: float) -> None:
+        self._tried.pop(spent, None)
+        self._tried[spent] = until
+        if len(self._tried) > TRIED_MAX:
+            self._tried.popitem(last=False)

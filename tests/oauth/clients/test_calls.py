@@ -171,8 +171,24 @@ def test_failure_to_delete_the_response_fails_no_call(
     one.world.table.on("DeleteItem answer", refused)
     assert one.lives(issued)
     one.world.table.heal()
+    one.clock.advance(sealed_grant.CACHE_SECONDS)
     assert one.lives(issued)
     assert "answer" not in one.kinds()
+
+
+def test_response_that_cannot_be_deleted_is_tried_once_a_minute(
+    one: GrantWorld, issued: TokenResponse
+) -> None:
+    """Also where the table keeps it without an error: each call would read and write more."""
+    one.clock.advance(GRACE + LATE + 1)
+    one.world.table.on("DeleteItem answer", refused)
+    one.calls.clear()
+    for _ in range(3):
+        assert one.lives(issued)
+    assert one.calls.count("DeleteItem answer") == 1
+    one.clock.advance(sealed_grant.CACHE_SECONDS)
+    assert one.lives(issued)
+    assert one.calls.count("DeleteItem answer") == 2
 
 
 # What is remembered
@@ -204,14 +220,26 @@ def test_expired_grant_is_not_cached() -> None:
     assert list(grants._entries) == ["two"]
 
 
+def test_deletion_is_tried_again_if_the_clock_is_set_back() -> None:
+    clock = FakeClock()
+    grants = GrantCache(clock)
+    assert grants.may_delete("one")
+    assert not grants.may_delete("one")
+    clock.advance(-600)
+    assert grants.may_delete("one")
+    grants.note_deleted("one")
+    clock.advance(24 * 3600)
+    assert not grants.may_delete("one")
+
+
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealed_grant, "CACHE_MAX", 3)
-    monkeypatch.setattr(sealed_grant, "DELETED_MAX", 3)
+    monkeypatch.setattr(sealed_grant, "TRIED_MAX", 3)
     grants = GrantCache(FakeClock())
     for each in "abcde":
         grants.keep(each, known())
         grants.note_deleted(each)
-    assert list(grants._entries) == list(grants._deleted) == ["c", "d", "e"]
+    assert list(grants._entries) == list(grants._tried) == ["c", "d", "e"]
 
 
 def test_nothing_remembered_shows_a_key(issued: TokenResponse) -> None:
