@@ -1,4 +1,4 @@
-"""A minimal DynamoDB for measuring clients: it stores items unchanged and checks no condition.
+"""A minimal DynamoDB for measuring clients: it stores and deletes items, and checks no condition.
 
     python -m tests.bench.minimal_dynamodb
 
@@ -26,17 +26,24 @@ def respond(_: Connection, head: bytes, body: bytes) -> bytes:
     assert found is not None, head
     request: dict[str, Any] = json.loads(body)
     if found[1] == b"TransactWriteItems":
-        puts = [each["Put"] for each in request["TransactItems"] if "Put" in each]
-        for put in puts:
-            _store(put)
-        return _response({"ConsumedCapacity": [_capacity(puts[0])]})
+        for each in request["TransactItems"]:
+            if "Put" in each:
+                _store(each["Put"])
+            elif "Delete" in each:
+                _delete(each["Delete"])
+        (first, *_) = request["TransactItems"][0].values()
+        return _response({"ConsumedCapacity": [_capacity(first)]})
     consumed = {"ConsumedCapacity": _capacity(request)}
     if found[1] == b"GetItem":
         response, _item = items.get(_key(request["TableName"], request["Key"]), (b"", {}))
         return response or _response(consumed)
     if found[1] == b"Query":
         return _response(consumed | {"Items": [], "Count": 0, "ScannedCount": 0})
-    old = _store(request) if found[1] == b"PutItem" else None
+    old = None
+    if found[1] == b"PutItem":
+        old = _store(request)
+    elif found[1] == b"DeleteItem":
+        old = _delete(request)
     returns_old = old and request.get("ReturnValues") == "ALL_OLD"
     return _response({"Attributes": old, **consumed} if returns_old else consumed)
 
@@ -48,6 +55,11 @@ def _store(put: dict[str, Any]) -> dict[str, Any] | None:
     response = _response({"ConsumedCapacity": _capacity(put), "Item": put["Item"]})
     items[key] = response, put["Item"]
     return old
+
+
+def _delete(request: dict[str, Any]) -> dict[str, Any] | None:
+    """Delete an item, and return it."""
+    return items.pop(_key(request["TableName"], request["Key"]), (b"", None))[1]
 
 
 def _key(table: str, attributes: dict[str, dict[str, str]]) -> tuple[str, str]:
