@@ -25,7 +25,7 @@ from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.messages import Message
 from gateway_site.policy.client_names import name_client
 from gateway_site.policy.rates import Caller, RateCounter
-from gateway_site.policy.subjects import spelled_plainly
+from gateway_site.policy.spellings import spelled_plainly
 from gateway_site.rules.problems import Problem, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client

@@ -7,13 +7,10 @@ two network connections.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
-from types import coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest
 
 from gateway_site.edge.client import ANSWER_TIME, Client, ClientGone, Send
@@ -35,23 +32,18 @@ from gateway_site.forwarding.mcp.answers import UnreadableAnswer
 from gateway_site.forwarding.mcp.reader import MCPReader
 from gateway_site.forwarding.middleware_run import with_session_cookie
 from gateway_site.forwarding.upstream_call import UpstreamCall
-from gateway_site.mcp.policy import PassAll, Policy
-from gateway_site.policy.call_policy import CallPolicy
-from gateway_site.policy.client_names import list_client_names
-from gateway_site.policy.in_force import pins_of, rules_of
-from gateway_site.policy.pins import PinPolicy
 from gateway_site.rules import url_rules
 from gateway_site.rules.body import EMPTY_BODY, TAKES_BODY, RequestBody
 from gateway_site.rules.headers import Headers, joined_values, request_headers, response_headers
 from gateway_site.rules.problems import Problem, forbidden, signed_out, unavailable
 from gateway_site.transport import upstream_client
+from gateway_site.transport.bounded_wait import wait_bounded
 from gateway_site.transport.connection import Response
 from gateway_site.transport.failures import UpstreamFailed, UpstreamTimeout
 from gateway_site.transport.messages import build_request
 from gateway_site.transport.places import Busy
 from oauth import TokenSet, groups_of
 from oauth.provider import dpop
-from sessions_kms import about
 from sessions_kms.hints import page
 
 logger = logging.getLogger(__name__)
@@ -107,7 +99,7 @@ class _Exchange:
         self.upstream = call.upstream
         self.has_begun = False
         self.body = RequestBody(client, call.framing, call.upstream.max_body)
-        self._mcp = MCPReader(call, self.body, _policy_of(call)) if self.upstream.read_mcp else None
+        self._mcp = MCPReader.of(call, self.body)
         self._shutdown = client.shutdown
         self._send = send
         self._extra = extra
@@ -321,18 +313,6 @@ class _Exchange:
         )
 
 
-def _policy_of(call: UpstreamCall) -> Policy:
-    """Return the rules and pins that are in force as the call begins, for its client."""
-    policy: Policy = PassAll()
-    if (rules := rules_of(call.upstream)) is not None:
-        server, names = settings.AUTHORIZATION_SERVER, frozenset[str]()
-        if call.is_client and server is not None:
-            names = list_client_names(about.read_labels(call.request.session), server)
-        policy = CallPolicy(rules, names)
-    pins = pins_of(call.upstream)
-    return policy if pins is None else PinPolicy(policy, *pins)
-
-
 def _headers_for_caller(call: UpstreamCall, headers: Headers) -> Headers:
     """Return an upstream's headers as the caller may see them.
 
@@ -379,41 +359,3 @@ def _problem_of(error: UpstreamFailed) -> Problem:
     if isinstance(error, UpstreamTimeout):
         return Problem(504, "upstream_timeout", "The upstream did not answer in time.")
     return Problem(502, "upstream_failed", "The upstream could not be reached, or failed.")
-
-
-T = TypeVar("T")
-
-
-async def wait_bounded(seconds: float, work: Awaitable[T]) -> T:
-    """Return the result of an awaitable. Raises TimeoutError if it has to wait too long.
-
-    Without a timer if there is nothing to wait for: `asyncio.timeout` creates one each time, and
-    the server accepts most messages at once.
-    """
-    iterator = work.__await__()
-    try:
-        wait = next(iterator)
-    except StopIteration as end:
-        found: T = end.value
-        return found
-    async with asyncio.timeout(seconds):
-        return await _resume(iterator, wait)
-
-
-@coroutine
-def _resume(iterator: Generator[Any, Any, T], wait: Any) -> Generator[Any, Any, T]:
-    """Continue an awaitable that waits for something already."""
-    try:
-        while True:
-            error: BaseException | None = None
-            try:
-                outcome = yield wait
-            except BaseException as raised:  # noqa: BLE001 - it is thrown where the wait is
-                error = raised
-            try:
-                wait = iterator.send(outcome) if error is None else iterator.throw(error)
-            finally:
-                error = None  # Its traceback has this frame: each would keep the other.
-    except StopIteration as end:
-        found: T = end.value
-        return found

@@ -16,8 +16,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.edge.http_metrics import gateway
 from gateway_site.environment.variable import Variable
+from gateway_site.policy.pin_policy import SeenTools
 from gateway_site.policy.pinned_tools import InvalidPins, PinnedTools, load_pins
-from gateway_site.policy.pins import SeenTools
 from gateway_site.policy.policy_file import InvalidPolicy, load_rules
 from gateway_site.policy.rules import Rules
 from gateway_site.rules.upstream import Upstream, UpstreamVariables

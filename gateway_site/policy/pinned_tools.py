@@ -18,7 +18,8 @@ from typing import Any
 from gateway_site.mcp import json_text
 from gateway_site.mcp.json_text import InvalidText, JSONObject
 from gateway_site.policy.lists import is_clear
-from gateway_site.policy.subjects import TOOLS, is_plain_name
+from gateway_site.policy.spellings import is_plain_name
+from gateway_site.policy.subjects import TOOLS
 from sessions_kms.hints import command
 
 FILE_MAX = 4 * 1024 * 1024  # bytes

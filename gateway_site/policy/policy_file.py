@@ -17,15 +17,8 @@ from urllib.parse import quote, unquote
 from gateway_site.policy.client_names import find_client_problem
 from gateway_site.policy.names import Names
 from gateway_site.policy.rules import ALLOW, DENY, Rule, Rules
-from gateway_site.policy.subjects import (
-    METHODS_ABOUT,
-    PROMPTS,
-    RESOURCES,
-    TOOLS,
-    is_plain_uri,
-    may_be_plain,
-    spelled_plainly,
-)
+from gateway_site.policy.spellings import is_plain_uri, may_be_plain, spelled_plainly
+from gateway_site.policy.subjects import METHODS_ABOUT, PROMPTS, RESOURCES, TOOLS
 
 FILE_MAX = 256 * 1024  # bytes
 RULES_MAX = 1000

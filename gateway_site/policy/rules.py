@@ -12,15 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway_site.policy.names import ByNames, Names, any_begins_with
-from gateway_site.policy.subjects import (
-    METHODS_ABOUT,
-    RESOURCES,
-    Subject,
-    is_plain_method,
-    is_plain_name,
-    is_plain_uri,
-    readings_of,
-)
+from gateway_site.policy.spellings import is_plain_method, is_plain_name, is_plain_uri, readings_of
+from gateway_site.policy.subjects import METHODS_ABOUT, RESOURCES, Subject
 
 ALLOW, DENY = "allow", "deny"
 # What each conversation needs. Lists are filtered, so they show no more than what may be called.

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from django.conf import settings
+
 from gateway_site.edge import access_log
 from gateway_site.edge.access_log import CheckedMessage
 from gateway_site.forwarding.event_stream import Answer, is_event_stream
@@ -24,10 +26,15 @@ from gateway_site.mcp.errors import (
 from gateway_site.mcp.events import EVENT_MAX
 from gateway_site.mcp.json_text import JSONObject
 from gateway_site.mcp.messages import InvalidMessage, Message, read_message
-from gateway_site.mcp.policy import Caller, MCPCall, Policy
+from gateway_site.mcp.policy import Caller, MCPCall, PassAll, Policy
+from gateway_site.policy.call_policy import CallPolicy
+from gateway_site.policy.client_names import list_client_names
+from gateway_site.policy.in_force import pins_of, rules_of
+from gateway_site.policy.pin_policy import PinPolicy
 from gateway_site.rules.body import EMPTY_BODY, RequestBody
 from gateway_site.rules.headers import Headers, single_value
 from gateway_site.rules.problems import Problem
+from sessions_kms import about
 
 ALLOWED = ("DELETE", "GET", "POST")
 # With another charset, some servers would read another text.
@@ -46,6 +53,11 @@ class MCPReader:
         self._message: Message | None = None
         self._version: str | None = None
         self._admitted: MCPCall | None = None
+
+    @classmethod
+    def of(cls, call: UpstreamCall, body: RequestBody) -> MCPReader | None:
+        """Return the reader of a call, under what is in force now; None if nothing is read."""
+        return cls(call, body, _policy_of(call)) if call.upstream.read_mcp else None
 
     async def read_request(self) -> None:
         """Receive the body and read its message. Raises Problem and ClientGone."""
@@ -201,3 +213,15 @@ def _media_type(headers: Headers) -> bytes | None:
     values = [value for name, value in headers if name.lower() == b"content-type"]
     found = MEDIA_TYPE.fullmatch(values[0].strip(b" \t").lower()) if len(values) == 1 else None
     return found[1] if found else None
+
+
+def _policy_of(call: UpstreamCall) -> Policy:
+    """Return the rules and pins that are in force as the call begins, for its client."""
+    policy: Policy = PassAll()
+    if (rules := rules_of(call.upstream)) is not None:
+        server, names = settings.AUTHORIZATION_SERVER, frozenset[str]()
+        if call.is_client and server is not None:
+            names = list_client_names(about.read_labels(call.request.session), server)
+        policy = CallPolicy(rules, names)
+    pins = pins_of(call.upstream)
+    return policy if pins is None else PinPolicy(policy, *pins)

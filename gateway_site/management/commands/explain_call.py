@@ -16,17 +16,12 @@ from gateway_site.mcp.messages import NAMES_OF_METHODS, InvalidMessage, Message,
 from gateway_site.mcp.policy import Caller, MCPCall, PassAll
 from gateway_site.policy.call_policy import CallPolicy
 from gateway_site.policy.client_names import all_names, find_client_problem
+from gateway_site.policy.pin_policy import PinPolicy, SeenTools
 from gateway_site.policy.pinned_tools import InvalidPins, load_pins
-from gateway_site.policy.pins import PinPolicy, SeenTools
 from gateway_site.policy.policy_file import InvalidPolicy, load_rules
 from gateway_site.policy.rules import Rule, Rules
-from gateway_site.policy.subjects import (
-    RESOURCES,
-    is_plain_method,
-    is_plain_name,
-    is_plain_uri,
-    subjects_of,
-)
+from gateway_site.policy.spellings import is_plain_method, is_plain_name, is_plain_uri
+from gateway_site.policy.subjects import RESOURCES, subjects_of
 from gateway_site.rules.upstream import Upstream
 from sessions_kms.hints import page
 from sessions_kms.management.base import OperatorCommand, UsageError, shown

@@ -12,15 +12,8 @@ from gateway_site.mcp.messages import read_message
 from gateway_site.policy.names import Names
 from gateway_site.policy.policy_file import read_rules
 from gateway_site.policy.rules import Caller, Rules
-from gateway_site.policy.subjects import (
-    SUBSCRIPTIONS_MAX,
-    TOOLS,
-    URI_MAX,
-    Subject,
-    is_plain_method,
-    is_plain_uri,
-    subjects_of,
-)
+from gateway_site.policy.spellings import URI_MAX, is_plain_method, is_plain_uri
+from gateway_site.policy.subjects import SUBSCRIPTIONS_MAX, TOOLS, Subject, subjects_of
 
 ALL = '[[rule]]\naction = "allow"\n'
 SEARCH = '[[rule]]\naction = "allow"\ngroups = ["sales"]\ntools = ["search_*", "read"]\n'

@@ -19,7 +19,8 @@ from gateway_site.mcp.messages import INVALID_REQUEST, InvalidMessage, Message
 from gateway_site.mcp.policy import MCPCall, Policy
 from gateway_site.policy.call_policy import make_denial
 from gateway_site.policy.pinned_tools import NAME, PinnedTools, compute_digest
-from gateway_site.policy.subjects import TOOLS, is_plain_method, is_plain_name
+from gateway_site.policy.spellings import is_plain_method, is_plain_name
+from gateway_site.policy.subjects import TOOLS
 from sessions_kms.hints import command
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.messages import InvalidMessage, Message, read_message
 from gateway_site.mcp.policy import Caller, MCPCall, PassAll, Policy
 from gateway_site.policy.call_policy import CallPolicy
+from gateway_site.policy.pin_policy import UNPINNED_MAX, VERSIONS_MAX, PinPolicy, SeenTools
 from gateway_site.policy.pinned_tools import PinnedTools, compute_digest
-from gateway_site.policy.pins import UNPINNED_MAX, VERSIONS_MAX, PinPolicy, SeenTools
 from gateway_site.policy.policy_file import read_rules
 from gateway_site.rules.problems import Problem
 
