@@ -1,13 +1,14 @@
 """A process that begins as a fork is what Python would have started."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import warm_python
+from tests.support import forking_python, warm_python
 
 SHOW = """
 import __main__, json, os, signal, sys, threading, warnings
@@ -84,6 +85,21 @@ def test_fork_ends_as_a_process_of_python(tmp_path: Path, end: str) -> None:
     status, out, err = run(warm_python.Popen, options, tmp_path)
     expected = run(subprocess.Popen, options, tmp_path)
     assert (status, out, err.splitlines()[-1:]) == (*expected[:2], expected[2].splitlines()[-1:])
+
+
+@only_linux
+def test_process_that_forks_starts_without_a_package_that_is_missing() -> None:
+    """The benchmark's environment has no pytest."""
+    ours, theirs = socket.socketpair()
+    code = f"""
+import runpy, sys
+sys.modules["_pytest"] = None
+sys.argv = ["", "{theirs.fileno()}"]
+runpy.run_path({forking_python.__file__!r}, run_name="__main__")
+"""
+    ours.close()  # It has nothing to fork.
+    with theirs:
+        subprocess.run([sys.executable, "-c", code], pass_fds=[theirs.fileno()], check=True)
 
 
 @pytest.mark.parametrize(
