@@ -102,6 +102,9 @@ CONTENT_HEADERS = frozenset({b"content-length", b"content-type"})  # of a respon
 # way to its upstream before the last is looked at, and no timeout measures how busy the event loop
 # is.
 ADMISSIONS = 32
+# Calls of one person that are admitted in threads at the same time. Mostly the first one loads the
+# person, and the others then need no thread.
+USER_CALLS = THREADS // 4
 # Pages of one person that are made at the same time, and seconds that one more waits.
 USER_PAGES, USER_PAGES_TIMEOUT = THREADS // 4, 5.0
 UNAVAILABLE = "The service is temporarily unavailable. Please try again in a few seconds."
@@ -122,6 +125,7 @@ class GatewayHandler(ASGIHandler):
         self._is_audited = audit.is_configured()
         self._admissions = FairSemaphore(ADMISSIONS)
         self._calls = ThreadPool("gateway-admission", THREADS)
+        self._user_calls = UserSemaphores(USER_CALLS)
         self._pages = ThreadPool("gateway-pages", THREADS)
         self._user_pages = UserSemaphores(USER_PAGES, USER_PAGES_TIMEOUT)
         self._providers = ProviderThreadPool()
@@ -197,15 +201,16 @@ class GatewayHandler(ASGIHandler):
             self._admissions.permit(client) as permit,
             _prefetch_session(django_scope) as content,
         ):
-            is_cached = user_cache().is_cached(content)
             run = MiddlewareRun(self, self.call_chain, django_scope, io.BytesIO())
-            if is_cached:
-                try:
+            if is_cached := user_cache().is_cached(content):
+                with suppress(RequiresThread):
                     return run.run_in_loop()
-                except RequiresThread:
-                    pass
             permit.release()  # Waiting for a thread must not delay calls that need none.
-            return await self._calls.run(client, run.run_in_thread)
+            async with self._user_calls.permit(content.get(SESSION_KEY), client):
+                if not is_cached and user_cache().is_cached(content):  # by a call before this one
+                    with suppress(RequiresThread):
+                        return run.run_in_loop()
+                return await self._calls.run(client, run.run_in_thread)
 
     async def _serve_page(self, scope: Any, client: Client, send: Send) -> None:
         match = _resolve(scope)

@@ -37,8 +37,8 @@ OF_ASYNCIO = {
     "builtins.tuple",
 }
 OBJECTS_OF_TRANSPORT = 9
-UNDER_WAY, WARM_UP, CALLS = 64, 1000, 3500
-GROWTH = 4 * 1024 * 1024  # bytes
+UNDER_WAY, WARM_UP, CALLS = 64, 6000, 12_000
+GROWTH = 1024 * 1024  # bytes
 RESET = struct.pack("ii", 1, 0)  # for SO_LINGER: closing sends a reset
 
 

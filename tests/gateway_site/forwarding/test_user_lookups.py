@@ -1,0 +1,110 @@
+"""Calls at once of a person who is not cached: few look the person up, and others do not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from pytest_django import Settings
+
+from gateway_site.forwarding import handler as handlers
+from gateway_site.forwarding import user_cache as caching
+from gateway_site.forwarding.handler import GatewayHandler
+from gateway_site.forwarding.middleware_run import without_io
+from gateway_site.forwarding.thread_pools import THREADS
+from gateway_site.forwarding.user_cache import user_cache
+from tests.gateway_site.forwarding.test_middleware_run import ask, in_a_new_loop
+from tests.gateway_site.forwarding.test_user_pages import signed_in
+from tests.sessions_kms.support.stacks import fake_stack, install
+from tests.support.clock import FakeClock
+
+ADA, GRACE = 1, 2
+CALLS, SESSIONS = 40, 10
+CALL = "/gateway/api"
+
+
+@without_io
+def call(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(user_cache().active_user_id(request))
+
+
+urlpatterns = [path("gateway/api", call)]
+
+
+class Database:
+    """Finds everybody; Ada only once it goes on."""
+
+    def __init__(self) -> None:
+        self.lookups = Counter[int]()
+        self.go_on = threading.Event()
+
+    def find(self, request: HttpRequest) -> User:
+        person = int(request.session["_auth_user_id"])
+        self.lookups[person] += 1
+        assert person != ADA or self.go_on.wait(30)
+        return User(pk=person)
+
+
+@pytest.fixture
+def database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    settings.ROOT_URLCONF = __name__
+    settings.PERSON_CACHE_AGE = 3600  # so that a slow machine forgets nobody
+    install(fake_stack(FakeClock()).services)
+    found = Database()
+    monkeypatch.setattr(caching, "_user_of_request", found.find)
+    user_cache.cache_clear()
+    yield found
+    found.go_on.set()
+    user_cache.cache_clear()
+
+
+def all_have_come(handler: GatewayHandler, waiting: int) -> bool:
+    """Return True if the person has all threads that one may have, and the rest waits for those."""
+    (own, *_) = [*handler._user_calls._semaphores.values(), None]
+    return own is not None and (own._free, len(own._waiting)) == (0, waiting)
+
+
+async def all_wait(handler: GatewayHandler, waiting: int) -> None:
+    while not all_have_come(handler, waiting):  # noqa: ASYNC110 - it has no event to wait for
+        await asyncio.sleep(0.001)
+
+
+def test_few_calls_look_a_person_up_and_another_is_admitted_meanwhile(database: Database) -> None:
+    handler = GatewayHandler()
+    ada, grace = [signed_in(ADA) for _ in range(SESSIONS)], signed_in(GRACE)
+
+    async def many() -> tuple[int, list[int]]:
+        calls = [asyncio.create_task(ask(handler, CALL, ada[n % SESSIONS])) for n in range(CALLS)]
+        await all_wait(handler, CALLS - handlers.USER_CALLS)
+        another = (await ask(handler, CALL, grace))[0]
+        assert not [each for each in calls if each.done()]
+        database.go_on.set()
+        return another, [each[0] for each in await asyncio.gather(*calls)]
+
+    assert in_a_new_loop(many) == (200, [200] * CALLS)
+    assert database.lookups == {ADA: handlers.USER_CALLS, GRACE: 1}
+    gc.collect()
+    assert (handler._calls._semaphore._free, len(handler._user_calls)) == (THREADS, 0)
+
+
+def test_call_that_waits_too_long_for_the_persons_other_calls_is_asked_to_retry(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler, key = GatewayHandler(), signed_in(ADA)
+    monkeypatch.setattr(handler._user_calls, "_timeout", 0.01)
+
+    async def one_too_many() -> tuple[int, list[int]]:
+        calls = [asyncio.create_task(ask(handler, CALL, key)) for _ in range(handlers.USER_CALLS)]
+        await all_wait(handler, 0)
+        late = (await ask(handler, CALL, key))[0]
+        database.go_on.set()
+        return late, [each[0] for each in await asyncio.gather(*calls)]
+
+    assert in_a_new_loop(one_too_many) == (503, [200] * handlers.USER_CALLS)
