@@ -108,11 +108,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put together what uses one of the things that are kept: one worker gets it, and starts it.
 
-    Long tests get more time before they count as hung: some start a whole stack twice, maybe on a
-    machine that others use as well.
+    Long tests, and those of programs that others wrote, get more time before they count as hung:
+    some start a whole stack twice, maybe on a machine that others use as well.
     """
     for item in items:
-        if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+        takes_long = item.get_closest_marker("long") or item.path.parent.name == "interop"
+        if takes_long and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(LONG_TIMEOUT))
 
     def place(item: pytest.Item) -> int:
@@ -158,6 +159,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def pytest_collection_finish() -> None:
+    # A test's objects are few beside what stays, and end with it: to look through them each
+    # 700 objects takes a tenth of the CPU of all tests.
+    gc.set_threshold(50_000, *gc.get_threshold()[1:])
     freeze_what_stays()
 
 
