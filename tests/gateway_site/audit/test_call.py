@@ -14,6 +14,8 @@ from gateway_site.audit import trail
 from gateway_site.audit.call import AuditedCall
 from gateway_site.audit.event import Event
 from gateway_site.edge.access_log import KEY, CheckedMessage, LogEntry
+from gateway_site.forwarding.handler import GatewayHandler
+from tests.gateway_site.forwarding.test_middleware_run import ask, in_a_new_loop
 
 
 class Queue:
@@ -187,6 +189,18 @@ def test_call_without_room_for_its_event_is_possible_if_events_may_be_lost(
         pass
 
     assert AuditedCall({"headers": []}, send).is_possible is is_possible
+
+
+def test_call_that_is_not_possible_is_rejected_before_it_is_admitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handler = GatewayHandler()
+    monkeypatch.setattr(handler, "_is_audited", True)
+    monkeypatch.setattr(handler, "_admit", None)  # Whoever awaits it fails.
+    monkeypatch.setattr(audited, "trail", lambda: Trail(Queue(has_room=False)))
+    status, body, headers = in_a_new_loop(lambda: ask(handler, "/gateway/api"))
+    assert (status, dict(headers)[b"X-Gateway-Problem"]) == (503, b"audit_unavailable")
+    assert b"audit_unavailable" in body
 
 
 def test_nothing_is_recorded_unless_it_is_asked_for() -> None:
