@@ -81,7 +81,7 @@ def test_few_calls_look_a_person_up_and_another_is_admitted_meanwhile(database: 
     handler = GatewayHandler()
     ada, grace = [signed_in(ADA) for _ in range(SESSIONS)], signed_in(GRACE)
 
-    async def many() -> tuple[int, list[int]]:
+    async def many() -> tuple[int, Counter[tuple[int, bytes]]]:
         calls = [asyncio.create_task(ask(handler, CALL, ada[n % SESSIONS])) for n in range(CALLS)]
         await all_wait(handler, CALLS - handlers.USER_CALLS)
         another = (await ask(handler, CALL, grace))[0]
