@@ -159,9 +159,6 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def pytest_collection_finish() -> None:
-    # A test's objects are few beside what stays, and end with it: to look through them each
-    # 700 objects takes a tenth of the CPU of all tests.
-    gc.set_threshold(50_000, *gc.get_threshold()[1:])
     freeze_what_stays()
 
 

@@ -23,9 +23,7 @@ class Referring:
 
 @pytest.fixture
 def usual() -> Iterator[None]:
-    """Have the collector as Python starts it: conftest has another threshold."""
     thresholds = gc.get_threshold()
-    gc.set_threshold(700, 10, 10)
     yield
     gc.set_threshold(*thresholds)
 
