@@ -45,7 +45,9 @@ def closed_connections() -> Iterator[None]:
         construct(pool, *args, **options)
         pools.append(pool)
 
-    with mock.patch.object(redis.ConnectionPool, "__init__", construct_and_keep):
-        yield
-    for pool in pools:
-        pool.disconnect()
+    try:
+        with mock.patch.object(redis.ConnectionPool, "__init__", construct_and_keep):
+            yield
+    finally:
+        for pool in pools:
+            pool.disconnect()

@@ -196,7 +196,7 @@ def test_call_that_is_not_possible_is_rejected_before_it_is_admitted(
 ) -> None:
     handler = GatewayHandler()
     monkeypatch.setattr(handler, "_is_audited", True)
-    monkeypatch.setattr(handler, "_admit", None)  # Whoever awaits it fails.
+    monkeypatch.setattr(handler, "_admit", None)  # To admit the call would be a TypeError.
     monkeypatch.setattr(audited, "trail", lambda: Trail(Queue(has_room=False)))
     status, body, headers = in_a_new_loop(lambda: ask(handler, "/gateway/api"))
     assert (status, dict(headers)[b"X-Gateway-Problem"]) == (503, b"audit_unavailable")

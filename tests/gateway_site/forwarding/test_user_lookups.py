@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
@@ -47,7 +48,7 @@ class Database:
         self.go_on = threading.Event()
 
     def find(self, request: HttpRequest) -> User:
-        person = int(request.session["_auth_user_id"])
+        person = int(request.session[SESSION_KEY])
         self.lookups.append(person)
         assert person != ADA or self.go_on.wait(30)
         return User(pk=person)

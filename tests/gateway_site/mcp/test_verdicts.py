@@ -98,7 +98,7 @@ def show(seen: Counter[tuple[str, bool]]) -> None:
     """Print how often each verdict occurred, which `make fuzz` is run for."""
     if os.environ.get("FUZZ_EXAMPLES"):
         for (own, is_harmless), count in sorted(seen.items()):
-            print(f"\n{own}, {'nothing' if is_harmless else 'a call'} denied: {count:,}")  # noqa: T201 - see above
+            print(f"\n{own}, {'nothing' if is_harmless else 'a call'} denied: {count:,}")  # noqa: T201 - the result
 
 
 def texts(attempts: Attempts) -> list[bytes]:

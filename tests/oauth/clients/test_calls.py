@@ -179,7 +179,7 @@ def test_failure_to_delete_the_response_fails_no_call(
 def test_response_that_cannot_be_deleted_is_tried_once_a_minute(
     one: GrantWorld, issued: TokenResponse
 ) -> None:
-    """Also where the table keeps it without an error: each call would read and write more."""
+    """Otherwise each call would write, and wait for that."""
     one.clock.advance(GRACE + LATE + 1)
     one.world.table.on("DeleteItem answer", refused)
     one.calls.clear()
