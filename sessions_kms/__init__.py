@@ -9,6 +9,7 @@ setting, and needs neither Django nor boto3.
 #
 #   exceptions  telemetry  outages  hints          errors, metrics, the log of a 503, hints
 #   concurrency                                    threads, event loops and locks
+#   http                                           connecting, TLS and header fields
 #   format                                         session dict <-> bytes <-> record: the envelope
 #   conf                                           the SESSIONS_KMS setting
 #   aws -> storage                                 calls to AWS -> items of the table
@@ -17,8 +18,8 @@ setting, and needs neither Django nor boto3.
 #   sealed_items                                   encrypted items beside the sessions
 #   session                                        load, save, merge, expiry of one session
 #   operations                                     many sessions: list, end, rewrap, import
-#   backend  moving_in  moving_out  middleware     entry points: named in settings,
-#   checks  apps  models  grant_store                found by Django, or for OAuth grants
+#   backend  moving_in  moving_out  middleware     entry points: named in settings, found by
+#   checks  apps  models  grant_store  ahead         Django, or for OAuth grants and servers
 #   doctor | infrastructure | admin -> management  for operators and administrators
 #   testing                                        the test kit, which no other code imports
 

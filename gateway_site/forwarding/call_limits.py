@@ -24,7 +24,7 @@ from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.messages import Message
 from gateway_site.policy.client_names import name_client
-from gateway_site.policy.rates import Caller, RateCounter
+from gateway_site.policy.rates import RateCounter, RatedCaller
 from gateway_site.policy.spellings import spelled_plainly
 from gateway_site.rules.problems import Problem, unavailable
 from gateway_site.rules.upstream import Upstream
@@ -225,7 +225,7 @@ def limit_rate(call: UpstreamCall, message: Message | None) -> None:
     if not rates:
         return
     tool = None if message is None else _tool_of(message)
-    caller = Caller(call.upstream.name, call.owner.person, _client_of(call))
+    caller = RatedCaller(call.upstream.name, call.owner.person, _client_of(call))
     exceeded = rate_counter.take(caller, rates, tool)
     if exceeded is None:
         return

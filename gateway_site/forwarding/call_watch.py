@@ -200,7 +200,7 @@ class SessionWatch:
     version: int
 
     async def watch(self, every: float) -> None:
-        """Raise SessionEnded when the call would no longer be admitted.
+        """Raise SessionEnded when the session has ended, or its user is inactive.
 
         This is checked every so many seconds, and when the user has changed since the call was
         made. Nothing is raised while it cannot be checked.

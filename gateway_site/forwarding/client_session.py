@@ -1,8 +1,8 @@
 """Sessions of OAuth clients' calls: read by their token, and set by a middleware.
 
 `Authorization: Bearer gwa_…` selects the session of a grant for a call, before anything asks for a
-CSRF token: no browser sends that header by itself. Cookies are then ignored, and none is set. For
-every other request the middleware is Django's own.
+CSRF token: no browser sends that header by itself. Cookies are then ignored, and none is set. A
+program without credentials gets a challenge. Any other session is Django's own.
 
 The session is read in the event loop, before Django's middleware runs, and left in the ASGI scope,
 as is an error. The middleware takes it once; otherwise it reads the session itself. This module is
@@ -187,8 +187,8 @@ def _use_token(request: HttpRequest, token: str, upstream: str) -> HttpResponse 
 
 def _grant_session(request: HttpRequest, token: str, upstream: str) -> GrantStore | None:
     __traceback_hide__ = True
-    if (ahead := prefetched_grant(request, token, upstream)) is not None:
-        return ahead.take()
+    if (prefetched := prefetched_grant(request, token, upstream)) is not None:
+        return prefetched.take()
     _require_thread()
     return run_sync(grants().session(token, upstream=upstream))
 

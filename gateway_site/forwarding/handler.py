@@ -59,10 +59,10 @@ from gateway_site.forwarding.proxy import forward
 from gateway_site.forwarding.thread_pools import (
     CLIENT_VIEWS,
     THREADS,
-    Busy,
     ClientThreadPools,
     FairSemaphore,
     ProviderThreadPool,
+    QueueTimeout,
     ThreadPool,
     UserSemaphores,
     connected_server,
@@ -135,7 +135,10 @@ class GatewayHandler(ASGIHandler):
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or (path := _path(scope)) in HEALTH_PATHS:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)  # raises ValueError
+            return
+        if (path := _path(scope)) in HEALTH_PATHS:
             await self._serve_health_check(scope, receive, send)
             return
         client = Client(scope, receive)
@@ -167,7 +170,7 @@ class GatewayHandler(ASGIHandler):
         """Forward a call that the view admits."""
         try:
             response = await self._admit(scope, client)
-        except Busy:
+        except QueueTimeout:
             _shed.add()
             response = problems.unavailable("busy", BUSY).response()
         except OSError as error:
@@ -219,7 +222,13 @@ class GatewayHandler(ASGIHandler):
                 scope, client, match, lambda: self._is_staff(scope, client)
             ).read()
             response = await self._make_page(scope, client, body, match)
-        except (Busy, RequestDataTooBig, TimeoutError, StoreUnavailable, OperationalError) as error:
+        except (
+            QueueTimeout,
+            RequestDataTooBig,
+            TimeoutError,
+            StoreUnavailable,
+            OperationalError,
+        ) as error:
             response = _rejection(error, scope)
         except OSError as error:
             if not descriptors.is_exhaustion(error):
@@ -368,7 +377,7 @@ def _rejection(error: Exception, scope: Any) -> HttpResponse:
 
 def _unavailable(view: object, error: Exception) -> HttpResponse:
     """Return a 503 in the view's own format, if it has one, or as plain text."""
-    if not isinstance(error, Busy):
+    if not isinstance(error, QueueTimeout):
         return problems.unavailable_response(view, UNAVAILABLE) or unavailable()
     _shed.add()
     headers = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}

@@ -29,7 +29,7 @@ from sessions_kms.concurrency.threads import in_thread
 QUEUE_TIMEOUT = 2.0  # seconds
 
 
-class Busy(Exception):
+class QueueTimeout(Exception):
     """All permits were taken for too long."""
 
 
@@ -46,7 +46,7 @@ class FairSemaphore:
         return Permit(self, client)
 
     async def acquire(self, client: Client) -> None:
-        """Take a permit. Raises Busy after the timeout, ClientGone if the client disconnects."""
+        """Take a permit. Raises QueueTimeout, and ClientGone if the client disconnects."""
         if not self.try_acquire():
             await self._wait(client)
 
@@ -73,7 +73,7 @@ class FairSemaphore:
         if has_gone:
             raise ClientGone
         if not is_next:
-            raise Busy
+            raise QueueTimeout
 
     def _give_up(self, waiter: asyncio.Future[None]) -> None:
         if waiter.done():
@@ -189,7 +189,7 @@ class ThreadPool:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, client: Client, work: Work) -> HttpResponseBase:
-        """Run work in a thread. Raises Busy and ClientGone before it has begun."""
+        """Run work in a thread. Raises QueueTimeout and ClientGone before it has begun."""
         async with self.permit(client):
             client.start_work()
             return await self.in_thread(work)
@@ -219,7 +219,7 @@ class ProviderThreadPool:
         )
 
     async def run(self, client: Client, work: Work, *, provider: str) -> HttpResponseBase:
-        """Run work in a thread. Raises Busy and ClientGone before it has begun."""
+        """Run work in a thread. Raises QueueTimeout and ClientGone before it has begun."""
         # Anybody can make names up: they share one queue.
         is_known = config.find_provider(provider) or find_server(provider)
         name = provider if is_known is not None else ""

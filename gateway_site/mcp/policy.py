@@ -10,7 +10,7 @@ from gateway_site.mcp.messages import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+class MCPCaller:
     """Who calls: a user's id, and their groups at the upstream's provider.
 
     `is_client` tells whether an OAuth client calls for them.
@@ -33,7 +33,7 @@ class MCPCall:
     http_method: str
     version: str | None
     message: Message | None
-    caller: Caller
+    caller: MCPCaller
 
     def without_content(self) -> MCPCall:
         """Return it without the content of its message, for as long as its answer streams."""
@@ -51,7 +51,7 @@ class Policy(Protocol):
     accepts_old_transport: bool
 
     def admit(self, call: MCPCall) -> None:
-        """Let a call pass to the upstream. Raises `RPCProblem`."""
+        """Let a call pass to the upstream. Raises `Problem`."""
 
     def rewrite(self, call: MCPCall, answer: Message) -> JSONObject | None:
         """Return what replaces the `result` of an answer; None to pass it on byte for byte.

@@ -24,7 +24,7 @@ Times = dict[tuple[str, Rate], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class RatedCaller:
     """Who is counted: a person at an upstream, and the client that they use; empty for none."""
 
     upstream: str
@@ -67,7 +67,7 @@ class RateCounter:
         self._sweep_at = SWEPT_FROM  # people
         self._sweep_after = -math.inf
 
-    def take(self, caller: Caller, rates: Iterable[Rate], tool: str | None) -> Exceeded | None:
+    def take(self, caller: RatedCaller, rates: Iterable[Rate], tool: str | None) -> Exceeded | None:
         """Count a call of a tool, if any; return the rate that it exceeds and is not counted for.
 
         Calls count that something else rejects afterwards.
@@ -91,7 +91,7 @@ class RateCounter:
         times |= taken
         return None
 
-    def _times_of(self, caller: Caller, now: float) -> Times | None:
+    def _times_of(self, caller: RatedCaller, now: float) -> Times | None:
         """Return the times of a person at an upstream; None if there is no room for them."""
         key = caller.upstream, caller.person
         if (found := self._times.get(key)) is not None:

@@ -1,4 +1,5 @@
 """OAuth clients that sign in here: the grants that people give them, and their tokens.
 
-This package does not depend on HTTP, except for `endpoints`.
+`endpoints` answers requests and `metadata_documents` fetches documents; the others work on tokens,
+sessions and rules.
 """

@@ -32,7 +32,7 @@ class IssuedCode:
 
     def __repr__(self) -> str:
         """Return a text without the code."""
-        return f"Allowed(ended={self.ended!r})"
+        return f"IssuedCode(ended={self.ended!r})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,7 +54,7 @@ class TokenResponse:
 
     def __repr__(self) -> str:
         """Return a text without tokens."""
-        return f"Issued(expires_in={self.expires_in}, scope={self.scope!r})"
+        return f"TokenResponse(expires_in={self.expires_in}, scope={self.scope!r})"
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class RetryBudget:
 class Waiter(Generic[T]):
     """A thread or task in a queue, with its work."""
 
-    __slots__ = ("_event", "budget", "has_waited", "is_settled", "queue", "thread", "work")
+    __slots__ = ("_event", "budget", "is_settled", "queue", "thread", "was_queued", "work")
 
     def __init__(self, queue: "WriteQueue[T]", work: T, budget: RetryBudget) -> None:
         self.queue = queue
@@ -71,7 +71,7 @@ class Waiter(Generic[T]):
         self.budget = budget
         self.thread = get_ident()  # or that of its event loop
         self.is_settled = False
-        self.has_waited = False  # whether there was a leader when this one joined
+        self.was_queued = False  # whether there was a leader when this one joined
         self._event: Event | None = None  # None for the leader
 
     async def wait_to_lead(self) -> bool:
@@ -101,7 +101,7 @@ class Waiter(Generic[T]):
 
     def must_wait(self) -> None:
         """Make it wait until it is woken."""
-        self.has_waited, self._event = True, Event()
+        self.was_queued, self._event = True, Event()
 
     def wake(self) -> None:
         """Wake it, if it waits."""
@@ -182,7 +182,7 @@ class WriteQueue(Generic[T]):
             waiter.is_settled = True
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
-        if waiter.has_waited:
+        if waiter.was_queued:
             waiter.wake()
 
     def leave(self, waiter: Waiter[T]) -> None:

@@ -225,7 +225,7 @@ class SharedKeyring:
         if await put(self._make_published(ours)):
             return ours
         theirs = await self._published_keys.get(period)
-        # A put whose response was lost is retried by the SDK, and then finds our own item.
+        # A put whose response was lost is sent again, and then finds our own item.
         # If the item was deleted since, our key is used unpublished: records contain it.
         if theirs is None or theirs.encrypted == ours.encrypted:
             return ours

@@ -197,20 +197,17 @@ def read_stored(item: Mapping[str, Any]) -> SessionRecord | Tombstone:
     return (read_tombstone(item) if "movedAt" in item else None) or SessionRecord.from_item(item)
 
 
-def _readers_of(record: type[Header]) -> tuple[FieldReader, ...]:
-    """Return the readers of a dataclass; version and ancestors are read separately."""
-    names = {each.name for each in fields(record)} - {"version", "ancestors"}
-    return tuple(each[:5] for each in RECORD_FIELDS if each.name in names)
+def _required_of(record: type[Header]) -> tuple[FieldReader, ...]:
+    """Return the readers of a dataclass's required fields, without the version."""
+    names = {each.name for each in fields(record)} - {"version"}
+    return tuple(each[:5] for each in RECORD_FIELDS if each.name in names and not each.is_optional)
 
 
-def _without_owner(readers: tuple[FieldReader, ...]) -> tuple[FieldReader, ...]:
-    return tuple(each for each in readers if each[0] != "owner")
-
-
-_HEAD: Final = _readers_of(RecordHead)
-_WHOLE: Final = _readers_of(SessionRecord)
-_ANONYMOUS_HEAD: Final = _without_owner(_HEAD)
-_ANONYMOUS: Final = _without_owner(_WHOLE)
+_OWNER: Final = next(each[:5] for each in RECORD_FIELDS if each.name == "owner")
+_ANONYMOUS_HEAD: Final = _required_of(RecordHead)
+_ANONYMOUS: Final = _required_of(SessionRecord)
+_HEAD: Final = (*_ANONYMOUS_HEAD, _OWNER)
+_WHOLE: Final = (*_ANONYMOUS, _OWNER)
 
 # The attributes that a scan of the table reads: a record's without its ciphertext, a tombstone's.
 HEAD_ATTRIBUTES: Final = ("version", *(attribute for _, attribute, *_ in _HEAD), "movedAt")

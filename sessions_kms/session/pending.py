@@ -253,13 +253,16 @@ class PendingSave:
             raise StoreUnavailable
         return self.saved
 
-    def is_applied(self, stored: StoredVersion) -> bool:
-        """Return True if the stored version shows that an attempt was applied."""
+    def settle_if_applied(self, stored: StoredVersion) -> bool:
+        """Set ``saved``, and return True, if the stored version shows an applied attempt."""
         self.saved = self.attempts.find_applied(stored)
         return self.saved is not None
 
-    def is_unknown(self, expected: LoadedVersion, stored: StoredVersion) -> bool:
-        """Return True if its outcome can never be known; otherwise it can be tried again."""
+    def settle_if_unknown(self, expected: LoadedVersion, stored: StoredVersion) -> bool:
+        """Set ``error``, and return True, if its outcome can never be known.
+
+        Otherwise it can be tried again.
+        """
         outcome = self.attempts.get_outcome(expected, stored)
         if outcome is WriteOutcome.UNKNOWN:
             self.error = StoreUnavailable(OUTCOME_UNKNOWN)

@@ -91,7 +91,7 @@ class Saving:
         save.session.check(self._repository, save.base)
         waiter = self._services.write_queues.join(save.base.id, save)
         try:
-            if waiter.has_waited and save.is_mergeable:  # While the leader waits for DynamoDB.
+            if waiter.was_queued and save.is_mergeable:  # While the leader waits for DynamoDB.
                 save.get_changes(self._codec)
             while not waiter.is_settled and await waiter.wait_to_lead():
                 await self._write_for_all(waiter)
@@ -112,7 +112,7 @@ class Saving:
             _learn_base(queue, waiter)
         try:
             chosen = _choose(queue, waiting)
-            while chosen and not await self._is_attempted(own, chosen):
+            while chosen and not await self._try_write(own, chosen):
                 chosen = chosen[: len(chosen) // 2]  # Alone, what cannot be stored fails alone.
         except InvalidRecord as exc:  # what is stored
             reason = exc.reason
@@ -121,7 +121,7 @@ class Saving:
         _fail(queue.waiting(), UpdateError)
         await report_invalid_record(self._save.base.id, reason)
 
-    async def _is_attempted(self, own: Waiter[PendingSave], chosen: Waiters) -> bool:
+    async def _try_write(self, own: Waiter[PendingSave], chosen: Waiters) -> bool:
         """Write for these waiters; return False if fewer of them may be storable."""
         __traceback_hide__ = True
         queue = own.queue
@@ -163,7 +163,7 @@ class Saving:
             for waiter in chosen:
                 content = waiter.work.merge_into(content, self._codec)
             payload = self._codec.dumps(content)
-        elif chosen == [own] and not own.has_waited:
+        elif chosen == [own] and not own.was_queued:
             return self._session
         else:
             payload, content = first.session.payload, self._codec.loads(first.session.payload)
@@ -257,14 +257,14 @@ def _choose(queue: Queue, waiting: Waiters) -> Waiters:
 def _settle_applied(queue: Queue, stored: StoredVersion) -> None:
     """Settle those whose changes are in the stored version."""
     for waiter in queue.waiting():
-        if waiter.work.is_applied(stored):
+        if waiter.work.settle_if_applied(stored):
             waiter.settle()
 
 
 def _settle_unknown(queue: Queue, expected: LoadedVersion, stored: StoredVersion) -> None:
     """Fail those whose outcome can never be known."""
     for waiter in queue.waiting():
-        if waiter.work.is_unknown(expected, stored):
+        if waiter.work.settle_if_unknown(expected, stored):
             waiter.settle()
 
 

@@ -1,6 +1,6 @@
 """The DynamoDB table: items of any type, each under its id.
 
-Every read here is consistent; every write states its precondition, or that it has none. All
+Every read of an item is consistent; every write states its precondition, or that it has none. All
 methods raise TableUnavailable if there is no usable answer.
 """
 

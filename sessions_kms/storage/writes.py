@@ -1,8 +1,8 @@
 """Writes of the table: their conditions, how they are sent, and what acknowledges them.
 
 A write is sent again only from here, where its condition is known. One that was certainly not
-applied is sent again at once, and so is one whose answer was lost if applying it twice does no
-harm; any other raises FateUnknown, and the caller decides.
+applied is sent again after a short pause, and so is one whose answer was lost if applying it twice
+does no harm; any other raises FateUnknown, and the caller decides.
 
 An answer may be that to another request. One to a delete, or to a put that replaces, has the old
 item, with its id and the salt or stamp that the request named: no answer to another request has
@@ -38,7 +38,7 @@ PAUSES = (
     0.32,
     0.5,
 )  # maximum seconds before a rejected write is sent again
-LAST_START = 2.0  # seconds after the first request of a write; later none is sent
+LAST_START = 2.0  # seconds after the first request of a write; a rejection after that is final
 CHECK_FAILED = "ConditionalCheckFailed"
 Answer = dict[str, Any]
 

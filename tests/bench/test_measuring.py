@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.bench.measuring import Here, Times, compete, percentile, ratio, ratio
 from tests.bench.proxies import Proxy
 from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.sections import proxying
+from tests.support.warm_python import run
 
 BENCHMARKS = ROOT / "docs" / "benchmarks"
 SECTION = Section(
@@ -52,6 +54,20 @@ def test_contestants_take_turns_and_only_the_call_is_timed() -> None:
     measured = turns[10:]  # after the warm-up of both
     assert measured == ["a"] * 3 + ["b"] * 3 + ["a"] * 3 + ["b"] * 3 + ["a"] * 3 + ["b"] * 3
     assert [len(turn) for turn in found["a"].wall.turns] == [3, 3, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no such call on this system")
+def test_process_on_one_core_starts_others_there() -> None:
+    code = """
+import os, subprocess, sys
+from tests.bench.measuring import use_one_core
+use_one_core()
+show = "import os; print(*os.sched_getaffinity(0))"
+print(*os.sched_getaffinity(0), subprocess.check_output([sys.executable, "-c", show], text=True))
+"""
+    result = run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    ours, theirs = result.stdout.split()
+    assert ours == theirs
 
 
 def test_calls_that_waited_too_long_are_told_and_stop_no_run() -> None:

@@ -26,7 +26,7 @@ from gateway_site.mcp.errors import (
 from gateway_site.mcp.events import EVENT_MAX
 from gateway_site.mcp.json_text import JSONObject
 from gateway_site.mcp.messages import InvalidMessage, Message, read_message
-from gateway_site.mcp.policy import Caller, MCPCall, PassAll, Policy
+from gateway_site.mcp.policy import MCPCall, MCPCaller, PassAll, Policy
 from gateway_site.policy.call_policy import CallPolicy
 from gateway_site.policy.client_names import list_client_names
 from gateway_site.policy.in_force import pins_of, rules_of
@@ -96,7 +96,7 @@ class MCPReader:
             http_method=self._call.method,
             version=self._version,
             message=self._message,
-            caller=Caller(person=owner.person, groups=groups, is_client=self._call.is_client),
+            caller=MCPCaller(person=owner.person, groups=groups, is_client=self._call.is_client),
         )
         self._policy.admit(call)
         self._message, self._admitted = None, call.without_content()

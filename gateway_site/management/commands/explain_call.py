@@ -13,7 +13,7 @@ from django.conf import settings
 
 from gateway_site.management.upstreams import find_upstream
 from gateway_site.mcp.messages import NAMES_OF_METHODS, InvalidMessage, Message, read_message
-from gateway_site.mcp.policy import Caller, MCPCall, PassAll
+from gateway_site.mcp.policy import MCPCall, MCPCaller, PassAll
 from gateway_site.policy.call_policy import CallPolicy
 from gateway_site.policy.client_names import all_names, find_client_problem
 from gateway_site.policy.pin_policy import PinPolicy, SeenTools
@@ -74,7 +74,7 @@ class Command(OperatorCommand):
             http_method="POST" if message else options["method"],
             version=None,
             message=message,
-            caller=Caller(
+            caller=MCPCaller(
                 person="", groups=tuple(options["groups"]), is_client=bool(options["client"])
             ),
         )

@@ -21,6 +21,7 @@ from tests.bench.measuring import (
     Timed,
     compete,
     ratio,
+    use_one_core,
 )
 from tests.bench.peers import BARE, DYSESSION, ENGINES, OURS, BarePeer, EnginePeer, Peer
 from tests.bench.result import Plot, Section, Table, Target
@@ -77,6 +78,7 @@ class StoredElsewhere:
 
 
 def run(scale: Scale, folder: Path) -> Section:
+    use_one_core()
     section = Section("Loading and saving a session")
     with (
         ExitStack() as stack,
@@ -149,7 +151,8 @@ def _notes(cache: str | None) -> list[str]:
     where = "Redis" if cache else "memory of the process (no Redis here: skipped)"
     return [
         "DynamoDB is a process that answers from memory, so the figures are the CPU time of the "
-        "client.",
+        "client. All processes share one core: to wake a server on another one would count as the "
+        "client's time.",
         f"“{BARE}” repeats the engine's GetItem or PutItem with `boto3.client`, and does nothing "
         "else: no serializing, no encryption.",
         f"“{OURS}” uses the built-in client, the default; “{BY_BOTO}” is the setting "

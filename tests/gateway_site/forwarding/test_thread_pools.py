@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 
 from gateway_site.edge.client import Client, ClientGone
-from gateway_site.forwarding.thread_pools import QUEUE_TIMEOUT, Busy, FairSemaphore, ThreadPool
+from gateway_site.forwarding.thread_pools import (
+    QUEUE_TIMEOUT,
+    FairSemaphore,
+    QueueTimeout,
+    ThreadPool,
+)
 from tests.gateway_site.server.served import advance, on_moved_clock, turns
 
 GONE = {"type": "http.disconnect"}
@@ -97,7 +102,7 @@ async def test_request_that_waits_too_long_is_rejected_without_affecting_others(
     await advance(QUEUE_TIMEOUT - 0.5)
     late = Visit(gate, "late", order)
     await advance(0.6)
-    with pytest.raises(Busy):
+    with pytest.raises(QueueTimeout):
         await early.task
     assert not late.task.done()
     await inside.left()

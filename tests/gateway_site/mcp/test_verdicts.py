@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from gateway_site.mcp.messages import InvalidMessage, Message, read_message
-from gateway_site.mcp.policy import Caller, MCPCall
+from gateway_site.mcp.policy import MCPCall, MCPCaller
 from gateway_site.mcp.version_headers import check_headers
 from gateway_site.policy.call_policy import CallPolicy
 from gateway_site.policy.policy_file import read_rules
@@ -55,7 +55,7 @@ def verdict(rules: Rules, attempt: Attempt) -> str:
         version = check_headers(attempt.headers, message)
     except InvalidMessage:
         return UNREADABLE
-    caller = Caller(person="7", groups=tuple(attempt.groups), is_client=bool(attempt.client))
+    caller = MCPCaller(person="7", groups=tuple(attempt.groups), is_client=bool(attempt.client))
     call = MCPCall(
         upstream="api", http_method="POST", version=version, message=message, caller=caller
     )

@@ -22,7 +22,7 @@ from pytest_django import Settings
 from gateway_site.edge import languages
 from gateway_site.forwarding import handler
 from gateway_site.forwarding.middleware_run import PAGES_ONLY
-from gateway_site.forwarding.thread_pools import Busy
+from gateway_site.forwarding.thread_pools import QueueTimeout
 from gateway_site.rules import problems
 from oauth.clients.server import AuthorizationServer
 from sessions_kms import StoreUnavailable
@@ -199,7 +199,7 @@ def test_rejection_before_django_is_in_german(cookie: bytes) -> None:
     scope = {"type": "http", "path": "/", "root_path": "", "headers": headers}
     response = handler._rejection(StoreUnavailable(), scope)
     assert "Gleich wieder da" in response.content.decode()
-    busy = handler._rejection(Busy(), scope)
+    busy = handler._rejection(QueueTimeout(), scope)
     assert "Es warten zu viele Anfragen." in busy.content.decode()
     assert translation.get_language() == "en"
 
@@ -249,7 +249,7 @@ def test_calls_of_upstreams_have_no_language_either_if_all_middleware_runs() -> 
 
     def get_response(request: Any) -> Any:
         seen.append(translation.get_language())
-        return problems.unavailable("busy", "Busy.").response()
+        return problems.unavailable("busy", "QueueTimeout.").response()
 
     middleware = languages.LocaleMiddleware(get_response)
     request = Client(headers=GERMAN).get("/").wsgi_request

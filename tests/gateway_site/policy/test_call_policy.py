@@ -12,7 +12,7 @@ from gateway_site.edge.access_log import CheckedMessage, LogEntry
 from gateway_site.mcp import json_text
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.messages import Message, read_message
-from gateway_site.mcp.policy import Caller, MCPCall, Policy
+from gateway_site.mcp.policy import MCPCall, MCPCaller, Policy
 from gateway_site.policy.call_policy import CallPolicy
 from gateway_site.policy.policy_file import read_rules
 from gateway_site.rules.problems import Problem
@@ -41,7 +41,7 @@ def admitted(
         http_method="GET" if sent is None else "POST",
         version=version,
         message=sent,
-        caller=Caller(person="1", groups=(group,), is_client=False),
+        caller=MCPCaller(person="1", groups=(group,), is_client=False),
     )
     policy.admit(call)
     return policy, call.without_content()

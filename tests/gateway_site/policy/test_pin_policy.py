@@ -12,7 +12,7 @@ from gateway_site.edge.access_log import CheckedMessage, LogEntry
 from gateway_site.mcp import json_text
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.messages import InvalidMessage, Message, read_message
-from gateway_site.mcp.policy import Caller, MCPCall, PassAll, Policy
+from gateway_site.mcp.policy import MCPCall, MCPCaller, PassAll, Policy
 from gateway_site.policy.call_policy import CallPolicy
 from gateway_site.policy.pin_policy import UNPINNED_MAX, VERSIONS_MAX, PinPolicy, SeenTools
 from gateway_site.policy.pinned_tools import PinnedTools, compute_digest
@@ -56,7 +56,7 @@ class Process:
             http_method="POST",
             version=version,
             message=read_message(json.dumps(sent).encode()),
-            caller=Caller(person="1", groups=groups, is_client=False),
+            caller=MCPCaller(person="1", groups=groups, is_client=False),
         )
         policy.admit(call)
         return policy, call.without_content()
@@ -233,7 +233,7 @@ def test_other_spelling_of_a_call_is_rejected_and_other_methods_pass(version: st
         http_method="GET",
         version=OLD,
         message=None,
-        caller=Caller(person="1", groups=(), is_client=False),
+        caller=MCPCaller(person="1", groups=(), is_client=False),
     )
     policy = PinPolicy(PASS_ALL, PINNED, process.seen)
     policy.admit(stream)

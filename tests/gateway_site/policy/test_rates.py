@@ -9,10 +9,10 @@ import pytest
 
 from gateway_site.environment.variable import InvalidValue
 from gateway_site.policy import rates
-from gateway_site.policy.rates import CLIENTS_MAX, Caller, Exceeded, RateCounter
+from gateway_site.policy.rates import CLIENTS_MAX, Exceeded, RateCounter, RatedCaller
 from gateway_site.rules.rate import Rate, parse_rates
 
-ANN = Caller("notes", "1")
+ANN = RatedCaller("notes", "1")
 
 
 class Clock:
@@ -27,7 +27,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def passed(counter: RateCounter, caller: Caller, text: str, *tools: str | None) -> int:
+def passed(counter: RateCounter, caller: RatedCaller, text: str, *tools: str | None) -> int:
     """Return how many of these calls pass."""
     limits = parse_rates(text)
     return sum(counter.take(caller, limits, each) is None for each in tools)
@@ -79,7 +79,12 @@ def test_no_window_has_more_than_twice_the_rate(clock: Clock) -> None:
 
 def test_people_clients_and_upstreams_are_counted_apart(clock: Clock) -> None:
     counter = RateCounter(clock)
-    callers = (ANN, Caller("notes", "2"), Caller("mail", "1"), Caller("notes", "1", "unverified"))
+    callers = (
+        ANN,
+        RatedCaller("notes", "2"),
+        RatedCaller("mail", "1"),
+        RatedCaller("notes", "1", "unverified"),
+    )
     assert [passed(counter, each, "2/m", *[None] * 3) for each in callers] == [2, 2, 2, 2]
 
 
@@ -138,9 +143,9 @@ def test_headers_are_items_of_the_draft_whatever_a_tool_is_called(clock: Clock) 
 
 def test_made_up_clients_give_a_person_a_bounded_number_of_calls(clock: Clock) -> None:
     counter = RateCounter(clock)
-    callers = [Caller("notes", "1", f"{n}.example") for n in range(CLIENTS_MAX * 4)]
+    callers = [RatedCaller("notes", "1", f"{n}.example") for n in range(CLIENTS_MAX * 4)]
     assert sum(passed(counter, each, "1/m", None) for each in callers) == CLIENTS_MAX + 1
-    assert passed(counter, Caller("notes", "2"), "1/m", None) == 1
+    assert passed(counter, RatedCaller("notes", "2"), "1/m", None) == 1
     clock.now += 60
     assert sum(passed(counter, each, "1/m", None) for each in callers[20:]) == CLIENTS_MAX + 1
 
@@ -151,7 +156,7 @@ def test_memory_is_bounded_and_nobody_gains_by_being_forgotten(
     monkeypatch.setattr(rates, "PEOPLE_MAX", 50)
     monkeypatch.setattr(rates, "SWEPT_FROM", 10)
     counter = RateCounter(clock)
-    people = [Caller("notes", str(n)) for n in range(60)]
+    people = [RatedCaller("notes", str(n)) for n in range(60)]
     assert sum(passed(counter, each, "1/m", None) for each in people) == 50
     assert sum(passed(counter, each, "1/m", None) for each in people) == 0
     clock.now += 60

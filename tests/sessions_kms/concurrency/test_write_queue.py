@@ -95,7 +95,7 @@ def test_first_leads_and_the_next_takes_over_when_it_leaves(
     queues: WriteQueues[str], other: Context
 ) -> None:
     first, second = queues.join("a", "1"), other.run(queues.join, "a", "2")
-    assert (first.has_waited, second.has_waited) == (False, True)
+    assert (first.was_queued, second.was_queued) == (False, True)
     assert leads(first)
     assert [each.work for each in first.queue.waiting()] == ["1", "2"]
     first.leave()
