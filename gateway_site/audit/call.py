@@ -18,11 +18,13 @@ from gateway_site.edge.client import Scope, Send
 
 PROBLEM: Final = b"x-gateway-problem"  # as `rules.problems.MARK`: no upstream's answer has it
 ROOT: Final = "/gateway/"  # as `rules.url_rules.ROOT`
-ALLOWED, REJECTED, FAILED = "allowed", "rejected", "failed"
+ALLOWED, REJECTED, FAILED, ABANDONED = "allowed", "rejected", "failed", "abandoned"
 UPSTREAM_FAULTS: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
 ENCODED: Final = re.compile(rb"=\?base64\?(.*)\?=")
+TOOLS_AND_PROMPTS: Final = frozenset({"tools/call", "prompts/get"})  # what has a plain name
+QUERY_START: Final = re.compile(r"[?#]")
 ADDRESS: Final = re.compile(
-    r"(?P<start>(?P<scheme>[a-z][a-z0-9+.-]*:)(?://)?)(?:[^/?#@]*@)?(?P<path>[^?#]*)",
+    r"(?P<start>\s*(?P<scheme>[a-z][a-z0-9+.-]*:)?[/\\]*)(?:[^/\\]*@)?(?P<path>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 # Headers of MCP, which nobody has compared with the message: they are marked as claimed.
@@ -102,7 +104,7 @@ class AuditedCall:
         return {
             "protocol": checked.protocol,
             "method": checked.method,
-            "tool": _without_query(checked.tool),
+            "tool": _subject(checked, is_claimed=is_claimed),
             "claimed": is_claimed,
             "rule": checked.rule,
             "policy": checked.policy,
@@ -117,11 +119,16 @@ class AuditedCall:
         return name if name in settings.UPSTREAMS else None
 
     def _decision(self) -> str:
+        """Return what became of the call. None that the upstream may have received is rejected."""
         if self._entry.upstream == UNKNOWN:
             return REJECTED
-        if self._code is None:
+        if self._code is not None and self._status in UPSTREAM_FAULTS:
+            return FAILED
+        if self._entry.is_sent:
             return ALLOWED
-        return FAILED if self._status in UPSTREAM_FAULTS else REJECTED
+        if self._status is None:
+            return ABANDONED
+        return ALLOWED if self._code is None else REJECTED
 
 
 def _is_event_stream(headers: Mapping[bytes, bytes]) -> bool:
@@ -129,14 +136,18 @@ def _is_event_stream(headers: Mapping[bytes, bytes]) -> bool:
     return kind.strip().lower() == b"text/event-stream"
 
 
-def _without_query(name: str | None) -> str | None:
-    """Return the name of a tool, or an address without user, query and fragment.
+def _subject(checked: CheckedMessage, *, is_claimed: bool) -> str | None:
+    """Return the name of a tool or prompt, or an address without user, query and fragment.
 
-    Of `data:` only the scheme remains.
+    Of `data:` only the scheme remains. What is only claimed may be an address in any case.
     """
-    if name is None or not (found := ADDRESS.match(name)):
-        return name
-    return found["scheme"] if found["scheme"].lower() == "data:" else found["start"] + found["path"]
+    is_name = checked.method in TOOLS_AND_PROMPTS and not is_claimed
+    if checked.tool is None or is_name:
+        return checked.tool
+    found = ADDRESS.match(QUERY_START.split(checked.tool, maxsplit=1)[0])
+    if found is None or (found["scheme"] or "").lower() == "data:":
+        return found and found["scheme"]
+    return found["start"] + found["path"]
 
 
 def _known(value: str) -> str | None:

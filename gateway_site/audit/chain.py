@@ -84,6 +84,22 @@ def read_line(text: bytes) -> Line | None:
         return None
 
 
+def may_be_cut(text: bytes) -> bool:
+    """Return True if a text that is no line may be what was written of one.
+
+    What was cut is no whole JSON object: where programs read each line as an event, somebody else
+    has written that.
+    """
+    if len(text) > LINE_MAX:
+        return False
+    try:
+        return not isinstance(json.loads(text), dict)
+    except ValueError:
+        return True
+    except RecursionError:
+        return False
+
+
 def _with_signature(line: Line, text: bytes) -> Line:
     unsigned, start, mac = text.rpartition(MAC_START)
     if not start:

@@ -15,7 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from gateway_site.audit.chain import LINE_MAX, NOTHING, Line, digest_of, read_line
+from gateway_site.audit.chain import (
+    LINE_MAX,
+    NOTHING,
+    Line,
+    digest_of,
+    may_be_cut,
+    read_line,
+)
 from gateway_site.audit.checkpoint import INTERVAL
 from gateway_site.audit.event import CHECKPOINT, DROPPED, parse_time
 from gateway_site.audit.file_writer import BATCH_MAX
@@ -100,16 +107,19 @@ class WriterLog:
 
 @dataclass
 class AuditLog:
-    """All writers of some files, and the number of lines that belong to no chain."""
+    """All writers of some files; how many lines were cut, and how many nobody of them wrote."""
 
     writers: dict[str, WriterLog] = field(default_factory=dict)
     damaged: int = 0
+    foreign: int = 0
     heads: dict[str, tuple[int, str]] = field(default_factory=dict)  # as others' checkpoints say
 
-    def add(self, line: Line | None, file: int) -> None:
+    def add(self, text: bytes, file: int) -> None:
         """Add the next line of a file."""
+        line = read_line(text)
         if line is None:
-            self.damaged += 1
+            is_cut = may_be_cut(text)
+            self.damaged, self.foreign = self.damaged + is_cut, self.foreign + (not is_cut)
             return
         self.writers.setdefault(line.writer, WriterLog(line.writer)).add(line, file)
         if line.event["event"] == CHECKPOINT:
@@ -131,7 +141,7 @@ def read_log(paths: Iterable[Path]) -> AuditLog:
     log = AuditLog()
     for file, path in enumerate(paths):
         for text in read_texts(path):
-            log.add(read_line(text), file)
+            log.add(text, file)
     return log
 
 
@@ -153,6 +163,8 @@ def find_files(path: Path) -> list[Path]:
 
 def find_faults(log: AuditLog, *, since: float | None = None) -> Iterator[Fault]:
     """Yield what the files alone show; files from before ``since`` may be missing."""
+    if log.foreign:
+        yield Fault("-", f"{log.foreign} lines are of no process: somebody else has written them.")
     for name, writer in sorted(log.writers.items()):
         faults = [*_chain_faults(writer, since)]
         yield from faults

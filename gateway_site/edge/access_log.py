@@ -58,6 +58,7 @@ class LogEntry:
     route: str | None = None  # the pattern of the URL
     status: int = GONE
     checked: CheckedMessage | None = None  # None if the message was not read
+    is_sent: bool = False  # whether an upstream may have received it
     began: float = field(default_factory=perf_counter)
 
     @property

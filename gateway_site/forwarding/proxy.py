@@ -13,6 +13,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
+from gateway_site.edge.access_log import UNKNOWN, LogEntry, current_entry
 from gateway_site.edge.client import ANSWER_TIME, Client, ClientGone, Send
 from gateway_site.edge.http_metrics import TimedCall, open_stream
 from gateway_site.edge.reports import Tally
@@ -221,15 +222,19 @@ class _Exchange:
         nonce = nonce or (dpop.nonces.of(call.target) if is_bound else None)
         shown = bearer.authorization_headers(token, call.method, call.target, nonce)
         timed = TimedCall(self.upstream.name, self.upstream.origin, call.method)
+        entry = current_entry() or LogEntry(UNKNOWN)
+        was_sent = entry.is_sent
         try:
             sent = build_request(
                 self.upstream, call.method, call.target, [*headers, *shown], content
             )
+            entry.is_sent = True
             answer = await upstream_client.send(call.owner, self.upstream, sent)
             timed.answered(answer.status)
         except url_rules.UnsafeAddress as refused:
             raise Problem(400, "bad_path", str(refused)) from None
         except Busy:
+            entry.is_sent = was_sent
             _no_connection.add()
             raise unavailable("busy", "Too many calls are open.") from None
         except UpstreamFailed as error:

@@ -53,7 +53,7 @@ class Report:
             yield f"{'  ' if self.is_intact else ''}{name}: {describe(writer)}"
         if self.log.damaged:
             yield (
-                f"{self.log.damaged} lines were cut or are of no chain. That alone is no fault: a"
+                f"{self.log.damaged} lines were cut. That alone is no fault: a"
                 " process was killed while it wrote."
             )
 

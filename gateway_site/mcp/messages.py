@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from gateway_site.mcp import json_text
@@ -44,7 +45,9 @@ RESULT_MEMBERS = frozenset(
     }
 )
 ENVELOPE_OF_RESPONSE = frozenset({"result", "error"})
+LONGEST = max(map(len, MEMBERS | RESULT_MEMBERS))
 CONTROLS = dict.fromkeys((*range(32), 127))
+IGNORED = frozenset({"Cc", "Cf"})  # categories: controls and format codes
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -143,10 +146,17 @@ def find_lookalike(members: Iterable[str], known: frozenset[str]) -> str | None:
 
 
 def fold(member: str) -> str:
-    """Return a name without what some parsers ignore: case, width, controls and format codes."""
+    """Return a name without what some parsers ignore: case, width, controls and format codes.
+
+    One that is longer than all known members is returned as it is: no character folds to nothing,
+    and `normalize` takes quadratic time on Python 3.11.
+    """
     if member.isascii():
         return member.translate(CONTROLS).lower()
-    visible = "".join(c for c in member if unicodedata.category(c) not in {"Cc", "Cf"})
+    shown = (each for each in member if unicodedata.category(each) not in IGNORED)
+    visible = "".join(islice(shown, LONGEST + 1))
+    if len(visible) > LONGEST:
+        return member
     folded = unicodedata.normalize("NFKC", visible).casefold()
     return unicodedata.normalize("NFKC", folded)
 

@@ -32,7 +32,7 @@ from gateway_site.policy.client_names import list_client_names
 from gateway_site.policy.in_force import pins_of, rules_of
 from gateway_site.policy.pin_policy import PinPolicy
 from gateway_site.rules.body import EMPTY_BODY, RequestBody
-from gateway_site.rules.headers import Headers, single_value
+from gateway_site.rules.headers import Headers, drop_connection_headers, single_value
 from gateway_site.rules.problems import Problem
 from sessions_kms import about
 
@@ -61,7 +61,7 @@ class MCPReader:
 
     async def read_request(self) -> None:
         """Receive the body and read its message. Raises Problem and ClientGone."""
-        headers = self._call.headers
+        headers = drop_connection_headers(self._call.headers)  # what the upstream will see
         try:
             if self._call.method == "POST":
                 _check_content(headers)
@@ -104,7 +104,9 @@ class MCPReader:
     def select_headers(self, headers: Headers) -> Headers:
         """Return the request headers that pass; their names are in lower case."""
         dropped = {b"accept-encoding"} | (OF_SESSIONS if self._is_stateless() else set())
-        return [pair for pair in headers if pair[0] not in dropped]
+        return [
+            pair for pair in headers if pair[0].translate(version_headers.AS_HYPHENS) not in dropped
+        ]
 
     async def read_answer(self, answer: Answer) -> Answer:
         """Return the answer as it may pass. Raises UpstreamFailed, UnreadableAnswer too."""

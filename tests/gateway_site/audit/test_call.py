@@ -79,15 +79,19 @@ def start(status: int, **headers: str) -> dict[str, Any]:
 BODY = {"type": "http.response.body", "body": b"12345"}
 
 
-def admitted() -> LogEntry:
-    return LogEntry("r1", user="7", client="Claude", upstream="echo")
+def admitted(*, is_sent: bool = False) -> LogEntry:
+    return LogEntry("r1", user="7", client="Claude", upstream="echo", is_sent=is_sent)
+
+
+def sent() -> LogEntry:
+    return admitted(is_sent=True)
 
 
 @pytest.mark.parametrize(
     ("entry", "messages", "expected"),
     [
-        (admitted(), [start(200), BODY, BODY], ("allowed", None, 200, 10)),
-        (admitted(), [start(404), BODY], ("allowed", None, 404, 5)),
+        (sent(), [start(200), BODY, BODY], ("allowed", None, 200, 10)),
+        (sent(), [start(404), BODY], ("allowed", None, 404, 5)),
         (
             admitted(),
             [start(403, X_Gateway_Problem="forbidden")],
@@ -95,7 +99,11 @@ def admitted() -> LogEntry:
         ),
         (admitted(), [start(504, x_gateway_problem="timeout")], ("failed", "timeout", 504, 0)),
         (LogEntry("r1"), [start(302)], ("rejected", None, 302, 0)),
-        (admitted(), [], ("allowed", None, None, 0)),
+        (sent(), [start(401, X_Gateway_Problem="signed_out")], ("allowed", "signed_out", 401, 0)),
+        (sent(), [start(504, x_gateway_problem="timeout")], ("failed", "timeout", 504, 0)),
+        (sent(), [], ("allowed", None, None, 0)),
+        (admitted(), [], ("abandoned", None, None, 0)),
+        (admitted(), [start(204)], ("allowed", None, 204, 0)),
     ],
 )
 def test_response_decides_what_is_recorded(
@@ -118,6 +126,12 @@ def test_response_decides_what_is_recorded(
         ("mailto:s@h.example", "mailto:h.example"),
         ("search", "search"),
         ("team:search", "team:search"),
+        ("https://user:s@s@h.example/a@b", "https://h.example/a@b"),
+        ("//u:s@h.example/a?s", "//h.example/a"),
+        (" https://u:s@h.example/a?s", " https://h.example/a"),
+        ("\\\\u:s@h.example\\a?s", "\\\\h.example\\a"),
+        ("search?s", "search"),
+        (" data:s", "data:"),
     ],
 )
 def test_address_is_recorded_without_what_may_be_secret(
@@ -127,6 +141,21 @@ def test_address_is_recorded_without_what_may_be_secret(
     entry.checked = CheckedMessage(method="resources/read", tool=address)
     serve(entry, start(200))
     assert queue.events[-1]["tool"] == recorded
+
+
+@pytest.mark.parametrize("method", ["tools/call", "prompts/get"])
+def test_name_of_a_tool_that_was_compared_with_the_message_is_recorded_whole(
+    queue: Queue, method: str
+) -> None:
+    entry = admitted()
+    for name in ("crm:x@delete", "crm:delete?v2", "crm:delete#v2", "data:export"):
+        entry.checked = CheckedMessage(method=method, tool=name)
+        serve(entry, start(200))
+        assert queue.events[-1]["tool"] == name
+    entry.checked = None
+    headers = {b"mcp-method": method.encode(), b"mcp-name": b"https://a.example/x?token=secret"}
+    serve(entry, start(200), headers=headers)
+    assert queue.events[-1]["tool"] == "https://a.example/x"
 
 
 def test_stream_has_a_place_for_its_end(queue: Queue) -> None:
@@ -153,7 +182,7 @@ def test_stream_has_a_place_for_its_end(queue: Queue) -> None:
             None,
             (None, "a://ä", True),
         ),
-        ({b"mcp-name": b"=?base64?secret?="}, None, (None, "=?base64?secret?=", True)),
+        ({b"mcp-name": b"=?base64?secret?="}, None, (None, "=", True)),
         (
             {b"mcp-name": b"harmless"},
             CheckedMessage(method="tools/call", tool="delete", rule="3", policy="abc"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,45 @@ def test_stream_is_an_event_at_its_start_and_at_its_end(gateway: Gateway, find: 
     assert (ended["event"], ended["stream"]) == ("stream_ended", True)
     assert ended["bytes"] > 0
     assert ended["person"] == begun["person"]
+
+
+def test_call_that_the_upstream_has_received_is_never_rejected(
+    gateway: Gateway, find: Find
+) -> None:
+    """The session ends meanwhile, and the caller gets a 401."""
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "search_a"}}
+    before = gateway.state().get("/hang", 0)
+    with gateway.writer(1) as client, ThreadPoolExecutor() as pool:
+        url = f"{gateway.url}/gateway/ruled/hang"
+        call = pool.submit(client.post, url, json=message, timeout=60)
+        wait_until(lambda: gateway.state().get("/hang", 0) > before, "the upstream has the call")
+        gateway.control(f"end/{gateway.keys[1]}")
+        gateway.control("staff/1")  # saves the user, so that the session is looked at again
+        response = call.result()
+    assert response.headers["X-Gateway-Problem"] == "signed_out"
+    [event] = find(event="call", request=id_of(response))
+    assert (event["decision"], event["code"], event["status"]) == ("allowed", "signed_out", 401)
+
+
+def test_call_whose_client_left_before_it_was_sent_is_abandoned(
+    gateway: Gateway, find: Find
+) -> None:
+    """Its headers name a tool that the rules deny; nobody has decided about it."""
+    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"export"}'
+    with gateway.writer() as client:
+        url = f"{gateway.url}/gateway/ruled/message"
+        prepared = client.prepare_request(requests.Request("POST", url, data=body))
+    headers = dict(prepared.headers)
+    headers |= {"Content-Type": "application/json", "Content-Length": str(len(body) + 1)}
+    headers |= {"Host": f"127.0.0.1:{gateway.port}", "Mcp-Name": "export"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    before = gateway.state().get("/message", 0)
+    with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
+        request = f"POST /gateway/ruled/message HTTP/1.1\r\n{head}\r\n".encode() + body
+        connection.sendall(request)
+    [event] = find(event="call", tool="export", status=None)
+    assert (event["decision"], event["claimed"]) == ("abandoned", True)
+    assert gateway.state().get("/message", 0) == before
 
 
 def test_session_is_opened_once_for_all_its_calls(

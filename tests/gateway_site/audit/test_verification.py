@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.audit.chain import NOTHING, digest_of
+from gateway_site.audit.chain import LINE_MAX, NOTHING, digest_of
 from gateway_site.audit.verification import (
     find_faults_by_aws,
     find_files,
@@ -254,12 +254,28 @@ def test_log_that_a_former_key_signed_is_verified_with_it(machine: Machine) -> N
     assert list(find_faults_by_aws(log, read_stored(both), both, None)) == []
 
 
-@pytest.mark.parametrize("damage", [b'{"writer":"a","num', b"\xff\x00", b"[]", b'{"writer":1}'])
-def test_lines_of_no_chain_are_counted_and_are_no_fault(machine: Machine, damage: bytes) -> None:
+@pytest.mark.parametrize("damage", [b'{"writer":"a","num', b"\xff\x00", b"[]", b"0" * LINE_MAX])
+def test_lines_that_were_cut_are_counted_and_are_no_fault(machine: Machine, damage: bytes) -> None:
     lines = lines_of(machine)
     rewrite(machine, [*lines[:4], damage, *lines[4:]])
     assert machine.faults() == []
     assert read_log([machine.path]).damaged == 1
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        b'{"time":"2026-01-31T10:00:00.000Z","event":"call","person":"7","decision":"allowed"}',
+        b'{"writer":1}',
+        b'{"event":"call","tool":"' + b"x" * LINE_MAX + b'"}',
+        b'{"event":' + b"[" * (LINE_MAX // 2 - 10) + b"]" * (LINE_MAX // 2 - 10) + b"}",
+    ],
+)
+def test_whole_object_of_no_process_is_a_fault(machine: Machine, added: bytes) -> None:
+    lines = lines_of(machine)
+    rewrite(machine, [*lines[:4], added, *lines[4:]])
+    [fault] = machine.faults()
+    assert "somebody else has written" in fault
 
 
 def test_item_that_was_changed_in_the_table_is_reported(machine: Machine) -> None:

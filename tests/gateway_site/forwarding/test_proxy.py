@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,8 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.http import HttpRequest, HttpResponse
 
-from gateway_site.edge import descriptors
+from gateway_site.edge import access_log, descriptors
+from gateway_site.edge.access_log import LogEntry
 from gateway_site.edge.client import Client
 from gateway_site.forwarding import bearer
 from gateway_site.forwarding.proxy import _no_connection, forward, slots
@@ -49,6 +50,15 @@ def with_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bearer, "aget_token", held)
 
 
+@pytest.fixture
+def entry() -> Iterator[LogEntry]:
+    """Give the entry of the access log for the calls of a test."""
+    entry = LogEntry("r1")
+    token = access_log._current.set(entry)
+    yield entry
+    access_log._current.reset(token)
+
+
 @asynccontextmanager
 async def upstream_saying(answer: bytes) -> AsyncIterator[str]:
     """Serve an upstream that gives one answer to each request, and give its address."""
@@ -61,6 +71,8 @@ async def upstream_saying(answer: bytes) -> AsyncIterator[str]:
             while True:
                 await reader.readuntil(b"\r\n\r\n")
                 writer.write(answer)
+                if not answer:
+                    break
         writer.close()
         serving[writer].set()
 
@@ -170,8 +182,19 @@ async def test_failed_and_cancelled_calls_leave_nothing_open(answer: bytes) -> N
     assert not len(slots)
 
 
+@pytest.mark.parametrize(("answer", "problem"), [(PLAIN, None), (b"", "upstream_failed")])
+async def test_entry_says_that_the_upstream_may_have_received_the_call(
+    entry: LogEntry, answer: bytes, problem: str | None
+) -> None:
+    """Also one without an answer; without a free connection none was sent."""
+    async with upstream_saying(answer) as url:
+        server = Server()
+        found = await forward(call_of(url), server.client, server.send, [])
+    assert (found and found.code, entry.is_sent) == (problem, True)
+
+
 async def test_call_without_a_free_connection_is_asked_to_retry(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, entry: LogEntry
 ) -> None:
     """Two people use half of them each; the next caller is logged."""
     monkeypatch.setattr(descriptors, "descriptor_limit", lambda: 0)
@@ -186,6 +209,7 @@ async def test_call_without_a_free_connection_is_asked_to_retry(
         ]
         for server in servers:
             await server.came.wait()
+        entry.is_sent = False
         for _ in range(3):
             late = call_of(url, person="late")
             late.upstream = replace(late.upstream, connect_timeout=0)
@@ -193,6 +217,7 @@ async def test_call_without_a_free_connection_is_asked_to_retry(
             assert problem is not None
             assert (problem.status, problem.code) == (503, "busy")
             assert int(problem.headers["Retry-After"]) > 0
+            assert not entry.is_sent
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)

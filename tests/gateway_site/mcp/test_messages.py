@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway_site.mcp import messages
 from gateway_site.mcp.messages import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -88,6 +89,34 @@ def test_lookalikes_hold_what_go_takes_for_a_letter() -> None:
 )
 def test_other_members_pass(name: str) -> None:
     assert [code_of(each) for each in placed(name)] == [None] * 3
+
+
+def test_long_member_is_not_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a megabyte of marks that takes Python 3.11 minutes, in which nothing else can run."""
+    normalize, sizes = unicodedata.normalize, []
+
+    def noted(form: Any, text: str) -> str:
+        sizes.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr(unicodedata, "normalize", noted)
+    marks = "a" + "\u0345\u0301\u0323\u0334" * 1000
+    assert [code_of(each) for each in placed(marks)] == [None] * 3
+    assert code_of({"jsonrpc": "2.0", "id": 1, "result": {marks: []}}) is None
+    hidden = "\u200b" * 1000 + "\uff4eame" + "\u200b" * 1000
+    assert [code_of(each) for each in placed(hidden)] == [INVALID_REQUEST] * 3
+    assert sizes
+    assert max(sizes) <= max(map(len, MEMBERS))
+
+
+def test_no_character_that_is_shown_folds_to_nothing() -> None:
+    """Otherwise a long name could look like a short one."""
+    shown = (
+        each
+        for each in map(chr, range(sys.maxunicode + 1))
+        if unicodedata.category(each) not in messages.IGNORED
+    )
+    assert not [ascii(each) for each in shown if not unicodedata.normalize("NFKC", each).casefold()]
 
 
 @pytest.mark.parametrize("listed", ["Tools", "toolſ", "ResourceTemplates", "PROMPTS", "tools\x00"])

@@ -104,6 +104,7 @@ def test_unclear_message_reaches_nobody(
         {"Content_Type": "application/json; charset=shift_jis"},
         {"Content_Type": "application/json; charset=utf-8; charset=utf-16"},
         {"Content_Type": "multipart/form-data; boundary=application/json"},
+        {"Connection": "content-type"},
         {"Content_Encoding": "gzip"},
         {"Content_Encoding": "identity"},
     ],
@@ -126,12 +127,13 @@ def test_new_version_has_neither_sessions_nor_streams_by_get(
     meta = {"io.modelcontextprotocol/protocolVersion": NEW}
     data = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"_meta": meta}})
     new = {"MCP_Protocol_Version": NEW, "Mcp_Method": "ping"}
-    old = {"Mcp_Session_Id": "s", "Last_Event_ID": "7"}
+    old = {"Mcp_Session_Id": "s", "Last_Event_ID": "7", "Mcp-Session.Id": "s"}
     response = post(gateway, client, data, **new, **old)
     names = {name for name, _ in response.json()["result"]["headers"]}
     assert {"mcp-protocol-version", "mcp-method"} <= names
-    assert names.isdisjoint({"mcp-session-id", "last-event-id"})
+    assert names.isdisjoint({"mcp-session-id", "last-event-id", "mcp-session.id"})
     rejected(post(gateway, client, data), 400, -32020)
+    rejected(post(gateway, client, data, **new, Connection="mcp-method"), 400, -32020)
     path = answer_path(b'{"jsonrpc":"2.0","id":1,"result":{}}', Mcp_Session_Id="s")
     assert "Mcp-Session-Id" not in post(gateway, client, data, path=path, **new).headers
     assert post(gateway, client, path=path).headers["Mcp-Session-Id"] == "s"
