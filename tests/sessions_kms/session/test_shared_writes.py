@@ -197,6 +197,30 @@ def test_save_based_on_a_version_before_a_sign_in_gets_an_error(gate: Gate) -> N
     assert USER_ID not in requests[1]
 
 
+def test_too_large_change_gets_its_own_error_from_one_who_fails_otherwise(gate: Gate) -> None:
+    """The sign-in leads and has failed already when it writes for the other."""
+    session = saved("1", a=1)
+    requests = writers(session, 3)
+    requests[0]["large"] = "x" * (ITEM_MAX_BYTES // 2)
+    requests[1][USER_ID] = "7"
+    requests[2]["large2"] = "x" * (ITEM_MAX_BYTES // 2)
+    assert Writers(gate, requests).finish() == ["ok", "UpdateError", "SessionTooLarge"]
+
+
+@pytest.mark.parametrize("number", [0, 2, 3])
+def test_repeated_sign_in_restarts_the_limit_also_in_a_write_of_several(
+    gate: Gate, number: int
+) -> None:
+    session = saved("1", a=1)
+    gate.stack.clock.advance(600)
+    requests = writers(session, 4)
+    requests[number]._signed_in = True
+    assert Writers(gate, requests).finish() == ["ok"] * 4
+    assert gate.writes == 2
+    (item,) = gate.stack.sessions().values()
+    assert item["createdAt"] == {"N": str(int(gate.stack.clock()))}
+
+
 def test_who_replaces_everything_shares_no_write(gate: Gate) -> None:
     session = saved(a=1)
     requests = writers(session, 4)
