@@ -81,9 +81,9 @@ class Saving:
     async def run(self) -> LoadedVersion:
         """Write the session, or have another request of this process write it.
 
-        Return the version that was stored. Raises InvalidRecord if the stored item is invalid,
-        UpdateError, StoreUnavailable, and SessionTooLarge or ValueError for a session that is not
-        allowed to be stored.
+        Return the version that was stored. Raises UpdateError, also if the stored item is invalid,
+        StoreUnavailable, and SessionTooLarge or ValueError for a session that is not allowed to be
+        stored.
         """
         __traceback_hide__ = True
         save = self._save

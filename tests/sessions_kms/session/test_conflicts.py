@@ -4,6 +4,8 @@ import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
+from typing import Any
 
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -13,7 +15,9 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.write_queue import WriteQueues
-from sessions_kms.exceptions import SessionMoved, StoreUnavailable
+from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
+from sessions_kms.session.repository import SessionRepository
+from sessions_kms.signals import session_refused
 from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import saved, stored
 from tests.sessions_kms.support.stacks import Stack, another_process, install
@@ -93,6 +97,49 @@ def test_this_requests_value_wins_if_both_changed_one_key(stack: Stack) -> None:
     mine["a"] = 3
     mine.save()
     assert stored(session) == {"a": 3}
+
+
+def test_conflict_with_an_invalid_record_is_announced_and_changes_nothing(fake: Stack) -> None:
+    session = saved(a=1)
+    mine, theirs = opened(session), opened(session)
+    theirs["b"] = 2
+    theirs.save()
+    (item,) = fake.sessions().values()
+    fake.put_item(item | {"authTag": {"B": bytes(16)}})
+    damaged, reasons = fake.sessions(), []
+
+    def hear(reason: str, **_: object) -> None:
+        reasons.append(reason)
+
+    session_refused.connect(hear)
+    try:
+        mine["a"] = 2
+        with pytest.raises(UpdateError):
+            mine.save()
+    finally:
+        session_refused.disconnect(hear)
+    assert (reasons, fake.sessions()) == (["authentication"], damaged)
+
+
+def test_record_that_arrives_invalid_once_is_read_again(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = saved(a=1)
+    mine, theirs = opened(session), opened(session)
+    theirs["b"] = 2
+    theirs.save()
+    decrypt, arrived = SessionRepository.decrypt, count()
+
+    async def decrypt_later(self: SessionRepository, *given: Any) -> Any:
+        if next(arrived) == 0:
+            raise InvalidRecord("auth_tag")
+        return await decrypt(self, *given)
+
+    monkeypatch.setattr(SessionRepository, "decrypt", decrypt_later)
+    mine["a"] = 2
+    mine.save()
+    assert stored(session) == {"a": 2, "b": 2}
+    assert next(arrived) > 1
 
 
 @pytest.mark.parametrize("deleter", ["mine", "theirs"])
