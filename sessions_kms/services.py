@@ -108,7 +108,8 @@ class Services:
     async def sealing_key(self) -> DataKey:
         """Return the data key to seal with now. Raises StoreUnavailable."""
         if isinstance(self.clock, ServerClock) and not self.clock.is_synchronized:
-            # Nothing is sealed before a response of DynamoDB has confirmed the clock.
+            # Nothing is sealed before a response of DynamoDB has confirmed the clock. The cutoff is
+            # read again: after the clock was set, the last read is not of the last 30 seconds.
             await self.not_before.moment()
         return await self.keyring.generate(self.period())
 

@@ -54,19 +54,22 @@ class ServerClock:
     """The time of the server, by the local clock and its offset.
 
     The first response counts until there are more; then the median of the last five, as soon
-    as three in a row agree.
+    as three in a row agree. After the local clock was set, the next response is the first again.
     """
 
     def __init__(self, local: Callable[[], float] = system_time) -> None:
         self.local = local
         self.offset = 0.0  # seconds that the local clock is behind the server's
         self._samples: deque[float] = deque(maxlen=SAMPLES)
+        # What the local clock showed at the last response, less what the monotonic clock did.
+        self._lead: float | None = None
         self._lock = threading.Lock()
 
     @property
     def is_synchronized(self) -> bool:
-        """Return True after the first response with a time."""
-        return bool(self._samples)
+        """Return True after a response with a time, unless the local clock was set since then."""
+        lead = self.local() - time.monotonic()
+        return self._lead is not None and abs(lead - self._lead) <= REFUSED_FROM
 
     def __call__(self) -> float:
         """Return epoch seconds. Raises StoreUnavailable where the local clock is off by days."""
@@ -76,13 +79,16 @@ class ServerClock:
 
     def observe(self, date: str | None) -> None:
         """Take the `Date` of a response that has just come."""
-        moment = parse_date(date)
-        _last_sample.set(None if moment is None else _Sample(self, moment, time.monotonic()))
+        moment, received = parse_date(date), time.monotonic()
+        _last_sample.set(None if moment is None else _Sample(self, moment, received))
         if moment is None:
             return
         with self._lock:
-            offset = moment - self.local()
-            samples = self._samples
+            now, samples = self.local(), self._samples
+            offset, lead, before = moment - now, now - received, self._lead
+            self._lead = lead
+            if before is not None and abs(lead - before) > REFUSED_FROM:
+                samples.clear()
             if (
                 len(samples) == SAMPLES
                 and abs(offset - self.offset) <= GRAIN
@@ -92,8 +98,8 @@ class ServerClock:
             samples.append(offset)
             agreed = self._agreed_offset()
             if agreed is not None and abs(agreed - self.offset) > GRAIN:
-                before, self.offset = self.offset, agreed
-                if abs(before) <= REFUSED_FROM < abs(agreed):
+                former, self.offset = self.offset, agreed
+                if abs(former) <= REFUSED_FROM < abs(agreed):
                     _warn(agreed)
         telemetry.measure("clock.offset", self.offset)
 

@@ -129,6 +129,33 @@ def test_first_session_of_a_process_uses_the_corrected_time(aws: FaultyStack, ah
     assert Machine(aws, 0).run(lambda: user(key)) == "7"
 
 
+def seen(key: str) -> str:
+    visited(key)
+    return key
+
+
+def signed_in(_: str) -> str:
+    return saved(7 * DAYS)
+
+
+@pytest.mark.parametrize("ahead", [3600, -7200, 2 * DAYS])
+@pytest.mark.parametrize("work", [seen, cycled, signed_in])
+def test_clock_that_is_set_while_a_process_serves_signs_nobody_out(
+    aws: FaultyStack, work: Callable[[str], str], ahead: int
+) -> None:
+    """What the process seals next has the right time, though only a refusal tells it."""
+    machine, other = Machine(aws, 0), Machine(aws, 0)
+    key = machine.run(saved, 7 * DAYS)
+    assert [machine.run(user, key) for _ in range(8)] == ["7"] * 8
+    machine.ahead = ahead
+    key = machine.run(work, key)
+    assert [each.run(user, key) for each in (other, machine)] == ["7"] * 2
+    now = time.time()
+    for item in aws.stack.sessions().values():
+        for name, moment in (("updatedAt", now), ("ttl", now + 7 * DAYS)):
+            assert abs(int(item[name]["N"]) - moment) < 30, name
+
+
 def test_no_session_ends_early_where_two_machines_are_ten_minutes_apart(
     aws: FaultyStack,
 ) -> None:

@@ -45,6 +45,37 @@ def test_correct_clock_is_trusted(local: FakeClock) -> None:
         assert (heard.offset, heard()) == (0, NOW)
 
 
+@pytest.mark.parametrize("step", [61, -61, 5 * DAY])
+def test_first_response_counts_after_the_local_clock_was_set(local: FakeClock, step: float) -> None:
+    """Nothing is sealed until then (`Services.sealing_key`)."""
+    heard = hearing(local, *[0] * 8)
+    before = heard.is_synchronized
+    local.advance(step)
+    assert (before, heard.is_synchronized) == (True, False)
+    heard.observe(date(local, -step))
+    assert heard.is_synchronized
+    assert heard() == pytest.approx(NOW, abs=1)
+
+
+@pytest.mark.parametrize("step", [59, -59])
+def test_clock_that_was_set_by_less_is_corrected_by_three_responses(
+    local: FakeClock, step: float
+) -> None:
+    heard = hearing(local, *[0] * 8)
+    local.advance(step)
+    assert heard.is_synchronized
+    offsets = []
+    for _ in range(4):
+        heard.observe(date(local, -step))
+        offsets.append(heard.offset)
+    assert offsets[:2] == [0, 0]
+    assert offsets[-1] == pytest.approx(-step, abs=1)
+
+
+def test_clock_without_a_response_is_not_synchronized(local: FakeClock) -> None:
+    assert not hearing(local).is_synchronized
+
+
 @pytest.mark.parametrize(("offset", "said"), [(7200, "7200 s behind"), (-7200, "7200 s ahead of")])
 def test_wrong_clock_is_logged_once(
     local: FakeClock, caplog: pytest.LogCaptureFixture, offset: int, said: str
