@@ -14,6 +14,7 @@ from typing import Any
 TEXT_MAX = 1024 * 1024  # bytes of a request's message
 DEPTH_MAX = 64  # objects and arrays in each other
 NUMBER_MAX = 64  # characters
+ARRAYS_MAX = 50_000  # While Python reads those, no other thread runs.
 
 JSONObject = dict[str, Any]
 
@@ -45,8 +46,10 @@ def parse(data: bytes, max_size: int = TEXT_MAX) -> Any:
     """
     if len(data) > max_size:
         raise InvalidText(f"The text is longer than {max_size} bytes.")
-    if _is_too_deep(data):
+    if is_too_deep(data):
         raise InvalidText(f"The text has more than {DEPTH_MAX} levels.")
+    if data.count(b"[") > ARRAYS_MAX and _brackets(data).count(b"[") > ARRAYS_MAX:
+        raise InvalidText(f"The text has more than {ARRAYS_MAX} arrays.")
     try:
         value = DECODER.decode(data.decode("utf-8"))
         if SURROGATE.search(data):
@@ -71,25 +74,25 @@ def write(value: Any) -> str:
     return json.dumps(value)
 
 
-def _is_too_deep(data: bytes) -> bool:
-    """Return True if brackets outside of strings are nested too deep, as far as the text is valid.
+def is_too_deep(data: bytes, levels: int = DEPTH_MAX) -> bool:
+    """Return True if brackets outside of strings are nested deeper, as far as the text is valid.
 
     No step takes long: during one, all other threads of the process wait.
     """
-    if data.count(b"[") + data.count(b"{") <= DEPTH_MAX:
+    if data.count(b"[") + data.count(b"{") <= levels:
         return False  # as in nearly every message
-    left = _brackets(data)
-    for _ in range(DEPTH_MAX):  # each time without the innermost level
+    left = _brackets(data).translate(ONE_KIND)
+    for _ in range(levels):  # each time without the innermost level
         left, before = left.replace(b"[]", b""), len(left)
         if len(left) == before:
             break
-    return b"[]" in left or len(left) > DEPTH_MAX
+    return b"[]" in left or len(left) > levels
 
 
 def _brackets(data: bytes) -> bytes:
-    """Return the brackets outside of strings, as `[` and `]`."""
+    """Return the brackets outside of strings."""
     unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    marks = unescaped.translate(ONE_KIND, OTHERS).replace(b'""', b"")
+    marks = unescaped.translate(None, OTHERS).replace(b'""', b"")
     found, is_inside = [], False
     for start in range(0, len(marks), SLICE):
         parts = marks[start : start + SLICE].split(b'"')

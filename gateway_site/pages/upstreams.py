@@ -30,6 +30,7 @@ from django.views.decorators.http import require_safe
 from gateway_site.forwarding import bearer
 from gateway_site.forwarding.admission import ADDRESS_FIELD, is_call_address
 from gateway_site.forwarding.handler import gateway
+from gateway_site.mcp.json_text import is_too_deep
 from gateway_site.pages.connections import accepts_clients, upstream_url
 from gateway_site.rules import problems
 from gateway_site.rules.mcp_clients import client_setups
@@ -59,6 +60,7 @@ def continue_to_call(request: HttpRequest) -> HttpResponse:
 CALL = "call"  # the parameter that requests a call instead of the client setups
 METHOD = "GET"
 SIZE_MAX = 64 * 1024  # bytes of a response that are shown
+INDENTED_LEVELS = 20
 TIMEOUT = 10.0  # seconds
 # Headers that would request a part of the response, an encoded one, or none.
 DROPPED_HEADERS = ("accept", "connection", "content-", "if-", "range", "transfer-", "upgrade")
@@ -212,11 +214,16 @@ def _problem(answer: TrialResponse) -> dict[str, Any] | None:
 
 
 def _text(answer: TrialResponse) -> str:
-    """Return the body as text: JSON is indented, and binary data is empty."""
+    """Return the body as text: JSON is indented, and binary data is empty.
+
+    JSON that is nested deep is not: as text it would be a thousand times as long.
+    """
     body = bytes(answer.body)
     if answer.complete and (answer.kind == "application/json" or answer.kind.endswith("+json")):
         try:
-            return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+            content = json.loads(body)
+            if not is_too_deep(body, INDENTED_LEVELS):
+                return json.dumps(content, indent=2, ensure_ascii=False)
         except (RecursionError, ValueError):
             pass
     text = body.decode("utf-8", errors="replace")

@@ -44,7 +44,7 @@ RESOURCE = re.compile(
     r"(?:[a-z0-9._~:/?\[\]@!$&'()*+,;=-]|%[0-9a-f]{2})+",
     re.IGNORECASE,
 )
-HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
+HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|(?=[0-9a-f.]*:)[0-9a-f:.]*")
 
 
 @dataclass(frozen=True, kw_only=True)

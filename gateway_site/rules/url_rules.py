@@ -39,8 +39,9 @@ UNSAFE_IN_LOCATION = re.compile(r"[\x00-\x20\x7f\\]")
 PLAIN_HOST = re.compile(
     r"(?:[a-z0-9_-]+\.)*[a-z][a-z0-9_-]*"
     r"|(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})"
-    r"|[0-9a-f:.]*:[0-9a-f:.]*"
+    r"|(?=[0-9a-f.]*:)[0-9a-f:.]*"
 )
+HOST_MAX = 255  # characters: RFC 1035 section 2.3.4
 
 
 class UpstreamAddress(Protocol):
@@ -202,7 +203,8 @@ def resolve_reference(base: str, reference: str) -> str:
         _ = parts.port
     except ValueError:
         raise UnsafeAddress("The reference is malformed.") from None
-    plain = PLAIN_HOST.fullmatch(parts.hostname or "") and "@" not in parts.netloc
-    if (given.scheme and not given.netloc) or not plain:
+    host = parts.hostname or ""
+    is_plain = "@" not in parts.netloc and len(host) <= HOST_MAX and PLAIN_HOST.fullmatch(host)
+    if (given.scheme and not given.netloc) or not is_plain:
         raise UnsafeAddress("The reference is ambiguous.")
     return found

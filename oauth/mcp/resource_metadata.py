@@ -35,7 +35,7 @@ SCOPES_MAX = 100
 SCOPES_LENGTH_MAX = 2000  # characters of all scopes together: they become part of an address
 SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 URL = re.compile(r"(https?)://([^/?#@\\]+)((?:/[!-~]*)?)")
-HOST = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+|[0-9a-f:.]*:[0-9a-f:.]*")
+HOST = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+|(?=[0-9a-f.]*:)[0-9a-f:.]*")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # What a client of any version sends first. Servers check the token before the message.
@@ -94,6 +94,8 @@ def origin_of(url: str) -> str | None:
     None if it has none, or if programs might read its host differently: one name must not be able
     to pass for another.
     """
+    if len(url) > URL_MAX or not url.isascii():  # `urlsplit` takes quadratic time for others.
+        return None
     try:
         parts = urlsplit(url)
         port = parts.port

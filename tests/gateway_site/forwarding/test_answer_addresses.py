@@ -226,6 +226,26 @@ def test_overlong_reference_is_not_resolved(reference: str) -> None:
         url_rules.resolve_reference("https://api.example.com/a", reference)
 
 
+@pytest.mark.parametrize("host", ["[::1]@[" + ":" * 20_000 + "x]", "a." * 128 + "b", "u@b.c"])
+def test_host_that_is_overlong_or_behind_a_name_is_not_compared_with_a_pattern(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 20 KB took seconds, in which the event loop served nobody."""
+    pattern, compared = url_rules.PLAIN_HOST, list[int]()
+
+    class Pattern:
+        def fullmatch(self, text: str) -> re.Match[str] | None:
+            compared.append(len(text))
+            return pattern.fullmatch(text)
+
+    monkeypatch.setattr(url_rules, "PLAIN_HOST", Pattern())
+    with pytest.raises(url_rules.UnsafeAddress):
+        url_rules.resolve_reference("https://api.example.com/a", f"http://{host}/")
+    assert not compared
+    assert url_rules.resolve_reference("https://api.example.com/a", "http://[::1]/")
+    assert compared == [3]
+
+
 def test_path_that_the_gateway_would_not_take_is_not_looked_at() -> None:
     with pytest.raises(url_rules.UnsafeAddress, match="too long"):
         url_rules.gateway_address(

@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_site.mcp import json_text
-from gateway_site.mcp.json_text import DEPTH_MAX, NUMBER_MAX, TEXT_MAX, InvalidText, parse, write
+from gateway_site.mcp.json_text import (
+    ARRAYS_MAX,
+    DEPTH_MAX,
+    NUMBER_MAX,
+    TEXT_MAX,
+    InvalidText,
+    parse,
+    write,
+)
 
 MIB = 1024 * 1024
 
@@ -68,7 +76,16 @@ def test_bounds_are_reached() -> None:
     assert parse(b"1" * NUMBER_MAX) == int("1" * NUMBER_MAX)
     assert parse(b"[" * DEPTH_MAX + b"]" * DEPTH_MAX)
     assert parse(b'["' + b"[" * 500 + rb'\"\\", ' + b"[]," * 500 + b"[]]")
+    assert len(parse(b"[" + b"[]," * (ARRAYS_MAX - 2) + b"[]]")) == ARRAYS_MAX - 1
+    assert parse(b'["' + b"[" * ARRAYS_MAX + b'"]')
+    assert parse(b"[" + b"{}," * ARRAYS_MAX + b"{}]")
     assert len(parse(b'"' + b"a" * (TEXT_MAX - 2) + b'"')) == TEXT_MAX - 2
+
+
+def test_more_arrays_are_rejected() -> None:
+    """While Python reads arrays alone, no other thread runs: a second for 4 MB of them."""
+    with pytest.raises(InvalidText, match="arrays"):
+        parse(b"[" + b"[]," * (ARRAYS_MAX - 1) + b"[]]")
 
 
 @pytest.mark.parametrize("inner", ['"]"', "[[]]", '["[",{"}":"\\\\"}]', '[{},["\\"[",[]]]', "[{}]"])
@@ -100,7 +117,7 @@ def test_no_step_of_counting_levels_makes_other_threads_wait_long() -> None:
     reading = thread_time() - begin
     sys.setprofile(watch)
     try:
-        json_text._is_too_deep(b'["",' * (MIB // 4))
+        json_text.is_too_deep(b'["",' * (MIB // 4))
     finally:
         sys.setprofile(None)
     assert max(steps) < reading

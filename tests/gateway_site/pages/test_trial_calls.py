@@ -92,6 +92,17 @@ def test_answer_of_the_upstream_is_shown(upstream: FakeProvider, visitor: Visito
     assert "GET /gateway/people/userinfo" in page.text
 
 
+@pytest.mark.parametrize(("levels", "is_indented"), [(20, True), (21, False)])
+def test_deep_json_is_shown_as_it_is(
+    upstream: FakeProvider, visitor: Visitor, levels: int, is_indented: bool
+) -> None:
+    """Indented, 64 KB of it would be 59 MB of page."""
+    visitor.sign_in(upstream)
+    body = "[" * levels + "0" + "]" * levels
+    upstream.failing["/userinfo"] = answering(body.encode())
+    assert (shown(tried(visitor)) != body) is is_indented
+
+
 def test_markup_of_the_upstream_is_text(upstream: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(upstream)
     upstream.failing["/userinfo"] = answering(b"<script>alert(1)</script>", "text/html")

@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import pytest
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
-from oauth.mcp import pins
+from oauth.mcp import pins, resource_metadata
 from oauth.mcp.discovery import discover, inspect
 from oauth.mcp.pins import Pin
 from oauth.mcp.servers import McpServer, find_server
 from oauth.network import http
 from oauth.network.vetted_addresses import PUBLIC
-from oauth.provider.server_metadata import check_server_document
+from oauth.provider import metadata
+from oauth.provider.server_metadata import URL_MAX, check_server_document
 from tests.oauth.network.test_hostile_addresses import INSIDE, name_the_inside
 from tests.oauth.support.fixtures import configure
 from tests.oauth.support.hostile import ADDRESS, ANOTHER_ADDRESS
@@ -157,6 +159,25 @@ def test_endpoint_that_programs_read_differently_is_rejected(world: World, host:
     configure(world.settings, PROVIDERS)
     world.publish_server(token_endpoint=f"https://{host}/token")
     assert failure(world) is Code.METADATA_ENDPOINT
+
+
+@pytest.mark.parametrize("host", ["x" + "\u0344" * 1000, "[" + ":" * 1900 + "]", "a." * 1000])
+def test_address_that_takes_parsers_long_is_not_parsed(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An issuer of 65 KB of marks held the whole process up for seconds."""
+    parsed: list[str] = []
+
+    def noted(url: str) -> SplitResult:
+        parsed.append(url)
+        return urlsplit(url)
+
+    for module in (resource_metadata, metadata):
+        monkeypatch.setattr(module, "urlsplit", noted)
+    url = f"https://{host}/"
+    assert resource_metadata.origin_of(url) is None
+    assert not metadata.is_safe_endpoint(url, "https://as.example", allow_http=False)
+    assert all(each.isascii() and len(each) <= URL_MAX for each in parsed)
 
 
 def test_authorization_server_inside_is_never_connected_to(world: World) -> None:
