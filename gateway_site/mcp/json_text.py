@@ -46,10 +46,10 @@ def parse(data: bytes, max_size: int = TEXT_MAX) -> Any:
     """
     if len(data) > max_size:
         raise InvalidText(f"The text is longer than {max_size} bytes.")
-    if is_too_deep(data):
-        raise InvalidText(f"The text has more than {DEPTH_MAX} levels.")
     if data.count(b"[") > ARRAYS_MAX and _brackets(data).count(b"[") > ARRAYS_MAX:
         raise InvalidText(f"The text has more than {ARRAYS_MAX} arrays.")
+    if is_too_deep(data):
+        raise InvalidText(f"The text has more than {DEPTH_MAX} levels.")
     try:
         value = DECODER.decode(data.decode("utf-8"))
         if SURROGATE.search(data):
