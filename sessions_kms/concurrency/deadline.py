@@ -68,22 +68,44 @@ class OutOfTime(TimeoutError):
 
 
 class Budget:
-    """The remaining seconds that one request may wait for the store; not exactly thread-safe.
+    """The remaining seconds that one request may wait for the store.
 
-    It ends with the request: work that continues afterwards, such as a stream, has no budget.
+    Waits at the same time, of several tasks or threads, count once. It ends with the request: work
+    that continues afterwards, such as a stream, has no budget.
     """
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
         self._over = False
+        self._waits = 0  # that are going on
+        self._since = 0.0  # when the first of them began
+        self._lock = RLock()  # An abandoned coroutine may be closed at any point.
 
     def left(self) -> float | None:
         """Return the remaining seconds; None if the request has ended."""
-        return None if self._over else self._left
+        if self._over:
+            return None
+        with self._lock:
+            return self._left - (monotonic() - self._since if self._waits else 0)
+
+    def begin_wait(self) -> None:
+        """Charge the time from now on, until `end_wait`."""
+        with self._lock:
+            if not self._waits:
+                self._since = monotonic()
+            self._waits += 1
+
+    def end_wait(self) -> None:
+        """Charge no more, unless another wait is going on."""
+        with self._lock:
+            self._waits -= 1
+            if not self._waits:
+                self._left -= monotonic() - self._since
 
     def spend(self, seconds: float) -> None:
         """Subtract seconds."""
-        self._left -= seconds
+        with self._lock:
+            self._left -= seconds
 
     def end(self) -> None:
         """Stop limiting waits."""
@@ -125,14 +147,14 @@ def waiting() -> Iterator[float | None]:
     budget, left = _budget.get(), budget_left()
     if left is not None and left < LEAST:
         raise OutOfTime
-    began = monotonic()
+    if budget is None:
+        yield left
+        return
+    budget.begin_wait()
     try:
         yield left
-    finally:
-        if (
-            budget is not None
-        ):  # An abandoned block may be closed in another context: charge its own budget.
-            budget.spend(monotonic() - began)
+    finally:  # An abandoned block may be closed in another context: charge its own budget.
+        budget.end_wait()
 
 
 def spend(seconds: float) -> None:
@@ -179,7 +201,7 @@ class call:  # noqa: N801 - used like the context managers beside it, which are 
     another ``error``, if no time is left.
     """
 
-    __slots__ = ("_began", "_budget", "_error", "_seconds", "_token")
+    __slots__ = ("_budget", "_error", "_seconds", "_token")
 
     def __init__(self, seconds: float, error: type[Exception] = OutOfTime) -> None:
         self._seconds = seconds
@@ -187,7 +209,6 @@ class call:  # noqa: N801 - used like the context managers beside it, which are 
 
     def __enter__(self) -> None:
         now, ends = monotonic(), _ends.get()
-        self._began = now
         self._budget = budget = _budget.get() if ends is None else None
         if ends is not None:
             left: float | None = ends - now
@@ -195,12 +216,14 @@ class call:  # noqa: N801 - used like the context managers beside it, which are 
             left = None if budget is None else budget.left()
         if left is not None and left < LEAST:
             raise self._error
+        if budget is not None:
+            budget.begin_wait()
         self._token = _ends.set(now + (self._seconds if left is None else min(self._seconds, left)))
 
     def __exit__(self, *_: object) -> None:
         _put_back(self._token)
         if self._budget is not None:
-            self._budget.spend(monotonic() - self._began)
+            self._budget.end_wait()
 
 
 def _put_back(token: Token[Any]) -> None:

@@ -166,7 +166,11 @@ class WriteQueue(Generic[T]):
 
     def threads_before(self, waiter: Waiter[T]) -> set[int]:
         """Return the threads of those that lead first, or whose event loops they run in."""
-        return {each.thread for each in takewhile(lambda each: each is not waiter, self.waiting())}
+        with self._queues.lock:
+            before = [*takewhile(lambda each: each is not waiter, self._waiters)]
+            if self._leader not in (None, waiter):  # It may have been settled, and still lead.
+                before.append(self._leader)
+        return {each.thread for each in before}
 
     def is_unsettled(self, waiter: Waiter[T]) -> bool:
         """Return True if a waiter's work is not settled; mark a new leader as held."""

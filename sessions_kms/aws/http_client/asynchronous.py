@@ -8,6 +8,7 @@ loops, and so its own connections.
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, Callable, Container
+from contextvars import Context
 from typing import Any, Final, cast
 
 from sessions_kms.aws.http_client.body import InvalidResponse
@@ -284,8 +285,10 @@ class AsyncPool(Pool):
         channel, expires = self._tls.channel(), expiry_of_new(self._steady())
         connection = AsyncConnection(channel, pool.buffer, expires, pool.idle)
         loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: connection, sock=connected)
+        # In a context of its own: the transport keeps it, and this one may hold a request.
+        opening = loop.create_connection(lambda: connection, sock=connected)
         try:
+            await loop.create_task(opening, context=Context())
             await connection.open(attempt)
         except BaseException:
             connection.close()

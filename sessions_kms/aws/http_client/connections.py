@@ -191,8 +191,9 @@ class IdleConnections(Generic[C]):
         now, stale = self._steady(), None
         with self._lock:
             self._idle.append((now, connection))
-            if now - self._idle[0][0] >= IDLE:
-                _, stale = self._idle.popleft()
+            with suppress(IndexError):  # Another thread has just taken the last one.
+                if now - self._idle[0][0] >= IDLE:
+                    _, stale = self._idle.popleft()
         if stale is not None:
             stale.close()
 

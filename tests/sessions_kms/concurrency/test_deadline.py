@@ -108,6 +108,25 @@ def test_call_within_another_ends_with_it_and_is_counted_once(clock: FakeClock) 
         assert deadline.budget_left() == pytest.approx(4 - 2.95)
 
 
+def test_waits_at_the_same_time_count_once(clock: FakeClock) -> None:
+    """Fifty tasks that wait for one load have waited for one load."""
+    with deadline.request():
+        waits = [deadline.waiting() for _ in range(50)]
+        for each in waits[1:]:
+            each.__enter__()
+        clock.advance(0.5)
+        with deadline.call(3):
+            clock.advance(0.5)
+        with waits[0]:
+            assert deadline.budget_left() == 3
+            for each in waits[1:]:
+                each.__exit__(None, None, None)
+            clock.advance(0.5)
+        assert deadline.budget_left() == 2.5
+        clock.advance(100)
+        assert deadline.budget_left() == 2.5
+
+
 def test_commands_have_no_sum(clock: FakeClock) -> None:
     for _ in range(100):
         spend_in_call(clock, 3)

@@ -109,6 +109,19 @@ def test_first_leads_and_the_next_takes_over_when_it_leaves(
     assert len(queues) == 0
 
 
+def test_leader_whose_work_is_done_still_comes_first(
+    queues: WriteQueues[str], other: Context
+) -> None:
+    """It has things to clear up; whoever blocks its event loop would wait for it in vain."""
+    first, second = queues.join("a", "1"), other.run(queues.join, "a", "2")
+    first.thread, second.thread = 1, 2
+    first.settle()
+    assert first.queue.threads_before(second) == {1}
+    first.leave()
+    assert second.queue.threads_before(second) == set()
+    other.run(second.leave)
+
+
 def test_waiter_whose_work_the_leader_did_does_not_lead(
     queues: WriteQueues[str], other: Context
 ) -> None:

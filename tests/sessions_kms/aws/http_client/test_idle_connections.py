@@ -2,6 +2,7 @@
 
 import select
 import socket
+from collections import deque
 
 import pytest
 
@@ -45,6 +46,18 @@ def test_one_that_waited_too_long_is_closed_and_not_taken(clock: FakeClock) -> N
     clock.advance(IDLE)
     assert kept.take() is None
     assert all(each.closed for each in made)
+
+
+def test_connection_that_another_thread_takes_at_once_is_no_error(clock: FakeClock) -> None:
+    kept, taken = IdleConnections[Connection](clock), Connection()
+
+    class Taken(deque[tuple[float, Connection]]):
+        def append(self, entry: tuple[float, Connection], /) -> None:
+            assert entry[1] is taken
+
+    kept._idle = Taken()
+    kept.put(taken)
+    assert not taken.closed
 
 
 def test_too_old_connection_is_closed_and_not_used(clock: FakeClock) -> None:

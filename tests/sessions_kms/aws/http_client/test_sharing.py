@@ -4,8 +4,10 @@ import asyncio
 import gc
 import threading
 import warnings
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError
@@ -25,6 +27,7 @@ AT_ONCE = 64
 CALLS = 20  # of each
 FEW = 5  # connections
 SOON = PATIENT._replace(connect=0.3)
+variable: ContextVar[object] = ContextVar("variable")
 
 
 def endpoint(server: Server) -> Origin:
@@ -198,6 +201,22 @@ async def test_task_cancelled_within_the_response_closes_its_connection() -> Non
             await task
         assert (await looping.send(request(b"mine"))).body == b"mine"
         assert closed.wait(30)
+
+
+async def test_idle_connection_keeps_nothing_of_the_request_that_opened_it(echo: Server) -> None:
+    pool = AsyncPool(endpoint(echo), limits=PATIENT)
+
+    async def serve() -> weakref.ref[threading.Event]:
+        held = threading.Event()
+        variable.set(held)
+        await pool.send(request())
+        return weakref.ref(held)
+
+    found = await asyncio.create_task(serve())
+    await asyncio.sleep(0)  # The loop has the finished task until then.
+    gc.collect()
+    assert found() is None
+    assert echo.connections == 1
 
 
 async def test_data_on_an_idle_connection_closes_it_immediately() -> None:
