@@ -18,6 +18,9 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import id_of, services
 from sessions_kms.session.next_cookie import TRIED_MAX
+from sessions_kms.session.repository import SessionRepository
+from sessions_kms.storage.suspect_answers import Confirm
+from sessions_kms.telemetry import Block
 from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support import wire
@@ -357,6 +360,28 @@ def test_bounded_number_of_keys_is_tried_after_a_tombstone_and_no_invalid_one(
     assert reads_of(world, "view", session | named(old, made_up)) == 1 + TRIED_MAX
     further = named(old, made_up[:3]) | named(made_up[0], made_up[3:])
     assert reads_of(world, "view", session | further) == 1 + 3
+
+
+def test_only_the_first_of_the_named_keys_may_be_read_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And that no oftener than any missing key: a browser sends one, a forger many."""
+    load, confirmed = SessionRepository._load_key, []
+
+    async def load_noted(
+        self: SessionRepository, key: str, span: Block, confirm: Confirm
+    ) -> object:
+        confirmed.append(confirm)
+        return await load(self, key, span, confirm)
+
+    ada = browser(**{USER_ID: ADA})
+    old = str(ada.key)
+    ada.ask("rotate")
+    world.clock.advance(15)
+    monkeypatch.setattr(SessionRepository, "_load_key", load_noted)
+    made_up = [f"{number:032}" for number in range(3)]
+    send("view", {live_settings.SESSION_COOKIE_NAME: old} | named(old, made_up))
+    assert confirmed == [Confirm.LIMITED, Confirm.LIMITED, Confirm.NEVER, Confirm.NEVER]
 
 
 # An attacker
