@@ -16,6 +16,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from oauth.clients.consent import GrantLabels
 from oauth.clients.grant_end import ENDED, TOO_MANY, announce_end
 from oauth.logout import session_links
+from sessions_kms import about
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection, Row
@@ -49,7 +50,7 @@ async def list_grants(services: Services, user_id: str) -> list[LiveGrant]:
     rows = await inspection.read_rows(user_id, session_ids[:LISTED_MAX])
     grants = []
     for row in rows:
-        labels = GrantLabels.from_labels(await inspection.about(row.id))
+        labels = await _read_labels(inspection, row.id)
         if labels is not None:
             grants.append(LiveGrant(row, labels))
     return grants
@@ -57,8 +58,17 @@ async def list_grants(services: Services, user_id: str) -> list[LiveGrant]:
 
 def end_grant(services: Services, session_id: str, *, user_id: str) -> GrantLabels | None:
     """End one grant of a person; return its labels if it existed. Raises StoreUnavailable."""
-    labels = GrantLabels.from_labels(run_sync(Inspection(services).about(session_id)))
+    labels = run_sync(_read_labels(Inspection(services), session_id))
     return labels if labels is not None and _end(services, session_id, user_id) else None
+
+
+async def _read_labels(inspection: Inspection, session_id: str) -> GrantLabels | None:
+    """Return the labels of a grant; None if it has none. Raises StoreUnavailable.
+
+    `Inspection.about` would return none in an outage, as if the grant had ended.
+    """
+    labels = await about.SessionMetadata(inspection.services).read(session_id)
+    return GrantLabels.from_labels(labels)
 
 
 def _end(services: Services, session_id: str, user_id: str, reason: str = ENDED) -> bool:

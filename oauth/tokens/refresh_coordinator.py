@@ -22,6 +22,7 @@ import logging
 from collections import OrderedDict
 from concurrent.futures import Future
 from contextlib import suppress
+from time import monotonic
 
 from oauth.exceptions import NoLongerAllowed, ProviderUnavailable, ReauthenticationRequired
 from oauth.metrics import telemetry
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 RENEW_EVERY = 5.0  # seconds
 WORK_MAX = 30.0  # seconds to wait for the provider, including for its metadata
+QUEUED_MAX = 5.0  # seconds until it begins; one that begins later could outlive its lease
 WAIT_MAX = 30.0  # seconds to wait for another process: a dead one's lease, then a refresh
 KEPT = 3600  # seconds after the save for which old copies of a token set find its successor
 KEPT_UNSAVED = 90 * 24 * 3600  # seconds, if sessions have no shorter maximum age
@@ -85,7 +87,9 @@ class Refresh:
         try:
             # Load the key first: do not spend a refresh token if its successor cannot be sealed.
             await self._services.sealing_key()
-            self._work = thread_pool(self._provider.name).submit(self._refresh_and_seal)
+            self._work = thread_pool(self._provider.name).submit(
+                self._refresh_and_seal, monotonic()
+            )
             token_set = await self._wait_for(self._work)
         except ProviderUnavailable:
             self._start_back_off()
@@ -125,9 +129,11 @@ class Refresh:
                 raise ProviderUnavailable("The provider responds too slowly.")
             await self._lease.renew()
 
-    def _refresh_and_seal(self) -> TokenSet:
+    def _refresh_and_seal(self, submitted: float) -> TokenSet:
         """Call the provider and store the outcome. Runs in a thread that is never cancelled."""
         __traceback_hide__ = True
+        if monotonic() - submitted > QUEUED_MAX:
+            raise ProviderUnavailable("Too many refreshes wait for this provider.")
         try:
             with telemetry.spanned("refresh", "refresh", provider=self._provider.name):
                 new = request_refresh(self._services, self._provider, self.held)

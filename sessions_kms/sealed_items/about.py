@@ -114,12 +114,21 @@ class SessionMetadata:
         )
         return sealed.to_item()
 
-    async def write(self, record: SessionRecord, labels: Labels) -> None:
-        """Write the item of a session that is about to be stored, if that can be done now."""
-        if labels:
-            with suppress(StoreUnavailable):
-                item = await self.seal(record, labels)
-                await self._services.table.put(item, sure=False)
+    async def write(
+        self, record: SessionRecord, labels: Labels, *, is_optional: bool = True
+    ) -> None:
+        """Write the item of a session that is about to be stored, if that can be done now.
+
+        Raises StoreUnavailable if it is not optional.
+        """
+        if not labels:
+            return
+        try:
+            item = await self.seal(record, labels)
+            await self._services.table.put(item, sure=False)
+        except StoreUnavailable:
+            if not is_optional:
+                raise
 
     async def drop(self, session_id: str) -> None:
         """Delete the item of a session that has ended; DynamoDB does so later if that fails."""

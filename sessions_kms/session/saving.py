@@ -57,7 +57,9 @@ async def create(repository: SessionRepository, session: PendingSession) -> Load
     if version.links:
         await links.write(services, record, version.links)
     if labels := about.get_stored_labels(version):
-        await SessionMetadata(services).write(record, labels)
+        # A grant without labels would be in no list, and nobody could end it.
+        is_optional = not services.for_grants
+        await SessionMetadata(services).write(record, labels, is_optional=is_optional)
     try:
         with telemetry.spanned("operation", "create"):
             await services.session_items.create(record, now=record.updated_at)

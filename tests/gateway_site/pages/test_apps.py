@@ -21,6 +21,7 @@ from oauth.clients.server import AuthorizationServer
 from oauth.sign_in import click_delay
 from oauth.sign_in.click_delay import DELAY
 from oauth.signals import grant_ended
+from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import id_of, services
 from tests.gateway_site.support.page_requests import Element, assert_accessible
@@ -233,6 +234,31 @@ def test_ending_requires_a_post_with_a_csrf_token_and_a_session(ada: Visitor) ->
         assert anonymous.status_code == 302
         assert anonymous["Location"].startswith("/accounts/login/")
     assert lives(token)
+
+
+def test_labels_that_cannot_be_read_are_an_outage_and_no_missing_app(
+    ada: Visitor, store: Stack
+) -> None:
+    tokens = [allow(ada, client_name=f"App {number}") for number in range(3)]
+    (app, *_) = ids(ada)
+    store.dynamodb.on("GetItem about", refused)
+    for answer in (post(ada, END, app=app), post(ada, END_ALL)):
+        assert "unknown whether any was disconnected" in answer
+    store.dynamodb.heal()
+    assert all(map(lives, tokens))
+    assert len(cards(ada)) == 3
+
+
+def test_app_whose_labels_cannot_be_stored_gets_no_grant(ada: Visitor, store: Stack) -> None:
+    """It would be in no list, and nobody could end it."""
+    before = store.sessions()
+    store.dynamodb.on("PutItem about", refused)
+    with pytest.raises(StoreUnavailable):
+        allow(ada)
+    assert store.sessions() == before
+    store.dynamodb.heal()
+    allow(ada)
+    assert len(cards(ada)) == 1
 
 
 def test_outage_says_that_nothing_was_ended(ada: Visitor, store: Stack) -> None:

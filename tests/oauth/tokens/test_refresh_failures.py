@@ -95,6 +95,21 @@ def test_token_valid_for_seconds_is_returned_while_the_provider_fails(
         get_token(signed_in)
 
 
+def test_refresh_that_waited_too_long_for_a_thread_is_not_begun(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could outlive its lease, and another process would spend the refresh token again."""
+    store.clock.advance(4000)
+    with monkeypatch.context() as late:
+        late.setattr(refresh_coordinator, "QUEUED_MAX", -1)
+        with pytest.raises(oauth.ProviderUnavailable, match="Too many"):
+            get_token(signed_in)
+    assert corp.refreshes == []
+    store.clock.advance(BACK_OFF)
+    assert get_token(signed_in)
+    assert len(corp.refreshes) == 1
+
+
 @pytest.mark.parametrize("error", ["invalid_grant", "interaction_required", "bad_refresh_token"])
 @pytest.mark.parametrize("status", [200, 400])
 def test_rejected_grant_needs_a_sign_in_and_is_not_retried(
