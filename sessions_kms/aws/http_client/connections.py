@@ -191,9 +191,11 @@ class IdleConnections(Generic[C]):
         now, stale = self._steady(), None
         with self._lock:
             self._idle.append((now, connection))
-            with suppress(IndexError):  # Another thread has just taken the last one.
+            try:
                 if now - self._idle[0][0] >= IDLE:
                     _, stale = self._idle.popleft()
+            except IndexError:
+                pass  # Another thread has just taken the last one.
         if stale is not None:
             stale.close()
 
