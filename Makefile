@@ -79,7 +79,7 @@ matrix: $(VENV)/.dev-installed
 soak: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.soak $(ARGS)
 
-# About ten minutes; ARGS=--quick for a trial.
+# About 25 minutes on a quiet machine; ARGS=--quick for a trial.
 # In an environment of its own: a peer installs a package `tests`, which would hide this one.
 # Peers that are not here are left out by name: Redis, PostgreSQL, Apache with mod_auth_openidc, Node.
 bench:
