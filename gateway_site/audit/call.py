@@ -145,8 +145,9 @@ def _subject(checked: CheckedMessage, *, is_claimed: bool) -> str | None:
     if checked.tool is None or is_name:
         return checked.tool
     found = ADDRESS.match(QUERY_START.split(checked.tool, maxsplit=1)[0])
-    if found is None or (found["scheme"] or "").lower() == "data:":
-        return found and found["scheme"]
+    assert found is not None  # noqa: S101 - for the type checker: each part may be empty
+    if (found["scheme"] or "").lower() == "data:":
+        return found["scheme"]
     return found["start"] + found["path"]
 
 

@@ -85,9 +85,9 @@ def read_line(text: bytes) -> Line | None:
 
 
 def may_be_cut(text: bytes) -> bool:
-    """Return True if a text that is no line may be what was written of one.
+    """Return True if a text that is no line may be the part of one that was written.
 
-    What was cut is no whole JSON object: where programs read each line as an event, somebody else
+    A part is never a whole JSON object, which other programs would read as an event: somebody else
     has written that.
     """
     if len(text) > LINE_MAX:

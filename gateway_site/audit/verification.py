@@ -107,7 +107,7 @@ class WriterLog:
 
 @dataclass
 class AuditLog:
-    """All writers of some files; how many lines were cut, and how many nobody of them wrote."""
+    """All writers of some files; how many lines were cut, and how many no writer wrote."""
 
     writers: dict[str, WriterLog] = field(default_factory=dict)
     damaged: int = 0

@@ -249,7 +249,7 @@ def test_calls_of_upstreams_have_no_language_either_if_all_middleware_runs() -> 
 
     def get_response(request: Any) -> Any:
         seen.append(translation.get_language())
-        return problems.unavailable("busy", "QueueTimeout.").response()
+        return problems.unavailable("busy", "Busy.").response()
 
     middleware = languages.LocaleMiddleware(get_response)
     request = Client(headers=GERMAN).get("/").wsgi_request

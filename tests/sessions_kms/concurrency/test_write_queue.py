@@ -112,7 +112,7 @@ def test_first_leads_and_the_next_takes_over_when_it_leaves(
 def test_leader_whose_work_is_done_still_comes_first(
     queues: WriteQueues[str], other: Context
 ) -> None:
-    """It has things to clear up; whoever blocks its event loop would wait for it in vain."""
+    """It still deletes what its save replaced; a save that blocks its event loop would deadlock."""
     first, second = queues.join("a", "1"), other.run(queues.join, "a", "2")
     first.thread, second.thread = 1, 2
     first.settle()
