@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from sessions_kms.aws.table_client import call_table
@@ -94,17 +95,19 @@ class State(NamedTuple):
     ended_hastily: frozenset[int] = frozenset()  # the ones of them that must not have
     was_ended: bool = False
 
-    def key(self) -> tuple[Any, ...]:
-        return (
+    def digest(self) -> bytes:
+        """Identify the state: all that its next steps and its violations depend on."""
+        parts = (
             self.tick,
             tuple(sorted((item_id, name_of(item)) for item_id, item in self.items.items())),
             tuple(sorted((by, repr(send.params)) for by, send in self.late)),
             self.faults,
             tuple((each.key(), each.is_delivered) for each in self.requests),
             tuple(sorted(self.clients.items())),
-            self.leaving,
+            sorted(self.leaving, key=repr),
             self.was_ended,
         )
+        return blake2b(repr(parts).encode(), digest_size=16).digest()
 
     def holding(self, who: str, client: Client) -> State:
         """Return the state with an honest client's new data."""
@@ -122,6 +125,18 @@ class Next:
     result: Any = None
     at: float = 0
     deletions: tuple[tuple[tuple[str, ...], int | None], ...] = ()
+
+
+# The steps to a state: those to the one before it, and the label of the last. Most are shared.
+Way = tuple[()] | tuple["Way", str]
+
+
+def labels_of(way: Way) -> list[str]:
+    labels = []
+    while way:
+        way, label = way
+        labels.append(label)
+    return labels[::-1]
 
 
 @dataclass

@@ -48,6 +48,8 @@ from tests.oauth.support.interleaved import (
     Result,
     Send,
     State,
+    Way,
+    labels_of,
     name_of,
 )
 from tests.sessions_kms.support.stacks import install
@@ -120,19 +122,19 @@ class Interleaving:
     def explored(self, start: str = "refresh", *, until_found: bool = False) -> Explored:
         """Visit every reachable state once; or stop at the first violation."""
         first = self.started_with(start)
-        found, seen = Explored(), {first.key()}
-        queue: deque[tuple[State, tuple[str, ...]]] = deque([(first, ())])
+        found, seen = Explored(), {first.digest()}
+        queue: deque[tuple[State, Way]] = deque([(first, ())])
         while queue:
             state, way = queue.popleft()
             found.states += 1
             for violation in self._violations(state):
-                found.violations.setdefault(violation, list(way))
+                found.violations.setdefault(violation, labels_of(way))
             if found.violations and until_found:
                 break
             for label, after in self._steps(state):
-                if (key := after.key()) not in seen:
-                    seen.add(key)
-                    queue.append((after, (*way, label)))
+                if (digest := after.digest()) not in seen:
+                    seen.add(digest)
+                    queue.append((after, (way, label)))
             for number, each in enumerate(state.requests):
                 if each.begun and (result := self._after(number, each).result) is not None:
                     report = "ok" if isinstance(result, TokenResponse) else str(result)
