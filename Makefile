@@ -17,7 +17,7 @@ unless-left-out = $(if $(filter --without=$(1),$(subst --without ,--without=,$(A
 # The catalogs of translations, which git does not keep. The tests compile them by themselves.
 compile-catalogs = @$(BIN)/python packaging/gateway/catalogs.py gateway_site oauth sessions_kms
 
-.PHONY: run messages test test-long interop mcp-clients matrix fuzz soak docs docs-here screenshots links bench bench-here check audit format lock dist release-check deploy-check image-check clean
+.PHONY: run messages test test-slow test-long interop mcp-clients matrix fuzz soak docs docs-here screenshots links bench bench-here check audit format lock dist release-check deploy-check image-check clean
 
 ifneq (,$(filter -h --help,$(ARGS)))
 run:
@@ -28,9 +28,13 @@ run: $(VENV)/.local-installed
 	@$(BIN)/python manage.py runlocal $(ARGS)
 endif
 
-# Under five minutes on two cores; what takes long is in the next one. Both fail if they run nothing.
+# Under five minutes on two cores. Each of the three fails if it runs nothing.
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not long" $(ARGS)
+
+# Two minutes more, which CI spends too: many processes, a browser's clicks, every fault at each call.
+test-slow: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not long" $(ARGS)
 
 # Fifteen minutes at most: kills, the wheel, whole matrices, the browser's long cases.
 test-long: $(VENV)/.dev-installed

@@ -63,6 +63,7 @@ def test_there_is_german() -> None:
     assert sum(len(texts(package, "de")) for package in PACKAGES) > 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("package", "language"), CATALOGS)
 def test_catalog_has_exactly_the_texts_of_the_code(package: str, language: str) -> None:
     """`make messages` brings it up to date."""
@@ -115,6 +116,7 @@ def test_german_is_formal_and_has_german_quotation_marks(package: str) -> None:
             assert text.count("„") == text.count("“"), text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("package", "language"), CATALOGS)
 def test_updating_a_catalog_without_a_change_changes_nothing(package: str, language: str) -> None:
     stored = extractor.catalog_path(package, language).read_bytes()
@@ -154,6 +156,7 @@ def test_compiled_catalog_does_not_tell_when_it_was_compiled(tmp_path: Path) -> 
     assert len(compiled) == 1
 
 
+@pytest.mark.slow
 def test_no_text_is_translated_when_its_module_is_imported() -> None:
     """It would have the language of the request that imported the module first."""
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The two tiers of the suite hold every test between them, and a run that tests nothing fails."""
+"""The three tiers of the suite hold every test between them; a run that tests nothing fails."""
 
 import os
 import shutil
@@ -26,11 +26,16 @@ def test_other() -> None:
 
 @pytest.mark.skipif(MAKE is None, reason="NO MAKE: install it")
 @pytest.mark.parametrize(
-    ("goal", "selected"), [("test", '-m "not long"'), ("test-long", "-m long")]
+    ("goal", "selected"),
+    [
+        ("test", '-m "not slow and not long"'),
+        ("test-slow", '-m "slow and not long"'),
+        ("test-long", "-m long"),
+    ],
 )
 def test_goal_selects_its_tier(goal: str, selected: str) -> None:
     assert MAKE is not None
-    told = finished([MAKE, "-n", goal])
+    told = finished([MAKE, "-n", goal, "ARGS="])  # not those of the `make` that runs this
     assert told.returncode == 0, told.stderr
     (command,) = [line for line in told.stdout.splitlines() if "-m pytest" in line]
     assert command.rstrip().endswith(f" {selected}")

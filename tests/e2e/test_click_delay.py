@@ -20,7 +20,7 @@ from tests.e2e.keyboard import press_until_focused
 from tests.e2e.signing_in import arrive, give_cookies, signed_in
 from tests.e2e.stack import LocalStack
 
-pytestmark = [pytest.mark.browser, pytest.mark.stack]
+pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.slow]
 REDIRECT_URI = "https://app.example.com:8443/callback"
 # The page gets a scroll event with its next frame.
 SCROLL = """() => new Promise(done => {

@@ -18,7 +18,7 @@ from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
 from tests.gateway_site.support.documents import HOST, REDIRECT_URI, DocumentSite, address_of
 
-pytestmark = [pytest.mark.browser, pytest.mark.stack]
+pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.slow]
 
 
 def page_that_leads_to(address: str, host: str) -> AbstractContextManager[str]:

@@ -15,6 +15,8 @@ from tests.support import warm_python
 from tests.support.processes import free_ports, is_listening
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = ("sessions_kms", "oauth", "gateway_site")
 SCRIPT = "import sys\nfrom gateway_site.__main__ import main\nsys.exit(main())\n"
 WITHOUT_DATABASE = {name: text for name, text in PRODUCTION.items() if name != "DATABASE_URL"}

@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests import ROOT
@@ -38,6 +39,7 @@ def environment(folder: Path) -> dict[str, str]:
     return {**given, **filled_in, "PATH": os.environ["PATH"]}
 
 
+@pytest.mark.slow
 def test_gateway_starts_and_checks_find_no_error(tmp_path: Path) -> None:
     env = environment(tmp_path)
     for command in (["migrate", "--verbosity", "0"], ["check", "--deploy"]):

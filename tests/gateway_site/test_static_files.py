@@ -95,6 +95,7 @@ def test_file_that_no_descriptor_is_left_for_is_a_503(collected: Collected) -> N
     assert "immutable" not in headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["not named", "missing", "empty"])
 def test_packages_files_are_served_before_any_are_collected(
     collected: Collected, tmp_path: Path, folder: str

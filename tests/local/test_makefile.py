@@ -107,6 +107,7 @@ def test_provider_that_is_missing_fails_its_test(
     assert "--without=canaille" in str(raised.value)
 
 
+@pytest.mark.slow
 def test_every_fixture_of_the_providers_tests_exists() -> None:
     """They only run on demand, so nobody would notice that a fixture was moved."""
     done = warm_python.run(
@@ -154,6 +155,7 @@ def test_pip_installs_where_uv_does_not(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_uv")
 def test_unreachable_index_is_reported_in_one_sentence(
     tmp_path: Path,

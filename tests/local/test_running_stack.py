@@ -88,6 +88,7 @@ def test_checking_the_lock_does_not_prevent_a_start(tmp_path: Path) -> None:
     acquire_lock(tmp_path).close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -129,6 +130,7 @@ def command(folder: Path, *arguments: str, **more: str) -> "subprocess.Completed
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "is_used"), [((), False), (("--local",), True), (("version", "--local"), False)]
 )
@@ -140,6 +142,7 @@ def test_installed_command_uses_the_running_stack_only_if_it_is_told_to(
     assert ("Using the running local stack" in answer.stderr) == is_used
 
 
+@pytest.mark.slow
 def test_stack_of_a_folder_that_others_can_enter_is_not_used(tmp_path: Path) -> None:
     with running_stack(tmp_path) as state:
         state.chmod(0o750)
@@ -149,6 +152,7 @@ def test_stack_of_a_folder_that_others_can_enter_is_not_used(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.slow
 def test_stack_behind_a_link_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     with running_stack(tmp_path / "theirs") as state:
@@ -157,6 +161,7 @@ def test_stack_behind_a_link_is_not_used(tmp_path: Path) -> None:
     assert answer.stderr.startswith("Not using the local stack")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_stack_of_another_user_is_not_used(tmp_path: Path) -> None:
     with running_stack(tmp_path) as state:

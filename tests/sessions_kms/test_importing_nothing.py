@@ -3,7 +3,11 @@
 import os
 import sys
 
+import pytest
+
 from tests.support.processes import finished
+
+pytestmark = pytest.mark.slow
 
 
 def test_missing_app_is_reported() -> None:

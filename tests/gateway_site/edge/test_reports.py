@@ -111,6 +111,7 @@ def test_failing_callback_leaks_into_neither_page_nor_log(
     assert CANARY not in caplog.text
 
 
+@pytest.mark.slow
 def test_uvicorn_as_it_is_logs_no_access_beside_ours() -> None:
     """It has set up its log before it loads the application, and asks this as it accepts."""
     asked = (

@@ -50,6 +50,7 @@ def listed(environment: dict[str, str]) -> dict[str, show_settings.Setting]:
     return {each.name: each for each in show_settings.list_settings(environment)}
 
 
+@pytest.mark.slow
 def test_a_complete_environment_is_shown_without_a_secret() -> None:
     done = run(COMPLETE, "--json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -65,6 +66,7 @@ def test_a_complete_environment_is_shown_without_a_secret() -> None:
     assert set(GENERAL) <= set(shown)
 
 
+@pytest.mark.slow
 def test_what_stops_the_settings_is_listed_all_at_once() -> None:
     changed = {"SESSIONS_TABEL": "x", "DATA_KEY_CACHE_AGE": "soon", "OAUTH_HR_ISSUER": "https://hr"}
     done = run({**COMPLETE, **changed}, "--set")
@@ -79,6 +81,7 @@ def test_what_stops_the_settings_is_listed_all_at_once() -> None:
     assert "(default)" not in done.stdout
 
 
+@pytest.mark.slow
 def test_missing_variables_are_named() -> None:
     without = {name: text for name, text in COMPLETE.items() if name != "SESSIONS_TABLE"}
     done = run(without, "--json")

@@ -109,6 +109,7 @@ def test_nothing_denied_is_called_by_python(attempts: Attempts) -> None:
     compare(attempts, other_parsers.python(CALLS, texts(attempts)))
 
 
+@pytest.mark.slow
 @other_parsers.needs_node
 def test_nothing_denied_is_called_by_javascript(attempts: Attempts) -> None:
     compare(attempts, other_parsers.node(CALLS, texts(attempts)))

@@ -137,6 +137,7 @@ class Collector(BaseHTTPRequestHandler):
         """Write nothing."""
 
 
+@pytest.mark.slow
 def test_collector_gets_the_metrics_by_otlp(tmp_path: Path) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
     thread = threading.Thread(target=server.serve_forever)

@@ -16,6 +16,8 @@ from tests.gateway_site.server import test_starting
 from tests.support.processes import finished, free_port, module, running, started
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
     return test_starting.environment(

@@ -61,6 +61,7 @@ def accepted(started: Started) -> int:
     return sum(bool(each.raddr) and each.laddr.port == started.port for each in there)
 
 
+@pytest.mark.slow
 def test_each_request_gets_a_503_in_its_format_until_descriptors_are_free(
     tmp_path: Path,
 ) -> None:

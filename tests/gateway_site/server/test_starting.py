@@ -208,6 +208,7 @@ def test_serve_passes_these_defaults_on(monkeypatch: pytest.MonkeyPatch) -> None
     assert got["default_map"]["timeout_keep_alive"] == 75
 
 
+@pytest.mark.slow
 def test_trusted_proxy_that_is_no_network_is_one_line_of_the_log(tmp_path: Path) -> None:
     env = environment(tmp_path, TRUSTED_PROXIES="everybody")
     done = finished(command(free_ports(1)[0]), env)

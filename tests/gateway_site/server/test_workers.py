@@ -115,6 +115,7 @@ def workers_of(parent: psutil.Process) -> set[int]:
 SERVE = [sys.executable, "-m", "gateway_site", "serve"]
 
 
+@pytest.mark.slow
 def test_process_reads_its_rules_again_and_goes_on(tmp_path: Path) -> None:
     site = Site(tmp_path)
     with site.serving(SERVE) as process:
@@ -154,6 +155,7 @@ def test_file_that_becomes_wrong_after_the_check_leaves_all_workers(tmp_path: Pa
         site.hang_up(parent, OTHER, IN_FORCE, times=2)
 
 
+@pytest.mark.slow
 def test_fault_at_the_start_ends_the_parent_of_workers_too(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.rules.write_text(WRONG)
@@ -163,6 +165,7 @@ def test_fault_at_the_start_ends_the_parent_of_workers_too(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "fault"),
     [
@@ -189,6 +192,7 @@ def test_check_that_does_not_end_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> 
     assert workers.find_fault() == "the settings could not be checked (TimeoutExpired)."
 
 
+@pytest.mark.slow
 def test_check_of_the_settings_names_the_faults_of_all_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -304,6 +304,7 @@ PARTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("take_away", "scene"), PARTS, ids=lambda each: getattr(each, "__name__", "")
 )

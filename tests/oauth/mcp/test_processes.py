@@ -62,6 +62,7 @@ def stalled(idp: RegistrationServer) -> tuple[threading.Event, threading.Event]:
     return begun, is_over
 
 
+@pytest.mark.slow
 def test_processes_that_register_at_once_get_one_client(
     servers: Stack, idp: RegistrationServer, worker: RegisteringWorker
 ) -> None:

@@ -4,6 +4,8 @@ import pytest
 
 from tests.support.processes import printed_by
 
+pytestmark = pytest.mark.slow
+
 SHOW = "from sessions_kms.doctor.trouble import CREATE; print(CREATE)"
 
 

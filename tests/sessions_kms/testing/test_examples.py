@@ -74,6 +74,7 @@ def test_view_of_the_examples_is_that_of_the_project() -> None:
     assert project_code[0].partition("```")[0].strip() in PAGES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "examples"), RUNS)
 def test_examples_pass_under_pytest(
     tmp_path: Path, settings: str, examples: tuple[str, ...]
@@ -83,11 +84,13 @@ def test_examples_pass_under_pytest(
     assert {example for example in examples if f"PASSED {example}::" in printed} == {*examples}
 
 
+@pytest.mark.slow
 def test_example_of_unittest_passes_without_pytest(tmp_path: Path) -> None:
     printed = require_success(project_with(tmp_path, "test_members.py").manage("test"))
     assert "Ran 3 tests" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "examples"), RUNS)
 def test_examples_need_their_time_to_pass(
     tmp_path: Path, settings: str, examples: tuple[str, ...]

@@ -117,12 +117,14 @@ def project(tmp_path: Path) -> SuiteProject:
     return project
 
 
+@pytest.mark.slow
 def test_each_scope_has_what_it_stored(project: SuiteProject) -> None:
     project.write("test_scopes.py", SCOPES)
     project.write("test_scopes_later.py", ANOTHER_MODULE)
     assert "6 passed" in require_success(project.pytest())
 
 
+@pytest.mark.slow
 def test_plugin_imports_nothing_before_a_test_does(tmp_path: Path) -> None:
     """Also in a suite without Django."""
     project = SuiteProject(tmp_path, run=subprocess.run)
@@ -141,6 +143,7 @@ def test_plugin_imports_nothing_before_a_test_does(tmp_path: Path) -> None:
     assert "1 passed" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["db", "signed_cookies"])
 def test_plugin_does_nothing_in_projects_with_another_engine(
     project: SuiteProject, engine: str

@@ -46,6 +46,7 @@ def project(tmp_path: Path) -> SuiteProject:
     return SuiteProject(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("endpoint", "is_warned"), [(REMOTE, True), (LOCAL, False)])
 @pytest.mark.parametrize("runner", ["django", "pytest"])
 def test_table_that_is_not_on_this_machine(
@@ -64,6 +65,7 @@ def test_table_that_is_not_on_this_machine(
     assert ("WARNED end" in printed) == (not is_warned)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moto", ["", "import moto\n"])
 def test_process_that_runs_no_tests_is_not_warned(project: SuiteProject, moto: str) -> None:
     project.write("settings.py", REAL_ENGINE)
@@ -74,6 +76,7 @@ def test_process_that_runs_no_tests_is_not_warned(project: SuiteProject, moto: s
     assert "RemoteTableWarning" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["PYTEST_VERSION", "PYTEST_CURRENT_TEST"])
 def test_process_that_a_test_of_pytest_starts_is_warned(
     project: SuiteProject, variable: str
@@ -83,6 +86,7 @@ def test_process_that_a_test_of_pytest_starts_is_warned(
     assert "RemoteTableWarning: Tests use" in project.python("-c", USE, **variables).stderr
 
 
+@pytest.mark.slow
 def test_kit_outside_of_tests_stores_nothing_and_is_an_error(project: SuiteProject) -> None:
     used = project.python("-c", USE, DJANGO_SETTINGS_MODULE="settings")
     assert "ImproperlyConfigured: SESSION_ENGINE is 'sessions_kms.testing.backend'" in used.stderr
@@ -92,6 +96,7 @@ def test_kit_outside_of_tests_stores_nothing_and_is_an_error(project: SuiteProje
     assert "(sessions_kms.E022) SESSION_ENGINE is 'sessions_kms.testing.backend'" in checked.stderr
 
 
+@pytest.mark.slow
 def test_kit_may_be_tried_with_debug(project: SuiteProject) -> None:
     project.write("settings.py", "DEBUG = True\n")
     assert "saved" in require_success(project.python("-c", USE, DJANGO_SETTINGS_MODULE="settings"))

@@ -6,6 +6,8 @@ import pytest
 
 from tests.sessions_kms.testing.suite_project import SuiteProject, require_success
 
+pytestmark = pytest.mark.slow
+
 CASES = """
 from importlib import import_module
 

@@ -98,11 +98,13 @@ def may_see(listing: Listing, kind: str, name: str) -> bool:
     return may_call(*caller, Call(METHODS[kind], name=name, uri=name, forms=forms))
 
 
+@pytest.mark.slow
 async def test_python_finds_what_may_be_called() -> None:
     passed = await lists_passed()
     check(passed, other_parsers.python(LISTS, [text for _, text in passed]))
 
 
+@pytest.mark.slow
 @other_parsers.needs_node
 async def test_javascript_finds_what_may_be_called() -> None:
     passed = await lists_passed()
@@ -123,6 +125,7 @@ async def test_jackson_finds_what_may_be_called() -> None:
     check(passed, other_parsers.jackson(LISTS, [text for _, text in passed]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("message", [LIST, None], ids=["first", "resumed"])
 async def test_stream_cut_anywhere_shows_what_may_be_called(message: Any) -> None:
     lists = generated_lists(random.getrandbits(32), 1000 * CUT_COUNT)
