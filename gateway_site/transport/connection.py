@@ -13,6 +13,7 @@ import select
 import ssl
 from collections.abc import Callable
 from contextlib import aclosing, suppress
+from contextvars import Context
 from typing import Any, cast
 
 from gateway_site.rules.headers import Headers
@@ -290,9 +291,23 @@ async def connect(
     loop = asyncio.get_running_loop()
     is_one = not isinstance(loop, asyncio.BaseEventLoop) or _is_address(host)
     options: dict[str, Any] = {} if is_one else NEXT_ADDRESS
-    async with asyncio.timeout(seconds):
-        _, made = await loop.create_connection(Http1Connection, host, port, ssl=tls, **options)
+    # In a context of its own: the transport keeps it, and this one holds the call of one person.
+    opening = loop.create_task(
+        loop.create_connection(Http1Connection, host, port, ssl=tls, **options), context=Context()
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            _, made = await opening
+    except BaseException:
+        opening.add_done_callback(_close_unused)
+        raise
     return made
+
+
+def _close_unused(opening: asyncio.Task[tuple[asyncio.Transport, Http1Connection]]) -> None:
+    """Close a connection that was there when its call ended."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()[1].close()
 
 
 def _is_address(host: str) -> bool:

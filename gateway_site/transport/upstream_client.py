@@ -12,6 +12,7 @@ import os
 import ssl
 from collections.abc import Hashable
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -44,7 +45,9 @@ def pool() -> Pool:
     if loop not in _pools:
         for ended in [each for each in _pools.copy() if each.is_closed()]:
             _pools.pop(ended, None)
-        _pools[loop] = ConnectionPool(limits(), loop.time, loop.call_later)
+        # The context of a timer lives as long as the timer, and a call's holds its request.
+        call_later = partial(loop.call_later, context=Context())
+        _pools[loop] = ConnectionPool(limits(), loop.time, call_later)
     return _pools[loop]
 
 

@@ -1,11 +1,13 @@
 """A timer of an event loop that can be moved or cancelled at almost no cost.
 
 A `call_later` for each wait would cost more than most waits, as nearly all end soon. Here one
-handle stays scheduled, and checks when it fires whether the timer is due.
+handle stays scheduled, and checks when it fires whether the timer is due. It runs in a context of
+its own, and so outlives the request whose wait it was for without holding it.
 """
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 
 
 class Timer:
@@ -41,7 +43,7 @@ class Timer:
     def _schedule(self, due: float) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        self._handle = self._loop.call_at(due, self._check)
+        self._handle = self._loop.call_at(due, self._check, context=Context())
         self._handle_due = due
 
     def _check(self) -> None:

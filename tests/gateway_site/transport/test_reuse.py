@@ -6,12 +6,16 @@ The upstreams are sockets of this event loop that say what a test tells them to,
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -34,6 +38,7 @@ TIMEOUT = 20.0  # seconds
 NOWHERE = read_upstreams({"UPSTREAM_X_URL": "http://127.0.0.1:9", "UPSTREAM_X_PROVIDER": "corp"})[
     "x"
 ]
+variable: ContextVar[object] = ContextVar("variable")
 READ_MAX = 256 * 1024  # bytes that asyncio reads at once
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n"
 
@@ -233,6 +238,21 @@ async def test_connection_is_another_persons_never(server: Server) -> None:
     assert server.gone == 0  # Both are kept, each for its own.
 
 
+async def test_idle_connection_keeps_nothing_of_the_call_that_opened_it(server: Server) -> None:
+    async def call() -> weakref.ref[Mock]:
+        held = Mock()
+        variable.set(held)
+        assert await called(server) == b"plain"
+        return weakref.ref(held)
+
+    found = await asyncio.create_task(call())
+    await asyncio.sleep(0)  # The loop has the finished task until then.
+    gc.collect()
+    assert found() is None
+    assert await called(server) == b"plain"
+    assert server.count == 1
+
+
 @pytest.mark.parametrize(
     "framing", [(b"content-length", b"6"), (b"transfer-encoding", b"chunked")], ids=repr
 )
@@ -375,6 +395,19 @@ async def test_cancelled_call_ends_the_connection(server: Server, beginning: byt
     assert await called(server) == b"plain"
     assert server.count == 2
     await until(lambda: server.gone == 1)
+
+
+async def test_call_cancelled_as_its_connection_opens_leaves_none_open(server: Server) -> None:
+    for turns in count():
+        task = asyncio.create_task(called(server))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        if server.answered:
+            break
+        await until(lambda: server.gone == server.count)
+    assert server.gone
 
 
 @pytest.mark.parametrize(

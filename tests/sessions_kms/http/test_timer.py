@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 import pytest
@@ -34,7 +35,8 @@ class Loop:
     def time(self) -> float:
         return self.now
 
-    def call_at(self, at: float, call: Callable[[], None]) -> Handle:
+    def call_at(self, at: float, call: Callable[[], None], *, context: Context) -> Handle:
+        assert not context  # Nothing of the request whose wait it is.
         self.timers.append(Handle(at, call))
         return self.timers[-1]
 
