@@ -32,7 +32,7 @@ endif
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not long" $(ARGS)
 
-# Two minutes more, which CI spends too: many processes, a browser's clicks, every fault at each call.
+# A minute and a half more, which CI spends too: many processes, clicks in a browser, every fault at each call.
 test-slow: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not long" $(ARGS)
 
