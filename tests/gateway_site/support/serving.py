@@ -79,7 +79,7 @@ def thumbprint(key: str) -> str:
 
 
 # A token that ends with this key's thumbprint must not look like a refreshed one.
-KEY = next(key for key in iter(dpop.new_dpop_key, None) if "-2" not in thumbprint(key))
+KEY = next(key for key in iter(dpop.new_dpop_key, None) if "-2" not in f"-{thumbprint(key)}")
 
 
 async def refreshing(
