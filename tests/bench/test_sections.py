@@ -55,7 +55,6 @@ def test_load_and_save_are_compared_with_the_bare_call() -> None:
     ]
 
 
-@pytest.mark.slow
 def test_sections_need_no_packages_of_the_tests() -> None:
     """`make bench` has a separate environment."""
     code = f"""

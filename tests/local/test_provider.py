@@ -435,7 +435,6 @@ def test_access_tokens_live_as_long_as_configured(
         assert int(obtain_tokens(provider, browser)["expires_in"]) == 7
 
 
-@pytest.mark.slow
 def test_state_is_readable_by_its_owner_only_and_the_log_contains_no_secret(
     tmp_path: Path, browser: requests.Session
 ) -> None:

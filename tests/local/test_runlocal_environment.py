@@ -95,7 +95,6 @@ def test_hostile_environment_leaves_the_aws_clients_on_this_machine() -> None:
     require_loopback(answer)
 
 
-@pytest.mark.slow
 def test_aws_clients_that_would_leave_the_machine_are_rejected() -> None:
     ignoring = outer({"PATH": os.environ["PATH"]}) | {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}
     with pytest.raises(

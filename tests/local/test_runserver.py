@@ -173,7 +173,6 @@ def test_changed_module_is_reloaded(server: Server) -> None:
         process.wait(timeout=60)
 
 
-@pytest.mark.slow
 @pytest.mark.stack
 def test_static_files_are_served_without_debug_only_on_request(server: Server) -> None:
     url = f"{server.url}/static/{server.site.name}"
@@ -183,7 +182,6 @@ def test_static_files_are_served_without_debug_only_on_request(server: Server) -
         assert requests.get(url, timeout=60).status_code == 404
 
 
-@pytest.mark.slow
 @pytest.mark.stack
 @pytest.mark.parametrize("options", [["--noreload"], []], ids=["alone", "under the reloader"])
 def test_port_in_use_is_reported_in_one_line(server: Server, options: list[str]) -> None:

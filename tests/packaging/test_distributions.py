@@ -105,7 +105,6 @@ def test_wheel_has_types_catalogs_templates_static_files_and_the_local_provider(
     assert expected[built.name] <= built.files
 
 
-@pytest.mark.slow
 def test_sdist_contains_the_sources_of_its_wheel_only(built: Built) -> None:
     names = built.source_files
     assert built.files <= names

@@ -3,11 +3,7 @@
 import os
 import sys
 
-import pytest
-
 from tests.support.processes import finished
-
-pytestmark = pytest.mark.slow
 
 
 def test_missing_app_is_reported() -> None:

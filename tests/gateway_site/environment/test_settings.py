@@ -247,14 +247,12 @@ def test_production_passes_the_deployment_check() -> None:
     assert finished.returncode == 0, finished.stderr
 
 
-@pytest.mark.slow
 def test_deployment_check_rejects_a_local_run() -> None:
     finished = run(PRODUCTION | {"GATEWAY_LOCAL": "1", "ALLOWED_HOSTS": "localhost"})
     assert finished.returncode != 0
     assert "gateway_site.E003" in finished.stderr
 
 
-@pytest.mark.slow
 def test_deployment_check_rejects_debug_and_a_missing_provider() -> None:
     without = {name: value for name, value in PRODUCTION.items() if not name.startswith("OAUTH_")}
     finished = run(without | {"DEBUG": "1"})

@@ -234,7 +234,6 @@ def test_winner_killed_in_the_middle_costs_no_request_and_no_grant(
     assert_one_grant_serves_all(fleet, answers)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("processes", [3])
 def test_winner_killed_before_the_sealing_costs_one_sign_in(fleet: Fleet) -> None:
     """The window that cannot be closed: the only copy of the new tokens died with it."""

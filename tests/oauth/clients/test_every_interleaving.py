@@ -304,7 +304,6 @@ PARTS = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("take_away", "scene"), PARTS, ids=lambda each: getattr(each, "__name__", "")
 )

@@ -6,13 +6,9 @@ import json
 import os
 from typing import Any
 
-import pytest
-
 from tests import ROOT
 from tests.gateway_site.support.gateways import upstream_variables
 from tests.support.processes import finished, module
-
-pytestmark = pytest.mark.slow
 
 # How it is configured: forms and rules, which are values, and read with the settings.
 ALWAYS = ("oauth.clients.server", "oauth.clients.rules")

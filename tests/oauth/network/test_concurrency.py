@@ -92,7 +92,6 @@ def test_error_in_a_background_task_does_not_end_the_thread() -> None:
     assert isinstance(failed.exception(0), ZeroDivisionError)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seconds", "at_least", "is_logged"), [(0.1, 0.1, False), (600.0, 1.0, True)]
 )

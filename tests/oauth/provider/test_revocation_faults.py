@@ -21,8 +21,6 @@ from tests.oauth.support.stage import Answer, Stage, key_of
 from tests.sessions_kms.model.world import DISTURBED_FOR
 from tests.sessions_kms.support.wire import FAULTS, Killed
 
-pytestmark = pytest.mark.slow
-
 LONG = bool(os.environ.get("FUZZ_EXAMPLES"))
 READS = ("GetItem", "Query", "Decrypt", "GET ")
 # The others differ from these in what is written, and do so at the writes.

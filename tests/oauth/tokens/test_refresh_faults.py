@@ -26,8 +26,6 @@ from tests.oauth.support.requests import request_of
 from tests.sessions_kms.model.world import DISTURBED_FOR, World
 from tests.sessions_kms.support.wire import FAULTS, Killed
 
-pytestmark = pytest.mark.slow
-
 EXPIRED = 4000.0  # seconds after the sign-in
 MAX_CALLS = 40
 TAKEN_OVER = max(LEASE_SECONDS + CLOCK_DIFFERENCE, DISTURBED_FOR) + 1

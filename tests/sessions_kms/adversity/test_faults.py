@@ -268,7 +268,6 @@ def test_delete_rejects_incomplete_responses(make_faulty: MakeFaulty) -> None:
     assert stored(session.session_key) == OLD
 
 
-@pytest.mark.slow
 @EACH_ACTION
 @pytest.mark.parametrize(
     ("faults", "times"),

@@ -214,7 +214,6 @@ def test_session_saved_by_a_process_that_was_killed_is_read_by_another(pair: Pai
     assert survivor.ask("read", keys=[key]) == ["the one before"]
 
 
-@pytest.mark.slow
 def test_process_killed_during_a_save_leaves_a_complete_session(stack: Stack, pair: Pair) -> None:
     key = saved_now(stack, a=1)
     open_in(pair, key, {"a": 2, "big": "x" * 100_000}, {"b": 1})
