@@ -5,21 +5,15 @@ import logging
 import os
 import signal
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from contextvars import copy_context
 from itertools import count
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
-import botocore.session
 import pytest
 from _pytest import runner
 from _pytest.assertion import rewrite
-from botocore.client import ClientCreator
-from botocore.hooks import EventAliaser, HierarchicalEmitter
-from botocore.loaders import Loader, create_loader
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
@@ -30,6 +24,7 @@ from tests.support.catalogs import compile_all
 from tests.support.clock import FakeClock
 from tests.support.database import copy_of_database, restored_from
 from tests.support.roto import running_roto
+from tests.support.shared_work import shared_work
 
 AWS_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -68,9 +63,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Have a worker send no report of a set-up or tear-down that passed, which nobody shows.
+    """Have a worker send nothing that is not shown: the start of a test, a set-up that passed.
 
-    To pack, send and unpack them takes a millisecond of CPU a test.
+    To pack, send and unpack these takes a millisecond and a half of CPU a test.
     """
     option = session.config.option
     if not hasattr(session.config, "workerinput") or option.durations or option.xmlpath:
@@ -80,8 +75,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         send = worker.sendevent
 
         def send_what_counts(name: str, send: Callable[..., None] = send, **event: Any) -> None:
-            report = event.get("data", {}) if name == "testreport" else {}
-            if report.get("when") not in {"setup", "teardown"} or report["outcome"] != "passed":
+            data = event.get("data", {})
+            has_passed = data.get("when") in {"setup", "teardown"} and data["outcome"] == "passed"
+            is_start = name == "logstart" and option.verbose <= 0
+            if not has_passed and not is_start:
                 send(name, **event)
 
         worker.sendevent = send_what_counts
@@ -186,95 +183,31 @@ def freeze_what_stays() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def database_before_any_thread(django_db_setup: None) -> None:
-    """Create the database first: long-lived threads keep the first one they see."""
+def _all_tests(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Prepare what all tests use; one fixture, since pytest looks at each of them for each test.
 
-
-@pytest.fixture(scope="session", autouse=True)
-def database_restored_from_copy(
-    database_before_any_thread: None, django_db_blocker: DjangoDbBlocker
-) -> Iterator[None]:
+    The database comes first: long-lived threads keep the first one they see.
+    """
     with django_db_blocker.unblock():
         copy = copy_of_database()
-    with restored_from(copy):
+    with restored_from(copy), shared_work(), pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in AWS_ENVIRONMENT.items():
+            patch.setenv(name, value)
         yield
 
 
 @pytest.fixture(autouse=True)
-def warnings_are_logged_anew() -> None:
+def no_services() -> Iterator[None]:
+    """Have a test begin without services, and hear of every outage."""
     limits = [each for handler in logging.root.handlers for each in handler.filters]
     for each in [outages.of_data_keys, *limits]:
         if isinstance(each, outages.OncePerMinute):
             each.forget()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def botocore_data_read_once() -> Iterator[None]:
-    """Have every session share what botocore reads of its data files, which nothing changes.
-
-    Each test has a session of its own, and reading is most of what its first client costs.
-    """
-    read: defaultdict[str | None, dict[Any, Any]] = defaultdict(dict)
-
-    def loader_of(search_path: str | None = None) -> Loader:
-        loader = create_loader(search_path)
-        loader._cache = read[search_path]  # type: ignore[attr-defined]
-        return loader
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(botocore.session, "create_loader", loader_of)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def botocore_classes_made_once() -> Iterator[None]:
-    """Have the clients of a service share the class that botocore makes for each of them."""
-    creator: Any = ClientCreator
-    make = creator._create_client_class
-    made: dict[str, type] = {}
-
-    def class_of(self: Any, service_name: str, service_model: Any) -> type:
-        if service_name not in made:
-            made[service_name] = make(self, service_name, service_model)
-        return made[service_name]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ClientCreator, "_create_client_class", class_of)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def botocore_events_named_once() -> Iterator[None]:
-    """Share botocore's computed event names between clients."""
-    aliaser: Any = EventAliaser(HierarchicalEmitter())
-    name_of = aliaser._alias_event_name  # It caches its results.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EventAliaser, "_alias_event_name", lambda _, name: name_of(name))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def page_of_outages_loaded_once(database_before_any_thread: None) -> Iterator[None]:
-    """Have the middleware render its page once for each template engine, not for each client.
-
-    It does so to have the templates in the engine's cache; each test has clients of its own.
-    """
-    from django.template import engines  # not before the apps are ready
-
-    from sessions_kms.middleware import StoreUnavailableMiddleware
-
-    begin: Any = StoreUnavailableMiddleware.__init__
-    begin_without: Any = super(StoreUnavailableMiddleware, StoreUnavailableMiddleware).__init__
-    loaded: WeakSet[Any] = WeakSet()
-
-    def begin_once(self: Any, get_response: Any) -> None:
-        used = engines.all()
-        (begin_without if used and used[0] in loaded else begin)(self, get_response)
-        loaded.update(used[:1])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StoreUnavailableMiddleware, "__init__", begin_once)
-        yield
+    services.reset()
+    yield
+    services.reset()
 
 
 # Here, for all folders, so that a process starts only one of each.
@@ -294,17 +227,6 @@ def roto_url() -> Iterator[str]:
         return
     with running_roto() as url:
         yield url
-
-
-@pytest.fixture(autouse=True)
-def aws_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in AWS_ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    services.reset()
-    yield
-    services.reset()
 
 
 @pytest.fixture

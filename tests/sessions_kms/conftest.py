@@ -1,12 +1,9 @@
 """Stacks for the engine's tests: `stack` runs a test on every kind, `fake` on fakes only."""
 
 from collections.abc import Callable, Iterator
-from functools import cache
 from importlib import import_module
 
-import moto.kms.models
 import pytest
-from moto.kms.utils import generate_private_key
 from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
@@ -14,14 +11,6 @@ from tests.sessions_kms.support.stacks import KINDS, Kind, Stack, running_stack
 from tests.support.clock import FakeClock
 
 MakeStack = Callable[..., Stack]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def moto_makes_one_rsa_key() -> Iterator[None]:
-    """Have moto's KMS keys share the RSA key that each gets, which symmetric keys never use."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(moto.kms.models, "generate_private_key", cache(generate_private_key))
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,7 +22,7 @@ Calls = Counter[str]
 
 @pytest.fixture
 def calls(
-    aws_environment: None, local_kms: LocalKMS, roto_url: str, monkeypatch: pytest.MonkeyPatch
+    no_services: None, local_kms: LocalKMS, roto_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Calls]:
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)

@@ -93,7 +93,7 @@ def wait_a_moment(seconds: float) -> None:
 
 
 @pytest.fixture
-def store(aws_environment: None, db: None, settings: Settings) -> Iterator[Stack]:
+def store(no_services: None, db: None, settings: Settings) -> Iterator[Stack]:
     """Install the real engine with a table and a KMS in memory."""
     settings.SESSION_ENGINE = "sessions_kms.backend"
     assert SessionStore.__module__ == settings.SESSION_ENGINE

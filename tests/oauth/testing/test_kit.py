@@ -31,7 +31,7 @@ BOTH = pytest.mark.parametrize("provider", ["github", "corp"])
 
 
 @pytest.fixture(autouse=True)
-def kit(db: None, aws_environment: None, settings: Settings) -> Iterator[MemoryStore]:
+def kit(db: None, no_services: None, settings: Settings) -> Iterator[MemoryStore]:
     settings.SESSION_ENGINE = "sessions_kms.testing.backend"
     settings.ROOT_URLCONF = "tests.oauth.testing.urls"
     configure(settings, VARIABLES, {"corp": "https://api.example.com"})

@@ -9,7 +9,7 @@ from sessions_kms.testing import MemoryStore, store
 
 
 @pytest.fixture
-def kit(aws_environment: None, settings: Settings) -> Iterator[MemoryStore]:
+def kit(no_services: None, settings: Settings) -> Iterator[MemoryStore]:
     settings.SESSION_ENGINE = "sessions_kms.testing.backend"
     with store.isolated():
         yield store
