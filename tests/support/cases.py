@@ -5,6 +5,7 @@ reports: 6 ms of CPU, where a pure function takes microseconds.
 """
 
 from collections.abc import Callable, Iterable
+from inspect import Parameter, Signature, signature
 from itertools import product
 from typing import Any
 
@@ -20,14 +21,19 @@ class Cases:
         self.test = test
         self.axes = axes
 
-    def run(self) -> None:
+    def run(self, fixtures: dict[str, Any]) -> None:
         for combination in product(*self.axes):
             case = {name: value for part in combination for name, value in part.items()}
             try:
-                self.test(**case)
+                self.test(**case, **fixtures)
             except BaseException as error:  # what `pytest.fail` raises is no Exception
                 error.add_note(f"In this case: {case!r:.2000}")
                 raise
+
+    def fixtures(self) -> list[Parameter]:
+        """Return the parameters of the test that are in no case."""
+        given = {name for axis in self.axes for name in axis[0]}
+        return [each for each in signature(self.test).parameters.values() if each.name not in given]
 
 
 def each_case(
@@ -35,7 +41,7 @@ def each_case(
 ) -> Callable[[Test], Test]:
     """Run a test with each of the cases, as `pytest.mark.parametrize` would.
 
-    Only for a test without fixtures, and for cases that change nothing that the next one sees.
+    Only for cases that change nothing that the next one sees: they share the fixtures.
     """
     keys = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
     axis = [named(keys, case) for case in cases]
@@ -45,10 +51,11 @@ def each_case(
         inner = getattr(test, "cases", Cases(test, []))
         outer = Cases(inner.test, [axis, *inner.axes])
 
-        def run() -> None:
-            outer.run()
+        def run(**fixtures: Any) -> None:
+            outer.run(fixtures)
 
         run.cases = outer  # type: ignore[attr-defined]  # for one more decorator
+        run.__signature__ = Signature(outer.fixtures())  # type: ignore[attr-defined]  # for pytest
         for name in ("__name__", "__qualname__", "__module__", "__doc__"):
             setattr(run, name, getattr(test, name))
         return run

@@ -19,6 +19,12 @@ def test_every_combination_is_run_once() -> None:
         seen.clear()
 
 
+@each_case("value", "ab")
+def test_cases_share_the_fixtures_of_the_test(value: str, subtests: pytest.Subtests) -> None:
+    assert value in "ab"
+    assert isinstance(subtests, pytest.Subtests)
+
+
 @pytest.mark.parametrize("how", [pytest.fail, int, pytest.skip])
 def test_any_failing_case_fails_the_test_and_is_named(how: type) -> None:
     @each_case("value", ["1", "x", "2"])
