@@ -22,11 +22,12 @@ from tests.packaging.building import SOURCES, build_wheel
 from tests.release.environment import PAIRS
 from tests.support.roto import running_roto
 
-PROGRAMS = {
-    "aws": ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tests.guides.aws"],
-    "python": [PAIRS[-1].python],
-    "python3": [PAIRS[-1].python],
-}
+
+def programs() -> dict[str, list[str]]:
+    """Return the commands that stand in for a reader's programs."""
+    python = PAIRS[-1].python
+    aws = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tests.guides.aws"]
+    return {"aws": aws, "python": [python], "python3": [python]}
 
 
 @pytest.fixture(scope="session")
@@ -56,10 +57,10 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def variables(tmp_path: Path, wheels: Path) -> Iterator[dict[str, str]]:
     """Give the variables of a reader's shell: AWS, and `pip` and `uv` find the wheels."""
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    for name, command in PROGRAMS.items():
-        path = programs / name
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name, command in programs().items():
+        path = folder / name
         path.write_text("\n".join(["#!/bin/sh", f'exec {" ".join(command)} "$@"', ""]))
         path.chmod(0o755)
     kept = {
@@ -72,7 +73,7 @@ def variables(tmp_path: Path, wheels: Path) -> Iterator[dict[str, str]]:
             kept
             | build_aws(Ports(dynamodb=port_of(dynamodb), kms=port_of(kms.url)))
             | {
-                "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin",
+                "PATH": f"{folder}:/usr/local/bin:/usr/bin:/bin",
                 "PIP_FIND_LINKS": f"{kept.get('PIP_FIND_LINKS', '')} {wheels}",
                 "UV_FIND_LINKS": str(wheels),
                 "PIP_DISABLE_PIP_VERSION_CHECK": "1",

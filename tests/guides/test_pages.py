@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests import ROOT
 from tests.guides.page import Command, read_steps
+from tests.support.cases import each_case
 
 GUIDES = sorted((ROOT / "docs/guides").glob("*.md"))
 MOST_WORDS = 900
 MOST_COMMANDS = 20
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+@each_case("guide", GUIDES, ids=lambda guide: guide.stem)
 def test_guide_is_short_and_followed_by_a_test(guide: Path) -> None:
     text = guide.read_text(encoding="utf-8")
     commands = [step for step in read_steps(text) if isinstance(step, Command)]

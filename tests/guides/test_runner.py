@@ -12,6 +12,7 @@ import pytest
 from tests.guides.page import Addition, Change, Command, NewFile, read_steps
 from tests.guides.runner import Reader, is_as_expected
 from tests.guides.terminal import open_terminal
+from tests.support.cases import each_case
 from tests.support.waiting import wait_until
 
 PAGE = """# A page
@@ -136,7 +137,7 @@ def is_running(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("printed", "expected"),
     [
         ("", ""),

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 DIST = Path(os.environ.get("RELEASE_DIST", "dist")).resolve()
@@ -16,28 +17,28 @@ DIST = Path(os.environ.get("RELEASE_DIST", "dist")).resolve()
 
 @dataclass(frozen=True)
 class Pair:
-    """A version of Python, by its interpreter, and a series of Django."""
+    """A version of Python, by the names of its interpreter, and a series of Django."""
 
     name: str
-    python: str
+    pythons: tuple[str, ...]
     django: str
 
-
-def find_python(*names: str) -> str:
-    """Return the first interpreter that can make a virtual environment, or that of the tests."""
-    for name in names:
-        path = shutil.which(name)
-        code = "import ensurepip, venv"
-        if path and subprocess.run([path, "-c", code], check=False, stderr=-3).returncode == 0:
-            return path
-    return sys.executable
+    @cached_property
+    def python(self) -> str:
+        """The first interpreter that can make a virtual environment, or that of the tests."""
+        for name in self.pythons:
+            path = shutil.which(name)
+            code = "import ensurepip, venv"
+            if path and subprocess.run([path, "-c", code], check=False, stderr=-3).returncode == 0:
+                return path
+        return sys.executable
 
 
 PAIRS = [
-    Pair("oldest", find_python("python3.11", "/usr/bin/python3.11", "python3.12"), "5.2"),
+    Pair("oldest", ("python3.11", "/usr/bin/python3.11", "python3.12"), "5.2"),
     Pair(
         "newest",
-        find_python("python3.14", "/usr/bin/python3.14", "python3.13", "/usr/bin/python3.13"),
+        ("python3.14", "/usr/bin/python3.14", "python3.13", "/usr/bin/python3.13"),
         "6.1",
     ),
 ]

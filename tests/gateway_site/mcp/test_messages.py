@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
+from functools import cache
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from gateway_site.mcp.messages import (
     InvalidMessage,
     read_message,
 )
+from tests.support.cases import each_case
 
 DECIDING = (
     *("jsonrpc", "id", "method", "params", "name", "uri", "arguments", "_meta"),
@@ -54,11 +56,12 @@ def lookalikes(member: str) -> set[str]:
     found = {member.upper(), member.capitalize(), member + "\x00", "\u200b" + member}
     for at, letter in enumerate(member):
         before, after = member[:at], member[at + 1 :]
-        found |= {before + odd + after for odd in ALIKE.get(letter, [])}
+        found |= {before + odd + after for odd in characters_alike().get(letter, [])}
         found |= {before + odd + letter + after for odd in ("\x00", "\x1f", "\x7f", "\x80")}
     return found - {member}
 
 
+@cache
 def characters_alike() -> dict[str, list[str]]:
     """Return all characters that are an ASCII one in another case, width or font."""
     found: dict[str, list[str]] = {}
@@ -69,10 +72,7 @@ def characters_alike() -> dict[str, list[str]]:
     return found
 
 
-ALIKE = characters_alike()
-
-
-@pytest.mark.parametrize("member", DECIDING)
+@each_case("member", DECIDING)
 def test_member_that_only_looks_like_another_is_rejected_everywhere(member: str) -> None:
     for name in lookalikes(member):
         assert [code_of(each) for each in placed(name)] == [INVALID_REQUEST] * 3, ascii(name)
@@ -80,13 +80,11 @@ def test_member_that_only_looks_like_another_is_rejected_everywhere(member: str)
 
 def test_lookalikes_hold_what_go_takes_for_a_letter() -> None:
     assert {"tool\u017f", "Tools", "tools\x00"} <= lookalikes("tools")
-    assert "\u212a" in ALIKE["k"]
+    assert "\u212a" in characters_alike()["k"]
     assert {*DECIDING, PROTOCOL_VERSION} == MEMBERS
 
 
-@pytest.mark.parametrize(
-    "name", ["names", "Title", "x-name", "größe", "nаme", "İd", "", "progressToken"]
-)
+@each_case("name", ["names", "Title", "x-name", "größe", "nаme", "İd", "", "progressToken"])
 def test_other_members_pass(name: str) -> None:
     assert [code_of(each) for each in placed(name)] == [None] * 3
 
@@ -156,7 +154,7 @@ REJECTED: dict[str, tuple[Any, int]] = {
 }
 
 
-@pytest.mark.parametrize(("message", "code"), REJECTED.values(), ids=REJECTED)
+@each_case(("message", "code"), REJECTED.values(), ids=REJECTED)
 def test_what_is_no_single_message_is_rejected(message: Any, code: int) -> None:
     assert code_of(message) == code
 
