@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests import ROOT
 from tests.support import warm_python
+from tests.support.cases import each_case
 
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
@@ -40,7 +40,7 @@ def loaded(path: Path) -> dict[Any, Any]:
     return found
 
 
-@pytest.mark.parametrize("schema", SCHEMAS)
+@each_case("schema", SCHEMAS)
 def test_files_match_their_schema(schema: str) -> None:
     names = [str(path) for path in SCHEMAS[schema]]
     assert names
@@ -53,14 +53,14 @@ def test_zizmor_finds_nothing() -> None:
     assert "No findings to report" in told
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@each_case("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_each_action_is_pinned_to_a_commit_with_its_version(path: Path) -> None:
     used = re.findall(r"uses: (.+)", path.read_text(encoding="utf-8"))
     assert used
     assert [each for each in used if not PINNED.fullmatch(each)] == []
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@each_case("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_has_no_permission_that_a_job_does_not_ask_for(path: Path) -> None:
     workflow = loaded(path)
     assert workflow["permissions"] == {}

@@ -68,6 +68,7 @@ def check_prompt(visitor: Visitor, app: App, expected: str | None) -> dict[str, 
     return asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [

@@ -11,6 +11,7 @@ from tests.oauth.support.fixtures import Visitor
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
 from tests.providers.stubs import Auth0, Cognito, Entra, GitLab, Google, Keycloak, Okta, Stub
+from tests.support.cases import each_case
 
 
 def test_google_gives_a_refresh_token_at_every_sign_in(serve: Serve, visitor: Visitor) -> None:
@@ -84,7 +85,7 @@ def test_address_of_cognito_is_verified_by_a_text(serve: Serve, visitor: Visitor
     assert EmailAddress.objects.get().verified
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("kind", "change", "variable"),
     [
         (Google, {"SCOPES": "openid,offline_access"}, "SCOPES"),

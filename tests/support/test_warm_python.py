@@ -87,6 +87,7 @@ def test_fork_ends_as_a_process_of_python(tmp_path: Path, end: str) -> None:
     assert (status, out, err.splitlines()[-1:]) == (*expected[:2], expected[2].splitlines()[-1:])
 
 
+@pytest.mark.slow
 @only_linux
 def test_process_that_forks_starts_without_a_package_that_is_missing() -> None:
     """The benchmark's environment has no pytest."""

@@ -17,6 +17,7 @@ from django.utils.log import log_response
 from gateway_site.edge import access_log, trusted_proxies
 from gateway_site.edge.access_log import RejectionFilter, RequestIds
 from tests.gateway_site.support.gateways import Gateway
+from tests.support.cases import each_case
 from tests.support.waiting import wait_until
 
 NO_BODY: Any = None
@@ -89,7 +90,7 @@ def test_every_record_of_a_request_has_the_id_in_its_response(
     assert caplog.records[-1].request_id == "-"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("reported", "scope", "is_taken"),
     [
         ([b"from-the.proxy_1"], PROXY, True),

@@ -23,6 +23,7 @@ from tests.deploy_check import PRODUCTION
 from tests.gateway_site.support.loading import load_settings, local, production
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, address
+from tests.support.cases import each_case
 
 PUBLIC = "https://gateway.example.com"
 INTERNAL = {"host": "gateway-7.internal:8000"}
@@ -92,7 +93,7 @@ def test_public_address_is_an_allowed_host_and_makes_the_list_needless() -> None
     assert local(PUBLIC_URL="http://127.0.0.1:8000")["PUBLIC_URL"] == "http://127.0.0.1:8000"
 
 
-@pytest.mark.parametrize(
+@each_case(
     "value",
     [
         "gateway.example.com",

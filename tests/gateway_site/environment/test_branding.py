@@ -13,6 +13,7 @@ from gateway_site.environment import branding
 from tests.gateway_site.support.loading import production
 from tests.gateway_site.support.page_requests import parse
 from tests.oauth.support.fake_provider import FakeProvider
+from tests.support.cases import each_case
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 
@@ -54,7 +55,7 @@ def test_content_policy_allows_a_remote_logo_and_no_other_image() -> None:
     assert production()["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]["img-src"] == ["'self'"]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "value",
     [
         "http://cdn.example.com/x.png",

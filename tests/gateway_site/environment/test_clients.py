@@ -15,6 +15,7 @@ from gateway_site.environment.clients import ClientVariables
 from oauth.clients.rules.redirect_uris import CURSOR_URI
 from oauth.clients.server import AuthorizationServer
 from tests.gateway_site.support.loading import local, production
+from tests.support.cases import each_case
 
 URL = "https://gateway.example.com"
 API = {"UPSTREAM_API_URL": "https://api.example.com", "UPSTREAM_API_PROVIDER": "corp"}
@@ -53,14 +54,14 @@ def test_only_upstreams_with_clients_are_offered_and_no_client_is_known_by_defau
     assert found.redirect_uris == {CURSOR_URI}
 
 
-@pytest.mark.parametrize("name", [each.name for each in ClientVariables.declarations()])
+@each_case("name", [each.name for each in ClientVariables.declarations()])
 def test_variable_without_effect_is_rejected(name: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=rf"^{name} ") as caught:
         production(**API, **{name: "http://1" if name == "AUTHORIZATION_ISSUER" else "1"})
     assert "UPSTREAM_<NAME>_CLIENTS" in str(caught.value) or name == "AUTHORIZATION_ISSUER"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "value"),
     [
         ("AUTHORIZATION_ISSUER", "http://gateway.example.com"),

@@ -15,6 +15,7 @@ from gateway_site.environment.database import CONNECTION_LIMITS, POOL
 from gateway_site.environment.postgresql import POOL_OPTIONS, SERVER_OPTIONS
 from tests.deploy_check import PRODUCTION, run
 from tests.gateway_site.support.loading import load_settings, local, production
+from tests.support.cases import each_case
 from tests.support.processes import finished
 
 SAFE = {
@@ -185,7 +186,7 @@ def test_no_proxy_is_trusted_unless_named() -> None:
     assert production(PROXY_SCHEME_HEADER="")["SECURE_PROXY_SSL_HEADER"] is None
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("variable", "value"),
     [
         ("DEBUG", "ture"),

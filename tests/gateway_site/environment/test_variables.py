@@ -16,6 +16,7 @@ from tests import ROOT
 from tests.deploy_check import PRODUCTION
 from tests.gateway_site.environment import settings_tables
 from tests.gateway_site.support.loading import load_settings, production
+from tests.support.cases import each_case
 
 FAMILIES = {
     "OAUTH": {"OAUTH_CORP_CLIENT_ID": "corp", "OAUTH_CORP_ISSUER": "https://login.example.com"},
@@ -111,7 +112,7 @@ def test_example_environment_is_short() -> None:
     assert len(EXAMPLE.splitlines()) <= 140
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "nearest"),
     [
         ("GOOGLE_HDD", "OAUTH_GOOGLE_HOSTED_DOMAIN"),

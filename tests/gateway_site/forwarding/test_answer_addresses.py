@@ -189,6 +189,7 @@ def test_refresh_header_points_to_the_upstream_or_is_dropped(form: str, referenc
             assert_within(upstream, address)
 
 
+@pytest.mark.slow
 @given(FIELDS)
 def test_links_lead_to_the_upstream_however_they_are_read(fields: list[str]) -> None:
     for upstream in UPSTREAMS.values():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway_site.forwarding.bearer import _is_usable
 from oauth.provider.token_set import TokenSet
+from tests.support.cases import each_case
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("access_token", "token_type", "usable"),
     [
         ("eyJ.a-b_c~+/==", "Bearer", True),

@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from tests.gateway_site.support.gateways import TOKEN, Gateway
+from tests.support.cases import each_case
 from tests.support.waiting import wait_until
 
 PROBLEM = "application/problem+json"
@@ -224,7 +225,7 @@ def test_upstream_that_does_not_answer_is_a_time_out(gateway: Gateway) -> None:
     assert_problem(gateway.get("hasty/hang"), 504, "upstream_timeout")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "answer",
     [
         b"",

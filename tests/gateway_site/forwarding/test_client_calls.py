@@ -19,6 +19,7 @@ from tests.gateway_site.forwarding.test_calls import assert_problem
 from tests.gateway_site.forwarding.test_mcp import text, tools
 from tests.gateway_site.support.client_tokens import CLIENT_ID, Caller
 from tests.gateway_site.support.gateways import TOKEN, Gateway
+from tests.support.cases import each_case
 from tests.support.waiting import wait_until
 
 __all__ = ["tools"]
@@ -84,8 +85,8 @@ def test_cookie_beside_a_token_counts_for_nothing(gateway: Gateway, caller: Call
     assert_challenged(gateway, caller.call("open/", headers=bad), "open/")
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-@pytest.mark.parametrize("path", ["open", "open/", "open/mcp", "mcp"])
+@each_case("method", ["GET", "POST", "DELETE"])
+@each_case("path", ["open", "open/", "open/mcp", "mcp"])
 def test_call_without_credentials_gets_a_challenge(
     gateway: Gateway, method: str, path: str
 ) -> None:

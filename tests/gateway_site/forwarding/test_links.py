@@ -90,7 +90,7 @@ def test_field_that_does_not_follow_the_grammar_is_dropped(given: str) -> None:
     assert replaced(given, "<api/y>") == ["<https://gw/y>"]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("parameter", "kept"),
     [
         ('title="a, <https://evil.example>; rel=next"', False),

@@ -12,6 +12,7 @@ import pytest
 
 from tests.gateway_site.server.served import answer
 from tests.gateway_site.support.gateways import Gateway
+from tests.support.cases import each_case
 
 ANYBODY = 16_384
 PROVIDER = 32_768
@@ -54,8 +55,8 @@ def raw(gateway: Gateway, path: str, fields: str, body: bytes, cookie: str = "")
         return answer(client)
 
 
-@pytest.mark.parametrize("is_chunked", [False, True])
-@pytest.mark.parametrize(
+@each_case("is_chunked", [False, True])
+@each_case(
     ("path", "limit", "otherwise"),
     [
         ("/accounts/login/", ANYBODY, 403),

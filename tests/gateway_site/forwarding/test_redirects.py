@@ -15,6 +15,7 @@ from gateway_site.rules.url_rules import UnsafeAddress
 from tests.gateway_site.forwarding.test_calls import assert_problem
 from tests.gateway_site.rules.test_url_rules import ADDRESSES, ROOT_UPSTREAM, UPSTREAM
 from tests.gateway_site.support.gateways import Gateway
+from tests.support.cases import each_case
 
 NAVIGATION = {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}
 SCRIPT = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
@@ -41,7 +42,7 @@ def redirect(
         )
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("location", "expected"),
     [
         ("{upstream}/a?b=1#c", "/gateway/echo/a?b=1#c"),
@@ -53,7 +54,7 @@ def redirect(
         ("/caf%C3%A9", "/gateway/echo/caf%C3%A9"),
     ],
 )
-@pytest.mark.parametrize("headers", [{}, NAVIGATION], ids=["program", "person"])
+@each_case("headers", [{}, NAVIGATION], ids=["program", "person"])
 def test_redirect_within_the_upstream_stays_in_the_gateway(
     gateway: Gateway, location: str, expected: str, headers: dict[str, str]
 ) -> None:
@@ -104,8 +105,8 @@ def test_redirect_of_a_program_with_a_cookie_points_only_to_listed_hosts(
         assert response.headers.get("Location") == (location if comes == status else None)
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize(
+@each_case("status", [301, 302, 303, 307, 308])
+@each_case(
     ("location", "method", "headers"),
     [
         ("https://evil.example/", "GET", NAVIGATION),

@@ -74,6 +74,7 @@ def threads_for(gateway: DocumentGateway, count: int) -> Iterator[ThreadPoolExec
             gateway.site.release.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one_document", [True, False])
 def test_slow_documents_of_three_people_delay_nobody_else(
     gateway: DocumentGateway, one_document: bool
@@ -95,6 +96,7 @@ def test_slow_documents_of_three_people_delay_nobody_else(
         assert {each.result() for each in waiting} == {200}
 
 
+@pytest.mark.slow
 def test_slow_document_of_many_people_delays_no_program_and_no_other_consent(
     gateway: DocumentGateway,
 ) -> None:

@@ -17,6 +17,7 @@ from gateway_site.forwarding.thread_pools import (
     ThreadPool,
 )
 from tests.gateway_site.server.served import advance, on_moved_clock, turns
+from tests.support.cases import each_case
 
 GONE = {"type": "http.disconnect"}
 PIECE = {"type": "http.request", "body": b"a", "more_body": True}
@@ -207,7 +208,7 @@ async def test_who_finds_a_place_is_not_listened_to() -> None:
     assert channel.asked == 0
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("many", "one"),
     [
         ([client(peer="192.0.2.1")], client(peer="192.0.2.2")),

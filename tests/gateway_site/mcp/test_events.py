@@ -7,6 +7,7 @@ import re
 import pytest
 
 from gateway_site.mcp.events import EVENT_MAX, LINES_MAX, Event, EventReader, UnreadableEvent
+from tests.support.cases import each_case
 
 STREAMS = {
     "LF": b": hello\n\nid: 1\ndata: a\n\nevent: x\ndata: b\ndata:c\n\n:\n\ndata\n\nretry: 5\n\n",
@@ -85,7 +86,7 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.parametrize("stream", UNREADABLE.values(), ids=UNREADABLE)
+@each_case("stream", UNREADABLE.values(), ids=UNREADABLE)
 def test_unreadable_event_ends_the_stream(stream: bytes) -> None:
     before = b": hello\n\ndata: before\n\n"
     reader, passed = EventReader(), b""
@@ -96,7 +97,7 @@ def test_unreadable_event_ends_the_stream(stream: bytes) -> None:
     assert passed == before
 
 
-@pytest.mark.parametrize("between", [b"\n", b"\r\n", b"\r", b":\n", b": a\r", b"\r\r\n:\r\n"])
+@each_case("between", [b"\n", b"\r\n", b"\r", b":\n", b": a\r", b"\r\r\n:\r\n"])
 def test_what_is_between_events_is_read_in_one_step_wherever_it_is_cut(between: bytes) -> None:
     """One step for each line took half a second for what arrives at once."""
     stream = between * 1000 + b"data: a\n\n" + between * 1000

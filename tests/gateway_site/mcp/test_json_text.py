@@ -21,6 +21,7 @@ from gateway_site.mcp.json_text import (
     parse,
     write,
 )
+from tests.support.cases import each_case
 
 MIB = 1024 * 1024
 
@@ -65,7 +66,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+@each_case("data", HOSTILE.values(), ids=HOSTILE)
 def test_text_that_parsers_may_read_differently_is_rejected(data: bytes) -> None:
     with pytest.raises(InvalidText) as rejected:
         parse(data)
@@ -143,7 +144,7 @@ def test_every_value_is_read_and_written_again(value: Any) -> None:
         assert json.loads(write(found)) == value
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text",
     ["-0", "0.10", "1E+2", "1e400", "-0.0", "100000000000000000000000000000000", "1.0e-05"],
 )

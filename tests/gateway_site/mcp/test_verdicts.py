@@ -127,6 +127,7 @@ def test_nothing_denied_is_called_by_jackson(attempts: Attempts) -> None:
     compare(attempts, other_parsers.jackson(CALLS, texts(attempts)))
 
 
+@pytest.mark.slow
 def test_nothing_denied_is_called_by_what_the_headers_say(attempts: Attempts) -> None:
     """A server that decides by the headers calls nothing that the body does not name."""
     readings = 0

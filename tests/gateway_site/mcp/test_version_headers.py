@@ -10,6 +10,7 @@ import pytest
 
 from gateway_site.mcp.messages import PROTOCOL_VERSION, InvalidMessage, read_message
 from gateway_site.mcp.version_headers import check_headers, decode, read_version
+from tests.support.cases import each_case
 
 NEW, OLD = "2026-07-28", "2025-11-25"
 VERSION, METHOD, NAME = "mcp-protocol-version", "mcp-method", "mcp-name"
@@ -118,14 +119,14 @@ def encoded(text: str) -> str:
     return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
 
 
-@pytest.mark.parametrize("text", ["größe", " a ", "a\tb", encoded("a"), "", "日本", "a"])
+@each_case("text", ["größe", " a ", "a\tb", encoded("a"), "", "日本", "a"])
 def test_encoded_name_is_decoded(text: str) -> None:
     assert decode(encoded(text)) == text
     sent = headers((VERSION, NEW), (METHOD, "custom"), (NAME, encoded(text)))
     assert verdict(sent, NEW, method="custom", name=text) == NEW
 
 
-@pytest.mark.parametrize(
+@each_case(
     "value",
     [
         "YQ",

@@ -16,6 +16,7 @@ from tests.oauth.clients.support import urls as urls_with_clients
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.cases import each_case
 
 
 def fail(request: HttpRequest) -> HttpResponse:
@@ -103,7 +104,7 @@ def test_apps_page_is_not_linked_without_oauth_clients(
     assert "Apps" not in navigation(visitor.client.get("/").content.decode())
 
 
-@pytest.mark.parametrize("name", ["400", "403", "403_csrf", "404", "429", "500", "503"])
+@each_case("name", ["400", "403", "403_csrf", "404", "429", "500", "503"])
 def test_error_page_links_to_the_others_without_a_request(name: str) -> None:
     assert list(navigation(render_to_string(f"{name}.html"))) == ["Connections", "Sessions"]
 
@@ -117,7 +118,7 @@ def test_closed_sign_up() -> None:
     assert_accessible(render_to_string("account/signup_closed.html"))
 
 
-@pytest.mark.parametrize("name", ["400", "403", "403_csrf", "404", "429", "500", "503"])
+@each_case("name", ["400", "403", "403_csrf", "404", "429", "500", "503"])
 def test_error_page_needs_no_request(name: str) -> None:
     assert_accessible(render_to_string(f"{name}.html"))
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway_site.policy.client_names import list_client_names, name_client
 from oauth.clients.consent import Consent, make_labels
 from oauth.clients.rules.client import Client, Source, document_host, is_document_url
 from oauth.clients.server import AuthorizationServer
+from tests.support.cases import each_case
 
 PINNED, LONG_PINNED = (f"https://pinned.example/{path}" for path in ("a", "a" * 200))
 LONG = "own-" * 50
@@ -19,7 +18,7 @@ SERVER = AuthorizationServer(
 )
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("client_id", "name", "more"),
     [
         ("own", "own", set()),

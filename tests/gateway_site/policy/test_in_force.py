@@ -17,6 +17,7 @@ from gateway_site.policy.in_force import RulesInForce, pins_of, rules_of
 from gateway_site.rules.upstream import Upstream
 from tests.gateway_site.rules.test_upstream import one
 from tests.gateway_site.support.loading import local
+from tests.support.cases import each_case
 
 ALLOW, DENY = '[[rule]]\naction = "allow"\n', '[[rule]]\naction = "deny"\n'
 
@@ -67,7 +68,7 @@ def test_any_fault_is_an_error_of_the_settings(
         )
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "problem"),
     [
         ("own", None),

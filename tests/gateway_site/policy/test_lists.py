@@ -12,6 +12,7 @@ from gateway_site.mcp.messages import InvalidMessage, read_message
 from gateway_site.policy.lists import filter_result
 from gateway_site.policy.policy_file import read_rules
 from gateway_site.policy.rules import Caller, CallerRules
+from tests.support.cases import each_case
 
 OLD, NEW = "2025-11-25", "2026-07-28"
 SEARCH = '[[rule]]\naction = "allow"\ntools = ["search_*", "read"]\nprompts = ["p"]\n'
@@ -110,7 +111,7 @@ def test_templates_are_shown_if_a_resource_of_theirs_may_be_read() -> None:
     ]
 
 
-@pytest.mark.parametrize("ttl", [60_001, 1e9, -1, True, "60000", None])
+@each_case("ttl", [60_001, 1e9, -1, True, "60000", None])
 def test_no_shared_cache_keeps_a_list_and_none_keeps_it_long(ttl: Any) -> None:
     private = {"cacheScope": "private", "ttlMs": 60_000}
     for scope in ("public", "Private", None):

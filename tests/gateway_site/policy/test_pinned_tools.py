@@ -18,6 +18,7 @@ from gateway_site.policy.pinned_tools import (
     format_file,
     load_pins,
 )
+from tests.support.cases import each_case
 
 TOOL: dict[str, Any] = {
     "name": "search",
@@ -57,7 +58,7 @@ OTHERS: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("member", TOOL)
+@each_case("member", TOOL)
 def test_each_member_counts(member: str) -> None:
     expected = digest(json.dumps(TOOL))
     for other in OTHERS[member]:

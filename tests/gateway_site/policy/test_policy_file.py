@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway_site.policy.policy_file import FILE_MAX, InvalidPolicy, load_rules, read_rules
+from tests.support.cases import each_case
 
 GOOD = b'# All may search.\n\n[[rule]]\naction = "allow"\ntools = ["search_*"]\n'
 RULE = '[[rule]]\naction = "allow"\n'
@@ -33,7 +34,7 @@ def test_unreadable_file_is_an_error(tmp_path: Path) -> None:
         load_rules(tmp_path / "none.toml", ())
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("line", "message"),
     [
         ('tool = ["a"]', "Line 6: 'tool' is unknown"),
@@ -70,7 +71,7 @@ def test_wrong_rule_is_an_error_that_names_its_line(line: str, message: str) -> 
     assert message in error_of(GOOD.decode() + RULE + line)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "address",
     [
         *("*", "h*", "https*", "https:*", "https://*", "https://ex*", "https://example.com*"),

@@ -139,7 +139,7 @@ def test_answers_vary_by_cookie(given: list[str], expected: str) -> None:
     assert dict(response_headers(headers))[b"vary"].decode() == expected
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("challenge", "passes"),
     [
         ('Bearer error="invalid_token", resource_metadata="https://x.example"', True),
@@ -155,7 +155,7 @@ def test_browser_never_asks_for_a_password(challenge: str, passes: bool) -> None
     assert (b"www-authenticate" in dict(found)) is passes
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("traceparent", "kept"),
     [
         ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", True),
@@ -217,7 +217,7 @@ def test_length_that_contradicts_the_transfer_encoding_does_not_come_back() -> N
     assert b"content-length" not in names
 
 
-@pytest.mark.parametrize(
+@each_case(
     "name",
     [
         "CDN-Cache-Control",

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.gateway_site.support.gateways import TOKEN, Gateway
+from tests.support.cases import each_case
 
 CASES: list[dict[str, Any]] = json.loads(
     Path(__file__).with_name("hostile.json").read_text(encoding="utf-8")
@@ -80,7 +81,7 @@ def test_cases_are_many_and_uniquely_named() -> None:
     assert len({case["name"] for case in CASES}) == len(CASES)
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+@each_case("case", CASES, ids=[case["name"] for case in CASES])
 def test_hostile_request(gateway: Gateway, request_of: Request, case: dict[str, Any]) -> None:
     sent = len(gateway.canned.requests)
     answer = gateway.raw(request_of.of(case))

@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.rules.upstream import Upstream, read_mcp_servers, read_upstreams
 from tests.gateway_site.support.loading import production
+from tests.support.cases import each_case
 
 URL = "https://mcp.example.com/mcp"
 
@@ -79,7 +80,7 @@ def test_an_upstreams_limits_and_headers_apply_too() -> None:
     assert (found.clients, found.max_body, found.methods) == (True, 5, frozenset({"POST"}))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("variables", "message"),
     [
         ({"URL": "https://api.example.com"}, "NOTES_URL cannot be set beside UPSTREAM_NOTES_MCP"),

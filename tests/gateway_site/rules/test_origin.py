@@ -9,6 +9,7 @@ import requests
 
 from tests.gateway_site.forwarding.test_calls import assert_problem
 from tests.gateway_site.support.gateways import Gateway
+from tests.support.cases import each_case
 
 SAME = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
 
@@ -37,7 +38,7 @@ def test_own_origin_is_admitted(gateway: Gateway) -> None:
     assert gateway.get("echo/x", headers={"Origin": gateway.url}).status_code == 200
 
 
-@pytest.mark.parametrize(
+@each_case(
     "headers",
     [
         {"Sec-Fetch-Site": "cross-site"},

@@ -255,7 +255,7 @@ def test_added_request_headers_pass_in_any_case_and_need_no_warning() -> None:
     assert not one().request_headers.pass_on("x-amz-date")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("given", "hosts"),
     [
         ("", set()),

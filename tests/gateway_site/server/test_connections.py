@@ -31,6 +31,7 @@ from tests.gateway_site.server.served import (
     one_answer,
     serving,
 )
+from tests.support.cases import each_case
 
 BOUND = 8
 SHARE = 2
@@ -187,7 +188,7 @@ def test_who_is_no_trusted_proxy_has_the_share_of_their_own_address(
     assert answer(refused).startswith(b"HTTP/1.1 503 ")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("address", "peer"),
     [
         (("192.0.2.1", 1), "192.0.2.1"),

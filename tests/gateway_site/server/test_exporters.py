@@ -22,6 +22,7 @@ from gateway_site.edge.http_metrics import METHODS, OTHER
 from gateway_site.server.exporters import check_workers, start_exporter
 from tests.deploy_check import PRODUCTION
 from tests.gateway_site.support.gateways import Gateway, running_gateway
+from tests.support.cases import each_case
 from tests.support.processes import finished, free_port
 from tests.support.waiting import wait_until
 
@@ -85,6 +86,7 @@ def test_engine_is_counted_beside_it(scraped: Scraped) -> None:
     assert scraped.has("sessions_kms_operation_seconds", operation="load", outcome="ok")
 
 
+@pytest.mark.slow
 def test_client_cannot_create_series(scraped: Scraped) -> None:
     gateway = scraped.gateway
     gateway.get("echo/")
@@ -173,7 +175,7 @@ def test_prometheus_with_workers_is_rejected_with_a_remedy(options: list[str]) -
     assert "otlp" in line
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("environment", "options", "is_rejected"),
     [
         ({"OTEL_METRICS_EXPORTER": "prometheus"}, [], False),

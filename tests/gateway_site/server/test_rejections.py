@@ -17,6 +17,7 @@ from pytest_django import Settings
 from gateway_site.forwarding import upstream_call
 from gateway_site.rules.upstream import read_upstreams
 from tests.gateway_site.server.served import answer, serving
+from tests.support.cases import each_case
 
 PATHS = ["/", "/healthz", "/gateway/x", "/accounts/login/", "/static/gateway.css"]
 SERVERS = ["ours", "h11", "httptools", "wsgi"]
@@ -52,9 +53,9 @@ def ports() -> Iterator[dict[str, int]]:
     thread.join()
 
 
-@pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("version", ["1.1", "1.0"])
-@pytest.mark.parametrize("path", PATHS)
+@each_case("server", SERVERS)
+@each_case("version", ["1.1", "1.0"])
+@each_case("path", PATHS)
 def test_both_framings_are_refused_and_nothing_after_them_is_read(
     ports: dict[str, int], server: str, version: str, path: str
 ) -> None:
@@ -119,8 +120,8 @@ def test_other_protocols_and_methods_are_not_implemented(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-@pytest.mark.parametrize("offer", ["h2c", "TLS/1.2", "h2c, TLS/1.3"])
-@pytest.mark.parametrize("server", SERVERS)
+@each_case("offer", ["h2c", "TLS/1.2", "h2c, TLS/1.3"])
+@each_case("server", SERVERS)
 def test_offer_that_clients_make_by_themselves_is_ignored(
     ports: dict[str, int], server: str, offer: str
 ) -> None:
@@ -149,8 +150,8 @@ def test_request_without_a_path_and_invalid_http_are_rejected(
     assert problem["code"] == "bad_request"
 
 
-@pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("path", ["/healthz", "/accounts/login/", "/gateway/x"])
+@each_case("server", SERVERS)
+@each_case("path", ["/healthz", "/accounts/login/", "/gateway/x"])
 def test_overlong_field_is_rejected(ports: dict[str, int], server: str, path: str) -> None:
     line = f"POST {path} HTTP/1.0"
     # Another server may refuse a head of this size itself.

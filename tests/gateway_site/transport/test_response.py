@@ -98,7 +98,7 @@ def test_byte_too_many_is_noted_and_changes_nothing(
     assert found == replace(as_it_should_be, is_unmistakable=False)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "answer",
     [
         PLAIN.replace(b"1.1", b"1.0"),

@@ -20,6 +20,7 @@ from tests.oauth.support.grants import BACKEND, CONSENT, TOKENS, GrantWorld, Peo
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.stacks import install
+from tests.support.cases import each_case
 
 GRACE = 120
 
@@ -234,7 +235,7 @@ def test_few_grants_cost_one_query(one: GrantWorld) -> None:
 # What a list shows
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("changes", "shown"),
     [
         ({"client_host": None}, {"host": ""}),

@@ -132,6 +132,7 @@ LIFETIMES: list[Any] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["expires_in", "refresh_token_expires_in"])
 def test_absurd_lifetime_is_bounded_or_refused(notes: Connecting, name: str) -> None:
     statuses = set()

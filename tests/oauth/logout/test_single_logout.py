@@ -22,6 +22,7 @@ from oauth.network import concurrency
 from oauth.provider import metadata
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.logout_provider import LogoutProvider
+from tests.support.cases import each_case
 
 DONE = "/accounts/logout/done/"
 DISCOVERY = "/.well-known/openid-configuration"
@@ -308,7 +309,7 @@ def test_cookie_is_host_only_and_hidden_from_scripts(
 # Its variables
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("value", "setting"),
     [
         ("1", "hint"),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from oauth.mcp.challenge import HEADER_MAX, Challenge, bearer_parameters, parse_challenges
+from tests.support.cases import each_case
 
 TEN = {
     "realm": 'notes, and "more"',
@@ -32,7 +31,7 @@ def test_ten_parameters_are_read_as_they_are_quoted() -> None:
     assert parse_challenges(header) == [Challenge("bearer", TEN)]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("header", "expected"),
     [
         ("", []),
@@ -53,7 +52,7 @@ def test_lists_of_challenges_follow_the_grammar(
     assert parse_challenges(header) == [Challenge(*each) for each in expected]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "header",
     [
         'Bearer a="b',
@@ -81,7 +80,7 @@ def test_parameters_of_another_scheme_are_not_those_of_bearer() -> None:
     assert bearer_parameters('Basic scope="a"') == {}
 
 
-@pytest.mark.parametrize(
+@each_case(
     "unit", ["a", " ", ",", '"', "\\", "=", "a=", 'a="', "a ", "a,", 'a="\\', "a=b,", "Bearer "]
 )
 def test_time_is_bounded_for_every_repeated_text(unit: str) -> None:

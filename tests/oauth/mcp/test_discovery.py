@@ -24,6 +24,7 @@ from tests.oauth.support.mcp_internet import (
     document,
 )
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.cases import each_case
 
 
 def failure(world: World) -> Code:
@@ -133,7 +134,7 @@ def test_operators_scopes_and_issuer_count_more(world: World) -> None:
     assert (found.scopes, found.issuer) == (("mine",), "https://evil.example")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("resource", "accepted"),
     [
         (URL, True),

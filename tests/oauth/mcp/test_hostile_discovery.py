@@ -35,6 +35,7 @@ from tests.oauth.support.mcp_internet import (
     document,
     server_document,
 )
+from tests.support.cases import each_case
 
 EVIL = "https://evil.example"
 PROVIDERS = {
@@ -189,8 +190,8 @@ def test_authorization_server_inside_is_never_connected_to(world: World) -> None
     assert set(world.internet.reached) == {(ADDRESS, 443)}
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS)
-@pytest.mark.parametrize("where", [each for each in INSIDE if not each.endswith(NAMES)])
+@each_case("endpoint", ENDPOINTS)
+@each_case("where", [each for each in INSIDE if not each.endswith(NAMES)])
 def test_no_endpoint_may_be_inside(where: str, endpoint: str) -> None:
     members = server_document(ISSUER) | {endpoint: f"https://{where}/x"}
     with pytest.raises(ProviderUnavailable) as caught:
@@ -349,6 +350,7 @@ SERVERS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whose", ["mcp", "login"])
 def test_odd_document_is_an_error_with_a_code(
     world: World, whose: str, caplog: pytest.LogCaptureFixture
@@ -361,6 +363,7 @@ def test_odd_document_is_an_error_with_a_code(
     assert "yyyy" not in caplog.text
 
 
+@pytest.mark.slow
 def test_odd_members_of_the_resources_metadata_are_an_error(world: World) -> None:
     for what, members in RESOURCES.items():
         world.forget()
@@ -372,6 +375,7 @@ def test_odd_members_of_the_resources_metadata_are_an_error(world: World) -> Non
     assert world.login.requests == []
 
 
+@pytest.mark.slow
 def test_odd_members_of_the_authorization_servers_metadata_are_an_error(world: World) -> None:
     for what, members in SERVERS.items():
         world.forget()

@@ -83,6 +83,7 @@ def test_processes_that_register_at_once_get_one_client(
     assert load_registrations(servers.services, "wiki").registrations == (ours,)
 
 
+@pytest.mark.slow
 def test_process_that_is_killed_while_it_registers_stops_nobody_for_long(
     servers: Stack, idp: RegistrationServer, worker: RegisteringWorker
 ) -> None:

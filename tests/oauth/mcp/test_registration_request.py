@@ -14,6 +14,7 @@ from oauth.mcp.registration_request import (
     read_answer,
 )
 from tests.oauth.support.registering import CALLBACK, MANAGEMENT_TOKEN
+from tests.support.cases import each_case
 
 NOW = 1_800_000_000.0
 SECRET = {"client_id": "c", "client_secret": "s", "client_secret_expires_at": 0}
@@ -23,7 +24,7 @@ def read(answer: dict[str, Any]) -> MadeClient:
     return read_answer(answer, redirect_uri=CALLBACK, now=NOW)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("methods", "chosen"),
     [
         ((), "client_secret_basic"),  # RFC 8414: the default
@@ -59,7 +60,7 @@ def test_registration_names_one_redirect_uri_and_its_kind(redirect_uri: str, kin
     assert metadata["client_uri"] == "https://gateway.example"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("answer", "method", "secret"),
     [
         ({"client_id": "c"}, None, ""),
@@ -77,7 +78,7 @@ def test_method_is_the_registered_one(
     assert read(answer) == MadeClient("c", secret, method, None)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "changes",
     [
         {"redirect_uris": ["https://evil.example/"]},
@@ -117,7 +118,7 @@ def test_other_answers_are_rejected(changes: dict[str, Any]) -> None:
     assert caught.value.code is Code.REGISTRATION_UNUSABLE
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("end", "expires"),
     [
         (0, None),

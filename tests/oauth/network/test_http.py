@@ -18,6 +18,7 @@ from oauth.network import http
 from oauth.network.responses import ProviderResponse
 from oauth.network.vetted_addresses import ANYWHERE
 from oauth.sign_in import oauth2_adapter
+from tests.support.cases import each_case
 
 SECRET = "canary-in-the-form"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -150,7 +151,7 @@ def test_cookies_and_redirects_of_a_provider_are_ignored() -> None:
         assert http.get(url, reach=ANYWHERE).status == 302
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"7", b"null", b"{", b"\xff", b"[" * 100_000])
+@each_case("body", [b"", b"[]", b"7", b"null", b"{", b"\xff", b"[" * 100_000])
 def test_body_that_is_not_an_object_is_rejected(body: bytes) -> None:
     with pytest.raises(ProviderUnavailable, match="cannot be parsed"):
         ProviderResponse(200, "application/json", body).parse()
@@ -163,7 +164,7 @@ def test_form_is_read_as_github_writes_it() -> None:
     assert answer.parse_tokens() == {"access_token": "a", "scope": "b,c"}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("answer", "error"),
     [
         (

@@ -114,7 +114,7 @@ def test_id_token_with_one_fault_is_rejected(what: str) -> None:
         read(token(**BAD[what]))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("algorithm", "digest"),
     [
         ("RS256", hashlib.sha256),

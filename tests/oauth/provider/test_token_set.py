@@ -155,7 +155,7 @@ def test_refresh_token_is_kept_for_the_same_account() -> None:
     assert (kept.refresh_token, kept.refresh_expires_at) == ("refresh", 9_000)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("new", "previous"),
     [
         (BARE, None),

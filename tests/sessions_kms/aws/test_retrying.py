@@ -23,6 +23,7 @@ from sessions_kms.aws.table_client import BotoRequest, call_table
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.support.scripted_server import Said, Server, running_by_script
+from tests.support.cases import each_case
 
 THROTTLED = Failure("ThrottlingException", 400)
 NO_ANSWER = Failure()
@@ -36,7 +37,7 @@ def pauses(
     return [retries.pause_after(failure) for failure in failures]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "failure",
     [
         NO_ANSWER,
@@ -78,7 +79,7 @@ def test_service_may_request_a_longer_pause() -> None:
     assert asked == [[1], [1], [1.5], [6], [6]]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("header", "seconds"),
     [("1500", 1.5), ("0", 0), ("-1", None), ("x", None), ("", None), ("9" * 400, None)],
 )

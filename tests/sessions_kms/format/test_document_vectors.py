@@ -10,6 +10,7 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.documents import SealedDocuments
 from tests.sessions_kms.format.test_vectors import services_of
 from tests.sessions_kms.support import reference_format
+from tests.support.cases import each_case
 from tests.vectors.shared import FOLDER as NAME
 from tests.vectors.vector import FOLDER, Vector, load
 
@@ -31,7 +32,7 @@ def read_by_second_program(vector: Vector, name: str) -> bytes:
     )
 
 
-@pytest.mark.parametrize("case", [path.stem for path in PATHS])
+@each_case("case", [path.stem for path in PATHS])
 def test_package_and_second_program_read_exactly_the_expected_content(case: str) -> None:
     vector = load(f"{NAME}/{case}", sessionKey="", absoluteTimeout=None, notBefore=0)
     content = content_of(case)

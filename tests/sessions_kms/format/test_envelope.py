@@ -31,6 +31,7 @@ from tests.sessions_kms.support.sealed import (
     refused,
     seal,
 )
+from tests.support.cases import each_case
 from tests.vectors import case
 from tests.vectors.wrong import two_keys_one_ciphertext
 
@@ -70,7 +71,7 @@ def test_what_was_sealed_opens_here_and_in_the_second_implementation(
     )
 
 
-@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 65_536, ITEM_MAX_BYTES])
+@each_case("size", [0, 1, 15, 16, 17, 65_536, ITEM_MAX_BYTES])
 def test_plaintext_of_any_size_opens_and_is_as_long_as_its_ciphertext(size: int) -> None:
     plaintext = bytes(size)
     record = seal(plaintext)

@@ -70,7 +70,7 @@ def test_every_kind_has_an_id_here() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@each_case(
     "item_id",
     ["", "clock", "lease", "leases#shop#x", "#shop#x", SESSION_ID + "\n", "tokens#shop#x"],
 )

@@ -330,7 +330,7 @@ def test_session_id_differs_by_namespace() -> None:
     assert len(ids) == 4
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("user_id", "owner"),
     [
         ("42", "user#django#42"),

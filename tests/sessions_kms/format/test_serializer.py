@@ -77,9 +77,7 @@ def test_djangos_own_is_written_and_read_to_the_byte() -> None:
         assert repr(DjangosJSON().loads(written)) == repr(JSONSerializer().loads(written))
 
 
-@pytest.mark.parametrize(
-    "data", [b" {}", b"{}\n", b"\r\n\t {} \n", b"\x0c{}", b"{}\xa0", b" []", b"1 "]
-)
+@each_case("data", [b" {}", b"{}\n", b"\r\n\t {} \n", b"\x0c{}", b"{}\xa0", b" []", b"1 "])
 def test_blanks_are_read_as_django_reads_them(data: bytes) -> None:
     assert outcome(DjangosJSON().loads, data) == outcome(JSONSerializer().loads, data)
 

@@ -13,6 +13,7 @@ from sessions_kms.infrastructure.policies import ROLES
 from sessions_kms.operations import provisioning
 from tests.sessions_kms.support.deployed import printed, template
 from tests.sessions_kms.support.iam import ACCOUNT, some
+from tests.support.cases import each_case
 
 HOME, THERE = "eu-west-1", "eu-central-1"
 KEY = f"arn:aws:kms:{HOME}:{ACCOUNT}:key/mrk-11111111222233334444555555555555"
@@ -111,8 +112,8 @@ def normal(value: Any) -> Any:
     return [normal(each) if isinstance(each, dict) else each for each in some(value)]
 
 
-@pytest.mark.parametrize("role", list(ROLES))
-@pytest.mark.parametrize("options", [[], ["--replica", THERE]])
+@each_case("role", list(ROLES))
+@each_case("options", [[], ["--replica", THERE]])
 def test_policies_of_roles_are_those_of_iam_policy(role: str, options: list[str]) -> None:
     arns = ["--role", role, "--key", KEY]
     expected = json.loads(printed("--format", "iam-policy", *arns, *options))

@@ -141,10 +141,8 @@ def test_next_key_is_ours_with_8_letters_only() -> None:
         assert sift(name + b"=1", PLAIN).header == name + b"=1"
 
 
-@pytest.mark.parametrize(
-    "name", [b"__Host-sessionid", b"__Secure-theirs", b"__Host-sessionid" + NEXT.encode()]
-)
-@pytest.mark.parametrize("second", [b"1", b"2"])
+@each_case("name", [b"__Host-sessionid", b"__Secure-theirs", b"__Host-sessionid" + NEXT.encode()])
+@each_case("second", [b"1", b"2"])
 def test_prefixed_name_sent_twice_is_ignored(name: bytes, second: bytes) -> None:
     header = name + b"=1; a=1; " + name + b"=" + second
     for kind in (PLAIN, HOST):

@@ -472,6 +472,7 @@ ERRORS: list[dict[str, str | None]] = [
 ]
 
 
+@pytest.mark.slow
 def test_errors_redirect_automatically_only_to_trusted_or_local_addresses(
     ada: Visitor, app: App, settings: Settings, subtests: pytest.Subtests
 ) -> None:

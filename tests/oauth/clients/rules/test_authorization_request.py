@@ -121,7 +121,7 @@ def test_request_without_client_or_redirect_uri_is_rejected(name: str) -> None:
         assert refused(**{name: value}) == "invalid_request"
 
 
-@pytest.mark.parametrize("name", sorted(GOOD))
+@each_case("name", sorted(GOOD))
 def test_repeated_parameter_is_rejected_even_with_the_same_value(name: str) -> None:
     query = urlencode(GOOD)
     for more in (GOOD[name], "", "x"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from oauth.clients.rules import redirect_uris
 from oauth.clients.rules.redirect_uris import CURSOR_URI, is_acceptable, matches_any
 from tests.support.cases import each_case
@@ -130,7 +128,7 @@ def test_operator_cannot_list_an_address_that_a_browser_opens_itself(scheme: str
     assert not redirect_uris.is_private_scheme(f"{scheme}:x")
 
 
-@pytest.mark.parametrize("name", ["code", "state", "iss", "error", "error_description", "%63ode"])
+@each_case("name", ["code", "state", "iss", "error", "error_description", "%63ode"])
 def test_listed_address_has_no_response_parameters(name: str) -> None:
     uri = f"app://cb?{name}=1"
     assert redirect_uris.is_private_scheme("app://cb?x=1")

@@ -18,6 +18,7 @@ from sessions_kms.aws.http_client.response import Response
 from sessions_kms.http.connecting import Origin
 from tests.sessions_kms.aws.dynamodb.boto_reading import METHODS
 from tests.sessions_kms.aws.dynamodb.test_request_json import example
+from tests.support.cases import each_case
 
 MOMENT = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
 SECOND = int(MOMENT.timestamp())
@@ -111,7 +112,7 @@ def test_repeated_transaction_has_the_same_token() -> None:
     assert "ClientRequestToken" not in params
 
 
-@pytest.mark.parametrize("operation", REQUESTS)
+@each_case("operation", REQUESTS)
 def test_every_operation_round_trips(operation: str) -> None:
     asked = example(REQUESTS[operation])
     exchange = DynamoDBRequest(TARGET, operation, asked)

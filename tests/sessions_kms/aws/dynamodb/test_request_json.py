@@ -8,6 +8,7 @@ import pytest
 from sessions_kms.aws.dynamodb.request_json import write_body
 from sessions_kms.aws.dynamodb.shapes import REQUESTS, Leaf, ListOf, MapOf, Shape
 from tests.sessions_kms.aws.dynamodb.boto_reading import Boto
+from tests.support.cases import each_case
 
 ITEM: dict[str, Any] = {
     "id": {"S": 'ü\u2028"\\k\ud800'},
@@ -38,7 +39,7 @@ def example(shape: Shape) -> Any:
     return {name: example(member) for name, member in shape.members.items()}
 
 
-@pytest.mark.parametrize("operation", REQUESTS)
+@each_case("operation", REQUESTS)
 def test_body_is_the_one_that_boto_sends(operation: str) -> None:
     boto, params = Boto(), example(REQUESTS[operation])
     for each in (params, {}, *({name: held} for name, held in params.items())):
@@ -49,7 +50,7 @@ def test_body_is_the_one_that_boto_sends(operation: str) -> None:
         assert json.loads(write_body(operation, each)) == theirs
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("params", "named"),
     [
         ({"Tablename": "t"}, "'Tablename'"),

@@ -116,7 +116,7 @@ def test_whole_answer_is_read_as_boto_reads_it(operation: str, boto: Boto) -> No
         assert read["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
-@pytest.mark.parametrize("name", [*ERRORS, "AccessDeniedException", "NoSuchError", ""])
+@each_case("name", [*ERRORS, "AccessDeniedException", "NoSuchError", ""])
 def test_error_is_the_one_that_boto_raises(name: str, boto: Boto) -> None:
     for told in (
         answer(error(name), 400),
@@ -131,7 +131,7 @@ def test_error_is_the_one_that_boto_raises(name: str, boto: Boto) -> None:
         assert ours("PutItem", told) == boto.read("PutItem", told)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("status", "body"),
     [
         (status, body)
@@ -399,7 +399,7 @@ def test_as_many_forms_are_learnt_as_are_bounded_and_the_last_used_is_first(
     assert fresh.read(last, 0) is None
 
 
-@pytest.mark.parametrize(
+@each_case(
     "item",
     [
         {"id": {"S": "x"}},

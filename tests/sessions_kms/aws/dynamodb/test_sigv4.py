@@ -13,6 +13,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
 from sessions_kms.aws.dynamodb.request import Signer
+from tests.support.cases import each_case
 
 # Of https://github.com/awslabs/aws-c-auth/tree/main/tests/aws-signing-test-suite/v4, those that
 # POST to `/` without a query.
@@ -79,7 +80,7 @@ def signed(
 REQUESTS = 100_000 if os.environ.get("FUZZ_EXAMPLES") else 2_000
 
 
-@pytest.mark.parametrize("name", VECTORS)
+@each_case("name", VECTORS)
 def test_signature_is_the_one_that_aws_published(name: str) -> None:
     headers, body, token, signature = VECTORS[name]
     found = signed(

@@ -80,7 +80,7 @@ def test_other_answers_are_read() -> None:
     assert (twice.headers["vary"], twice.headers["empty"]) == ("a, b", "")
 
 
-@pytest.mark.parametrize("whole", ALL)
+@each_case("whole", ALL)
 def test_every_split_gives_the_same_answer(whole: bytes) -> None:
     expected = read(whole)
     assert expected is not None
@@ -91,7 +91,7 @@ def test_every_split_gives_the_same_answer(whole: bytes) -> None:
         assert read(whole[:first], whole[first:second], whole[second:]) == expected
 
 
-@pytest.mark.parametrize("whole", ALL)
+@each_case("whole", ALL)
 def test_response_truncated_at_any_byte_is_garbled(whole: bytes) -> None:
     for cut in range(1, len(whole)):
         with pytest.raises(InvalidResponse):
@@ -102,7 +102,7 @@ def test_connection_that_ends_before_any_byte_is_no_garbled_answer() -> None:
     assert read() is None
 
 
-@pytest.mark.parametrize("whole", ALL)
+@each_case("whole", ALL)
 def test_what_follows_an_answer_ends_the_connection_and_changes_nothing(whole: bytes) -> None:
     alone = read(whole)
     assert alone is not None
