@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from contextvars import copy_context
 from itertools import count
 from pathlib import Path
@@ -41,6 +42,7 @@ AWS_ENVIRONMENT = {
 # Fixtures that start many processes, once for all tests of a worker that use them.
 KEPT = ("kept_stack", "gateway")
 LONG_TIMEOUT = 600  # seconds
+SHARED_ROTO = pytest.StashKey[str]()
 
 ended_tests = count(1)
 
@@ -82,6 +84,18 @@ def pytest_sessionstart(session: pytest.Session) -> None:
                 send(name, **event)
 
         worker.sendevent = send_what_counts
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Have the workers share one DynamoDB: each would take a hundredth of a core, also idle."""
+    config: pytest.Config = node.config
+    if "DYNAMODB_URL" not in os.environ:
+        if SHARED_ROTO not in config.stash:
+            stack = ExitStack()
+            config.stash[SHARED_ROTO] = stack.enter_context(running_roto())
+            config.add_cleanup(stack.close)
+        node.workerinput["roto_url"] = config.stash[SHARED_ROTO]
 
 
 def pytest_unconfigure() -> None:
@@ -220,10 +234,11 @@ def local_kms() -> Iterator[LocalKMS]:
 
 
 @pytest.fixture(scope="session")
-def roto_url() -> Iterator[str]:
+def roto_url(pytestconfig: pytest.Config) -> Iterator[str]:
     """Give the address of a DynamoDB: roto's, or that of another engine which was named."""
-    if another := os.environ.get("DYNAMODB_URL"):
-        yield another
+    worker: dict[str, str] = getattr(pytestconfig, "workerinput", {})
+    if running := os.environ.get("DYNAMODB_URL") or worker.get("roto_url"):
+        yield running
         return
     with running_roto() as url:
         yield url
