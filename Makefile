@@ -41,7 +41,7 @@ test-long: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n auto --dist worksteal -m long $(ARGS)
 
 # The gateway as a client of providers and MCP servers that others wrote, over real HTTP, by browser
-# and by the clients of `make mcp-clients`; eight minutes; needs Node 20 and npm. Fails if one of them
+# and by the clients of `make mcp-clients`; twelve minutes; needs Node 20 and npm. Fails if one of them
 # is missing; ARGS=--without=canaille (oidc-provider, fastmcp, …: tests/interop/conftest.py) leaves
 # it out.
 interop: $(VENV)/.dev-installed
