@@ -19,6 +19,7 @@ import psutil
 import requests
 from playwright.sync_api import Page, expect
 
+from oauth.clients.token_pair import REFRESH_WINDOW
 from tests.e2e.clients import registered
 from tests.e2e.stack import LocalStack
 from tests.mcp_clients.person import Person
@@ -67,6 +68,16 @@ def grant_ended(world: World) -> None:
     world.person.do(disconnect)
 
 
+def grant_ended_before(world: World) -> None:
+    """The person disconnected all apps, longer ago than a client can have to wait.
+
+    mcp-remote refreshes before each request if a token has less than five minutes left, as all have
+    here; who has refreshed ten times in a minute is told to wait, and not yet that the grant ended.
+    """
+    grant_ended(world)
+    world.pause(REFRESH_WINDOW + 1)
+
+
 def gateway_killed(world: World) -> None:
     """`kill -9` everything, and start it again."""
     world.stack.kill_everything()
@@ -101,13 +112,14 @@ def kms_key_moved(world: World) -> None:
 def provider_grant_dead(world: World) -> None:
     """The provider forgets every token that it gave; some time later none of them is quite new.
 
-    Later, since a client that stays open may call by itself, and its token be renewed by that.
+    Later, since a client that stays open may call by itself, and its token be renewed by that; and
+    since mcp-remote may have to wait (see above).
     """
     with closing(sqlite3.connect(world.stack.state / "provider" / "provider.sqlite3")) as database:
         ended = database.execute("DELETE FROM allauth_idp_oidc_token").rowcount
         database.commit()
     assert ended
-    world.pause(YOUNG + 2)
+    world.pause(max(YOUNG, REFRESH_WINDOW) + 2)
 
 
 def store_stopped(world: World) -> None:
@@ -152,7 +164,7 @@ DISTURBANCES = (
     Disturbance("SECRET_KEY rotated", secret_key_rotated),
     Disturbance("KMS key moved", kms_key_moved),
     Disturbance("store away for 30 s", store_stopped, passes=store_back),
-    Disturbance("grant ended by the person", grant_ended),
+    Disturbance("grant ended by the person", grant_ended_before),
     Disturbance("provider's grant dead", provider_grant_dead),
 )
 
