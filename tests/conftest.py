@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Have a worker send nothing that is not shown: the start of a test, a set-up that passed.
 
-    To pack, send and unpack these takes a millisecond and a half of CPU a test.
+    To pack, send and unpack these takes more than a millisecond of CPU a test.
     """
     option = session.config.option
     if not hasattr(session.config, "workerinput") or option.durations or option.xmlpath:

@@ -1,6 +1,6 @@
 """Work that gives every test the same result, done once for all tests of a process.
 
-Each test has clients of AWS and of Django of its own; to create them took a tenth of the CPU.
+Each test has clients of AWS and of Django of its own, and each of these would do it anew.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _data_files(patch: pytest.MonkeyPatch) -> None:
 
     def loader_of(search_path: str | None = None) -> Loader:
         loader = create_loader(search_path)
-        loader._cache = read[search_path]  # type: ignore[attr-defined]
+        loader._cache = read[search_path]  # type: ignore[attr-defined]  # not in the stubs
         return loader
 
     patch.setattr(botocore.session, "create_loader", loader_of)
