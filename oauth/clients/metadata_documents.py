@@ -82,10 +82,8 @@ class DocumentFetcher:
 
     def cached(self, address: str, max_age: float = CACHE_SECONDS_MAX) -> Client | None:
         """Return the cached client of a URL; None if it would have to be fetched."""
-        kept, now = self._kept.get(address), self._clock()
-        if kept is None or kept.until <= now or now - kept.since > max_age:
-            return None
-        return kept.client
+        kept = self._find(address, max_age)
+        return None if kept is None else kept.client
 
     def load_client(
         self,
@@ -102,12 +100,20 @@ class DocumentFetcher:
         if cached is not None:
             return cached
         with self._slot(person):
-            return self._wait(address, self._begin(server, address)).client
+            return self._wait(address, self._begin(server, address, max_age)).client
 
-    def _begin(self, server: AuthorizationServer, address: str) -> Future[CachedClient]:
+    def _find(self, address: str, max_age: float) -> CachedClient | None:
+        kept, now = self._kept.get(address), self._clock()
+        if kept is None or kept.until <= now or now - kept.since > max_age:
+            return None
+        return kept
+
+    def _begin(
+        self, server: AuthorizationServer, address: str, max_age: float
+    ) -> Future[CachedClient]:
         """Join the fetch of a URL, or start one."""
         try:
-            return self._pool.begin(address, partial(self._fetch, server, address))
+            return self._pool.begin(address, partial(self._fetch, server, address, max_age))
         except Refused:
             raise DocumentUnavailable("Too many clients' documents are fetched at once.") from None
 
@@ -125,7 +131,9 @@ class DocumentFetcher:
             )
             raise DocumentUnavailable("The client's document cannot be fetched now.") from None
 
-    def _fetch(self, server: AuthorizationServer, address: str) -> CachedClient:
+    def _fetch(self, server: AuthorizationServer, address: str, max_age: float) -> CachedClient:
+        if found := self._find(address, max_age):  # fetched since the caller looked for it
+            return found
         began, answer = self._clock(), self._get(address)
         try:
             client = _read_client(server, address, answer)

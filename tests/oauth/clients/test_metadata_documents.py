@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,24 @@ def test_document_of_another_media_type_is_rejected(kind: str) -> None:
     with pytest.raises(UnknownClient):
         fetch(DocumentFetcher(lambda _: served(kind=kind)))
     assert fetch(DocumentFetcher(lambda _: served(kind="application/cimd+json"))).name == "App"
+
+
+def test_document_fetched_while_another_looked_for_it_is_not_fetched_again() -> None:
+    asked: list[str] = []
+    looks = count(1)
+
+    def get(url: str) -> ProviderResponse:
+        asked.append(url)
+        return served(url=url)
+
+    def clock() -> float:
+        if next(looks) == 1:  # The first one did not find it; before it asks, another one does.
+            fetch(documents)
+        return 0
+
+    documents = DocumentFetcher(get, clock)
+    assert fetch(documents).name == "App"
+    assert asked == [URL]
 
 
 def test_fetches_of_a_document_are_shared_and_bounded() -> None:
