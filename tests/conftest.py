@@ -142,7 +142,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
     """
     worker: dict[str, Any] = getattr(session.config, "workerinput", {})
     folder = Path(__file__).parent
-    if worker and not any(folder.glob("__pycache__/test_tiers.*")):
+    if worker and not (folder / f"__pycache__/test_tiers{rewrite.PYC_TAIL}").exists():
         number = int(worker["workerid"].removeprefix("gw"))
         make_byte_code(sorted(folder.rglob("test_*.py"))[number :: worker["workercount"]], session)
     return (yield)
@@ -181,19 +181,15 @@ with_room_for_frames.__code__ = with_room_for_frames.__code__.replace(co_stacksi
 
 
 def pytest_collection_finish() -> None:
-    freeze_what_stays()
+    """Keep the garbage collector from examining what was imported and collected."""
+    gc.freeze()
 
 
 def pytest_runtest_logfinish() -> None:
     """Freeze again now and then: what earlier tests left made each ``gc.collect`` take 0.2 s."""
-    if next(ended_tests) % 50 == 0:
-        freeze_what_stays()
-
-
-def freeze_what_stays() -> None:
-    """Keep the garbage collector from examining what was imported, collected and cached."""
-    gc.collect()
-    gc.freeze()
+    if next(ended_tests) % 200 == 0:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,6 +7,7 @@ import ast
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,7 +50,12 @@ def rows(text: str) -> list[list[str]]:
 def sources(*packages: str) -> Iterator[tuple[Path, ast.AST]]:
     for package in packages or ("sessions_kms", "oauth"):
         for path in (ROOT / package).rglob("*.py"):
-            yield path, ast.parse(path.read_text(encoding="utf-8"))
+            yield path, parsed(path)
+
+
+@cache
+def parsed(path: Path) -> ast.AST:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def metrics_of_the_code() -> set[str]:

@@ -154,8 +154,8 @@ def scripts() -> list[list[Said]]:
     """Return what is said to each of many calls: enough to use up the quota, and to fill it."""
     chance = random.Random(15)  # noqa: S311 - to be told again
     calls = []
-    for number in range(300):
-        good = 0.9 if 100 < number < 150 else 0.1
+    for number in range(150):
+        good = 0.9 if 60 < number < 100 else 0.1
         calls.append(
             [GOOD if chance.random() < good else chance.choice(SCRIPT) for _ in range(ATTEMPTS)]
         )
