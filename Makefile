@@ -28,7 +28,7 @@ run: $(VENV)/.local-installed
 	@$(BIN)/python manage.py runlocal $(ARGS)
 endif
 
-# Five to six minutes on two cores. Each of the three fails if it runs nothing.
+# About five minutes on two cores. Each of the three fails if it runs nothing.
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not long" $(ARGS)
 

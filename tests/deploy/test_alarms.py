@@ -5,6 +5,8 @@ import re
 from functools import cache
 from typing import Any
 
+import pytest
+
 from tests import ROOT
 from tests.deploy import load_template
 
@@ -44,12 +46,14 @@ def matches(pattern: str, line: str) -> bool:
     return all(needed) and (any(any_of) or not any_of)
 
 
+@pytest.mark.slow
 def test_pattern_finds_a_text_of_the_code() -> None:
     assert filters()
     for name, pattern in filters().items():
         assert any(matches(pattern, text) for text in texts()), name
 
 
+@pytest.mark.slow
 def test_each_alternative_finds_a_text_of_the_code() -> None:
     for name, pattern in filters().items():
         for term in re.findall(r'"(.*?)"(?: |$)', pattern):

@@ -88,6 +88,7 @@ def test_collected_files_are_served_under_their_hash(collected: Collected) -> No
     assert list(collected.root.glob("gateway.*.css.gz"))
 
 
+@pytest.mark.slow
 def test_file_that_no_descriptor_is_left_for_is_a_503(collected: Collected) -> None:
     *_, status, headers = collected.printed
     assert status == "503"

@@ -52,6 +52,7 @@ def test_error_of_aws_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ResourceNotFoundException" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_stack_is_created_from_its_template(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Built(request.param, tmp_path_factory.mktemp("built"))
 
 
+@pytest.mark.slow
 def test_wheel_of_the_sdist_is_the_wheel_of_the_tree(built: Built) -> None:
     assert built.wheel.name == built.from_tree.name
     assert built.wheel.read_bytes() == built.from_tree.read_bytes()
@@ -79,6 +80,7 @@ def test_wheel_holds_every_file_of_its_packages_and_no_other(built: Built) -> No
     assert built.files == set().union(*map(list_files, PACKAGES[built.name]))
 
 
+@pytest.mark.slow
 def test_wheel_has_types_catalogs_templates_static_files_and_the_local_provider(
     built: Built,
 ) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests import ROOT
@@ -40,6 +41,7 @@ def loaded(path: Path) -> dict[Any, Any]:
     return found
 
 
+@pytest.mark.slow
 @each_case("schema", SCHEMAS)
 def test_files_match_their_schema(schema: str) -> None:
     names = [str(path) for path in SCHEMAS[schema]]

@@ -34,6 +34,7 @@ def test_sign_in_writes_to_the_index_and_a_save_does_not() -> None:
     assert saving.table.index_units == 0 < signing_in.table.index_units
 
 
+@pytest.mark.slow
 def test_busy_process_calls_kms_by_the_clock_and_not_by_the_request() -> None:
     few, many = (
         Fleet(Load(people=14, processes=1, requests=each, seconds=3600, saving=0)).run()

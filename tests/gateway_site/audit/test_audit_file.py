@@ -89,6 +89,7 @@ def test_what_is_no_file_is_an_error(path: str) -> None:
         AuditFile(Path(path)).append(b"1\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.long)])
 def test_killed_process_damages_no_line_of_another(tmp_path: Path, rounds: int) -> None:
     path = tmp_path / "audit.jsonl"

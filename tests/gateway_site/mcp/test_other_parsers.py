@@ -74,6 +74,7 @@ def test_python_calls_what_was_read(messages: Sequence[Generated]) -> None:
     compare(messages, other_parsers.python(CALLS, texts(messages)))
 
 
+@pytest.mark.slow
 @other_parsers.needs_node
 def test_javascript_calls_what_was_read(messages: Sequence[Generated]) -> None:
     compare(messages, other_parsers.node(CALLS, texts(messages)))

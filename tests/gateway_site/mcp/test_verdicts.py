@@ -105,6 +105,7 @@ def texts(attempts: Attempts) -> list[bytes]:
     return [each.data for each in attempts[0]]
 
 
+@pytest.mark.slow
 def test_nothing_denied_is_called_by_python(attempts: Attempts) -> None:
     compare(attempts, other_parsers.python(CALLS, texts(attempts)))
 

@@ -79,6 +79,7 @@ def own_id(visitor: Visitor) -> str:
     return id_of(str(visitor.client.cookies["gateway_sessionid"].value))
 
 
+@pytest.mark.slow
 def test_home_page_reads_the_index_once_for_news_of_apps(
     ada: Visitor, calls: Calls, answers: list[Any], settings: Settings
 ) -> None:
@@ -92,6 +93,7 @@ def test_home_page_reads_the_index_once_for_news_of_apps(
     assert carry_ciphertext(answers) == {own_id(ada)}
 
 
+@pytest.mark.slow
 def test_pages_read_no_ciphertext_but_their_own_sessions(
     ada: Visitor, calls: Calls, answers: list[Any], subtests: pytest.Subtests
 ) -> None:

@@ -181,6 +181,7 @@ def test_address_that_takes_parsers_long_is_not_parsed(
     assert all(each.isascii() and len(each) <= URL_MAX for each in parsed)
 
 
+@pytest.mark.slow
 def test_authorization_server_inside_is_never_connected_to(world: World) -> None:
     name_the_inside(world.internet)
     for where in INSIDE:

@@ -245,6 +245,7 @@ def test_task_that_is_cancelled_while_waiting_leaves_the_queue(
     asyncio.run(leave())
 
 
+@pytest.mark.slow
 def test_one_account_does_not_occupy_all_threads_of_a_slow_provider(
     corp: FakeProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
