@@ -42,9 +42,9 @@ class Attacker:
         return self._send("GET", target)
 
     def post(self, target: str, more: str = "", **form: str) -> int:
-        """Post a form; ``more`` is what was encoded before."""
+        """Post a form; ``more`` are fields that are encoded already."""
         fields = urlencode({"csrfmiddlewaretoken": self.token, **form})
-        return self._send("POST", target, f"{fields}&{more}")
+        return self._send("POST", target, f"{fields}&{more}" if more else fields)
 
     def arrive(self) -> Attacker:
         self.get("/")

@@ -369,7 +369,6 @@ def test_garbage_for_a_language_is_english_or_german(corp: FakeProvider, sent: s
     assert language(response) in {"en", "de"}
 
 
-@pytest.mark.slow
 def test_no_garbage_is_kept_in_memory(corp: FakeProvider) -> None:
     """Django remembers a thousand languages that browsers wanted; each is cut to a size."""
     for number in range(50):
