@@ -6,6 +6,10 @@ process made it with a key that this process does not have yet, or no longer has
 two, a digest of the password without a key is stored beside the HMAC. While that matches the
 current password, the request is treated as signed out, and the session is not changed.
 The middleware of `authentication` replaces Django's.
+
+An HMAC made with a former key is replaced under the same session key. Django would change the
+session key as well, and a browser that misses that response is signed out. The new session key adds
+no security here: nobody can compute one from `SECRET_KEY`.
 https://docs.djangoproject.com/en/stable/topics/auth/default/#session-invalidation-on-password-change
 """
 
@@ -46,10 +50,10 @@ class Unverified(Exception):
 
 
 class _GuardedSession:
-    """A session for `auth.get_user` that is not flushed: it raises Unverified instead.
+    """A session for `auth.get_user` that keeps its key and is not flushed: it raises Unverified.
 
-    A hash that a process with another key has just made is not rewritten. That process would
-    rewrite it again, and each rewrite changes the session's key, so concurrent requests would fail.
+    A hash that a process with another key has just made is not rewritten: the two processes would
+    rewrite each other's hashes at every request.
     """
 
     def __init__(self, session: SessionBase) -> None:
@@ -67,9 +71,7 @@ class _GuardedSession:
             self._session[key] = value
 
     def cycle_key(self) -> None:
-        """Change the session's key, before its hash is written."""
-        if not self._keeps_hash:
-            self._session.cycle_key()
+        """Do nothing: the hash is rewritten under the same session key."""
 
     def flush(self) -> None:
         """Raise Unverified."""

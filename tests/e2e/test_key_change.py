@@ -2,8 +2,8 @@
 
 Two gateways of their own processes share the stack's table, which they reach through a proxy
 that cuts and keeps back. Each has the other's SECRET_KEY as its former one, and cookies ignore
-ports: whoever goes from one to the other meets a rotated SECRET_KEY, and has the session's key
-changed by Django, as often as wanted: neither waits for an hour until it rewrites the other's hash.
+ports: whoever goes from one to the other meets a rotated SECRET_KEY. Both use Django's own lookup
+of users, which then changes the session's key, as often as wanted.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ import os, sys
 os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_site.settings"
 import django
 django.setup()
-from oauth.sign_in import session_user
-session_user.ROLLOUT_MAX = -1  # seconds
+from django.contrib import auth
+from oauth.sign_in import authentication
+authentication.get_user = auth.get_user
 from django.core.management import execute_from_command_line
 execute_from_command_line(["manage.py", "runserver", "--noreload", sys.argv[1]])
 """

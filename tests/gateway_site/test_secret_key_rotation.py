@@ -112,6 +112,8 @@ def test_two_steps_keep_everyone_signed_in_and_fail_no_request(rotation: Rotatio
     browsers, programs = rotation.browsers, rotation.programs
     for pair in ((rotation.only_old, rotation.added), (rotation.added, rotation.swapped)):
         for at in pair * 2:
+            copies = [browser.copy() for browser in browsers]
+            assert signed_in(copies, at) == BROWSERS, "whose responses the browsers never receive"
             assert signed_in(browsers, at) == BROWSERS
             assert calls(programs, at) == {200}
             assert refreshes(programs, at) == {200}

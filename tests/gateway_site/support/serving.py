@@ -51,6 +51,7 @@ from oauth.clients.rules.client import document_host, is_document_url  # noqa: E
 from oauth.clients.server import authorization_server  # noqa: E402
 from oauth.provider import dpop  # noqa: E402
 from oauth.provider.token_set import TokenSet  # noqa: E402
+from oauth.sign_in import session_user  # noqa: E402
 from oauth.sign_in.openid_adapter import code_challenge  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
@@ -180,6 +181,14 @@ def set_age(value: str) -> str:
     return value
 
 
+def swap_secret_keys(_: str) -> None:
+    """Restart with the former SECRET_KEY, or at first another, and the current one as fallback."""
+    former = settings.SECRET_KEY_FALLBACKS or ["another-secret-key-" * 3]
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], former[0]
+    session_user.started_at = time.time()
+    user_cache.cache_clear()
+
+
 async def end(key: str) -> None:
     await SessionStore().adelete(key)
 
@@ -257,6 +266,7 @@ CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
     ),
     "cookie": at_once(lambda kind: cookies.of(kind, sign_in)),
     "age": at_once(set_age),
+    "swap-secret-keys": sync_to_async(swap_secret_keys),
     "https": at_once(set_https),
     "shutdown": shut_down,
     "slots": count_calls,
