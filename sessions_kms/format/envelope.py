@@ -7,6 +7,8 @@ the cookie without the data key.
 
 import hashlib
 import hmac
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -16,11 +18,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.attributes import COMMITMENT_BYTES, TAG_BYTES
+from sessions_kms.format.item_types import SESSION, ItemType
 from sessions_kms.format.record import Header, SessionRecord
 
 KEY_BYTES = 32
 SUITE = b"sessions_kms/1"
-INFO = b"sessions_kms/1/record"
 _HASH: Final = SHA256()  # without state, so it can be shared
 
 
@@ -36,13 +38,17 @@ def seal(
     salt: bytes,
     iv: bytes,
     ancestors: bytes = b"",
+    item_type: ItemType = SESSION,
 ) -> SessionRecord:
     """Encrypt a serialized session into a record; its ancestors are stored unsealed.
+
+    An item of another ``item_type`` has a secret of its own in place of the session key.
 
     ``salt`` and ``iv`` must be fresh random bytes for each call (NIST SP 800-38D, 8.2.2).
     """
     __traceback_hide__ = True  # Error reports show the variables of frames: here, keys.
-    key, commitment = _derive(data_key, session_key, salt)
+    info = _info(header, namespace, item_type)
+    key, commitment = _derive(data_key, session_key, salt, info)
     sealed = AESGCM(key).encrypt(
         iv, plaintext, _associated_data(header, namespace, salt, commitment)
     )
@@ -65,13 +71,21 @@ def seal(
     )
 
 
-def open_(record: SessionRecord, *, namespace: str, session_key: str, data_key: bytes) -> bytes:
+def open_(
+    record: SessionRecord,
+    *,
+    namespace: str,
+    session_key: str,
+    data_key: bytes,
+    item_type: ItemType = SESSION,
+) -> bytes:
     """Decrypt a record, after comparing its commitment to exactly these keys.
 
     Raises InvalidRecord.
     """
     __traceback_hide__ = True
-    key, commitment = _derive(data_key, session_key, record.salt)
+    info = _info(record, namespace, item_type)
+    key, commitment = _derive(data_key, session_key, record.salt, info)
     if not hmac.compare_digest(commitment, record.commitment):
         raise InvalidRecord("commitment")
     try:
@@ -84,7 +98,7 @@ def open_(record: SessionRecord, *, namespace: str, session_key: str, data_key: 
         raise InvalidRecord("authentication") from None
 
 
-def _derive(data_key: bytes, session_key: str, salt: bytes) -> tuple[bytes, bytes]:
+def _derive(data_key: bytes, session_key: str, salt: bytes, info: bytes) -> tuple[bytes, bytes]:
     """Return the record's own key and its commitment (HKDF, RFC 5869).
 
     Data key and secret have fixed lengths, so their concatenation is unambiguous.
@@ -93,8 +107,27 @@ def _derive(data_key: bytes, session_key: str, salt: bytes) -> tuple[bytes, byte
     secret = hashlib.sha256(b"sessions_kms/1/secret\0" + session_key.encode()).digest()
     if len(data_key) != KEY_BYTES:
         raise InvalidRecord("data_key")
-    okm = HKDF(_HASH, KEY_BYTES + COMMITMENT_BYTES, salt, INFO).derive(data_key + secret)
+    okm = HKDF(_HASH, KEY_BYTES + COMMITMENT_BYTES, salt, info).derive(data_key + secret)
     return okm[:KEY_BYTES], okm[KEY_BYTES:]
+
+
+def _info(header: Header, namespace: str, item_type: ItemType) -> bytes:
+    """Return what separates the keys of records that repeat a salt (docs/format.md, Sealing).
+
+    The owner is left out: some libraries take at most 1,024 bytes.
+    """
+    fields = (
+        header.id.encode(),
+        b"%d" % header.version,
+        b"%d" % header.revision,
+        b"%d" % header.updated_at,
+    )
+    return _start_of_info(item_type, namespace) + _prefixed(fields)
+
+
+@lru_cache(64)
+def _start_of_info(item_type: ItemType, namespace: str) -> bytes:
+    return _prefixed((SUITE, item_type.label.encode(), namespace.encode()))
 
 
 def _associated_data(header: Header, namespace: str, salt: bytes, commitment: bytes) -> bytes:
@@ -111,4 +144,9 @@ def _associated_data(header: Header, namespace: str, salt: bytes, commitment: by
         salt,
         commitment,
     )
+    return _prefixed(fields)
+
+
+def _prefixed(fields: Iterable[bytes]) -> bytes:
+    """Join fields, each after its length, so that no two lists of fields give the same bytes."""
     return b"".join([len(field).to_bytes(4, "big") + field for field in fields])

@@ -61,6 +61,11 @@ class ItemType:
             raise ValueError(f"A {self.name} would be written in a version that is not readable.")
 
     @property
+    def label(self) -> str:
+        """What the derivation of a sealed item's key calls the type."""
+        return self.word or self.name
+
+    @property
     def versions(self) -> str:
         """The readable versions as text."""
         return " or ".join(map(str, sorted(self.readable)))

@@ -158,4 +158,4 @@ class SessionMetadata:
         record = SessionRecord.from_item(item, ABOUT_ITEM)
         if len(record.encrypted_data) > BYTES_MAX:
             raise InvalidRecord("encryptedData")
-        return await self._sealing.open(record, record.id)
+        return await self._sealing.open(record, record.id, ABOUT_ITEM)

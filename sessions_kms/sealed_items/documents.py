@@ -101,7 +101,7 @@ class SealedDocuments:
         stamp = binary(item, "stamp", STAMP_BYTES)
         if len(record.encrypted_data) > CONTENT_MAX:
             raise InvalidRecord("encryptedData")
-        content = await self._sealing.open(record, record.id)
+        content = await self._sealing.open(record, record.id, DOCUMENT)
         return StoredDocument(content, stamp), record.updated_at
 
     async def _renew(self, name: str, document: StoredDocument) -> StoredDocument:

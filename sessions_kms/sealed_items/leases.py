@@ -154,7 +154,7 @@ class Leases:
             record = SessionRecord.from_item(lease.item, LEASE)
             if record.id != self.id_of(secret):
                 raise InvalidRecord("id")
-            return await self._sealing.open(record, secret)
+            return await self._sealing.open(record, secret, LEASE)
 
     async def _put(self, secret: str, holder: str, seconds: int, before: _Lease | None) -> bool:
         __traceback_hide__ = True

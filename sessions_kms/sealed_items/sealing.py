@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sessions_kms.data_keys.keyring import DataKey
@@ -62,6 +63,7 @@ class Seal:
             salt=fresh[:SALT_BYTES],
             iv=fresh[SALT_BYTES:],
             ancestors=ancestors,
+            item_type=item_type,
         )
 
 
@@ -106,28 +108,35 @@ class Sealing:
             item_type=item_type,
         )
 
-    async def open(self, record: SessionRecord, session_key: str) -> bytes:
-        """Open a record. Raises InvalidRecord or StoreUnavailable."""
+    async def open(
+        self, record: SessionRecord, session_key: str, item_type: ItemType = SESSION
+    ) -> bytes:
+        """Open a record, with its own secret if it is of another ``item_type`` than a session.
+
+        Raises InvalidRecord or StoreUnavailable.
+        """
         __traceback_hide__ = True
         services = self._services
         if record.is_ahead(services.clock()):
             raise log_alarm("updated_in_future", AHEAD)
         record.check_times()
-        keyring, namespace = services.keyring, services.config.namespace
-        data_key = await keyring.unwrap(record.encrypted_key, record.key_period)
+        open_ = partial(
+            envelope.open_,
+            record,
+            namespace=services.config.namespace,
+            session_key=session_key,
+            item_type=item_type,
+        )
+        data_key = await services.keyring.unwrap(record.encrypted_key, record.key_period)
         try:
-            return envelope.open_(
-                record, namespace=namespace, session_key=session_key, data_key=data_key.plaintext
-            )
+            return open_(data_key=data_key.plaintext)
         except InvalidRecord as exc:
             if exc.reason != "commitment":
                 raise
         # The data key is not the record's: before the record is rejected, KMS is called again.
-        again = await keyring.confirmed(data_key)
+        again = await services.keyring.confirmed(data_key)
         try:
-            return envelope.open_(
-                record, namespace=namespace, session_key=session_key, data_key=again.plaintext
-            )
+            return open_(data_key=again.plaintext)
         except InvalidRecord:
             if again.plaintext == data_key.plaintext:
                 raise

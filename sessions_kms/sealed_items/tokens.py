@@ -291,7 +291,7 @@ class Tokens:
             raise InvalidRecord("encryptedData")
         if self._is_over(record.id, record.ttl):
             return None
-        return await self._sealing.open(record, token)
+        return await self._sealing.open(record, token, item_type)
 
     def _is_over(self, item_id: str, ttl: int) -> bool:
         if not self.has_passed(ttl):

@@ -162,17 +162,21 @@ def sealed(
 
 def sealed_differently(
     *,
-    derive: Callable[[bytes, bytes], tuple[bytes, bytes]] | None = None,
+    derive: Callable[[bytes, bytes, list[bytes]], tuple[bytes, bytes]] | None = None,
     associate: Callable[[Item], bytes] | None = None,
     **attributes: Any,
 ) -> Item:
     """Return a record of a program that read the page wrongly.
 
-    ``derive`` takes salt and secret and gives key and commitment.
+    ``derive`` takes salt, secret and the fields of info, and gives key and commitment.
     """
-    secret = hashlib.sha256(b"sessions_kms/1/secret\0" + SESSION_KEY.encode()).digest()
-    key, commitment = derive(SALT, secret) if derive else ref.derive(DATA_KEY, SESSION_KEY, SALT)
-    item = header(**attributes) | {"iv": {"B": IV}, "commitment": {"B": commitment}}
+    item = header(**attributes)
+    if derive:
+        info = ref.info_fields(NAMESPACE, item)
+        key, commitment = derive(SALT, ref.secret_of(SESSION_KEY), info)
+    else:
+        key, commitment = ref.derive(DATA_KEY, SESSION_KEY, NAMESPACE, item)
+    item |= {"iv": {"B": IV}, "commitment": {"B": commitment}}
     associated = associate(item) if associate else associated_data(item)
     ciphertext, tag = ref.gcm_encrypt(key, IV, SESSION, associated)
     return item | {"encryptedData": {"B": ciphertext}, "authTag": {"B": tag}}

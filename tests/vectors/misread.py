@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.sessions_kms.support import reference_format as ref
@@ -10,6 +10,7 @@ from tests.vectors.case import (
     DATA_KEY,
     ENCRYPTED_KEY,
     NAMESPACE,
+    OWNER,
     SESSION_KEY,
     Case,
     Item,
@@ -32,10 +33,12 @@ FIELDS = (
     "salt",
     "commitment",
 )
+INFO_FIELDS = ("suite", "type", "namespace", "id", "version", "revision", "updated")
 
 
 def cases() -> Named:
     yield from _derivations()
+    yield from _infos()
     yield from _associations()
 
 
@@ -44,57 +47,105 @@ def _invalid(description: str, reason: str, item: Item) -> Case:
 
 
 def _derivations() -> Named:
-    info, ikm = b"sessions_kms/1/record", DATA_KEY
+    ikm = DATA_KEY
 
-    def derived(description: str, derive: Any) -> Case:
-        return _invalid(description, "commitment", sealed_differently(derive=derive))
-
-    def hkdf(ikm: bytes, salt: bytes, info: bytes = info) -> tuple[bytes, bytes]:
-        return ref.halves(ref.hkdf(ikm, salt, info))
-
-    yield "sealed_without_secret", derived("Data key alone.", lambda salt, _: hkdf(ikm, salt))
+    yield (
+        "sealed_without_secret",
+        _derived("Data key alone.", lambda salt, _, info: _hkdf(ikm, salt, info)),
+    )
     yield (
         "sealed_with_secret_first",
-        derived("Secret before data key.", lambda salt, secret: hkdf(secret + ikm, salt)),
+        _derived(
+            "Secret before data key.", lambda salt, secret, info: _hkdf(secret + ikm, salt, info)
+        ),
     )
     yield (
         "sealed_with_session_key_as_secret",
-        derived(
+        _derived(
             "Session key instead of its digest.",
-            lambda salt, _: hkdf(ikm + SESSION_KEY.encode(), salt),
+            lambda salt, _, info: _hkdf(ikm + SESSION_KEY.encode(), salt, info),
         ),
     )
     yield (
         "sealed_with_secret_of_id_domain",
-        derived(
+        _derived(
             "The digest of the id instead of the secret's.",
-            lambda salt, _: hkdf(
+            lambda salt, _, info: _hkdf(
                 ikm
                 + hashlib.sha256(
                     f"sessions_kms/1/id\0{NAMESPACE}\0{SESSION_KEY}".encode()
                 ).digest(),
                 salt,
+                info,
             ),
         ),
     )
     yield (
         "sealed_without_salt",
-        derived("No salt in HKDF.", lambda _, secret: hkdf(ikm + secret, b"")),
-    )
-    yield (
-        "sealed_with_zero_after_info",
-        derived(
-            "A zero byte at the end of info.",
-            lambda salt, secret: hkdf(ikm + secret, salt, info + b"\0"),
-        ),
+        _derived("No salt in HKDF.", lambda _, secret, info: _hkdf(ikm + secret, b"", info)),
     )
     yield (
         "sealed_with_key_and_commitment_swapped",
-        derived(
+        _derived(
             "The halves of the output the wrong way round.",
-            lambda salt, secret: hkdf(ikm + secret, salt)[::-1],
+            lambda salt, secret, info: _hkdf(ikm + secret, salt, info)[::-1],
         ),
     )
+
+
+def _infos() -> Named:
+    def with_info(description: str, info: Callable[[list[bytes]], bytes]) -> Case:
+        return _derived(
+            description,
+            lambda salt, secret, fields: ref.halves(
+                ref.hkdf(DATA_KEY + secret, salt, info(fields))
+            ),
+        )
+
+    yield "sealed_without_info", with_info("No info in HKDF.", lambda _: b"")
+    yield (
+        "sealed_with_the_suite_as_info",
+        with_info("One info for all records.", lambda _: b"sessions_kms/1/record"),
+    )
+    yield (
+        "sealed_without_lengths_in_info",
+        with_info("The fields of info joined without their lengths.", b"".join),
+    )
+    yield (
+        "sealed_with_zero_after_info",
+        with_info("A zero byte at the end of info.", lambda fields: ref.prefixed(fields) + b"\0"),
+    )
+    yield (
+        "sealed_with_owner_in_info",
+        with_info(
+            "The owner is no field of info.", lambda fields: ref.prefixed([*fields, OWNER.encode()])
+        ),
+    )
+    yield (
+        "sealed_as_another_item_type",
+        with_info(
+            "Sealed as session metadata.",
+            lambda fields: ref.prefixed([fields[0], b"about", *fields[2:]]),
+        ),
+    )
+    for index, name in enumerate(INFO_FIELDS):
+        yield (
+            f"sealed_without_{name}_in_info",
+            with_info(
+                f"The field {name} left out of info.",
+                lambda fields, at=index: ref.prefixed(fields[:at] + fields[at + 1 :]),  # type: ignore[misc]
+            ),
+        )
+
+
+def _derived(
+    description: str, derive: Callable[[bytes, bytes, list[bytes]], tuple[bytes, bytes]]
+) -> Case:
+    return _invalid(description, "commitment", sealed_differently(derive=derive))
+
+
+def _hkdf(ikm: bytes, salt: bytes, fields: list[bytes]) -> tuple[bytes, bytes]:
+    return ref.halves(ref.hkdf(ikm, salt, ref.prefixed(fields)))
 
 
 def _associations() -> Named:

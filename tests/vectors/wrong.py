@@ -14,7 +14,6 @@ from tests.vectors.case import (
     OTHER_ENCRYPTED_KEY,
     OTHER_SESSION_KEY,
     PERIOD,
-    SALT,
     SESSION_KEY,
     UPDATED,
     Case,
@@ -72,7 +71,7 @@ def _moved() -> Named:
         "namespace_other_with_data_key_shared",
         _invalid(
             "The same, with a data key that KMS unwraps for both namespaces.",
-            "authentication",
+            "commitment",
             elsewhere | here,
             kms=unwraps_both,
         ),
@@ -147,7 +146,10 @@ def _keys() -> Named:
 def two_keys_one_ciphertext() -> Item:
     """Return a record of DATA_KEY's commitment, in which OTHER_DATA_KEY's blob was put."""
     item = sealed(b'{"padding":"' + b" " * 18 + b'"}')
-    keys = [ref.derive(data_key, SESSION_KEY, SALT)[0] for data_key in (DATA_KEY, OTHER_DATA_KEY)]
+    keys = [
+        ref.derive(data_key, SESSION_KEY, NAMESPACE, item)[0]
+        for data_key in (DATA_KEY, OTHER_DATA_KEY)
+    ]
     ciphertext, tag = salamander(
         (keys[0], keys[1]), IV, item["encryptedData"]["B"], associated_data(item)
     )

@@ -123,9 +123,9 @@ def test_every_extension_is_refused(reader: Reader, name: str) -> None:
     [
         ("version", {"version"}),
         ("createdAt", {"authentication", "created_after_updated"}),
-        ("updatedAt", {"authentication", "updated_in_future", "key_period"}),
+        ("updatedAt", {"commitment", "updated_in_future", "key_period"}),
         ("ttl", {"authentication"}),
-        ("revision", {"authentication"}),
+        ("revision", {"commitment"}),
         ("keyPeriod", {"encrypted_key", "key_period"}),
     ],
 )
@@ -172,7 +172,7 @@ def test_record_moved_to_another_session_is_refused(reader: Reader) -> None:
 
 def test_record_moved_to_another_namespace_is_refused(kms: FakeKMS, reader: Reader) -> None:
     moved = reader.item | {"id": {"S": session_id("other", COOKIE)}}
-    assert reader.reason(moved, namespace="other") == "authentication"
+    assert reader.reason(moved, namespace="other") == "commitment"
     reader.keyring = keyring_of(kms, "other")
     assert reader.reason(moved, namespace="other") == "encrypted_key"
 
@@ -187,4 +187,4 @@ def test_record_read_under_another_encryption_context_is_refused(
 def test_record_sealed_as_another_version_is_refused(reader: Reader) -> None:
     sealed = reader.seal(replace(HEADER, version=2))
     assert reader.reason(sealed) == "version"
-    assert reader.reason(sealed | {"version": {"N": "1"}}) == "authentication"
+    assert reader.reason(sealed | {"version": {"N": "1"}}) == "commitment"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format import envelope
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item
-from sessions_kms.format.item_types import session_id
+from sessions_kms.format.item_types import ABOUT, session_id
 from sessions_kms.format.record import SessionRecord
 from tests.sessions_kms.support import reference_format as reference
 from tests.sessions_kms.support.sealed import (
@@ -99,6 +99,26 @@ def test_another_salt_makes_another_key() -> None:
     assert records[0].encrypted_data != records[1].encrypted_data
 
 
+def test_repeated_random_bytes_repeat_a_key_only_in_one_revision_and_second() -> None:
+    other = "about#django#" + HEADER.id
+    records = [
+        seal(),
+        seal(header=replace(HEADER, revision=HEADER.revision + 1)),
+        seal(header=replace(HEADER, updated_at=HEADER.updated_at + 1)),
+        seal(header=replace(HEADER, id=other)),
+        seal(header=replace(HEADER, id=other), item_type=ABOUT),
+        seal(namespace="other"),
+    ]
+    assert {each.salt for each in records} == {records[0].salt}
+    assert len({each.commitment for each in records}) == len(records)
+    assert len({each.encrypted_data for each in records}) == len(records)
+
+
+def test_item_opens_as_its_own_type_only() -> None:
+    assert refused(lambda: open_(seal(), item_type=ABOUT)) == "commitment"
+    assert refused(lambda: open_(seal(item_type=ABOUT))) == "commitment"
+
+
 # Two keys are needed
 
 
@@ -111,9 +131,8 @@ def test_table_and_data_key_open_nothing_without_the_cookie() -> None:
 def test_no_key_made_of_the_data_key_alone_decrypts() -> None:
     record = seal()
     associated = reference.prefixed(reference.associated_fields(NAMESPACE, record.to_item()))
-    alone, without_cookie = reference.halves(
-        reference.hkdf(DATA_KEY, record.salt, b"sessions_kms/1/record")
-    )
+    info = reference.prefixed(reference.info_fields(NAMESPACE, record.to_item()))
+    alone, without_cookie = reference.halves(reference.hkdf(DATA_KEY, record.salt, info))
     for key in (DATA_KEY, alone, without_cookie, record.commitment):
         with pytest.raises(InvalidTag):
             AESGCM(key).decrypt(record.iv, record.encrypted_data + record.auth_tag, associated)
@@ -157,7 +176,7 @@ def salamander() -> Item:
 
 def test_salamander_opens_under_two_keys_of_gcm(salamander: Item) -> None:
     plaintexts = [
-        AESGCM(reference.derive(data_key, case.SESSION_KEY, case.SALT)[0]).decrypt(
+        AESGCM(reference.derive(data_key, case.SESSION_KEY, NAMESPACE, salamander)[0]).decrypt(
             salamander["iv"]["B"],
             salamander["encryptedData"]["B"] + salamander["authTag"]["B"],
             case.associated_data(salamander),

@@ -203,19 +203,21 @@ def test_document_shows_the_vector() -> None:
     assert from_dynamodb_json(json.loads(shown[0])) == vector.item
 
 
-def test_document_shows_the_associated_data_and_keys() -> None:
+def test_document_shows_info_associated_data_and_keys() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     vector = load("signed_in")
     blob, _, data_key = vector.kms[0]
     key, commitment = reference_format.derive(
-        data_key, vector.session_key, vector.item["salt"]["B"]
+        data_key, vector.session_key, vector.namespace, vector.item
     )
-    fields = reference_format.associated_fields(vector.namespace, vector.item)
-    (table,) = re.findall(r"its bytes in hex:\n\n```text\n(.*?)```", text, re.DOTALL)
-    shown = [line.split()[:2] for line in table.splitlines()]
-    assert [bytes.fromhex(field) for _, field in shown] == fields
-    joined = bytes.fromhex("".join(part for line in shown for part in line))
-    assert joined == reference_format.prefixed(fields)
+    tables = re.findall(r"its bytes in hex:\n\n```text\n(.*?)```", text, re.DOTALL)
+    parts = reference_format.info_fields, reference_format.associated_fields
+    for table, fields_of in zip(tables, parts, strict=True):
+        fields = fields_of(vector.namespace, vector.item)
+        shown = [line.split()[:2] for line in table.splitlines()]
+        assert [bytes.fromhex(field) for _, field in shown] == fields
+        joined = bytes.fromhex("".join(part for line in shown for part in line))
+        assert joined == reference_format.prefixed(fields)
     assert blob == vector.item["encryptedKey"]["B"]
     for value in (data_key.hex(), key.hex(), commitment.hex(), vector.session_key):
         assert value in text

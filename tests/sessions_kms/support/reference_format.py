@@ -95,10 +95,23 @@ def encryption_context(
 # Sealing
 
 
-def derive(data_key: bytes, session_key: str, salt: bytes) -> tuple[bytes, bytes]:
+def derive(data_key: bytes, session_key: str, namespace: str, item: Item) -> tuple[bytes, bytes]:
     """Return the record's key and its commitment."""
-    secret = hashlib.sha256(b"sessions_kms/1/secret\0" + session_key.encode()).digest()
-    return halves(hkdf(data_key + secret, salt, b"sessions_kms/1/record"))
+    info = prefixed(info_fields(namespace, item))
+    return halves(hkdf(data_key + secret_of(session_key), item["salt"]["B"], info))
+
+
+def secret_of(session_key: str) -> bytes:
+    return hashlib.sha256(b"sessions_kms/1/secret\0" + session_key.encode()).digest()
+
+
+def info_fields(namespace: str, item: Item) -> list[bytes]:
+    """Return the seven fields of HKDF's info."""
+    item_id = item["id"]["S"]
+    item_type = item_id.split("#")[0] if "#" in item_id else "session"
+    texts = ["sessions_kms/1", item_type, namespace, item_id]
+    numbers = [item[name]["N"] for name in ("version", "revision", "updatedAt")]
+    return [each.encode() for each in texts + numbers]
 
 
 def hkdf(ikm: bytes, salt: bytes, info: bytes) -> bytes:
@@ -149,7 +162,7 @@ def seal(
     iv: bytes,
 ) -> dict[str, dict[str, Any]]:
     """Return a whole item; ``header`` has all attributes except those created by sealing."""
-    key, commitment = derive(data_key, session_key, header["salt"]["B"])
+    key, commitment = derive(data_key, session_key, namespace, header)
     item = {name: dict(value) for name, value in header.items()}
     item |= {"iv": {"B": iv}, "commitment": {"B": commitment}}
     ciphertext, tag = gcm_encrypt(key, iv, plaintext, prefixed(associated_fields(namespace, item)))
@@ -347,7 +360,7 @@ def check_times(numbers: Mapping[str, int], now: float) -> None:
 
 
 def decrypt(item: Item, namespace: str, session_key: str, data_key: bytes) -> bytes:
-    key, commitment = derive(data_key, session_key, item["salt"]["B"])
+    key, commitment = derive(data_key, session_key, namespace, item)
     if not hmac.compare_digest(commitment, item["commitment"]["B"]):
         raise Invalid("commitment")
     decryptor = Cipher(AES(key), GCM(item["iv"]["B"], item["authTag"]["B"])).decryptor()
