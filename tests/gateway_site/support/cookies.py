@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.models import User
 from django.db import connections
 
+from oauth.tokens.vault import load_token_set, store_token_set
 from sessions_kms.backend import SessionStore
 from sessions_kms.session.next_cookie import KeyChange
 
@@ -29,6 +32,8 @@ def of(kind: str, sign_in: Callable[[User], str]) -> str:
             "former-password": _of_former_password,
             "former-secret": _of_former_secret,
             "foreign-backend": _foreign_backend,
+            "expired-token": _of_expired_token,
+            "odd-token": _of_odd_token,
         }[kind](key)
     finally:
         connections.close_all()
@@ -80,5 +85,24 @@ def _foreign_backend(key: str) -> str:
 def _with(key: str, name: str, value: str) -> str:
     session = SessionStore(key)
     session[name] = value
+    session.save()
+    return _good(key)
+
+
+def _of_expired_token(key: str) -> str:
+    """Of a person whose token has expired and cannot be refreshed."""
+    return _with_token(key, expires_at=1)
+
+
+def _of_odd_token(key: str) -> str:
+    """Of a person whose provider gave a token of a type that cannot be sent."""
+    return _with_token(key, token_type="mac")
+
+
+def _with_token(key: str, **changes: Any) -> str:
+    session = SessionStore(key)
+    token = load_token_set(session, "corp")
+    assert token is not None
+    store_token_set(session, "corp", replace(token, **changes))
     session.save()
     return _good(key)

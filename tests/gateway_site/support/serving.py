@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import django
@@ -213,6 +214,19 @@ async def set_store(value: str) -> None:
         outage.served()
 
 
+def set_database(value: str) -> str:
+    """Put a folder in the place of the database's file, or put the file back."""
+    file = Path(settings.DATABASES["default"]["NAME"])
+    away = file.with_suffix(".away")
+    if value == "down":
+        file.replace(away)
+        file.mkdir()
+    else:
+        file.rmdir()
+        away.replace(file)
+    return value
+
+
 async def advance(seconds: str) -> None:
     """Advance the engine's clock."""
     stack.clock.advance(int(seconds))
@@ -268,6 +282,7 @@ CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
     "age": at_once(set_age),
     "swap-secret-keys": sync_to_async(swap_secret_keys),
     "https": at_once(set_https),
+    "database": at_once(set_database),
     "shutdown": shut_down,
     "slots": count_calls,
     "tasks": count_tasks,

@@ -22,3 +22,4 @@ OAUTH_PROVIDERS = configuration.read_providers(
 SOCIALACCOUNT_PROVIDERS = configuration.social_providers(OAUTH_PROVIDERS)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 TRUSTED_PROXIES = [ip_network("127.0.0.1")]
+CSRF_USE_SESSIONS = "GATEWAY_TEST_CSRF_USE_SESSIONS" in os.environ
