@@ -46,6 +46,7 @@ class Code(StrEnum):
     RESOURCE_STATUS = "resource_status"
     RESOURCE_UNREADABLE = "resource_unreadable"
     RESOURCE_OTHER = "resource_other"
+    ISSUER_NOT_ACCEPTED = "issuer_not_accepted"
     RESERVED_ORIGIN = "reserved_origin"
     PINNED_ISSUER = "pinned_issuer"
     PINNED_RESOURCE = "pinned_resource"
@@ -127,6 +128,18 @@ ERRORS = frozenset(
     }
 )
 
+
+# After these, a connection works again only once the operator of this gateway has acted.
+OPERATORS = frozenset(
+    {
+        Code.ADDRESS_REFUSED,
+        Code.ISSUER_NOT_ACCEPTED,
+        Code.PINNED_ISSUER,
+        Code.PINNED_RESOURCE,
+        Code.REGISTRATION_MISSING,
+        Code.RESERVED_ORIGIN,
+    }
+)
 
 REMEDIES = {
     Code.ADDRESS_REFUSED: "If this is intended, set OAUTH_<NAME>_ALLOW_PRIVATE=1.",

@@ -7,7 +7,8 @@ OAuthError
 ├── ProviderUnavailable         the provider cannot be reached now; trying later may help
 │   └── ProviderBusy            because this process has too many calls to it
 ├── ProviderRefused             the provider's response must not be accepted
-│   └── PinMismatch             it names another issuer or resource than the pinned one
+│   ├── PinMismatch             it names another issuer or resource than the pinned one
+│   └── IssuerNotAccepted       only the operator can accept the issuer that it names
 └── SignInRefused               the person may not sign in
 
 Messages are fixed sentences, without a provider's responses. Errors of providers have a code for
@@ -71,6 +72,18 @@ class ProviderRefused(OAuthError, ProviderException):  # type: ignore[misc]  # a
 
 class PinMismatch(ProviderRefused):
     """A connected MCP server names another issuer or resource than at first."""
+
+
+class IssuerNotAccepted(ProviderRefused):
+    """A connected MCP server names an issuer elsewhere, which the operator has not accepted.
+
+    ``setting`` is the variable with which the operator accepts it. It contains the server's text,
+    but only printable ASCII without spaces, quoted for a shell.
+    """
+
+    def __init__(self, message: str, setting: str) -> None:
+        super().__init__(message, Code.ISSUER_NOT_ACCEPTED)
+        self.setting = setting
 
 
 class SignInRefused(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types

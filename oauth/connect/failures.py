@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
 from django.utils.translation import gettext as _
 
-from oauth.codes import Code, remedy
-from oauth.exceptions import OAuthError, ProviderUnavailable
+from oauth.codes import OPERATORS, Code, remedy
+from oauth.exceptions import IssuerNotAccepted, OAuthError, ProviderUnavailable
 from oauth.mcp.servers import McpServer
 from oauth.metrics import count_connection
 from oauth.sign_in.failures import get_request_id, sign_in_url
@@ -27,6 +27,7 @@ def failure_page(
 ) -> HttpResponse:
     """Return the page with the code of an error, and log it."""
     code = getattr(error, "code", Code.PROVIDER_REFUSED)
+    setting = error.setting if isinstance(error, IssuerNotAccepted) else None
     count_connection(server.name, code)
     logger.warning(
         "Connecting %s did not work (%s), request %s: %s %s",
@@ -34,12 +35,15 @@ def failure_page(
         code,
         get_request_id(request),
         error,
-        remedy(code).replace("OAUTH_<NAME>_", f"UPSTREAM_{server.name.upper()}_"),
+        f"If it is the right one, set {setting}" if setting else _remedy(server, code),
     )
-    is_temporary = isinstance(error, ProviderUnavailable)
+    is_operators = code in OPERATORS
+    is_temporary = isinstance(error, ProviderUnavailable) and not is_operators
     context = {
         "server": server,
+        "is_operators": is_operators,
         "is_temporary": is_temporary,
+        "setting": setting,
         "code": code,
         "request_id": get_request_id(request),
         "next_url": next_url,
@@ -49,6 +53,11 @@ def failure_page(
     if is_temporary:
         response["Retry-After"] = str(RETRY_AFTER)
     return private(response)
+
+
+def _remedy(server: McpServer, code: Code) -> str:
+    prefix = f"UPSTREAM_{server.name.upper()}_"
+    return remedy(code).replace("OAUTH_<NAME>_", prefix).replace("UPSTREAM_<NAME>_", prefix)
 
 
 def stray_callback(request: HttpRequest, server: McpServer) -> HttpResponse:

@@ -13,7 +13,12 @@ from functools import partial
 from oauth.codes import Code
 from oauth.doctor.mcp_client import mcp_client_findings
 from oauth.doctor.provider import connection_findings, failure_finding
-from oauth.exceptions import PinMismatch, ProviderRefused, ProviderUnavailable
+from oauth.exceptions import (
+    IssuerNotAccepted,
+    PinMismatch,
+    ProviderRefused,
+    ProviderUnavailable,
+)
 from oauth.mcp.discovery import Discovered, inspect
 from oauth.mcp.servers import McpServer
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
@@ -43,9 +48,12 @@ def examine_server(
         found = inspect(server)
     except PinMismatch as exc:
         yield failing("pin", f"{exc} ({exc.code})", f"Ask its operator why. {_accept(server)}")
+    except IssuerNotAccepted as exc:
+        remedy = f"Ask its operator whether it is the right one. Then set {exc.setting}."
+        yield failing(ISSUER, f"{exc} ({exc.code})", remedy)
     except StoreUnavailable as exc:
         yield failing("pin", str(exc), f"If this lasts: {_accept(server)}")
-    except ProviderUnavailable as exc:
+    except (ProviderRefused, ProviderUnavailable) as exc:
         yield failing("discovery", f"{exc} ({exc.code})", _remedy(server, exc.code))
     else:
         for finding in _findings(found, site, in_production=in_production, clock=clock):
@@ -81,6 +89,12 @@ def _check_resource(found: Discovered) -> Finding:
 
 def _check_issuer(found: Discovered, *, in_production: bool) -> Finding:
     if found.server.issuer is None:
+        if found.is_issuer_elsewhere:
+            return warning(
+                ISSUER,
+                f"is at another origin than the MCP server, and only pinned: {found.issuer}",
+                f"Ask its operator whether it is the right one. Then set {found.issuer_setting}.",
+            )
         if not in_production:
             return ok(ISSUER, "is pinned, not set")
         return warning(

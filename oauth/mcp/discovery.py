@@ -3,35 +3,38 @@
 Takes an `McpServer`, returns `Discovered`. Call it on behalf of a signed-in person or in a command:
 it sends requests to strangers, each document at most once a minute for each process.
 
-An MCP server chooses the issuer, so a hostile one could name the company's own provider, and have
-people's tokens of that provider sent to it. An issuer or an endpoint that has the origin of a
-provider, of this gateway, of another upstream, or of another MCP server's authorization server is
-only accepted if the operator set the issuer. Servers of one origin may share theirs.
+An MCP server chooses the issuer, so a hostile one could name somebody else's, and have people's
+tokens of that issuer sent to it. So only an issuer at the server's own origin is pinned by itself;
+the operator has to accept any other. An issuer or an endpoint at a reserved origin is only accepted
+if the operator set the issuer. Endpoints may otherwise have other origins than their issuer: public
+servers have them, and a hostile one could redirect from its own origin anyway.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Set
-from contextlib import suppress
+import shlex
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from django.conf import settings
-
 from oauth.codes import Code
-from oauth.exceptions import PinMismatch, ProviderUnavailable
+from oauth.exceptions import IssuerNotAccepted, PinMismatch
 from oauth.mcp import pins
 from oauth.mcp.pins import Pin
+from oauth.mcp.reserved_origins import (
+    check_origins,
+    endpoints_of,
+    provider_origins,
+    reserved_origins,
+)
 from oauth.mcp.resource_metadata import ResourceMetadata, load_resource_metadata, origin_of
-from oauth.mcp.servers import McpServer, all_servers
-from oauth.provider.config import MCP_KIND, ProviderConfig, all_providers
+from oauth.mcp.servers import McpServer
+from oauth.provider.config import MCP_KIND, ProviderConfig
 from oauth.provider.metadata import Metadata, load_metadata
 
 logger = logging.getLogger(__name__)
 
 OFFLINE_ACCESS = "offline_access"  # OpenID Connect Core section 11
-FIXED_ENDPOINTS = ("authorize_url", "access_token_url")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,20 +65,26 @@ class Discovered:
             issuer=self.issuer,
             resource=self.resource,
             scopes=self.scopes,
-            hosts=tuple(sorted({urlsplit(url).netloc for url in _endpoints_of(self.metadata)})),
+            hosts=tuple(sorted({urlsplit(url).netloc for url in endpoints_of(self.metadata)})),
         )
 
     @property
     def issuer_setting(self) -> str:
         """The variable with which the operator fixes the issuer."""
-        return f"UPSTREAM_{self.server.name.upper()}_ISSUER={self.issuer}"
+        return _issuer_setting(self.server, self.issuer)
+
+    @property
+    def is_issuer_elsewhere(self) -> bool:
+        """Return True if the issuer's origin is not the server's."""
+        return origin_of(self.issuer) != self.server.origin
 
 
 def discover(server: McpServer) -> Discovered:
     """Return how to connect a server; pin it if nothing is pinned yet.
 
     Raises ProviderUnavailable if it cannot be used or reached, PinMismatch if it names another
-    issuer or resource than the pinned one, and StoreUnavailable.
+    issuer or resource than the pinned one, IssuerNotAccepted if nothing is pinned and the issuer is
+    elsewhere, ProviderRefused if the operator has to set the issuer, and StoreUnavailable.
     """
     pin = pins.load_pin(server)
     found = _inspect(server, pin)
@@ -90,9 +99,12 @@ def discover(server: McpServer) -> Discovered:
 def inspect(server: McpServer, *, ignore_pin: bool = False) -> Discovered:
     """Return what `discover` does, without storing anything. Raises the same.
 
-    With ``ignore_pin`` nothing is compared, so that a person can: see `accept`.
+    With ``ignore_pin`` nothing is compared, and any issuer is inspected, so that an operator can
+    compare it: see `accept`.
     """
-    return _inspect(server, None if ignore_pin else pins.load_pin(server))
+    if ignore_pin:
+        return _inspect(server, None, is_accepting=True)
+    return _inspect(server, pins.load_pin(server))
 
 
 def accept(found: Discovered) -> bool:
@@ -103,10 +115,12 @@ def accept(found: Discovered) -> bool:
     return pins.replace_pin(found.server, found.pin)
 
 
-def _inspect(server: McpServer, pin: Pin | None) -> Discovered:
+def _inspect(server: McpServer, pin: Pin | None, *, is_accepting: bool = False) -> Discovered:
     found = load_resource_metadata(server)
     try:
-        return _compare(_discover(server, found, _choose_issuer(server, found, pin)), pin)
+        issuer = _choose_issuer(server, found, pin)
+        is_accepted = is_accepting or pin is not None or server.issuer is not None
+        return _compare(_discover(server, found, issuer, is_accepted=is_accepted), pin)
     except PinMismatch as exc:
         logger.error("%s: %s (%s)", server.name, exc, exc.code)  # noqa: TRY400 - the reason is complete
         raise
@@ -140,13 +154,20 @@ def _choose_issuer(server: McpServer, found: ResourceMetadata, pin: Pin | None) 
     return pin.issuer
 
 
-def _discover(server: McpServer, found: ResourceMetadata, issuer: str) -> Discovered:
-    reserved = set() if issuer == server.issuer else _reserved_origins(server)
-    _check_origins([issuer], reserved)
+def _discover(
+    server: McpServer, found: ResourceMetadata, issuer: str, *, is_accepted: bool
+) -> Discovered:
+    reserved = set() if issuer == server.issuer else reserved_origins(server)
+    check_origins([issuer], reserved)
+    if not is_accepted and origin_of(issuer) != server.origin:
+        raise IssuerNotAccepted(
+            "The MCP server names an authorization server at another origin.",
+            _issuer_setting(server, issuer),
+        )
     provider = metadata_provider(server, issuer=issuer, resource=found.resource)
     metadata = load_metadata(provider)
     if issuer != server.issuer:
-        _check_origins(_endpoints_of(metadata), reserved | _origins_of_providers())
+        check_origins(endpoints_of(metadata), reserved | provider_origins())
     return Discovered(
         server=server,
         issuer=issuer,
@@ -195,80 +216,6 @@ def _choose_scopes(
     return scopes
 
 
-def _check_origins(urls: list[str], reserved: Set[str | None]) -> None:
-    origins = [origin_of(url) for url in urls]
-    if None in origins:
-        raise ProviderUnavailable(
-            "The authorization server has an address that programs read differently.",
-            Code.METADATA_ENDPOINT,
-        )
-    if not reserved.isdisjoint(origins):
-        raise ProviderUnavailable(
-            "The authorization server has the address of a provider, or of another upstream or its "
-            "authorization server.",
-            Code.RESERVED_ORIGIN,
-        )
-
-
-def _reserved_origins(server: McpServer) -> set[str]:
-    """Return the origins that no MCP server may claim for its authorization server."""
-    providers = {origin_of(url) for provider in all_providers() for url in _addresses_of(provider)}
-    own = {*getattr(settings, "OAUTH_UPSTREAM_ORIGINS", ()), *_own_addresses()}
-    own |= {url for other in all_servers() for url in _addresses_of_other(other, server)}
-    others = {origin_of(url) for url in own} - {server.origin}
-    return {origin for origin in providers | others if origin is not None}
-
-
-def _origins_of_providers() -> set[str | None]:
-    """Return the origins of the endpoints of all providers that can be reached.
-
-    Those of some providers differ from the issuer's, and are only in its metadata.
-    """
-    found: set[str | None] = set()
-    for provider in all_providers():
-        with suppress(ProviderUnavailable):
-            found |= {origin_of(url) for url in _endpoints_of(load_metadata(provider))}
-    return found - {None}
-
-
-def _addresses_of(provider: ProviderConfig) -> Iterator[str]:
-    if provider.issuer is not None:
-        yield provider.issuer
-    overrides = provider.metadata_overrides.values()
-    yield from (each for each in overrides if isinstance(each, str))
-    fixed = (provider.fixed_endpoint(name) for name in FIXED_ENDPOINTS)
-    yield from (url for url in fixed if url is not None)
-
-
-def _addresses_of_other(other: McpServer, server: McpServer) -> Iterator[str]:
-    """Yield the addresses of another server's authorization server: as set, and as pinned.
-
-    Raises StoreUnavailable.
-    """
-    if other.origin == server.origin:
-        return
-    if other.issuer is not None:
-        yield other.issuer
-    pin = pins.load_pin(other)
-    if pin is not None and other.issuer in {None, pin.issuer}:
-        yield pin.issuer
-        yield from (f"{urlsplit(pin.issuer).scheme}://{host}" for host in pin.hosts)
-
-
-def _own_addresses() -> Iterator[str]:
-    """Yield the addresses of this site, if they are known."""
-    if public := getattr(settings, "PUBLIC_URL", ""):
-        yield public
-    if (server := getattr(settings, "AUTHORIZATION_SERVER", None)) is not None:
-        yield server.issuer
-
-
-def _endpoints_of(metadata: Metadata) -> list[str]:
-    found = (
-        metadata.authorization_endpoint,
-        metadata.token_endpoint,
-        metadata.registration_endpoint,
-        metadata.revocation_endpoint,
-        metadata.pushing_endpoint,
-    )
-    return [url for url in found if url is not None]
+def _issuer_setting(server: McpServer, issuer: str) -> str:
+    # Quoted, since a stranger chose it and an operator may paste it into a shell.
+    return f"UPSTREAM_{server.name.upper()}_ISSUER={shlex.quote(issuer)}"

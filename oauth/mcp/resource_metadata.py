@@ -35,6 +35,7 @@ SCOPES_MAX = 100
 SCOPES_LENGTH_MAX = 2000  # characters of all scopes together: they become part of an address
 SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 URL = re.compile(r"(https?)://([^/?#@\\]+)((?:/[!-~]*)?)")
+URL_CHARACTERS = re.compile(r"[!-~]+")  # RFC 3986
 HOST = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+|(?=[0-9a-f.]*:)[0-9a-f:.]*")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -91,10 +92,11 @@ def covers(resource: str, server: McpServer) -> bool:
 def origin_of(url: str) -> str | None:
     """Return an address's normalized scheme, host and port.
 
-    None if it has none, or if programs might read its host differently: one name must not be able
-    to pass for another.
+    None if it has none, or if programs might read it differently: one name must not be able to pass
+    for another.
     """
-    if len(url) > URL_MAX or not url.isascii():  # `urlsplit` takes quadratic time for others.
+    # `urlsplit` drops tabs and line breaks, and takes quadratic time for what is not ASCII.
+    if len(url) > URL_MAX or not URL_CHARACTERS.fullmatch(url):
         return None
     try:
         parts = urlsplit(url)

@@ -7,7 +7,12 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from oauth.exceptions import PinMismatch, ProviderUnavailable
+from oauth.exceptions import (
+    IssuerNotAccepted,
+    PinMismatch,
+    ProviderRefused,
+    ProviderUnavailable,
+)
 from oauth.mcp.discovery import Discovered, accept, discover, inspect
 from oauth.mcp.servers import McpServer, all_servers, find_server
 from sessions_kms.hints import command, page
@@ -18,7 +23,8 @@ class Command(OperatorCommand):
     help = (
         "Discover the authorization server of an MCP server that people connect, and pin what is "
         "found, unless something is pinned already. Prints the variable that fixes the issuer. "
-        "Another issuer or resource than the pinned one is an error until --accept. Exit status: "
+        "An issuer at another origin than the server, or another issuer or resource than the "
+        "pinned one, is an error until --accept. Exit status: "
         "0 done, 1 failed or not confirmed, 2 no such MCP server."
     )
 
@@ -34,9 +40,11 @@ class Command(OperatorCommand):
         try:
             found = self._discover(server, ignore_pin=options["accept"])
         except PinMismatch as exc:
-            how = command(f"discover_upstream {server.name} --accept")
-            raise CommandError(f"{exc} ({exc.code}) Ask its operator why. Then: {how}") from exc
-        except ProviderUnavailable as exc:
+            raise CommandError(f"{exc} ({exc.code}) {_remedy(server)}") from exc
+        except IssuerNotAccepted as exc:
+            how = f"{_remedy(server)} Or set {exc.setting}"
+            raise CommandError(f"{exc} ({exc.code}) {how}") from exc
+        except (ProviderRefused, ProviderUnavailable) as exc:
             raise CommandError(f"{exc} ({exc.code}) {page('providers')} explains it.") from exc
         if options["accept"] and not self.dry_run:
             self._accept(found)
@@ -54,6 +62,11 @@ class Command(OperatorCommand):
         )
         if not accept(found):
             raise CommandError("Another process pinned something meanwhile. Run it again.")
+
+
+def _remedy(server: McpServer) -> str:
+    accepting = command(f"discover_upstream {server.name} --accept")
+    return f"Ask its operator whether that is right. Then: {accepting}"
 
 
 def _find(name: str) -> McpServer:

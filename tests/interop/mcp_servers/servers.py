@@ -70,9 +70,16 @@ class McpServer(ABC):
 
     @property
     def variables(self) -> dict[str, str]:
-        """The gateway's variables for it: one line, and that OAuth clients may call it."""
+        """The gateway's variables for it: its address, its issuer if that is elsewhere, and that
+        OAuth clients may call it.
+        """
         named = f"UPSTREAM_{self.name.upper()}"
-        return {f"{named}_MCP": self.url, f"{named}_CLIENTS": "1"}
+        declared = {f"{named}_MCP": self.url, f"{named}_CLIENTS": "1"}
+        return declared | ({f"{named}_ISSUER": self.issuer} if self.is_issuer_elsewhere else {})
+
+    @property
+    def is_issuer_elsewhere(self) -> bool:
+        return not f"{self.issuer}/".startswith(f"http://localhost:{self.port}/")
 
     @abstractmethod
     @contextmanager

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth import get_user
@@ -17,7 +18,7 @@ from oauth.mcp.servers import find_server
 from oauth.tokens import vault
 from tests.oauth.support.connecting import Connecting, declare, query_of
 from tests.oauth.support.fake_provider import Answer
-from tests.oauth.support.mcp_server import serving_mcp
+from tests.oauth.support.mcp_server import serving_mcp, serving_mcp_with_issuer_elsewhere
 from tests.oauth.support.requests import get_token, request_of
 
 CANARY = "canary-of-the-answer"
@@ -35,18 +36,68 @@ def assert_nothing_connected(connecting: Connecting) -> None:
     assert vault.load_token_set(connecting.visitor.session, connecting.name) is None
 
 
-def test_code_of_one_server_is_never_sent_to_another(notes: Connecting, honest: Connecting) -> None:
-    """The hostile server has the honest one answer to its own callback ("mix-up")."""
-    server = honest.resource.authorization
+def test_issuer_elsewhere_is_asked_nothing_and_the_page_says_who_has_to_act(
+    notes: Connecting, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The hostile server names a stranger's authorization server: nobody is sent there."""
+    with serving_mcp_with_issuer_elsewhere() as served:
+        declare(settings, evil=served.url)
+        person, stranger = Connecting(notes.visitor, served, "evil"), served.authorization
+        stranger.failing["/.well-known/oauth-authorization-server"] = lambda: pytest.fail("asked")
+        page = person.post()
+        line = f"UPSTREAM_EVIL_ISSUER={stranger.issuer}"
+        assert (page.status_code, page.headers.get("Retry-After")) == (400, None)
+        for text in ("issuer_not_accepted", line, "until the people who run this gateway"):
+            assert text in page.content.decode()
+        assert line in caplog.text
+        assert (stranger.registrations, stranger.authorizations) == ([], [])
+
+        settings.OAUTH_UPSTREAM_ORIGINS = [stranger.issuer]
+        reserved = person.post().content.decode()
+        assert "reserved_origin" in reserved
+        assert "until the people who run this gateway" in reserved
+        assert line not in reserved
+
+        del stranger.failing["/.well-known/oauth-authorization-server"]
+        declare(settings, {"UPSTREAM_EVIL_ISSUER": stranger.issuer}, evil=served.url)
+        assert person.connect()["Location"] == "/"
+
+
+def redirect_to(honest: Connecting, notes: Connecting) -> str:
+    """Let the hostile server's own endpoint redirect the browser to the honest server.
+
+    Everybody may register there, also for the callback of somebody else. Return the redirect back.
+    """
+    server, hostile = honest.resource.authorization, notes.resource.authorization
     asked = query_of(notes.begin())
-    own = {"redirect_uris": [asked["redirect_uri"]]}  # registration is open to everybody
-    server.clients["of-the-attacker"] = own
+    server.clients["of-the-attacker"] = {"redirect_uris": [asked["redirect_uri"]]}
     asked |= {"client_id": "of-the-attacker", "resource": honest.resource.url}
-    _, location, _ = server.authorize(asked)
-    page = notes.back(location)
+    onward = f"{server.issuer}/authorize?{urlencode(asked)}"
+    hostile.failing["/authorize"] = lambda: (302, onward, b"")
+    return server.consent(hostile.consent(f"{hostile.issuer}/authorize"))
+
+
+def test_redirect_to_another_authorization_server_is_noticed_by_its_iss(
+    notes: Connecting, honest: Connecting
+) -> None:
+    """The hostile server has the honest one answer to its own callback ("mix-up")."""
+    notes.resource.authorization.states_issuer = False  # It does not announce what would reveal it.
+    page = notes.back(redirect_to(honest, notes))
     assert (page.status_code, b"response_issuer" in page.content) == (400, True)
-    assert notes.resource.authorization.forms == server.forms == []
+    assert notes.resource.authorization.forms == honest.resource.authorization.forms == []
     assert_nothing_connected(notes)
+
+
+def test_without_iss_the_redirect_gives_the_token_away_as_the_threat_model_says(
+    notes: Connecting, honest: Connecting
+) -> None:
+    server, hostile = honest.resource.authorization, notes.resource.authorization
+    server.states_issuer = hostile.states_issuer = False
+    notes.back(redirect_to(honest, notes))
+    [stolen] = hostile.forms
+    own = {"client_id": "of-the-attacker", "resource": honest.resource.url}
+    status, _, _ = server.token(stolen | own, "")
+    assert status == 200
 
 
 @pytest.mark.parametrize("at", ["files", "notes"])

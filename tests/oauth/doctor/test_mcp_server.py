@@ -10,11 +10,11 @@ from pytest_django import Settings
 
 from oauth import doctor
 from oauth.mcp.discovery import discover
+from oauth.mcp.pins import load_pin
 from sessions_kms.doctor.finding import Level
 from tests.oauth.support.hostile import Internet
 from tests.oauth.support.hostile_fixtures import internet
 from tests.oauth.support.mcp_internet import (
-    ISSUER,
     SERVER_PATH,
     URL,
     WITH_PATH,
@@ -27,7 +27,7 @@ from tests.sessions_kms.support.stacks import Stack
 
 __all__ = ["internet"]
 
-EVIL = "https://evil.example"
+EVIL, ISSUER = "https://evil.example", "https://mcp.notes.example"
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def world(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[World]:
-    with mcp_internet(internet, settings, tmp_path, monkeypatch) as world:
+    with mcp_internet(internet, settings, tmp_path, monkeypatch, is_elsewhere=False) as world:
         yield world
 
 
@@ -74,6 +74,21 @@ def test_resource_above_the_address_is_a_warning(world: World) -> None:
     world.publish_resource(resource="https://mcp.notes.example")
     level, text = fault(world, "resource")
     assert (level, "RFC 9728 section 3.3" in text) == (Level.WARNING, True)
+
+
+def test_issuer_elsewhere_is_failing_until_it_is_set_and_listed_while_it_is_only_pinned(
+    world: World,
+) -> None:
+    world.publish_server(issuer=EVIL)
+    world.publish_resource(authorization_servers=[EVIL])
+    line = f"set UPSTREAM_NOTES_ISSUER={EVIL}"
+    level, text = fault(world, "issuer")
+    assert (level, "(issuer_not_accepted)" in text, line in text) == (Level.FAILING, True, True)
+    world.accept()  # or an earlier version pinned it
+    level, text = fault(world, "issuer")
+    assert (level, "only pinned" in text, line in text) == (Level.WARNING, True, True)
+    world.declare(issuer=EVIL)
+    assert faults(world) == {}
 
 
 def test_issuer_that_is_set_but_not_listed_is_a_warning(world: World) -> None:
@@ -127,6 +142,21 @@ def test_check_providers_names_each_server(world: World, settings: Settings) -> 
     world.forget()
     assert run("check_providers", "notes").status == 1
     assert "Did you mean notes?" in run("check_providers", "note").err
+
+
+def test_discover_upstream_shows_the_line_for_an_issuer_elsewhere_and_pins_nothing(
+    world: World,
+) -> None:
+    world.publish_server(issuer=EVIL)
+    world.publish_resource(authorization_servers=[EVIL])
+    for options in ([], ["--dry-run"]):
+        found = run("discover_upstream", "notes", *options)
+        assert (found.status, "(issuer_not_accepted)" in found.err) == (1, True)
+        assert f"UPSTREAM_NOTES_ISSUER={EVIL}" in found.err
+        assert "discover_upstream notes --accept" in found.err
+    assert load_pin(world.server) is None
+    assert run("discover_upstream", "notes", "--accept", "--no-input").status == 0
+    assert run("discover_upstream", "notes").status == 0
 
 
 def test_discover_upstream_pins_prints_the_setting_and_accepts_a_change(world: World) -> None:

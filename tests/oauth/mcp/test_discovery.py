@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from oauth.codes import Code
-from oauth.exceptions import ProviderUnavailable
-from oauth.mcp.discovery import discover, metadata_provider
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.mcp.discovery import metadata_provider
 from oauth.mcp.resource_metadata import covers
 from oauth.mcp.servers import McpServer
 from oauth.network.document_cache import FETCH_PAUSE
@@ -28,13 +28,14 @@ from tests.support.cases import each_case
 
 
 def failure(world: World) -> Code:
-    with pytest.raises(ProviderUnavailable) as caught:
-        discover(world.server)
+    with pytest.raises((ProviderRefused, ProviderUnavailable)) as caught:
+        world.look()
+    assert isinstance(caught.value, ProviderRefused | ProviderUnavailable)
     return caught.value.code
 
 
 def test_everything_follows_from_the_address(world: World) -> None:
-    found = discover(world.server)
+    found = world.look()
     assert (found.issuer, found.resource, found.scopes) == (ISSUER, URL, ())
     assert found.metadata.registration_endpoint == f"{ISSUER}/register"
     assert (found.metadata.iss_supported, found.metadata.documents_supported) == (True, False)
@@ -46,16 +47,16 @@ def test_everything_follows_from_the_address(world: World) -> None:
 def test_address_in_the_challenge_comes_first(world: World) -> None:
     world.challenge('Bearer resource_metadata="https://mcp.notes.example/elsewhere"')
     world.publish_resource(path="/elsewhere", scopes_supported=["one"])
-    assert discover(world.server).scopes == ("one",)
+    assert world.look().scopes == ("one",)
     assert world.mcp.requests == ["/team/mcp", "/elsewhere"]
 
 
 def test_without_it_the_path_comes_before_the_root(world: World) -> None:
     world.publish_resource(path=RESOURCE_PATH, scopes_supported=["root"])
-    assert discover(world.server).scopes == ()
+    assert world.look().scopes == ()
     del world.mcp.answers[WITH_PATH]
     world.forget()
-    assert discover(world.server).scopes == ("root",)
+    assert world.look().scopes == ("root",)
 
 
 @pytest.mark.parametrize("status", [200, 404])
@@ -69,14 +70,14 @@ def test_page_for_every_unknown_address_counts_as_no_document(
     world.publish_resource(path=RESOURCE_PATH)
     world.login.put(SERVER_PATH, page)
     world.publish_server(path=OPENID_PATH)
-    assert discover(world.server).issuer == ISSUER
+    assert world.look().issuer == ISSUER
 
 
 def test_server_without_a_document_can_be_used_if_the_issuer_is_set(world: World) -> None:
     del world.mcp.answers[WITH_PATH]
     assert failure(world) is Code.RESOURCE_STATUS
     world.declare(issuer=ISSUER)
-    found = discover(world.server)
+    found = world.look()
     assert (found.resource, found.url, found.is_listed) == (URL, None, False)
 
 
@@ -95,7 +96,7 @@ def test_metadata_is_looked_for_in_the_order_of_mcp(
     world.publish_resource(authorization_servers=[issuer])
     world.login.answers.clear()
     world.publish_server(path=paths[-1], issuer=issuer)
-    assert discover(world.server).issuer == issuer
+    assert world.look().issuer == issuer
     assert world.login.requests == paths
 
 
@@ -122,7 +123,7 @@ def test_scopes_are_those_of_the_challenge_or_else_all_supported(
     world.challenge(f"Bearer {challenge}")
     world.publish_resource(scopes_supported=listed)
     world.publish_server(scopes_supported=of_server)
-    assert discover(world.server).scopes == expected
+    assert world.look().scopes == expected
 
 
 def test_operators_scopes_and_issuer_count_more(world: World) -> None:
@@ -130,7 +131,7 @@ def test_operators_scopes_and_issuer_count_more(world: World) -> None:
     world.publish_resource(authorization_servers=[ISSUER, "https://evil.example"])
     world.publish_server(issuer="https://evil.example")
     world.declare(scopes=["mine"], issuer="https://evil.example")
-    found = discover(world.server)
+    found = world.look()
     assert (found.scopes, found.issuer) == (("mine",), "https://evil.example")
 
 
@@ -174,12 +175,12 @@ def test_resource_is_the_address_or_one_above_it(resource: str, accepted: bool) 
 def test_resource_is_used_as_received(world: World) -> None:
     resource = "https://MCP.notes.example:443/team/"
     world.publish_resource(resource=resource)
-    assert discover(world.server).resource == resource
+    assert world.look().resource == resource
 
 
 def test_a_document_is_fetched_at_most_once_a_minute(world: World, store: Stack) -> None:
-    discover(world.server)
-    discover(world.server)
+    world.look()
+    world.look()
     assert len(world.requests) == 3
     world.mcp.put(WITH_PATH, document({}, status=500))
     world.forget()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import pytest
 
 from oauth.codes import Code
-from oauth.exceptions import ProviderUnavailable
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.mcp import pins, resource_metadata
-from oauth.mcp.discovery import discover, inspect
 from oauth.mcp.pins import Pin
 from oauth.mcp.servers import McpServer, find_server
 from oauth.network import http
@@ -54,8 +52,9 @@ ENDPOINTS = ["authorization_endpoint", "token_endpoint", "registration_endpoint"
 
 
 def failure(world: World) -> Code:
-    with pytest.raises(ProviderUnavailable) as caught:
-        discover(world.server)
+    with pytest.raises((ProviderRefused, ProviderUnavailable)) as caught:
+        world.look()
+    assert isinstance(caught.value, ProviderRefused | ProviderUnavailable)
     return caught.value.code
 
 
@@ -89,9 +88,9 @@ def test_it_is_accepted_if_the_operator_names_it(world: World) -> None:
     world.publish_server(path=f"{SERVER_PATH}/realms/corp", issuer=issuer)
     world.publish_resource(authorization_servers=[issuer])
     world.declare(issuer=ISSUER)
-    assert discover(world.server).issuer == ISSUER
+    assert world.look().issuer == ISSUER
     world.declare(issuer=issuer)
-    assert discover(world.server).issuer == issuer
+    assert world.look().issuer == issuer
 
 
 def test_authorization_server_of_another_mcp_server_is_reserved_as_set_and_as_pinned(
@@ -108,28 +107,25 @@ def test_authorization_server_of_another_mcp_server_is_reserved_as_set_and_as_pi
         return found
 
     declare()
-    assert inspect(world.server).issuer == ISSUER
+    assert world.look().issuer == ISSUER
     other["issuer"] = f"{ISSUER}/another-tenant"
     declare()
     assert failure(world) is Code.RESERVED_ORIGIN
     del other["issuer"]
     pins.replace_pin(declare(), PIN_OF_OTHER)
     assert failure(world) is Code.RESERVED_ORIGIN
-    elsewhere = replace(PIN_OF_OTHER, issuer="https://elsewhere.example")  # endpoints at ISSUER
-    pins.replace_pin(declare(), elsewhere)
-    assert failure(world) is Code.RESERVED_ORIGIN
     declare(issuer=ISSUER)
-    assert discover(world.server).issuer == ISSUER
+    assert world.look().issuer == ISSUER
     other["url"] = f"{world.mcp.origin}/other"  # of one operator
     pins.replace_pin(declare(), PIN_OF_OTHER)
-    assert discover(world.server).issuer == ISSUER
+    assert world.look().issuer == ISSUER
 
 
 def test_servers_own_origin_may_have_its_authorization_server(world: World) -> None:
     world.settings.OAUTH_UPSTREAM_ORIGINS = [world.mcp.origin]
     world.publish_resource(authorization_servers=[world.mcp.origin])
     world.mcp.put(SERVER_PATH, document(server_document(world.mcp.origin)))
-    assert discover(world.server).issuer == world.mcp.origin
+    assert world.look().issuer == world.mcp.origin
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -150,7 +146,7 @@ def test_endpoint_that_only_the_metadata_of_a_provider_names_is_reserved_before_
     world.publish_server(**elsewhere)
     assert failure(world) is Code.RESERVED_ORIGIN
     world.declare(issuer=ISSUER)
-    assert discover(world.server).metadata.token_endpoint == elsewhere["token_endpoint"]
+    assert world.look().metadata.token_endpoint == elsewhere["token_endpoint"]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +201,7 @@ def test_endpoint_whose_name_leads_inside_is_never_connected_to(world: World) ->
     for where in (each for each in INSIDE if each.endswith(NAMES)):
         world.forget()
         world.publish_server(token_endpoint=f"https://{where}/x")
-        found = discover(world.server).metadata
+        found = world.look().metadata
         with pytest.raises(ProviderUnavailable) as caught:
             http.post(found.token_endpoint, {}, {}, reach=found.reach)
         assert caught.value.code is Code.ADDRESS_REFUSED
@@ -222,12 +218,12 @@ def test_private_authorization_server_needs_a_private_upstream_or_the_operator(
     assert inside not in world.internet.reached
     world.forget()
     world.declare(allow_private=True)
-    assert discover(world.server).issuer == ISSUER
+    assert world.look().issuer == ISSUER
     world.forget()
     world.declare()
     world.internet.name(MCP_HOST, "10.0.0.5")
     world.internet.servers["10.0.0.5", 443] = world.internet.servers[ADDRESS, 443]
-    assert discover(world.server).issuer == ISSUER
+    assert world.look().issuer == ISSUER
 
 
 def test_upstream_on_loopback_does_not_open_other_private_networks(world: World) -> None:
@@ -261,7 +257,7 @@ def test_issuer_without_tls_is_rejected(world: World, issuer: str) -> None:
 )
 def test_challenge_cannot_lead_to_another_origin(world: World, named: str) -> None:
     world.challenge(f'Bearer resource_metadata="{named.replace(chr(92), chr(92) * 2)}"')
-    assert discover(world.server).issuer == ISSUER
+    assert world.look().issuer == ISSUER
     assert world.mcp.requests == ["/team/mcp", WITH_PATH]
     assert set(world.internet.reached) == HONEST
 
@@ -273,7 +269,7 @@ def test_ten_parameters_of_a_challenge_are_told_apart(world: World) -> None:
         'resource_metadata="https://mcp.notes.example/right", scope="a b"'
     )
     world.publish_resource(path="/right", scopes_supported=["c"])
-    assert discover(world.server).scopes == ("a", "b")
+    assert world.look().scopes == ("a", "b")
     assert world.mcp.requests == ["/team/mcp", "/right"]
 
 
@@ -284,7 +280,7 @@ def test_redirects_are_not_followed(world: World, path: str, status: int) -> Non
     site.put(path, (status, {"Location": f"{EVIL}/x"}, b""))
     world.evil.put("/x", document(server_document(EVIL) | {"resource": world.server.url}))
     if path == "/team/mcp":
-        assert discover(world.server).issuer == ISSUER
+        assert world.look().issuer == ISSUER
     else:
         assert failure(world) in {Code.RESOURCE_STATUS, Code.METADATA_STATUS}
     assert world.evil.requests == []

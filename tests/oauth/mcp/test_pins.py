@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from oauth.codes import Code
-from oauth.exceptions import PinMismatch
+from oauth.exceptions import IssuerNotAccepted, PinMismatch
 from oauth.mcp import pins
 from oauth.mcp.discovery import accept, discover, inspect
 from oauth.mcp.pins import Pin
@@ -35,8 +35,7 @@ FIRST = Pin(issuer=ISSUER, resource=URL, scopes=("read",), hosts=(LOGIN_HOST,))
 def pinned(world: World) -> World:
     world.publish_resource(scopes_supported=["read"])
     world.publish_server(issuer=EVIL)
-    discover(world.server)
-    world.forget()
+    world.accept()
     return world
 
 
@@ -51,9 +50,10 @@ def test_first_success_is_pinned(pinned: World) -> None:
 
 
 def test_failure_and_inspection_pin_nothing(world: World) -> None:
-    inspect(world.server)
+    world.look()
     world.forget()
     world.publish_server(code_challenge_methods_supported=[])
+    world.declare(issuer=ISSUER)
     with pytest.raises(Exception, match="S256"):
         discover(world.server)
     assert pins.load_pin(world.server) is None
@@ -131,7 +131,7 @@ def delete_pin(world: World) -> None:
     world.forget()
 
 
-def test_deleted_pin_lets_another_issuer_in_unless_the_operator_set_it(pinned: World) -> None:
+def test_deleted_pin_lets_only_an_issuer_of_the_servers_own_origin_in(pinned: World) -> None:
     delete_pin(pinned)
     pinned.publish_resource(authorization_servers=[EVIL])
     pinned.declare(issuer=ISSUER)
@@ -139,7 +139,13 @@ def test_deleted_pin_lets_another_issuer_in_unless_the_operator_set_it(pinned: W
     assert pinned.evil.requests == []
     delete_pin(pinned)
     pinned.declare()
-    assert discover(pinned.server).issuer == EVIL  # Why check_providers asks for the issuer.
+    with pytest.raises(IssuerNotAccepted):
+        discover(pinned.server)
+    at_server = pinned.mcp.origin
+    pinned.publish_resource(authorization_servers=[at_server])
+    pinned.mcp.put(SERVER_PATH, document(server_document(at_server)))
+    pinned.forget()
+    assert discover(pinned.server).issuer == at_server  # Why check_providers asks for the issuer.
 
 
 def test_pin_that_cannot_be_read_stops_everything_until_it_is_accepted(
@@ -158,12 +164,13 @@ def test_pin_that_cannot_be_read_stops_everything_until_it_is_accepted(
 
 
 def test_slower_of_two_processes_compares_with_what_the_faster_one_pinned(world: World) -> None:
-    other = Pin(issuer=ISSUER, resource=f"{URL}/", scopes=(), hosts=())
+    other = Pin(issuer=world.mcp.origin, resource=f"{URL}/", scopes=(), hosts=())
 
     def answer() -> tuple[int, dict[str, str], bytes]:
         assert pins.add_pin(world.server, other)
-        return document(server_document(ISSUER))
+        return document(server_document(world.mcp.origin))
 
-    world.login.answers[SERVER_PATH] = answer
+    world.publish_resource(authorization_servers=[world.mcp.origin])
+    world.mcp.answers[SERVER_PATH] = answer
     assert mismatch(world) is Code.PINNED_RESOURCE
     assert pins.load_pin(world.server) == other

@@ -19,6 +19,7 @@ import pytest
 from pytest_django import Settings
 
 from oauth.mcp import resource_metadata
+from oauth.mcp.discovery import Discovered, accept, inspect
 from oauth.mcp.servers import McpServer, find_server
 from oauth.network import http
 from oauth.provider import metadata
@@ -102,11 +103,15 @@ def _serving(sites: dict[str, Site], context: SSLContext) -> Iterator[int]:
 
 
 class World:
-    """The MCP server `notes`, its authorization server, and a host of somebody else."""
+    """The MCP server `notes`, its authorization server, and a host of somebody else.
 
-    def __init__(self, internet: Internet, settings: Settings) -> None:
+    The authorization server is elsewhere, or has the MCP server's origin.
+    """
+
+    def __init__(self, internet: Internet, settings: Settings, *, is_elsewhere: bool) -> None:
         self.internet, self.settings = internet, settings
-        self.mcp, self.login, self.evil = Site(MCP_HOST), Site(LOGIN_HOST), Site(EVIL_HOST)
+        self.mcp, self.evil = Site(MCP_HOST), Site(EVIL_HOST)
+        self.login = Site(LOGIN_HOST) if is_elsewhere else self.mcp
         self.declare()
         self.challenge('Bearer realm="notes"')
         self.publish_resource()
@@ -128,14 +133,24 @@ class World:
         self.mcp.put("/team/mcp", (401, {"WWW-Authenticate": header}, b""))
 
     def publish_resource(self, *, path: str = WITH_PATH, **members: object) -> None:
-        found = {"resource": URL, "authorization_servers": [ISSUER]} | members
+        found = {"resource": URL, "authorization_servers": [self.login.origin]} | members
         self.mcp.put(path, document(found))
 
     def publish_server(
-        self, *, path: str = SERVER_PATH, issuer: str = ISSUER, **members: object
+        self, *, path: str = SERVER_PATH, issuer: str | None = None, **members: object
     ) -> None:
+        issuer = issuer or self.login.origin
         site = self.evil if issuer.startswith(self.evil.origin) else self.login
         site.put(path, document(server_document(issuer) | members))
+
+    def look(self) -> Discovered:
+        """Discover the server as an operator does before accepting the issuer."""
+        return inspect(self.server, ignore_pin=True)
+
+    def accept(self) -> None:
+        """Accept what is found, as `discover_upstream --accept` does."""
+        assert accept(self.look())
+        self.forget()
 
     def forget(self) -> None:
         """Start a new process, as far as cached documents matter."""
@@ -162,10 +177,15 @@ def server_document(issuer: str) -> dict[str, object]:
 
 @contextmanager
 def mcp_internet(
-    internet: Internet, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+    internet: Internet,
+    settings: Settings,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_elsewhere: bool = True,
 ) -> Iterator[World]:
     """Serve the hosts with TLS at public addresses."""
-    world = World(internet, settings)
+    world = World(internet, settings, is_elsewhere=is_elsewhere)
     trusted, context = certificates(folder, MCP_HOST, LOGIN_HOST, EVIL_HOST)
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     http._cached_tls_context.cache_clear()

@@ -1,4 +1,4 @@
-"""An MCP server, and the authorization server that it names; nobody registered a client there.
+"""An MCP server, and its authorization server; nobody registered a client there.
 
 Both are strict where OAuth 2.1 and MCP are, and a test can make them hostile.
 """
@@ -116,7 +116,10 @@ class AuthorizationServer(FakeProvider):
 
 @dataclass
 class McpResource(FakeProvider):
-    """The MCP server. ``authorization`` is its authorization server, ``scopes`` what it demands."""
+    """The MCP server. ``authorization`` is its authorization server, ``scopes`` what it demands.
+
+    The authorization server has the same origin, unless it is served elsewhere.
+    """
 
     authorization: AuthorizationServer = field(default_factory=AuthorizationServer)
     scopes: tuple[str, ...] = ()
@@ -127,6 +130,11 @@ class McpResource(FakeProvider):
     @property
     def url(self) -> str:
         return f"{self.issuer}/mcp"
+
+    def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+        if path.rstrip("/") == "/mcp" or path.startswith("/.well-known/oauth-protected-resource"):
+            return super().respond(path, parameters, authorization)
+        return self.authorization.respond(path, parameters, authorization)
 
     def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
         if path == "/.well-known/oauth-protected-resource/mcp":
@@ -155,7 +163,16 @@ class McpResource(FakeProvider):
 
 @contextmanager
 def serving_mcp() -> Iterator[McpResource]:
+    """Serve an MCP server and its authorization server, at one origin."""
+    with serving(McpResource) as resource:
+        resource.authorization.issuer = resource.issuer
+        resource.authorization.request = resource.request
+        yield resource
+
+
+@contextmanager
+def serving_mcp_with_issuer_elsewhere() -> Iterator[McpResource]:
     """Serve an MCP server and its authorization server, each on a port of its own."""
-    with serving(AuthorizationServer) as authorization, serving(McpResource) as resource:
+    with serving_mcp() as resource, serving(AuthorizationServer) as authorization:
         resource.authorization = authorization
         yield resource

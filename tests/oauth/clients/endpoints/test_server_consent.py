@@ -23,7 +23,11 @@ from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
 from tests.oauth.support.connecting import ONWARD, declare, query_of
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.mcp_server import McpResource, serving_mcp
+from tests.oauth.support.mcp_server import (
+    McpResource,
+    serving_mcp,
+    serving_mcp_with_issuer_elsewhere,
+)
 from tests.oauth.support.shown import shown_to
 
 RESOURCE = f"{ISSUER}/gateway/notes"
@@ -131,12 +135,12 @@ def test_page_names_upstream_resource_and_issuer_before_anything_is_allowed(
     resource, issuer = notes.url.split("/")[2], notes.authorization.issuer.split("//")[1]
     assert resource in consent.page
     assert "<strong>notes</strong>" in consent.page
-    assert issuer not in consent.page
+    assert f'<dd><strong class="host">{issuer}</strong>' not in consent.page
     assert "Not known yet" in consent.page
 
     again = consent.read(consent.confirm())
 
-    assert f'<strong class="host">{issuer}</strong>' in again
+    assert f'<dd><strong class="host">{issuer}</strong>' in again
     assert "Nothing was allowed yet." in again
     assert notes.authorization.registrations == []
     consent.page = again
@@ -146,7 +150,7 @@ def test_page_names_upstream_resource_and_issuer_before_anything_is_allowed(
     with monkeypatch.context() as patched:
         patched.setattr(server_consent, "discover", pytest.fail)
         fresh = Consent(consent.person, consent.app)
-    assert issuer in fresh.page
+    assert f'<dd><strong class="host">{issuer}</strong>' in fresh.page
     assert ONWARD.search(fresh.confirm().content.decode())
 
 
@@ -208,6 +212,17 @@ def test_server_that_does_not_answer_is_an_error_page_and_the_app_is_told_nothin
     response = consent.confirm()
     assert response.status_code == 503
     assert consent.app.redirect_uri not in response.content.decode()
+
+
+def test_issuer_elsewhere_needs_the_operator_before_an_app_is_allowed_anything(
+    consent: Consent, settings: Settings
+) -> None:
+    with serving_mcp_with_issuer_elsewhere() as served:
+        declare(settings, notes=served.url)
+        page = consent.confirm()
+        assert page.status_code == 400
+        assert f"UPSTREAM_NOTES_ISSUER={served.authorization.issuer}" in page.content.decode()
+        assert served.authorization.authorizations == []
 
 
 @pytest.mark.parametrize(
