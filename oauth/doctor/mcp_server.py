@@ -49,7 +49,7 @@ def examine_server(
     except PinMismatch as exc:
         yield failing("pin", f"{exc} ({exc.code})", f"Ask its operator why. {_accept(server)}")
     except IssuerNotAccepted as exc:
-        remedy = f"Ask its operator whether it is the right one. Then set {exc.setting}."
+        remedy = f"Ask its operator whether it is the right one. Then set {exc.setting}"
         yield failing(ISSUER, f"{exc} ({exc.code})", remedy)
     except StoreUnavailable as exc:
         yield failing("pin", str(exc), f"If this lasts: {_accept(server)}")
@@ -93,14 +93,14 @@ def _check_issuer(found: Discovered, *, in_production: bool) -> Finding:
             return warning(
                 ISSUER,
                 f"is at another origin than the MCP server, and only pinned: {found.issuer}",
-                f"Ask its operator whether it is the right one. Then set {found.issuer_setting}.",
+                f"Ask its operator whether it is the right one. Then set {found.issuer_setting}",
             )
         if not in_production:
             return ok(ISSUER, "is pinned, not set")
         return warning(
             ISSUER,
             "is only pinned: somebody who can write the table could delete the pin",
-            f"Set {found.issuer_setting}.",
+            f"Set {found.issuer_setting}",
         )
     if found.is_listed or found.url is None:
         return ok(ISSUER, "is set")

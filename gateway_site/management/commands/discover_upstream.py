@@ -40,9 +40,11 @@ class Command(OperatorCommand):
         try:
             found = self._discover(server, ignore_pin=options["accept"])
         except PinMismatch as exc:
-            raise CommandError(f"{exc} ({exc.code}) {_remedy(server)}") from exc
+            how = f"Ask its operator why. Then: {_accept(server)}"
+            raise CommandError(f"{exc} ({exc.code}) {how}") from exc
         except IssuerNotAccepted as exc:
-            how = f"{_remedy(server)} Or set {exc.setting}"
+            how = "Ask its operator whether it is the right one. Then set"
+            how = f"{how} {exc.setting} or run: {_accept(server)}"
             raise CommandError(f"{exc} ({exc.code}) {how}") from exc
         except (ProviderRefused, ProviderUnavailable) as exc:
             raise CommandError(f"{exc} ({exc.code}) {page('providers')} explains it.") from exc
@@ -64,9 +66,8 @@ class Command(OperatorCommand):
             raise CommandError("Another process pinned something meanwhile. Run it again.")
 
 
-def _remedy(server: McpServer) -> str:
-    accepting = command(f"discover_upstream {server.name} --accept")
-    return f"Ask its operator whether that is right. Then: {accepting}"
+def _accept(server: McpServer) -> str:
+    return command(f"discover_upstream {server.name} --accept")
 
 
 def _find(name: str) -> McpServer:
