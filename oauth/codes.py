@@ -63,6 +63,7 @@ class Code(StrEnum):
     TOKEN_OTHER = "token_other"
     TOKEN_INVALID_DPOP_PROOF = "token_invalid_dpop_proof"
     TOKEN_NOT_BOUND = "token_not_bound"
+    TOKENS_TOO_LARGE = "tokens_too_large"
     # Its registration of clients (RFC 7591)
     REGISTRATION_MISSING = "registration_missing"
     REGISTRATION_REFUSED = "registration_refused"

@@ -57,16 +57,18 @@ def _read_tokens(response: Mapping[str, Any], pending: PendingConnection, now: i
         client_id=pending.client_id,
         requested_scope=pending.scopes,
         now=now,
+        source=pending.server,
     )
     if token_set.token_type.lower() != BEARER:
         raise ProviderRefused("The server issues tokens of another type.", Code.TOKEN_OTHER)
-    return replace(
+    connected = replace(
         token_set,
         id_token=None,  # Nothing that it says is relied on.
         issuer=pending.issuer,
         resource=pending.resource,
         account=find_account_name(response, token_set.id_token),
     )
+    return connected.check_size()
 
 
 def find_account_name(response: Mapping[str, Any], id_token: str | None) -> str | None:

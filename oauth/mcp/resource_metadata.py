@@ -25,6 +25,7 @@ from oauth.network import http
 from oauth.network.document_cache import DocumentCache
 from oauth.network.vetted_addresses import ANYWHERE, Reach
 from oauth.network.well_known import UNREADABLE, NoDocument, fetch_document, well_known_url
+from oauth.provider.granted_scope import SCOPE
 from oauth.provider.server_metadata import PROTECTED_RESOURCE, REMEDY, URL_MAX
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,6 @@ MAX_AGE = 300  # seconds
 ISSUERS_MAX = 20
 SCOPES_MAX = 100
 SCOPES_LENGTH_MAX = 2000  # characters of all scopes together: they become part of an address
-SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 URL = re.compile(r"(https?)://([^/?#@\\]+)((?:/[!-~]*)?)")
 URL_CHARACTERS = re.compile(r"[!-~]+")  # RFC 3986
 HOST = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+|(?=[0-9a-f.]*:)[0-9a-f:.]*")

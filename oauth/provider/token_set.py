@@ -6,6 +6,7 @@ session stores. Does not depend on Django or allauth.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import string
@@ -13,8 +14,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NoReturn, cast
 
+from oauth.provider.granted_scope import parse_scope
+
 VERSION = 1
-MAX_TOKEN_LENGTH = 32 * 1024  # several tokens must fit in one session of 400 KB
+MAX_TOKEN_LENGTH = 32 * 1024
+# Several token sets must fit into one session of 400 KB. A provider may send the names of all of
+# a person's groups in two tokens.
+SIZE_MAX = 64 * 1024  # bytes
+CONNECTION_SIZE_MAX = 32 * 1024  # bytes of a connected MCP server's token set
+TOKEN = re.compile(r"[!-~]+")  # RFC 6749 appendix A.12, without the space: it is sent in a header
 MAX_LIFETIME = 10 * 365 * 24 * 3600  # seconds; longer lifetimes are cut, as dates could overflow
 NOTHING = (None, "")  # values that mean that a field was left out
 SECRETS = frozenset({"access_token", "refresh_token", "id_token", "grant_secret", "dpop_key"})
@@ -28,6 +36,13 @@ DPOP_KEY = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes, as `oauth.provider.dpop
 
 class MalformedTokens(ValueError):
     """The data is not a token response or token set; the message is a fixed sentence."""
+
+
+class TokensTooLarge(MalformedTokens):
+    """A new token set is larger than those that are stored."""
+
+    def __init__(self) -> None:
+        super().__init__("The tokens are too large to be stored.")
 
 
 def new_grant_secret() -> str:
@@ -98,20 +113,22 @@ class TokenSet:
         client_id: str,
         requested_scope: tuple[str, ...],
         now: int,
+        source: str,
         dpop_key: str | None = None,
     ) -> TokenSet:
-        """Parse a token response. Raises MalformedTokens.
+        """Parse the token response of ``source``, a provider's or server's name.
 
-        A response without ``scope`` grants the requested scope (RFC 6749 section 5.1).
+        A response without ``scope`` grants the requested scope (RFC 6749 section 5.1). Raises
+        MalformedTokens. The size is not checked: see `check_size`.
         """
         return cls(
-            access_token=_token(response.get("access_token")),
+            access_token=_new_token(response.get("access_token")),
             token_type=_token_type(response.get("token_type")),
-            scope=_parse_scope(response.get("scope"), requested_scope),
+            scope=_parse_scope(response.get("scope"), requested_scope, source),
             subject=subject,
             client_id=client_id,
-            refresh_token=_optional_token(response.get("refresh_token")),
-            id_token=_optional_token(response.get("id_token")),
+            refresh_token=_optional_new_token(response.get("refresh_token")),
+            id_token=_optional_new_token(response.get("id_token")),
             expires_at=_expiry_of(response.get("expires_in"), now),
             refresh_expires_at=_expiry_of(_refresh_lifetime(response), now),
             issued_at=now,
@@ -121,9 +138,9 @@ class TokenSet:
         )
 
     def refreshed(
-        self, response: Mapping[str, Any], *, now: int, dpop_key: str | None = None
+        self, response: Mapping[str, Any], *, now: int, source: str, dpop_key: str | None = None
     ) -> TokenSet:
-        """Return the successor of this token set. Raises MalformedTokens.
+        """Return the successor of this token set. Raises as `from_response` does.
 
         A response without a scope or a refresh token keeps the current one (RFC 6749 section 6).
         ``dpop_key`` is the key of the request's DPoP proof.
@@ -134,6 +151,7 @@ class TokenSet:
             client_id=self.client_id,
             requested_scope=self.scope,
             now=now,
+            source=source,
             dpop_key=dpop_key,
         )
         new = replace(
@@ -161,7 +179,8 @@ class TokenSet:
         account and client are the same, unless its scope exceeds what was granted this time. The
         grant secret is kept with it, since one refresh token must not be spent under two leases,
         and so is the time of its grant, so that ending the grants of that time includes it. A
-        refresh token that may be bound to another DPoP key is useless and is not kept.
+        refresh token that may be bound to another DPoP key is useless and is not kept, nor is one
+        with which this token set would be too large.
         """
         if (
             previous is None
@@ -172,13 +191,30 @@ class TokenSet:
             or not set(previous.scope) <= set(self.scope)
         ):
             return self
-        return replace(
+        kept = replace(
             self,
             refresh_token=previous.refresh_token,
             refresh_expires_at=previous.refresh_expires_at,
             grant_secret=previous.grant_secret,
             granted_at=previous.granted_at,
         )
+        return self if kept.is_too_large else kept
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the session form is over SIZE_MAX, or CONNECTION_SIZE_MAX with an issuer.
+
+        Groups do not count: the operator's settings list those that are stored.
+        """
+        limit = SIZE_MAX if self.issuer is None else CONNECTION_SIZE_MAX
+        form = replace(self, groups=()).to_session()
+        return len(json.dumps(form, separators=(",", ":"))) > limit
+
+    def check_size(self) -> TokenSet:
+        """Return this new token set. Raises TokensTooLarge; larger ones from before stay valid."""
+        if self.is_too_large:
+            raise TokensTooLarge
+        return self
 
     def _recipients(self) -> tuple[str | None, ...]:
         return self.subject, self.client_id, self.issuer, self.resource
@@ -219,18 +255,11 @@ class TokenSet:
         )
 
 
-def split_scope(scope: str) -> tuple[str, ...]:
-    """Split a scope at spaces (RFC 6749 section 3.3) or at commas (GitHub)."""
-    return tuple(dict.fromkeys(re.split(r"[\s,]+", scope.strip()))) if scope.strip() else ()
-
-
-def _parse_scope(scope: object, requested: tuple[str, ...]) -> tuple[str, ...]:
-    """Parse the scope of a response, which may be a list. Without one, return ``requested``."""
-    if scope is None:
-        return requested
-    if isinstance(scope, list):
-        scope = " ".join(_printable_text(each) for each in scope)
-    return split_scope(_printable_text(scope))
+def _parse_scope(scope: object, requested: tuple[str, ...], source: str) -> tuple[str, ...]:
+    try:
+        return parse_scope(scope, requested, source=source)
+    except ValueError as exc:
+        raise MalformedTokens(str(exc)) from None
 
 
 def _token_type(value: object) -> str:
@@ -244,8 +273,21 @@ def _token(value: object) -> str:
     return value
 
 
+def _new_token(value: object) -> str:
+    if isinstance(value, str) and len(value) > MAX_TOKEN_LENGTH:
+        raise TokensTooLarge
+    token = _token(value)
+    if not TOKEN.fullmatch(token):
+        raise MalformedTokens("A token has characters that cannot be sent.")
+    return token
+
+
 def _optional_token(value: object) -> str | None:
     return None if value in NOTHING else _token(value)
+
+
+def _optional_new_token(value: object) -> str | None:
+    return None if value in NOTHING else _new_token(value)
 
 
 def _text(value: object) -> str:

@@ -37,7 +37,7 @@ from oauth.provider import config, dpop, metadata, token_endpoint
 from oauth.provider.config import POST, ProviderConfig
 from oauth.provider.metadata import Metadata
 from oauth.provider.pushed_requests import PushingOAuth2Client
-from oauth.provider.token_set import MalformedTokens, TokenSet
+from oauth.provider.token_set import MalformedTokens, TokenSet, TokensTooLarge
 from sessions_kms.services import services
 
 # Headers of the connection, which `oauth.network.http` sets itself.
@@ -102,7 +102,7 @@ def _to_requests_response(
 
 @contextmanager
 def reject_unreadable() -> Iterator[None]:
-    """Turn the errors of parsing a malformed response into ProviderUnavailable.
+    """Turn the errors of parsing a malformed response into ProviderUnavailable or ProviderRefused.
 
     The cause is dropped, because its message and frames may hold the response.
     """
@@ -110,6 +110,8 @@ def reject_unreadable() -> Iterator[None]:
         yield
     except requests.RequestException:
         raise  # allauth's views and ours handle it, and its message holds no body
+    except TokensTooLarge as exc:
+        raise ProviderRefused(str(exc), Code.TOKENS_TOO_LARGE) from None
     except MalformedTokens as exc:
         raise ProviderUnavailable(str(exc), Code.ANSWER_UNREADABLE) from None
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
@@ -230,8 +232,9 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
                 client_id=app.client_id,
                 requested_scope=tuple(self.get_provider().get_scope()),
                 now=int(self._clock()),
+                source=self.get_provider().sub_id,
                 dpop_key=self._dpop_key,
-            )
+            ).check_size()
         login.token_set = self._admitted(login, token_set)
         for address in login.email_addresses:
             address.verified = is_true(address.verified)

@@ -18,7 +18,7 @@ from oauth.provider import dpop, metadata, token_endpoint
 from oauth.provider import id_token as id_tokens
 from oauth.provider.config import MCP_KIND, ProviderConfig
 from oauth.provider.id_token import InvalidIdToken, MisdirectedIdToken, UnreadableIdToken
-from oauth.provider.token_set import MalformedTokens, TokenSet
+from oauth.provider.token_set import MalformedTokens, TokenSet, TokensTooLarge
 from oauth.tokens.providers import is_self_registered, with_credentials
 from sessions_kms.services import Services
 
@@ -55,6 +55,8 @@ PROOF = frozenset({"invalid_dpop_proof", "use_dpop_nonce"})
 REFRESH_TIMEOUT = 24.0
 ANOTHER_GRANT = "another_grant"
 NOT_ALLOWED = "not_allowed"
+TOKENS_TOO_LARGE = "tokens_too_large"
+LOST_SHOWN = 20  # scopes in a line of the log
 
 
 class GrantRefused(OAuthError):
@@ -87,6 +89,8 @@ def request_refresh(services: Services, provider: ProviderConfig, token_set: Tok
     )
     new = _read_response(provider, token_set, response, key, now)
     new = _check_id_token(provider, token_set, new, provider_metadata.issuer, now)
+    if new.is_too_large:
+        raise _too_large(provider)
     _log_lost_scope(provider, token_set, new)
     return _check_admission(services, provider, token_set, new)
 
@@ -115,7 +119,9 @@ def _read_response(
     if response.status != 200:
         raise ProviderUnavailable("The provider's response has another status than 200.")
     try:
-        new = old.refreshed(content, now=now, dpop_key=key)
+        new = old.refreshed(content, now=now, source=provider.name, dpop_key=key)
+    except TokensTooLarge:
+        raise _too_large(provider) from None
     except MalformedTokens as exc:
         raise ProviderUnavailable(str(exc)) from None
     if key is not None and not dpop.is_dpop_bound(new.token_type):
@@ -175,6 +181,12 @@ def _check_id_token(
     return replace(new, id_token=old.id_token)
 
 
+def _too_large(provider: ProviderConfig) -> GrantRefused:
+    """Log tokens that are too large; the page of the next sign-in or connection says so too."""
+    logger.error("%s refreshed a grant, but its tokens are too large.", provider.name)
+    return GrantRefused(TOKENS_TOO_LARGE)
+
+
 def _check_admission(
     services: Services, provider: ProviderConfig, old: TokenSet, new: TokenSet
 ) -> TokenSet:
@@ -215,5 +227,11 @@ def _is_same_grant(claims: Mapping[str, Any], before: Mapping[str, Any]) -> bool
 
 def _log_lost_scope(provider: ProviderConfig, old: TokenSet, new: TokenSet) -> None:
     lost = sorted(set(old.scope) - set(new.scope))
+    shown, more = lost[:LOST_SHOWN], len(lost) - LOST_SHOWN
     if lost:
-        logger.warning("%s granted less at a refresh than before: %r is gone.", provider.name, lost)
+        logger.warning(
+            "%s granted less at a refresh than before: %r%s is gone.",
+            provider.name,
+            shown,
+            f" and {more} more" if more > 0 else "",
+        )

@@ -112,5 +112,7 @@ def test_error_of_a_malformed_response_does_not_repeat_it() -> None:
     canary = "".join(["can", "ary"])  # the traceback shows this line too
     response = {"access_token": canary, "expires_in": canary}
     with pytest.raises(ValueError, match="not a number") as caught:
-        TokenSet.from_response(response, subject="1", client_id="c", requested_scope=(), now=0)
+        TokenSet.from_response(
+            response, subject="1", client_id="c", requested_scope=(), now=0, source="corp"
+        )
     assert canary not in "".join(traceback.format_exception(caught.value))

@@ -65,6 +65,7 @@ class Toolkit:
             client_id=client["client_id"],
             requested_scope=("openid", "read"),
             now=int(time.time()),
+            source="op",
         )
 
     def is_alive(self, token_set: TokenSet) -> bool:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from oauth.provider.token_set import MAX_LIFETIME, TokenSet, split_scope
+from oauth.provider.token_set import (
+    CONNECTION_SIZE_MAX,
+    MAX_LIFETIME,
+    MAX_TOKEN_LENGTH,
+    SIZE_MAX,
+    TokenSet,
+    TokensTooLarge,
+)
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.support.cases import each_case
@@ -33,6 +41,7 @@ def read(**response: Any) -> TokenSet:
         client_id="gateway",
         requested_scope=("openid",),
         now=1_000,
+        source="corp",
     )
 
 
@@ -78,9 +87,13 @@ def test_valid_token_response_is_parsed(
         {"access_token": ["a"]},
         {"refresh_token": 7},
         {"id_token": {}},
-        {"scope": ["openid", 7]},
+        {"access_token": "a b"},
+        {"access_token": "caf\xe9"},
+        {"refresh_token": "a\nb"},
+        {"id_token": "a\x7f"},
+        {"access_token": "a" * (MAX_TOKEN_LENGTH + 1)},
         {"scope": {}},
-        {"scope": "\ud800"},
+        {"scope": 7},
         {"token_type": []},
         {"refresh_expires_in": []},
         {"token_type": 7},
@@ -101,6 +114,33 @@ def test_session_form_round_trips() -> None:
     assert TokenSet.from_session(BARE.to_session()) == BARE
     bound = replace(FULL, dpop_key="a" * 43)
     assert TokenSet.from_session(bound.to_session()) == bound
+
+
+@pytest.mark.parametrize("issuer", [None, "https://as.example"])
+def test_new_token_set_is_limited_in_size_and_a_stored_one_is_not(issuer: str | None) -> None:
+    limit = SIZE_MAX if issuer is None else CONNECTION_SIZE_MAX
+    base = replace(FULL, issuer=issuer, groups=("g" * 9999,) * 9)
+    room = limit - len(json.dumps(replace(base, groups=()).to_session(), separators=(",", ":")))
+    half = "a" * (room // 2)
+    rest = "a" * (room - len(half))
+    fitting = replace(base, access_token=f"access{half}", id_token=f"id{rest}")
+    assert fitting.check_size() == fitting
+    larger = replace(fitting, refresh_token="a" * len("refresh") + "a")
+    with pytest.raises(TokensTooLarge):
+        larger.check_size()
+    assert TokenSet.from_session(larger.to_session()) == larger
+
+
+def test_stored_tokens_with_other_characters_stay_readable() -> None:
+    old = replace(FULL, access_token="caf\xe9 \u2028", scope=tuple(map(chr, range(0x4E00, 0x8DFF))))
+    assert TokenSet.from_session(old.to_session()) == old
+
+
+def test_refresh_token_with_which_the_set_would_be_too_large_is_not_kept() -> None:
+    new = replace(BARE, access_token="a" * 32_000, id_token="b" * 32_000)
+    assert new.keeping_refresh_token(FULL).refresh_token == "refresh"
+    previous = replace(FULL, refresh_token="c" * 2_000)
+    assert new.keeping_refresh_token(previous) == new
 
 
 def test_only_a_bound_token_set_stores_what_it_is_bound_to() -> None:
@@ -177,10 +217,6 @@ def test_new_refresh_token_wins() -> None:
     assert new.keeping_refresh_token(FULL) == new
 
 
-def test_scope_is_split_once() -> None:
-    assert split_scope(" openid,email  openid ") == ("openid", "email")
-
-
 def test_every_token_set_has_a_grant_secret_of_its_own() -> None:
     assert read().grant_secret != read().grant_secret
     assert replace(FULL, access_token="b").grant_secret == FULL.grant_secret
@@ -188,7 +224,7 @@ def test_every_token_set_has_a_grant_secret_of_its_own() -> None:
 
 def test_successor_keeps_account_and_requested_scope() -> None:
     old = replace(FULL, requested_scope=("openid", "email", "calendar"))
-    new = old.refreshed({"access_token": "b", "expires_in": 60}, now=5_000)
+    new = old.refreshed({"access_token": "b", "expires_in": 60}, now=5_000, source="corp")
     assert (new.access_token, new.refresh_token, new.id_token) == ("b", "refresh", "id")
     assert (new.subject, new.client_id) == ("1001", "gateway")
     assert (new.scope, new.requested_scope) == (old.scope, old.requested_scope)
@@ -197,5 +233,5 @@ def test_successor_keeps_account_and_requested_scope() -> None:
 
 
 def test_new_refresh_token_has_its_own_expiry() -> None:
-    new = FULL.refreshed({"access_token": "b", "refresh_token": "c"}, now=5_000)
+    new = FULL.refreshed({"access_token": "b", "refresh_token": "c"}, now=5_000, source="corp")
     assert (new.refresh_token, new.refresh_expires_at) == ("c", None)

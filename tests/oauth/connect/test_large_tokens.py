@@ -1,0 +1,154 @@
+"""Providers and MCP servers whose tokens, scopes and groups are long: honest and hostile ones.
+
+Rows of the adversaries: the honest provider with long lists; the hostile provider or server.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import jwt
+import pytest
+from pytest_django import Settings
+
+from oauth import NotConnected, ReauthenticationRequired
+from oauth.provider.granted_scope import SCOPE_MAX
+from oauth.provider.token_set import CONNECTION_SIZE_MAX, MAX_TOKEN_LENGTH
+from tests.gateway_site.support.page_requests import assert_accessible
+from tests.oauth.support.connecting import Connecting, declare
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.mcp_server import serving_mcp
+from tests.oauth.support.requests import get_token, stored
+from tests.sessions_kms.support.stacks import Stack
+
+PLACE = "OU=Groups,OU=Europe,DC=corp,DC=example,DC=com"
+GROUPS = [f"CN=Department {number:03},{PLACE}" for number in range(200)]
+ONE_CHARACTER = " ".join(map(chr, range(0x4E00, 0x4E00 + 16_383)))
+SHORT = " ".join(f"{number:x}" for number in range(0x1000, 0x1000 + 16_383))
+LONG = "a" * MAX_TOKEN_LENGTH
+
+
+def home_of(visitor: Visitor) -> str:
+    page = visitor.client.get("/")
+    assert page.status_code == 200
+    content: str = page.content.decode()
+    assert len(content) < 20_000
+    assert_accessible(content)
+    return content
+
+
+def access_token_with(provider: FakeProvider, claims: dict[str, Any]) -> str:
+    """Return an access token that is a JWT, as Keycloak and Entra ID issue them."""
+    token = jwt.encode(claims, secrets.token_bytes(32), "HS256")
+    provider.people_of_tokens[token] = dict(provider.person)
+    return token
+
+
+def test_person_with_200_groups_in_two_tokens_signs_in_and_keeps_them_at_a_refresh(
+    corp: FakeProvider, visitor: Visitor, store: Stack, settings: Settings
+) -> None:
+    configure(settings, environment("corp", corp, ALLOWED_GROUPS="staff"))
+    groups = [*GROUPS, "staff"]
+    corp.more_of_id_token = {"groups": groups}
+    corp.more_of_token_response = {"access_token": access_token_with(corp, {"groups": groups})}
+    corp.scope = " ".join(["openid profile email", *(f"orders.{each}" for each in range(300))])
+    assert visitor.sign_in(corp).status_code == 302
+    held = stored(visitor)
+    assert len(held.access_token) + len(held.id_token or "") > 32 * 1024
+    assert (held.groups, len(held.scope)) == (("staff",), 303)
+    assert "These are the first 20 of 303." in home_of(visitor)
+    store.clock.advance(4000)
+    assert get_token(visitor).scope == held.scope
+    assert len(corp.refreshes) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ({"access_token": LONG, "refresh_token": LONG}, "tokens_too_large"),
+        ({"refresh_token": LONG + "a"}, "tokens_too_large"),
+        ({"refresh_token": "caf\xe9"}, "answer_unreadable"),
+        ({"refresh_token": "a b"}, "answer_unreadable"),
+    ],
+)
+def test_tokens_that_cannot_be_stored_are_rejected_on_a_page(
+    corp: FakeProvider, visitor: Visitor, answer: dict[str, str], code: str
+) -> None:
+    corp.more_of_token_response = answer
+    corp.people_of_tokens[LONG] = dict(corp.person)
+    page = visitor.sign_in(corp)
+    assert page.status_code in {401, 503}
+    assert code in page.content.decode()
+    assert LONG not in page.content.decode()
+    assert "_auth_user_id" not in visitor.session
+
+
+@pytest.mark.parametrize("scope", [ONE_CHARACTER, SHORT], ids=["unusual", "short"])
+def test_16383_scopes_are_cut_and_pages_show_the_first(
+    corp: FakeProvider, visitor: Visitor, scope: str
+) -> None:
+    corp.scope = f"{scope} openid profile email"
+    assert visitor.sign_in(corp).status_code == 302
+    held = stored(visitor).scope
+    assert held[:3] == ("openid", "profile", "email")
+    assert len(" ".join(held)) <= SCOPE_MAX
+    page = home_of(visitor)
+    assert page.count("<li><code>") == min(len(held), 20)
+
+
+@pytest.fixture
+def honest(notes: Connecting, settings: Settings) -> Iterator[Connecting]:
+    """Declare and connect a second server, `files`, which is honest; `notes` is not."""
+    with serving_mcp() as served:
+        declare(settings, notes=notes.resource.url, files=served.url)
+        connecting = Connecting(notes.visitor, served, "files")
+        assert connecting.connect().status_code == 302
+        yield connecting
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ({"access_token": LONG}, "tokens_too_large"),
+        ({"refresh_token": LONG}, "tokens_too_large"),
+        ({"token_type": "bearer", "access_token": "\u2028" * 100}, "answer_unreadable"),
+    ],
+)
+def test_server_with_unusual_tokens_is_not_connected(
+    notes: Connecting, honest: Connecting, answer: dict[str, str], code: str
+) -> None:
+    notes.resource.authorization.more_of_token_response = answer
+    page = notes.connect()
+    assert (page.status_code, code in page.content.decode()) in {(400, True), (503, True)}
+    home_of(notes.visitor)
+    with pytest.raises(NotConnected):
+        get_token(notes.visitor, "notes")
+    assert get_token(honest.visitor, "files") == honest.held
+
+
+def test_server_whose_tokens_grow_at_each_refresh_is_stopped_and_loses_nobody_elses(
+    notes: Connecting, honest: Connecting, store: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes.connect()
+    hostile = notes.resource.authorization
+    sizes = []
+    for number in range(1, 20):
+        store.clock.advance(4000)
+        hostile.more_of_token_response = {"access_token": "a" * 4096 * number, "scope": SHORT}
+        try:
+            sizes.append(len(get_token(notes.visitor, "notes").access_token))
+        except ReauthenticationRequired:
+            break
+        assert get_token(honest.visitor, "files").access_token
+    assert 0 < max(sizes) < CONNECTION_SIZE_MAX
+    assert "notes refreshed a grant, but its tokens are too large." in caplog.text
+    assert len(sizes) < 8
+    assert len(notes.held.access_token) == max(sizes)
+    assert "These are the first 20 of" in home_of(notes.visitor)
+    page = notes.connect()
+    assert (page.status_code, b"tokens_too_large" in page.content) == (400, True)
+    store.clock.advance(4000)
+    assert get_token(honest.visitor, "files") == honest.held
