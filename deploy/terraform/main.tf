@@ -297,8 +297,10 @@ locals {
   }
 
   log_options = {
-    "awslogs-group"  = aws_cloudwatch_log_group.gateway.name
-    "awslogs-region" = data.aws_region.here.region
+    "awslogs-group"   = aws_cloudwatch_log_group.gateway.name
+    "awslogs-region"  = data.aws_region.here.region
+    "mode"            = "non-blocking"
+    "max-buffer-size" = "25m"
   }
 }
 

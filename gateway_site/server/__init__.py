@@ -8,7 +8,8 @@ request_syntax       the start of each request, its first line and its head; no 
 buffered_transport   sends the head of a response together with its body
 connections          all connections of a process: how many, and which is closed first
 lifespan             the start and the graceful stop of a process
-workers              the parent of several processes: what SIGHUP does
+workers              several processes and their parent: what SIGHUP does, how they end
+log_queue            what a process logs, written by a thread
 rejections           rejections that also apply under other servers, ASGI and WSGI
 """
 
@@ -93,8 +94,9 @@ def run(options: Sequence[str], *, program: str) -> None:
     """
     import uvicorn  # noqa: PLC0415 - the application itself does not need it
 
-    from gateway_site.server import workers  # noqa: PLC0415 - it imports uvicorn
+    from gateway_site.server import log_queue, workers  # noqa: PLC0415 - they import much
 
+    log_queue.start()
     workers.use_for_server()
     if logs_json():
         from gateway_site.edge import json_log  # noqa: PLC0415 - it imports much of Django

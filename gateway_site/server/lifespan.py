@@ -26,6 +26,7 @@ from gateway_site.edge.descriptors import pause_without_descriptors
 from gateway_site.edge.shutdown import STATE_KEY, Shutdown
 from gateway_site.health import draining, replaced
 from gateway_site.policy.in_force import has_rules, reload_rules
+from gateway_site.server import log_queue
 
 YOUNG = 10_000  # new objects between two collections; a call has about 100
 
@@ -47,6 +48,8 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
 async def _live(receive: Receive, send: Send) -> None:
     """Answer the messages of a process's lifespan."""
     await receive()
+    if threading.current_thread() == threading.main_thread():
+        log_queue.start()
     _collect_garbage_less_often()
     pause_without_descriptors(asyncio.get_running_loop())
     _drain_first(settings.DRAIN_SECONDS)
@@ -56,6 +59,7 @@ async def _live(receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await asyncio.to_thread(trail.close)
+    log_queue.finish()
     await send({"type": "lifespan.shutdown.complete"})
 
 

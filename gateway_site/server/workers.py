@@ -16,10 +16,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
+from socket import socket
 
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors import Multiprocess, multiprocess
 from uvicorn.supervisors.multiprocess import Process
+
+from gateway_site.server import log_queue
 
 logger = logging.getLogger("uvicorn.error")  # the one that is configured in the parent
 
@@ -36,6 +39,15 @@ try:
 except ImproperlyConfigured as error:
     sys.exit(" ".join(str(error).splitlines()))
 """
+
+
+class Worker(Process):
+    """One of the processes."""
+
+    def target(self, sockets: list[socket] | None = None) -> None:
+        """Serve; this runs in the new process, whose handlers of the log exist."""
+        log_queue.start()
+        super().target(sockets)
 
 
 class Workers(Multiprocess):
@@ -98,5 +110,6 @@ def find_fault() -> str | None:
 
 
 def use_for_server() -> None:
-    """Have uvicorn's command line use this parent."""
+    """Have uvicorn's command line use this parent, with these workers."""
+    vars(multiprocess)["Process"] = Worker
     vars(import_module("uvicorn.main"))["Multiprocess"] = Workers

@@ -74,6 +74,12 @@ def test_task_cannot_write_and_has_no_capability(task: str) -> None:
 
 
 @TASKS
+def test_log_that_cannot_be_delivered_does_not_block_the_task(task: str) -> None:
+    options = container(task)["LogConfiguration"]["Options"]
+    assert (options["mode"], options["max-buffer-size"]) == ("non-blocking", "25m")
+
+
+@TASKS
 def test_secrets_are_not_among_the_variables(task: str) -> None:
     secret = {resolve(each["Name"]) for each in container(task)["Secrets"]}
     assert {"DATABASE_URL", "DJANGO_SECRET_KEY"} <= secret

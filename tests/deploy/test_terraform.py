@@ -94,6 +94,12 @@ def test_container_is_as_in_cloudformation(text: str, pattern: str, key: str) ->
         assert found == str(other).lower()
 
 
+def test_log_options_are_those_of_cloudformation(text: str) -> None:
+    options = container("ServiceTask")["LogConfiguration"]["Options"]
+    for name in ("mode", "max-buffer-size"):
+        assert re.search(rf'"{name}" += "{options[name]}"', text)
+
+
 def test_alarms_are_those_of_cloudformation() -> None:
     [alarms] = hcl2.loads((DEPLOY / "terraform/alarms.tf").read_text("utf-8"))["locals"]
     patterns = {
