@@ -59,6 +59,11 @@ class Config:
         return min(self.grant_timeout or self.absolute_timeout or GRANT_MAX, GRANT_MAX)
 
     @property
+    def period_length(self) -> int:
+        """The length of a key period; a day if each write has its own data key."""
+        return self.data_key_period or DAY
+
+    @property
     def longest_age(self) -> int | None:
         """The longer of both absolute timeouts; None for no limit."""
         timeout = self.absolute_timeout

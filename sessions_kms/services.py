@@ -133,13 +133,12 @@ class Services:
         return created_at > await self.not_before.moment()
 
     def period(self) -> int:
-        """Return the start of the current key period, 0 in strict mode. Raises StoreUnavailable."""
+        """Return the start of the current key period. Raises StoreUnavailable."""
         return self.period_of(self.clock())
 
     def period_of(self, moment: float) -> int:
-        """Return the start of the key period that a time is in, 0 in strict mode."""
-        length = self.config.data_key_period
-        return int(moment) - int(moment) % length if length else 0
+        """Return the start of the key period that a time is in."""
+        return int(moment) - int(moment) % self.config.period_length
 
     def is_unsettled(self, tombstone: Tombstone) -> bool:
         """Return True if the response with a session's new key may still be on its way."""

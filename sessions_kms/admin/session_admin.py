@@ -302,8 +302,6 @@ class SessionAdmin(EndingAdmin):
     def key_period(self, session: Session) -> str:
         """Show the data key of the record, and its option for `end_sessions`."""
         period = session.row.key_period
-        if not period:
-            return gettext("a data key of its own")
         text = gettext("the data key of %(time)s (--key-period %(period)s)")
         return text % {"time": shown(to_datetime(period)), "period": period}
 

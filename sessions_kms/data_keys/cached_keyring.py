@@ -112,11 +112,11 @@ class CachingKeyring:
     async def generate(self, period: int) -> DataKey:
         """Return the data key to seal with; in an outage, the latest cached one of any period.
 
-        For period 0 each call requests a new data key from KMS.
+        Without a period length each call requests a new data key from KMS.
         Raises KMSUnavailable or TableUnavailable.
         """
-        if period == 0:
-            return await self._fetch_own()
+        if not self._period_length:
+            return await self._fetch_own(period)
         fresh = self._get_sealing_entry(period, self._max_age)
         if fresh and self._get_due_period(fresh, period) is not None:
             self._look_ahead(period)
@@ -262,10 +262,10 @@ class CachingKeyring:
             self._sealing = [entry, *others][:SEALING_KEYS]
         return key
 
-    async def _fetch_own(self) -> DataKey:
+    async def _fetch_own(self, period: int) -> DataKey:
         requested_at = self._stopwatch.now()
-        key = await self._call_kms(partial(self._keyring.generate, 0))
-        self._store(self._cache_key(key.encrypted, 0), Entry(key, requested_at))
+        key = await self._call_kms(partial(self._keyring.generate, period))
+        self._store(self._cache_key(key.encrypted, period), Entry(key, requested_at))
         return key
 
     def _store(self, cache_key: CacheKey, entry: Entry) -> None:

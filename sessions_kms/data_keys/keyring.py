@@ -41,8 +41,8 @@ class PublishedKeys(Protocol):
 class DataKey:
     """A data key, wrapped and unwrapped.
 
-    ``period`` is the epoch second at which its period starts, or 0 for a data key that is not
-    shared; ``kms_key_id`` is the ARN of the KMS key that wrapped or unwrapped it.
+    ``period`` is the epoch second at which its period starts; ``kms_key_id`` is the ARN of the KMS
+    key that wrapped or unwrapped it.
     """
 
     period: int
@@ -55,7 +55,7 @@ class Keyring(Protocol):
     """The interface of every keyring."""
 
     async def generate(self, period: int) -> DataKey:
-        """Return the data key to seal with in a period; its own ``period`` may differ.
+        """Return the data key to seal with in a period; in an outage its own may be earlier.
 
         Raises KMSUnavailable or TableUnavailable.
         """
@@ -190,17 +190,16 @@ class SharedKeyring:
         """Return the published data key of a period; publish one if there is none.
 
         A published item that this process cannot unwrap must not prevent writing: it is logged, and
-        a data key that is not shared is returned. Raises KMSUnavailable or TableUnavailable.
+        a data key of the same period that is not shared is returned. Raises KMSUnavailable or
+        TableUnavailable.
         """
-        if period == 0:
-            return await self._keyring.generate(0)
         try:
             return await self._get_shared(period)
         except (InvalidRecord, KMSUnavailable) as exc:
             if not self._is_item_at_fault(exc):
                 raise
             _log_error(period, "cannot be used. This process uses its own data keys instead.")
-        return await self._keyring.generate(0)
+        return await self._keyring.generate(period)
 
     async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
         """Unwrap without reading the table: records contain their encrypted data key."""

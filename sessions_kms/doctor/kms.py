@@ -19,6 +19,8 @@ from sessions_kms.format.item_types import data_key_id
 from sessions_kms.hints import command, page
 from sessions_kms.operations.provisioning import describe_or_none
 from sessions_kms.services import build_kms_keyring, services
+from sessions_kms.storage.published_keys import PREPARED_AHEAD
+from sessions_kms.storage.suspect_answers import Confirm
 
 
 @dataclass
@@ -54,6 +56,7 @@ class Measurements:
         self.kms_calls += 1
 
 
+PERIODS_AHEAD = 30
 DESCRIBE, ROTATION = "kms:DescribeKey", "kms:GetKeyRotationStatus"
 
 Description = Mapping[str, Any]
@@ -206,6 +209,7 @@ def data_key_findings(measured: Measurements, *, writes: bool) -> Iterator[Findi
             run_sync(services().sealing_key())
     if config.data_key_period:
         yield _published_data_key(config)
+        yield _prepared_data_keys(config)
     else:
         yield ok("data key", "strict mode: each write has its own data key")
 
@@ -230,6 +234,30 @@ def _published_data_key(config: Config) -> Finding:
             config, period, f"wrapped by {exc.refused_key}, which KMS refuses to use"
         )
     return _usable_data_key(config, key)
+
+
+def _prepared_data_keys(config: Config) -> Finding:
+    """Look for data keys of coming periods: processes publish one a few minutes before."""
+    name, length = "data keys ahead", config.period_length
+    first = services().period_of(services().clock() + PREPARED_AHEAD) + length
+    prepared = [
+        period
+        for period in range(first, first + PERIODS_AHEAD * length, length)
+        if _is_stored(data_key_id(config.namespace, period))
+    ]
+    if not prepared:
+        return ok(name, f"none of {PERIODS_AHEAD} later periods has one")
+    return failing(
+        name,
+        f"{len(prepared)} of {PERIODS_AHEAD} later periods have one: somebody who knows them"
+        " prepared them",
+        f"Follow {page('operations', 'Leaked role')}: remove that role's rights; then"
+        f" `{command('end_sessions --key-period ' + str(services().period()))}` deletes them.",
+    )
+
+
+def _is_stored(item_id: str) -> bool:
+    return run_sync(services().table.get(item_id, only=("id",), confirm=Confirm.NEVER)) is not None
 
 
 def _usable_data_key(config: Config, key: DataKey) -> Finding:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from sessions_kms.aws import kms
+from sessions_kms.aws.clock import system_time
 from sessions_kms.aws.errors import DENIED, error_name
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
@@ -111,9 +112,15 @@ def _run_until_error(tries: Mapping[str, Callable[[], Finding]]) -> Iterator[Fin
 def wrapped_data_key(config: Config) -> bytes:
     """Return a data key as KMS wraps it, or a forged one if that is denied."""
     try:
-        return run_sync(build_kms_keyring(config).generate(0)).encrypted
+        return run_sync(build_kms_keyring(config).generate(_period(config))).encrypted
     except KMSUnavailable:
         return FORGED
+
+
+def _period(config: Config) -> int:
+    """Return the start of the current key period by this machine's clock."""
+    now = int(system_time())
+    return now - now % config.period_length
 
 
 def _table_checks(client: Callable[[], Any], table: str) -> Mapping[str, Callable[[], Finding]]:
@@ -153,7 +160,7 @@ def _query(client: Callable[[], Any], table: str) -> Finding:
 
 
 def _kms_checks(config: Config) -> Mapping[str, Callable[[], Finding]]:
-    ours = build_kms_keyring(config).context(0)
+    ours = build_kms_keyring(config).context(_period(config))
     generate = dry_run("generate_data_key", config.key_id, ours, KeySpec="AES_256")
     return {
         GENERATE: partial(_needed, GENERATE, generate, config.key_id),
@@ -224,7 +231,7 @@ def _excess_on_key(config: Config) -> Finding:
         ),
     }
     # A KMS that ignores the flag would create the grant.
-    ours = build_kms_keyring(config).context(0)
+    ours = build_kms_keyring(config).context(_period(config))
     knows_dry_runs = ends_as_dry_run(_generate(config, ours))
     more = [action for action, call in tried.items() if knows_dry_runs and ends_as_dry_run(call)]
     if more:

@@ -145,9 +145,7 @@ class RecordHead(Header):
         A data key that leaked long ago must not seal new records, nor records with a later creation
         time, which would outlive the absolute timeout. Raises InvalidRecord.
         """
-        if self.key_period and not (
-            self.key_period <= self.updated_at <= self.key_period + DATA_KEY_USE
-        ):
+        if not self.key_period <= self.updated_at <= self.key_period + DATA_KEY_USE:
             raise InvalidRecord("key_period")
         if self.created_at > self.updated_at + CLOCK_SKEW:
             raise InvalidRecord("created_after_updated")

@@ -1,6 +1,7 @@
 """Replacing the data key of one period, after a leak: another one is published instead.
 
-It is replaced only once: a second call, later or at the same time, finds the replacement.
+It is replaced only once: a second call, later or at the same time, finds the replacement, unless
+that is to be replaced as well.
 """
 
 from sessions_kms.concurrency.waits import run_sync
@@ -14,13 +15,13 @@ ATTEMPTS = 5
 
 
 def is_in_use(services: Services, period: int) -> bool:
-    """Return True if a process may still seal sessions with the data key of a period.
+    """Return True if a process may still seal sessions with a data key of a period.
 
     A process that sealed nothing for a while fetches the next data key only with its next session,
     which it still seals with the cached one.
     """
-    length, cache_age = services.config.data_key_period, services.config.data_key_cache_age
-    return length > 0 and services.clock() < period + length + cache_age + CLOCK_SKEW
+    length, cache_age = services.config.period_length, services.config.data_key_cache_age
+    return services.clock() < period + length + cache_age + CLOCK_SKEW
 
 
 def get_period_start(services: Services, moment: int) -> int:
@@ -44,21 +45,25 @@ def get_replacement(services: Services, period: int) -> PublishedKey | None:
     return published if published is not None and published.replaced_at is not None else None
 
 
-def replace_data_key(services: Services, keyring: KMSKeyring, period: int) -> PublishedKey:
+def replace_data_key(
+    services: Services, keyring: KMSKeyring, period: int, *, again: bool = False
+) -> PublishedKey:
     """Publish a replacement of a period's data key unless there is one; return it.
 
-    Raises StoreUnavailable.
+    With ``again`` the current one is replaced even if it is marked as a replacement: whoever has
+    leaked the key may also have put it back. Raises StoreUnavailable.
     """
+    unwanted = _published(services, period) if again else None
     for _ in range(ATTEMPTS):
         published = _published(services, period)
-        if published is not None and published.replaced_at is not None:
+        if published is not None and published.replaced_at is not None and published != unwanted:
             return published
         now = int(services.clock())
         key = PublishedKey(
             period=period,
             encrypted=run_sync(keyring.generate(period)).encrypted,
             created_at=now,
-            ttl=published_until(period, services.config.data_key_period),
+            ttl=published_until(period, services.config.period_length),
             replaced_at=now,
         )
         # Read it again: the answer may be lost, or another call was first.

@@ -93,8 +93,7 @@ _LATEST = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 class Row:
     """One session.
 
-    A ``doubtful`` one may belong to another project. ``key_period`` is 0 if the data key seals only
-    this record. ``words`` are its metadata, if they were read.
+    A ``doubtful`` one may belong to another project. ``words`` are its metadata, if they were read.
     """
 
     id: str

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.data_keys.keyring import KnownKeys
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format import item_types
 from sessions_kms.format.attributes import Item, as_binary, as_number, number
@@ -20,16 +21,23 @@ from sessions_kms.operations.listing import Ownership
 from sessions_kms.operations.table_scan import TableScan
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
+from sessions_kms.storage.published_keys import PREPARED_AHEAD, data_key_period
 from sessions_kms.storage.writes import Condition, ended_until
 
 
 @dataclass
 class Cleared:
-    """Counts of one scan. ``doubtful`` sessions stay: KMS could not say whose they are."""
+    """Counts of one scan. ``doubtful`` sessions stay: KMS could not say whose they are.
+
+    ``earlier`` of the deleted sessions were written before the scans began, or under a data key
+    that was used before. ``prepared`` are deleted data keys of periods that are far ahead.
+    """
 
     scanned: int = 0
     deleted: int = 0
     doubtful: int = 0
+    earlier: int = 0
+    prepared: int = 0
 
 
 @dataclass
@@ -43,6 +51,7 @@ class Clearing:
         """Remember which data keys are ours from one scan to the next."""
         self._namespace = self.services.config.namespace
         self._ownership = Ownership(self.services)
+        self._earlier_keys: KnownKeys[bool] = KnownKeys()
 
     def delete_created(self, until: int) -> Iterator[int]:
         """Delete this namespace's sessions that were created up to a time."""
@@ -53,15 +62,26 @@ class Clearing:
             ends=attrgetter("ends_with_sessions"),
         )
 
-    def delete_sealed(self, period: int, *, but: bytes | None) -> Iterator[int]:
-        """Delete this namespace's sessions that were sealed in a period, without one data key."""
+    def delete_sealed(self, period: int, *, but: bytes | None, since: float) -> Iterator[int]:
+        """Delete this namespace's sessions that were sealed in a period, without one data key.
+
+        Prepared data keys are deleted, too. Sessions that were written up to ``since`` count as
+        earlier; others are those of processes that still make data keys for this period.
+        """
         table, sealed = self.services.table, sealed_in(period, but=but)
         return self._sessions(
             lambda record: record.key_period == period and record.encrypted_key != but,
             lambda record: run_sync(table.delete(record.id, when=sealed, expected=_known(record))),
             ends=attrgetter("ends_with_data_key"),
-            consistent=True,  # A stale read would miss sessions that nothing else ends.
+            sealed_since=since,
         )
+
+    def _count_earlier(self, deleted: list[RecordHead], since: float) -> None:
+        for record in deleted:
+            wrapped = (record.encrypted_key, record.key_period)
+            if record.updated_at <= since:
+                self._earlier_keys[wrapped] = True
+            self.cleared.earlier += wrapped in self._earlier_keys
 
     def delete_expired(self, *, at_most: int) -> Iterator[int]:
         """Delete expired items of every namespace and type, as DynamoDB's TTL would."""
@@ -85,11 +105,13 @@ class Clearing:
         delete: Callable[[RecordHead], bool],
         *,
         ends: Callable[[ItemType], bool],
-        consistent: bool = False,
+        sealed_since: float | None = None,
     ) -> Iterator[int]:
         self.cleared = Cleared()
+        # A stale read would miss sessions under a data key, which nothing else ends.
+        is_of_key = sealed_since is not None
         with TableScan(self.services) as scan:
-            for items in scan.pages(consistent=consistent):
+            for items in scan.pages(consistent=is_of_key):
                 found = [record for record in _records(items) if chosen(record)]
                 beside = [each for each in self._items_beside(items, ends) if chosen(each)]
                 scan.each(delete, beside)
@@ -97,7 +119,21 @@ class Clearing:
                 deleted = scan.each(delete, ours)
                 self.cleared.deleted += sum(deleted)
                 self._announce(ours, deleted)
+                if sealed_since is not None:
+                    ended = [
+                        each for each, was_there in zip(ours, deleted, strict=True) if was_there
+                    ]
+                    self._count_earlier(ended, sealed_since)
+                    self._delete_prepared(scan, items)
                 yield self._scanned(items)
+
+    def _delete_prepared(self, scan: TableScan, items: list[Item]) -> None:
+        """Delete data keys that no honest process has published."""
+        table, latest = self.services.table, self.services.clock() + PREPARED_AHEAD
+        periods = {item["id"]["S"]: data_key_period(self._namespace, item) for item in items}
+        ids = [each for each, period in periods.items() if period is not None and period > latest]
+        deleted = scan.each(lambda item_id: run_sync(table.delete(item_id)), ids)
+        self.cleared.prepared += sum(deleted)
 
     def _items_beside(
         self, items: list[Item], ends: Callable[[ItemType], bool]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.attributes import (
@@ -12,12 +12,15 @@ from sessions_kms.format.attributes import (
     as_binary,
     as_number,
     binary,
+    is_number,
     number,
 )
 from sessions_kms.format.item_types import DATA_KEY, data_key_id
 from sessions_kms.storage.suspect_answers import retry_invalid_read
 from sessions_kms.storage.table import Table, try_write
 from sessions_kms.storage.writes import ABSENT, Condition, equal
+
+PREPARED_AHEAD: Final = 24 * 3600  # seconds; processes publish a data key later than that
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,14 @@ class PublishedKey:
             ttl=number(item, "ttl"),
             replaced_at=number(item, "replacedAt") if "replacedAt" in item else None,
         )
+
+
+def data_key_period(namespace: str, item: Mapping[str, Any]) -> int | None:
+    """Return the period in the id of an item of this namespace; None for no data key's id."""
+    start, period = data_key_id(namespace, 0)[:-1], str(item["id"]["S"])
+    if not period.startswith(start) or not is_number(period.removeprefix(start)):
+        return None
+    return int(period.removeprefix(start))
 
 
 class DataKeyItems:

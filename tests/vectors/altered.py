@@ -192,7 +192,7 @@ def _numbers() -> Named:
         ("years_later", "ttl", 2 * NOW, "authentication"),
         ("lower", "revision", 2, "commitment"),
         ("higher", "revision", 4, "commitment"),
-        ("zeroed", "keyPeriod", 0, "encrypted_key"),
+        ("zeroed", "keyPeriod", 0, "key_period"),
         ("earlier", "keyPeriod", PERIOD - 1, "encrypted_key"),
         ("later", "keyPeriod", PERIOD + 1, "encrypted_key"),
     ):

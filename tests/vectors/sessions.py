@@ -49,14 +49,6 @@ def _plain() -> Named:
         _opened("A session without content.", b"{}", item=sealed(b"{}", owner=None)),
     )
     yield (
-        "key_period_zero",
-        _opened(
-            "A data key of the record's own: no time is checked against it.",
-            item=sealed(period=0),
-            kms=(Wrapped(period=0),),
-        ),
-    )
-    yield (
         "encryption_context_configured",
         _opened(
             "Two more pairs in the encryption context.",

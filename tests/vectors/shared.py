@@ -98,4 +98,4 @@ def _bad() -> Iterator[tuple[str, str, Item]]:
     yield "data_key_other", "Sealed under another data key.", sealed(data_key=OTHER_DATA_KEY)
     yield "secret_of_a_session", "Sealed under a cookie.", sealed(secret=SESSION_KEY)
     yield "copied", "Another document, copied under this one's id.", sealed(name="pin/x") | this_id
-    yield "updated_in_future", "Of a time to come.", sealed(updatedAt=ahead, keyPeriod={"N": "0"})
+    yield "updated_in_future", "Of a time to come.", sealed(updatedAt=ahead)

@@ -72,6 +72,11 @@ class Command(OperatorCommand):
             help="end the grants of the OAuth client with this id or name",
         )
         parser.add_argument(
+            "--again",
+            action="store_true",
+            help="with --key-period: replace a data key that is marked as a replacement, too",
+        )
+        parser.add_argument(
             "--provider",
             metavar="NAME",
             help="with --before: end the tokens of this provider, not sessions",
@@ -86,6 +91,8 @@ class Command(OperatorCommand):
         by_moment = options["all"] or options["before"] is not None
         if options["no_delete"] and not by_moment:
             raise UsageError("--no-delete requires --before or --all.")
+        if options["again"] and options["key_period"] is None:
+            raise UsageError("--again requires --key-period.")
         if options["provider"] is not None:
             self._end_grants(options["provider"], self._moment("--before", options["before"]))
             return
@@ -99,7 +106,8 @@ class Command(OperatorCommand):
             moment = now if options["all"] else self._moment("--before", options["before"])
             self._end_until(moment, delete=not options["no_delete"])
         else:
-            self._end_period(self._moment("--key-period", options["key_period"]))
+            period = self._moment("--key-period", options["key_period"])
+            self._end_period(period, again=options["again"])
 
     def _warn_of_other_engine(self) -> None:
         """Warn about sessions that this command does not end."""
@@ -209,14 +217,11 @@ class Command(OperatorCommand):
 
     # One data key
 
-    def _end_period(self, period: int) -> None:
-        if period == 0:
-            raise UsageError(
-                "Each session of period 0 has its own data key: use --before or --all."
-            )
+    def _end_period(self, period: int, *, again: bool) -> None:
         in_use = data_key_replacement.is_in_use(services(), period)
         if in_use:
             self._require_begun(period)
+        in_use = in_use and services().config.data_key_period > 0
         what = f"every session sealed with the data key of {_format_time(period)}"
         first = " Another data key would be published first." if in_use else ""
         if self.dry_run:
@@ -225,7 +230,8 @@ class Command(OperatorCommand):
             return
         self.confirm(f"End {what}?{first} {self._size_estimate()}")
         with self.resumable("Run the same command again to continue."):
-            self._conclude({"period": period}, self._end_sealed(period, in_use))
+            passes = self._end_sealed(period, in_use, again=again)
+            self._conclude({"period": period}, passes, of_key=True)
 
     def _require_begun(self, period: int) -> None:
         """Raise UsageError for a time within a period, whose data key would stay in use."""
@@ -236,28 +242,36 @@ class Command(OperatorCommand):
                 f" {_format_time(start)}. For that one, use --key-period {start}."
             )
 
-    def _end_sealed(self, period: int, in_use: bool) -> list[Cleared]:
+    def _end_sealed(self, period: int, in_use: bool, *, again: bool) -> list[Cleared]:
         passes = []
         clearing = Clearing(services())
         if in_use:
+            keyring = build_kms_keyring(services().config)
             published = data_key_replacement.replace_data_key(
-                services(), build_kms_keyring(services().config), period
+                services(), keyring, period, again=again
             )
             kept: bytes | None = published.encrypted
             self.say("Another data key of this period has been published.")
-            passes.append(self._pass(clearing, clearing.delete_sealed(period, but=kept)))
+            passes.append(self._delete_sealed(clearing, period, kept))
             self.wait_until(
                 published.created_at + services().config.data_key_cache_age,
                 "Waiting until every process uses it",
             )
         else:  # An earlier replacement stayed in use until the end of the period.
             replacement = data_key_replacement.get_replacement(services(), period)
-            kept = None if replacement is None else replacement.encrypted
+            kept = None if replacement is None or again else replacement.encrypted
+        since = services().clock()
         for _ in range(PASSES_MAX):
-            passes.append(self._pass(clearing, clearing.delete_sealed(period, but=kept)))
-            if passes[-1].deleted == 0:
+            passes.append(self._delete_sealed(clearing, period, kept, since))
+            if passes[-1].earlier == 0:
                 return passes
         raise TableUnavailable("Some process keeps using the data key that was replaced.")
+
+    def _delete_sealed(
+        self, clearing: Clearing, period: int, kept: bytes | None, since: float | None = None
+    ) -> Cleared:
+        since = services().clock() if since is None else since
+        return self._pass(clearing, clearing.delete_sealed(period, but=kept, since=since))
 
     # The tokens of a provider
 
@@ -296,10 +310,19 @@ class Command(OperatorCommand):
                 advance(scanned)
         return clearing.cleared
 
-    def _conclude(self, result: dict[str, Any], passes: list[Cleared]) -> None:
+    def _conclude(
+        self, result: dict[str, Any], passes: list[Cleared], *, of_key: bool = False
+    ) -> None:
         deleted = sum(cleared.deleted for cleared in passes)
         scanned, doubtful = passes[-1].scanned, passes[-1].doubtful
         summary = f"Deleted {deleted:,} sessions; the table had {scanned:,} items of all types."
+        if of_key:
+            result["prepared"] = prepared = sum(cleared.prepared for cleared in passes)
+            if prepared:
+                summary += (
+                    f" Deleted {prepared:,} data keys of periods that begin over a day from now:"
+                    " somebody prepared them."
+                )
         if doubtful:
             summary += (
                 f" {doubtful:,} are left, because KMS could not say whether they belong to this"

@@ -108,7 +108,9 @@ def test_release_without_version_2_handles_it_as_documented(stack: Stack) -> Non
         theirs, mine = sign_in(new), sign_in(old)
         # The published data key is of version 2: the old release seals with its own.
         item = stack.items()[item_types.session_id(stack.config.namespace, mine)]
-        assert (item["version"], item["keyPeriod"]) == ({"N": "1"}, {"N": "0"})
+        published = stack.items()[f"data-key#django#{item['keyPeriod']['N']}"]
+        assert (item["version"], published["version"]) == ({"N": "1"}, {"N": "2"})
+        assert item["encryptedKey"] != published["encryptedKey"]
         assert content(new, mine) == {"_auth_user_id": "7"}
         # A record that it cannot read is no session to it, and is not written over.
         assert content(old, theirs) == {}

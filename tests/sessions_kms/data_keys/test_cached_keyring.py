@@ -176,30 +176,30 @@ def test_forged_blob_is_tried_again_after_five_seconds(process: Process) -> None
 
 def test_strict_mode_calls_kms_at_each_write_and_keeps_the_key_for_reading() -> None:
     process = Process(background=False, period_length=0)
-    keys = [process.generate(0) for _ in range(3)]
+    keys = [process.generate(PERIOD) for _ in range(3)]
     assert len({key.plaintext for key in keys}) == 3
     for key in keys:
-        assert process.unwrap(key.encrypted, 0) == key
+        assert process.unwrap(key.encrypted, PERIOD) == key
     assert (process.kms.count("generate_data_key"), decrypts(process)) == (3, 0)
 
 
 def test_strict_mode_writes_nothing_in_an_outage_but_reads_on() -> None:
     process = Process(background=False, period_length=0)
-    key = process.generate(0)
+    key = process.generate(PERIOD)
     process.kms.set_state(State.UNREACHABLE)
     with pytest.raises(KMSUnavailable):
-        process.generate(0)
-    assert process.unwrap(key.encrypted, 0) == key
+        process.generate(PERIOD)
+    assert process.unwrap(key.encrypted, PERIOD) == key
 
 
 def test_refusal_at_a_write_in_strict_mode_drops_cached_keys() -> None:
     process = Process(background=False, period_length=0)
-    key = process.generate(0)
+    key = process.generate(PERIOD)
     process.kms.set_state(State.REFUSING)
     with pytest.raises(KMSUnavailable):
-        process.generate(0)
+        process.generate(PERIOD)
     with pytest.raises(KMSUnavailable):
-        process.unwrap(key.encrypted, 0)
+        process.unwrap(key.encrypted, PERIOD)
     assert process.plaintexts() == set()
 
 

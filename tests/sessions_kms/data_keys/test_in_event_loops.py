@@ -261,7 +261,6 @@ def test_event_loop_continues_during_a_kms_call(process: Process, key: DataKey) 
 
 VERBS: dict[str, Callable[[Process, DataKey], Coroutine[Any, Any, DataKey]]] = {
     "generate": lambda process, _: process.cache.generate(PERIOD),
-    "generate its own": lambda process, _: process.cache.generate(0),
     "unwrap": lambda process, key: process.cache.unwrap(key.encrypted, PERIOD),
     "confirmed": lambda process, key: process.cache.confirmed(key),
 }

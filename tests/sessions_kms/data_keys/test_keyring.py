@@ -89,7 +89,7 @@ def test_what_was_generated_is_unwrapped_to_the_same_data_key(cloud: Cloud) -> N
 
 
 def test_each_generated_data_key_is_new(cloud: Cloud) -> None:
-    keys = [run_sync(cloud.keyring().generate(0)) for _ in range(3)]
+    keys = [run_sync(cloud.keyring().generate(PERIOD)) for _ in range(3)]
     assert len({key.plaintext for key in keys}) == len({key.encrypted for key in keys}) == 3
 
 

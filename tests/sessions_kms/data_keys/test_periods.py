@@ -159,11 +159,12 @@ def test_process_on_its_own_key_returns_to_the_repaired_shared_one(
     foreign = run_sync(kms_keyring(process.kms, key_id=FOREIGN_KEY).generate(PERIOD))
     process.table.keys[PERIOD] = PublishedKey(PERIOD, foreign.encrypted, NOW, NOW + DAY)
     own = process.generate(PERIOD)
-    assert own.period == 0
+    assert own.period == PERIOD
+    assert own.encrypted != foreign.encrypted
     calls = len(process.kms.calls)
     for _ in range(100):
         assert process.generate(PERIOD) == own
-        assert process.unwrap(own.encrypted, 0) == own
+        assert process.unwrap(own.encrypted, PERIOD) == own
     assert len(process.kms.calls) == calls
     mended = run_sync(kms_keyring(process.kms).generate(PERIOD))
     process.table.keys[PERIOD] = PublishedKey(PERIOD, mended.encrypted, NOW, NOW + DAY)
@@ -171,7 +172,7 @@ def test_process_on_its_own_key_returns_to_the_repaired_shared_one(
     assert process.generate(PERIOD) == own
     process.run_jobs()
     assert process.generate(PERIOD) == mended
-    assert process.unwrap(own.encrypted, 0) == own
+    assert process.unwrap(own.encrypted, PERIOD) == own
 
 
 def test_rewrapped_item_is_adopted_at_the_next_renewal(process: Process) -> None:

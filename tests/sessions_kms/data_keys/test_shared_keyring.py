@@ -157,8 +157,8 @@ def test_loser_of_a_replacement_by_another_invalid_blob_uses_its_own(
 ) -> None:
     plant(table, b"forged")
     table.before_put = lambda _: plant(table, b"forged again")
-    assert run_sync(shared(kms_keyring(kms), table).generate(PERIOD)).period == 0
-    assert table.keys[PERIOD].encrypted == b"forged again"
+    key = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
+    assert (key.period, table.keys[PERIOD].encrypted) == (PERIOD, b"forged again")
 
 
 def assert_own(
@@ -167,8 +167,8 @@ def assert_own(
     """Assert that writing continues with the process's own data key, and the item is unchanged."""
     before = dict(table.keys)
     key = run_sync(shared(keyring, table).generate(PERIOD))
-    assert (key.period, key.kms_key_id) == (0, KEY)
-    assert run_sync(keyring.unwrap(key.encrypted, 0)) == key
+    assert (key.period, key.kms_key_id) == (PERIOD, KEY)
+    assert run_sync(keyring.unwrap(key.encrypted, PERIOD)) == key
     assert table.keys == before
     assert [(r.name, r.levelno) for r in caplog.records] == [
         ("sessions_kms.data_keys.keyring", logging.ERROR)
@@ -202,11 +202,12 @@ def test_malformed_item_does_not_stop_writing(
 def test_repaired_item_is_adopted_again(kms: FakeKMS, table: FakeDataKeyTable) -> None:
     keyring = shared(kms_keyring(kms), table)
     table.malformed.add(PERIOD)
-    assert run_sync(keyring.generate(PERIOD)).period == 0
+    own = run_sync(keyring.generate(PERIOD))
+    assert own.period == PERIOD
     table.malformed.clear()
     mended = run_sync(kms_keyring(kms).generate(PERIOD))
     plant(table, mended.encrypted)
-    assert run_sync(keyring.generate(PERIOD)) == mended
+    assert run_sync(keyring.generate(PERIOD)) == mended != own
 
 
 @pytest.mark.parametrize("published", [True, False])
@@ -249,16 +250,6 @@ def test_unreachable_table_raises_before_a_kms_call(kms: FakeKMS, table: FakeDat
     with pytest.raises(TableUnavailable):
         run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
     assert kms.calls == []
-
-
-def test_period_zero_is_a_new_data_key_each_time_and_never_published(
-    kms: FakeKMS, table: FakeDataKeyTable
-) -> None:
-    table.reachable = False
-    keyring = shared(kms_keyring(kms), table)
-    keys = [run_sync(keyring.generate(0)) for _ in range(3)]
-    assert len({key.plaintext for key in keys}) == 3
-    assert {key.period for key in keys} == {0}
 
 
 def test_published_key_of_a_past_period_is_unwrapped_without_the_table(

@@ -48,6 +48,7 @@ CHECKS = [
     "over-grant key",
     "over-grant table",
     "data key",
+    "data keys ahead",
     "clock",
     "not-before",
     "canary create",

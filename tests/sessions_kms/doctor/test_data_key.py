@@ -57,6 +57,20 @@ def test_one_of_a_key_that_is_not_configured_is_found_and_deleted_by_the_remedy(
 
 
 @servers
+@pytest.mark.parametrize(("days", "is_found"), [(1, False), (2, True), (31, True), (32, False)])
+def test_data_keys_that_somebody_prepared_are_found(
+    store: Store, days: int, is_found: bool
+) -> None:
+    ahead = period() + days * 86400
+    named = {"id": {"S": f"data-key#django#{ahead}"}, "keyPeriod": {"N": str(ahead)}}
+    publish(store, b"prepared", **named)
+    found = troubles()
+    assert list(found) == (["data keys ahead"] if is_found else [])
+    if is_found:
+        assert found["data keys ahead"].level == "failing"
+
+
+@servers
 def test_one_of_the_previous_key_is_to_be_rewrapped(store: Store) -> None:
     previous = new_key()
     publish(store, wrapped_by(previous))

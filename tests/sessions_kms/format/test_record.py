@@ -271,9 +271,9 @@ def checked(now: float, **times: int) -> str | None:
 
 
 def test_updated_in_future_is_ahead_beyond_the_clock_skew() -> None:
-    assert checked(NOW, updated_at=NOW + CLOCK_SKEW, key_period=0) is None
-    assert checked(NOW, updated_at=NOW + CLOCK_SKEW + 1, key_period=0) == "ahead"
-    assert checked(NOW + 0.5, updated_at=NOW + CLOCK_SKEW + 1, key_period=0) == "ahead"
+    assert checked(NOW, updated_at=NOW + CLOCK_SKEW, key_period=NOW) is None
+    assert checked(NOW, updated_at=NOW + CLOCK_SKEW + 1, key_period=NOW) == "ahead"
+    assert checked(NOW + 0.5, updated_at=NOW + CLOCK_SKEW + 1, key_period=NOW) == "ahead"
 
 
 def test_data_key_seals_from_its_period_on_for_eight_days() -> None:
@@ -284,7 +284,7 @@ def test_data_key_seals_from_its_period_on_for_eight_days() -> None:
         (NOW - DATA_KEY_USE, None),
         (NOW - DATA_KEY_USE - 1, "key_period"),
         (1, "key_period"),
-        (0, None),
+        (0, "key_period"),
     ):
         assert checked(NOW, updated_at=NOW, key_period=period) == reason
 

@@ -73,16 +73,17 @@ class SecondProgram:
     def seal(self, content: Mapping[str, Any], session_key: str) -> dict[str, dict[str, Any]]:
         """Return an item that the engine must read, with a new data key."""
         now = int(self.stack.clock())
+        period = now - now % 86_400
         answer = self.kms.generate_data_key(
             KeyId=self.stack.config.key_id,
             KeySpec="AES_256",
-            EncryptionContext=reference_format.encryption_context("django", 0),
+            EncryptionContext=reference_format.encryption_context("django", period),
         )
         header = {
             "id": {"S": reference_format.session_id("django", session_key)},
             "version": {"N": "1"},
             "encryptedKey": {"B": answer["CiphertextBlob"]},
-            "keyPeriod": {"N": "0"},
+            "keyPeriod": {"N": str(period)},
             "salt": {"B": b"a fresh salt, 16"},
             "createdAt": {"N": str(now)},
             "updatedAt": {"N": str(now)},
@@ -190,8 +191,11 @@ def test_wrong_encryption_context_opens_nothing(program: SecondProgram) -> None:
     with refused("encrypted_key"):
         program.open(cookie, context={"environment": "other"})
     (item,) = program.stack.sessions().values()
-    for number in (0, int(item["keyPeriod"]["N"]) - 86_400):
-        with refused("encrypted_key"):
+    for number, reason in (
+        (0, "key_period"),
+        (int(item["keyPeriod"]["N"]) - 86_400, "encrypted_key"),
+    ):
+        with refused(reason):
             program.open_item(item | {"keyPeriod": {"N": str(number)}}, cookie)
     moved = item | {"id": {"S": reference_format.session_id("other", cookie)}}
     with refused("encrypted_key"):
@@ -275,7 +279,8 @@ def test_any_length_of_period_opens(make_stack: MakeStack, period: int) -> None:
         assert program.open(saved_key(**CONTENT)) == CONTENT
     (item,) = stack.sessions().values()
     number = int(item["keyPeriod"]["N"])
-    assert number == (stack.clock() // period * period if period else 0)
+    length = period or 86_400
+    assert number == stack.clock() // length * length
 
 
 @on_aws

@@ -376,7 +376,7 @@ def test_noninteractive_run_requires_no_input(fake: Stack, monkeypatch: pytest.M
         (["--user", "7", "--no-delete"], "--no-delete requires"),
         (["--all", "--provider", "corp"], "--provider requires --before"),
         (["--before", "1", "--provider", "crop"], "Unknown provider crop"),
-        (["--key-period", "0"], "period 0"),
+        (["--all", "--again"], "--again requires"),
     ],
 )
 def test_contradictory_options_are_rejected_and_nothing_is_done(

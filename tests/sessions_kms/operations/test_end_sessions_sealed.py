@@ -9,8 +9,11 @@ from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.threads import Background
 from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.management.commands import end_sessions
+from sessions_kms.testing.kms import MemoryKMS
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import end
+from tests.sessions_kms.support.fakes import FOREIGN_KEY
 from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
 from tests.sessions_kms.support.stepping import as_coroutine, blocking
@@ -163,12 +166,102 @@ def test_earlier_period_of_another_length_is_recognised_by_its_published_key(
     assert "replacedAt" in before.items()[f"data-key#django#{period}"]
 
 
-def test_with_a_data_key_for_each_record_no_period_is_in_use(make_fake: MakeStack) -> None:
+def saving_in_scans(stack: Stack, monkeypatch: pytest.MonkeyPatch, before: Any) -> list[None]:
+    """Store a session before each scan, as other processes do; return a list of the scans."""
+    scans: list[None] = []
+    queries: Any = stack.services.queries
+    page = blocking(queries.scan)
+
+    def scan(*arguments: Any, **more: Any) -> Any:
+        scans.append(None)
+        before()
+        saved()
+        return page(*arguments, **more)
+
+    monkeypatch.setattr(queries, "scan", as_coroutine(scan))
+    return scans
+
+
+def test_sessions_under_keys_of_their_own_end_while_others_are_written(
+    make_fake: MakeStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake = make_fake(data_key_period=0)
+    ended = [saved(), saved("7")]
+    scans = saving_in_scans(fake, monkeypatch, lambda: fake.clock.advance(1))
+    done = end("--key-period", str(PERIOD), "--json")
+    assert (done.status, len(scans)) == (0, 2)
+    assert [lives(session) for session in ended] == [False, False]
+    assert not [name for name in fake.items() if "#" in name]
+
+
+def test_it_terminates_while_processes_cannot_use_the_published_key(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item_id = f"data-key#django#{PERIOD}"
     saved()
-    done = end("--key-period", str(NOW), "--json")
-    assert (done.status, done.json["deleted"]) == (0, 0)
-    assert len(fake.items()) == 1
+    keyring = fake.services.keyring._keyring._keyring  # type: ignore[attr-defined]
+    monkeypatch.setattr(end_sessions, "build_kms_keyring", lambda _config: keyring)
+    foreign = MemoryKMS.generate_data_key(keyring._kms, FOREIGN_KEY, {}).ciphertext
+
+    def plant() -> None:
+        """Bring all processes to make data keys of their own, as a writer of the table can."""
+        fake.put_item(fake.items()[item_id] | {"encryptedKey": {"B": foreign}})
+        fake.clock.advance(400)
+
+    plant()
+    session = saved()
+    own = fake.items()[services.id_of(str(session.session_key))]
+    assert own["keyPeriod"] == {"N": str(PERIOD)}
+    scans = saving_in_scans(fake, monkeypatch, plant)
+    done = end("--key-period", str(PERIOD), "--json")
+    assert (done.status, len(scans)) == (0, 2)
+    assert not lives(session)
+    assert own["encryptedKey"] not in [item["encryptedKey"] for item in fake.sessions().values()]
+
+
+@on_aws
+def test_leaked_key_that_was_put_back_is_replaced_again(stack: Stack) -> None:
+    saved()
+    leaked = stack.items()[f"data-key#django#{PERIOD}"]
+    end("--key-period", str(PERIOD))
+    stack.put_item(leaked | {"replacedAt": {"N": str(NOW)}})
+    stack.clock.advance(300)
+    session = saved()
+    assert lives(session)
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 0
+    assert end("--key-period", str(PERIOD), "--again", "--json").json["deleted"] == 1
+    assert not lives(session)
+    assert stack.items()[leaked["id"]["S"]]["encryptedKey"] != leaked["encryptedKey"]
+
+
+@on_aws
+def test_leaked_key_that_was_put_back_keeps_no_session_of_a_past_period(stack: Stack) -> None:
+    session = saved()
+    leaked = stack.items()[f"data-key#django#{PERIOD}"]
+    stack.put_item(leaked | {"replacedAt": {"N": str(NOW)}})
+    stack.clock.advance(2 * 86_400)
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 0
+    assert end("--key-period", str(PERIOD), "--again", "--json").json["deleted"] == 1
+    assert not lives(session)
+
+
+@on_aws
+def test_data_keys_that_somebody_prepared_are_deleted_and_counted(stack: Stack) -> None:
+    saved()
+    ours = stack.items()[f"data-key#django#{PERIOD}"]
+    periods = [PERIOD + days * 86_400 for days in (1, 2, 3, 1000)]
+    for period in periods:
+        named = {"id": {"S": f"data-key#django#{period}"}, "keyPeriod": {"N": str(period)}}
+        stack.put_item(ours | named)
+    stack.put_item(ours | {"id": {"S": f"data-key#other#{periods[-1]}"}})
+    done = end("--key-period", str(PERIOD), "--json")
+    assert done.json["prepared"] == 3
+    left = {name for name in stack.items() if name.startswith("data-key#")}
+    assert left == {
+        ours["id"]["S"],
+        f"data-key#django#{periods[0]}",
+        f"data-key#other#{periods[-1]}",
+    }
 
 
 @on_aws

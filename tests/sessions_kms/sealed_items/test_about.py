@@ -195,7 +195,7 @@ def test_clearing_by_time_or_data_key_deletes_it(stack: Stack) -> None:
     assert clearing.cleared.deleted == 1, "sessions are counted"
     assert about_items(stack).keys() == {f"about#django#{id_of_record(later)}", "about#django2#x"}
     period = int(stack.sessions()[id_of_record(later)]["keyPeriod"]["N"])
-    list(clearing.delete_sealed(period, but=None))
+    list(clearing.delete_sealed(period, but=None, since=stack.clock()))
     assert list(about_items(stack)) == ["about#django2#x"]
 
 

@@ -99,7 +99,7 @@ def test_it_ends_with_a_leaked_data_key_and_not_with_all_sessions(
     list(Clearing(stack.services).delete_created(int(stack.clock()) + 60))
     assert loaded(documents).content == b"content"
     period = int(stored(stack)["keyPeriod"]["N"])
-    list(Clearing(stack.services).delete_sealed(period, but=None))
+    list(Clearing(stack.services).delete_sealed(period, but=None, since=stack.clock()))
     assert run_sync(documents.load(NAME)) is None
 
 

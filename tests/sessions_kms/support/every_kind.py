@@ -108,7 +108,12 @@ def _tombstone(names: Names) -> Any:
 
 def _data_key(_: Names) -> bool:
     """Whether the published one is used."""
-    return run_sync(services().sealing_key()).period != 0
+    key = run_sync(services().sealing_key())
+    try:
+        published = run_sync(services().data_key_items.get(key.period))
+    except InvalidRecord:
+        return False
+    return published is not None and published.encrypted == key.encrypted
 
 
 def _not_before(_: Names) -> int:

@@ -51,7 +51,7 @@ class Process:
         direct = kms_keyring(self.kms, key_id=key_id, decrypt_key_ids=decrypt_key_ids)
         shared = SharedKeyring(direct, self.table.items, period_length=DAY, clock=self.clock)
         self.cache = CachingKeyring(
-            shared,
+            shared if options.get("period_length", DAY) else direct,
             context=direct.context,
             clock=self.clock,
             **{

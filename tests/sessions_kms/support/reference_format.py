@@ -353,7 +353,7 @@ def check_times(numbers: Mapping[str, int], now: float) -> None:
     updated, period = numbers["updatedAt"], numbers["keyPeriod"]
     if updated > now + SKEW:
         raise CannotTell("updated_in_future")
-    if period != 0 and not period <= updated <= period + EIGHT_DAYS:
+    if not period <= updated <= period + EIGHT_DAYS:
         raise Invalid("key_period")
     if numbers["createdAt"] > updated + SKEW:
         raise Invalid("created_after_updated")

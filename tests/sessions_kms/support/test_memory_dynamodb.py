@@ -146,7 +146,7 @@ def record(name: str, salt: bytes, *, revision: int = 1, ttl: int = NOW + 10) ->
         ttl=ttl,
         revision=revision,
         owner=OWNER,
-        key_period=0,
+        key_period=NOW,
         encrypted_key=b"wrapped",
         salt=salt,
         commitment=bytes(32),
