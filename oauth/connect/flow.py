@@ -13,14 +13,12 @@ and client with it, so also the new one.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode
 
 from allauth.core.exceptions import ImmediateHttpResponse
 from django.contrib import messages
@@ -34,6 +32,7 @@ from django.utils.translation import gettext as _
 
 from oauth.codes import Code
 from oauth.connect import failures, state, wanted_scopes
+from oauth.connect.authorization_request import authorization_address
 from oauth.connect.exchange import exchange_code
 from oauth.connect.state import PendingConnection
 from oauth.exceptions import OAuthError, ProviderRefused
@@ -54,7 +53,6 @@ logger = logging.getLogger(__name__)
 # `request`, `server`, `token_set`, `state` (the PendingConnection).
 authorized = Signal()
 
-OFFLINE_ACCESS = "offline_access"
 ONCE = ("code", "error", "iss", "state")  # parameters of the answer (RFC 6749 section 3.1)
 COMPLETED_WITHIN = 120  # seconds from the answer until the session is saved without its state
 
@@ -100,28 +98,13 @@ def begin(
     except state.StateTooLarge:
         refused = ProviderRefused("An address of the server is too long.", Code.METADATA_UNREADABLE)
         return failures.failure_page(request, server, refused, begun.next_url)
-    address = _authorization_url(metadata.authorization_endpoint or "", begun, name)
+    try:
+        address = authorization_address(discovered, registration, begun, name)
+    except OAuthError as exc:
+        state.drop_state(request.session, name)
+        return failures.failure_page(request, server, exc, begun.next_url)
     context = {"server": server, "place": failures.host_of(address), "address": address}
     return failures.private(render(request, "oauth/connect_onward.html", context))
-
-
-def _authorization_url(endpoint: str, begun: PendingConnection, name: str) -> str:
-    __traceback_hide__ = True
-    digest = hashlib.sha256(begun.verifier.encode()).digest()
-    parameters = {
-        "response_type": "code",
-        "client_id": begun.client_id,
-        "redirect_uri": begun.callback,
-        "state": name,
-        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
-        "code_challenge_method": "S256",
-        "resource": begun.resource,
-    }
-    if begun.scopes:
-        parameters["scope"] = " ".join(begun.scopes)
-    if OFFLINE_ACCESS in begun.scopes:
-        parameters["prompt"] = "consent"  # OpenID Connect Core section 11
-    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(parameters)}"
 
 
 def complete(request: HttpRequest, server: McpServer) -> HttpResponse:

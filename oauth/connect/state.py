@@ -93,6 +93,11 @@ def load_states(session: SessionBase) -> dict[str, dict[str, Any]]:
     return {key.removeprefix(PREFIX): session[key] for key in keys}
 
 
+def drop_state(session: SessionBase, name: str) -> None:
+    """Remove a state with which nobody was sent anywhere."""
+    session.pop(PREFIX + name, None)
+
+
 def take_state(
     session: SessionBase, name: str, *, server: str, user: str, now: float
 ) -> PendingConnection | None:

@@ -13,6 +13,7 @@ from functools import partial
 from oauth.codes import Code
 from oauth.doctor.mcp_client import mcp_client_findings
 from oauth.doctor.provider import connection_findings, failure_finding
+from oauth.doctor.redirect_uri import PUSHED
 from oauth.exceptions import (
     IssuerNotAccepted,
     PinMismatch,
@@ -67,6 +68,7 @@ def _findings(
     yield _check_resource(found)
     yield _check_issuer(found, in_production=in_production)
     yield from _check_pin(found)
+    yield from _check_pushing(found)
     for name, check in (
         ("connection", partial(connection_findings, found.metadata, clock)),
         ("client", partial(mcp_client_findings, found, site, clock=clock)),
@@ -124,6 +126,19 @@ def _check_pin(found: Discovered) -> Iterator[Finding]:
             f"that were not pinned are requested: {' '.join(found.new_scopes)}",
             f"Set UPSTREAM_<NAME>_SCOPES, or: {_accept(found.server)}",
         )
+
+
+def _check_pushing(found: Discovered) -> Iterator[Finding]:
+    if not found.metadata.requires_pushing:
+        return
+    if found.metadata.pushing_endpoint is not None:
+        yield ok(PUSHED, "is required by the authorization server, and used")
+        return
+    yield failing(
+        PUSHED,
+        f"is required by the authorization server, which has no endpoint ({Code.PAR_ENDPOINT})",
+        "Ask its operator to correct the metadata.",
+    )
 
 
 def _accept(server: McpServer) -> str:

@@ -88,6 +88,7 @@ def _describe(found: Discovered) -> dict[str, Any]:
         "hosts": found.pin.hosts,
         "new_scopes": found.new_scopes,
         "new_hosts": found.new_hosts,
+        "requires_par": found.metadata.requires_pushing,
         "setting": found.issuer_setting,
     }
 
@@ -101,6 +102,7 @@ def _build_lines(found: Discovered) -> list[str]:
         "hosts": " ".join(found.pin.hosts),
         "new scopes": " ".join(found.new_scopes),
         "new hosts": " ".join(found.new_hosts),
+        "requires": "PAR" if found.metadata.requires_pushing else "",
     }
     lines = [f"{name:<10}  {value}" for name, value in rows.items() if value]
     if found.server.issuer is None:

@@ -131,6 +131,18 @@ def test_server_that_cannot_be_used_is_failing_with_a_remedy(world: World) -> No
     assert "Correct UPSTREAM_NOTES_MCP" in fault(world, "discovery")[1]
 
 
+def test_required_pushed_requests_are_reported(world: World) -> None:
+    required = {"require_pushed_authorization_requests": True}
+    world.publish_server(**required, pushed_authorization_request_endpoint=f"{ISSUER}/par")
+    assert faults(world, in_production=False) == {}
+    assert "PAR: is required" in run("check_providers", "notes").out
+    world.forget()
+    assert "requires    PAR" in run("discover_upstream", "notes").out
+    world.publish_server(**required)
+    level, text = fault(world, "PAR")
+    assert (level, "par_endpoint" in text) == (Level.FAILING, True)
+
+
 def test_check_providers_names_each_server(world: World, settings: Settings) -> None:
     settings.GATEWAY_LOCAL = False
     found = run("check_providers", "notes", "--json", "--strict")

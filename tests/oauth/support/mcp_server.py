@@ -29,6 +29,8 @@ class AuthorizationServer(FakeProvider):
     forms: list[dict[str, str]] = field(default_factory=list)  # of the token endpoint
     revocations: list[dict[str, str]] = field(default_factory=list)
     gives_id_token: bool = False
+    requires_par: bool = False
+    pushed: dict[str, dict[str, str]] = field(default_factory=dict)  # by `request_uri`, used once
 
     def metadata(self) -> dict[str, Any]:
         return {
@@ -41,6 +43,8 @@ class AuthorizationServer(FakeProvider):
             "code_challenge_methods_supported": ["S256"],
             "token_endpoint_auth_methods_supported": ["none"],
             "authorization_response_iss_parameter_supported": self.states_issuer,
+            "pushed_authorization_request_endpoint": f"{self.issuer}/par",
+            "require_pushed_authorization_requests": self.requires_par,
         } | self.more_of_metadata
 
     def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
@@ -50,6 +54,8 @@ class AuthorizationServer(FakeProvider):
             return self.register(json.loads(self.request.body))
         if path == "/revoke":
             return self.revoke(parameters)
+        if path == "/par":
+            return self.push(parameters)
         return 404, "text/plain", b""
 
     def register(self, content: dict[str, Any]) -> Answer:
@@ -58,8 +64,22 @@ class AuthorizationServer(FakeProvider):
         self.clients[client_id] = content
         return 201, "application/json", json.dumps({**content, "client_id": client_id}).encode()
 
+    def push(self, form: dict[str, str]) -> Answer:
+        """Take a pushed request (RFC 9126 section 2)."""
+        if form.get("client_id") not in self.clients or "request_uri" in form:
+            return 401, "application/json", b'{"error": "invalid_client"}'
+        reference = f"urn:ietf:params:oauth:request_uri:{self._secret()}"
+        self.pushed[reference] = form
+        content = {"request_uri": reference, "expires_in": 60}
+        return 201, "application/json", json.dumps(content).encode()
+
     def authorize(self, query: dict[str, str]) -> Answer:
         self.authorizations.append(query)
+        if self.requires_par:
+            pushed = self.pushed.pop(query.get("request_uri", ""), {})
+            if query.keys() != {"client_id", "request_uri"}:
+                return 400, "text/plain", b"not pushed"
+            query = pushed if pushed.get("client_id") == query["client_id"] else {}
         client = self.clients.get(query.get("client_id", ""))
         is_right = (
             client is not None

@@ -119,6 +119,14 @@ def test_grant_gets_its_own_tokens_and_the_browser_none(
     assert not ada.session.get("oauth_connecting")
 
 
+def test_consent_pushes_the_request_if_the_issuer_requires_that(
+    consent: Consent, notes: McpResource
+) -> None:
+    notes.authorization.requires_par = True
+    assert grant_of(consent.allow(notes))
+    assert query_of(consent.go_on()).keys() == {"client_id", "request_uri"}
+
+
 def test_grant_and_browser_session_never_share_tokens(
     consent: Consent, ada: Visitor, notes: McpResource
 ) -> None:
