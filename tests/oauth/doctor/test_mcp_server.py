@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -132,7 +133,7 @@ def test_server_that_cannot_be_used_is_failing_with_a_remedy(world: World) -> No
 
 
 def test_required_pushed_requests_are_reported(world: World) -> None:
-    required = {"require_pushed_authorization_requests": True}
+    required: dict[str, Any] = {"require_pushed_authorization_requests": True}
     world.publish_server(**required, pushed_authorization_request_endpoint=f"{ISSUER}/par")
     assert faults(world, in_production=False) == {}
     assert "PAR: is required" in run("check_providers", "notes").out
