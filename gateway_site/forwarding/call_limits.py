@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -24,9 +24,10 @@ from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.messages import Message
 from gateway_site.policy.client_names import name_client
-from gateway_site.policy.rates import RateCounter, RatedCaller
+from gateway_site.policy.rates import Exceeded, RateCounter, RatedCaller
 from gateway_site.policy.spellings import spelled_plainly
 from gateway_site.rules.problems import Problem, unavailable
+from gateway_site.rules.rate import Rate
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
 from gateway_site.transport.places import Busy, Places, give_back, take_at_once, take_within
@@ -215,30 +216,43 @@ RATE_EXCEEDED, RATE_EXCEEDED_RPC = "rate_exceeded", -32014
 rate_counter = RateCounter()
 
 
-def limit_rate(call: UpstreamCall, message: Message | None) -> None:
+def limit_rate(call: UpstreamCall, message: Message | None, *, is_unread: bool = False) -> None:
     """Count a call, with its message if that was read. Raises Problem if it exceeds a rate.
 
-    Clients that registered themselves count as one, since each registration would give another
-    rate.
+    A call whose message will be read later counts for the general rates only. Clients that
+    registered themselves count as one, since each registration would give another rate.
     """
-    rates = call.upstream.rates
-    if not rates:
-        return
     tool = None if message is None else _tool_of(message)
+    if exceeded := _count(call, call.upstream.rates, tool):
+        raise _too_many(exceeded, message, is_mcp=is_unread or message is not None)
+
+
+def limit_tool_rate(call: UpstreamCall, message: Message | None) -> None:
+    """Count a call that the general rates have counted for those of its tool. Raises Problem."""
+    tool = None if message is None else _tool_of(message)
+    rates = [each for each in call.upstream.rates if each.tools is not None]
+    if exceeded := _count(call, rates, tool):
+        raise _too_many(exceeded, message, is_mcp=True)
+
+
+def _count(call: UpstreamCall, rates: Sequence[Rate], tool: str | None) -> Exceeded | None:
+    if not rates:
+        return None
     caller = RatedCaller(call.upstream.name, call.owner.person, _client_of(call))
-    exceeded = rate_counter.take(caller, rates, tool)
-    if exceeded is None:
-        return
+    return rate_counter.take(caller, rates, tool)
+
+
+def _too_many(exceeded: Exceeded, message: Message | None, *, is_mcp: bool) -> Problem:
     headers = dict(exceeded.headers)
     detail = f"Too many calls. Try again in {headers['Retry-After']} seconds."
-    if message is None:
-        raise Problem(429, RATE_EXCEEDED, detail, headers=headers)
-    raise RPCProblem(
+    if not is_mcp:
+        return Problem(429, RATE_EXCEEDED, detail, headers=headers)
+    return RPCProblem(
         429,
         RATE_EXCEEDED,
         detail,
         rpc_code=RATE_EXCEEDED_RPC,
-        request_id=message.id if message.is_request else None,
+        request_id=message.id if message is not None and message.is_request else None,
         headers=headers,
     )
 

@@ -20,7 +20,7 @@ from gateway_site.edge.reports import Tally
 from gateway_site.edge.trusted_proxies import Address, parse_address
 from gateway_site.forwarding import bearer
 from gateway_site.forwarding.answer_addresses import rewrite_addresses
-from gateway_site.forwarding.call_limits import CallerSlots, limit_rate, user_calls
+from gateway_site.forwarding.call_limits import CallerSlots, limit_rate, limit_tool_rate, user_calls
 from gateway_site.forwarding.call_watch import SessionEnded, WatchedBlock, watch_session
 from gateway_site.forwarding.event_stream import (
     Answer,
@@ -133,10 +133,13 @@ class _Exchange:
     async def _fetch(self) -> Response:
         """Return the response; try again if the upstream did not accept the token."""
         if (mcp := self._mcp) is not None:
-            await mcp.read_request()
-        limit_rate(self.call, None if mcp is None else mcp.message)
+            await mcp.receive()
+            limit_rate(self.call, mcp.message, is_unread=mcp.is_unread)
+        else:
+            limit_rate(self.call, None)
         headers, (token, groups) = self._request_headers(), await self._token()
         if mcp is not None:
+            await self._read_large(mcp)
             headers = mcp.select_headers(headers)
             mcp.admit(groups)
         content = self.body.pieces() if mcp is None else self.body.replay()
@@ -147,6 +150,12 @@ class _Exchange:
         if answer.status == 401 and self.body.can_replay:
             answer = await self._retry_with_new_token(headers, token, groups, answer)
         return answer
+
+    async def _read_large(self, mcp: MCPReader) -> None:
+        """Read the message if it has not been read before. Raises Problem."""
+        if mcp.is_unread:
+            await mcp.read()
+            limit_tool_rate(self.call, mcp.message)
 
     async def _read_mcp(self, mcp: MCPReader, answer: Answer) -> Answer:
         """Return the answer with its messages read. Raises Problem."""

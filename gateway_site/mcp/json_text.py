@@ -15,6 +15,9 @@ TEXT_MAX = 1024 * 1024  # bytes of a request's message
 DEPTH_MAX = 64  # objects and arrays in each other
 NUMBER_MAX = 64  # characters
 ARRAYS_MAX = 50_000  # While Python reads those, no other thread runs.
+# Bytes for each object, of the largest text: the garbage collector visits all objects, and no other
+# thread runs meanwhile.
+BYTES_PER_OBJECT = 10
 
 JSONObject = dict[str, Any]
 
@@ -46,8 +49,12 @@ def parse(data: bytes, max_size: int = TEXT_MAX) -> Any:
     """
     if len(data) > max_size:
         raise InvalidText(f"The text is longer than {max_size} bytes.")
-    if data.count(b"[") > ARRAYS_MAX and _brackets(data).count(b"[") > ARRAYS_MAX:
-        raise InvalidText(f"The text has more than {ARRAYS_MAX} arrays.")
+    for name, start, most in (
+        ("arrays", b"[", ARRAYS_MAX),
+        ("objects", b"{", max_size // BYTES_PER_OBJECT),
+    ):
+        if data.count(start) > most and _brackets(data).count(start) > most:
+            raise InvalidText(f"The text has more than {most} {name}.")
     if is_too_deep(data):
         raise InvalidText(f"The text has more than {DEPTH_MAX} levels.")
     try:

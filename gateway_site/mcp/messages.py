@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import lru_cache
 from typing import Any
 
 from gateway_site.mcp import json_text
@@ -146,19 +146,30 @@ def find_lookalike(members: Iterable[str], known: frozenset[str]) -> str | None:
 
 
 def fold(member: str) -> str:
-    """Return a name without what some parsers ignore: case, width, controls and format codes.
+    """Return a name in ASCII without what some parsers ignore: case, width, controls, format codes.
 
-    One that is longer than all known members is returned as it is: no character folds to nothing,
-    and `normalize` takes quadratic time on Python 3.11.
+    A name that has no such form, or is longer than all known members, becomes an empty text. Each
+    character is folded alone: those that have an ASCII form do not combine with others.
     """
     if member.isascii():
         return member.translate(CONTROLS).lower()
-    shown = (each for each in member if unicodedata.category(each) not in IGNORED)
-    visible = "".join(islice(shown, LONGEST + 1))
-    if len(visible) > LONGEST:
-        return member
-    folded = unicodedata.normalize("NFKC", visible).casefold()
-    return unicodedata.normalize("NFKC", folded)
+    folded = ""
+    for character in member:
+        form = _find_ascii_form(character)
+        if form is None or len(folded) > LONGEST:
+            return ""
+        folded += form
+    return folded
+
+
+@lru_cache(maxsize=4096)  # fewer characters have such a form
+def _find_ascii_form(character: str) -> str | None:
+    """Return what a character is folded to; None if that is not ASCII."""
+    if unicodedata.category(character) in IGNORED:
+        return ""
+    folded = unicodedata.normalize("NFKC", character).casefold()
+    form = unicodedata.normalize("NFKC", folded)
+    return form if form.isascii() else None
 
 
 _FOLDED = {known: {fold(member): member for member in known} for known in (MEMBERS, RESULT_MEMBERS)}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
-from gateway_site.rules.rate import Rate
+from gateway_site.rules.rate import Rate, fold_tool
 
 DRAFT = "draft-ietf-httpapi-ratelimit-headers-11"  # of the two headers
 POLICY_NAME = "calls"
@@ -72,7 +72,8 @@ class RateCounter:
 
         Calls count that something else rejects afterwards.
         """
-        limiting = [rate for rate in rates if rate.limits(tool)]
+        folded = None if tool is None else fold_tool(tool)
+        limiting = [rate for rate in rates if rate.limits(folded)]
         if not limiting:
             return None
         now = self._clock()

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 
-from gateway_site.policy.subjects import METHODS_WITH_SUBJECT
+from gateway_site.policy.subjects import METHODS_WITH_SUBJECT, URI_MAX
 
 PLAIN_NAME = re.compile(r"[!-~]{1,128}")
-URI_MAX = 8192  # characters; servers may cut what is longer
 # RFC 3986 section 6.2.2, as far as servers may differ: a scheme in lower case, nothing that has to
 # be encoded, and no encoding of a character that needs none, or that separates segments.
 PLAIN_URI = re.compile(r"[a-z][a-z0-9+.-]*:(?:[!$&-;=?-Z_a-z~@#\[\]]|%[0-9A-F]{2})*")

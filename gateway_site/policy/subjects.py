@@ -24,6 +24,8 @@ REFERENCE_MEMBERS = frozenset({"type", "title"})
 # https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions
 SUBSCRIPTIONS = "resourceSubscriptions"
 SUBSCRIPTIONS_MAX = 256  # in one call; each takes tens of microseconds
+URI_MAX = 8 * 1024  # characters of a resource's address; servers may cut what is longer
+URIS_MAX = 64 * 1024  # of all that one call is about
 LISTEN_MEMBERS = frozenset(
     {"toolsListChanged", "promptsListChanged", "resourcesListChanged", SUBSCRIPTIONS}
 )
@@ -47,7 +49,14 @@ class Subject:
 
 
 def subjects_of(message: Message) -> tuple[Subject, ...] | None:
-    """Return what a request or a notification is about; None if that is unclear."""
+    """Return what a request or a notification is about; None if that is unclear or too long."""
+    found = _find_subjects(message)
+    sizes = [len(each.name) for each in found or () if each.kind == RESOURCES]
+    is_too_long = max(sizes, default=0) > URI_MAX or sum(sizes) > URIS_MAX
+    return None if is_too_long else found
+
+
+def _find_subjects(message: Message) -> tuple[Subject, ...] | None:
     method = message.method or ""
     if kind := KINDS_OF_METHODS.get(method):
         return None if message.name is None else (Subject(kind, message.name),)

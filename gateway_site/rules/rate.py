@@ -13,6 +13,7 @@ RATE = re.compile(r"([1-9][0-9]{0,5})/([smh])")
 # A tool or several; quotation marks would have to be escaped in headers.
 TOOLS = re.compile(r"(?=.{1,128}=)([!#-)+-<>-\[\]-~]*\*?)=(.*)")
 RATES_MAX = 20
+FOLDED = 256  # characters of a tool's name: no rate is for a longer one, and none folds to nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,18 @@ class Rate:
     tools: str | None = None
 
     def limits(self, tool: str | None) -> bool:
-        """Return True if it is about a call of this tool, or of none."""
+        """Return True if it is about a call of this tool, by `fold_tool`, or of none."""
         if self.tools is None:
             return True
         if tool is None:
             return False
-        tool, tools = tool.casefold(), self.tools.casefold()
+        tools = self.tools.casefold()
         return tool.startswith(tools[:-1]) if tools.endswith("*") else tool == tools
+
+
+def fold_tool(name: str) -> str:
+    """Return a tool's name as `Rate.limits` compares it: no more of it than rates can name."""
+    return name[:FOLDED].casefold()
 
 
 def parse_rates(text: str) -> tuple[Rate, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.bench.aws import AWS, REGION, TABLE
+from tests.bench.message_cases import GROUPED, RATED, RATES, RULED, RULES
 
 UPSTREAM = "bench"
 # Also allows OAuth clients.
@@ -30,4 +31,22 @@ def environment(aws: AWS, folder: Path, *, issuer: str, upstream: str) -> dict[s
         "UPSTREAM_BENCH_URL": upstream,
         "UPSTREAM_BENCH_PROVIDER": "corp",
         "UPSTREAM_BENCH_MAX_CONCURRENT": "4096",
+    }
+
+
+def message_upstreams(url: str, folder: Path) -> dict[str, str]:
+    """Return the variables of upstreams whose messages are read; write their rules."""
+    rules = folder / "rules.toml"
+    rules.parent.mkdir(parents=True, exist_ok=True)
+    rules.write_text(RULES, encoding="utf-8")
+    own = {
+        RULED: {"POLICY_FILE": str(rules), "RATE": RATES},
+        RATED: {"READ_MCP": "1", "RATE": "1/h"},
+        GROUPED: {"READ_MCP": "1", "ALLOWED_GROUPS": "nobody"},
+    }
+    common = {"URL": url, "PROVIDER": "corp", "MAX_CONCURRENT": "4096"}
+    return {
+        f"UPSTREAM_{name.upper()}_{variable}": value
+        for name, more in own.items()
+        for variable, value in (common | more).items()
     }

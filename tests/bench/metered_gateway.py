@@ -2,7 +2,7 @@
 
     python -m tests.bench.metered_gateway FOLDER
 
-Static files are collected into the folder. It prints the cookie of a signed-in person and a
+Static files are collected into the folder. It prints the cookies of two signed-in people and a
 client's token.
 """
 
@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.bench.gateway_environment import CLIENTS
+from tests.bench.gateway_environment import CLIENTS, message_upstreams
 
 os.environ |= CLIENTS | {
     "CLIENTS_REGISTRATION": "1",
@@ -20,6 +20,7 @@ os.environ |= CLIENTS | {
     "TRUSTED_PROXIES": "127.0.0.1,10.0.0.0/8,192.168.0.0/16,::1,2001:db8::/32",
     "PROXY_SCHEME_HEADER": "X-Forwarded-Proto",
 }
+os.environ |= message_upstreams(os.environ["UPSTREAM_BENCH_URL"], Path(sys.argv[1]))
 
 from tests.bench.person import client_token, signed_in_cookie  # noqa: I001 - it sets Django up
 
@@ -36,7 +37,11 @@ def main(static_root: Path) -> None:
     call_command("collectstatic", interactive=False, verbosity=0)
     from gateway_site.asgi import application  # The import looks for static files.
 
-    told = {"cookie": signed_in_cookie(), "token": client_token().access_token}
+    told = {
+        "cookie": signed_in_cookie(),
+        "other_cookie": signed_in_cookie("grace"),
+        "token": client_token().access_token,
+    }
     # One of asyncio's own loops, which the meter supports.
     serve(StallMeter(application), options={**OPTIONS, "loop": "asyncio"}, **told)
 

@@ -33,9 +33,9 @@ VERIFIER = "verifier-" * 5
 REDIRECT_URI = "http://127.0.0.1/callback"
 
 
-def signed_in_cookie() -> str:
+def signed_in_cookie(username: str = "ada") -> str:
     """Return the cookie of a signed-in person with a token that does not expire soon."""
-    user = _user()
+    user = _user(username)
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = BACKEND
@@ -75,9 +75,9 @@ def client_token() -> TokenResponse:
     return issued
 
 
-def _user() -> User:
+def _user(username: str = "ada") -> User:
     call_command("migrate", verbosity=0)
-    return User.objects.get_or_create(username="ada")[0]
+    return User.objects.get_or_create(username=username)[0]
 
 
 def _token_set() -> TokenSet:

@@ -244,7 +244,8 @@ def _bodies(cookie: bytes) -> Iterator[Case]:
                 for part in parts:
                     for size in BODIES:
                         body = filled(opening, part, size)
-                        content = request(b"POST", path, _posting(cookie, kind), body)
+                        headers = (*posting(cookie), (b"Content-Type", kind))
+                        content = request(b"POST", path, headers, body)
                         yield Case(f"body of {size}", opening + part, path.decode(), content)
 
 
@@ -252,12 +253,13 @@ def _chunks(cookie: bytes) -> Iterator[Case]:
     for path in POSTED:
         for chunk in CHUNKS:
             body = chunk * (SENT // len(chunk)) + b"0\r\n\r\n"
-            headers = (*_posting(cookie, FORM), (b"Transfer-Encoding", b"chunked"))
+            kind, framing = (b"Content-Type", FORM), (b"Transfer-Encoding", b"chunked")
+            headers = (*posting(cookie), kind, framing)
             yield Case("chunks", chunk, path.decode(), request(b"POST", path, headers, body))
 
 
-def _posting(cookie: bytes, kind: bytes) -> Pairs:
+def posting(cookie: bytes) -> Pairs:
     """Return the headers with which a body is read, which anybody can send."""
     token = (b"X-CSRFToken", CSRF)
     cookies = cookie + b"; gateway_csrftoken=" + CSRF
-    return ((b"Cookie", cookies), (b"Origin", b"http://127.0.0.1"), token, (b"Content-Type", kind))
+    return ((b"Cookie", cookies), (b"Origin", b"http://127.0.0.1"), token)

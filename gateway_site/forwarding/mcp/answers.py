@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from gateway_site.forwarding.event_stream import Answer
+from gateway_site.forwarding.mcp.reading_threads import read_in_turn
 from gateway_site.mcp.events import Event, EventReader, UnreadableEvent
 from gateway_site.mcp.messages import InvalidMessage
 from gateway_site.mcp.policy import Policy
 from gateway_site.rules.headers import Headers
 from gateway_site.transport.failures import UpstreamFailed
-from sessions_kms.concurrency.threads import executor, in_thread
+from gateway_site.transport.pool import Owner
 
-IN_LOOP = 8 * 1024  # bytes that are read in the event loop, in a few milliseconds at most
-THREADS = 2
 OLD_TRANSPORT = "endpoint"  # the first event of 2024-11-05
 MESSAGE = "message"  # the type of events that clients read
-
-T = TypeVar("T")
 
 
 class UnreadableAnswer(UpstreamFailed):
@@ -60,9 +56,14 @@ class ReadEvents:
     is_complete = False
 
     def __init__(
-        self, answer: Answer, new_result: Callable[[bytes], str | None], policy: Policy
+        self,
+        answer: Answer,
+        owner: Owner,
+        new_result: Callable[[bytes], str | None],
+        policy: Policy,
     ) -> None:
         self._answer = answer
+        self._owner = owner
         self._new_result = new_result
         self._policy = policy
         self._reader = EventReader()
@@ -86,7 +87,8 @@ class ReadEvents:
         if self._is_unreadable or is_cut:
             raise UnreadableAnswer
         piece = await self._answer.read_piece(seconds)
-        return await do_work(len(piece) + self._reader.pending, lambda: self._pass_on(piece))
+        size = len(piece) + self._reader.pending
+        return await read_in_turn(self._owner, size, lambda: self._pass_on(piece))
 
     def wake(self) -> None:
         """Make the current or next `read_piece` return."""
@@ -121,10 +123,3 @@ class ReadEvents:
                 raise
             return b""  # a sign of life, for example: clients read no message in it either
         return event.raw if text is None else event.with_data(text)
-
-
-async def do_work(size: int, work: Callable[[], T]) -> T:
-    """Return the result of work on so many bytes: in a thread, if they are many."""
-    if size <= IN_LOOP:
-        return work()
-    return await in_thread(executor("gateway-mcp", THREADS), work)

@@ -13,7 +13,8 @@ from django.conf import settings
 from gateway_site.edge import access_log
 from gateway_site.edge.access_log import CheckedMessage
 from gateway_site.forwarding.event_stream import Answer, is_event_stream
-from gateway_site.forwarding.mcp.answers import ReadEvents, ReadJSON, UnreadableAnswer, do_work
+from gateway_site.forwarding.mcp.answers import ReadEvents, ReadJSON, UnreadableAnswer
+from gateway_site.forwarding.mcp.reading_threads import IN_LOOP, read_in_turn
 from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.mcp import json_text, version_headers
 from gateway_site.mcp.errors import (
@@ -50,6 +51,7 @@ class MCPReader:
         self._call = call
         self._body = body
         self._policy = policy
+        self._data = b""
         self._message: Message | None = None
         self._version: str | None = None
         self._admitted: MCPCall | None = None
@@ -59,29 +61,44 @@ class MCPReader:
         """Return the reader of a call, under what is in force now; None if nothing is read."""
         return cls(call, body, _policy_of(call)) if call.upstream.read_mcp else None
 
-    async def read_request(self) -> None:
-        """Receive the body and read its message. Raises Problem and ClientGone."""
-        headers = drop_connection_headers(self._call.headers)  # what the upstream will see
+    async def receive(self) -> None:
+        """Receive the body, and read its message unless it is large. Raises Problem, ClientGone."""
+        if self._call.method == "POST":
+            _check_content(self._passing_headers())
+            self._data = await self._receive()
+        if self.is_unread:
+            _note(CheckedMessage())
+        else:
+            await self.read()
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether a large message was received and not read: its caller is checked before."""
+        return len(self._data) > IN_LOOP
+
+    async def read(self) -> None:
+        """Read the message that was received, once. Raises Problem."""
+        headers, data = self._passing_headers(), self._data
+        self._data = b""
         try:
             if self._call.method == "POST":
-                _check_content(headers)
-                data = await self._receive()
-                self._message = await do_work(len(data), lambda: read_message(data))
+                self._message = await read_in_turn(
+                    self._call.owner, len(data), lambda: read_message(data)
+                )
                 self._version = version_headers.check_headers(headers, self._message)
             else:
                 self._version = version_headers.read_version(headers)
                 self._check_without_message()
         except InvalidMessage as invalid:
             raise rejection(invalid) from None
-        self._note_message()
+        method = name = None
+        if self._message is not None:
+            method, name = self._message.method, self._message.name
+        _note(CheckedMessage(protocol=self._version, method=method, tool=name))
 
-    def _note_message(self) -> None:
-        """Leave what was read for the audit log, which otherwise has what the headers claim."""
-        if (entry := access_log.current_entry()) is not None:
-            method = name = None
-            if self._message is not None:
-                method, name = self._message.method, self._message.name
-            entry.checked = CheckedMessage(protocol=self._version, method=method, tool=name)
+    def _passing_headers(self) -> Headers:
+        """Return the request's headers as the upstream will see them."""
+        return drop_connection_headers(self._call.headers)
 
     @property
     def message(self) -> Message | None:
@@ -119,7 +136,7 @@ class MCPReader:
         if kind == EVENTS or is_event_stream(answer):
             if kind != EVENTS:
                 raise UnreadableAnswer("The type of the upstream's answer is unclear.")
-            return ReadEvents(answer, self._new_result, self._policy)
+            return ReadEvents(answer, self._call.owner, self._new_result, self._policy)
         if single_value(answer.headers, b"content-length") == b"0" or answer.status == 204:
             return answer
         if answer.status == 202:  # nothing: what a server adds is no message to anybody
@@ -169,7 +186,8 @@ class MCPReader:
         """Return an answer of JSON; an error may be no message at all."""
         data, rewritten = await self._read_all(answer), None
         try:
-            rewritten = await do_work(len(data), lambda: self._new_json(data))
+            owner = self._call.owner
+            rewritten = await read_in_turn(owner, len(data), lambda: self._new_json(data))
         except InvalidMessage:
             if not is_error:
                 raise UnreadableAnswer("The upstream's answer is no readable message.") from None
@@ -200,6 +218,12 @@ class MCPReader:
 
     def _is_stateless(self) -> bool:
         return version_headers.is_stateless(self._version)
+
+
+def _note(checked: CheckedMessage) -> None:
+    """Leave what was read for the audit log, which otherwise has what the headers claim."""
+    if (entry := access_log.current_entry()) is not None:
+        entry.checked = checked
 
 
 def _check_content(headers: Headers) -> None:

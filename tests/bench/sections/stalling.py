@@ -1,23 +1,29 @@
-"""The longest stall of the gateway's event loop that an untrusted request can cause."""
+"""The longest stall of the gateway's event loop that an untrusted request can cause, and how long
+one person's large messages make another one wait.
+"""
 
 from __future__ import annotations
 
 import json
 import socket
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from threading import Thread
+from time import perf_counter
 
-from tests.bench import children, proxies, worst_cases
+from tests.bench import children, message_cases, proxies, worst_cases
+from tests.bench.message_cases import CROWD
 from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 from tests.bench.stall_meter import ADDRESS
 from tests.bench.worst_cases import Case, Route
 
 LIMIT = 20.0  # milliseconds
+WAIT_LIMIT = 1000.0  # milliseconds for another person's message
 DOUBTFUL = 8.0  # milliseconds; longer stalls are tried again: garbage collection takes as long
 TRIES = 5  # of which the fastest counts
 RESPONSE_TIMEOUT = 600  # seconds
@@ -31,6 +37,7 @@ COLUMNS = (
     "at",
     "answer",
 )
+CROWD_COLUMNS = ("messages of 1 MB", "at", "another person's longest wait ms")
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class Gateway:
 
     port: int
     cookie: str
+    other_cookie: str
     token: str
 
     def routes(self) -> list[Route]:
@@ -75,6 +83,28 @@ class Gateway:
         callback, between_beats = json.loads(found.partition(b"\r\n\r\n")[2])
         status = answer[9:12].decode("ascii", "replace")
         return Stall(callback * 1e3, between_beats * 1e3, status, case)
+
+    def cases(self) -> Iterator[Case]:
+        """Yield every request."""
+        cookie = self.cookie.encode()
+        return chain(
+            worst_cases.all_of(self.routes(), cookie),
+            message_cases.posts(worst_cases.posting(cookie)),
+        )
+
+    def wait_beside(self, case: Case) -> float:
+        """Send a request many times at once; return another person's longest wait, in ms."""
+        another = message_cases.another(worst_cases.posting(self.other_cookie.encode()))
+        crowd = [Thread(target=self._answer, args=(case.content,)) for _ in range(CROWD)]
+        for each in crowd:
+            each.start()
+        longest = 0.0
+        while any(each.is_alive() for each in crowd):
+            began = perf_counter()
+            answer = self._answer(another.content)
+            assert answer[9:12] == b"200", answer
+            longest = max(longest, perf_counter() - began)
+        return longest * 1e3
 
     def stall_of(self, case: Case) -> Stall:
         """Return the stall; if it is long, the shortest one of several tries."""
@@ -104,6 +134,8 @@ def run(scale: Scale, folder: Path) -> Section:
             "A stall is the maximum CPU time of the process between two ticks of the loop, or of "
             f"the longest callback, in the fastest of {TRIES} tries; not wall time, so that other "
             "processes do not count. A body with the response 413 exceeds a limit.",
+            f"Then a person sends {CROWD} messages of 1 MB at once, and another one messages of "
+            "20 KB. Those wait for at most a second.",
         ],
         on_page=False,
     )
@@ -113,11 +145,16 @@ def run(scale: Scale, folder: Path) -> Section:
         )
         with started as process:
             gateway = Gateway(**json.loads(process.said))
-            cases = worst_cases.all_of(gateway.routes(), gateway.cookie.encode())
-            stalls = _stalls(gateway, islice(cases, 0, None, scale.every_case))
+            stalls = _stalls(gateway, islice(gateway.cases(), 0, None, scale.every_case))
+            own = worst_cases.posting(gateway.cookie.encode())
+            waits = {each: gateway.wait_beside(each) for each in message_cases.crowds(own)}
     section.tables.append(Table("filled", COLUMNS, list(map(_row, stalls.values()))))
     longest = max(stall.longest for found in stalls.values() for stall in found)
     section.targets.append(Target("the event loop's longest stall", LIMIT, longest, "ms"))
+    rows = list(map(_crowd_row, waits.items()))
+    section.tables.append(Table("sent at once", CROWD_COLUMNS, rows))
+    what = f"another person's message beside {CROWD} of 1 MB, longest wait"
+    section.targets.append(Target(what, WAIT_LIMIT, max(waits.values()), "ms"))
     failed = {stall.status for found in stalls.values() for stall in found} & {"500", ""}
     section.notes += [f"Some were answered {status or 'nothing'}." for status in sorted(failed)]
     return section
@@ -143,6 +180,11 @@ def _row(found: list[Stall]) -> tuple[str, ...]:
         worst.case.at,
         worst.status,
     )
+
+
+def _crowd_row(found: tuple[Case, float]) -> tuple[str, ...]:
+    case, longest = found
+    return (case.filling.decode(), case.at, f"{longest:.0f}")
 
 
 def _shown(filling: bytes) -> str:

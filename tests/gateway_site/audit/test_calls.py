@@ -102,6 +102,19 @@ def test_message_that_was_read_is_described_by_what_it_says(gateway: Gateway, fi
     assert (event["method"], event["tool"], event["claimed"]) == ("tools/call", "search", False)
 
 
+def test_large_message_that_is_not_read_has_no_tool(gateway: Gateway, find: Find) -> None:
+    """Nor is there a claimed one."""
+    params = {"name": "look", "arguments": {"q": SECRETS[1] * 999}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    with gateway.writer() as client:
+        for _ in range(4):
+            url, named = f"{gateway.url}/gateway/rated/message", {"Mcp-Name": "look"}
+            response = client.post(url, json=message, headers=named, timeout=20)
+    [event] = find(event="call", request=id_of(response))
+    assert (event["code"], event["decision"]) == ("rate_exceeded", "rejected")
+    assert (event["method"], event["tool"], event["claimed"]) == (None, None, False)
+
+
 @pytest.mark.parametrize(
     ("tool", "rule", "decision"),
     [("search_a", "line 1", "allowed"), ("export", None, "rejected")],

@@ -13,6 +13,7 @@ from pytest_django import Settings
 
 from gateway_site.forwarding import call_limits
 from gateway_site.forwarding.call_limits import limit_rate
+from gateway_site.forwarding.mcp.reading_threads import IN_LOOP
 from gateway_site.mcp.messages import read_message
 from gateway_site.policy.rates import RateCounter
 from gateway_site.rules.problems import Problem
@@ -56,6 +57,45 @@ def test_calls_beyond_a_rate_are_errors_that_a_client_can_show(gateway: Gateway)
         stream = client.get(f"{gateway.url}/gateway/rated/message", timeout=20)
         assert (stream.status_code, stream.json()["code"]) == (429, "rate_exceeded")
         assert gateway.state()["/message"] == before + 3
+
+
+def test_large_message_is_read_only_if_the_general_rates_allow_it(gateway: Gateway) -> None:
+    """One person's messages, which take a thread to read, do not delay others behind a rate."""
+    with gateway.writer(-1) as client:
+
+        def post(data: bytes) -> requests.Response:
+            url, kind = f"{gateway.url}/gateway/rated/message", {"Content-Type": "application/json"}
+            return client.post(url, data=data, headers=kind, timeout=20)
+
+        def error(response: requests.Response) -> tuple[int, int, Any]:
+            found = response.json()
+            return response.status_code, found["error"]["code"], found["id"]
+
+        large = call("tools/call", 7, name="look_a", text="a" * IN_LOOP)
+        assert error(post(b"[")) == (400, -32700, None)  # small ones count once they are read
+        assert post(large).status_code == 200
+        exceeded = post(large)
+        assert error(exceeded) == (429, -32014, 7)
+        assert exceeded.headers["RateLimit-Policy"] == '"look*";q=1;w=3600'
+        assert error(post(b"[" * (IN_LOOP + 1))) == (400, -32700, None)
+        for data in (large, b"[" * (IN_LOOP + 1)):
+            exceeded = post(data)
+            assert error(exceeded) == (429, -32014, None)
+            assert exceeded.headers["RateLimit-Policy"] == '"calls";q=3;w=3600'
+
+
+def test_large_message_is_read_only_for_people_in_a_group_of_the_upstream(gateway: Gateway) -> None:
+    unreadable = b"[" * (IN_LOOP + 1)
+    for person, data, status in [
+        *((0, unreadable, 400), (0, unreadable[:-1], 400)),
+        *((-1, unreadable, 403), (-1, unreadable[:-1], 400)),
+    ]:
+        with gateway.writer(person) as client:
+            kind = {"Content-Type": "application/json"}
+            url = f"{gateway.url}/gateway/grouped/message"
+            response = client.post(url, data=data, headers=kind, timeout=20)
+        assert response.status_code == status
+    assert response.json()["error"]["data"]["problem"] == "bad_message"
 
 
 def test_sessions_of_one_person_share_the_rate_of_any_upstream(gateway: Gateway) -> None:

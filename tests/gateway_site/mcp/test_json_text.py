@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gateway_site.mcp import json_text
 from gateway_site.mcp.json_text import (
     ARRAYS_MAX,
+    BYTES_PER_OBJECT,
     DEPTH_MAX,
     NUMBER_MAX,
     TEXT_MAX,
@@ -24,6 +25,7 @@ from gateway_site.mcp.json_text import (
 from tests.support.cases import each_case
 
 MIB = 1024 * 1024
+OBJECTS_MAX = TEXT_MAX // BYTES_PER_OBJECT
 
 HOSTILE = {
     "byte order mark": b"\xef\xbb\xbf{}",
@@ -80,6 +82,8 @@ def test_bounds_are_reached() -> None:
     assert len(parse(b"[" + b"[]," * (ARRAYS_MAX - 2) + b"[]]")) == ARRAYS_MAX - 1
     assert parse(b'["' + b"[" * ARRAYS_MAX + b'"]')
     assert parse(b"[" + b"{}," * ARRAYS_MAX + b"{}]")
+    assert len(parse(b"[" + b"{}," * (OBJECTS_MAX - 1) + b"{}]")) == OBJECTS_MAX
+    assert parse(b'["' + b"{" * OBJECTS_MAX + b'", {}]')
     assert len(parse(b'"' + b"a" * (TEXT_MAX - 2) + b'"')) == TEXT_MAX - 2
 
 
@@ -87,6 +91,12 @@ def test_more_arrays_are_rejected() -> None:
     """While Python reads arrays alone, no other thread runs: a second for 4 MB of them."""
     with pytest.raises(InvalidText, match="arrays"):
         parse(b"[" + b"[]," * (ARRAYS_MAX - 1) + b"[]]")
+
+
+def test_more_objects_are_rejected() -> None:
+    """The garbage collector visits each of them, and no other thread runs meanwhile."""
+    with pytest.raises(InvalidText, match="objects"):
+        parse(b"[" + b"{}," * OBJECTS_MAX + b"{}]")
 
 
 @pytest.mark.parametrize("inner", ['"]"', "[[]]", '["[",{"}":"\\\\"}]', '[{},["\\"[",[]]]', "[{}]"])

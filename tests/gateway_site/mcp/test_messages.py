@@ -7,6 +7,7 @@ import json
 import sys
 import unicodedata
 from functools import cache
+from random import Random
 from typing import Any
 
 import pytest
@@ -98,6 +99,7 @@ def test_long_member_is_not_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
         return normalize(form, text)
 
     monkeypatch.setattr(unicodedata, "normalize", noted)
+    messages._find_ascii_form.cache_clear()
     marks = "a" + "\u0345\u0301\u0323\u0334" * 1000
     assert [code_of(each) for each in placed(marks)] == [None] * 3
     assert code_of({"jsonrpc": "2.0", "id": 1, "result": {marks: []}}) is None
@@ -105,6 +107,25 @@ def test_long_member_is_not_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [code_of(each) for each in placed(hidden)] == [INVALID_REQUEST] * 3
     assert sizes
     assert max(sizes) <= max(map(len, MEMBERS))
+
+
+def fold_whole(name: str) -> str:
+    """Fold a name at once, as servers do."""
+    seen = "".join(each for each in name if unicodedata.category(each) not in messages.IGNORED)
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
+
+
+def test_characters_that_are_folded_one_by_one_give_what_the_whole_name_gives() -> None:
+    """Also beside marks, which combine with the character before them."""
+    random = Random(4)  # noqa: S311 - the same each time
+    alike = [each for found in characters_alike().values() for each in found]
+    marks = ["\u0301", "\u0307", "\u0345", "\u0338", "\u200b", "\x01", "\u3099", "\u1161"]
+    names = [a + b for a in alike for b in marks] + [b + a for a in alike for b in marks]
+    for pool in ([*alike, *marks], [*alike, "\u200b"]):
+        names += ["".join(random.choices(pool, k=9)) for _ in range(999)]
+    for name in names:
+        whole = fold_whole(name)
+        assert messages.fold(name) == (whole if whole.isascii() else ""), ascii(name)
 
 
 def test_no_character_that_is_shown_folds_to_nothing() -> None:

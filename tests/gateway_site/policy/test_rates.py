@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 from bisect import bisect_left
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from gateway_site.environment.variable import InvalidValue
 from gateway_site.policy import rates
 from gateway_site.policy.rates import CLIENTS_MAX, Exceeded, RateCounter, RatedCaller
-from gateway_site.rules.rate import Rate, parse_rates
+from gateway_site.rules.rate import FOLDED, Rate, fold_tool, parse_rates
 from tests.support.cases import each_case
 
 ANN = RatedCaller("notes", "1")
@@ -53,6 +54,24 @@ def test_rates_are_parsed() -> None:
 def test_other_rates_are_an_error(text: str) -> None:
     with pytest.raises(InvalidValue):
         parse_rates(text)
+
+
+def test_long_name_is_folded_once_and_no_more_of_it_than_a_rate_can_name(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name of a megabyte was folded once for each of twenty rates, in the event loop."""
+    sizes = list[int]()
+
+    def noted(name: str) -> str:
+        folded = fold_tool(name)
+        sizes.append(len(folded))
+        return folded
+
+    monkeypatch.setattr(rates, "fold_tool", noted)
+    text = " ".join(f"{'L' * (108 + each)}*=1/h" for each in range(20))
+    assert passed(RateCounter(clock), ANN, text, "l" * 1_000_000, "l" * 128 + "\ufb03" * 999) == 1
+    assert sizes == [FOLDED, 128 + 3 * 128]
+    assert all(each.casefold() for each in map(chr, range(sys.maxunicode + 1)))
 
 
 @pytest.mark.parametrize(("count", "unit"), [(1, "s"), (3, "s"), (7, "m"), (60, "m"), (997, "h")])

@@ -9,11 +9,19 @@ from typing import Any
 import pytest
 
 from gateway_site.mcp.messages import read_message
+from gateway_site.policy import rules as evaluation
 from gateway_site.policy.names import Names
 from gateway_site.policy.policy_file import read_rules
 from gateway_site.policy.rules import Caller, Rules
-from gateway_site.policy.spellings import URI_MAX, is_plain_method, is_plain_uri
-from gateway_site.policy.subjects import SUBSCRIPTIONS_MAX, TOOLS, Subject, subjects_of
+from gateway_site.policy.spellings import is_plain_method, is_plain_uri
+from gateway_site.policy.subjects import (
+    KINDS_OF_METHODS,
+    SUBSCRIPTIONS_MAX,
+    TOOLS,
+    URI_MAX,
+    Subject,
+    subjects_of,
+)
 
 ALL = '[[rule]]\naction = "allow"\n'
 SEARCH = '[[rule]]\naction = "allow"\ngroups = ["sales"]\ntools = ["search_*", "read"]\n'
@@ -258,7 +266,29 @@ def test_call_about_very_much_is_denied_at_once() -> None:
     assert decide(found, listen, notifications={"resourceSubscriptions": uris[1:]})[0]
     assert not decide(found, listen, notifications={"resourceSubscriptions": uris})[0]
     assert decide(found, "resources/read", uri="db:" + "a" * (URI_MAX - 3))[0]
-    assert not decide(found, "resources/read", uri="db:" + "a" * (URI_MAX - 2))[0]
+
+
+def test_addresses_of_more_than_8_kb_or_64_kb_together_are_denied_before_any_rule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Evaluating rules about a megabyte of addresses took 0.2 s in the event loop."""
+    compared = list[str]()
+    for name in ("is_plain_uri", "readings_of"):
+        monkeypatch.setattr(evaluation, name, compared.append)
+    largest, longer = "db:" + "a" * (URI_MAX - 3), "db:" + "a" * (URI_MAX - 2)
+    calls: list[tuple[str, dict[str, Any]]]
+    calls = [(method, {"uri": longer}) for method in KINDS_OF_METHODS if "resources" in method]
+    calls += [("completion/complete", {"ref": {"type": "ref/resource", "uri": longer}})]
+    listed = [[longer], [largest] * 8 + ["d"], [largest[:512]] * 129]
+    listen = "subscriptions/listen"
+    calls += [(listen, {"notifications": {"resourceSubscriptions": each}}) for each in listed]
+    for text in ("", '[[rule]]\naction = "deny"\nresources = ["db:secret"]\n'):
+        for method, params in calls:
+            assert not decide(rules(ALL, text), method, **params)[0], method
+    assert not compared
+    monkeypatch.undo()
+    allowed = {"resourceSubscriptions": [largest] * 8}
+    assert decide(rules(ALL), listen, notifications=allowed)[0]
 
 
 def test_first_rule_decides_that_a_search_through_all_of_them_finds() -> None:

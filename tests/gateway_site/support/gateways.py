@@ -206,6 +206,7 @@ def running_gateway(
             | upstream_variables(
                 "READTOOLS", mcp_port, URL=f"http://127.0.0.1:{mcp_port}/mcp", READ_MCP="1"
             )
+            | upstream_variables("GROUPED", upstream_port, READ_MCP="1", ALLOWED_GROUPS="sales")
             | upstream_variables("RATED", upstream_port, RATE="3/h look*=1/h")
             | upstream_variables("RATEDAPI", upstream_port, RATE="2/h")
             | upstream_variables("RULED", upstream_port, POLICY_FILE=rules, CLIENTS="1")

@@ -12,8 +12,9 @@ import pytest
 
 from gateway_site.edge.client import Client
 from gateway_site.forwarding.event_stream import Answer, EventStream
-from gateway_site.forwarding.mcp.answers import IN_LOOP, UnreadableAnswer
+from gateway_site.forwarding.mcp.answers import UnreadableAnswer
 from gateway_site.forwarding.mcp.reader import MCPReader
+from gateway_site.forwarding.mcp.reading_threads import IN_LOOP
 from gateway_site.forwarding.upstream_call import UpstreamCall
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.events import EventReader
@@ -115,7 +116,7 @@ async def read_call(
     )
     client = Client({"headers": headers}, receive)
     reader = MCPReader(call, RequestBody(client, framing, 1 << 20), policy)
-    await reader.read_request()
+    await reader.receive()
     reader.admit(tuple(groups))
     return reader
 
