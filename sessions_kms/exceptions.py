@@ -50,12 +50,17 @@ class SessionTooLarge(SessionsKMSError):
 
 
 class StoreUnavailable(SessionsKMSError):
-    """It is unknown whether the session is valid; a later attempt may succeed."""
+    """It is unknown whether the session is valid; a later attempt may succeed.
+
+    ``is_rejection`` is True if AWS responded that this process may not use the table or the KMS
+    key, or that there is none: waiting alone does not help, as it does in an outage.
+    """
 
     message = "The session store cannot be used at the moment."
 
-    def __init__(self, message: str | None = None) -> None:
+    def __init__(self, message: str | None = None, *, is_rejection: bool = False) -> None:
         super().__init__(message or self.message)
+        self.is_rejection = is_rejection
 
 
 class KMSUnavailable(StoreUnavailable):
@@ -68,8 +73,14 @@ class KMSUnavailable(StoreUnavailable):
 
     message = "AWS KMS cannot be used at the moment."
 
-    def __init__(self, message: str | None = None, *, refused_key: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        refused_key: str | None = None,
+        is_rejection: bool = False,
+    ) -> None:
+        super().__init__(message, is_rejection=is_rejection or refused_key is not None)
         self.refused_key = refused_key
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sessions_kms.aws.clock import ServerClock, current_clock, set_clock, signing_time
+from sessions_kms.aws.errors import is_table_rejection
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.waits import ErrorCheckingLock
 from sessions_kms.exceptions import TableUnavailable
@@ -77,7 +78,7 @@ def dynamodb_client(region: str | None) -> "DynamoDBClient":
                 "dynamodb", region_name=_region(region), config=_client_config()
             )
         except Exception as exc:
-            raise TableUnavailable from exc
+            raise TableUnavailable(is_rejection=is_table_rejection(exc)) from exc
         return client
 
 

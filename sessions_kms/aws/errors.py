@@ -4,6 +4,7 @@ Errors of botocore, of the built-in client and of a call that did not start ente
 for the retries, or one of our own errors, leaves. Calls nothing.
 """
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeGuard
 
@@ -55,6 +56,34 @@ THROTTLED: Final = frozenset(
         "TransactionInProgressException",
     }
 )
+# AWS does not accept the credentials of this process, or they do not permit the call.
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html#API_AssumeRoleWithWebIdentity_Errors
+CREDENTIALS_REJECTED: Final = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidClientTokenId",
+        "InvalidIdentityToken",
+        "InvalidIdentityTokenException",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "NotAuthorized",
+        "OptInRequired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+TABLE_REJECTED: Final = CREDENTIALS_REJECTED | {"ResourceNotFoundException"}
+# How boto words the response of a container's credential endpoint, except "too many requests".
+ENDPOINT_REJECTED: Final = re.compile(r"non 200 response 4(?!29)\d\d\b")
+
 TRANSIENT: Final = frozenset({"RequestTimeout", "RequestTimeoutException"})
 TRANSIENT_STATUSES: Final = frozenset({500, 502, 503, 504})
 TOO_MANY_REQUESTS: Final = 429
@@ -176,8 +205,31 @@ def has_code(exc: "ClientError") -> bool:
     return error_code(exc).isalpha()
 
 
+def is_table_rejection(exc: Exception) -> bool:
+    """Return True if DynamoDB rejects this process, or if it has no valid credentials."""
+    from botocore import exceptions
+
+    if is_client_error(exc):
+        return error_code(exc) in TABLE_REJECTED
+    if isinstance(exc, exceptions.CredentialRetrievalError):
+        return ENDPOINT_REJECTED.search(str(exc)) is not None
+    no_credentials = (
+        exceptions.NoCredentialsError,
+        exceptions.PartialCredentialsError,
+        exceptions.ProfileNotFound,
+    )
+    return isinstance(exc, no_credentials)
+
+
 def table_error(exc: Exception, operation: str, params: Mapping[str, Any]) -> Exception:
     """Translate an error of a DynamoDB call into one of ours."""
+    error = _table_error(exc, operation, params)
+    if isinstance(error, TableUnavailable):
+        error.is_rejection = is_table_rejection(exc)
+    return error
+
+
+def _table_error(exc: Exception, operation: str, params: Mapping[str, Any]) -> Exception:
     if is_client_error(exc):
         return _response_error(exc, operation, params)
     if not is_unsent(exc):

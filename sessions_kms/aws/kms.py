@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sessions_kms.aws.calls import service
 from sessions_kms.aws.clients import kms_client
-from sessions_kms.aws.errors import error_code, has_code, is_client_error
+from sessions_kms.aws.errors import CREDENTIALS_REJECTED, error_code, has_code, is_client_error
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.waits import BlockingCall, run_sync
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
@@ -186,7 +186,10 @@ def _kms_error(exc: "ClientError", key_id: str) -> Exception:
         return InvalidRecord("encrypted_key")
     if code == "IncorrectKeyException":
         return IncorrectKey()
-    return KMSUnavailable(refused_key=key_id if code in REJECTIONS else None)
+    return KMSUnavailable(
+        refused_key=key_id if code in REJECTIONS else None,
+        is_rejection=code in CREDENTIALS_REJECTED,
+    )
 
 
 _in_kms_call: ContextVar[bool] = ContextVar("sessions_kms_in_kms_call", default=False)

@@ -8,7 +8,6 @@ out. Cutoffs with a name apply to other things that begin, such as grants.
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import suppress
 from functools import partial
 from threading import Lock
 from time import monotonic
@@ -126,9 +125,12 @@ class NotBefore:
         if self._is_read_within(READ_EVERY):
             return self._moment
         # Only without a valid cached cutoff does a request wait for the read of another.
-        with suppress(TableUnavailable):
+        try:
             must_wait = not self._is_read_within(GOOD_FOR)
             await self._reading.run("moment", self._refresh, waits=must_wait)
+        except TableUnavailable:
+            if not self._is_read_within(GOOD_FOR):
+                raise  # with its cause, for the log
         if not self._is_read_within(GOOD_FOR):
             raise TableUnavailable
         return self._moment

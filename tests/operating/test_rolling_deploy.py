@@ -24,6 +24,7 @@ import requests
 
 from gateway_site.local.kms import running_kms
 from tests.conftest import AWS_ENVIRONMENT
+from tests.sessions_kms.support.faults import error, running_proxy
 from tests.soak.__main__ import environment_of
 from tests.soak.fleet import Process, running_fleet
 from tests.soak.ledger import ENDED_EARLY, Ledger
@@ -155,6 +156,51 @@ def test_rolling_deploy_loses_no_call(
     assert sum(each.streams for each in readers) > READERS  # some were ended, and begun again
 
 
+def test_deploy_stops_at_new_processes_that_aws_rejects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger()
+    with ExitStack() as stack:
+        right = _variables(stack, tmp_path, monkeypatch)
+        fleet = stack.enter_context(running_fleet(2, right, tmp_path))
+        role = stack.enter_context(running_proxy(right["AWS_ENDPOINT_URL_DYNAMODB"]))
+        role.on("GetItem", error("AccessDeniedException"))
+        missing_key = right["KMS_KEY_ARN"][:-4] + "0000"
+        wrong = [
+            {"SESSIONS_TABLE": "missing"},
+            {"KMS_KEY_ARN": missing_key},
+            {"AWS_ENDPOINT_URL_DYNAMODB": role.url},
+        ]
+        new = [
+            stack.enter_context(running_fleet(1, right | each, _folder(tmp_path / str(number))))[0]
+            for number, each in enumerate(wrong)
+        ]
+        balancer = stack.enter_context(_balanced([*fleet, *new], tmp_path, up=len(fleet)))
+        with _people(balancer.url, ledger):
+            denied = role.operations.count("GetItem")
+            wait_until(lambda: role.operations.count("GetItem") > denied + 1, "it tries again", 60)
+            assert [_reason(each) for each in new] == ["table", "kms", "table"]
+            assert balancer.count_up() == len(fleet)
+            role.heal()
+            wait_until(lambda: balancer.count_up() == len(fleet) + 1, "the role is known", 15)
+        assert [_reason(each) for each in new] == ["table", "kms", None]
+    assert ledger.violations == []
+    assert set(ledger.answers) == {"200"}
+    log = (tmp_path / "0" / "gateway-0.log").read_text("utf-8")
+    assert "Health check of table: it rejects this process. " in log
+    assert "ResourceNotFoundException" in log
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def _reason(process: Process) -> str | None:
+    reason: str | None = requests.get(f"{process.url}/readyz", timeout=20).json().get("reason")
+    return reason
+
+
 def _variables(stack: ExitStack, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     for name, value in AWS_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -189,7 +235,8 @@ class Balancer:
 
 
 @contextmanager
-def _balanced(fleet: list[Process], folder: Path) -> Iterator[Balancer]:
+def _balanced(fleet: list[Process], folder: Path, *, up: int | None = None) -> Iterator[Balancer]:
+    """Run a balancer; begin when all processes, or so many, are in rotation."""
     port, stats = free_ports(2)
     file = folder / "haproxy.cfg"
     servers = [f"    server gateway{each.port} 127.0.0.1:{each.port}\n" for each in fleet]
@@ -197,7 +244,8 @@ def _balanced(fleet: list[Process], folder: Path) -> Iterator[Balancer]:
     command = [str(HAPROXY), "-db", "-f", str(file)]
     with running(command, {}, folder / "haproxy.log", port):
         balancer = Balancer(port, stats)
-        wait_until(lambda: balancer.count_up() == len(fleet), "all processes are in rotation")
+        expected = len(fleet) if up is None else up
+        wait_until(lambda: balancer.count_up() == expected, "processes are in rotation", 60)
         yield balancer
 
 

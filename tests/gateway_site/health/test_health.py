@@ -7,6 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -14,14 +15,15 @@ from django.db import OperationalError
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
-from gateway_site import health as gateway_site_health
-from gateway_site.health import (
+from gateway_site.health import dependencies, middleware
+from gateway_site.health.dependencies import (
     SHARED_CHECKS,
     MigrationsProbe,
-    SharedProbe,
     migrations_probe,
     shared_probes,
 )
+from gateway_site.health.probes import Outcome, SharedProbe
+from gateway_site.health.readiness import ANSWER_MAX, Readiness, readiness
 from sessions_kms.exceptions import KMSUnavailable
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
@@ -31,17 +33,24 @@ MakeHealth = Callable[..., SharedProbe]
 
 @pytest.fixture
 def make_health(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeHealth]:
-    """Make what the middleware asks, on the test's clock."""
+    """Make what the middleware asks, on the test's clock; the shared services answer well."""
     made: dict[str, SharedProbe] = {}
 
     def make(probe: Callable[[], None], name: str = "migrations") -> SharedProbe:
         made[name] = SharedProbe(name, probe, max_age=5, clock=clock)
         return made[name]
 
-    monkeypatch.setattr(gateway_site_health, "migrations_probe", lambda: made["migrations"])
+    @cache
+    def make_readiness() -> Readiness:
+        return Readiness({name: made[name] for name in SHARED_CHECKS})
+
+    for name in SHARED_CHECKS:
+        make(Probe(), name)
+    monkeypatch.setattr(middleware, "migrations_probe", lambda: made["migrations"])
     monkeypatch.setattr(
-        gateway_site_health, "shared_probes", lambda: {each: made[each] for each in SHARED_CHECKS}
+        middleware, "shared_probes", lambda: {each: made[each] for each in SHARED_CHECKS}
     )
+    monkeypatch.setattr(middleware, "readiness", make_readiness)
     yield make
     for health in made.values():
         health.close()
@@ -86,7 +95,7 @@ def test_migrated_process_is_ready_and_stops_querying_the_database(
 ) -> None:
     migrations = MigrationsProbe()
     migrations()
-    monkeypatch.setattr(gateway_site_health, "_missing_migrations", lambda: True)
+    monkeypatch.setattr(dependencies, "_missing_migrations", lambda: True)
     migrations()
     SHARED_CHECKS["sql"]()
 
@@ -95,13 +104,13 @@ def test_process_with_migrations_missing_is_not_ready_until_they_are_applied(
     make_health: MakeHealth, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_health(MigrationsProbe())
-    monkeypatch.setattr(gateway_site_health, "_missing_migrations", lambda: True)
+    monkeypatch.setattr(dependencies, "_missing_migrations", lambda: True)
     response = Client().get("/readyz")
     assert response.status_code == 503
     assert response.json() == {"status": "unavailable", "reason": "migrations"}
     assert response.headers["Cache-Control"] == "no-store"
 
-    monkeypatch.setattr(gateway_site_health, "_missing_migrations", lambda: False)
+    monkeypatch.setattr(dependencies, "_missing_migrations", lambda: False)
     clock.advance(5)
     assert (Client().get("/readyz").status_code, Client().get("/readyz").json()) == (
         200,
@@ -116,9 +125,9 @@ def test_unavailable_database_leaves_a_process_ready_and_is_queried_again(
         raise OperationalError
 
     make_health(MigrationsProbe())
-    monkeypatch.setattr(gateway_site_health, "_missing_migrations", down)
+    monkeypatch.setattr(dependencies, "_missing_migrations", down)
     assert Client().get("/readyz").status_code == 200
-    monkeypatch.setattr(gateway_site_health, "_missing_migrations", lambda: True)
+    monkeypatch.setattr(dependencies, "_missing_migrations", lambda: True)
     clock.advance(5)
     assert Client().get("/readyz").status_code == 503
 
@@ -128,7 +137,7 @@ def test_draining_process_is_not_ready_and_lives(
 ) -> None:
     make_health(probe)
     draining = threading.Event()
-    monkeypatch.setattr(gateway_site_health, "draining", draining)
+    monkeypatch.setattr(middleware, "draining", draining)
     draining.set()
     response = Client().get("/readyz")
     assert (response.status_code, response.json()["reason"]) == (503, "draining")
@@ -151,7 +160,7 @@ def test_shared_services_are_reported_but_do_not_affect_readiness(
     store.dynamodb.unavailable = True
     probe.error = OperationalError("canary")
     clock.advance(5)
-    monkeypatch.setattr("gateway_site.health.open_circuits", lambda: ["dynamodb"])
+    monkeypatch.setattr("gateway_site.health.middleware.open_circuits", lambda: ["dynamodb"])
 
     for query in ("verbose", "verbose=1", "a=1&verbose", "verbose&a"):
         assert "shared" in Client().get(f"/readyz?{query}").json(), query
@@ -207,7 +216,7 @@ def test_concurrent_requests_share_one_probe(make_health: MakeHealth, probe: Pro
     answers = [health.answer() for _ in range(50)]
     assert probe.begun.wait(10)
     probe.go.set()
-    assert [answer.result(10) for answer in answers] == [True] * 50
+    assert {answer.result(10) for answer in answers} == {Outcome.OK}
     assert probe.calls == 1
 
 
@@ -260,14 +269,16 @@ async def test_waiting_for_the_store_does_not_block_the_loop(
     assert probe.calls == 1
 
 
-async def test_hanging_database_does_not_affect_readiness_and_probes_are_bounded(
-    make_health: MakeHealth, probe: Probe, monkeypatch: pytest.MonkeyPatch
+async def test_hanging_services_delay_readiness_by_seconds_only(
+    make_health: MakeHealth, probe: Probe, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway_site_health, "PROBE_TIMEOUT", 0.05)
+    monkeypatch.setattr(middleware, "PROBE_TIMEOUT", 0.05)
     for name in ("migrations", *SHARED_CHECKS):
         make_health(probe, name)
     probe.go.clear()
     client: Any = AsyncClient()
+    assert (await client.get("/readyz")).json() == {"status": "unavailable", "reason": "sql"}
+    clock.advance(ANSWER_MAX)
     response = await client.get("/readyz?verbose")
     assert response.status_code == 200
     assert set(response.json()["shared"].values()) == {"unavailable", "closed"}
@@ -279,10 +290,12 @@ async def test_hanging_database_does_not_affect_readiness_and_probes_are_bounded
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_forked_child_uses_its_own_probe_threads() -> None:
     assert migrations_probe() is migrations_probe()
+    assert readiness() is readiness()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads, since Python 3.12
         child = os.fork()
     if child == 0:  # pragma: no cover - not measured in the child
-        os._exit(migrations_probe.cache_info().currsize + shared_probes.cache_info().currsize)
+        cached = (migrations_probe, shared_probes, readiness)
+        os._exit(sum(each.cache_info().currsize for each in cached))
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0

@@ -1,5 +1,6 @@
 """The fleet's moment: read every 30 s, good for 60 s, never backwards, one reader at a time."""
 
+import logging
 import threading
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
+from sessions_kms.outages import Outage
 from sessions_kms.storage.not_before import NotBefore, known_names, names_from
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import together
@@ -100,6 +102,20 @@ def test_cutoff_unreadable_from_the_start_is_unavailable(
     source.error = TableUnavailable()
     with pytest.raises(TableUnavailable):
         run_sync(not_before.moment())
+
+
+def test_log_of_a_first_use_that_fails_has_the_cause(
+    not_before: NotBefore, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    source.error = TableUnavailable()
+    source.error.__cause__ = RuntimeError("ResourceNotFoundException")
+    with pytest.raises(TableUnavailable) as caught:
+        run_sync(not_before.moment())
+    outage = Outage(logging.getLogger("test"), "table", "The session table")
+    outage.refused(caught.value)
+    assert caplog.messages[0].startswith(
+        "RuntimeError: ResourceNotFoundException. The session table cannot be used"
+    )
 
 
 def test_unreadable_it_is_tried_every_5_seconds_while_it_still_serves(

@@ -1,0 +1,144 @@
+"""Which errors say that AWS rejects this process, and which ones are an outage.
+
+Over HTTP, with the responses that AWS documents. Adversaries: the operator with incomplete
+permissions; a new process while AWS does not answer.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from sessions_kms import services
+from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
+from tests.sessions_kms.support.faults import Fault, dropped, error
+from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
+from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+
+make_faulty = make_faulty_fixture
+on_servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+
+CREDENTIALS = {
+    "AccessDeniedException": error("AccessDeniedException", 400),
+    "UnrecognizedClientException": error("UnrecognizedClientException", 400),
+    "ExpiredTokenException": error("ExpiredTokenException", 400),
+    "InvalidSignatureException": error("InvalidSignatureException", 400),
+    "IncompleteSignature": error("IncompleteSignature", 400),
+    "MissingAuthenticationToken": error("MissingAuthenticationToken", 403),
+    "InvalidClientTokenId": error("InvalidClientTokenId", 403),
+    "OptInRequired": error("OptInRequired", 403),
+}
+TABLE = CREDENTIALS | {"ResourceNotFoundException": error("ResourceNotFoundException", 400)}
+KEY = CREDENTIALS | {
+    "NotFoundException": error("NotFoundException", 400),
+    "DisabledException": error("DisabledException", 409),
+    "KMSInvalidStateException": error("KMSInvalidStateException", 409),  # both pending states
+}
+OUTAGES = {
+    "ThrottlingException": error("ThrottlingException", 400),
+    "RequestLimitExceeded": error("RequestLimitExceeded", 400),
+    "InternalServerError": error("InternalServerError", 500),
+    "ServiceUnavailable": error("ServiceUnavailable", 503),
+    "no answer": dropped,
+    "ErrorOfTheFuture": error("ErrorOfTheFuture", 400),
+}
+TABLE_OUTAGES = OUTAGES | {
+    "ProvisionedThroughputExceededException": error("ProvisionedThroughputExceededException", 400)
+}
+KEY_OUTAGES = OUTAGES | {
+    "KeyUnavailableException": error("KeyUnavailableException", 500),
+    "KMSInternalException": error("KMSInternalException", 500),
+    "DependencyTimeoutException": error("DependencyTimeoutException", 503),
+    "LimitExceededException": error("LimitExceededException", 400),
+}
+
+
+def rejected_by_table(faulty: FaultyStack, fault: Fault) -> bool:
+    faulty.restart()
+    faulty.table.on("GetItem", fault)
+    with pytest.raises(TableUnavailable) as caught:
+        services.services().probe_table()
+    return caught.value.is_rejection
+
+
+def rejected_by_key(faulty: FaultyStack, fault: Fault) -> bool:
+    faulty.restart()
+    for operation in ("GenerateDataKey", "Decrypt"):
+        faulty.kms.on(operation, fault)
+    with pytest.raises(KMSUnavailable) as caught:
+        services.services().probe_data_key()
+    return caught.value.is_rejection
+
+
+@on_servers
+def test_exactly_these_errors_are_rejections(make_faulty: MakeFaulty) -> None:
+    faulty = make_faulty()
+    for rejected, rejections, outages in (
+        (rejected_by_table, TABLE, TABLE_OUTAGES),
+        (rejected_by_key, KEY, KEY_OUTAGES),
+    ):
+        found = {name: rejected(faulty, fault) for name, fault in (rejections | outages).items()}
+        assert found == dict.fromkeys(rejections, True) | dict.fromkeys(outages, False)
+
+
+@on_servers
+def test_error_that_other_callers_get_as_a_copy_is_a_rejection_too(make_faulty: MakeFaulty) -> None:
+    faulty = make_faulty()
+    assert rejected_by_key(faulty, KEY["DisabledException"])
+    with pytest.raises(StoreUnavailable) as caught:  # within the back-off
+        services.services().probe_data_key()
+    assert caught.value.is_rejection
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    """The credential endpoint of a container, as Amazon ECS and EKS have it."""
+
+    status = 403
+
+    def do_GET(self) -> None:
+        body = json.dumps({"message": "not authorized to assume the role"}).encode()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Stay quiet."""
+
+
+@contextmanager
+def credential_endpoint(status: int) -> Iterator[str]:
+    handler = type("Answering", (Endpoint,), {"status": status})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/role"
+        server.shutdown()
+        thread.join()
+
+
+@on_servers
+@pytest.mark.parametrize(
+    ("status", "is_rejection"), [(None, True), (403, True), (429, False), (500, False)]
+)
+def test_process_without_credentials_is_rejected_unless_their_endpoint_has_an_outage(
+    make_faulty: MakeFaulty,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int | None,
+    is_rejection: bool,
+) -> None:
+    faulty = make_faulty()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)
+    with credential_endpoint(status or 200) as url:
+        if status is not None:
+            monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
+        services.reset()
+        with pytest.raises(TableUnavailable) as caught:
+            services.build(faulty.stack.config).probe_table()
+    assert caught.value.is_rejection is is_rejection
