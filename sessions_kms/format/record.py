@@ -33,6 +33,7 @@ CLOCK_SKEW: Final = 300  # seconds
 DATA_KEY_USE: Final = (
     8 * 24 * 3600
 )  # seconds after the start of its period in which a data key may seal
+LONGEST_AGE: Final = 400 * 86_400  # seconds after its last write at which a shared item ends
 
 
 class Tombstone(NamedTuple):

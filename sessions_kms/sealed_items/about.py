@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from sessions_kms.aws.clock import has_passed
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.item_types import ABOUT as ABOUT_ITEM
-from sessions_kms.format.record import SessionRecord
+from sessions_kms.format.record import LONGEST_AGE, SessionRecord
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 
@@ -154,8 +155,16 @@ class SessionMetadata:
         except (InvalidRecord, ValueError, RecursionError):
             return {}
 
+    def _is_over(self, record: SessionRecord) -> bool:
+        """Return True if the session must have ended, whatever the item's `ttl` says."""
+        timeout = self._services.config.longest_age
+        ends = record.updated_at + LONGEST_AGE if timeout is None else record.created_at + timeout
+        return has_passed(self._services.clock, ends)
+
     async def _open(self, item: Item) -> bytes:
         record = SessionRecord.from_item(item, ABOUT_ITEM)
         if len(record.encrypted_data) > BYTES_MAX:
             raise InvalidRecord("encryptedData")
+        if self._is_over(record):
+            raise InvalidRecord("ended")
         return await self._sealing.open(record, record.id, ABOUT_ITEM)

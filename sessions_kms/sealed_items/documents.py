@@ -4,8 +4,9 @@ A document has a name and some bytes, such as a client registration of the gatew
 sealed under the data key and a secret derived from its id, as session metadata is, so reading it
 requires KMS and the table. It must not contain what belongs to a person.
 
-Documents do not end: one that is read at least once in `LIFETIME` is written again in time, so
-DynamoDB never deletes one that is in use. The end of a leaked data key ends those sealed under it.
+A document ends 400 days after its last write. One that is read is written again in time, so none
+that is in use ends. The end of a leaked data key ends those sealed under it. Its `ttl` does not
+count, since a writer of the table may choose it.
 """
 
 import logging
@@ -16,10 +17,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
+from sessions_kms.aws.clock import has_passed
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
-from sessions_kms.format.attributes import as_binary, binary
+from sessions_kms.format.attributes import Item, as_binary, binary
 from sessions_kms.format.item_types import DOCUMENT
-from sessions_kms.format.record import SessionRecord
+from sessions_kms.format.record import LONGEST_AGE, SessionRecord
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 from sessions_kms.storage.suspect_answers import retry_invalid_read
@@ -28,7 +30,6 @@ from sessions_kms.telemetry import telemetry
 logger = logging.getLogger(__name__)
 
 CONTENT_MAX: Final = 64 * 1024  # bytes
-LIFETIME: Final = 400 * 86_400  # seconds after its last write until DynamoDB may delete it
 RENEWED_AFTER: Final = 30 * 86_400  # seconds after its last write until a read writes it again
 STAMP_BYTES: Final = 16
 _NAME: Final = re.compile(r"[A-Za-z0-9._/-]{1,200}")
@@ -53,7 +54,7 @@ class SealedDocuments:
         self._sealing = Sealing(services)
 
     async def load(self, name: str) -> StoredDocument | None:
-        """Return the stored document, by a consistent read; None if there is none.
+        """Return the stored document, by a consistent read; None if there is none, or it has ended.
 
         One that cannot be decrypted raises TableUnavailable: it must not count as missing.
         """
@@ -73,7 +74,7 @@ class SealedDocuments:
         return await self._renew(name, document)
 
     async def store(self, name: str, content: bytes, *, expected: bytes | None) -> bool:
-        """Store content in place of the expected version, or of none.
+        """Store content in place of the expected version, or of none or one that has ended.
 
         Return False if another version is stored. Raises ValueError for more than `CONTENT_MAX`
         bytes.
@@ -97,8 +98,9 @@ class SealedDocuments:
         item = await self._services.table.get(item_id)
         if item is None:
             return None
-        record = SessionRecord.from_item(item, DOCUMENT)
-        stamp = binary(item, "stamp", STAMP_BYTES)
+        record, stamp = _parse(item)
+        if self._is_over(record):
+            return None
         if len(record.encrypted_data) > CONTENT_MAX:
             raise InvalidRecord("encryptedData")
         content = await self._sealing.open(record, record.id, DOCUMENT)
@@ -124,8 +126,27 @@ class SealedDocuments:
             item_id,
             item_id=item_id,
             item_type=DOCUMENT,
-            ttl=int(self._services.clock()) + LIFETIME,
+            ttl=int(self._services.clock()) + LONGEST_AGE,
         )
-        item = record.to_item() | {"stamp": as_binary(stamp)}
-        was_put = await self._services.table.put_stamped(item, expected=expected)
+        table, item = self._services.table, record.to_item() | {"stamp": as_binary(stamp)}
+        was_put = await table.put_stamped(item, expected=expected)
+        if not was_put and expected is None and (ended := await self._find_ended(item_id)):
+            was_put = await table.put_stamped(item, expected=ended)
         return stamp if was_put else None
+
+    async def _find_ended(self, item_id: str) -> bytes | None:
+        """Return the stamp of a stored document that has ended."""
+        item = await self._services.table.get(item_id)
+        with suppress(InvalidRecord):
+            if item is not None:
+                record, stamp = _parse(item)
+                return stamp if self._is_over(record) else None
+        return None
+
+    def _is_over(self, record: SessionRecord) -> bool:
+        return has_passed(self._services.clock, record.updated_at + LONGEST_AGE)
+
+
+def _parse(item: Item) -> tuple[SessionRecord, bytes]:
+    """Return the record and the stamp of a document. Raises InvalidRecord."""
+    return SessionRecord.from_item(item, DOCUMENT), binary(item, "stamp", STAMP_BYTES)

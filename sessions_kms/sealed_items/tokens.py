@@ -284,12 +284,16 @@ class Tokens:
         return None if item is None else await self._open(item, token, ANSWER)
 
     async def _open(self, item: Item, token: str, item_type: ItemType) -> bytes | None:
-        """Decrypt an item; return None if it has expired."""
+        """Decrypt an item; return None if it has expired, or its grant must have ended.
+
+        A forger chooses `ttl`, but neither of the times of the data key's period.
+        """
         __traceback_hide__ = True
         record = SessionRecord.from_item(item, item_type)
         if len(record.encrypted_data) > CONTENT_MAX:
             raise InvalidRecord("encryptedData")
-        if self._is_over(record.id, record.ttl):
+        grant_age = self._services.config.grant_age
+        if self._is_over(record.id, min(record.ttl, record.created_at + grant_age)):
             return None
         return await self._sealing.open(record, token, item_type)
 

@@ -18,6 +18,8 @@ Item = dict[str, dict[str, Any]]
 DAY = 86_400
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % DAY
+LONGEST_AGE = 400 * DAY
+GRANT_TIMEOUT = 30 * DAY
 CREATED = NOW - 3_600
 UPDATED = NOW - 60
 TTL = CREATED + 7 * DAY
@@ -101,6 +103,16 @@ class Case:
             "expected": dict(self.expected),
         }
         return json.dumps(members, indent=2) + "\n"
+
+
+def times(updated: int, created: int) -> dict[str, Any]:
+    """Return the attributes of an item that was written then; unwrap it by `wrapped_at`."""
+    numbers = {"updatedAt": updated, "createdAt": created, "keyPeriod": updated - updated % DAY}
+    return {name: {"N": str(number)} for name, number in numbers.items()}
+
+
+def wrapped_at(updated: int) -> tuple[Wrapped, ...]:
+    return (Wrapped(), Wrapped(period=updated - updated % DAY))
 
 
 def dynamodb_json(item: Item) -> dict[str, Any]:

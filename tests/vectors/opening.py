@@ -8,6 +8,7 @@ from typing import Any, Final
 from tests.sessions_kms.support import reference_format as ref
 from tests.vectors.case import (
     DATA_KEY,
+    GRANT_TIMEOUT,
     IV,
     NAMESPACE,
     NOW,
@@ -19,6 +20,8 @@ from tests.vectors.case import (
     dynamodb_json,
     fixed,
     header,
+    times,
+    wrapped_at,
 )
 
 FOLDER: Final = "tokens"
@@ -69,6 +72,7 @@ class Opened:
     item: Item
     expected: Mapping[str, Any]
     token: str = TOKEN
+    kms: tuple[Wrapped, ...] = (Wrapped(),)
 
     def to_text(self) -> str:
         """Return the content of the vector's file."""
@@ -76,9 +80,10 @@ class Opened:
             "description": self.description,
             "namespace": NAMESPACE,
             "encryptionContext": {},
+            "grantTimeout": GRANT_TIMEOUT,
             "token": self.token,
             "now": NOW,
-            "kms": [Wrapped().to_json()],
+            "kms": [each.to_json() for each in self.kms],
             "item": dynamodb_json(self.item),
             "expected": dict(self.expected),
         }
@@ -107,6 +112,12 @@ def sealed(
     return item | {"stamp": {"B": STAMP}}
 
 
+def longest(more: int = 0) -> dict[str, Any]:
+    """Return a content of 32,768 bytes, or more."""
+    empty = LIVE | {"later": ""}
+    return LIVE | {"later": "x" * (32_768 + more - len(json.dumps(empty)))}
+
+
 def answer(content: Any = ANSWER, **members: Any) -> Item:
     """Return a whole item of an answer."""
     named = {"item_id": ref.answer_id(NAMESPACE, TOKEN)} | members
@@ -128,6 +139,7 @@ def tombstone(**changes: Any) -> Item:
 def cases() -> Iterator[tuple[str, Opened]]:
     """Yield each vector with its name."""
     yield from _good()
+    yield from _ages()
     for name, description, item in _bad():
         yield name, Opened(description=description, item=item, expected=NONE)
     ahead = {"N": str(NOW + 301)}
@@ -149,6 +161,7 @@ def _good() -> Iterator[tuple[str, Opened]]:
         ("live", "A refresh token.", LIVE),
         ("naming_access_tokens", "One that names the items of access tokens.", NAMING),
         ("spent", "One that was spent: it leads to no key.", SPENT),
+        ("longest", "A ciphertext of 32,768 bytes.", longest()),
         ("unknown_name", "With what a later release may add.", LIVE | {"later": 1}),
     ):
         expected = {"outcome": "token", "content": content}
@@ -179,12 +192,32 @@ def _good() -> Iterator[tuple[str, Opened]]:
     )
 
 
+def _ages() -> Iterator[tuple[str, Opened]]:
+    """Yield items at the end of their grant, whatever their `ttl` says."""
+    ahead = {"ttl": {"N": str(NOW + 2 * GRANT_TIMEOUT)}}
+    for name, created in (("at", NOW - GRANT_TIMEOUT), ("before", NOW - GRANT_TIMEOUT + 1)):
+        attributes = times(created, created) | ahead
+        for what, item, content in (
+            ("token", sealed(**attributes), LIVE),
+            ("answer", answer(**attributes), ANSWER),
+        ):
+            lives = {"outcome": what, "content": content}
+            made = Opened(
+                description=f"The {what} was written a grant's longest life ago.",
+                item=item,
+                expected=NONE if name == "at" else lives,
+                kms=wrapped_at(created),
+            )
+            yield f"{what}_{name}_the_timeout", made
+
+
 def _bad() -> Iterator[tuple[str, str, Item]]:
     data = sealed()["encryptedData"]["B"]
     flipped = {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
     without = {name: value for name, value in sealed().items() if name != "stamp"}
     past = {"N": str(NOW)}
     yield "flipped", "Changed bytes.", sealed() | flipped
+    yield "too_long", "A ciphertext of 32,769 bytes.", sealed(longest(1))
     yield "over", "A token that has ended.", sealed(ttl=past)
     yield "longer", "One whose end was moved.", sealed() | {"ttl": {"N": str(TTL + 1)}}
     yield "version_2", "Another format.", sealed(version={"N": "2"})

@@ -9,6 +9,7 @@ from tests.sessions_kms.support import reference_format as ref
 from tests.vectors.case import (
     DATA_KEY,
     IV,
+    LONGEST_AGE,
     NAMESPACE,
     NOW,
     OTHER_DATA_KEY,
@@ -18,36 +19,40 @@ from tests.vectors.case import (
     dynamodb_json,
     fixed,
     header,
+    times,
+    wrapped_at,
 )
 
 FOLDER = "documents"
 NAME = "pin/wiki"
 CONTENT = '{"issuer": "https://wiki.example"}'
+LONGEST = '{"padding": "' + 65_521 * "x" + '"}'
 STAMP = fixed("stamp of a document", 16)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One vector; without content nobody can tell what the document is."""
+    """One vector; without content nobody can tell what the document is, unless it has ended."""
 
     description: str
     item: Item
     content: str | None = None
+    has_ended: bool = False
+    kms: tuple[Wrapped, ...] = (Wrapped(),)
 
     def to_text(self) -> str:
         """Return the content of the vector's file."""
-        expected = (
-            {"outcome": "cannot tell"}
-            if self.content is None
-            else {"outcome": "document", "content": self.content}
-        )
+        if self.content is None:
+            expected = {"outcome": "none" if self.has_ended else "cannot tell"}
+        else:
+            expected = {"outcome": "document", "content": self.content}
         members = {
             "description": self.description,
             "namespace": NAMESPACE,
             "encryptionContext": {},
             "name": NAME,
             "now": NOW,
-            "kms": [Wrapped().to_json()],
+            "kms": [each.to_json() for each in self.kms],
             "item": dynamodb_json(self.item),
             "expected": expected,
         }
@@ -82,8 +87,41 @@ def cases() -> Iterator[tuple[str, Case]]:
     yield "without_members", nothing
     past = sealed(ttl={"N": str(NOW - 1)})
     yield "over", Case(description="Its `ttl` is over, but it exists.", item=past, content=CONTENT)
+    yield (
+        "longest",
+        Case(description="As long as it may be.", item=sealed(LONGEST), content=LONGEST),
+    )
+    yield "not_json", Case(description="Any bytes.", item=sealed("{"), content="{")
+    yield from _ages()
     for name, description, item in _bad():
         yield name, Case(description=description, item=item)
+
+
+def _ages() -> Iterator[tuple[str, Case]]:
+    """Yield documents that were written 400 days ago."""
+    for name, updated, content in (
+        ("400_days_old_in_one_second", NOW - LONGEST_AGE + 1, CONTENT),
+        ("400_days_old", NOW - LONGEST_AGE, None),
+    ):
+        item = sealed(**times(updated, updated), ttl={"N": str(NOW + LONGEST_AGE)})
+        made = Case(
+            description="Its `ttl` is ahead, but the last write was 400 days ago.",
+            item=item,
+            content=content,
+            has_ended=content is None,
+            kms=wrapped_at(updated),
+        )
+        yield name, made
+    old = times(NOW - LONGEST_AGE, NOW - LONGEST_AGE)
+    yield (
+        "400_days_old_and_unreadable",
+        Case(
+            description="An old one is missing, also if nobody can decrypt it.",
+            item=sealed(data_key=OTHER_DATA_KEY, **old),
+            has_ended=True,
+            kms=(),
+        ),
+    )
 
 
 def _bad() -> Iterator[tuple[str, str, Item]]:
@@ -92,6 +130,7 @@ def _bad() -> Iterator[tuple[str, str, Item]]:
     this_id = {"id": {"S": ref.document_id(NAMESPACE, NAME)}}
     ahead = {"N": str(NOW + 301)}
     yield "flipped", "Changed bytes.", sealed() | flipped
+    yield "too_long", "A byte too long.", sealed(LONGEST + " ")
     yield "version_2", "Another format.", sealed(version={"N": "2"})
     yield "longer", "Its end was moved.", sealed() | {"ttl": {"N": str(NOW + 10**9)}}
     yield "stamp_of_15_bytes", "A stamp cut short.", sealed() | {"stamp": {"B": STAMP[:15]}}

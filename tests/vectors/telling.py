@@ -8,7 +8,10 @@ from typing import Any
 from tests.sessions_kms.support import reference_format as ref
 from tests.vectors.case import (
     DATA_KEY,
+    DAY,
+    GRANT_TIMEOUT,
     IV,
+    LONGEST_AGE,
     NAMESPACE,
     NOW,
     OTHER_DATA_KEY,
@@ -18,6 +21,8 @@ from tests.vectors.case import (
     Wrapped,
     dynamodb_json,
     header,
+    times,
+    wrapped_at,
 )
 
 FOLDER = "about"
@@ -32,6 +37,8 @@ class Case:
     description: str
     item: Item
     words: Mapping[str, str] | None = None
+    absolute_timeout: int | None = 7 * DAY
+    kms: tuple[Wrapped, ...] = (Wrapped(),)
 
     def to_text(self) -> str:
         """Return the content of the vector's file."""
@@ -40,9 +47,11 @@ class Case:
             "description": self.description,
             "namespace": NAMESPACE,
             "encryptionContext": {},
+            "absoluteTimeout": self.absolute_timeout,
+            "grantTimeout": GRANT_TIMEOUT,
             "sessionId": SESSION_ID,
             "now": NOW,
-            "kms": [Wrapped().to_json()],
+            "kms": [each.to_json() for each in self.kms],
             "item": dynamodb_json(self.item),
             "expected": told | ({"words": dict(self.words)} if self.words is not None else {}),
         }
@@ -107,5 +116,32 @@ def cases() -> Iterator[tuple[str, Case]]:
             sealed(item_id=other) | {"id": {"S": ref.about_id(NAMESPACE, SESSION_ID)}},
         ),
         ("a_record", "A session's record.", sealed(item_id=SESSION_ID, secret=SESSION_KEY)),
+        (
+            "too_long",
+            "A ciphertext of 16,385 bytes.",
+            sealed(plaintext=b"{" + 16_383 * b" " + b"}"),
+        ),
     ):
         yield name, Case(description=description, item=item)
+    longest = sealed(plaintext=b"{" + 16_382 * b" " + b"}")
+    yield "longest", Case(description="A ciphertext of 16,384 bytes.", item=longest, words={})
+    yield from _ages()
+
+
+def _ages() -> Iterator[tuple[str, Case]]:
+    """Yield metadata at their end, whatever their `ttl` says."""
+    for name, timeout, updated, created, words in (
+        ("at_the_longer_timeout", 7 * DAY, NOW, NOW - GRANT_TIMEOUT, None),
+        ("before_the_longer_timeout", 7 * DAY, NOW, NOW - GRANT_TIMEOUT + 1, WORDS),
+        ("400_days_old", None, NOW - LONGEST_AGE, NOW - LONGEST_AGE, None),
+        ("400_days_old_in_one_second", None, NOW - LONGEST_AGE + 1, NOW - 2 * LONGEST_AGE, WORDS),
+    ):
+        item = sealed(**times(updated, created), ttl={"N": str(NOW + LONGEST_AGE)})
+        made = Case(
+            description="Its `ttl` is ahead, but other times count.",
+            item=item,
+            words=words,
+            absolute_timeout=timeout,
+            kms=wrapped_at(updated),
+        )
+        yield name, made

@@ -20,6 +20,7 @@ class Vector:
     namespace: str
     configured_context: Mapping[str, str]
     absolute_timeout: int | None
+    grant_timeout: int | None
     not_before: int
     session_key: str
     now: float
@@ -44,6 +45,7 @@ def load(name: str, **more: Any) -> Vector:
         namespace=content["namespace"],
         configured_context=content["encryptionContext"],
         absolute_timeout=content["absoluteTimeout"],
+        grant_timeout=content.get("grantTimeout"),
         not_before=content["notBefore"],
         session_key=content["sessionKey"],
         now=content["now"],

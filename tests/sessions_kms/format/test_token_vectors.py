@@ -70,7 +70,8 @@ def seen(content: dict[str, Any], vector: Vector) -> dict[str, Any]:
         context = reference_format.encryption_context(vector.namespace, period)
         return vector.unwrap(encrypted_key, context) or b""
 
-    given: Any = {"namespace": vector.namespace, "token": content["token"], "now": vector.now}
+    given: Any = {name: content[name] for name in ("namespace", "token", "now")}
+    given["grant_timeout"] = content["grantTimeout"]
     try:
         if is_answer(vector):
             found = reference_format.open_answer(vector.item, **given, unwrap=unwrap)

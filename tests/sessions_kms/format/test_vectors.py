@@ -13,7 +13,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.keyring import DataKey, KMSKeyring
-from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
+from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, SessionMoved, StoreUnavailable
 from sessions_kms.format.item_types import session_id
 from sessions_kms.format.serializer import codec_of
 from sessions_kms.sealed_items.sealing import Sealing
@@ -63,7 +63,7 @@ class VectorKeyring:
         )
 
     async def generate(self, period: int) -> DataKey:
-        raise NotImplementedError
+        raise KMSUnavailable  # Nothing is sealed, such as a document that is old.
 
     async def confirmed(self, key: DataKey) -> DataKey:
         return await self.unwrap(key.encrypted, key.period)
@@ -82,6 +82,7 @@ def services_of(vector: Vector) -> Services:
         namespace=vector.namespace,
         encryption_context=vector.configured_context,
         absolute_timeout=vector.absolute_timeout,
+        grant_timeout=vector.grant_timeout,
     )
     client: Any = OneItem(vector.item)
     return Services(

@@ -7,10 +7,10 @@ import pytest
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item
+from sessions_kms.format.record import LONGEST_AGE as LIFETIME
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.sealed_items.documents import (
     CONTENT_MAX,
-    LIFETIME,
     RENEWED_AFTER,
     SealedDocuments,
     StoredDocument,
@@ -70,6 +70,37 @@ def test_document_in_use_never_expires(stack: Stack, documents: SealedDocuments)
     assert int(again["ttl"]["N"]) == int(stack.clock()) + LIFETIME
     assert again["keyPeriod"] != first["keyPeriod"]
     assert run_sync(documents.store(NAME, b"next", expected=found.version)), "its new version"
+
+
+def test_document_that_has_ended_is_missing_and_is_replaced(
+    stack: Stack, documents: SealedDocuments
+) -> None:
+    """A forger with the leaked data key chooses `ttl`, but not a time after the key's period."""
+    run_sync(documents.store(NAME, b"forged", expected=None))
+    stack.clock.advance(LIFETIME)
+    ended = stored(stack) | {"ttl": {"N": str(int(stack.clock()) + LIFETIME)}}
+    stack.put_item(ended)
+    assert run_sync(documents.load(NAME)) is None
+    assert stored(stack) == ended, "it is not renewed"
+    assert run_sync(documents.store(NAME, b"next", expected=None))
+    assert not run_sync(documents.store(NAME, b"late", expected=None))
+    assert loaded(documents).content == b"next"
+
+
+def test_ended_document_that_another_writer_replaces_stays_theirs(fake: Stack) -> None:
+    documents = SealedDocuments(fake.services)
+    run_sync(documents.store(NAME, b"first", expected=None))
+    fake.clock.advance(LIFETIME)
+    find = documents._find_ended
+
+    async def find_late(item_id: str) -> bytes | None:
+        ended = await find(item_id)
+        await SealedDocuments(fake.services).store(NAME, b"theirs", expected=None)
+        return ended
+
+    documents._find_ended = find_late  # type: ignore[method-assign]
+    assert not run_sync(documents.store(NAME, b"ours", expected=None))
+    assert loaded(documents).content == b"theirs"
 
 
 def test_document_is_read_although_it_cannot_be_written_again(fake: Stack) -> None:

@@ -23,6 +23,7 @@ Item = Mapping[str, Mapping[str, Any]]
 Unwrap = Callable[[bytes, int], bytes]  # encryptedKey and keyPeriod -> data key
 
 EIGHT_DAYS = 691_200
+LONGEST_AGE = 34_560_000  # 400 days
 SKEW = 300
 NUMBERS = ("createdAt", "updatedAt", "ttl", "revision", "keyPeriod")
 BINARIES = {
@@ -198,13 +199,26 @@ def open_item(
 
 
 def open_about(
-    item: Item, *, namespace: str, of: str, now: float, unwrap: Unwrap
+    item: Item,
+    *,
+    namespace: str,
+    of: str,
+    now: float,
+    unwrap: Unwrap,
+    absolute_timeout: int | None,
+    grant_timeout: int,
 ) -> dict[str, str]:
     """Return the metadata of a session id. Raises the errors of `open_item`."""
     item_id = about_id(namespace, of)
     if item.get("id") != {"S": item_id}:
         raise CannotTell("id")
     numbers = checked_numbers(item)
+    if len(item["encryptedData"]["B"]) > 16_384:
+        raise Invalid("encryptedData")
+    if absolute_timeout is None:
+        check_end(numbers["updatedAt"] + LONGEST_AGE, now)
+    else:
+        check_end(numbers["createdAt"] + max(absolute_timeout, grant_timeout), now)
     check_times(numbers, now)
     data_key = unwrap(item["encryptedKey"]["B"], numbers["keyPeriod"])
     words = json.loads(decrypt(item, namespace, item_id, data_key))
@@ -222,16 +236,17 @@ def open_document(item: Item, *, namespace: str, name: str, now: float, unwrap: 
     numbers = checked_numbers(item)
     if len(typed(item, "stamp", "B", bytes)) != 16:
         raise Invalid("stamp")
+    check_end(numbers["updatedAt"] + LONGEST_AGE, now)
     check_times(numbers, now)
-    content = decrypt(
-        item, namespace, item_id, unwrap(item["encryptedKey"]["B"], numbers["keyPeriod"])
-    )
-    if len(content) > 65_536:
+    if len(item["encryptedData"]["B"]) > 65_536:
         raise Invalid("encryptedData")
-    return content
+    data_key = unwrap(item["encryptedKey"]["B"], numbers["keyPeriod"])
+    return decrypt_bytes(item, namespace, item_id, data_key)
 
 
-def open_token(item: Item, *, namespace: str, token: str, now: float, unwrap: Unwrap) -> Any:
+def open_token(
+    item: Item, *, namespace: str, token: str, now: float, unwrap: Unwrap, grant_timeout: int
+) -> Any:
     """Return the content of a token's item, or the session and time of a tombstone.
 
     Raises NoSession, Invalid, CannotTell, or the errors of ``unwrap``.
@@ -244,20 +259,28 @@ def open_token(item: Item, *, namespace: str, token: str, now: float, unwrap: Un
         return buried(item, now)
     if len(typed(item, "stamp", "B", bytes)) != 16:
         raise Invalid("stamp")
-    return json.loads(open_under(item, namespace, token, now, unwrap))
+    given: Any = {"namespace": namespace, "now": now, "grant_timeout": grant_timeout}
+    return json.loads(open_under(item, token, unwrap=unwrap, **given))
 
 
-def open_answer(item: Item, *, namespace: str, token: str, now: float, unwrap: Unwrap) -> Any:
+def open_answer(
+    item: Item, *, namespace: str, token: str, now: float, unwrap: Unwrap, grant_timeout: int
+) -> Any:
     """Return the answer for a redeemed token. Raises the errors of `open_token`."""
     check_token(token)
     if item.get("id") != {"S": answer_id(namespace, token)}:
         raise CannotTell("id")
-    return json.loads(open_under(item, namespace, token, now, unwrap))
+    given: Any = {"namespace": namespace, "now": now, "grant_timeout": grant_timeout}
+    return json.loads(open_under(item, token, unwrap=unwrap, **given))
 
 
-def open_under(item: Item, namespace: str, secret: str, now: float, unwrap: Unwrap) -> bytes:
+def open_under(
+    item: Item, secret: str, *, namespace: str, now: float, unwrap: Unwrap, grant_timeout: int
+) -> bytes:
     numbers = checked_numbers(item)
-    check_alive(numbers, now, None, -1)
+    if len(item["encryptedData"]["B"]) > 32_768:
+        raise Invalid("encryptedData")
+    check_alive(numbers, now, grant_timeout, -1)
     check_times(numbers, now)
     data_key = unwrap(item["encryptedKey"]["B"], numbers["keyPeriod"])
     return decrypt(item, namespace, secret, data_key)
@@ -349,6 +372,11 @@ def check_alive(
         raise NoSession
 
 
+def check_end(end: int, now: float) -> None:
+    if end <= now:
+        raise NoSession
+
+
 def check_times(numbers: Mapping[str, int], now: float) -> None:
     updated, period = numbers["updatedAt"], numbers["keyPeriod"]
     if updated > now + SKEW:
@@ -360,6 +388,13 @@ def check_times(numbers: Mapping[str, int], now: float) -> None:
 
 
 def decrypt(item: Item, namespace: str, session_key: str, data_key: bytes) -> bytes:
+    plaintext = decrypt_bytes(item, namespace, session_key, data_key)
+    if not is_json_object(plaintext):
+        raise Invalid("payload")
+    return plaintext
+
+
+def decrypt_bytes(item: Item, namespace: str, session_key: str, data_key: bytes) -> bytes:
     key, commitment = derive(data_key, session_key, namespace, item)
     if not hmac.compare_digest(commitment, item["commitment"]["B"]):
         raise Invalid("commitment")
@@ -370,8 +405,6 @@ def decrypt(item: Item, namespace: str, session_key: str, data_key: bytes) -> by
         decryptor.finalize()
     except InvalidTag:
         raise Invalid("authentication") from None
-    if not is_json_object(plaintext):
-        raise Invalid("payload")
     return plaintext
 
 
