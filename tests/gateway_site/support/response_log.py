@@ -21,6 +21,7 @@ from tests.gateway_site.support.example_requests import (
     GET,
     LONG,
     OPEN,
+    PAGES,
     POST,
     SECRET,
     SHOWN,
@@ -75,6 +76,7 @@ def record(folder: Path) -> dict[str, dict[str, Response]]:
     with _gateway(folder / "cookies", grouped) as gateway:
         everything = {**CASES, **{f"token: {name}": case for name, case in WITH_TOKEN.items()}}
         found["cached user"] = _responses(gateway, {**everything, **UNUSUAL})
+        found["pages"] = _responses(gateway, PAGES)
         found["errors"] = _responses(gateway, ERRORS)
         gateway.control("age/0")
         found["user not cached"] = _responses(gateway, everything)
