@@ -5,18 +5,17 @@ in the ASGI channel. Its session is prefetched, so that middleware and view need
 nor a wait (`middleware_run`). If a call requires a thread after all, thread and database connection
 are given back before the upstream is called: an open stream holds neither.
 
-Pages take the same path, with the body read first: a client that sends or reads slowly holds
-nothing. If the view declares what it shows, that is prefetched too (`prefetch`), and only the
-database takes a thread; all other pages run in one. A request that waits too long for a thread is
-answered 503. Calls, pages, views that call a provider and OAuth clients have separate thread pools
-(`thread_pools`), so that a slow provider or a slow client document delays nothing else.
+Pages run in threads, with body and session read first: a client that sends or reads slowly holds
+nothing. A request that waits too long for a thread is answered 503. Calls, pages, views that call a
+provider and OAuth clients have separate thread pools (`thread_pools`), so that a slow provider or a
+slow client document delays nothing else.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import cache
 from http import HTTPStatus
@@ -28,14 +27,12 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import RequestAborted, RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.db import OperationalError
-from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, get_resolver, resolve
-from django.utils.translation import gettext, gettext_noop
 
 from gateway_site.audit import trail as audit
 from gateway_site.audit.call import AuditedCall
-from gateway_site.edge import access_log, descriptors, languages, own_cookies
+from gateway_site.edge import access_log, descriptors, own_cookies
 from gateway_site.edge.client import Client, ClientGone, Receive, Send
 from gateway_site.edge.reports import Tally
 from gateway_site.forwarding import bearer
@@ -48,16 +45,16 @@ from gateway_site.forwarding.middleware_run import (
     renew_session_cookie,
 )
 from gateway_site.forwarding.page_body import PageBody, has_session_cookie, is_staff_request
-from gateway_site.forwarding.prefetch import (
-    Prefetch,
-    drop_prefetched,
-    is_personal,
-    prefetch_page,
-    prefetches_of,
-)
 from gateway_site.forwarding.proxy import forward
+from gateway_site.forwarding.rejected_pages import (
+    BUSY,
+    UNAVAILABLE,
+    UnavailablePage,
+    body_rejection,
+)
 from gateway_site.forwarding.thread_pools import (
     CLIENT_VIEWS,
+    SIGN_IN_THREADS,
     THREADS,
     ClientThreadPools,
     FairSemaphore,
@@ -65,7 +62,9 @@ from gateway_site.forwarding.thread_pools import (
     QueueTimeout,
     ThreadPool,
     UserSemaphores,
+    Work,
     connected_server,
+    is_personal,
     provider_called_by,
 )
 from gateway_site.forwarding.upstream_call import (
@@ -81,19 +80,16 @@ from oauth.backchannel import backchannel_logout
 from oauth.connect import views as connect_views
 from oauth.sign_in.views import callback, sign_in
 from sessions_kms import StoreUnavailable, ahead
-from sessions_kms.middleware import unavailable
 
 logger = logging.getLogger(__name__)
 
 Content = Mapping[str, Any]  # of a session
 # Reads a call's session, and gets what it holds to look at.
 SessionBlock = AbstractAsyncContextManager[Content | SessionBase]
-MakePage = Callable[[Content], Awaitable[HttpResponseBase]]
 
 PROVIDER_VIEWS = frozenset(
     {sign_in, callback, backchannel_logout, connect_views.connect, connect_views.callback}
 )
-QUERY_IN_LOOP = 4096  # bytes; a longer query is parsed in a thread
 # The middleware sees no body. Without these headers it does not look for one, and reads a CSRF
 # token from its header only.
 BODY_HEADERS = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
@@ -107,8 +103,7 @@ ADMISSIONS = 32
 USER_CALLS = THREADS // 4
 # Pages of one person that are made at the same time, and seconds that one more waits.
 USER_PAGES, USER_PAGES_TIMEOUT = THREADS // 4, 5.0
-UNAVAILABLE = "The service is temporarily unavailable. Please try again in a few seconds."
-BUSY = gettext_noop("Too many requests are waiting. Try again in a few seconds.")
+SIGN_IN_PAGE = "account_login"
 
 _unaudited = Tally(logger, "%d calls were answered 503: the audit log cannot be written.")
 _shed = Tally(logger, "%d requests were answered 503: they had waited too long for their turn.")
@@ -128,6 +123,8 @@ class GatewayHandler(ASGIHandler):
         self._user_calls = UserSemaphores(USER_CALLS)
         self._pages = ThreadPool("gateway-pages", THREADS)
         self._user_pages = UserSemaphores(USER_PAGES, USER_PAGES_TIMEOUT)
+        self._sign_ins = ThreadPool("gateway-sign-in-page", SIGN_IN_THREADS)
+        self._unavailable = UnavailablePage()
         self._providers = ProviderThreadPool()
         self._clients = ClientThreadPools()
         # Imports all views and the error handler now, while files can be opened.
@@ -222,18 +219,15 @@ class GatewayHandler(ASGIHandler):
                 scope, client, match, lambda: self._is_staff(scope, client)
             ).read()
             response = await self._make_page(scope, client, body, match)
-        except (
-            QueueTimeout,
-            RequestDataTooBig,
-            TimeoutError,
-            StoreUnavailable,
-            OperationalError,
-        ) as error:
-            response = _rejection(error, scope)
-        except OSError as error:
-            if not descriptors.is_exhaustion(error):
+        except (RequestDataTooBig, TimeoutError) as error:
+            response = body_rejection(match and match.func, error)
+        except QueueTimeout:
+            _shed.add()
+            response = self._unavailable.response(scope, match and match.func, BUSY)
+        except (StoreUnavailable, OperationalError, OSError) as error:
+            if isinstance(error, OSError) and not descriptors.is_exhaustion(error):
                 raise
-            response = _rejection(error, scope)
+            response = self._unavailable.response(scope, match and match.func, UNAVAILABLE)
         await self.send_response(response, send)
         if response.streaming:
             response.close()
@@ -249,7 +243,7 @@ class GatewayHandler(ASGIHandler):
     async def _make_page(
         self, scope: Any, client: Client, body: io.BytesIO, match: ResolverMatch | None
     ) -> HttpResponseBase:
-        """Return a page: made in the event loop, if all that it waits for can be prefetched."""
+        """Return a page, made in a thread of the pool for its kind."""
         work = MiddlewareRun(self, self.middleware_chain, scope, body).run_in_thread
         if match is not None and (match.url_name or "").startswith(CLIENT_VIEWS):
             if (server := connected_server(match.func, scope)) is not None:
@@ -257,24 +251,14 @@ class GatewayHandler(ASGIHandler):
             return await self._clients.choose(match.func, scope).run(client, work)
         if (provider := _provider_called(match)) is not None:
             return await self._providers.run(client, work, provider=provider)
+        if match is not None and match.url_name == SIGN_IN_PAGE:
+            return await self._sign_ins.run(client, work)
         if match is None or not is_personal(match.func, scope["method"]):
             return await self._pages.run(client, work)
-        django_scope = _django_scope(scope)
-        is_short = len(scope.get("query_string", b"")) <= QUERY_IN_LOOP
-        prefetches = prefetches_of(match.func, scope["method"]) if is_short else None
-        if prefetches is None or not self.middleware_chain.is_non_blocking:
-            return await self._make_personal_page(
-                django_scope, client, lambda _: self._pages.in_thread(work)
-            )
-        run = MiddlewareRun(self, self.middleware_chain, django_scope, body)
-        return await self._make_personal_page(
-            django_scope,
-            client,
-            lambda content: self._make_prefetched_page(django_scope, run, content, prefetches),
-        )
+        return await self._make_personal_page(_django_scope(scope), client, work)
 
     async def _make_personal_page(
-        self, django_scope: Any, client: Client, make: MakePage
+        self, django_scope: Any, client: Client, work: Work
     ) -> HttpResponseBase:
         """Return a page that depends on its person; each person has a few made at the same time."""
         cookies = own_cookies.cookies_of(django_scope)
@@ -283,29 +267,13 @@ class GatewayHandler(ASGIHandler):
             if own.try_acquire():
                 client.start_work()
                 try:
-                    return await make(content)
+                    return await self._pages.in_thread(work)
                 finally:
                     own.release()
         # Waits without holding a page thread. The session is read again afterwards.
-        async with own, self._pages.permit(client), ahead.session(cookies) as content:
+        async with own, self._pages.permit(client), ahead.session(cookies):
             client.start_work()
-            return await make(content)
-
-    async def _make_prefetched_page(
-        self,
-        django_scope: Any,
-        run: MiddlewareRun,
-        content: Content,
-        prefetches: Mapping[str, Prefetch],
-    ) -> HttpResponseBase:
-        """Return a page made in the event loop from what was prefetched, or else in a thread."""
-        try:
-            with suppress(RequiresThread):
-                await prefetch_page(django_scope, content, prefetches, self._pages.run_with_context)
-                return run.run_in_loop()
-        finally:
-            drop_prefetched(django_scope)  # In a thread the view loads everything itself.
-        return await self._pages.in_thread(run.run_in_thread)
+            return await self._pages.in_thread(work)
 
     async def _serve_health_check(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer a health check without waiting for a permit: busy must not look broken.
@@ -316,7 +284,7 @@ class GatewayHandler(ASGIHandler):
         try:
             await super().__call__({**scope, "headers": headers}, receive, send)
         except (RequestDataTooBig, TimeoutError) as error:
-            await self.send_response(_rejection(error, scope), send)
+            await self.send_response(body_rejection(None, error), send)
 
     async def read_body(self, receive: Receive) -> io.BytesIO:
         """Read the body of a health check, as large as any page's; Django calls this.
@@ -358,34 +326,6 @@ def _grant_prefetcher() -> Callable[[dict[str, Any], str], SessionBlock | None]:
     from gateway_site.forwarding.client_session import prefetch_grant  # noqa: PLC0415 - above
 
     return prefetch_grant
-
-
-def _rejection(error: Exception, scope: Any) -> HttpResponse:
-    """Return the response to a request that is rejected before Django sees it."""
-    match = _resolve(scope)
-    view = match and match.func
-    if isinstance(error, RequestDataTooBig | TimeoutError):
-        status = HTTPStatus(413 if isinstance(error, RequestDataTooBig) else 408)
-        own = problems.rejection_response(view, status) if settings.AUTHORIZATION_SERVER else None
-        response = own or _plain(status, f"{status} {status.phrase}", {})
-    else:
-        with languages.of_scope(scope):
-            response = _unavailable(view, error)
-    response.headers["Content-Length"] = str(len(response.content))
-    return response
-
-
-def _unavailable(view: object, error: Exception) -> HttpResponse:
-    """Return a 503 in the view's own format, if it has one, or as plain text."""
-    if not isinstance(error, QueueTimeout):
-        return problems.unavailable_response(view, UNAVAILABLE) or unavailable()
-    _shed.add()
-    headers = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
-    return problems.unavailable_response(view, BUSY) or _plain(503, gettext(BUSY), headers)
-
-
-def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:
-    return HttpResponse(text, status=status, content_type="text/plain", headers=headers)
 
 
 @cache

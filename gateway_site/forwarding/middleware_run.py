@@ -109,12 +109,6 @@ def without_io(view: View) -> View:
     return view
 
 
-def require_thread(request: HttpRequest) -> None:
-    """Raise RequiresThread if the request runs in the event loop; call this before waiting."""
-    if hasattr(request, IN_LOOP):
-        raise RequiresThread
-
-
 class MiddlewareChain(BaseHandler):
     """Django's middleware and views, run synchronously.
 
@@ -124,19 +118,22 @@ class MiddlewareChain(BaseHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.is_non_blocking = NON_BLOCKING.issuperset(settings.MIDDLEWARE)
         self.load_middleware()
-
-    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
-        """Find the view; in the event loop it must be marked with `without_io`."""
-        match = super().resolve_request(request)
-        if not hasattr(match.func, WITHOUT_IO):
-            require_thread(request)
-        return match
 
 
 class CallChain(MiddlewareChain):
     """The same for calls of upstreams, without the middleware that only pages need."""
+
+    def __init__(self) -> None:
+        self.is_non_blocking = NON_BLOCKING.issuperset(settings.MIDDLEWARE)
+        super().__init__()
+
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
+        """Find the view; in the event loop it must be marked with `without_io`."""
+        match = super().resolve_request(request)
+        if hasattr(request, IN_LOOP) and not hasattr(match.func, WITHOUT_IO):
+            raise RequiresThread
+        return match
 
     def load_middleware(self, is_async: bool = False) -> None:
         """Load it as Django does, which loads all of it if some is unknown."""

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import RequestAborted, RequestDataTooBig
+from django.db import close_old_connections, reset_queries
 from django.urls import ResolverMatch
 
 from gateway_site.edge import own_cookies
 from gateway_site.edge.client import Client
-from gateway_site.forwarding.prefetch import InThread, find_user, with_connection
+from gateway_site.forwarding.user_cache import user_cache
 from gateway_site.rules.headers import single_value
 from oauth import POSTED_FORM_MAX
 from oauth.backchannel import backchannel_logout
@@ -34,6 +37,14 @@ LENGTH_DIGITS = 18
 POSTED_BY_PROVIDERS = frozenset({callback, backchannel_logout})
 ADMIN = "admin"  # the name of Django's application
 ADMIN_LOGIN = "login"  # the name of its page for people who are not signed in
+
+T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Runs blocking work in a thread, and returns its result."""
+
+    async def __call__(self, work: Callable[[], T], /) -> T: ...
 
 
 class PageBody:
@@ -115,8 +126,20 @@ async def is_staff_request(scope: Any, in_thread: InThread) -> bool:
             store = import_module(settings.SESSION_ENGINE).SessionStore
             await store(cookies.get(settings.SESSION_COOKIE_NAME)).aget(SESSION_KEY)
             return False
-        person = await find_user(content, with_connection(in_thread))
+        known = user_cache().cached_user(content)
+        person = known or await in_thread(partial(_load_user, content))
         return person is not None and getattr(person, "is_staff", False)
+
+
+def _load_user(content: Mapping[str, Any]) -> AbstractBaseUser | None:
+    """Load a session's user like a request of its own: the connection is given back."""
+    __traceback_hide__ = True
+    reset_queries()
+    close_old_connections()
+    try:
+        return user_cache().load_user(content)
+    finally:
+        close_old_connections()
 
 
 def has_session_cookie(scope: Any) -> bool:

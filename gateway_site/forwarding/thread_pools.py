@@ -142,6 +142,9 @@ class UserSemaphores:
 
 # For calls, and as many for pages: the database's pool has a connection for each.
 THREADS = 16
+# For the sign-in page, so that slow lists never delay a sign-in. The calls' connections suffice for
+# these: a call holds one only for a query.
+SIGN_IN_THREADS = 4
 # Requests that wait for a provider hold no database connection.
 PROVIDER_THREADS = 32
 # Seconds: a person waits longer for a sign-in than a program for a call. A provider that takes
@@ -162,6 +165,19 @@ T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 PROVIDER_ATTRIBUTE = "_provider_asked"
+PERSONAL = "_gateway_personal"  # of a view
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+def personal(view: View) -> View:
+    """Mark a page whose duration depends on its person's data."""
+    setattr(view, PERSONAL, True)
+    return view
+
+
+def is_personal(view: Callable[..., object], method: str) -> bool:
+    """Return True if a page shows or changes its person's data."""
+    return hasattr(view, PERSONAL) or method not in SAFE_METHODS
 
 
 def calls_provider(provider: Callable[[], str | None]) -> Callable[[View], View]:

@@ -29,8 +29,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from gateway_site.forwarding.middleware_run import require_thread
-from gateway_site.forwarding.prefetch import PageRequest, prefetches, take_prefetched
+from gateway_site.forwarding.thread_pools import personal
 from gateway_site.pages.entry_list import EntryList, user_id
 from oauth.clients import live_grants, wanted_scopes
 from oauth.clients.consent import GrantLabels
@@ -39,7 +38,7 @@ from oauth.clients.rules.names import name_warning
 from oauth.clients.server import authorization_server
 from oauth.mcp.servers import find_server
 from oauth.provider.config import find_provider
-from sessions_kms import SHORT_ID, StoreUnavailable, about, id_of, user_id_of
+from sessions_kms import SHORT_ID, StoreUnavailable, about, id_of
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 
@@ -54,19 +53,12 @@ Session = SessionBase | Mapping[str, Any]  # or its content
 Newest = Sequence[tuple[str, int]]  # ids and start times of a person's sessions
 
 
-def has_new_sessions(session: Session, session_key: str, newest: Newest) -> bool:
-    """Return True if the person has sessions to read; reading them requires a thread."""
-    __traceback_hide__ = True
-    return bool(_new_sessions(session, session_key, newest, _now()))
-
-
 def announce_new_apps(request: HttpRequest, newest: Newest) -> None:
     """Add a message for each new app; `newest` are the person's sessions in the index."""
     now = _now()
     unknown = _new_sessions(request.session, request.session.session_key or "", newest, now)
     if not unknown:
         return
-    require_thread(request)
     new = unknown[:READ_MAX]
     try:
         found = list(_read_grants(new))
@@ -152,12 +144,7 @@ class ListedApp:
         return cls(grant, label, labels.client_id in listed, name_warning(labels.client))
 
 
-async def prefetch_grants(page_request: PageRequest) -> list[LiveGrant]:
-    """Read the person's apps. Raises StoreUnavailable."""
-    return await live_grants.list_grants(services(), user_id_of(page_request.user))
-
-
-@prefetches(grants=prefetch_grants)
+@personal
 @require_safe
 @never_cache
 @login_required
@@ -165,11 +152,7 @@ def apps(request: HttpRequest) -> HttpResponse:
     """Show the signed-in person's apps."""
     found: Sequence[ListedApp] | None
     try:
-        grants = take_prefetched(
-            request,
-            "grants",
-            lambda: run_sync(live_grants.list_grants(services(), user_id(request))),
-        )
+        grants = run_sync(live_grants.list_grants(services(), user_id(request)))
         listed = set(map(about.short_client_id, authorization_server().listed))
         found = [ListedApp.of(each, listed) for each in grants]
     except StoreUnavailable as exc:

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from allauth.socialaccount.adapter import get_adapter
@@ -29,19 +28,15 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
-from gateway_site.forwarding.middleware_run import RequiresThread, require_thread
-from gateway_site.forwarding.prefetch import PageRequest, take_prefetched
 from gateway_site.rules.upstream import Upstream
 from oauth import (
     OAuthError,
     ReauthenticationRequired,
     TokenSet,
     aget_token,
-    aunless_ended,
     load_token_set,
     unless_ended,
 )
-from oauth.mcp.servers import all_servers
 from sessions_kms import StoreUnavailable
 
 
@@ -142,22 +137,8 @@ def connections_of(request: HttpRequest) -> list[Connection]:
     An expired token is refreshed, because nothing else shows whether that still works.
     """
     providers = sorted(get_adapter().list_providers(request), key=lambda found: str(found.name))
-    accounts = take_prefetched(request, "accounts", partial(_accounts_of, request.user))
+    accounts = _accounts_of(request.user)
     return [_connection(request, provider, accounts) for provider in providers]
-
-
-async def prefetch_accounts(page_request: PageRequest) -> list[SocialAccount]:
-    """Read the person's accounts.
-
-    This also loads which grants were ended. A token that has to be refreshed requires a thread.
-    """
-    for name in (each.name for each in settings.OAUTH_PROVIDERS):
-        held = await aunless_ended(name, load_token_set(page_request.session, name))
-        if held is not None and status_of(name, held) == Status.RENEWABLE:
-            raise RequiresThread
-    for server in all_servers():
-        await aunless_ended(server.name, load_token_set(page_request.session, server.name))
-    return await page_request.database(partial(_accounts_of, page_request.user))
 
 
 def _accounts_of(user: Any) -> list[SocialAccount]:
@@ -220,7 +201,6 @@ def _is_renewal_refused(request: HttpRequest, provider: str) -> bool:
     held = load_token_set(request.session, provider)
     if held is None or status_of(provider, held) != Status.RENEWABLE:
         return False
-    require_thread(request)
 
     async def renewed() -> None:
         await asyncio.wait_for(aget_token(request, provider), RENEWAL_TIMEOUT)

@@ -22,17 +22,14 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_safe
 
-from gateway_site.forwarding.middleware_run import RequiresThread
-from gateway_site.forwarding.prefetch import PageRequest, prefetches
-from gateway_site.forwarding.thread_pools import calls_provider
-from gateway_site.pages.connections import connections_of, prefetch_accounts
+from gateway_site.forwarding.thread_pools import calls_provider, personal
+from gateway_site.pages.connections import connections_of
 from gateway_site.pages.servers import server_connections
-from gateway_site.pages.sessions import count_sessions, prefetch_count
+from gateway_site.pages.sessions import count_sessions
 from gateway_site.rules import origin
 from oauth import SIGN_IN_AGAIN
 from oauth.sign_in.views import redirect_to_provider
 from sessions_kms import SessionStore
-from sessions_kms.operations.listing import Count
 
 
 @login_not_required
@@ -75,19 +72,7 @@ def skips_provider_button(request: HttpRequest) -> bool:
     )
 
 
-async def prefetch_session_count(page_request: PageRequest) -> Count | None:
-    """Count the person's sessions, if apps are allowed. Announcing apps requires a thread."""
-    if settings.AUTHORIZATION_SERVER is None:
-        return None
-    from gateway_site.pages.apps import has_new_sessions  # noqa: PLC0415 - only where clients are allowed
-
-    found = await prefetch_count(page_request)
-    if has_new_sessions(page_request.session, page_request.session_key, found.newest):
-        raise RequiresThread
-    return found
-
-
-@prefetches(accounts=prefetch_accounts, count=prefetch_session_count)
+@personal
 @require_safe
 @never_cache
 def home(request: HttpRequest) -> HttpResponse:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -23,10 +22,10 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from gateway_site.forwarding.prefetch import PageRequest, prefetches, take_prefetched
+from gateway_site.forwarding.thread_pools import personal
 from gateway_site.pages.entry_list import EntryList, user_id
 from gateway_site.pages.session_label import SignInLabel
-from sessions_kms import StoreUnavailable, about, id_of, user_id_of
+from sessions_kms import StoreUnavailable, about, id_of
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import (
@@ -134,35 +133,21 @@ SESSIONS = EntryList(
 
 def count_sessions(request: HttpRequest) -> Count | None:
     """Count the signed-in person's sessions; None if the store is unavailable."""
-    inspection = Inspection(services())
     try:
-        return take_prefetched(
-            request, "count", lambda: run_sync(inspection.count_user_sessions(user_id(request)))
-        )
+        return run_sync(Inspection(services()).count_user_sessions(user_id(request)))
     except StoreUnavailable as exc:
         _log(exc)
         return None
 
 
-async def prefetch_count(page_request: PageRequest) -> Count:
-    """Count the person's sessions. Raises StoreUnavailable."""
-    return await Inspection(services()).count_user_sessions(user_id_of(page_request.user))
-
-
-async def prefetch_sessions(page_request: PageRequest) -> SessionPage:
-    """Read the requested page. Raises BadSignature or StoreUnavailable."""
-    listing = SessionList(user_id_of(page_request.user), page_request.session_key)
-    return await listing.page(page_request.query().get(AFTER))
-
-
-@prefetches(page=prefetch_sessions)
+@personal
 @require_safe
 @never_cache
 @login_required
 def sessions(request: HttpRequest) -> HttpResponse:
     """Show a page of the signed-in person's sessions; apps have a separate page."""
     try:
-        page = take_prefetched(request, "page", partial(_load_page, request))
+        page = _load_page(request)
     except BadSignature:
         text = _("That link is no longer valid. These are your newest sessions.")
         messages.warning(request, text)

@@ -216,7 +216,7 @@ def answer(address: str, key: str = "") -> tuple[int, bytes]:
 
 
 def test_every_middleware_of_the_settings_is_known() -> None:
-    assert MiddlewareChain().is_non_blocking
+    assert CallChain().is_non_blocking
 
 
 def test_marked_view_is_called_in_the_loop_and_no_other() -> None:

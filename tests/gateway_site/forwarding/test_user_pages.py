@@ -17,8 +17,7 @@ from pytest_django import Settings
 
 from gateway_site.forwarding import handler as handlers
 from gateway_site.forwarding.handler import GatewayHandler
-from gateway_site.forwarding.prefetch import PageRequest, prefetches, take_prefetched
-from gateway_site.forwarding.thread_pools import THREADS
+from gateway_site.forwarding.thread_pools import THREADS, personal
 from gateway_site.forwarding.user_cache import UserCache
 from tests.gateway_site.forwarding.test_middleware_run import a_session, ask, in_a_new_loop
 from tests.sessions_kms.support.stacks import fake_stack, install
@@ -28,20 +27,14 @@ TABS, SESSIONS = 40, 10
 go_on = threading.Event()
 
 
-async def hold(asked: PageRequest) -> str:
-    while asked.query() and not go_on.is_set():  # noqa: ASYNC110 - a thread waits for it, too
-        await asyncio.sleep(0.001)
-    return "read"
-
-
 def hold_in_a_thread(request: HttpRequest) -> str:
     assert not request.GET or go_on.wait(30)
     return "read"
 
 
-@prefetches(read=hold)
+@personal
 def listed(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(take_prefetched(request, "read", lambda: hold_in_a_thread(request)))
+    return HttpResponse(hold_in_a_thread(request))
 
 
 @csrf_exempt
@@ -52,14 +45,9 @@ def ended(request: HttpRequest) -> HttpResponse:
 urlpatterns = [path("listed", listed), path("ended", ended)]
 
 
-@pytest.fixture(params=["list", "end", "list by own templates", "list by foreign middleware"])
+@pytest.fixture(params=["list", "end"])
 def page(request: pytest.FixtureRequest, settings: Settings) -> tuple[str, str]:
-    """Return method and address of a page: one is read in the loop, the others in threads."""
-    if "templates" in request.param:
-        settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": ["/etc/gateway/templates"]}]
-    if "middleware" in request.param:
-        foreign = "tests.gateway_site.forwarding.test_middleware_run.Foreign"
-        settings.MIDDLEWARE = [*settings.MIDDLEWARE, foreign]
+    """Return method and address of a page."""
     return ("POST", "/ended") if request.param == "end" else ("GET", "/listed")
 
 

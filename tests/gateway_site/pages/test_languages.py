@@ -20,9 +20,8 @@ from django.utils.translation import trans_real
 from pytest_django import Settings
 
 from gateway_site.edge import languages
-from gateway_site.forwarding import handler
 from gateway_site.forwarding.middleware_run import PAGES_ONLY
-from gateway_site.forwarding.thread_pools import QueueTimeout
+from gateway_site.forwarding.rejected_pages import BUSY, UnavailablePage
 from gateway_site.rules import problems
 from oauth.clients.server import AuthorizationServer
 from sessions_kms import StoreUnavailable
@@ -197,10 +196,9 @@ def test_outage_while_the_session_is_saved_is_in_german(
 def test_rejection_before_django_is_in_german(cookie: bytes) -> None:
     headers = [(b"cookie", cookie)] if cookie else [(b"Accept-Language", b"de")]
     scope = {"type": "http", "path": "/", "root_path": "", "headers": headers}
-    response = handler._rejection(StoreUnavailable(), scope)
+    response = UnavailablePage().response(scope, None, BUSY)
+    assert (response.status_code, response["Retry-After"]) == (503, "5")
     assert "Gleich wieder da" in response.content.decode()
-    busy = handler._rejection(QueueTimeout(), scope)
-    assert "Es warten zu viele Anfragen." in busy.content.decode()
     assert translation.get_language() == "en"
 
 

@@ -15,6 +15,7 @@ from tests.gateway_site.support.client_tokens import Caller
 from tests.gateway_site.support.gateways import Gateway
 
 LOOP, THREAD, NEITHER = "in_loop", "in_thread", "neither"
+RENDERED_IN_LOOP = "rendered in the loop"  # as `ways` counts it
 LONG = 3600  # seconds for which people are known, so that a slow machine forgets nobody
 GET = b"GET /gateway/echo/x?a=1 HTTP/1.1"
 POST = b"POST /gateway/echo/x HTTP/1.1"
@@ -34,7 +35,6 @@ VARYING = (  # what no two answers have in common
     (re.compile(rb'(name="shown_at" value=)"[\w.:-]+"'), rb"\1..."),
     (re.compile(rb"(\d\d:\d\d(:\d\d\+00:00)?|\d+\xc2\xa0(hours?|minutes?))"), b"..."),
 )
-LENGTH = re.compile(rb"(?im)^content-length: \d+\r\n")
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ ERRORS = {
     "reauthentication_required, navigating": Case(
         GET, 401, headers=NAVIGATING, cookie="expired-token"
     ),
-    "forbidden_upstream": Case(b"GET /gateway/grouped/x HTTP/1.1", 403),
+    "forbidden_upstream": Case(b"GET /gateway/denied/x HTTP/1.1", 403),
     "more_scope": Case(given("notes", status="403", headers=DEMANDING), 403),
     "too_large": posted(b"small/x", b"x" * 2000, status=413),
     "first under a rate": Case(b"GET /gateway/ratedapi/x HTTP/1.1", 200),
@@ -324,10 +324,10 @@ WITHOUT_STORE = {
         POST, 403, headers=(b"Origin: http://{host}", b"Content-Length: 2"), body=b"ab"
     ),
     "right token": Case(POST, 503, body=b"ab", headers=posting(SECRET)),
-    "home": Case(HOME, 503),
-    "list": Case(LIST, 503),
-    "home of nobody": Case(HOME, 200, cookie=None),
-    "list of apps": Case(b"GET /apps/ HTTP/1.1", 503),
+    "home": Case(HOME, 503, THREAD),
+    "list": Case(LIST, 503, THREAD),
+    "home of nobody": Case(HOME, 200, THREAD, cookie=None),
+    "list of apps": Case(b"GET /apps/ HTTP/1.1", 503, THREAD),
 }
 
 

@@ -23,6 +23,7 @@ from tests.gateway_site.support.example_requests import (
     OPEN,
     PAGES,
     POST,
+    RENDERED_IN_LOOP,
     SECRET,
     SHOWN,
     UNUSUAL,
@@ -72,11 +73,13 @@ SECRET_IN_SESSION = {
 def record(folder: Path) -> dict[str, dict[str, Response]]:
     """Run gateways in a folder, and return the responses by group and name."""
     found: dict[str, dict[str, Response]] = {}
-    grouped = upstream_variables("GROUPED", 9, ALLOWED_GROUPS="finance")
-    with _gateway(folder / "cookies", grouped) as gateway:
+    denied = upstream_variables("DENIED", 9, ALLOWED_GROUPS="finance")
+    with _gateway(folder / "cookies", denied) as gateway:
         everything = {**CASES, **{f"token: {name}": case for name, case in WITH_TOKEN.items()}}
         found["cached user"] = _responses(gateway, {**everything, **UNUSUAL})
+        rendered = _rendered_in_loop(gateway)
         found["pages"] = _responses(gateway, PAGES)
+        assert _rendered_in_loop(gateway) == rendered
         found["errors"] = _responses(gateway, ERRORS)
         gateway.control("age/0")
         found["user not cached"] = _responses(gateway, everything)
@@ -107,6 +110,10 @@ def _responses(
 ) -> dict[str, Response]:
     """Return the response to each case, with what is switched for it."""
     return {name: _response(gateway, case, before, after) for name, case in cases.items()}
+
+
+def _rendered_in_loop(gateway: Gateway) -> int:
+    return int(json.loads(gateway.control("ways")).get(RENDERED_IN_LOOP, 0))
 
 
 def _response(gateway: Gateway, case: Case, before: str, after: str) -> Response:

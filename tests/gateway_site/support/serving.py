@@ -170,8 +170,7 @@ def set_https(value: str) -> str:
 
 
 def set_way(value: str) -> str:
-    for chain in (django_application.middleware_chain, django_application.call_chain):
-        chain.is_non_blocking = value == "loop"
+    django_application.call_chain.is_non_blocking = value == "loop"
     return value
 
 

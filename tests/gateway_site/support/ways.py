@@ -1,5 +1,5 @@
-"""Counts how requests ran through Django, the signals that they sent, and the engine's blocking
-waits in the event loop's thread, which delay all other requests.
+"""Counts how requests ran through Django, the signals that they sent, and what delays all other
+requests: the engine's blocking waits and rendered templates in the event loop's thread.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from contextlib import suppress
 from typing import Any
 
 from django.core.signals import got_request_exception, request_finished, request_started
+from django.template import Template
 
 from gateway_site.forwarding.middleware_run import MiddlewareRun
 from sessions_kms.aws.table_client import BotoRequest
 from sessions_kms.concurrency.waits import BlockingCall, Pause
+from tests.gateway_site.support.example_requests import RENDERED_IN_LOOP
 
 took: Counter[str] = Counter()
 WAITS: tuple[Any, ...] = (BotoRequest, BlockingCall, Pause)
@@ -32,7 +34,9 @@ def count() -> None:
     }.items():
         signal.connect(_counting(what))
     for kind in WAITS:
-        kind.block = _noting_loops(kind.block)
+        kind.block = _noting_loops(kind.block, "waited in the loop")
+    rendering: Any = Template
+    rendering.render = _noting_loops(Template.render, RENDERED_IN_LOOP)
 
 
 def _counted(name: str, method: Callable[[MiddlewareRun], Any]) -> Callable[[MiddlewareRun], Any]:
@@ -44,12 +48,12 @@ def _counted(name: str, method: Callable[[MiddlewareRun], Any]) -> Callable[[Mid
     return counted
 
 
-def _noting_loops(wait: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def noting(waited_for: Any) -> Any:
+def _noting_loops(blocking: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def noting(*args: Any) -> Any:
         with suppress(RuntimeError):
             asyncio.get_running_loop()
-            took["waited in the loop"] += 1
-        return wait(waited_for)
+            took[name] += 1
+        return blocking(*args)
 
     return noting
 
