@@ -100,6 +100,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "gateway_site.edge.middleware.ContentPolicyMiddleware",
     "sessions_kms.middleware.StoreUnavailableMiddleware",
+    # Outside of the next one, which keeps the tokens of a request that failed.
+    "gateway_site.pages.session_full.SessionFullMiddleware",
     "oauth.sign_out.SignOutMiddleware",  # before the session's: it acts after the session is saved
     "gateway_site.edge.middleware.SignedOutMiddleware",
     "gateway_site.forwarding.client_session.ClientSessionMiddleware"

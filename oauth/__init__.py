@@ -41,16 +41,17 @@ if TYPE_CHECKING:
         OAuthError,
         ProviderUnavailable,
         ReauthenticationRequired,
+        SessionFull,
     )
     from oauth.network.concurrency import release_sql_connections
     from oauth.network.http import tls_context
     from oauth.network.responses import POSTED_FORM_MAX
     from oauth.network.vetted_addresses import is_private_address
     from oauth.provider.token_set import TokenSet
-    from oauth.sign_in.failures import SIGN_IN_AGAIN, sign_in_url
+    from oauth.sign_in.failures import SIGN_IN_AGAIN, get_request_id, sign_in_url
     from oauth.sign_in.oauth2_adapter import EXCHANGES_MAX
     from oauth.sign_in.views import NEXT_URL_MAX
-    from oauth.tokens.vault import load_token_set
+    from oauth.tokens.vault import largest_connection, load_token_set
 
 __all__ = [
     "EXCHANGES_MAX",
@@ -61,12 +62,15 @@ __all__ = [
     "OAuthError",
     "ProviderUnavailable",
     "ReauthenticationRequired",
+    "SessionFull",
     "TokenSet",
     "aget_token",
     "aunless_ended",
+    "get_request_id",
     "get_token",
     "groups_of",
     "is_private_address",
+    "largest_connection",
     "load_token_set",
     "needs_consent",
     "release_sql_connections",
@@ -128,16 +132,17 @@ _MODULES = {
         "OAuthError",
         "ProviderUnavailable",
         "ReauthenticationRequired",
+        "SessionFull",
     ),
     "oauth.network.concurrency": ("release_sql_connections",),
     "oauth.network.http": ("tls_context",),
     "oauth.network.responses": ("POSTED_FORM_MAX",),
     "oauth.network.vetted_addresses": ("is_private_address",),
     "oauth.provider.token_set": ("TokenSet",),
-    "oauth.sign_in.failures": ("SIGN_IN_AGAIN", "sign_in_url"),
+    "oauth.sign_in.failures": ("SIGN_IN_AGAIN", "get_request_id", "sign_in_url"),
     "oauth.sign_in.oauth2_adapter": ("EXCHANGES_MAX",),
     "oauth.sign_in.views": ("NEXT_URL_MAX",),
-    "oauth.tokens.vault": ("load_token_set",),
+    "oauth.tokens.vault": ("largest_connection", "load_token_set"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

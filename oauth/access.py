@@ -34,7 +34,7 @@ def get_token(request: HttpRequest, provider: str, rejected: TokenSet | None = N
     30 seconds is returned unchanged: the upstream must have another reason to reject it.
 
     If a refresh fails or another request is refreshing, a token that has not expired yet is
-    returned. Raises NotConnected, ReauthenticationRequired, ProviderUnavailable and
+    returned. Raises NotConnected, ReauthenticationRequired, ProviderUnavailable, SessionFull and
     `sessions_kms.exceptions.StoreUnavailable`. Raises NoLongerAllowed if the session was ended
     because the person is no longer allowed to sign in.
     """

@@ -89,6 +89,7 @@ class Code(StrEnum):
     SUBJECT = "subject"
     TEXT = "text"
     # Anything else
+    SESSION_FULL = "session_full"
     NOT_PERMITTED = "not_permitted"
     PROVIDER_UNAVAILABLE = "provider_unavailable"
     PROVIDER_REFUSED = "provider_refused"

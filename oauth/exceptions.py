@@ -4,6 +4,7 @@ OAuthError
 ├── NotConnected                the session has no tokens of this provider
 ├── ReauthenticationRequired    the person must sign in with the provider again
 │   └── NoLongerAllowed         but is not allowed to, by what the provider said at a refresh
+├── SessionFull                 the session has no room for a token set, or for something else
 ├── ProviderUnavailable         the provider cannot be reached now; trying later may help
 │   └── ProviderBusy            because this process has too many calls to it
 ├── ProviderRefused             the provider's response must not be accepted
@@ -35,6 +36,17 @@ class ReauthenticationRequired(OAuthError):
 
 class NoLongerAllowed(ReauthenticationRequired):
     """By what the provider said at a refresh, the person is no longer allowed to sign in."""
+
+
+class SessionFull(OAuthError):
+    """The session has no room. What was refreshed stays in its lease until there is some.
+
+    ``connection`` names the provider or MCP server with the largest token set, if there is any.
+    """
+
+    def __init__(self, connection: str | None) -> None:
+        super().__init__("The session has no room for more.")
+        self.connection = connection
 
 
 class ProviderUnavailable(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types

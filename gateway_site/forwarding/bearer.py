@@ -20,11 +20,12 @@ from gateway_site.forwarding.upstream_call import UpstreamCall, client_grant_of
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.rules import origin
 from gateway_site.rules.headers import Headers, joined_values
-from gateway_site.rules.problems import Problem, unavailable
+from gateway_site.rules.problems import Problem, session_full, unavailable
 from oauth import (
     NotConnected,
     ProviderUnavailable,
     ReauthenticationRequired,
+    SessionFull,
     TokenSet,
     aget_token,
 )
@@ -63,6 +64,8 @@ async def fetch_access_token(
         raise _sign_in_problem(
             provider, "reauthentication_required", "The provider requires a new sign-in."
         ) from None
+    except SessionFull as error:
+        raise session_full(error.connection) from None
     except ProviderUnavailable:
         raise unavailable(
             "provider_unavailable", "The provider cannot be reached at the moment."
@@ -146,6 +149,8 @@ async def require_scope(call: UpstreamCall, headers: Headers) -> None:
         else:
             session = cast("SessionStore", call.request.session)
             is_useful = await demand_scopes(session, server.name, scopes, services().clock())
+    except SessionFull as error:
+        raise session_full(error.connection) from None
     except StoreUnavailable:
         raise unavailable(
             "store_unavailable", "The session store cannot be used at the moment."

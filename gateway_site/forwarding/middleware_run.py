@@ -42,7 +42,7 @@ from gateway_site.forwarding.upstream_call import (
 )
 from gateway_site.forwarding.user_cache import USER_ATTRIBUTE, USER_ID_ATTRIBUTE
 from gateway_site.rules.headers import Headers
-from sessions_kms import GrantStore, StoreUnavailable, about
+from sessions_kms import GrantStore, SessionTooLarge, StoreUnavailable, about
 from sessions_kms.concurrency.threads import executor, in_thread
 
 REQUEST_ID, ARRIVED = "request_id", "arrived"  # the request's attributes
@@ -60,6 +60,7 @@ NON_BLOCKING = frozenset(
         "csp.middleware.CSPMiddleware",
         "gateway_site.edge.middleware.ContentPolicyMiddleware",
         "sessions_kms.middleware.StoreUnavailableMiddleware",
+        "gateway_site.pages.session_full.SessionFullMiddleware",  # reads a session that was saved
         "oauth.sign_out.SignOutMiddleware",  # waits after a sign-out, which needs the session's I/O
         "gateway_site.edge.middleware.SignedOutMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
@@ -284,8 +285,8 @@ async def _session_cookies(request: HttpRequest) -> SimpleCookie:
     response = HttpResponse()  # a separate one: Django renews no cookie with a status of 5xx
     # A client's session has no cookie; what a refresh changed in it is stored already.
     if request.session.modified and not isinstance(request.session, GrantStore):
-        # The call was made: an ended session is noticed elsewhere.
-        with suppress(SessionInterrupted, StoreUnavailable):
+        # The call was made: an ended session is noticed elsewhere, and so is a full one.
+        with suppress(SessionInterrupted, SessionTooLarge, StoreUnavailable):
             await in_thread(
                 executor("gateway-cookies", COOKIE_THREADS), _save_session, request, response
             )

@@ -17,6 +17,7 @@ from sessions_kms.outages import Outage
 
 CONTENT_TYPE = "application/problem+json"
 MARK = "X-Gateway-Problem"  # with the problem's code; no answer of an upstream has it
+SESSION_FULL = "session_full"  # also a code of `oauth`, on pages and in metrics
 RETRY_AFTER = 5  # seconds
 
 outage_logger = logging.getLogger("gateway_site.outages")
@@ -117,6 +118,20 @@ def forbidden(provider: str) -> Problem:
         "people who run this gateway, and sign in again after the change."
     )
     return Problem(403, "forbidden_upstream", detail, provider=provider)
+
+
+def session_full(connection: str | None) -> Problem:
+    """Return the problem of a session without room; `connection` takes the most of it."""
+    detail = "This session has no room for more tokens. Sign out and in again."
+    if connection is None:
+        return Problem(409, SESSION_FULL, detail)
+    detail = (
+        f"This session has no room for more tokens. The largest connection is {connection!r}: "
+        "disconnect it or another one, or sign out and in again."
+    )
+    return Problem(
+        409, SESSION_FULL, detail, connection=connection, connections_url=resolve_url("home")
+    )
 
 
 def as_problem(response: HttpResponseBase) -> HttpResponseBase:

@@ -32,7 +32,7 @@ async def demand_scopes(grant: GrantStore, server: str, scopes: Iterable[str]) -
     """Keep scopes that a server demanded for the app's next consent.
 
     Return False if that would not help: if all of them were requested already, or if they do not
-    fit. Raises StoreUnavailable.
+    fit. Raises SessionFull and StoreUnavailable.
     """
     __traceback_hide__ = True
     held = vault.load_token_set(grant, server)
@@ -48,7 +48,7 @@ async def demand_scopes(grant: GrantStore, server: str, scopes: Iterable[str]) -
         return False
     if labels | packed != labels:
         stored[about.ABOUT] = labels | packed
-        with suppress(UpdateError):
+        with suppress(UpdateError), vault.naming_largest(stored):
             await stored.save_grant()
     return True
 

@@ -44,7 +44,7 @@ from oauth.provider.token_set import TokenSet
 from oauth.sign_in.failures import safe_url
 from oauth.tokens import vault
 from oauth.tokens.revocation import revoke_soon
-from sessions_kms import Leases
+from sessions_kms import Leases, SessionTooLarge
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 
@@ -201,9 +201,10 @@ def _store(
 
 
 def _save_or_revoke(request: HttpRequest, server: McpServer, token_set: TokenSet) -> None:
-    """Save the session now. Raises SessionInterrupted if it has ended, and revokes the tokens.
+    """Save the session now. Otherwise nobody would hold the new tokens, so they are revoked.
 
-    The person signed out while the code was exchanged, so that sign-out did not revoke them.
+    Raises SessionInterrupted if the session has ended: the person signed out while the code was
+    exchanged, so that sign-out did not revoke them. Raises SessionTooLarge if it has no room.
     """
     __traceback_hide__ = True
     try:
@@ -211,3 +212,7 @@ def _save_or_revoke(request: HttpRequest, server: McpServer, token_set: TokenSet
     except UpdateError:
         revoke_soon(services(), server.name, token_set)
         raise SessionInterrupted("The session has ended.") from None
+    except SessionTooLarge:
+        count_connection(server.name, Code.SESSION_FULL)
+        revoke_soon(services(), server.name, token_set)
+        raise

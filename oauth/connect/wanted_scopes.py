@@ -78,7 +78,7 @@ async def demand_scopes(
 ) -> bool:
     """Store demanded scopes in the stored session; return False if that would lead nowhere.
 
-    The request's own session object stays as it is. Raises StoreUnavailable.
+    The request's own session object stays as it is. Raises SessionFull and StoreUnavailable.
     """
     key = session.session_key
     if key is None:

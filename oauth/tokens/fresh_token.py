@@ -13,7 +13,12 @@ from dataclasses import dataclass, field
 
 from django.dispatch import Signal
 
-from oauth.exceptions import NoLongerAllowed, ProviderUnavailable, ReauthenticationRequired
+from oauth.exceptions import (
+    NoLongerAllowed,
+    ProviderUnavailable,
+    ReauthenticationRequired,
+    SessionFull,
+)
 from oauth.provider.config import ProviderConfig
 from oauth.provider.token_set import TokenSet
 from oauth.signals import token_refreshed
@@ -138,7 +143,7 @@ class FreshToken:
         except NoLongerAllowed:
             await self._end_session(subject)
             raise
-        except (ProviderUnavailable, ReauthenticationRequired, StoreUnavailable):
+        except (ProviderUnavailable, ReauthenticationRequired, SessionFull, StoreUnavailable):
             if not lasts:
                 raise
             return None
@@ -156,7 +161,12 @@ class FreshToken:
             new = await self._find_successor(refresh, patient=patient)
             if new is None:
                 continue
-            saved = await self._repository.replace(current, new)
+            try:
+                saved = await self._repository.replace(current, new)
+            except SessionFull:
+                if refresh.is_made:
+                    await ReceiverCall(self._send_refreshed)
+                raise
             is_made = refresh.is_made and saved.token_set.grant_secret == new.grant_secret
             if is_made:
                 await refresh.shorten_result(new)

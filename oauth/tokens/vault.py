@@ -12,17 +12,19 @@ the people have to consent again.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.utils.asyncio import async_unsafe
 
-from oauth.exceptions import NotConnected, ReauthenticationRequired
+from oauth.exceptions import NotConnected, ReauthenticationRequired, SessionFull
 from oauth.provider.token_set import TokenSet
-from sessions_kms import SessionStore
+from sessions_kms import SessionStore, SessionTooLarge
 from sessions_kms.concurrency.waits import Wait, run_sync
 from sessions_kms.services import Services
 
@@ -78,6 +80,25 @@ def store_token_set(session: SessionBase, provider: str, token_set: TokenSet) ->
 def drop_token_set(session: SessionBase, provider: str) -> None:
     """Remove the token set of a provider, if there is one."""
     session.pop(session_key(provider), None)
+
+
+def largest_connection(session: SessionBase) -> str | None:
+    """Return the provider or MCP server whose token set takes the most room; None without any."""
+    __traceback_hide__ = True
+    sizes = {
+        name: len(json.dumps(session.get(session_key(name)))) for name in stored_providers(session)
+    }
+    return max(sizes, key=lambda name: sizes[name], default=None)
+
+
+@contextmanager
+def naming_largest(session: SessionBase) -> Iterator[None]:
+    """Raise SessionFull, with the largest connection, for SessionTooLarge of this session."""
+    __traceback_hide__ = True
+    try:
+        yield
+    except SessionTooLarge:
+        raise SessionFull(largest_connection(session)) from None
 
 
 def is_signed_in_with(session: SessionBase, provider: str, subject: str) -> bool:
@@ -136,18 +157,23 @@ def _is_ended_by(cutoff: int, held: TokenSet) -> bool:
 
 @dataclass(frozen=True)
 class SessionWrite(Wait):
-    """A write of a session, whose async variant finishes in a task of its own."""
+    """A write of a session, whose async variant finishes in a task of its own.
+
+    Raises UpdateError, StoreUnavailable and SessionFull.
+    """
 
     session: SessionStore = field(repr=False)
     method: Literal["save", "flush"]
 
     def block(self) -> None:
         """Call the method in this thread."""
-        getattr(self.session, self.method)()
+        with naming_largest(self.session):
+            getattr(self.session, self.method)()
 
     async def suspend(self) -> None:
         """Await the async variant."""
-        await getattr(self.session, f"a{self.method}")()
+        with naming_largest(self.session):
+            await getattr(self.session, f"a{self.method}")()
 
 
 @dataclass(frozen=True)
@@ -183,13 +209,13 @@ class TokenRepository:
         """Replace a token set and return the one that is stored afterwards.
 
         That is ``new``, unless another sign-in has replaced ``old`` meanwhile. Raises NotConnected
-        if the session or the connection has ended.
+        if the session or the connection has ended, and SessionFull.
         """
         session = self._reload()
         current = await self._find(session)
         if current is not None and current.grant_secret == old.grant_secret:
             store_token_set(session, self._provider, new)
-            current = await self._save(session)
+            current = await self._save_new(session)
         if current is None:
             logger.warning(
                 "A session ended, or changed its key, while its token of %s was refreshed. A "
@@ -241,6 +267,19 @@ class TokenRepository:
     async def _find(self, session: SessionStore) -> TokenSet | None:
         # The coroutine runs in threads, too. A loaded session needs no I/O: nearly every call.
         return parse_token_set(await session.aget(session_key(self._provider)), self._provider)
+
+    async def _save_new(self, session: SessionStore) -> TokenSet | None:
+        """Save a refreshed token set. Raises SessionFull: its lease has it for a later call."""
+        try:
+            return await self._save(session)
+        except SessionFull as exc:
+            logger.warning(
+                "A session is full: a refreshed token of %s stays in its lease. The largest "
+                "connection is %s.",
+                self._provider,
+                exc.connection,
+            )
+            raise
 
     async def _save(self, session: SessionStore) -> TokenSet | None:
         """Save, and return the token set that is stored then; None if it was removed meanwhile."""

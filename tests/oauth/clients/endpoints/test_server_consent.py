@@ -15,6 +15,7 @@ from oauth.clients.endpoints import authorization, server_consent
 from oauth.clients.grants import grants
 from oauth.clients.server import AuthorizationServer
 from oauth.clients.server_terms import ISSUER_FIELD, SCOPE_FIELD
+from oauth.exceptions import SessionFull
 from oauth.tokens import vault
 from sessions_kms import GrantStore
 from sessions_kms.concurrency.waits import run_sync
@@ -23,6 +24,7 @@ from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
 from tests.oauth.support.connecting import ONWARD, declare, query_of
 from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.full_session import fill
 from tests.oauth.support.mcp_server import (
     McpResource,
     serving_mcp,
@@ -135,6 +137,35 @@ def test_grant_and_browser_session_never_share_tokens(
     assert second is not None
     assert first.access_token != second.access_token
     assert first.refresh_token != second.refresh_token
+
+
+def test_consent_needs_no_room_in_the_browsers_session_for_the_tokens_of_the_app(
+    consent: Consent, ada: Visitor, notes: McpResource
+) -> None:
+    fill(ada.session, "hostile", room=3_000)
+    notes.authorization.more_of_token_response = {"access_token": "a" * 8_000}
+    assert consent.allow(notes)["access_token"]
+
+
+def test_grant_without_room_for_demanded_scopes_is_reported(
+    consent: Consent, notes: McpResource
+) -> None:
+    grant = grant_of(consent.allow(notes))
+    fill(grant, "hostile", room=0)
+    with pytest.raises(SessionFull):
+        run_sync(wanted_scopes.demand_scopes(grant, "notes", ["s" * 90, "t" * 90]))
+
+
+def test_consent_in_a_full_session_is_a_page_that_names_the_largest_connection(
+    consent: Consent, ada: Visitor, notes: McpResource
+) -> None:
+    consent.page = consent.read(consent.confirm())
+    fill(ada.session, "hostile", room=0)
+    ada.client.raise_request_exception = False
+    response = consent.confirm()
+    assert response.status_code == 409
+    assert "The largest connection is <strong>hostile</strong>." in response.content.decode()
+    assert notes.authorization.authorizations == []
 
 
 def test_page_names_upstream_resource_and_issuer_before_anything_is_allowed(

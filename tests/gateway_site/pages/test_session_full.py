@@ -1,0 +1,183 @@
+"""A hostile MCP server whose tokens fill the session: what other servers, pages and calls get.
+
+Row of the adversaries: the hostile provider or server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from gateway_site.forwarding.middleware_run import with_session_cookie
+from oauth.network import concurrency
+from tests.gateway_site.pages.test_mcp_servers import call, problem_of
+from tests.gateway_site.support.page_requests import assert_accessible
+from tests.oauth.support.connecting import Connecting, declare
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.full_session import fill
+from tests.oauth.support.mcp_server import McpResource, serving_mcp
+from tests.oauth.support.requests import request_of
+from tests.sessions_kms.support.stacks import Stack
+
+# The gateway admits the call in a thread of its own, which sees what is committed.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HOSTILE = {"UPSTREAM_HOSTILE_MCP": "https://mcp.example"}
+DISCONNECT = "/accounts/connect/hostile/disconnect/"
+LONG = "a" * 8_000
+LONGEST = "a" * 31_900  # longer than any other
+
+
+@pytest.fixture
+def resource() -> Iterator[McpResource]:
+    with serving_mcp() as served:
+        served.authorization.people_of_tokens[LONG] = {}
+        yield served
+
+
+@pytest.fixture
+def notes(
+    corp: FakeProvider, visitor: Visitor, resource: McpResource, settings: Settings
+) -> Connecting:
+    """Declare an honest server beside the hostile one, which the person has connected."""
+    declare(settings, HOSTILE, notes=resource.url)
+    visitor.sign_in(corp)
+    visitor.client.raise_request_exception = False
+    return Connecting(visitor, resource)
+
+
+def make_room(visitor: Visitor) -> None:
+    """Follow the link of the page, and disconnect the hostile server."""
+    assert visitor.client.get(DISCONNECT).status_code == 200
+    assert visitor.client.post(DISCONNECT).status_code == 302
+
+
+def assert_full(response: Any, log: pytest.LogCaptureFixture) -> None:
+    assert response.status_code == 409
+    content = response.content.decode()
+    page = assert_accessible(content)
+    assert "session_full" in page.text
+    assert "The largest connection is <strong>Hostile</strong>." in content
+    assert DISCONNECT in {each.attributes["href"] for each in page.all("a")}
+    assert "a" * 50 not in page.text
+    assert "A session is full, request" in log.text
+    assert "its largest connection is hostile." in log.text
+    assert not [each for each in log.records if each.exc_info]
+
+
+def test_refreshed_token_stays_in_its_lease_until_there_is_room(
+    notes: Connecting, store: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes.connect()
+    server, visitor, old = notes.resource.authorization, notes.visitor, notes.held
+    fill(visitor.session, "hostile", room=3_000)
+    server.more_of_token_response = {"access_token": LONG}
+    store.clock.advance(4000)
+    for _ in range(3):
+        problem = problem_of(call(visitor))
+        assert (problem["status"], problem["code"]) == (409, "session_full")
+        assert (problem["connection"], problem["connections_url"]) == ("hostile", "/")
+    assert "a refreshed token of notes stays in its lease" in caplog.text
+    assert "The largest connection is hostile." in caplog.text
+    assert notes.held == old
+    assert visitor.client.get("/").status_code == 200
+    make_room(visitor)
+    assert call(visitor).status == 200
+    assert notes.held.access_token == LONG
+    assert server.refreshes == [old.refresh_token]
+
+
+def test_token_that_lasts_is_used_while_its_successor_waits(
+    notes: Connecting, store: Stack
+) -> None:
+    notes.connect()
+    server, old = notes.resource.authorization, notes.held
+    fill(notes.visitor.session, "hostile", room=3_000)
+    server.more_of_token_response = {"access_token": LONG}
+    store.clock.now = (old.expires_at or 0) - 20
+    assert [call(notes.visitor).status for _ in range(2)] == [200, 200]
+    assert notes.resource.calls == [old.access_token] * 2
+    make_room(notes.visitor)
+    assert call(notes.visitor).status == 200
+    assert notes.resource.calls[2:] == [LONG]
+    assert server.refreshes == [old.refresh_token]
+
+
+def test_successor_that_expired_in_its_lease_is_refreshed_once_there_is_room(
+    notes: Connecting, store: Stack
+) -> None:
+    notes.connect()
+    server, old = notes.resource.authorization, notes.held
+    fill(notes.visitor.session, "hostile", room=3_000)
+    server.more_of_token_response = {"access_token": LONG}
+    for _ in range(3):
+        store.clock.advance(4000)
+        assert problem_of(call(notes.visitor))["code"] == "session_full"
+    make_room(notes.visitor)
+    assert call(notes.visitor).status == 200
+    assert (server.refreshes[0], len(server.refreshes)) == (old.refresh_token, 2)
+    assert not server.reused
+
+
+def test_new_connection_without_room_is_revoked_and_possible_afterwards(
+    notes: Connecting, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(notes.visitor.session, "hostile", room=3_000)
+    server = notes.resource.authorization
+    server.more_of_token_response = {"access_token": LONGEST}
+    assert_full(notes.connect(), caplog)
+    assert concurrency.drain_background(20)
+    assert LONGEST in {each["token"] for each in server.revocations}
+    assert "oauth:notes" not in notes.visitor.session
+    make_room(notes.visitor)
+    server.people_of_tokens[LONGEST] = {}
+    assert notes.connect().status_code == 302
+    assert call(notes.visitor).status == 200
+
+
+def test_state_without_room_leads_to_the_page_instead_of_the_server(
+    notes: Connecting, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(notes.visitor.session, "hostile", room=0)
+    assert_full(notes.post(), caplog)
+    assert notes.resource.authorization.authorizations == []
+
+
+def test_demanded_scopes_without_room_are_a_problem(
+    notes: Connecting, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes.connect()
+    fill(notes.visitor.session, "hostile", room=1_000)
+    notes.resource.demanded = " ".join(f"{'s' * 150}{number}" for number in range(20))
+    problem = problem_of(call(notes.visitor))
+    assert (problem["code"], problem["connection"]) == ("session_full", "hostile")
+
+
+def test_response_of_a_call_is_passed_on_although_a_change_of_the_session_does_not_fit(
+    notes: Connecting,
+) -> None:
+    request = request_of(notes.visitor)
+    request.session["x"] = "a" * 500_000
+    assert asyncio.run(with_session_cookie(request, [])) == []
+
+
+@pytest.mark.parametrize("form", [{}, {"process": "connect"}], ids=["sign-in", "connect"])
+def test_sign_in_without_room_leads_to_the_page(
+    notes: Connecting, corp: FakeProvider, form: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    visitor = notes.visitor
+    fill(visitor.session, "hostile", room=3_000)
+    corp.people_of_tokens[LONG] = dict(corp.person)
+    corp.more_of_token_response = {"access_token": LONG}
+    response = visitor.sign_in(corp, **form)
+    assert response.status_code == 409
+    assert "session_full" in response.content.decode()
+    assert not [each for each in caplog.records if each.exc_info]
+    assert visitor.client.get("/").status_code == 200
+    visitor.sign_in(corp) if not form else make_room(visitor)
+    assert visitor.sign_in(corp, **form).status_code == 302
