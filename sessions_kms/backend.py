@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from django.contrib.auth import SESSION_KEY as USER_ID
-from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
@@ -34,6 +33,8 @@ from sessions_kms.session.mixins import (
     is_sync_only,
 )
 from sessions_kms.session.prefetch import Prefetched
+from sessions_kms.session.sign_ins import SignIns
+from sessions_kms.session.visits import Visits
 from sessions_kms.signals import announce_async, session_created, session_cycled, session_ended
 from sessions_kms.telemetry import telemetry
 
@@ -56,7 +57,7 @@ else:  # A project that starts needs only the class; these are imported with the
 KEYS_TRIED_MAX = 3  # for a new session, while the outcome of its creation is unknown
 
 
-class SessionStore(AsyncMethods, Expiry, Redaction):
+class SessionStore(AsyncMethods, Expiry, Redaction, SignIns, Visits):
     """Sessions in DynamoDB, sealed under AWS KMS and the visitor's cookie.
 
     Everything is implemented once, as coroutines (`_load`, `_save`, …): the sync methods of
@@ -70,7 +71,6 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def __init__(self, session_key: str | None = None) -> None:
         super().__init__(session_key)
         self._codec = codec_of(self.serializer)
-        self._signed_in = False
         self._caught_up = False
         self._loading_lock = CoroutineLock()
 
@@ -169,14 +169,6 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         found = Prefetched(self._key)
         await found.read(self._prefetch())
         return found
-
-    def created(self) -> int | None:
-        """Return when the absolute timeout began, in epoch seconds; None for an unsaved session."""
-        if (base := self._get_baseline(self.session_key)) is None:
-            return None
-        user_id = self._session_cache.get(USER_ID) if hasattr(self, "_session_cache") else None
-        begins_anew = base.is_followed_by_sign_in(user_id, signed_in=self._signed_in)
-        return None if begins_anew else base.created_at
 
     # The coroutines
 
@@ -427,15 +419,27 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """Return a copy of the session: other threads of the request may still change it."""
         __traceback_hide__ = True
         content = dict(self._session_cache)
+        payload, lifetime = self._codec.dumps(content), self._lifetime(content)
+        return pending_sessions.PendingSession(key, content, payload, self._signed_in, lifetime)
+
+    def _lifetime(self, own: Mapping[str, Any]) -> Lifetime:
+        """Return the timeouts of sessions; ``own`` is the content of this one."""
+        __traceback_hide__ = True
 
         def cookie_age(of: Mapping[str, Any]) -> float:
             __traceback_hide__ = True
-            session = self if of is content else self._with_content(of)
+            session = self if of is own else self._with_content(of)
             return session.get_session_cookie_age()
 
-        lifetime = Lifetime(cookie_age, sessions.services.config.absolute_timeout)
-        payload = self._codec.dumps(content)
-        return pending_sessions.PendingSession(key, content, payload, self._signed_in, lifetime)
+        return Lifetime(cookie_age, self._services.config.absolute_timeout)
+
+    def _is_extended_by_visit(self) -> bool:
+        __traceback_hide__ = True
+        base = self._get_baseline(self.session_key)
+        if base is None or self.modified:
+            return False
+        content, now = self._session_cache, self._services.clock()
+        return not self._lifetime(content).is_about(base.ttl, content, now, base.created_at)
 
     def _with_content(self, content: Mapping[str, Any]) -> Self:
         """Return a copy of this session with merged content, for hooks of the project."""
@@ -481,13 +485,3 @@ def _prepare() -> None:
 
 def _new_session_key() -> str:
     return get_random_string(32, VALID_KEY_CHARS)
-
-
-def _restart_absolute_timeout(*, request: Any, **_: Any) -> None:
-    session = getattr(request, "session", None)
-    if isinstance(session, SessionStore):
-        session._signed_in = True
-        session.modified = True
-
-
-user_logged_in.connect(_restart_absolute_timeout, dispatch_uid="sessions_kms.backend")

@@ -37,6 +37,10 @@ class GrantStore(SessionStore):
         __traceback_hide__ = True
         await self._delete()
 
+    def _is_extended_by_visit(self) -> bool:
+        """Return False: only a refresh of its tokens extends a grant."""
+        return False
+
     async def _cycle(self) -> None:
         """Store it under the same key.
 

@@ -1,9 +1,9 @@
-"""Django middlewares around every request: public address, content policy, sign-out cookie."""
+"""Django middlewares around every request: public address, content policy, cookies, visits."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from csp.constants import HEADER
@@ -13,7 +13,10 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
 
+from oauth.sign_in.authentication import CACHED_USER
+from sessions_kms import SessionStore
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 
 
@@ -125,3 +128,21 @@ def _set_cookie(request: HttpRequest, response: HttpResponseBase) -> HttpRespons
             samesite="Lax",
         )
     return response
+
+
+class VisitMiddleware(MiddlewareMixin):
+    """Extends the session of a signed-in user by each page that is shown; rejections do not count.
+
+    Calls of upstreams are visits of their own, once they are admitted.
+    """
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Extend the session, whose middleware then renews the cookie."""
+        is_page = response.status_code < 400 and not request.path_info.startswith(UPSTREAMS)
+        # Set if the page needed to know the user: others do not depend on the session.
+        user = getattr(request, CACHED_USER, None)
+        if is_page and user is not None and user.is_authenticated:
+            cast("SessionStore", request.session).visit()
+        return response

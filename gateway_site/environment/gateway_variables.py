@@ -158,7 +158,7 @@ class GatewayVariables(Variables):
         "SESSIONS_IDLE_TIMEOUT",
         number(1),
         7 * DAY,
-        "seconds without a visit until a session ends",
+        "seconds without a [visit](#details-of-some-variables) until a session ends",
     )
     sessions_namespace = Variable("SESSIONS_NAMESPACE", str, "django", "`NAMESPACE` above")
     sessions_not_before = Variable("SESSIONS_NOT_BEFORE", parse_time, None, "`NOT_BEFORE` above")

@@ -5,7 +5,7 @@ the session engine reject there with SynchronousOnlyOperation becomes `RequiresT
 anything is logged or answered, and the same request is run in a thread. The handler decides which
 is tried.
 
-A token that is refreshed while a call is forwarded extends the session, after the middleware has
+An admitted call, and a token that is refreshed for it, extend the session after the middleware has
 run. `renew_session_cookie` and `with_session_cookie` extend the cookie then.
 """
 
@@ -71,6 +71,7 @@ NON_BLOCKING = frozenset(
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
         "oauth.sign_in.authentication.AuthenticationMiddleware",
+        "gateway_site.edge.middleware.VisitMiddleware",  # a visit that is written needs a thread
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "allauth.account.middleware.AccountMiddleware",
@@ -78,13 +79,14 @@ NON_BLOCKING = frozenset(
 )
 
 # Middleware of pages, which does nothing for the call of an upstream: health checks, the ends of
-# sessions by sign-out, languages, messages, and sign-ins of allauth that are under way.
+# sessions by sign-out, languages, visits, messages, and sign-ins of allauth that are under way.
 PAGES_ONLY = frozenset(
     {
         "gateway_site.health.HealthMiddleware",
         "oauth.sign_out.SignOutMiddleware",
         "gateway_site.edge.middleware.SignedOutMiddleware",
         "gateway_site.edge.languages.LocaleMiddleware",
+        "gateway_site.edge.middleware.VisitMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
         "allauth.account.middleware.AccountMiddleware",
     }

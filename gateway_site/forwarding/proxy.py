@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from django.http import HttpRequest
 
@@ -45,6 +45,7 @@ from gateway_site.transport.messages import build_request
 from gateway_site.transport.places import Busy
 from oauth import TokenSet, groups_of
 from oauth.provider import dpop
+from sessions_kms import SessionStore
 from sessions_kms.hints import page
 
 logger = logging.getLogger(__name__)
@@ -142,6 +143,7 @@ class _Exchange:
             await self._read_large(mcp)
             headers = mcp.select_headers(headers)
             mcp.admit(groups)
+        await cast("SessionStore", self.call.request.session).avisit()
         content = self.body.pieces() if mcp is None else self.body.replay()
         answer = await self._send_request(headers, token, content)
         self.body.end()

@@ -257,6 +257,17 @@ class Lifetime(NamedTuple):
         ends = math.floor(now + self.idle_age(content, now))
         return max(0, ends if self.absolute is None else min(ends, created_at + self.absolute))
 
+    def is_about(self, end: int, content: Mapping[str, Any], now: float, created_at: int) -> bool:
+        """Return True if a session that ends then need not be saved for its end.
+
+        A save would move the end by at most a tenth of the idle timeout, and not to the absolute
+        end.
+        """
+        new = self.ttl(content, now, created_at)
+        if self.absolute is not None and new == created_at + self.absolute:
+            return new == end
+        return abs(new - end) * 10 <= self.idle_age(content, now)
+
 
 def moment(now: float) -> datetime:
     """Return a time in the form in which Django keeps expiry dates: aware with USE_TZ only."""

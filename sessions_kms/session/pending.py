@@ -74,8 +74,7 @@ class PendingSession:
         """Return True if the stored version has the same content and about the same end."""
         if self.payload != base.payload or self.starts_anew(base):
             return False
-        moved = abs(self.lifetime.ttl(self.content, now, base.created_at) - base.ttl)
-        return moved * 10 <= self.lifetime.idle_age(self.content, now)
+        return self.lifetime.is_about(base.ttl, self.content, now, base.created_at)
 
     def check(self, repository: SessionRepository, base: LoadedVersion | None) -> None:
         """Reject a session that must not replace the stored version.
@@ -222,6 +221,17 @@ class PendingSave:
     def starts_from(self, known: LoadedVersion) -> bool:
         """Return True if it can be written unmerged."""
         return self.base is known or is_same(self.base, known)
+
+    def is_stored_in(self, known: LoadedVersion, now: float) -> bool:
+        """Return True if it only moves the session's end, as another request has just done."""
+        session, base = self.session, self.base
+        return (
+            session.payload == base.payload
+            and self.is_mergeable
+            and known.user_id == base.user_id
+            and not session.starts_anew(base)
+            and session.lifetime.is_about(known.ttl, session.content, now, known.created_at)
+        )
 
     def get_changes(self, codec: Codec) -> Changes:
         """Return its changes, computed once.

@@ -18,6 +18,7 @@ from sessions_kms.exceptions import (
     SessionMoved,
     SessionTooLarge,
     StoreUnavailable,
+    TableUnavailable,
 )
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items import about
@@ -98,7 +99,9 @@ class Saving:
             while not waiter.is_settled and await waiter.wait_to_lead():
                 await self._write_for_all(waiter)
         except deadline.OutOfTime:
-            raise StoreUnavailable(OUTCOME_UNKNOWN if save.attempts.pending else BUSY) from None
+            if save.attempts.pending:
+                raise TableUnavailable(OUTCOME_UNKNOWN) from None
+            raise StoreUnavailable(BUSY) from None
         finally:
             waiter.leave()
         return save.get_result()
@@ -112,6 +115,7 @@ class Saving:
         waiting = queue.waiting()
         for waiter in waiting:
             _learn_base(queue, waiter)
+        _settle_stored(queue, self._services.clock())
         try:
             chosen = _choose(queue, waiting)
             while chosen and not await self._try_write(own, chosen):
@@ -254,6 +258,14 @@ def _choose(queue: Queue, waiting: Waiters) -> Waiters:
     others = [waiter for waiter in mergeable if waiter.work.session.user_id != known.user_id]
     _fail(others, UpdateError)
     return [waiter for waiter in mergeable if waiter not in others] if others else mergeable
+
+
+def _settle_stored(queue: Queue, now: float) -> None:
+    """Settle those who need no write of their own any more."""
+    for waiter in queue.waiting():
+        if waiter.work.is_stored_in(queue.known, now):
+            waiter.work.saved = queue.known
+            waiter.settle()
 
 
 def _settle_applied(queue: Queue, stored: StoredVersion) -> None:

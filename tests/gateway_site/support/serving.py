@@ -58,8 +58,11 @@ from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
 from sessions_kms.exceptions import StoreUnavailable  # noqa: E402
 from sessions_kms.outages import OUTAGES  # noqa: E402
+from sessions_kms.services import id_of  # noqa: E402
+from sessions_kms.session import visits  # noqa: E402
 from tests.gateway_site.support import cookies, garbage, ways  # noqa: E402
 from tests.oauth.support.dpop_checker import ProofChecker  # noqa: E402
+from tests.sessions_kms.support.memory_dynamodb import refused  # noqa: E402
 from tests.sessions_kms.support.stacks import fake_stack, install  # noqa: E402
 from tests.support.clock import FakeClock  # noqa: E402
 
@@ -226,6 +229,19 @@ def set_database(value: str) -> str:
     return value
 
 
+async def set_writes(value: str) -> None:
+    """Have the table refuse to write sessions, or allow it again."""
+    stack.dynamodb.heal()
+    if value == "down":
+        stack.dynamodb.on("PutItem session", refused)
+    visits.pause = visits.VisitPause()
+
+
+async def count_seconds_left(key: str) -> str:
+    """Return the seconds until the stored session of a key ends."""
+    return str(int(stack.items()[id_of(key)]["ttl"]["N"]) - int(stack.clock()))
+
+
 async def advance(seconds: str) -> None:
     """Advance the engine's clock."""
     stack.clock.advance(int(seconds))
@@ -264,6 +280,9 @@ def at_once(act: Callable[[str], str]) -> Callable[[str], Awaitable[str]]:
 
 CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
     "store": set_store,
+    "writes": set_writes,
+    "idle": lambda value: change(settings, "SESSION_COOKIE_AGE", int(value)),
+    "seconds-left": count_seconds_left,
     "end": end,
     "later": advance,
     "check": lambda value: change(proxy, "SESSION_CHECK", float(value)),
@@ -274,6 +293,7 @@ CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
     "way": at_once(set_way),
     "ways": at_once(lambda _: json.dumps(ways.took)),
     "reads": at_once(lambda _: str(stack.dynamodb.calls.count("GetItem session"))),
+    "session-writes": at_once(lambda _: str(stack.dynamodb.calls.count("PutItem session"))),
     "all-reads": at_once(
         lambda _: str(sum(each.startswith("GetItem") for each in stack.dynamodb.calls))
     ),

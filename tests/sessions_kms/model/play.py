@@ -15,10 +15,10 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 
-from sessions_kms import backend
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.item_types import session_id
+from sessions_kms.session import sign_ins
 from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.model.crowd import Crowd
 from tests.sessions_kms.model.ledger import Ledger
@@ -90,7 +90,7 @@ class Play(Ledger):
             self.act(visit, "flush")
         if not visit.over:
             visit.session[USER] = user
-            backend._restart_absolute_timeout(request=visit.request)
+            sign_ins._note_sign_in(request=visit.request)
             visit.seen.ours[USER] = user
             visit.seen.modified = visit.seen.signed_in = True
 

@@ -1,0 +1,207 @@
+"""What extends a browser's session: pages and admitted calls, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+
+import pytest
+import requests
+from pytest_django import Settings
+
+from gateway_site.forwarding.user_cache import user_cache
+from tests.gateway_site.support.client_tokens import Caller
+from tests.gateway_site.support.gateways import Gateway
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.sessions_kms.support.stacks import Stack
+
+NAME = "gateway_sessionid"
+IDLE = 24 * 3600
+ABSOLUTE = 7 * IDLE
+STEP = IDLE // 20
+VISITS = ["", "sessions/", "gateway/echo/x", "gateway/echo/events"]
+REJECTED = [
+    "gateway/",
+    "no-such-page",
+    "try/unknown/",
+    "gateway/unknown/x",
+    "gateway/narrow/elsewhere",
+    "gateway/other/x",
+    "gateway/rated/x",
+    "healthz",
+]
+
+
+@dataclass
+class Browser:
+    """A browser with its session's key only, and the age of the last cookie that it received."""
+
+    gateway: Gateway
+    key: str
+    http: requests.Session = field(default_factory=requests.Session)
+    cookie_age: int | None = None
+
+    def get(self, path: str) -> requests.Response:
+        """Request a page or call. The clock of `requests` is not that of the gateway."""
+        self.http.trust_env = False
+        self.http.cookies.clear()
+        headers = {"Cookie": f"{NAME}={self.key}"}
+        url = f"{self.gateway.url}/{path}"
+        answer = self.http.get(url, headers=headers, allow_redirects=False, timeout=20, stream=True)
+        if "text/event-stream" in answer.headers.get("Content-Type", ""):
+            answer.close()  # It stays open.
+        for value in answer.raw.headers.getlist("Set-Cookie"):
+            if (cookie := SimpleCookie(value).get(NAME)) is not None:
+                assert cookie.value in {self.key, ""}
+                self.cookie_age = int(cookie["max-age"])
+        return answer
+
+    def seconds_left(self) -> int:
+        return int(self.gateway.control(f"seconds-left/{self.key}"))
+
+
+@pytest.fixture
+def browser(gateway: Gateway) -> Iterator[Browser]:
+    """Sign in with an idle timeout of a day; afterwards, nothing has changed for other tests."""
+    gateway.control(f"idle/{IDLE}")
+    key = gateway.control("cookie/good").partition("=")[2]
+    made = Browser(gateway, key)
+    made.get("")  # The first one notes in the session which sessions the page has announced.
+    made.cookie_age = None
+    yield made
+    gateway.control(f"end/{key}")
+    gateway.control(f"idle/{ABSOLUTE}")
+
+
+@pytest.fixture
+def passed(gateway: Gateway) -> Iterator[list[int]]:
+    """Have seconds pass: those in the list, which pass back again."""
+    seconds: list[int] = []
+    yield seconds
+    gateway.control(f"later/{-sum(seconds)}")
+
+
+def pass_time(browser: Browser, passed: list[int], seconds: int) -> None:
+    passed.append(seconds)
+    browser.gateway.control(f"later/{seconds}")
+
+
+@pytest.mark.parametrize("path", VISITS)
+@pytest.mark.parametrize("way", ["loop", "thread"])
+def test_visit_moves_the_end_of_session_and_cookie(
+    browser: Browser, passed: list[int], path: str, way: str
+) -> None:
+    browser.gateway.control(f"way/{way}")
+    try:
+        pass_time(browser, passed, IDLE // 10)
+        assert browser.get(path).status_code == 200
+        assert (browser.seconds_left(), browser.cookie_age) == (IDLE - IDLE // 10, None)
+        pass_time(browser, passed, IDLE // 2)
+        assert browser.get(path).status_code == 200
+        assert (browser.seconds_left(), browser.cookie_age) == (IDLE, IDLE)
+    finally:
+        browser.gateway.control("way/loop")
+
+
+@pytest.mark.parametrize("path", REJECTED)
+def test_request_that_is_rejected_or_shows_nothing_is_no_visit(
+    browser: Browser, passed: list[int], path: str
+) -> None:
+    for _ in range(3):  # more than the rate of one of them allows
+        answer = browser.get(path)
+    pass_time(browser, passed, IDLE - 10)
+    browser.cookie_age = None
+    answer = browser.get(path)
+    assert answer.status_code >= 400 or path in {"gateway/", "healthz"}
+    assert (browser.seconds_left(), browser.cookie_age) == (10, None)
+    pass_time(browser, passed, 10)
+    assert browser.get("").text.count("Sign out") == 0
+
+
+@pytest.mark.long
+def test_thousand_reads_of_the_index_do_not_move_the_end(
+    browser: Browser, passed: list[int]
+) -> None:
+    pass_time(browser, passed, IDLE - 10)
+    assert {browser.get("gateway/").status_code for _ in range(1000)} == {200}
+    assert (browser.seconds_left(), browser.cookie_age) == (10, None)
+
+
+@pytest.mark.parametrize("path", VISITS)
+def test_visit_that_cannot_be_written_changes_no_response(
+    browser: Browser, passed: list[int], path: str
+) -> None:
+    expected = browser.get(path)
+    pass_time(browser, passed, IDLE // 2)
+    browser.gateway.control("writes/down")
+    try:
+        for _ in range(3):
+            answer = browser.get(path)
+            assert answer.status_code == 200
+            assert answer.headers.keys() == expected.headers.keys()
+            assert (browser.seconds_left(), browser.cookie_age) == (IDLE // 2, None)
+    finally:
+        browser.gateway.control("writes/up")
+    assert browser.get(path).status_code == 200
+    assert (browser.seconds_left(), browser.cookie_age) == (IDLE, IDLE)
+
+
+def test_call_with_a_clients_token_extends_no_grant(
+    gateway: Gateway, browser: Browser, passed: list[int]
+) -> None:
+    gateway.control("idle/1000")
+    caller = Caller.allowed(gateway, "open")
+    writes = gateway.control("session-writes/")
+    pass_time(browser, passed, 500)
+    assert caller.call("open/x").status_code == 200
+    assert gateway.control("session-writes/") == writes
+    assert caller.refresh().status_code == 200
+    assert gateway.control("session-writes/") != writes
+    caller.end()  # before time passes back
+    gateway.end_grants.remove(caller.end)
+
+
+@pytest.mark.parametrize(("path", "is_visit"), [("/gateway/", False), ("/sessions/", True)])
+def test_index_is_no_visit_where_all_middleware_runs_for_calls(
+    store: Stack,
+    corp: FakeProvider,
+    visitor: Visitor,
+    settings: Settings,
+    path: str,
+    *,
+    is_visit: bool,
+) -> None:
+    """As under WSGI, or with middleware of a project."""
+    settings.SESSION_COOKIE_AGE = IDLE
+    visitor.sign_in(corp)
+    user_cache.cache_clear()
+    store.clock.advance(IDLE // 2)
+    assert visitor.client.get(path).status_code == 200
+    [session] = store.sessions().values()
+    assert (int(session["ttl"]["N"]) - store.clock() > IDLE * 0.9) == is_visit
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("", marks=pytest.mark.long),
+        pytest.param("gateway/echo/x", marks=pytest.mark.slow),
+    ],
+)
+def test_week_of_visits_keeps_a_session_until_its_absolute_end(
+    browser: Browser, passed: list[int], path: str
+) -> None:
+    renewals = 0
+    for _ in range(ABSOLUTE // STEP - 1):
+        pass_time(browser, passed, STEP)
+        browser.cookie_age = None
+        assert browser.get(path).status_code == 200
+        renewals += browser.cookie_age is not None
+        left = browser.seconds_left()
+        assert browser.cookie_age in {None, left, left - 1}, "whole seconds"
+    assert left == STEP, "the session ends with its absolute timeout"
+    assert renewals <= 10 * 7
+    pass_time(browser, passed, STEP)
+    assert "Sign out" not in browser.get("").text
