@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from gateway_site.audit.event import CALL, STREAM_ENDED, make_event
+from gateway_site.audit.event import CALL, STREAM_ENDED, TEXT_MAX, make_event
 from gateway_site.audit.trail import Trail, trail
 from gateway_site.edge.access_log import UNKNOWN, CheckedMessage, LogEntry, entry_of
 from gateway_site.edge.client import Scope, Send
@@ -22,11 +22,14 @@ ALLOWED, REJECTED, FAILED, ABANDONED = "allowed", "rejected", "failed", "abandon
 UPSTREAM_FAULTS: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
 ENCODED: Final = re.compile(rb"=\?base64\?(.*)\?=")
 TOOLS_AND_PROMPTS: Final = frozenset({"tools/call", "prompts/get"})  # what has a plain name
-QUERY_START: Final = re.compile(r"[?#]")
-ADDRESS: Final = re.compile(
-    r"(?P<start>\s*(?P<scheme>[a-z][a-z0-9+.-]*:)?[/\\]*)(?:[^/\\]*@)?(?P<path>.*)",
-    re.IGNORECASE | re.DOTALL,
-)
+# Delimiters of an address, also percent-encoded, however often, as in an address within another.
+QUERY_START: Final = re.compile(r"[?#]|%(?:25)*(?:3f|23)", re.IGNORECASE)
+SLASH: Final = re.compile(r"([/\\]|%(?:25)*(?:2f|5c))", re.IGNORECASE)
+COLON: Final = re.compile(r":|%(?:25)*3a", re.IGNORECASE)
+AT: Final = re.compile(r"@|%(?:25)*40", re.IGNORECASE)
+SCHEME: Final = re.compile(r"\s*[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+DATA: Final = re.compile(r"(?<![a-z0-9+.-])data(?::|%(?:25)*3a)", re.IGNORECASE)
+IGNORED: Final = str.maketrans("", "", "\t\r\n")  # by browsers, in an address
 # Headers of MCP, which nobody has compared with the message: they are marked as claimed.
 CLAIMED: Final = {
     "protocol": b"mcp-protocol-version",
@@ -47,7 +50,7 @@ class AuditedCall:
         self._status: int | None = None
         self._code: str | None = None
         self._bytes = 0
-        self._is_stream = False
+        self._is_stream = self._is_abandoned = False
 
     @property
     def is_possible(self) -> bool:
@@ -67,6 +70,10 @@ class AuditedCall:
         else:
             self._bytes += len(message.get("body", b""))
         return self._send(message)
+
+    def abandon(self) -> None:
+        """Note that the client has disconnected, perhaps before anything was decided."""
+        self._is_abandoned = True
 
     def end(self) -> None:
         """Record the call, or the end of its stream."""
@@ -121,7 +128,8 @@ class AuditedCall:
     def _decision(self) -> str:
         """Return what became of the call. None that the upstream may have received is rejected."""
         if self._entry.upstream == UNKNOWN:
-            return REJECTED
+            is_undecided = self._is_abandoned and self._status is None
+            return ABANDONED if is_undecided else REJECTED
         if self._code is not None and self._status in UPSTREAM_FAULTS:
             return FAILED
         if self._entry.is_sent:
@@ -137,18 +145,40 @@ def _is_event_stream(headers: Mapping[bytes, bytes]) -> bool:
 
 
 def _subject(checked: CheckedMessage, *, is_claimed: bool) -> str | None:
-    """Return the name of a tool or prompt, or an address without user, query and fragment.
+    """Return the name of a tool or prompt, or an address without what may be secret.
 
-    Of `data:` only the scheme remains. What is only claimed may be an address in any case.
+    What is only claimed may be an address in any case.
     """
     is_name = checked.method in TOOLS_AND_PROMPTS and not is_claimed
     if checked.tool is None or is_name:
         return checked.tool
-    found = ADDRESS.match(QUERY_START.split(checked.tool, maxsplit=1)[0])
-    assert found is not None  # noqa: S101 - for the type checker: each part may be empty
-    if (found["scheme"] or "").lower() == "data:":
-        return found["scheme"]
-    return found["start"] + found["path"]
+    return strip_address(checked.tool)
+
+
+def strip_address(address: str) -> str:
+    """Return an address without users, passwords, query and fragment; of `data:` only the scheme.
+
+    Also of addresses within it, such as `jar:https://user:password@host/a`: a part between slashes
+    loses what is before its last "@" if it starts an authority, or has a colon there.
+    """
+    address = QUERY_START.split(address.translate(IGNORED), maxsplit=1)[0]
+    if data := DATA.search(address):
+        return address[: data.end()].lstrip()
+    scheme = found[0] if (found := SCHEME.match(address)) else ""
+    shown, is_authority = [scheme], True
+    # What follows so many slashes is cut off in the event.
+    for number, part in enumerate(SLASH.split(address[len(scheme) :], maxsplit=TEXT_MAX)):
+        if number % 2:  # a slash
+            shown.append(part)
+            continue
+        user = max((each.end() for each in AT.finditer(part)), default=0)
+        if user and (is_authority or COLON.search(part, 0, user)):
+            shown.append(part[user:])
+        else:
+            shown.append(part)
+        colons = [each.end() for each in COLON.finditer(part)]
+        is_authority = not part or (bool(colons) and colons[-1] == len(part))
+    return "".join(shown)
 
 
 def _known(value: str) -> str | None:

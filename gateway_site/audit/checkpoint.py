@@ -28,7 +28,9 @@ RETRY: Final = 30.0  # seconds after one that failed
 HEADS_MAX: Final = 100  # other writers, the newest
 
 Heads = dict[str, tuple[int, str]]  # by writer: number and digest of its last checkpoint
-# The waits for AWS of one step, so that the queue is not written for a few seconds at most.
+# Seconds to wait for AWS. No event is written meanwhile, which must not make the log a failing one.
+HEADS_TIME: Final = 1.0  # to read those of other writers
+STEP_TIME: Final = 1.5  # to sign one, and again to store it
 bounded = ahead.bounded
 
 
@@ -54,7 +56,7 @@ class Checkpoints:
     def make(self, *, is_last: bool) -> bytes:
         """Return the next line, without adding it. Raises StoreUnavailable."""
         writers, heads = self._writers(), Heads()
-        with suppress(StoreUnavailable), bounded():
+        with suppress(StoreUnavailable), bounded(HEADS_TIME):
             self._read_heads(writers, heads)
         event = make_event(
             CHECKPOINT,
@@ -65,14 +67,15 @@ class Checkpoints:
             heads=heads,
         )
         unsigned = self._chain.link(event)
-        return with_mac(unsigned, writers.sign(signed_message(unsigned)))
+        with bounded(STEP_TIME):
+            return with_mac(unsigned, writers.sign(signed_message(unsigned)))
 
     def store(self, line: bytes) -> None:
         """Store the line, the last of the chain, in the table. Raises StoreUnavailable."""
         self._ended |= self._named
         writers = self._writers()
         ours = replace(self._stored, number=self._chain.number, checkpoint=line)
-        with bounded():
+        with bounded(STEP_TIME):
             stored = writers.put(ours)
             if stored is None:  # Our own, whose answer was lost; or somebody else's.
                 current = writers.get(ours.name)

@@ -1,7 +1,8 @@
 """The queue of a process's events, and the thread that writes them.
 
 A call reserves a place before it is made, so that its event is never the one for which there is no
-room. If the file cannot be written, the thread tries again every second.
+room. If the file cannot be written, the thread tries again every second. A disk that hangs returns
+no error: so the log also counts as failing while the oldest unwritten event is too old.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ QUEUE_MAX: Final = 10_000  # events, with those of calls that are being made
 SPARE: Final = 1_000  # places for other events, which cannot be rejected
 BATCH_MAX: Final = 500  # events in one write
 RETRY_WRITE: Final = 1.0  # seconds
-STOP_TIME: Final = 10.0  # seconds that the end of a process waits
+AGE_MAX: Final = 5.0  # seconds that an event may wait before the log counts as failing
+STOP_TIME: Final = 5.0  # seconds that the end of a process waits
+STOP_STEP: Final = 0.1  # seconds between two looks at whether it is worth while
 
+CANNOT_WRITE: Final = "The audit log cannot be written: %s."
+CAN_WRITE: Final = "The audit log can be written again."
 _lost = Tally(logger, "%d events are missing from the audit log: its queue was full.")
 
 
@@ -51,16 +56,19 @@ class EventQueue:
         self._sink = sink
         self._clock = clock
         self._changed = threading.Condition()
-        self._events: deque[Event] = deque()
+        self._events: deque[tuple[float, Event]] = deque()  # with when they were added
+        self._writing_since: float | None = None  # when the oldest one was added that is written
         self._reserved = 0
         self._lost = 0
         self._is_failing = self._is_closing = False
+        self._has_ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def reserve(self) -> bool:
         """Reserve a place for an event; return False if no more calls should be made now."""
         with self._changed:
-            if self._is_failing or len(self._events) + self._reserved >= QUEUE_MAX:
+            is_failing = self._is_failing or self._is_overdue()
+            if is_failing or len(self._events) + self._reserved >= QUEUE_MAX:
                 return False
             self._reserved += 1
             return True
@@ -80,26 +88,35 @@ class EventQueue:
                 gateway.count("audit.lost")
                 _lost.add()
                 return
-            self._events.append(event)
+            self._events.append((monotonic(), event))
             self._changed.notify()
         if self._thread is None:
             self.start()
 
     def start(self) -> None:
-        """Start the thread, unless it runs."""
+        """Start the threads, unless they run."""
         with self._changed:
             if self._thread is None and not self._is_closing:
                 self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
                 self._thread.start()
+                threading.Thread(target=self._watch, name="audit-watch", daemon=True).start()
 
     def close(self, seconds: float = STOP_TIME) -> None:
-        """Write everything and end the thread; log what could not be written in time."""
+        """Write everything and end the thread; log what could not be written in time.
+
+        Does not wait for a disk that hangs.
+        """
         with self._changed:
             self._is_closing = True
             self._changed.notify()
-        if self._thread is not None:
-            self._thread.join(seconds)
-        if self._events or self._lost or self._is_failing:
+        end = monotonic() + seconds
+        while self._thread and self._thread.is_alive() and monotonic() < end:
+            if self._is_overdue():
+                break
+            self._thread.join(STOP_STEP)
+        self._has_ended.set()
+        is_writing = self._writing_since is not None
+        if self._events or self._lost or self._is_failing or is_writing:
             logger.error("The audit log is incomplete: its last events could not be written.")
 
     def _run(self) -> None:
@@ -116,7 +133,9 @@ class EventQueue:
         with self._changed:
             if not self._events and not self._is_closing:
                 self._changed.wait(due)
-            events = [self._events.popleft() for _ in range(min(len(self._events), BATCH_MAX))]
+            taken = [self._events.popleft() for _ in range(min(len(self._events), BATCH_MAX))]
+            self._writing_since = taken[0][0] if taken else None
+            events = [event for _, event in taken]
             if self._lost:
                 events.append(make_event(DROPPED, self._clock(), events=self._lost))
                 self._lost = 0
@@ -132,8 +151,32 @@ class EventQueue:
                     return False
                 self._changed.wait_for(lambda: self._is_closing, RETRY_WRITE)
             is_written = self._sink.write([])
-        self._is_failing = False
+        with self._changed:
+            self._is_failing, self._writing_since = False, None
         return True
+
+    def _is_overdue(self) -> bool:
+        """Return True if the oldest unwritten event is too old."""
+        with self._changed:
+            waiting = self._events[0][0] if self._events else None
+            oldest = waiting if self._writing_since is None else self._writing_since
+            return oldest is not None and monotonic() - oldest > AGE_MAX
+
+    def _watch(self) -> None:
+        """Log and count a write that hangs, and so returns no error that could be counted."""
+        is_logged = False
+        while not self._has_ended.wait(RETRY_WRITE):
+            is_overdue = self._is_overdue()
+            if is_overdue and not self._is_failing:
+                gateway.count("audit.failures", step="write")
+                if not is_logged:
+                    logger.error(
+                        CANNOT_WRITE, f"an event has waited for over {AGE_MAX:.0f} seconds"
+                    )
+                is_logged = True
+            elif is_logged and not is_overdue:
+                logger.warning(CAN_WRITE)
+                is_logged = False
 
 
 class FileSink:
@@ -156,12 +199,12 @@ class FileSink:
                 self._file.append(self._unwritten)
         except OSError as error:
             if not self._is_failing:
-                logger.error("The audit log cannot be written: %s.", error.strerror)  # noqa: TRY400 - no traceback is needed
+                logger.error(CANNOT_WRITE, error.strerror)  # noqa: TRY400 - no traceback is needed
             gateway.count("audit.failures", step="write")
             self._is_failing = True
             return False
         if self._is_failing:
-            logger.warning("The audit log can be written again.")
+            logger.warning(CAN_WRITE)
         self._is_failing, self._unwritten = False, b""
         return True
 

@@ -160,6 +160,9 @@ class GatewayHandler(ASGIHandler):
                 _unaudited.add()
                 response = problems.unavailable("audit_unavailable", UNAVAILABLE).response()
                 await self.send_response(response, call.send)
+        except (ClientGone, RequestAborted):
+            call.abandon()
+            raise
         finally:
             call.end()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from gateway_site.audit.call import AuditedCall
 from gateway_site.audit.event import Event
 from gateway_site.edge.access_log import KEY, CheckedMessage, LogEntry
 from gateway_site.forwarding.handler import GatewayHandler
+from gateway_site.forwarding.thread_pools import FairSemaphore
 from tests.gateway_site.forwarding.test_middleware_run import ask, in_a_new_loop
 
 
@@ -143,6 +145,27 @@ def test_address_is_recorded_without_what_may_be_secret(
     assert queue.events[-1]["tool"] == recorded
 
 
+@pytest.mark.parametrize("repeated", ["a:", "@", "%25", "/", "//", "u:s@", "data", "%2525253a"])
+def test_long_address_takes_time_in_proportion_to_its_length(repeated: str) -> None:
+    """Up to 64 KB of it are read in the event loop."""
+
+    def count(length: int) -> int:
+        steps = 0
+
+        def step(*_: object) -> None:
+            nonlocal steps
+            steps += 1
+
+        sys.setprofile(step)
+        try:
+            audited.strip_address("x:" + repeated * length)
+        finally:
+            sys.setprofile(None)
+        return steps
+
+    assert count(4000) < 5 * count(1000)
+
+
 @pytest.mark.parametrize("method", ["tools/call", "prompts/get"])
 def test_name_of_a_tool_that_was_compared_with_the_message_is_recorded_whole(
     queue: Queue, method: str
@@ -230,6 +253,25 @@ def test_call_that_is_not_possible_is_rejected_before_it_is_admitted(
     status, body, headers = in_a_new_loop(lambda: ask(handler, "/gateway/api"))
     assert (status, dict(headers)[b"X-Gateway-Problem"]) == (503, b"audit_unavailable")
     assert b"audit_unavailable" in body
+
+
+def test_call_whose_client_leaves_while_it_waits_for_its_turn_is_abandoned(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = GatewayHandler()
+    monkeypatch.setattr(handler, "_is_audited", True)
+    monkeypatch.setattr(handler, "_admissions", FairSemaphore(0))
+    scope = {"type": "http", "method": "GET", "path": "/gateway/echo/x", "headers": []}
+
+    async def leave() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(_: object) -> None:
+        raise AssertionError
+
+    in_a_new_loop(lambda: handler(scope, leave, send))
+    [event] = queue.events
+    assert (event["decision"], event["status"], queue.places) == ("abandoned", None, 0)
 
 
 def test_nothing_is_recorded_unless_it_is_asked_for() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway_site.audit import file_writer
+from gateway_site.audit.checkpoint import HEADS_TIME, STEP_TIME
 from gateway_site.audit.event import Event
 from gateway_site.audit.file_writer import EventQueue
 from gateway_site.edge import http_metrics
@@ -68,7 +69,7 @@ def test_reserved_places_are_kept_from_other_events(
     assert queue.reserve()
     for name in "abcdef":
         queue.add(event(name))
-    assert names(list(queue._events)) == ["a", "b", "c", "d"]
+    assert names([each for _, each in queue._events]) == ["a", "b", "c", "d"]
     queue.add(event("call"), reserved=True)
     monkeypatch.undo()
     sink.works.set()
@@ -100,6 +101,48 @@ def test_process_ends_although_nothing_can_be_written(
     queue.close(5)
     assert not any(thread.name == "audit" for thread in threading.enumerate())
     assert "incomplete" in caplog.text
+
+
+def test_disk_that_hangs_rejects_calls_is_logged_once_and_does_not_delay_the_end(
+    sink: Sink,
+    queue: EventQueue,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A disk that hangs returns no error."""
+    now, counted = [1000.0], list[str]()
+    monkeypatch.setattr(file_writer, "monotonic", lambda: now[0])
+    monkeypatch.setattr(http_metrics.gateway, "count", lambda _, *, step: counted.append(step))
+    moves, hangs = threading.Event(), threading.Event()
+
+    def hang(events: list[Event]) -> bool:
+        hangs.set()
+        moves.wait(60)
+        sink.written += events
+        return True
+
+    monkeypatch.setattr(sink, "write", hang)
+    queue.add(event("a"))
+    assert hangs.wait(60)
+    assert queue.reserve()
+    now[0] += 5
+    assert queue.reserve()
+    now[0] += 0.1
+    assert not queue.reserve()
+    wait_until(lambda: len(counted) >= 3, "each second counts")
+    assert set(counted) == {"write"}
+    assert caplog.text.count("The audit log cannot be written") == 1
+    moves.set()
+    wait_until(lambda: "can be written again" in caplog.text, "that is logged too")
+    assert queue.reserve()
+    moves.clear()
+    hangs.clear()
+    queue.add(event("b"))
+    assert hangs.wait(60)
+    now[0] += 5.1
+    queue.close()  # its end would come when the clock moves
+    assert "incomplete" in caplog.text
+    moves.set()
 
 
 def test_each_attempt_that_fails_is_counted_and_only_the_first_is_logged(
@@ -134,3 +177,8 @@ def test_events_after_a_failure_continue_the_chain(tmp_path: Path) -> None:
     assert machine.faults() == []
     numbers = [json.loads(line)["number"] for line in machine.path.read_bytes().splitlines()]
     assert numbers == [1, 2, 3, 4, 5, 6]
+
+
+def test_checkpoint_waits_for_aws_for_less_time_than_an_event_may_wait() -> None:
+    """Calls continue while KMS or the table cannot be reached."""
+    assert HEADS_TIME + 2 * STEP_TIME < file_writer.AGE_MAX

@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,19 @@ from tests.support.roto import running_roto
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.long
+# `kms-gateway serve` with a disk that hangs while there is a pipe with its name.
+HANGING = """
+import os, sys
+from gateway_site import server
+from gateway_site.audit.audit_file import AuditFile
+def hang(self, lines, append=AuditFile.append):
+    if os.path.exists({disk!r}):
+        os.close(os.open({disk!r}, os.O_RDONLY))
+    append(self, lines)
+AuditFile.append = hang
+if __name__ == "__main__":
+    server.run(sys.argv[1:], program="serve")
+"""
 REGION = "eu-west-1"
 
 
@@ -41,9 +55,10 @@ class Site:
     log: Path
 
     @contextmanager
-    def serving(self, *options: str, prefix: tuple[str, ...] = ()) -> Iterator[Server]:
+    def serving(self, *options: str, program: Path | None = None) -> Iterator[Server]:
         port = free_port()
-        command = [*prefix, *module("gateway_site", "serve", "--port", str(port), *options)]
+        serve = [sys.executable, str(program)] if program else module("gateway_site", "serve")
+        command = [*serve, "--port", str(port), *options]
         with running(command, self.environment, self.log.with_name("output"), port) as process:
             try:
                 yield Server(process, port)
@@ -218,6 +233,30 @@ def test_full_disk_rejects_calls_until_there_is_space(site: Site) -> None:
     assert writer["ended"]
     statuses = [each["status"] for each in site.wait_for(1, event="call")]
     assert {401, 503} == set(statuses)
+
+
+def test_disk_that_hangs_rejects_calls_and_does_not_delay_the_end(site: Site) -> None:
+    """Each write waits as for a disk: it opens a pipe that nobody opens for writing."""
+    disk, program, output = map(site.log.with_name, ("disk", "serve.py", "output"))
+    program.write_text(HANGING.format(disk=str(disk)))
+    with site.serving(program=program) as server:
+        site.wait_for(1, event="checkpoint")
+        os.mkfifo(disk)
+        assert server.call() == 401, "nobody knows yet"
+        wait_until(lambda: server.call() == 503, "calls are rejected", 60)
+        line = "The audit log cannot be written: an event has waited"
+        wait_until(lambda: line in output.read_text(), "it says why")
+        with disk.open("wb"):
+            disk.unlink()
+            wait_until(lambda: server.call() == 401, "calls are admitted", 60)
+        os.mkfifo(disk)
+        server.call()
+        server.stop()
+    assert output.read_text().count(line) == 1
+    assert "The audit log is incomplete" in output.read_text()
+    faults, [writer] = site.verify()[0], site.verify()[1].values()
+    assert faults == []
+    assert not writer["ended"]
 
 
 def test_calls_are_made_although_the_disk_is_full_if_the_operator_says_so(site: Site) -> None:
