@@ -64,6 +64,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction, SignIns, Visits):
     Django's interface run them in their thread, the async ones in the event loop.
     """
 
+    merges = True  # If False, a save raises UpdateError if others have stored anything since.
     _baseline: "LoadedVersion | None" = None
     _loaded_last: "LoadedVersion | None" = None  # set by the load that fills the session
     _session_cache: dict[str, Any]
@@ -321,7 +322,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction, SignIns, Visits):
             base = await self._get_base()
         if pending.session_key != base.session_key:  # The key has just been looked up.
             pending = replace(pending, session_key=base.session_key)
-        stored = await saving.Saving(sessions, pending, base).run()
+        stored = await saving.Saving(sessions, pending, base, merges=self.merges).run()
         self._continue_from(pending, stored)
 
     async def _cycle(self) -> None:

@@ -193,18 +193,23 @@ def _store(
         done = wanted.connected(token_set.granted_at)
         wanted_scopes.store_wanted(request.session, server.name, done)
     vault.store_token_set(request.session, server.name, token_set)
-    _save_or_revoke(request, server, token_set)
+    if not _save_or_revoke(request, server, token_set):
+        count_connection(server.name, Code.STATE_UNKNOWN)
+        text = _("%(server)s was disconnected meanwhile, and stays disconnected.")
+        messages.info(request, text % {"server": server.label})
+        return HttpResponseRedirect(begun.next_url or resolve_url("home"))
     count_connection(server.name)
     logger.info("A person connected %s.", server.name)
     messages.success(request, _("%(server)s is connected.") % {"server": server.label})
     return HttpResponseRedirect(begun.next_url or resolve_url("home"))
 
 
-def _save_or_revoke(request: HttpRequest, server: McpServer, token_set: TokenSet) -> None:
+def _save_or_revoke(request: HttpRequest, server: McpServer, token_set: TokenSet) -> bool:
     """Save the session now. Otherwise nobody would hold the new tokens, so they are revoked.
 
-    Raises SessionInterrupted if the session has ended: the person signed out while the code was
-    exchanged, so that sign-out did not revoke them. Raises SessionTooLarge if it has no room.
+    Returns False if the person disconnected the server while the code was exchanged: the disconnect
+    did not revoke them. Neither did a sign-out meanwhile: raises SessionInterrupted if the session
+    has ended. Raises SessionTooLarge if it has no room.
     """
     __traceback_hide__ = True
     try:
@@ -216,3 +221,7 @@ def _save_or_revoke(request: HttpRequest, server: McpServer, token_set: TokenSet
         count_connection(server.name, Code.SESSION_FULL)
         revoke_soon(services(), server.name, token_set)
         raise
+    if vault.load_token_set(request.session, server.name) is not None:
+        return True
+    revoke_soon(services(), server.name, token_set)
+    return False

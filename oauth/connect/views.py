@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.decorators import login_not_required, login_required
@@ -24,6 +26,10 @@ from oauth.sign_in import click_delay
 from oauth.sign_in.failures import safe_url
 from oauth.sign_in.views import NEXT_URL_MAX
 from oauth.tokens import vault
+from oauth.tokens.vault import TokenRepository
+from sessions_kms import SessionStore
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.services import services
 
 SCOPE_FIELD = "scope"  # form field: the scopes that the page named
 
@@ -73,14 +79,15 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
 def disconnect(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Ask (GET), or drop the tokens and revoke them at the end of the request (POST)."""
     server = find_server_or_404(provider_id)
-    held = vault.load_token_set(request.session, server.name)
     if request.method != "POST":
+        held = vault.load_token_set(request.session, server.name)
         context = {"server": server, "account": held.account if held else None}
         return render(request, "oauth/disconnect.html", context)
-    vault.drop_token_set(request.session, server.name)
+    session = cast("SessionStore", request.session)  # `oauth.checks` requires this engine
+    removed = run_sync(TokenRepository(services(), session, server.name).remove())
     drop_wanted(request.session, server.name)
-    if held is not None:
-        revoke_later(request, server.name, held)
+    if removed is not None:
+        revoke_later(request, server.name, removed)
         messages.success(request, _("%(server)s is disconnected.") % {"server": server.label})
     return HttpResponseRedirect(resolve_url("home"))
 

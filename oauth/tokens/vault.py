@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ from sessions_kms.services import Services
 logger = logging.getLogger(__name__)
 
 PREFIX = "oauth:"
+REMOVALS_MAX = 5
 METHODS = "account_authentication_methods"  # where allauth records the methods of the sign-in
 
 
@@ -224,6 +225,29 @@ class TokenRepository:
             )
             raise NotConnected("The session or the connection has ended meanwhile.")
         return StoredTokenSet(current, session)
+
+    async def remove(self) -> TokenSet | None:
+        """Remove the stored token set, and return exactly what was removed; None if nothing was.
+
+        A merge would also drop, unseen, a token set that another request has stored meanwhile. So
+        what was stored since is read again, REMOVALS_MAX times: then others save all the time, and
+        the last removal is merged.
+        """
+        for attempt in range(1, REMOVALS_MAX + 1):
+            session = self._reload()
+            if await session.aget(session_key(self._provider)) is None:
+                break
+            held = await self._find(session)
+            drop_token_set(session, self._provider)
+            session.merges = attempt == REMOVALS_MAX
+            try:
+                await SessionWrite(session, "save")
+            except UpdateError:
+                continue
+            with suppress(UpdateError):  # Saving the request's own session says so.
+                self._session.catch_up(session)
+            return held
+        return None
 
     async def end(self, subject: str) -> dict[str, TokenSet] | None:
         """End the session if its sign-in was with this account; return its other token sets.

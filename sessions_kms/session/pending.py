@@ -202,11 +202,12 @@ class PendingSave:
     """The pending session of one request, and the version that it started from.
 
     One write serves all saves that can be merged; the request that writes sets ``saved`` or
-    ``error`` for the others.
+    ``error`` for the others. ``merges`` is False if it must not be merged.
     """
 
     base: LoadedVersion
     session: PendingSession
+    merges: bool = True
     attempts: WriteAttempts = field(default_factory=WriteAttempts)
     changes: Changes | None = None
     is_base_known: bool = False  # to the request that writes
@@ -216,7 +217,8 @@ class PendingSave:
     @property
     def is_mergeable(self) -> bool:
         """Return True if it can share a write: its user stays, and it has seen what it changes."""
-        return not self.base.is_unseen and self.base.user_id == self.session.user_id
+        is_same_user = self.base.user_id == self.session.user_id
+        return self.merges and is_same_user and not self.base.is_unseen
 
     def starts_from(self, known: LoadedVersion) -> bool:
         """Return True if it can be written unmerged."""

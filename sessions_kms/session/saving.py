@@ -70,16 +70,24 @@ async def create(repository: SessionRepository, session: PendingSession) -> Load
 
 
 class Saving:
-    """The save of one request: the pending session, and the version that it started from."""
+    """The save of one request: the pending session, and the version that it started from.
+
+    Without ``merges``, it fails with UpdateError if another version is stored.
+    """
 
     def __init__(
-        self, repository: SessionRepository, session: PendingSession, base: LoadedVersion
+        self,
+        repository: SessionRepository,
+        session: PendingSession,
+        base: LoadedVersion,
+        *,
+        merges: bool,
     ) -> None:
         self._repository = repository
         self._services = repository.services
         self._codec = repository.codec
         self._session = session
-        self._save = PendingSave(base, session)
+        self._save = PendingSave(base, session, merges)
 
     async def run(self) -> LoadedVersion:
         """Write the session, or have another request of this process write it.

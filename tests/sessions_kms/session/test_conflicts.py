@@ -166,6 +166,37 @@ def test_unrelated_save_does_not_put_an_old_value_back(stack: Stack) -> None:
     assert stored(session) == {"token": "new", "visited": True}
 
 
+def test_session_that_does_not_merge_is_saved_as_it_was_loaded_or_not_at_all(stack: Stack) -> None:
+    session = saved(a=1, b=1)
+    mine, theirs = opened(session), opened(session)
+    mine.merges = False
+    del mine["a"]
+    theirs["b"] = 2
+    theirs.save()
+    with pytest.raises(UpdateError):
+        mine.save()
+    assert stored(session) == {"a": 1, "b": 2}
+    again = opened(session)
+    again.merges = False
+    del again["a"]
+    again.save()
+    assert stored(session) == {"b": 2}
+
+
+def test_of_sessions_that_do_not_merge_one_is_saved_and_delays_no_other(stack: Stack) -> None:
+    session = saved(a=1)
+    removing, others = ([opened(session) for _ in range(4)] for _ in "12")
+    for each in removing:
+        each.merges = False
+        del each["a"]
+    for number, each in enumerate(others):
+        each[f"other {number}"] = 1
+    errors = at_once(*(each.save for each in [*removing, *others]))
+    assert errors[4:] == [None] * 4
+    assert {type(each) for each in errors[:4]} <= {UpdateError, type(None)}
+    assert errors[:4].count(None) == ("a" not in stored(session))
+
+
 def test_session_that_catches_up_with_another_object_keeps_its_own_changes(stack: Stack) -> None:
     session = saved(a=1, b=1)
     mine, theirs = opened(session), opened(session)

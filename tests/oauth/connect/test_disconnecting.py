@@ -1,0 +1,114 @@
+"""Disconnecting while a second connection is being made: the tokens of both are revoked.
+
+Rows of the adversaries: one person with many things (two tabs), 64 callers at once, an answer that
+is slow. Each test puts one request's write between two steps of the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from oauth.connect import flow
+from oauth.connect.exchange import exchange_code
+from oauth.provider.token_set import TokenSet
+from oauth.tokens import vault
+from tests.oauth.support.connecting import Connecting
+from tests.oauth.support.logout_fixtures import settled
+
+
+def disconnect(notes: Connecting) -> str:
+    """Disconnect in another tab; return the page that follows."""
+    notes.visitor.client.post(f"{notes.path}disconnect/")
+    return notes.visitor.client.get("/").content.decode()
+
+
+def revoked(notes: Connecting) -> set[str]:
+    settled()
+    return {form["token"] for form in notes.resource.authorization.revocations}
+
+
+def tokens_of(held: TokenSet) -> set[str]:
+    return {held.access_token, held.refresh_token or ""}
+
+
+def issued(notes: Connecting) -> set[str]:
+    """Return all tokens of the server that are still valid there."""
+    server = notes.resource.authorization
+    return {*server.people_of_tokens, *server.refresh_tokens}
+
+
+def connect_and_disconnect(notes: Connecting, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Disconnect while the callback of a connection has the session loaded; return the page."""
+
+    def exchange_slowly(*arguments: Any) -> TokenSet:
+        token_set = exchange_code(*arguments)
+        disconnect(notes)
+        return token_set
+
+    monkeypatch.setattr(flow, "exchange_code", exchange_slowly)
+    assert notes.connect()["Location"] == "/"
+    return notes.visitor.client.get("/").content.decode()
+
+
+def test_connection_that_is_completed_after_the_disconnect_is_revoked_too(
+    notes: Connecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes.connect()
+    first = notes.held
+    page = connect_and_disconnect(notes, monkeypatch)
+    assert vault.load_token_set(notes.visitor.session, notes.name) is None
+    assert tokens_of(first) < revoked(notes)
+    assert issued(notes) == set()
+    assert "Notes was disconnected meanwhile, and stays disconnected." in page
+    assert "Notes is connected." not in page
+
+
+def test_first_connection_that_is_completed_after_the_disconnect_stays(
+    notes: Connecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Notes is connected." in connect_and_disconnect(notes, monkeypatch)
+    assert tokens_of(notes.held) == issued(notes)
+    assert revoked(notes) == set()
+
+
+def test_connection_that_is_completed_during_the_disconnect_is_revoked_too(
+    notes: Connecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes.connect()
+    location = notes.resource.authorization.consent(notes.begin())
+    load, drop = vault.load_token_set, vault.drop_token_set
+    stored: list[TokenSet] = []
+
+    def complete_first(session: Any, provider: str) -> None:
+        """Store the second connection after the disconnect has loaded the session."""
+        if not stored:
+            assert notes.back(location)["Location"] == "/"
+            stored.append(notes.held)
+        drop(session, provider)
+
+    monkeypatch.setattr(vault, "drop_token_set", complete_first)
+    page = disconnect(notes)
+    assert "Notes is disconnected." in page
+    assert load(notes.visitor.session, notes.name) is None
+    assert tokens_of(stored[0]) <= revoked(notes)
+
+
+def test_other_changes_of_the_session_are_kept(
+    notes: Connecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another tab saves the session at every attempt of the disconnect."""
+    notes.connect()
+    held, drop, saves = notes.held, vault.drop_token_set, iter(range(100))
+
+    def save_first(session: Any, provider: str) -> None:
+        other = notes.visitor.session
+        other["visits"] = next(saves)
+        other.save()
+        drop(session, provider)
+
+    monkeypatch.setattr(vault, "drop_token_set", save_first)
+    assert "Notes is disconnected." in disconnect(notes)
+    assert notes.visitor.session["visits"] == next(saves) - 1
+    assert tokens_of(held) == revoked(notes)
