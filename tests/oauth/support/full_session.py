@@ -10,7 +10,7 @@ from oauth.provider.token_set import CONNECTION_SIZE_MAX, TokenSet
 from oauth.tokens import vault
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
 
-OVERHEAD = 450  # bytes of an item beside the session's content, or a few more
+OVERHEAD = 550  # bytes of an item beside the session's content, or a few more
 EACH = CONNECTION_SIZE_MAX - 2_000  # bytes of an access token
 
 
