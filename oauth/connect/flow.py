@@ -192,8 +192,9 @@ def _store(
     if wanted.is_due:
         done = wanted.connected(token_set.granted_at)
         wanted_scopes.store_wanted(request.session, server.name, done)
+    replaced = vault.load_token_set(request.session, server.name)
     vault.store_token_set(request.session, server.name, token_set)
-    if not _save_or_revoke(request, server, token_set):
+    if not _save_or_revoke(request, server, token_set, replaced):
         count_connection(server.name, Code.STATE_UNKNOWN)
         text = _("%(server)s was disconnected meanwhile, and stays disconnected.")
         messages.info(request, text % {"server": server.label})
@@ -204,12 +205,15 @@ def _store(
     return HttpResponseRedirect(begun.next_url or resolve_url("home"))
 
 
-def _save_or_revoke(request: HttpRequest, server: McpServer, token_set: TokenSet) -> bool:
+def _save_or_revoke(
+    request: HttpRequest, server: McpServer, token_set: TokenSet, replaced: TokenSet | None
+) -> bool:
     """Save the session now. Otherwise nobody would hold the new tokens, so they are revoked.
 
     Returns False if the person disconnected the server while the code was exchanged: the disconnect
     did not revoke them. Neither did a sign-out meanwhile: raises SessionInterrupted if the session
-    has ended. Raises SessionTooLarge if it has no room.
+    has ended. Raises SessionTooLarge if it has no room: then the ``replaced`` token set stays
+    stored, and could end with the new one.
     """
     __traceback_hide__ = True
     try:
@@ -219,7 +223,8 @@ def _save_or_revoke(request: HttpRequest, server: McpServer, token_set: TokenSet
         raise SessionInterrupted("The session has ended.") from None
     except SessionTooLarge:
         count_connection(server.name, Code.SESSION_FULL)
-        revoke_soon(services(), server.name, token_set)
+        if replaced is None:
+            revoke_soon(services(), server.name, token_set)
         raise
     if vault.load_token_set(request.session, server.name) is not None:
         return True

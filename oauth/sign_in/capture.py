@@ -43,7 +43,8 @@ def carry_token_set(request: HttpRequest, sociallogin: SocialLogin, **kwargs: An
     """Put the token set into the sign-in's state.
 
     The refresh token of the same account and the token sets of the person's other providers are
-    kept as well, since allauth signs a person out before it signs the same person in again.
+    kept as well, since allauth signs a person out before it signs the same person in again. Raises
+    SessionFull while the session with all of them still exists.
     """
     token_set = _captured_token_set(sociallogin)
     if token_set is None:
@@ -53,6 +54,7 @@ def carry_token_set(request: HttpRequest, sociallogin: SocialLogin, **kwargs: An
         provider = sociallogin.account.provider
         token_set = token_set.keeping_refresh_token(vault.unless_ended(services(), provider, held))
         if sociallogin.state.get("process") not in {AuthProcess.CONNECT, AuthProcess.REDIRECT}:
+            vault.require_room(request.session, provider, token_set)
             sociallogin.state[OTHERS] = others = _other_token_sets(request, sociallogin)
             for name, data in others.items():
                 keep_grant(request, name, data["subject"])

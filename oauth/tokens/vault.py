@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "oauth:"
 REMOVALS_MAX = 5
+# Bytes of a session's token sets together, above which no sign-in takes them along: the rest of a
+# session has to fit into the same item of 400 KB.
+CARRIED_MAX = 390_000
 METHODS = "account_authentication_methods"  # where allauth records the methods of the sign-in
 
 
@@ -90,6 +93,17 @@ def largest_connection(session: SessionBase) -> str | None:
         name: len(json.dumps(session.get(session_key(name)))) for name in stored_providers(session)
     }
     return max(sizes, key=lambda name: sizes[name], default=None)
+
+
+def require_room(session: SessionBase, provider: str, token_set: TokenSet) -> None:
+    """Raise SessionFull if a session with this token set as well cannot be stored."""
+    __traceback_hide__ = True
+    stored = {
+        session_key(name): session.get(session_key(name)) for name in stored_providers(session)
+    }
+    stored[session_key(provider)] = token_set.to_session()
+    if len(json.dumps(stored)) > CARRIED_MAX:
+        raise SessionFull(largest_connection(session))
 
 
 @contextmanager

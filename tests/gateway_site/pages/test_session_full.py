@@ -14,6 +14,7 @@ from pytest_django import Settings
 
 from gateway_site.forwarding.middleware_run import with_session_cookie
 from oauth.network import concurrency
+from oauth.tokens import vault
 from tests.gateway_site.pages.test_mcp_servers import call, problem_of
 from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.support.connecting import Connecting, declare
@@ -124,6 +125,21 @@ def test_successor_that_expired_in_its_lease_is_refreshed_once_there_is_room(
     assert not server.reused
 
 
+def test_sign_out_revokes_the_successor_that_waits_in_its_lease(
+    notes: Connecting, store: Stack
+) -> None:
+    notes.connect()
+    server = notes.resource.authorization
+    fill(notes.visitor.session, "hostile", room=3_000)
+    server.more_of_token_response = {"access_token": LONG}
+    store.clock.advance(4000)
+    assert problem_of(call(notes.visitor))["code"] == "session_full"
+    [newest] = server.refresh_tokens
+    assert notes.visitor.client.post("/accounts/logout/").status_code == 302
+    assert concurrency.drain_background(20)
+    assert [each["token"] for each in server.revocations] == [newest, LONG]
+
+
 def test_new_connection_without_room_is_revoked_and_possible_afterwards(
     notes: Connecting, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -167,17 +183,30 @@ def test_response_of_a_call_is_passed_on_although_a_change_of_the_session_does_n
 
 
 @pytest.mark.parametrize("form", [{}, {"process": "connect"}], ids=["sign-in", "connect"])
-def test_sign_in_without_room_leads_to_the_page(
+def test_sign_in_without_room_is_the_page_and_leaves_the_session_as_it_is(
     notes: Connecting, corp: FakeProvider, form: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     visitor = notes.visitor
     fill(visitor.session, "hostile", room=3_000)
+    before = vault.stored_providers(visitor.session)
     corp.people_of_tokens[LONG] = dict(corp.person)
     corp.more_of_token_response = {"access_token": LONG}
-    response = visitor.sign_in(corp, **form)
-    assert response.status_code == 409
-    assert "session_full" in response.content.decode()
-    assert not [each for each in caplog.records if each.exc_info]
-    assert visitor.client.get("/").status_code == 200
-    visitor.sign_in(corp) if not form else make_room(visitor)
+    assert_full(visitor.sign_in(corp, **form), caplog)
+    assert vault.stored_providers(visitor.session) == before
+    make_room(visitor)
     assert visitor.sign_in(corp, **form).status_code == 302
+    assert set(vault.stored_providers(visitor.session)) == {*before} - {"hostile"}
+
+
+def test_connection_that_is_renewed_without_room_keeps_the_old_tokens(
+    notes: Connecting, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes.connect()
+    fill(notes.visitor.session, "hostile", room=3_000)
+    old = notes.held
+    notes.resource.authorization.more_of_token_response = {"access_token": LONGEST}
+    assert_full(notes.connect(), caplog)
+    assert concurrency.drain_background(20)
+    assert notes.resource.authorization.revocations == []
+    assert notes.held == old
+    assert call(notes.visitor).status == 200
