@@ -132,7 +132,7 @@ ERRORS = frozenset(
 
 
 # After these, a connection works again only once the operator of this gateway has acted.
-OPERATORS = frozenset(
+NEEDS_OPERATOR = frozenset(
     {
         Code.ADDRESS_REFUSED,
         Code.ISSUER_NOT_ACCEPTED,

@@ -43,7 +43,9 @@ class McpServerVariables(UpstreamGroupVariables):
         "SCOPES", parse_scopes, None, "scopes requested of it", shown_default="discovered"
     )
     issuer = declare_text(
-        "ISSUER", "issuer of its authorization server", shown_default="discovered"
+        "ISSUER",
+        "issuer of its authorization server, [needed](connect.md#what-happens) at another origin",
+        shown_default="discovered",
     )
     allow_private = ALLOW_PRIVATE
     allow_http = ALLOW_HTTP

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
 from django.utils.translation import gettext as _
 
-from oauth.codes import OPERATORS, Code, remedy
+from oauth.codes import NEEDS_OPERATOR, Code, remedy
 from oauth.exceptions import IssuerNotAccepted, OAuthError, ProviderUnavailable
 from oauth.mcp.servers import McpServer
 from oauth.metrics import count_connection
@@ -37,11 +37,11 @@ def failure_page(
         error,
         f"If it is the right one, set {setting}" if setting else _remedy(server, code),
     )
-    is_operators = code in OPERATORS
-    is_temporary = isinstance(error, ProviderUnavailable) and not is_operators
+    needs_operator = code in NEEDS_OPERATOR
+    is_temporary = isinstance(error, ProviderUnavailable) and not needs_operator
     context = {
         "server": server,
-        "is_operators": is_operators,
+        "needs_operator": needs_operator,
         "is_temporary": is_temporary,
         "setting": setting,
         "code": code,
