@@ -1,4 +1,4 @@
-"""MCP's messages: read strictly, decided about, and passed on byte for byte. No network access.
+"""MCP's messages: read strictly, decided about, and passed on as they came. No network access.
 
 Only for upstreams with `UPSTREAM_<NAME>_READ_MCP`; nothing is parsed for others. The order for one
 call, as `gateway_site.forwarding.mcp.reader` carries it out:
@@ -9,9 +9,10 @@ call, as `gateway_site.forwarding.mcp.reader` carries it out:
    raises `errors.RPCProblem` to reject it. The token has been loaded by then, so the caller's
    groups are known. It is called once per call, also if the call is repeated with a new token.
 4. The body is sent as it came.
-5. An answer is one JSON message, or `events.EventReader` splits it into events. Each is read by
-   `read_message`, and `policy.Policy.rewrite` may return another `result`: then, and only then,
-   the message is written again (`json_text.write`), with numbers as they were.
+5. An answer is one JSON message, or `events.EventReader` splits it into events, and leaves out what
+   some clients might take for more of them. Each is read by `read_message`, and
+   `policy.Policy.rewrite` may return another `result`: then, and only then, the message is written
+   again (`json_text.write`), with numbers as they were.
 
 A rejection of a message is `messages.InvalidMessage`; `errors.rejection` makes the answer of it.
 `messages.find_lookalike` finds misspelled members in objects within a result.

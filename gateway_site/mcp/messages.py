@@ -2,7 +2,8 @@
 
 Go's `encoding/json` finds a member by its name in any case, and takes the last of several: a
 message is rejected if a member looks like one that decides, and is not spelled like it
-(CVE-2026-27896, GHSA-q382-vc8q-7jhj).
+(CVE-2026-27896, GHSA-q382-vc8q-7jhj). Zod, in the SDK for TypeScript, finds members that an object
+does not have in its `__proto__` (seen with 3.25 to 4.2).
 https://modelcontextprotocol.io/specification/2026-07-28/basic
 """
 
@@ -29,14 +30,16 @@ NAMES_OF_METHODS = {
     "resources/subscribe": "uri",
     "resources/unsubscribe": "uri",
 }
-# Members of the envelope, of `params` and of `_meta`.
+# Members of the envelope and of `params`.
 MEMBERS = frozenset(
     {
         *("jsonrpc", "id", "method", "params", "result", "error"),
         *("name", "uri", "ref", "notifications"),  # what a call is about
-        *("arguments", "_meta", "tools", "cursor", PROTOCOL_VERSION),
+        *("arguments", "_meta", "tools", "cursor"),
     }
 )
+META_MEMBERS = frozenset({PROTOCOL_VERSION})  # what decides in the `_meta` of a call
+PROTOTYPE = "__proto__"
 # Members of a `result` that lists something.
 RESULT_MEMBERS = frozenset(
     {
@@ -45,7 +48,7 @@ RESULT_MEMBERS = frozenset(
     }
 )
 ENVELOPE_OF_RESPONSE = frozenset({"result", "error"})
-LONGEST = max(map(len, MEMBERS | RESULT_MEMBERS))
+LONGEST = max(map(len, MEMBERS | META_MEMBERS | RESULT_MEMBERS))
 CONTROLS = dict.fromkeys((*range(32), 127))
 IGNORED = frozenset({"Cc", "Cf"})  # categories: controls and format codes
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -172,11 +175,14 @@ def _find_ascii_form(character: str) -> str | None:
     return form if form.isascii() else None
 
 
-_FOLDED = {known: {fold(member): member for member in known} for known in (MEMBERS, RESULT_MEMBERS)}
+_FOLDED = {
+    known: {fold(member): member for member in known}
+    for known in (MEMBERS, META_MEMBERS, RESULT_MEMBERS)
+}
 
 
 def _read_envelope(document: JSONObject) -> Message:
-    _reject_lookalikes(document, MEMBERS)
+    _check_members(document, MEMBERS)
     if document.get("jsonrpc") != "2.0":
         raise InvalidMessage(INVALID_REQUEST, 'The message must have "jsonrpc": "2.0".')
     if "id" in document and not is_id(document["id"]):
@@ -195,8 +201,9 @@ def _read_call(document: JSONObject) -> Message:
         raise InvalidMessage(INVALID_REQUEST, "The message must have one method, and no result.")
     params = _read_object(document, "params")
     meta = _read_object(params, "_meta")
-    _reject_lookalikes(params, MEMBERS)
-    _reject_lookalikes(meta, MEMBERS)
+    _check_members(params, MEMBERS)
+    _check_members(meta, META_MEMBERS)
+    _check_members(_object(params.get("notifications")), frozenset())
     version = meta.get(PROTOCOL_VERSION)
     if version is not None and not isinstance(version, str):
         raise InvalidMessage(INVALID_REQUEST, "The protocol's version must be a string.")
@@ -218,7 +225,8 @@ def _read_response(document: JSONObject) -> Message:
     if not isinstance(document["error" if is_error else "result"], dict):
         raise InvalidMessage(INVALID_REQUEST, "A result or an error must be an object.")
     result = {} if is_error else document["result"]
-    _reject_lookalikes(result, RESULT_MEMBERS)
+    _check_members(result, RESULT_MEMBERS)
+    _check_members(_object(result.get("_meta")), frozenset())
     return Message(id=document.get("id"), result=result, is_error=is_error)
 
 
@@ -249,6 +257,8 @@ def _object(value: Any) -> JSONObject:
     return value if isinstance(value, dict) else {}
 
 
-def _reject_lookalikes(found: JSONObject, known: frozenset[str]) -> None:
-    if alike := find_lookalike(found, known):
+def _check_members(found: JSONObject, known: frozenset[str]) -> None:
+    if PROTOTYPE in found:
+        raise InvalidMessage(INVALID_REQUEST, f"{PROTOTYPE} must not be a member here.")
+    if known and (alike := find_lookalike(found, known)):
         raise InvalidMessage(INVALID_REQUEST, f"A member looks like {alike}, and is not.")

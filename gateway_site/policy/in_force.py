@@ -21,6 +21,7 @@ from gateway_site.policy.pinned_tools import InvalidPins, PinnedTools, load_pins
 from gateway_site.policy.policy_file import InvalidPolicy, load_rules
 from gateway_site.policy.rules import Rules
 from gateway_site.rules.upstream import Upstream, UpstreamVariables
+from sessions_kms.hints import page
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,17 @@ class RulesInForce:
         """Return each upstream, with the start of its rules' digest, for the log."""
         found = [f"{name} {rules.digest[:12]}" for name, rules in self._rules.items()]
         return ", ".join(found + [f"{name} (pinned tools)" for name in self._pins])
+
+    def list_open(self) -> list[str]:
+        """Return a sentence for each rule that allows every caller everything."""
+        return [
+            f"{_name_file(name, UpstreamVariables.policy_file, path)}: Line {rule.line} allows"
+            " every caller everything. If that is not meant, the file may not be complete; "
+            f"{page('policy', 'Rules')} shows how to replace it in one step."
+            for name, path in self._files.items()
+            for rule in self._rules[name].rules
+            if rule.allows_everything
+        ]
 
     def reload(self) -> list[str]:
         """Read all files again; return their faults, each with variable, file and line.
@@ -113,8 +125,12 @@ def _load_all(
         try:
             loaded[name] = load(name, path)
         except (InvalidPolicy, InvalidPins) as invalid:
-            faults.append(f"UPSTREAM_{name.upper()}_{variable.name}: {path}: {invalid}")
+            faults.append(f"{_name_file(name, variable, path)}: {invalid}")
     return loaded, faults
+
+
+def _name_file(upstream: str, variable: Variable[str], path: str) -> str:
+    return f"UPSTREAM_{upstream.upper()}_{variable.name}: {path}"
 
 
 def rules_of(upstream: Upstream) -> Rules | None:
@@ -150,8 +166,16 @@ def reload_rules() -> None:
         logger.error("%s The rules in force stay as they are.", fault)
     if faults:
         gateway.count("policy.reload_failures")
-    else:
-        logger.info("Rules in force: %s", in_force.describe())
+        return
+    logger.info("Rules in force: %s", in_force.describe())
+    warn_of_open_rules()
+
+
+def warn_of_open_rules() -> None:
+    """Log each rule in force that allows every caller everything, as half a file may do."""
+    in_force = _configured()
+    for sentence in in_force.list_open() if in_force else ():
+        logger.warning("%s", sentence)
 
 
 def _configured() -> RulesInForce | None:

@@ -15,6 +15,7 @@ from gateway_site.mcp.json_text import JSONObject
 from gateway_site.mcp.messages import (
     INVALID_REQUEST,
     MEMBERS,
+    PROTOTYPE,
     InvalidMessage,
     find_lookalike,
     fold,
@@ -77,8 +78,9 @@ def _name_of(entry: Any, member: str) -> str | None:
 def is_clear(entry: JSONObject, member: str) -> bool:
     """Return True if no client finds another name in the entry (see `messages`)."""
     folded = fold(member)
-    is_spelled_otherwise = any(key != member and fold(key) == folded for key in entry)
-    return not is_spelled_otherwise and find_lookalike(entry, MEMBERS) is None
+    if PROTOTYPE in entry or any(key != member and fold(key) == folded for key in entry):
+        return False
+    return find_lookalike(entry, MEMBERS) is None
 
 
 def _limit_caching(result: JSONObject, *, is_new_list: bool) -> JSONObject:

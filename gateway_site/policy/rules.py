@@ -56,6 +56,12 @@ class Rule:
         has_group = self.groups is None or not self.groups.isdisjoint(caller.groups)
         return has_group and (self.clients is None or not self.clients.isdisjoint(caller.clients))
 
+    @property
+    def allows_everything(self) -> bool:
+        """Return True if it allows every caller everything."""
+        limits = (self.groups, self.clients, self.methods)
+        return self.action == ALLOW and not self.names and limits == (None, None, None)
+
     def covers_method(self, method: str) -> bool:
         """Return True if it is about this method, perhaps with some names only."""
         return self.methods is None or self.methods.matches(method)

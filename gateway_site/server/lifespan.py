@@ -25,7 +25,7 @@ from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 from gateway_site.edge.descriptors import pause_without_descriptors
 from gateway_site.edge.shutdown import STATE_KEY, Shutdown
 from gateway_site.health import draining, replaced
-from gateway_site.policy.in_force import has_rules, reload_rules
+from gateway_site.policy.in_force import has_rules, reload_rules, warn_of_open_rules
 from gateway_site.server import log_queue
 
 YOUNG = 10_000  # new objects between two collections; a call has about 100
@@ -55,6 +55,7 @@ async def _live(receive: Receive, send: Send) -> None:
     _drain_first(settings.DRAIN_SECONDS)
     _stay_ready_if_replaced()
     _reload_at_hangup()
+    warn_of_open_rules()
     trail.start()
     await send({"type": "lifespan.startup.complete"})
     await receive()

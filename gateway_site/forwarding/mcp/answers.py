@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway_site.forwarding.event_stream import Answer
 from gateway_site.forwarding.mcp.reading_threads import read_in_turn
-from gateway_site.mcp.events import Event, EventReader, UnreadableEvent
+from gateway_site.mcp.events import PRINTABLE, Event, EventReader, UnreadableEvent
 from gateway_site.mcp.messages import InvalidMessage
 from gateway_site.mcp.policy import Policy
 from gateway_site.rules.headers import Headers
@@ -111,15 +111,15 @@ class ReadEvents:
     def _read(self, event: Event) -> bytes:
         """Return an event as it passes. Raises InvalidMessage and UnreadableEvent."""
         if event.type == OLD_TRANSPORT:
-            if not self._policy.accepts_old_transport:
+            if not self._policy.accepts_old_transport or not PRINTABLE.fullmatch(event.data):
                 raise UnreadableEvent("of an old transport")
-            return event.raw
-        if not event.data.strip():  # clients get no message of it
-            return event.raw
+            return event.passing
+        if not event.data.strip(b" \t\n"):  # clients get no message of it
+            return event.passing
         try:
             text = self._new_result(event.data)
         except InvalidMessage:
             if event.type == MESSAGE:
                 raise
             return b""  # a sign of life, for example: clients read no message in it either
-        return event.raw if text is None else event.with_data(text)
+        return event.passing if text is None else event.with_data(text)

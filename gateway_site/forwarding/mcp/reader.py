@@ -38,8 +38,12 @@ from gateway_site.rules.problems import Problem
 from sessions_kms import about
 
 ALLOWED = ("DELETE", "GET", "POST")
+MEDIA_TYPE = re.compile(rb"([a-z]+/[a-z+-]+)[ \t]*")
+# RFC 9110 section 5.6.6, without what some would read as more than one parameter.
+PARAMETER = re.compile(rb"[ \t]*(?:([\w!#$&+.^-]+)=([\w!#$&+.^-]+|\"[^\"\\,]*\")[ \t]*)?")
 # With another charset, some servers would read another text.
-MEDIA_TYPE = re.compile(rb"([a-z]+/[a-z+-]+)[ \t]*(?:;[ \t]*charset=(?:utf-8|\"utf-8\")[ \t]*)?")
+CHARSET = b"charset"
+UTF_8 = frozenset({b"utf-8", b"utf8"})
 JSON, EVENTS = b"application/json", b"text/event-stream"
 OF_SESSIONS = frozenset({b"mcp-session-id", b"last-event-id"})  # before 2026-07-28
 
@@ -228,8 +232,9 @@ def _note(checked: CheckedMessage) -> None:
 
 def _check_content(headers: Headers) -> None:
     """Check that a body is JSON as it is. Raises Problem."""
-    names = {name.lower() for name, _ in headers}
-    if _media_type(headers) != JSON or b"content-encoding" in names:
+    codings = [value for name, value in headers if name.lower() == b"content-encoding"]
+    is_encoded = bool(codings) and [each.lower() for each in codings] != [b"identity"]
+    if _media_type(headers) != JSON or is_encoded:
         detail = "The body must be application/json in UTF-8, without a content coding."
         raise RPCProblem(415, "unsupported_content", detail, rpc_code=UNSUPPORTED_CONTENT)
 
@@ -237,8 +242,17 @@ def _check_content(headers: Headers) -> None:
 def _media_type(headers: Headers) -> bytes | None:
     """Return the type of a content in UTF-8; None if it is missing or unclear."""
     values = [value for name, value in headers if name.lower() == b"content-type"]
-    found = MEDIA_TYPE.fullmatch(values[0].strip(b" \t").lower()) if len(values) == 1 else None
-    return found[1] if found else None
+    if len(values) != 1:
+        return None
+    kind, *rest = values[0].strip(b" \t").lower().split(b";")
+    found, parameters = MEDIA_TYPE.fullmatch(kind), list(map(PARAMETER.fullmatch, rest))
+    pairs = [(each[1], each[2]) for each in parameters if each]
+    charsets = [value.strip(b'"') for name, value in pairs if name == CHARSET]
+    is_clear = len(charsets) < 2 and UTF_8.issuperset(charsets) and None not in parameters
+    has_others = any(name not in (None, CHARSET) for name, _ in pairs)
+    if found is None or not is_clear or (has_others and found[1] != JSON):
+        return None
+    return found[1]
 
 
 def _policy_of(call: UpstreamCall) -> Policy:

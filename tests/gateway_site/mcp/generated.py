@@ -88,7 +88,8 @@ def any_value(chance: random.Random, depth: int) -> Any:
             else ""
         )
     # Below `arguments` the names decide nothing, however they look.
-    names = chance.sample(["name", "Name", "method", "METHOD", "ﬁ", "a"], chance.randrange(4))
+    words = ["name", "Name", "method", "METHOD", "ﬁ", "a", "__proto__"]
+    names = chance.sample(words, chance.randrange(4))
     return [(name, any_value(chance, depth - 1)) for name in names]
 
 
@@ -164,6 +165,17 @@ def _with_disguised(chance: random.Random, pairs: Pairs) -> bytes:
     return write_object(chance, pairs).encode()
 
 
+def _with_prototype(chance: random.Random, pairs: Pairs) -> bytes:
+    """Move a member into `__proto__`, or put another value of it there."""
+    params = next(value for name, value in pairs if name == "params")
+    level = chance.choice([pairs, params or pairs])
+    name, value = chance.choice(level)
+    if chance.random() < 0.7:
+        level.remove((name, value))
+    level.insert(0, ("__proto__", [(name, chance.choice([value, "denied"]))]))
+    return write_object(chance, pairs).encode()
+
+
 def _with_other_value(chance: random.Random, pairs: Pairs) -> bytes:
     """Give a member a value of another kind, or remove it."""
     params = next(value for name, value in pairs if name == "params")
@@ -225,6 +237,7 @@ def _deep(chance: random.Random, pairs: Pairs) -> bytes:
 ODDITIES: tuple[Callable[[random.Random, Pairs], bytes], ...] = (
     _with_disguised,
     _with_disguised,
+    _with_prototype,
     _with_other_value,
     _wrapped,
     _encoded,

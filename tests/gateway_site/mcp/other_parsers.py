@@ -95,6 +95,7 @@ def python(what: str, texts: Sequence[bytes]) -> list[Found]:
             "last": _tried(find, text, dict, str),
             "first": _tried(find, text, _first, str),
             "folding": _tried(find, text, _folded, fold),
+            "inheriting": _tried(find, text, _inherited, str),
         }
         for text in texts
     ]
@@ -112,6 +113,13 @@ def _tried(find: Callable[[Any, Named], Any], text: bytes, hook: Any, named: Nam
 
 def _first(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return dict(reversed(pairs))
+
+
+def _inherited(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members that zod finds in a copy of an object: also those of its prototype."""
+    found = dict(pairs)
+    prototype = found.pop("__proto__", None)
+    return prototype | found if isinstance(prototype, dict) else found
 
 
 def _folded(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,10 @@ STREAMS = {
     "LF": b": hello\n\nid: 1\ndata: a\n\nevent: x\ndata: b\ndata:c\n\n:\n\ndata\n\nretry: 5\n\n",
     "CRLF": b":\r\nid: 1\r\ndata: a\r\n\r\nevent: x\r\ndata: b\r\ndata:  c\r\n\r\n: ping\r\n\r\n",
     "CR": b":\rid: 1\rdata: a\r\revent: x\rdata: b\r: within\rdata:c\r\r",
+    "other fields": b"other: b\ndata: a\nX\r\nid: 1\n\nData: a\r\rdata : x\n\n:\n data: x\r\n\r\n",
+    "other fields between CR and LF": b"data: a\rX: b\n\ndata: a\rX: b\r\n\ndata: b\r\n\n",
+    "separators": 'data: {"a": "\x85\u2028\u2029"}\n: \u2028\n\n: \x85\ndata: é\u2028\r\r'.encode(),
+    "a mark at the start": b"\xef\xbb\xbfdata: a\n\n",
     "mixed": b"data: a\r\ndata: b\rdata: c\n\r\n\rdata: d\r\r\n\n\ndata: \xe2\x80\xa8\n\n",
 }
 
@@ -21,7 +25,7 @@ def by_the_specification(stream: bytes) -> list[tuple[str, str]]:
     """Return type and data of the events, read at once."""
     found: list[tuple[str, str]] = []
     kind, data = "", ""
-    for line in re.split(r"\r\n|\n|\r", stream.decode()):
+    for line in re.split(r"\r\n|\n|\r", stream.decode("utf-8-sig")):
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
@@ -35,10 +39,16 @@ def by_the_specification(stream: bytes) -> list[tuple[str, str]]:
     return found
 
 
+def escaped(events: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return events with the escapes of what ends a line for some clients."""
+    table = {ord(each): f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"}
+    return [(kind, data.translate(table)) for kind, data in events]
+
+
 def read(reader: EventReader, data: bytes) -> tuple[bytes, list[Event]]:
     """Return the bytes that are passed on, and the events among them."""
     found = list(reader.feed(data))
-    passed = b"".join(each.raw if isinstance(each, Event) else each for each in found)
+    passed = b"".join(each.passing if isinstance(each, Event) else each for each in found)
     return passed, [each for each in found if isinstance(each, Event)]
 
 
@@ -47,7 +57,7 @@ def with_data(events: list[Event]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
-def test_stream_cut_anywhere_is_read_and_passed_on_unchanged(stream: bytes) -> None:
+def test_stream_cut_anywhere_is_read_and_stays_the_same_to_clients(stream: bytes) -> None:
     expected = by_the_specification(stream)
     for first in range(len(stream) + 1):
         for second in range(first, len(stream) + 1, 3):
@@ -55,8 +65,8 @@ def test_stream_cut_anywhere_is_read_and_passed_on_unchanged(stream: bytes) -> N
             for piece in (stream[:first], stream[first:second], stream[second:]):
                 found = read(reader, piece)
                 passed, events = passed + found[0], events + found[1]
-            assert passed == stream
             assert reader.is_between_events
+            assert by_the_specification(passed) == escaped(expected)
             assert with_data(events) == [pair for pair in expected if pair[1]]
 
 
@@ -67,18 +77,42 @@ def test_stream_that_ends_anywhere_has_passed_whole_events_only(stream: bytes) -
         reader, passed = EventReader(), b""
         for at in range(end):
             passed += read(reader, stream[at : at + 1])[0]
-        assert stream.startswith(passed)
-        assert by_the_specification(passed) == by_the_specification(passed + b"\n\n")
-        assert reader.is_between_events == (passed == stream[:end])
+        found = by_the_specification(passed)
+        assert found == escaped(by_the_specification(stream))[: len(found)]
+        assert found == by_the_specification(passed + b"\n\n")
+        *lines, rest = re.split(rb"\r\n|\n|\r", stream[:end])
+        begun = lines[max((at + 1 for at, each in enumerate(lines) if not each), default=0) :]
+        is_between = not rest and all(each.startswith(b":") for each in begun)
+        assert reader.is_between_events == is_between
+
+
+EXACTLY = {
+    b": hello\n\n:a\r\n:\r: b\r\r": b":\n\n:\r\n:\r:\r\r",
+    b"id: 1\n: x\ndata:a\r\n:\r\nretry: 5\r\r": b"id: 1\n:\ndata:a\r\n:\r\nretry: 5\r\r",
+    b"a: b\ndata: c\nData: d\ndata : e\n data: f\n\n": b"data: c\n\n",
+    b"a: b\n\ndata\x00: c\n\n": b"\n\n",
+    b"data: a\r\nX: b\r\ndata: c\r\n\r\n": b"data: a\r\ndata: c\r\n\r\n",
+    '{"\x85\u2028\u2029\u2027é"}'.join(["data: ", "\n\n"]).encode(): (
+        'data: {"\\u0085\\u2028\\u2029\u2027é"}\n\n'.encode()
+    ),
+    b"event: x y~\nid\nid:  2\ndata:  a b \n\n": b"event: x y~\nid\nid:  2\ndata:  a b \n\n",
+}
+
+
+@each_case(("stream", "passing"), EXACTLY.items())
+def test_what_is_not_named_by_the_rules_passes_byte_for_byte(stream: bytes, passing: bytes) -> None:
+    assert read(EventReader(), stream)[0] == passing
+    pieces = EventReader()
+    found = [read(pieces, stream[at : at + 1])[0] for at in range(len(stream))]
+    assert b"".join(found) == passing
 
 
 UNREADABLE = {
-    "a field in another case": b"Data: a\n\n",
-    "a blank before the field": b" data: a\n\n",
-    "a blank after the field": b"data : a\n\n",
-    "a byte order mark": b"\xef\xbb\xbfdata: a\n\n",
-    "an unknown field": b"data: a\nother: b\n\n",
-    "a NUL": b"data\x00: a\n\n",
+    **{
+        f"{field} with {character!r}": f"{field}: 1{character}\n\n".encode()
+        for field in ("event", "id", "retry")
+        for character in "\x00\x09\x0b\x1c\x7f\x85\u2028é"
+    },
     "invalid UTF-8": b"data: \xff\n\n",
     "too large": b"data: " + b"a" * EVENT_MAX + b"\n\n",
     "too many lines": b"data:\n" * (EVENT_MAX // 6 + 1),
@@ -93,8 +127,8 @@ def test_unreadable_event_ends_the_stream(stream: bytes) -> None:
     with pytest.raises(UnreadableEvent):  # noqa: PT012 - in any of the pieces
         for at in range(0, len(before + stream), 65536):
             for found in reader.feed((before + stream)[at : at + 65536]):
-                passed += found.raw if isinstance(found, Event) else found
-    assert passed == before
+                passed += found.passing if isinstance(found, Event) else found
+    assert passed == before.replace(b" hello", b"")
 
 
 @each_case("between", [b"\n", b"\r\n", b"\r", b":\n", b": a\r", b"\r\r\n:\r\n"])
@@ -107,7 +141,7 @@ def test_what_is_between_events_is_read_in_one_step_wherever_it_is_cut(between: 
         reader = EventReader()
         passed, events = read(reader, stream[:cut])
         more, found = read(reader, stream[cut:])
-        assert passed + more == stream
+        assert passed + more == stream.replace(b" a\r", b"\r")
         assert [each.data for each in events + found] == [b"a"]
 
 
@@ -125,7 +159,7 @@ def test_largest_event_arrives_byte_by_byte_in_linear_time() -> None:
     for _ in range(50_000):
         assert read(reader, b"a") == (b"", [])
     [event] = read(reader, b"\n\n")[1]
-    assert len(event.raw) == EVENT_MAX
+    assert len(event.passing) == EVENT_MAX
 
 
 def test_other_data_keep_the_other_fields() -> None:

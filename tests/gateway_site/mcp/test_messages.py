@@ -44,12 +44,12 @@ def code_of(message: Any) -> int | None:
 
 
 def placed(member: str) -> list[dict[str, Any]]:
-    """Return calls that have a member in the envelope, in `params`, in `_meta`."""
-    return [
-        call(**{member: "x"}),
-        call(params={"name": "a", member: "x"}),
-        call(params={"name": "a", "_meta": {member: "x"}}),
-    ]
+    """Return calls that have a member in the envelope, and in `params`."""
+    return [call(**{member: "x"}), call(params={"name": "a", member: "x"})]
+
+
+def in_meta(member: str) -> dict[str, Any]:
+    return call(params={"name": "a", "_meta": {member: "x"}})
 
 
 def lookalikes(member: str) -> set[str]:
@@ -76,18 +76,55 @@ def characters_alike() -> dict[str, list[str]]:
 @each_case("member", DECIDING)
 def test_member_that_only_looks_like_another_is_rejected_everywhere(member: str) -> None:
     for name in lookalikes(member):
-        assert [code_of(each) for each in placed(name)] == [INVALID_REQUEST] * 3, ascii(name)
+        assert [code_of(each) for each in placed(name)] == [INVALID_REQUEST] * 2, ascii(name)
+        assert code_of(in_meta(name)) is None
+
+
+def test_only_the_version_of_the_protocol_is_protected_in_meta() -> None:
+    for name in lookalikes(PROTOCOL_VERSION):
+        assert code_of(in_meta(name)) == INVALID_REQUEST, ascii(name)
+
+
+def prototypes(value: Any) -> list[Any]:
+    """Return a value with a member `__proto__` in each of its objects, one at a time."""
+    if isinstance(value, list):
+        (item,) = value
+        return [[each] for each in prototypes(item)]
+    if not isinstance(value, dict):
+        return []
+    inner = [value | {name: each} for name, v in value.items() for each in prototypes(v)]
+    return [value | {"__proto__": {"tools": []}}, *inner]
+
+
+def test_prototype_is_rejected_where_members_are_read_and_nowhere_else() -> None:
+    meta, free = {"a": 1}, {"a": {"b": [dict[str, Any]()]}}
+    asked = {"name": "a", "_meta": meta, "arguments": free, "notifications": {"c": {}}}
+    result = {"_meta": meta, "content": [free], "structuredContent": free}
+    tools = [{"name": "a", "inputSchema": free}]  # of which `lists` leaves out entries
+    for message, rejected in [
+        (call(params=asked), 4),
+        ({"jsonrpc": "2.0", "id": 1, "result": result | {"tools": tools}}, 3),
+        ({"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "data": {}}}, 1),
+    ]:
+        assert code_of(message) is None
+        codes = [code_of(each) for each in prototypes(message)]
+        assert codes.count(INVALID_REQUEST) == rejected
+        assert codes.count(None) == len(codes) - rejected > 0
+    assert code_of(call(constructor={}, prototype={})) is None
+    escaped = b'{"jsonrpc":"2.0","id":1,"result":{"\\u005f_proto__":{"tools":[]}}}'
+    with pytest.raises(InvalidMessage):
+        read_message(escaped)
 
 
 def test_lookalikes_hold_what_go_takes_for_a_letter() -> None:
     assert {"tool\u017f", "Tools", "tools\x00"} <= lookalikes("tools")
     assert "\u212a" in characters_alike()["k"]
-    assert {*DECIDING, PROTOCOL_VERSION} == MEMBERS
+    assert {*DECIDING} == MEMBERS
 
 
 @each_case("name", ["names", "Title", "x-name", "größe", "nаme", "İd", "", "progressToken"])
 def test_other_members_pass(name: str) -> None:
-    assert [code_of(each) for each in placed(name)] == [None] * 3
+    assert [code_of(each) for each in (*placed(name), in_meta(name))] == [None] * 3
 
 
 def test_long_member_is_not_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,10 +138,10 @@ def test_long_member_is_not_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unicodedata, "normalize", noted)
     messages._find_ascii_form.cache_clear()
     marks = "a" + "\u0345\u0301\u0323\u0334" * 1000
-    assert [code_of(each) for each in placed(marks)] == [None] * 3
+    assert [code_of(each) for each in placed(marks)] == [None] * 2
     assert code_of({"jsonrpc": "2.0", "id": 1, "result": {marks: []}}) is None
     hidden = "\u200b" * 1000 + "\uff4eame" + "\u200b" * 1000
-    assert [code_of(each) for each in placed(hidden)] == [INVALID_REQUEST] * 3
+    assert [code_of(each) for each in placed(hidden)] == [INVALID_REQUEST] * 2
     assert set(sizes) == {1}
     assert messages.fold("\uff4e" * 1000) == ""
 

@@ -93,7 +93,7 @@ def _make_odd(
     name = chance.choice(denied.get(kind) or LISTED[kind])
     odd = odd_word(chance, name) if kind in {"tools", "prompts"} else odd_address(chance, name)
     entries: list[Any] = next((value for key, value in result if key == kind), [])
-    way = chance.randrange(8)
+    way = chance.randrange(9)
     if way in {0, 6, 7} and entries:  # an entry with two names
         entry = chance.choice(entries).value
         entry.insert(chance.randrange(len(entry) + 1), (disguise(chance, ENTRIES[kind]), name))
@@ -105,8 +105,26 @@ def _make_odd(
         result.insert(0, (disguise(chance, kind), [_entry(chance, kind, name)]))
     elif way == 4:
         pairs.insert(0, (disguise(chance, "result"), [(kind, [_entry(chance, kind, name)])]))
+    elif way == 8:
+        _add_prototype(chance, pairs, result, entries, (kind, name))
     else:
         entries.append(Item([(disguise(chance, ENTRIES[kind]), name)]))
+
+
+def _add_prototype(
+    chance: random.Random, pairs: Pairs, result: Pairs, entries: list[Any], odd: tuple[str, str]
+) -> None:
+    """Add what a client finds in the `__proto__` of an object that does not have it itself."""
+    kind, name = odd
+    listed: Pairs = [(kind, [_entry(chance, kind, name)])]
+    place, content = chance.choice(
+        [(result, listed), (pairs, [("result", listed)]), (None, [(ENTRIES[kind], name)])]
+    )
+    if place is None:
+        entries.append(Item([("__proto__", content)]))
+        return
+    place[:] = [pair for pair in place if pair[0] not in {kind, "result"}]
+    place.append(("__proto__", content))
 
 
 def _as_stream(chance: random.Random, text: bytes) -> bytes:

@@ -14,6 +14,7 @@ from gateway_site.edge import http_metrics
 from gateway_site.policy import in_force as rules_in_force
 from gateway_site.policy.client_names import find_client_problem
 from gateway_site.policy.in_force import RulesInForce, pins_of, rules_of
+from gateway_site.policy.policy_file import read_rules
 from gateway_site.rules.upstream import Upstream
 from tests.gateway_site.rules.test_upstream import one
 from tests.gateway_site.support.loading import local
@@ -90,6 +91,24 @@ def test_rule_names_only_clients_that_there_may_be(name: str, problem: str | Non
     assert "another meaning" in (find_client_problem("unverified", {"unverified"}) or "")
 
 
+@each_case(
+    ("text", "lines"),
+    [
+        (ALLOW, [1]),
+        (DENY + ALLOW, [3]),
+        (ALLOW + ALLOW, [1, 3]),
+        (DENY, []),
+        *((f"{ALLOW}{name} = ['a']\n", []) for name in ("groups", "clients", "tools", "prompts")),
+        *((f"{ALLOW}{name}\n", []) for name in ("methods = ['*']", "resources = ['db:*']")),
+    ],
+)
+def test_only_a_rule_without_any_list_allows_every_caller_everything(
+    text: str, lines: list[int]
+) -> None:
+    rules = read_rules(text.encode()).rules
+    assert [each.line for each in rules if each.allows_everything] == lines
+
+
 def test_reload_is_logged_and_a_fault_is_counted_once(
     path: Path,
     settings: Settings,
@@ -99,7 +118,7 @@ def test_reload_is_logged_and_a_fault_is_counted_once(
     counted: list[str] = []
     monkeypatch.setattr(http_metrics.gateway, "count", counted.append)
     caplog.set_level("INFO", logger=rules_in_force.__name__)
-    path.write_text(ALLOW)
+    path.write_text(ALLOW + "tools = ['a']\n")
     settings.UPSTREAM_RULES = RulesInForce([one(POLICY_FILE=str(path))], ())
     path.write_text(DENY)
     rules_in_force.reload_rules()

@@ -85,6 +85,7 @@ def test_odd_names_duplicates_and_unclear_entries_are_left_out() -> None:
         *tools(*odd, "twice", "good", "x" * 128, "twice"),
         *("read", None, ["read"], {"title": "read"}, {"Name": "good2"}),
         *({"name": "clear", "Name": "other"}, {"name": "clear2", "na\u006de\u200b": "other"}),
+        {"name": "clear3", "__proto__": {"name": "other"}},
     ]
     assert filtered(rules(ALL), tools=entries) == {"tools": tools("good", "x" * 128)}
     pairs = [{"name": "twice"}, {"name": "once"}, {"name": "twice", "title": "b"}]

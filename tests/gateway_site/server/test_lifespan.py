@@ -7,12 +7,15 @@ import gc
 import signal
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pytest_django import Settings
 
+from gateway_site.policy.in_force import RulesInForce
 from gateway_site.server import lifespan
+from tests.gateway_site.rules.test_upstream import one
 
 
 class Referring:
@@ -55,6 +58,22 @@ async def test_collector_skips_objects_from_the_start(settings: Settings) -> Non
     assert not any(each is there for each in gc.get_objects())
     assert gc.get_freeze_count() > frozen
     assert gc.get_threshold()[0] == lifespan.YOUNG
+
+
+@pytest.mark.usefixtures("usual")
+async def test_rule_that_allows_everybody_everything_is_logged_at_the_start(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as half of a file that somebody is writing."""
+    path = tmp_path / "rules.toml"
+    path.write_text('[[rule]]\naction = "allow"\ngroups = ["a"]\n\n[[rule]]\naction = "allow"\n')
+    settings.DRAIN_SECONDS = 0
+    settings.UPSTREAM_RULES = RulesInForce([one(POLICY_FILE=str(path))], ())
+    await live()
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    sentence = f"UPSTREAM_API_POLICY_FILE: {path}: Line 5 allows every caller everything."
+    assert record.getMessage().startswith(sentence)
 
 
 @pytest.mark.usefixtures("usual")

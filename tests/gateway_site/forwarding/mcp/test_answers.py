@@ -25,6 +25,7 @@ from gateway_site.rules.body import RequestBody
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.failures import ReadError, UpstreamFailed
 from gateway_site.transport.pool import Owner
+from tests.gateway_site.mcp.test_events import by_the_specification
 from tests.gateway_site.rules.test_upstream import one
 
 LISTED = {
@@ -158,8 +159,8 @@ async def test_hidden_tool_is_in_no_stream_wherever_it_is_cut(message: Any) -> N
         assert b"denied" not in passed
         assert b'"cost":1.50' in passed
         assert b"id: 2\nevent: message\ndata: " in passed
-        assert passed.startswith(STREAM[: STREAM.index(b"id: 2")])
-        assert passed.endswith(b"\n\n: end\n\n")
+        assert passed.startswith(b":" + STREAM[7 : STREAM.index(b"id: 2")])
+        assert passed.endswith(b"\n\n:\n\n")
 
 
 async def test_stream_that_ends_or_breaks_anywhere_passes_no_part_of_an_event() -> None:
@@ -169,7 +170,7 @@ async def test_stream_that_ends_or_breaks_anywhere_passes_no_part_of_an_event() 
             answer = Pieces([STREAM[:cut]], "text/event-stream", breaks=breaks)
             passed, is_whole = await passed_on(reader, answer)
             assert b"denied" not in passed
-            assert not passed or passed.endswith((*ENDS, b": hello\n", b": end\n"))
+            assert not passed or passed.endswith((*ENDS, b":\n"))
             assert not (breaks and is_whole)
             if is_whole:  # no event has begun
                 assert by_lines(STREAM[:cut]) in {b"", b"\n"}
@@ -237,8 +238,61 @@ async def test_json_that_breaks_off_passes_nothing() -> None:
             await reader.read_answer(Pieces([LIST[:cut]], "application/json", breaks=True))
 
 
+SEPARATORS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # where httpx-sse up to 0.4.1 ends lines
+
+
+FIELDS = (": x", ":", "other: x", "id: 1", "event: x", "retry: 1")
+
+
+def found_by_splitlines(passed: bytes) -> list[Any]:
+    """Return the messages that such a client finds, also in an event that has not ended."""
+    found, data = list[Any](), list[str]()
+    for line in [*passed.decode().splitlines(), ""]:
+        name, _, value = line.partition(":")
+        if name == "data":
+            data.append(value.removeprefix(" "))
+        elif not line and data:
+            with suppress(ValueError):
+                found.append(json.loads("\n".join(data)))
+            data = []
+    return found
+
+
+@pytest.mark.parametrize("separator", SEPARATORS, ids=ascii)
+async def test_client_that_ends_lines_elsewhere_finds_the_messages_that_were_read(
+    separator: str,
+) -> None:
+    """The row "a client that splits lines at U+2028, U+2029, U+0085 or controls"."""
+    hidden = separator + separator + "data: " + LIST.decode() + separator + separator
+    note = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"text": hidden}}
+    text = json.dumps(note, ensure_ascii=False)
+    before = b"data: " + NOTE + b"\n\n"
+    assert b"denied" in json.dumps(found_by_splitlines(f": x{hidden}\n\n".encode())).encode()
+    for field in (*FIELDS, "event: endpoint\ndata: /"):
+        for stream in (f"{field}{hidden}\n\n", f"{field}{hidden}\ndata: {text}\n\n"):
+            reader = await read_call(HideDenied(accepts_old_transport=True), calling("tools/list"))
+            pieces = [before, stream.encode(), before]
+            passed, _ = await passed_on(reader, Pieces(pieces, "text/event-stream"))
+            found = found_by_splitlines(passed)
+            assert [each for each in found if each != json.loads(NOTE)] in ([], [note])
+            assert found == [json.loads(each) for _, each in by_the_specification(passed)]
+            assert passed.startswith(before)
+
+
+async def test_comments_pass_at_once_and_keep_the_stream_open() -> None:
+    """The row "the honest server that only sends comments for minutes"."""
+    reader = await read_call(HideDenied(), None)
+    comments = [b": ping - 2026-01-31 10:00:00+00:00\r\n\r\n", b": keep-alive\n", b":\n\n"]
+    stream = await reader.read_answer(Pieces([*comments * 200, b""], "text/event-stream"))
+    for _ in range(200):
+        for passing in (b":\r\n\r\n", b":\n", b":\n\n"):
+            assert not stream.has_ended
+            assert await stream.read_piece(1) == passing
+
+
 async def test_nothing_follows_an_unreadable_event() -> None:
-    for unreadable in (b"data: {}\n\n", b"Data: x\n\n", b"data: [" + NOTE + b"]\n\n"):
+    unreadable_events = [b"data: {}\n\n", "id: é\n\n".encode(), b"data: \x0b\n\n"]
+    for unreadable in (*unreadable_events, b"data: [" + NOTE + b"]\n\n"):
         for size in (1, 1000):
             stream = b"data: " + NOTE + b"\n\n" + unreadable + STREAM
             pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
@@ -275,7 +329,7 @@ async def test_much_that_arrives_at_once_is_read_in_a_thread(
     pieces = [event, event * (IN_LOOP // len(event)), b": \n" * IN_LOOP, b"data: " + b" " * IN_LOOP]
     stream = b"".join([*pieces, NOTE, b"\n\n"])
     found = await passed_on(reader, Pieces([*pieces, NOTE, b"\n\n"], "text/event-stream"))
-    assert found == (stream, True)
+    assert found == (stream.replace(b": \n", b":\n"), True)
     is_in_loop = [each is current_thread() for each in threads]
     assert is_in_loop == [True, True, False, False, False, False]
 
@@ -289,7 +343,7 @@ async def test_answer_of_more_than_four_megabytes_passes_nothing() -> None:
     assert len(endless.pieces) == 8
     assert await passed_on(
         reader, Pieces([b": hello\n\ndata: " + large + b"\n\n"], "text/event-stream")
-    ) == (b": hello\n\n", False)
+    ) == (b":\n\n", False)
 
 
 async def test_stream_of_the_old_transport_passes_only_without_rules() -> None:

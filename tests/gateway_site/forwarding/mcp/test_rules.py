@@ -201,6 +201,9 @@ def test_hangup_reads_the_rules_again_and_a_fault_changes_nothing(
         fault = f"UPSTREAM_RULED_POLICY_FILE: {path}: Line 6: the action must be"
         reload(RULES.replace('"deny"', '"denied"'), fault)
         assert try_tools(browsers[0], gateway, "ruled") == ["search_a", "export"]
+        half = RULES[: RULES.index("groups")]
+        reload(half, f"UPSTREAM_RULED_POLICY_FILE: {path}: Line 1 allows every caller everything.")
+        assert try_tools(browsers[0], gateway, "ruled") == TOOLS
     finally:
         reload(RULES, "Rules in force: notes ")
     assert try_tools(browsers[0], gateway, "ruled") == ["search_a", "delete"]

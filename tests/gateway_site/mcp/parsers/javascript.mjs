@@ -1,5 +1,5 @@
 // Prints what programs in JavaScript find in each text: a base64 text per line on stdin, a JSON line
-// per text on stdout: {"strict": found, "lenient": found}, null for an error. `node javascript.mjs calls`
+// per text on stdout: {"strict": found, "lenient": found, "copied": found}, null for an error. `node javascript.mjs calls`
 // prints the calls that a server would make of a message: method, name and address, the reference
 // of a completion, the subscriptions, and each address as URL has it. With `lists` it prints the
 // names in a result, by kind.
@@ -37,9 +37,16 @@ const lists = (found) =>
     }),
   );
 const read = process.argv[2] === "lists" ? lists : calls;
-const tried = (decode, bytes) => {
+// As zod 3.25 to 4.2 copies what it validates: `__proto__` becomes the prototype.
+const copy = (value) => {
+  if (value === null || typeof value !== "object") return value;
+  const copied = Array.isArray(value) ? [] : {};
+  for (const name of Object.keys(value)) copied[name] = copy(value[name]);
+  return copied;
+};
+const tried = (decode, bytes, prepare = (value) => value) => {
   try {
-    return read(JSON.parse(decode(bytes)));
+    return read(prepare(JSON.parse(decode(bytes))));
   } catch {
     return null;
   }
@@ -51,6 +58,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   const found = {
     strict: tried((each) => strict.decode(each), bytes),
     lenient: tried((each) => lenient.decode(each), bytes),
+    copied: tried((each) => strict.decode(each), bytes, copy),
   };
   console.log(JSON.stringify(found));
 }
