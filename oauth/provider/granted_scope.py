@@ -18,7 +18,7 @@ SCOPE_MAX = 16 * 1024  # bytes of all names, with a space after each
 
 def split_scope(scope: str) -> tuple[str, ...]:
     """Split a scope at spaces (RFC 6749 section 3.3) or at commas (GitHub)."""
-    return tuple(dict.fromkeys(re.split(r"[\s,]+", scope.strip()))) if scope.strip() else ()
+    return tuple(dict.fromkeys(re.findall(r"[^\s,]+", scope)))
 
 
 def parse_scope(scope: object, requested: Collection[str], *, source: str) -> tuple[str, ...]:
@@ -26,20 +26,12 @@ def parse_scope(scope: object, requested: Collection[str], *, source: str) -> tu
 
     Without a scope, the requested one was granted (RFC 6749 section 5.1). What is not stored is
     dropped, and its number logged for ``source``, the name of the provider or server. Raises
-    ValueError for a scope that is neither text nor a list.
+    TypeError for a scope that is neither text nor a list.
     """
-    listed: Collection[object]
-    if scope is None:
-        listed = requested
-    elif isinstance(scope, str | list):
-        listed = [scope] if isinstance(scope, str) else scope
-    else:
-        raise ValueError("The scope is neither text nor a list.")
-    texts = [each for each in listed if isinstance(each, str)]
-    names = dict.fromkeys(name for each in texts for name in split_scope(each))
+    names, others = _names_in(scope, requested)
     first = frozenset(requested)
     kept = tuple(_fitting(sorted(names, key=lambda each: each not in first)))
-    if dropped := len(listed) - len(texts) + len(names) - len(kept):
+    if dropped := others + len(names) - len(kept):
         logger.warning(
             "%s granted %d scopes that are not stored: they are malformed, or over %d bytes.",
             source,
@@ -47,6 +39,18 @@ def parse_scope(scope: object, requested: Collection[str], *, source: str) -> tu
             SCOPE_MAX,
         )
     return kept
+
+
+def _names_in(scope: object, requested: Collection[str]) -> tuple[Collection[str], int]:
+    """Return the different names of a scope, and the number of items that are no text."""
+    if scope is None:
+        return dict.fromkeys(requested), 0
+    if isinstance(scope, str):
+        return split_scope(scope), 0
+    if not isinstance(scope, list):
+        raise TypeError("The scope is neither text nor a list.")
+    texts = [each for each in scope if isinstance(each, str)]
+    return split_scope(" ".join(texts)), len(scope) - len(texts)
 
 
 def _fitting(names: Iterable[str]) -> Iterator[str]:

@@ -258,7 +258,7 @@ class TokenSet:
 def _parse_scope(scope: object, requested: tuple[str, ...], source: str) -> tuple[str, ...]:
     try:
         return parse_scope(scope, requested, source=source)
-    except ValueError as exc:
+    except TypeError as exc:
         raise MalformedTokens(str(exc)) from None
 
 

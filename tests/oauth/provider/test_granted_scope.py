@@ -13,7 +13,7 @@ ONE_CHARACTER = " ".join(map(chr, range(0x4E00, 0x4E00 + 16_383)))  # as a hosti
 
 
 def test_scope_is_split_once() -> None:
-    assert split_scope(" openid,email  openid ") == ("openid", "email")
+    assert split_scope(" openid,email  openid, ") == ("openid", "email")
 
 
 @each_case(
@@ -50,3 +50,4 @@ def test_many_short_names_fit_into_the_limit() -> None:
 
 def test_previous_scope_that_remains_granted_is_limited_too() -> None:
     assert parse_scope(None, ONE_CHARACTER.split(), source="corp") == ()
+    assert parse_scope(None, ["a,b"], source="corp") == ("a,b",)
