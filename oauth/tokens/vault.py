@@ -108,12 +108,16 @@ def require_room(session: SessionBase, provider: str, token_set: TokenSet) -> No
 
 @contextmanager
 def naming_largest(session: SessionBase) -> Iterator[None]:
-    """Raise SessionFull, with the largest connection, for SessionTooLarge of this session."""
+    """Raise SessionFull for SessionTooLarge of this session, and log the largest connection."""
     __traceback_hide__ = True
     try:
         yield
     except SessionTooLarge:
-        raise SessionFull(largest_connection(session)) from None
+        largest = largest_connection(session)
+    else:
+        return
+    logger.warning("A session is full: its largest connection is %s.", largest)
+    raise SessionFull(largest)
 
 
 def is_signed_in_with(session: SessionBase, provider: str, subject: str) -> bool:
@@ -310,13 +314,8 @@ class TokenRepository:
         """Save a refreshed token set. Raises SessionFull: its lease has it for a later call."""
         try:
             return await self._save(session)
-        except SessionFull as exc:
-            logger.warning(
-                "A session is full: a refreshed token of %s stays in its lease. The largest "
-                "connection is %s.",
-                self._provider,
-                exc.connection,
-            )
+        except SessionFull:
+            logger.warning("A refreshed token of %s stays in its lease.", self._provider)
             raise
 
     async def _save(self, session: SessionStore) -> TokenSet | None:

@@ -83,8 +83,8 @@ def test_refreshed_token_stays_in_its_lease_until_there_is_room(
         problem = problem_of(call(visitor))
         assert (problem["status"], problem["code"]) == (409, "session_full")
         assert (problem["connection"], problem["connections_url"]) == ("hostile", "/")
-    assert "a refreshed token of notes stays in its lease" in caplog.text
-    assert "The largest connection is hostile." in caplog.text
+    assert "A refreshed token of notes stays in its lease" in caplog.text
+    assert "A session is full: its largest connection is hostile." in caplog.text
     assert notes.held == old
     assert visitor.client.get("/").status_code == 200
     make_room(visitor)
@@ -172,6 +172,7 @@ def test_demanded_scopes_without_room_are_a_problem(
     notes.resource.demanded = " ".join(f"{'s' * 150}{number}" for number in range(20))
     problem = problem_of(call(notes.visitor))
     assert (problem["code"], problem["connection"]) == ("session_full", "hostile")
+    assert "A session is full: its largest connection is hostile." in caplog.text
 
 
 def test_response_of_a_call_is_passed_on_although_a_change_of_the_session_does_not_fit(
