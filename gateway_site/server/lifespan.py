@@ -4,7 +4,8 @@ After SIGTERM `/readyz` returns 503, so that the load balancer stops sending req
 requests are served for `DRAIN_SECONDS`, each on a connection that is closed after it. Then the
 server stops (`gateway_site.edge.shutdown`). A second SIGTERM, or Ctrl-C, skips the wait. At SIGHUP
 the rules of upstreams are read again. A worker that gets SIGUSR2 before SIGTERM has been replaced:
-it does the same, but `/readyz` does not change, since the new worker serves the same port.
+it does the same, but `/readyz` does not change, since the new worker serves the same port. One
+whose parent has ended does not drain (`workers`).
 
 https://asgi.readthedocs.io/en/stable/specs/lifespan.html
 """
@@ -89,10 +90,13 @@ def _drain_first(seconds: float | None) -> None:
     loop = asyncio.get_running_loop()
 
     def drain(number: int, frame: FrameType | None) -> None:
-        if not draining.is_set():
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            end(number, frame)  # The next parent waits for the port.
+        elif not draining.is_set():
             draining.set()
             loop.call_soon_threadsafe(loop.call_later, seconds, end, number, None)
-        elif multiprocessing.parent_process() is None:
+        elif parent is None:
             # Otherwise it is a worker, which systemd signals and then its parent as well.
             end(number, frame)
 

@@ -3,6 +3,9 @@
 uvicorn's parent starts each new worker before it ends the old one, and stops replacing them if one
 does not start. But then some workers would have other settings than the rest. And a worker that
 ends answers `/readyz` with 503, unless it knows that it has been replaced.
+
+A worker whose parent was killed closes its port and ends: nobody would replace it, and the next
+parent could not listen.
 """
 
 from __future__ import annotations
@@ -12,10 +15,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
+from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
 from socket import socket
 
 from uvicorn.config import STARTUP_FAILURE
@@ -27,6 +34,7 @@ from gateway_site.server import log_queue
 logger = logging.getLogger("uvicorn.error")  # the one that is configured in the parent
 
 TIME_LIMIT = 60  # seconds
+END_TIME = 10  # seconds to end in, after those for open requests
 # As a new worker reads them. The error of a variable never repeats a secret.
 CHECK = """
 import os, sys
@@ -47,6 +55,7 @@ class Worker(Process):
     def target(self, sockets: list[socket] | None = None) -> None:
         """Serve; this runs in the new process, whose handlers of the log exist."""
         log_queue.start()
+        end_with_parent((self.config.timeout_graceful_shutdown or 0) + END_TIME)
         super().target(sockets)
 
 
@@ -60,6 +69,12 @@ class Workers(Multiprocess):
             sys.exit(STARTUP_FAILURE)
         super().run()
 
+    def terminate_all(self) -> None:
+        """End the workers. While they drain, only they accept connections."""
+        for each in self.sockets:
+            each.close()
+        super().terminate_all()
+
     def handle_hup(self) -> None:
         """Have the workers read their rules again; replace them if the settings have no fault."""
         for process in self.processes:
@@ -72,6 +87,20 @@ class Workers(Multiprocess):
             return
         with _telling_replaced(self.processes):
             super().handle_hup()
+
+
+def end_with_parent(seconds: float) -> None:
+    """End this worker when its parent has ended; kill it if that takes longer than this."""
+    if (parent := parent_process()) is not None:
+        threading.Thread(target=_end_after, args=(parent, seconds), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess, seconds: float) -> None:
+    parent.join()
+    logger.error("The parent process has ended: this worker ends too.")
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)  # its event loop is blocked
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 from pytest_django import Settings
 
 from gateway_site.policy.in_force import RulesInForce
-from gateway_site.server import lifespan
+from gateway_site.server import lifespan, log_queue
 from tests.gateway_site.rules.test_upstream import one
 
 
@@ -119,3 +119,13 @@ async def test_many_signals_wait_for_one_reading_of_the_rules(
     await hang_up()
     assert len(waiting) == 2
     assert readings == [1]
+
+
+async def test_log_is_written_before_a_server_sends_itself_the_signal_that_ended_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DRAIN_SECONDS = 0
+    finished: list[bool] = []
+    monkeypatch.setattr(log_queue, "finish", lambda: finished.append(True))
+    await live()
+    assert finished == [True]

@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,7 +80,8 @@ def test_second_sigterm_skips_the_rest_but_not_of_a_worker_whose_parent_sends_it
     asked: list[int], is_worker: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """systemd signals each process of a service, and the parent its workers half a second later."""
-    monkeypatch.setattr(multiprocessing, "parent_process", lambda: object() if is_worker else None)
+    parent = SimpleNamespace(is_alive=lambda: True) if is_worker else None
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: parent)
 
     @on_moved_clock
     async def run() -> None:

@@ -1,9 +1,13 @@
-"""SIGHUP to a gateway as an operator starts it: rules are read again, and no call fails."""
+"""Workers: SIGHUP has rules read again, and no call fails; they end with their parent.
+
+Adversary: a parent that is killed, and one that drains.
+"""
 
 from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,8 +20,14 @@ from uvicorn.config import STARTUP_FAILURE
 
 from gateway_site.server import workers
 from tests.gateway_site.server.served import answer
-from tests.gateway_site.server.test_starting import environment
-from tests.support.processes import finished, free_port, running
+from tests.gateway_site.server.test_starting import WORKING, environment
+from tests.support.processes import (
+    finished,
+    free_port,
+    lines_until,
+    running,
+    started,
+)
 from tests.support.waiting import wait_until
 
 CALL = b"GET /gateway/notes/x HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
@@ -203,3 +213,75 @@ def test_check_of_the_settings_names_the_faults_of_all_files(
     found = workers.find_fault() or ""
     assert "POLICY_FILE: /none: " in found
     assert "TOOLS_PINNED: /nor-this: " in found
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """They neither drain, which takes an hour here, nor leave the port open."""
+    site = Site(tmp_path)
+    command = [*SERVE, "--port", str(site.port), "--workers", "2"]
+    variables = site.environment | {"DRAIN_SECONDS": "3600"}
+    with running(command, variables, site.log, site.port) as process:
+        wait_until(lambda: site.count("Application startup complete") == 2, "both serve", 100)
+        left = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        assert psutil.wait_procs(left, 60)[1] == []
+        assert is_refusing(site.port)
+    assert site.count("The parent process has ended") == 2
+    assert site.count("Finished server process") == 2
+
+
+ORPHAN = """
+import multiprocessing, os, signal, time
+from gateway_site.server import workers
+def serve():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    workers.end_with_parent(0)
+    print(os.getpid(), flush=True)
+    time.sleep(3600)
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=serve).start()
+    time.sleep(3600)
+"""
+
+
+@pytest.mark.slow
+def test_worker_that_hangs_is_killed_when_its_parent_has_ended(tmp_path: Path) -> None:
+    program = tmp_path / "parent.py"
+    program.write_text(ORPHAN)
+    variables = Site(tmp_path).environment
+    with started([sys.executable, str(program)], variables, stdout=subprocess.PIPE) as parent:
+        [line] = lines_until(parent)
+        worker = psutil.Process(int(line))
+        parent.kill()
+        assert psutil.wait_procs([worker], 60)[1] == []
+
+
+def is_refusing(port: int) -> bool:
+    """Return True if nobody listens; a queue that is full does not answer."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    except TimeoutError:
+        pass
+    return False
+
+
+@pytest.mark.long
+def test_draining_parent_leaves_the_port_to_its_workers(tmp_path: Path) -> None:
+    """Once they have closed it, nobody would accept a connection: it has to be refused."""
+    site = Site(tmp_path)
+    command = [*SERVE, "--port", str(site.port), "--workers", "2"]
+    with running(command, site.environment, site.log, site.port) as process:
+        wait_until(lambda: site.count("Application startup complete") == 2, "both serve", 100)
+        with socket.create_connection(("127.0.0.1", site.port)) as client:
+            client.sendall(WORKING)  # it keeps its worker for 25 seconds
+            site._answer(CALL)
+            process.send_signal(signal.SIGTERM)
+            wait_until(lambda: is_refusing(site.port), "the port is closed")
+            client.setblocking(False)
+            with pytest.raises(BlockingIOError):  # the worker still serves it
+                client.recv(1)
+        process.wait(60)
