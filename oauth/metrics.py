@@ -29,9 +29,9 @@ def count_connection(server: str, code: str = OK) -> None:
     telemetry.count("connections", provider=server, code=code)
 
 
-def count_revocation(server: str, outcome: str) -> None:
-    """Count the revocation of a connection to an MCP server."""
-    telemetry.count("revocations", provider=server, outcome=outcome)
+def count_revocation(provider: str, outcome: str) -> None:
+    """Count what became of tokens that a provider or an MCP server was to revoke."""
+    telemetry.count("revocations", provider=provider, outcome=outcome)
 
 
 def count_grant(event: str) -> None:

@@ -97,6 +97,7 @@ PUBLIC_MODULES = (
     "sessions_kms.operations.audit_writers",
     "sessions_kms.operations.ending",
     "sessions_kms.operations.listing",
+    "sessions_kms.operations.other_sessions",  # for tokens that are revoked with a session
     "sessions_kms.operations.used_tokens",
     "sessions_kms.doctor.finding",  # for your own checks, and a command that shows them
     "sessions_kms.management.base",

@@ -190,6 +190,13 @@ ALLOW_HTTP = declare_flag("ALLOW_HTTP", "allow plain http in a private network")
 ALLOW_PRIVATE = Variable(
     "ALLOW_PRIVATE", parse_flag, None, "metadata may name private addresses", shown_default="`0`"
 )
+REVOCATION = Variable(
+    "REVOCATION",
+    one_of(("last", "always", "never")),
+    "",
+    "when [tokens are revoked](providers.md#when-tokens-are-revoked): `last`, `always` or `never`",
+    shown_default="`last`, at Cognito `always`",
+)
 CA_FILE = Variable(
     "CA_FILE",
     parse_ca_file,

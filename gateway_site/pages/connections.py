@@ -37,6 +37,7 @@ from oauth import (
     load_token_set,
     unless_ended,
 )
+from oauth.provider.config import NEVER, find_provider
 from sessions_kms import StoreUnavailable
 
 
@@ -241,6 +242,12 @@ def _is_past(end: int | None) -> bool:
     return end is not None and end <= datetime.now(UTC).timestamp()
 
 
+def _is_revoked(account: SocialAccount) -> bool:
+    """Return True if the provider is asked to revoke tokens when an account is disconnected."""
+    provider = find_provider(account.provider)
+    return provider is not None and provider.when_revoked != NEVER
+
+
 @method_decorator(never_cache, name="dispatch")
 class DisconnectView(ConnectionsView):  # type: ignore[misc]  # allauth has no types
     """Asks about the account in the query, or about each; allauth's view handles the POST.
@@ -264,6 +271,7 @@ class DisconnectView(ConnectionsView):  # type: ignore[misc]  # allauth has no t
             )
             for account in accounts
         ]
+        context["revokes"] = any(map(_is_revoked, accounts))
         return context
 
     def form_valid(self, form: Any) -> HttpResponse:

@@ -80,11 +80,13 @@ def read_protection(variables: ProviderVariables) -> dict[str, Any]:
 
 
 def read_tokens(variables: ProviderVariables) -> dict[str, Any]:
-    """Read when tokens are refreshed and where they are revoked."""
+    """Read when tokens are refreshed, and when and where they are revoked."""
     found: dict[str, Any] = {}
     if url := variables.revocation_url:
         read_origin(variables, ProviderVariables.revocation_url, url)
         found["revocation_url"] = url
+    if variables.revocation:
+        found["revocation"] = variables.revocation
     if variables.refresh_leeway is not None:
         found["refresh_leeway"] = variables.refresh_leeway
     return found

@@ -9,6 +9,7 @@ from gateway_site.environment.parsers import (
     ALLOW_HTTP,
     ALLOW_PRIVATE,
     CA_FILE,
+    REVOCATION,
     declare_flag,
     declare_text,
     number,
@@ -137,6 +138,7 @@ class ProviderVariables(AdmissionVariables):
         "revocation endpoint",
         shown_default="metadata",
     )
+    revocation = REVOCATION
     refresh_leeway = Variable(
         "REFRESH_LEEWAY",
         number(maximum=LEEWAY_MAX, unit="seconds"),

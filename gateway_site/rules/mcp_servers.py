@@ -13,6 +13,7 @@ from gateway_site.environment.parsers import (
     ALLOW_HTTP,
     ALLOW_PRIVATE,
     CA_FILE,
+    REVOCATION,
     declare_text,
     parse_words,
     read_origin,
@@ -47,6 +48,7 @@ class McpServerVariables(UpstreamGroupVariables):
         "issuer of its authorization server, [needed](connect.md#what-happens) at another origin",
         shown_default="discovered",
     )
+    revocation = REVOCATION
     allow_private = ALLOW_PRIVATE
     allow_http = ALLOW_HTTP
     ca_file = CA_FILE
@@ -61,6 +63,7 @@ class McpServerVariables(UpstreamGroupVariables):
                     declared.client_secret,
                     declared.scopes,
                     declared.issuer,
+                    declared.revocation,
                     declared.allow_private,
                 ],
                 f"has no effect: {self.get_name(declared.mcp)} is not set.",
@@ -97,5 +100,6 @@ class McpServerVariables(UpstreamGroupVariables):
             "allow_private": bool(self.allow_private or self.allow_http),
             "allow_http": self.allow_http,
             "ca_file": self.ca_file,
+            "revocation": self.revocation or None,
         }
         return {name: value for name, value in found.items() if value not in (None, False)}

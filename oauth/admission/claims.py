@@ -104,15 +104,23 @@ def has_overage(claims: Document, name: str) -> bool:
 def _is_verified(claims: Document, admission: Admission, issuer: str | None) -> bool:
     """Return True if the provider says that it has verified the address.
 
-    Amazon Cognito and Apple send `email_verified` as a string. In Entra ID, a tenant's
-    administrator can set any address; `xms_edov` says whether the tenant owns its domain:
+    In Entra ID, a tenant's administrator can set any address; `xms_edov` says whether the tenant
+    owns its domain:
     https://learn.microsoft.com/en-us/entra/identity-platform/migrate-off-email-claim-authorization
     """
     if admission.trust_email:
         return True
     if access_rule.is_entra(issuer):
         return claims.get("xms_edov") in TRUE
-    return claims.get("email_verified") is True or claims.get("email_verified") == "true"
+    return is_true(claims.get("email_verified"))
+
+
+def is_true(claim: object) -> bool:
+    """Read `email_verified`, a boolean (OpenID Connect Core 5.1); Amazon Cognito sends a string.
+
+    https://docs.aws.amazon.com/cognito/latest/developerguide/userinfo-endpoint.html
+    """
+    return claim is True or claim == "true"
 
 
 def _trusted_addresses(claims: Claims, admission: Admission, issuer: str | None) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 First `gather_evidence` collects what the rule needs: the claims and, if those are not enough, data
 from the provider's API. This happens before the database is read. A rejected account raises an
-error, and its new grant is revoked, since nobody will use it.
+error; the caller revokes its new grant, since nobody will use it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,10 @@ from oauth.admission import claims, provider_api
 from oauth.admission.claims import Claims
 from oauth.admission.provider_api import GITHUB_HEADERS, GitHub, ProviderAPI
 from oauth.exceptions import SignInRefused
-from oauth.network import concurrency
 from oauth.provider import id_token as id_tokens
 from oauth.provider import metadata
 from oauth.provider.config import ProviderConfig
-from oauth.provider.revocation import Revocation
 from oauth.provider.token_set import TokenSet
-from sessions_kms.services import Services
 
 GITHUB = "github"  # allauth's provider class id
 
@@ -84,7 +81,7 @@ def _add_graph_groups(
 
 
 def admit_sign_in(
-    services: Services, provider: ProviderConfig, extra_data: Mapping[str, Any], token_set: TokenSet
+    provider: ProviderConfig, extra_data: Mapping[str, Any], token_set: TokenSet
 ) -> TokenSet:
     """Return the token set of a sign-in, with the groups. Raises SignInRefused, and
     ProviderUnavailable if the evidence cannot be fetched.
@@ -93,14 +90,11 @@ def admit_sign_in(
     evidence = gather_evidence(provider, extra_data, token_set)
     reason = find_refusal(provider.admission.rule, evidence)
     if reason is not None:
-        _revoke_soon(services, provider, token_set)
         raise SignInRefused(reason, token_set.subject)
     return replace(token_set, groups=_named_groups(evidence.groups, provider.admission))
 
 
-def admit_refresh(
-    services: Services, provider: ProviderConfig, old: TokenSet, new: TokenSet
-) -> TokenSet:
+def admit_refresh(provider: ProviderConfig, old: TokenSet, new: TokenSet) -> TokenSet:
     """Return the refreshed token set with its groups. Raises SignInRefused.
 
     Only claims that the new id token contains count: many contain fewer than at the sign-in, and a
@@ -119,7 +113,6 @@ def admit_refresh(
         provider, evidence, has_groups, before=id_tokens.decode_stored_claims(old.id_token), now=now
     )
     if reason is not None:
-        _revoke_soon(services, provider, new)
         raise SignInRefused(reason, new.subject)
     return replace(new, groups=groups)
 
@@ -142,14 +135,6 @@ def _refusal_at_refresh(
     if has_address and (reason := refuse_by_address(rule, evidence)):
         return reason
     return refuse_by_groups(rule, evidence) if has_groups else None
-
-
-def _revoke_soon(services: Services, provider: ProviderConfig, token_set: TokenSet) -> None:
-    """Revoke in the background a token set that nobody will use."""
-    revocation = Revocation(provider, services)
-    concurrency.run_in_background(
-        lambda: revocation.run(token_set), account=f"{provider.name}/{token_set.subject}"
-    )
 
 
 def _named_groups(groups: frozenset[str], admission: Admission) -> tuple[str, ...]:

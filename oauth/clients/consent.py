@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from oauth.clients.rules.client import HOST_LABEL, LABEL_MAX
+from oauth.tokens.remaining_access import PROVIDER_LABEL
 from sessions_kms import about
 
-UPSTREAM, REDIRECT, PROVIDER = "upstream", "redirect_host", "provider"
+UPSTREAM, REDIRECT, PROVIDER = "upstream", "redirect_host", PROVIDER_LABEL
 WANTED = ("wanted_scope", "wanted_scope_2")  # `oauth.clients.wanted_scopes`
 
 

@@ -1,4 +1,4 @@
-"""Ends grants: deletes the session and the tokens' items, and revokes the grant at the provider.
+"""Ends grants: deletes the session and the tokens' items, and may revoke them at the provider.
 
 If only the id of the session is known (from an old token, or a list), the grant cannot be
 decrypted, so it is not revoked at the provider. The items that a token names are deleted after the
@@ -20,6 +20,7 @@ from oauth.metrics import count_grant
 from oauth.network.concurrency import EXIT_TIMEOUT, Background
 from oauth.signals import grant_ended
 from oauth.tokens import vault
+from oauth.tokens.remaining_access import RemainingAccess
 from oauth.tokens.revocation import revoke_soon
 from sessions_kms import SHORT_ID, GrantStore, StoreUnavailable, id_of
 from sessions_kms.concurrency.waits import BlockingCall, run_sync
@@ -104,12 +105,13 @@ class GrantRevoker:
             name: vault.load_token_set(grant, name) for name in vault.stored_providers(grant)
         }
         session_id = id_of(grant.session_key or "")
+        remaining = RemainingAccess.beside(self._services, grant)
         await grant.end_grant()
         delete_items_soon(self._services, items)
         await BlockingCall(announce_end, (session_id, reason))
         for provider, token_set in token_sets.items():
             if token_set is not None:
-                revoke_soon(self._services, provider, token_set)
+                revoke_soon(self._services, provider, token_set, remaining)
 
     async def end_by_id(self, session_id: str, reason: str, items: Iterable[str]) -> None:
         """End the grant whose session has this id."""

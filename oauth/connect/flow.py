@@ -36,6 +36,7 @@ from oauth.connect.authorization_request import authorization_address
 from oauth.connect.exchange import exchange_code
 from oauth.connect.state import PendingConnection
 from oauth.exceptions import OAuthError, ProviderRefused
+from oauth.logout.deferred_revocation import revoke_unused
 from oauth.mcp.discovery import Discovered
 from oauth.mcp.registration import Registration
 from oauth.mcp.servers import McpServer
@@ -43,6 +44,7 @@ from oauth.metrics import count_connection
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.failures import safe_url
 from oauth.tokens import vault
+from oauth.tokens.remaining_access import RemainingAccess
 from oauth.tokens.revocation import revoke_soon
 from sessions_kms import Leases, SessionTooLarge
 from sessions_kms.concurrency.waits import run_sync
@@ -185,7 +187,7 @@ def _store(
         response: HttpResponse = taken.response
         return response
     if begun.pending is not None:
-        revoke_soon(services(), server.name, token_set)
+        revoke_unused(request, server.name, token_set, begun.user)
         refused = ProviderRefused("Nobody takes this connection.", Code.STATE_UNKNOWN)
         return failures.failure_page(request, server, refused, begun.next_url)
     wanted = wanted_scopes.load_wanted(request.session, server.name)
@@ -216,17 +218,18 @@ def _save_or_revoke(
     stored, and could end with the new one.
     """
     __traceback_hide__ = True
+    remaining = RemainingAccess.beside(services(), request.session)
     try:
         request.session.save()
     except UpdateError:
-        revoke_soon(services(), server.name, token_set)
+        revoke_soon(services(), server.name, token_set, remaining)
         raise SessionInterrupted("The session has ended.") from None
     except SessionTooLarge:
         count_connection(server.name, Code.SESSION_FULL)
         if replaced is None:
-            revoke_soon(services(), server.name, token_set)
+            revoke_soon(services(), server.name, token_set, remaining)
         raise
     if vault.load_token_set(request.session, server.name) is not None:
         return True
-    revoke_soon(services(), server.name, token_set)
+    revoke_soon(services(), server.name, token_set, remaining)
     return False

@@ -20,8 +20,10 @@ from oauth.connect.wanted_scopes import drop_wanted, load_wanted
 from oauth.exceptions import OAuthError
 from oauth.logout.deferred_revocation import revoke_later
 from oauth.mcp.discovery import discover
+from oauth.mcp.provider import provider_of
 from oauth.mcp.registrations import registration_for
 from oauth.mcp.servers import McpServer, find_server
+from oauth.provider.token_set import TokenSet
 from oauth.sign_in import click_delay
 from oauth.sign_in.failures import safe_url
 from oauth.sign_in.views import NEXT_URL_MAX
@@ -77,11 +79,11 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def disconnect(request: HttpRequest, provider_id: str) -> HttpResponse:
-    """Ask (GET), or drop the tokens and revoke them at the end of the request (POST)."""
+    """Ask (GET), or drop the tokens, which may be revoked at the end of the request (POST)."""
     server = find_server_or_404(provider_id)
     if request.method != "POST":
         held = vault.load_token_set(request.session, server.name)
-        context = {"server": server, "account": held.account if held else None}
+        context = {"server": server, "revocation": _when_revoked(server, held)}
         return render(request, "oauth/disconnect.html", context)
     session = cast("SessionStore", request.session)  # `oauth.checks` requires this engine
     removed = run_sync(TokenRepository(services(), session, server.name).remove())
@@ -97,6 +99,11 @@ def find_server_or_404(name: str) -> McpServer:
     if (server := find_server(name)) is None:
         raise Http404
     return server
+
+
+def _when_revoked(server: McpServer, held: TokenSet | None) -> str | None:
+    """Return when the tokens of a connection are revoked; the issuer may decide."""
+    return None if held is None else provider_of(server, held).when_revoked
 
 
 def _next_url(request: HttpRequest) -> str | None:

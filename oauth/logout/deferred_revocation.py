@@ -1,7 +1,8 @@
 """Revokes the token sets that a request removed, once the session was saved without them.
 
 Receives Django's and allauth's signals and calls `oauth.tokens.revocation` at the end of the
-request: a session must end before its grants are revoked. When a person signs in again, allauth
+request: a session must end before its grants are revoked, and before it is read whether the user
+has other access. When a person signs in again, allauth
 signs them out first; the grants of accounts that stay connected are then kept, since some providers
 revoke the new grant together with the old one.
 
@@ -22,7 +23,9 @@ from typing import Any, cast
 from allauth.socialaccount.models import SocialLogin
 from allauth.socialaccount.providers.base import AuthProcess
 from allauth.socialaccount.signals import pre_social_login
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.signals import user_logged_out
+from django.contrib.sessions.backends.base import SessionBase
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -33,7 +36,9 @@ from oauth.network.concurrency import FutureResult
 from oauth.provider.revocation import Outcome
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
+from oauth.tokens.remaining_access import RemainingAccess
 from oauth.tokens.revocation import revoke_soon
+from sessions_kms import id_of
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
@@ -50,20 +55,49 @@ class StartedRevocation:
     future: Future[Outcome] = field(repr=False)
 
 
-@dataclass
-class _PendingRevocations:
-    """The token sets that a request removed, each with the key of the session that must end first.
+@dataclass(frozen=True)
+class _Removed:
+    """A token set that a request removed, and whose it was.
 
-    ``kept_accounts`` are pairs of provider and subject whose grants stay.
+    ``ended_key`` is the key of the session that must end first. Without ``was_stored`` no session
+    ever held it; with ``is_disconnected`` the user disconnected the account.
     """
 
-    token_sets: list[tuple[str, TokenSet, str | None]] = field(default_factory=list, repr=False)
+    provider: str
+    token_set: TokenSet = field(repr=False)
+    user_id: str | None
+    ended_key: str | None = field(default=None, repr=False)
+    was_stored: bool = True
+    is_disconnected: bool = False
+
+
+@dataclass
+class _PendingRevocations:
+    """``kept_accounts`` are pairs of provider and subject whose grants stay."""
+
+    removed: list[_Removed] = field(default_factory=list, repr=False)
     kept_accounts: set[tuple[str, str]] = field(default_factory=set, repr=False)
 
 
-def revoke_later(request: HttpRequest, provider: str, token_set: TokenSet) -> None:
-    """Revoke a token set at the end of this request, unless its account stays connected."""
-    _pending_of(request).token_sets.append((provider, token_set, None))
+def revoke_later(
+    request: HttpRequest, provider: str, token_set: TokenSet, *, is_disconnected: bool = False
+) -> None:
+    """Revoke a token set at the end of this request, unless its account stays connected.
+
+    The session goes on without it. With ``is_disconnected`` the user disconnected the account.
+    """
+    __traceback_hide__ = True
+    user_id = request.session.get(SESSION_KEY)
+    removed = _Removed(provider, token_set, user_id, is_disconnected=is_disconnected)
+    _pending_of(request).removed.append(removed)
+
+
+def revoke_unused(
+    request: HttpRequest, provider: str, token_set: TokenSet, user_id: str | None
+) -> None:
+    """Revoke at the end of this request a user's token set that no session ever held."""
+    removed = _Removed(provider, token_set, user_id, was_stored=False)
+    _pending_of(request).removed.append(removed)
 
 
 def keep_grant(request: HttpRequest, provider: str, subject: str) -> None:
@@ -84,9 +118,11 @@ def note_sign_out(request: HttpRequest | None, **kwargs: Any) -> None:
     session = getattr(request, "session", None)
     if request is None or session is None:
         return
+    user_id = session.get(SESSION_KEY)
     for provider in vault.stored_providers(session):
         if (held := vault.load_token_set(session, provider)) is not None:
-            _pending_of(request).token_sets.append((provider, held, session.session_key))
+            removed = _Removed(provider, held, user_id, session.session_key)
+            _pending_of(request).removed.append(removed)
 
 
 def _pending_of(request: HttpRequest) -> _PendingRevocations:
@@ -115,22 +151,54 @@ def revoke_pending(
         return started
     delattr(request, PENDING_ATTRIBUTE)
     failed = response.status_code >= 500  # Django did not save the session, or could not.
-    for provider, token_set, session_key in pending.token_sets:
-        is_kept = (provider, token_set.subject) in pending.kept_accounts
-        if session_key is None:
-            removed = not failed
+    shared = _SharedAccess(services, request.session)
+    for each in pending.removed:
+        is_kept = (each.provider, each.token_set.subject) in pending.kept_accounts
+        if each.ended_key is None:
+            is_removed = not failed or not each.was_stored
         else:
-            removed = request.session.session_key != session_key
+            is_removed = request.session.session_key != each.ended_key
             is_kept = is_kept and not failed  # The session that would keep it was not saved.
         if is_kept:
             continue
-        if removed:
-            future = revoke_soon(services, provider, token_set)
-            if find_server(provider) is not None:
-                started.append(StartedRevocation(provider, future))
+        if is_removed:
+            future = revoke_soon(
+                services,
+                each.provider,
+                each.token_set,
+                shared.remaining_beside(each),
+                is_disconnected=each.is_disconnected,
+            )
+            if find_server(each.provider) is not None:
+                started.append(StartedRevocation(each.provider, future))
         elif failed:
-            logger.warning("A grant of %s was not revoked: the request failed.", provider)
+            logger.warning("A grant of %s was not revoked: the request failed.", each.provider)
     return started
+
+
+class _SharedAccess:
+    """The users' remaining access, which is read once for all token sets of a request.
+
+    The request's session goes on, perhaps as a new one. It counts only if it holds another token
+    set of the same account.
+    """
+
+    def __init__(self, services: Services, session: SessionBase) -> None:
+        self._services = services
+        self._session = session
+        self._known: dict[tuple[str | None, frozenset[str]], RemainingAccess] = {}
+
+    def remaining_beside(self, removed: _Removed) -> RemainingAccess:
+        """Return the access of the user who had a token set."""
+        __traceback_hide__ = True
+        held = vault.load_token_set(self._session, removed.provider)
+        is_held = held is not None and held.subject == removed.token_set.subject
+        keys = {removed.ended_key, None if is_held else self._session.session_key}
+        ending = frozenset(id_of(key) for key in keys if key is not None)
+        known = (removed.user_id, ending)
+        if known not in self._known:
+            self._known[known] = RemainingAccess(self._services, removed.user_id, ending)
+        return self._known[known]
 
 
 async def wait_for_connections(started: Sequence[StartedRevocation]) -> None:
@@ -138,8 +206,9 @@ async def wait_for_connections(started: Sequence[StartedRevocation]) -> None:
     ends_at = time.monotonic() + CONNECTIONS_WAIT
     for each in started:
         outcome = await _outcome_of(each.future, max(0.0, ends_at - time.monotonic()))
-        count_revocation(each.server, outcome)
-        if outcome not in {Outcome.REVOKED, Outcome.ENDED}:
+        if outcome is Outcome.LATE:
+            count_revocation(each.server, outcome)
+        if outcome not in {Outcome.REVOKED, Outcome.ENDED, Outcome.KEPT}:
             logger.warning("A connection to %s is not revoked yet: %s.", each.server, outcome)
 
 
@@ -150,7 +219,4 @@ async def _outcome_of(future: Future[Outcome], seconds: float) -> Outcome:
         return Outcome.FAILED
     except TimeoutError:
         return Outcome.LATE
-    except Exception as exc:  # noqa: BLE001 - the session has ended: the sign-out succeeds
-        logger.warning("A grant was not revoked: %s", type(exc).__name__)
-        return Outcome.FAILED
     return outcome

@@ -19,7 +19,6 @@ it is not sent, for a provider whose id tokens are accepted as credentials elsew
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
@@ -45,7 +44,7 @@ from oauth.exceptions import ProviderUnavailable
 from oauth.network import concurrency
 from oauth.network.concurrency import release_sql_connections
 from oauth.provider import config, metadata
-from oauth.provider.config import HINTED, POSTED, ProviderConfig
+from oauth.provider.config import COGNITO, HINTED, POSTED, ProviderConfig
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 
@@ -56,9 +55,6 @@ SALT = "oauth.logout_state"
 
 METADATA_WAIT = 1.0  # seconds; the provider's metadata is usually cached
 ADDRESS_MAX = 7000  # characters; nginx and Apache reject a request line over 8 KB
-# Amazon Cognito uses other parameters, accepts only GET, and does not return the state.
-# https://docs.aws.amazon.com/cognito/latest/developerguide/logout-endpoint.html
-COGNITO = re.compile(r"https://cognito-idp\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/.*")
 
 
 def new_logout_state() -> str:
@@ -181,6 +177,8 @@ def _end_session_response(request: HttpRequest, ending: _ProviderSession, url: s
     provider = ending.provider
     back = request.build_absolute_uri(reverse("oauth_signed_out"))
     if COGNITO.fullmatch(provider.issuer or ""):
+        # It uses other parameters, accepts only GET, and does not return the state.
+        # https://docs.aws.amazon.com/cognito/latest/developerguide/logout-endpoint.html
         fields = {"client_id": provider.client_id, "logout_uri": back}
         return _render_page(request, provider, {"address": _add_parameters(url, fields)})
     state = new_logout_state()

@@ -41,6 +41,7 @@ def provider_of(server: McpServer, binding: Binding) -> ProviderConfig:
         allow_private=server.allow_private,
         allow_http=server.allow_http,
         ca_file=server.ca_file,
+        revocation=server.revocation,
     )
 
 

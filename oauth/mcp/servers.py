@@ -17,6 +17,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from oauth.provider.config import read_revocation
+
 SETTING = "OAUTH_MCP_SERVERS"
 
 
@@ -28,7 +30,7 @@ class McpServer:
     operator set replaces what discovery finds: ``client_id`` and ``client_secret``, ``scopes`` and
     the ``issuer`` of the authorization server; None if it is not set. With ``allow_private`` the
     authorization server may be at private addresses, with ``allow_http`` without TLS there. The
-    authorities of ``ca_file`` replace the public ones.
+    authorities of ``ca_file`` replace the public ones. ``revocation`` is that of `ProviderConfig`.
     """
 
     name: str
@@ -41,6 +43,7 @@ class McpServer:
     allow_private: bool = False
     allow_http: bool = False
     ca_file: str | None = None
+    revocation: str | None = None
 
     @property
     def origin(self) -> str:
@@ -76,6 +79,7 @@ def _read_server(name: str, members: Mapping[str, Any]) -> McpServer:
             "label": name.replace("_", " ").title(),
             **members,
             "scopes": None if scopes is None else tuple(scopes),
+            "revocation": read_revocation(members.get("revocation")),
         },
     )
 

@@ -8,6 +8,7 @@ In addition to allauth's own keys, an app's `settings` may have `token_auth_meth
 (PEM), `private_key_id`, `assertion_audience` (`issuer` or `endpoint`), `par` (whether
 authorization requests are pushed; by default the metadata decides), `dpop` (whether tokens are
 bound to a key), `resource` (what tokens are requested for, RFC 8707), `revocation_url`,
+`revocation` (`last`, `always` or `never`, see `oauth.tokens.revocation`),
 `refresh_leeway` (seconds), `client_prompt` (see `sign_in.prompts`), `single_logout`
 (`hint`, `no-hint`, `post` or `post-no-hint`, see `logout.single_logout`), `backchannel_logout`
 (whether the provider ends sessions here; by default its metadata decides),
@@ -24,6 +25,7 @@ members of the metadata.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -42,6 +44,10 @@ POST = "client_secret_post"
 PRIVATE_KEY = "private_key_jwt"
 MCP_KIND = "mcp"  # of the authorization server of an MCP server (`oauth.mcp`), unknown to allauth
 ISSUER, ENDPOINT = "issuer", "endpoint"  # audiences of an assertion
+LAST, ALWAYS, NEVER = REVOCATIONS = ("last", "always", "never")  # when tokens are revoked
+# The issuers of Amazon Cognito's user pools.
+# https://docs.aws.amazon.com/cognito/latest/developerguide/federation-endpoints.html
+COGNITO = re.compile(r"https://cognito-idp\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/.*")
 # https://www.iana.org/assignments/oauth-parameters (Token Endpoint Authentication Methods)
 AUTH_METHODS = (BASIC, POST, PRIVATE_KEY)
 # Kinds of single logout: those that send the id token, and those that use POST instead of GET.
@@ -54,7 +60,8 @@ class ProviderConfig:
     """One configured provider. ``issuer`` is None if it does not support OpenID Connect.
 
     ``resource`` is what tokens are requested for (RFC 8707), None if it is left to the provider.
-    ``private_key`` is for MCP servers only: a key in PEM that is in no file.
+    ``private_key`` is for MCP servers only: a key in PEM that is in no file. ``revocation`` is None
+    if the settings leave it to `when_revoked`.
     """
 
     name: str
@@ -72,6 +79,7 @@ class ProviderConfig:
     par: bool | None = None
     dpop: bool = False
     revocation_url: str | None = None
+    revocation: str | None = None
     refresh_leeway: int = REFRESH_LEEWAY
     client_prompt: str | None = None
     single_logout: str | None = None
@@ -86,6 +94,18 @@ class ProviderConfig:
     resource: str | None = None
     admission: Admission = DEFAULT_ADMISSION
     metadata_overrides: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+
+    @property
+    def when_revoked(self) -> str:
+        """When tokens are revoked: `last`, `always` or `never`.
+
+        By default with the user's last access, since many providers revoke everything that a user
+        granted to the client. Cognito documents that other refresh tokens stay valid:
+        https://docs.aws.amazon.com/cognito/latest/developerguide/token-revocation.html
+        """
+        if self.revocation is not None:
+            return self.revocation
+        return ALWAYS if COGNITO.fullmatch(self.issuer or "") else LAST
 
     def fixed_endpoint(self, name: str) -> str | None:
         """Return a URL attribute of allauth's adapter for this kind, such as `access_token_url`."""
@@ -129,6 +149,7 @@ def _read_providers(kinds: Mapping[str, Any]) -> Iterator[ProviderConfig]:
                 par=settings.get("par"),
                 dpop=settings.get("dpop") is True,
                 revocation_url=settings.get("revocation_url"),
+                revocation=read_revocation(settings.get("revocation")),
                 refresh_leeway=settings.get("refresh_leeway", REFRESH_LEEWAY),
                 client_prompt=settings.get("client_prompt"),
                 single_logout=settings.get("single_logout"),
@@ -154,6 +175,13 @@ def _read_admission(settings: Mapping[str, Any]) -> Admission:
         raise ImproperlyConfigured(
             'The "admission" of a provider in SOCIALACCOUNT_PROVIDERS cannot be read.'
         ) from None
+
+
+def read_revocation(value: object) -> str | None:
+    """Return the setting `revocation`. Raises ImproperlyConfigured."""
+    if value is None or value in REVOCATIONS:
+        return None if value is None else str(value)
+    raise ImproperlyConfigured(f'"revocation" must be one of these: {", ".join(REVOCATIONS)}.')
 
 
 def apps_of(configuration: Mapping[str, Any]) -> list[dict[str, Any]]:

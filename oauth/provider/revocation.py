@@ -37,6 +37,8 @@ class Outcome(StrEnum):
 
     REVOKED = "revoked"
     ENDED = "ended"  # it was revoked before, or its provider does not refresh it any more
+    KEPT = "kept"  # by the setting `revocation`: the user has other access, or it is never revoked
+    UNDECIDED = "undecided"  # whether the user has other access cannot be read
     UNSUPPORTED = "unsupported"  # the provider has no endpoint for it
     REFUSED = "refused"
     FAILED = "failed"
@@ -46,25 +48,35 @@ class Outcome(StrEnum):
 class Revocation:
     """One revocation, with the services of the process that requested it.
 
-    ``every_token`` is True for a server that is not known to end the access token with the refresh
-    token (RFC 7009 section 2.1: it should): both are sent, the refresh token first.
+    ``find_reason_to_keep`` is called if the provider can revoke, and returns the outcome if the
+    grant is kept. ``every_token`` is True for a server that is not known to end the access token
+    with the refresh token (RFC 7009 section 2.1: it should): both are sent, first the refresh
+    token.
     """
 
     def __init__(
-        self, provider: ProviderConfig, services: Services, *, every_token: bool = False
+        self,
+        provider: ProviderConfig,
+        services: Services,
+        find_reason_to_keep: Callable[[], Outcome | None],
+        *,
+        every_token: bool = False,
     ) -> None:
         self._provider = provider
         self._services = services
+        self._find_reason_to_keep = find_reason_to_keep
         self._every_token = every_token
 
     def run(self, token_set: TokenSet) -> Outcome:
-        """Revoke the grant and log the result. Never raises."""
+        """Revoke the grant, unless it is kept, and log the result. Never raises."""
         __traceback_hide__ = True
         name = self._provider.name
         try:
             found = self._retry(lambda: metadata.load_metadata(self._provider, anonymous=False))
             if found.revocation_endpoint is None:
                 return Outcome.UNSUPPORTED
+            if (kept := self._find_reason_to_keep()) is not None:
+                return kept
             newest = self._find_newest(token_set)
             if newest is None:
                 return Outcome.ENDED

@@ -29,7 +29,7 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import get_random_string
 
-from oauth.sign_in.oauth2_adapter import is_true
+from oauth.admission.claims import is_true
 
 logger = logging.getLogger(__name__)
 

@@ -95,7 +95,7 @@ def drop_disconnected(request: HttpRequest, socialaccount: SocialAccount, **kwar
     if held is not None and held.subject == socialaccount.uid:
         vault.drop_token_set(request.session, socialaccount.provider)
         session_links.unlink_session(request.session, socialaccount.provider)
-        revoke_later(request, socialaccount.provider, held)
+        revoke_later(request, socialaccount.provider, held, is_disconnected=True)
 
 
 def _store_and_link(request: HttpRequest, sociallogin: SocialLogin) -> None:

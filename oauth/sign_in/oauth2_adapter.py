@@ -27,8 +27,10 @@ from django.http import HttpRequest
 from requests.adapters import BaseAdapter
 
 from oauth.admission import decision
+from oauth.admission.claims import is_true
 from oauth.codes import Code
-from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.exceptions import ProviderRefused, ProviderUnavailable, SignInRefused
+from oauth.logout.deferred_revocation import revoke_unused
 from oauth.network import http
 from oauth.network.concurrency import ConcurrencyLimit
 from oauth.network.responses import ProviderResponse
@@ -38,6 +40,8 @@ from oauth.provider.config import POST, ProviderConfig
 from oauth.provider.metadata import Metadata
 from oauth.provider.pushed_requests import PushingOAuth2Client
 from oauth.provider.token_set import MalformedTokens, TokenSet, TokensTooLarge
+from oauth.sign_in import accounts
+from sessions_kms import user_id_of
 from sessions_kms.services import services
 
 # Headers of the connection, which `oauth.network.http` sets itself.
@@ -243,25 +247,24 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
     def _admitted(self, login: SocialLogin, token_set: TokenSet) -> TokenSet:
         """Return the token set of an account that may sign in. Raises SignInRefused.
 
-        This runs before allauth reads or writes the account in the database.
+        This runs before allauth reads or writes the account in the database. Nobody will use the
+        new grant of a rejected account, so it is revoked at the end of the request.
         """
         __traceback_hide__ = True
         configured = config.find_provider(self.get_provider().sub_id)
         if configured is None:
             return token_set
         token_set = replace(token_set, resource=configured.resource)
-        return decision.admit_sign_in(services(), configured, login.account.extra_data, token_set)
+        try:
+            return decision.admit_sign_in(configured, login.account.extra_data, token_set)
+        except SignInRefused:
+            account = accounts.find_account(configured.name, token_set.subject)
+            user_id = None if account is None else user_id_of(account.user)
+            revoke_unused(self.request, configured.name, token_set, user_id)
+            raise
 
 
 def add_resource(provider: OAuth2Provider, resource: str) -> None:
     """Add the resource to a provider's authorization requests (RFC 8707 section 2.1)."""
     auth_params = provider.get_auth_params
     provider.get_auth_params = lambda: {**auth_params(), "resource": resource}
-
-
-def is_true(claim: object) -> bool:
-    """Read `email_verified`, a boolean (OpenID Connect Core 5.1); Amazon Cognito sends a string.
-
-    https://docs.aws.amazon.com/cognito/latest/developerguide/userinfo-endpoint.html
-    """
-    return claim is True or claim == "true"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from django.dispatch import Signal
 
@@ -25,6 +26,7 @@ from oauth.signals import token_refreshed
 from oauth.tokens.providers import provider_of
 from oauth.tokens.refresh_coordinator import WAIT_MAX, WORK_MAX, Refresh
 from oauth.tokens.refresh_queue import QueuedRefresh, RefreshBusy
+from oauth.tokens.remaining_access import RemainingAccess
 from oauth.tokens.revocation import revoke_soon
 from oauth.tokens.vault import StoredTokenSet, TokenRepository
 from sessions_kms import SHORT_ID, SessionStore, StoreUnavailable, id_of
@@ -106,6 +108,11 @@ class FreshToken:
         self._rejected = rejected
         self._repository = TokenRepository(services, session, provider)
 
+    @cached_property
+    def _remaining(self) -> RemainingAccess:
+        """The user's access beside this session, which ends if they may no longer sign in."""
+        return RemainingAccess.beside(self._services, self._session)
+
     async def get(self) -> TokenSet:
         """Return the token set. Raises the exceptions of `oauth.get_token`."""
         token_set = await self._repository.load()
@@ -157,7 +164,7 @@ class FreshToken:
             if freshness.is_good(current):
                 return stored
             freshness.require_renewable(current)
-            refresh = Refresh(self._services, freshness.provider, current)
+            refresh = Refresh(self._services, freshness.provider, current, self._remaining)
             new = await self._find_successor(refresh, patient=patient)
             if new is None:
                 continue
@@ -191,11 +198,12 @@ class FreshToken:
 
     async def _end_session(self, subject: str) -> None:
         """End the session of an account that is no longer allowed to sign in."""
+        remaining = self._remaining
         others = await self._repository.end(subject)
         if others is None:
             return
         for name, token_set in others.items():
-            revoke_soon(self._services, name, token_set)
+            revoke_soon(self._services, name, token_set, remaining)
         await ReceiverCall(self._send_rejected, (subject,))
 
     def _send_rejected(self, subject: str) -> None:

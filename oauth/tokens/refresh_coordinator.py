@@ -31,6 +31,8 @@ from oauth.provider.config import ProviderConfig
 from oauth.provider.refresh_lease import LeaseHeld, RefreshLease, RefreshOutcome
 from oauth.provider.token_set import TokenSet
 from oauth.tokens.refresh_request import NOT_ALLOWED, GrantRefused, request_refresh
+from oauth.tokens.remaining_access import RemainingAccess
+from oauth.tokens.revocation import revoke_soon
 from sessions_kms import StoreUnavailable
 from sessions_kms.services import Services
 
@@ -54,8 +56,16 @@ class Refresh:
     If `find` returns None, this process holds the lease until `perform` or `give_up` returns.
     """
 
-    def __init__(self, services: Services, provider: ProviderConfig, held: TokenSet) -> None:
+    def __init__(
+        self,
+        services: Services,
+        provider: ProviderConfig,
+        held: TokenSet,
+        remaining: RemainingAccess,
+    ) -> None:
+        """``remaining`` is the user's access beside the session of the token set."""
         self.held = held
+        self._remaining = remaining
         self.is_made = False  # by this object
         self._services = services
         self._provider = provider
@@ -141,6 +151,8 @@ class Refresh:
             logger.info("%s refuses to refresh a grant: %s.", self._provider.name, exc.reason)
             keep = self._lifetime if exc.reason == NOT_ALLOWED else REJECTION_KEPT
             self._seal(RefreshOutcome(refused=exc.reason), keep)
+            if exc.unused is not None:
+                revoke_soon(self._services, self._provider.name, exc.unused, self._remaining)
             raise
         except ProviderUnavailable as exc:
             logger.warning("A refresh at %s failed: %s", self._provider.name, exc)

@@ -60,11 +60,15 @@ LOST_SHOWN = 20  # scopes in a line of the log
 
 
 class GrantRefused(OAuthError):
-    """The provider no longer refreshes this grant; ``reason`` is a fixed word."""
+    """The grant is not refreshed any more; ``reason`` is a fixed word.
 
-    def __init__(self, reason: str) -> None:
+    ``unused`` is the successor of a person who may no longer sign in: nobody will use it.
+    """
+
+    def __init__(self, reason: str, unused: TokenSet | None = None) -> None:
         super().__init__("The provider refuses to refresh this grant.")
         self.reason = reason
+        self.unused = unused
 
 
 def request_refresh(services: Services, provider: ProviderConfig, token_set: TokenSet) -> TokenSet:
@@ -92,7 +96,7 @@ def request_refresh(services: Services, provider: ProviderConfig, token_set: Tok
     if new.is_too_large:
         raise _too_large(provider)
     _log_lost_scope(provider, token_set, new)
-    return _check_admission(services, provider, token_set, new)
+    return _check_admission(provider, token_set, new)
 
 
 def _dpop_key_for(provider: ProviderConfig, token_set: TokenSet) -> str | None:
@@ -187,17 +191,15 @@ def _too_large(provider: ProviderConfig) -> GrantRefused:
     return GrantRefused(TOKENS_TOO_LARGE)
 
 
-def _check_admission(
-    services: Services, provider: ProviderConfig, old: TokenSet, new: TokenSet
-) -> TokenSet:
+def _check_admission(provider: ProviderConfig, old: TokenSet, new: TokenSet) -> TokenSet:
     """Return the new token set with its groups, if the person is still allowed to sign in."""
     __traceback_hide__ = True
     try:
-        return decision.admit_refresh(services, provider, old, new)
+        return decision.admit_refresh(provider, old, new)
     except SignInRefused as exc:
         reason = exc.reason
     logger.warning("%s told at a refresh that somebody may not sign in: %s.", provider.name, reason)
-    raise GrantRefused(NOT_ALLOWED)
+    raise GrantRefused(NOT_ALLOWED, new)
 
 
 def _find_fault(

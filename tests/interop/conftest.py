@@ -46,6 +46,7 @@ def providers(
         OpenIDProvider("pushed", stack.url, pushed=True),
         OpenIDProvider("bound", stack.url, bound=True),
         OpenIDProvider("posted", stack.url, single_logout="post"),
+        OpenIDProvider("revoking", stack.url, revocation="always"),
     )
     found = {each.name: each for each in kinds}
     for each in found.values():

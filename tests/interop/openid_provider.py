@@ -29,10 +29,12 @@ class OpenIDProvider:
         pushed: bool = False,
         bound: bool = False,
         single_logout: str = "1",
+        revocation: str = "last",
     ) -> None:
         (self.port,) = free_ports(1)
         self.name = name
         self.single_logout = single_logout
+        self.revocation = revocation
         self.issuer = f"http://localhost:{self.port}"
         self.options = {
             "port": self.port,
@@ -56,6 +58,7 @@ class OpenIDProvider:
             "SCOPES": "openid,profile,email,offline_access",
             "AUTH_PARAMS": "prompt=consent",  # for offline_access (OpenID Connect Core section 11)
             "SINGLE_LOGOUT": self.single_logout,
+            "REVOCATION": self.revocation,
             "DPOP": "1" if self.options["bound"] else "0",
         }
         of_upstream = {"URL": self.issuer, "PROVIDER": self.name, "PATHS": "/me"}

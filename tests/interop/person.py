@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html import unescape
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -40,6 +41,21 @@ class Person:
         page = submit(self.client, self.get("/accounts/logout/"), follow=True, timeout=TIMEOUT)
         (address,) = re.findall(r'<a id="single-logout"[^>]* href="([^"]*)">', page.text)
         return self.client.get(unescape(address), timeout=TIMEOUT)
+
+    def in_another_browser(self) -> Person:
+        """Return the person in a browser that is signed in at the providers only.
+
+        Its sessions at the gateway are new, its sessions at the providers the same.
+        """
+        other = Person(self.gateway, self.name)
+        other.client.cookies.update(self.client.cookies)
+        other.client.cookies.clear(domain=urlsplit(self.gateway).hostname)
+        return other
+
+    def sign_out_here(self) -> None:
+        """Sign out of the gateway only."""
+        submit(self.client, self.get("/accounts/logout/"), timeout=TIMEOUT)
+        assert not self.is_signed_in
 
     def sign_out_at(self, provider: OpenIDProvider) -> requests.Response:
         """Sign out only at the provider."""

@@ -44,6 +44,42 @@ def test_token_is_refreshed_and_its_successor_too(plain: OpenIDProvider, ada: Pe
     assert set(plain.seen("POST", "/token", "refresh_token")) == {200}
 
 
+@pytest.mark.parametrize(("name", "status"), [("plain", 200), ("revoking", 401)])
+def test_sign_out_ends_other_sessions_by_always_and_not_by_last(
+    providers: dict[str, OpenIDProvider], ada: Person, name: str, status: int
+) -> None:
+    """The provider ends all tokens of its own session together, as it does by default."""
+    provider = providers[name]
+    ada.sign_in(provider)
+    other = ada.in_another_browser()
+    other.sign_in(provider)
+    assert other.call(name).status_code == 200
+    before = len(provider.seen("POST", "/token/revocation"))
+    ada.sign_out_here()
+
+    def settled() -> bool:
+        revocations = provider.seen("POST", "/token/revocation")[before:]
+        return revocations == ([] if name == "plain" else [200])
+
+    wait_until(settled, "revoked, or not", 10)
+    refreshes = len(provider.seen("POST", "/token", "refresh_token"))
+
+    def refreshed() -> bool:
+        answer = other.call(name)
+        assert answer.status_code == 200 or status != 200
+        return len(provider.seen("POST", "/token", "refresh_token")) > refreshes
+
+    wait_until(refreshed, "refreshed", 30)
+    assert other.call(name).status_code == status
+    other.sign_out_here()
+    if name == "plain":
+        wait_until(
+            lambda: provider.seen("POST", "/token/revocation")[before:] == [200],
+            "revoked by the last session",
+            10,
+        )
+
+
 def test_requests_are_pushed_where_the_provider_insists(
     providers: dict[str, OpenIDProvider], ada: Person
 ) -> None:

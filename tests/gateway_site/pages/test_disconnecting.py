@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from allauth.socialaccount.models import SocialAccount
 from django.test import Client
 from pytest_django import Settings
@@ -48,6 +49,16 @@ def test_disconnecting_asks_for_confirmation(
     found = cards(home(visitor))
     assert status(found["Other"]) == "Not connected"
     assert status(found["Corp"]) == "Connected"
+
+
+@pytest.mark.parametrize(("choice", "is_said"), [("last", True), ("never", False)])
+def test_disconnecting_says_what_else_ends(
+    corp: FakeProvider, visitor: Visitor, settings: Settings, choice: str, *, is_said: bool
+) -> None:
+    configure(settings, environment("corp", corp, REVOCATION=choice))
+    visitor.sign_in(corp)
+    page = visitor.client.get("/accounts/3rdparty/").content.decode()
+    assert ("Your other sessions and apps may lose this account too." in page) is is_said
 
 
 def test_two_accounts_at_one_provider_are_distinguished(

@@ -105,9 +105,18 @@ def test_contradiction_is_an_error_that_names_the_variable(
         upstream(**variables)
 
 
-@pytest.mark.parametrize("suffix", ["CLIENT_ID", "SCOPES", "ISSUER", "ALLOW_PRIVATE"])
-def test_variables_of_a_server_are_rejected_at_another_upstream(suffix: str) -> None:
-    given = {"URL": "https://api.example.com", "PROVIDER": "corp", suffix: "1"}
+@pytest.mark.parametrize(
+    ("suffix", "value"),
+    [
+        ("CLIENT_ID", "1"),
+        ("SCOPES", "1"),
+        ("ISSUER", "1"),
+        ("ALLOW_PRIVATE", "1"),
+        ("REVOCATION", "last"),
+    ],
+)
+def test_variables_of_a_server_are_rejected_at_another_upstream(suffix: str, value: str) -> None:
+    given = {"URL": "https://api.example.com", "PROVIDER": "corp", suffix: value}
     with pytest.raises(
         ImproperlyConfigured, match=f"API_{suffix} has no effect: UPSTREAM_API_MCP is not set"
     ):

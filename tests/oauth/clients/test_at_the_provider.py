@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pytest_django import Settings
 
 from oauth.clients.grants import Grants
 from oauth.clients.token_pair import Lifetimes
@@ -15,7 +16,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
-from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.grants import ASKED, BACKEND, CONSENT, VERIFIER, PeopleInMemory
 from tests.oauth.support.logout_fixtures import post
 from tests.oauth.support.logout_provider import ABSENT, LogoutProvider
@@ -64,8 +65,9 @@ def test_sign_out_of_the_person_ends_the_grant(
 
 
 def test_grant_ended_by_its_client_is_revoked_and_no_other(
-    idp: LogoutProvider, visitor: Visitor, store: Stack
+    idp: LogoutProvider, visitor: Visitor, store: Stack, settings: Settings
 ) -> None:
+    configure(settings, environment("corp", idp, REVOCATION="always"))
     visitor.sign_in(idp)
     grants, access_token = granted(visitor, end_with_sid=False)
     run_sync(grants.revoke(access_token, client_id=CONSENT.client_id))

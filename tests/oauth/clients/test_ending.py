@@ -30,7 +30,7 @@ def revoked(one: GrantWorld, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
     """Return what is revoked at providers, once the session is gone."""
     found: list[tuple[str, TokenSet]] = []
 
-    def revoke(_: Any, provider: str, token_set: TokenSet) -> None:
+    def revoke(_: Any, provider: str, token_set: TokenSet, __: Any) -> None:
         assert "session" not in one.kinds()
         found.append((provider, token_set))
 

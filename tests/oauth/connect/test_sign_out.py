@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any, NoReturn
 
 import pytest
@@ -14,8 +15,11 @@ from pytest_django import Settings
 from oauth.connect import flow
 from oauth.logout import deferred_revocation
 from oauth.mcp.servers import find_server
-from oauth.tokens import providers
+from oauth.network import concurrency
+from oauth.tokens import providers, revocation
 from tests.oauth.support.connecting import Connecting, declare, query_of
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.logout_fixtures import settled, sign_out
 from tests.oauth.support.mcp_server import serving_mcp
 from tests.oauth.support.requests import request_of
@@ -25,10 +29,16 @@ from tests.oauth.support.requests import request_of
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Return the outcomes that are counted, with the servers' names."""
     found: list[tuple[str, str]] = []
-    monkeypatch.setattr(
-        deferred_revocation, "count_revocation", lambda name, outcome: found.append((name, outcome))
-    )
+    for module in (deferred_revocation, revocation):
+        monkeypatch.setattr(
+            module, "count_revocation", lambda name, outcome: found.append((name, outcome))
+        )
+    monkeypatch.setattr(concurrency, "run_in_background", not_now)  # of the sign-in's provider
     return found
+
+
+def not_now(call: object, account: str | None = None) -> Future[Any]:
+    return Future()
 
 
 @pytest.fixture
@@ -49,7 +59,51 @@ def test_response_comes_after_everything_is_revoked(
         form["token"] for each in (notes, files) for form in each.resource.authorization.revocations
     ]
     assert revoked == [token for each in held for token in (each.refresh_token, each.access_token)]
-    assert counted == [("notes", "revoked"), ("files", "revoked")]
+    assert sorted(counted) == [("files", "revoked"), ("notes", "revoked")]
+
+
+@pytest.mark.parametrize(
+    ("choice", "number", "text"),
+    [
+        ("", 0, "revoked unless you have other sessions or apps that may use the server"),
+        ("always", 2, "Your other sessions and apps may lose the server too."),
+        ("never", 0, "deleted from this session, but not revoked."),
+    ],
+)
+def test_setting_decides_whether_other_browsers_lose_a_server(  # noqa: PLR0917
+    notes: Connecting,
+    corp: FakeProvider,
+    settings: Settings,
+    counted: list[tuple[str, str]],
+    choice: str,
+    number: int,
+    text: str,
+) -> None:
+    """A server may keep one grant for each person and client, as workers-oauth-provider does."""
+    variables = {"UPSTREAM_NOTES_REVOCATION": choice} if choice else {}
+    declare(settings, variables, notes=notes.resource.url)
+    notes.connect()
+    phone = Connecting(Visitor(), notes.resource)
+    phone.visitor.sign_in(corp)
+    phone.connect()
+    page = notes.visitor.client.get(f"{notes.path}disconnect/").content.decode()
+    assert text in page
+    notes.visitor.client.post(f"{notes.path}disconnect/")
+    settled()
+    revocations = notes.resource.authorization.revocations
+    assert len(revocations) == number
+    sign_out(phone.visitor)
+    settled()
+    assert len(revocations) == 2 * number
+    sign_out(notes.visitor)
+    assert {outcome for _, outcome in counted} == {"revoked" if number else "kept"}
+
+
+def test_disconnecting_the_last_session_revokes(notes: Connecting) -> None:
+    notes.connect()
+    notes.visitor.client.post(f"{notes.path}disconnect/")
+    settled()
+    assert len(notes.resource.authorization.revocations) == 2
 
 
 def test_silent_server_delays_a_sign_out_for_a_bounded_time_only(
@@ -139,5 +193,5 @@ def test_fault_of_the_revocation_itself_does_not_fail_the_sign_out(
     response: Any = sign_out(notes.visitor)
     assert response["Location"] == "/"
     assert counted == [("notes", "failed")]
-    assert "A grant was not revoked: MemoryError" in caplog.text
+    assert "A grant of notes was not revoked: MemoryError" in caplog.text
     assert "canary" not in caplog.text

@@ -21,6 +21,11 @@ CORP = {
     "OAUTH_CORP_ISSUER": "https://login.example.com",
 }
 
+COGNITO = {
+    "ISSUER": "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_EXAMPLE",
+    "FORM_ACTION": "https://example.auth.eu-central-1.amazoncognito.com",
+}
+
 
 def configure(settings: Settings, **more: str) -> None:
     variables = CORP | {f"OAUTH_CORP_{name}": value for name, value in more.items()}
@@ -151,3 +156,33 @@ def test_good_settings_have_no_fault(settings: Settings, tmp_path: Path) -> None
         "refresh_leeway": 30,
     }
     assert found(settings, **good) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "when"),
+    [
+        ({}, "last"),
+        ({"REVOCATION": "always"}, "always"),
+        ({"REVOCATION": "never"}, "never"),
+        (COGNITO, "always"),
+        ({**COGNITO, "REVOCATION": "last"}, "last"),
+        ({"ISSUER": "https://cognito-idp.eu-central-1.amazonaws.com.example/pool"}, "last"),
+    ],
+)
+def test_cognito_always_revokes_and_others_with_the_last_session(
+    settings: Settings, variables: dict[str, str], when: str
+) -> None:
+    configure(settings, **variables)
+    found = find_provider("corp")
+    assert found is not None
+    assert found.when_revoked == when
+
+
+def test_other_words_for_when_to_revoke_are_an_error(settings: Settings) -> None:
+    with pytest.raises(ImproperlyConfigured, match="OAUTH_CORP_REVOCATION must be one of these"):
+        configure(settings, REVOCATION="first")
+    settings.SOCIALACCOUNT_PROVIDERS = {
+        "openid_connect": {"APPS": [{"provider_id": "corp", "settings": {"revocation": "first"}}]}
+    }
+    with pytest.raises(ImproperlyConfigured, match="revocation"):
+        find_provider("corp")

@@ -181,6 +181,7 @@ def test_signing_in_with_another_own_account_revokes_the_first_grant(
     idp.person = BOB
     visitor.connect(idp, "corp")
     bob, user_id = held_by(visitor), visitor.user_id
+    settled()
     idp.person = ada
     visitor.sign_in(idp)
     assert (held_by(visitor).subject, visitor.user_id) == ("1001", user_id)

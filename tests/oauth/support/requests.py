@@ -14,6 +14,7 @@ from oauth.provider.config import find_provider as configured
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from oauth.tokens.refresh_coordinator import Refresh
+from oauth.tokens.remaining_access import RemainingAccess
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
@@ -50,7 +51,7 @@ class Successor:
 def refresh_of(held: TokenSet) -> Refresh:
     corp = configured("corp")
     assert corp is not None
-    return Refresh(services(), corp, held)
+    return Refresh(services(), corp, held, RemainingAccess(services(), None))
 
 
 def successor_of(held: TokenSet) -> Successor:

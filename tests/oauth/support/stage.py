@@ -9,6 +9,7 @@ import copy
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -48,8 +49,7 @@ class Stage:
     def open(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Sign everybody in, and save the state."""
         WiredProviders(self.world.wire, *self.providers.values()).take_over(monkeypatch)
-        # Background work may run immediately.
-        monkeypatch.setattr(concurrency, "run_in_background", lambda call, account=None: call())
+        monkeypatch.setattr(concurrency, "run_in_background", run_now)
         corp, other = self.providers.values()
         self.begin_anew()
         with self.world.running(0):
@@ -148,6 +148,13 @@ class Stage:
 
     def _keys(self) -> set[str]:
         return {self.key, self.bobs_key, key_of(self.visitor)} - {""}
+
+
+def run_now(call: Callable[[], Any], account: str | None = None) -> Future[Any]:
+    """Do background work immediately."""
+    done: Future[Any] = Future()
+    done.set_result(call())
+    return done
 
 
 def key_of(visitor: Visitor) -> str:

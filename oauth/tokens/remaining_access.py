@@ -1,0 +1,71 @@
+"""Whether a user has other access whose tokens a revocation at the provider would end as well.
+
+Many providers keep one grant for each user and client, or for each of their own sessions, and
+revoke all of its tokens together. A session's tokens cannot be read without its cookie. So every
+other live session of a browser counts, and a grant of an OAuth client counts for the provider or
+MCP server that its labels name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from threading import Lock
+
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends.base import SessionBase
+
+from sessions_kms import StoreUnavailable, about, id_of
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.operations.other_sessions import OtherSessions
+from sessions_kms.services import Services
+
+PROVIDER_LABEL = "provider"  # of a grant, in its session metadata
+
+
+class RemainingAccess:
+    """A user's access beside the sessions and grants that are ending.
+
+    Nothing is read before `includes` is called, and then once for all providers.
+    """
+
+    def __init__(
+        self, services: Services, user_id: str | None, ending_ids: Collection[str] = ()
+    ) -> None:
+        """``user_id`` is None for somebody who is no user here: nothing remains."""
+        self._services = services
+        self._user_id = user_id
+        self._ending_ids = ending_ids
+        self._lock = Lock()
+        self._found: list[about.Labels] | None = None if user_id else []
+        self._error: StoreUnavailable | None = None
+
+    @classmethod
+    def beside(cls, services: Services, session: SessionBase) -> RemainingAccess:
+        """Return a user's access beside their loaded session, or grant, which is ending."""
+        __traceback_hide__ = True
+        key = session.session_key
+        return cls(services, session.get(SESSION_KEY), () if key is None else (id_of(key),))
+
+    def includes(self, provider: str) -> bool:
+        """Return True if anything live may hold tokens of a provider or MCP server.
+
+        Raises StoreUnavailable if that cannot be read, within ten seconds.
+        """
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            if self._found is None:
+                self._found = self._find()
+        name = provider[: about.LABEL_LENGTH_MAX]
+        return any(
+            not about.are_of_grant(labels) or labels.get(PROVIDER_LABEL) == name
+            for labels in self._found
+        )
+
+    def _find(self) -> list[about.Labels]:
+        search = OtherSessions(self._services, self._user_id or "", self._ending_ids)
+        try:
+            return run_sync(search.find())
+        except StoreUnavailable as exc:
+            self._error = exc
+            raise

@@ -1,0 +1,319 @@
+"""A provider that keeps one grant for each person and client, and ends all of its tokens together.
+
+As Google does. From "the provider with one grant per person and client", "a person with two
+browsers" and "the owner index" of the adversaries: what a sign-out or an app ends at the provider
+must not end the access of another browser or app.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import pytest
+from allauth.socialaccount.models import SocialAccount
+from pytest_django import Settings
+
+from oauth.clients.server import AuthorizationServer
+from oauth.exceptions import NoLongerAllowed
+from oauth.network import concurrency
+from oauth.tokens import revocation
+from tests.oauth.clients.endpoints.test_authorization import allow
+from tests.oauth.clients.support.app import App, WayBack
+from tests.oauth.support import fake_provider
+from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.logout_fixtures import held_by, revoked, settled, sign_out
+from tests.oauth.support.logout_provider import LogoutProvider
+from tests.oauth.support.requests import get_token
+from tests.oauth.support.stage import run_now
+from tests.sessions_kms.support.memory_dynamodb import after, refused
+from tests.sessions_kms.support.stacks import Stack, install
+
+Log = pytest.LogCaptureFixture
+KEPT = "A grant of corp was not revoked: the user has other access."
+UNREADABLE = "A grant of corp was not revoked: the user's other sessions cannot be read"
+
+
+@dataclass
+class OneGrantProvider(LogoutProvider):
+    """Ends every token of the client when one is revoked."""
+
+    ended: list[str] = field(default_factory=list)
+
+    def _revoke(self, form: dict[str, str], authorization: str) -> Answer:
+        answer = super()._revoke(form, authorization)
+        self.ended += self.refresh_tokens
+        self.refresh_tokens.clear()
+        self.people_of_tokens.clear()
+        return answer
+
+
+@pytest.fixture
+def corp(store: Stack, settings: Settings) -> Iterator[OneGrantProvider]:
+    with fake_provider.serving(OneGrantProvider) as provider:
+        provider.clock = store.clock
+        configure(settings, environment("corp", provider))
+        yield provider
+
+
+def choose(settings: Settings, corp: OneGrantProvider, choice: str) -> None:
+    configure(settings, environment("corp", corp, REVOCATION=choice))
+
+
+@pytest.fixture
+def phone(ada: Visitor, corp: OneGrantProvider) -> Visitor:
+    """Sign the same person in in a second browser."""
+    visitor = Visitor()
+    visitor.sign_in(corp)
+    assert visitor.user_id == ada.user_id
+    return visitor
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setattr(
+        revocation, "count_revocation", lambda _, outcome: found.append(str(outcome))
+    )
+    return found
+
+
+def allowed(app: App, person: Visitor, corp: OneGrantProvider) -> dict[str, Any]:
+    """Allow an app; return its tokens."""
+    app.register()
+    code = WayBack.of(allow(person, app, corp)).answer["code"]
+    tokens: dict[str, Any] = app.redeem(code).json()
+    return tokens
+
+
+def revoke(app: App, tokens: dict[str, Any]) -> None:
+    form = {"token": tokens["refresh_token"], "client_id": app.client_id}
+    assert app.post("/oauth/revoke", form).status_code == 200
+    settled()
+
+
+def test_sign_out_ends_no_other_browser_until_the_last(
+    ada: Visitor, phone: Visitor, corp: OneGrantProvider, counted: list[str], caplog: Log
+) -> None:
+    caplog.set_level("INFO")
+    held = held_by(phone)
+    sign_out(ada)
+    assert revoked(corp) == []
+    assert held.refresh_token in corp.refresh_tokens
+    assert KEPT in caplog.text
+    sign_out(phone)
+    assert revoked(corp) == [held.refresh_token]
+    assert counted == ["kept", "revoked"]
+
+
+def test_sign_out_and_an_apps_revocation_end_no_other_app(
+    ada: Visitor, app: App, corp: OneGrantProvider
+) -> None:
+    first, second = app, App("Second")
+    tokens = [allowed(each, ada, corp) for each in (first, second)]
+    revoke(first, tokens[0])  # The browser is there, and the other app.
+    sign_out(ada)  # The other app is there.
+    assert revoked(corp) == []
+    revoke(second, tokens[1])
+    assert len(revoked(corp)) == 1
+
+
+def test_app_of_another_provider_does_not_count(
+    ada: Visitor, app: App, corp: OneGrantProvider, store: Stack, settings: Settings
+) -> None:
+    allowed(app, ada, corp)
+    variables = environment("corp", corp, CLIENT_ID="the-corp-client")
+    with fake_provider.serving(OneGrantProvider) as other:
+        other.clock, corp.client_id = store.clock, "the-corp-client"
+        configure(settings, variables | environment("other", other))
+        visitor = Visitor()
+        visitor.sign_in(corp)
+        visitor.connect(other)
+        sign_out(ada)
+        sign_out(visitor)
+        assert (len(revoked(corp)), len(revoked(other))) == (0, 1)
+
+
+@pytest.mark.parametrize(("choice", "number"), [("always", 1), ("never", 0)])
+def test_other_choices_do_not_depend_on_others(  # noqa: PLR0917
+    ada: Visitor,
+    phone: Visitor,
+    corp: OneGrantProvider,
+    settings: Settings,
+    store: Stack,
+    choice: str,
+    number: int,
+) -> None:
+    choose(settings, corp, choice)
+    store.dynamodb.on("Query user", refused)
+    sign_out(ada)
+    assert len(revoked(corp)) == number
+    if choice == "never":
+        sign_out(phone)
+        assert revoked(corp) == []
+
+
+@pytest.mark.parametrize("choice", ["last", "always"])
+def test_disconnected_account_is_revoked_whoever_else_uses_it(
+    ada: Visitor, phone: Visitor, corp: OneGrantProvider, settings: Settings, choice: str
+) -> None:
+    """The page says so (`test_disconnecting_says_what_else_ends`)."""
+    choose(settings, corp, choice)
+    give_another_account(ada)
+    held = held_by(ada)
+    disconnect_corp(ada)
+    assert revoked(corp) == [held.refresh_token]
+
+
+def test_disconnected_account_is_kept_if_the_setting_is_never(
+    ada: Visitor, corp: OneGrantProvider, settings: Settings
+) -> None:
+    choose(settings, corp, "never")
+    give_another_account(ada)
+    disconnect_corp(ada)
+    assert revoked(corp) == []
+
+
+def give_another_account(person: Visitor) -> None:
+    """Nobody may disconnect their only account."""
+    SocialAccount.objects.create(user_id=person.user_id, provider="corp", uid="another")
+
+
+def disconnect_corp(person: Visitor) -> None:
+    account = SocialAccount.objects.get(user_id=person.user_id, uid="1001")
+    person.client.post("/accounts/3rdparty/", {"account": account.pk})
+    assert person.held() is None
+
+
+def test_rejected_sign_in_ends_no_other_browser(
+    ada: Visitor, corp: OneGrantProvider, settings: Settings
+) -> None:
+    """A session that began under another rule goes on until its next refresh."""
+    configure(settings, environment("corp", corp, ALLOWED_DOMAINS="example.org"))
+    assert Visitor().sign_in(corp).status_code == 403
+    assert revoked(corp) == []
+    assert ada.sign_in(corp).status_code == 403  # This ends the browser's session.
+    assert len(revoked(corp)) == 2  # the new grant and the session's
+
+
+def test_rejected_sign_in_is_revoked_even_if_its_page_fails(
+    corp: OneGrantProvider, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(settings, environment("corp", corp, ALLOWED_DOMAINS="example.org"))
+    monkeypatch.delattr("oauth.sign_in.failures.render")
+    stranger = Visitor()
+    stranger.client.raise_request_exception = False
+    assert stranger.sign_in(corp).status_code == 500
+    assert len(revoked(corp)) == 1
+
+
+def test_rejected_refresh_ends_no_other_browser(
+    ada: Visitor, corp: OneGrantProvider, store: Stack, settings: Settings
+) -> None:
+    configure(settings, environment("corp", corp, ALLOWED_GROUPS="staff"))
+    corp.more_of_id_token = {"groups": ["staff"]}
+    browsers = [signed_in(corp), ada]
+    ada.sign_in(corp)
+    corp.more_of_id_token = {"groups": []}
+    store.clock.advance(3600)
+    for browser, number in zip(browsers, (0, 1), strict=True):
+        with pytest.raises(NoLongerAllowed):
+            get_token(browser)
+        assert len(revoked(corp)) == number
+
+
+# Two browsers at the same moment
+
+
+def test_last_of_two_sign_outs_revokes_in_every_order(
+    server: AuthorizationServer,
+    corp: OneGrantProvider,
+    store: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One browser signs out just before each call of the other's sign-out."""
+    monkeypatch.setattr(concurrency, "run_in_background", run_now)
+    calls = calls_of_a_sign_out(corp, store)
+    assert "DeleteItem session" in calls
+    assert calls.count("Query user") == 2
+
+    for number in range(len(calls)):
+        corp.revocations.clear()
+        first, second = signed_in(corp), signed_in(corp)
+        store.dynamodb.wire.strike(number, after(partial(sign_out, second)))
+        sign_out(first)
+        store.dynamodb.wire.heal()
+        if second.user_id is not None:  # The first one found it, after fewer calls.
+            assert not corp.revocations
+            sign_out(second)
+        assert (first.user_id, second.user_id) == (None, None)
+        assert corp.revocations, calls[number]
+
+
+def calls_of_a_sign_out(corp: OneGrantProvider, store: Stack) -> list[str]:
+    person = signed_in(corp)
+    store.dynamodb.calls.clear()
+    sign_out(person)
+    return list(store.dynamodb.calls)
+
+
+def signed_in(corp: OneGrantProvider) -> Visitor:
+    visitor = Visitor()
+    visitor.sign_in(corp)
+    return visitor
+
+
+# The owner index
+
+
+def test_browser_that_the_index_does_not_show_yet_keeps_its_tokens(
+    ada: Visitor, corp: OneGrantProvider, store: Stack
+) -> None:
+    store.dynamodb.stop_index()
+    phone = signed_in(corp)
+    install(replace(store.services, sleep=lambda _: store.dynamodb.catch_up()))
+    sign_out(ada)
+    assert revoked(corp) == []
+    assert held_by(phone).refresh_token in corp.refresh_tokens
+
+
+def test_sessions_that_have_ended_count_for_nothing(
+    ada: Visitor, phone: Visitor, corp: OneGrantProvider, store: Stack
+) -> None:
+    store.dynamodb.stop_index()  # It goes on to list them.
+    sign_out(phone)
+    assert revoked(corp) == []
+    sign_out(ada)
+    assert len(revoked(corp)) == 1
+
+
+@pytest.mark.parametrize("call", ["Query user", "GetItem session", "GetItem about"])
+def test_nothing_is_revoked_if_a_read_fails(  # noqa: PLR0917
+    ada: Visitor,
+    app: App,
+    corp: OneGrantProvider,
+    store: Stack,
+    counted: list[str],
+    caplog: Log,
+    call: str,
+) -> None:
+    allowed(app, ada, corp)
+    store.dynamodb.on("DeleteItem session", then(lambda: store.dynamodb.on(call, refused)))
+    sign_out(ada)
+    assert revoked(corp) == []
+    assert UNREADABLE in caplog.text
+    assert counted == ["undecided"]
+
+
+def then(do: Callable[[], object]) -> Callable[[Callable[[], Any]], Any]:
+    """Have something done just after a call was handled."""
+
+    def done_afterwards(handle: Callable[[], Any]) -> Any:
+        answer = handle()
+        do()
+        return answer
+
+    return done_afterwards
