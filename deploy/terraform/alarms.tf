@@ -37,6 +37,16 @@ locals {
       description = "DynamoDB or KMS hangs: docs/operations.md, A service that hangs"
       above       = 0
     }
+    table = {
+      pattern     = "\"The session table cannot be used\""
+      description = "DynamoDB does not answer, throttles or rejects the gateway: docs/operations.md, Throttled table"
+      above       = 0
+    }
+    kms = {
+      pattern     = "\"AWS KMS cannot be used\""
+      description = "AWS KMS does not answer, or rejects the gateway, and no data key is cached: docs/operations.md, KMS outage"
+      above       = 0
+    }
     database = {
       pattern     = "\"The database cannot be used\""
       description = "The SQL database is down, hangs or is out of connections: docs/operations.md, Database outage"
@@ -82,18 +92,25 @@ locals {
       description = "KMS or the table does not take the audit log's checkpoints: docs/audit.md, Chains and checkpoints"
       above       = 5
     }
+    reload = {
+      pattern     = "?\"The rules in force stay\" ?\"The workers are not replaced\""
+      description = "A file of rules or a variable has a fault, so SIGHUP changed nothing: docs/policy.md, Rules"
+      above       = 0
+    }
+    tools = {
+      pattern     = "\"A tool of\" \"is not as pinned\""
+      description = "A server changed a tool, which is now hidden: docs/policy.md, Pinned tools"
+      above       = 0
+    }
+    # Not the load balancer's count, which has upstreams' own errors.
+    own_errors = {
+      pattern     = "{ ($.event = \"request\") && ($.status >= 500) && (($.upstream_status NOT EXISTS) || ($.upstream_status < 500)) }"
+      description = "The gateway itself answers 5xx"
+      above       = 50
+    }
   }
 
   aws_alarms = {
-    target_errors = {
-      namespace   = "AWS/ApplicationELB"
-      metric      = "HTTPCode_Target_5XX_Count"
-      dimensions  = local.balancer
-      statistic   = "Sum"
-      above       = 10
-      minutes     = 5
-      description = "The gateway answers 5xx"
-    }
     balancer_errors = {
       namespace   = "AWS/ApplicationELB"
       metric      = "HTTPCode_ELB_5XX_Count"

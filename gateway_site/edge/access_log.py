@@ -55,6 +55,7 @@ class LogEntry:
     user: str = UNKNOWN
     client: str = UNKNOWN
     upstream: str = UNKNOWN
+    upstream_status: int | None = None  # of its response; 502 if it failed
     route: str | None = None  # the pattern of the URL
     status: int = GONE
     checked: CheckedMessage | None = None  # None if the message was not read

@@ -147,6 +147,8 @@ def _request_fields(record: logging.LogRecord) -> dict[str, Any]:
     }
     if record.name == access_log.logger.name:
         fields |= {"status": request.status, "duration_ms": request.duration_ms}
+        if request.upstream_status is not None:
+            fields["upstream_status"] = request.upstream_status
     return {"request_id": request.id, **fields}
 
 

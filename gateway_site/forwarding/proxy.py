@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Mapping
+from http import HTTPStatus
 from typing import Any, cast
 
 from django.http import HttpRequest
@@ -241,6 +242,7 @@ class _Exchange:
             )
             entry.is_sent = True
             answer = await upstream_client.send(call.owner, self.upstream, sent)
+            entry.upstream_status = answer.status
             timed.answered(answer.status)
         except url_rules.UnsafeAddress as refused:
             raise Problem(400, "bad_path", str(refused)) from None
@@ -319,6 +321,8 @@ class _Exchange:
             await self._send(messages.pop(0))
 
     def _log(self, error: Exception) -> None:
+        if (entry := current_entry()) is not None:
+            entry.upstream_status = HTTPStatus.BAD_GATEWAY
         # Only the type: a message may repeat what was sent, the token included.
         logger.warning(
             "Upstream %s at %s failed: %s. %s says what to do.",

@@ -27,7 +27,7 @@ from sessions_kms.exceptions import (
     SessionsKMSError,
     StoreUnavailable,
 )
-from sessions_kms.telemetry import telemetry
+from sessions_kms.telemetry import ERROR_TYPE, telemetry
 
 BACK_OFF: Final = 1  # seconds after a failure without another call
 INVALID_BACK_OFF: Final = 5  # seconds; KMS gives the same answer for the same blob
@@ -176,7 +176,8 @@ class CachingKeyring:
             if entry is None or _refused_key(exc):
                 self._drop(self._is_too_old)
                 raise
-            telemetry.count("data_keys", use=use, source="stale")
+            cause = {ERROR_TYPE: exc.telemetry_name}  # KMS, or the table with the published key
+            telemetry.count("data_keys", use=use, source="stale", **cause)
             return entry.key
         telemetry.count("data_keys", use=use, source="asked")
         return key

@@ -52,8 +52,17 @@ async def create(repository: SessionRepository, session: PendingSession) -> Load
     SessionTooLarge or ValueError if it is not allowed to be stored.
     """
     __traceback_hide__ = True
-    services = repository.services
     session.check(repository, None)
+    try:
+        with telemetry.spanned("operation", "create"):  # KMS may fail, as well as the table
+            return await _store_new(repository, session)
+    except RecordExists:
+        raise CreateError from None
+
+
+async def _store_new(repository: SessionRepository, session: PendingSession) -> LoadedVersion:
+    __traceback_hide__ = True
+    services = repository.services
     record, version = await session.seal(repository, None)
     if version.links:
         await links.write(services, record, version.links)
@@ -61,11 +70,7 @@ async def create(repository: SessionRepository, session: PendingSession) -> Load
         # A grant without labels would be in no list, and nobody could end it.
         is_optional = not services.for_grants
         await SessionMetadata(services).write(record, labels, is_optional=is_optional)
-    try:
-        with telemetry.spanned("operation", "create"):
-            await services.session_items.create(record, now=record.updated_at)
-    except RecordExists:
-        raise CreateError from None
+    await services.session_items.create(record, now=record.updated_at)
     return version
 
 

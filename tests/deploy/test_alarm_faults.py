@@ -6,12 +6,15 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from email.utils import formatdate
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from unittest.mock import Mock
 
 import pytest
+from django.db import OperationalError
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import start_http_server
@@ -20,7 +23,10 @@ from pytest_django import Settings
 from gateway_site.audit import file_writer
 from gateway_site.audit.file_writer import EventQueue
 from gateway_site.edge import http_metrics
+from gateway_site.edge.http_metrics import TimedCall
 from gateway_site.local.kms import LocalKMS
+from gateway_site.policy.in_force import RulesInForce, reload_rules
+from gateway_site.rules import problems
 from oauth import metrics as oauth_metrics
 from oauth.exceptions import ProviderUnavailable, ReauthenticationRequired
 from sessions_kms import services
@@ -32,11 +38,14 @@ from sessions_kms.telemetry import telemetry
 from sessions_kms.testing.kms import MemoryKMS
 from tests.deploy.prometheus import PROMETHEUS, firing, watching
 from tests.gateway_site.audit.written import Machine
+from tests.gateway_site.policy.test_pin_policy import Process as PinningProcess
+from tests.gateway_site.policy.test_pin_policy import tool
+from tests.gateway_site.rules.test_upstream import one
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, address, corp, store, visitor
 from tests.oauth.support.requests import get_token
 from tests.sessions_kms.support.fakes import State
-from tests.sessions_kms.support.faults import Answer, Exchange, running_proxy
+from tests.sessions_kms.support.faults import Answer, Exchange, dropped, running_proxy
 from tests.sessions_kms.support.fleet import MAX_AGE, PERIOD, Process
 from tests.sessions_kms.support.sessions import saved
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install
@@ -58,7 +67,8 @@ def prometheus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     """Run Prometheus, which scrapes the metrics of this process; give its address."""
     reader = PrometheusMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
-    for instruments in (telemetry, oauth_metrics.telemetry, http_metrics.gateway):
+    site = (http_metrics.gateway, http_metrics.http)
+    for instruments in (telemetry, oauth_metrics.telemetry, *site):
         for kept in ("_counters", "_histograms", "_gauges", "_totals"):
             monkeypatch.setattr(instruments, kept, {})
         monkeypatch.setattr(instruments, "_is_enabled", True)
@@ -177,6 +187,68 @@ def test_dynamodb_that_hangs(
                 thread.join()
 
         fires(prometheus, "CircuitOpened", load_in_threads)
+
+
+def test_kms_that_does_not_answer_is_named(
+    prometheus: str, local_aws: None, monkeypatch: pytest.MonkeyPatch, local_kms: LocalKMS
+) -> None:
+    with running_proxy(local_kms.url) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", proxy.url)
+        services.reset()
+        install(aws_stack("servers", FakeClock(time.time())).services)
+        proxy.on("GenerateDataKey", dropped)
+
+        def save() -> None:
+            with suppress(StoreUnavailable):
+                saved(a=1)
+
+        fires(prometheus, "KMSErrors", save)
+
+
+def test_clock_that_is_wrong_by_weeks_is_an_error_of_neither(prometheus: str, store: Stack) -> None:
+    clock = ServerClock(local=lambda: time.time() - 30 * 86_400)
+    for _ in range(5):
+        clock.observe(formatdate(usegmt=True))
+    install(replace(store.services, clock=clock))
+
+    def save() -> None:
+        with suppress(StoreUnavailable):
+            saved(a=1)
+
+    fires(prometheus, "SessionErrors", save)
+
+
+def test_database_that_is_down(prometheus: str) -> None:
+    error = OperationalError("connection refused")
+    fires(prometheus, "DatabaseUnavailable", lambda: problems.database_outage.refused(error))
+
+
+def test_rules_with_a_fault_at_sighup(prometheus: str, tmp_path: Path, settings: Settings) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text('[[rule]]\naction = "allow"\ngroups = ["a"]\n', encoding="utf-8")
+    settings.UPSTREAM_RULES = RulesInForce([one(POLICY_FILE=str(path))], ())
+    path.write_text("x = 1", encoding="utf-8")
+    fires(prometheus, "ReloadFailed", reload_rules)
+
+
+def test_tool_that_changes(prometheus: str) -> None:
+    process = PinningProcess()
+    numbers = count()
+    fires(
+        prometheus,
+        "ToolsChanged",
+        lambda: process.lists(tool("a", f"changed {next(numbers)}")),
+    )
+
+
+def test_upstream_that_fails(prometheus: str) -> None:
+    def call() -> None:
+        scope = {"method": "GET", "scheme": "https"}
+        TimedCall("people", "https://people.example.com", "GET").answered(503)
+        http_metrics.record_request(scope, 503, 0.1, route="gateway/", upstream="people")
+
+    fires(prometheus, "UpstreamErrors", call)
+    assert firing(prometheus) == {"UpstreamErrors"}  # and nobody is paged
 
 
 def slow(exchange: Exchange) -> Answer:

@@ -80,6 +80,14 @@ def test_every_alarm_fires_on_its_series_and_none_while_all_is_well() -> None:
     assert names >= {rule["alert"] for rule in rules()}
 
 
+def test_every_alarm_has_a_fault_that_makes_it_fire() -> None:
+    """In `test_alarm_faults`, or below: with the real engine, sign-in and gateway."""
+    text = Path(__file__).with_name("test_alarm_faults.py").read_text("utf-8")
+    tested = set(re.findall(r'fires\(\s*prometheus,\s*"(\w+)"', text))
+    tested |= {"TableErrors", "ServerErrors"}
+    assert tested == {rule["alert"] for rule in rules()}
+
+
 @pytest.mark.long
 @pytest.mark.skipif(PROMETHEUS is None, reason="NO PROMETHEUS: install it")
 def test_prometheus_scrapes_the_gateway_and_its_alarms_fire_while_the_table_is_down(
@@ -106,7 +114,7 @@ def test_prometheus_scrapes_the_gateway_and_its_alarms_fire_while_the_table_is_d
         assert firing(address) == set()
         gateway.control("store/down")
         try:
-            for name in ("SessionStoreErrors", "ServerErrors"):
+            for name in ("TableErrors", "ServerErrors"):
                 wait_until(lambda name=name: fires(name), f"{name} fires", seconds=60)  # type: ignore[misc]
         finally:
             gateway.control("store/up")
