@@ -113,6 +113,7 @@ MIDDLEWARE = [
     "oauth.sign_in.authentication.AuthenticationMiddleware",
     "gateway_site.edge.middleware.VisitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "gateway_site.pages.session_limit.SessionLimitMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
 ]
@@ -179,6 +180,8 @@ SESSIONS_KMS: dict[str, Any] = {
     "DATA_KEY_MAX_STALE": _env.data_key_max_stale,
     "ANONYMOUS_MAX_SIZE": 64 * 1024,  # bytes; a sign-up that is not complete holds tokens
 }
+if _env.sessions_max_per_user:
+    SESSIONS_KMS["MAX_SESSIONS_PER_USER"] = _env.sessions_max_per_user
 if _env.audit_key_arn:
     SESSIONS_KMS["AUDIT_KEY_ID"] = _env.audit_key_arn
 if _env.kms_key_arn:

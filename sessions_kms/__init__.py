@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from sessions_kms.format.item_types import SHORT_ID
     from sessions_kms.grant_store import GrantStore
+    from sessions_kms.operations.session_limit import EndedSession
     from sessions_kms.operations.users import user_id_of
     from sessions_kms.sealed_items import about
     from sessions_kms.sealed_items.leases import Leases
@@ -52,6 +53,7 @@ __all__ = [
     "LINKS_MAX",
     "SHORT_ID",
     "AnonymousSessionTooLarge",
+    "EndedSession",
     "GrantStore",
     "InvalidRecord",
     "KMSUnavailable",
@@ -111,6 +113,7 @@ _DEFINED_IN = {
     "LINKS_MAX": "sessions_kms.session.links:LINKS_MAX",
     "SHORT_ID": "sessions_kms.format.item_types:SHORT_ID",
     "AnonymousSessionTooLarge": "sessions_kms.session.pending:AnonymousSessionTooLarge",
+    "EndedSession": "sessions_kms.operations.session_limit:EndedSession",
     "GrantStore": "sessions_kms.grant_store:GrantStore",
     "InvalidRecord": "sessions_kms.exceptions:InvalidRecord",
     "KMSUnavailable": "sessions_kms.exceptions:KMSUnavailable",

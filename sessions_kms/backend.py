@@ -5,7 +5,7 @@ stored; if another request has saved since, the changes of this one are merged i
 that version, and the save is tried again.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -40,6 +40,8 @@ from sessions_kms.telemetry import telemetry
 
 if TYPE_CHECKING:
     from sessions_kms import services
+    from sessions_kms.operations import session_limit
+    from sessions_kms.operations.session_limit import EndedSession
     from sessions_kms.services import Services
     from sessions_kms.session import merging, moving, next_cookie, repository, saving
     from sessions_kms.session import pending as pending_sessions
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from sessions_kms.session.repository import LoadedSession, LoadedVersion, SessionRepository
 else:  # A project that starts needs only the class; these are imported with the first session.
     services = LazyModule("sessions_kms.services")
+    session_limit = LazyModule("sessions_kms.operations.session_limit")
     merging = LazyModule("sessions_kms.session.merging")
     moving = LazyModule("sessions_kms.session.moving")
     next_cookie = LazyModule("sessions_kms.session.next_cookie")
@@ -68,6 +71,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction, SignIns, Visits):
     _baseline: "LoadedVersion | None" = None
     _loaded_last: "LoadedVersion | None" = None  # set by the load that fills the session
     _session_cache: dict[str, Any]
+    ended_at_sign_in: "Sequence[EndedSession]" = ()  # by `MAX_SESSIONS_PER_USER`
 
     def __init__(self, session_key: str | None = None) -> None:
         super().__init__(session_key)
@@ -298,7 +302,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction, SignIns, Visits):
         sessions = self._repository()
         pending = self._get_pending(key, sessions)
         stored = await saving.create(sessions, pending)
-        self._continue_from(pending, stored)
+        await self._finish_write_of(pending, stored)
         await announce_async(session_created, stored.id, user_id=stored.user_id)
 
     async def _update(self, key: str) -> None:
@@ -323,7 +327,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction, SignIns, Visits):
         if pending.session_key != base.session_key:  # The key has just been looked up.
             pending = replace(pending, session_key=base.session_key)
         stored = await saving.Saving(sessions, pending, base, merges=self.merges).run()
-        self._continue_from(pending, stored)
+        await self._finish_write_of(pending, stored)
 
     async def _cycle(self) -> None:
         __traceback_hide__ = True
@@ -353,7 +357,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction, SignIns, Visits):
         stored = await moving.Moving(sessions, pending, base).run()
         self._session_key = stored.session_key
         next_cookie.note_changed(self)
-        self._continue_from(pending, stored)
+        await self._finish_write_of(pending, stored)
 
     async def _delete(self, session_key: str | None = None) -> None:
         __traceback_hide__ = True
@@ -448,6 +452,14 @@ class SessionStore(AsyncMethods, Expiry, Redaction, SignIns, Visits):
         session = copy(self)
         session._session_cache = dict(content)
         return session
+
+    async def _finish_write_of(self, pending: "PendingSession", stored: "LoadedVersion") -> None:
+        """Continue from the stored version; after a sign-in, apply the limit of sessions."""
+        __traceback_hide__ = True
+        self._continue_from(pending, stored)
+        limit = self._services.config.max_sessions_per_user
+        if limit is not None and pending.signed_in and stored.user_id is not None:
+            self.ended_at_sign_in = await session_limit.end_surplus(self._services, stored, limit)
 
     def _continue_from(self, pending: "PendingSession", stored: "LoadedVersion") -> None:
         """Continue from the stored version, which may include changes of others."""

@@ -22,6 +22,7 @@ from sessions_kms.format.attributes import ITEM_MAX_BYTES
 SETTING = "SESSIONS_KMS"
 DAY = 24 * 3600
 GRANT_MAX = 90 * DAY
+LIMIT_MAX = 1000  # sessions of a user
 SIZE_MIN = 1024  # bytes; the start of a sign-in needs about that much
 RESERVED_CONTEXT = ("purpose", "namespace", "period")
 
@@ -50,6 +51,7 @@ class Config:
     data_key_max_stale: int = 3600
     migrate_from: str = "django.contrib.sessions.backends.db"
     anonymous_max_size: int | None = None  # bytes
+    max_sessions_per_user: int | None = None
     audit_key_id: str | None = None  # the ARN of an HMAC key
     client: Literal["auto", "boto", "builtin"] = "auto"
 
@@ -207,6 +209,13 @@ def _size(value: Any) -> int:
     return int(value)
 
 
+def _session_limit(value: Any) -> int:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= LIMIT_MAX:
+        raise ValueError(f"must be a whole number from 1 to {LIMIT_MAX:,}, or None.")
+    return int(value)
+
+
 def _client(value: Any) -> str:
     if value == "wire":
         raise ValueError("must be 'auto', 'boto' or 'builtin': 'wire' is now named 'builtin'.")
@@ -251,6 +260,7 @@ FIELDS: Mapping[str, Setting] = {
     "DATA_KEY_MAX_STALE": Setting("E013", _cache_age),
     "CLIENT": Setting("E019", _client),
     "ANONYMOUS_MAX_SIZE": Setting("E018", _optional(_size)),
+    "MAX_SESSIONS_PER_USER": Setting("E024", _optional(_session_limit)),
     "AUDIT_KEY_ID": Setting("E023", _optional(_key_arn)),
     "MIGRATE_FROM": Setting(
         "E015", _matching(_MODULE, "the module of a session engine, such as myproject.sessions")

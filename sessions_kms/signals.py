@@ -18,7 +18,8 @@ THREADS: Final = 8  # of receivers, for all event loops of the process
 
 session_created = Signal()  # user_id: None for an anonymous one
 session_cycled = Signal()  # previous: what `session` was before its key changed; user_id
-session_ended = Signal()  # signed out, or ended by somebody
+# Signed out, or ended by somebody. reason="limit": by a sign-in, because the user had too many
+session_ended = Signal()
 # A process read a session: sent at most once an hour for each session, by the clock's hours.
 # user_id; client_id: of a grant ("" if it has none), None for the session of a cookie
 session_opened = Signal()

@@ -66,8 +66,8 @@ def _record_consent(
 
 
 @receiver(session_ended, dispatch_uid="gateway_site.audit")
-def _record_ended_session(session: str, **_: Any) -> None:
-    record(event.SESSION_ENDED, session=session)
+def _record_ended_session(session: str, reason: str | None = None, **_: Any) -> None:
+    record(event.SESSION_ENDED, session=session, reason=reason)
 
 
 @receiver(grant_ended, dispatch_uid="gateway_site.audit")

@@ -160,6 +160,9 @@ class GatewayVariables(Variables):
         7 * DAY,
         "seconds without a [visit](#details-of-some-variables) until a session ends",
     )
+    sessions_max_per_user = Variable(
+        "SESSIONS_MAX_PER_USER", number(1, 1000), None, "`MAX_SESSIONS_PER_USER` above"
+    )
     sessions_namespace = Variable("SESSIONS_NAMESPACE", str, "django", "`NAMESPACE` above")
     sessions_not_before = Variable("SESSIONS_NOT_BEFORE", parse_time, None, "`NOT_BEFORE` above")
     sessions_table = declare_text("SESSIONS_TABLE", "`TABLE_NAME` above", required=True)

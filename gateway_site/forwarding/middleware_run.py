@@ -73,13 +73,15 @@ NON_BLOCKING = frozenset(
         "oauth.sign_in.authentication.AuthenticationMiddleware",
         "gateway_site.edge.middleware.VisitMiddleware",  # a visit that is written needs a thread
         "django.contrib.messages.middleware.MessageMiddleware",
+        "gateway_site.pages.session_limit.SessionLimitMiddleware",  # saves the session
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "allauth.account.middleware.AccountMiddleware",
     }
 )
 
 # Middleware of pages, which does nothing for the call of an upstream: health checks, the ends of
-# sessions by sign-out, languages, visits, messages, and sign-ins of allauth that are under way.
+# sessions by sign-out and sign-in, languages, visits, messages, and sign-ins of allauth that are
+# under way.
 PAGES_ONLY = frozenset(
     {
         "gateway_site.health.HealthMiddleware",
@@ -88,6 +90,7 @@ PAGES_ONLY = frozenset(
         "gateway_site.edge.languages.LocaleMiddleware",
         "gateway_site.edge.middleware.VisitMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
+        "gateway_site.pages.session_limit.SessionLimitMiddleware",
         "allauth.account.middleware.AccountMiddleware",
     }
 )

@@ -159,7 +159,7 @@ class Inspection:
             record = await ending.load_head(self.services, each)
             if record is None or record.owner is None or record.owner != owner:
                 continue
-            if await _is_listed(self.services, record):
+            if await is_listed(self.services, record):
                 rows.append(self.to_row(record))
         return rows
 
@@ -197,7 +197,7 @@ class Inspection:
         page = await self.services.queries.owned(owner, limit=COUNTED)
         newest = []
         for key in page.items:
-            if not await _may_be_live(self.services, key):
+            if not await may_be_live(self.services, key):
                 continue
             newest.append((key["id"]["S"], number(key, "createdAt")))
         return Count(len(newest), page.next is not None, tuple(newest))
@@ -319,7 +319,7 @@ class Inspection:
         return self._kms_answers and wrapped in self._asked
 
 
-async def _is_listed(services: Services, record: RecordHead) -> bool:
+async def is_listed(services: Services, record: RecordHead) -> bool:
     """Return True if a record is live and not forged with a time in the future."""
     if record.is_ahead(services.clock()):
         return False
@@ -330,7 +330,7 @@ async def _is_listed(services: Services, record: RecordHead) -> bool:
     return await services.is_live(record)
 
 
-async def _may_be_live(services: Services, key: Item) -> bool:
+async def may_be_live(services: Services, key: Item) -> bool:
     """Return True if a key of the index may belong to a live session."""
     try:
         created_at = number(key, "createdAt")

@@ -204,6 +204,20 @@ class SessionItems:
                 return True
         raise TableUnavailable
 
+    async def end_since(self, head: RecordHead) -> bool:
+        """Delete a session's record, unless somebody has signed in to it since it was read.
+
+        Return False also if it has moved to another id.
+        """
+        created_at = as_number(head.created_at)
+        when = Condition("#createdAt = :createdAt", {":createdAt": created_at})
+        try:
+            expected = {"salt": as_binary(head.salt)}
+            await self._table.delete_or_raise(head.id, when=when, expected=expected)
+        except ConditionFailed as exc:
+            return await self._current(head.id, exc) is None  # An answer to this delete was lost.
+        return True
+
     async def _transact_until_applied(
         self, item_id: str, is_as_written: Callable[[Item | None], bool], *actions: Action
     ) -> None:
