@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from gateway_site.policy.names import ByNames, Names, any_begins_with
 from gateway_site.policy.spellings import is_plain_method, is_plain_name, is_plain_uri, readings_of
-from gateway_site.policy.subjects import METHODS_ABOUT, RESOURCES, Subject
+from gateway_site.policy.subjects import METHODS_ABOUT, RESOURCES, URI_MAX, Subject
 
 ALLOW, DENY = "allow", "deny"
 # What each conversation needs. Lists are filtered, so they show no more than what may be called.
@@ -138,9 +138,9 @@ class CallerRules:
     def may_see_template(self, template: str) -> bool:
         """Return True if the caller may read a resource whose address such a template gives."""
         prefix = TEMPLATE_START.split(template, maxsplit=1)[0]
-        if self._file.names_resources and not is_plain_uri(prefix):
-            return False
         subject = Subject(RESOURCES, prefix)
+        if not self._is_plain(subject):
+            return False
         if self._find(DENY, READ, (subject,)) is not None:
             return False
         if self._find(ALLOW, READ, (subject,)) is not None:
@@ -200,6 +200,8 @@ class CallerRules:
     def _is_plain(self, subject: Subject) -> bool:
         if subject.kind != RESOURCES:
             return is_plain_name(subject.name)
+        if len(subject.name) > URI_MAX:
+            return False
         return not self._file.names_resources or is_plain_uri(subject.name)
 
 

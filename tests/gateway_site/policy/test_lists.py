@@ -12,6 +12,7 @@ from gateway_site.mcp.messages import InvalidMessage, read_message
 from gateway_site.policy.lists import filter_result
 from gateway_site.policy.policy_file import read_rules
 from gateway_site.policy.rules import Caller, CallerRules
+from gateway_site.policy.subjects import URI_MAX
 from tests.support.cases import each_case
 
 OLD, NEW = "2025-11-25", "2026-07-28"
@@ -95,6 +96,16 @@ def test_odd_names_duplicates_and_unclear_entries_are_left_out() -> None:
         for other in ("uritemplate", "uriTemplate\u200b", "\uff55riTemplate")
     ]
     assert filtered(rules(ALL), resourceTemplates=unclear) == {"resourceTemplates": []}
+
+
+def test_address_that_is_too_long_to_be_called_is_left_out() -> None:
+    longest, longer = "db:" + "a" * (URI_MAX - 3), "db:" + "a" * (URI_MAX - 2)
+    for text in ("", '[[rule]]\naction = "deny"\nresources = ["db:secret"]\n'):
+        found = filtered(rules(ALL, text), resources=[{"uri": longer}, {"uri": longest}])
+        assert found == {"resources": [{"uri": longest}]}
+        templates = [{"uriTemplate": longer + "{a}"}, {"uriTemplate": "db:{a}"}]
+        found = filtered(rules(ALL, text), resourceTemplates=templates)
+        assert found == {"resourceTemplates": templates[1:]}
 
 
 def test_templates_are_shown_if_a_resource_of_theirs_may_be_read() -> None:
