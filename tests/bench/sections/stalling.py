@@ -24,6 +24,7 @@ from tests.bench.worst_cases import Case, Route
 
 LIMIT = 20.0  # milliseconds
 WAIT_LIMIT = 1000.0  # milliseconds for another person's message
+DOUBTFUL_WAIT = 500.0  # milliseconds; longer ones are tried again: other processes count here
 DOUBTFUL = 8.0  # milliseconds; longer stalls are tried again: garbage collection takes as long
 TRIES = 5  # of which the fastest counts
 RESPONSE_TIMEOUT = 600  # seconds
@@ -92,6 +93,12 @@ class Gateway:
             message_cases.posts(worst_cases.posting(cookie)),
         )
 
+    def wait_of(self, case: Case) -> float:
+        """Return another person's longest wait; if it is long, the shortest of several tries."""
+        wait = self.wait_beside(case)
+        again = [self.wait_beside(case) for _ in range(TRIES if wait > DOUBTFUL_WAIT else 0)]
+        return min([wait, *again])
+
     def wait_beside(self, case: Case) -> float:
         """Send a request many times at once; return another person's longest wait, in ms."""
         another = message_cases.another(worst_cases.posting(self.other_cookie.encode()))
@@ -135,7 +142,7 @@ def run(scale: Scale, folder: Path) -> Section:
             f"the longest callback, in the fastest of {TRIES} tries; not wall time, so that other "
             "processes do not count. A body with the response 413 exceeds a limit.",
             f"Then a person sends {CROWD} messages of 1 MB at once, and another one messages of "
-            "20 KB. Those wait for at most a second.",
+            f"20 KB. Their longest wait is that of the fastest of {TRIES} tries, in wall time.",
         ],
         on_page=False,
     )
@@ -147,7 +154,7 @@ def run(scale: Scale, folder: Path) -> Section:
             gateway = Gateway(**json.loads(process.said))
             stalls = _stalls(gateway, islice(gateway.cases(), 0, None, scale.every_case))
             own = worst_cases.posting(gateway.cookie.encode())
-            waits = {each: gateway.wait_beside(each) for each in message_cases.crowds(own)}
+            waits = {each: gateway.wait_of(each) for each in message_cases.crowds(own)}
     section.tables.append(Table("filled", COLUMNS, list(map(_row, stalls.values()))))
     longest = max(stall.longest for found in stalls.values() for stall in found)
     section.targets.append(Target("the event loop's longest stall", LIMIT, longest, "ms"))

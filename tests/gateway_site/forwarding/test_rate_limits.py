@@ -32,7 +32,8 @@ def test_calls_beyond_a_rate_are_errors_that_a_client_can_show(gateway: Gateway)
     with gateway.writer() as client:
 
         def post(data: bytes) -> requests.Response:
-            url, kind = f"{gateway.url}/gateway/rated/message", {"Content-Type": "application/json"}
+            url = f"{gateway.url}/gateway/counted/message"
+            kind = {"Content-Type": "application/json"}
             return client.post(url, data=data, headers=kind, timeout=20)
 
         before = gateway.state().get("/message", 0)
@@ -54,7 +55,7 @@ def test_calls_beyond_a_rate_are_errors_that_a_client_can_show(gateway: Gateway)
         assert post(call("prompts/get", 1, name="look_a")).status_code == 200
         assert post(call("tools/call", 1, name="read")).status_code == 200
         assert post(call("notifications/initialized", None)).json()["id"] is None
-        stream = client.get(f"{gateway.url}/gateway/rated/message", timeout=20)
+        stream = client.get(f"{gateway.url}/gateway/counted/message", timeout=20)
         assert (stream.status_code, stream.json()["code"]) == (429, "rate_exceeded")
         assert gateway.state()["/message"] == before + 3
 
@@ -64,7 +65,8 @@ def test_large_message_is_read_only_if_the_general_rates_allow_it(gateway: Gatew
     with gateway.writer(-1) as client:
 
         def post(data: bytes) -> requests.Response:
-            url, kind = f"{gateway.url}/gateway/rated/message", {"Content-Type": "application/json"}
+            url = f"{gateway.url}/gateway/counted/message"
+            kind = {"Content-Type": "application/json"}
             return client.post(url, data=data, headers=kind, timeout=20)
 
         def error(response: requests.Response) -> tuple[int, int, Any]:

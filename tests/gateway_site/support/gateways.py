@@ -208,6 +208,7 @@ def running_gateway(
             )
             | upstream_variables("GROUPED", upstream_port, READ_MCP="1", ALLOWED_GROUPS="sales")
             | upstream_variables("RATED", upstream_port, RATE="3/h look*=1/h")
+            | upstream_variables("COUNTED", upstream_port, RATE="3/h look*=1/h")  # calls count
             | upstream_variables("RATEDAPI", upstream_port, RATE="2/h")
             | upstream_variables("RULED", upstream_port, POLICY_FILE=rules, CLIENTS="1")
             | upstream_variables("PINNED", upstream_port, TOOLS_PINNED=str(pins))
