@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +24,7 @@ from django.middleware.common import CommonMiddleware
 from django.urls import get_script_prefix, path
 from django.utils import timezone, translation
 from django.utils.asyncio import async_unsafe
+from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 from pytest_django import Settings
 
@@ -245,16 +246,22 @@ def middleware_of(chain: MiddlewareChain) -> list[str]:
     return found
 
 
+def defined(names: Iterable[str]) -> list[str]:
+    """Return the names of classes and functions where they are defined."""
+    kinds: Iterator[Any] = map(import_string, names)
+    return [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
+
+
 def test_call_passes_all_middleware_but_that_of_pages(settings: Settings) -> None:
-    assert middleware_of(MiddlewareChain()) == settings.MIDDLEWARE
+    assert middleware_of(MiddlewareChain()) == defined(settings.MIDDLEWARE)
     assert set(settings.MIDDLEWARE) > PAGES_ONLY
     expected = [each for each in settings.MIDDLEWARE if each not in PAGES_ONLY]
-    assert middleware_of(CallChain()) == expected
+    assert middleware_of(CallChain()) == defined(expected)
 
 
 def test_call_passes_all_middleware_where_some_is_unknown(settings: Settings) -> None:
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, MAIN + "Foreign"]
-    assert middleware_of(CallChain()) == settings.MIDDLEWARE
+    assert middleware_of(CallChain()) == defined(settings.MIDDLEWARE)
 
 
 def test_calls_keep_the_views_and_errors_of_their_middleware() -> None:
