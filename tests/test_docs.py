@@ -265,7 +265,8 @@ def worked(requests: int, processes: int, sessions: int) -> list[str]:
     writes = requests * CHANGING * math.ceil(KILOBYTES) * MONTH * WRITE
     gigabytes = sessions * (KILOBYTES + 0.2) / 1e6
     storage = gigabytes * (STORED + RECOVERABLE)
-    calls = (RENEWALS * processes * (1 + LIFETIME / PERIOD) / CACHE_AGE + 1 / PERIOD) * MONTH
+    renewals = RENEWALS * processes * (1 + LIFETIME / PERIOD) / CACHE_AGE
+    calls = (renewals + (1 + processes) / PERIOD) * MONTH
     kms = max(0.0, calls - KMS_FREE) * KMS_CALL + KMS_KEY
     dollars = [f"${round(part):,}" for part in (reads, writes, storage)]
     total = round(reads + writes + storage + kms)

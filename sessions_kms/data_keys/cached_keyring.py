@@ -4,14 +4,13 @@ It has the interface of `keyring`. Cached keys are limited in number and age, an
 memory. This module does not depend on KMS or the table, except for their errors.
 """
 
-import hmac
 import logging
 import random
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ from sessions_kms.concurrency.deadline import Moment, Stopwatch
 from sessions_kms.concurrency.single_flight import Flights
 from sessions_kms.concurrency.threads import Background, Job, start_thread
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.data_keys.keyring import DataKey, Keyring
+from sessions_kms.data_keys.keyring import DataKey, Keyring, confirm
 from sessions_kms.exceptions import (
     InvalidRecord,
     KMSUnavailable,
@@ -33,6 +32,7 @@ BACK_OFF: Final = 1  # seconds after a failure without another call
 INVALID_BACK_OFF: Final = 5  # seconds; KMS gives the same answer for the same blob
 YOUNG: Final = 0.75  # fraction of a key's maximum age before which no renewal is due
 AHEAD: Final = 0.8  # fraction of it from which keys used for unwrapping are renewed
+DIFFERENT: Final = "KMS unwrapped one data key to different bytes. Unwrapping it again."
 SEALING_KEYS: Final = 2  # the current period's and, in advance, the next one's
 
 CacheKey = tuple[frozenset[tuple[str, str]], bytes]  # full encryption context, exact blob
@@ -47,7 +47,6 @@ class Entry:
 
     key: DataKey
     requested_at: Moment
-    confirmed: bool = field(default=False, kw_only=True)  # KMS returned the same bytes twice
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class CachingKeyring:
         """
         cache_key = self._cache_key(key.encrypted, key.period)
         entry = self._get_entry(cache_key, self._max_stale)
-        if entry is not None and entry.confirmed:
+        if entry is not None and entry.key.confirmed:
             return entry.key
         call = partial(self._call_kms, partial(self._unwrap, cache_key, key.period))
         return await self._flights.run(("confirm", cache_key), call)
@@ -228,9 +227,9 @@ class CachingKeyring:
     async def _unwrap(self, cache_key: CacheKey, period: int) -> DataKey:
         requested_at = self._stopwatch.now()
         key = await self._keyring.unwrap(cache_key[1], period)
-        self._store(
-            cache_key, Entry(key, requested_at, confirmed=self._is_confirmed(cache_key, key))
-        )
+        if self._is_confirmed(cache_key, key):
+            key = replace(key, confirmed=True)
+        self._store(cache_key, Entry(key, requested_at))
         return key
 
     def _is_confirmed(self, cache_key: CacheKey, key: DataKey) -> bool:
@@ -239,21 +238,20 @@ class CachingKeyring:
             entry = self._entries.get(cache_key)
         if entry is None:
             return False
-        if hmac.compare_digest(entry.key.plaintext, key.plaintext):
+        if entry.key.has_same_bytes(key):
             return True
-        logger.error("KMS unwrapped one data key to different bytes. Unwrapping it again.")
+        logger.error(DIFFERENT)
         self._drop(lambda each: each.key.encrypted == key.encrypted)
         return False
 
     async def _fetch(self, period: int) -> DataKey:
         requested_at = self._stopwatch.now()
-        key = await self._keyring.generate(period)
+        key = await self._confirm(await self._keyring.generate(period))
         entry = SealingEntry(
             key,
             requested_at,
             period=period,
             cache_key=self._cache_key(key.encrypted, key.period),
-            confirmed=self._is_confirmed(self._cache_key(key.encrypted, key.period), key),
             renew_after=self._max_age * (YOUNG + 0.1 * self._chance()),
             lead=min(self._max_age, self._period_length) * (0.25 + 0.5 * self._chance()),
         )
@@ -262,6 +260,24 @@ class CachingKeyring:
             others = [other for other in self._sealing if other.period != period]
             self._sealing = [entry, *others][:SEALING_KEYS]
         return key
+
+    async def _confirm(self, key: DataKey) -> DataKey:
+        """Return a data key on which two responses of KMS agree, so that it may encrypt.
+
+        Raises KMSUnavailable if they differ. The cached bytes stay in use if they are confirmed.
+        """
+        if key.confirmed:
+            return key
+        with self._lock:
+            known = self._entries.get(self._cache_key(key.encrypted, key.period))
+        if known is not None and known.key.has_same_bytes(key):
+            return replace(key, confirmed=True)
+        if known is None:
+            return await confirm(key, self._keyring.unwrap(key.encrypted, key.period))
+        if not known.key.confirmed:
+            self._drop(lambda each: each.key.encrypted == key.encrypted)
+        logger.error(DIFFERENT)
+        raise KMSUnavailable
 
     async def _fetch_own(self, period: int) -> DataKey:
         requested_at = self._stopwatch.now()

@@ -5,10 +5,11 @@ first process publishes it in the table, and the others adopt it. Every keyring 
 encrypted data key and returns a `DataKey`. This module does not depend on sessions.
 """
 
+import hmac
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
@@ -42,13 +43,18 @@ class DataKey:
     """A data key, wrapped and unwrapped.
 
     ``period`` is the epoch second at which its period starts; ``kms_key_id`` is the ARN of the KMS
-    key that wrapped or unwrapped it.
+    key that wrapped or unwrapped it. It is ``confirmed`` if two responses of KMS agree on it.
     """
 
     period: int
     encrypted: bytes = field(repr=False)
     plaintext: bytes = field(repr=False)
     kms_key_id: str
+    confirmed: bool = field(default=False, compare=False, repr=False)
+
+    def has_same_bytes(self, other: "DataKey") -> bool:
+        """Return True if another response of KMS gave the same plaintext, in constant time."""
+        return hmac.compare_digest(self.plaintext, other.plaintext)
 
 
 class Keyring(Protocol):
@@ -102,7 +108,10 @@ class KMSKeyring:
         return {**self._context, "period": str(period)}
 
     async def generate(self, period: int) -> DataKey:
-        """Return a new data key from KMS. Raises KMSUnavailable."""
+        """Return a new data key from KMS, confirmed by Decrypt. Raises KMSUnavailable.
+
+        If one response were wrong, what the key encrypts or who adopts it would be lost.
+        """
         __traceback_hide__ = True
         answer: DataKeyResponse = await BlockingCall(
             self._kms.generate_data_key, (self.key_id, self.context(period))
@@ -110,7 +119,8 @@ class KMSKeyring:
         if not 1 <= len(answer.ciphertext) <= ENCRYPTED_KEY_MAX_BYTES:
             raise KMSUnavailable
         _check_answer(answer.key_id, self.key_id, len(answer.plaintext))
-        return DataKey(period, answer.ciphertext, answer.plaintext, answer.key_id)
+        key = DataKey(period, answer.ciphertext, answer.plaintext, answer.key_id)
+        return await confirm(key, self._unwrap(self.key_id, key.encrypted, period))
 
     async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
         """Unwrap, trying one KMS key after the other.
@@ -124,21 +134,24 @@ class KMSKeyring:
         refused: str | None = None
         for key_id in self._unwrap_key_ids:
             try:
-                answer: DataKeyResponse = await BlockingCall(
-                    self._kms.decrypt, (key_id, encrypted, self.context(period))
-                )
+                return await self._unwrap(key_id, encrypted, period)
             except IncorrectKey:
                 continue
             except KMSUnavailable as exc:
                 refused = refused or exc.refused_key
                 if key_id == self.key_id or refused is None:
                     raise
-                continue
-            _check_answer(answer.key_id, key_id, len(answer.plaintext))
-            return DataKey(period, encrypted, answer.plaintext, answer.key_id)
         if refused is not None:
             raise KMSUnavailable(refused_key=refused)
         raise IncorrectKey("None of the configured KMS keys wrapped this data key.")
+
+    async def _unwrap(self, key_id: str, encrypted: bytes, period: int) -> DataKey:
+        __traceback_hide__ = True
+        answer: DataKeyResponse = await BlockingCall(
+            self._kms.decrypt, (key_id, encrypted, self.context(period))
+        )
+        _check_answer(answer.key_id, key_id, len(answer.plaintext))
+        return DataKey(period, encrypted, answer.plaintext, answer.key_id)
 
     async def rewrap(self, encrypted: bytes, period: int) -> bytes | None:
         """Rewrap a data key from a previous KMS key to the current one, within KMS.
@@ -162,6 +175,22 @@ class KMSKeyring:
                 raise KMSUnavailable
             return rewrapped
         return None
+
+
+async def confirm(key: DataKey, again: Coroutine[Any, Any, DataKey]) -> DataKey:
+    """Return a data key as confirmed if another response of KMS has the same bytes.
+
+    Raises KMSUnavailable: then it must encrypt nothing, and must not be published.
+    """
+    __traceback_hide__ = True
+    try:
+        second = await again
+    except (InvalidRecord, IncorrectKey):  # KMS has just wrapped or unwrapped it.
+        second = None
+    if second is None or not key.has_same_bytes(second):
+        logger.error("Two responses of KMS about one data key differ. It is not used.")
+        raise KMSUnavailable
+    return replace(key, confirmed=True)
 
 
 def _check_answer(used_key_id: str, key_id: str, plaintext_bytes: int) -> None:

@@ -53,7 +53,7 @@ def expected(processes: int, rate: int) -> float:
     assert timeout is not None
     keys = 1 + timeout / period
     age = DEFAULTS.data_key_cache_age
-    return MILLION * (processes * keys / (age * rate) + 1 / (period * rate))
+    return MILLION * (processes * keys / (age * rate) + (1 + processes) / (period * rate))
 
 
 class Fleet:

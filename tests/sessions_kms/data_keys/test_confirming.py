@@ -1,4 +1,4 @@
-"""A data key that decrypts nothing is unwrapped by KMS once more."""
+"""Two responses of KMS: for a data key that encrypts, and for one that decrypts nothing."""
 
 from dataclasses import replace
 
@@ -6,6 +6,7 @@ import pytest
 
 from sessions_kms.aws.kms import DataKeyResponse
 from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.data_keys.cached_keyring import BACK_OFF, DIFFERENT
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable
 from tests.sessions_kms.support.fakes import KEY, FakeKMS, State
@@ -18,6 +19,7 @@ from tests.sessions_kms.support.fleet import (
 )
 
 Log = pytest.LogCaptureFixture
+DIFFER = "Two responses of KMS about one data key differ. It is not used."
 
 
 class LyingKMS(FakeKMS):
@@ -66,18 +68,97 @@ def test_renewed_key_was_said_twice(process: Process) -> None:
     assert decrypts(process) == before
 
 
-def test_contradicted_bytes_are_dropped_from_all_caches(
+# A data key that encrypts
+
+
+def test_generated_key_is_neither_published_nor_used_if_kms_contradicts_itself(
     process: Process, kms: LyingKMS, log: Log
 ) -> None:
-    right = Process(kms, process.table, process.clock).generate(PERIOD)
-    other = unwrapped(process, earlier_key(process))
     kms.lies = 1
-    wrong = process.generate(PERIOD)
+    with pytest.raises(KMSUnavailable):
+        process.generate(PERIOD)
+    assert process.table.keys == {}
+    assert process.plaintexts() == set()
+    assert DIFFER in log.messages
+    process.clock.advance(BACK_OFF)
+    assert process.generate(PERIOD).encrypted == process.table.keys[PERIOD].encrypted
+
+
+@pytest.mark.parametrize("lies", [1, 2])
+def test_adopted_key_is_not_used_if_kms_contradicts_itself(
+    process: Process, kms: LyingKMS, log: Log, lies: int
+) -> None:
+    right = Process(kms, process.table, process.clock).generate(PERIOD)
+    kms.lies = lies
+    if lies == 1:
+        with pytest.raises(KMSUnavailable):
+            process.generate(PERIOD)
+        assert process.plaintexts() == set()
+        assert DIFFER in log.messages
+        process.clock.advance(BACK_OFF)
+        assert process.generate(PERIOD) == right
+    else:  # Two responses with the same wrong bytes cannot be told from two right ones.
+        assert process.generate(PERIOD).plaintext == bytes(32)
+
+
+def test_own_key_for_each_write_is_confirmed(kms: LyingKMS) -> None:
+    process = Process(kms, period_length=0)
+    kms.lies = 1
+    with pytest.raises(KMSUnavailable):
+        process.generate(PERIOD)
+    assert process.generate(PERIOD).plaintext != bytes(32)
+    assert (kms.count("generate_data_key"), kms.count("decrypt")) == (2, 2)
+
+
+def test_confirmed_key_goes_on_encrypting_while_a_renewal_differs(
+    process: Process, kms: LyingKMS, log: Log
+) -> None:
+    right = process.generate(PERIOD)
+    process.clock.advance(MAX_AGE)
+    kms.lies = 1
+    assert process.generate(PERIOD) == right
+    assert DIFFERENT in log.messages
+    process.clock.advance(BACK_OFF)
+    assert process.generate(PERIOD) == right
+    assert kms.lies == 0
+
+
+def test_renewal_of_a_key_costs_one_call(process: Process) -> None:
+    process.generate(PERIOD)
+    before = decrypts(process)
+    process.clock.advance(MAX_AGE)
+    process.generate(PERIOD)
+    assert decrypts(process) == before + 1
+
+
+def test_key_that_was_read_once_with_other_bytes_encrypts_nothing(
+    process: Process, kms: LyingKMS, log: Log
+) -> None:
+    """One response came for reading, the other one for writing: nobody knows which is right."""
+    right = Process(kms, process.table, process.clock).generate(PERIOD)
+    kms.lies = 1
+    assert unwrapped(process, right).plaintext == bytes(32)
+    with pytest.raises(KMSUnavailable):
+        process.generate(PERIOD)
+    assert bytes(32) not in process.plaintexts()
+    assert DIFFERENT in log.messages
+    process.clock.advance(BACK_OFF)
+    assert process.generate(PERIOD) == right
+
+
+# A data key that decrypts nothing
+
+
+def test_contradicted_bytes_are_dropped_from_the_cache(
+    process: Process, kms: LyingKMS, log: Log
+) -> None:
+    right, other = earlier_key(process), unwrapped(process, earlier_key(process))
+    kms.lies = 1
+    wrong = unwrapped(process, right)
     assert wrong.plaintext == bytes(32)
     assert confirmed(process, wrong) == right
-    assert log.messages == ["KMS unwrapped one data key to different bytes. Unwrapping it again."]
+    assert log.messages == [DIFFERENT]
     assert bytes(32) not in process.plaintexts()
-    assert process.generate(PERIOD) == right
     before = decrypts(process)
     assert unwrapped(process, other) == other
     assert decrypts(process) == before

@@ -45,13 +45,13 @@ def test_first_process_publishes_its_data_key(kms: FakeKMS, table: FakeDataKeyTa
     key = run_sync(shared(kms_keyring(kms), table, NOW + 0.9).generate(PERIOD))
     assert table.keys == {PERIOD: PublishedKey(PERIOD, key.encrypted, NOW, PERIOD + 2 * DAY)}
     assert key.period == PERIOD
-    assert kms.count("generate_data_key") == len(kms.calls) == 1
+    assert [call.operation for call in kms.calls] == ["generate_data_key", "decrypt"]
 
 
 def test_next_one_adopts_the_published_data_key(kms: FakeKMS, table: FakeDataKeyTable) -> None:
     first = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
     assert run_sync(shared(kms_keyring(kms), table).generate(PERIOD)) == first
-    assert (kms.count("generate_data_key"), kms.count("decrypt")) == (1, 1)
+    assert (kms.count("generate_data_key"), kms.count("decrypt")) == (1, 2)
 
 
 def test_processes_with_skewed_clocks_share_a_key(kms: FakeKMS, table: FakeDataKeyTable) -> None:
@@ -94,7 +94,7 @@ def test_lost_answer_of_a_publish_is_recognised_without_unwrapping(
     table.losing_answers = True
     key = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
     assert table.keys[PERIOD].encrypted == key.encrypted
-    assert kms.count("decrypt") == 0
+    assert kms.count("decrypt") == 1
 
 
 def test_item_deleted_after_the_lost_race_leaves_ours_to_serve(
@@ -106,7 +106,7 @@ def test_item_deleted_after_the_lost_race_leaves_ours_to_serve(
 
     key = run_sync(shared(kms_keyring(kms), Vanishing()).generate(PERIOD))
     assert key.period == PERIOD
-    assert len(kms.calls) == 1
+    assert len(kms.calls) == 2
 
 
 def test_item_under_a_previous_kms_key_is_adopted(kms: FakeKMS, table: FakeDataKeyTable) -> None:
@@ -149,7 +149,7 @@ def test_lost_answer_of_a_replacement_is_recognised(kms: FakeKMS, table: FakeDat
     table.losing_answers = True
     key = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
     assert table.keys[PERIOD].encrypted == key.encrypted
-    assert kms.count("decrypt") == 1
+    assert kms.count("decrypt") == 2
 
 
 def test_loser_of_a_replacement_by_another_invalid_blob_uses_its_own(

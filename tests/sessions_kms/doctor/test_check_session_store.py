@@ -125,7 +125,7 @@ def test_text_is_a_line_for_each_finding_and_one_of_figures(store: Store) -> Non
     assert [line[5:].partition(": ")[0] for line in lines if line.startswith("ok   ")] == [
         name for name in CHECKS if name not in NOT_HERE
     ]
-    assert re.fullmatch(r"Measured: data key [\d.]+ ms, create .* ms; KMS calls: 1", lines[-3])
+    assert re.fullmatch(r"Measured: data key [\d.]+ ms, create .* ms; KMS calls: 2", lines[-3])
     assert lines[-2] == (
         "Not checked here: the SQL database (`manage.py check --database default`),"
         " the providers (`manage.py check_providers`)"

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.data_keys.keyring import DataKey, KMSKeyring, SharedKeyring
+from sessions_kms.testing.kms import MemoryKMS
 from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeDataKeyTable, FakeKMS
 from tests.sessions_kms.support.stepping import blocking
 from tests.support.clock import FakeClock
@@ -82,7 +82,14 @@ class Process:
 
 def earlier_key(process: Process, *, key_id: str = KEY, period: int = PERIOD - DAY) -> DataKey:
     """Return a data key of another process that this one has not unwrapped yet."""
-    return run_sync(kms_keyring(process.kms, key_id=key_id).generate(period))
+    return made_elsewhere(process.kms, period, key_id=key_id)
+
+
+def made_elsewhere(kms: FakeKMS, period: int = PERIOD, *, key_id: str = KEY) -> DataKey:
+    """Return a data key, without counting the calls that made it."""
+    context = kms_keyring(kms, key_id=key_id).context(period)
+    made = MemoryKMS.generate_data_key(kms, key_id, context)
+    return DataKey(period, made.ciphertext, made.plaintext, key_id)
 
 
 def decrypts(process: Process) -> int:
