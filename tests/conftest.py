@@ -218,6 +218,8 @@ def no_services() -> Iterator[None]:
     services.reset()
     yield
     services.reset()
+    if (waiting := sys.modules.get("oauth.clients.timed_deletions")) is not None:
+        waiting.forget()  # Nothing is deleted during another test.
 
 
 # Here, for all folders, so that a process starts only one of each.

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
 
-from oauth.clients import grant_end, live_grants, token_pair
+from oauth.clients import grant_end, live_grants, timed_deletions, token_pair
 from oauth.clients.consent import Consent, make_labels
 from oauth.clients.grant_end import REVOKED, GrantRevoker
 from oauth.clients.rules.errors import InvalidGrant, InvalidScope, InvalidTarget
@@ -99,6 +99,7 @@ class Grants:
         code, content = token_pair.new_token(token_pair.CODE), _make_sealed_grant(key, consent)
         ends = int(self._services.clock()) + CODE_AGE
         await self._tokens.begin(NewToken(code, content.to_bytes(), ends))
+        timed_deletions.delete_once_ended(self._services, self._tokens.id_of(code), ends)
         count_grant(ISSUED)
         await BlockingCall(_announce_grant, (key, user_id_of(user), consent, provider_id))
         return IssuedCode(code, tuple(ended))
@@ -135,7 +136,7 @@ class Grants:
                 raise InvalidGrant
             _check_resource(grant, resource)
 
-        return await self._redeem(code, check, arrived_at)
+        return await self._redeem(PresentedToken(code, verifier, check, arrived_at))
 
     async def refresh(
         self,
@@ -163,7 +164,7 @@ class Grants:
             if not set((scope or "").split()) <= set(grant.scope.split()):
                 raise InvalidScope
 
-        return await self._redeem(refresh_token, check, arrived_at)
+        return await self._redeem(PresentedToken(refresh_token, "", check, arrived_at))
 
     async def revoke(self, any_token: str, *, client_id: str) -> None:
         """End the grant of this client's token, here and at the provider (RFC 7009).
@@ -216,12 +217,9 @@ class Grants:
         await self._delete_previous_response(cached)
         return stored if is_there else None
 
-    async def _redeem(
-        self, presented: str, check: Callable[[SealedGrant], None], arrived_at: float
-    ) -> TokenResponse:
+    async def _redeem(self, presented: PresentedToken) -> TokenResponse:
         __traceback_hide__ = True
-        presented_token = PresentedToken(presented, check, arrived_at)
-        return await TokenRedemption(self._services, self._lifetimes, presented_token).redeem()
+        return await TokenRedemption(self._services, self._lifetimes, presented).redeem()
 
     async def _find_cached(self, access_token: str) -> CachedGrant | None:
         __traceback_hide__ = True

@@ -41,16 +41,15 @@ class TokenResponse:
 
     ``expires_in`` is that of the access token, in seconds. The refresh token expires if it is not
     used for ``refresh_token_timeout``, and the grant in any case after ``authorization_expires_in``
-    (draft-ietf-oauth-refresh-token-expiration-03); both are None in a repeated response of an
-    earlier release.
+    (draft-ietf-oauth-refresh-token-expiration-03).
     """
 
     access_token: str
     refresh_token: str
     expires_in: int
     scope: str
-    refresh_token_timeout: int | None = None
-    authorization_expires_in: int | None = None
+    refresh_token_timeout: int
+    authorization_expires_in: int
 
     def __repr__(self) -> str:
         """Return a text without tokens."""
@@ -85,7 +84,7 @@ class SealedGrant:
     A pair of tokens names the items to delete with it: ``access_tokens`` are the access tokens of
     the grant whose items may still exist, including its own, oldest first; ``refresh_token`` is
     the id of its refresh token's item. ``refreshed_at`` are the recent refreshes
-    (`token_pair.seconds_to_wait`). Each of the three may be absent.
+    (`token_pair.seconds_to_wait`).
     """
 
     key: str | None
@@ -135,13 +134,13 @@ class SealedGrant:
         """Read what `to_bytes` returned; fields of a later release are ignored."""
         __traceback_hide__ = True
         known = _known_fields(cls, json.loads(content))
-        if known.get("previous") is not None:
+        if known["previous"] is not None:
             known["previous"] = PreviousToken(**_known_fields(PreviousToken, known["previous"]))
-        named = known.get("access_tokens", ())
         known["access_tokens"] = tuple(
-            AccessTokenItem(**_known_fields(AccessTokenItem, each)) for each in named
+            AccessTokenItem(**_known_fields(AccessTokenItem, each))
+            for each in known["access_tokens"]
         )
-        known["refreshed_at"] = tuple(known.get("refreshed_at", ()))
+        known["refreshed_at"] = tuple(known["refreshed_at"])
         return cls(**known)
 
 
@@ -149,27 +148,24 @@ class SealedGrant:
 class SealedResponse:
     """The response to the token that a client spent, and the key of the session.
 
-    ``expires_in`` is that of the first response; a repeated one is computed from the ``…_ends_at``
-    in epoch seconds. Responses of releases without those are repeated unchanged.
+    The ``…_ends_at`` are in epoch seconds: a repeated response counts from its own time.
     """
 
     key: str
     access_token: str
     refresh_token: str
-    expires_in: int
     scope: str
-    access_token_ends_at: int | None = None
-    refresh_token_ends_at: int | None = None
-    grant_ends_at: int | None = None
+    access_token_ends_at: int
+    refresh_token_ends_at: int
+    grant_ends_at: int
 
     def to_response(self, now: float) -> TokenResponse:
         """Return the response for a time in epoch seconds."""
         __traceback_hide__ = True
-        left = _seconds_left(self.access_token_ends_at, now)
         return TokenResponse(
             self.access_token,
             self.refresh_token,
-            self.expires_in if left is None else left,
+            _seconds_left(self.access_token_ends_at, now),
             self.scope,
             refresh_token_timeout=_seconds_left(self.refresh_token_ends_at, now),
             authorization_expires_in=_seconds_left(self.grant_ends_at, now),
@@ -187,9 +183,33 @@ class SealedResponse:
         return cls(**_known_fields(cls, json.loads(content)))
 
 
-def _seconds_left(ends_at: int | None, now: float) -> int | None:
+@dataclass(frozen=True, repr=False, kw_only=True)
+class CodeAnswer:
+    """What is kept of a redeemed code, whose response is never repeated.
+
+    With it, late reuse of the code ends the grant also at the provider: ``key`` is that of the
+    session, ``items`` are the ids of the items to delete. It contains no token.
+    """
+
+    key: str
+    items: tuple[str, ...]
+
+    def to_bytes(self) -> bytes:
+        """Return it as it is sealed."""
+        __traceback_hide__ = True
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> CodeAnswer:
+        """Read what `to_bytes` returned."""
+        __traceback_hide__ = True
+        known = _known_fields(cls, json.loads(content))
+        return cls(key=known["key"], items=tuple(known["items"]))
+
+
+def _seconds_left(ends_at: int, now: float) -> int:
     """Return the seconds until a time, at least 1: to some clients 0 means no expiry."""
-    return None if ends_at is None else max(1, int(ends_at - now))
+    return max(1, int(ends_at - now))
 
 
 def _known_fields(of: type, members: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,13 @@ from typing import Final, NamedTuple
 
 from django.conf import settings
 
-from oauth.clients.sealed_grant import AccessTokenItem, PreviousToken, SealedGrant, SealedResponse
+from oauth.clients.sealed_grant import (
+    AccessTokenItem,
+    CodeAnswer,
+    PreviousToken,
+    SealedGrant,
+    SealedResponse,
+)
 from sessions_kms import GrantStore
 from sessions_kms.sealed_items.tokens import (
     Exchange,
@@ -170,9 +176,13 @@ class NextPair:
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class SpentToken:
-    """A token that is about to be spent: its text, its item, and its content."""
+    """A token that is about to be spent: its text, its item, and its content.
+
+    ``verifier`` is that of a code, "" for a refresh token.
+    """
 
     token: str
+    verifier: str
     found: SealedToken
     grant: SealedGrant
 
@@ -195,7 +205,6 @@ def make_next_pair(
         key=stored.session_key or "",
         access_token=new_token(ACCESS),
         refresh_token=new_token(REFRESH),
-        expires_in=max(1, int(access_ends - now)),
         scope=grant.scope,
         access_token_ends_at=access_ends,
         refresh_token_ends_at=int(now) + stored.get_expiry_age(),  # never beyond the grant's end
@@ -215,7 +224,10 @@ def make_next_pair(
         stamp=new_stamp(),
         spent=NewToken(spent.token, grant.make_spent(spent_at).to_bytes(), ends),
         answer=NewToken(
-            spent.token, answer.to_bytes(), spent_at + lifetimes.refresh_grace + LATE_ARRIVAL
+            spent.token,
+            _stored_answer(tokens, spent, answer),
+            spent_at + lifetimes.refresh_grace + LATE_ARRIVAL,
+            spent.verifier,
         ),
         successors=(
             NewToken(answer.refresh_token, content, ends),
@@ -225,6 +237,15 @@ def make_next_pair(
         forgotten=grant.previous.id if grant.previous else None,
     )
     return NextPair(answer, exchange, succession)
+
+
+def _stored_answer(tokens: Tokens, spent: SpentToken, answer: SealedResponse) -> bytes:
+    """Return what is stored beside the spent token: the response, unless it is never repeated."""
+    __traceback_hide__ = True
+    if not spent.is_code:
+        return answer.to_bytes()
+    items = tuple(items_of_response(answer, tokens.id_of))
+    return CodeAnswer(key=answer.key, items=items).to_bytes()
 
 
 def _tombstone_of_previous(grant: SealedGrant, ends: int) -> TokenTombstone | None:

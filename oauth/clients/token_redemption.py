@@ -22,10 +22,10 @@ from typing import TypeAlias
 from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest
 
-from oauth.clients import grant_end, token_pair
+from oauth.clients import grant_end, timed_deletions, token_pair
 from oauth.clients.grant_end import REUSED, GrantRevoker
 from oauth.clients.rules.errors import InvalidGrant, KeyMissing, TooManyRefreshes
-from oauth.clients.sealed_grant import SealedGrant, SealedResponse, TokenResponse
+from oauth.clients.sealed_grant import CodeAnswer, SealedGrant, SealedResponse, TokenResponse
 from oauth.clients.token_pair import (
     CODE_GRACE,
     Lifetimes,
@@ -54,9 +54,11 @@ class PresentedToken:
     """A presented token; ``arrived_at`` is in epoch seconds.
 
     ``check`` takes the token's content, and raises GrantError if the request does not match it.
+    ``verifier`` is that of a code (RFC 7636), "" for a refresh token.
     """
 
     token: str
+    verifier: str
     check: Callable[[SealedGrant], None]
     arrived_at: float
 
@@ -84,7 +86,12 @@ class TokenRedemption:
             return await self._handle_spent(found, grant)
         self._check_rate(grant)
         stored = await self._save_session(grant.key)
-        spent = SpentToken(token=self._presented.token, found=found, grant=grant)
+        spent = SpentToken(
+            token=self._presented.token,
+            verifier=self._presented.verifier,
+            found=found,
+            grant=grant,
+        )
         pair = make_next_pair(self._tokens, self._lifetimes, spent, stored)
         grant_end.delete_items_soon(self._services, pair.succession.expired)
         if not await self._exchange(pair.exchange):
@@ -94,6 +101,8 @@ class TokenRedemption:
             if found.stamp != pair.exchange.stamp and not await self._was_exchanged(pair, found):
                 return await self._handle_spent(found, grant)
         grant_end.delete_items_soon(self._services, pair.succession.surplus)
+        answer_id = self._tokens.answer_beside(spent.found.id)
+        timed_deletions.delete_once_ended(self._services, answer_id, pair.exchange.answer.ttl)
         return pair.response.to_response(self._services.clock())
 
     def _check_rate(self, grant: SealedGrant) -> None:
@@ -188,9 +197,13 @@ class TokenRedemption:
         """End the grant, also at the provider while the stored response has its key."""
         __traceback_hide__ = True
         items = [found.id] if isinstance(spent, TokenTombstone) else items_of(spent, found.id)
-        content = await self._tokens.answer(self._presented.token)
+        content = await self._tokens.answer(self._presented.token, self._presented.verifier)
         if content is None:
             await self._revoker.end_by_id(spent.session, REUSED, items)
+            return
+        if self._presented.verifier:
+            code = CodeAnswer.from_bytes(content)
+            await self._revoker.end_by_key(code.key, REUSED, [*items, *code.items])
             return
         answer = SealedResponse.from_bytes(content)
         items += items_of_response(answer, self._tokens.id_of)

@@ -116,11 +116,20 @@ FoundToken: TypeAlias = SealedToken | TokenTombstone | None
 
 @dataclass(frozen=True, repr=False)
 class NewToken:
-    """Content to seal under a token, and its end in epoch seconds."""
+    """Content to seal under a token, and its end in epoch seconds.
+
+    With a ``verifier`` it is sealed under both, under the id of the token alone.
+    """
 
     token: str
     content: bytes
     ttl: int
+    verifier: str = ""
+
+    @property
+    def secret(self) -> str:
+        """What the content is sealed under; all tokens have the same length."""
+        return self.token + self.verifier
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -178,12 +187,15 @@ class Tokens:
             _refuse(item_id, exc)
             return None
 
-    async def answer(self, token: str) -> bytes | None:
-        """Return the answer to a redeemed token; None if it was deleted."""
+    async def answer(self, token: str, verifier: str = "") -> bytes | None:
+        """Return the answer to a redeemed token; None if it was deleted.
+
+        ``verifier`` is that with which it was sealed.
+        """
         __traceback_hide__ = True
         item_id = answer_id(self.id_of(token))
         try:
-            return await retry_invalid_read(partial(self._read_answer, item_id, token))
+            return await retry_invalid_read(partial(self._read_answer, item_id, token + verifier))
         except InvalidRecord as exc:
             _refuse(item_id, exc)
             return None
@@ -278,12 +290,12 @@ class Tokens:
             return None
         return SealedToken(item_id, number(item, "ttl"), stamp, content)
 
-    async def _read_answer(self, item_id: str, token: str) -> bytes | None:
+    async def _read_answer(self, item_id: str, secret: str) -> bytes | None:
         __traceback_hide__ = True
         item = await self._table.get(item_id, confirm=Confirm.LIMITED)
-        return None if item is None else await self._open(item, token, ANSWER)
+        return None if item is None else await self._open(item, secret, ANSWER)
 
-    async def _open(self, item: Item, token: str, item_type: ItemType) -> bytes | None:
+    async def _open(self, item: Item, secret: str, item_type: ItemType) -> bytes | None:
         """Decrypt an item; return None if it has expired, or its grant must have ended.
 
         A forger chooses `ttl`, but neither of the times of the data key's period.
@@ -295,7 +307,7 @@ class Tokens:
         grant_age = self._services.config.grant_age
         if self._is_over(record.id, min(record.ttl, record.created_at + grant_age)):
             return None
-        return await self._sealing.open(record, token, item_type)
+        return await self._sealing.open(record, secret, item_type)
 
     def _is_over(self, item_id: str, ttl: int) -> bool:
         if not self.has_passed(ttl):
@@ -313,7 +325,7 @@ class Tokens:
         item_id = self.id_of(new.token)
         return await self._sealing.seal_item(
             new.content,
-            new.token,
+            new.secret,
             item_id=item_id if item_type is TOKEN else answer_id(item_id),
             item_type=item_type,
             ttl=new.ttl,

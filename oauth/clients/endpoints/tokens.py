@@ -187,10 +187,8 @@ def _token_response(issued: TokenResponse) -> HttpResponse:
         "expires_in": issued.expires_in,
         "refresh_token": issued.refresh_token,
         "scope": issued.scope,
+        # draft-ietf-oauth-refresh-token-expiration-03
+        "refresh_token_timeout": issued.refresh_token_timeout,
+        "authorization_expires_in": issued.authorization_expires_in,
     }
-    # draft-ietf-oauth-refresh-token-expiration-03
-    if issued.refresh_token_timeout is not None:
-        document["refresh_token_timeout"] = issued.refresh_token_timeout
-    if issued.authorization_expires_in is not None:
-        document["authorization_expires_in"] = issued.authorization_expires_in
     return json_response(document, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})

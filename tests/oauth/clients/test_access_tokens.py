@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from oauth.clients import grant_end, token_pair
 from oauth.clients.rules.errors import InvalidGrant
-from oauth.clients.sealed_grant import SealedGrant, SealedResponse, TokenResponse
+from oauth.clients.sealed_grant import TokenResponse
 from oauth.clients.token_pair import LATE_ARRIVAL, Lifetimes
 from oauth.network.concurrency import QUEUE_MAX
 from sessions_kms.concurrency.waits import run_sync
@@ -557,63 +557,6 @@ def test_forked_process_deletes_with_threads_of_its_own(
 
 
 # Releases that know nothing of it
-
-NEW = {"access_tokens", "refresh_token", "refreshed_at"}
-OF_ANSWERS = {"access_token_ends_at", "refresh_token_ends_at", "grant_ends_at"}
-
-
-def before_this_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have tokens be written as they were before the new names."""
-
-    def without(names: set[str], write: Any) -> Any:
-        def written(self: Any) -> bytes:
-            known = json.loads(write(self))
-            return json.dumps({k: v for k, v in known.items() if k not in names}).encode()
-
-        return written
-
-    monkeypatch.setattr(SealedGrant, "to_bytes", without(NEW, SealedGrant.to_bytes))
-    monkeypatch.setattr(SealedResponse, "to_bytes", without(OF_ANSWERS, SealedResponse.to_bytes))
-
-
-def test_tokens_of_the_previous_release_can_be_refreshed_used_and_revoked(
-    one: GrantWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as earlier:
-        before_this_release(earlier)
-        first = one.begin()
-        second = one.refresh(first.refresh_token)
-        revoked = one.begin()
-    assert not NEW & content_of(one, second.refresh_token).keys()
-    again = one.refresh(first.refresh_token)
-    assert (again.access_token, again.expires_in) == (second.access_token, AGE)
-    assert (again.refresh_token_timeout, again.authorization_expires_in) == (None, None)
-    assert one.lives(second)
-    third = one.refresh(second.refresh_token)
-    assert one.lives(second), "it is named by nobody, and ends by itself"
-    assert len(content_of(one, third.refresh_token)["access_tokens"]) == 1
-    run_sync(one.grants.revoke(revoked.access_token, client_id=CONSENT.client_id))
-    assert not is_there(one, revoked.access_token)
-    assert not one.lives(revoked)
-
-
-def test_previous_release_finds_all_fields_that_it_knows(
-    one: GrantWorld, issued: TokenResponse
-) -> None:
-    """It ignores names that it does not know, and refuses what lacks one that it does."""
-    second = one.refresh(issued.refresh_token)
-    known = {
-        *("key", "session", "client_id", "redirect_uri", "upstream", "scope", "resource"),
-        *("challenge", "previous", "spent_at"),
-    }
-    for shown in (issued.refresh_token, second.refresh_token, second.access_token):
-        content = content_of(one, shown)
-        assert content.keys() == known | NEW
-        previous = content["previous"]
-        assert previous is None or previous.keys() == {"id", "spent_at", "is_code"}
-    answer = run_sync(Tokens(one.grants.services).answer(issued.refresh_token))
-    names = {"key", "access_token", "refresh_token", "expires_in", "scope"}
-    assert json.loads(answer or b"").keys() == names | OF_ANSWERS
 
 
 def test_fields_of_a_later_release_are_ignored(one: GrantWorld, issued: TokenResponse) -> None:

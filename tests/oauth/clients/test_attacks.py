@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from oauth.clients import grant_end
+from oauth.clients import grant_end, timed_deletions
 from oauth.clients.rules.errors import InvalidGrant
 from oauth.clients.sealed_grant import TokenResponse
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.sealed_items.tokens import Tokens
 from tests.oauth.support.grants import CONSENT, TOKENS, VERIFIER, GrantWorld
 from tests.sessions_kms.support import reference_format as ref
 from tests.sessions_kms.support.fakes import KEY
@@ -113,15 +114,64 @@ def test_former_tokens_decrypt_nothing(one: GrantWorld, grown: list[TokenRespons
     assert grown[-1].refresh_token not in spent
 
 
-def test_spent_code_decrypts_nothing(one: GrantWorld) -> None:
+def test_unused_code_decrypts_the_grant_until_a_minute_has_passed(one: GrantWorld) -> None:
+    code = one.allow()
+    assert opens_the_grant(Thief(one).opened(code)), "a stated limit"
+    one.clock.advance(60)
+    timed_deletions.delete_due(also_later=True)
+    assert grant_end.drain_deletions(10)
+    assert Thief(one).opened(code) == Thief(one).opened()
+
+
+def test_redeemed_code_decrypts_nothing(one: GrantWorld) -> None:
     code = one.allow()
     issued = one.redeem(code)
-    assert opens_the_grant(Thief(one).opened(code)), "until its answer is gone: a stated limit"
-    second = one.refresh(issued.refresh_token)
     found = Thief(one).opened(code)
     assert CONSENT.client_id in found
     assert not opens_the_grant(found)
-    assert second.refresh_token not in found
+    one.clock.advance(3600)
+    timed_deletions.delete_due(also_later=True)
+    assert grant_end.drain_deletions(10)
+    assert Thief(one).opened(code) == found, "its own item stays, to end the grant after reuse"
+    assert one.lives(one.refresh(issued.refresh_token))
+
+
+def test_redeemed_code_with_its_verifier_decrypts_the_grant_until_the_grace_is_over(
+    one: GrantWorld,
+) -> None:
+    code = one.allow()
+    issued = one.redeem(code)
+    found = Thief(one).opened(code + VERIFIER)
+    assert opens_the_grant(found), "a stated limit: by the session's key"
+    for token in (issued.access_token, issued.refresh_token):
+        assert token not in found
+    one.clock.advance(150)
+    timed_deletions.delete_due(also_later=True)
+    assert grant_end.drain_deletions(10)
+    assert Thief(one).opened(code + VERIFIER) == Thief(one).opened()
+
+
+def test_used_refresh_token_of_an_idle_client_decrypts_nothing_after_the_grace(
+    one: GrantWorld,
+) -> None:
+    issued = one.begin()
+    one.refresh(issued.refresh_token)
+    one.clock.advance(149)
+    assert opens_the_grant(Thief(one).opened(issued.refresh_token)), "a stated limit"
+    one.clock.advance(1)
+    timed_deletions.delete_due(also_later=True)
+    assert grant_end.drain_deletions(10)
+    assert not opens_the_grant(Thief(one).opened(issued.refresh_token))
+
+
+def test_used_refresh_token_that_is_put_back_opens_its_grant_again(one: GrantWorld) -> None:
+    """A stated limit: nothing outside of the table knows that the token was used."""
+    issued = one.begin()
+    item_id = Tokens(one.grants.services).id_of(issued.refresh_token)
+    item = one.items[item_id]
+    one.refresh(issued.refresh_token)
+    one.items[item_id] = item
+    assert one.lives(one.refresh(issued.refresh_token))
 
 
 def test_expired_access_token_decrypts_the_grant_until_the_next_refresh(one: GrantWorld) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from oauth.clients import token_pair
+from oauth.clients import grant_end, token_pair
 from oauth.clients.rules.errors import GrantError, InvalidGrant, InvalidTarget
 from oauth.clients.sealed_grant import TokenResponse
 from sessions_kms.exceptions import StoreUnavailable
@@ -94,6 +94,24 @@ def test_code_again_ends_the_grant(one: GrantWorld, later: int) -> None:
     with pytest.raises(InvalidGrant):
         one.refresh(issued.refresh_token)
     assert "session" not in one.kinds()
+
+
+@pytest.mark.parametrize(("later", "revoked"), [(11, True), (149, True), (150, False)])
+def test_code_again_ends_the_grant_at_the_provider_while_its_answer_exists(
+    one: GrantWorld, monkeypatch: pytest.MonkeyPatch, later: int, revoked: bool
+) -> None:
+    ended: list[Any] = []
+    monkeypatch.setattr(grant_end, "revoke_soon", lambda *arguments: ended.append(arguments))
+    code = one.allow()
+    issued = one.redeem(code)
+    one.clock.advance(later)
+    with pytest.raises(InvalidGrant):
+        one.redeem(code)
+    assert [provider for _, provider, _ in ended] == ["corp"] * revoked
+    assert not one.lives(issued)
+    assert grant_end.drain_deletions(10)
+    if revoked:
+        assert one.kinds() == ["logout"], "the pair's items are deleted, too"
 
 
 def test_code_still_requires_its_verifier_after_refreshes(one: GrantWorld) -> None:

@@ -1,0 +1,111 @@
+"""Codes and answers are deleted on time, by the process that wrote them."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from oauth.clients import grant_end, timed_deletions
+from oauth.clients.timed_deletions import MARGIN, TimedDeletions
+from sessions_kms.services import Services
+from tests.oauth.support.grants import GrantWorld
+from tests.support.clock import FakeClock
+
+Deleted = list[tuple[str, int]]
+
+
+@pytest.fixture
+def services(one: GrantWorld) -> Services:
+    return one.grants.services
+
+
+@pytest.fixture
+def deleted(monkeypatch: pytest.MonkeyPatch) -> Deleted:
+    found: Deleted = []
+
+    def delete(_: Services, ids: list[str], *, ended_by: int) -> None:
+        found.extend((each, ended_by) for each in ids)
+
+    monkeypatch.setattr(timed_deletions, "delete_items_soon", delete)
+    return found
+
+
+def test_items_are_deleted_in_the_order_of_their_ends(
+    one: GrantWorld, services: Services, deleted: Deleted
+) -> None:
+    clock, started = FakeClock(0), list[Callable[[], None]]()
+    waiting, now = TimedDeletions(monotonic=clock, start=started.append), int(one.clock())
+    for name, ends_in in (("late", 150), ("soon", 60), ("over", -5)):
+        assert waiting.add(services, name, now + ends_in)
+    assert len(started) == 1, "one thread"
+    clock.advance(1)
+    assert waiting.delete_due() == 60 + MARGIN - 1
+    assert deleted == [("over", now)]
+    for seconds in (60, 90):
+        clock.advance(seconds)
+        one.clock.advance(seconds)
+        waiting.delete_due()
+    assert deleted[1:] == [("soon", now + 60), ("late", now + 150)]
+    assert waiting.delete_due() is None
+
+
+def test_memory_is_bounded(
+    services: Services, deleted: Deleted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timed_deletions, "WAITING_MAX", 3)
+    waiting = TimedDeletions(monotonic=FakeClock(0), start=lambda _: None)
+    assert [waiting.add(services, str(each), 0) for each in range(5)] == [True] * 3 + [False] * 2
+
+
+def test_process_without_threads_loses_the_deletion_and_nothing_else(
+    services: Services, deleted: Deleted
+) -> None:
+    def refuse(_: Callable[[], None]) -> None:
+        raise RuntimeError("can't start new thread")
+
+    waiting = TimedDeletions(monotonic=FakeClock(0), start=refuse)
+    assert waiting.add(services, "item", 0)
+    assert waiting.delete_due(also_later=True) is None
+    assert [each for each, _ in deleted] == ["item"]
+
+
+def test_thread_deletes_without_being_asked(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = threading.Event()
+    monkeypatch.setattr(timed_deletions, "delete_items_soon", lambda *_, **__: done.set())
+    waiting = TimedDeletions()
+    assert waiting.add(services, "item", int(services.clock()) - MARGIN - 1)
+    assert done.wait(30)
+
+
+def test_item_that_was_renewed_meanwhile_stays(one: GrantWorld) -> None:
+    """A code's item ends with the grant once the code is redeemed."""
+    code = one.allow()
+    issued = one.redeem(code)
+    one.clock.advance(61)
+    timed_deletions.delete_due(also_later=True)
+    assert grant_end.drain_deletions(10)
+    assert one.kinds().count("token") == 3
+    assert one.lives(issued)
+
+
+def test_exit_does_not_wait_for_later_deletions() -> None:
+    program = (
+        "import time\n"
+        "from types import SimpleNamespace\n"
+        "from oauth.clients.timed_deletions import delete_once_ended\n"
+        "delete_once_ended(SimpleNamespace(clock=time.time), 'item', int(time.time()) + 150)\n"
+        "print('ends')"
+    )
+    setup = "import django; django.setup()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", setup + program],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "ends\n"), done.stderr
