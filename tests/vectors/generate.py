@@ -2,7 +2,17 @@
 
 from pathlib import Path
 
-from tests.vectors import altered, misread, moves, opening, sessions, shared, telling, wrong
+from tests.vectors import (
+    altered,
+    misread,
+    moves,
+    opening,
+    others,
+    sessions,
+    shared,
+    telling,
+    wrong,
+)
 from tests.vectors.case import Case
 
 FOLDER = Path(__file__).parent
@@ -23,6 +33,7 @@ def files() -> dict[str, str]:
     told = {f"{telling.FOLDER}/{name}.json": each.to_text() for name, each in telling.cases()}
     told |= {f"{opening.FOLDER}/{name}.json": each.to_text() for name, each in opening.cases()}
     told |= {f"{shared.FOLDER}/{name}.json": each.to_text() for name, each in shared.cases()}
+    told |= {f"{path}.json": each.to_text() for path, each in others.cases()}
     return told | {f"{name}.json": case.to_text() for name, case in cases().items()}
 
 
@@ -30,6 +41,7 @@ def main() -> None:
     for stale in FOLDER.rglob("*.json"):
         stale.unlink()
     for name, text in files().items():
+        (FOLDER / name).parent.mkdir(exist_ok=True)
         (FOLDER / name).write_text(text, encoding="ascii", newline="\n")
 
 
