@@ -71,13 +71,24 @@ def forget(session: SessionBase, app: GrantLabels) -> None:
         session[SESSION_KEY] = kept
 
 
-def find_wanted(session: SessionBase, user_id: str, app: GrantLabels) -> tuple[str, ...]:
-    """Return the scopes that the person's app wanted before. Raises StoreUnavailable."""
-    found = list(session.get(SESSION_KEY, {}).get(_name_of(app), ()))
+def find_wanted(
+    session: SessionBase, user_id: str, apps: Mapping[str, GrantLabels]
+) -> dict[str, tuple[str, ...]]:
+    """Return the scopes that the person's apps wanted before, by the keys of ``apps``.
+
+    Reads the person's grants once, however many apps these are. Raises StoreUnavailable.
+    """
+    if not apps:
+        return {}
+    found: dict[str, list[str]] = {
+        name: list(wanted) for name, wanted in session.get(SESSION_KEY, {}).items()
+    }
     for grant in run_sync(live_grants.list_grants(services(), user_id)):
-        if _name_of(grant.labels) == _name_of(app):
-            found += grant.labels.wanted
-    return tuple(dict.fromkeys(found))[:SCOPES_MAX]
+        found.setdefault(_name_of(grant.labels), []).extend(grant.labels.wanted)
+    return {
+        key: tuple(dict.fromkeys(found.get(_name_of(app), ())))[:SCOPES_MAX]
+        for key, app in apps.items()
+    }
 
 
 def _name_of(app: GrantLabels) -> str:

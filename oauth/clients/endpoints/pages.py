@@ -92,14 +92,18 @@ def consent_page(
     asked: ConsentRequest,
     *,
     notice: str = "",
+    wanted: Mapping[str, tuple[str, ...]] | None = None,
     terms: Mapping[str, ServerTerms] | None = None,
 ) -> HttpResponse:
     """Return the consent page; a ``notice`` explains why the previous decision was not accepted.
 
-    ``terms`` are those of upstreams that have just been asked for them. Raises StoreUnavailable.
+    ``wanted`` is the result of `find_wanted`, if it is known; ``terms`` are those of upstreams that
+    have just been asked for them. Raises StoreUnavailable.
     """
     client, auth_request = asked.client, asked.auth_request
-    known = _known_terms(request, asked) | dict(terms or {})
+    if wanted is None:
+        wanted = find_wanted(request, asked)
+    known = _known_terms(asked, wanted) | dict(terms or {})
     upstreams = _describe_upstreams(request, asked, known)
     context = {
         "client": client,
@@ -125,21 +129,30 @@ def consent_page(
     return render(request, "oauth/clients/consent.html", context)
 
 
-def find_wanted(request: HttpRequest, asked: ConsentRequest, upstream: str) -> tuple[str, ...]:
-    """Return the scopes that an MCP server demanded of this app. Raises StoreUnavailable."""
+def find_wanted(request: HttpRequest, asked: ConsentRequest) -> dict[str, tuple[str, ...]]:
+    """Return the scopes that MCP servers demanded of this app, by upstream.
+
+    Has all upstreams that are MCP servers, and reads the person's grants once. Raises
+    StoreUnavailable.
+    """
     client, redirect_uri = asked.client, asked.auth_request.redirect_uri
-    app = describe_app(client.name, client.host, redirect_uri, upstream)
-    return wanted_scopes.find_wanted(request.session, str(request.user.pk), app)
+    apps = {
+        upstream: describe_app(client.name, client.host, redirect_uri, upstream)
+        for upstream in asked.choices
+        if find_server(asked.server.upstreams[upstream]) is not None
+    }
+    return wanted_scopes.find_wanted(request.session, str(request.user.pk), apps)
 
 
-def _known_terms(request: HttpRequest, asked: ConsentRequest) -> dict[str, ServerTerms]:
+def _known_terms(
+    asked: ConsentRequest, wanted: Mapping[str, tuple[str, ...]]
+) -> dict[str, ServerTerms]:
     """Return the terms of those upstreams that are MCP servers, without asking these."""
-    found = {}
-    for upstream in asked.choices:
-        if (mcp_server := find_server(asked.server.upstreams[upstream])) is not None:
-            wanted = find_wanted(request, asked, upstream)
-            found[upstream] = known_terms(mcp_server, wanted)
-    return found
+    return {
+        upstream: known_terms(mcp_server, scopes)
+        for upstream, scopes in wanted.items()
+        if (mcp_server := find_server(asked.server.upstreams[upstream])) is not None
+    }
 
 
 def _describe_upstreams(

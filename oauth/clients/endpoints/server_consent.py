@@ -43,14 +43,14 @@ def connect_server(
 
     Raises StoreUnavailable.
     """
-    wanted = pages.find_wanted(request, asked, upstream)
+    wanted = pages.find_wanted(request, asked)
     try:
         discovered = discover(server)
-        requested = RequestedScopes.of(discovered, None, wanted)
+        requested = RequestedScopes.of(discovered, None, wanted[upstream])
         terms = current_terms(discovered, requested)
         if not terms.were_named(request.POST, upstream):
             return pages.consent_page(
-                request, asked, notice=str(NAMED_NOW), terms={upstream: terms}
+                request, asked, notice=str(NAMED_NOW), wanted=wanted, terms={upstream: terms}
             )
         registration = registration_for(
             discovered, flow.callback_url(request, server), requested.scopes

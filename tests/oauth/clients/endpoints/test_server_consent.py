@@ -31,6 +31,7 @@ from tests.oauth.support.mcp_server import (
     serving_mcp_with_issuer_elsewhere,
 )
 from tests.oauth.support.shown import shown_to
+from tests.sessions_kms.support.stacks import Stack
 
 RESOURCE = f"{ISSUER}/gateway/notes"
 HIDDEN = re.compile(r'<input type="hidden" name="((?:issuer|scope)-[a-z]+)" value="([^"]*)">')
@@ -316,6 +317,26 @@ def test_next_consent_names_and_requests_what_the_server_demanded(
     ).json()
     assert not demand(new, "notes:delete"), "it was requested already"
     assert ("notes:delete" in Consent(person, consent.app).page) is not is_disconnected
+
+
+def test_consent_without_an_upstream_reads_all_grants_once(
+    consent: Consent, notes: McpResource, settings: Settings, store: Stack
+) -> None:
+    """From "one person with many things": grants and servers do not multiply."""
+    for _ in range(3):
+        consent.allow(notes)
+    names = ["notes", "files", "mail"]
+    declare(settings, notes=notes.url, files=notes.url, mail=notes.url)
+    upstreams = {name: name for name in names}
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**{**SERVER, "upstreams": upstreams})
+    read = store.dynamodb.calls
+    read.clear()
+    choice = Consent(consent.person, consent.app, resource=None, scope=None)
+    assert all(f'value="{name}"' in choice.page for name in names)
+    assert (read.count("Query logout"), read.count("GetItem about")) == (1, 3)
+    read.clear()
+    choice.confirm(upstream="notes")
+    assert (read.count("Query logout"), read.count("GetItem about")) == (1, 3)
 
 
 def test_another_app_and_another_upstream_are_not_asked_for_it(
