@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import jwt
 import pytest
 from pytest_django import Settings
 
-from oauth import NotConnected, ReauthenticationRequired
+from oauth import NotConnected, ReauthenticationRequired, SessionFull
 from oauth.provider.granted_scope import SCOPE_MAX
 from oauth.provider.token_set import CONNECTION_SIZE_MAX, MAX_TOKEN_LENGTH
+from oauth.tokens import vault
 from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.support.connecting import Connecting, declare
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.full_session import fill
 from tests.oauth.support.mcp_server import serving_mcp
 from tests.oauth.support.requests import get_token, stored
 from tests.sessions_kms.support.stacks import Stack
@@ -152,3 +155,37 @@ def test_server_whose_tokens_grow_at_each_refresh_is_stopped_and_loses_nobody_el
     assert (page.status_code, b"tokens_too_large" in page.content) == (400, True)
     store.clock.advance(4000)
     assert get_token(honest.visitor, "files") == honest.held
+
+
+def test_server_that_fills_the_session_stops_only_its_own_refreshes(
+    notes: Connecting, honest: Connecting, store: Stack
+) -> None:
+    notes.connect()
+    fill(notes.visitor.session, "another", room=8_000)
+    hostile, refused = notes.resource.authorization, 0
+    for number in range(1, 6):
+        store.clock.advance(4000)
+        hostile.more_of_token_response = {"access_token": "a" * 4096 * number}
+        try:
+            get_token(notes.visitor, "notes")
+        except SessionFull:
+            refused += 1
+        before = honest.held
+        assert get_token(honest.visitor, "files").access_token != before.access_token
+    assert refused == 4
+    home_of(notes.visitor)
+    vault.drop_token_set(session := notes.visitor.session, "another")
+    session.save()
+    store.clock.advance(4000)
+    assert len(get_token(notes.visitor, "notes").access_token) == 4096 * 5
+    files = honest.resource.authorization
+    assert (hostile.reused, files.reused, len(files.refreshes)) == (False, False, 5)
+
+
+def test_page_of_a_scope_that_was_stored_before_the_limits_is_short(signed_in: Visitor) -> None:
+    session = signed_in.session
+    old = replace(stored(signed_in), scope=tuple(ONE_CHARACTER.split()))
+    vault.store_token_set(session, "corp", old)
+    session.save()
+    assert "These are the first 20 of 16383." in home_of(signed_in)
+    assert get_token(signed_in) == old
