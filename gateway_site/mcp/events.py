@@ -23,7 +23,6 @@ FIELD = re.compile(rb"(data|event|id|retry)(?:: ?(.*))?", re.DOTALL)
 PRINTABLE = re.compile(rb"[ -~]*")
 # Characters that end a line for some clients, and may be in a string of JSON; and their escapes.
 ESCAPES = {each.encode(): f"\\u{ord(each):04x}".encode() for each in "\x85\u2028\u2029"}
-LINE_SEPARATOR = re.compile(b"|".join(ESCAPES))
 
 
 class UnreadableEvent(ValueError):
@@ -164,7 +163,9 @@ class _EventLines:
         name, value = found[1], found[2] or b""
         if name == b"data":
             self._data.append(value)
-            return LINE_SEPARATOR.sub(lambda separator: ESCAPES[separator[0]], line)
+            for separator, escape in ESCAPES.items():
+                line = line.replace(separator, escape)
+            return line
         if not PRINTABLE.fullmatch(value):
             raise UnreadableEvent("a field is not in ASCII")
         if name == b"event":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import pairwise
+from random import Random, getrandbits
 from threading import Thread, current_thread
 from typing import Any, cast
 
@@ -277,6 +279,41 @@ async def test_client_that_ends_lines_elsewhere_finds_the_messages_that_were_rea
             assert [each for each in found if each != json.loads(NOTE)] in ([], [note])
             assert found == [json.loads(each) for _, each in by_the_specification(passed)]
             assert passed.startswith(before)
+
+
+async def test_all_clients_find_the_same_in_a_generated_stream() -> None:
+    """Also as many as in the original, which a client by the specification reads."""
+    chance = Random(getrandbits(32))  # noqa: S311 - pytest's own seed makes it again
+    texts = [*SEPARATORS, ": x", "id: 1", "x: 1", "event: message", "event: x", "", "\ufeff"]
+    complete = 0
+    for _ in range(150):
+        stream = b""
+        for _ in range(chance.randrange(1, 14)):
+            text, odd = chance.choice(texts), "".join(chance.choices(SEPARATORS, k=2))
+            note = json.loads(NOTE) | {"params": {"text": odd, "number": chance.random()}}
+            message = "data: " + json.dumps(note, ensure_ascii=False)
+            line = chance.choice((text, message, chance.choice(SEPARATORS) + message))
+            ends = ("\n", "\r", "\r\n", "\n\n", "\r\n\r\n", "\r\r", "")
+            stream += (line + chance.choice(ends)).encode()
+        cuts = sorted(chance.choices(range(len(stream) + 1), k=3))
+        pieces = [stream[a:b] for a, b in pairwise([0, *cuts, len(stream)])]
+        reader = await read_call(HideDenied(), None)
+        passed, is_whole = await passed_on(reader, Pieces(pieces, "text/event-stream"))
+        found = found_by_specification(passed)
+        assert found_by_splitlines(passed) == found
+        if is_whole:
+            assert found == found_by_specification(stream)
+            complete += bool(found)
+    assert complete > 10
+
+
+def found_by_specification(stream: bytes) -> list[Any]:
+    """Return the messages in whole events."""
+    found = []
+    for _, data in by_the_specification(stream + b"\n\n"):
+        with suppress(ValueError):
+            found.append(json.loads(data))
+    return found
 
 
 async def test_comments_pass_at_once_and_keep_the_stream_open() -> None:
