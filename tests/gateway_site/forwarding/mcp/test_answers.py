@@ -292,7 +292,7 @@ async def test_all_clients_find_the_same_in_a_generated_stream() -> None:
             text, odd = chance.choice(texts), "".join(chance.choices(SEPARATORS, k=2))
             note = json.loads(NOTE) | {"params": {"text": odd, "number": chance.random()}}
             message = "data: " + json.dumps(note, ensure_ascii=False)
-            line = chance.choice((text, message, chance.choice(SEPARATORS) + message))
+            line = chance.choice((text, message, text + odd + message + odd))
             ends = ("\n", "\r", "\r\n", "\n\n", "\r\n\r\n", "\r\r", "")
             stream += (line + chance.choice(ends)).encode()
         cuts = sorted(chance.choices(range(len(stream) + 1), k=3))
