@@ -153,7 +153,8 @@ def revoke_pending(
     failed = response.status_code >= 500  # Django did not save the session, or could not.
     shared = _SharedAccess(services, request.session)
     for each in pending.removed:
-        is_kept = (each.provider, each.token_set.subject) in pending.kept_accounts
+        account = each.provider, each.token_set.subject
+        is_kept = each.was_stored and account in pending.kept_accounts
         if each.ended_key is None:
             is_removed = not failed or not each.was_stored
         else:

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 THREADS_PER_PROVIDER = 16  # for each configured provider
 
-BACKGROUND_THREADS = 4
+BACKGROUND_THREADS = 8  # some wait half a second for the index (`oauth.tokens.remaining_access`)
 QUEUE_MAX = 1000
 SERVER_QUEUE_MAX = 200  # of each MCP server
 ACCOUNT_SHARE = 4  # one account may fill a quarter of the queue

@@ -25,11 +25,12 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from oauth.logout import session_links
-from oauth.logout.deferred_revocation import keep_grant, revoke_later
+from oauth.logout.deferred_revocation import keep_grant, revoke_later, revoke_unused
 from oauth.metrics import count_sign_in
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import rights
 from oauth.tokens import vault
+from sessions_kms import user_id_of
 from sessions_kms.services import services
 
 # Keys of the sign-in's state, which survives the sign-up form and the e-mail stage. The state is
@@ -49,6 +50,9 @@ def carry_token_set(request: HttpRequest, sociallogin: SocialLogin, **kwargs: An
     token_set = _captured_token_set(sociallogin)
     if token_set is None:
         return
+    if _belongs_to_another_user(request, sociallogin):
+        provider, owner = sociallogin.account.provider, user_id_of(sociallogin.user)
+        revoke_unused(request, provider, token_set, owner)
     if _is_own_account(request, sociallogin):
         held = vault.load_token_set(request.session, sociallogin.account.provider)
         provider = sociallogin.account.provider
@@ -126,6 +130,12 @@ def _captured_token_set(sociallogin: SocialLogin) -> TokenSet | None:
         return TokenSet.from_session(sociallogin.state[STATE])
     captured: TokenSet | None = getattr(sociallogin, "token_set", None)
     return captured
+
+
+def _belongs_to_another_user(request: HttpRequest, sociallogin: SocialLogin) -> bool:
+    """Return True if somebody tries to connect another user's account, which allauth rejects."""
+    connects = sociallogin.state.get("process") == AuthProcess.CONNECT
+    return bool(connects and sociallogin.is_existing and sociallogin.user != request.user)
 
 
 def _is_own_account(request: HttpRequest, sociallogin: SocialLogin) -> bool:

@@ -38,8 +38,10 @@ from oauth.clients.rules import authorization_request
 from oauth.clients.rules.client import Client, Source
 from oauth.clients.rules.errors import RequestRejected
 from oauth.clients.server import authorization_server
+from oauth.logout.deferred_revocation import revoke_unused
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import prompts, views
+from sessions_kms import SessionTooLarge, StoreUnavailable, user_id_of
 from sessions_kms.concurrency.waits import run_sync
 
 logger = logging.getLogger(__name__)
@@ -130,6 +132,8 @@ def _complete(
     provider = sociallogin.account.provider
     if not _is_own_account(request, sociallogin, pending):
         logger.info("A consent came back from %s with somebody else's account.", provider)
+        owner = user_id_of(sociallogin.user) if sociallogin.is_existing else None
+        revoke_unused(request, provider, sociallogin.token_set, owner)
         why = _(
             "You signed in there with an account that is not yours here. Sign in with the one "
             "that you have connected, or connect this one first."
@@ -143,9 +147,11 @@ def issue_code(
 ) -> HttpResponse:
     """Create the grant with these tokens; return the page that sends its code to the client.
 
-    The caller has checked that the request's user gave the consent. Raises StoreUnavailable.
+    The caller has checked that the request's user gave the consent. Tokens that no grant holds are
+    revoked at the end of the request. Raises StoreUnavailable, and SessionTooLarge.
     """
     __traceback_hide__ = True
+    user = cast("AbstractBaseUser", request.user)  # nobody else owns an account
     server = authorization_server()
     auth_request = authorization_request.parse_authorization_request(pending.query)
     client = pending.client(auth_request.client_id, auth_request.redirect_uri)
@@ -154,6 +160,7 @@ def issue_code(
             auth_request, server.issuer, server.upstreams, pending.upstream
         )
     except RequestRejected as refused:  # no longer offered
+        revoke_unused(request, provider, token_set, user_id_of(user))
         return pages.error_response(request, server, client, auth_request, refused)
     consent = Consent(
         client_id=client.id,
@@ -165,15 +172,12 @@ def issue_code(
         scope=requested_grant.scope,
         challenge=requested_grant.challenge,
     )
-    issued_code = run_sync(
-        grants().allow(
-            cast("AbstractBaseUser", request.user),  # nobody else owns an account
-            consent,
-            provider,
-            token_set,
-            backend=request.session[BACKEND_SESSION_KEY],
-        )
-    )
+    backend = request.session[BACKEND_SESSION_KEY]
+    try:
+        issued_code = run_sync(grants().allow(user, consent, provider, token_set, backend=backend))
+    except (StoreUnavailable, SessionTooLarge):
+        revoke_unused(request, provider, token_set, user_id_of(user))
+        raise
     app = describe_app(client.name, client.host, consent.redirect_uri, consent.upstream)
     wanted_scopes.forget(request.session, app)
     return pages.code_response(request, server.issuer, client, auth_request, issued_code)

@@ -21,10 +21,10 @@ from oauth.exceptions import NoLongerAllowed
 from oauth.network import concurrency
 from oauth.tokens import revocation
 from tests.oauth.clients.endpoints.test_authorization import allow
-from tests.oauth.clients.support.app import App, WayBack
+from tests.oauth.clients.support.app import SERVER, App, WayBack
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import Answer
-from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.support.logout_fixtures import held_by, revoked, settled, sign_out
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.oauth.support.requests import get_token
@@ -223,6 +223,60 @@ def test_rejected_refresh_ends_no_other_browser(
         with pytest.raises(NoLongerAllowed):
             get_token(browser)
         assert len(revoked(corp)) == number
+
+
+# Tokens that nobody will hold
+
+
+def test_tokens_of_somebody_elses_account_are_revoked_after_a_consent(
+    ada: Visitor, app: App, corp: OneGrantProvider
+) -> None:
+    app.register()
+    corp.person = BOB
+    assert allow(ada, app, corp).status_code == 403
+    assert len(revoked(corp)) == 1  # Nobody here has this account.
+    signed_in(corp)
+    assert allow(ada, app, corp).status_code == 403
+    assert len(revoked(corp)) == 1  # Its owner uses it.
+
+
+@pytest.mark.parametrize("choice", ["last", "always"])
+def test_tokens_of_a_consent_that_came_too_late_are_revoked(
+    ada: Visitor, app: App, corp: OneGrantProvider, settings: Settings, choice: str
+) -> None:
+    choose(settings, corp, choice)
+    app.register()
+    late = AuthorizationServer(**{**SERVER, "upstreams": {"files": "corp"}})
+    corp.hooks["/token"] = lambda: setattr(settings, "AUTHORIZATION_SERVER", late)
+    allow(ada, app, corp)
+    assert len(revoked(corp)) == (1 if choice == "always" else 0)  # The browser holds others.
+
+
+@pytest.mark.parametrize("choice", ["last", "always"])
+def test_tokens_of_a_grant_that_cannot_be_stored_are_revoked(  # noqa: PLR0917
+    ada: Visitor, app: App, corp: OneGrantProvider, store: Stack, settings: Settings, choice: str
+) -> None:
+    choose(settings, corp, choice)
+    app.register()
+    corp.hooks["/token"] = lambda: store.dynamodb.on("PutItem session", refused)
+    assert allow(ada, app, corp).status_code == 503
+    assert len(revoked(corp)) == (1 if choice == "always" else 0)
+
+
+def test_account_of_another_user_that_cannot_be_connected_is_revoked(
+    ada: Visitor, corp: OneGrantProvider
+) -> None:
+    corp.person = BOB
+    bob = signed_in(corp)
+    held = held_by(bob)
+    ada.connect(corp, "corp")
+    assert revoked(corp) == []
+    assert held.refresh_token in corp.refresh_tokens
+    sign_out(bob)
+    assert len(revoked(corp)) == 1
+    ada.connect(corp, "corp")
+    assert held_by(ada).subject == "1001"
+    assert len(revoked(corp)) == 2
 
 
 # Two browsers at the same moment
