@@ -28,21 +28,26 @@ class AuditFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
+        # Whether an append that failed may have left whole lines.
+        self.may_have_left = False
 
     def append(self, lines: bytes) -> None:
-        """Append whole lines, all or none of them."""
+        """Append whole lines, all or none of them, unless `may_have_left` says otherwise."""
+        self.may_have_left = False
         descriptor = self._open_current()
         with _locked(descriptor) as is_locked:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 lines = b"\n" + lines
             try:
+                self.may_have_left = True
                 while lines:
                     lines = lines[os.write(descriptor, lines) :]
             except OSError:
                 if is_locked:  # Otherwise another process may have appended since.
                     with suppress(OSError):
                         os.ftruncate(descriptor, size)
+                        self.may_have_left = False
                 raise
 
     def sync(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ NOTHING: Final = "0" * 64
 LABEL: Final = b"gateway audit checkpoint 1\0"
 MAC_START: Final = b',"mac":"'
 LINE_MAX: Final = 16 * 1024  # bytes
+TOKEN: Final = re.compile(rb'[{}]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # a string, a brace
 TIME_END: Final = 253_402_300_800  # the year 10000
 
 
@@ -85,19 +87,27 @@ def read_line(text: bytes) -> Line | None:
 
 
 def may_be_cut(text: bytes) -> bool:
-    """Return True if a text that is no line may be the part of one that was written.
+    """Return True if a text that is no line may be the beginning of one that was cut.
 
-    A part is never a whole JSON object, which other programs would read as an event: somebody else
-    has written that.
+    Somebody else has written any other text with a brace: programs that read a log as a stream of
+    JSON would find an object in it, such as jq in `1 {…}` and in `{…} x`.
     """
     if len(text) > LINE_MAX:
         return False
-    try:
-        return not isinstance(json.loads(text), dict)
-    except ValueError:
+    if b"{" not in text and b"}" not in text:
         return True
-    except RecursionError:
-        return False
+    return text.startswith(b"{") and not _closes(text)
+
+
+def _closes(text: bytes) -> bool:
+    """Return True if the object ends with which a text begins."""
+    depth = 0
+    for token in TOKEN.finditer(text):
+        if token[0] in b"{}":
+            depth += 1 if token[0] == b"{" else -1
+            if depth == 0:
+                return True
+    return False
 
 
 def _with_signature(line: Line, text: bytes) -> Line:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 TEXT_MAX: Final = 256  # characters of a field
 # Of the chain itself
-STARTED, CHECKPOINT, DROPPED = "started", "checkpoint", "dropped"
+STARTED, CHECKPOINT, DROPPED, REPEATED = "started", "checkpoint", "dropped", "repeated"
 # Of calls. A stream has two: when it starts, and when it ends.
 CALL, STREAM_ENDED = "call", "stream_ended"
 # Of people

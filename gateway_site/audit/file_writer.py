@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from gateway_site.audit.audit_file import AuditFile
 from gateway_site.audit.chain import Chain
 from gateway_site.audit.checkpoint import INTERVAL, RETRY, Checkpoints, try_to
-from gateway_site.audit.event import DROPPED, Event, make_event
+from gateway_site.audit.event import DROPPED, REPEATED, Event, make_event
 from gateway_site.edge.http_metrics import gateway
 from gateway_site.edge.reports import Tally
 
@@ -180,20 +180,42 @@ class EventQueue:
 
 
 class FileSink:
-    """Writes events as a chain to the file, with checkpoints."""
+    """Writes events as a chain to the file, with checkpoints. ``clock`` returns epoch seconds.
 
-    def __init__(self, file: AuditFile, chain: Chain, checkpoints: Checkpoints) -> None:
+    The first events are written with the first checkpoint: a process that is killed in between
+    leaves nothing that no checkpoint authenticates.
+    """
+
+    def __init__(
+        self,
+        file: AuditFile,
+        chain: Chain,
+        checkpoints: Checkpoints,
+        clock: Callable[[], float],
+    ) -> None:
         self._file = file
         self._chain = chain
         self._checkpoints = checkpoints
+        self._clock = clock
         self._unwritten = b""
+        self._first_unwritten = 1  # its number
         self._is_failing = False
+        self._has_tried_checkpoint = False
         self._next = monotonic()  # when the next checkpoint is due
 
     def write(self, events: list[Event]) -> bool:
-        """Append events, after those that could not be written before."""
-        lines = [self._chain.add(self._chain.link(event)) for event in events]
-        self._unwritten += b"".join(lines)
+        """Append events, after those that could not be written before.
+
+        These are named, since the failed write may have left them.
+        """
+        before = self._chain.number, self._chain.digest, self._unwritten
+        if self._is_failing:
+            named = {"first": self._first_unwritten, "last": self._chain.number}
+            self._add(self._chain.link(make_event(REPEATED, self._clock(), **named)))
+        for event in events:
+            self._add(self._chain.link(event))
+        if not self._has_tried_checkpoint:
+            return True
         try:
             if self._unwritten:
                 self._file.append(self._unwritten)
@@ -202,6 +224,8 @@ class FileSink:
                 logger.error(CANNOT_WRITE, error.strerror)  # noqa: TRY400 - no traceback is needed
             gateway.count("audit.failures", step="write")
             self._is_failing = True
+            if not events and not self._file.may_have_left:
+                self._chain.number, self._chain.digest, self._unwritten = before
             return False
         if self._is_failing:
             logger.warning(CAN_WRITE)
@@ -223,9 +247,18 @@ class FileSink:
     def _checkpoint(self, *, is_last: bool) -> bool:
         """Make a checkpoint; return False if another attempt is needed."""
         made: list[bytes] = []
-        if not try_to("sign", lambda: made.append(self._checkpoints.make(is_last=is_last))):
+        is_signed = try_to("sign", lambda: made.append(self._checkpoints.make(is_last=is_last)))
+        self._has_tried_checkpoint = True
+        if not is_signed:
+            self.write([])
             return False
-        self._unwritten += self._chain.add(made[0])
+        self._add(made[0])
         if not self.write([]) or not try_to("write", self._file.sync):
             return False
         return try_to("store", lambda: self._checkpoints.store(made[0]))
+
+    def _add(self, line: bytes) -> None:
+        """Add a line to those that are not written."""
+        if not self._unwritten:
+            self._first_unwritten = self._chain.number + 1
+        self._unwritten += self._chain.add(line)

@@ -137,4 +137,4 @@ def _make_file_sink() -> FileSink | None:
     checkpoints = Checkpoints(
         chain, config().namespace, lambda: AuditWriters(services()), clock=time
     )
-    return FileSink(AuditFile(settings.AUDIT_FILE), chain, checkpoints)
+    return FileSink(AuditFile(settings.AUDIT_FILE), chain, checkpoints, clock=time)

@@ -24,12 +24,13 @@ from gateway_site.audit.chain import (
     read_line,
 )
 from gateway_site.audit.checkpoint import INTERVAL
-from gateway_site.audit.event import CHECKPOINT, DROPPED, parse_time
+from gateway_site.audit.event import CHECKPOINT, DROPPED, REPEATED, parse_time
 from gateway_site.audit.file_writer import BATCH_MAX
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.operations.audit_writers import AuditWriter, AuditWriters
 
 LATE: Final = 2 * INTERVAL  # seconds between two lines of a process that runs
+RECENT: Final = 3 * BATCH_MAX  # lines that a process may repeat after a write that failed
 
 
 @dataclass
@@ -39,6 +40,13 @@ class Segment:
     file: int
     first: Line
     last: Line
+    latest: float = float("-inf")  # the time of its lines after its last checkpoint
+
+    def note(self, line: Line) -> None:
+        """Note the time of its last line."""
+        is_checkpoint = line.event["event"] == CHECKPOINT
+        now = float("-inf") if is_checkpoint else parse_time(line.event["time"])
+        self.latest = now if is_checkpoint else max(self.latest, now)
 
     def continues_with(self, line: Line, file: int) -> bool:
         """Return True if a line is the next one in the same file."""
@@ -56,22 +64,33 @@ class WriterLog:
     last_checkpoint: Line | None = None
     lost: int = 0  # events that the writer itself reported as dropped
     unordered: int | None = None  # the first line that follows a wrong one
+    unnamed: int | None = None  # a line that is twice in a file, and that no `repeated` names
+    # The digests of lines that a `repeated` names: another file may have the same ones.
+    named: dict[int, str] = field(default_factory=dict, repr=False)
     end: int | None = None  # the last line of a process that ended by itself
     _previous: tuple[int, int] = (-1, 0)  # file and number of the line before
-    _recent: deque[tuple[int, str]] = field(
-        default_factory=lambda: deque(maxlen=BATCH_MAX), repr=False
-    )
+    _recent: deque[tuple[int, int, str]] = field(
+        default_factory=lambda: deque(maxlen=RECENT), repr=False
+    )  # file, number and digest
+    _repeated: tuple[int, int, int] | None = None  # file, and the lines since the last `repeated`
 
     def add(self, line: Line, file: int) -> None:
         """Add the next line of a file."""
         current = self.segments[-1] if self.segments else None
-        is_repeated = (file, line.digest) in self._recent  # written again after a failure
+        place = file, line.number, line.digest
+        is_repeated = place in self._recent  # written again after a failure
         self._note_order(line, file, is_repeated=is_repeated)
-        if current is not None and current.continues_with(line, file):
+        if is_repeated:
+            self._note_repeated(line, file)
+        elif current is not None and current.continues_with(line, file):
             current.last = line
-        elif not is_repeated:
+            current.note(line)
+        else:
             self.segments.append(Segment(file, line, line))
-        self._recent.append((file, line.digest))
+            self.segments[-1].note(line)
+        self._recent.append(place)
+        if line.event["event"] == REPEATED and not is_repeated:
+            self._note_named(line, file)
         if line.event["event"] == CHECKPOINT:
             self.checkpoints[line.number] = line.digest
             if line.event.get("is_last") is True:
@@ -88,6 +107,42 @@ class WriterLog:
         follows = line.number == number + 1 or (is_repeated and line.number <= number)
         if file == last_file and not follows and self.unordered is None:
             self.unordered = line.number
+
+    def _note_repeated(self, line: Line, file: int) -> None:
+        """Note a line that is twice in its file."""
+        if self._repeated is None or self._repeated[0] != file:
+            self.unnamed = self.find_unnamed()
+            self._repeated = file, line.number, line.number
+        else:
+            _, first, last = self._repeated
+            self._repeated = file, min(first, line.number), max(last, line.number)
+
+    def _note_named(self, line: Line, file: int) -> None:
+        """Note the lines that a `repeated` names, which are those right before it."""
+        first, last = line.event.get("first"), line.event.get("last")
+        if type(first) is not int or last != line.number - 1:
+            return
+        if self._repeated is not None and self._repeated[0] == file:
+            if first <= self._repeated[1]:
+                self._repeated = None
+            self.unnamed = self.find_unnamed()
+        self.named |= {
+            number: digest
+            for where, number, digest in self._recent
+            if where == file and first <= number <= last
+        }
+
+    def find_unnamed(self) -> int | None:
+        """Return the first line that is twice in a file without being named."""
+        if self.unnamed is None and self._repeated is not None:
+            return self._repeated[1]
+        return self.unnamed
+
+    @property
+    def unauthenticated(self) -> int:
+        """The number of lines after the last checkpoint."""
+        last = self.last_checkpoint
+        return self.last.number - (0 if last is None else last.number)
 
     @property
     def last(self) -> Line:
@@ -166,9 +221,11 @@ def find_faults(log: AuditLog, *, since: float | None = None) -> Iterator[Fault]
     if log.foreign:
         yield Fault("-", f"{log.foreign} lines are of no process: somebody else has written them.")
     for name, writer in sorted(log.writers.items()):
-        faults = [*_chain_faults(writer, since)]
+        faults = [*_chain_faults(writer, since), *_late_faults(writer)]
         yield from faults
-        if not faults and writer.unordered is not None:
+        if (repeated := writer.find_unnamed()) is not None:
+            yield Fault(name, f"The event {repeated} is twice in a file.")
+        elif not faults and writer.unordered is not None:
             yield Fault(name, f"The event {writer.unordered} is not at its place in a file.")
         head = log.heads.get(name)
         if head is not None:
@@ -245,12 +302,27 @@ def _chain_faults(writer: WriterLog, since: float | None) -> Iterator[Fault]:
                 yield Fault(writer.name, f"Events {number + 1} to {first.number - 1} are missing.")
         elif first.number == number + 1 and first.previous != digest:
             yield Fault(writer.name, f"The event {number} or {first.number} was changed.")
-        elif first.number <= number:
+        elif first.number <= number and not (
+            first.number in writer.named and writer.named.get(number) == digest
+        ):
             yield Fault(writer.name, f"There are two versions of the event {first.number}.")
         if last.number > number:
             number, digest = last.number, last.digest
     if writer.end is not None and number > writer.end:
         yield Fault(writer.name, f"Events after {writer.end} follow its end.")
+
+
+def _late_faults(writer: WriterLog) -> Iterator[Fault]:
+    """Yield whether lines after the last checkpoint are too late for a process that was killed."""
+    if (checkpoint := writer.last_checkpoint) is None:
+        return
+    after = [each.latest for each in writer.segments if each.last.number > checkpoint.number]
+    if after and max(after) > parse_time(checkpoint.event["time"]) + LATE:
+        yield Fault(
+            writer.name,
+            f"Events after the checkpoint {checkpoint.number} are dated over ten minutes later:"
+            " nothing shows that they are unaltered.",
+        )
 
 
 def _head_faults(writer: WriterLog, number: int, digest: str, *, by: str) -> Iterator[Fault]:

@@ -147,6 +147,8 @@ def describe(writer: WriterLog) -> str:
     elif checkpoint is not None:
         when = checkpoint.event["time"]
         text += f", complete up to {checkpoint.number} ({when}); later ones may be missing"
+        if writer.unauthenticated:
+            text += f"; {writer.unauthenticated} later ones are not authenticated"
     else:
         text += ", without a checkpoint"
     return text + (f"; {writer.lost} were dropped" if writer.lost else "")
@@ -159,6 +161,7 @@ def _as_json(writer: WriterLog) -> dict[str, Any]:
         "until": writer.last.event["time"],
         "complete_up_to": checkpoint and checkpoint.number,
         "complete_until": checkpoint and checkpoint.event["time"],
+        "not_authenticated": writer.unauthenticated,
         "ended": writer.has_ended,
         "dropped": writer.lost,
     }

@@ -36,7 +36,7 @@ variable "web_service" {
 variable "operator_arn" {
   type        = string
   default     = null
-  description = "ARN of the IAM principal that may assume the roles admin and doctor; null: any in this account that has the right to"
+  description = "ARN of the IAM principal that may assume the roles but web; null: any in this account that has the right to"
 }
 
 data "aws_partition" "here" {}
@@ -45,7 +45,7 @@ data "aws_caller_identity" "here" {}
 
 locals {
   account_root = "arn:${data.aws_partition.here.partition}:iam::${data.aws_caller_identity.here.account_id}:root"
-  role_prefix  = substr(var.table_name, 0, 57) # a role's name has at most 64 characters
+  role_prefix  = substr(var.table_name, 0, 56) # a role's name has at most 64 characters
 }
 
 resource "aws_dynamodb_table" "sessions" {

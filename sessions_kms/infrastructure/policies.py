@@ -12,12 +12,13 @@ from sessions_kms.aws.kms import MAC_ALGORITHM
 from sessions_kms.data_keys.keyring import PURPOSE
 from sessions_kms.storage.queries import OWNER_INDEX
 
-WEB, ADMIN, DOCTOR = "web", "admin", "doctor"
+WEB, ADMIN, DOCTOR, AUDITOR = "web", "admin", "doctor", "auditor"
 ROLES = {
     WEB: "serves the site",
     ADMIN: "runs the commands for operators, and Django's admin where it lists sessions",
     DOCTOR: "runs check_session_store",
 }
+AUDIT_ROLES = {AUDITOR: "runs verify_audit"}  # of a store with an HMAC key
 
 Statement = dict[str, Any]
 
@@ -112,8 +113,18 @@ def _replica_key(key: str, region: str) -> str:
     return f"{before.rpartition(':')[0]}:{region}:{account}:{resource}"
 
 
+def roles_of(*, audit: bool) -> dict[str, str]:
+    """Return the roles of a store, each with what it does."""
+    return ROLES | AUDIT_ROLES if audit else ROLES
+
+
 def role_policy(role: str, context: Mapping[str, Any], arns: Resources) -> dict[str, Any]:
-    """Return the policy document of a role; every role includes the permissions of the site."""
+    """Return the policy document of a role.
+
+    Every role includes the permissions of the site, except the auditor's: it decrypts nothing.
+    """
+    if role == AUDITOR:
+        return _document([*_auditor(arns)])
     more = {WEB: (), ADMIN: _admin(context, arns), DOCTOR: _doctor(arns)}
     return _document([*_web(context, arns), *more[role]])
 
@@ -134,7 +145,7 @@ def key_policy(
         [
             _of_key("KeyAdministration", account, administration),
             _of_key("DataKeys", account, ["kms:GenerateDataKey", "kms:Decrypt"])
-            | {"Condition": _equals(context) | _principals(roles.values())},
+            | {"Condition": _equals(context) | _principals(_users_of(roles))},
             _of_key("MovingKeys", account, ["kms:ReEncryptFrom", "kms:ReEncryptTo"])
             | {"Condition": _equals(context) | _principals([roles[ADMIN]])},
         ]
@@ -142,17 +153,24 @@ def key_policy(
 
 
 def audit_key_policy(*, account: Any, roles: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the policy document of the HMAC key: all roles make MACs, the site verifies none."""
-    verifying = [roles[ADMIN], roles[DOCTOR]]
+    """Return the policy document of the HMAC key.
+
+    Who can make MACs cannot verify them, and the reverse; ``roles`` has the auditor's too.
+    """
     return _document(
         [
             _of_key("KeyAdministration", account, _AUDIT_KEY_ADMINISTRATION),
             _of_key("Checkpoints", account, ["kms:GenerateMac"])
-            | {"Condition": MAC_CONDITION | _principals(roles.values())},
+            | {"Condition": MAC_CONDITION | _principals(_users_of(roles))},
             _of_key("VerifyingCheckpoints", account, ["kms:VerifyMac"])
-            | {"Condition": MAC_CONDITION | _principals(verifying)},
+            | {"Condition": MAC_CONDITION | _principals([roles[AUDITOR]])},
         ]
     )
+
+
+def _users_of(roles: Mapping[str, Any]) -> list[Any]:
+    """Return the ARNs of the roles that use the store."""
+    return [arn for role, arn in roles.items() if role != AUDITOR]
 
 
 def _document(statements: list[Statement]) -> dict[str, Any]:
@@ -175,10 +193,11 @@ def _web(context: Mapping[str, Any], arns: Resources) -> Iterator[Statement]:
         yield _allow("Checkpoints", ["kms:GenerateMac"], arns.audit_keys) | audit
 
 
-def _verifying(arns: Resources) -> Iterator[Statement]:
-    if arns.audit_keys:
-        audit = {"Condition": MAC_CONDITION}
-        yield _allow("VerifyingCheckpoints", ["kms:VerifyMac"], arns.audit_keys) | audit
+def _auditor(arns: Resources) -> Iterator[Statement]:
+    audit = {"Condition": MAC_CONDITION}
+    yield _allow("ReadingItems", ["dynamodb:GetItem"], arns.tables)
+    yield _allow("ListingWriters", ["dynamodb:Query"], arns.indexes)
+    yield _allow("VerifyingCheckpoints", ["kms:VerifyMac"], arns.audit_keys) | audit
 
 
 def _admin(context: Mapping[str, Any], arns: Resources) -> Iterator[Statement]:
@@ -198,7 +217,6 @@ def _admin(context: Mapping[str, Any], arns: Resources) -> Iterator[Statement]:
         condition = {"Condition": _equals(context)}
         yield _allow("MovingKeysFrom", ["kms:ReEncryptFrom"], arns.old_keys) | condition
         yield _allow("MovingKeysTo", ["kms:ReEncryptTo"], arns.keys) | condition
-    yield from _verifying(arns)
 
 
 def _doctor(arns: Resources) -> Iterator[Statement]:
@@ -219,7 +237,6 @@ def _doctor(arns: Resources) -> Iterator[Statement]:
     )
     if arns.audit_keys:
         yield _allow("LookingAtTheAuditKey", ["kms:DescribeKey"], arns.audit_keys)
-    yield from _verifying(arns)
 
 
 def _allow(sid: str, actions: list[str], resources: Sequence[Any]) -> Statement:

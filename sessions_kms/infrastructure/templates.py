@@ -15,16 +15,16 @@ from typing import Any
 from django.template import Context, Engine
 
 from sessions_kms.infrastructure.policies import (
-    ROLES,
     Resources,
     Store,
     audit_key_policy,
     key_policy,
     role_policy,
+    roles_of,
 )
 from sessions_kms.storage.queries import OWNER_INDEX
 
-ROLE_PREFIX_MAX = 57  # of the 64 characters of a role's name: "-doctor" is the longest suffix
+ROLE_PREFIX_MAX = 56  # of the 64 characters of a role's name: "-auditor" is the longest suffix
 INDEX = f"/index/{OWNER_INDEX}"
 # In a str.format template "{{" is one brace.
 CLOUDFORMATION_ARN = "arn:${{AWS::Partition}}:{}:{}:${{AWS::AccountId}}:{}"
@@ -44,14 +44,16 @@ def render_cloudformation(store: Store) -> str:
     arns = _cloudformation_arns(store)
     account = _sub("iam", "", "root")
     # By name: the stacks of other Regions have no role to refer to.
-    roles = {role: _sub("iam", "", f"role/${{RolePrefix}}-{role}") for role in ROLES}
+    names = roles_of(audit=store.audit)
+    roles = {role: _sub("iam", "", f"role/${{RolePrefix}}-{role}") for role in names}
     keys = {
         "key_policy": key_policy(
             context, account=account, roles=roles, multi_region=store.multi_region
         ),
-        "audit_key_policy": audit_key_policy(account=account, roles=roles),
     }
-    policies = {role: role_policy(role, context, arns) for role in ROLES}
+    if store.audit:
+        keys["audit_key_policy"] = audit_key_policy(account=account, roles=roles)
+    policies = {role: role_policy(role, context, arns) for role in names}
     return _render("stack.yaml", store, keys, policies, indent=10)
 
 
@@ -61,14 +63,16 @@ def render_terraform(store: Store) -> str:
     context["namespace"] = "${var.namespace}"
     arns = _terraform_arns(store)
     account = "${local.account_root}"
-    roles = {role: f"${{aws_iam_role.{role}.arn}}" for role in ROLES}
+    names = roles_of(audit=store.audit)
+    roles = {role: f"${{aws_iam_role.{role}.arn}}" for role in names}
     keys = {
         "key_policy": key_policy(
             context, account=account, roles=roles, multi_region=store.multi_region
         ),
-        "audit_key_policy": audit_key_policy(account=account, roles=roles),
     }
-    policies = {role: role_policy(role, context, arns) for role in ROLES}
+    if store.audit:
+        keys["audit_key_policy"] = audit_key_policy(account=account, roles=roles)
+    policies = {role: role_policy(role, context, arns) for role in names}
     return _render("main.tf", store, keys, policies, indent=2)
 
 
@@ -119,7 +123,7 @@ def _render(
     template = Engine().from_string(re.sub(r"(?m)^(\{[%#].*[%#]\})\n", r"\1", text))
     roles = [
         {"name": role, "description": what, "policy": _json(policies[role], indent)}
-        for role, what in ROLES.items()
+        for role, what in roles_of(audit=store.audit).items()
     ]
     values = {
         "store": store,

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 
 from sessions_kms import conf
-from sessions_kms.infrastructure.policies import ROLES, Store, resources_of, role_policy
+from sessions_kms.infrastructure.policies import Store, resources_of, role_policy, roles_of
 from sessions_kms.infrastructure.templates import render_cloudformation, render_terraform
 from sessions_kms.management.base import OperatorCommand, UsageError
 from sessions_kms.operations import provisioning
@@ -55,7 +55,9 @@ class Command(OperatorCommand):
         )
         policy = parser.add_argument_group("for --format iam-policy")
         policy.add_argument(
-            "--role", choices=list(ROLES), help="print only the policy of this role"
+            "--role",
+            choices=list(roles_of(audit=True)),
+            help="print only the policy of this role",
         )
         policy.add_argument("--key", metavar="ARN", help="the KMS key (default: KEY_ID)")
         policy.add_argument(
@@ -108,8 +110,13 @@ class Command(OperatorCommand):
         if options["audit"] and audit_key is None:
             raise UsageError("A policy names the HMAC key: pass --audit-key ARN, or AUDIT_KEY_ID.")
         arns = resources_of(store, key=key, account=account, region=region, audit_key=audit_key)
-        policies = {role: role_policy(role, store.context, arns) for role in ROLES}
-        return policies[options["role"]] if options["role"] else policies
+        names = roles_of(audit=audit_key is not None)
+        policies = {role: role_policy(role, store.context, arns) for role in names}
+        if options["role"] is None:
+            return policies
+        if options["role"] not in policies:
+            raise UsageError("Without an HMAC key there is no audit log: pass --audit-key ARN.")
+        return policies[options["role"]]
 
     def _key(self, store: Store, given: str | None) -> str:
         key: str | None = self._value("KEY_ID", given, "--key")

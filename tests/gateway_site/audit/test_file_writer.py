@@ -175,8 +175,11 @@ def test_events_after_a_failure_continue_the_chain(tmp_path: Path) -> None:
     process.write("call")
     process.end()
     assert machine.faults() == []
-    numbers = [json.loads(line)["number"] for line in machine.path.read_bytes().splitlines()]
-    assert numbers == [1, 2, 3, 4, 5, 6]
+    lines = machine.path.read_bytes().splitlines()
+    numbers = [json.loads(line)["number"] for line in lines]
+    assert numbers == [1, 2, 3, 4, 5, 6, 7]
+    [named] = [each for each in map(json.loads, lines) if each["event"] == "repeated"]
+    assert (named["first"], named["last"], named["number"]) == (3, 4, 5)
 
 
 def test_checkpoint_waits_for_aws_for_less_time_than_an_event_may_wait() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import gzip
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gateway_site.audit.chain import LINE_MAX, NOTHING, digest_of
+from gateway_site.audit.chain import LINE_MAX, NOTHING, digest_of, may_be_cut
+from gateway_site.audit.event import make_event
 from gateway_site.audit.verification import (
     find_faults_by_aws,
     find_files,
@@ -19,7 +23,7 @@ from gateway_site.audit.verification import (
 )
 from sessions_kms import StoreUnavailable
 from sessions_kms.operations.audit_writers import AuditWriters
-from tests.gateway_site.audit.written import START, Machine
+from tests.gateway_site.audit.written import START, Machine, Process
 
 Lines = list[bytes]
 
@@ -144,7 +148,7 @@ def set_person(event: dict[str, object]) -> None:
         ),
         pytest.param(
             lambda lines: [*lines[:-2], lines[0], *lines[-2:]],
-            "is not at its place",
+            "a: The event 1 is twice in a file.",
             id="repeated",
         ),
         pytest.param(
@@ -167,17 +171,131 @@ def test_events_after_the_end_of_a_process_are_found(machine: Machine) -> None:
     assert machine.faults() == ["c: Events after 3 follow its end."]
 
 
-def test_batch_that_was_written_twice_is_no_fault(machine: Machine) -> None:
-    """A write that failed in the middle is repeated; without a lock nothing was removed."""
+def write_failing(
+    process: Process, monkeypatch: pytest.MonkeyPatch, size: int, persons: str = "1234"
+) -> None:
+    """Have a write of events fail after so many bytes, and leave them: no lock is there."""
+    sizes = [size, 0]
+
+    def write(descriptor: int, data: bytes, write: Callable[..., int] = os.write) -> int:
+        written = write(descriptor, data[: sizes.pop(0)])
+        if not written or written == len(data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written
+
+    def lock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        patch.setattr(fcntl, "flock", lock)
+        now = process.machine.clock()
+        assert not process.sink.write([make_event("call", now, person=each) for each in persons])
+
+
+@pytest.mark.parametrize("is_rotated", [False, True])
+def test_honest_log_has_no_fault_wherever_a_write_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_rotated: bool
+) -> None:
+    for size in [*range(1, 700, 97), 10_000]:
+        machine = Machine(tmp_path / f"{size}.jsonl")
+        process = machine.process("c")
+        write_failing(process, monkeypatch, size)
+        write_failing(process, monkeypatch, 10_000 - size, persons="")  # the next attempt
+        files = [machine.path]
+        assert machine.faults() == [], "as if it was killed then"
+        if is_rotated:
+            files.append(machine.path.rename(f"{machine.path}.1"))
+        process.write("call", person="5")
+        process.end()
+        assert machine.faults(*files) == []
+
+
+def test_lines_that_somebody_repeats_are_found_even_if_others_are_named(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     process = machine.process("c")
-    for person in "1234":
-        process.write("call", person=person)
+    write_failing(process, monkeypatch, 500)
+    process.write("call", person="5")
+    process.end()
+    assert machine.faults() == []
     lines = lines_of(machine)
-    process.checkpoint()
-    rest = lines_of(machine)[len(lines) :]
-    for again in range(1, 4):
-        rewrite(machine, [*lines, lines[-1][:9], *lines[-again:], *rest])
-        assert machine.faults() == []
+    own = [at for at, line in enumerate(lines) if of("c", line) and line.endswith(b"}")]
+    named = [at for at in own if b'"person":"' in lines[at] and b'"person":"5"' not in lines[at]]
+    [naming] = [at for at in own if b'"repeated"' in lines[at]]
+    for at in own:
+        for place in range(at + 1, len(lines) + 1):
+            rewrite(machine, [*lines[:place], lines[at], *lines[place:]])
+            is_named = at in named and place <= naming
+            assert bool(machine.faults()) or is_named, (at, place)
+
+
+def test_process_that_is_killed_before_its_first_checkpoint_leaves_nothing(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = machine.path.read_bytes()
+    killed = Process(machine, "c", is_started=False)
+    killed.write("started")
+    assert machine.path.read_bytes() == before
+    monkeypatch.setattr(machine.aws, "sign", lambda _: fail())
+    assert not killed.sink._checkpoint(is_last=False)
+    assert machine.path.read_bytes() != before, "events are written without KMS"
+
+
+def fail(*_: object) -> None:
+    raise StoreUnavailable
+
+
+def test_lines_after_the_last_checkpoint_are_counted_and_a_fault_if_they_are_late(
+    machine: Machine,
+) -> None:
+    assert read_log([machine.path]).writers["b"].unauthenticated == 1
+    machine.clock.advance(600)
+    line = Process.append(machine, "b", "call")
+    assert machine.faults() == []
+    machine.clock.advance(1)
+    Process.append(machine, "b", "call")
+    late = "b: Events after the checkpoint 6 are dated over ten minutes later:"
+    assert [each[: len(late)] for each in machine.faults()] == [late]
+    assert machine.faults(offline=True)
+    # In whichever order the files come.
+    lines = lines_of(machine)
+    at = lines.index(line)
+    rotated = machine.path.with_name("audit.jsonl.1")
+    rotated.write_bytes(b"".join(each + b"\n" for each in lines[:at]))
+    rewrite(machine, lines[at:])
+    for files in ([machine.path, rotated], [rotated, machine.path]):
+        assert [each[: len(late)] for each in machine.faults(*files)] == [late]
+        assert read_log(files).writers["b"].unauthenticated == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'1 {"event":"call"}',
+        b'{"event":"call"} x',
+        b'{"event":"call"}{"event"',
+        b' {"event":"call"',
+        b'[{"event":"call"',
+        b'{"a":"\\""}',
+        b'{"a":"}',
+        b'"event":"call"}',
+    ],
+)
+def test_text_in_which_a_program_may_find_an_object_is_a_fault(
+    machine: Machine, text: bytes
+) -> None:
+    rewrite(machine, [text, *lines_of(machine)])
+    is_cut = text == b'{"a":"}'
+    assert bool(machine.faults()) is not is_cut
+
+
+def test_line_that_was_cut_anywhere_is_no_fault(machine: Machine) -> None:
+    lines = lines_of(machine)
+    for end in range(1, len(lines[0])):
+        assert may_be_cut(lines[0][:end])
+    rewrite(machine, [lines[0][:99], *lines])
+    assert machine.faults() == []
 
 
 def test_rotated_files_are_found_whatever_their_name(tmp_path: Path) -> None:

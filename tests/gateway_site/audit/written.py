@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gateway_site.audit.audit_file import AuditFile
-from gateway_site.audit.chain import Chain
+from gateway_site.audit.chain import Chain, digest_of
 from gateway_site.audit.checkpoint import Checkpoints
 from gateway_site.audit.event import STARTED, make_event
 from gateway_site.audit.file_writer import FileSink
@@ -55,14 +56,26 @@ class Machine:
 class Process:
     """A process that writes; it begins with its first event and a checkpoint."""
 
-    def __init__(self, machine: Machine, name: str) -> None:
+    def __init__(self, machine: Machine, name: str, *, is_started: bool = True) -> None:
         self.machine = machine
         chain = Chain(name)
         clock = machine.clock
         checkpoints = Checkpoints(chain, "django", lambda: machine.aws, clock)
-        self.sink = FileSink(AuditFile(machine.path), chain, checkpoints)
-        self.write(STARTED)
-        self.checkpoint()
+        self.sink = FileSink(AuditFile(machine.path), chain, checkpoints, clock)
+        if is_started:
+            self.write(STARTED)
+            self.checkpoint()
+
+    @staticmethod
+    def append(machine: Machine, writer: str, event: str) -> bytes:
+        """Append the next line of a writer, as anybody can; return it."""
+        lines = machine.path.read_bytes().splitlines()
+        last = [each for each in lines if f'"writer":"{writer}"'.encode() in each][-1]
+        chain = Chain(writer)
+        chain.number, chain.digest = json.loads(last)["number"], digest_of(last)
+        line = chain.link(make_event(event, machine.clock()))
+        machine.path.write_bytes(machine.path.read_bytes() + line + b"\n")
+        return line
 
     def write(self, event: str, **fields: Any) -> None:
         assert self.sink.write([make_event(event, self.machine.clock(), **fields)])

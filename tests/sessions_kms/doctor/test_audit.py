@@ -10,7 +10,7 @@ from tests.sessions_kms.support.checked_store import REGION, Store, check, clien
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
-WITH_AUDIT_KEY = ("audit key", "right kms:GenerateMac", "right kms:VerifyMac")
+WITH_AUDIT_KEY = ("audit key", "right kms:GenerateMac")
 ACCOUNT = "123456789012"
 
 

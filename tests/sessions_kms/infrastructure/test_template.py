@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError
 from pytest_django import Settings
 
-from sessions_kms.infrastructure.policies import ROLES
+from sessions_kms.infrastructure.policies import ROLES, roles_of
 from sessions_kms.operations import provisioning
 from tests.sessions_kms.support.deployed import printed, template
 
@@ -135,7 +135,7 @@ def test_json_is_one_object(settings: Settings, form: str) -> None:
 def test_role_names_fit_into_iams_limit() -> None:
     table = "t" * 255
     prefix = defaults("--table", table)["RolePrefix"]
-    assert max(len(f"{prefix}-{role}") for role in ROLES) == 64
+    assert max(len(f"{prefix}-{role}") for role in roles_of(audit=True)) == 64
     parameter = template("--table", table)["Parameters"]["RolePrefix"]
     assert parameter["MaxLength"] == len(prefix)
     assert f"substr(var.table_name, 0, {len(prefix)})" in printed("--format", "terraform")
@@ -179,19 +179,43 @@ def statements_on(policy: dict[str, Any], actions: set[str]) -> dict[str, str]:
     return found
 
 
-def test_audit_adds_a_key_that_the_site_may_sign_with_and_operators_verify_with(
+def test_audit_adds_a_key_that_the_auditor_verifies_with_and_the_other_roles_sign_with(
     settings: Settings,
 ) -> None:
     settings.SESSIONS_KMS = {}
     macs = {"kms:GenerateMac", "kms:VerifyMac"}
     with_key = policies("--key", KEY, "--audit-key", AUDIT_KEY)
+    assert list(with_key) == [*ROLES, "auditor"]
     for role, policy in with_key.items():
-        expected = {"kms:GenerateMac"} if role == "web" else macs
-        assert statements_on(policy, macs) == dict.fromkeys(expected, AUDIT_KEY)
+        expected = "kms:VerifyMac" if role == "auditor" else "kms:GenerateMac"
+        assert statements_on(policy, macs) == {expected: AUDIT_KEY}
     without = policies("--key", KEY)
     assert not any(statements_on(policy, macs) for policy in without.values())
     settings.SESSIONS_KMS = {"AUDIT_KEY_ID": AUDIT_KEY}
     assert policies("--key", KEY) == with_key
+
+
+def test_auditor_may_read_the_table_and_do_nothing_else_with_kms(settings: Settings) -> None:
+    settings.SESSIONS_KMS = {}
+    policy = policies("--role", "auditor", "--key", KEY, "--audit-key", AUDIT_KEY)
+    actions = {each["Action"]: each["Resource"] for each in policy["Statement"]}
+    assert list(actions) == ["dynamodb:GetItem", "dynamodb:Query", "kms:VerifyMac"]
+    for name, statement in key_statements("--audit").items():
+        allowed = json.dumps(statement.get("Condition", ""))
+        assert ("-auditor" in allowed) == (name == "VerifyingCheckpoints"), name
+        assert ("-doctor" in allowed) == (name in {"DataKeys", "Checkpoints"}), name
+    with pytest.raises(CommandError, match="pass --audit-key ARN"):
+        policies("--role", "auditor", "--key", KEY)
+
+
+def key_statements(*options: str) -> dict[str, Any]:
+    """Return the statements of both keys' policies; they have different names."""
+    resources = template(*options)["Resources"]
+    return {
+        each["Sid"]: each
+        for key in ("SessionsKey", "AuditKey")
+        for each in resources[key]["Properties"]["KeyPolicy"]["Statement"]
+    }
 
 
 @pytest.mark.parametrize("options", [[], ["--replica", "eu-central-1"]])
