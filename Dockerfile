@@ -45,7 +45,9 @@ RUN export DEBIAN_FRONTEND=noninteractive \
       /usr/local/bin/pip* /usr/local/lib/python3.13/site-packages/pip* \
  && python -m compileall -q --invalidation-mode unchecked-hash -x '/(test|tests|site-packages)/' \
       "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
+# psycopg's OpenSSL would look for certificate authorities in a folder that does not exist.
 ENV PATH=/opt/gateway/bin:$PATH \
+    SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1 \

@@ -6,7 +6,7 @@ OAuthError
 │   └── NoLongerAllowed         but is not allowed to, by what the provider said at a refresh
 ├── SessionFull                 the session has no room for a token set, or for something else
 ├── ProviderUnavailable         the provider cannot be reached now; trying later may help
-│   └── ProviderBusy            because this process has too many calls to it
+│   └── ProviderBusy            because this process has too many calls, or files open
 ├── ProviderRefused             the provider's response must not be accepted
 │   ├── PinMismatch             it names another issuer or resource than the pinned one
 │   └── IssuerNotAccepted       only the operator can accept the issuer that it names
@@ -68,7 +68,7 @@ class ProviderUnavailable(OAuthError, ProviderException):  # type: ignore[misc] 
 
 
 class ProviderBusy(ProviderUnavailable):
-    """There are too many calls to the provider at once; this one was not started."""
+    """This process has too many calls to the provider, or files open; the call was not started."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, Code.BUSY)

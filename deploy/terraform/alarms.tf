@@ -221,6 +221,41 @@ resource "aws_cloudwatch_metric_alarm" "aws" {
   ok_actions          = local.actions
 }
 
+# EventBridge may not publish without it. It replaces the topic's default policy, which it repeats: the
+# account's own permissions decide. (EventBridge does not support conditions here.)
+resource "aws_sns_topic_policy" "alarms" {
+  count = var.alarm_topic == null ? 0 : 1
+
+  arn = var.alarm_topic
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid       = "Account"
+        Effect    = "Allow"
+        Principal = { AWS = "arn:${data.aws_partition.here.partition}:iam::${data.aws_caller_identity.here.account_id}:root" }
+        Action    = ["sns:Publish", "sns:Subscribe", "sns:GetTopicAttributes", "sns:SetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:AddPermission", "sns:RemovePermission", "sns:DeleteTopic"]
+        Resource  = var.alarm_topic
+      },
+      {
+        Sid       = "Alarms"
+        Effect    = "Allow"
+        Principal = { Service = "cloudwatch.amazonaws.com" }
+        Action    = "sns:Publish"
+        Resource  = var.alarm_topic
+        Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.here.account_id } }
+      },
+      {
+        Sid       = "KeyChanges"
+        Effect    = "Allow"
+        Principal = { Service = "events.amazonaws.com" }
+        Action    = "sns:Publish"
+        Resource  = var.alarm_topic
+      },
+    ]
+  })
+}
+
 # Needs a trail of CloudTrail in this Region.
 resource "aws_cloudwatch_event_rule" "key_changes" {
   count = var.alarm_topic == null ? 0 : 1

@@ -350,6 +350,7 @@ resource "aws_ecs_task_definition" "migrate" {
   }
 
   container_definitions = jsonencode([merge(local.container, {
+    image   = coalesce(var.migration_image, var.image)
     command = ["migrate", "--no-input"]
     logConfiguration = {
       logDriver = "awslogs"

@@ -3,6 +3,12 @@ variable "image" {
   description = "The image, pinned by its digest (REPOSITORY@sha256:...)"
 }
 
+variable "migration_image" {
+  type        = string
+  default     = null
+  description = "The image of the migration task. Apply a new version here first and run the task, then apply image; null: image"
+}
+
 variable "name" {
   type        = string
   default     = "gateway"
@@ -71,8 +77,9 @@ variable "namespace" {
 }
 
 variable "tasks" {
-  type    = number
-  default = 2
+  type        = number
+  default     = 2
+  description = "0 at first: no task is ready before the migration has run. Then 2 or more"
 }
 
 variable "cpu" {
@@ -94,5 +101,5 @@ variable "log_days" {
 variable "alarm_topic" {
   type        = string
   default     = null
-  description = "ARN of the SNS topic that gets the alarms; null: nobody is told. Its policy must let events.amazonaws.com publish"
+  description = "ARN of the SNS topic that gets the alarms; null: nobody is told. Its policy is replaced"
 }

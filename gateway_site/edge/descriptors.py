@@ -13,13 +13,16 @@ connections. This relies on private parts of asyncio's selector event loop, the 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import resource
 import socket
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
+
+from sessions_kms.http.descriptors import is_any_left, is_exhaustion
+
+__all__ = ["is_any_left", "is_exhaustion"]
 
 RESERVED = 128  # descriptors for table, keys, database, providers and files
 SPARE = 16  # connections above the limit, for health checks only
@@ -30,20 +33,6 @@ BACKLOG = 64  # connections that are accepted at a time
 def descriptor_limit() -> int:
     """Return how many descriptors this process may have; negative means unlimited."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-def is_exhaustion(error: BaseException | None) -> bool:
-    """Return True if an error means that the process, or the machine, has no descriptor left."""
-    return isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
-
-
-def is_any_left() -> bool:
-    """Return True if a socket can be opened. The error of a failed DNS lookup does not show it."""
-    try:
-        socket.socket().close()
-    except OSError as error:
-        return not is_exhaustion(error)
-    return True
 
 
 def max_connections(limit: int, backlog: int = BACKLOG) -> int:

@@ -8,22 +8,28 @@ https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 from __future__ import annotations
 
 import argparse
+import threading
 from collections.abc import Mapping, MutableMapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from django.core.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import MetricReader
 
 VARIABLE: Final = "OTEL_METRICS_EXPORTER"
 NONE, OTLP, PROMETHEUS = "none", "otlp", "prometheus"
 PROMETHEUS_ADDRESS: Final = ("localhost", 9464)  # as OpenTelemetry's specification has it
 SERVICE: Final = {"OTEL_SERVICE_NAME": "gateway"}  # unless the environment has another name
+SHUTDOWN_MAX: Final = 2.0  # seconds
 MISSING: Final = (
     f"{VARIABLE} is set, and OpenTelemetry's exporters are not installed: "
     "pip install 'django-sessions-kms-gateway[otel]'."
 )
+
+_pushing: list[MeterProvider] = []
 
 
 def start_exporter(environment: MutableMapping[str, str]) -> None:
@@ -42,7 +48,23 @@ def start_exporter(environment: MutableMapping[str, str]) -> None:
         reader = _push() if chosen == OTLP else _serve(environment)
     except ImportError as error:
         raise ImproperlyConfigured(MISSING) from error
-    metrics.set_meter_provider(MeterProvider(metric_readers=[reader]))
+    provider = MeterProvider(metric_readers=[reader])
+    metrics.set_meter_provider(provider)
+    if chosen == OTLP:
+        _pushing.append(provider)
+
+
+def export_rest() -> None:
+    """Push what was recorded since the last interval, for two seconds at most.
+
+    uvicorn ends the process by the signal itself, so that no function of `atexit` runs.
+    """
+    while _pushing:
+        # The collector may hang: the thread that pushes ends with the process.
+        stop = partial(_pushing.pop().shutdown, timeout_millis=SHUTDOWN_MAX * 1000)
+        thread = threading.Thread(target=stop, daemon=True)
+        thread.start()
+        thread.join(SHUTDOWN_MAX)
 
 
 def check_workers(environment: Mapping[str, str], options: Sequence[str]) -> None:

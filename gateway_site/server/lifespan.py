@@ -28,6 +28,7 @@ from gateway_site.edge.shutdown import STATE_KEY, Shutdown
 from gateway_site.health import draining, replaced
 from gateway_site.policy.in_force import has_rules, reload_rules, warn_of_open_rules
 from gateway_site.server import log_queue
+from gateway_site.server.exporters import export_rest
 
 YOUNG = 10_000  # new objects between two collections; a call has about 100
 
@@ -61,6 +62,7 @@ async def _live(receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await asyncio.to_thread(trail.close)
+    await asyncio.to_thread(export_rest)
     log_queue.finish()
     await send({"type": "lifespan.shutdown.complete"})
 

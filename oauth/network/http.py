@@ -27,7 +27,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx2
 
 from oauth.codes import Code
-from oauth.exceptions import ProviderUnavailable
+from oauth.exceptions import ProviderBusy, ProviderUnavailable
 from oauth.network.concurrency import release_sql_connections
 from oauth.network.responses import FORM, ProviderResponse
 from oauth.network.vetted_addresses import (
@@ -37,6 +37,7 @@ from oauth.network.vetted_addresses import (
     Reach,
     VettedTransport,
 )
+from sessions_kms.http.descriptors import is_caused_by_exhaustion
 
 logger = logging.getLogger(__name__)
 
@@ -113,12 +114,12 @@ def request(
     """Send a request and read the response within ``timeout`` seconds in total.
 
     Only an event loop can enforce the total: even headers may arrive byte by byte. Raises
-    ProviderUnavailable.
+    ProviderUnavailable, ProviderBusy if this process has no file descriptor left.
     """
     __traceback_hide__ = True
     seconds = timeout or (GET_TIMEOUT if method == "GET" else POST_TIMEOUT)
     refused: AddressRejected | None = None
-    code = Code.UNREACHABLE
+    code, is_exhausted = Code.UNREACHABLE, False
     release_sql_connections()
     try:
         return _run(
@@ -129,7 +130,12 @@ def request(
     except (TimeoutError, httpx2.TimeoutException):
         code = Code.TIMEOUT
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as exc:
+        is_unsent = isinstance(exc, httpx2.ConnectError | OSError)
+        is_exhausted = is_unsent and is_caused_by_exhaustion(exc)
         code = Code.TLS if _is_tls_error(exc) else code
+    if is_exhausted:
+        logger.error("Request to %s not sent: no file descriptor was left.", _host_of(url))
+        raise ProviderBusy("This process has no file descriptor left.")
     if refused is not None:
         # Only the host: a path or a query may contain secrets.
         logger.error("Request to %s rejected: %s %s", _host_of(url), refused, remedy)

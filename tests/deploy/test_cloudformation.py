@@ -22,6 +22,7 @@ from tests.deploy import (
     environment_of,
     load_template,
     properties,
+    read_terraform,
     resolve,
     variables_of,
 )
@@ -29,16 +30,20 @@ from tests.sessions_kms.support.deployed import template
 from tests.sessions_kms.support.iam import Request, allowed_by, some
 
 TASKS = pytest.mark.parametrize("task", ["ServiceTask", "MigrationTask"])
-SECRETS = {"DatabaseUrlSecret", "SecretKeySecret", "ProviderSecret"}
+FALLBACKS = "SecretKeyFallbacksSecret"
+SECRETS = {"DatabaseUrlSecret", "SecretKeySecret", "ProviderSecret", FALLBACKS}
+
+
+def if_chosen(value: dict[str, Any]) -> dict[str, Any]:
+    """Return what a value is if its parameter is given."""
+    found: dict[str, Any] = value["Fn::If"][1] if "Fn::If" in value else value
+    return found
 
 
 def statements() -> dict[str, dict[str, Any]]:
     """Return what the execution role may do if there is an environment file, by `Sid`."""
     [policy] = properties("ExecutionRole")["Policies"]
-    given = [
-        each["Fn::If"][1] if "Fn::If" in each else each
-        for each in policy["PolicyDocument"]["Statement"]
-    ]
+    given = [if_chosen(each) for each in policy["PolicyDocument"]["Statement"]]
     assert {each["Effect"] for each in given} == {"Allow"}
     return {each["Sid"]: each for each in given}
 
@@ -81,10 +86,28 @@ def test_log_that_cannot_be_delivered_does_not_block_the_task(task: str) -> None
 
 @TASKS
 def test_secrets_are_not_among_the_variables(task: str) -> None:
-    secret = {resolve(each["Name"]) for each in container(task)["Secrets"]}
+    given = [if_chosen(each) for each in container(task)["Secrets"]]
+    secret = {resolve(each["Name"]) for each in given}
     assert {"DATABASE_URL", "DJANGO_SECRET_KEY"} <= secret
+    assert ("DJANGO_SECRET_KEY_FALLBACKS" in secret) is (task == "ServiceTask")
     assert not secret & set(variables_of(task))
-    assert {each["ValueFrom"]["Ref"] for each in container(task)["Secrets"]} <= SECRETS
+    assert {each["ValueFrom"]["Ref"] for each in given} <= SECRETS
+
+
+def test_migration_can_run_before_any_task_must_be_ready() -> None:
+    assert load_template("gateway.yaml")["Parameters"]["Tasks"]["MinValue"] == 0
+    image = {"Fn::If": ["HasMigrationImage", {"Ref": "MigrationImage"}, {"Ref": "Image"}]}
+    assert container("MigrationTask")["Image"] == image
+    assert container("ServiceTask")["Image"] == {"Ref": "Image"}
+
+
+def test_services_that_tell_of_alarms_may_publish_to_the_topic() -> None:
+    resources = load_template("alarms.yaml")["Resources"]
+    statements = resources["AlarmTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    services = {each["Principal"].get("Service") for each in statements}
+    assert services == {None, "cloudwatch.amazonaws.com", "events.amazonaws.com"}
+    [policy] = re.findall(r'(?ms)^resource "aws_sns_topic_policy" (.*?)^\}', read_terraform())
+    assert {each["Sid"] for each in statements} == set(re.findall(r'Sid += "(\w+)"', policy))
 
 
 def test_migration_has_no_role_and_the_service_only_that_of_the_store() -> None:
@@ -96,7 +119,7 @@ def test_migration_has_no_role_and_the_service_only_that_of_the_store() -> None:
 
 def test_execution_role_reads_these_secrets_and_writes_this_log() -> None:
     found = statements()
-    assert {each["Ref"] for each in found["Secrets"]["Resource"]} == SECRETS
+    assert {if_chosen(each)["Ref"] for each in found["Secrets"]["Resource"]} == SECRETS
     assert resolve(found["Logs"]["Resource"]) == VALUES["LogGroup.Arn"]
     assert [sid for sid, each in found.items() if each["Resource"] == "*"] == ["Registry"]
 

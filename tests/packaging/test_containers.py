@@ -6,6 +6,11 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
+import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,8 @@ import yaml
 
 from gateway_site import variables
 from tests import ROOT
+from tests.support.certificates import server_context
+from tests.support.processes import finished
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 LINES = DOCKERFILE.replace("\\\n", " ").splitlines()
@@ -53,6 +60,44 @@ def test_image_sets_only_the_folder_of_its_files_and_the_format_of_its_log() -> 
         "STATIC_ROOT",
         "LOG_FORMAT",
     ]
+
+
+VERIFYING = """
+import sys, psycopg
+try:
+    psycopg.connect(sys.argv[1])
+except psycopg.OperationalError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_set", [True, False])
+def test_variable_of_the_image_names_the_authorities_of_postgresql_s_certificate(
+    tmp_path: Path,
+    is_set: bool,
+) -> None:
+    [name] = re.findall(r"(\w+)=/etc/ssl/certs/ca-certificates\.crt", " ".join(instructions("ENV")))
+    certificate = tmp_path / "certificate.pem"
+    context = server_context(certificate)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            with listener.accept()[0] as client:
+                client.recv(8)
+                client.sendall(b"S")  # It has TLS.
+                with suppress(ssl.SSLError), context.wrap_socket(client, server_side=True) as tls:
+                    tls.recv(1000)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        port = listener.getsockname()[1]
+        url = f"postgresql://user@127.0.0.1:{port}/name?sslmode=verify-full&sslrootcert=system"
+        env = {name: str(certificate)} if is_set else {}
+        done = finished([sys.executable, "-c", VERIFYING, url], env)
+        thread.join()
+    expected = "unexpected eof" if is_set else "certificate verify failed"
+    assert expected in done.stdout  # The server says nothing more.
 
 
 def test_build_sees_only_what_it_copies() -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import signal
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,8 +23,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway_site.edge.http_metrics import METHODS, OTHER
-from gateway_site.server.exporters import check_workers, start_exporter
+from gateway_site.server.exporters import SHUTDOWN_MAX, check_workers, start_exporter
 from tests.deploy_check import PRODUCTION
+from tests.gateway_site.server.served import answer
+from tests.gateway_site.server.test_starting import PAGE, start
 from tests.gateway_site.support.gateways import Gateway, running_gateway
 from tests.support.cases import each_case
 from tests.support.processes import finished, free_port
@@ -141,27 +147,60 @@ class Collector(BaseHTTPRequestHandler):
 
 @pytest.mark.slow
 def test_collector_gets_the_metrics_by_otlp(tmp_path: Path) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    variables = {
-        "OTEL_METRICS_EXPORTER": "otlp",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-        "OTEL_METRIC_EXPORT_INTERVAL": "200",
-    }
     wanted = {
         "http.server.request.duration",
         "http.client.request.duration",
         "sessions_kms.operation",
     }
-    try:
+    with collecting() as url:
+        variables = otlp(url) | {"OTEL_METRIC_EXPORT_INTERVAL": "200"}
         with running_gateway(tmp_path, variables=variables) as gateway:
             assert gateway.get("echo/").status_code == 200
             wait_until(lambda: wanted <= Collector.names, "the metrics arrive")
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one", "two"])
+def test_last_interval_is_exported_at_sigterm(tmp_path: Path, workers: tuple[str, ...]) -> None:
+    """Without it, what a process counted in its last minute would be lost at each deploy."""
+    with collecting() as url, start(tmp_path, *workers, **otlp(url)) as started:
+        answer(started.connected(PAGE))
+        assert Collector.names == set()  # The interval is a minute.
+        started.process.send_signal(signal.SIGTERM)
+        started.process.wait(30)
+        assert "http.server.request.duration" in Collector.names
+
+
+@pytest.mark.slow
+def test_collector_that_hangs_delays_the_end_by_two_seconds_at_most(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        variables = otlp(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with start(tmp_path, **variables) as started:
+            answer(started.connected(PAGE))
+            started.process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            started.process.wait(30)
+            # Its own limit is ten seconds. The rest is the machine's.
+            assert time.monotonic() - began < SHUTDOWN_MAX + 4
+
+
+def otlp(url: str) -> dict[str, str]:
+    chosen = {"OTEL_METRICS_EXPORTER": "otlp", "DRAIN_SECONDS": "0"}
+    return chosen | {"OTEL_EXPORTER_OTLP_ENDPOINT": url}
+
+
+@contextmanager
+def collecting() -> Iterator[str]:
+    """Run a collector that has received nothing yet."""
+    Collector.names.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("options", [["--workers", "2"], ["--workers=2"]])
