@@ -10,6 +10,7 @@ from tests.scale.fleet import Fleet, Load
 from tests.scale.metering import MeteredDynamoDB
 from tests.scale.report import Rates, report, site
 
+PEOPLE = 300  # as `python -m tests.scale` has by default
 PAGE = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
 
 
@@ -54,12 +55,22 @@ def test_units_are_those_that_aws_bills(letters: int, units: int) -> None:
 
 @pytest.mark.long
 def test_page_has_what_the_model_says() -> None:
-    found = rows(report(140))
+    found = rows(report(PEOPLE))
     shown = rows(PAGE)
     assert set(shown) <= set(found)
     assert len(shown) >= 12
     for name, values in shown.items():
-        assert values == pytest.approx(found[name], rel=0.1, abs=0.1), name
+        assert values == pytest.approx(found[name], rel=0.02, abs=0.05), name
+
+
+def test_page_of_costs_has_the_models_figures() -> None:
+    page = " ".join((ROOT / "docs/cost.md").read_text(encoding="utf-8").split())
+    of_page = rows(PAGE)
+    calls, reads, writes = (
+        of_page[each][0] for each in ("calls of KMS", "read units", "write units")
+    )
+    assert f"The model](scale.md) counts {calls:.0f} calls" in page
+    assert f"It counts {reads} read and {writes} write units" in page
 
 
 def test_page_lists_what_a_site_needs() -> None:
