@@ -22,6 +22,7 @@ from typing import Any
 
 from allauth.core.exceptions import ImmediateHttpResponse
 from django.contrib import messages
+from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.dispatch import Signal
@@ -187,7 +188,7 @@ def _store(
         response: HttpResponse = taken.response
         return response
     if begun.pending is not None:
-        revoke_unused(request, server.name, token_set, begun.user)
+        revoke_unused(request, server.name, token_set, request.session.get(SESSION_KEY))
         refused = ProviderRefused("Nobody takes this connection.", Code.STATE_UNKNOWN)
         return failures.failure_page(request, server, refused, begun.next_url)
     wanted = wanted_scopes.load_wanted(request.session, server.name)
