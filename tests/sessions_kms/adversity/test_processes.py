@@ -1,5 +1,6 @@
 """Two processes with one table and one KMS: nothing lost, nothing resurrected, one data key."""
 
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from gateway_site.local.kms import LocalKMS
 from gateway_site.local.kms.server import serve
 from sessions_kms.backend import SessionStore
+from sessions_kms.services import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved_key, stored
 from tests.sessions_kms.support.stacks import Stack, settings_of
@@ -223,3 +225,34 @@ def test_process_killed_during_a_save_leaves_a_complete_session(stack: Stack, pa
     content = stored_now(stack, key)
     assert content.pop("big", None) in (None, "x" * 100_000)
     assert content in ({"a": 1, "b": 1}, {"a": 2, "b": 1})
+
+
+@pytest.mark.long
+def test_limit_of_sessions_holds_after_sign_ins_of_eight_processes(
+    stack: Stack, kept: list[Worker]
+) -> None:
+    """Fifty in random order, some at once, some in an outage; then five undisturbed ones."""
+    chance = random.Random(7)  # noqa: S311 - a test's
+    processes, now = on(stack, kept, 8), time.time()
+    limited = settings_for(stack) | {"MAX_SESSIONS_PER_USER": 3}
+    for process in processes:
+        process.ask("use", settings=limited)
+        process.ask("warm_up")
+    signed_in = 0
+    while signed_in < 50:
+        now += chance.random()
+        chosen = chance.sample(processes, min(chance.randint(1, 8), 50 - signed_in))
+        faults = [chance.choice([None, None, "query", "get_item", "delete_item"]) for _ in chosen]
+        at_once(
+            *(
+                (process, "sign_in", {"user": "7", "at": now, "outage_of": fault})
+                for process, fault in zip(chosen, faults, strict=True)
+            )
+        )
+        signed_in += len(chosen)
+    keys = []
+    for _ in range(5):
+        now += 1
+        keys.append(chance.choice(processes).ask("sign_in", user="7", at=now))
+    stack.clock.now = now
+    assert stack.sessions().keys() == {id_of(key) for key in keys[-3:]}

@@ -5,9 +5,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 from sessions_kms.concurrency.waits import Wait
@@ -97,6 +98,34 @@ class Commands:
 
     def look(self) -> dict[str, Any]:
         return {"key": self._store.session_key, "content": dict(self._store.items())}
+
+    def sign_in(self, user: str, at: float, outage_of: str | None = None) -> str | None:
+        """Sign in at a time by this process's clock; return the session's key.
+
+        DynamoDB may be out of reach for an operation, once the session is stored.
+        """
+        from sessions_kms import services
+        from sessions_kms.session import sign_ins
+
+        services._services = replace(services.services(), clock=lambda: at)
+        table_client: Any = import_module("sessions_kms.aws.table_client")
+        ask = table_client.request_for
+
+        def fail(client: Any, operation: str, *more: Any) -> Any:
+            if operation == outage_of:
+                raise ConnectionError
+            return ask(client, operation, *more)
+
+        self._store = self._store_class()
+        self._store["_auth_user_id"] = user
+        request = SimpleNamespace(session=self._store)
+        sign_ins._note_sign_in(request=request)
+        table_client.request_for = fail
+        try:
+            self._store.save()
+        finally:
+            table_client.request_for = ask
+        return self._store.session_key
 
     def burst(self, threads: int) -> list[str | None]:
         """Save new sessions in threads that start together; return their keys."""
