@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.test import Client
+from allauth.account.internal.flows.reauthentication import reauthenticate_by_password
+from django.contrib.auth.models import User
+from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from gateway_site.audit import event, receivers
@@ -76,6 +78,19 @@ def test_sign_ins_in_one_browser_and_connected_accounts_end_nothing(
     visitor.connect(other)
     assert ENDED not in visitor.client.get("/").content.decode()
     assert len(store.sessions()) == 1
+
+
+def test_reauthentication_ends_nothing(store: Stack, corp: FakeProvider) -> None:
+    limit_to(store, None)
+    visitors = [browser(FIREFOX), browser(CHROME)]
+    for visitor in visitors:
+        sign_in(visitor, corp, store)
+    limit_to(store, 1)
+    request = RequestFactory().post("/")
+    request.session, request.user = visitors[0].session, User.objects.get()
+    reauthenticate_by_password(request)
+    request.session.save()
+    assert all(map(is_signed_in, visitors))
 
 
 def test_failure_of_the_limit_fails_no_sign_in(store: Stack, corp: FakeProvider) -> None:
