@@ -68,6 +68,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction, SignIns, Visits):
     """
 
     merges = True  # If False, a save raises UpdateError if others have stored anything since.
+    # What `delete` ended, if others had stored another version than was loaded.
+    ended_content: Mapping[str, Any] | None = None
     _baseline: "LoadedVersion | None" = None
     _loaded_last: "LoadedVersion | None" = None  # set by the load that fills the session
     _session_cache: dict[str, Any]
@@ -363,7 +365,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction, SignIns, Visits):
         __traceback_hide__ = True
         key = await self._get_own_key() if session_key is None else session_key
         if key is not None and self._validate_session_key(key):
-            await self._repository().end(key, self._get_baseline(key))
+            self.ended_content = await self._repository().end(key, self._get_baseline(key))
             ended = session_id(self._services.config.namespace, key)
             await announce_async(session_ended, ended)
 

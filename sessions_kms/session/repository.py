@@ -6,6 +6,7 @@ StoreUnavailable. Does not depend on `SessionStore`. `saving` and `moving` write
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Self, TypeAlias
@@ -13,7 +14,8 @@ from typing import Any, Final, Self, TypeAlias
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 
-from sessions_kms.exceptions import InvalidRecord, SessionMoved
+from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
+from sessions_kms.format.attributes import Item
 from sessions_kms.format.item_types import SHORT_ID, session_id
 from sessions_kms.format.record import SessionRecord, Tombstone, read_stored
 from sessions_kms.format.serializer import Codec
@@ -148,19 +150,34 @@ class SessionRepository:
         stored = await self._items.find(session_id(self._namespace, session_key))
         raise SessionMoved if isinstance(stored, Tombstone) else UpdateError
 
-    async def end(self, session_key: str, base: LoadedVersion | None) -> None:
+    async def end(self, session_key: str, base: LoadedVersion | None) -> Mapping[str, Any] | None:
         """End a session; ``base`` is its version, if it was loaded.
 
-        Raises SessionMoved if it has a new key that this request does not know.
+        Returns the content that was ended, if others had stored another version since. Raises
+        SessionMoved if it has a new key that this request does not know.
         """
         __traceback_hide__ = True
         record_id = session_id(self._namespace, session_key)
         with telemetry.spanned("operation", "delete"):
-            salt = None if base is None else base.salt
-            if not await self._items.end(record_id, salt=salt):
+            salt, deleted = None if base is None else base.salt, list[Item]()
+            if not await self._items.end(record_id, salt=salt, note=deleted.append):
                 raise SessionMoved
             if base is not None and base.labels:
                 await SessionMetadata(self.services).drop(record_id)
+        return await self._read_newer(deleted[0], session_key, base) if deleted and base else None
+
+    async def _read_newer(
+        self, deleted: Item, session_key: str, base: LoadedVersion
+    ) -> Mapping[str, Any] | None:
+        """Return the content of a deleted item, unless it is the version that was loaded."""
+        __traceback_hide__ = True
+        with suppress(InvalidRecord, StoreUnavailable):  # The session has ended nevertheless.
+            record = read_stored(deleted)
+            if not isinstance(record, SessionRecord) or record.salt == base.salt:
+                return None
+            return (await self.decrypt(record, session_key))[1]
+        logging.getLogger(__name__).warning("What an ended session held last cannot be read.")
+        return None
 
     async def find(self, record_id: str, *, confirm: Confirm = Confirm.ALWAYS) -> Stored:
         """Return what is stored under an id; an invalid item is read again."""

@@ -183,15 +183,24 @@ class SessionItems:
             self._transact_until_applied(session_id, _is_no_record, delete, Delete(mark_id))
         )
 
-    async def end(self, session_id: str, *, salt: bytes | None = None) -> bool:
+    async def end(
+        self,
+        session_id: str,
+        *,
+        salt: bytes | None = None,
+        note: Callable[[Item], None] = lambda _: None,
+    ) -> bool:
         """Delete a session's record; return False for a tombstone, which stays.
 
         ``salt`` is the record's, if it is known: then the answer alone proves the deletion.
+        ``note`` is called with the deleted item, if the answer has it.
         """
         expected = None if salt is None else {"salt": as_binary(salt)}
         for _ in range(REPEATS_MAX):
             try:
-                await self._table.delete_or_raise(session_id, when=NO_TOMBSTONE, expected=expected)
+                deleted = await self._table.delete_or_raise(
+                    session_id, when=NO_TOMBSTONE, expected=expected
+                )
             except ConditionFailed as exc:
                 item = exc.item
                 if item is None or item.get("id") != {"S": session_id}:
@@ -201,6 +210,8 @@ class SessionItems:
                 if is_tombstone(item):
                     return False
             else:
+                if deleted is not None:
+                    note(deleted)
                 return True
         raise TableUnavailable
 

@@ -114,9 +114,7 @@ class Table:
         required = when.expected if when else None
         trace = Trace(item["id"]["S"], required, required if when else {}, is_as_written)
         params = Put(item, when).params()
-        return await self._sender.repeated(
-            "put_item", partial(self._is_applied, trace, sure), **params
-        )
+        await self._sender.repeated("put_item", partial(self._is_applied, trace, sure), **params)
 
     async def put_once(self, item: Item, *, when: Condition | None = None) -> Acknowledgement:
         """Put an item with a single request. Raises ConditionFailed, or FateUnknown.
@@ -185,16 +183,16 @@ class Table:
 
     async def delete_or_raise(
         self, item_id: str, *, when: Condition | None = None, expected: Item | None = NOTHING_MORE
-    ) -> None:
+    ) -> Item | None:
         """Delete as `delete` does, but raise ConditionFailed.
 
-        The error has the stored item, from engines that return it.
+        The error has the stored item, from engines that return it. Returns the deleted item; None
+        if the last answer had none.
         """
         trace = Trace(item_id, None, expected, lambda found: found is None)
         params = Delete(item_id, when).params() | returning_old(when)
-        return await self._sender.repeated(
-            "delete_item", partial(self._is_applied, trace, True), **params
-        )
+        is_applied = partial(self._is_applied, trace, True)
+        return (await self._sender.repeated("delete_item", is_applied, **params)).old
 
     async def _is_applied(self, trace: Trace, sure: bool, acknowledgement: Acknowledgement) -> bool:
         """Return True if an acknowledged write is applied: by its evidence, or by a read."""

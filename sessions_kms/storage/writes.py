@@ -203,10 +203,11 @@ class Sender:
         operation: str,
         is_applied: Callable[[Acknowledgement], Coroutine[Any, Any, bool]],
         **params: Any,
-    ) -> None:
+    ) -> Acknowledgement:
         """Send a write that may be applied twice, or late, until it is known to be applied.
 
-        ``is_applied`` decides that by the acknowledgement. Raises ConditionFailed.
+        ``is_applied`` decides that by the acknowledgement, and the last one is returned. Raises
+        ConditionFailed.
         """
         with deadline.call(deadline.HASTY.call, TableUnavailable):
             for _ in range(REPEATS_MAX):
@@ -215,7 +216,7 @@ class Sender:
                 except FateUnknown:
                     continue
                 if await is_applied(acknowledgement):
-                    return
+                    return acknowledgement
         raise TableUnavailable
 
     async def written(self, operation: str, **params: Any) -> Acknowledgement:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -164,6 +164,35 @@ def test_unrelated_save_does_not_put_an_old_value_back(stack: Stack) -> None:
     slow["visited"] = True
     slow.save()
     assert stored(session) == {"token": "new", "visited": True}
+
+
+def test_ended_session_has_what_others_stored_since_it_was_loaded(stack: Stack) -> None:
+    session = saved(a=1)
+    mine, theirs = opened(session), opened(session)
+    theirs["b"] = 2
+    theirs.save()
+    mine.flush()
+    assert mine.ended_content == {"a": 1, "b": 2}
+    alone = opened(saved(a=1))
+    alone.flush()
+    assert alone.ended_content is None
+
+
+def test_end_does_not_fail_because_of_what_others_stored(
+    stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = saved(a=1)
+    mine, theirs = opened(session), opened(session)
+    theirs["b"] = 2
+    theirs.save()
+
+    def refuse(*_: object) -> NoReturn:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(SessionRepository, "decrypt", refuse)
+    mine.flush()
+    assert stack.sessions() == {}
+    assert "What an ended session held last cannot be read." in caplog.text
 
 
 def test_session_that_does_not_merge_is_saved_as_it_was_loaded_or_not_at_all(stack: Stack) -> None:
