@@ -68,8 +68,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction, SignIns, Visits):
     """
 
     merges = True  # If False, a save raises UpdateError if others have stored anything since.
-    # What `delete` ended, if others had stored another version than was loaded.
-    ended_content: Mapping[str, Any] | None = None
+    ended_content: Mapping[str, Any] | None = None  # of `delete`, if others stored it since
     _baseline: "LoadedVersion | None" = None
     _loaded_last: "LoadedVersion | None" = None  # set by the load that fills the session
     _session_cache: dict[str, Any]
@@ -353,8 +352,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction, SignIns, Visits):
 
     async def _move(self, new_key: str) -> None:
         __traceback_hide__ = True
-        base = await self._get_base()
-        sessions = self._repository()
+        base, sessions = await self._get_base(), self._repository()
         pending = self._get_pending(new_key, sessions)
         stored = await moving.Moving(sessions, pending, base).run()
         self._session_key = stored.session_key
@@ -366,8 +364,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction, SignIns, Visits):
         key = await self._get_own_key() if session_key is None else session_key
         if key is not None and self._validate_session_key(key):
             self.ended_content = await self._repository().end(key, self._get_baseline(key))
-            ended = session_id(self._services.config.namespace, key)
-            await announce_async(session_ended, ended)
+            await announce_async(session_ended, self._id(key))
 
     async def _get_own_key(self) -> str | None:
         """Return the key of this session; if it was not loaded, its key may have changed."""

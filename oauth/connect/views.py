@@ -87,10 +87,10 @@ def disconnect(request: HttpRequest, provider_id: str) -> HttpResponse:
         return render(request, "oauth/disconnect.html", context)
     session = cast("SessionStore", request.session)  # `oauth.checks` requires this engine
     removed = run_sync(TokenRepository(services(), session, server.name).remove())
-    drop_wanted(request.session, server.name)
     if removed is not None:
-        revoke_later(request, server.name, removed)
+        revoke_later(request, server.name, removed, is_gone=True)
         messages.success(request, _("%(server)s is disconnected.") % {"server": server.label})
+    drop_wanted(request.session, server.name)
     return HttpResponseRedirect(resolve_url("home"))
 
 

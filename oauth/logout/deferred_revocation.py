@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -59,36 +59,48 @@ class StartedRevocation:
 class _Removed:
     """A token set that a request removed, and whose it was.
 
-    ``ended_key`` is the key of the session that must end first. Without ``was_stored`` no session
-    ever held it; with ``is_disconnected`` the user disconnected the account.
+    ``ended_key`` is the key of the session that must end first. With ``is_gone`` no stored session
+    has it, even if the request fails; with ``is_disconnected`` the user disconnected the account.
     """
 
     provider: str
     token_set: TokenSet = field(repr=False)
     user_id: str | None
     ended_key: str | None = field(default=None, repr=False)
-    was_stored: bool = True
+    is_gone: bool = False
     is_disconnected: bool = False
 
 
 @dataclass
 class _PendingRevocations:
-    """``kept_accounts`` are pairs of provider and subject whose grants stay."""
+    """``kept_accounts`` are pairs of provider and subject whose grants stay.
+
+    ``ended_key`` is the key of the session that a sign-out ends.
+    """
 
     removed: list[_Removed] = field(default_factory=list, repr=False)
     kept_accounts: set[tuple[str, str]] = field(default_factory=set, repr=False)
+    ended_key: str | None = field(default=None, repr=False)
 
 
 def revoke_later(
-    request: HttpRequest, provider: str, token_set: TokenSet, *, is_disconnected: bool = False
+    request: HttpRequest,
+    provider: str,
+    token_set: TokenSet,
+    *,
+    is_disconnected: bool = False,
+    is_gone: bool = False,
 ) -> None:
     """Revoke a token set at the end of this request, unless its account stays connected.
 
-    The session goes on without it. With ``is_disconnected`` the user disconnected the account.
+    The session goes on without it. With ``is_disconnected`` the user disconnected the account; with
+    ``is_gone`` the session was saved without it already.
     """
     __traceback_hide__ = True
     user_id = request.session.get(SESSION_KEY)
-    removed = _Removed(provider, token_set, user_id, is_disconnected=is_disconnected)
+    removed = _Removed(
+        provider, token_set, user_id, is_disconnected=is_disconnected, is_gone=is_gone
+    )
     _pending_of(request).removed.append(removed)
 
 
@@ -96,7 +108,7 @@ def revoke_unused(
     request: HttpRequest, provider: str, token_set: TokenSet, user_id: str | None
 ) -> None:
     """Revoke at the end of this request a user's token set that no session ever held."""
-    removed = _Removed(provider, token_set, user_id, was_stored=False)
+    removed = _Removed(provider, token_set, user_id, is_gone=True)
     _pending_of(request).removed.append(removed)
 
 
@@ -118,11 +130,21 @@ def note_sign_out(request: HttpRequest | None, **kwargs: Any) -> None:
     session = getattr(request, "session", None)
     if request is None or session is None:
         return
-    user_id = session.get(SESSION_KEY)
-    for provider in vault.stored_providers(session):
-        if (held := vault.load_token_set(session, provider)) is not None:
-            removed = _Removed(provider, held, user_id, session.session_key)
-            _pending_of(request).removed.append(removed)
+    pending = _pending_of(request)
+    pending.ended_key = session.session_key
+    _note_token_sets(pending, session)
+
+
+def _note_token_sets(
+    pending: _PendingRevocations, content: SessionBase | Mapping[str, Any]
+) -> None:
+    """Note the token sets in the content of the session that a sign-out ends."""
+    __traceback_hide__ = True
+    user_id, noted = content.get(SESSION_KEY), {each.token_set for each in pending.removed}
+    for provider in vault.stored_providers(content):
+        held = vault.load_token_set(content, provider)
+        if held is not None and held not in noted:
+            pending.removed.append(_Removed(provider, held, user_id, pending.ended_key))
 
 
 def _pending_of(request: HttpRequest) -> _PendingRevocations:
@@ -150,13 +172,15 @@ def revoke_pending(
     if pending is None:
         return started
     delattr(request, PENDING_ATTRIBUTE)
+    # Others may have stored some after the sign-out loaded the session, before it ended that.
+    _note_token_sets(pending, getattr(request.session, "ended_content", None) or {})
     failed = response.status_code >= 500  # Django did not save the session, or could not.
     shared = _SharedAccess(services, request.session)
     for each in pending.removed:
         account = each.provider, each.token_set.subject
-        is_kept = each.was_stored and account in pending.kept_accounts
+        is_kept = not each.is_gone and account in pending.kept_accounts
         if each.ended_key is None:
-            is_removed = not failed or not each.was_stored
+            is_removed = not failed or each.is_gone
         else:
             is_removed = request.session.session_key != each.ended_key
             is_kept = is_kept and not failed  # The session that would keep it was not saved.

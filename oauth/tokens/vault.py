@@ -43,7 +43,7 @@ def session_key(provider: str) -> str:
     return PREFIX + provider
 
 
-def stored_providers(session: SessionBase) -> list[str]:
+def stored_providers(session: SessionBase | Mapping[str, Any]) -> list[str]:
     """Return the providers that the session has an entry for."""
     return [key.removeprefix(PREFIX) for key in session.keys() if key.startswith(PREFIX)]  # noqa: SIM118 - a session is no dict
 
@@ -54,7 +54,9 @@ def load_token_set(session: SessionBase | Mapping[str, Any], provider: str) -> T
     return parse_token_set(session.get(session_key(provider)), provider)
 
 
-def other_token_sets(session: SessionBase, provider: str) -> dict[str, TokenSet]:
+def other_token_sets(
+    session: SessionBase | Mapping[str, Any], provider: str
+) -> dict[str, TokenSet]:
     """Return the token sets of all other providers, by the providers' names."""
     token_sets = {
         name: load_token_set(session, name)
@@ -279,7 +281,7 @@ class TokenRepository:
         if is_signed_in_with(session, self._provider, subject):
             others = other_token_sets(session, self._provider)
             await SessionWrite(session, "flush")
-            return others
+            return others | other_token_sets(session.ended_content or {}, self._provider)
         drop_token_set(session, self._provider)
         await self._save(session)
         return {}

@@ -6,14 +6,17 @@ is slow. Each test puts one request's write between two steps of the other.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from oauth.connect import flow
+from oauth.connect import flow, views
 from oauth.connect.exchange import exchange_code
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
+from sessions_kms import SessionStore, StoreUnavailable
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.services import services
 from tests.oauth.support.connecting import Connecting
 from tests.oauth.support.logout_fixtures import settled
 
@@ -112,3 +115,35 @@ def test_other_changes_of_the_session_are_kept(
     assert "Notes is disconnected." in disconnect(notes)
     assert notes.visitor.session["visits"] == next(saves) - 1
     assert tokens_of(held) == revoked(notes)
+
+
+def test_tokens_are_revoked_even_if_the_request_fails_after_the_disconnect(
+    notes: Connecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes.connect()
+    held = notes.held
+
+    def fail(*_: object) -> NoReturn:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(views, "drop_wanted", fail)
+    assert notes.visitor.client.post(f"{notes.path}disconnect/").status_code == 503
+    assert vault.load_token_set(notes.visitor.session, notes.name) is None
+    assert tokens_of(held) == revoked(notes)
+
+
+def test_session_that_ends_because_of_a_refresh_has_what_was_connected_meanwhile(
+    notes: Connecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = notes.resource.authorization.consent(notes.begin())
+    is_signed_in_with = vault.is_signed_in_with
+    session = SessionStore(notes.visitor.session.session_key)
+
+    def complete_first(*arguments: Any) -> bool:
+        notes.back(location)
+        return is_signed_in_with(*arguments)
+
+    monkeypatch.setattr(vault, "is_signed_in_with", complete_first)
+    others = run_sync(vault.TokenRepository(services(), session, "corp").end("1001"))
+    assert others is not None
+    assert tokens_of(others["notes"]) == issued(notes)

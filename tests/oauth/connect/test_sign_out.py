@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 from django.contrib.auth import get_user
+from django.contrib.auth.signals import user_logged_out
 from django.contrib.sessions.exceptions import SessionInterrupted
 from pytest_django import Settings
 
@@ -167,6 +168,30 @@ def test_tokens_that_arrive_after_the_sign_out_are_revoked(notes: Connecting) ->
     settled()
     assert len(server.forms) == 1
     assert len(server.revocations) == 2
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_tokens_that_arrive_during_the_sign_out_are_revoked(
+    notes: Connecting, is_connected: bool
+) -> None:
+    """Another tab stores them after the sign-out has loaded the session, before it ends that."""
+    server = notes.resource.authorization
+    if is_connected:
+        notes.connect()
+    location = server.consent(notes.begin())
+
+    def complete(**_: object) -> None:
+        assert notes.back(location)["Location"] == "/"
+
+    user_logged_out.connect(complete)
+    try:
+        sign_out(notes.visitor)
+    finally:
+        user_logged_out.disconnect(complete)
+    settled()
+    assert notes.visitor.user_id is None
+    assert (server.people_of_tokens, server.refresh_tokens) == ({}, set())
+    assert len(server.revocations) == (4 if is_connected else 2)
 
 
 def test_moved_server_gets_no_token_to_revoke(
