@@ -22,7 +22,7 @@ with reporting_failed_start():
     from gateway_site.edge import access_log, oauth_errors, trusted_proxies
     from gateway_site.edge.static_files import serve_static_files
     from gateway_site.environment.database import require_database
-    from gateway_site.forwarding.handler import gateway
+    from gateway_site.forwarding.asgi import gateway
     from gateway_site.server import lifespan, rejections
 
     require_database(settings.DATABASES)

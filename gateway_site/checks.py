@@ -9,6 +9,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.management import get_commands
 
+from gateway_site.forwarding.calls.middleware_check import unseen_middleware
 from sessions_kms.hints import command, page
 
 
@@ -24,6 +25,22 @@ def check_required_variables(
             id="gateway_site.E001",
         )
         for name in settings.MISSING_VARIABLES
+    ]
+
+
+@register(Tags.security)
+def check_middleware_of_calls(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report middleware of a project's own: it would reject pages, and let calls pass."""
+    return [
+        Error(
+            f"{name} in MIDDLEWARE does not see calls of upstreams.",
+            hint="If it concerns pages only, name it in MIDDLEWARE_OF_PAGES as well. Otherwise "
+            "put an ASGI middleware around gateway_site.asgi.application.",
+            id="gateway_site.E006",
+        )
+        for name in unseen_middleware()
     ]
 
 

@@ -22,9 +22,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseServerError
 from django.template import loader
 from django.views import defaults
 
-from gateway_site.edge import descriptors, languages
+from gateway_site.edge import access_log, descriptors, languages
 from gateway_site.edge.reports import Tally
-from gateway_site.forwarding.middleware_run import REQUEST_ID
 from gateway_site.rules import problems, url_rules
 from sessions_kms.middleware import unavailable
 from sessions_kms.outages import log_refusal
@@ -93,7 +92,9 @@ def _failure(request: HttpRequest) -> HttpResponse:
 
     Without a request context: what failed may be what the context would load.
     """
-    content = loader.render_to_string("500.html", {"request_id": getattr(request, REQUEST_ID, "")})
+    content = loader.render_to_string(
+        "500.html", {"request_id": getattr(request, access_log.REQUEST_ID, "")}
+    )
     return HttpResponseServerError(content)
 
 

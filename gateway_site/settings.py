@@ -104,9 +104,7 @@ MIDDLEWARE = [
     "gateway_site.pages.session_full.SessionFullMiddleware",
     "oauth.sign_out.SignOutMiddleware",  # before the session's: it acts after the session is saved
     "gateway_site.edge.middleware.SignedOutMiddleware",
-    "gateway_site.forwarding.client_session.ClientSessionMiddleware"
-    if AUTHORIZATION_SERVER
-    else "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "gateway_site.edge.languages.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

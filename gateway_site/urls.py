@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.generic import RedirectView
 from django.views.i18n import set_language
 
-from gateway_site.forwarding.admission import admit, index
+from gateway_site.forwarding.calls.admission import index_page, not_asgi
 from gateway_site.pages.connections import DisconnectView
 from gateway_site.pages.home import home, sign_in_page, site_logo
 from gateway_site.pages.sessions import end_one, end_others, sessions
@@ -27,9 +27,9 @@ admin.site.site_header = admin.site.site_title = format_lazy(
 admin.site.site_url = None  # its header links to the pages by name (`admin/base_site.html`)
 
 urlpatterns = [
-    # First, since calls are by far the most. Forwarded by gateway_site.forwarding.handler.
-    path("gateway/<path:path>", admit),
-    path("gateway/", index, name="gateway"),
+    # Under ASGI gateway_site.forwarding.asgi forwards what is below.
+    path("gateway/<path:path>", not_asgi),
+    path("gateway/", index_page, name="gateway"),
     path("", home, name="home"),
     path("sessions/", sessions, name="sessions"),
     path("sessions/end/", end_one, name="end_session"),

@@ -15,7 +15,7 @@ site = get_wsgi_application()
 from django.conf import settings  # noqa: E402 - Django is set up above
 
 from gateway_site.environment.database import require_database  # noqa: E402 - as above
-from gateway_site.forwarding.upstream_call import WSGIRequest  # noqa: E402 - as above
+from gateway_site.forwarding.request import WSGIRequest  # noqa: E402 - as above
 from gateway_site.server import log_queue, rejections  # noqa: E402 - as above
 
 log_queue.start()

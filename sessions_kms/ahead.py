@@ -19,6 +19,9 @@ from sessions_kms.session import next_cookie, prefetch
 
 # A block that limits its waits to the budget of one request, for callers without `session`.
 bounded = deadline.request
+# Blocks in which a request finds the cookies of a key change, and its response gets them.
+RequestKeys = next_cookie.RequestKeys
+keys_of = next_cookie.keys_of
 _engine = cache(import_module)  # `import_module` takes locks, even for a loaded module
 
 

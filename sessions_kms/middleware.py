@@ -78,10 +78,15 @@ def unavailable(error: type[StoreUnavailable] = StoreUnavailable) -> HttpRespons
         kind = "text/html; charset=utf-8"
     except (TemplateDoesNotExist, OSError):
         content, kind = str(TEXT), "text/plain; charset=utf-8"
+    return HttpResponse(content, content_type=kind, status=503, headers=retry_headers(error))
+
+
+def retry_headers(error: type[StoreUnavailable]) -> dict[str, str]:
+    """Return the headers of a 503 that say when to try again."""
     headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
     if issubclass(error, SessionMoved):
         headers["Retry-After"] = headers["Refresh"] = str(MOVED_RETRY_AFTER)
-    return HttpResponse(content, content_type=kind, status=503, headers=headers)
+    return headers
 
 
 @cache

@@ -38,7 +38,7 @@ for name in ("gettext", "ngettext", "pgettext", "npgettext"):
     setattr(trans_real, name, spy)
     setattr(translation._trans, name, spy)
 import gateway_site.urls, gateway_site.pages.apps, gateway_site.admin, sessions_kms.admin
-import gateway_site.forwarding.handler, oauth.clients.urls, sessions_kms.middleware
+import gateway_site.forwarding.asgi, oauth.clients.urls, sessions_kms.middleware
 assert not asked, asked
 from oauth.sign_in.click_delay import TOO_SOON
 str(TOO_SOON)

@@ -26,6 +26,7 @@ from gateway_site.health import PATHS
 logger = logging.getLogger("gateway_site.access")
 
 KEY = "gateway.request"
+REQUEST_ID, ARRIVED = "request_id", "arrived"  # a request's attributes
 HEADER = b"x-request-id"
 ID = re.compile(rb"[A-Za-z0-9._:=-]{1,128}")
 PATH_LENGTH = 200
@@ -80,6 +81,13 @@ def entry_of(scope: Scope) -> LogEntry | None:
     """Return the entry of a request; None under an application without this log."""
     found: LogEntry | None = scope.get(KEY)
     return found
+
+
+def note_request(request: Any) -> None:
+    """Give a request the id and the beginning of its entry."""
+    if entry := entry_of(request.scope):
+        setattr(request, REQUEST_ID, entry.id)
+        setattr(request, ARRIVED, entry.began)
 
 
 def current_entry() -> LogEntry | None:

@@ -31,9 +31,15 @@ class PublicAddressMiddleware(SyncAndAsyncMiddleware):
     def __call__(self, request: HttpRequest) -> Any:
         """Pass the request on under the public host. Raises DisallowedHost as Django does."""
         if settings.PUBLIC_URL:
-            request.get_host()
-            request.META["HTTP_HOST"] = urlsplit(settings.PUBLIC_URL).netloc
+            use_public_host(request)
         return self.get_response(request)  # or what is awaited for it
+
+
+def use_public_host(request: HttpRequest) -> None:
+    """Check the Host, and replace it by the public one. Raises DisallowedHost."""
+    request.get_host()
+    if settings.PUBLIC_URL:
+        request.META["HTTP_HOST"] = urlsplit(settings.PUBLIC_URL).netloc
 
 
 # A link to one of our pages cannot scroll past its explanation.

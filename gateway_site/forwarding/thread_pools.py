@@ -8,6 +8,7 @@ rotation by address and credentials (`Client.key`), so that nobody fills the que
 from __future__ import annotations
 
 import asyncio
+import logging
 from asyncio import FIRST_COMPLETED, get_running_loop
 from collections import defaultdict
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from django.conf import settings
 from django.http.response import HttpResponseBase
 
 from gateway_site.edge.client import Client, ClientGone, Scope
+from gateway_site.edge.reports import Tally
 from gateway_site.transport.places import FairQueue
 from oauth import EXCHANGES_MAX
 from oauth.mcp.servers import find_server
@@ -27,6 +29,11 @@ from oauth.provider import config
 from sessions_kms.concurrency.threads import in_thread
 
 QUEUE_TIMEOUT = 2.0  # seconds
+UNAVAILABLE = "The service is temporarily unavailable. Please try again in a few seconds."
+BUSY = "Too many requests are waiting. Try again in a few seconds."
+
+logger = logging.getLogger(__name__)
+shed = Tally(logger, "%d requests were answered 503: they had waited too long for their turn.")
 
 
 class QueueTimeout(Exception):

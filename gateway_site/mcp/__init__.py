@@ -1,7 +1,7 @@
 """MCP's messages: read strictly, decided about, and passed on as they came. No network access.
 
 Only for upstreams with `UPSTREAM_<NAME>_READ_MCP`; nothing is parsed for others. The order for one
-call, as `gateway_site.forwarding.mcp.reader` carries it out:
+call, as `gateway_site.forwarding.calls.mcp.reader` carries it out:
 
 1. `messages.read_message` reads the body, which `json_text.parse` has found to be I-JSON.
 2. `version_headers.check_headers` compares the headers with it, and returns the version.

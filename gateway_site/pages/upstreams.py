@@ -27,9 +27,9 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from gateway_site.forwarding import bearer
-from gateway_site.forwarding.admission import ADDRESS_FIELD, is_call_address
-from gateway_site.forwarding.handler import gateway
+from gateway_site.forwarding.asgi import gateway
+from gateway_site.forwarding.calls.admission import ADDRESS_FIELD, is_call_address
+from gateway_site.forwarding.calls.upstream_token import reconnect_url
 from gateway_site.mcp.json_text import is_too_deep
 from gateway_site.pages.connections import accepts_clients, upstream_url
 from gateway_site.rules import problems
@@ -123,7 +123,7 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
         "path": path,
         "answer": answer,
         "problem": _problem(answer),
-        "sign_in_url": bearer.reconnect_url(upstream.provider),
+        "sign_in_url": reconnect_url(upstream.provider),
         "text": _remove_tokens(request, upstream, _text(answer)),
     }
     response = render(request, "try.html", context)

@@ -134,7 +134,7 @@ def session_full(connection: str | None) -> Problem:
     )
 
 
-def as_problem(response: HttpResponseBase) -> HttpResponseBase:
+def as_problem(response: HttpResponse) -> HttpResponse:
     """Return a problem document instead of an error page, with its headers."""
     if response.status_code < 400 or MARK in response:
         return response

@@ -21,8 +21,8 @@ from psycopg_pool import PoolTimeout
 from pytest_django import Settings
 
 from gateway_site import outages
+from gateway_site.edge.access_log import REQUEST_ID
 from gateway_site.edge.reports import Tally
-from gateway_site.forwarding.middleware_run import REQUEST_ID
 from gateway_site.outages import is_outage
 from gateway_site.rules import problems
 from sessions_kms.outages import QUIET, Outage

@@ -15,7 +15,7 @@ from gateway_site.audit import trail
 from gateway_site.audit.call import AuditedCall
 from gateway_site.audit.event import Event
 from gateway_site.edge.access_log import KEY, CheckedMessage, LogEntry
-from gateway_site.forwarding.handler import GatewayHandler
+from gateway_site.forwarding.asgi import GatewayHandler
 from gateway_site.forwarding.thread_pools import FairSemaphore
 from tests.gateway_site.forwarding.test_middleware_run import ask, in_a_new_loop
 
@@ -248,7 +248,7 @@ def test_call_that_is_not_possible_is_rejected_before_it_is_admitted(
 ) -> None:
     handler = GatewayHandler()
     monkeypatch.setattr(handler, "_is_audited", True)
-    monkeypatch.setattr(handler, "_admit", None)  # To admit the call would be a TypeError.
+    monkeypatch.setattr(handler, "_calls", None)  # To admit the call would be an AttributeError.
     monkeypatch.setattr(audited, "trail", lambda: Trail(Queue(has_room=False)))
     status, body, headers = in_a_new_loop(lambda: ask(handler, "/gateway/api"))
     assert (status, dict(headers)[b"X-Gateway-Problem"]) == (503, b"audit_unavailable")
@@ -260,7 +260,7 @@ def test_call_whose_client_leaves_while_it_waits_for_its_turn_is_abandoned(
 ) -> None:
     handler = GatewayHandler()
     monkeypatch.setattr(handler, "_is_audited", True)
-    monkeypatch.setattr(handler, "_admissions", FairSemaphore(0))
+    monkeypatch.setattr(handler._calls, "_admissions", FairSemaphore(0))
     scope = {"type": "http", "method": "GET", "path": "/gateway/echo/x", "headers": []}
 
     async def leave() -> dict[str, str]:

@@ -16,7 +16,7 @@ import requests
 from pytest_django import Settings
 
 from gateway_site.edge import access_log, oauth_errors
-from gateway_site.forwarding import handler
+from gateway_site.forwarding import asgi as handler
 from gateway_site.server import connections, rejections
 from oauth.clients.server import AuthorizationServer
 from tests.gateway_site.server import urls

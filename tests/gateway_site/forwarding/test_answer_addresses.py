@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any, cast
 from urllib.parse import urljoin
 
 import ada_url
@@ -18,13 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.utils import parse_header_links
 
-from gateway_site.forwarding.answer_addresses import rewrite_addresses
-from gateway_site.forwarding.upstream_call import UpstreamCall
+from gateway_site.forwarding.calls.caller import Caller
+from gateway_site.forwarding.calls.response_addresses import rewrite_addresses
+from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.rules import url_rules
 from gateway_site.rules.headers import ADDRESSES, REFERENCES, Headers
 from gateway_site.rules.problems import Problem
 from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.transport.pool import Owner
+from sessions_kms import SessionStore
 from tests.gateway_site.rules.test_url_parsers import ABSOLUTE
 from tests.gateway_site.rules.test_url_parsers import REFERENCES as ADDRESSES_GIVEN
 
@@ -79,13 +82,13 @@ FIELDS = st.lists(st.one_of(ODD, LINKS), min_size=1, max_size=3)
 def call(upstream: Upstream, *, client: bool = True, method: str = "GET") -> UpstreamCall:
     return UpstreamCall(
         request=RequestFactory(HTTP_HOST=HOST).get("/gateway/api/a/b", secure=True),
+        caller=Caller(SessionStore(), grant=cast("Any", object()) if client else None),
         owner=Owner("session", "person"),
         upstream=upstream,
         method=method,
         target=url_rules.target_url(upstream, "/a/b", b"x=1"),
         headers=[],
         framing=[],
-        is_client=client,
     )
 
 

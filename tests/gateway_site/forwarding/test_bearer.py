@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway_site.forwarding.bearer import _is_usable
+from gateway_site.forwarding.calls.upstream_token import _is_usable
 from oauth.provider.token_set import TokenSet
 from tests.support.cases import each_case
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway_site.edge import descriptors
-from gateway_site.forwarding.call_limits import CallerSlots, UserCalls, UserLimits, user_limits
+from gateway_site.forwarding.calls.limits import CallerSlots, UserCalls, UserLimits, user_limits
 from gateway_site.rules.problems import Problem
 from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.transport import upstream_client

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from gateway_site.edge.client import ClientGone
-from gateway_site.forwarding import call_watch
-from gateway_site.forwarding.call_watch import (
+from gateway_site.forwarding.calls import watch as call_watch
+from gateway_site.forwarding.calls.watch import (
     WATCH_DELAY,
     SessionEnded,
     WatchedBlock,

@@ -1,50 +1,57 @@
-"""The middleware that gives a client's call its session: the key of a grant is never a cookie."""
+"""The session that a client's call gets by its token: the key of a grant is never a cookie."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import Never, cast
+from typing import Any, Never, cast
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
-from django.contrib.auth import get_user
+from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.models import User
-from django.core.exceptions import SynchronousOnlyOperation
 from django.db import OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.test import RequestFactory
 from pytest_django import Settings
 
-from gateway_site.forwarding.admission import ORIGINAL_SCOPE, admit
-from gateway_site.forwarding.client_session import ClientSessionMiddleware
-from gateway_site.forwarding.middleware_run import renew_session_cookie
-from gateway_site.forwarding.upstream_call import (
-    CHALLENGE,
-    GRANT_ENDING_CODES,
-    ClientGrant,
-    UpstreamCall,
-    mark_client_request,
-    settle_problem,
-)
+from gateway_site.forwarding.asgi import gateway
+from gateway_site.forwarding.calls import calls
+from gateway_site.forwarding.calls.caller import CHALLENGE, Caller, ClientGrant
+from gateway_site.forwarding.calls.response_headers import renew_session_cookie
+from gateway_site.forwarding.calls.upstream_call import UpstreamCall
+from gateway_site.forwarding.calls.upstream_token import GRANT_ENDING_CODES, settle_problem
+from gateway_site.forwarding.calls.user_cache import user_cache
 from gateway_site.rules import problems
 from gateway_site.rules.problems import Problem
+from gateway_site.rules.upstream import read_upstreams
 from oauth.clients.consent import Consent
-from oauth.clients.grants import grants
+from oauth.clients.grants import Grants, grants
 from oauth.clients.server import AuthorizationServer
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import session_user
-from oauth.sign_in.authentication import AuthenticationMiddleware
 from oauth.sign_in.openid_adapter import code_challenge
+from sessions_kms import GrantStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.outages import Outage
+from tests.gateway_site.forwarding.test_middleware_run import (
+    Answer,
+    ask,
+    forwarded,
+    in_a_new_loop,
+)
+from tests.gateway_site.support.gateways import upstream_variables
 from tests.oauth.support.grants import ASKED
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
+
+# The user is queried in a thread, which sees what is committed.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 VERIFIER = "v" * 43
 
@@ -55,6 +62,8 @@ def token(store: Stack, settings: Settings) -> str:
     settings.AUTHORIZATION_SERVER = AuthorizationServer(
         issuer="http://testserver", upstreams={"tools": "corp"}
     )
+    settings.UPSTREAMS = read_upstreams(upstream_variables("TOOLS", 9))
+    user_cache.cache_clear()
     resource = "http://testserver/gateway/tools"
     consent = Consent(
         "c", "C", None, "http://127.0.0.1/", "tools", resource, "tools", code_challenge(VERIFIER)
@@ -68,76 +77,104 @@ def token(store: Stack, settings: Settings) -> str:
     return issued.access_token
 
 
-def called(token: str, view: Callable[[HttpRequest], HttpResponse]) -> HttpResponse:
-    request = RequestFactory().post(
-        "/gateway/tools/x", headers={"authorization": f"Bearer {token}"}
-    )
-    response = ClientSessionMiddleware(view)(request)
-    assert isinstance(response, HttpResponse)
-    return response
+Forward = Callable[[UpstreamCall], Awaitable[Problem | None]]
 
 
-def admitted(token: str) -> HttpResponse:
-    """Return how a call is answered that an upstream would get if it were admitted."""
+async def not_forwarded(call: UpstreamCall) -> Problem | None:
+    return Problem(418, "admitted", "It would be forwarded.")
 
-    def view(request: HttpRequest) -> HttpResponse:
-        path = b"/gateway/tools/x"
-        scope = {"raw_path": path, "query_string": b"", "method": "POST", "headers": []}
-        request.scope = {ORIGINAL_SCOPE: scope}  # type: ignore[attr-defined]  # as under ASGI
-        return admit(request, "tools/x")
 
-    return called(token, AuthenticationMiddleware(view))  # type: ignore[arg-type]  # it is sync
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """Return a function that calls with a token; `forward` is what admitted calls do."""
+
+    def call(token: str, forward: Forward = not_forwarded) -> Answer:
+        async def instead(call: UpstreamCall, *_: object) -> Problem | None:
+            return await forward(call)
+
+        monkeypatch.setattr(calls, "forward", instead)
+        handler = gateway()
+        answer: Answer = in_a_new_loop(
+            lambda: ask(handler, "/gateway/tools/x", method="POST", token=token)
+        )
+        return answer
+
+    return call
+
+
+def header(answer: Answer, name: bytes) -> str | None:
+    found = [value.decode() for each, value in answer[2] if each.lower() == name]
+    return found[0] if found else None
+
+
+def code_of(answer: Answer) -> tuple[int, str]:
+    return answer[0], json.loads(answer[1])["code"]
 
 
 def test_process_that_lacks_a_newer_key_of_djangos_has_a_program_try_again(
-    token: str, store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    token: str,
+    called: Callable[..., Answer],
+    store: Stack,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At a 401 programs give up their tokens, or open a browser."""
     monkeypatch.setattr(session_user, "started_at", 0.0)
     before = store.items()
     settings.SECRET_KEY = "another-" + settings.SECRET_KEY
-    answer = admitted(token)
-    assert (answer.status_code, answer["X-Gateway-Problem"]) == (503, "key_missing")
-    assert int(answer["Retry-After"]) > 0
-    assert CHALLENGE not in answer
+    answer = called(token)
+    assert code_of(answer) == (503, "key_missing")
+    assert int(header(answer, b"retry-after") or "") > 0
+    assert header(answer, b"www-authenticate") is None
     monkeypatch.setattr(session_user, "started_at", time.time() + 1)
-    answer = admitted(token)
-    assert (answer.status_code, answer["X-Gateway-Problem"]) == (401, "signed_out")
-    assert answer[CHALLENGE].startswith("Bearer")
+    answer = called(token)
+    assert code_of(answer) == (401, "signed_out")
+    assert (header(answer, b"www-authenticate") or "").startswith("Bearer")
     assert store.items() == before
 
 
-def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(token: str) -> None:
+def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(
+    token: str, called: Callable[..., Answer], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Django changes a session when the secret key was rotated, say."""
+    monkeypatch.setattr(session_user, "started_at", time.time() + 1)  # its hash is not new
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another-" + settings.SECRET_KEY
+    before = run_sync(grants().session(token, upstream="tools"))
 
-    def change(request: HttpRequest) -> HttpResponse:
-        request.session["changed"] = True
+    async def change(call: UpstreamCall) -> Problem:
         response = HttpResponse()
-        async_to_sync(renew_session_cookie)(
-            request, response
+        call.caller.session.modified = True
+        await renew_session_cookie(
+            call.request, call.caller, response
         )  # as after a refresh while forwarding
-        return response
+        assert not response.cookies
+        return Problem(418, "admitted", "It would be forwarded.")
 
-    response = called(token, change)
-    assert not response.cookies
+    answer = called(token, change)
+    assert code_of(answer) == (418, "admitted")
+    assert header(answer, b"set-cookie") is None
     stored = run_sync(grants().session(token, upstream="tools"))
     assert stored is not None
-    assert stored["changed"]
+    assert before is not None
+    assert stored[HASH_SESSION_KEY] != before[HASH_SESSION_KEY]
 
 
-def test_grant_that_ended_meanwhile_is_not_stored_again(token: str) -> None:
-    def end(request: HttpRequest) -> HttpResponse:
-        request.session["changed"] = True
-        request.session.delete()
-        return HttpResponse()
+def test_grant_that_ended_meanwhile_is_not_stored_again(
+    token: str, called: Callable[..., Answer], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_user, "started_at", time.time() + 1)  # its hash is not new
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another-" + settings.SECRET_KEY
+    save = GrantStore.asave
 
-    assert not called(token, end).cookies
+    async def ended(self: GrantStore) -> None:
+        await GrantStore(self.session_key).adelete()
+        await save(self)
+
+    monkeypatch.setattr(GrantStore, "asave", ended)
+    assert header(called(token), b"set-cookie") is None
     assert run_sync(grants().session(token, upstream="tools")) is None
-
-
-def test_person_who_is_refused_later_is_challenged_as_well(token: str) -> None:
-    response = called(token, lambda _: HttpResponse(status=401))
-    assert response["WWW-Authenticate"].startswith('Bearer error="invalid_token", ')
 
 
 @pytest.fixture
@@ -147,24 +184,23 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Outage:
     return outage
 
 
-def test_who_shows_nothing_in_an_outage_of_the_database_is_led_to_no_sign_in(
+async def test_who_shows_nothing_in_an_outage_of_the_database_is_led_to_no_sign_in(
     token: str, database: Outage
 ) -> None:
     """It would not end; a client whose refresh was answered 503 keeps what it has."""
 
-    def with_nothing() -> HttpResponse:
-        request = RequestFactory().post("/gateway/tools/x")
-        response = ClientSessionMiddleware(lambda _: HttpResponse())(request)
-        assert isinstance(response, HttpResponse)
-        return response
+    async def refused() -> Problem:
+        with pytest.raises(Problem) as found:
+            await calls._identify(RequestFactory().post("/gateway/tools/x"))
+        return found.value
 
-    assert with_nothing().status_code == 401
+    assert (await refused()).status == 401
     database.refused(OperationalError("no server"))
-    answer = with_nothing()
-    assert (answer.status_code, answer["X-Gateway-Problem"]) == (503, "database_unavailable")
-    assert "WWW-Authenticate" not in answer
+    problem = await refused()
+    assert (problem.status, problem.code) == (503, "database_unavailable")
+    assert CHALLENGE not in problem.headers
     database.served()
-    assert with_nothing().status_code == 401
+    assert (await refused()).status == 401
 
 
 @pytest.mark.parametrize("code", sorted(GRANT_ENDING_CODES))
@@ -175,22 +211,46 @@ async def test_grant_of_no_use_that_cannot_be_ended_now_is_an_outage(code: str) 
         raise TableUnavailable
 
     request = RequestFactory().post("/gateway/tools/x")
-    mark_client_request(request, ClientGrant(end=fail, demand_scopes=fail))
-    call = cast("UpstreamCall", SimpleNamespace(request=request))
+    caller = Caller(GrantStore(), ClientGrant(end=fail, demand_scopes=fail))
+    call = cast("UpstreamCall", SimpleNamespace(request=request, caller=caller))
     problem = await settle_problem(call, Problem(401, code, "Sign in."))
     assert (problem.status, problem.code) == (503, "store_unavailable")
     assert CHALLENGE not in problem.headers
 
 
-async def test_token_is_looked_for_in_a_thread_only(token: str) -> None:
-    with pytest.raises(SynchronousOnlyOperation):
-        called(token, lambda _: HttpResponse())
-
-
-def test_grant_that_a_new_password_ends_leaves_nothing_behind(token: str, store: Stack) -> None:
-    def ask(request: HttpRequest) -> HttpResponse:
-        return HttpResponse(status=401 if get_user(request).is_anonymous else 200)
-
+def test_grant_that_a_new_password_ends_leaves_nothing_behind(
+    token: str, called: Callable[..., Answer], store: Stack
+) -> None:
     User.objects.update(password="another")
-    assert called(token, ask).status_code == 401
+    answer = called(token)
+    assert answer[0] == 401
+    assert (header(answer, b"www-authenticate") or "").startswith('Bearer error="invalid_token", ')
     assert [each for each in store.items() if "#" not in each] == []
+
+
+def test_calls_that_interleave_have_each_its_own_session(
+    token: str, called: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that opens nothing does not get what another has just opened."""
+    monkeypatch.setattr(calls, "forward", forwarded)
+    handler = gateway()
+    read = Grants.session
+
+    async def both() -> list[int]:
+        waits, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly(self: Grants, shown: str, **more: Any) -> Any:
+            found = await read(self, shown, **more)
+            if shown == token and not waits.is_set():
+                waits.set()
+                await go_on.wait()
+            return found
+
+        monkeypatch.setattr(Grants, "session", slowly)
+        slow = asyncio.create_task(ask(handler, "/gateway/tools/x", token=token))
+        await waits.wait()
+        made_up = (await ask(handler, "/gateway/tools/x", token="gwa_" + "a" * 32))[0]
+        go_on.set()
+        return [made_up, (await slow)[0]]
+
+    assert in_a_new_loop(both) == [401, 200]

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import requests
 
-from gateway_site.forwarding.event_stream import EventStream, StreamCut, has_readable_events
+from gateway_site.forwarding.calls.event_stream import EventStream, StreamCut, has_readable_events
 from gateway_site.transport.connection import Response
 from tests.gateway_site.support.gateways import Gateway
 

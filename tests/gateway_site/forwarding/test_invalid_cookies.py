@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.gateway_site.support import made_up
@@ -13,22 +11,14 @@ NAME = "gateway_sessionid"
 PAGES = ("/", "/gateway/", "/gateway/echo/x", "/sessions/", "/accounts/login/", "/apps/")
 
 
-@pytest.fixture(params=["loop", "thread"])
-def served(gateway: Gateway, request: pytest.FixtureRequest) -> Iterator[Gateway]:
-    """Have requests take one way through Django."""
-    gateway.control(f"way/{request.param}")
-    yield gateway
-    gateway.control("way/loop")
-
-
 @pytest.mark.parametrize("shape", made_up.SHAPES.values(), ids=made_up.SHAPES)
 def test_no_request_has_the_gateway_read_more_than_twice(
-    served: Gateway, shape: made_up.Shape
+    gateway: Gateway, shape: made_up.Shape
 ) -> None:
     for page in PAGES:
         cookies = "; ".join(f"{name}={value}" for name, value in shape(NAME).items())
         head = f"GET {page} HTTP/1.1\r\nHost: {{host}}\r\nConnection: close\r\nCookie: {cookies}"
-        before = int(served.control("all-reads"))
-        answer = served.raw(f"{head}\r\n\r\n".encode(), signed_in=False)
+        before = int(gateway.control("all-reads"))
+        answer = gateway.raw(f"{head}\r\n\r\n".encode(), signed_in=False)
         assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 302", b"HTTP/1.1 401")), page
-        assert 1 <= int(served.control("all-reads")) - before <= 2, page
+        assert 1 <= int(gateway.control("all-reads")) - before <= 2, page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway_site.forwarding.answer_addresses import (
+from gateway_site.forwarding.calls.response_addresses import (
     LINKS_LENGTH_MAX,
     LINKS_MAX,
     PARAMETERS_MAX,

@@ -15,7 +15,8 @@ from django.template import Template
 from django.urls import path
 from pytest_django import Settings
 
-from gateway_site.forwarding.handler import SIGN_IN_PAGE, GatewayHandler
+from gateway_site.forwarding.asgi import GatewayHandler
+from gateway_site.forwarding.pages.pages import SIGN_IN_PAGE
 from gateway_site.forwarding.thread_pools import THREADS, personal
 from sessions_kms import StoreUnavailable
 from tests.gateway_site.forwarding.test_middleware_run import Answer, a_session, ask, in_a_new_loop
@@ -61,14 +62,14 @@ def test_place_is_given_back(
 ) -> None:
     settings.ROOT_URLCONF = __name__
     install(fake_stack(FakeClock()).services)
-    monkeypatch.setattr("gateway_site.forwarding.handler.THREADS", 1)
+    monkeypatch.setattr("gateway_site.forwarding.pages.pages.THREADS", 1)
     handler, key = GatewayHandler(), a_session(visited=True)
 
     async def two() -> list[int]:
         return [(await ask(handler, f"/shown{query}", key))[0] for query in (f"?{end}", "")]
 
     assert in_a_new_loop(two) == [status, 200]
-    assert handler._pages._semaphore._free == 1
+    assert handler._pages._pages._semaphore._free == 1
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def busy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gatewa
     install(fake_stack(FakeClock()).services)
     go_on.clear()
     handler = GatewayHandler()
-    monkeypatch.setattr(handler._pages._semaphore, "_timeout", 0.01)
+    monkeypatch.setattr(handler._pages._pages._semaphore, "_timeout", 0.01)
     yield handler
     go_on.set()
 
@@ -86,7 +87,7 @@ def busy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gatewa
 async def beside_slow_pages(handler: GatewayHandler, address: str) -> Answer:
     """Return the response at an address while slow pages have all places."""
     slow_pages = [asyncio.create_task(ask(handler, "/slow")) for _ in range(THREADS)]
-    while handler._pages._semaphore._free:  # noqa: ASYNC110 - it has no event to wait for
+    while handler._pages._pages._semaphore._free:  # noqa: ASYNC110 - it has no event to wait for
         await asyncio.sleep(0.001)
     answer = await ask(handler, address)
     go_on.set()

@@ -18,9 +18,11 @@ from django.http import HttpRequest, HttpResponse
 from gateway_site.edge import access_log, descriptors
 from gateway_site.edge.access_log import LogEntry
 from gateway_site.edge.client import Client
-from gateway_site.forwarding import bearer
-from gateway_site.forwarding.proxy import _no_connection, forward, slots
-from gateway_site.forwarding.upstream_call import UpstreamCall
+from gateway_site.forwarding.calls import upstream_token
+from gateway_site.forwarding.calls.caller import Caller
+from gateway_site.forwarding.calls.calls import forward, slots
+from gateway_site.forwarding.calls.exchange import _no_connection
+from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.upstream import read_upstreams
 from gateway_site.transport import upstream_client as client
@@ -47,7 +49,7 @@ def with_token(monkeypatch: pytest.MonkeyPatch) -> None:
     async def held(*_: object) -> TokenSet:
         return TOKEN
 
-    monkeypatch.setattr(bearer, "aget_token", held)
+    monkeypatch.setattr(upstream_token, "aget_token", held)
 
 
 @pytest.fixture
@@ -98,6 +100,7 @@ def call_of(url: str, person: str = "1") -> UpstreamCall:
     request.session = Session("a" * 32)
     return UpstreamCall(
         request=request,
+        caller=Caller(request.session),
         owner=Owner("session", person),
         upstream=read_upstreams({"UPSTREAM_API_URL": url, "UPSTREAM_API_PROVIDER": "corp"})["api"],
         method="GET",

@@ -11,9 +11,9 @@ import pytest
 import requests
 from pytest_django import Settings
 
-from gateway_site.forwarding import call_limits
-from gateway_site.forwarding.call_limits import limit_rate
-from gateway_site.forwarding.mcp.reading_threads import IN_LOOP
+from gateway_site.forwarding.calls import limits
+from gateway_site.forwarding.calls.limits import limit_rate
+from gateway_site.forwarding.calls.mcp.reading_threads import IN_LOOP
 from gateway_site.mcp.messages import read_message
 from gateway_site.policy.rates import RateCounter
 from gateway_site.rules.problems import Problem
@@ -114,7 +114,7 @@ def test_sessions_of_one_person_share_the_rate_of_any_upstream(gateway: Gateway)
 def test_clients_are_counted_apart_but_not_those_that_registered_themselves(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(call_limits, "rate_counter", RateCounter(lambda: 0.0))
+    monkeypatch.setattr(limits, "rate_counter", RateCounter(lambda: 0.0))
     settings.AUTHORIZATION_SERVER = AuthorizationServer(
         issuer="https://gateway.example",
         upstreams={},
@@ -127,7 +127,7 @@ def test_clients_are_counted_apart_but_not_those_that_registered_themselves(
             upstream=one(RATE="1/h"),
             owner=SimpleNamespace(person="1"),
             is_client=client_id is not None,
-            request=SimpleNamespace(session={about.ABOUT: labels}),
+            caller=SimpleNamespace(session={about.ABOUT: labels}),
         )
         try:
             limit_rate(made, None)  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ def test_clients_are_counted_apart_but_not_those_that_registered_themselves(
 def test_other_spelling_of_a_call_is_no_way_around_the_rate_of_a_tool(
     monkeypatch: pytest.MonkeyPatch, method: str, name: str, passes: bool
 ) -> None:
-    monkeypatch.setattr(call_limits, "rate_counter", RateCounter(lambda: 0.0))
+    monkeypatch.setattr(limits, "rate_counter", RateCounter(lambda: 0.0))
     made: Any = SimpleNamespace(
         upstream=one(RATE="look=1/h"), owner=SimpleNamespace(person="1"), is_client=False
     )

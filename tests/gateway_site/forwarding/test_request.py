@@ -10,7 +10,7 @@ from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from pytest_django import Settings
 
-from gateway_site.forwarding.upstream_call import GatewayRequest
+from gateway_site.forwarding.request import GatewayRequest
 
 
 @pytest.fixture(autouse=True)

@@ -11,33 +11,28 @@ from collections.abc import Iterator
 import pytest
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.http import HttpRequest
 from pytest_django import Settings
 
-from gateway_site.forwarding import handler as handlers
-from gateway_site.forwarding import user_cache as caching
-from gateway_site.forwarding.handler import GatewayHandler
-from gateway_site.forwarding.middleware_run import without_io
+from gateway_site.forwarding.asgi import GatewayHandler
+from gateway_site.forwarding.calls import caller, calls
+from gateway_site.forwarding.calls import user_cache as caching
+from gateway_site.forwarding.calls.user_cache import user_cache
 from gateway_site.forwarding.thread_pools import THREADS
-from gateway_site.forwarding.user_cache import user_cache
-from tests.gateway_site.forwarding.test_middleware_run import ask, here, in_a_new_loop
-from tests.gateway_site.forwarding.test_user_pages import signed_in
+from gateway_site.rules.upstream import read_upstreams
+from tests.gateway_site.forwarding.test_middleware_run import (
+    ask,
+    forwarded,
+    in_a_new_loop,
+    signed_in,
+)
+from tests.gateway_site.support.gateways import upstream_variables
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
 
 ADA, GRACE = 1, 2
 CALLS, SESSIONS = 40, 10
-CALL = "/gateway/api"
-
-
-@without_io
-def call(request: HttpRequest) -> HttpResponse:
-    assert user_cache().active_user_id(request)
-    return HttpResponse(here())
-
-
-urlpatterns = [path("gateway/api", call)]
+CALL = "/gateway/api/x"
 
 
 class Database:
@@ -56,11 +51,12 @@ class Database:
 
 @pytest.fixture
 def database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    settings.ROOT_URLCONF = __name__
+    settings.UPSTREAMS = read_upstreams(upstream_variables("API", 9))
     settings.PERSON_CACHE_AGE = 3600  # so that a slow machine forgets nobody
     install(fake_stack(FakeClock()).services)
     found = Database()
     monkeypatch.setattr(caching, "_user_of_request", found.find)
+    monkeypatch.setattr(calls, "forward", forwarded)
     user_cache.cache_clear()
     yield found
     found.go_on.set()
@@ -69,9 +65,9 @@ def database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Da
 
 def all_have_come(handler: GatewayHandler, database: Database, waiting: int) -> bool:
     """Return True if the person has all threads that one may have, and the rest waits for those."""
-    (own, *_) = [*handler._user_calls._semaphores.values(), None]
+    (own, *_) = [*handler._calls._users._queries._semaphores.values(), None]
     return own is not None and (len(database.lookups), own._free, len(own._waiting)) == (
-        handlers.USER_CALLS,
+        caller.USER_QUERIES,
         0,
         waiting,
     )
@@ -86,36 +82,35 @@ def test_few_calls_look_a_person_up_and_another_is_admitted_meanwhile(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = GatewayHandler()
-    monkeypatch.setattr(handler._user_calls, "_timeout", 30)
+    monkeypatch.setattr(handler._calls._users._queries, "_timeout", 30)
     ada, grace = [signed_in(ADA) for _ in range(SESSIONS)], signed_in(GRACE)
 
     async def many() -> tuple[int, Counter[tuple[int, bytes]]]:
-        calls = [asyncio.create_task(ask(handler, CALL, ada[n % SESSIONS])) for n in range(CALLS)]
-        await all_wait(handler, database, CALLS - handlers.USER_CALLS)
+        tasks = [asyncio.create_task(ask(handler, CALL, ada[n % SESSIONS])) for n in range(CALLS)]
+        await all_wait(handler, database, CALLS - caller.USER_QUERIES)
         another = (await ask(handler, CALL, grace))[0]
-        assert not [each for each in calls if each.done()]
+        assert not [each for each in tasks if each.done()]
         database.go_on.set()
-        return another, Counter([each[:2] for each in await asyncio.gather(*calls)])
+        return another, Counter([each[:2] for each in await asyncio.gather(*tasks)])
 
-    in_threads = handlers.USER_CALLS
-    expected = {(200, b"thread"): in_threads, (200, b"loop"): CALLS - in_threads}
-    assert in_a_new_loop(many) == (200, expected)
-    assert Counter(database.lookups) == {ADA: handlers.USER_CALLS, GRACE: 1}
+    assert in_a_new_loop(many) == (200, {(200, b"1"): CALLS})
+    assert Counter(database.lookups) == {ADA: caller.USER_QUERIES, GRACE: 1}
     gc.collect()
-    assert (handler._calls._semaphore._free, len(handler._user_calls)) == (THREADS, 0)
+    ours = handler._calls
+    assert (ours._users._threads._semaphore._free, len(ours._users._queries)) == (THREADS, 0)
 
 
 def test_call_that_waits_too_long_for_the_persons_other_calls_is_asked_to_retry(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler, key = GatewayHandler(), signed_in(ADA)
-    monkeypatch.setattr(handler._user_calls, "_timeout", 0.01)
+    monkeypatch.setattr(handler._calls._users._queries, "_timeout", 0.01)
 
     async def one_too_many() -> tuple[int, list[int]]:
-        calls = [asyncio.create_task(ask(handler, CALL, key)) for _ in range(handlers.USER_CALLS)]
+        tasks = [asyncio.create_task(ask(handler, CALL, key)) for _ in range(caller.USER_QUERIES)]
         await all_wait(handler, database, 0)
         late = (await ask(handler, CALL, key))[0]
         database.go_on.set()
-        return late, [each[0] for each in await asyncio.gather(*calls)]
+        return late, [each[0] for each in await asyncio.gather(*tasks)]
 
-    assert in_a_new_loop(one_too_many) == (503, [200] * handlers.USER_CALLS)
+    assert in_a_new_loop(one_too_many) == (503, [200] * caller.USER_QUERIES)

@@ -8,18 +8,23 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from pytest_django import Settings
 
-from gateway_site.forwarding import handler as handlers
-from gateway_site.forwarding.handler import GatewayHandler
+from gateway_site.forwarding.asgi import GatewayHandler
+from gateway_site.forwarding.calls.user_cache import UserCache
+from gateway_site.forwarding.pages import pages
 from gateway_site.forwarding.thread_pools import THREADS, personal
-from gateway_site.forwarding.user_cache import UserCache
-from tests.gateway_site.forwarding.test_middleware_run import a_session, ask, in_a_new_loop
+from tests.gateway_site.forwarding.test_middleware_run import (
+    a_session,
+    ask,
+    in_a_new_loop,
+    signed_in,
+)
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
 
@@ -63,30 +68,20 @@ def handler(
     go_on.set()
 
 
-def signed_in(person: int) -> str:
-    return a_session(
-        **{
-            SESSION_KEY: str(person),
-            BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend",
-            HASH_SESSION_KEY: User(pk=person).get_session_auth_hash(),
-        }
-    )
-
-
 def places(handler: GatewayHandler) -> int:
-    return handler._pages._semaphore._free
+    return handler._pages._pages._semaphore._free
 
 
 def all_have_come(handler: GatewayHandler, waiting: int) -> bool:
     """Return True if the person has all places that one may have, and the rest waits for those."""
-    (own, *_) = [*handler._user_pages._semaphores.values(), None]
+    (own, *_) = [*handler._pages._user_pages._semaphores.values(), None]
     return own is not None and (own._free, len(own._waiting)) == (0, waiting)
 
 
 async def settled(handler: GatewayHandler, waiting: int) -> None:
     while not all_have_come(handler, waiting):  # noqa: ASYNC110 - it has no event to wait for
         await asyncio.sleep(0.001)
-    assert places(handler) == THREADS - handlers.USER_PAGES
+    assert places(handler) == THREADS - pages.USER_PAGES
 
 
 def test_person_of_many_tabs_and_sessions_leaves_places_to_others(
@@ -102,7 +97,7 @@ def test_person_of_many_tabs_and_sessions_leaves_places_to_others(
             )
             for n in range(TABS)
         ]
-        await settled(handler, TABS - handlers.USER_PAGES)
+        await settled(handler, TABS - pages.USER_PAGES)
         another = (await ask(handler, address, grace, method=method))[0]
         assert not [each for each in tabs if each.done()]
         go_on.set()
@@ -110,27 +105,27 @@ def test_person_of_many_tabs_and_sessions_leaves_places_to_others(
 
     assert in_a_new_loop(many) == (200, [200] * TABS)
     gc.collect()
-    assert (places(handler), len(handler._user_pages)) == (THREADS, 0)
+    assert (places(handler), len(handler._pages._user_pages)) == (THREADS, 0)
 
 
 def test_page_that_waits_too_long_for_the_persons_other_pages_is_asked_to_retry(
     handler: GatewayHandler, page: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handler._user_pages, "_timeout", 0.01)
+    monkeypatch.setattr(handler._pages._user_pages, "_timeout", 0.01)
     method, address = page
     key = signed_in(1)
 
     async def one_too_many() -> tuple[int, list[int]]:
         tabs = [
             asyncio.create_task(ask(handler, f"{address}?held-up", key, method=method))
-            for _ in range(handlers.USER_PAGES)
+            for _ in range(pages.USER_PAGES)
         ]
         await settled(handler, 0)
         late = (await ask(handler, address, key, method=method))[0]
         go_on.set()
         return late, [each[0] for each in await asyncio.gather(*tabs)]
 
-    assert in_a_new_loop(one_too_many) == (503, [200] * handlers.USER_PAGES)
+    assert in_a_new_loop(one_too_many) == (503, [200] * pages.USER_PAGES)
     assert places(handler) == THREADS
 
 

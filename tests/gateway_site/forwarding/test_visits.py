@@ -10,7 +10,7 @@ import pytest
 import requests
 from pytest_django import Settings
 
-from gateway_site.forwarding.user_cache import user_cache
+from gateway_site.forwarding.calls.user_cache import user_cache
 from tests.gateway_site.support.client_tokens import Caller
 from tests.gateway_site.support.gateways import Gateway
 from tests.oauth.support.fake_provider import FakeProvider

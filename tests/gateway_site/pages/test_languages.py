@@ -19,10 +19,8 @@ from django.utils import translation
 from django.utils.translation import trans_real
 from pytest_django import Settings
 
-from gateway_site.edge import languages
-from gateway_site.forwarding.middleware_run import PAGES_ONLY
-from gateway_site.forwarding.rejected_pages import BUSY, UnavailablePage
-from gateway_site.rules import problems
+from gateway_site.forwarding.pages.rejections import UnavailablePage
+from gateway_site.forwarding.thread_pools import BUSY
 from oauth.clients.server import AuthorizationServer
 from sessions_kms import StoreUnavailable
 from tests.gateway_site.support.loading import production
@@ -236,25 +234,6 @@ def test_logo_is_one_for_all_languages(german: Visitor, settings: Settings) -> N
     response = german.client.get("/site-logo")
     assert response.status_code == 200
     assert "Accept-Language" not in response.get("Vary", "")
-
-
-def test_calls_of_upstreams_run_without_the_middleware() -> None:
-    assert "gateway_site.edge.languages.LocaleMiddleware" in PAGES_ONLY
-
-
-def test_calls_of_upstreams_have_no_language_either_if_all_middleware_runs() -> None:
-    seen = []
-
-    def get_response(request: Any) -> Any:
-        seen.append(translation.get_language())
-        return problems.unavailable("busy", "Busy.").response()
-
-    middleware = languages.LocaleMiddleware(get_response)
-    request = Client(headers=GERMAN).get("/").wsgi_request
-    request.path_info = "/gateway/corp/x"
-    response = middleware(request)
-    assert seen == ["en"]
-    assert "Vary" not in response
 
 
 # The switch

@@ -12,8 +12,7 @@ import pytest
 from mcp_types.jsonrpc import JSONRPCError, jsonrpc_message_adapter
 from pytest_django import Settings
 
-from gateway_site.forwarding import client_session
-from gateway_site.forwarding.handler import GatewayHandler
+from gateway_site.forwarding.asgi import GatewayHandler
 from gateway_site.pages import upstreams
 from gateway_site.pages.upstreams import TrialResponse
 from oauth.clients.server import AuthorizationServer
@@ -30,8 +29,6 @@ from tests.sessions_kms.support.stacks import Stack
 # The gateway admits the call in a thread of its own, which sees what is committed.
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PLAIN = "django.contrib.sessions.middleware.SessionMiddleware"
-
 
 @cache
 def gateway_with_clients() -> GatewayHandler:
@@ -47,8 +44,6 @@ def notes(
     corp: FakeProvider, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[McpResource]:
     """Serve an MCP server that apps may call."""
-    of_clients = f"{client_session.__name__}.{client_session.ClientSessionMiddleware.__name__}"
-    settings.MIDDLEWARE = [of_clients if each == PLAIN else each for each in settings.MIDDLEWARE]
     settings.ROOT_URLCONF = urls.__name__
     settings.AUTHORIZATION_SERVER = AuthorizationServer(
         issuer=ISSUER, upstreams={"notes": "notes"}, registration=True

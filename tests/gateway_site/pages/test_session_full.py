@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from gateway_site.forwarding.middleware_run import with_session_cookie
+from gateway_site.forwarding.calls.caller import Caller
+from gateway_site.forwarding.calls.response_headers import with_session_cookie
 from oauth.network import concurrency
 from oauth.tokens import vault
 from tests.gateway_site.pages.test_mcp_servers import call, problem_of
@@ -180,7 +181,7 @@ def test_response_of_a_call_is_passed_on_although_a_change_of_the_session_does_n
 ) -> None:
     request = request_of(notes.visitor)
     request.session["x"] = "a" * 500_000
-    assert asyncio.run(with_session_cookie(request, [])) == []
+    assert asyncio.run(with_session_cookie(request, Caller(request.session), [])) == []
 
 
 @pytest.mark.parametrize("form", [{}, {"process": "connect"}], ids=["sign-in", "connect"])

@@ -14,7 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import pytest
 from pytest_django import Settings
 
-from gateway_site.forwarding import upstream_call
+from gateway_site.forwarding import request as upstream_call
 from gateway_site.rules.upstream import read_upstreams
 from tests.gateway_site.server.served import answer, serving
 from tests.support.cases import each_case

@@ -9,12 +9,18 @@ from time import perf_counter
 from types import SimpleNamespace
 
 import pytest
+from django.http import HttpRequest
 from pytest_django import Settings
 
 from gateway_site.edge import access_log
+from gateway_site.edge.client import Client
 from gateway_site.edge.reports import TALLY_INTERVAL, Tally
-from gateway_site.forwarding import handler, thread_pools
-from gateway_site.forwarding.thread_pools import PROVIDER_QUEUE_TIMEOUT, QUEUE_TIMEOUT
+from gateway_site.forwarding import asgi as handler
+from gateway_site.forwarding import thread_pools
+from gateway_site.forwarding.calls import caller
+from gateway_site.forwarding.calls.caller import ActiveUsers
+from gateway_site.forwarding.pages import pages
+from gateway_site.forwarding.thread_pools import PROVIDER_QUEUE_TIMEOUT, QUEUE_TIMEOUT, Permit
 from gateway_site.server import connections
 from oauth.provider import config as providers
 from tests.gateway_site.server import urls
@@ -29,9 +35,19 @@ CLIENT = PAGE.replace(b"/page", b"/oauth/token")
 CONSENT = PAGE.replace(b"/page", b"/oauth/authorize")
 COOKIE = b"Cookie: gateway_sessionid=x\r\nHost"
 DOCUMENT = CONSENT.replace(b"Host", COOKIE).replace(b"authorize", b"authorize?document")
+SERVED = (b"HTTP/1.1 200 ", b"HTTP/1.1 401 ")  # a page, and a call of nobody
 PLACES = 2
 PLACES_OF_PROVIDERS = 3
 SWEEP = 1
+
+
+async def find_slowly(
+    users: ActiveUsers, request: HttpRequest, client: Client, permit: Permit
+) -> str | None:
+    """Look up the user of a call as if it was not cached, in a slow database."""
+    permit.release()
+    async with users._threads.permit(client):
+        return await users._threads.in_thread(lambda: urls.query(request))
 
 
 @pytest.fixture
@@ -41,7 +57,9 @@ def served(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serv
         "gateway_site.health.HealthMiddleware",
         "django.middleware.common.CommonMiddleware",
     ]
-    monkeypatch.setattr(handler, "THREADS", PLACES)
+    monkeypatch.setattr(pages, "THREADS", PLACES)
+    monkeypatch.setattr(caller, "THREADS", PLACES)
+    monkeypatch.setattr(ActiveUsers, "find", find_slowly)
     monkeypatch.setattr(thread_pools, "EXCHANGES_MAX", PLACES)
     monkeypatch.setattr(thread_pools, "PROVIDER_THREADS", PLACES_OF_PROVIDERS)
     for name in ("CLIENT_THREADS", "CONSENT_THREADS", "DOCUMENT_THREADS"):
@@ -90,14 +108,14 @@ def test_pages_hold_up_no_call_and_calls_no_page(served: Served, busy: bytes, ot
     client = served.connected(other)
     wait_until(lambda: len(urls.reached) == PLACES + 1, "the other kind is served")
     urls.go_on.set()
-    assert one_answer(client).startswith(b"HTTP/1.1 200 ")
+    assert one_answer(client).startswith(SERVED)
 
 
 @pytest.fixture
 def sign_ins(served: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], socket.socket]:
     """Return what begins a sign-in at a provider, of which `corp` and `other` are configured."""
     known = dict.fromkeys(("corp", "other"))
-    monkeypatch.setattr(handler, "PROVIDER_VIEWS", frozenset({urls.sign_in}))
+    monkeypatch.setattr(pages, "PROVIDER_VIEWS", frozenset({urls.sign_in}))
     monkeypatch.setattr(providers, "find_provider", lambda name: name if name in known else None)
     return lambda name: served.connected(PAGE.replace(b"/page", f"/sign-in/{name}".encode()))
 
@@ -115,7 +133,7 @@ def test_slow_provider_delays_no_page_no_call_and_no_other_provider(
     served.advance(1.5)
     assert one_answer(late).startswith(b"HTTP/1.1 503 ")
     urls.go_on.set()
-    assert all(one_answer(client).startswith(b"HTTP/1.1 200 ") for client in busy)
+    assert all(one_answer(client).startswith(SERVED) for client in busy)
 
 
 def test_oauth_clients_hold_up_no_page_no_call_and_no_sign_in(
@@ -183,7 +201,7 @@ def test_made_up_providers_share_one_line(
 
 
 def provider_asked(path: str) -> str | None:
-    return handler._provider_called(handler._resolve({"path": path}))
+    return pages._provider_called(pages._resolve({"path": path}))
 
 
 def test_requests_that_call_a_provider_are_recognised_by_path() -> None:

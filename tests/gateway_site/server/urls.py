@@ -1,4 +1,4 @@
-"""Pages and an upstream's address that wait until a test lets them go on."""
+"""Pages, and a query for the user of a call, that wait until a test lets them go on."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def page(request: HttpRequest) -> HttpResponse:
     arrivals.append(getattr(request, api.ARRIVED_ATTRIBUTE))
     assert go_on.wait(20)
     return HttpResponse("page of " + str(len(request.body)))
+
+
+def query(request: HttpRequest) -> None:
+    """Find nobody, slowly."""
+    reached.append(request.path)
+    assert go_on.wait(20)
 
 
 def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
@@ -53,5 +59,5 @@ urlpatterns = [
     path("oauth/failing", failing),
     path("oauth/authorize", consent, name="oauth_clients_authorize"),
     path("sign-in/<str:provider_id>", sign_in),
-    path("gateway/<path:path>", lambda request, path: page(request)),
+    path("login", page, name="account_login"),
 ]

@@ -38,11 +38,11 @@ from django.middleware.security import SecurityMiddleware  # noqa: E402
 
 from gateway_site.asgi import application, django_application  # noqa: E402
 from gateway_site.edge.shutdown import shutdown_of  # noqa: E402
-from gateway_site.forwarding import bearer as tokens  # noqa: E402
-from gateway_site.forwarding import proxy  # noqa: E402
-from gateway_site.forwarding.call_limits import user_calls  # noqa: E402
-from gateway_site.forwarding.proxy import slots  # noqa: E402
-from gateway_site.forwarding.user_cache import user_cache  # noqa: E402
+from gateway_site.forwarding.calls import calls, exchange  # noqa: E402
+from gateway_site.forwarding.calls import upstream_token as tokens  # noqa: E402
+from gateway_site.forwarding.calls.calls import slots  # noqa: E402
+from gateway_site.forwarding.calls.limits import user_calls  # noqa: E402
+from gateway_site.forwarding.calls.user_cache import user_cache  # noqa: E402
 from gateway_site.server import OPTIONS  # noqa: E402
 from oauth.access import aget_token  # noqa: E402
 from oauth.clients.consent import Consent  # noqa: E402
@@ -164,16 +164,13 @@ async def allow(wish: str) -> str:
 
 def set_https(value: str) -> str:
     """Redirect to https from now on, as production does."""
-    for chain in (django_application.middleware_chain, django_application.call_chain):
-        middleware: Any = inspect.unwrap(vars(chain)["_middleware_chain"])
-        while not isinstance(middleware, SecurityMiddleware):
-            middleware = inspect.unwrap(middleware.get_response)
-        middleware.redirect = value == "1"
-    return value
-
-
-def set_way(value: str) -> str:
-    django_application.call_chain.is_non_blocking = value == "loop"
+    middleware: Any = inspect.unwrap(
+        vars(django_application._pages.middleware_chain)["_middleware_chain"]
+    )
+    while not isinstance(middleware, SecurityMiddleware):
+        middleware = inspect.unwrap(middleware.get_response)
+    for each in (middleware, django_application._calls._security):
+        each.redirect = value == "1"
     return value
 
 
@@ -285,12 +282,11 @@ CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
     "seconds-left": count_seconds_left,
     "end": end,
     "later": advance,
-    "check": lambda value: change(proxy, "SESSION_CHECK", float(value)),
-    "reader": lambda value: change(proxy, "READER_TIMEOUT", float(value)),
+    "check": lambda value: change(calls, "SESSION_CHECK", float(value)),
+    "reader": lambda value: change(exchange, "READER_TIMEOUT", float(value)),
     "active": activate,
     "staff": set_staff,
     "allow": allow,
-    "way": at_once(set_way),
     "ways": at_once(lambda _: json.dumps(ways.took)),
     "reads": at_once(lambda _: str(stack.dynamodb.calls.count("GetItem session"))),
     "session-writes": at_once(lambda _: str(stack.dynamodb.calls.count("PutItem session"))),

@@ -13,7 +13,8 @@ from typing import Any
 from django.core.signals import got_request_exception, request_finished, request_started
 from django.template import Template
 
-from gateway_site.forwarding.middleware_run import MiddlewareRun
+from gateway_site.forwarding.calls.caller import ActiveUsers
+from gateway_site.forwarding.pages.pages import MiddlewareRun
 from sessions_kms.aws.table_client import BotoRequest
 from sessions_kms.concurrency.waits import BlockingCall, Pause
 from tests.gateway_site.support.example_requests import RENDERED_IN_LOOP
@@ -24,9 +25,11 @@ RECEIVERS: list[Callable[..., None]] = []  # signals have only weak references t
 
 
 def count() -> None:
-    for name in ("in_loop", "in_thread"):
-        method = f"run_{name}"
-        setattr(MiddlewareRun, method, _counted(name, getattr(MiddlewareRun, method)))
+    for kind, name, counted in (
+        (MiddlewareRun, "run_in_thread", "in_thread"),
+        (ActiveUsers, "_query", "queried"),
+    ):
+        setattr(kind, name, _counted(counted, getattr(kind, name)))
     for signal, what in {
         request_started: "started",
         request_finished: "finished",
@@ -39,9 +42,9 @@ def count() -> None:
     rendering.render = _noting_loops(Template.render, RENDERED_IN_LOOP)
 
 
-def _counted(name: str, method: Callable[[MiddlewareRun], Any]) -> Callable[[MiddlewareRun], Any]:
-    def counted(run: MiddlewareRun) -> Any:
-        response = method(run)
+def _counted(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(*args: Any) -> Any:
+        response = method(*args)
         took[name] += 1  # only if it was completed
         return response
 

@@ -14,7 +14,6 @@ from tests.support.processes import finished, module
 ALWAYS = ("oauth.clients.server", "oauth.clients.rules")
 PARTS = (
     "oauth.clients.",
-    "gateway_site.forwarding.client_session",
     "gateway_site.pages.app",
     "sessions_kms.sealed_items.tokens",
 )

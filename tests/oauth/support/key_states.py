@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from django.test import override_settings
 
-from gateway_site.forwarding.user_cache import user_cache
+from gateway_site.forwarding.calls.user_cache import user_cache
 from oauth.sign_in import session_user
 
 OLD = "old-0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNO"

@@ -12,7 +12,8 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpResponse
 
 import oauth
-from gateway_site.forwarding.middleware_run import with_session_cookie
+from gateway_site.forwarding.calls.caller import Caller
+from gateway_site.forwarding.calls.response_headers import with_session_cookie
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.oauth.support.fake_provider import FakeProvider
@@ -74,7 +75,7 @@ def test_cookie_of_a_session_that_ended_meanwhile_is_not_renewed(
     request = request_of(signed_in)
     oauth.get_token(request, "corp")
     SessionStore(request.session.session_key).delete()
-    assert asyncio.run(with_session_cookie(request, [])) == []
+    assert asyncio.run(with_session_cookie(request, Caller(request.session), [])) == []
     with pytest.raises(SessionInterrupted):
         SessionMiddleware(lambda _: HttpResponse()).process_response(request, HttpResponse())
 

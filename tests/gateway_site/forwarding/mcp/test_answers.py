@@ -13,11 +13,12 @@ from typing import Any, cast
 import pytest
 
 from gateway_site.edge.client import Client
-from gateway_site.forwarding.event_stream import Answer, EventStream
-from gateway_site.forwarding.mcp.answers import UnreadableAnswer
-from gateway_site.forwarding.mcp.reader import MCPReader
-from gateway_site.forwarding.mcp.reading_threads import IN_LOOP
-from gateway_site.forwarding.upstream_call import UpstreamCall
+from gateway_site.forwarding.calls.caller import Caller
+from gateway_site.forwarding.calls.event_stream import Answer, EventStream
+from gateway_site.forwarding.calls.mcp.answers import UnreadableAnswer
+from gateway_site.forwarding.calls.mcp.reader import MCPReader
+from gateway_site.forwarding.calls.mcp.reading_threads import IN_LOOP
+from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.events import EventReader
 from gateway_site.mcp.json_text import JSONObject
@@ -110,6 +111,7 @@ async def read_call(
     headers = [(b"content-type", b"application/json")] if data else []
     call = UpstreamCall(
         request=cast("Any", None),
+        caller=Caller(cast("Any", None)),
         owner=Owner(cast("Any", "holder"), "7"),
         upstream=upstream or one(READ_MCP="1"),
         method="POST" if data else "GET",

@@ -16,12 +16,17 @@ from typing import Any
 
 import pytest
 
-from gateway_site.forwarding.mcp.answers import UnreadableAnswer
-from gateway_site.forwarding.mcp.reader import MCPReader
+from gateway_site.forwarding.calls.mcp.answers import UnreadableAnswer
+from gateway_site.forwarding.calls.mcp.reader import MCPReader
 from gateway_site.policy.call_policy import CallPolicy
 from gateway_site.policy.policy_file import read_rules
 from gateway_site.rules.problems import Problem
-from tests.gateway_site.forwarding.mcp.test_answers import Pieces, calling, passed_on, read_call
+from tests.gateway_site.forwarding.mcp.test_answers import (
+    Pieces,
+    calling,
+    passed_on,
+    read_call,
+)
 from tests.gateway_site.mcp import other_parsers
 from tests.gateway_site.mcp.other_parsers import LISTS, Call
 from tests.gateway_site.mcp.test_events import by_the_specification

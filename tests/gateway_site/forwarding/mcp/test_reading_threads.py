@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 import requests
 
-from gateway_site.forwarding.mcp.reading_threads import IN_LOOP, ReadingThreads, read_in_turn
+from gateway_site.forwarding.calls.mcp.reading_threads import IN_LOOP, ReadingThreads, read_in_turn
 from gateway_site.transport.pool import Owner
 from tests.gateway_site.server.served import turns
 from tests.gateway_site.support.gateways import Gateway

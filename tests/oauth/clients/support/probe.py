@@ -5,8 +5,10 @@ It prints what its addresses answer, what was asked of the table, and which modu
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from typing import Any
 
 import django
 
@@ -20,11 +22,37 @@ FETCHED = (
 )
 
 
+async def call(application: Any) -> str:
+    """Call an upstream with a made-up token; return the challenge."""
+    told: list[dict[str, Any]] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    path = "/gateway/tools/x"
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "scheme": "http",
+        "headers": [(b"host", b"127.0.0.1"), (b"authorization", b"Bearer gwa_" + b"a" * 32)],
+    }
+    await application(scope, receive, send)
+    headers = {name.lower(): value for name, value in told[0]["headers"]}
+    return str(headers.get(b"www-authenticate", b""), "ascii")
+
+
 def main() -> None:
     django.setup(set_prefix=False)
     from django.test import Client
 
-    from gateway_site import asgi  # noqa: F401 - as a server does
+    from gateway_site import asgi
     from tests.sessions_kms.support.stacks import fake_stack, install
     from tests.support.clock import FakeClock
 
@@ -33,11 +61,10 @@ def main() -> None:
     client = Client(headers={"host": "127.0.0.1"})
     answers = {path: client.post(path).status_code for path in POSTED}
     answers |= {path: client.get(path).status_code for path in FETCHED}
-    bearer = {"authorization": "Bearer gwa_" + "a" * 32}
-    called = client.post("/gateway/tools/x", headers=bearer)
+    challenge = asyncio.run(call(asgi.django_application))
     told = {
         "answers": answers,
-        "challenge": called.get("WWW-Authenticate", ""),
+        "challenge": challenge,
         "calls": stack.dynamodb.calls,
         "modules": sorted(sys.modules),
     }

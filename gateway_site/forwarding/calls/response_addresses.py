@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator
 from urllib.parse import SplitResult, urlsplit
 
-from gateway_site.forwarding.upstream_call import UpstreamCall
+from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.rules import origin, url_rules
 from gateway_site.rules.headers import (
     ADDRESSES,

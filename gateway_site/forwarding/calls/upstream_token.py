@@ -15,12 +15,13 @@ from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from gateway_site.forwarding.admission import ORIGINAL_SCOPE, continue_url
-from gateway_site.forwarding.upstream_call import UpstreamCall, client_grant_of
+from gateway_site.forwarding.calls.admission import continue_url
+from gateway_site.forwarding.calls.caller import CHALLENGE, client_challenge
+from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.rules import origin
 from gateway_site.rules.headers import Headers, joined_values
-from gateway_site.rules.problems import Problem, session_full, unavailable
+from gateway_site.rules.problems import Problem, forbidden, session_full, unavailable
 from oauth import (
     NotConnected,
     ProviderUnavailable,
@@ -28,6 +29,7 @@ from oauth import (
     SessionFull,
     TokenSet,
     aget_token,
+    groups_of,
 )
 from oauth.connect.wanted_scopes import demand_scopes
 from oauth.mcp.challenge import bearer_parameters
@@ -40,11 +42,30 @@ if TYPE_CHECKING:
     from sessions_kms import SessionStore
 
 CONNECT_URL = "connect_url"  # member of a problem
+# Without the provider's tokens a grant is useless. Some clients ask for a new one only when their
+# refresh token is rejected as well.
+GRANT_ENDING_CODES = frozenset({"not_connected", "reauthentication_required"})
 INSUFFICIENT_SCOPE = "insufficient_scope"  # RFC 6750 section 3.1
 MORE_SCOPE, MORE_SCOPE_RPC = "more_scope", -32013  # of a problem, and of a JSON-RPC error
 # RFC 6749 appendix A.12, without the space. RFC 6750 section 2.1 allows fewer characters, but there
 # are authorization servers whose tokens have others, such as colons.
 SENDABLE = re.compile(r"[!-~]+")
+
+
+async def fetch_token(
+    call: UpstreamCall, refused: TokenSet | None = None
+) -> tuple[TokenSet, tuple[str, ...]]:
+    """Return the person's token and groups, if these may call the upstream. Raises Problem.
+
+    `refused` is a token that the upstream answered 401 to.
+    """
+    provider = call.upstream.provider
+    token = await fetch_access_token(call.request, provider, refused=refused)
+    is_mcp = call.upstream.mcp
+    groups = groups_of(call.caller.session, provider, token) if is_mcp else token.groups
+    if not call.upstream.allows(groups):
+        raise forbidden(provider)
+    return token, groups
 
 
 async def fetch_access_token(
@@ -120,7 +141,7 @@ def redirect_to_connect(call: UpstreamCall, problem: Problem) -> HttpResponse | 
     connect_url = problem.members.get(CONNECT_URL)
     if connect_url is None or problem.status != 401 or not call.upstream.mcp:
         return None
-    if client_grant_of(call.request) is not None or not origin.is_navigation(call.request):
+    if call.is_client or not origin.is_navigation(call.request):
         return None
     back = _way_back(call.request)
     query = f"?{urlencode({REDIRECT_FIELD_NAME: back})}" if back else ""
@@ -128,8 +149,7 @@ def redirect_to_connect(call: UpstreamCall, problem: Problem) -> HttpResponse | 
 
 
 def _way_back(request: HttpRequest) -> str | None:
-    scope = getattr(request, "scope", {})
-    return continue_url(scope.get(ORIGINAL_SCOPE, scope))
+    return continue_url(getattr(request, "scope", {}))
 
 
 async def require_scope(call: UpstreamCall, headers: Headers) -> None:
@@ -142,12 +162,12 @@ async def require_scope(call: UpstreamCall, headers: Headers) -> None:
     if demanded.get("error") != INSUFFICIENT_SCOPE or server is None or server.scopes is not None:
         return
     scopes = demanded.get("scope", "").split()
-    grant = client_grant_of(call.request)
+    grant = call.caller.grant
     try:
         if grant is not None:
             is_useful = await grant.demand_scopes(server.name, scopes)
         else:
-            session = cast("SessionStore", call.request.session)
+            session = cast("SessionStore", call.caller.session)
             is_useful = await demand_scopes(session, server.name, scopes, services().clock())
     except SessionFull as error:
         raise session_full(error.connection) from None
@@ -179,3 +199,23 @@ def _app_problem(server: McpServer) -> Problem:
         f"disconnect the app at {apps} and sign in with it again: the page then names them.",
         rpc_code=MORE_SCOPE_RPC,
     )
+
+
+async def settle_problem(call: UpstreamCall, problem: Problem) -> Problem:
+    """Return the problem in the form for its caller; end a client's grant that has become useless.
+
+    Otherwise the client would refresh its token, be rejected again, and be stuck.
+    """
+    grant = call.caller.grant
+    if grant is not None and problem.code in GRANT_ENDING_CODES:
+        try:
+            await grant.end()
+        except StoreUnavailable:
+            return unavailable(
+                "store_unavailable", "The session store cannot be used at the moment."
+            )
+        problem = Problem(401, "grant_ended", "The provider requires a new sign-in.")
+    if problem.status == 401 and grant is not None:
+        challenged = client_challenge(call.request.path_info, invalid=True)
+        problem.headers |= {CHALLENGE: challenged} if challenged else {}
+    return problem

@@ -12,10 +12,10 @@ from django.conf import settings
 
 from gateway_site.edge import access_log
 from gateway_site.edge.access_log import CheckedMessage
-from gateway_site.forwarding.event_stream import Answer, is_event_stream
-from gateway_site.forwarding.mcp.answers import ReadEvents, ReadJSON, UnreadableAnswer
-from gateway_site.forwarding.mcp.reading_threads import IN_LOOP, read_in_turn
-from gateway_site.forwarding.upstream_call import UpstreamCall
+from gateway_site.forwarding.calls.event_stream import Answer, is_event_stream
+from gateway_site.forwarding.calls.mcp.answers import ReadEvents, ReadJSON, UnreadableAnswer
+from gateway_site.forwarding.calls.mcp.reading_threads import IN_LOOP, read_in_turn
+from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.mcp import json_text, version_headers
 from gateway_site.mcp.errors import (
     TOO_LARGE,
@@ -261,7 +261,7 @@ def _policy_of(call: UpstreamCall) -> Policy:
     if (rules := rules_of(call.upstream)) is not None:
         server, names = settings.AUTHORIZATION_SERVER, frozenset[str]()
         if call.is_client and server is not None:
-            names = list_client_names(about.read_labels(call.request.session), server)
+            names = list_client_names(about.read_labels(call.caller.session), server)
         policy = CallPolicy(rules, names)
     pins = pins_of(call.upstream)
     return policy if pins is None else PinPolicy(policy, *pins)

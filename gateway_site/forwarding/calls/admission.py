@@ -1,13 +1,10 @@
-"""Which calls are admitted: every rule that needs no upstream, in a Django view.
+"""Which calls are admitted: every rule that needs no upstream, no session store and no database.
 
-A request enters after Django's own middleware (Host, scheme, session, CSRF). `AdmittedResponse`
-leaves, whose call the ASGI handler then forwards, or another response.
+`calls` takes these steps in order.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,9 +14,9 @@ from django.middleware.csrf import get_token
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from gateway_site.forwarding.middleware_run import without_io
-from gateway_site.forwarding.upstream_call import AdmittedResponse, UpstreamCall, client_grant_of
-from gateway_site.forwarding.user_cache import user_cache
+from gateway_site.forwarding.calls.caller import Caller
+from gateway_site.forwarding.calls.upstream_call import UpstreamCall
+from gateway_site.forwarding.calls.user_cache import user_cache
 from gateway_site.rules import origin, url_rules
 from gateway_site.rules.body import framing
 from gateway_site.rules.problems import Problem, signed_out, unavailable
@@ -30,40 +27,40 @@ from oauth.sign_in.session_user import is_behind
 from sessions_kms import id_of
 
 CSRF_HEADER = "X-CSRFToken"
-ORIGINAL_SCOPE = "gateway"  # the original ASGI scope, in the one that Django sees
 
 
-View = Callable[..., HttpResponse]
+def not_asgi(request: HttpRequest, path: str = "") -> HttpResponse:
+    """Answer under WSGI, where there are no calls."""
+    detail = "The gateway forwards only under its own ASGI application."
+    return Problem(501, "not_asgi", detail).response()
 
 
-def answers_problems(view: View) -> View:
-    """Answer a Problem with its document."""
+def index_page(request: HttpRequest) -> HttpResponse:
+    """Return the index under WSGI, which has no event loop."""
+    try:
+        origin.check_origin(request)
+        check_index_method(request)
+        if user_cache().active_user_id(request) is None:
+            return signed_out_response(request, Caller(request.session))
+        return index(request)
+    except Problem as problem:
+        return problem.response()
 
-    @functools.wraps(view)
-    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        try:
-            return view(request, *args, **kwargs)
-        except Problem as problem:
-            return problem.response()
 
-    return wrapper
+def check_index_method(request: HttpRequest) -> None:
+    """Raise Problem unless it is safe."""
+    if request.method not in {"GET", "HEAD"}:
+        raise Problem(
+            405, "method_not_allowed", "Only GET is allowed here.", headers={"Allow": "GET, HEAD"}
+        )
 
 
-@without_io
-@answers_problems
 def index(request: HttpRequest) -> HttpResponse:
     """Return the CSRF token, its header, and the upstreams that the signed-in person may call.
 
     With these and its session cookie a client that is not a browser can make unsafe calls; over
     https it must also send the gateway's address in `Origin`.
     """
-    origin.check_origin(request)
-    if request.method not in {"GET", "HEAD"}:
-        raise Problem(
-            405, "method_not_allowed", "Only GET is allowed here.", headers={"Allow": "GET, HEAD"}
-        )
-    if user_cache().active_user_id(request) is None:
-        return _answer_signed_out(request)
     document = {
         "csrf_header": CSRF_HEADER,
         "csrf_token": get_token(request),
@@ -72,17 +69,15 @@ def index(request: HttpRequest) -> HttpResponse:
     return JsonResponse(document, headers={"Cache-Control": "no-store"})
 
 
-@without_io
-@answers_problems
-def admit(request: HttpRequest, path: str) -> HttpResponse:
-    """Admit the call of an upstream. `path`, which Django has decoded, is not used."""
-    scope = getattr(request, "scope", {}).get(ORIGINAL_SCOPE)
-    if scope is None:
-        raise Problem(501, "not_asgi", "The gateway forwards only under its own ASGI application.")
-    origin.check_origin(request)
-    name, rest = _split_address(scope)
-    if (person := user_cache().active_user_id(request)) is None:
-        return _answer_signed_out(request)
+def admit(
+    request: HttpRequest,
+    caller: Caller,
+    scope: dict[str, Any],
+    user_id: str,
+    address: tuple[str, str],
+) -> UpstreamCall:
+    """Return the call of a user at an address, as `split_address` returns it. Raises Problem."""
+    name, rest = address
     upstream = settings.UPSTREAMS.get(name)
     if upstream is None:
         raise Problem(404, "unknown_upstream", "There is no upstream with this name.")
@@ -95,18 +90,16 @@ def admit(request: HttpRequest, path: str) -> HttpResponse:
             "This upstream does not accept this method.",
             headers={"Allow": ", ".join(sorted(upstream.methods))},
         )
-    return AdmittedResponse(
-        UpstreamCall(
-            request=request,
-            owner=_owner(request, person),
-            upstream=upstream,
-            method=method,
-            target=target,
-            headers=list(scope["headers"]),
-            framing=framing(scope, upstream.max_body),
-            script_name=_script_name(scope),
-            is_client=client_grant_of(request) is not None,
-        )
+    return UpstreamCall(
+        request=request,
+        caller=caller,
+        owner=_owner(caller, user_id),
+        upstream=upstream,
+        method=method,
+        target=target,
+        headers=list(scope["headers"]),
+        framing=framing(scope, upstream.max_body),
+        script_name=_script_name(scope),
     )
 
 
@@ -120,16 +113,17 @@ def callable_upstreams(request: HttpRequest) -> list[Upstream]:
     ]
 
 
-def _owner(request: HttpRequest, person: str) -> Owner:
+def _owner(caller: Caller, user_id: str) -> Owner:
     """Return the owner of the connections that the call may use: this session and person."""
     __traceback_hide__ = True
-    key = request.session.session_key
+    key = caller.session.session_key
     if key is None:
         raise signed_out()
-    return Owner(id_of(key), person)
+    return Owner(id_of(key), user_id)
 
 
-def _split_address(scope: dict[str, Any]) -> tuple[str, str]:
+def split_address(scope: dict[str, Any]) -> tuple[str, str]:
+    """Return upstream and rest of a call's raw path. Raises Problem."""
     raw: bytes | None = scope.get("raw_path")
     if raw is None:
         raise Problem(501, "no_raw_path", "This ASGI server does not pass on the raw path.")
@@ -154,15 +148,14 @@ def _target(upstream: Upstream, scope: dict[str, Any], rest: str) -> str:
         raise Problem(400, "bad_query", str(refused)) from None
 
 
-def _answer_signed_out(request: HttpRequest) -> HttpResponse:
+def signed_out_response(request: HttpRequest, caller: Caller) -> HttpResponse:
     """Redirect a person to the sign-in page. Raises Problem for a program."""
     # Browsers treat a redirect after a sign-in elsewhere as cross-site, so a page of ours follows
     # it.
     if origin.is_navigation(request):
-        scope = getattr(request, "scope", {})
-        sign_in = sign_in_url(continue_url(scope.get(ORIGINAL_SCOPE, scope)))
+        sign_in = sign_in_url(continue_url(getattr(request, "scope", {})))
         return HttpResponseRedirect(sign_in, headers={"Cache-Control": "no-store"})
-    if client_grant_of(request) is not None and is_behind(request):
+    if caller.grant is not None and is_behind(request):
         # A 401 would make programs discard their tokens.
         raise unavailable("key_missing", "This cannot be verified at the moment. Try again.")
     raise signed_out()

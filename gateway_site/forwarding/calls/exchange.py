@@ -1,8 +1,8 @@
-"""One call of an upstream: request and response pass through piece by piece.
+"""The exchange with an upstream: request and response pass through piece by piece.
 
-An admitted call enters; its response goes to the ASGI server, or a problem is returned. No thread
-and no database connection is held meanwhile, and once a response has started, little more than the
-two network connections.
+An admitted call enters with its token; its response goes to the ASGI server. No thread and no
+database connection is held meanwhile, and once a response has started, little more than the two
+network connections.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 from django.http import HttpRequest
 
@@ -19,34 +19,31 @@ from gateway_site.edge.client import ANSWER_TIME, Client, ClientGone, Send
 from gateway_site.edge.http_metrics import TimedCall, open_stream
 from gateway_site.edge.reports import Tally
 from gateway_site.edge.trusted_proxies import Address, parse_address
-from gateway_site.forwarding import bearer
-from gateway_site.forwarding.answer_addresses import rewrite_addresses
-from gateway_site.forwarding.call_limits import CallerSlots, limit_rate, limit_tool_rate, user_calls
-from gateway_site.forwarding.call_watch import SessionEnded, WatchedBlock, watch_session
-from gateway_site.forwarding.event_stream import (
+from gateway_site.forwarding.calls import upstream_token
+from gateway_site.forwarding.calls.event_stream import (
     Answer,
     EventStream,
     StreamCut,
     has_readable_events,
     is_event_stream,
 )
-from gateway_site.forwarding.mcp.answers import UnreadableAnswer
-from gateway_site.forwarding.mcp.reader import MCPReader
-from gateway_site.forwarding.middleware_run import with_session_cookie
-from gateway_site.forwarding.upstream_call import UpstreamCall
+from gateway_site.forwarding.calls.mcp.answers import UnreadableAnswer
+from gateway_site.forwarding.calls.mcp.reader import MCPReader
+from gateway_site.forwarding.calls.response_addresses import rewrite_addresses
+from gateway_site.forwarding.calls.response_headers import with_session_cookie
+from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.rules import url_rules
 from gateway_site.rules.body import EMPTY_BODY, TAKES_BODY, RequestBody
 from gateway_site.rules.headers import Headers, joined_values, request_headers, response_headers
-from gateway_site.rules.problems import Problem, forbidden, signed_out, unavailable
+from gateway_site.rules.problems import Problem, unavailable
 from gateway_site.transport import upstream_client
 from gateway_site.transport.bounded_wait import wait_bounded
 from gateway_site.transport.connection import Response
 from gateway_site.transport.failures import UpstreamFailed, UpstreamTimeout
 from gateway_site.transport.messages import build_request
 from gateway_site.transport.places import Busy
-from oauth import TokenSet, groups_of
+from oauth import TokenSet
 from oauth.provider import dpop
-from sessions_kms import SessionStore
 from sessions_kms.hints import page
 
 logger = logging.getLogger(__name__)
@@ -55,46 +52,18 @@ Content = AsyncGenerator[bytes, None]
 Message = Mapping[str, Any]  # of ASGI
 Groups = tuple[str, ...]
 
-SESSION_CHECK = 60.0  # seconds between two checks of the session and its user
 # nginx buffers a response until it has a few KB of it.
 # https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering
 UNBUFFERED = (b"x-accel-buffering", b"no")
 READER_TIMEOUT = ANSWER_TIME
 REMEDY = page("operations", "Upstream down")  # here: it reads metadata from the disk
 
-slots = CallerSlots()
 _no_connection = Tally(
     logger, "%d calls were answered 503: no connection to the upstream was free."
 )
 
 
-async def forward(call: UpstreamCall, client: Client, send: Send, extra: Headers) -> Problem | None:
-    """Make the call and forward its response; return a problem if it was not made.
-
-    The response gets the `extra` headers, a list that is then emptied. A response that breaks off
-    is left unfinished, so that the server aborts it: a clean end would tell the client that it has
-    everything.
-    """
-    owner, exchange = call.owner, _Exchange(call, client, send, extra)
-    caller = watch_session(call.request.session, owner.person)
-    try:
-        with (
-            slots.take(call.concurrency_key, call.upstream.max_concurrent),
-            WatchedBlock(exchange.body.watch, lambda: caller.watch(SESSION_CHECK)),
-        ):
-            async with user_calls().place(owner, call.upstream):
-                await exchange.run()
-    except Problem as problem:
-        return problem
-    except SessionEnded:
-        upstream_client.pool().end(owner.holder)
-        return None if exchange.has_begun else signed_out()
-    except ClientGone:
-        pass
-    return None
-
-
-class _Exchange:
+class Exchange:
     """One request to an upstream, and its response."""
 
     def __init__(self, call: UpstreamCall, client: Client, send: Send, extra: Headers) -> None:
@@ -102,23 +71,26 @@ class _Exchange:
         self.upstream = call.upstream
         self.has_begun = False
         self.body = RequestBody(client, call.framing, call.upstream.max_body)
-        self._mcp = MCPReader.of(call, self.body)
+        self.mcp = MCPReader.of(call, self.body)  # None if messages are not read
         self._shutdown = client.shutdown
         self._send = send
         self._extra = extra
 
-    async def run(self) -> None:
-        """Make the call and forward the response. Raises Problem unless a response has started."""
-        answer: Answer = await self._fetch()
+    async def run(self, token: TokenSet, groups: Groups) -> None:
+        """Make the call and forward the response. Raises Problem unless a response has started.
+
+        Rules have admitted the call for these groups.
+        """
+        answer: Answer = await self._fetch(token, groups)
         try:
             if answer.status == 401 and self.call.is_client:
                 # The client would think that its own token has ended.
                 detail = "The upstream does not accept the token."
                 raise Problem(502, "upstream_unauthorized", detail)
             if answer.status == 403 and self.upstream.mcp:
-                await bearer.require_scope(self.call, answer.headers)
-            if self._mcp is not None:
-                answer = await self._read_mcp(self._mcp, answer)
+                await upstream_token.require_scope(self.call, answer.headers)
+            if self.mcp is not None:
+                answer = await self._read_mcp(self.mcp, answer)
             is_stream, has_events = is_event_stream(answer), has_readable_events(answer)
             first = [await self._response_start(answer, is_stream=is_stream)]
             piece_timeout = (
@@ -132,20 +104,10 @@ class _Exchange:
         finally:
             answer.close()
 
-    async def _fetch(self) -> Response:
+    async def _fetch(self, token: TokenSet, groups: Groups) -> Response:
         """Return the response; try again if the upstream did not accept the token."""
-        if (mcp := self._mcp) is not None:
-            await mcp.receive()
-            limit_rate(self.call, mcp.message, is_unread=mcp.is_unread)
-        else:
-            limit_rate(self.call, None)
-        headers, (token, groups) = self._request_headers(), await self._token()
-        if mcp is not None:
-            await self._read_large(mcp)
-            headers = mcp.select_headers(headers)
-            mcp.admit(groups)
-        await cast("SessionStore", self.call.request.session).avisit()
-        content = self.body.pieces() if mcp is None else self.body.replay()
+        headers = self._request_headers()
+        content = self.body.pieces() if self.mcp is None else self.body.replay()
         answer = await self._send_request(headers, token, content)
         self.body.end()
         if answer.status == 401:
@@ -153,12 +115,6 @@ class _Exchange:
         if answer.status == 401 and self.body.can_replay:
             answer = await self._retry_with_new_token(headers, token, groups, answer)
         return answer
-
-    async def _read_large(self, mcp: MCPReader) -> None:
-        """Read the message if it has not been read before. Raises Problem."""
-        if mcp.is_unread:
-            await mcp.read()
-            limit_tool_rate(self.call, mcp.message)
 
     async def _read_mcp(self, mcp: MCPReader, answer: Answer) -> Answer:
         """Return the answer with its messages read. Raises Problem."""
@@ -191,7 +147,7 @@ class _Exchange:
         Rules that have admitted the call may decide otherwise about other groups.
         """
         try:
-            token, new_groups = await self._token(refused=refused)
+            token, new_groups = await upstream_token.fetch_token(self.call, refused=refused)
         except BaseException:
             answer.close()
             raise
@@ -205,7 +161,7 @@ class _Exchange:
         """Return the upstream's request headers, without `Authorization`."""
         call, came = self.call, self.call.request
         empty = EMPTY_BODY if call.method in TAKES_BODY else []
-        return [
+        headers = [
             *request_headers(
                 call.headers,
                 self.upstream.request_headers,
@@ -216,15 +172,7 @@ class _Exchange:
             ),
             *(self.body.framing or empty),
         ]
-
-    async def _token(self, refused: TokenSet | None = None) -> tuple[TokenSet, Groups]:
-        """Return the person's token and groups if these may call this upstream. Raises Problem."""
-        request, provider = self.call.request, self.upstream.provider
-        held = await bearer.fetch_access_token(request, provider, refused=refused)
-        groups = groups_of(request.session, provider, held) if self.upstream.mcp else held.groups
-        if not self.upstream.allows(groups):
-            raise forbidden(provider)
-        return held, groups
+        return headers if self.mcp is None else self.mcp.select_headers(headers)
 
     async def _send_request(
         self, headers: Headers, token: TokenSet, content: Content, nonce: str | None = None
@@ -232,7 +180,7 @@ class _Exchange:
         """Return the response once its headers are there; `nonce` goes into the proof."""
         call, is_bound = self.call, token.dpop_key is not None
         nonce = nonce or (dpop.nonces.of(call.target) if is_bound else None)
-        shown = bearer.authorization_headers(token, call.method, call.target, nonce)
+        shown = upstream_token.authorization_headers(token, call.method, call.target, nonce)
         timed = TimedCall(self.upstream.name, self.upstream.origin, call.method)
         entry = current_entry() or LogEntry(UNKNOWN)
         was_sent = entry.is_sent
@@ -266,8 +214,8 @@ class _Exchange:
         if is_stream:
             headers.append(UNBUFFERED)
         extra = self._extra
-        if self.call.request.session.modified:
-            extra = await with_session_cookie(self.call.request, extra)
+        if self.call.caller.session.modified:
+            extra = await with_session_cookie(self.call.request, self.call.caller, extra)
         headers += _without(extra, headers)
         return {"type": "http.response.start", "status": status, "headers": headers}
 

@@ -20,7 +20,7 @@ from django.conf import settings
 
 from gateway_site.edge import descriptors
 from gateway_site.edge.reports import Tally
-from gateway_site.forwarding.upstream_call import UpstreamCall
+from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.messages import Message
 from gateway_site.policy.client_names import name_client
@@ -270,4 +270,4 @@ def _client_of(call: UpstreamCall) -> str:
     server = settings.AUTHORIZATION_SERVER
     if not call.is_client or server is None:
         return ""
-    return name_client(about.read_labels(call.request.session), server)
+    return name_client(about.read_labels(call.caller.session), server)

@@ -18,9 +18,6 @@ from gateway_site.edge.client import Scope
 from gateway_site.rules import problems
 from sessions_kms.middleware import unavailable
 
-UNAVAILABLE = "The service is temporarily unavailable. Please try again in a few seconds."
-BUSY = "Too many requests are waiting. Try again in a few seconds."
-
 
 class UnavailablePage:
     """The 503 page, rendered in each language when this is created."""

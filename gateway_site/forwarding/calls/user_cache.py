@@ -32,12 +32,10 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
-from gateway_site.forwarding.call_watch import notify_user_changed
+from gateway_site.forwarding.calls.watch import notify_user_changed
 from sessions_kms import user_id_of
 
 SIZE_MAX = 10_000  # users
-USER_ID_ATTRIBUTE = "_gateway_caller"  # of the request: set if Django did not look the user up
-USER_ATTRIBUTE = "_cached_user"  # Django's own, set if it did
 IRRELEVANT_FIELDS = frozenset({"last_login"})  # every sign-in saves it
 
 
@@ -73,11 +71,18 @@ class UserCache:
         person = request.session.get(SESSION_KEY)
         if person is None:
             return None
-        if self._has(person, request.session):
-            setattr(request, USER_ID_ATTRIBUTE, person)
-            return str(person)
+        if (known := self.cached_id(request.session)) is not None:
+            return known
         user = self._load(lambda: _user_of_request(request), request.session)
         return None if user is None else user_id_of(user)
+
+    def cached_id(self, session: SessionBase) -> str | None:
+        """Return the id of the cached user of a session that was read, or None."""
+        __traceback_hide__ = True
+        person = session.get(SESSION_KEY)
+        if person is None or self._cached_for(person, session) is None:
+            return None
+        return str(person)
 
     def cached_user(self, session: Mapping[str, Any]) -> AbstractBaseUser | None:
         """Return a copy of the cached user of a session with this content, or None."""
@@ -94,21 +99,11 @@ class UserCache:
         __traceback_hide__ = True
         return self._load(partial(_user_of_session, session), session)
 
-    def is_cached(self, session: Mapping[str, Any] | SessionBase) -> bool:
-        """Return True if the user of a session is cached, or nobody is signed in."""
-        __traceback_hide__ = True
-        person = session.get(SESSION_KEY)
-        return person is None or self._has(person, session)
-
     def forget(self, person: str) -> None:
         """Drop a user, and discard queries that are running now."""
         with self._lock:
             self._drops += 1
             self._users.pop(person, None)
-
-    def _has(self, person: str, session: Mapping[str, Any] | SessionBase) -> bool:
-        __traceback_hide__ = True
-        return self._cached_for(person, session) is not None
 
     def _cached_for(
         self, person: str | None, session: Mapping[str, Any] | SessionBase

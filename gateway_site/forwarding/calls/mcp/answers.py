@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway_site.forwarding.event_stream import Answer
-from gateway_site.forwarding.mcp.reading_threads import read_in_turn
+from gateway_site.forwarding.calls.event_stream import Answer
+from gateway_site.forwarding.calls.mcp.reading_threads import read_in_turn
 from gateway_site.mcp.events import PRINTABLE, Event, EventReader, UnreadableEvent
 from gateway_site.mcp.messages import InvalidMessage
 from gateway_site.mcp.policy import Policy

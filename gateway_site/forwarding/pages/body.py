@@ -22,7 +22,7 @@ from django.urls import ResolverMatch
 
 from gateway_site.edge import own_cookies
 from gateway_site.edge.client import Client
-from gateway_site.forwarding.user_cache import user_cache
+from gateway_site.forwarding.calls.user_cache import user_cache
 from gateway_site.rules.headers import single_value
 from oauth import POSTED_FORM_MAX
 from oauth.backchannel import backchannel_logout

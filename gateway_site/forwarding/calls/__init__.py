@@ -1,0 +1,1 @@
+"""A call of an upstream: who calls, whether it may be made, and the exchange with the upstream."""

@@ -1,0 +1,185 @@
+"""Who calls: a cookie or an OAuth client's token becomes the session, and the session its user.
+
+`Authorization: Bearer gwa_…` selects the session of a grant: cookies are then ignored, none is set,
+and no CSRF token is required, since no browser sends that header by itself. What opens tokens
+(`oauth.clients`) is imported only where clients are allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Never
+
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends.base import SessionBase
+from django.db import close_old_connections, reset_queries
+from django.http import HttpRequest
+
+from gateway_site.edge.client import Client
+from gateway_site.forwarding.calls.user_cache import user_cache
+from gateway_site.forwarding.thread_pools import THREADS, Permit, ThreadPool, UserSemaphores
+from gateway_site.rules import problems
+from gateway_site.rules.problems import Problem, signed_out, unavailable
+from gateway_site.rules.url_rules import ROOT
+from oauth.clients.rules.resources import make_challenge
+from oauth.sign_in.authentication import AuthenticationMiddleware
+from sessions_kms import outages
+from sessions_kms.concurrency.waits import BlockingCall
+from sessions_kms.services import are_made, services
+
+if TYPE_CHECKING:
+    from sessions_kms import GrantStore
+
+BEARER = re.compile(r"bearer(?: +(?P<token>.*))?", re.IGNORECASE)  # RFC 6750 section 2.1
+CHALLENGE = "WWW-Authenticate"
+# Queries of one person at the same time. Mostly the first one loads the person for all.
+USER_QUERIES = THREADS // 4
+_engine = cache(import_module)  # `import_module` takes locks, even for a loaded module
+
+
+@dataclass(slots=True)
+class ClientGrant:
+    """What a call can do to the grant whose token came with it.
+
+    `end` ends the grant. `demand_scopes` keeps scopes that the MCP server of a name demanded, for
+    the client's next consent; it returns False if that would not help.
+    """
+
+    end: Callable[[], Awaitable[None]] = field(repr=False)
+    demand_scopes: Callable[[str, Sequence[str]], Awaitable[bool]] = field(repr=False)
+
+
+@dataclass(slots=True)
+class Caller:
+    """The session of a call, and the grant if an OAuth client's token selected it."""
+
+    session: SessionBase = field(repr=False)
+    grant: ClientGrant | None = None
+
+
+def caller_of_cookie(session_key: str | None) -> Caller:
+    """Return the caller of a browser. The session is read when it is first used."""
+    __traceback_hide__ = True
+    return Caller(_engine(settings.SESSION_ENGINE).SessionStore(session_key))
+
+
+async def find_client(path: str, authorization: str) -> Caller | None:
+    """Return the OAuth client whose token came with a call; None if none came.
+
+    Raises Problem if the token opens no session for this upstream, and StoreUnavailable.
+    """
+    __traceback_hide__ = True
+    found, token = split_client_path(path), bearer_token(authorization)
+    if found is None or token is None:
+        return None
+    from oauth.clients import wanted_scopes  # noqa: PLC0415 - only where clients are allowed
+    from oauth.clients.grants import grants  # noqa: PLC0415 - only where clients are allowed
+
+    if not are_made():
+        await BlockingCall(services)
+    session = await grants().session(token, upstream=found[0])
+    if session is None:
+        detail = "The access token is invalid, has expired, or is not for this upstream."
+        raise _with_challenge(path, Problem(401, "invalid_token", detail), invalid=True)
+    grant = ClientGrant(
+        end=partial(_end_grant, grants(), session, token),
+        demand_scopes=partial(wanted_scopes.demand_scopes, session),
+    )
+    return Caller(session, grant)
+
+
+async def _end_grant(grants: Any, session: GrantStore, token: str) -> None:
+    __traceback_hide__ = True
+    await grants.end(session, access_token=token)
+
+
+def bearer_token(authorization: str) -> str | None:
+    """Return the bearer token of an `Authorization` header; None without one."""
+    __traceback_hide__ = True
+    match = BEARER.fullmatch(authorization)
+    return None if match is None else match["token"] or ""
+
+
+def no_credentials(path: str) -> Problem:
+    """Return the challenge for a program without credentials; in an outage a 503.
+
+    A sign-in would fail then. The Python SDK repeats a call without its token after a refresh was
+    answered 503, and opens the browser at the challenge. A 503 makes it keep what it has.
+    """
+    if outages.is_at_hand():
+        detail = "The session store cannot be used at the moment."
+        return unavailable("store_unavailable", detail)
+    if problems.database_outage.is_at_hand():
+        detail = "The database cannot be used at the moment."
+        return unavailable("database_unavailable", detail)
+    return _with_challenge(path, signed_out(), invalid=False)
+
+
+def _with_challenge(path: str, problem: Problem, *, invalid: bool) -> Problem:
+    problem.headers[CHALLENGE] = client_challenge(path, invalid=invalid) or ""
+    return problem
+
+
+def split_client_path(path: str) -> tuple[str, str] | None:
+    """Return upstream and rest of a path that clients may call; None for any other."""
+    server = settings.AUTHORIZATION_SERVER
+    if server is None or not path.startswith(ROOT):
+        return None
+    name, slash, rest = path.removeprefix(ROOT).partition("/")
+    return (name, slash + rest) if name in server.upstreams else None
+
+
+def client_challenge(path: str, *, invalid: bool) -> str | None:
+    """Return the challenge that tells a client to get a token; None where no client may call."""
+    server, found = settings.AUTHORIZATION_SERVER, split_client_path(path)
+    if server is None or found is None:
+        return None
+    return make_challenge(server.issuer, *found, invalid=invalid)
+
+
+class ActiveUsers:
+    """Finds the users of sessions: in the cache, or by Django in a thread."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPool("gateway-users", THREADS)
+        self._queries = UserSemaphores(USER_QUERIES)
+        self._authentication = AuthenticationMiddleware(_unused)
+
+    async def find(self, request: HttpRequest, client: Client, permit: Permit) -> str | None:
+        """Return the id of the active user of a request's session; None if nobody is signed in.
+
+        `permit` is released before a thread is waited for. Raises QueueTimeout, ClientGone,
+        StoreUnavailable and django.db.OperationalError.
+        """
+        __traceback_hide__ = True
+        person: str | None = await request.session.aget(SESSION_KEY)
+        if person is None or (known := user_cache().cached_id(request.session)) is not None:
+            return None if person is None else known
+        permit.release()  # Waiting for a thread must not delay calls that need none.
+        async with self._queries.permit(person, client):
+            # A call before this one may have loaded the user.
+            if (known := user_cache().cached_id(request.session)) is not None:
+                return known
+            async with self._threads.permit(client):
+                return await self._threads.in_thread(partial(self._query, request))
+
+    def _query(self, request: HttpRequest) -> str | None:
+        """Query the user as Django does, which also ends or changes the session, if it must."""
+        __traceback_hide__ = True
+        reset_queries()
+        close_old_connections()
+        try:
+            self._authentication.process_request(request)
+            return user_cache().active_user_id(request)
+        finally:
+            close_old_connections()
+
+
+def _unused(request: HttpRequest) -> Never:
+    """Stand where Django's middleware expects what it wraps."""
+    raise NotImplementedError

@@ -1,0 +1,309 @@
+"""A call of an upstream, step by step.
+
+The order of the statements in `Calls._answer`, `Calls._check` and `_exchange` is the order of the
+checks: host and scheme; a client's token; CSRF and origin; address; session; user; path and method;
+limits and rates; the upstream's token, with which the user's groups come; rules; the visit; the
+exchange. A new check belongs there. Django's own code does what it does for pages: the CSRF check,
+security headers, the session's cookie, the user of a session. But `MIDDLEWARE` does not see calls:
+`middleware_check` rejects entries that might be meant for them.
+
+All steps run in the event loop. Three things take a thread: to query a user who is not cached, to
+save a browser's session that Django has changed (after a change of `SECRET_KEY` or of a password),
+and to log an error. An open stream holds none.
+"""
+
+from __future__ import annotations
+
+import io
+from http.cookies import SimpleCookie
+from typing import Any, Never, cast
+
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY
+from django.core import signals
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.http import HttpRequest, HttpResponse
+from django.middleware.security import SecurityMiddleware
+from django.urls import set_script_prefix
+
+from gateway_site.edge import access_log, descriptors, own_cookies
+from gateway_site.edge.client import Client, ClientGone, Send
+from gateway_site.edge.middleware import use_public_host
+from gateway_site.forwarding.calls import admission, upstream_token
+from gateway_site.forwarding.calls.caller import (
+    CHALLENGE,
+    ActiveUsers,
+    Caller,
+    caller_of_cookie,
+    client_challenge,
+    find_client,
+    no_credentials,
+    split_client_path,
+)
+from gateway_site.forwarding.calls.exchange import Exchange
+from gateway_site.forwarding.calls.failures import CsrfCheck, failure_response
+from gateway_site.forwarding.calls.limits import (
+    CallerSlots,
+    limit_rate,
+    limit_tool_rate,
+    user_calls,
+)
+from gateway_site.forwarding.calls.middleware_check import check_middleware
+from gateway_site.forwarding.calls.response_headers import (
+    OwnHeaders,
+    fixed_headers,
+    renew_session_cookie,
+    session_cookies,
+)
+from gateway_site.forwarding.calls.upstream_call import UpstreamCall
+from gateway_site.forwarding.calls.watch import SessionEnded, WatchedBlock, watch_session
+from gateway_site.forwarding.request import BODY_HEADERS, release_request, send_signal
+from gateway_site.forwarding.thread_pools import (
+    BUSY,
+    UNAVAILABLE,
+    FairSemaphore,
+    Permit,
+    QueueTimeout,
+    shed,
+)
+from gateway_site.rules import origin, problems, url_rules
+from gateway_site.rules.headers import Headers
+from gateway_site.rules.problems import Problem, signed_out
+from gateway_site.transport import upstream_client
+from sessions_kms import SessionStore, about, ahead, outages
+
+# Calls that are admitted at the same time. Of a thousand that arrive at once the first is on its
+# way to its upstream before the last is looked at, and no timeout measures how busy the event loop
+# is.
+ADMISSIONS = 32
+SESSION_CHECK = 60.0  # seconds between two checks of the session and its user
+ROUTE, INDEX_ROUTE = "gateway/<path:path>", "gateway/"  # in the metrics
+
+Admitted = tuple[UpstreamCall, OwnHeaders]
+slots = CallerSlots()
+
+
+class Calls:
+    """Serves calls: forwards those that are admitted, and answers all others."""
+
+    def __init__(self, handler: ASGIHandler) -> None:
+        check_middleware()
+        self._handler = handler
+        self._admissions = FairSemaphore(ADMISSIONS)
+        self._users = ActiveUsers()
+        self._security = SecurityMiddleware(_unused)
+        self._csrf = CsrfCheck(_unused)
+        self._fixed_headers = fixed_headers()
+
+    async def serve(self, scope: Any, client: Client, send: Send) -> None:
+        """Serve one call. Raises ClientGone."""
+        answer: Admitted | HttpResponse | None
+        try:
+            answer = await self._admit(scope, client)
+        except QueueTimeout:
+            shed.add()
+            answer = problems.unavailable("busy", BUSY).response()
+        except OSError as error:
+            if not descriptors.is_exhaustion(error):
+                raise
+            answer = problems.unavailable("service_unavailable", UNAVAILABLE).response()
+        if isinstance(answer, tuple):
+            answer = await _forward(*answer, client, send)
+        if answer is not None:
+            await self._handler.send_response(answer, send)
+
+    async def _admit(self, scope: Any, client: Client) -> Admitted | HttpResponse:
+        """Return the call that may be made, or the answer. Raises QueueTimeout, ClientGone."""
+        async with self._admissions.permit(client) as permit:
+            set_script_prefix(get_script_prefix(scope))
+            await send_signal(signals.request_started, scope=scope)
+            try:
+                request, response = self._make_request(scope)
+                if request is None:
+                    return problems.as_problem(response)
+                return await self._answer(request, scope, client, permit)
+            finally:
+                await send_signal(signals.request_finished)
+
+    def _make_request(self, scope: Any) -> tuple[HttpRequest | None, HttpResponse]:
+        """Return Django's request, without the body; or the response to a malformed one."""
+        headers = [
+            pair
+            for pair in own_cookies.keep_own_cookies(scope["headers"])
+            if pair[0] not in BODY_HEADERS
+        ]
+        request, response = self._handler.create_request(
+            {**scope, "headers": headers}, io.BytesIO()
+        )
+        if request is not None:
+            request.COOKIES = own_cookies.decode_cookies(headers)
+            access_log.note_request(request)
+            if entry := access_log.entry_of(scope):
+                entry.route = INDEX_ROUTE if request.path_info == url_rules.ROOT else ROUTE
+        return request, cast("HttpResponse", response)
+
+    async def _answer(
+        self, request: HttpRequest, scope: Any, client: Client, permit: Permit
+    ) -> Admitted | HttpResponse:
+        """Take the steps; turn errors into answers, and add what each answer carries."""
+        caller: Caller | None = None
+        with ahead.bounded(), ahead.keys_of(request) as keys:
+            try:
+                result: UpstreamCall | HttpResponse | None = self._check_host_and_scheme(request)
+                if result is None:
+                    caller = await _identify(request)
+                    result = await self._check(request, caller, scope, client, permit)
+            except (QueueTimeout, ClientGone):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever fails is answered, as by Django
+                result = await failure_response(request, caller, error)
+            try:
+                cookies = await session_cookies(request, caller, _status(result), self._csrf)
+            except Exception as error:  # noqa: BLE001 - as above
+                result, cookies = await failure_response(request, caller, error), SimpleCookie()
+            headers = OwnHeaders.of(self._fixed_headers, request, caller, cookies, keys)
+        if _status(result) < 500:
+            outages.note_served(request)
+        if isinstance(result, UpstreamCall):
+            return result, headers
+        _add_challenge(request, caller, result)
+        headers.add_to(result)
+        release_request(request)
+        return result
+
+    def _check_host_and_scheme(self, request: HttpRequest) -> HttpResponse | None:
+        """Return a redirect to https, or None. Raises DisallowedHost."""
+        use_public_host(request)
+        return cast("HttpResponse | None", self._security.process_request(request))
+
+    async def _check(
+        self, request: HttpRequest, caller: Caller, scope: Any, client: Client, permit: Permit
+    ) -> UpstreamCall | HttpResponse:
+        """Return the call that may be made, or an answer. Raises Problem, and what fails."""
+        if caller.grant is None and (rejection := await self._check_csrf(request)) is not None:
+            return rejection
+        origin.check_origin(request)
+        is_index = request.path_info == url_rules.ROOT
+        if is_index:
+            admission.check_index_method(request)
+        else:
+            address = admission.split_address(scope)
+        user_id = await self._users.find(request, client, permit)
+        _log_caller(scope, caller, user_id)
+        if user_id is None:
+            return admission.signed_out_response(request, caller)
+        if is_index:
+            return admission.index(request)
+        return admission.admit(request, caller, scope, user_id, address)
+
+    async def _check_csrf(self, request: HttpRequest) -> HttpResponse | None:
+        """Return the rejection of a request that another site may have caused, or None."""
+        if settings.CSRF_USE_SESSIONS:
+            await request.session.aget(SESSION_KEY)  # reads the session, which has the secret
+        self._csrf.process_request(request)
+        return cast("HttpResponse | None", self._csrf.process_view(request, _unused, (), {}))
+
+
+async def _identify(request: HttpRequest) -> Caller:
+    """Return the caller, and set the session for Django's code. Raises Problem."""
+    __traceback_hide__ = True
+    path = request.path_info
+    caller = await find_client(path, request.META.get("HTTP_AUTHORIZATION", ""))
+    if caller is None:
+        session_key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+        is_program = session_key is None and not origin.is_navigation(request)
+        if is_program and split_client_path(path) is not None:
+            raise no_credentials(path)
+        caller = caller_of_cookie(session_key)
+    request.session = caller.session
+    return caller
+
+
+async def _forward(
+    call: UpstreamCall, headers: OwnHeaders, client: Client, send: Send
+) -> HttpResponse | None:
+    """Make the call and forward its response; return an answer if there was none."""
+    if entry := access_log.current_entry():
+        entry.upstream = call.upstream.name
+    try:
+        problem = await forward(call, client, send, headers.encoded())
+        if problem is None:
+            return None
+        problem = await upstream_token.settle_problem(call, problem)
+        rejection = upstream_token.redirect_to_connect(call, problem) or problem.response()
+        headers.add_to(rejection)
+        await renew_session_cookie(call.request, call.caller, rejection)
+        return rejection
+    finally:  # Otherwise an aborted call's session and tokens wait for the collector.
+        call.release()
+
+
+async def forward(call: UpstreamCall, client: Client, send: Send, extra: Headers) -> Problem | None:
+    """Make the call within its limits; return a problem if no response has started.
+
+    The response gets the `extra` headers, a list that is then emptied. A response that breaks off
+    is left unfinished, so that the server aborts it: a clean end would tell the client that it has
+    everything.
+    """
+    owner, exchange = call.owner, Exchange(call, client, send, extra)
+    watch = watch_session(call.caller.session, owner.person)
+    try:
+        with (
+            slots.take(call.concurrency_key, call.upstream.max_concurrent),
+            WatchedBlock(exchange.body.watch, lambda: watch.watch(SESSION_CHECK)),
+        ):
+            async with user_calls().place(owner, call.upstream):
+                await _exchange(call, exchange)
+    except Problem as problem:
+        return problem
+    except SessionEnded:
+        upstream_client.pool().end(owner.holder)
+        return None if exchange.has_begun else signed_out()
+    except ClientGone:
+        pass
+    return None
+
+
+async def _exchange(call: UpstreamCall, exchange: Exchange) -> None:
+    """Take the steps of an admitted call. Raises Problem unless a response has started."""
+    if (mcp := exchange.mcp) is None:
+        limit_rate(call, None)
+    else:
+        await mcp.receive()
+        limit_rate(call, mcp.message, is_unread=mcp.is_unread)
+    token, groups = await upstream_token.fetch_token(call)
+    if mcp is not None:
+        if mcp.is_unread:
+            await mcp.read()
+            limit_tool_rate(call, mcp.message)
+        mcp.admit(groups)
+    await cast("SessionStore", call.caller.session).avisit()
+    await exchange.run(token, groups)
+
+
+def _add_challenge(request: HttpRequest, caller: Caller | None, response: HttpResponse) -> None:
+    """Tell a client to get a token, where clients may call."""
+    if response.status_code == 401 and not response.get(CHALLENGE, "").startswith("Bearer"):
+        invalid = caller is not None and caller.grant is not None
+        challenge = client_challenge(request.path_info, invalid=invalid)
+        if challenge is not None:
+            response[CHALLENGE] = challenge
+
+
+def _log_caller(scope: Any, caller: Caller, user_id: str | None) -> None:
+    """Tell the access log who called."""
+    if (entry := access_log.entry_of(scope)) is None:
+        return
+    entry.user = access_log.UNKNOWN if user_id is None else user_id
+    if caller.grant is not None:
+        labels = about.read_labels(caller.session)
+        entry.client = labels.get(about.CLIENT_ID, access_log.UNKNOWN)
+
+
+def _status(result: UpstreamCall | HttpResponse) -> int:
+    return result.status_code if isinstance(result, HttpResponse) else 200
+
+
+def _unused(request: HttpRequest) -> Never:
+    """Stand where Django's middleware expects what it wraps."""
+    raise NotImplementedError

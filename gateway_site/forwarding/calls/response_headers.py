@@ -1,0 +1,200 @@
+"""What the gateway adds to every answer of a call: headers of the settings, Vary, and cookies.
+
+A changed session is saved by Django's middleware, in a thread. The visit, and a token that is
+refreshed for a call, extend the session after the call was admitted: `renew_session_cookie` and
+`with_session_cookie` extend the cookie then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+from typing import Never, Self
+
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.security import SecurityMiddleware
+from django.utils.cache import patch_vary_headers
+
+from gateway_site.edge.middleware import ContentPolicyMiddleware
+from gateway_site.forwarding.calls.caller import Caller, split_client_path
+from gateway_site.rules import url_rules
+from gateway_site.rules.headers import Headers
+from sessions_kms import SessionTooLarge, StoreUnavailable
+from sessions_kms.ahead import RequestKeys
+from sessions_kms.concurrency.threads import executor, in_thread
+
+COOKIE_THREADS = 4  # separate: in the event loop's own pool this would delay DNS lookups
+SETTERS = (XFrameOptionsMiddleware, ContentPolicyMiddleware, SecurityMiddleware)
+Fixed = Mapping[bool, tuple[tuple[str, str], ...]]  # by whether the request came by https
+
+
+class _Secure(HttpRequest):
+    def _get_scheme(self) -> str:
+        return "https"
+
+
+def fixed_headers() -> Fixed:
+    """Return the headers that Django's middleware sets by the settings, on every response."""
+    return {kind is _Secure: _set_on(kind()) for kind in (HttpRequest, _Secure)}
+
+
+def _set_on(request: HttpRequest) -> tuple[tuple[str, str], ...]:
+    request.path_info = url_rules.ROOT
+    response = HttpResponse()
+    del response.headers["Content-Type"]
+    for kind in SETTERS:
+        kind(_unused).process_response(request, response)
+    return tuple(response.items())
+
+
+def _unused(request: HttpRequest) -> Never:
+    raise NotImplementedError
+
+
+@dataclass(slots=True)
+class OwnHeaders:
+    """The headers and cookies of one answer."""
+
+    fixed: tuple[tuple[str, str], ...]
+    vary: str
+    cookies: SimpleCookie = field(default_factory=SimpleCookie)
+
+    @classmethod
+    def of(
+        cls,
+        fixed: Fixed,
+        request: HttpRequest,
+        caller: Caller | None,
+        cookies: SimpleCookie,
+        keys: RequestKeys,
+    ) -> Self:
+        """Return those of a request; `cookies` are Django's, and `keys` has the engine's."""
+        headers = cls(fixed[request.is_secure()], _vary(request.path_info, caller))
+        if not cookies and keys.session is None and keys.changed is None:
+            return headers
+        response = HttpResponse()
+        response.cookies.update(cookies)
+        headers.cookies.update(keys.set_cookies(response).cookies)
+        headers.vary = headers.vary or "Cookie"
+        return headers
+
+    def encoded(self) -> Headers:
+        """Return them for an upstream's response."""
+        pairs = [
+            (name.lower().encode("ascii"), value.encode("latin-1")) for name, value in self.fixed
+        ]
+        if self.vary:
+            pairs.append((b"vary", self.vary.encode("ascii")))
+        cookies = [each.OutputString().encode("latin-1") for each in self.cookies.values()]
+        return pairs + [(b"set-cookie", value) for value in cookies]
+
+    def add_to(self, response: HttpResponse) -> None:
+        """Add them to a response of the gateway's own."""
+        for name, value in self.fixed:
+            response.headers.setdefault(name, value)
+        if self.vary:
+            patch_vary_headers(response, self.vary.split(", "))
+        response.cookies.update(self.cookies)
+        response.headers.setdefault("Content-Length", str(len(response.content)))
+
+
+def _vary(path: str, caller: Caller | None) -> str:
+    """Return which credentials decided, or could have."""
+    by_cookie = caller is not None and caller.grant is None and caller.session.accessed
+    if split_client_path(path) is None:
+        return "Cookie" if by_cookie else ""
+    return "Cookie, Authorization" if by_cookie else "Authorization, Cookie"
+
+
+async def session_cookies(
+    request: HttpRequest, caller: Caller | None, status: int, csrf: CsrfViewMiddleware
+) -> SimpleCookie:
+    """Save a changed session; return the cookies that Django's middleware sets for an answer.
+
+    Raises StoreUnavailable, SessionTooLarge, and SessionInterrupted if the session has ended.
+    """
+    needs_csrf = "CSRF_COOKIE_NEEDS_UPDATE" in request.META
+    if not needs_csrf and (caller is None or not _has_changes(request, caller)):
+        return SimpleCookie()
+    response = HttpResponse(status=status)
+    if needs_csrf:
+        csrf.process_response(request, response)  # with CSRF_USE_SESSIONS it changes the session
+    if caller is not None and _has_changes(request, caller):
+        await _save(request, caller, response)
+    return response.cookies
+
+
+def _has_changes(request: HttpRequest, caller: Caller) -> bool:
+    """Return True if the session was changed, or has ended and its cookie must go."""
+    session = caller.session
+    if caller.grant is not None:
+        return session.modified
+    has_cookie = settings.SESSION_COOKIE_NAME in request.COOKIES
+    return _is_to_be_saved(session) or (has_cookie and session.is_empty())
+
+
+def _is_to_be_saved(session: SessionBase) -> bool:
+    every = settings.SESSION_SAVE_EVERY_REQUEST and not session.is_empty()
+    return session.modified or every
+
+
+async def _save(request: HttpRequest, caller: Caller, response: HttpResponse) -> None:
+    """Save a changed session, and set or delete its cookie; a grant's session has none."""
+    session = caller.session
+    if caller.grant is None and _is_to_be_saved(session):
+        await _save_in_thread(request, response)
+    elif caller.grant is None:
+        _save_session(request, response)
+    # One that Django flushed at a new password has no key.
+    elif session.session_key is not None and response.status_code < 500:
+        with suppress(UpdateError):  # it has ended meanwhile
+            await session.asave()
+
+
+async def renew_session_cookie(
+    request: HttpRequest, caller: Caller, response: HttpResponse
+) -> None:
+    """Set the session cookie on a response of any status, if the session's age has changed."""
+    response.cookies.update(await _renewed_cookies(request, caller))
+
+
+async def with_session_cookie(request: HttpRequest, caller: Caller, headers: Headers) -> Headers:
+    """Return response headers with the session cookie, if the session's age has changed."""
+    if not caller.session.modified:
+        return headers
+    name = settings.SESSION_COOKIE_NAME
+    cookies = await _renewed_cookies(request, caller)
+    if name not in cookies:
+        return headers
+    ours = cookies[name].OutputString().encode("latin-1")
+    start = name.encode("ascii") + b"="
+    others = [pair for pair in headers if pair[0] != b"set-cookie" or not pair[1].startswith(start)]
+    return [*others, (b"set-cookie", ours)]
+
+
+async def _renewed_cookies(request: HttpRequest, caller: Caller) -> SimpleCookie:
+    response = HttpResponse()  # a separate one: Django renews no cookie with a status of 5xx
+    # A client's session has no cookie; what a refresh changed in it is stored already.
+    if caller.session.modified and caller.grant is None:
+        # The call was made: an ended session is noticed elsewhere, and so is a full one.
+        with suppress(SessionInterrupted, SessionTooLarge, StoreUnavailable):
+            await _save_in_thread(request, response)
+    return response.cookies
+
+
+async def _save_in_thread(request: HttpRequest, response: HttpResponse) -> None:
+    await in_thread(executor("gateway-cookies", COOKIE_THREADS), _save_session, request, response)
+
+
+def _save_session(request: HttpRequest, response: HttpResponse) -> HttpResponseBase:
+    """Let Django save the session and set its cookie; no call if it is stored already."""
+    return SessionMiddleware(lambda _: response).process_response(request, response)
