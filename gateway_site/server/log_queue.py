@@ -94,10 +94,11 @@ class LogQueue:
     def _run(self) -> None:
         while True:
             records, missing = self._take()
-            is_written = self._write(b"".join(records)) and self._write(self._report(missing))
+            lost = 0 if self._write(b"".join(records)) else len(records)
+            if lost or not self._write(self._report(missing)):
+                lost += missing
             with self._changed:
-                if not is_written:
-                    self._dropped += len(records) + missing
+                self._dropped += lost
                 self._is_writing = False
                 self._changed.notify_all()
 

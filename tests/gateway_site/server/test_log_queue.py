@@ -135,6 +135,17 @@ def test_reader_that_is_gone_and_a_full_disk_are_counted_too(
     assert missing_in(pipe.read()) == 2
 
 
+def test_descriptor_that_another_program_made_non_blocking_loses_nothing(
+    queue: LogQueue, pipe: Pipe
+) -> None:
+    size = fill(pipe)
+    os.set_blocking(pipe.into, False)
+    queue.put(b"one\n")
+    wait_until(lambda: queue._is_writing, "the thread waits")
+    queue.put(b"two\n")
+    wait_until(lambda: pipe.read()[size:] == b"one\ntwo\n", "both are written")
+
+
 def test_end_of_a_process_waits_for_the_reader_but_no_longer_than_its_time(
     queue: LogQueue, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

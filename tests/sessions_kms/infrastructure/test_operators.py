@@ -15,9 +15,10 @@ from sessions_kms.aws import kms as aws
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
-from sessions_kms.exceptions import KMSUnavailable
+from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
 from sessions_kms.infrastructure.policies import (
     ADMIN,
+    AUDITOR,
     ROLES,
     Store,
     key_policy,
@@ -26,7 +27,9 @@ from sessions_kms.infrastructure.policies import (
 )
 from sessions_kms.management.base import INCOMPLETE
 from sessions_kms.operations import ending, provisioning
+from sessions_kms.operations.audit_writers import AuditWriter, AuditWriters
 from sessions_kms.operations.listing import Inspection
+from sessions_kms.testing.kms import MemoryKMS
 from tests import ROOT
 from tests.sessions_kms.support.commands import run
 from tests.sessions_kms.support.deployed import Deployed, deploying
@@ -93,6 +96,29 @@ def test_operator_needs_all_of_the_policy_and_nothing_else(
     Inspection(services.services()).list_table()
     assert moving.denied == set()
     assert moving.used == moving.granted()
+
+
+def test_auditor_needs_to_read_the_table_and_can_do_nothing_else_there(
+    deployed: Deployed, clock: FakeClock
+) -> None:
+    enforced, wired = deployed.serve_as("web", clock)
+    written = AuditWriter("w1", created_at=1_000, number=3, checkpoint=b"{}")
+    assert AuditWriters(wired, MemoryKMS()).put(written)
+    store = Store(table=deployed.table, namespace="gateway", alias="alias/x", audit=True)
+    arns = resources_of(
+        store, key=deployed.key, account=ACCOUNT, region=REGION, audit_key=deployed.key
+    )
+    policy = role_policy(AUDITOR, store.context, arns)
+    auditor = Enforcement(enforced.role_arn, policy, enforced.key_policy)
+    auditor.install()
+    writers = AuditWriters(services.build(wired.config, clock=clock), MemoryKMS())
+    assert writers.names() == ["w1"]
+    assert writers.get("w1") is not None
+    assert not writers.should_have("w1", clock())
+    assert auditor.denied == set()
+    assert auditor.used | {"kms:VerifyMac"} == auditor.granted()
+    with pytest.raises(StoreUnavailable):
+        writers.put(written)
 
 
 def test_admin_of_django_needs_scan_beside_the_policy_of_web_and_nothing_else(
