@@ -73,14 +73,14 @@ class OtherSessions:
             record = await retry_invalid_read(lambda: self._services.session_items.head(item_id))
         except InvalidRecord:  # perhaps of a later release
             return {}
-        if record is None or record.owner != owner or not await self._is_live(record, None):
+        if record is None or record.owner != owner or not await self._is_live(record, {}):
             return None
         labels = await SessionMetadata(self._services).read(item_id)
         return labels if await self._is_live(record, labels) else None
 
-    async def _is_live(self, record: RecordHead, labels: Labels | None) -> bool:
-        """Return True if a session is live; without its metadata, if either kind would be."""
-        if labels is None:
-            return await self._services.of_any.is_live(record)
-        of_kind = self._services.of_grants if are_of_grant(labels) else self._services
+    async def _is_live(self, record: RecordHead, labels: Labels) -> bool:
+        """Return True if a session is live; without metadata, if either kind would be."""
+        of_kind = self._services.of_any
+        if labels:
+            of_kind = self._services.of_grants if are_of_grant(labels) else self._services
         return await of_kind.is_live(record)

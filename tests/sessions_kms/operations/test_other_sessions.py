@@ -70,6 +70,14 @@ def test_each_kind_has_its_own_maximum_age(
     assert find() == [APP] * number
 
 
+def test_old_grant_whose_metadata_is_missing_counts(make_fake: MakeStack) -> None:
+    stack = make_fake(absolute_timeout=3600, grant_timeout=30 * 86_400)
+    without_metadata(stack, start_grant())
+    saved("7")
+    stack.clock.advance(3601)
+    assert find() == [{}]
+
+
 def of_later_release(stack: Stack, item_id: str) -> None:
     stack.put_item(stack.items()[item_id] | {"version": {"N": "99"}})
 
