@@ -246,7 +246,7 @@ class TokenSet:
             issued_at=_optional_time(data.get("issued_at")),
             granted_at=_optional_time(data.get("granted_at")) or 0,
             requested_scope=_texts(data.get("requested_scope")),
-            groups=_texts(data.get("groups", [])),  # Older releases did not store groups.
+            groups=_texts(data.get("groups")),
             grant_secret=_parse_grant_secret(data.get("grant_secret")),
             dpop_key=_optional_key(data.get("dpop_key")),
             issuer=_optional_text(data.get("issuer")),

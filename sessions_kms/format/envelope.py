@@ -7,7 +7,6 @@ the cookie without the data key.
 
 import hashlib
 import hmac
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -47,11 +46,9 @@ def seal(
     ``salt`` and ``iv`` must be fresh random bytes for each call (NIST SP 800-38D, 8.2.2).
     """
     __traceback_hide__ = True  # Error reports show the variables of frames: here, keys.
-    info = _info(header, namespace, item_type)
+    info, bound = _bind(header, namespace, item_type)
     key, commitment = _derive(data_key, session_key, salt, info)
-    sealed = AESGCM(key).encrypt(
-        iv, plaintext, _associated_data(header, namespace, salt, commitment)
-    )
+    sealed = AESGCM(key).encrypt(iv, plaintext, bound + _field(salt) + _field(commitment))
     return SessionRecord(
         id=header.id,
         created_at=header.created_at,
@@ -84,7 +81,7 @@ def open_(
     Raises InvalidRecord.
     """
     __traceback_hide__ = True
-    info = _info(record, namespace, item_type)
+    info, bound = _bind(record, namespace, item_type)
     key, commitment = _derive(data_key, session_key, record.salt, info)
     if not hmac.compare_digest(commitment, record.commitment):
         raise InvalidRecord("commitment")
@@ -92,7 +89,7 @@ def open_(
         return AESGCM(key).decrypt(
             record.iv,
             record.encrypted_data + record.auth_tag,
-            _associated_data(record, namespace, record.salt, record.commitment),
+            bound + _field(record.salt) + _field(record.commitment),
         )
     except InvalidTag:
         raise InvalidRecord("authentication") from None
@@ -111,42 +108,30 @@ def _derive(data_key: bytes, session_key: str, salt: bytes, info: bytes) -> tupl
     return okm[:KEY_BYTES], okm[KEY_BYTES:]
 
 
-def _info(header: Header, namespace: str, item_type: ItemType) -> bytes:
-    """Return what separates the keys of records that repeat a salt (docs/format.md, Sealing).
+def _bind(header: Header, namespace: str, item_type: ItemType) -> tuple[bytes, bytes]:
+    """Return HKDF's info, and the associated data up to the salt (docs/format.md, Sealing).
 
-    The owner is left out: some libraries take at most 1,024 bytes.
+    The info separates the keys of records that repeat a salt. The owner is not in it: some
+    libraries take at most 1,024 bytes.
     """
-    fields = (
-        header.id.encode(),
-        b"%d" % header.version,
-        b"%d" % header.revision,
-        b"%d" % header.updated_at,
-    )
-    return _start_of_info(item_type, namespace) + _prefixed(fields)
+    start_of_info, start_of_data = _starts(item_type, namespace)
+    id_ = _field(header.id.encode())
+    version = _field(b"%d" % header.version)
+    updated_at = _field(b"%d" % header.updated_at)
+    revision = _field(b"%d" % header.revision)
+    info = start_of_info + id_ + version + revision + updated_at
+    times = _field(b"%d" % header.created_at) + updated_at + _field(b"%d" % header.ttl)
+    owner = _field((header.owner or "").encode())
+    return info, start_of_data + id_ + version + times + revision + owner
 
 
 @lru_cache(64)
-def _start_of_info(item_type: ItemType, namespace: str) -> bytes:
-    return _prefixed((SUITE, item_type.label.encode(), namespace.encode()))
+def _starts(item_type: ItemType, namespace: str) -> tuple[bytes, bytes]:
+    """Return the first fields of the info and of the associated data."""
+    suite, named = _field(SUITE), _field(namespace.encode())
+    return suite + _field(item_type.label.encode()) + named, suite + named
 
 
-def _associated_data(header: Header, namespace: str, salt: bytes, commitment: bytes) -> bytes:
-    fields = (
-        SUITE,
-        namespace.encode(),
-        header.id.encode(),
-        b"%d" % header.version,
-        b"%d" % header.created_at,
-        b"%d" % header.updated_at,
-        b"%d" % header.ttl,
-        b"%d" % header.revision,
-        (header.owner or "").encode(),
-        salt,
-        commitment,
-    )
-    return _prefixed(fields)
-
-
-def _prefixed(fields: Iterable[bytes]) -> bytes:
-    """Join fields, each after its length, so that no two lists of fields give the same bytes."""
-    return b"".join([len(field).to_bytes(4, "big") + field for field in fields])
+def _field(value: bytes) -> bytes:
+    """Return bytes after their length, so that no two lists of fields give the same bytes."""
+    return len(value).to_bytes(4, "big") + value

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from sessions_kms.data_keys.keyring import DataKey
@@ -120,23 +119,29 @@ class Sealing:
         if record.is_ahead(services.clock()):
             raise log_alarm("updated_in_future", AHEAD)
         record.check_times()
-        open_ = partial(
-            envelope.open_,
-            record,
-            namespace=services.config.namespace,
-            session_key=session_key,
-            item_type=item_type,
-        )
+        namespace = services.config.namespace
         data_key = await services.keyring.unwrap(record.encrypted_key, record.key_period)
         try:
-            return open_(data_key=data_key.plaintext)
+            return envelope.open_(
+                record,
+                namespace=namespace,
+                session_key=session_key,
+                data_key=data_key.plaintext,
+                item_type=item_type,
+            )
         except InvalidRecord as exc:
             if exc.reason != "commitment":
                 raise
         # The data key is not the record's: before the record is rejected, KMS is called again.
         again = await services.keyring.confirmed(data_key)
         try:
-            return open_(data_key=again.plaintext)
+            return envelope.open_(
+                record,
+                namespace=namespace,
+                session_key=session_key,
+                data_key=again.plaintext,
+                item_type=item_type,
+            )
         except InvalidRecord:
             if again.plaintext == data_key.plaintext:
                 raise

@@ -75,8 +75,6 @@ class PendingConsent:
         """Return what a state stores; the query is in its URL."""
         stored = {**asdict(self), "source": self.source.value}
         del stored["query"]
-        if self.upstream is None:  # Releases without choices can read the state without it.
-            del stored["upstream"]
         return stored
 
     @classmethod

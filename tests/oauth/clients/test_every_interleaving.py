@@ -17,7 +17,7 @@ from oauth.clients import grant_end, token_pair, token_redemption
 from oauth.clients.grant_end import GrantRevoker
 from oauth.clients.rules.errors import InvalidGrant
 from oauth.clients.sealed_grant import AccessTokenItem, SealedGrant, SealedResponse
-from oauth.clients.token_pair import NamedItems
+from oauth.clients.token_pair import Lifetimes, NamedItems
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.grant_store import end_grant_by_id
 from sessions_kms.sealed_items import tokens
@@ -249,7 +249,7 @@ def repeat_how_long_an_access_token_lives(patch: pytest.MonkeyPatch, scene: Inte
     patch.setattr(
         SealedResponse,
         "to_response",
-        lambda self, now: replace(issued(self, now), expires_in=self.expires_in),
+        lambda self, now: replace(issued(self, now), expires_in=Lifetimes().access_token_age),
     )
 
 

@@ -107,7 +107,7 @@ def test_code_again_ends_the_grant_at_the_provider_while_its_answer_exists(
     one.clock.advance(later)
     with pytest.raises(InvalidGrant):
         one.redeem(code)
-    assert [provider for _, provider, _ in ended] == ["corp"] * revoked
+    assert [arguments[1] for arguments in ended] == ["corp"] * revoked
     assert not one.lives(issued)
     assert grant_end.drain_deletions(10)
     if revoked:

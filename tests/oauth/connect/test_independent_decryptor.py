@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -68,8 +69,8 @@ def test_everything_in_a_fresh_table_opens(
         grants = Grants(services(), Lifetimes())
         own = replace(held, grant_secret="g" * 32)
         allowed = run_sync(grants.allow(PeopleInMemory.ada, CONSENT, "corp", own, backend=BACKEND))
-        asked = ASKED | {"arrived_at": store.clock()}
-        more = {"redirect_uri": None, "verifier": VERIFIER}
+        asked: dict[str, Any] = ASKED | {"arrived_at": store.clock()}
+        more: dict[str, Any] = {"redirect_uri": None, "verifier": VERIFIER}
         issued = [run_sync(grants.redeem(allowed.code, **more, **asked))]
         for _ in range(2):
             refresh = grants.refresh(issued[-1].refresh_token, scope=None, **asked)
