@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
 from threading import Condition, Thread
 from typing import Final
 
 from oauth.clients.grant_end import delete_items_soon
+from sessions_kms import StoreUnavailable
 from sessions_kms.services import Services
 
 WAITING_MAX: Final = 10_000  # items; more are left to the other ways
@@ -70,7 +72,9 @@ class TimedDeletions:
                 if left > 0 and not also_later:
                     return left
                 _, _, services, item_id = heappop(self._entries)
-            delete_items_soon(services, [item_id], ended_by=int(services.clock()))
+            # Without a usable clock, or a thread to spare: the thread here must go on.
+            with suppress(StoreUnavailable, RuntimeError):
+                delete_items_soon(services, [item_id], ended_by=int(services.clock()))
 
     def forget(self) -> None:
         """Forget everything that waits."""

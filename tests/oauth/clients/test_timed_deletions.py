@@ -9,6 +9,7 @@ import pytest
 
 from oauth.clients import grant_end, timed_deletions
 from oauth.clients.timed_deletions import MARGIN, TimedDeletions
+from sessions_kms import StoreUnavailable
 from sessions_kms.services import Services
 from tests.oauth.support.grants import GrantWorld
 from tests.support.clock import FakeClock
@@ -69,6 +70,24 @@ def test_process_without_threads_loses_the_deletion_and_nothing_else(
     assert waiting.add(services, "item", 0)
     assert waiting.delete_due(also_later=True) is None
     assert [each for each, _ in deleted] == ["item"]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable, RuntimeError])
+def test_deletion_that_cannot_begin_does_not_stop_the_next(
+    services: Services, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    tried: list[str] = []
+
+    def fail(_: Services, ids: list[str], *, ended_by: int) -> None:
+        tried.extend(ids)
+        raise error
+
+    monkeypatch.setattr(timed_deletions, "delete_items_soon", fail)
+    waiting = TimedDeletions(monotonic=FakeClock(0), start=lambda _: None)
+    for each in ("one", "two"):
+        waiting.add(services, each, 0)
+    waiting.delete_due()
+    assert tried == ["one", "two"]
 
 
 def test_thread_deletes_without_being_asked(
