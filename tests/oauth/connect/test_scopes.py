@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,12 @@ from pytest_django import Settings
 
 from oauth.connect.requested_scopes import RequestedScopes
 from oauth.connect.wanted_scopes import WantedScopes, demand_scopes, load_wanted
+from oauth.mcp.resource_metadata import MAX_AGE
 from oauth.mcp.servers import McpServer
 from oauth.provider.token_set import TokenSet
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
+from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.support.connecting import Connecting, declare
 from tests.oauth.support.requests import request_of
 
@@ -83,6 +86,21 @@ def test_scopes_that_keep_growing_are_named_each_time_and_end_after_two_connecti
     assert "more-2" not in load_wanted(notes.visitor.session, "notes").scopes
     store.clock.advance(3600)
     assert demand(notes, "more-2")
+
+
+def test_page_names_20_of_100_scopes_at_once_and_the_others_on_demand(
+    notes: Connecting, store: Any
+) -> None:
+    notes.connect()
+    notes.resource.scopes = tuple(f"scope-{number:02}" for number in range(100))
+    store.clock.advance(MAX_AGE + 1)
+    page = notes.post().content.decode()
+    assert_accessible(page)
+    shown, _, opened = page.partition('<details class="facts">')
+    assert re.findall("<code>(.*?)</code>", shown) == list(notes.resource.scopes[:20])
+    assert "These are the first 20 of 100." in shown
+    assert re.findall("<code>(.*?)</code>", opened) == list(notes.resource.scopes[20:])
+    notes.begin(scope=" ".join(notes.resource.scopes))
 
 
 def test_scope_of_the_challenge_is_requested_with_a_prompt_for_offline_access(

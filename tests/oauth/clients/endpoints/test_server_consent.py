@@ -16,6 +16,7 @@ from oauth.clients.grants import grants
 from oauth.clients.server import AuthorizationServer
 from oauth.clients.server_terms import ISSUER_FIELD, SCOPE_FIELD
 from oauth.exceptions import SessionFull
+from oauth.mcp.resource_metadata import MAX_AGE
 from oauth.tokens import vault
 from sessions_kms import GrantStore
 from sessions_kms.concurrency.waits import run_sync
@@ -317,6 +318,21 @@ def test_next_consent_names_and_requests_what_the_server_demanded(
     ).json()
     assert not demand(new, "notes:delete"), "it was requested already"
     assert ("notes:delete" in Consent(person, consent.app).page) is not is_disconnected
+
+
+def test_page_names_20_of_100_scopes_at_once_and_the_others_on_demand(
+    consent: Consent, notes: McpResource, store: Stack
+) -> None:
+    consent.allow(notes)
+    notes.scopes = tuple(f"scope-{number:02}" for number in range(100))
+    store.clock.advance(MAX_AGE + 1)
+    again = Consent(consent.person, consent.app)
+    shown, _, opened = consent.read(again.confirm()).partition('<details class="facts">')
+    assert re.findall("<code>(scope-.*?)</code>", shown) == list(notes.scopes[:20])
+    assert "These are the first 20 of 100." in shown
+    assert re.findall("<code>(scope-.*?)</code>", opened) == list(notes.scopes[20:])
+    address = again.go_on(**{f"{SCOPE_FIELD}-notes": " ".join(notes.scopes)})
+    assert scope_of(address) == {*notes.scopes}
 
 
 def test_consent_without_an_upstream_reads_all_grants_once(
