@@ -25,7 +25,8 @@ JSONObject = dict[str, Any]
 ONE_KIND = bytes.maketrans(b"{}", b"[]")
 OTHERS = bytes(sorted(set(range(256)) - set(b'[]{}"')))
 SLICE = 64 * 1024  # bytes in which strings are left out at once: other threads run in between
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+# The escape of a surrogate: a high one with the low one that follows it, if one does.
+SURROGATE = re.compile(rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(\\u[dD][c-fC-F])?|[c-fC-F])")
 
 
 class InvalidText(ValueError):
@@ -59,14 +60,14 @@ def parse(data: bytes, max_size: int = TEXT_MAX) -> Any:
         raise InvalidText(f"The text has more than {DEPTH_MAX} levels.")
     try:
         value = DECODER.decode(data.decode("utf-8"))
-        if SURROGATE.search(data):
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except InvalidText:
         raise
     except UnicodeError:
-        raise InvalidText("The text is not valid UTF-8, or has half of a character.") from None
+        raise InvalidText("The text is not valid UTF-8.") from None
     except ValueError:
         raise InvalidText("The text is not valid JSON.") from None
+    if _has_lone_surrogate(data):
+        raise InvalidText("The text has half of a character.")
     return value
 
 
@@ -94,6 +95,15 @@ def is_too_deep(data: bytes, levels: int = DEPTH_MAX) -> bool:
         if len(left) == before:
             break
     return b"[]" in left or len(left) > levels
+
+
+def _has_lone_surrogate(data: bytes) -> bool:
+    """Return True if a valid text has the escape of half of a character.
+
+    Other threads run in between, unlike while Python encodes the value.
+    """
+    unescaped = data.replace(rb"\\", b"  ")  # so that each backslash left starts an escape
+    return any(found[1] is None for found in SURROGATE.finditer(unescaped))
 
 
 def _brackets(data: bytes) -> bytes:

@@ -95,18 +95,6 @@ class Message:
         """Whether it is a result."""
         return self.method is None and not self.is_error
 
-    @property
-    def cursor(self) -> str | None:
-        """The page of a list that is asked for; None for the first."""
-        found = self.params.get("cursor")
-        return found if isinstance(found, str) else None
-
-    @property
-    def progress_token(self) -> str | int | None:
-        """What notifications of progress are to be marked with."""
-        found = _object(self.params.get("_meta")).get("progressToken")
-        return found if is_id(found) else None
-
     def without_content(self) -> Message:
         """Return it without `params` and `result`, for as long as its response streams."""
         return Message(

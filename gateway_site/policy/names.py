@@ -30,6 +30,11 @@ class Names:
         name = self.spelled(name)
         return name in self.exact or name.startswith(self.starts)
 
+    @property
+    def match_all(self) -> bool:
+        """Whether one of them is `*`."""
+        return "" in self.starts
+
 
 class ByNames(Generic[T]):
     """Things that have `Names`, all spelled alike."""

@@ -59,8 +59,9 @@ class Rule:
     @property
     def allows_everything(self) -> bool:
         """Return True if it allows every caller everything."""
-        limits = (self.groups, self.clients, self.methods)
-        return self.action == ALLOW and not self.names and limits == (None, None, None)
+        concerns_all = self.groups is None and self.clients is None
+        covers_all = not self.names and (self.methods is None or self.methods.match_all)
+        return self.action == ALLOW and concerns_all and covers_all
 
     def covers_method(self, method: str) -> bool:
         """Return True if it is about this method, perhaps with some names only."""

@@ -138,6 +138,7 @@ def _addresses(number: int, length: int) -> Build:
 MESSAGES: dict[str, Build] = {
     "empty texts": _around(opening='"a":[', closing="]", part='"",'),
     "numbers": _around(opening='"a":[', closing="]", part="1e9,"),
+    "numbers and a pair": _around(opening='"a":["\\ud83d\\ude00",', closing="]", part="1.5,"),
     "short objects": _around(opening='"a":[', closing="]", part='{"abcdefghijkl":{}},'),
     "deep": _around(opening='"a":[', closing="]", part='{"abcdef":' * 60 + "1" + "}" * 60 + ","),
     "escapes": _around(opening='"a":"', closing='"', part="\\u00e9"),

@@ -231,15 +231,13 @@ def test_rejection_has_the_id_if_there_is_one() -> None:
 
 
 def test_request_tells_what_it_is_about() -> None:
-    meta = {"progressToken": "t", PROTOCOL_VERSION: "2026-07-28"}
-    params = {"name": "a", "uri": "b", "cursor": "c", "_meta": meta}
+    params = {"name": "a", "uri": "b", "_meta": {PROTOCOL_VERSION: "2026-07-28"}}
     for method, name in [
         *[("tools/call", "a"), ("prompts/get", "a"), ("resources/read", "b")],
         *[("resources/subscribe", "b"), ("resources/unsubscribe", "b"), ("tools/list", None)],
     ]:
         found = read_message(json.dumps(call(method=method, params=params)).encode())
         assert (found.method, found.name, found.version) == (method, name, "2026-07-28")
-        assert (found.cursor, found.progress_token) == ("c", "t")
         assert found.is_request
         assert not found.without_content().params
     assert "'a'" not in repr(found)

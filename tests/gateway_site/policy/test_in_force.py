@@ -99,10 +99,13 @@ def test_rule_names_only_clients_that_there_may_be(name: str, problem: str | Non
         (ALLOW + ALLOW, [1, 3]),
         (DENY, []),
         *((f"{ALLOW}{name} = ['a']\n", []) for name in ("groups", "clients", "tools", "prompts")),
-        *((f"{ALLOW}{name}\n", []) for name in ("methods = ['*']", "resources = ['db:*']")),
+        (ALLOW + "methods = ['ping', '*']\n", [1]),
+        *((f"{ALLOW}{name}\n", []) for name in ("methods = ['a*']", "resources = ['db:*']")),
+        (ALLOW + "methods = ['*']\ntools = ['*']\n", []),
+        (ALLOW + "methods = ['*']\ngroups = ['a']\n", []),
     ],
 )
-def test_only_a_rule_without_any_list_allows_every_caller_everything(
+def test_only_a_rule_that_limits_neither_callers_nor_calls_allows_every_caller_everything(
     text: str, lines: list[int]
 ) -> None:
     rules = read_rules(text.encode()).rules
