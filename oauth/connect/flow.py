@@ -23,8 +23,6 @@ from typing import Any
 from allauth.core.exceptions import ImmediateHttpResponse
 from django.contrib import messages
 from django.contrib.auth import SESSION_KEY
-from django.contrib.sessions.backends.base import UpdateError
-from django.contrib.sessions.exceptions import SessionInterrupted
 from django.dispatch import Signal
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
@@ -45,8 +43,7 @@ from oauth.metrics import count_connection
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.failures import safe_url
 from oauth.tokens import vault
-from oauth.tokens.remaining_access import RemainingAccess
-from oauth.tokens.revocation import revoke_soon
+from oauth.tokens.revocation import save_or_revoke
 from sessions_kms import Leases, SessionTooLarge
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
@@ -197,7 +194,12 @@ def _store(
         wanted_scopes.store_wanted(request.session, server.name, done)
     replaced = vault.load_token_set(request.session, server.name)
     vault.store_token_set(request.session, server.name, token_set)
-    if not _save_or_revoke(request, server, token_set, replaced):
+    try:
+        is_held = save_or_revoke(services(), request.session, server.name, token_set, replaced)
+    except SessionTooLarge:
+        count_connection(server.name, Code.SESSION_FULL)
+        raise
+    if not is_held:
         count_connection(server.name, Code.STATE_UNKNOWN)
         text = _("%(server)s was disconnected meanwhile, and stays disconnected.")
         messages.info(request, text % {"server": server.label})
@@ -206,31 +208,3 @@ def _store(
     logger.info("A person connected %s.", server.name)
     messages.success(request, _("%(server)s is connected.") % {"server": server.label})
     return HttpResponseRedirect(begun.next_url or resolve_url("home"))
-
-
-def _save_or_revoke(
-    request: HttpRequest, server: McpServer, token_set: TokenSet, replaced: TokenSet | None
-) -> bool:
-    """Save the session now. Otherwise nobody would hold the new tokens, so they are revoked.
-
-    Returns False if the person disconnected the server while the code was exchanged: the disconnect
-    did not revoke them. Neither did a sign-out meanwhile: raises SessionInterrupted if the session
-    has ended. Raises SessionTooLarge if it has no room: then the ``replaced`` token set stays
-    stored, and could end with the new one.
-    """
-    __traceback_hide__ = True
-    remaining = RemainingAccess.beside(services(), request.session)
-    try:
-        request.session.save()
-    except UpdateError:
-        revoke_soon(services(), server.name, token_set, remaining)
-        raise SessionInterrupted("The session has ended.") from None
-    except SessionTooLarge:
-        count_connection(server.name, Code.SESSION_FULL)
-        if replaced is None:
-            revoke_soon(services(), server.name, token_set, remaining)
-        raise
-    if vault.load_token_set(request.session, server.name) is not None:
-        return True
-    revoke_soon(services(), server.name, token_set, remaining)
-    return False

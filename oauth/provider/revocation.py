@@ -45,13 +45,22 @@ class Outcome(StrEnum):
     LATE = "late"  # nobody waited any longer
 
 
+class _Kept(Exception):
+    """The grant is kept, with this outcome."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
 class Revocation:
     """One revocation, with the services of the process that requested it.
 
     ``find_reason_to_keep`` is called if the provider can revoke, and returns the outcome if the
-    grant is kept. ``every_token`` is True for a server that is not known to end the access token
-    with the refresh token (RFC 7009 section 2.1: it should): both are sent, first the refresh
-    token.
+    grant is kept. It is called again before each request, since a running refresh or a provider in
+    trouble may have been waited for. ``every_token`` is True for a server that is not known to end
+    the access token with the refresh token (RFC 7009 section 2.1: it should): both are sent, first
+    the refresh token.
     """
 
     def __init__(
@@ -75,12 +84,13 @@ class Revocation:
             found = self._retry(lambda: metadata.load_metadata(self._provider, anonymous=False))
             if found.revocation_endpoint is None:
                 return Outcome.UNSUPPORTED
-            if (kept := self._find_reason_to_keep()) is not None:
-                return kept
+            self._require_unused()
             newest = self._find_newest(token_set)
             if newest is None:
                 return Outcome.ENDED
             answers = [self._revoke(found, form) for form in self._forms(newest)]
+        except _Kept as exc:
+            return exc.outcome
         except Exception as exc:  # noqa: BLE001 - no caller could handle it, and its text may have a token
             logger.warning("A grant of %s was not revoked: %s", name, type(exc).__name__)
             return Outcome.FAILED
@@ -89,6 +99,11 @@ class Revocation:
             return Outcome.REFUSED
         logger.info("A grant of %s was revoked.", name)
         return Outcome.REVOKED
+
+    def _require_unused(self) -> None:
+        """Raise _Kept if the grant is kept."""
+        if (outcome := self._find_reason_to_keep()) is not None:
+            raise _Kept(outcome)
 
     def _find_newest(self, token_set: TokenSet) -> TokenSet | None:
         """Return the newest token set of the grant; None if it was rejected or revoked already."""
@@ -131,12 +146,13 @@ class Revocation:
         return [refresh, *forms] if self._every_token else [refresh]
 
     def _revoke(self, found: Metadata, form: Mapping[str, str]) -> bool:
-        """Send one request, and again if the provider is unavailable."""
+        """Send one request, and again if the provider is unavailable. Raises _Kept."""
         __traceback_hide__ = True
         return self._retry(lambda: self._send(found, form))
 
     def _send(self, found: Metadata, form: Mapping[str, str]) -> bool:
         __traceback_hide__ = True
+        self._require_unused()
         response = token_endpoint.post_as_client(
             self._provider, found, form, clock=self._services.clock, url=found.revocation_endpoint
         )

@@ -9,9 +9,10 @@ known to be the person's own.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from allauth.account.signals import user_logged_in
+from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.models import SocialAccount, SocialLogin
 from allauth.socialaccount.providers.base import AuthProcess
 from allauth.socialaccount.signals import (
@@ -20,9 +21,12 @@ from allauth.socialaccount.signals import (
     social_account_removed,
     social_account_updated,
 )
+from django.contrib import messages
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.dispatch import receiver
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
+from django.shortcuts import resolve_url
+from django.utils.translation import gettext as _
 
 from oauth.logout import session_links
 from oauth.logout.deferred_revocation import keep_grant, revoke_later, revoke_unused
@@ -30,8 +34,14 @@ from oauth.metrics import count_sign_in
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import rights
 from oauth.tokens import vault
+from oauth.tokens.revocation import save_or_revoke
+from oauth.tokens.vault import TokenRepository
 from sessions_kms import user_id_of
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
+
+if TYPE_CHECKING:
+    from sessions_kms import SessionStore
 
 # Keys of the sign-in's state, which survives the sign-up form and the e-mail stage. The state is
 # part of the encrypted session.
@@ -85,33 +95,60 @@ def store_sign_in(
 @receiver(social_account_added, dispatch_uid="oauth.keep_added")
 @receiver(social_account_updated, dispatch_uid="oauth.keep_updated")
 def store_connection(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
-    """Store the tokens of an account that was connected, or connected again."""
+    """Store the tokens of an account that was connected, or connected again.
+
+    Raises ImmediateHttpResponse if it was disconnected meanwhile, SessionInterrupted and
+    SessionTooLarge.
+    """
     if sociallogin.state.get("process") == AuthProcess.CONNECT and _is_own_account(
         request, sociallogin
     ):
-        _store_and_link(request, sociallogin)
+        replaced = _store_and_link(request, sociallogin)
+        _require_stored(request, sociallogin, replaced)
 
 
 @receiver(social_account_removed, dispatch_uid="oauth.drop_removed")
 def drop_disconnected(request: HttpRequest, socialaccount: SocialAccount, **kwargs: Any) -> None:
     """Drop the tokens of an account that was disconnected."""
-    held = vault.load_token_set(request.session, socialaccount.provider)
-    if held is not None and held.subject == socialaccount.uid:
-        vault.drop_token_set(request.session, socialaccount.provider)
-        session_links.unlink_session(request.session, socialaccount.provider)
-        revoke_later(request, socialaccount.provider, held, is_disconnected=True)
+    session = cast("SessionStore", request.session)  # `oauth.checks` requires this engine
+    repository = TokenRepository(services(), session, socialaccount.provider)
+    removed = run_sync(repository.remove(socialaccount.uid))
+    if removed is not None:
+        session_links.unlink_session(session, socialaccount.provider)
+        revoke_later(request, socialaccount.provider, removed, is_disconnected=True, is_gone=True)
 
 
-def _store_and_link(request: HttpRequest, sociallogin: SocialLogin) -> None:
+def _store_and_link(request: HttpRequest, sociallogin: SocialLogin) -> TokenSet | None:
+    """Store the tokens of the exchange; return those that they replace."""
     token_set = _captured_token_set(sociallogin)
-    if token_set is not None:
-        rights.update_rights(sociallogin.account, token_set.groups)
-        provider = sociallogin.account.provider
-        held = vault.load_token_set(request.session, provider)
-        kept = vault.unless_ended(services(), provider, held)
-        _store(request, provider, token_set.keeping_refresh_token(kept))
-        if held is not None:
-            revoke_later(request, provider, held)
+    if token_set is None:
+        return None
+    rights.update_rights(sociallogin.account, token_set.groups)
+    provider = sociallogin.account.provider
+    held = vault.load_token_set(request.session, provider)
+    kept = vault.unless_ended(services(), provider, held)
+    _store(request, provider, token_set.keeping_refresh_token(kept))
+    if held is not None:
+        revoke_later(request, provider, held)
+    return held
+
+
+def _require_stored(
+    request: HttpRequest, sociallogin: SocialLogin, replaced: TokenSet | None
+) -> None:
+    """Save the session with the tokens of a connected account.
+
+    Raises ImmediateHttpResponse, SessionInterrupted and SessionTooLarge.
+    """
+    __traceback_hide__ = True
+    provider = sociallogin.account.provider
+    held = vault.load_token_set(request.session, provider)
+    if held is None or save_or_revoke(services(), request.session, provider, held, replaced):
+        return
+    text = _("%(server)s was disconnected meanwhile, and stays disconnected.")
+    label = sociallogin.account.get_provider().name
+    messages.info(request, text % {"server": label})
+    raise ImmediateHttpResponse(HttpResponseRedirect(resolve_url("home")))
 
 
 def _store(request: HttpRequest, provider: str, token_set: TokenSet) -> None:

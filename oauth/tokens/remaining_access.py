@@ -20,12 +20,14 @@ from sessions_kms.operations.other_sessions import OtherSessions
 from sessions_kms.services import Services
 
 PROVIDER_LABEL = "provider"  # of a grant, in its session metadata
+FRESH_SECONDS = 1.0  # for which a result counts: the user may have signed in again since
 
 
 class RemainingAccess:
     """A user's access beside the sessions and grants that are ending.
 
-    Nothing is read before `includes` is called, and then once for all providers.
+    Nothing is read before `includes` is called, and then once for all providers, again only after
+    FRESH_SECONDS.
     """
 
     def __init__(
@@ -36,8 +38,9 @@ class RemainingAccess:
         self._user_id = user_id
         self._ending_ids = ending_ids
         self._lock = Lock()
-        self._found: list[about.Labels] | None = None if user_id else []
+        self._found: list[about.Labels] = []
         self._error: StoreUnavailable | None = None
+        self._read_at: float | None = None
 
     @classmethod
     def beside(cls, services: Services, session: SessionBase) -> RemainingAccess:
@@ -52,20 +55,25 @@ class RemainingAccess:
         Raises StoreUnavailable if that cannot be read, within ten seconds.
         """
         with self._lock:
+            if self._user_id and not self._is_fresh():
+                self._read(self._user_id)
             if self._error is not None:
                 raise self._error
-            if self._found is None:
-                self._found = self._find()
+            found = self._found
         name = provider[: about.LABEL_LENGTH_MAX]
         return any(
-            not about.are_of_grant(labels) or labels.get(PROVIDER_LABEL) == name
-            for labels in self._found
+            not about.are_of_grant(labels) or labels.get(PROVIDER_LABEL) == name for labels in found
         )
 
-    def _find(self) -> list[about.Labels]:
-        search = OtherSessions(self._services, self._user_id or "", self._ending_ids)
+    def _is_fresh(self) -> bool:
+        if self._read_at is None:
+            return False
+        return abs(self._services.clock() - self._read_at) <= FRESH_SECONDS
+
+    def _read(self, user_id: str) -> None:
+        self._error = None
         try:
-            return run_sync(search.find())
+            self._found = run_sync(OtherSessions(self._services, user_id, self._ending_ids).find())
         except StoreUnavailable as exc:
             self._error = exc
-            raise
+        self._read_at = self._services.clock()

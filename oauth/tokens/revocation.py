@@ -15,6 +15,9 @@ import logging
 from concurrent.futures import Future
 from functools import partial
 
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+
 from oauth.exceptions import OAuthError
 from oauth.mcp.servers import find_server
 from oauth.metrics import count_revocation
@@ -22,9 +25,9 @@ from oauth.network import concurrency
 from oauth.provider.config import LAST, MCP_KIND, NEVER, ProviderConfig
 from oauth.provider.revocation import Outcome, Revocation
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import providers
+from oauth.tokens import providers, vault
 from oauth.tokens.remaining_access import RemainingAccess
-from sessions_kms import StoreUnavailable
+from sessions_kms import SessionTooLarge, StoreUnavailable
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
@@ -60,6 +63,38 @@ def revoke_soon(
     if future.cancelled():
         count_revocation(name, Outcome.FAILED)
     return future
+
+
+def save_or_revoke(
+    services: Services,
+    session: SessionBase,
+    name: str,
+    token_set: TokenSet,
+    replaced: TokenSet | None,
+) -> bool:
+    """Save a session with a new token set, which is revoked if the stored session does not hold it.
+
+    Returns False if the user disconnected the account or server meanwhile: the disconnect could not
+    revoke the new token set. Neither could a sign-out: raises SessionInterrupted if the session has
+    ended. Raises SessionTooLarge if it has no room: then the ``replaced`` token set stays stored,
+    and could end with the new one.
+    """
+    __traceback_hide__ = True
+    remaining = RemainingAccess.beside(services, session)
+    try:
+        session.save()
+    except UpdateError:
+        revoke_soon(services, name, token_set, remaining)
+        raise SessionInterrupted("The session has ended.") from None
+    except SessionTooLarge:
+        if replaced is None:
+            revoke_soon(services, name, token_set, remaining)
+        raise
+    if vault.load_token_set(session, name) is not None:
+        return True
+    is_account = find_server(name) is None  # Disconnecting a server follows the setting.
+    revoke_soon(services, name, token_set, remaining, is_disconnected=is_account)
+    return False
 
 
 def _run(

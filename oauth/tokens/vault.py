@@ -246,18 +246,21 @@ class TokenRepository:
             raise NotConnected("The session or the connection has ended meanwhile.")
         return StoredTokenSet(current, session)
 
-    async def remove(self) -> TokenSet | None:
+    async def remove(self, subject: str | None = None) -> TokenSet | None:
         """Remove the stored token set, and return exactly what was removed; None if nothing was.
 
-        A merge would also drop, unseen, a token set that another request has stored meanwhile. So
-        what was stored since is read again, REMOVALS_MAX times: then others save all the time, and
-        the last removal is merged.
+        With a ``subject``, only a token set of that account is removed. A merge would also drop,
+        unseen, a token set that another request has stored meanwhile. So what was stored since is
+        read again, REMOVALS_MAX times: then others save all the time, and the last removal is
+        merged.
         """
         for attempt in range(1, REMOVALS_MAX + 1):
             session = self._reload()
             if await session.aget(session_key(self._provider)) is None:
                 break
             held = await self._find(session)
+            if subject is not None and (held is None or held.subject != subject):
+                break
             drop_token_set(session, self._provider)
             session.merges = attempt == REMOVALS_MAX
             try:

@@ -7,6 +7,7 @@ must not end the access of another browser or app.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,6 +20,8 @@ from pytest_django import Settings
 from oauth.clients.server import AuthorizationServer
 from oauth.exceptions import NoLongerAllowed
 from oauth.network import concurrency
+from oauth.provider.revocation import Revocation
+from oauth.provider.token_set import TokenSet
 from oauth.tokens import revocation
 from tests.oauth.clients.endpoints.test_authorization import allow
 from tests.oauth.clients.support.app import SERVER, App, WayBack
@@ -371,3 +374,54 @@ def then(do: Callable[[], object]) -> Callable[[Callable[[], Any]], Any]:
         return answer
 
     return done_afterwards
+
+
+def sign_out_and_in(ada: Visitor, corp: OneGrantProvider, store: Stack, pause: Pause) -> None:
+    """Sign out, and in again elsewhere while the revocation pauses: it must not end the new one."""
+    sign_out(ada)
+    assert pause.is_reached.wait(10)
+    phone = Visitor()
+    phone.sign_in(corp)
+    store.clock.advance(5)
+    pause.is_over.set()
+    assert revoked(corp) == []
+    assert held_by(phone).refresh_token in corp.refresh_tokens
+
+
+@dataclass
+class Pause:
+    """Lets a background thread wait for the test."""
+
+    is_reached: threading.Event = field(default_factory=threading.Event)
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self) -> None:
+        self.is_reached.set()
+        assert self.is_over.wait(10)
+
+
+def test_sign_in_while_a_revocation_waits_for_a_refresh_is_not_ended(
+    ada: Visitor, corp: OneGrantProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_newest, pause = Revocation._find_newest, Pause()
+
+    def find_slowly(self: Revocation, held: TokenSet) -> TokenSet | None:
+        pause()
+        return find_newest(self, held)
+
+    monkeypatch.setattr(Revocation, "_find_newest", find_slowly)
+    sign_out_and_in(ada, corp, store, pause)
+
+
+def test_sign_in_while_the_provider_cannot_revoke_is_not_ended(
+    ada: Visitor, corp: OneGrantProvider, store: Stack
+) -> None:
+    pause = Pause()
+
+    def fail_once() -> Answer:
+        del corp.failing["/revoke"]
+        pause()
+        return 503, "text/plain", b""
+
+    corp.failing["/revoke"] = fail_once
+    sign_out_and_in(ada, corp, store, pause)

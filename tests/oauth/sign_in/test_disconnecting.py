@@ -1,0 +1,104 @@
+"""An account that is connected again while it is disconnected: no live token that nobody holds.
+
+Rows of the adversaries: the person with two tabs, a session that tokens have filled. Each test puts
+one request between two steps of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from oauth.provider.token_set import TokenSet
+from oauth.sign_in import rights
+from oauth.tokens import vault
+from sessions_kms import SessionStore, SessionTooLarge
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.logout_fixtures import disconnect, held_by, revoked, sign_out
+from tests.oauth.support.logout_provider import LogoutProvider
+
+
+@pytest.fixture
+def connected(idp: LogoutProvider, second: LogoutProvider, visitor: Visitor) -> Visitor:
+    visitor.sign_in(idp)
+    visitor.connect(second)
+    return visitor
+
+
+def act_before(
+    monkeypatch: pytest.MonkeyPatch, module: Any, name: str, act: Callable[[], Any]
+) -> None:
+    """Let another request act before the first call of a function."""
+    function, acts = getattr(module, name), [act]
+
+    def act_first(*arguments: Any) -> Any:
+        while acts:
+            acts.pop()()
+        return function(*arguments)
+
+    monkeypatch.setattr(module, name, act_first)
+
+
+def test_connection_that_is_completed_during_the_disconnect_is_revoked_too(
+    second: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = connected.callback_address(second, "other", process="connect")
+    stored: list[TokenSet] = []
+
+    def complete() -> None:
+        connected.client.get(answer)
+        stored.append(held_by(connected, "other"))
+
+    act_before(monkeypatch, vault, "drop_token_set", complete)
+    disconnect(connected, "other")
+    assert connected.held("other") is None
+    assert revoked(second) == [stored[0].refresh_token]
+
+
+def test_connection_that_is_completed_after_the_disconnect_is_revoked_too(
+    second: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = connected.callback_address(second, "other", process="connect")
+    act_before(monkeypatch, rights, "update_rights", lambda: disconnect(connected, "other"))
+    page = connected.client.get(answer, follow=True).content.decode()
+    assert "Other was disconnected meanwhile, and stays disconnected." in page
+    assert connected.held("other") is None
+    assert second.refresh_tokens == set(), revoked(second)
+
+
+def test_connection_that_is_completed_after_the_sign_out_is_revoked_too(
+    second: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = connected.callback_address(second, "other", process="connect")
+    act_before(monkeypatch, rights, "update_rights", lambda: sign_out(connected))
+    assert connected.client.get(answer).status_code == 400
+    revoked(second)
+    assert second.refresh_tokens == set()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_connection_for_which_the_session_has_no_room_is_revoked_unless_it_replaces_another(
+    idp: LogoutProvider,
+    second: LogoutProvider,
+    visitor: Visitor,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_first: bool,
+) -> None:
+    visitor.sign_in(idp)
+    if not is_first:
+        visitor.connect(second)
+    before = set(second.refresh_tokens)
+    answer = visitor.callback_address(second, "other", process="connect")
+
+    def reject(self: SessionStore) -> None:
+        raise SessionTooLarge(400_001, 400_000)
+
+    monkeypatch.setattr(SessionStore, "save", reject)
+    visitor.client.raise_request_exception = False
+    assert visitor.client.get(answer).status_code == 409
+    revoked(second)
+    assert bool(second.refresh_tokens) is not is_first
+    assert before <= second.refresh_tokens
