@@ -105,7 +105,7 @@ fuzz: $(VENV)/.dev-installed
 	  tests/oauth/provider/test_revocation_faults.py tests/oauth/clients/test_every_interleaving.py \
 	  tests/sessions_kms/aws/dynamodb tests/sessions_kms/aws/http_client \
 	  tests/gateway_site/mcp/test_other_parsers.py tests/gateway_site/mcp/test_verdicts.py \
-	  tests/gateway_site/forwarding/mcp/test_list_verdicts.py $(ARGS)
+	  tests/gateway_site/forwarding/calls/mcp/test_list_verdicts.py $(ARGS)
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .

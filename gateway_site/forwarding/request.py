@@ -87,7 +87,7 @@ DJANGO_RECEIVERS = frozenset(
 async def send_signal(signal: Signal, **arguments: Any) -> None:
     """Send request_started or request_finished for a call, if a project listens.
 
-    Its receivers may block: Django runs them in a thread.
+    Its receivers may block: asgiref runs them in a thread, to their end if the call is cancelled.
     """
     if not DJANGO_RECEIVERS.issuperset([found[0][0] for found in signal.receivers]):
         await signal.asend(sender=ASGIHandler, **arguments)

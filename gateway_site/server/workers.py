@@ -42,8 +42,10 @@ sys.path[:] = sys.argv[1:]
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from gateway_site.forwarding.calls.middleware_check import check_middleware
 try:
     settings.INSTALLED_APPS
+    check_middleware()
 except ImproperlyConfigured as error:
     sys.exit(" ".join(str(error).splitlines()))
 """

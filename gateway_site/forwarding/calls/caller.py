@@ -24,6 +24,7 @@ from gateway_site.edge.client import Client
 from gateway_site.forwarding.calls.user_cache import user_cache
 from gateway_site.forwarding.thread_pools import THREADS, Permit, ThreadPool, UserSemaphores
 from gateway_site.rules import problems
+from gateway_site.rules.origin import is_navigation
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from gateway_site.rules.url_rules import ROOT
 from oauth.clients.rules.resources import make_challenge
@@ -62,13 +63,25 @@ class Caller:
     grant: ClientGrant | None = None
 
 
-def caller_of_cookie(session_key: str | None) -> Caller:
-    """Return the caller of a browser. The session is read when it is first used."""
+async def find_caller(request: HttpRequest) -> Caller:
+    """Return the caller by token or cookie, and set the session for Django's code.
+
+    A cookie's session is read when it is first used. Raises Problem if nothing shows who calls a
+    path for clients, and what `_find_client` raises.
+    """
     __traceback_hide__ = True
-    return Caller(_engine(settings.SESSION_ENGINE).SessionStore(session_key))
+    path, session_key = request.path_info, request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    caller = await _find_client(path, request.META.get("HTTP_AUTHORIZATION", ""))
+    if caller is None:
+        is_program = session_key is None and not is_navigation(request)
+        if is_program and split_client_path(path) is not None:
+            raise _no_credentials(path)
+        caller = Caller(_engine(settings.SESSION_ENGINE).SessionStore(session_key))
+    request.session = caller.session
+    return caller
 
 
-async def find_client(path: str, authorization: str) -> Caller | None:
+async def _find_client(path: str, authorization: str) -> Caller | None:
     """Return the OAuth client whose token came with a call; None if none came.
 
     Raises Problem if the token opens no session for this upstream, and StoreUnavailable.
@@ -105,7 +118,7 @@ def bearer_token(authorization: str) -> str | None:
     return None if match is None else match["token"] or ""
 
 
-def no_credentials(path: str) -> Problem:
+def _no_credentials(path: str) -> Problem:
     """Return the challenge for a program without credentials; in an outage a 503.
 
     A sign-in would fail then. The Python SDK repeats a call without its token after a refresh was

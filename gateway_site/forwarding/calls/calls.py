@@ -21,6 +21,7 @@ from typing import Any, Never, cast
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.core import signals
+from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpRequest, HttpResponse
 from django.middleware.security import SecurityMiddleware
@@ -34,11 +35,8 @@ from gateway_site.forwarding.calls.caller import (
     CHALLENGE,
     ActiveUsers,
     Caller,
-    caller_of_cookie,
     client_challenge,
-    find_client,
-    no_credentials,
-    split_client_path,
+    find_caller,
 )
 from gateway_site.forwarding.calls.exchange import Exchange
 from gateway_site.forwarding.calls.failures import CsrfCheck, failure_response
@@ -116,8 +114,8 @@ class Calls:
         """Return the call that may be made, or the answer. Raises QueueTimeout, ClientGone."""
         async with self._admissions.permit(client) as permit:
             set_script_prefix(get_script_prefix(scope))
-            await send_signal(signals.request_started, scope=scope)
             try:
+                await send_signal(signals.request_started, scope=scope)
                 request, response = self._make_request(scope)
                 if request is None:
                     return problems.as_problem(response)
@@ -151,7 +149,7 @@ class Calls:
             try:
                 result: UpstreamCall | HttpResponse | None = self._check_host_and_scheme(request)
                 if result is None:
-                    caller = await _identify(request)
+                    caller = await find_caller(request)
                     result = await self._check(request, caller, scope, client, permit)
             except (QueueTimeout, ClientGone):
                 raise
@@ -172,7 +170,10 @@ class Calls:
         return result
 
     def _check_host_and_scheme(self, request: HttpRequest) -> HttpResponse | None:
-        """Return a redirect to https, or None. Raises DisallowedHost."""
+        """Return a redirect to https, or None. Raises DisallowedHost and PermissionDenied."""
+        for each in settings.DISALLOWED_USER_AGENTS:  # as Django's CommonMiddleware does
+            if each.search(request.META.get("HTTP_USER_AGENT", "")):
+                raise PermissionDenied
         use_public_host(request)
         return cast("HttpResponse | None", self._security.process_request(request))
 
@@ -202,21 +203,6 @@ class Calls:
             await request.session.aget(SESSION_KEY)  # reads the session, which has the secret
         self._csrf.process_request(request)
         return cast("HttpResponse | None", self._csrf.process_view(request, _unused, (), {}))
-
-
-async def _identify(request: HttpRequest) -> Caller:
-    """Return the caller, and set the session for Django's code. Raises Problem."""
-    __traceback_hide__ = True
-    path = request.path_info
-    caller = await find_client(path, request.META.get("HTTP_AUTHORIZATION", ""))
-    if caller is None:
-        session_key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-        is_program = session_key is None and not origin.is_navigation(request)
-        if is_program and split_client_path(path) is not None:
-            raise no_credentials(path)
-        caller = caller_of_cookie(session_key)
-    request.session = caller.session
-    return caller
 
 
 async def _forward(

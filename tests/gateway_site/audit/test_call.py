@@ -17,7 +17,7 @@ from gateway_site.audit.event import Event
 from gateway_site.edge.access_log import KEY, CheckedMessage, LogEntry
 from gateway_site.forwarding.asgi import GatewayHandler
 from gateway_site.forwarding.thread_pools import FairSemaphore
-from tests.gateway_site.forwarding.test_middleware_run import ask, in_a_new_loop
+from tests.gateway_site.support.in_process import ask, in_a_new_loop
 
 
 class Queue:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from tests.gateway_site.forwarding.test_calls import assert_problem
+from tests.gateway_site.forwarding.calls.test_calls import assert_problem
 from tests.gateway_site.support.gateways import Gateway
 from tests.support.cases import each_case
 

@@ -175,6 +175,9 @@ def test_fault_at_the_start_ends_the_parent_of_workers_too(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
 
 
+OWN_SETTINGS = "from gateway_site.settings import *; MIDDLEWARE = [*MIDDLEWARE, 'denying.all']"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "fault"),
@@ -183,11 +186,14 @@ def test_fault_at_the_start_ends_the_parent_of_workers_too(tmp_path: Path) -> No
         ({"UPSTREAM_NOTES_POLICY_FILE": "/none"}, "UPSTREAM_NOTES_POLICY_FILE: /none: File not"),
         ({"DRAIN_SECONDS": "secret-value"}, "DRAIN_SECONDS must be"),
         ({"DJANGO_SETTINGS_MODULE": "none"}, "ModuleNotFoundError: No module named 'none'"),
+        ({"DJANGO_SETTINGS_MODULE": "own_settings"}, "MIDDLEWARE does not see the calls"),
     ],
 )
 def test_settings_are_checked_as_a_new_worker_reads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], fault: str | None
 ) -> None:
+    (tmp_path / "own_settings.py").write_text(OWN_SETTINGS)
+    monkeypatch.syspath_prepend(tmp_path)
     for name, value in (Site(tmp_path).environment | variables).items():
         monkeypatch.setenv(name, value)
     if "DJANGO_SETTINGS_MODULE" not in variables:

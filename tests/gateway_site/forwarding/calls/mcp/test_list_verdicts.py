@@ -21,7 +21,7 @@ from gateway_site.forwarding.calls.mcp.reader import MCPReader
 from gateway_site.policy.call_policy import CallPolicy
 from gateway_site.policy.policy_file import read_rules
 from gateway_site.rules.problems import Problem
-from tests.gateway_site.forwarding.mcp.test_answers import (
+from tests.gateway_site.forwarding.calls.mcp.test_answers import (
     Pieces,
     calling,
     passed_on,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway_site.rules import url_rules
 from gateway_site.rules.url_rules import UnsafeAddress
-from tests.gateway_site.forwarding.test_calls import assert_problem
+from tests.gateway_site.forwarding.calls.test_calls import assert_problem
 from tests.gateway_site.rules.test_url_rules import ADDRESSES, ROOT_UPSTREAM, UPSTREAM
 from tests.gateway_site.support.gateways import Gateway
 from tests.support.cases import each_case

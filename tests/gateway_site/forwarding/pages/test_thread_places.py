@@ -19,7 +19,7 @@ from gateway_site.forwarding.asgi import GatewayHandler
 from gateway_site.forwarding.pages.pages import SIGN_IN_PAGE
 from gateway_site.forwarding.thread_pools import THREADS, personal
 from sessions_kms import StoreUnavailable
-from tests.gateway_site.forwarding.test_middleware_run import Answer, a_session, ask, in_a_new_loop
+from tests.gateway_site.support.in_process import Answer, a_session, ask, in_a_new_loop
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
 

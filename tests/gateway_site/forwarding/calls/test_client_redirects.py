@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from tests.gateway_site.forwarding.test_calls import assert_problem
+from tests.gateway_site.forwarding.calls.test_calls import assert_problem
 from tests.gateway_site.support.client_tokens import Caller
 from tests.gateway_site.support.gateways import Gateway
 from tests.support.certificates import server_context

@@ -19,7 +19,7 @@ from gateway_site.forwarding.asgi import GatewayHandler
 from gateway_site.forwarding.calls.user_cache import UserCache
 from gateway_site.forwarding.pages import pages
 from gateway_site.forwarding.thread_pools import THREADS, personal
-from tests.gateway_site.forwarding.test_middleware_run import (
+from tests.gateway_site.support.in_process import (
     a_session,
     ask,
     in_a_new_loop,
@@ -60,7 +60,7 @@ def page(request: pytest.FixtureRequest, settings: Settings) -> tuple[str, str]:
 def handler(
     page: tuple[str, str], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[GatewayHandler]:
-    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.test_user_pages"
+    settings.ROOT_URLCONF = __name__
     install(fake_stack(FakeClock()).services)
     monkeypatch.setattr(UserCache, "cached_user", lambda _, session: User(pk=session[SESSION_KEY]))
     go_on.clear()

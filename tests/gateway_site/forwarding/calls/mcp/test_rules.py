@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.gateway_site.forwarding.mcp.test_reader import JSON, NEW, answer_path
+from tests.gateway_site.forwarding.calls.mcp.test_reader import JSON, NEW, answer_path
 from tests.gateway_site.support.client_tokens import Caller
 from tests.gateway_site.support.gateways import LONG_ID, RULES, Gateway
 from tests.support.waiting import wait_until

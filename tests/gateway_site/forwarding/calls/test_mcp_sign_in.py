@@ -23,7 +23,7 @@ from mcp.shared.auth import (
 )
 
 from oauth.sign_in.click_delay import FIELD
-from tests.gateway_site.forwarding.test_mcp import text, tools
+from tests.gateway_site.forwarding.calls.test_mcp import text, tools
 from tests.gateway_site.support.gateways import Gateway
 from tests.gateway_site.support.page_requests import Element, parse
 from tests.gateway_site.support.signing_in import TIMEOUT, Visitor

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.gateway_site.forwarding.test_calls import assert_problem
+from tests.gateway_site.forwarding.calls.test_calls import assert_problem
 from tests.gateway_site.support.gateways import Gateway
 from tests.support.waiting import wait_until
 

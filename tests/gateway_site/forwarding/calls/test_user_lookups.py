@@ -20,13 +20,13 @@ from gateway_site.forwarding.calls import user_cache as caching
 from gateway_site.forwarding.calls.user_cache import user_cache
 from gateway_site.forwarding.thread_pools import THREADS
 from gateway_site.rules.upstream import read_upstreams
-from tests.gateway_site.forwarding.test_middleware_run import (
+from tests.gateway_site.support.gateways import upstream_variables
+from tests.gateway_site.support.in_process import (
     ask,
     forwarded,
     in_a_new_loop,
     signed_in,
 )
-from tests.gateway_site.support.gateways import upstream_variables
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
 

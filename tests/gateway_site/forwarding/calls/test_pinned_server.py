@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
-from tests.gateway_site.forwarding.test_mcp import connected, text
+from tests.gateway_site.forwarding.calls.test_mcp import connected, text
 from tests.gateway_site.rules.test_upstream import one
 from tests.gateway_site.support.gateways import (
     TOKEN,

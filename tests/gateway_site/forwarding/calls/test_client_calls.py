@@ -15,8 +15,8 @@ import requests
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.gateway_site.forwarding.test_calls import assert_problem
-from tests.gateway_site.forwarding.test_mcp import text, tools
+from tests.gateway_site.forwarding.calls.test_calls import assert_problem
+from tests.gateway_site.forwarding.calls.test_mcp import text, tools
 from tests.gateway_site.support.client_tokens import CLIENT_ID, Caller
 from tests.gateway_site.support.gateways import TOKEN, Gateway
 from tests.support.cases import each_case

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.gateway_site.forwarding.mcp.test_reader import answer_path
+from tests.gateway_site.forwarding.calls.mcp.test_reader import answer_path
 from tests.gateway_site.support.gateways import PINNED, Gateway
 from tests.support.waiting import wait_until
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.gateway_site.forwarding.test_calls import assert_problem
+from tests.gateway_site.forwarding.calls.test_calls import assert_problem
 from tests.gateway_site.support.gateways import Gateway
 
 

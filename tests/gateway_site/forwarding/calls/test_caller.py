@@ -20,6 +20,7 @@ from django.test import RequestFactory
 from pytest_django import Settings
 
 from gateway_site.forwarding.asgi import gateway
+from gateway_site.forwarding.calls import caller as who_calls
 from gateway_site.forwarding.calls import calls
 from gateway_site.forwarding.calls.caller import CHALLENGE, Caller, ClientGrant
 from gateway_site.forwarding.calls.response_headers import renew_session_cookie
@@ -39,13 +40,13 @@ from sessions_kms import GrantStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.outages import Outage
-from tests.gateway_site.forwarding.test_middleware_run import (
+from tests.gateway_site.support.gateways import upstream_variables
+from tests.gateway_site.support.in_process import (
     Answer,
     ask,
     forwarded,
     in_a_new_loop,
 )
-from tests.gateway_site.support.gateways import upstream_variables
 from tests.oauth.support.grants import ASKED
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
@@ -191,7 +192,7 @@ async def test_who_shows_nothing_in_an_outage_of_the_database_is_led_to_no_sign_
 
     async def refused() -> Problem:
         with pytest.raises(Problem) as found:
-            await calls._identify(RequestFactory().post("/gateway/tools/x"))
+            await who_calls.find_caller(RequestFactory().post("/gateway/tools/x"))
         return found.value
 
     assert (await refused()).status == 401
