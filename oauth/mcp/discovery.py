@@ -167,7 +167,9 @@ def _discover(
     provider = metadata_provider(server, issuer=issuer, resource=found.resource)
     metadata = load_metadata(provider)
     if issuer != server.issuer:
-        check_origins(endpoints_of(metadata), reserved | provider_origins())
+        # A provider's metadata could name the server or its issuer, and lock the server out.
+        own = {origin_of(issuer), server.origin}
+        check_origins(endpoints_of(metadata), reserved | (provider_origins() - own))
     return Discovered(
         server=server,
         issuer=issuer,

@@ -86,9 +86,9 @@ def store_sign_in(
     if sociallogin is None or sociallogin.user != user:
         return
     count_sign_in(sociallogin.account.provider)
-    for provider, data in sociallogin.state.pop(OTHERS, {}).items():
+    for provider, token_set in _carried_token_sets(request, sociallogin).items():
         if vault.load_token_set(request.session, provider) is None:
-            _store(request, provider, TokenSet.from_session(data))
+            _store(request, provider, token_set)
     _store_and_link(request, sociallogin)
 
 
@@ -159,6 +159,23 @@ def _store(request: HttpRequest, provider: str, token_set: TokenSet) -> None:
 def _other_token_sets(request: HttpRequest, sociallogin: SocialLogin) -> dict[str, Any]:
     held = vault.other_token_sets(request.session, sociallogin.account.provider)
     return {name: token_set.to_session() for name, token_set in held.items()}
+
+
+def _carried_token_sets(request: HttpRequest, sociallogin: SocialLogin) -> dict[str, TokenSet]:
+    """Return the other token sets of the session that the sign-in ended, as they were at its end.
+
+    Another request may have disconnected an account since, or connected it again.
+    """
+    carried = sociallogin.state.pop(OTHERS, {})
+    if not carried:
+        return {}
+    ended = getattr(request.session, "ended_content", None)
+    if ended is None:  # Nobody has changed it since.
+        return {name: TokenSet.from_session(data) for name, data in carried.items()}
+    newest = vault.other_token_sets(ended, sociallogin.account.provider)
+    for name, token_set in newest.items():
+        keep_grant(request, name, token_set.subject)
+    return newest
 
 
 def _captured_token_set(sociallogin: SocialLogin) -> TokenSet | None:

@@ -149,6 +149,18 @@ def test_endpoint_that_only_the_metadata_of_a_provider_names_is_reserved_before_
     assert world.look().metadata.token_endpoint == elsewhere["token_endpoint"]
 
 
+def test_provider_whose_metadata_names_an_honest_servers_issuer_does_not_lock_that_out(
+    world: World,
+) -> None:
+    configure(world.settings, PROVIDERS)
+    corp = f"{EVIL}/realms/corp"
+    corps = server_document(corp) | {"jwks_uri": f"{corp}/keys"}
+    squatted = {"revocation_endpoint": f"{ISSUER}/x", "token_endpoint": f"{world.mcp.origin}/x"}
+    world.evil.put(f"/realms/corp{OPENID_PATH}", document(corps | squatted))
+    world.publish_server(token_endpoint=f"{world.mcp.origin}/token")
+    assert world.look().metadata.token_endpoint == f"{world.mcp.origin}/token"
+
+
 @pytest.mark.parametrize(
     "host", ["evil.example.", "evil%2eexample", "e\tvil.example", "me@x.example"]
 )

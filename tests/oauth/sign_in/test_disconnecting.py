@@ -6,10 +6,12 @@ one request between two steps of the other.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from allauth.socialaccount.internal.flows import login
 
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import rights
@@ -102,3 +104,38 @@ def test_connection_for_which_the_session_has_no_room_is_revoked_unless_it_repla
     revoked(second)
     assert bool(second.refresh_tokens) is not is_first
     assert before <= second.refresh_tokens
+
+
+def test_account_that_is_disconnected_during_another_sign_in_stays_disconnected(
+    idp: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sign-in takes the other accounts' tokens along, from the session that it ends."""
+    answer = connected.callback_address(idp)
+    tab = Visitor()
+    tab.client.cookies = copy.deepcopy(connected.client.cookies)
+    act_before(monkeypatch, login, "_authenticate", lambda: disconnect(tab, "other"))
+    assert connected.client.get(answer).status_code == 302
+    assert connected.held() is not None
+    assert connected.held("other") is None
+
+
+def test_account_that_is_connected_again_during_another_sign_in_keeps_its_new_tokens(
+    idp: LogoutProvider,
+    second: LogoutProvider,
+    connected: Visitor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    again, answer = (
+        connected.callback_address(second, "other", process="connect"),
+        connected.callback_address(idp),
+    )
+    tab, stored = Visitor(), list[TokenSet]()
+    tab.client.cookies = copy.deepcopy(connected.client.cookies)
+
+    def connect_again() -> None:
+        tab.client.get(again)
+        stored.append(held_by(tab, "other"))
+
+    act_before(monkeypatch, login, "_authenticate", connect_again)
+    connected.client.get(answer)
+    assert held_by(connected, "other") == stored[0]
