@@ -21,6 +21,7 @@ ROOT: Final = "/gateway/"  # as `rules.url_rules.ROOT`
 ALLOWED, REJECTED, FAILED, ABANDONED = "allowed", "rejected", "failed", "abandoned"
 UPSTREAM_FAULTS: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
 ENCODED: Final = re.compile(rb"=\?base64\?(.*)\?=")
+ADDRESS_MAX: Final = 8 * 1024  # characters that are read, in the event loop
 TOOLS_AND_PROMPTS: Final = frozenset({"tools/call", "prompts/get"})  # what has a plain name
 # Delimiters of an address, also percent-encoded, however often, as in an address within another.
 QUERY_START: Final = re.compile(r"[?#]|%(?:25)*(?:3f|23)", re.IGNORECASE)
@@ -161,7 +162,7 @@ def strip_address(address: str) -> str:
     Also of addresses within it, such as `jar:https://user:password@host/a`: a part between slashes
     loses what is before its last "@" if it starts an authority, or has a colon there.
     """
-    address = QUERY_START.split(address.translate(IGNORED), maxsplit=1)[0]
+    address = _first_parts(address)
     if data := DATA.search(address):
         return address[: data.end()].lstrip()
     scheme = found[0] if (found := SCHEME.match(address)) else ""
@@ -179,6 +180,18 @@ def strip_address(address: str) -> str:
         colons = [each.end() for each in COLON.finditer(part)]
         is_authority = not part or (bool(colons) and colons[-1] == len(part))
     return "".join(shown)
+
+
+def _first_parts(address: str) -> str:
+    """Return an address without query and fragment, and no more than ADDRESS_MAX of it.
+
+    A part between slashes that is cut is left out: it may continue with an "@".
+    """
+    start = address[:ADDRESS_MAX].translate(IGNORED)
+    path, *query = QUERY_START.split(start, maxsplit=1)
+    if query or len(address) <= ADDRESS_MAX:
+        return path
+    return path[: max((each.end() for each in SLASH.finditer(path)), default=0)] + "…"
 
 
 def _known(value: str) -> str | None:

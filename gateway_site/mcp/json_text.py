@@ -24,6 +24,7 @@ JSONObject = dict[str, Any]
 # What counts for levels: quotation marks, and brackets, of which two kinds are made one.
 ONE_KIND = bytes.maketrans(b"{}", b"[]")
 OTHERS = bytes(sorted(set(range(256)) - set(b'[]{}"')))
+MEMBERS_AT_ONCE = 8192  # of one object
 SLICE = 64 * 1024  # bytes in which strings are left out at once: other threads run in between
 # The escape of a surrogate: a high one with the low one that follows it, if one does.
 SURROGATE = re.compile(rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(\\u[dD][c-fC-F])?|[c-fC-F])")
@@ -119,8 +120,14 @@ def _brackets(data: bytes) -> bytes:
 
 
 def _read_object(pairs: list[tuple[str, Any]]) -> JSONObject:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    """Return an object. It empties the list, in steps between which other threads run."""
+    found: JSONObject = {}
+    count = len(pairs)
+    while len(pairs) > MEMBERS_AT_ONCE:
+        found.update(pairs[:MEMBERS_AT_ONCE])
+        del pairs[:MEMBERS_AT_ONCE]
+    found.update(pairs)
+    if len(found) != count:
         raise InvalidText("An object has a member twice.")
     return found
 

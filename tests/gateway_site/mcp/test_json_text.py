@@ -105,6 +105,17 @@ def test_more_objects_are_rejected() -> None:
         parse(b"[" + b"{}," * OBJECTS_MAX + b"{}]")
 
 
+def test_object_of_many_members_is_made_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one step, 380,000 members made all other threads wait for 35 ms."""
+    monkeypatch.setattr(json_text, "MEMBERS_AT_ONCE", 3)
+    for count in range(11):
+        members = {str(number): number for number in range(count)}
+        assert list(parse(json.dumps(members).encode()).items()) == list(members.items())
+        for number in range(count):
+            with pytest.raises(InvalidText, match="twice"):
+                parse(json.dumps(members).replace("{", f'{{"{number}": 0, ').encode())
+
+
 @pytest.mark.parametrize("inner", ['"]"', "[[]]", '["[",{"}":"\\\\"}]', '[{},["\\"[",[]]]', "[{}]"])
 def test_levels_are_counted_outside_of_strings(inner: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def levels(value: Any) -> int:
