@@ -48,6 +48,7 @@ PROVOKED: dict[str, dict[str, Any]] = {
     "E019": {"SESSIONS_KMS": GOOD | {"CLIENT": "httpx"}},
     "E020": {"SESSIONS_KMS": GOOD | {"GRANT_TIMEOUT": 91 * 86_400}},
     "E023": {"SESSIONS_KMS": GOOD | {"AUDIT_KEY_ID": "alias/audit"}},
+    "E024": {"SESSIONS_KMS": GOOD | {"MAX_SESSIONS_PER_USER": 0}},
     "W001": {"SESSION_ENGINE": "django.contrib.sessions.backends.db"},
     "W002": {"MIDDLEWARE": [SESSIONS]},
     "W003": {"SESSION_COOKIE_AGE": 7 * 86400 + 1},

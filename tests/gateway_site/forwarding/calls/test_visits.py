@@ -89,20 +89,15 @@ def pass_time(browser: Browser, passed: list[int], seconds: int) -> None:
 
 
 @pytest.mark.parametrize("path", VISITS)
-@pytest.mark.parametrize("way", ["loop", "thread"])
 def test_visit_moves_the_end_of_session_and_cookie(
-    browser: Browser, passed: list[int], path: str, way: str
+    browser: Browser, passed: list[int], path: str
 ) -> None:
-    browser.gateway.control(f"way/{way}")
-    try:
-        pass_time(browser, passed, IDLE // 10)
-        assert browser.get(path).status_code == 200
-        assert (browser.seconds_left(), browser.cookie_age) == (IDLE - IDLE // 10, None)
-        pass_time(browser, passed, IDLE // 2)
-        assert browser.get(path).status_code == 200
-        assert (browser.seconds_left(), browser.cookie_age) == (IDLE, IDLE)
-    finally:
-        browser.gateway.control("way/loop")
+    pass_time(browser, passed, IDLE // 10)
+    assert browser.get(path).status_code == 200
+    assert (browser.seconds_left(), browser.cookie_age) == (IDLE - IDLE // 10, None)
+    pass_time(browser, passed, IDLE // 2)
+    assert browser.get(path).status_code == 200
+    assert (browser.seconds_left(), browser.cookie_age) == (IDLE, IDLE)
 
 
 @pytest.mark.parametrize("path", REJECTED)
