@@ -34,6 +34,19 @@ from gateway_site.transport.places import Busy, Places, give_back, take_at_once,
 from gateway_site.transport.pool import Owner
 from sessions_kms import about
 
+logger = logging.getLogger(__name__)
+
+CLIENTS_PER_USER = 2  # One person may have as many calls at an upstream as so many callers.
+USER_CALLS_MAX = 256
+# Whatever is configured, half of the connections of a process are left for others. As many calls
+# may wait as one address may have connections (`server.connections`).
+SHARE_OPEN, SHARE_WAITING = 2, 4
+BUSY = "Too many of your calls are open. An event stream counts for as long as it is open."
+RATE_EXCEEDED, RATE_EXCEEDED_RPC = "rate_exceeded", -32014
+
+_rejected = Tally(logger, "%d calls were answered 503: their person had too many open.")
+rate_counter = RateCounter()
+
 
 class Slot:
     """One open call of a key, held within a block."""
@@ -71,20 +84,6 @@ class CallerSlots:
 
     def __len__(self) -> int:
         return len(self._open)
-
-
-logger = logging.getLogger(__name__)
-
-CLIENTS_PER_USER = (
-    2  # so many clients' worth of calls (`MAX_CONCURRENT`) may one person have at an upstream
-)
-USER_CALLS_MAX = 256
-# Whatever is configured, half of the connections of a process are left for others. As many calls
-# may wait as one address may have connections (`server.connections`).
-SHARE_OPEN, SHARE_WAITING = 2, 4
-BUSY = "Too many of your calls are open. An event stream counts for as long as it is open."
-
-_rejected = Tally(logger, "%d calls were answered 503: their person had too many open.")
 
 
 @dataclass(frozen=True)
@@ -209,11 +208,6 @@ def user_calls() -> UserCalls:
     if found is None:
         found = _of_loops[loop] = UserCalls(user_limits(settings.UPSTREAMS.values()))
     return found
-
-
-RATE_EXCEEDED, RATE_EXCEEDED_RPC = "rate_exceeded", -32014
-
-rate_counter = RateCounter()
 
 
 def limit_rate(call: UpstreamCall, message: Message | None, *, is_unread: bool = False) -> None:

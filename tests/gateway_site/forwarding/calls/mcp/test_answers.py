@@ -340,14 +340,14 @@ async def test_nothing_follows_an_unreadable_event() -> None:
             assert found == (b"data: " + NOTE + b"\n\n", False)
 
 
-async def test_sign_of_life_in_an_event_of_another_type_does_not_end_the_stream() -> None:
-    """Clients ignore such events. Nothing in them passes that is no message."""
+async def test_sign_of_life_in_an_event_of_another_type_passes_as_a_comment() -> None:
+    """Clients ignore such events, but load balancers do not. Nothing passes that is no message."""
     reader = await read_call(HideDenied(), calling("tools/list"))
     signs = b"event: ping\ndata: 2026-01-31\n\nevent: ping\ndata: {}\n\nevent: x\ndata: [1]\n\n"
     kept = b"event: ping\n\nevent: ping\ndata\n\nevent: x\ndata: " + NOTE + b"\n\n"
     stream = Pieces([signs + kept, b"event: x\ndata: " + LIST + b"\n\n"], "text/event-stream")
     found, is_whole = await passed_on(reader, stream)
-    assert found.startswith(kept + b"event: x\ndata: ")
+    assert found.startswith(b":\n\n" * 3 + kept + b"event: x\ndata: ")
     assert b"denied" not in found
     assert b"allowed" in found
     assert is_whole
