@@ -201,7 +201,7 @@ class CallerRules:
     def _is_plain(self, subject: Subject) -> bool:
         if subject.kind != RESOURCES:
             return is_plain_name(subject.name)
-        if len(subject.name) > URI_MAX:
+        if subject.size > URI_MAX:
             return False
         return not self._file.names_resources or is_plain_uri(subject.name)
 

@@ -24,8 +24,8 @@ REFERENCE_MEMBERS = frozenset({"type", "title"})
 # https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions
 SUBSCRIPTIONS = "resourceSubscriptions"
 SUBSCRIPTIONS_MAX = 256  # in one call; each takes tens of microseconds
-URI_MAX = 8 * 1024  # characters of a resource's address; servers may cut what is longer
-URIS_MAX = 64 * 1024  # of all that one call is about
+URI_MAX = 8 * 1024  # bytes of a resource's address; servers may cut what is longer
+URIS_MAX = 64 * 1024  # bytes of all that one call is about
 LISTEN_MEMBERS = frozenset(
     {"toolsListChanged", "promptsListChanged", "resourcesListChanged", SUBSCRIPTIONS}
 )
@@ -47,11 +47,16 @@ class Subject:
     kind: str
     name: str
 
+    @property
+    def size(self) -> int:
+        """How many bytes the name has in UTF-8."""
+        return len(self.name.encode(errors="replace"))  # A command line may not be UTF-8.
+
 
 def subjects_of(message: Message) -> tuple[Subject, ...] | None:
     """Return what a request or a notification is about; None if that is unclear or too long."""
     found = _find_subjects(message)
-    sizes = [len(each.name) for each in found or () if each.kind == RESOURCES]
+    sizes = [each.size for each in found or () if each.kind == RESOURCES]
     is_too_long = max(sizes, default=0) > URI_MAX or sum(sizes) > URIS_MAX
     return None if is_too_long else found
 

@@ -101,7 +101,8 @@ def test_odd_names_duplicates_and_unclear_entries_are_left_out() -> None:
 def test_address_that_is_too_long_to_be_called_is_left_out() -> None:
     longest, longer = "db:" + "a" * (URI_MAX - 3), "db:" + "a" * (URI_MAX - 2)
     for text in ("", '[[rule]]\naction = "deny"\nresources = ["db:secret"]\n'):
-        found = filtered(rules(ALL, text), resources=[{"uri": longer}, {"uri": longest}])
+        listed = [longer, longest, "db:" + "é" * (URI_MAX // 2 - 1)]
+        found = filtered(rules(ALL, text), resources=[{"uri": each} for each in listed])
         assert found == {"resources": [{"uri": longest}]}
         templates = [{"uriTemplate": longer + "{a}"}, {"uriTemplate": "db:{a}"}]
         found = filtered(rules(ALL, text), resourceTemplates=templates)

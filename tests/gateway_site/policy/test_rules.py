@@ -279,6 +279,7 @@ def test_addresses_of_more_than_8_kb_or_64_kb_together_are_denied_before_any_rul
     calls: list[tuple[str, dict[str, Any]]]
     calls = [(method, {"uri": longer}) for method in KINDS_OF_METHODS if "resources" in method]
     calls += [("completion/complete", {"ref": {"type": "ref/resource", "uri": longer}})]
+    calls += [("resources/read", {"uri": "db:" + "é" * (URI_MAX // 2 - 1)})]
     listed = [[longer], [largest] * 8 + ["d"], [largest[:512]] * 129]
     listen = "subscriptions/listen"
     calls += [(listen, {"notifications": {"resourceSubscriptions": each}}) for each in listed]
@@ -289,6 +290,7 @@ def test_addresses_of_more_than_8_kb_or_64_kb_together_are_denied_before_any_rul
     monkeypatch.undo()
     allowed = {"resourceSubscriptions": [largest] * 8}
     assert decide(rules(ALL), listen, notifications=allowed)[0]
+    assert decide(rules(ALL), "resources/read", uri="db:" + "é" * (URI_MAX // 2 - 2))[0]
 
 
 def test_first_rule_decides_that_a_search_through_all_of_them_finds() -> None:
