@@ -2,9 +2,9 @@
 
 The latter is a 503 with `Retry-After` if the database is unusable, otherwise a 500.
 
-Django calls it for any error in a view, a template or a middleware, under WSGI and ASGI. The
-visitor's cookie is unchanged, since Django saves no session with such a status. With DEBUG Django
-shows its page of details instead.
+Django calls it for any error in a view, a template or a middleware. The visitor's cookie is
+unchanged, since Django saves no session with such a status. With DEBUG Django shows its page of
+details instead.
 """
 
 from __future__ import annotations

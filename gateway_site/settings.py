@@ -118,7 +118,7 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "gateway_site.urls"
 ASGI_APPLICATION = "gateway_site.asgi.application"
-WSGI_APPLICATION = "gateway_site.wsgi.application"
+WSGI_APPLICATION = "gateway_site.wsgi.application"  # raises ImproperlyConfigured
 
 TEMPLATES = [
     {

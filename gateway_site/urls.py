@@ -27,7 +27,7 @@ admin.site.site_header = admin.site.site_title = format_lazy(
 admin.site.site_url = None  # its header links to the pages by name (`admin/base_site.html`)
 
 urlpatterns = [
-    # Under ASGI gateway_site.forwarding.asgi forwards what is below.
+    # The ASGI application serves both itself. Django's test client gets these views.
     path("gateway/<path:path>", not_asgi),
     path("gateway/", index_page, name="gateway"),
     path("", home, name="home"),

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.cache import close_caches
-from django.core.handlers import wsgi
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.core.handlers.base import reset_urlconf
 from django.db import close_old_connections, reset_queries
@@ -25,15 +24,24 @@ BODY_ATTRIBUTES = ("_body", "_post", "_files")
 UNREADABLE_HEADER = (LookupError, TypeError, ValueError)
 
 
-class UTF8FormsMixin(HttpRequest):
+class GatewayRequest(ASGIRequest):
     """A request that accepts any `Content-Type`; an unreadable one counts as absent.
 
     Its forms are UTF-8, like the pages that contain them. Django would trust the charset, and
-    answer an unknown or impossible one with a server error.
+    answer an unknown or impossible one with a server error. It remembers the host that was checked:
+    several parts ask for it in every request.
     """
 
     content_type: str | None
     content_params: dict[str, str] | None
+    _allowed: tuple[str | None, ...] | None = None
+
+    def get_host(self) -> str:
+        """Return the host. Raises DisallowedHost."""
+        named = self.META.get("HTTP_HOST"), self.META.get("HTTP_X_FORWARDED_HOST")
+        if named[0] is None or self._allowed is None or self._allowed[:2] != named:
+            self._allowed = (*named, super().get_host())
+        return str(self._allowed[2])
 
     def _set_content_type_params(self, meta: Mapping[str, str]) -> None:
         try:
@@ -48,23 +56,6 @@ class UTF8FormsMixin(HttpRequest):
             return super().parse_file_upload(META, post_data)
         except UNREADABLE_HEADER as error:
             raise MultiPartParserError("A part's header cannot be read.") from error
-
-
-class WSGIRequest(UTF8FormsMixin, wsgi.WSGIRequest):
-    """The same for servers without ASGI."""
-
-
-class GatewayRequest(UTF8FormsMixin, ASGIRequest):
-    """Remembers the host that was checked: several parts ask for it in every request."""
-
-    _allowed: tuple[str | None, ...] | None = None
-
-    def get_host(self) -> str:
-        """Return the host. Raises DisallowedHost."""
-        named = self.META.get("HTTP_HOST"), self.META.get("HTTP_X_FORWARDED_HOST")
-        if named[0] is None or self._allowed is None or self._allowed[:2] != named:
-            self._allowed = (*named, super().get_host())
-        return str(self._allowed[2])
 
 
 def release_request(request: HttpRequest) -> None:

@@ -112,7 +112,7 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
     if METHOD not in upstream.methods:
         raise Http404
     path = f"/gateway/{upstream.name}" + (upstream.paths[0] if upstream.paths else "/")
-    # Under WSGI, which has no scope, the call runs in a new event loop.
+    # For Django's test client, which has no scope, the call runs in a new event loop.
     call = _call_gateway if hasattr(request, "scope") else _call_gateway_in_new_loop
     release_sql_connections()  # the call may take long
     answer = async_to_sync(call)(_scope(request, path))

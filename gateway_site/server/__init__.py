@@ -10,7 +10,7 @@ connections          all connections of a process: how many, and which is closed
 lifespan             the start and the graceful stop of a process
 workers              several processes and their parent: what SIGHUP does, how they end
 log_queue            what a process logs, written by a thread
-rejections           rejections that also apply under other servers, ASGI and WSGI
+rejections           rejections that also apply under other ASGI servers
 """
 
 from __future__ import annotations

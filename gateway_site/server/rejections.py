@@ -3,7 +3,7 @@
 - Content-Length together with Transfer-Encoding: programs may disagree on where such a body ends,
   and read its rest as the next request (RFC 9112 section 6.1). Our own server rejects it earlier;
   others, such as h11, do not.
-- Other protocols, by `Upgrade` or as a WebSocket in ASGI. Offers of HTTP/2 (`h2c`) and TLS are
+- Other protocols, by `Upgrade` or as a WebSocket. Offers of HTTP/2 (`h2c`) and TLS are
   ignored, not rejected: HTTP clients send them by default, and continue with HTTP/1.1 (RFC 9110
   section 7.8).
 - Unknown methods (RFC 9110 section 9.1).
@@ -13,11 +13,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from http import HTTPStatus
-from typing import Any
 
 from django.conf import settings
 
@@ -27,10 +25,7 @@ from gateway_site.server.request_syntax import oversized_field
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 FRAMINGS = frozenset({b"content-length", b"transfer-encoding"})
-CONTENT_VARIABLES = frozenset({"CONTENT_LENGTH", "CONTENT_TYPE"})  # of a WSGI environment
 IGNORED_OFFERS = (b"h2c", b"tls/")
-
-WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -74,22 +69,6 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
     return serve
 
 
-def wsgi(application: WSGIApplication) -> WSGIApplication:
-    """Return an application that rejects such requests before they reach the given one."""
-
-    def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        rejection = _rejection(environ["REQUEST_METHOD"], _headers_of(environ))
-        if rejection is None:
-            return application(environ, start_response)
-        headers = [(name.decode(), value.decode()) for name, value in rejection.headers]
-        status = HTTPStatus(rejection.status)
-        # A WSGI application cannot close the connection.
-        start_response(f"{status.value} {status.phrase}", headers)
-        return [rejection.body]
-
-    return serve
-
-
 def _rejection(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Rejection | None:
     found = [(name.lower(), value) for name, value in headers]
     names = [name for name, _ in found]
@@ -113,14 +92,6 @@ def _is_another_protocol(name: bytes, offers: bytes) -> bool:
 
 def _is_upstream_method(method: str) -> bool:
     return any(method in upstream.methods for upstream in settings.UPSTREAMS.values())
-
-
-def _headers_of(environ: Mapping[str, Any]) -> Iterable[tuple[bytes, bytes]]:
-    """Yield the header fields under their original names."""
-    for variable, value in environ.items():
-        if variable.startswith("HTTP_") or (variable in CONTENT_VARIABLES and value):
-            name = variable.removeprefix("HTTP_").lower().replace("_", "-")
-            yield name.encode("latin-1"), value.encode("latin-1")
 
 
 async def _reject_websocket(scope: Scope, send: Send) -> None:

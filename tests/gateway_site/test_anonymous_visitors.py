@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -27,7 +26,6 @@ from tests.sessions_kms.support.stacks import Stack
 SIGN_IN = "/accounts/oidc/corp/login/"
 TOO_MUCH = 395 * 1024  # bytes: nearly what an item of DynamoDB takes
 KEPT = 9 * 1024  # bytes: eight for what waits, and what a record adds
-Serve = Callable[[], AbstractContextManager[int]]
 
 
 @dataclass
@@ -71,13 +69,10 @@ class Attacker:
             self.token = found[1]
 
 
-@pytest.fixture(params=[serving.asgi, serving.wsgi], ids=["asgi", "wsgi"])
-def port(
-    request: pytest.FixtureRequest, corp: FakeProvider, database_file: Path, settings: Settings
-) -> Iterator[int]:
+@pytest.fixture
+def port(corp: FakeProvider, database_file: Path, settings: Settings) -> Iterator[int]:
     settings.ALLOWED_HOSTS = ["127.0.0.1", "testserver"]
-    serve: Serve = request.param
-    with serve() as found:
+    with serving.asgi() as found:
         yield found
 
 

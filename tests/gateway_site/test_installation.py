@@ -163,7 +163,6 @@ def test_module_in_the_current_folder_is_not_imported_by_the_server(library: Pat
         ["-m", "gateway_site", "version"],
         ["-m", "gateway_site", "serve"],
         ["-c", "import gateway_site.asgi"],
-        ["-c", "import gateway_site.wsgi"],
     ],
     ids=" ".join,
 )
@@ -184,3 +183,19 @@ def test_other_distribution_named_oauth_is_one_sentence(
     [line] = done.stderr.splitlines()
     assert line.startswith(REPLACED)
     assert "pip uninstall oauth" in line
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import gateway_site.wsgi",
+        "from django.core.servers import basehttp as http; http.get_internal_wsgi_application()",
+    ],
+)
+def test_start_under_wsgi_fails_and_names_what_to_run(library: Path, program: str) -> None:
+    settings = {"DJANGO_SETTINGS_MODULE": "gateway_site.settings"}
+    done = run(library, "-c", program, **PRODUCTION, **settings)
+    assert done.returncode == 1
+    *_, error = done.stderr.splitlines()
+    assert "ImproperlyConfigured: The gateway does not run under WSGI." in error
+    assert "Run `kms-gateway serve`" in error

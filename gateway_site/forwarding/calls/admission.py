@@ -30,13 +30,13 @@ CSRF_HEADER = "X-CSRFToken"
 
 
 def not_asgi(request: HttpRequest, path: str = "") -> HttpResponse:
-    """Answer under WSGI, where there are no calls."""
+    """Respond to a call through Django's test client, which reaches no upstream."""
     detail = "The gateway forwards only under its own ASGI application."
     return Problem(501, "not_asgi", detail).response()
 
 
 def index_page(request: HttpRequest) -> HttpResponse:
-    """Return the index under WSGI, which has no event loop."""
+    """Return the index to Django's test client; `calls` does so for the ASGI application."""
     try:
         origin.check_origin(request)
         check_index_method(request)

@@ -68,7 +68,7 @@ def status(page: Element) -> str:
 def test_call_in_a_loop_of_its_own_leaves_no_connection_behind(
     upstream: FakeProvider, visitor: Visitor
 ) -> None:
-    """Django's test client asks by WSGI."""
+    """Django's test client has no event loop that lasts."""
     visitor.sign_in(upstream)
     before = set(client._pools)
     assert response_to(visitor).status_code == 200

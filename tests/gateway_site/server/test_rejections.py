@@ -6,10 +6,8 @@ import importlib
 import json
 import logging
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from pytest_django import Settings
@@ -20,37 +18,18 @@ from tests.gateway_site.server.served import answer, serving
 from tests.support.cases import each_case
 
 PATHS = ["/", "/healthz", "/gateway/x", "/accounts/login/", "/static/gateway.css"]
-SERVERS = ["ours", "h11", "httptools", "wsgi"]
-
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 -- its name
-        pass
+SERVERS = ["ours", "h11", "httptools"]
 
 
 @pytest.fixture(scope="module")
 def ports() -> Iterator[dict[str, int]]:
     application = importlib.import_module("gateway_site.asgi").application
-    wsgi = make_server(
-        "127.0.0.1", 0, importlib.import_module("gateway_site.wsgi").application,
-        handler_class=Quiet,
-    )  # fmt: skip
-    thread = threading.Thread(target=wsgi.serve_forever, args=(0.02,))
-    thread.start()
     with (
         serving(application) as ours,
         serving(application, http="h11") as h11,
         serving(application, http="httptools") as httptools,
     ):
-        yield {
-            "ours": ours.port,
-            "h11": h11.port,
-            "httptools": httptools.port,
-            "wsgi": wsgi.server_port,
-        }
-    wsgi.shutdown()
-    wsgi.server_close()
-    thread.join()
+        yield {"ours": ours.port, "h11": h11.port, "httptools": httptools.port}
 
 
 @each_case("server", SERVERS)
@@ -164,7 +143,7 @@ def test_overlong_field_is_rejected(ports: dict[str, int], server: str, path: st
     assert asked(ports[server], line, "Cookie: a=" + "a" * 15_000 + "\r\n")[0] == passing
 
 
-@pytest.mark.parametrize("server", ["ours", "httptools", "wsgi"])
+@pytest.mark.parametrize("server", ["ours", "httptools"])
 def test_cookies_may_fill_the_head(ports: dict[str, int], server: str) -> None:
     """Users have no say in what sibling sites set."""
     cookies = "Cookie: a=" + "a" * 60_000 + "\r\n"

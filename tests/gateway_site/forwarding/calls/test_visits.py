@@ -168,7 +168,7 @@ def test_index_is_no_visit_where_all_middleware_runs_for_calls(
     *,
     is_visit: bool,
 ) -> None:
-    """As under WSGI, or with middleware of a project."""
+    """As with middleware of a project."""
     settings.SESSION_COOKIE_AGE = IDLE
     visitor.sign_in(corp)
     user_cache.cache_clear()
