@@ -120,7 +120,7 @@ def database(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Outage:
 
 @pytest.fixture
 def staff(corp: FakeProvider, visitor: Visitor) -> Visitor:
-    visitor.sign_in(corp)
+    visitor.sign_in_directly(corp)
     User.objects.update(is_staff=True, is_superuser=True)
     visitor.client.raise_request_exception = False
     return visitor

@@ -43,7 +43,7 @@ def ada(corp: FakeProvider, settings: Settings) -> Visitor:
     settings.ROOT_URLCONF = urls.__name__
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
     visitor = Visitor()
-    visitor.sign_in(corp)
+    visitor.sign_in_directly(corp)
     visitor.client.get("/")
     return visitor
 

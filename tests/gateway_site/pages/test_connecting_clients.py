@@ -30,7 +30,7 @@ def ada(corp: FakeProvider, settings: Settings) -> Visitor:
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"issuer": ISSUER})
     settings.UPSTREAMS = declared(corp, PATHS="/userinfo", CLIENTS="1")
     visitor = Visitor()
-    visitor.sign_in(corp)
+    visitor.sign_in_directly(corp)
     return visitor
 
 

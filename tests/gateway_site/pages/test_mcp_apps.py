@@ -56,7 +56,7 @@ def notes(
 
 @pytest.fixture
 def person(notes: McpResource, corp: FakeProvider, visitor: Visitor) -> Visitor:
-    visitor.sign_in(corp)
+    visitor.sign_in_directly(corp)
     return visitor
 
 

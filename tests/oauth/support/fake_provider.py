@@ -125,7 +125,7 @@ class FakeProvider:
         granted = self._may_refresh(form) if refreshes else self._may_exchange(form, asked)
         if not granted:
             return 400, "application/json", b'{"error": "invalid_grant"}'
-        answer = self._token_response(github=github, nonce=asked.get("nonce"))
+        answer = self.token_response(github=github, nonce=asked.get("nonce"))
         if refreshes and not self.rotates:
             answer.pop("refresh_token", None)
         if github:
@@ -183,7 +183,7 @@ class FakeProvider:
         """Respond at other URLs; subclasses override it."""
         return 404, "text/plain", b""
 
-    def _token_response(self, *, github: bool, nonce: str | None) -> dict[str, Any]:
+    def token_response(self, *, github: bool = False, nonce: str | None = None) -> dict[str, Any]:
         access_token = self._secret()
         self.people_of_tokens[access_token] = dict(self.person)
         answer: dict[str, Any] = {"access_token": access_token, "token_type": "bearer"}

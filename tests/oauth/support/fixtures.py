@@ -26,6 +26,7 @@ from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.oauth.support import fake_provider
+from tests.oauth.support.direct_sign_in import sign_in_directly
 from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
 from tests.oauth.support.shown import shown_to
 from tests.oauth.support.strict_provider import StrictProvider
@@ -60,6 +61,10 @@ class Visitor:
     def sign_in(self, at: FakeProvider, provider: str = "corp", **form: str) -> Any:
         """Sign in at the provider; return the response of the callback."""
         return self.client.get(self.callback_address(at, provider, **form))
+
+    def sign_in_directly(self, at: FakeProvider, provider: str = "corp") -> None:
+        """Be signed in as `sign_in` leaves a new person, without its requests."""
+        sign_in_directly(self.client, at, provider)
 
     def connect(self, at: FakeProvider, provider: str = "other") -> Any:
         return self.sign_in(at, provider, process="connect")
@@ -208,5 +213,5 @@ def visitor(store: Stack) -> Visitor:
 
 @pytest.fixture
 def signed_in(corp: FakeProvider, visitor: Visitor) -> Visitor:
-    visitor.sign_in(corp)
+    visitor.sign_in_directly(corp)
     return visitor

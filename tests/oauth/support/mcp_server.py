@@ -121,8 +121,8 @@ class AuthorizationServer(FakeProvider):
         )
         return same and challenge == asked.get("code_challenge")
 
-    def _token_response(self, *, github: bool, nonce: str | None) -> dict[str, Any]:
-        answer = super()._token_response(github=github, nonce=nonce)
+    def token_response(self, *, github: bool = False, nonce: str | None = None) -> dict[str, Any]:
+        answer = super().token_response(github=github, nonce=nonce)
         if not self.gives_id_token:
             answer.pop("id_token")
         return answer

@@ -27,7 +27,7 @@ from tests.sessions_kms.support.stepping import resume, with_waits
 
 @pytest.fixture
 def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
-    visitor.sign_in(corp)
+    visitor.sign_in_directly(corp)
     store.clock.advance(4000)
     return visitor
 

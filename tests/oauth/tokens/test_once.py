@@ -43,7 +43,7 @@ MANY = 50
 
 @pytest.fixture
 def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
-    visitor.sign_in(corp)
+    visitor.sign_in_directly(corp)
     store.clock.advance(4000)
     return visitor
 

@@ -35,7 +35,7 @@ DAY = 24 * 3600
 
 @pytest.fixture
 def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
-    visitor.sign_in(corp)
+    visitor.sign_in_directly(corp)
     store.clock.advance(4000)
     return visitor
 

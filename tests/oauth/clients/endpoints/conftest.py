@@ -43,5 +43,5 @@ def app(server: AuthorizationServer) -> App:
 @pytest.fixture
 def ada(server: AuthorizationServer, corp: FakeProvider, visitor: Visitor) -> Visitor:
     """Sign somebody in."""
-    visitor.sign_in(corp)
+    visitor.sign_in_directly(corp)
     return visitor

@@ -238,7 +238,7 @@ def test_nothing_is_stored_or_issued_before_the_consent(
     for _ in range(3):
         ada.client.get(app.address())
     assert set(store.dynamodb.items) == items
-    assert len(corp.authorizations) == 1  # the sign-in's
+    assert not corp.authorizations
 
 
 @pytest.mark.parametrize("gives_one", [True, False])
@@ -375,7 +375,7 @@ def test_deny_returns_to_the_client_with_the_error(
     assert back.is_led
     assert back.answer.pop("error_description")
     assert back.answer == {"error": "access_denied", "state": app.state, "iss": ISSUER}
-    assert len(corp.authorizations) == 1
+    assert not corp.authorizations
 
 
 def test_form_without_csrf_token_is_rejected(corp: FakeProvider, ada: Visitor, app: App) -> None:
@@ -383,14 +383,14 @@ def test_form_without_csrf_token_is_rejected(corp: FakeProvider, ada: Visitor, a
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = ada.client.cookies
     assert strict.post(app.address(), {"decision": "allow"}).status_code == 403
-    assert len(corp.authorizations) == 1
+    assert not corp.authorizations
 
 
 def test_get_allows_nothing(corp: FakeProvider, ada: Visitor, app: App) -> None:
     app.register()
     for address in (app.address(decision="allow"), app.address() + "&decision=allow"):
         assert ada.client.get(address).status_code == 200
-    assert len(corp.authorizations) == 1
+    assert not corp.authorizations
 
 
 def test_post_is_validated_again(
