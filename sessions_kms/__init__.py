@@ -88,10 +88,9 @@ PUBLIC_MODULES = (
     "sessions_kms.concurrency.finishing",  # work that continues when its request is cancelled
     "sessions_kms.concurrency.waits",  # for waiting in your own middleware
     "sessions_kms.concurrency.sync_and_async",
-    "sessions_kms.http.connecting",  # these four for this project only: its HTTP clients
+    "sessions_kms.http.connecting",  # these three for this project only: its HTTP clients
     "sessions_kms.http.descriptors",
     "sessions_kms.http.fields",
-    "sessions_kms.http.timer",
     "sessions_kms.session.cookies",
     "sessions_kms.sealed_items.tokens",  # these two for tokens that open sessions
     "sessions_kms.grant_store",

@@ -5,6 +5,7 @@ StoreUnavailable. Does not depend on `SessionStore`. `saving` and `moving` write
 """
 
 import logging
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, Final, Self, TypeAlias
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 
+from sessions_kms.aws.clock import system_time
 from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.item_types import SHORT_ID, session_id
@@ -25,7 +27,6 @@ from sessions_kms.services import Services
 from sessions_kms.session import next_cookie
 from sessions_kms.session.links import LINKS, names_in
 from sessions_kms.session.next_cookie import TRIED_MAX
-from sessions_kms.session.opened import announce_opened
 from sessions_kms.signals import announce_async, session_opened, session_refused
 from sessions_kms.storage.session_items import Stored
 from sessions_kms.storage.suspect_answers import Confirm, retry_invalid_read
@@ -33,6 +34,8 @@ from sessions_kms.telemetry import Block, telemetry
 
 logger = logging.getLogger("django.security.SuspiciousSession")
 
+HOUR: Final = 3600
+REMEMBERED_MAX: Final = 100_000  # sessions of one hour; beyond it they are announced again
 CACHED_MAX: Final = 16  # repositories: a project may use a serializer for each type of session
 NO_LINKS: Final[frozenset[str]] = frozenset()
 GRANT: Final = "_grant"  # marks the session of a grant, which is opened by tokens
@@ -86,6 +89,38 @@ class LoadedVersion:
 LoadedSession: TypeAlias = tuple[LoadedVersion, dict[str, Any]]
 
 
+class OpenedSessions:
+    """The sessions that were read in the current hour."""
+
+    def __init__(self) -> None:
+        self._hour = -1
+        self._ids: set[str] = set()
+
+    def add(self, session_id: str, now: float) -> bool:
+        """Add a session; return False if it was read in this hour before.
+
+        A clock that is set back starts another hour: an event then has a time on both sides.
+        """
+        hour = int(now // HOUR)
+        if hour != self._hour or len(self._ids) >= REMEMBERED_MAX:
+            self._hour, self._ids = hour, set()
+        if session_id in self._ids:
+            return False
+        self._ids.add(session_id)
+        return True
+
+
+_opened = OpenedSessions()
+
+
+def _forget() -> None:
+    global _opened  # noqa: PLW0603 - a forked child is another process
+    _opened = OpenedSessions()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
 class SessionRepository:
     """The sessions of one namespace, with one serializer."""
 
@@ -125,9 +160,15 @@ class SessionRepository:
             return found
 
     async def _announce_opened(self, version: LoadedVersion) -> None:
-        """Send `session_opened`, once an hour."""
-        client_id = version.labels.get(CLIENT_ID, "") if self.services.for_grants else None
-        await announce_opened(version.id, version.user_id, client_id)
+        """Send `session_opened`: once in each hour of the clock for a session read here.
+
+        The client's id is None for the session of a cookie, "" for a grant without one.
+        """
+        if _opened.add(version.id, system_time()):
+            client_id = version.labels.get(CLIENT_ID, "") if self.services.for_grants else None
+            await announce_async(
+                session_opened, version.id, user_id=version.user_id, client_id=client_id
+            )
 
     async def exists(self, session_key: str) -> bool:
         """Return True if a live session has this key."""

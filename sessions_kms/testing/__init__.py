@@ -7,14 +7,13 @@ else of this package does. Each name is imported on its first use.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sessions_kms.testing.cases import SessionStoreMixin
-    from sessions_kms.testing.memory_store import MemoryStore, store
+    from sessions_kms.testing.memory_store import MemoryStore, SessionStoreMixin, store
 
 __all__ = ["MemoryStore", "SessionStoreMixin", "store"]
 
 _HOMES = {
     "MemoryStore": "sessions_kms.testing.memory_store:MemoryStore",
-    "SessionStoreMixin": "sessions_kms.testing.cases:SessionStoreMixin",
+    "SessionStoreMixin": "sessions_kms.testing.memory_store:SessionStoreMixin",
     "store": "sessions_kms.testing.memory_store:store",
 }
 

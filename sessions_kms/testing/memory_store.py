@@ -6,10 +6,12 @@ built anew after that, since they cache cutoffs and data keys.
 
 import os
 import time
+import unittest
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -19,6 +21,11 @@ from sessions_kms.aws import calls
 from sessions_kms.aws.remote_table import is_running_tests
 from sessions_kms.format.attributes import Item
 from sessions_kms.testing.faults import Fault, FaultyDynamoDB, FaultyKMS
+
+if TYPE_CHECKING:
+    Case = unittest.TestCase
+else:
+    Case = object
 
 
 @dataclass
@@ -164,3 +171,24 @@ def _no_sleep(_: float) -> None:
 
 store = MemoryStore()
 os.register_at_fork(after_in_child=store.renew_lock)
+
+
+class SessionStoreMixin(Case):
+    """Undoes what a test stores, and what its class stored. Put it before the test case's class.
+
+    Each test starts with the sessions that `setUpClass` and `setUpTestData` stored, at their time.
+    The pytest plugin does the same without it.
+    """
+
+    session_store: MemoryStore = store
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Undo after the class what it stores from now on."""
+        cls.enterClassContext(store.isolated())
+        super().setUpClass()
+
+    def run(self, result: unittest.TestResult | None = None) -> Any:
+        """Run the test; undo what it stores, its setUp and its cleanups included."""
+        with store.isolated():
+            return super().run(result)

@@ -15,7 +15,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import id_of
-from sessions_kms.session import opened
+from sessions_kms.session import repository
 from tests.sessions_kms.support.stacks import Stack
 
 SIGNALS = {name: value for name, value in vars(signals).items() if isinstance(value, Signal)}
@@ -111,8 +111,8 @@ def test_session_is_announced_once_an_hour_to_whoever_listens(
     stack: Stack, received: Received, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1_700_000_000.0]
-    monkeypatch.setattr(opened, "system_time", lambda: clock[0])
-    monkeypatch.setattr(opened, "_opened", opened.OpenedSessions())
+    monkeypatch.setattr(repository, "system_time", lambda: clock[0])
+    monkeypatch.setattr(repository, "_opened", repository.OpenedSessions())
     session, grant = SessionStore(), GrantStore()
     for each in (session, grant):
         each[USER_ID] = "7"
@@ -144,7 +144,7 @@ def test_session_is_announced_once_an_hour_to_whoever_listens(
 
 
 def test_announced_sessions_of_an_hour_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opened, "REMEMBERED_MAX", 3)
-    sessions = opened.OpenedSessions()
+    monkeypatch.setattr(repository, "REMEMBERED_MAX", 3)
+    sessions = repository.OpenedSessions()
     assert all(sessions.add(name, 0) for name in "abcd")
     assert sessions.add("a", 0), "rather announced again than not at all"

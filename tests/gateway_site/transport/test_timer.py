@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.http.timer import Timer
+from gateway_site.transport.connection import Timer
 
 
 class Handle:
