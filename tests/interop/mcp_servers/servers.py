@@ -70,11 +70,15 @@ class McpServer(ABC):
 
     @property
     def variables(self) -> dict[str, str]:
-        """The gateway's variables for it: its address, its issuer if that is elsewhere, and that
-        OAuth clients may call it.
+        """The gateway's variables for it: its address, its issuer if that is elsewhere, that OAuth
+        clients may call it, and that each end revokes, since tests share one user.
         """
         named = f"UPSTREAM_{self.name.upper()}"
-        declared = {f"{named}_MCP": self.url, f"{named}_CLIENTS": "1"}
+        declared = {
+            f"{named}_MCP": self.url,
+            f"{named}_CLIENTS": "1",
+            f"{named}_REVOCATION": "always",
+        }
         return declared | ({f"{named}_ISSUER": self.issuer} if self.is_issuer_elsewhere else {})
 
     @property
