@@ -26,7 +26,7 @@ BEARER = "bearer"
 
 
 def exchange_code(server: McpServer, pending: PendingConnection, code: str) -> TokenSet:
-    """Return the token set for a code. It goes to the token endpoint of the state only.
+    """Return the token set for a code, of any size. It goes to the state's token endpoint only.
 
     Raises ProviderUnavailable, ProviderRefused, ReauthenticationRequired and StoreUnavailable.
     """
@@ -61,14 +61,13 @@ def _read_tokens(response: Mapping[str, Any], pending: PendingConnection, now: i
     )
     if token_set.token_type.lower() != BEARER:
         raise ProviderRefused("The server issues tokens of another type.", Code.TOKEN_OTHER)
-    connected = replace(
+    return replace(
         token_set,
         id_token=None,  # Nothing that it says is relied on.
         issuer=pending.issuer,
         resource=pending.resource,
         account=find_account_name(response, token_set.id_token),
     )
-    return connected.check_size()
 
 
 def find_account_name(response: Mapping[str, Any], id_token: str | None) -> str | None:

@@ -42,6 +42,7 @@ from oauth.mcp.servers import McpServer
 from oauth.metrics import count_connection
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.failures import safe_url
+from oauth.sign_in.oauth2_adapter import reject_large_tokens
 from oauth.tokens import vault
 from oauth.tokens.revocation import save_or_revoke
 from sessions_kms import Leases, SessionTooLarge
@@ -130,6 +131,9 @@ def complete(request: HttpRequest, server: McpServer) -> HttpResponse:
         if not (code := request.GET.get("code")):
             raise ProviderRefused("The answer has no code.", Code.CODE_MISSING)
         token_set = exchange_code(server, begun, code)
+        if token_set.is_too_large:
+            user_id = request.session.get(SESSION_KEY)
+            reject_large_tokens(request, server.name, token_set, user_id)
     except OAuthError as exc:
         return failures.failure_page(request, server, exc, begun.next_url)
     return _store(request, server, begun, token_set)

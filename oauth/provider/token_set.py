@@ -119,7 +119,7 @@ class TokenSet:
         """Parse the token response of ``source``, a provider's or server's name.
 
         A response without ``scope`` grants the requested scope (RFC 6749 section 5.1). Raises
-        MalformedTokens. The size is not checked: see `check_size`.
+        MalformedTokens. The size of all tokens together is not checked: see `is_too_large`.
         """
         return cls(
             access_token=_new_token(response.get("access_token")),
@@ -204,17 +204,12 @@ class TokenSet:
     def is_too_large(self) -> bool:
         """Whether the session form is over SIZE_MAX, or CONNECTION_SIZE_MAX with an issuer.
 
-        Groups do not count: the operator's settings list those that are stored.
+        New ones are rejected; larger ones from before stay valid. Groups do not count: the
+        operator's settings list those that are stored.
         """
         limit = SIZE_MAX if self.issuer is None else CONNECTION_SIZE_MAX
         form = replace(self, groups=()).to_session()
         return len(json.dumps(form, separators=(",", ":"))) > limit
-
-    def check_size(self) -> TokenSet:
-        """Return this new token set. Raises TokensTooLarge; larger ones from before stay valid."""
-        if self.is_too_large:
-            raise TokensTooLarge
-        return self
 
     def _recipients(self) -> tuple[str | None, ...]:
         return self.subject, self.client_id, self.issuer, self.resource

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
-from typing import Any
+from typing import Any, NoReturn
 
 import requests
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin, SocialToken
@@ -41,6 +41,7 @@ from oauth.provider.metadata import Metadata
 from oauth.provider.pushed_requests import PushingOAuth2Client
 from oauth.provider.token_set import MalformedTokens, TokenSet, TokensTooLarge
 from oauth.sign_in import accounts
+from oauth.tokens import vault
 from sessions_kms import user_id_of
 from sessions_kms.services import services
 
@@ -122,6 +123,20 @@ def reject_unreadable() -> Iterator[None]:
         raise ProviderUnavailable(
             "The provider's response cannot be parsed.", Code.ANSWER_UNREADABLE
         ) from None
+
+
+def reject_large_tokens(
+    request: HttpRequest, provider: str, token_set: TokenSet, user_id: str | None
+) -> NoReturn:
+    """Raise ProviderRefused for new tokens of a user that are too large to be stored.
+
+    Nobody will hold them, so they are revoked at the end of the request, unless the session has
+    others of the provider: they could end with these.
+    """
+    __traceback_hide__ = True
+    if vault.load_token_set(request.session, provider) is None:
+        revoke_unused(request, provider, token_set, user_id)
+    raise ProviderRefused(str(TokensTooLarge()), Code.TOKENS_TOO_LARGE)
 
 
 def check_account_text(account: SocialAccount) -> None:
@@ -238,8 +253,12 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
                 now=int(self._clock()),
                 source=self.get_provider().sub_id,
                 dpop_key=self._dpop_key,
-            ).check_size()
-        login.token_set = self._admitted(login, token_set)
+            )
+        login.token_set = token_set = self._admitted(login, token_set)
+        if token_set.is_too_large:
+            provider = self.get_provider().sub_id
+            user_id = _owner_of(provider, token_set)
+            reject_large_tokens(self.request, provider, token_set, user_id)
         for address in login.email_addresses:
             address.verified = is_true(address.verified)
         return login
@@ -258,10 +277,15 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
         try:
             return decision.admit_sign_in(configured, login.account.extra_data, token_set)
         except SignInRefused:
-            account = accounts.find_account(configured.name, token_set.subject)
-            user_id = None if account is None else user_id_of(account.user)
+            user_id = _owner_of(configured.name, token_set)
             revoke_unused(self.request, configured.name, token_set, user_id)
             raise
+
+
+def _owner_of(provider: str, token_set: TokenSet) -> str | None:
+    """Return the id of the user who has connected the account of a token set, if anybody has."""
+    account = accounts.find_account(provider, token_set.subject)
+    return None if account is None else user_id_of(account.user)
 
 
 def add_resource(provider: OAuth2Provider, resource: str) -> None:

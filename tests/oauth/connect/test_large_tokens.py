@@ -19,10 +19,13 @@ from oauth.provider.granted_scope import SCOPE_MAX
 from oauth.provider.token_set import CONNECTION_SIZE_MAX, MAX_TOKEN_LENGTH
 from oauth.tokens import vault
 from tests.gateway_site.support.page_requests import assert_accessible
+from tests.oauth.support import fake_provider
 from tests.oauth.support.connecting import Connecting, declare
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.full_session import fill
+from tests.oauth.support.logout_fixtures import revoked, settled
+from tests.oauth.support.logout_provider import LogoutProvider
 from tests.oauth.support.mcp_server import serving_mcp
 from tests.oauth.support.requests import get_token, stored
 from tests.sessions_kms.support.stacks import Stack
@@ -89,6 +92,30 @@ def test_tokens_that_cannot_be_stored_are_rejected_on_a_page(
     assert "_auth_user_id" not in visitor.session
 
 
+@pytest.fixture
+def idp(settings: Settings) -> Iterator[LogoutProvider]:
+    """Serve a provider that revokes tokens."""
+    with fake_provider.serving(LogoutProvider) as provider:
+        configure(settings, environment("corp", provider))
+        yield provider
+
+
+def test_tokens_that_are_too_large_together_are_revoked_unless_others_could_end_with_them(
+    idp: LogoutProvider, visitor: Visitor
+) -> None:
+    """Nobody would hold them."""
+    idp.people_of_tokens["a" * 31_000] = dict(idp.person)
+    too_large = {"scope": SHORT, "access_token": "a" * 31_000, "refresh_token": "r" * 31_000}
+    for is_signed_in in (False, True):
+        idp.more_of_token_response = too_large
+        assert b"tokens_too_large" in visitor.sign_in(idp).content
+        assert revoked(idp) == ([] if is_signed_in else [too_large["refresh_token"]])
+        idp.revocations.clear()
+        idp.more_of_token_response = {}
+        visitor.sign_in(idp)
+    assert get_token(visitor) == stored(visitor)
+
+
 @pytest.mark.parametrize("scope", [ONE_CHARACTER, SHORT], ids=["unusual", "short"])
 def test_16383_scopes_are_cut_and_pages_show_the_first(
     corp: FakeProvider, visitor: Visitor, scope: str
@@ -130,6 +157,23 @@ def test_server_with_unusual_tokens_is_not_connected(
     with pytest.raises(NotConnected):
         get_token(notes.visitor, "notes")
     assert get_token(honest.visitor, "files") == honest.held
+
+
+def test_tokens_of_a_connection_that_are_too_large_together_are_revoked_likewise(
+    notes: Connecting,
+) -> None:
+    server = notes.resource.authorization
+    too_large = {"access_token": "a" * 20_000, "refresh_token": "r" * 20_000}
+    for is_connected in (False, True):
+        server.more_of_token_response = too_large
+        assert b"tokens_too_large" in notes.connect().content
+        settled()
+        found = {each["token"] for each in server.revocations}
+        assert found == (set() if is_connected else {*too_large.values()})
+        server.revocations.clear()
+        server.more_of_token_response = {}
+        notes.connect()
+    assert get_token(notes.visitor, "notes") == notes.held
 
 
 def test_server_whose_tokens_grow_at_each_refresh_is_stopped_and_loses_nobody_elses(
