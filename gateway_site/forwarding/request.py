@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Never
 
 from django.core.cache import close_caches
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
@@ -56,6 +56,11 @@ class GatewayRequest(ASGIRequest):
             return super().parse_file_upload(META, post_data)
         except UNREADABLE_HEADER as error:
             raise MultiPartParserError("A part's header cannot be read.") from error
+
+
+def never_called(request: HttpRequest) -> Never:
+    """Stand for the view, where Django's middleware is used without its chain."""
+    raise NotImplementedError
 
 
 def release_request(request: HttpRequest) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
@@ -22,6 +22,7 @@ from django.http import HttpRequest
 
 from gateway_site.edge.client import Client
 from gateway_site.forwarding.calls.user_cache import user_cache
+from gateway_site.forwarding.request import never_called
 from gateway_site.forwarding.thread_pools import THREADS, Permit, ThreadPool, UserSemaphores
 from gateway_site.rules import problems
 from gateway_site.rules.origin import is_navigation
@@ -29,7 +30,7 @@ from gateway_site.rules.problems import Problem, signed_out, unavailable
 from gateway_site.rules.url_rules import ROOT
 from oauth.clients.rules.resources import make_challenge
 from oauth.sign_in.authentication import AuthenticationMiddleware
-from sessions_kms import outages
+from sessions_kms import about, outages
 from sessions_kms.concurrency.waits import BlockingCall
 from sessions_kms.services import are_made, services
 
@@ -45,7 +46,7 @@ _engine = cache(import_module)  # `import_module` takes locks, even for a loaded
 
 @dataclass(slots=True)
 class ClientGrant:
-    """What a call can do to the grant whose token came with it.
+    """The grant whose token came with a call: its labels, and what the call can do to it.
 
     `end` ends the grant. `demand_scopes` keeps scopes that the MCP server of a name demanded, for
     the client's next consent; it returns False if that would not help.
@@ -53,6 +54,7 @@ class ClientGrant:
 
     end: Callable[[], Awaitable[None]] = field(repr=False)
     demand_scopes: Callable[[str, Sequence[str]], Awaitable[bool]] = field(repr=False)
+    labels: about.Labels = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True)
@@ -102,6 +104,7 @@ async def _find_client(path: str, authorization: str) -> Caller | None:
     grant = ClientGrant(
         end=partial(_end_grant, grants(), session, token),
         demand_scopes=partial(wanted_scopes.demand_scopes, session),
+        labels=about.read_labels(session),
     )
     return Caller(session, grant)
 
@@ -161,7 +164,7 @@ class ActiveUsers:
     def __init__(self) -> None:
         self._threads = ThreadPool("gateway-users", THREADS)
         self._queries = UserSemaphores(USER_QUERIES)
-        self._authentication = AuthenticationMiddleware(_unused)
+        self._authentication = AuthenticationMiddleware(never_called)
 
     async def find(self, request: HttpRequest, client: Client, permit: Permit) -> str | None:
         """Return the id of the active user of a request's session; None if nobody is signed in.
@@ -191,8 +194,3 @@ class ActiveUsers:
             return user_cache().active_user_id(request)
         finally:
             close_old_connections()
-
-
-def _unused(request: HttpRequest) -> Never:
-    """Stand where Django's middleware expects what it wraps."""
-    raise NotImplementedError

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import io
 from http.cookies import SimpleCookie
-from typing import Any, Never, cast
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
@@ -55,7 +55,7 @@ from gateway_site.forwarding.calls.response_headers import (
 )
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.forwarding.calls.watch import SessionEnded, WatchedBlock, watch_session
-from gateway_site.forwarding.request import BODY_HEADERS, release_request, send_signal
+from gateway_site.forwarding.request import BODY_HEADERS, never_called, release_request, send_signal
 from gateway_site.forwarding.thread_pools import (
     BUSY,
     UNAVAILABLE,
@@ -89,8 +89,8 @@ class Calls:
         self._handler = handler
         self._admissions = FairSemaphore(ADMISSIONS)
         self._users = ActiveUsers()
-        self._security = SecurityMiddleware(_unused)
-        self._csrf = CsrfCheck(_unused)
+        self._security = SecurityMiddleware(never_called)
+        self._csrf = CsrfCheck(never_called)
         self._fixed_headers = fixed_headers()
 
     async def serve(self, scope: Any, client: Client, send: Send) -> None:
@@ -202,7 +202,7 @@ class Calls:
         if settings.CSRF_USE_SESSIONS:
             await request.session.aget(SESSION_KEY)  # reads the session, which has the secret
         self._csrf.process_request(request)
-        return cast("HttpResponse | None", self._csrf.process_view(request, _unused, (), {}))
+        return cast("HttpResponse | None", self._csrf.process_view(request, never_called, (), {}))
 
 
 async def _forward(
@@ -282,14 +282,8 @@ def _log_caller(scope: Any, caller: Caller, user_id: str | None) -> None:
         return
     entry.user = access_log.UNKNOWN if user_id is None else user_id
     if caller.grant is not None:
-        labels = about.read_labels(caller.session)
-        entry.client = labels.get(about.CLIENT_ID, access_log.UNKNOWN)
+        entry.client = caller.grant.labels.get(about.CLIENT_ID, access_log.UNKNOWN)
 
 
 def _status(result: UpstreamCall | HttpResponse) -> int:
     return result.status_code if isinstance(result, HttpResponse) else 200
-
-
-def _unused(request: HttpRequest) -> Never:
-    """Stand where Django's middleware expects what it wraps."""
-    raise NotImplementedError

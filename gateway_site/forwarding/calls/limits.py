@@ -32,11 +32,24 @@ from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
 from gateway_site.transport.places import Busy, Places, give_back, take_at_once, take_within
 from gateway_site.transport.pool import Owner
-from sessions_kms import about
 
 logger = logging.getLogger(__name__)
 
 CLIENTS_PER_USER = 2  # One person may have as many calls at an upstream as so many callers.
+USER_CALLS_MAX = 256
+# Whatever is configured, half of the connections of a process are left for others. As many calls
+# may wait as one address may have connections (`server.connections`).
+SHARE_OPEN, SHARE_WAITING = 2, 4
+BUSY = "Too many of your calls are open. An event stream counts for as long as it is open."
+RATE_EXCEEDED, RATE_EXCEEDED_RPC = "rate_exceeded", -32014
+
+_rejected = Tally(logger, "%d calls were answered 503: their person had too many open.")
+rate_counter = RateCounter()
+
+logger = logging.getLogger(__name__)
+
+# At one upstream a person may have as many calls open as so many clients (`MAX_CONCURRENT`).
+CLIENTS_PER_USER = 2
 USER_CALLS_MAX = 256
 # Whatever is configured, half of the connections of a process are left for others. As many calls
 # may wait as one address may have connections (`server.connections`).
@@ -261,7 +274,5 @@ def _tool_of(message: Message) -> str | None:
 
 def _client_of(call: UpstreamCall) -> str:
     """Return the name of the client that calls; "" if a browser does."""
-    server = settings.AUTHORIZATION_SERVER
-    if not call.is_client or server is None:
-        return ""
-    return name_client(about.read_labels(call.caller.session), server)
+    grant, server = call.caller.grant, settings.AUTHORIZATION_SERVER
+    return "" if grant is None or server is None else name_client(grant.labels, server)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
-from typing import Never, Self
+from typing import Self
 
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
@@ -26,6 +26,7 @@ from django.utils.cache import patch_vary_headers
 
 from gateway_site.edge.middleware import ContentPolicyMiddleware
 from gateway_site.forwarding.calls.caller import Caller, split_client_path
+from gateway_site.forwarding.request import never_called
 from gateway_site.rules import url_rules
 from gateway_site.rules.headers import Headers
 from sessions_kms import SessionTooLarge, StoreUnavailable
@@ -52,12 +53,8 @@ def _set_on(request: HttpRequest) -> tuple[tuple[str, str], ...]:
     response = HttpResponse()
     del response.headers["Content-Type"]
     for kind in SETTERS:
-        kind(_unused).process_response(request, response)
+        kind(never_called).process_response(request, response)
     return tuple(response.items())
-
-
-def _unused(request: HttpRequest) -> Never:
-    raise NotImplementedError
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ from django.db import close_old_connections
 from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.threads import executor, in_thread
 
+THREADS = 2  # separate: an unresponsive database delays nothing else
 WATCH_DELAY = 0.25  # seconds until a disconnected client is noticed
 
 Watcher = Callable[[], Coroutine[Any, Any, None]]
@@ -135,9 +136,6 @@ def _watch_queue() -> _WatchQueue:
             _watch_queues.pop(ended, None)
         _watch_queues[loop] = _WatchQueue(loop)
     return _watch_queues[loop]
-
-
-THREADS = 2  # separate: an unresponsive database delays nothing else
 
 
 class SessionEnded(Exception):

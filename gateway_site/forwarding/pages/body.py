@@ -11,7 +11,7 @@ import io
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib import import_module
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
@@ -23,6 +23,7 @@ from django.urls import ResolverMatch
 from gateway_site.edge import own_cookies
 from gateway_site.edge.client import Client
 from gateway_site.forwarding.calls.user_cache import user_cache
+from gateway_site.forwarding.thread_pools import ThreadPool
 from gateway_site.rules.headers import single_value
 from oauth import POSTED_FORM_MAX
 from oauth.backchannel import backchannel_logout
@@ -37,14 +38,6 @@ LENGTH_DIGITS = 18
 POSTED_BY_PROVIDERS = frozenset({callback, backchannel_logout})
 ADMIN = "admin"  # the name of Django's application
 ADMIN_LOGIN = "login"  # the name of its page for people who are not signed in
-
-T = TypeVar("T")
-
-
-class InThread(Protocol):
-    """Runs blocking work in a thread, and returns its result."""
-
-    async def __call__(self, work: Callable[[], T], /) -> T: ...
 
 
 class PageBody:
@@ -113,7 +106,7 @@ def _announced_size(scope: Any) -> int:
     return int(length) if length.isdigit() and len(length) <= LENGTH_DIGITS else 0
 
 
-async def is_staff_request(scope: Any, in_thread: InThread) -> bool:
+async def is_staff_request(scope: Any, pool: ThreadPool) -> bool:
     """Return True if the session of a request belongs to an active staff member.
 
     Raises StoreUnavailable and django.db.OperationalError if that cannot be determined.
@@ -127,7 +120,7 @@ async def is_staff_request(scope: Any, in_thread: InThread) -> bool:
             await store(cookies.get(settings.SESSION_COOKIE_NAME)).aget(SESSION_KEY)
             return False
         known = user_cache().cached_user(content)
-        person = known or await in_thread(partial(_load_user, content))
+        person = known or await pool.run_with_context(partial(_load_user, content))
         return person is not None and getattr(person, "is_staff", False)
 
 

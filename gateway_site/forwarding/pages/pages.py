@@ -149,7 +149,7 @@ class Pages:
         if not has_session_cookie(django_scope):
             return False
         async with self._pages.permit(client):
-            return await is_staff_request(django_scope, self._pages.run_with_context)
+            return await is_staff_request(django_scope, self._pages)
 
     async def _render(
         self, scope: Any, client: Client, body: io.BytesIO, match: ResolverMatch | None

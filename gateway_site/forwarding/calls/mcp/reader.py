@@ -35,7 +35,6 @@ from gateway_site.policy.pin_policy import PinPolicy
 from gateway_site.rules.body import EMPTY_BODY, RequestBody
 from gateway_site.rules.headers import Headers, drop_connection_headers, single_value
 from gateway_site.rules.problems import Problem
-from sessions_kms import about
 
 ALLOWED = ("DELETE", "GET", "POST")
 MEDIA_TYPE = re.compile(rb"([a-z]+/[a-z+-]+)[ \t]*")
@@ -259,9 +258,9 @@ def _policy_of(call: UpstreamCall) -> Policy:
     """Return the rules and pins that are in force as the call begins, for its client."""
     policy: Policy = PassAll()
     if (rules := rules_of(call.upstream)) is not None:
-        server, names = settings.AUTHORIZATION_SERVER, frozenset[str]()
-        if call.is_client and server is not None:
-            names = list_client_names(about.read_labels(call.caller.session), server)
+        grant, server, names = call.caller.grant, settings.AUTHORIZATION_SERVER, frozenset[str]()
+        if grant is not None and server is not None:
+            names = list_client_names(grant.labels, server)
         policy = CallPolicy(rules, names)
     pins = pins_of(call.upstream)
     return policy if pins is None else PinPolicy(policy, *pins)
