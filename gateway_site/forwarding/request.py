@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Never
 
@@ -83,7 +84,9 @@ DJANGO_RECEIVERS = frozenset(
 async def send_signal(signal: Signal, **arguments: Any) -> None:
     """Send request_started or request_finished for a call, if a project listens.
 
-    Its receivers may block: asgiref runs them in a thread, to their end if the call is cancelled.
+    Its receivers may block: Django runs them in a thread. They get it even if the call is cancelled
+    meanwhile, since a project may count on both.
     """
     if not DJANGO_RECEIVERS.issuperset([found[0][0] for found in signal.receivers]):
-        await signal.asend(sender=ASGIHandler, **arguments)
+        sending = asyncio.ensure_future(signal.asend(sender=ASGIHandler, **arguments))
+        await asyncio.shield(sending)

@@ -17,6 +17,7 @@ from gateway_site.forwarding.calls.mcp.reading_threads import IN_LOOP
 from gateway_site.mcp.messages import read_message
 from gateway_site.policy.rates import RateCounter
 from gateway_site.rules.problems import Problem
+from gateway_site.rules.upstream import Upstream
 from oauth.clients.server import AuthorizationServer
 from sessions_kms import about
 from tests.gateway_site.rules.test_upstream import one
@@ -111,6 +112,12 @@ def test_sessions_of_one_person_share_the_rate_of_any_upstream(gateway: Gateway)
     assert refused.headers["RateLimit-Policy"] == '"calls";q=2;w=3600'
 
 
+def made(upstream: Upstream, grant: object = None) -> Any:
+    """Return what rates need of an admitted call."""
+    caller = SimpleNamespace(grant=grant)
+    return SimpleNamespace(upstream=upstream, owner=SimpleNamespace(person="1"), caller=caller)
+
+
 def test_clients_are_counted_apart_but_not_those_that_registered_themselves(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,15 +129,10 @@ def test_clients_are_counted_apart_but_not_those_that_registered_themselves(
     )
 
     def passes(client_id: str | None) -> bool:
-        labels = {} if client_id is None else {about.CLIENT: "A", about.CLIENT_ID: client_id}
-        made = SimpleNamespace(
-            upstream=one(RATE="1/h"),
-            owner=SimpleNamespace(person="1"),
-            is_client=client_id is not None,
-            caller=SimpleNamespace(session={about.ABOUT: labels}),
-        )
+        labels = {about.CLIENT: "A", about.CLIENT_ID: client_id}
+        grant = None if client_id is None else SimpleNamespace(labels=labels)
         try:
-            limit_rate(made, None)  # type: ignore[arg-type]
+            limit_rate(made(one(RATE="1/h"), grant), None)
         except Problem:
             return False
         return True
@@ -157,12 +159,10 @@ def test_other_spelling_of_a_call_is_no_way_around_the_rate_of_a_tool(
     monkeypatch: pytest.MonkeyPatch, method: str, name: str, passes: bool
 ) -> None:
     monkeypatch.setattr(limits, "rate_counter", RateCounter(lambda: 0.0))
-    made: Any = SimpleNamespace(
-        upstream=one(RATE="look=1/h"), owner=SimpleNamespace(person="1"), is_client=False
-    )
-    limit_rate(made, read_message(call("tools/call", 1, name="look")))
+    upstream_call = made(one(RATE="look=1/h"))
+    limit_rate(upstream_call, read_message(call("tools/call", 1, name="look")))
     with nullcontext() if passes else pytest.raises(Problem):
-        limit_rate(made, read_message(call(method, 2, name=name)))
+        limit_rate(upstream_call, read_message(call(method, 2, name=name)))
 
 
 def test_rate_of_a_tool_implies_that_messages_are_read() -> None:

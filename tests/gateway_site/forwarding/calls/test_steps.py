@@ -12,11 +12,13 @@ from contextlib import suppress
 from typing import Any, Never
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.core import signals
 from django.dispatch import Signal
 from django.http import HttpRequest
+from django.test import Client
 from django.urls import get_script_prefix
 from django.utils import translation
 from pytest_django import Settings
@@ -155,18 +157,21 @@ def test_call_that_ends_early_sends_both_signals(
     assert [signal for signal, _ in received] == BOTH
 
 
-def test_call_that_is_cancelled_while_receivers_run_sends_both_signals(received: Received) -> None:
+def test_call_that_is_cancelled_while_receivers_wait_for_a_thread_sends_both_signals(
+    received: Received,
+) -> None:
     handler = GatewayHandler()
     go_on.clear()
 
     async def cancelled() -> None:
+        busy = asyncio.create_task(sync_to_async(go_on.wait)(TIMEOUT))  # in the thread of receivers
         call = asyncio.create_task(ask(handler, "/gateway/api/x"))
-        for _ in range(2):  # while each of them runs
+        for _ in BOTH:  # while each of them waits
             await asyncio.sleep(0.01)
             call.cancel()
+        await asyncio.wait({call})
         go_on.set()
-        with pytest.raises(CancelledError):
-            await call
+        await busy
         while len(received) < len(BOTH):  # noqa: ASYNC110 - it has no event to wait for
             await asyncio.sleep(0.001)
 
@@ -226,3 +231,24 @@ def test_user_agent_that_django_would_reject_is_rejected(settings: Settings) -> 
     settings.DISALLOWED_USER_AGENTS = [re.compile("^$")]
     handler = GatewayHandler()
     assert in_a_new_loop(lambda: ask(handler, "/gateway/api/x"))[0] == 403
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_unchanged_session_is_saved_if_the_project_saves_every_session(
+    settings: Settings, saves: bool
+) -> None:
+    settings.SESSION_SAVE_EVERY_REQUEST = saves
+    handler, key = GatewayHandler(), a_session(name="visitor")
+    status, _, headers = in_a_new_loop(lambda: ask(handler, "/gateway/api/x", key))
+    cookies = [value.partition(b"=")[0] for name, value in headers if name == b"Set-Cookie"]
+    assert (status, cookies) == (401, [b"gateway_sessionid"] * saves)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "", 401), ("HEAD", "", 401), ("POST", "", 405), ("GET", "api/x", 501)],
+)
+def test_test_client_of_django_gets_the_index_and_no_calls(
+    client: Client, method: str, path: str, status: int
+) -> None:
+    assert client.generic(method, f"/gateway/{path}").status_code == status
