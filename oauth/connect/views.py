@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.decorators import login_not_required, login_required
@@ -18,7 +16,7 @@ from oauth.connect import failures, flow
 from oauth.connect.requested_scopes import RequestedScopes
 from oauth.connect.wanted_scopes import drop_wanted, load_wanted
 from oauth.exceptions import OAuthError
-from oauth.logout.deferred_revocation import revoke_later
+from oauth.logout.deferred_revocation import remove_tokens
 from oauth.mcp.discovery import discover
 from oauth.mcp.provider import provider_of
 from oauth.mcp.registrations import registration_for
@@ -28,9 +26,6 @@ from oauth.sign_in import click_delay
 from oauth.sign_in.failures import safe_url
 from oauth.sign_in.views import NEXT_URL_MAX
 from oauth.tokens import vault
-from oauth.tokens.vault import TokenRepository
-from sessions_kms import SessionStore
-from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 
 SCOPE_FIELD = "scope"  # form field: the scopes that the page named
@@ -85,10 +80,7 @@ def disconnect(request: HttpRequest, provider_id: str) -> HttpResponse:
         held = vault.load_token_set(request.session, server.name)
         context = {"server": server, "revocation": _when_revoked(server, held)}
         return render(request, "oauth/disconnect.html", context)
-    session = cast("SessionStore", request.session)  # `oauth.checks` requires this engine
-    removed = run_sync(TokenRepository(services(), session, server.name).remove())
-    if removed is not None:
-        revoke_later(request, server.name, removed, is_gone=True)
+    if remove_tokens(services(), request, server.name):
         messages.success(request, _("%(server)s is disconnected.") % {"server": server.label})
     drop_wanted(request.session, server.name)
     return HttpResponseRedirect(resolve_url("home"))

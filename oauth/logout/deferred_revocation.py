@@ -30,6 +30,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from oauth.logout import session_links
 from oauth.mcp.servers import find_server
 from oauth.metrics import count_revocation
 from oauth.network.concurrency import FutureResult
@@ -38,7 +39,9 @@ from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from oauth.tokens.remaining_access import RemainingAccess
 from oauth.tokens.revocation import revoke_soon
-from sessions_kms import id_of
+from oauth.tokens.vault import TokenRepository
+from sessions_kms import SessionStore, id_of
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
@@ -83,24 +86,39 @@ class _PendingRevocations:
     ended_key: str | None = field(default=None, repr=False)
 
 
-def revoke_later(
+def remove_tokens(
+    services: Services,
     request: HttpRequest,
     provider: str,
-    token_set: TokenSet,
+    subject: str | None = None,
     *,
     is_disconnected: bool = False,
-    is_gone: bool = False,
-) -> None:
-    """Revoke a token set at the end of this request, unless its account stays connected.
+) -> bool:
+    """Remove a token set from the stored session now, and revoke it at the end of this request.
 
-    The session goes on without it. With ``is_disconnected`` the user disconnected the account; with
-    ``is_gone`` the session was saved without it already.
+    With a ``subject``, only that account's. Exactly what is removed is revoked, also if another
+    request has just stored it. Returns False if there was none. Raises StoreUnavailable.
     """
     __traceback_hide__ = True
-    user_id = request.session.get(SESSION_KEY)
-    removed = _Removed(
-        provider, token_set, user_id, is_disconnected=is_disconnected, is_gone=is_gone
+    session = cast("SessionStore", request.session)  # `oauth.checks` requires this engine
+    removed = run_sync(TokenRepository(services, session, provider).remove(subject))
+    if removed is None:
+        return False
+    session_links.unlink_session(session, provider)
+    user_id = session.get(SESSION_KEY)
+    _pending_of(request).removed.append(
+        _Removed(provider, removed, user_id, is_gone=True, is_disconnected=is_disconnected)
     )
+    return True
+
+
+def revoke_later(request: HttpRequest, provider: str, token_set: TokenSet) -> None:
+    """Revoke a replaced token set at the end of this request, unless its account stays connected.
+
+    The request's session goes on without it.
+    """
+    __traceback_hide__ = True
+    removed = _Removed(provider, token_set, request.session.get(SESSION_KEY))
     _pending_of(request).removed.append(removed)
 
 

@@ -9,7 +9,7 @@ known to be the person's own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from allauth.account.signals import user_logged_in
 from allauth.core.exceptions import ImmediateHttpResponse
@@ -29,19 +29,19 @@ from django.shortcuts import resolve_url
 from django.utils.translation import gettext as _
 
 from oauth.logout import session_links
-from oauth.logout.deferred_revocation import keep_grant, revoke_later, revoke_unused
+from oauth.logout.deferred_revocation import (
+    keep_grant,
+    remove_tokens,
+    revoke_later,
+    revoke_unused,
+)
 from oauth.metrics import count_sign_in
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import rights
 from oauth.tokens import vault
 from oauth.tokens.revocation import save_or_revoke
-from oauth.tokens.vault import TokenRepository
 from sessions_kms import user_id_of
-from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
-
-if TYPE_CHECKING:
-    from sessions_kms import SessionStore
 
 # Keys of the sign-in's state, which survives the sign-up form and the e-mail stage. The state is
 # part of the encrypted session.
@@ -110,12 +110,8 @@ def store_connection(request: HttpRequest, sociallogin: SocialLogin, **kwargs: A
 @receiver(social_account_removed, dispatch_uid="oauth.drop_removed")
 def drop_disconnected(request: HttpRequest, socialaccount: SocialAccount, **kwargs: Any) -> None:
     """Drop the tokens of an account that was disconnected."""
-    session = cast("SessionStore", request.session)  # `oauth.checks` requires this engine
-    repository = TokenRepository(services(), session, socialaccount.provider)
-    removed = run_sync(repository.remove(socialaccount.uid))
-    if removed is not None:
-        session_links.unlink_session(session, socialaccount.provider)
-        revoke_later(request, socialaccount.provider, removed, is_disconnected=True, is_gone=True)
+    provider, subject = socialaccount.provider, socialaccount.uid
+    remove_tokens(services(), request, provider, subject, is_disconnected=True)
 
 
 def _store_and_link(request: HttpRequest, sociallogin: SocialLogin) -> TokenSet | None:

@@ -31,11 +31,12 @@ from django.utils.translation import gettext as _
 
 from oauth.codes import Code
 from oauth.exceptions import SignInRefused
-from oauth.logout.deferred_revocation import revoke_later
+from oauth.logout.deferred_revocation import remove_tokens
 from oauth.metrics import count_sign_in
 from oauth.sign_in import accounts, rights
 from oauth.sign_in.prompts import ACCOUNT_FIELD, ANOTHER_ACCOUNT
 from oauth.tokens import vault
+from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
@@ -169,5 +170,4 @@ def _withdraw_access(request: HttpRequest, provider: str, subject: str) -> None:
     if vault.is_signed_in_with(request.session, provider, subject):
         logout(request)
     else:
-        vault.drop_token_set(request.session, provider)
-        revoke_later(request, provider, held)
+        remove_tokens(services(), request, provider, subject)

@@ -275,8 +275,8 @@ class TokenRepository:
     async def end(self, subject: str) -> dict[str, TokenSet] | None:
         """End the session if its sign-in was with this account; return its other token sets.
 
-        If the sign-in was with another account, only remove this token set. Returns None if the
-        session has no token set of this provider.
+        If the sign-in was with another account, only remove this account's token set. Returns None
+        if the session has no token set of this provider.
         """
         session = self._reload()
         if await self._find(session) is None:
@@ -285,8 +285,7 @@ class TokenRepository:
             others = other_token_sets(session, self._provider)
             await SessionWrite(session, "flush")
             return others | other_token_sets(session.ended_content or {}, self._provider)
-        drop_token_set(session, self._provider)
-        await self._save(session)
+        await self.remove(subject)
         return {}
 
     def adopt(self, stored: StoredTokenSet) -> TokenSet:
@@ -316,20 +315,18 @@ class TokenRepository:
         return parse_token_set(await session.aget(session_key(self._provider)), self._provider)
 
     async def _save_new(self, session: SessionStore) -> TokenSet | None:
-        """Save a refreshed token set. Raises SessionFull: its lease has it for a later call."""
-        try:
-            return await self._save(session)
-        except SessionFull:
-            logger.warning("A refreshed token of %s stays in its lease.", self._provider)
-            raise
+        """Save a refreshed token set, and return the one that is stored then.
 
-    async def _save(self, session: SessionStore) -> TokenSet | None:
-        """Save, and return the token set that is stored then; None if it was removed meanwhile."""
+        None if it was removed meanwhile. Raises SessionFull: its lease has it for a later call.
+        """
         if session is not self._session:
             try:
                 await SessionWrite(session, "save")
             except UpdateError:
                 return None
+            except SessionFull:
+                logger.warning("A refreshed token of %s stays in its lease.", self._provider)
+                raise
         return load_token_set(session, self._provider)
 
     def _reload(self) -> SessionStore:

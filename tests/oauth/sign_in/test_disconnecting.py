@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 from allauth.socialaccount.internal.flows import login
+from pytest_django import Settings
 
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import rights
 from oauth.tokens import vault
 from sessions_kms import SessionStore, SessionTooLarge
-from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.logout_fixtures import disconnect, held_by, revoked, sign_out
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.services import services
+from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
+from tests.oauth.support.logout_fixtures import disconnect, held_by, revoked, settled, sign_out
 from tests.oauth.support.logout_provider import LogoutProvider
 
 
@@ -67,8 +70,8 @@ def test_connection_that_is_completed_after_the_disconnect_is_revoked_too(
     page = connected.client.get(answer, follow=True).content.decode()
     assert "Other was disconnected meanwhile, and stays disconnected." in page
     assert connected.held("other") is None
-    tokens = revoked(second)  # waits for the background work
-    assert second.refresh_tokens == set(), tokens
+    settled()
+    assert second.refresh_tokens == set()
 
 
 def test_connection_that_is_completed_after_the_sign_out_is_revoked_too(
@@ -77,7 +80,7 @@ def test_connection_that_is_completed_after_the_sign_out_is_revoked_too(
     answer = connected.callback_address(second, "other", process="connect")
     act_before(monkeypatch, rights, "update_rights", lambda: sign_out(connected))
     assert connected.client.get(answer).status_code == 400
-    revoked(second)
+    settled()
     assert second.refresh_tokens == set()
 
 
@@ -102,7 +105,7 @@ def test_connection_for_which_the_session_has_no_room_is_revoked_unless_it_repla
     monkeypatch.setattr(SessionStore, "save", reject)
     visitor.client.raise_request_exception = False
     assert visitor.client.get(answer).status_code == 409
-    revoked(second)
+    settled()
     assert bool(second.refresh_tokens) is not is_first
     assert before <= second.refresh_tokens
 
@@ -140,3 +143,44 @@ def test_account_that_is_connected_again_during_another_sign_in_keeps_its_new_to
     act_before(monkeypatch, login, "_authenticate", connect_again)
     connected.client.get(answer)
     assert held_by(connected, "other") == stored[0]
+
+
+def test_another_account_that_is_connected_while_one_is_rejected_stays(
+    second: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refresh has shown that the first one may no longer be used here."""
+    second.person = BOB
+    answer = connected.callback_address(second, "other", process="connect")
+    session = SessionStore(connected.session.session_key)
+    act_before(monkeypatch, vault, "drop_token_set", lambda: connected.client.get(answer))
+    run_sync(vault.TokenRepository(services(), session, "other").end("1001"))
+    assert held_by(connected, "other").subject == BOB["sub"]
+
+
+def test_rejected_sign_in_revokes_what_was_connected_meanwhile(
+    second: LogoutProvider,
+    connected: Visitor,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    idp: LogoutProvider,
+) -> None:
+    again, answer = (
+        connected.callback_address(second, "other", process="connect") for _ in range(2)
+    )
+    stored: list[TokenSet] = []
+
+    def connect_again() -> None:
+        configure(settings, allowing(idp, second, ""))
+        connected.client.get(again)
+        stored.append(held_by(connected, "other"))
+
+    configure(settings, allowing(idp, second, "example.org"))
+    act_before(monkeypatch, vault, "drop_token_set", connect_again)
+    assert connected.client.get(answer).status_code == 403
+    assert connected.held("other") is None
+    assert stored[0].refresh_token in revoked(second)
+
+
+def allowing(idp: LogoutProvider, second: LogoutProvider, domains: str) -> dict[str, str]:
+    corp = environment("corp", idp, CLIENT_ID=idp.client_id)
+    return corp | environment("other", second, ALLOWED_DOMAINS=domains)
