@@ -50,12 +50,13 @@ def test_sign_out_ends_other_sessions_by_always_and_not_by_last(
 ) -> None:
     """The provider ends all tokens of its own session together, as it does by default."""
     provider = providers[name]
-    ada.sign_in(provider)
-    other = ada.in_another_browser()
+    lone = Person(ada.gateway, f"lone-{name}")  # no other test has sessions of this person
+    lone.sign_in(provider)
+    other = lone.in_another_browser()
     other.sign_in(provider)
     assert other.call(name).status_code == 200
     before = len(provider.seen("POST", "/token/revocation"))
-    ada.sign_out_here()
+    lone.sign_out_here()
 
     def settled() -> bool:
         revocations = provider.seen("POST", "/token/revocation")[before:]
