@@ -67,23 +67,6 @@ def test_unknown_upstream_path_is_not_found(gateway: Gateway, path: str) -> None
     assert_problem(gateway.get(path), 404, "unknown_path")
 
 
-def test_unknown_upstream_is_not_found(gateway: Gateway) -> None:
-    assert_problem(gateway.get("nothing/x"), 404, "unknown_upstream")
-
-
-def test_upstream_of_an_unconfigured_provider_asks_to_connect(gateway: Gateway) -> None:
-    problem = assert_problem(gateway.get("other/x"), 401, "not_connected")
-    assert problem["provider"] == "absent"
-    assert problem["sign_in_url"] == "/accounts/oidc/absent/login/?process=connect"
-
-
-def test_method_that_is_not_declared_is_refused(gateway: Gateway) -> None:
-    with gateway.writer() as client:
-        response = client.delete(f"{gateway.url}/gateway/narrow/user", timeout=10)
-    assert_problem(response, 405, "method_not_allowed")
-    assert response.headers["Allow"] == "GET, POST"
-
-
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 def test_body_is_forwarded_with_the_same_framing(
@@ -198,10 +181,6 @@ def test_continue_is_sent_only_when_the_body_is_wanted(gateway: Gateway) -> None
 # Failures
 
 
-def test_unreachable_upstream_is_a_bad_gateway(gateway: Gateway) -> None:
-    assert_problem(gateway.get("dead/x"), 502, "upstream_failed")
-
-
 @pytest.mark.parametrize("upstream", ["dead", "named"])  # by address, and by name
 def test_call_without_a_descriptor_left_is_busy_and_no_failure_of_the_upstream(
     gateway: Gateway, upstream: str
@@ -219,10 +198,6 @@ def test_call_without_a_descriptor_left_is_busy_and_no_failure_of_the_upstream(
         assert_problem(response, 503, "busy")
         assert int(response.headers["Retry-After"]) > 0
         assert_problem(call(), 502, "upstream_failed")
-
-
-def test_upstream_that_does_not_answer_is_a_time_out(gateway: Gateway) -> None:
-    assert_problem(gateway.get("hasty/hang"), 504, "upstream_timeout")
 
 
 @each_case(
@@ -354,14 +329,6 @@ def test_401_to_an_unrepeatable_body_is_passed_on(gateway: Gateway) -> None:
         response = client.post(url, data=b"x" * 65537, timeout=10)
     assert (response.status_code, response.text) == (401, "refused")
     assert gateway.state()["refused"] == before + 1
-
-
-def test_store_that_fails_at_the_refresh_is_unavailable(gateway: Gateway) -> None:
-    response = gateway.get(
-        f"echo/guarded?token={TOKEN}-2", headers={"X-Test-Refresh": "unavailable"}
-    )
-    assert_problem(response, 503, "store_unavailable")
-    assert response.headers["Retry-After"] == "5"
 
 
 def test_nothing_of_a_token_is_in_the_log(gateway: Gateway) -> None:
