@@ -118,9 +118,9 @@ def broken_by(
 ) -> dict[str, checked_store.Trouble]:
     """Look at a store that is broken so, and once more at what that has left in it."""
     proxy.on(operation, fault, matching=matching)
-    found = troubles()
+    found = troubles(canary=True)
     proxy.heal()
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
     return found
 
 
@@ -175,7 +175,7 @@ def test_session_that_is_not_deleted_is_found_and_ends_by_itself(
     store: Store, proxy: FaultProxy
 ) -> None:
     proxy.on("DeleteItem", answer(APPLIED), matching=b"ReturnConsumedCapacity")
-    found = troubles()
+    found = troubles(canary=True)
     assert list(found) == ["canary link", "canary delete"]
     assert {each.level for each in found.values()} == {"failing"}
     items = [item for item in store.items() if "#" not in item["id"]["S"]]
@@ -183,7 +183,7 @@ def test_session_that_is_not_deleted_is_found_and_ends_by_itself(
     assert int(left["ttl"]["N"]) <= time.time() + 300
     assert int(tombstone["ttl"]["N"]) <= time.time() + 600
     proxy.heal()
-    assert troubles() == {}
+    assert troubles(canary=True) == {}
 
 
 @servers
@@ -273,7 +273,7 @@ def test_denied_index_keeps_no_session_from_working(store: Store, proxy: FaultPr
 
 @servers
 def test_examination_leaves_nothing_of_any_kind(store: Store) -> None:
-    assert troubles() == {}
+    assert troubles(canary=True) == {}
     left = {item["id"]["S"].partition("#")[0] for item in store.items()}
     assert left == {"data-key"}
 
@@ -302,10 +302,10 @@ def test_plaintext_in_the_item_is_found(
 
     with monkeypatch.context() as patched:
         patched.setattr(envelope, "seal", leaking)
-        found = troubles()
+        found = troubles(canary=True)
     assert list(found) == ["canary ciphertext"]
     assert "the raw item contains" in found["canary ciphertext"].detail
-    assert troubles() == {}
+    assert troubles(canary=True) == {}
 
 
 @on_aws
@@ -318,7 +318,7 @@ def test_canary_is_no_alarm(store: Store, caplog: pytest.LogCaptureFixture) -> N
     session_refused.connect(hear)
     try:
         with caplog.at_level(logging.INFO):
-            assert troubles() == {}
+            assert troubles(canary=True) == {}
     finally:
         session_refused.disconnect(hear)
     assert refused == []

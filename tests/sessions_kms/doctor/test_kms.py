@@ -70,13 +70,13 @@ def test_key_that_is_not_enabled_is_found_and_enabled_by_the_remedy(
         client("kms").schedule_key_deletion(KeyId=store.key_id, PendingWindowInDays=7)
     else:
         client("kms").disable_key(KeyId=store.key_id)
-    found = troubles()
+    found = troubles(canary=True)
     assert found["kms key"].level == "failing"
     assert found["kms key"].detail.startswith("PendingDeletion on 20" if pending else "Disabled")
     assert list(found) == ["kms key", "not checked"]
     assert found["not checked"].detail == "data key, canary, sample"
     apply(found["kms key"].remedy)
-    assert troubles() == {}
+    assert troubles(canary=True) == {}
 
 
 def test_key_in_a_state_that_passes_is_waited_for(store: Store, proxy: FaultProxy) -> None:
@@ -86,12 +86,12 @@ def test_key_in_a_state_that_passes_is_waited_for(store: Store, proxy: FaultProx
     assert found["kms key"].detail == "Creating"
     assert "Wait" in found["kms key"].remedy
     proxy.heal()
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def test_key_that_is_missing_is_found(store: Store) -> None:
     store.configure(KEY_ID=NO_KEY)
-    found = troubles()
+    found = troubles(canary=True)
     assert found["kms key"].detail == f"{NO_KEY} does not exist"
     assert "Set KEY_ID" in found["kms key"].remedy
     assert list(found) == ["kms key", "not checked"]
@@ -99,7 +99,7 @@ def test_key_that_is_missing_is_found(store: Store) -> None:
         "rights on the key, over-grants, data key, canary, sample, waits"
     )
     store.configure()
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_key_of_the_wrong_kind_is_found_and_replaced_as_the_remedy_says(
     # No KMS here has keys of these kinds, so one's description is changed on the way.
     wrong = describing("KeyMetadata", **members)
     proxy.on("DescribeKey", wrong, matching=store.key.encode())
-    found = troubles()
+    found = troubles(canary=True)
     assert list(found) == [name]
     assert (found[name].level, found[name].detail) == ("failing", detail)
     assert "`manage.py create_session_store --create-key`" in found[name].remedy
@@ -136,7 +136,7 @@ def test_key_of_the_wrong_kind_is_found_and_replaced_as_the_remedy_says(
     store.key = json.loads(out.getvalue())["key_arn"]
     store.configure()
     client("dynamodb").delete_item(TableName=store.table, Key=the_data_key(store))
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def the_data_key(store: Store) -> dict[str, Any]:
@@ -150,13 +150,13 @@ def test_rotation_that_is_off_is_found_and_enabled_by_the_remedy(store: Store) -
     assert list(found) == ["kms key rotation"]
     assert (found["kms key rotation"].level, found["kms key rotation"].detail) == ("warning", "off")
     apply(found["kms key rotation"].remedy)
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def test_imported_key_material_is_not_asked_to_rotate(store: Store, proxy: FaultProxy) -> None:
     client("kms").disable_key_rotation(KeyId=store.key_id)
     proxy.on("DescribeKey", describing("KeyMetadata", Origin="EXTERNAL"))
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_right_to_look_that_is_denied_is_a_warning_that_names_it(
     assert found[name].detail == f"cannot be checked: AWS denies {action}"
     assert f"grant {action}" in found[name].remedy
     set_policy(store.key, policy.build_default(store.key.split(":")[4]))
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def replicated_to(region: str) -> Callable[..., Any]:
@@ -190,7 +190,7 @@ def test_key_of_one_region_under_a_global_table_is_found(
     assert found["kms key Regions"].level == "warning"
     assert found["kms key Regions"].detail.startswith(f"only {REGION}, but")
     table_proxy.heal()
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def test_multi_region_key_without_a_replica_is_found_and_replicated_by_the_remedy(
@@ -205,20 +205,20 @@ def test_multi_region_key_without_a_replica_is_found_and_replicated_by_the_remed
     assert list(found) == ["kms key Regions"]
     assert found["kms key Regions"].detail.startswith(f"no replica in {OTHER_REGION}")
     apply(found["kms key Regions"].remedy)
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def test_previous_key_that_is_disabled_is_found(store: Store) -> None:
     previous = new_key()
     store.configure(DECRYPT_KEY_IDS=[previous])
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
     client("kms").disable_key(KeyId=previous.rpartition("/")[2])
     found = troubles()
     assert list(found) == ["previous kms keys"]
     assert found["previous kms keys"].level == "failing"
     assert found["previous kms keys"].detail == f"{previous} is Disabled"
     client("kms").enable_key(KeyId=previous.rpartition("/")[2])
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def test_previous_key_that_is_missing_is_found(store: Store) -> None:
@@ -227,7 +227,7 @@ def test_previous_key_that_is_missing_is_found(store: Store) -> None:
     assert found["previous kms keys"].detail == f"{NO_KEY} does not exist"
     assert "remove it from DECRYPT_KEY_IDS" in found["previous kms keys"].remedy
     store.configure()
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def test_kms_that_is_down_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,4 +239,4 @@ def test_kms_that_is_down_is_found(store: Store, monkeypatch: pytest.MonkeyPatch
     assert found["kms key"].detail.startswith("EndpointConnectionError: Could not connect")
     assert list(found) == ["kms key", "not checked"]
     services.reset()
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}

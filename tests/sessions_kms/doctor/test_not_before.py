@@ -27,7 +27,7 @@ def test_far_future_cutoff_fails_until_sessions_are_ended_again(store: Store) ->
     assert found["not-before"].level == "failing"
     assert "end_sessions --all" in found["not-before"].remedy
     assert end("--all").status == 0
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def test_moment_of_a_provider_far_ahead_is_named(
@@ -44,13 +44,13 @@ def test_moment_of_a_provider_far_ahead_is_named(
 
 def test_moment_a_little_ahead_is_a_warning(store: Store) -> None:
     put(store, version=1, notBefore=int(time.time()) + 290)
-    found = troubles("--no-canary")
+    found = troubles()
     assert list(found) == ["not-before"]
     assert found["not-before"].level == "warning"
 
 
 def test_moment_that_cannot_be_read_is_failing(store: Store, settings: Settings) -> None:
     put(store, version=2, notBefore=1)
-    found = troubles("--no-canary")
+    found = troubles()
     assert found["not-before"].level == "failing"
     assert "Delete it" in found["not-before"].remedy

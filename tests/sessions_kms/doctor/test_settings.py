@@ -34,26 +34,26 @@ def test_fault_is_reported_by_its_id_and_fixed_by_the_remedy(store: Store, check
     before = {name: getattr(settings, name, None) for name in changes}
     for name, value in changes.items():
         setattr(settings, name, value)
-    found = troubles("--no-canary")
+    found = troubles()
     assert list(found) == [check_id]
     assert found[check_id].level == "warning"
     assert remedy in found[check_id].remedy
     for name, value in before.items():
         setattr(settings, name, value)
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def test_middleware_in_the_wrong_order_is_found(store: Store) -> None:
     order = list(store.settings.MIDDLEWARE)
     store.settings.MIDDLEWARE = list(reversed(order))
-    assert "first in MIDDLEWARE" in troubles("--no-canary")["sessions_kms.W002"].remedy
+    assert "first in MIDDLEWARE" in troubles()["sessions_kms.W002"].remedy
     store.settings.MIDDLEWARE = order
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def test_pickled_sessions_are_found(store: Store) -> None:
     store.settings.SESSION_SERIALIZER = PICKLE
-    assert "JSONSerializer" in troubles("--no-canary")["sessions_kms.W008"].remedy
+    assert "JSONSerializer" in troubles()["sessions_kms.W008"].remedy
 
 
 def test_far_future_cutoff_is_found_and_locks_nobody_out(store: Store) -> None:
@@ -63,12 +63,12 @@ def test_far_future_cutoff_is_found_and_locks_nobody_out(store: Store) -> None:
 
 def test_moment_in_the_future_is_found_and_the_canary_is_left_nowhere(store: Store) -> None:
     store.configure(NOT_BEFORE=int(time.time()) + 290)
-    found = troubles()
+    found = troubles(canary=True)
     assert list(found) == ["sessions_kms.W004", "canary read"]
     assert "NOT_BEFORE" in found["canary read"].remedy
     assert store.sessions() == []
     store.configure()
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 @pytest.mark.parametrize("raw", [None, {}, {"TABLE": "sessions"}])
@@ -91,7 +91,7 @@ def test_missing_region_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) 
     assert "AWS_REGION" in found["table"].remedy
     monkeypatch.setenv("AWS_REGION", checked_store.REGION)
     store.configure(REGION_NAME=None)
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def test_missing_credentials_are_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,20 +103,20 @@ def test_missing_credentials_are_found(store: Store, monkeypatch: pytest.MonkeyP
     assert found["table"].detail == "NoCredentialsError: Unable to locate credentials"
     assert "aws sts get-caller-identity" in found["table"].remedy
     store.configure()
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def test_silenced_check_is_not_reported(store: Store) -> None:
     store.settings.SESSION_COOKIE_SAMESITE = "None"
     silenced = store.settings.SILENCED_SYSTEM_CHECKS
     store.settings.SILENCED_SYSTEM_CHECKS = [*silenced, "sessions_kms.W009"]
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def test_flags_of_the_cookie_are_no_matter_while_debugging(store: Store) -> None:
     store.settings.SESSION_COOKIE_SECURE = False
     store.settings.DEBUG = True
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 def test_saving_at_every_request_is_reported_and_is_no_fault(store: Store) -> None:

@@ -32,7 +32,7 @@ def test_good_sample_is_described(store: Store) -> None:
     told = {each["name"]: each["detail"] for each in report["checks"]}
     assert told["sample format"] == "2 sessions, all of version 1"
     assert told["sample data keys"] == "1 tried, all unwrap"
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 @on_aws
@@ -51,13 +51,13 @@ def test_unknown_version_is_found(store: Store) -> None:
     session = saved(cart=[1])
     saved(cart=[2])
     change(store, session, version={"N": "2"}, tags={"SS": ["unknown", "type"]})
-    found = troubles("--no-canary")
+    found = troubles()
     assert list(found) == ["sample format"]
     assert found["sample format"].level == "warning"
     assert found["sample format"].detail == "1 of 2 sessions are not of version 1"
     assert "newer release" in found["sample format"].remedy
     session.delete()
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 @on_aws
@@ -66,13 +66,13 @@ def test_sessions_that_ttl_should_have_deleted_are_found(store: Store) -> None:
     now = int(time.time())
     change(store, overdue, ttl={"N": str(now - 49 * 3600)})
     change(store, late, ttl={"N": str(now - 47 * 3600)})
-    found = troubles("--no-canary")
+    found = troubles()
     assert list(found) == ["sample expired"]
     assert found["sample expired"].level == "warning"
     assert found["sample expired"].detail == "1 of 2 sessions ended more than 48 hours ago"
     assert "TimeToLiveDeletedItemCount" in found["sample expired"].remedy
     overdue.delete()
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 @on_aws
@@ -82,31 +82,31 @@ def test_sessions_that_ended_while_ttl_was_off_are_deleted_by_the_remedy(store: 
     off = {"Enabled": False, "AttributeName": "ttl"}
     client("dynamodb").update_time_to_live(TableName=store.table, TimeToLiveSpecification=off)
     change(store, overdue, ttl={"N": str(int(time.time()) - 49 * 3600)})
-    found = troubles("--no-canary")
+    found = troubles()
     assert list(found) == ["table TTL", "sample expired"]
     apply(found["sample expired"].remedy)
     assert store.sessions() == [id_of(kept.session_key or "")]
     apply(found["table TTL"].remedy)
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 @on_aws
 def test_session_near_the_limit_of_an_item_is_found(store: Store) -> None:
     session = saved(cart="x" * 310 * 1024)
-    found = troubles("--no-canary")
+    found = troubles()
     assert list(found) == ["sample size"]
     assert found["sample size"].level == "warning"
     assert found["sample size"].detail.startswith("the largest has 317,")
     session["cart"] = []
     session.save()
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 @on_aws
 def test_large_item_of_another_kind_is_not_looked_at(store: Store) -> None:
     item = {"id": {"S": "another#kind"}, "map": {"M": {"blob": {"B": b"x" * 320_000}}}}
     client("dynamodb").put_item(TableName=store.table, Item=item)
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 @servers  # moto returns AccessDenied for a blob of another key, unlike KMS
@@ -116,7 +116,7 @@ def test_sessions_of_a_kms_key_that_was_left_out_are_found(store: Store, owner: 
     previous, store.key = store.key, new_key()
     store.configure()
     services.reset()
-    found = troubles("--no-canary")
+    found = troubles()
     # Whose an anonymous session is, where projects share a table, only its key could tell.
     assert list(found) == ["data key", "sample data keys"] if owner else ["data key"]
     if owner:

@@ -73,13 +73,13 @@ def test_fault_is_the_only_one_and_its_remedy_fixes_it(store: Store, name: str) 
     assert found[name].level == level
     assert found[name].detail.startswith(detail)
     apply(found[name].remedy)
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 @on_aws
 def test_missing_table_is_found_and_created_by_its_remedy(store: Store) -> None:
     store.configure(TABLE_NAME=f"{store.table}-missing")
-    found = troubles()
+    found = troubles(canary=True)
     assert found["table"].detail == f"{store.table}-missing does not exist in {REGION}"
     assert found["table"].remedy.startswith(
         "Correct TABLE_NAME (the gateway: SESSIONS_TABLE) and the Region."
@@ -90,17 +90,17 @@ def test_missing_table_is_found_and_created_by_its_remedy(store: Store) -> None:
         "rights on the table, over-grants, data key, not-before, canary, sample, waits"
     )
     apply(found["table"].remedy)
-    assert troubles() == {}
+    assert troubles(canary=True) == {}
 
 
 @on_aws
 def test_missing_index_is_found_and_created_by_its_remedy(store: Store) -> None:
     drop_index(store)
-    found = troubles()
+    found = troubles(canary=True)
     assert list(found) == ["table index", "right dynamodb:Query", "canary index"]
     assert found["table index"].detail == "no index by-owner"
     apply(found["table index"].remedy)
-    assert troubles() == {}
+    assert troubles(canary=True) == {}
 
 
 @on_aws
@@ -177,12 +177,12 @@ def test_another_key_schema_is_found(
             {"AttributeName": name, "AttributeType": kind} for name, kind in types.items()
         ],
     )
-    found = troubles()
+    found = troubles(canary=True)
     assert found["table key schema"].detail == schema
     assert "canary create" in found
     store.configure(TABLE_NAME=f"{good}-third")
     apply(found["table key schema"].remedy)
-    assert troubles() == {}
+    assert troubles(canary=True) == {}
 
 
 # What no engine here shows by itself is changed in its answers, on their way.
@@ -241,7 +241,7 @@ def test_state_that_passes_is_found_and_then_gone(
     assert found[name].level == level
     assert detail in found[name].detail
     proxy.heal()
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 @servers
@@ -264,7 +264,7 @@ def test_right_to_look_that_is_denied_is_a_warning_that_names_it(
     assert found[name].detail == f"cannot be checked: AWS denies dynamodb:{operation}"
     assert f"grant dynamodb:{operation}" in found[name].remedy
     proxy.heal()
-    assert troubles("--no-canary") == {}
+    assert troubles() == {}
 
 
 @servers
