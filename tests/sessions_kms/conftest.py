@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from typing import Any
 
 import pytest
 from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
-from tests.sessions_kms.support.stacks import KINDS, Kind, Stack, running_stack
+from tests.sessions_kms.support.stacks import KINDS, MOTO, Kind, Stack, running_stack
 from tests.support.clock import FakeClock
 
 MakeStack = Callable[..., Stack]
@@ -24,17 +25,27 @@ def app_that_tests_install_hears_no_sign_in() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=KINDS)
-def make_stack(
-    request: pytest.FixtureRequest,
-    clock: FakeClock,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: Settings,
-) -> Iterator[MakeStack]:
-    kind: Kind = request.param
-    settings.SESSION_ENGINE = "sessions_kms.backend"
-    with running_stack(kind, clock, monkeypatch, request) as make:
-        yield make
+def make_stack_on(*kinds: Any) -> Any:
+    """Return the fixture `make_stack` that runs a test on each of these kinds."""
+
+    @pytest.fixture(params=kinds)
+    def make_stack(
+        request: pytest.FixtureRequest,
+        clock: FakeClock,
+        monkeypatch: pytest.MonkeyPatch,
+        settings: Settings,
+    ) -> Iterator[MakeStack]:
+        kind: Kind = request.param
+        settings.SESSION_ENGINE = "sessions_kms.backend"
+        with running_stack(kind, clock, monkeypatch, request) as make:
+            yield make
+
+    return make_stack
+
+
+make_stack = make_stack_on(*KINDS)
+# For folders whose subject is not what is sent to AWS; their tests can name servers by `on_aws`.
+make_stack_without_servers = make_stack_on("fake", MOTO)
 
 
 @pytest.fixture
