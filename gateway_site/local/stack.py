@@ -114,7 +114,7 @@ class Stack:
         gateway = self.gateway(outer)
         if not self.has_own_provider:
             return [gateway]
-        return [self.provider(base, secrets), self.mcp_server(base), self.notes(base), gateway]
+        return [self.provider(base, secrets), *self.mcp_servers(base), gateway]
 
     def secrets(self) -> Secrets:
         return Secrets(
@@ -160,33 +160,32 @@ class Stack:
             health="/.well-known/openid-configuration",
         )
 
-    def mcp_server(self, base: dict[str, str]) -> Child:
+    def mcp_servers(self, base: dict[str, str]) -> list[Child]:
         require_package("mcp")
-        module = [*PYTHON, "gateway_site.local.mcp_server"]
+        program = [*PYTHON, "gateway_site.local.mcp_servers", "--port"]
         issuer = f"http://{HOST}:{self.ports.provider}"
-        asked = ["--issuer", issuer, "--userinfo", environment.USERINFO]
-        return Child(
-            name="local MCP server",
-            command=[*module, "--port", str(self.ports.mcp), *asked],
-            environment=base,
-            port=self.ports.mcp,
-            option="--mcp-port",
-            log=self.logs / "mcp.log",
-        )
-
-    def notes(self, base: dict[str, str]) -> Child:
-        command = [*PYTHON, "gateway_site.local.notes", "--port", str(self.ports.notes)]
-        command += ["--state", str(self.folder / "notes")]
+        demo = ["demo", "--issuer", issuer, "--userinfo", environment.USERINFO]
+        notes = ["notes", "--state", str(self.folder / "notes")]
         if life := self.inherited.get(environment.LIFETIME):
-            command += ["--token-life", life]
-        return Child(
-            name="local MCP server with its own accounts",
-            command=command,
-            environment=base,
-            port=self.ports.notes,
-            option="--notes-port",
-            log=self.logs / "notes.log",
-        )
+            notes += ["--token-life", life]
+        return [
+            Child(
+                name="local MCP server",
+                command=[*program, str(self.ports.mcp), *demo],
+                environment=base,
+                port=self.ports.mcp,
+                option="--mcp-port",
+                log=self.logs / "mcp.log",
+            ),
+            Child(
+                name="local MCP server with its own accounts",
+                command=[*program, str(self.ports.notes), *notes],
+                environment=base,
+                port=self.ports.notes,
+                option="--notes-port",
+                log=self.logs / "notes.log",
+            ),
+        ]
 
     def gateway(self, outer: dict[str, str]) -> Child:
         address = f"{HOST}:{self.ports.gateway}"

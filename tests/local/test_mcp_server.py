@@ -43,9 +43,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         thread = threading.Thread(target=provider.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         port, issuer = free_port(), f"http://127.0.0.1:{provider.server_port}"
-        options = ["--port", str(port), "--issuer", issuer, "--userinfo", "/userinfo"]
+        options = ["--port", str(port), "demo", "--issuer", issuer, "--userinfo", "/userinfo"]
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-        with running(module("gateway_site.local.mcp_server", *options), environment, log, port):
+        with running(module("gateway_site.local.mcp_servers", *options), environment, log, port):
             yield f"http://127.0.0.1:{port}/mcp"
         provider.shutdown()
         thread.join()

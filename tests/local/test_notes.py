@@ -20,7 +20,7 @@ from mcp.server.auth.provider import AuthorizationParams
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from pydantic import AnyUrl
 
-from gateway_site.local.notes.authorization import Authorization
+from gateway_site.local.mcp_servers.authorization import Authorization
 from tests import ROOT
 from tests.local.test_mcp_server import BROWSER
 from tests.support.processes import free_port, module, running
@@ -46,9 +46,9 @@ class Notes:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        options = ["--port", str(self.port), "--state", str(self.folder / "state")]
+        options = ["--port", str(self.port), "notes", "--state", str(self.folder / "state")]
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-        command = module("gateway_site.local.notes", *options)
+        command = module("gateway_site.local.mcp_servers", *options)
         with running(command, environment, self.folder / "log", self.port):
             yield
 

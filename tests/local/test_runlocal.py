@@ -36,8 +36,8 @@ CHILDREN = (
     "roto-server",
     "gateway_site.local.kms",
     "gateway_site.local.provider",
-    "gateway_site.local.mcp_server",
-    "gateway_site.local.notes",
+    " demo --issuer ",
+    " notes --state ",
     "runserver",
 )
 

@@ -1,4 +1,4 @@
-"""The grants of the local notes server: what its tokens are, and what a restart keeps.
+"""The grants of the upstream `notes`: what its tokens are, and what a restart keeps.
 
 A grant has one refresh token and one access token; a refresh replaces both, and revoking either
 ends the grant. The file has digests of tokens only. Codes and open requests are forgotten at a
@@ -28,9 +28,9 @@ from mcp.server.auth.provider import (
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from pydantic import BaseModel, Field
 
-from gateway_site.local.notes import SCOPE
 from gateway_site.local.state import write_private_file
 
+SCOPE = "notes"
 CODE_LIFE = 60  # seconds
 KEPT_MAX = 500  # clients, grants and open requests
 ALLOW_PATH = "/allow"

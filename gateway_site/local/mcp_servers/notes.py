@@ -1,4 +1,4 @@
-"""The site of the notes server: MCP, the endpoints of its authorization server, and one page.
+"""The upstream `notes`: MCP, the endpoints of its authorization server, and one page.
 
 The endpoints are the SDK's, with what it lacks: public clients, and the issuer in every answer of
 the authorization endpoint (RFC 9207).
@@ -6,7 +6,6 @@ the authorization endpoint (RFC 9207).
 
 from __future__ import annotations
 
-import hashlib
 from html import escape
 from http import HTTPStatus
 from pathlib import Path
@@ -15,7 +14,6 @@ from urllib.parse import urlsplit
 
 from mcp.server.auth.handlers.authorize import AuthorizationHandler
 from mcp.server.auth.handlers.metadata import MetadataHandler
-from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.middleware.client_auth import AuthenticationError, ClientAuthenticator
 from mcp.server.auth.provider import ProviderTokenVerifier, construct_redirect_uri
 from mcp.server.auth.routes import build_metadata, create_auth_routes
@@ -28,10 +26,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway_site.local.mcp_server import PageForBrowsers
-from gateway_site.local.notes import ACCOUNTS, SCOPE
-from gateway_site.local.notes.authorization import ALLOW_PATH, Authorization
+from gateway_site.local.mcp_servers.application import build_application, compute_digest, get_token
+from gateway_site.local.mcp_servers.authorization import ALLOW_PATH, SCOPE, Authorization
 
+# Without passwords: it listens on loopback and protects nothing.
+ACCOUNTS = ("ada@notes.example", "grace@notes.example")
 SCOPES = [SCOPE, "offline_access"]
 METHODS = ["none", "client_secret_basic", "client_secret_post"]
 NOTES_MAX, NOTE_MAX = 100, 1000  # notes of an account, characters of a note
@@ -41,7 +40,6 @@ CLIENTS = ClientRegistrationOptions(enabled=True, valid_scopes=SCOPES, default_s
 
 def build_site(authorization: Authorization) -> Starlette:
     """Return the whole site."""
-    site = build_server(authorization).streamable_http_app(stateless_http=True)
     pages = Pages(authorization)
     own = [
         Route("/.well-known/oauth-authorization-server", pages.metadata, methods=["GET"]),
@@ -54,9 +52,7 @@ def build_site(authorization: Authorization) -> Starlette:
     of_the_sdk = create_auth_routes(
         authorization, AnyHttpUrl(authorization.issuer), client_registration_options=CLIENTS
     )
-    site.router.routes[:0] = [*own, *of_the_sdk]  # the first that matches answers
-    site.add_middleware(PageForBrowsers)
-    return site
+    return build_application(build_server(authorization), [*own, *of_the_sdk])
 
 
 def build_server(authorization: Authorization) -> MCPServer[Any]:
@@ -74,10 +70,8 @@ def build_server(authorization: Authorization) -> MCPServer[Any]:
     @server.tool()
     async def whoami() -> dict[str, Any]:
         """Return the account here, and a digest of the token that came, never the token."""
-        token = get_access_token()
-        if token is None:
-            raise AssertionError("The SDK accepts no call without a token.")
-        digest = hashlib.sha256(token.token.encode()).hexdigest()
+        token = get_token()
+        digest = compute_digest(token.token)
         return {"account": token.subject, "scopes": token.scopes, "sha256": digest[:12]}
 
     @server.tool()
@@ -177,8 +171,7 @@ async def style(request: Request) -> Response:
 
 
 def _account() -> str:
-    token = get_access_token()
-    return (token.subject if token else None) or ""
+    return get_token().subject or ""
 
 
 def _page(content: str, *, form_target: str = "", status: int = HTTPStatus.OK) -> Response:
