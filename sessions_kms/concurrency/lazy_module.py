@@ -1,5 +1,6 @@
 """A module that is imported when one of its names is first used.
 
+A process that only imports the engine, such as a command, saves about 30 ms of CPU and 9 MB.
 For a type checker, import the module under TYPE_CHECKING: see `sessions_kms.backend`.
 """
 

@@ -15,7 +15,7 @@ from gateway_site.edge.messages import MessageStorage
 from tests.gateway_site.pages.test_headers import HOST, in_production
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.sessions_kms.session.test_cookies import ODD, Ask, ask_asgi, ask_wsgi
+from tests.sessions_kms.session.test_cookies import ODD, ask_asgi
 
 __all__ = ["in_production"]
 
@@ -63,22 +63,20 @@ def test_foreign_csrf_token_cannot_be_planted(store: None, in_production: None) 
     assert {status(name) for name in disguised(b"__Host-csrftoken")} == {403}
 
 
-@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
-def test_cookies_of_others_are_skipped(ask: Ask, settings: Settings) -> None:
+def test_cookies_of_others_are_skipped(settings: Settings) -> None:
     settings.ROOT_URLCONF = "tests.sessions_kms.sites.pages"
     settings.MIDDLEWARE = ["gateway_site.edge.own_cookies.OwnCookiesMiddleware"]
     planted = b"f\xf6\xf6=1; [a]=2; bare; =3; a:b=4; _ga=5; \xa0gateway_sessionid=6"
     own = rb'gateway_csrftoken="a\054\"b"; gateway_messages=\"'
-    found = ask(planted + b"; " + own, "/cookies/").json()
+    found = ask_asgi(planted + b"; " + own, "/cookies/").json()
     header = own.decode()
     decoded = {"gateway_csrftoken": 'a,"b', "gateway_messages": '\\"'}
     assert found[:3] == [decoded, header, header]
 
 
-@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
 @pytest.mark.parametrize("path", ["/", "/livez", "/accounts/login/", "/gateway/", "/gateway/x/y"])
 def test_no_cookie_is_decoded_by_python(
-    ask: Ask, path: str, store: None, monkeypatch: pytest.MonkeyPatch
+    path: str, store: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some releases take minutes for one."""
 
@@ -87,19 +85,18 @@ def test_no_cookie_is_decoded_by_python(
 
     monkeypatch.setattr(python_cookies, "_unquote", decode)
     for name in ("x", "gateway_sessionid", "gateway_csrftoken", "gateway_messages"):
-        assert ask(f'{name}="\\"'.encode(), path).status_code != 500
+        assert ask_asgi(f'{name}="\\"'.encode(), path).status_code != 500
 
 
-@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
 @pytest.mark.parametrize("name", ["gateway_sessionid", "gateway_signed-out", "gateway_logout"])
-def test_cookie_of_more_than_4_kilobytes_is_absent(ask: Ask, name: str, settings: Settings) -> None:
+def test_cookie_of_more_than_4_kilobytes_is_absent(name: str, settings: Settings) -> None:
     settings.ROOT_URLCONF = "tests.sessions_kms.sites.pages"
     settings.MIDDLEWARE = ["gateway_site.edge.own_cookies.OwnCookiesMiddleware"]
     longest = "x" * (4096 - len(name))
-    assert ask(f"{name}={longest}".encode(), "/cookies/").json()[0] == {name: longest}
-    assert ask(f"{name}={longest}x; a=1".encode(), "/cookies/").json()[:3] == [{}, "", ""]
+    assert ask_asgi(f"{name}={longest}".encode(), "/cookies/").json()[0] == {name: longest}
+    assert ask_asgi(f"{name}={longest}x; a=1".encode(), "/cookies/").json()[:3] == [{}, "", ""]
     both = f"{name}={longest}x; {name}=1".encode()
-    assert ask(both, "/cookies/").json()[0] == {name: "1"}
+    assert ask_asgi(both, "/cookies/").json()[0] == {name: "1"}
 
 
 def test_no_middleware_of_others_is_outside_of_it(settings: Settings) -> None:
