@@ -165,6 +165,7 @@ print(settings.configured, [name for name in sys.modules if name.startswith("bot
     assert printed_by(code, {"PATH": ""}) == "False []"
 
 
+@pytest.mark.slow
 def test_engine_without_commands_and_admin_is_imported_without_settings() -> None:
     # Django itself imports the models and the admin, when its settings are configured.
     modules = [

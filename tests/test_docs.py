@@ -223,6 +223,7 @@ def test_pages_and_headings_that_messages_name_exist() -> None:
         assert [each for each in headings if not re.search(rf"(?m)^#+ {each}$", text)] == []
 
 
+@pytest.mark.slow
 def test_messages_name_no_file_of_the_repository() -> None:
     """A wheel does not contain the pages: `hints.page` names them."""
     found = [

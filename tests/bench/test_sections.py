@@ -55,6 +55,7 @@ def test_load_and_save_are_compared_with_the_bare_call() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_sections_need_no_packages_of_the_tests() -> None:
     """`make bench` has a separate environment."""
     code = f"""
@@ -69,6 +70,7 @@ print("all")
     assert printed_by(code) == "all"
 
 
+@pytest.mark.slow
 def test_calls_of_requests_are_counted() -> None:
     section = isolated("counting", QUICK)
     check_shape(section)

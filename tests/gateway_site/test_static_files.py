@@ -77,6 +77,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Collected:
     return Collected(root, serve(root, "collected", STATIC_ROOT=str(root)))
 
 
+@pytest.mark.slow
 def test_collected_files_are_served_under_their_hash(collected: Collected) -> None:
     address, status, headers, page, outside, *_ = collected.printed
     assert re.fullmatch(r"/static/gateway\.[0-9a-f]{12}\.css", address)

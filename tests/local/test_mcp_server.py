@@ -85,6 +85,7 @@ def test_each_step_is_streamed(url: str) -> None:
     assert "Counted to 2." in answer.text
 
 
+@pytest.mark.slow
 def test_refuse_rejects_only_the_token_of_its_call(url: str) -> None:
     assert call(url, "refuse", ANOTHER).status_code == 200
     assert call(url, "whoami", ANOTHER).status_code == 401

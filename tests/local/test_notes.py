@@ -187,6 +187,7 @@ def test_browser_gets_a_page(notes: Notes) -> None:
     assert requests.get(notes.url, headers=ACCEPTED, timeout=20).status_code == 401
 
 
+@pytest.mark.slow
 def test_token_for_no_resource_is_rejected_and_notes_belong_to_an_account(notes: Notes) -> None:
     found = notes.discover()
     client = register(found)

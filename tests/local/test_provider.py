@@ -427,6 +427,7 @@ def test_tokens_keys_and_sign_in_survive_kill_9(tmp_path: Path, browser: request
         assert f"Signed in here as {ADA.username}" in browser.get(provider.issuer, timeout=10).text
 
 
+@pytest.mark.slow
 def test_access_tokens_live_as_long_as_configured(
     tmp_path: Path, browser: requests.Session
 ) -> None:
@@ -435,6 +436,7 @@ def test_access_tokens_live_as_long_as_configured(
         assert int(obtain_tokens(provider, browser)["expires_in"]) == 7
 
 
+@pytest.mark.slow
 def test_state_is_readable_by_its_owner_only_and_the_log_contains_no_secret(
     tmp_path: Path, browser: requests.Session
 ) -> None:

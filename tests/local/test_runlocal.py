@@ -131,6 +131,7 @@ def manage(run: Run, command: str) -> "subprocess.CompletedProcess[str]":
     return finished(["/bin/sh", "-c", script], run.environment | stated)
 
 
+@pytest.mark.slow
 def test_hostile_environment_serves_a_page_that_offers_the_local_provider_and_ctrl_c_ends_all(
     run: Run,
 ) -> None:
@@ -207,6 +208,7 @@ def stack_error(run: Run, **changes: Path) -> str:
     return str(error.value)
 
 
+@pytest.mark.slow
 def test_port_in_use_is_reported_in_one_sentence_before_anything_starts(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +221,7 @@ def test_port_in_use_is_reported_in_one_sentence_before_anything_starts(
     assert not (run.state / "dynamodb").exists()
 
 
+@pytest.mark.slow
 def test_duplicate_port_is_reported_in_one_sentence_before_anything_starts(run: Run) -> None:
     line = run.refusal("--port", str(run.ports.provider))
     assert f"both use port {run.ports.provider}: choose another with" in line
@@ -227,6 +230,7 @@ def test_duplicate_port_is_reported_in_one_sentence_before_anything_starts(run: 
     assert not any(is_listening(port) for port in run.all_ports)
 
 
+@pytest.mark.slow
 def test_missing_binary_is_named_with_a_remedy(run: Run) -> None:
     line = stack_error(run, roto=run.state / "roto-server")
     assert "roto-server cannot be run " in line
@@ -243,6 +247,7 @@ def test_missing_package_is_named_with_a_remedy_before_the_start(
     assert not (run.state / "dynamodb").exists()
 
 
+@pytest.mark.slow
 def test_configuration_error_is_quoted_before_anything_starts(run: Run) -> None:
     run.variables = {"UPSTREAM_API_URL": "https://api.example.com"}
     line = run.refusal()
@@ -251,6 +256,7 @@ def test_configuration_error_is_quoted_before_anything_starts(run: Run) -> None:
     assert not (run.state / "dynamodb").exists()
 
 
+@pytest.mark.slow
 def test_misspelt_variable_is_reported_before_anything_starts(run: Run) -> None:
     run.variables = {"SESSIONS_IDLE_TIMOUT": "600"}
     line = run.refusal()

@@ -68,6 +68,7 @@ def admits(rule: Rule, evidence: Evidence) -> bool:
     return False
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(rules, tellings)
 def test_decision_is_the_one_of_the_rules_text(rule: Rule, evidence: Evidence) -> None:

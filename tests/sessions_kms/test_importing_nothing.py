@@ -3,9 +3,12 @@
 import os
 import sys
 
+import pytest
+
 from tests.support.processes import finished
 
 
+@pytest.mark.slow
 def test_missing_app_is_reported() -> None:
     done = finished(
         [sys.executable, "manage.py", "import_sessions", "--no-input"],

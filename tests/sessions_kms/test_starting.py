@@ -1,5 +1,7 @@
 """Imports at the start of a process, and with its first session."""
 
+import pytest
+
 from tests.support.processes import printed_by
 
 # What the class of sessions does without. `urllib3` is boto's.
@@ -104,9 +106,11 @@ def test_server_starts_without_checks_and_a_check_finds_wrong_settings() -> None
     assert checked == "['(sessions_kms.E003)', '(sessions_kms.E004)']"
 
 
+@pytest.mark.slow
 def test_threads_may_begin_at_once_also_in_a_forked_process() -> None:
     assert printed_by(CONFIGURED + FIRST, {"PATH": ""}) == "0 True False"
 
 
+@pytest.mark.slow
 def test_event_loop_imports_nothing_of_it_in_its_own_thread() -> None:
     assert printed_by(CONFIGURED + IN_A_LOOP, {"PATH": ""}) == "True False"

@@ -349,6 +349,7 @@ print("fine")
     assert printed_by(code, environment) == "fine"
 
 
+@pytest.mark.slow
 def test_engine_works_where_opentelemetry_is_not_installed() -> None:
     code = """
 import sys

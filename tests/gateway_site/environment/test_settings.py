@@ -262,6 +262,7 @@ def test_deployment_check_rejects_debug_and_a_missing_provider() -> None:
     assert "gateway_site.W002" in finished.stderr
 
 
+@pytest.mark.slow
 def test_nothing_local_is_imported_in_production() -> None:
     program = (
         "import gateway_site.asgi, gateway_site.urls, sys;"

@@ -135,6 +135,7 @@ def test_pages_read_no_ciphertext_but_their_own_sessions(
         assert re.search(r"\d(\.\d)?\xa0KB", text)
 
 
+@pytest.mark.slow
 def test_ending_other_sessions_reads_no_ciphertext(
     ada: Visitor, calls: Calls, answers: list[Any]
 ) -> None:
@@ -144,6 +145,7 @@ def test_ending_other_sessions_reads_no_ciphertext(
     assert carry_ciphertext(answers) == {own_id(ada)}
 
 
+@pytest.mark.slow
 def test_admin_action_on_many_sessions_reads_no_ciphertext(
     ada: Visitor, calls: Calls, store: Stack, answers: list[Any]
 ) -> None:

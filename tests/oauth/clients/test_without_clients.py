@@ -6,6 +6,8 @@ import json
 import os
 from typing import Any
 
+import pytest
+
 from tests import ROOT
 from tests.gateway_site.support.gateways import upstream_variables
 from tests.support.processes import finished, module
@@ -39,6 +41,7 @@ def loaded(said: Any) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_or_served_unless_enabled() -> None:
     off = told(**upstream_variables("TOOLS", 9))
     assert set(off["answers"].values()) == {404}
@@ -47,6 +50,7 @@ def test_nothing_is_imported_or_served_unless_enabled() -> None:
     assert off["calls"] == []
 
 
+@pytest.mark.slow
 def test_everything_is_served_once_enabled() -> None:
     issuer = {"AUTHORIZATION_ISSUER": "http://127.0.0.1:8000", "CLIENTS_REGISTRATION": "1"}
     on = told(**upstream_variables("TOOLS", 9, CLIENTS="1"), **issuer)

@@ -98,6 +98,7 @@ def refreshed(corp: FakeProvider, visitor: Visitor) -> Refresh:
     return Refresh(world, corp, visitor, key, items, set(corp.refresh_tokens), now)
 
 
+@pytest.mark.slow
 def test_any_fault_at_any_call_refreshes_once_and_loses_no_grant(refreshed: Refresh) -> None:
     calls = refreshed.calls()
     lost = []

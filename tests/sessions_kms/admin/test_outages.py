@@ -178,6 +178,7 @@ def test_model_object_urls_do_not_exist(root: Staff) -> None:
     assert root.client.get(f"/admin/r/{kind.pk}/{'x' * 43}/").status_code == 404
 
 
+@pytest.mark.slow
 def test_engine_needs_neither_the_app_nor_the_admin() -> None:
     code = """
 import sys

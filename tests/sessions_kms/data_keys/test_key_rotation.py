@@ -56,6 +56,7 @@ def received(cookies: dict[str, str], told: SimpleCookie) -> None:
             cookies.pop(name, None)
 
 
+@pytest.mark.slow
 def test_ten_concurrent_requests_after_a_secret_key_rotation_keep_the_user_signed_in(
     settings: Settings, port: int, fake: Stack
 ) -> None:

@@ -96,6 +96,7 @@ def test_missing_rights_to_inspect_are_reported(deployed: Deployed) -> None:
     assert found_wrong("--no-canary") == {}
 
 
+@pytest.mark.slow
 def test_right_that_lacks_is_named_and_granted_by_the_remedy(deployed: Deployed) -> None:
     for action in NEEDED:
         role = deployed.role("doctor")
@@ -112,6 +113,7 @@ def test_right_that_lacks_is_named_and_granted_by_the_remedy(deployed: Deployed)
     assert found_wrong("--no-canary") == {}
 
 
+@pytest.mark.slow
 def test_key_without_conditions_is_seen_and_bound_by_the_remedy(deployed: Deployed) -> None:
     role = deployed.role("doctor")
     for statement in [*role.policy["Statement"], *role.key_policy["Statement"]]:

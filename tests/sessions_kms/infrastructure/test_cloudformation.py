@@ -39,6 +39,7 @@ def lint(folder: Path, *templates: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_linter_finds_only_real_faults(settings: Settings, tmp_path: Path) -> None:
     settings.SESSIONS_KMS = {
         "ENCRYPTION_CONTEXT": {"stage": "prod ${x}"},

@@ -137,6 +137,7 @@ def test_strict_mode_needs_no_further_rights(
     assert enforced.used <= WEB
 
 
+@pytest.mark.slow
 def test_site_without_one_of_its_rights_answers_503(
     deployed: Deployed, clock: FakeClock, config: dict[str, Any]
 ) -> None:

@@ -1,5 +1,6 @@
 """A Cookie header is decoded as Django does it, and in time that is linear in its length."""
 
+import pytest
 from django.http import parse_cookie
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ def test_quoted_value_is_decoded_as_django_does_it(value: str) -> None:
     assert found == parse_cookie(f"a={value}")
 
 
+@pytest.mark.slow
 @each_case("part", ['"', "\\", '\\"', "\\1", "\\054", "\\05", '"\\', " ", "=", ";"])
 @each_case("whole", ['a="{}"', 'a="{}', "{}", "a={}"])
 def test_long_header_is_parsed_in_linear_time(part: str, whole: str) -> None:

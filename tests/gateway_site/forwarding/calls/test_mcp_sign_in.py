@@ -156,6 +156,7 @@ async def test_client_signs_in_from_nothing_and_calls_a_tool(person: Person, mod
     assert person.asked == 1
 
 
+@pytest.mark.slow
 async def test_client_whose_grant_has_ended_signs_in_once_more(person: Person) -> None:
     storage = Storage()
     first = await call_a_tool(signing_in(person, storage))

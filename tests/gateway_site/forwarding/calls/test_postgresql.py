@@ -64,6 +64,7 @@ def call(gateway: Gateway, number: int = 0) -> int:
         return client.get(f"{gateway.url}/gateway/echo/things", timeout=30).status_code
 
 
+@pytest.mark.slow
 def test_calls_at_once_share_the_pool(gateway: Gateway, postgresql: PostgreSQL) -> None:
     with ThreadPoolExecutor(48) as threads:
         answers = list(threads.map(lambda _: call(gateway), range(200)))
@@ -125,6 +126,7 @@ def test_sign_ins_at_a_slow_provider_all_succeed_and_hold_up_no_page(
     assert all(visitor.is_signed_in() for visitor in visitors)
 
 
+@pytest.mark.slow
 def test_statement_is_ended_by_the_server_and_silence_by_the_client(
     postgresql: PostgreSQL,
 ) -> None:
