@@ -1,4 +1,8 @@
-"""Access tokens work as long as their answer says, and no item of one is left without a reason."""
+"""Access tokens work as long as their response says, and no item of one is left without a reason.
+
+A `Client` holds the pairs of tokens of one grant, the oldest first. What is in the table is drawn:
+"#" for a token whose item is there, "." for one whose item is gone; "..##" is of four pairs.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import random
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -32,511 +36,513 @@ from tests.sessions_kms.support.memory_dynamodb import after, refused
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.wire import Killed, killed_after, lost, unreachable
 
-AGE = 3600
-GRACE = 120
-NAMED_MAX = 8  # as docs/mcp.md says
-FIRST = "TransactWriteItems token answer token token answer"
-LATER = "TransactWriteItems token answer token token token answer"
+HOUR, DAY = 3600, 86_400
+AGE, GRACE, REMEMBERED = HOUR, 120, 8  # access tokens per grant, as docs/mcp.md says
+FIRST_EXCHANGE = "TransactWriteItems token answer token token answer"
+LATER_EXCHANGE = "TransactWriteItems token answer token token token answer"
 
 
-@pytest.fixture
-def issued(one: GrantWorld) -> TokenResponse:
-    return one.begin()
+class Client:
+    """A client with the pairs of tokens of one grant, the oldest first."""
+
+    def __init__(self, world: GrantWorld) -> None:
+        self.world = world
+        self.pairs = [world.begin()]
+
+    @property
+    def last(self) -> TokenResponse:
+        return self.pairs[-1]
+
+    def waits(self, seconds: float) -> None:
+        self.world.clock.advance(seconds)
+
+    def refreshes(self, times: int = 1, *, every: float = 0) -> TokenResponse:
+        for _ in range(times):
+            self.waits(every)
+            self.pairs.append(self.world.refresh(self.last.refresh_token))
+        return self.last
+
+    def repeats_its_refresh(self) -> TokenResponse:
+        return self.world.refresh(self.pairs[-2].refresh_token)
+
+    def revokes(self, token: str) -> None:
+        run_sync(self.world.grants.revoke(token, client_id=CONSENT.client_id))
+
+    def can_call(self, pair: TokenResponse) -> bool:
+        return self.world.lives(pair)
+
+    def can_call_anew(self, pair: TokenResponse) -> bool:
+        """Return True if a process that remembers nothing accepts the access token."""
+        anew = self.world.started(0).session(pair.access_token, upstream="mcp")
+        return run_sync(anew) is not None
+
+    def cannot_refresh(self, token: str) -> None:
+        with pytest.raises(InvalidGrant):
+            self.world.refresh(token)
+
+    def stored(self) -> tuple[str, str]:
+        """Draw the items of its access tokens and of its refresh tokens, once all is deleted."""
+        return (
+            drawn(self.world, *(each.access_token for each in self.pairs)),
+            drawn(self.world, *(each.refresh_token for each in self.pairs)),
+        )
+
+    def access_tokens(self) -> str:
+        return self.stored()[0]
 
 
-@pytest.fixture(autouse=True)
-def _settled() -> Iterator[None]:
-    yield
+def id_of(world: GrantWorld, token: str) -> str:
+    return Tokens(world.grants.services).id_of(token)
+
+
+def drawn(world: GrantWorld, *tokens: str) -> str:
     assert grant_end.drain_deletions(10)
+    return "".join("#" if id_of(world, each) in world.items else "." for each in tokens)
 
 
-def item_of(one: GrantWorld, shown: str) -> str:
-    return one.grants._tokens.id_of(shown)
-
-
-def is_there(one: GrantWorld, shown: str) -> bool:
-    """Return True if the item of a token is in the table, once nothing is left to delete."""
-    assert grant_end.drain_deletions(10)
-    return item_of(one, shown) in one.items
-
-
-def content_of(one: GrantWorld, shown: str) -> dict[str, Any]:
-    """Return what a token opens, as it is sealed."""
-    found = run_sync(Tokens(one.grants.services).find(shown))
+def sealed(world: GrantWorld, token: str) -> dict[str, Any]:
+    """Return what a token opens."""
+    found = run_sync(Tokens(world.grants.services).find(token))
     assert isinstance(found, SealedToken)
     content: dict[str, Any] = json.loads(found.content)
     return content
 
 
-def called_anew(one: GrantWorld, shown: str) -> bool:
-    """Return True if a token opens its grant in a process that remembers nothing."""
-    return run_sync(one.started(0).session(shown, upstream="mcp")) is not None
+def world_with(**options: Any) -> GrantWorld:
+    made = GrantWorld(**options)
+    install(made.world.processes[0])
+    return made
 
 
-# As long as was said
+@pytest.fixture
+def client(one: GrantWorld) -> Client:
+    return Client(one)
+
+
+@pytest.fixture
+def grown(client: Client) -> Client:
+    """A client with four pairs, whose access tokens are all valid."""
+    client.refreshes(3, every=200)
+    return client
+
+
+@pytest.fixture
+def full(client: Client) -> Client:
+    """A client with as many valid access tokens as a grant may have."""
+    client.refreshes(REMEMBERED - 1, every=10)
+    return client
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_to_delete() -> Iterator[None]:
+    yield
+    assert grant_end.drain_deletions(10)
+
+
+# Lifetimes are kept as announced
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_access_token_is_valid_for_its_announced_lifetime(seed: int) -> None:
-    """However its client calls, refreshes and repeats; but for the oldest of nine."""
-    one = GrantWorld(grant_timeout=30 * 86_400)
-    install(one.world.processes[0])
-    chance = random.Random(seed)  # noqa: S311 - what is wanted is the same again
-    last = one.begin()
-    promised = [(last.access_token, one.clock() + last.expires_in)]
-    spent = ""
+def test_access_token_works_exactly_as_long_as_its_response_says(seed: int) -> None:
+    """However the client calls, refreshes and repeats; but for the oldest of nine."""
+    client = Client(world_with(grant_timeout=30 * DAY))
+    now, chance = client.world.clock, random.Random(seed)  # noqa: S311 - the same again
+    promises = [(client.last, now() + client.last.expires_in)]
     for _ in range(60):
-        one.clock.advance(chance.choice((0.25, 7, 40, 119, 600, 1800, AGE - 1, AGE)))
+        client.waits(chance.choice((0.25, 7, 40, 119, 600, 1800, AGE - 1, AGE)))
         if chance.random() < 0.7:
-            spent, last = last.refresh_token, one.refresh(last.refresh_token)
-            promised.append((last.access_token, one.clock() + last.expires_in))
-        elif spent and content_of(one, spent)["spent_at"] + GRACE >= one.clock():
-            again = one.refresh(spent)
-            assert again.access_token == last.access_token
+            issued = client.refreshes()
+            promises.append((issued, now() + issued.expires_in))
+        elif len(client.pairs) > 1 and is_in_its_grace(client):
+            again = client.repeats_its_refresh()
+            assert again.access_token == client.last.access_token
             if again.expires_in > 1:
-                promised.append((again.access_token, one.clock() + again.expires_in))
+                promises.append((again, now() + again.expires_in))
+        remembered = [each.access_token for each in client.pairs[-REMEMBERED:]]
         assert grant_end.drain_deletions(10)
-        newest = list(dict.fromkeys(each for each, _ in promised))[-NAMED_MAX:]
-        for each, until in promised:
-            works = called_anew(one, each)
-            if one.clock() < until and each in newest:
-                assert works
-            received = max(end for shown, end in promised if shown == each)
-            assert not works or one.clock() < received + 1, "answers tell whole seconds"
-    assert len(promised) > 30
+        for pair, end in promises:
+            works = client.can_call_anew(pair)
+            latest = max(e for each, e in promises if each.access_token == pair.access_token)
+            assert works or now() >= end or pair.access_token not in remembered
+            assert not works or now() < latest + 1, "responses tell whole seconds"
+    assert len(promises) > 30
 
 
-def test_repeated_response_has_the_remaining_lifetime(
-    one: GrantWorld, issued: TokenResponse
-) -> None:
-    second = one.refresh(issued.refresh_token)
-    one.clock.advance(100.5)
-    again = one.refresh(issued.refresh_token)
-    assert again.access_token == second.access_token
-    assert (second.expires_in, again.expires_in) == (AGE, AGE - 101)
-    one.clock.advance(again.expires_in)
-    assert one.lives(again)
-    one.clock.advance(0.5)
-    assert not one.lives(again)
+def is_in_its_grace(client: Client) -> bool:
+    spent_at = sealed(client.world, client.pairs[-2].refresh_token)["spent_at"]
+    return bool(spent_at + GRACE >= client.world.clock())
 
 
-def test_remaining_lifetime_is_computed_after_the_table_responded(
-    one: GrantWorld, issued: TokenResponse
-) -> None:
-    """The table may take seconds to write it."""
-    one.world.table.on(FIRST, after(lambda: one.clock.advance(2.5)))
-    assert one.refresh(issued.refresh_token).expires_in == AGE - 3
+def test_repeated_response_tells_the_remaining_lifetime(client: Client) -> None:
+    assert client.refreshes().expires_in == AGE
+    client.waits(100.5)
+    again = client.repeats_its_refresh()
+    assert (again.access_token, again.expires_in) == (client.last.access_token, AGE - 101)
+    client.waits(again.expires_in)
+    assert client.can_call(again)
+    client.waits(0.5)
+    assert not client.can_call(again)
 
 
-def test_repeated_response_for_an_expired_token_omits_its_lifetime() -> None:
+def test_remaining_lifetime_is_computed_after_a_slow_write(client: Client) -> None:
+    client.world.world.table.on(FIRST_EXCHANGE, after(lambda: client.waits(2.5)))
+    assert client.refreshes().expires_in == AGE - 3
+
+
+def test_repeated_response_of_an_expired_token_says_one_second() -> None:
     """Some clients take 0 for no end, and would call with it until they are refused."""
-    one = GrantWorld(lifetimes=Lifetimes(access_token_age=60, refresh_grace=300))
-    install(one.world.processes[0])
-    first = one.begin()
-    one.refresh(first.refresh_token)
-    one.clock.advance(200)
-    assert one.refresh(first.refresh_token).expires_in == 1
+    client = Client(world_with(lifetimes=Lifetimes(access_token_age=60, refresh_grace=300)))
+    client.refreshes()
+    client.waits(200)
+    assert client.repeats_its_refresh().expires_in == 1
 
 
-def test_response_has_the_end_of_the_grant(settings: Settings) -> None:
-    settings.SESSION_COOKIE_AGE = 5 * 86_400
-    one = GrantWorld(grant_timeout=8 * 86_400)
-    install(one.world.processes[0])
-    issued = one.begin()
-    received = (issued.refresh_token_timeout, issued.authorization_expires_in)
-    assert received == (5 * 86_400, 8 * 86_400)
-    one.clock.advance(4 * 86_400)
-    issued = one.refresh(issued.refresh_token)
-    received = (issued.refresh_token_timeout, issued.authorization_expires_in)
-    assert received == (4 * 86_400, 4 * 86_400), "it may not be kept longer than the grant lives"
-    one.clock.advance(4 * 86_400 - 1)
-    last = one.refresh(issued.refresh_token)
-    assert last.expires_in == last.refresh_token_timeout == last.authorization_expires_in == 1
-    one.clock.advance(1)
-    with pytest.raises(InvalidGrant):
-        one.refresh(last.refresh_token)
+def test_response_tells_when_the_grant_ends(settings: Settings) -> None:
+    settings.SESSION_COOKIE_AGE = 5 * DAY
+    client = Client(world_with(grant_timeout=8 * DAY))
+
+    def told(pair: TokenResponse) -> tuple[int | None, int | None]:
+        return pair.refresh_token_timeout, pair.authorization_expires_in
+
+    assert told(client.last) == (5 * DAY, 8 * DAY)
+    assert told(client.refreshes(every=4 * DAY)) == (4 * DAY, 4 * DAY)
+    last = client.refreshes(every=4 * DAY - 1)
+    assert (last.expires_in, *told(last)) == (1, 1, 1)
+    client.waits(1)
+    client.cannot_refresh(last.refresh_token)
 
 
-@pytest.mark.parametrize(("later", "lives"), [(-1, True), (0, False)])
-def test_refresh_token_is_valid_for_its_announced_lifetime(
-    settings: Settings, later: int, *, lives: bool
+@pytest.mark.parametrize(("later", "works"), [(-1, True), (0, False)])
+def test_refresh_token_works_as_long_as_its_response_says(
+    settings: Settings, later: int, *, works: bool
 ) -> None:
-    settings.SESSION_COOKIE_AGE = 2 * 86_400
-    one = GrantWorld(grant_timeout=8 * 86_400)
-    install(one.world.processes[0])
-    issued = one.begin()
-    assert issued.refresh_token_timeout is not None
-    one.clock.advance(issued.refresh_token_timeout + later)
-    if lives:
-        assert one.refresh(issued.refresh_token)
+    settings.SESSION_COOKIE_AGE = 2 * DAY
+    client = Client(world_with(grant_timeout=8 * DAY))
+    assert client.last.refresh_token_timeout is not None
+    client.waits(client.last.refresh_token_timeout + later)
+    if works:
+        assert client.refreshes()
     else:
-        with pytest.raises(InvalidGrant):
-            one.refresh(issued.refresh_token)
+        client.cannot_refresh(client.last.refresh_token)
 
 
-# What the next exchange deletes
+# An exchange deletes what is over, and the ninth access token ends the oldest
 
 
-def test_exchange_deletes_only_expired_items(one: GrantWorld, issued: TokenResponse) -> None:
-    one.clock.advance(AGE - 1)
-    second = one.refresh(issued.refresh_token)
-    assert is_there(one, issued.access_token)
-    one.clock.advance(1)
-    third = one.refresh(second.refresh_token)
-    assert not is_there(one, issued.access_token)
-    assert is_there(one, second.access_token)
-    assert one.lives(second)
-    assert one.lives(third)
+def test_exchange_deletes_expired_items_only(client: Client) -> None:
+    client.refreshes(every=AGE - 1)
+    assert client.access_tokens() == "##"
+    client.refreshes(every=1)
+    assert client.access_tokens() == ".##"
+    assert [client.can_call(each) for each in client.pairs] == [False, True, True]
 
 
-def test_ninth_access_token_ends_only_the_oldest(one: GrantWorld) -> None:
-    pairs = [one.begin()]
-    other = one.begin()
-    for _ in range(NAMED_MAX - 1):
-        one.clock.advance(10)
-        pairs.append(one.refresh(pairs[-1].refresh_token))
-    assert all(is_there(one, each.access_token) for each in pairs)
-    one.clock.advance(10)
-    pairs.append(one.refresh(pairs[-1].refresh_token))
-    assert [is_there(one, each.access_token) for each in pairs] == [False, *[True] * NAMED_MAX]
-    assert [called_anew(one, each.access_token) for each in pairs] == [False, *[True] * NAMED_MAX]
-    assert called_anew(one, other.access_token), "of another grant of the same person"
-    named = content_of(one, pairs[-1].refresh_token)["access_tokens"]
-    assert [each["id"] for each in named] == [item_of(one, each.access_token) for each in pairs[1:]]
+def test_ninth_access_token_ends_the_oldest_of_its_grant(full: Client) -> None:
+    other = full.world.begin()
+    assert full.access_tokens() == "########"
+    full.refreshes(every=10)
+    assert full.access_tokens() == ".########"
+    assert [full.can_call_anew(each) for each in full.pairs] == [False, *[True] * REMEMBERED]
+    assert full.can_call_anew(other)
+    named = sealed(full.world, full.last.refresh_token)["access_tokens"]
+    assert [each["id"] for each in named] == [
+        id_of(full.world, each.access_token) for each in full.pairs[1:]
+    ]
 
 
 @pytest.mark.parametrize("fault", [refused, unreachable])
-def test_oldest_access_token_stays_valid_until_the_ninth_is_issued(
-    one: GrantWorld, fault: Any
-) -> None:
-    pairs = [one.begin()]
-    for _ in range(NAMED_MAX - 1):
-        one.clock.advance(10)
-        pairs.append(one.refresh(pairs[-1].refresh_token))
-    one.world.table.on(LATER, fault)
+def test_oldest_access_token_lives_until_the_ninth_is_issued(full: Client, fault: Any) -> None:
+    full.world.world.table.on(LATER_EXCHANGE, fault)
     with pytest.raises(StoreUnavailable):
-        one.refresh(pairs[-1].refresh_token)
-    assert all(is_there(one, each.access_token) for each in pairs)
-    one.world.table.heal()
-    one.refresh(pairs[-1].refresh_token)
-    assert not is_there(one, pairs[0].access_token)
+        full.refreshes()
+    assert full.access_tokens() == "########"
+    full.world.world.table.heal()
+    full.refreshes()
+    assert full.access_tokens() == ".########"
 
 
-@pytest.mark.parametrize("fault", [lost, killed_after])
-def test_ninth_of_unknown_outcome_leaves_eight(one: GrantWorld, fault: Any) -> None:
-    """Also where its process dies at once: then the oldest one lives until its end."""
-    pairs = [one.begin()]
-    for _ in range(NAMED_MAX - 1):
-        one.clock.advance(10)
-        pairs.append(one.refresh(pairs[-1].refresh_token))
-    one.world.table.on(LATER, fault)
+@pytest.mark.parametrize(
+    ("fault", "left"),
+    [
+        pytest.param(lost, ".#######", id="its response is lost"),
+        pytest.param(killed_after, "########", id="its process dies: the oldest lives to its end"),
+    ],
+)
+def test_ninth_of_unknown_outcome_leaves_the_newer_ones(
+    full: Client, fault: Any, left: str
+) -> None:
+    full.world.world.table.on(LATER_EXCHANGE, fault)
     try:
-        one.refresh(pairs[-1].refresh_token)
+        full.refreshes()
     except Killed:
         assert fault is killed_after
-    assert is_there(one, pairs[0].access_token) == (fault is killed_after)
-    assert all(is_there(one, each.access_token) for each in pairs[1:])
+    assert full.access_tokens()[:REMEMBERED] == left
 
 
-def test_many_refreshes_at_once_delete_for_one_exchange(one: GrantWorld) -> None:
-    pairs = [one.begin()]
-    for _ in range(NAMED_MAX):
-        one.clock.advance(10)
-        pairs.append(one.refresh(pairs[-1].refresh_token))
-    outcomes = together(16, lambda _: one.refresh(pairs[-1].refresh_token))
+def test_sixteen_refreshes_at_once_are_one_exchange(full: Client) -> None:
+    full.refreshes(every=10)
+    outcomes = together(16, lambda _: full.world.refresh(full.last.refresh_token))
     assert len({each.access_token for each in outcomes if isinstance(each, TokenResponse)}) == 1
-    there = [is_there(one, each.access_token) for each in pairs]
-    assert there == [False, False, *[True] * (NAMED_MAX - 1)]
+    assert full.access_tokens() == "..#######"
 
 
-@pytest.mark.parametrize("call", ["DeleteItem token"])
-def test_failed_deletion_does_not_fail_the_exchange(
-    one: GrantWorld, issued: TokenResponse, call: str
-) -> None:
+def test_exchange_succeeds_though_nothing_can_be_deleted(client: Client) -> None:
+    client.world.world.table.on("DeleteItem token", refused)
+    assert client.can_call(client.refreshes(every=AGE))
+    assert client.access_tokens() == "##"
+    assert not client.can_call_anew(client.pairs[0])
+    client.world.world.table.heal()
+    assert not client.can_call_anew(client.pairs[0])
+    assert client.access_tokens() == ".#", "it was presented once more"
+
+
+def test_refreshes_of_many_grants_at_once_delete_all_that_is_expired(one: GrantWorld) -> None:
+    clients = [Client(one) for _ in range(20)]
     one.clock.advance(AGE)
-    one.world.table.on(call, refused)
-    second = one.refresh(issued.refresh_token)
-    assert one.lives(second)
-    assert is_there(one, issued.access_token)
-    assert not called_anew(one, issued.access_token), "it is over all the same"
-    one.world.table.heal()
-    assert not called_anew(one, issued.access_token)
-    assert not is_there(one, issued.access_token), "now that it was presented"
+    together(20, lambda number: clients[number].refreshes())
+    assert {each.access_tokens() for each in clients} == {".#"}
 
 
-# What is presented when it is over
+# What is presented when it is over is deleted
 
 
-def test_presenting_an_expired_token_deletes_it(one: GrantWorld, issued: TokenResponse) -> None:
-    one.clock.advance(AGE)
-    assert not one.lives(issued)
-    assert not is_there(one, issued.access_token)
-    assert is_there(one, issued.refresh_token)
-    assert one.lives(one.refresh(issued.refresh_token))
+def test_calling_with_an_expired_token_deletes_it(client: Client) -> None:
+    client.waits(AGE)
+    assert not client.can_call(client.last)
+    assert client.stored() == (".", "#")
+    assert client.can_call(client.refreshes())
 
 
-def test_revoking_an_expired_token_deletes_it_and_ends_nothing(
-    one: GrantWorld, issued: TokenResponse
-) -> None:
-    one.clock.advance(AGE)
-    run_sync(one.grants.revoke(issued.access_token, client_id=CONSENT.client_id))
-    assert not is_there(one, issued.access_token)
-    assert one.lives(one.refresh(issued.refresh_token))
+def test_revoking_an_expired_token_deletes_it_and_ends_nothing(client: Client) -> None:
+    client.waits(AGE)
+    client.revokes(client.last.access_token)
+    assert client.access_tokens() == "."
+    assert client.can_call(client.refreshes())
 
 
-def test_presenting_an_expired_code_deletes_it(one: GrantWorld) -> None:
+def test_exchanging_an_expired_code_deletes_it(one: GrantWorld) -> None:
     code = one.allow()
     one.clock.advance(60)
     with pytest.raises(InvalidGrant):
         one.redeem(code)
-    assert not is_there(one, code)
+    assert drawn(one, code) == "."
 
 
 @pytest.mark.parametrize("kind", [token_pair.ACCESS, token_pair.REFRESH, token_pair.CODE])
-def test_made_up_tokens_cost_no_writes(one: GrantWorld, issued: TokenResponse, kind: str) -> None:
-    one.calls.clear()
+def test_made_up_token_costs_reads_only(client: Client, kind: str) -> None:
+    world = client.world
+    world.calls.clear()
     for _ in range(20):
         made_up = token_pair.new_token(kind)
-        one.session(made_up)
-        run_sync(one.grants.revoke(made_up, client_id=CONSENT.client_id))
-        for ask in (one.refresh, one.redeem):
-            with pytest.raises(InvalidGrant):
-                ask(made_up)
+        world.session(made_up)
+        client.revokes(made_up)
+        client.cannot_refresh(made_up)
+        with pytest.raises(InvalidGrant):
+            world.redeem(made_up)
     assert grant_end.drain_deletions(10)
-    assert {*one.calls} <= {"GetItem token"}
+    assert {*world.calls} <= {"GetItem token"}
 
 
-def test_item_that_was_rewritten_meanwhile_is_not_deleted(
-    one: GrantWorld, issued: TokenResponse
-) -> None:
-    """Only expired items are deleted: the condition has the expiry."""
-    one.clock.advance(AGE)
-    item_id = item_of(one, issued.access_token)
+def test_item_that_was_renewed_meanwhile_is_kept(client: Client) -> None:
+    """The condition of the deletion has the expiry."""
+    client.waits(AGE)
+    items, item_id = client.world.items, id_of(client.world, client.last.access_token)
 
-    def renewed() -> None:
-        one.items[item_id] = one.items[item_id] | {"ttl": {"N": str(int(one.clock()) + 60)}}
+    def renew() -> None:
+        end = str(int(client.world.clock()) + 60)
+        items[item_id] = items[item_id] | {"ttl": {"N": end}}
 
-    one.world.table.on("DeleteItem token", after(renewed))
-    assert not one.lives(issued)
-    assert is_there(one, issued.access_token)
-
-
-# The end of a grant
+    client.world.world.table.on("DeleteItem token", after(renew))
+    assert not client.can_call(client.last)
+    assert client.access_tokens() == "#"
 
 
-def grown(one: GrantWorld) -> list[TokenResponse]:
-    """Return the pairs of a grant whose access tokens are all good."""
-    pairs = [one.begin()]
-    for _ in range(3):
-        one.clock.advance(200)
-        pairs.append(one.refresh(pairs[-1].refresh_token))
-    return pairs
-
-
-def left_of(one: GrantWorld, pairs: list[TokenResponse]) -> dict[str, list[bool]]:
-    return {
-        name: [is_there(one, getattr(each, name)) for each in pairs]
-        for name in ("access_token", "refresh_token")
-    }
-
-
-NOTHING = [False] * 4
-BURIED = [True, True, False, False]  # of tombstones none is named
-
-
-@pytest.mark.parametrize("which", ["access_token", "refresh_token"])
-def test_revocation_deletes_every_item_that_the_token_names(one: GrantWorld, which: str) -> None:
-    pairs, other = grown(one), one.begin()
-    before = {item_id for item_id in one.items if item_id.startswith(("token#", "answer#"))}
-    run_sync(one.grants.revoke(getattr(pairs[-1], which), client_id=CONSENT.client_id))
-    assert left_of(one, pairs) == {"access_token": NOTHING, "refresh_token": BURIED}
-    gone = before - one.items.keys()
-    assert len([each for each in gone if each.startswith("answer#")]) == 1
-    assert one.lives(other)
-    assert one.lives(one.refresh(other.refresh_token))
-
-
-def test_revocation_by_a_spent_token_deletes_items_while_its_response_is_stored(
-    one: GrantWorld,
-) -> None:
-    pairs = grown(one)
-    run_sync(one.grants.revoke(pairs[-2].refresh_token, client_id=CONSENT.client_id))
-    assert left_of(one, pairs) == {"access_token": NOTHING, "refresh_token": BURIED}
-
-
-def test_reuse_deletes_the_items_that_the_spent_token_names(one: GrantWorld) -> None:
-    pairs = grown(one)
-    one.clock.advance(GRACE + 1)
-    with pytest.raises(InvalidGrant):
-        one.refresh(pairs[-2].refresh_token)
-    assert left_of(one, pairs) == {"access_token": NOTHING, "refresh_token": BURIED}
-    assert "session" not in one.kinds()
-
-
-def test_end_by_a_call_deletes_the_items_that_its_token_names(one: GrantWorld) -> None:
-    pairs = grown(one)
-    session = one.session(pairs[-1].access_token)
-    assert session is not None
-    run_sync(one.grants.end(session, access_token=pairs[-1].access_token))
-    assert left_of(one, pairs) == {"access_token": NOTHING, "refresh_token": BURIED}
-
-
-def test_revocation_of_an_ended_grant_deletes_the_items_of_its_token(one: GrantWorld) -> None:
-    """In a list, say, by which no token was known."""
-    pairs = grown(one)
-    end_sessions_of(services(), "7")
-    run_sync(one.grants.revoke(pairs[-1].refresh_token, client_id=CONSENT.client_id))
-    assert left_of(one, pairs) == {"access_token": NOTHING, "refresh_token": BURIED}
-
-
-@pytest.mark.parametrize("by", ["revocation", "reuse"])
-def test_end_by_a_spent_token_without_response_deletes_its_items(one: GrantWorld, by: str) -> None:
-    """By then only the id of the grant's session is known."""
-    pairs = grown(one)
-    one.clock.advance(GRACE + LATE_ARRIVAL + 1)
-    assert one.lives(pairs[-1]), "which deletes the answer"
-    if by == "revocation":
-        run_sync(one.grants.revoke(pairs[-2].refresh_token, client_id=CONSENT.client_id))
-    else:
-        with pytest.raises(InvalidGrant):
-            one.refresh(pairs[-2].refresh_token)
-    left = left_of(one, pairs)
-    assert left["refresh_token"] == [True, True, False, True], "the last one, nobody knows"
-    assert left["access_token"] == [False, False, False, True]
-    assert "session" not in one.kinds()
-
-
-def test_tombstone_that_ends_a_grant_is_deleted_with_it(one: GrantWorld) -> None:
-    pairs = grown(one)
-    run_sync(one.grants.revoke(pairs[0].refresh_token, client_id=CONSENT.client_id))
-    assert left_of(one, pairs)["refresh_token"] == [False, True, True, True]
-    assert "session" not in one.kinds()
-
-
-def test_end_by_a_call_succeeds_though_its_token_cannot_be_read(one: GrantWorld) -> None:
-    pairs = grown(one)
-    session = one.session(pairs[-1].access_token)
-    assert session is not None
-    process = one.started(0)
-    one.world.table.on("GetItem token", refused)
-    run_sync(process.end(session, access_token=pairs[-1].access_token))
-    one.world.table.heal()
-    assert "session" not in one.kinds()
-
-
-def test_nothing_is_deleted_while_the_grant_may_live(one: GrantWorld) -> None:
-    pairs = grown(one)
-    one.world.table.on("DeleteItem session", refused)
-    with pytest.raises(StoreUnavailable):
-        run_sync(one.grants.revoke(pairs[-1].refresh_token, client_id=CONSENT.client_id))
-    assert left_of(one, pairs) == {"access_token": [True] * 4, "refresh_token": [True] * 4}
-    one.world.table.heal()
-    assert one.lives(pairs[-1])
-    assert one.lives(one.refresh(pairs[-1].refresh_token))
-
-
-@pytest.mark.parametrize("number", [0, -2])
-def test_nothing_is_deleted_while_a_grant_may_live_whose_key_is_unknown(
-    one: GrantWorld, number: int
-) -> None:
-    """By a tombstone, and by a spent token whose answer is gone."""
-    pairs = grown(one)
-    one.clock.advance(GRACE + LATE_ARRIVAL + 1)
-    assert one.lives(pairs[-1])
-    before = left_of(one, pairs)
-    one.world.table.on("DeleteItem session", refused)
-    with pytest.raises(StoreUnavailable):
-        run_sync(one.grants.revoke(pairs[number].refresh_token, client_id=CONSENT.client_id))
-    assert left_of(one, pairs) == before
-    one.world.table.heal()
-    assert one.lives(one.refresh(pairs[-1].refresh_token))
-
-
-def test_items_of_a_grant_that_was_ended_in_a_list_are_useless(one: GrantWorld) -> None:
-    pairs = grown(one)
-    end_sessions_of(services(), "7")
-    for each in pairs:
-        assert not called_anew(one, each.access_token)
-        with pytest.raises(InvalidGrant):
-            one.refresh(each.refresh_token)
-    assert left_of(one, pairs)["access_token"] == [True] * 4
-
-
-def test_clearsessions_deletes_expired_ones(one: GrantWorld, issued: TokenResponse) -> None:
-    one.clock.advance(AGE + 300)
+def test_clearsessions_deletes_expired_access_tokens(client: Client) -> None:
+    client.waits(AGE + 300)
     list(Clearing(services()).delete_expired(at_most=100))
-    assert not is_there(one, issued.access_token)
-    assert is_there(one, issued.refresh_token)
+    assert client.stored() == (".", "#")
 
 
-# Beside the answer
+# The end of a grant deletes what the presented token names
+
+End = Callable[[Client], None]
 
 
-class Held:
-    """Holds up deletions until it is let go."""
+def revoking(kind: str, number: int) -> End:
+    return lambda client: client.revokes(getattr(client.pairs[number], kind))
+
+
+def reusing(number: int, *, after: float = 0) -> End:
+    def reuse(client: Client) -> None:
+        client.waits(after)
+        client.cannot_refresh(client.pairs[number].refresh_token)
+
+    return reuse
+
+
+def late(end: End) -> End:
+    """Return an end of which no response is stored any more: only the session's id is known."""
+
+    def end_late(client: Client) -> None:
+        forget_response(client)
+        end(client)
+
+    return end_late
+
+
+def forget_response(client: Client) -> None:
+    client.waits(GRACE + LATE_ARRIVAL + 1)
+    assert client.can_call(client.last), "which deletes the response"
+
+
+def ending_by_a_call(client: Client) -> None:
+    session = client.world.session(client.last.access_token)
+    assert session is not None
+    run_sync(client.world.grants.end(session, access_token=client.last.access_token))
+
+
+def ending_in_a_list_first(client: Client) -> None:
+    end_sessions_of(services(), "7")
+    client.revokes(client.last.refresh_token)
+
+
+# Of tombstones, which older refresh tokens leave, none is named.
+ENDS = {
+    "newest access token revoked": (revoking("access_token", -1), "....", "##.."),
+    "newest refresh token revoked": (revoking("refresh_token", -1), "....", "##.."),
+    "spent token revoked": (revoking("refresh_token", -2), "....", "##.."),
+    "spent token reused": (reusing(-2, after=GRACE + 1), "....", "##.."),
+    "ended by a call": (ending_by_a_call, "....", "##.."),
+    "ended in a list, then revoked": (ending_in_a_list_first, "....", "##.."),
+    "spent token revoked late": (late(revoking("refresh_token", -2)), "...#", "##.#"),
+    "spent token reused late": (late(reusing(-2)), "...#", "##.#"),
+    "tombstone revoked": (revoking("refresh_token", 0), "####", ".###"),
+}
+
+
+@pytest.mark.parametrize(("end", "access", "refresh"), ENDS.values(), ids=ENDS)
+def test_end_of_a_grant_deletes_what_the_token_names(
+    grown: Client, end: End, access: str, refresh: str
+) -> None:
+    other = Client(grown.world)
+    end(grown)
+    assert grown.stored() == (access, refresh)
+    if end is not ending_in_a_list_first:  # which ends all grants of the person
+        assert grown.world.kinds().count("session") == 1
+        assert other.can_call(other.last)
+        assert other.can_call(other.refreshes())
+
+
+@pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
+def test_revocation_deletes_the_stored_response(grown: Client, kind: str) -> None:
+    before = grown.world.kinds().count("answer")
+    grown.revokes(getattr(grown.last, kind))
+    assert grant_end.drain_deletions(10)
+    assert grown.world.kinds().count("answer") == before - 1
+
+
+def test_call_ends_its_grant_though_its_token_cannot_be_read(grown: Client) -> None:
+    session = grown.world.session(grown.last.access_token)
+    assert session is not None
+    process = grown.world.started(0)
+    grown.world.world.table.on("GetItem token", refused)
+    run_sync(process.end(session, access_token=grown.last.access_token))
+    assert "session" not in grown.world.kinds()
+
+
+@pytest.mark.parametrize(
+    ("end", "is_late"),
+    [
+        pytest.param(revoking("refresh_token", -1), False, id="newest token"),
+        pytest.param(revoking("refresh_token", 0), True, id="tombstone"),
+        pytest.param(revoking("refresh_token", -2), True, id="spent token without its response"),
+    ],
+)
+def test_nothing_is_deleted_while_the_grant_may_live(
+    grown: Client, end: End, *, is_late: bool
+) -> None:
+    if is_late:
+        forget_response(grown)
+    before = grown.stored()
+    grown.world.world.table.on("DeleteItem session", refused)
+    with pytest.raises(StoreUnavailable):
+        end(grown)
+    assert grown.stored() == before
+    grown.world.world.table.heal()
+    assert is_late or grown.can_call(grown.last)
+    assert grown.can_call(grown.refreshes())
+
+
+def test_tokens_of_a_grant_that_was_ended_in_a_list_are_useless(grown: Client) -> None:
+    end_sessions_of(services(), "7")
+    for each in grown.pairs:
+        assert not grown.can_call_anew(each)
+        grown.cannot_refresh(each.refresh_token)
+    assert grown.stored()[0] == "####"
+    assert grown.access_tokens() == "####"
+
+
+# Nobody waits for deletions
+
+
+class Gate:
+    """Holds up deletions until it is opened."""
 
     def __init__(self) -> None:
-        self.met = threading.Semaphore(0)
-        self.let_go = threading.Event()
+        self.reached = threading.Semaphore(0)
+        self.open = threading.Event()
 
     def __call__(self, handle: Any) -> Any:
-        self.met.release()
-        assert self.let_go.wait(30)
+        self.reached.release()
+        assert self.open.wait(30)
         return handle()
 
 
 @pytest.fixture
-def held(one: GrantWorld) -> Iterator[Held]:
-    made = Held()
+def gate(one: GrantWorld) -> Iterator[Gate]:
+    made = Gate()
     one.world.table.on("DeleteItem token", made)
     try:
         yield made
     finally:
-        made.let_go.set()
+        made.open.set()
 
 
-def test_deletion_is_not_waited_for_in_a_thread(
-    one: GrantWorld, issued: TokenResponse, held: Held
-) -> None:
-    one.clock.advance(AGE)
-    second = one.refresh(issued.refresh_token)
-    assert held.met.acquire(timeout=30)
-    assert one.lives(second)
-    run_sync(one.grants.revoke(second.refresh_token, client_id=CONSENT.client_id))
-    assert not one.lives(second)
-    held.let_go.set()
-    assert not is_there(one, issued.access_token)
+def test_thread_waits_for_no_deletion(client: Client, gate: Gate) -> None:
+    client.refreshes(every=AGE)
+    assert gate.reached.acquire(timeout=30)
+    assert client.can_call(client.last)
+    client.revokes(client.last.refresh_token)
+    assert not client.can_call(client.last)
+    gate.open.set()
+    assert client.access_tokens() == ".."
 
 
-async def test_deletion_is_not_waited_for_in_an_event_loop(
-    one: GrantWorld, issued: TokenResponse, held: Held
-) -> None:
-    one.clock.advance(AGE)
-    steps = one.grants
-    assert await steps.session(issued.access_token, upstream="mcp") is None
-    assert await asyncio.to_thread(held.met.acquire, timeout=30)
-    other = one.begin()
-    assert await steps.session(other.access_token, upstream="mcp") is not None
-    held.let_go.set()
-    assert not is_there(one, issued.access_token)
+async def test_event_loop_waits_for_no_deletion(client: Client, gate: Gate) -> None:
+    client.waits(AGE)
+    grants = client.world.grants
+    assert await grants.session(client.last.access_token, upstream="mcp") is None
+    assert await asyncio.to_thread(gate.reached.acquire, timeout=30)
+    other = client.world.begin()
+    assert await grants.session(other.access_token, upstream="mcp") is not None
+    gate.open.set()
+    assert client.access_tokens() == "."
 
 
-def test_deletion_queue_is_bounded(one: GrantWorld, held: Held) -> None:
+def test_deletions_that_wait_are_bounded_in_number_and_threads(one: GrantWorld, gate: Gate) -> None:
     before = set(threading.enumerate())
     for number in range(QUEUE_MAX + 50):
         grant_end.delete_items_soon(one.grants.services, [f"token#django#{number}"])
     begun = [each.name for each in set(threading.enumerate()) - before]
-    assert grant_end._background._queue.qsize() <= QUEUE_MAX
     assert begun.count("oauth-background") <= grant_end.DELETION_THREADS
-    held.let_go.set()
+    gate.open.set()
     assert grant_end.drain_deletions(30)
+    assert one.calls.count("DeleteItem token") <= QUEUE_MAX + grant_end.DELETION_THREADS
 
 
-def test_forked_process_deletes_with_threads_of_its_own(
-    one: GrantWorld, issued: TokenResponse
-) -> None:
-    one.clock.advance(AGE)
-    grant_end.delete_items_soon(one.grants.services, ["token#django#any"])
+def test_forked_process_deletes_with_threads_of_its_own(client: Client) -> None:
+    client.waits(AGE)
+    grant_end.delete_items_soon(client.world.grants.services, ["token#django#any"])
     assert grant_end.drain_deletions(10)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads, since Python 3.12
@@ -545,31 +551,23 @@ def test_forked_process_deletes_with_threads_of_its_own(
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(20)
         try:
-            one.lives(issued)
-            is_done = (
-                grant_end.drain_deletions(10) and item_of(one, issued.access_token) not in one.items
-            )
+            client.can_call(client.last)
+            is_deleted = client.access_tokens() == "."
         except BaseException:  # noqa: BLE001 - the child must not go on with the tests
-            is_done = False
-        os._exit(0 if is_done else 1)
+            is_deleted = False
+        os._exit(0 if is_deleted else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-# Releases that know nothing of it
+# Later releases
 
 
-def test_fields_of_a_later_release_are_ignored(one: GrantWorld, issued: TokenResponse) -> None:
-    content = content_of(one, issued.refresh_token)
+def test_fields_of_a_later_release_are_ignored(client: Client) -> None:
+    content = sealed(client.world, client.last.refresh_token)
     content["access_tokens"][0]["later"] = 1
     later = token_pair.new_token(token_pair.REFRESH)
-    made = NewToken(later, json.dumps(content | {"later": {}}).encode(), int(one.clock()) + 600)
-    run_sync(Tokens(one.grants.services).begin(made))
-    assert one.lives(one.refresh(later))
-
-
-def test_concurrent_refreshes_of_many_grants_delete_all_expired_items(one: GrantWorld) -> None:
-    made = [one.begin() for _ in range(20)]
-    one.clock.advance(AGE)
-    together(20, lambda number: one.refresh(made[number].refresh_token))
-    assert not any(is_there(one, each.access_token) for each in made)
+    end = int(client.world.clock()) + 600
+    made = NewToken(later, json.dumps(content | {"later": {}}).encode(), end)
+    run_sync(Tokens(client.world.grants.services).begin(made))
+    assert client.can_call(client.world.refresh(later))
