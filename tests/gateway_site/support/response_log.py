@@ -156,6 +156,8 @@ def _body(body: str, headers: Mapping[str, str]) -> str:
         return "".join(re.findall(r"<title>(.*?)</title>", body, re.DOTALL)).strip()
     if headers.get("transfer-encoding") == "chunked":
         body = re.sub(r"(?:^|\r\n)[0-9a-f]+\r\n", "", body)
+    # RFC 9110 renamed it, and so did Python 3.13.
+    body = body.replace("Request Entity Too Large", "Content Too Large")
     return PORT.sub("HOST", body).strip()
 
 
