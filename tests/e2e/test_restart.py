@@ -74,6 +74,8 @@ def test_person_is_still_signed_in_after_every_process_was_killed(
     page: Page, stack: LocalStack
 ) -> None:
     sign_in(page, stack)
+    # The browser reports what it was loading when the processes were killed.
+    page.wait_for_load_state("networkidle")
     before = session_key_of(page, stack)
     stack.kill_everything()
     stack.start()
