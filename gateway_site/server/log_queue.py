@@ -1,8 +1,8 @@
 """What a server writes to standard error and output, queued for a thread that writes it.
 
 The reader of a log can stop: a full disk, a stuck collector, a paused terminal. A write then blocks
-whoever makes it, in the event loop every request. Here only the thread waits. What does not fit
-into the queue is dropped and counted, and the log has the count as soon as it is read again.
+its thread, and in the event loop all requests. Here only the queue's thread waits. What does not
+fit into the queue is dropped and counted, and the log has the count as soon as it is read again.
 
 `start` replaces `sys.stderr` and `sys.stdout` instead of the handlers of loggers, because Python
 writes warnings and tracebacks there too. Handlers format records before they write them.

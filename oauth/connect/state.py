@@ -94,7 +94,7 @@ def load_states(session: SessionBase) -> dict[str, dict[str, Any]]:
 
 
 def drop_state(session: SessionBase, name: str) -> None:
-    """Remove a state with which nobody was sent anywhere."""
+    """Remove a state that was never sent to the server."""
     session.pop(PREFIX + name, None)
 
 

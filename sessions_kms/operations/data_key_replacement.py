@@ -50,8 +50,8 @@ def replace_data_key(
 ) -> PublishedKey:
     """Publish a replacement of a period's data key unless there is one; return it.
 
-    With ``again`` the current one is replaced even if it is marked as a replacement: whoever has
-    leaked the key may also have put it back. Raises StoreUnavailable.
+    With ``again`` the current one is replaced even if it is marked as a replacement: an attacker
+    with the leaked key may have put it back. Raises StoreUnavailable.
     """
     unwanted = _published(services, period) if again else None
     for _ in range(ATTEMPTS):

@@ -2,8 +2,8 @@
 
 Two gateways of their own processes share the stack's table, which they reach through a proxy
 that cuts and keeps back. Each has the other's SECRET_KEY as its former one, and cookies ignore
-ports: whoever goes from one to the other meets a rotated SECRET_KEY. Both use Django's own lookup
-of users, which then changes the session's key, as often as wanted.
+ports: a browser that goes from one to the other meets a rotated SECRET_KEY. Both use Django's own
+lookup of users, which then changes the session's key, as often as wanted.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ async def test_who_shows_nothing_in_an_outage_of_the_database_is_led_to_no_sign_
 
 @pytest.mark.parametrize("code", sorted(GRANT_ENDING_CODES))
 async def test_grant_of_no_use_that_cannot_be_ended_now_is_an_outage(code: str) -> None:
-    """A 401 would have its client refresh, which works, and ask again for ever."""
+    """A 401 would have its client refresh, which works, and ask again, forever."""
 
     async def fail(*_: object) -> Never:
         raise TableUnavailable
