@@ -17,14 +17,16 @@ from sessions_kms.session.next_cookie import KeyChange
 
 NAME = settings.SESSION_COOKIE_NAME
 FORMER_KEY = "former-0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ"
+NEWCOMER = "newcomer"  # a good session of a user who has no other
 
 
 def of(kind: str, sign_in: Callable[[User], str]) -> str:
     """Return a cookie of a new session of this kind. Call this in a thread."""
     try:
-        key = sign_in(User.objects.get(username="ada"))
+        key = sign_in(_newcomer() if kind == NEWCOMER else User.objects.get(username="ada"))
         made = {
             "good": _good,
+            NEWCOMER: _good,
             "ended": _ended,
             "moved": _moved,
             "moved-in-disguise": _moved_in_disguise,
@@ -38,6 +40,10 @@ def of(kind: str, sign_in: Callable[[User], str]) -> str:
     finally:
         connections.close_all()
     return made
+
+
+def _newcomer() -> User:
+    return User.objects.create_user(f"newcomer-{User.objects.count()}")
 
 
 def _good(key: str) -> str:

@@ -66,9 +66,10 @@ class Browser:
 def browser(gateway: Gateway) -> Iterator[Browser]:
     """Sign in with an idle timeout of a day; afterwards, nothing has changed for other tests."""
     gateway.control(f"idle/{IDLE}")
-    key = gateway.control("cookie/good").partition("=")[2]
+    # Of a user without other sessions, which the home page would announce, and note that it has.
+    key = gateway.control("cookie/newcomer").partition("=")[2]
     made = Browser(gateway, key)
-    made.get("")  # The first one notes in the session which sessions the page has announced.
+    made.get("")  # The first visit notes the session itself.
     made.cookie_age = None
     yield made
     gateway.control(f"end/{key}")
