@@ -35,19 +35,6 @@ from gateway_site.transport.pool import Owner
 
 logger = logging.getLogger(__name__)
 
-CLIENTS_PER_USER = 2  # One person may have as many calls at an upstream as so many callers.
-USER_CALLS_MAX = 256
-# Whatever is configured, half of the connections of a process are left for others. As many calls
-# may wait as one address may have connections (`server.connections`).
-SHARE_OPEN, SHARE_WAITING = 2, 4
-BUSY = "Too many of your calls are open. An event stream counts for as long as it is open."
-RATE_EXCEEDED, RATE_EXCEEDED_RPC = "rate_exceeded", -32014
-
-_rejected = Tally(logger, "%d calls were answered 503: their person had too many open.")
-rate_counter = RateCounter()
-
-logger = logging.getLogger(__name__)
-
 # At one upstream a person may have as many calls open as so many clients (`MAX_CONCURRENT`).
 CLIENTS_PER_USER = 2
 USER_CALLS_MAX = 256
