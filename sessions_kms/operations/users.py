@@ -1,15 +1,21 @@
-"""The project's users, identified as in sessions: by the text of their primary key."""
+"""The project's users, identified as in sessions: by the text of their primary key.
+
+With django-allauth installed, a user is also found by an account at a provider.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
+from django.core.exceptions import FieldDoesNotExist, ValidationError
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
 
 MATCHES_MAX = 10
+ACTIVE: str = "is_active"  # a field of Django's own user model
+ACCOUNTS_APP, ACCOUNT_MODEL = "allauth.socialaccount", ("socialaccount", "SocialAccount")
 
 
 def user_id_of(user: "AbstractBaseUser") -> str:
@@ -42,6 +48,51 @@ def iterate_names() -> Iterator[str]:
     model = get_user_model()
     for name in model._default_manager.values_list(model.USERNAME_FIELD, flat=True).iterator():
         yield str(name)
+
+
+def has_accounts() -> bool:
+    """Return True if users have accounts at providers."""
+    return apps.is_installed(ACCOUNTS_APP)
+
+
+def find_user_of_account(provider: str, subject: str) -> "AbstractBaseUser | None":
+    """Return the user of a subject at a provider; None if nobody has this account."""
+    accounts = apps.get_model(*ACCOUNT_MODEL)._default_manager
+    found = accounts.select_related("user").filter(provider=provider, uid=subject)
+    # Some databases compare without case.
+    exact = [each for each in found if (each.provider, each.uid) == (provider, subject)]
+    return exact[0].user if exact else None
+
+
+def iterate_subjects(provider: str) -> Iterator[str]:
+    """Yield the subjects of all accounts at a provider."""
+    accounts = apps.get_model(*ACCOUNT_MODEL)._default_manager.filter(provider=provider)
+    yield from accounts.order_by("pk").values_list("uid", flat=True).iterator()
+
+
+def list_providers() -> list[str]:
+    """Return the names of the providers of which there are accounts."""
+    accounts = apps.get_model(*ACCOUNT_MODEL)._default_manager
+    return sorted(set(accounts.values_list("provider", flat=True).distinct()))
+
+
+def can_be_deactivated() -> bool:
+    """Return True if the project's users have a field `is_active`."""
+    try:
+        get_user_model()._meta.get_field(ACTIVE)
+    except FieldDoesNotExist:
+        return False
+    return True
+
+
+def deactivate(user: "AbstractBaseUser") -> bool:
+    """Deactivate a user, who can then neither sign in nor use a session; False if already so."""
+    user.refresh_from_db()
+    if not user.is_active:
+        return False
+    user.is_active = False
+    user.save(update_fields=[ACTIVE])  # not `update`: receivers of `post_save` count on it
+    return True
 
 
 def _key(user_id: str) -> Any:

@@ -2,18 +2,20 @@
 
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from sessions_kms import conf
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
 from sessions_kms.format.item_types import owner_of
 from sessions_kms.hints import command
 from sessions_kms.management.base import (
@@ -39,12 +41,14 @@ TIME = "ISO 8601 with a zone, such as 2026-01-31T12:00:00Z, or epoch seconds"
 
 class Command(OperatorCommand):
     help = (
-        "End many sessions at once. Choose one: those of a user (--user), the grants of an "
+        "End many sessions at once. Choose one: those of a user (--user, or --account with "
+        "django-allauth), the grants of an "
         "OAuth client (--client), those that began up to a time (--before), all (--all), or "
         "those sealed with one leaked data key (--key-period). With --before and --all they end "
         "in every process within a minute; then the command deletes them from the table, which "
         "can be interrupted and run again. With --provider, that provider's tokens end and the "
-        "sessions stay. Ended sessions cannot be restored: users sign in again."
+        "sessions stay. Ended sessions cannot be restored: users sign in again, except one who "
+        "is deactivated (--deactivate)."
     )
     requires_system_checks = ()  # They must not delay the response to an incident.
 
@@ -54,6 +58,14 @@ class Command(OperatorCommand):
         which.add_argument(
             "--user", metavar="ID", help="end the sessions of this user: the id, not the name"
         )
+        if users.has_accounts():
+            which.add_argument(
+                "--account",
+                nargs=2,
+                metavar=("PROVIDER", "SUBJECT"),
+                help="end the sessions of the user with this account: the provider's name, and its"
+                " permanent id of the account, the claim `sub` or GitHub's number",
+            )
         which.add_argument(
             "--before", metavar="TIME", help=f"end the sessions that began up to {TIME}"
         )
@@ -72,6 +84,11 @@ class Command(OperatorCommand):
             help="end the grants of the OAuth client with this id or name",
         )
         parser.add_argument(
+            "--deactivate",
+            action="store_true",
+            help="with --user or --account: first deactivate the user, who then cannot sign in",
+        )
+        parser.add_argument(
             "--again",
             action="store_true",
             help="with --key-period: replace a data key that is marked as a replacement, too",
@@ -88,7 +105,10 @@ class Command(OperatorCommand):
         )
 
     def operate(self, options: dict[str, Any]) -> None:
+        account = options.get("account")
         by_moment = options["all"] or options["before"] is not None
+        if options["deactivate"] and options["user"] is None and account is None:
+            raise UsageError("--deactivate requires --user or --account.")
         if options["no_delete"] and not by_moment:
             raise UsageError("--no-delete requires --before or --all.")
         if options["again"] and options["key_period"] is None:
@@ -97,8 +117,12 @@ class Command(OperatorCommand):
             self._end_grants(options["provider"], self._moment("--before", options["before"]))
             return
         self._warn_of_other_engine()
-        if options["user"] is not None:
-            self._end_user(options["user"])
+        if account is not None:
+            user = self._find_user_of(*account)
+            named = {"account": {"provider": account[0], "subject": account[1]}}
+            self._end_user(users.user_id_of(user), named, deactivate=options["deactivate"])
+        elif options["user"] is not None:
+            self._end_user(options["user"], {}, deactivate=options["deactivate"])
         elif options["client"] is not None:
             self._end_client(options["client"])
         elif by_moment:
@@ -130,26 +154,82 @@ class Command(OperatorCommand):
 
     # One user
 
-    def _end_user(self, user_id: str) -> None:
+    def _end_user(self, user_id: str, named: dict[str, Any], *, deactivate: bool) -> None:
         owner = owner_of(services().config.namespace, user_id)
         if owner is None:
             raise UsageError("--user must be the id of a user, at most about 1,000 bytes long.")
-        known = len(run_sync(services().queries.owned_ids(owner)))
-        if not known:
+        user = self._find_user(user_id) if deactivate else None
+        known = self._count_sessions(owner, is_needed=not deactivate)
+        if user is None and not known:
             with suppress(
                 DatabaseError
             ):  # An unreachable database must not prevent ending sessions.
                 self._require_user(user_id)
-        what = f"{known:,} sessions of user {user_id} (as counted by the index)"
+        number = "all" if known is None else f"{known:,}"
+        what = f"{number} sessions of user {user_id} (as counted by the index)"
+        what = f"deactivate user {user_id}, and end {what}" if deactivate else f"end {what}"
+        result: dict[str, Any] = {"user": user_id, **named}
         if self.dry_run:
-            self.conclude({"user": user_id, "found": known}, f"Would end {what}.")
+            more = {"would_deactivate": user is not None and user.is_active} if deactivate else {}
+            self.conclude({**result, "found": known, **more}, f"Would {what}.")
             return
-        self.confirm(f"End {what}?")
-        with self.resumable("Run the same command again to continue."):
+        self.confirm(f"{what[0].upper()}{what[1:]}?")
+        done = self._deactivate(user, result) if deactivate else ""
+        with self.resumable(f"{done}Run the same command again to continue."):
             ended = ending.end_sessions_of(services(), user_id)
         if settings.SESSION_ENGINE == MOVING_IN:
             self.say("Sessions that are only in the old engine are not ended: end them there.")
-        self.conclude({"user": user_id, "ended": ended}, f"Ended {ended:,} live sessions.")
+        self.conclude({**result, "ended": ended}, f"{done}Ended {ended:,} live sessions.")
+
+    def _count_sessions(self, owner: str, *, is_needed: bool) -> int | None:
+        """Return how many sessions the index has of a user; None if it cannot be read."""
+        try:
+            return len(run_sync(services().queries.owned_ids(owner)))
+        except StoreUnavailable:
+            if is_needed:
+                raise
+            return None  # It must not prevent deactivating the user.
+
+    def _find_user(self, user_id: str) -> AbstractBaseUser | None:
+        """Return the user to deactivate; None if they were deleted. Raises CommandError."""
+        if not users.can_be_deactivated():
+            raise UsageError("--deactivate requires a user model with the field is_active.")
+        with self._database():
+            return users.get_users([user_id]).get(user_id)
+
+    def _find_user_of(self, provider: str, subject: str) -> AbstractBaseUser:
+        """Return the user of an account. Raises UsageError, suggesting a similar one."""
+        with self._database():
+            user = users.find_user_of_account(provider, subject)
+            if user is not None:
+                return user
+            known = users.list_providers()
+            if provider not in known:
+                what = f"There is no account at a provider {shown(provider)}."
+                raise unknown(what, provider, known)
+            what = f"Nobody has signed in with {shown(subject)} at {provider}."
+            raise unknown(what, subject, users.iterate_subjects(provider))
+
+    def _deactivate(self, user: AbstractBaseUser | None, result: dict[str, Any]) -> str:
+        """Deactivate a user, note it in the result, and return a sentence that says so."""
+        result["deactivated"] = False
+        if user is None:
+            return "No user has this id, so nobody was deactivated. "
+        with self._database():
+            result["deactivated"] = users.deactivate(user)
+        state = "is now deactivated" if result["deactivated"] else "was deactivated before"
+        return f"User {users.user_id_of(user)} {state}. "
+
+    @contextmanager
+    def _database(self) -> Iterator[None]:
+        """Raise CommandError if the database cannot be used, which says what works without it."""
+        try:
+            yield
+        except DatabaseError as exc:
+            raise CommandError(
+                f"The database cannot be used: {exc}. Nothing was done. `--user` without"
+                " --deactivate ends the sessions without the database."
+            ) from exc
 
     def _require_user(self, user_id: str) -> None:
         """Raise UsageError if no user has this id, suggesting one with a similar name or address.

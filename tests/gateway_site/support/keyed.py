@@ -9,6 +9,7 @@ import base64
 import hashlib
 import os
 import re
+import subprocess
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class KeyedFleet:
         self._running = ExitStack()
         self._folder = folder
         self._port = free_port()
+        self._key = "m" * 50
         self._shared = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
@@ -61,20 +63,24 @@ class KeyedFleet:
 
     def __enter__(self) -> Self:
         """Create the database."""
-        command = [sys.executable, "manage.py", "migrate", "-v0"]
-        done = finished(command, self._shared | {"DJANGO_SECRET_KEY": "m" * 50})
+        done = self.manage("migrate", "-v0")
         assert done.returncode == 0, done.stderr
         return self
 
     def __exit__(self, *_: object) -> None:
         self._running.close()
 
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a management command as an operator does, with the keys of the last process."""
+        command = [sys.executable, "manage.py", *arguments]
+        return finished(command, self._shared | {"DJANGO_SECRET_KEY": self._key})
+
     def start(self, key: str, *fallbacks: str, **variables: str) -> str:
         """Start a process with these keys, and return its URL; that of the first is the issuer.
 
         ``variables`` differ from those of the other processes.
         """
-        port, self._port = self._port, free_port()
+        port, self._port, self._key = self._port, free_port(), key
         keys = {"DJANGO_SECRET_KEY": key, "DJANGO_SECRET_KEY_FALLBACKS": ",".join(fallbacks)}
         command = [sys.executable, "-m", "gateway_site.server", "--port", str(port)]
         log = self._folder / f"gateway-{port}.log"

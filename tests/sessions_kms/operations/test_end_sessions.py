@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from allauth.socialaccount.models import SocialAccount
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import OperationalError
 from pytest_django import Settings
@@ -115,6 +117,124 @@ def test_database_out_of_reach_is_no_reason_not_to_end_sessions(
 
     monkeypatch.setattr("sessions_kms.operations.users.get_users", down)
     assert end("--user", "8").status == 0
+
+
+# An account, and deactivating
+
+
+@pytest.fixture
+def account(seven: None) -> None:
+    """Give ada the account 1001 at corp."""
+    SocialAccount.objects.create(user_id=7, provider="corp", uid="1001")
+
+
+def is_active() -> bool:
+    return bool(get_user_model().objects.get(pk=7).is_active)
+
+
+def test_user_is_found_by_their_account(fake: Stack, account: None) -> None:
+    others = saved("8")
+    session = saved("7")
+    done = end("--account", "corp", "1001", "--json")
+    expected = {"user": "7", "account": {"provider": "corp", "subject": "1001"}, "ended": 1}
+    assert (done.status, done.json) == (0, expected)
+    assert (lives(session), lives(others), is_active()) == (False, True, True)
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        (("corp", "1002"), "Nobody has signed in with 1002 at corp. Did you mean 1001?"),
+        (("crop", "1001"), "There is no account at a provider crop. Did you mean corp?"),
+    ],
+)
+def test_unknown_account_is_refused_with_the_nearest(
+    fake: Stack, account: None, named: tuple[str, str], expected: str
+) -> None:
+    session = saved("7")
+    done = end("--account", *named, "--deactivate")
+    assert (done.status, expected in done.err) == (2, True)
+    assert lives(session)
+    assert is_active()
+
+
+@pytest.mark.parametrize("which", [["--user", "7"], ["--account", "corp", "1001"]])
+def test_user_is_deactivated_before_their_sessions_end(
+    fake: Stack, account: None, which: list[str]
+) -> None:
+    session, states = saved("7"), list[bool]()
+
+    def note(**_: Any) -> None:
+        states.append(is_active())
+
+    session_ended.connect(note)
+    try:
+        done = end(*which, "--deactivate")
+        again = end(*which, "--deactivate", "--json")
+    finally:
+        session_ended.disconnect(note)
+    assert (done.status, states) == (0, [False])
+    assert done.out.strip() == "User 7 is now deactivated. Ended 1 live sessions."
+    assert (again.json["deactivated"], again.json["ended"]) == (False, 0)
+    assert not lives(session)
+
+
+def test_dry_run_shows_both_parts_and_does_neither(fake: Stack, account: None) -> None:
+    session = saved("7")
+    done = end("--user", "7", "--deactivate", "--dry-run")
+    assert "Would deactivate user 7, and end 1 sessions of user 7" in done.out
+    shown = end("--user", "7", "--deactivate", "--dry-run", "--json").json
+    assert (shown["would_deactivate"], shown["found"]) == (True, 1)
+    assert lives(session)
+    assert is_active()
+
+
+def test_store_that_fails_leaves_the_user_deactivated_and_the_work_incomplete(
+    fake: Stack, account: None
+) -> None:
+    saved("7")
+    assert fake.memory is not None
+    fake.memory.unavailable = True
+    done = end("--user", "7", "--deactivate")
+    fake.memory.heal()
+    assert done.status == 3
+    assert "User 7 is now deactivated. Run the same command again to continue." in done.err
+    assert not is_active()
+    assert end("--user", "7", "--deactivate", "--json").json["ended"] == 1
+
+
+def test_database_that_fails_is_told_before_anything_is_done(
+    fake: Stack, account: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: Any) -> Any:
+        raise OperationalError("connection refused")
+
+    session = saved("7")
+    monkeypatch.setattr("sessions_kms.operations.users.get_users", down)
+    done = end("--user", "7", "--deactivate")
+    assert (done.status, "connection refused. Nothing was done." in done.err) == (1, True)
+    assert lives(session)
+
+
+def test_sessions_of_a_deleted_user_end_although_nobody_can_be_deactivated(
+    fake: Stack, db: None
+) -> None:
+    saved("8")
+    done = end("--user", "8", "--deactivate")
+    assert done.status == 0
+    assert "No user has this id, so nobody was deactivated. Ended 1 live sessions." in done.out
+
+
+@pytest.mark.parametrize("which", [["--all"], ["--client", "app"], ["--key-period", "0"]])
+def test_deactivating_requires_a_user(fake: Stack, which: list[str]) -> None:
+    done = end(*which, "--deactivate")
+    assert (done.status, "requires --user or --account" in done.err) == (2, True)
+
+
+def test_account_is_no_option_without_allauth(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apps, "is_installed", lambda name: "allauth" not in name)
+    done = end("--account", "corp", "1001")
+    assert (done.status, "one of the arguments --user" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize("which", [["--all"], ["--user", "7"], ["--all", "--dry-run"]])
