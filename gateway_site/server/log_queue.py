@@ -20,7 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, BinaryIO, Final, TextIO, cast
 
 from gateway_site.server import logs_json
@@ -32,6 +32,9 @@ BYTES_MAX = 8 * 1024 * 1024
 # Bytes of one write, or one record. So many are written together even if others write to the pipe.
 # https://pubs.opengroup.org/onlinepubs/9799919799/functions/write.html
 BATCH_MAX: Final = select.PIPE_BUF
+# Seconds that the thread waits for more records, unless they fill a batch. Waking it for each
+# record cost 6 % of a call's CPU time.
+GATHER_TIME: Final = 0.02
 STOP_TIME: Final = 1.0  # seconds that the end of a process waits
 MISSING: Final = "%d records are missing from the log: it was not read fast enough."
 TEXT: Final = "%(asctime)s %(levelname)s %(name)s [-] %(message)s"  # as in the settings
@@ -104,8 +107,8 @@ class LogQueue:
 
     def _take(self) -> tuple[list[bytes], int]:
         """Wait for records; return the next ones, and how many were dropped until now."""
+        self._wait_for_records()
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._records))
             taken = [self._records.popleft()]
             size = len(taken[0])
             while self._records and size + len(self._records[0]) <= BATCH_MAX:
@@ -115,6 +118,13 @@ class LogQueue:
             self._is_writing = True
             missing, self._dropped = self._dropped, 0
             return taken, missing
+
+    def _wait_for_records(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._records))
+            is_full = self._size >= BATCH_MAX
+        if not is_full and self._deadline is None:
+            sleep(GATHER_TIME)
 
     def _report(self, missing: int) -> bytes:
         """Return the line that says how many records are missing; nothing if none is."""

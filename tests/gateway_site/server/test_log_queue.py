@@ -113,6 +113,33 @@ def test_what_does_not_fit_is_counted_and_the_log_says_so(
     assert missing_in(pipe.read()) == 7
 
 
+def test_records_that_follow_soon_are_written_together(
+    queue: LogQueue, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not if they fill a batch, and not at the end of a process."""
+    write, writes, delays = os.write, list[bytes](), list[float]()
+    full = b"x" * (log_queue.BATCH_MAX - 1) + b"\n"
+
+    def record(descriptor: int, data: memoryview) -> int:
+        if descriptor == pipe.into:
+            writes.append(bytes(data))
+        return write(descriptor, data)
+
+    def put_another(seconds: float) -> None:
+        delays.append(seconds)
+        queue.put(b"two\n")
+
+    monkeypatch.setattr(os, "write", record)
+    monkeypatch.setattr(log_queue, "sleep", put_another)
+    queue.put(b"one\n")
+    wait_until(lambda: pipe.read() == b"one\ntwo\n", "both are written")
+    queue.put(full)
+    wait_until(lambda: pipe.read().endswith(full), "it is written")
+    queue.end_by(time.monotonic() + 60)
+    queue.put(b"last\n")
+    assert (writes, delays) == ([b"one\ntwo\n", full, b"last\n"], [0.02])
+
+
 def test_reader_that_is_gone_and_a_full_disk_are_counted_too(
     queue: LogQueue, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
