@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.bench.gateway_environment import CLIENTS
+from tests.support.production.environment import CLIENTS
 
 os.environ |= CLIENTS | {"UPSTREAM_BENCH_POLICY_FILE": "".join(sys.argv[1:])}
 
 from gateway_site.asgi import application
 from gateway_site.server import OPTIONS
-from tests.bench.person import client_token
-from tests.bench.uvicorn_server import serve
+from tests.support.production.person import client_token
+from tests.support.production.uvicorn_server import serve
 
 if __name__ == "__main__":
     serve(application, options=OPTIONS, token=client_token().access_token, path="gateway/bench/")

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from asgiref.sync import sync_to_async
 
-from tests.bench.person import signed_in_cookie  # first: it sets Django up
+from tests.support.production.person import signed_in_cookie  # first: it sets Django up
 
 # isort: split
 from django.contrib.auth.middleware import AuthenticationMiddleware
@@ -25,7 +25,7 @@ from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
 
 from tests.bench.forwarder import Forwarder
-from tests.bench.uvicorn_server import serve
+from tests.support.production.uvicorn_server import serve
 
 THREADS = 32
 

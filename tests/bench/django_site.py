@@ -14,11 +14,11 @@ from typing import Any
 import django
 from django.conf import settings
 
-from tests.bench import children
-from tests.bench.aws import PLAIN_TABLE, REGION
 from tests.bench.start import VARIABLE
 from tests.gateway_site.support.postgresql import binaries, running_postgresql
 from tests.support.processes import free_port
+from tests.support.production import children
+from tests.support.production.aws import PLAIN_TABLE, REGION
 
 REDIS = "redis-server"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import json
 import sys
-import threading
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -81,29 +80,6 @@ class Engine:
                 _time_call(prepare(), wall, cpu)
         gc.unfreeze()
         return turns
-
-    def rate(self, threads: int, seconds: float) -> float:
-        """Return the loads per second of some threads together."""
-        loads = [0] * threads
-        ready = threading.Barrier(threads + 1)
-        over = threading.Event()
-
-        def work(number: int) -> None:
-            ready.wait()
-            while not over.is_set():
-                self._peer.prepare_load()()
-                loads[number] += 1
-
-        workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
-        for worker in workers:
-            worker.start()
-        ready.wait()
-        began = time.perf_counter()
-        time.sleep(seconds)
-        over.set()
-        for worker in workers:
-            worker.join()
-        return sum(loads) / (time.perf_counter() - began)
 
 
 def _time_call(call: Callable[[], object], wall: list[float], cpu: list[float]) -> None:

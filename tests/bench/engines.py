@@ -43,10 +43,6 @@ class EngineProcess:
         """Create the tables of its database."""
         self._send("migrate")
 
-    def rate(self, threads: int, seconds: float) -> float:
-        """Return the loads per second of some threads together."""
-        return float(self._send("rate", threads=threads, seconds=seconds))
-
     def _send(self, do: str, **arguments: Any) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import httpx2
 
-from tests.bench.uvicorn_server import serve
+from tests.support.production.uvicorn_server import serve
 
 DROPPED = {b"connection", b"transfer-encoding"}
 

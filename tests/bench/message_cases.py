@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from itertools import count, islice
+from pathlib import Path
 
 from tests.bench.worst_cases import FIELD, Case, Pairs, filled, request
 
@@ -39,6 +40,24 @@ CROWDED = (
 JSON = (b"Content-Type", b"application/json")
 
 Build = Callable[[int], str]  # a message of at most so many bytes
+
+
+def message_upstreams(url: str, folder: Path) -> dict[str, str]:
+    """Return the variables of upstreams whose messages are read; write their rules."""
+    rules = folder / "rules.toml"
+    rules.parent.mkdir(parents=True, exist_ok=True)
+    rules.write_text(RULES, encoding="utf-8")
+    own = {
+        RULED: {"POLICY_FILE": str(rules), "RATE": RATES},
+        RATED: {"READ_MCP": "1", "RATE": "1/h"},
+        GROUPED: {"READ_MCP": "1", "ALLOWED_GROUPS": "nobody"},
+    }
+    common = {"URL": url, "PROVIDER": "corp", "MAX_CONCURRENT": "4096"}
+    return {
+        f"UPSTREAM_{name.upper()}_{variable}": value
+        for name, more in own.items()
+        for variable, value in (common | more).items()
+    }
 
 
 def posts(own: Pairs) -> Iterator[Case]:

@@ -12,7 +12,8 @@ import os
 import sys
 from pathlib import Path
 
-from tests.bench.gateway_environment import CLIENTS, message_upstreams
+from tests.bench.message_cases import message_upstreams
+from tests.support.production.environment import CLIENTS
 
 os.environ |= CLIENTS | {
     "CLIENTS_REGISTRATION": "1",
@@ -22,14 +23,17 @@ os.environ |= CLIENTS | {
 }
 os.environ |= message_upstreams(os.environ["UPSTREAM_BENCH_URL"], Path(sys.argv[1]))
 
-from tests.bench.person import client_token, signed_in_cookie  # noqa: I001 - it sets Django up
+from tests.support.production.person import (  # noqa: I001 - it sets Django up
+    client_token,
+    signed_in_cookie,
+)
 
 from django.conf import settings
 from django.core.management import call_command
 
 from gateway_site.server import OPTIONS
 from tests.bench.stall_meter import StallMeter
-from tests.bench.uvicorn_server import serve
+from tests.support.production.uvicorn_server import serve
 
 
 def main(static_root: Path) -> None:

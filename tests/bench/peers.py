@@ -15,12 +15,11 @@ import boto3
 
 from sessions_kms.aws import clients
 from sessions_kms.services import services
-from tests.bench.aws import REGION, TABLE
 from tests.bench.measuring import Call
+from tests.support.production.aws import REGION, TABLE
 
 OURS = "sessions_kms"
 BARE = "boto3, the same call"
-TUNED = "boto3 without validation"
 DYSESSION = "django-dysession"
 ENGINES = {
     OURS: "sessions_kms.backend",
@@ -70,18 +69,11 @@ class EnginePeer:
 
 
 class BarePeer:
-    """boto3 alone: exactly the two calls that the engine makes, and nothing else.
-
-    It uses a client with default settings, or one with the engine's settings, which is faster.
-    """
+    """boto3 alone: exactly the two calls that the engine makes, and nothing else."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._client: Any = (
-            clients.dynamodb_client(REGION)
-            if name == TUNED
-            else boto3.client("dynamodb", region_name=REGION)
-        )
+        self._client: Any = boto3.client("dynamodb", region_name=REGION)
         self._calls: dict[str, dict[str, Any]] = {}
 
     def store(self, content: dict[str, Any]) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.bench import aws, children, django_site
-from tests.bench.gateway_environment import environment
+from tests.bench import django_site
 from tests.bench.peer_proxies import Missing, apache, express, signing_in
+from tests.support.production import aws, children
+from tests.support.production.environment import environment
 
 GATEWAY, FORWARDER = "gateway", "bare httpx2 forwarder"
 CLIENT = "gateway, a client's token"
@@ -91,7 +92,7 @@ class Stage:
         rules = self.folder / "rules.toml"
         rules.write_text(RULES_FILE, encoding="utf-8")
         arguments = {
-            GATEWAY: ("tests.bench.gateway",),
+            GATEWAY: ("tests.support.production.gateway",),
             CLIENT: ("tests.bench.client_gateway",),
             MCP: ("tests.bench.client_gateway",),
             RULES: ("tests.bench.client_gateway", str(rules)),
@@ -134,7 +135,9 @@ def stage(folder: Path) -> Iterator[Stage]:
     """Start AWS's stand-ins and the upstream; direct this process's children to them."""
     with (
         aws.running("answering", folder) as found,
-        children.python("tests.bench.upstream", log=folder / "upstream.log") as process,
+        children.python(
+            "tests.support.production.upstream", log=folder / "upstream.log"
+        ) as process,
     ):
         url = f"http://127.0.0.1:{process.said}"
         os.environ |= environment(found, folder, issuer=ISSUER, upstream=url)

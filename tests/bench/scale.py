@@ -15,14 +15,9 @@ class Scale:
     alternating: int  # calls of each contestant in one round, where they alternate
     burst: float  # of load on one server in one round
     bursts: int
-    counted: int  # requests of each kind
-    fleets: tuple[int, ...]
-    rate: int  # requests/s of a fleet, all processes together
-    simulated: int  # seconds of virtual time
     streams: tuple[int, ...]
     settle: float  # seconds that they are held open
     starts: int
-    threads: tuple[int, ...]
     latencies: tuple[float, ...]  # seconds of a call of DynamoDB
     every_case: int  # of an attacker's requests, every n-th is tried; 1 means all
 
@@ -34,14 +29,9 @@ DEFAULT = Scale(
     alternating=50,
     burst=3,
     bursts=5,
-    counted=300,
-    fleets=(8, 64, 512),
-    rate=1000,
-    simulated=1200,
     streams=(100, 1000),
     settle=1.5,  # long enough for another event in each stream
     starts=9,
-    threads=(1, 4, 16, 64),
     latencies=(0.005, 0.05),
     every_case=1,
 )
@@ -52,14 +42,9 @@ QUICK = Scale(
     alternating=3,
     burst=0.2,
     bursts=1,
-    counted=3,
-    fleets=(8,),
-    rate=100,
-    simulated=600,
     streams=(10,),
     settle=0.1,
     starts=1,
-    threads=(1, 2),
     latencies=(0.005,),
     every_case=97,
 )

@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from gateway_site.server import OPTIONS
-from tests.bench.uvicorn_server import serve
+from tests.support.production.uvicorn_server import serve
 
 PLAIN, OURS = "plain", "ours"
 HEADERS = [(b"content-length", b"2")]

@@ -17,7 +17,7 @@ from django.urls import path
 
 from tests.bench.content import KB, content
 from tests.bench.django_site import set_up_child
-from tests.bench.uvicorn_server import serve
+from tests.support.production.uvicorn_server import serve
 
 NONE = "none"
 

@@ -1,9 +1,7 @@
-"""`python -m tests.soak.hanging`: the responses to visitors while DynamoDB hangs.
+"""The responses to visitors while DynamoDB hangs.
 
 The load that this machine sustains is measured; then 60 % of it goes on, whatever comes
-back, while the DynamoDB is stopped (SIGSTOP) for twenty seconds and goes on again. Prints
-what came back; exits with 1 when it was not what `docs/contributing/soak.md` promises.
-Needs no AWS.
+back, while the DynamoDB is stopped (SIGSTOP) for twenty seconds and goes on again.
 """
 
 import asyncio
@@ -25,8 +23,7 @@ from urllib.parse import urljoin
 import httpx2
 
 from gateway_site.local.kms import running_kms
-from tests.conftest import AWS_ENVIRONMENT
-from tests.soak.__main__ import environment_of
+from tests.soak.environment import environment_of
 from tests.soak.fleet import running_fleet
 from tests.soak.visitor import TOKEN
 from tests.support.processes import free_port
@@ -178,8 +175,8 @@ def judged(replies: list[Reply]) -> bool:
     return not (slow or late or bad or odd)
 
 
-def main() -> int:
-    os.environ.update(AWS_ENVIRONMENT)
+def run(*, prints_log: bool) -> int:
+    """Print what came back; return 1 if it was not what `docs/contributing/soak.md` promises."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         port = free_port()
@@ -205,10 +202,6 @@ def main() -> int:
         for line in log.splitlines():
             if "sessions_kms.circuit " in line:
                 tell(line)
-        if "--log" in sys.argv:
+        if prints_log:
             tell(log[-5000:])
     return 0 if passed else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

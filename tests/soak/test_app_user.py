@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway_site.local.kms import running_kms
-from tests.soak.__main__ import environment_of
 from tests.soak.app_user import AppUser
+from tests.soak.environment import environment_of
 from tests.soak.fleet import running_fleet
 from tests.soak.ledger import Ledger
 from tests.support.roto import running_roto

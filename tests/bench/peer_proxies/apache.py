@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import children
 from tests.bench.peer_proxies import Missing
 from tests.support.processes import free_port
+from tests.support.production import children
 
 PROGRAM = "apache2"
 MODULES = Path("/usr/lib/apache2/modules")

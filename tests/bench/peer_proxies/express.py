@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from tests.bench import children
 from tests.bench.peer_proxies import Missing
 from tests.support.processes import free_port
+from tests.support.production import children
 
 FOLDER = Path(__file__).parent
 Store = Literal["cookie", "dynamodb"]

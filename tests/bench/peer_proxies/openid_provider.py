@@ -16,7 +16,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from tests.bench.http_server import Connection, answer, serve
+from tests.support.production.http_server import Connection, answer, serve
 
 JSON = b"application/json"
 AGE = 86_400  # seconds, of every token

@@ -2,15 +2,10 @@
 
 NAMES = (
     "storing",
-    "counting",
-    "fleet",
     "serving",
     "proxying",
-    "paging",
     "streaming",
     "starting",
-    "threads",
     "contending",
     "stalling",
-    "testing",
 )

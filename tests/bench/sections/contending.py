@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from tests.bench import aws
 from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 from tests.sessions_kms.support.contention import Contention, contend, expected
 from tests.sessions_kms.support.worker import Worker
+from tests.support.production import aws
 
 PROCESSES, WRITERS = 4, 16
 LIMITS = {1: 20, 10: 60}  # longest save in latencies of a lone one, by the number of saves each

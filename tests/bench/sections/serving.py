@@ -10,7 +10,7 @@ from statistics import median
 
 from django.core.management import call_command
 
-from tests.bench import aws, children, django_site
+from tests.bench import django_site
 from tests.bench.bursts import Turn, cpu_ratio, rate_and_cpu, turn_of
 from tests.bench.load import generator
 from tests.bench.peers import DYSESSION, ENGINES, OURS
@@ -20,6 +20,7 @@ from tests.bench.scale import Scale
 from tests.bench.server_alone import OURS as OUR_SERVER
 from tests.bench.server_alone import PLAIN
 from tests.bench.site import NONE
+from tests.support.production import aws, children
 
 NO_SESSION = "no session"
 CACHED = "Django cached_db"

@@ -15,12 +15,13 @@ from pathlib import Path
 from threading import Thread
 from time import perf_counter
 
-from tests.bench import children, message_cases, proxies, worst_cases
+from tests.bench import message_cases, proxies, worst_cases
 from tests.bench.message_cases import CROWD
 from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 from tests.bench.stall_meter import ADDRESS
 from tests.bench.worst_cases import Case, Route
+from tests.support.production import children
 
 LIMIT = 20.0  # milliseconds
 WAIT_LIMIT = 1000.0  # milliseconds for another person's message

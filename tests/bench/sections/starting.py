@@ -15,13 +15,14 @@ from statistics import median
 from django.core.management import call_command
 
 from tests import ROOT
-from tests.bench import aws, django_site
+from tests.bench import django_site
 from tests.bench.content import KB, content
 from tests.bench.measuring import ratio_of
 from tests.bench.peers import DYSESSION, ENGINES, OURS, EnginePeer
 from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 from tests.bench.start import BARE, IMPORT_ONLY
+from tests.support.production import aws
 
 IMPORT_LIMIT = 0.8  # times django-dysession's
 NO_DJANGO = "boto3 without Django"

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from django.core.management import call_command
 
-from tests.bench import aws, django_site, encryption_sdk, engines
+from tests.bench import django_site, encryption_sdk, engines
 from tests.bench.content import KB, content
 from tests.bench.engines import EngineProcess
 from tests.bench.measuring import (
@@ -26,6 +26,7 @@ from tests.bench.measuring import (
 from tests.bench.peers import BARE, DYSESSION, ENGINES, OURS, BarePeer, EnginePeer, Peer
 from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
+from tests.support.production import aws
 
 VERBS = ("load", "save")
 BY_BOTO = f"{OURS}, by boto3"

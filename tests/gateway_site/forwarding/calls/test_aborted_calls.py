@@ -18,10 +18,9 @@ from unittest.mock import patch
 import psutil
 import pytest
 
-from tests.bench import aws, children
-from tests.bench.gateway_environment import environment
-from tests.bench.proxies import Proxy
 from tests.gateway_site.support.gateways import Gateway
+from tests.support.production import aws, children
+from tests.support.production.environment import environment
 from tests.support.waiting import wait_until
 
 AT_ONCE = 3
@@ -126,17 +125,29 @@ def test_aborted_calls_leave_no_request_to_the_collector(gateway: Gateway, kind:
     assert left.total() <= transports * OBJECTS_OF_TRANSPORT
 
 
+@dataclass(frozen=True)
+class Production:
+    """A gateway in a process of its own, and the cookie of a signed-in user."""
+
+    pid: int
+    port: int
+    path: str
+    cookie: str
+
+
 @contextmanager
-def production_gateway(folder: Path, upstream: int) -> Iterator[Proxy]:
+def production_gateway(folder: Path, upstream: int) -> Iterator[Production]:
     """Run the gateway as production does, with stand-ins of KMS and DynamoDB beside it."""
     url = f"http://127.0.0.1:{upstream}"
     with patch.dict(os.environ), aws.running("answering", folder) as found:
         os.environ |= environment(found, folder, issuer="http://127.0.0.1:9", upstream=url)
-        with children.python("tests.bench.gateway", log=folder / "gateway.log") as process:
-            yield Proxy(process.pid, **json.loads(process.said))
+        with children.python(
+            "tests.support.production.gateway", log=folder / "gateway.log"
+        ) as process:
+            yield Production(process.pid, **json.loads(process.said))
 
 
-def abort_before_answer(gateway: Proxy, upstream: socket.socket) -> int:
+def abort_before_answer(gateway: Production, upstream: socket.socket) -> int:
     """Have calls under way at one time, and leave all; return how many the upstream had got.
 
     Others may be answered 503 on a machine that is too busy for its stand-ins.
@@ -161,7 +172,7 @@ def abort_before_answer(gateway: Proxy, upstream: socket.socket) -> int:
     return len(received)
 
 
-def memory_after(calls: int, gateway: Proxy, upstream: socket.socket) -> int:
+def memory_after(calls: int, gateway: Production, upstream: socket.socket) -> int:
     """Return the bytes of memory that the gateway has once so many calls more were aborted."""
     while calls > 0:
         calls -= abort_before_answer(gateway, upstream)

@@ -1,9 +1,11 @@
 """A site on real local servers with many sessions, and an operator whose commands are killed."""
 
 import itertools
+import json
 import os
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,14 +14,31 @@ import boto3
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
+from sessions_kms.format.attributes import Item
 from sessions_kms.operations import provisioning
-from tests.operating.process import start
+from sessions_kms.sealed_items import sealing
 from tests.sessions_kms.support.faults import Answer, Exchange, FaultProxy, held, running_proxy
 from tests.sessions_kms.support.stacks import REGION, install
-from tests.support.seeding import Seeded, seed
+from tests.soak.site_process import start
 
 WRITES = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems")
+DAY = 86_400
+DAYS = 6  # days over which the sessions were created, each with its own data key
+IDLE = 14 * DAY
+BATCH = 25  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+THREADS = 4
+CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """One session that was put into the table."""
+
+    key: str
+    id: str
+    created_at: int
 
 
 @dataclass
@@ -102,3 +121,48 @@ def new_key() -> str:
     arn: str = client.create_key()["KeyMetadata"]["Arn"]
     client.close()
     return arn
+
+
+def seed(made: services.Services, count: int) -> list[Seeded]:
+    """Put live sessions into the table and return them: every third is anonymous, ten per user."""
+    now = int(made.clock())
+    seeded: list[Seeded] = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for day in range(DAYS):
+            share = range(day, count, DAYS)
+            then = _as_of(made, now - day * DAY)
+            for some in pool.map(lambda numbers, then=then: _put(then, numbers), _batches(share)):
+                seeded += some
+    return seeded
+
+
+def _as_of(made: services.Services, moment: int) -> services.Services:
+    return services.build(made.config, clock=lambda: moment)
+
+
+def _batches(numbers: range) -> Iterator[range]:
+    return (numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH))
+
+
+def _put(then: services.Services, numbers: range) -> list[Seeded]:
+    seeded, items = [], []
+    for number in numbers:
+        key = "".join(CHARACTERS[byte % 36] for byte in os.urandom(32))
+        user = str(number // 10) if number % 3 else None
+        content = {"number": number, "count": 0} | ({"_auth_user_id": user} if user else {})
+        seal = run_sync(sealing.Sealing(then).seal(json.dumps(content).encode()))
+        record = seal.record(
+            key, revision=1, created_at=seal.now, ttl=seal.now + IDLE, user_id=user
+        )
+        items.append(record.to_item())
+        seeded.append(Seeded(key, record.id, record.created_at))
+    _write(then, items)
+    return seeded
+
+
+def _write(then: services.Services, items: list[Item]) -> None:
+    sender: Any = then.table._sender
+    client = getattr(sender.client, "boto", sender.client)
+    left: Any = {sender.name: [{"PutRequest": {"Item": item}} for item in items]}
+    while left:
+        left = client.batch_write_item(RequestItems=left).get("UnprocessedItems")

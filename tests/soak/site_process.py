@@ -1,7 +1,7 @@
 """A process of a site whose sessions are kept by the engine, settings in the environment as JSON.
 
-`python -m tests.operating.process COMMAND …` runs a command of Django;
-`python -m tests.operating.process load` changes sessions until its stdin ends.
+`python -m tests.soak.site_process COMMAND …` runs a command of Django;
+`python -m tests.soak.site_process load` changes sessions until its stdin ends.
 """
 
 import json
@@ -21,7 +21,7 @@ ENVIRONMENT = "OPERATED_SESSIONS_KMS"
 def start(settings: dict[str, Any], *arguments: str, **environment: str) -> "subprocess.Popen[str]":
     """Start such a process, with these environment variables changed."""
     return subprocess.Popen(
-        module("tests.operating.process", *arguments),
+        module("tests.soak.site_process", *arguments),
         env={**os.environ, ENVIRONMENT: json.dumps(settings), **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """A minimal DynamoDB for measuring clients: it stores and deletes items, and checks no condition.
 
-    python -m tests.bench.minimal_dynamodb
+    python -m tests.support.production.minimal_dynamodb
 
 The response to a `GetItem` is built when the item is put, with AWS's checksum. A `Query` finds
 nothing.
@@ -13,7 +13,7 @@ import re
 import zlib
 from typing import Any
 
-from tests.bench.http_server import Connection, answer, serve
+from tests.support.production.http_server import Connection, answer, serve
 
 TARGET = re.compile(rb"\r\nx-amz-target: *DynamoDB_\d+\.(\w+)", re.IGNORECASE)
 CONTENT_TYPE = b"application/x-amz-json-1.0"

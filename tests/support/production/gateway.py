@@ -1,14 +1,14 @@
 """The gateway under its own server, with a signed-in person; it prints the session's cookie.
 
-python -m tests.bench.gateway
+python -m tests.support.production.gateway
 """
 
 from __future__ import annotations
 
 from gateway_site.asgi import application
 from gateway_site.server import OPTIONS
-from tests.bench.person import signed_in_cookie
-from tests.bench.uvicorn_server import serve
+from tests.support.production.person import signed_in_cookie
+from tests.support.production.uvicorn_server import serve
 
 if __name__ == "__main__":
     serve(application, options=OPTIONS, cookie=signed_in_cookie(), path="gateway/bench/")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.bench.http_server import Connection, answer, serve
+from tests.support.production.http_server import Connection, answer, serve
 
 TEXT = b'{"text": "' + b"x" * 1012 + b'"}'
 DOCUMENT = answer(TEXT, b"application/json")

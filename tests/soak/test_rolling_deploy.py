@@ -25,7 +25,7 @@ import requests
 from gateway_site.local.kms import running_kms
 from tests.conftest import AWS_ENVIRONMENT
 from tests.sessions_kms.support.faults import error, running_proxy
-from tests.soak.__main__ import environment_of
+from tests.soak.environment import environment_of
 from tests.soak.fleet import Process, running_fleet
 from tests.soak.ledger import ENDED_EARLY, Ledger
 from tests.soak.visitor import Visitor

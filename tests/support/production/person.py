@@ -1,4 +1,4 @@
-"""A signed-in person at the measured gateway. Importing this module sets Django up."""
+"""A signed-in person of the gateway. Importing this module sets Django up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from oauth.sign_in.openid_adapter import code_challenge  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
 from sessions_kms.services import services  # noqa: E402
-from tests.bench.gateway_environment import UPSTREAM  # noqa: E402
+from tests.support.production.environment import UPSTREAM  # noqa: E402
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 

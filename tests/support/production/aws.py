@@ -16,8 +16,8 @@ from typing import Any, Literal
 import boto3
 
 from sessions_kms.operations import provisioning
-from tests.bench import children
 from tests.support.processes import free_port
+from tests.support.production import children
 
 REGION = "eu-west-1"
 TABLE = "sessions"
@@ -58,7 +58,7 @@ def running(kind: Kind, folder: Path) -> Iterator[AWS]:
 def _dynamodb(kind: Kind, folder: Path) -> Iterator[str]:
     if kind == "answering":
         with children.python(
-            "tests.bench.minimal_dynamodb", log=folder / "dynamodb.log"
+            "tests.support.production.minimal_dynamodb", log=folder / "dynamodb.log"
         ) as process:
             yield f"http://127.0.0.1:{process.said}"
         return

@@ -1,0 +1,1 @@
+"""The gateway in processes of its own, as in production, with stand-ins of AWS and an upstream."""
