@@ -72,7 +72,9 @@ def run(count: int) -> int:
 def _run_rewrap(site: Site, proxy: FaultProxy) -> int:
     after = tuple(int(share * len(site.sessions)) for share in KILLED_AT)
     outcome: Outcome = _time(
-        "rewrap", proxy, lambda: rewrap(site, site.sessions[:LOADED], after, 10)
+        "rewrap",
+        proxy,
+        lambda: rewrap(site, site.sessions[: min(LOADED, len(site.sessions) // 8)], after, 10),
     )
     readable: int = _time("read by the new key", proxy, lambda: site.readable(site.sessions))
     _print("rewrap", outcome=vars(outcome), readable=readable, of=len(site.sessions))
@@ -86,7 +88,9 @@ def _run_end(site: Site, proxy: FaultProxy) -> int:
     new = [session for session in site.sessions if session.created_at > cutoff]
     after = tuple(int(share * len(old)) for share in KILLED_AT)
     # Those that were not changed before.
-    outcome: Outcome = _time("end", proxy, lambda: end(site, new[-LOADED:], after, cutoff))
+    outcome: Outcome = _time(
+        "end", proxy, lambda: end(site, new[-min(LOADED, len(new) // 4) :], after, cutoff)
+    )
     readable: dict[str, int] = {"old": site.readable(old), "new": site.readable(new)}
     _print("end", outcome=vars(outcome), readable=readable, old=len(old), new=len(new))
     return outcome.lost_changes + readable["old"] + len(new) - readable["new"]
