@@ -161,29 +161,42 @@ async def renew_session_cookie(
     request: HttpRequest, caller: Caller, response: HttpResponse
 ) -> None:
     """Set the session cookie on a response of any status, if the session's age has changed."""
-    response.cookies.update(await _renewed_cookies(request, caller))
+    try:
+        response.cookies.update(await _renewed_cookies(request, caller))
+    except SessionInterrupted:
+        response.cookies.pop(settings.SESSION_COOKIE_NAME, None)
 
 
 async def with_session_cookie(request: HttpRequest, caller: Caller, headers: Headers) -> Headers:
-    """Return response headers with the session cookie, if the session's age has changed."""
-    if not caller.session.modified:
-        return headers
-    name = settings.SESSION_COOKIE_NAME
-    cookies = await _renewed_cookies(request, caller)
-    if name not in cookies:
-        return headers
-    ours = cookies[name].OutputString().encode("latin-1")
+    """Return response headers with the session cookie, if the session's age has changed.
+
+    Without one if the session has ended: it would replace the cookie of a new sign-in.
+    """
+    name, renewed = settings.SESSION_COOKIE_NAME, Headers()
+    try:
+        cookies = await _renewed_cookies(request, caller)
+        if name not in cookies:
+            return headers
+        renewed = [(b"set-cookie", cookies[name].OutputString().encode("latin-1"))]
+    except SessionInterrupted:
+        pass
     start = name.encode("ascii") + b"="
     others = [pair for pair in headers if pair[0] != b"set-cookie" or not pair[1].startswith(start)]
-    return [*others, (b"set-cookie", ours)]
+    return others + renewed
 
 
 async def _renewed_cookies(request: HttpRequest, caller: Caller) -> SimpleCookie:
+    """Return the session cookie if the session's age has changed.
+
+    Raises SessionInterrupted if the session has ended or moved since the call was admitted.
+    """
     response = HttpResponse()  # a separate one: Django renews no cookie with a status of 5xx
+    session = caller.session
     # A client's session has no cookie; what a refresh changed in it is stored already.
-    if caller.session.modified and caller.grant is None:
-        # The call was made: an ended session is noticed elsewhere, and so is a full one.
-        with suppress(SessionInterrupted, SessionTooLarge, StoreUnavailable):
+    if session.modified and caller.grant is None:
+        with suppress(SessionTooLarge, StoreUnavailable):  # The call was made nevertheless.
+            if not await session.aexists(session.session_key or ""):
+                raise SessionInterrupted
             await _save_in_thread(request, response)
     return response.cookies
 

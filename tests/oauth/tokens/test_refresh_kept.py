@@ -13,7 +13,7 @@ from django.http import HttpResponse
 
 import oauth
 from gateway_site.forwarding.calls.caller import Caller
-from gateway_site.forwarding.calls.response_headers import with_session_cookie
+from gateway_site.forwarding.calls.response_headers import renew_session_cookie, with_session_cookie
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.oauth.support.fake_provider import FakeProvider
@@ -75,7 +75,12 @@ def test_cookie_of_a_session_that_ended_meanwhile_is_not_renewed(
     request = request_of(signed_in)
     oauth.get_token(request, "corp")
     SessionStore(request.session.session_key).delete()
-    assert asyncio.run(with_session_cookie(request, Caller(request.session), [])) == []
+    caller, response = Caller(request.session), HttpResponse()
+    response.set_cookie(settings.SESSION_COOKIE_NAME, "of the admission")
+    headers = [(b"set-cookie", each.OutputString().encode()) for each in response.cookies.values()]
+    assert asyncio.run(with_session_cookie(request, caller, headers)) == []
+    asyncio.run(renew_session_cookie(request, caller, response))
+    assert settings.SESSION_COOKIE_NAME not in response.cookies
     with pytest.raises(SessionInterrupted):
         SessionMiddleware(lambda _: HttpResponse()).process_response(request, HttpResponse())
 

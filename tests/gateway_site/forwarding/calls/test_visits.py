@@ -16,6 +16,7 @@ from tests.gateway_site.support.gateways import Gateway
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.waiting import wait_until
 
 NAME = "gateway_sessionid"
 IDLE = 24 * 3600
@@ -142,6 +143,30 @@ def test_visit_that_cannot_be_written_changes_no_response(
         browser.gateway.control("writes/up")
     assert browser.get(path).status_code == 200
     assert (browser.seconds_left(), browser.cookie_age) == (IDLE, IDLE)
+
+
+def test_call_that_outlasts_its_session_does_not_renew_the_cookie(
+    browser: Browser, passed: list[int]
+) -> None:
+    """After a sign-out, the browser may have signed in again: it would lose the new session."""
+    gateway = browser.gateway
+    told = browser.get("gateway/")
+    csrf = {told.json()["csrf_header"]: told.json()["csrf_token"], "Origin": gateway.url}
+    cookies = told.cookies.get_dict() | {NAME: browser.key}
+
+    def body() -> Iterator[bytes]:
+        yield b"first, "
+        wait_until(lambda: browser.seconds_left() == IDLE, "the visit")
+        if is_ended:
+            gateway.control(f"end/{browser.key}")
+        yield b"second"
+
+    for is_ended in (False, True):
+        pass_time(browser, passed, IDLE // 2)
+        url = f"{gateway.url}/gateway/echo/x"
+        answer = requests.post(url, data=body(), headers=csrf, cookies=cookies, timeout=20)
+        assert answer.json()["body"] == "first, second"
+        assert (NAME in answer.cookies) is not is_ended
 
 
 def test_call_with_a_clients_token_extends_no_grant(
