@@ -2,11 +2,11 @@
 
 It implements KMS's JSON protocol for any AWS SDK, encrypts with AES-256-GCM, binds the encryption
 context exactly, enforces key states and key policies on every call, and stores its keys in one
-SQLite file. It has the operations and parameters that this project and its tests use, and rejects
-all others. Signatures are not verified.
+SQLite file. It has the operations and parameters that this project uses, and rejects all others.
+Signatures are not verified.
 
-To provoke an error, do what causes it in AWS: DisableKey, ScheduleKeyDeletion, ReplicateKey; or
-PutKeyPolicy with `policy.build_denial(account, access_key_id, "kms:Decrypt")`.
+To provoke an error, do what causes it in AWS: DisableKey, or PutKeyPolicy with
+`policy.build_denial(account, access_key_id, "kms:Decrypt")`.
 """
 
 from . import administration, encryption, macs, policy

@@ -3,9 +3,9 @@
 One process owns the file with an exclusive lock. Each change is on disk before the response, so it
 survives `kill -9`. This module does not depend on policies, parameters or HTTP.
 
-An earlier version of the local KMS wrote more attributes (descriptions, tags, dates of rotations)
-and rotated keys. Its files are still readable: unused attributes are dropped when their key is next
-written, and blobs encrypted with older material can be decrypted.
+Earlier versions of the local KMS wrote more attributes and rotated keys. Their files are still
+readable: unused attributes are dropped when their key is next written, and blobs encrypted with
+older material can be decrypted.
 """
 
 import json
@@ -31,7 +31,6 @@ SCHEMA = """
 
 ENABLED = "Enabled"
 DISABLED = "Disabled"
-PENDING_DELETION = "PendingDeletion"
 SYMMETRIC, HMAC = "SYMMETRIC_DEFAULT", "HMAC_256"
 # By key spec: what such a key is for.
 USAGES = {SYMMETRIC: "ENCRYPT_DECRYPT", HMAC: "GENERATE_VERIFY_MAC"}
@@ -43,7 +42,7 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Key:
-    """One KMS key in one Region. Related multi-Region keys share account, key id and material."""
+    """One KMS key in one Region."""
 
     account: str
     region: str
@@ -51,18 +50,12 @@ class Key:
     created: float
     policy: str
     state: str = ENABLED
-    deletion_date: float | None = None
-    primary_region: str | None = None  # of a multi-Region key; None for any other
     rotation_period: int | None = None  # days; None = automatic rotation is off
     spec: str = SYMMETRIC
 
     @property
     def arn(self) -> str:
         return build_key_arn(self.region, self.account, self.key_id)
-
-    @property
-    def is_replica(self) -> bool:
-        return self.primary_region not in (None, self.region)
 
 
 KEY_ATTRIBUTES = {attribute.name for attribute in fields(Key)}
@@ -93,13 +86,11 @@ class KeyStore:
             yield
 
     def get_key(self, arn: str) -> Key | None:
-        return next(self._load_keys("SELECT attributes FROM keys WHERE name = ?", arn), None)
-
-    def get_related(self, key: Key) -> dict[str, Key]:
-        """Return the keys that share this key's material, including itself, by Region."""
-        pattern = build_key_arn("%", key.account, key.key_id)
-        keys = self._load_keys("SELECT attributes FROM keys WHERE name LIKE ?", pattern)
-        return {each.region: each for each in keys}
+        query = "SELECT attributes FROM keys WHERE name = ?"
+        for (text,) in self._database.execute(query, [arn]).fetchall():
+            attributes = json.loads(text)
+            return Key(**{name: attributes[name] for name in KEY_ATTRIBUTES & attributes.keys()})
+        return None
 
     def put_key(self, key: Key) -> None:
         self._put("keys", key.arn, asdict(key))
@@ -131,11 +122,6 @@ class KeyStore:
 
     def put_alias(self, arn: str, key: Key) -> None:
         self._put("aliases", arn, {"key_id": key.key_id})
-
-    def _load_keys(self, query: str, name: str) -> Iterator[Key]:
-        for (text,) in self._database.execute(query, [name]).fetchall():
-            attributes = json.loads(text)
-            yield Key(**{name: attributes[name] for name in KEY_ATTRIBUTES & attributes.keys()})
 
     def _put(self, table: str, name: str, attributes: dict[str, object]) -> None:
         statement = f"INSERT OR REPLACE INTO {table} VALUES (?, ?)"  # noqa: S608 -- one of two tables

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from . import policy
-from .keys import DISABLED, ENABLED, SYMMETRIC, USAGES, Key, KeyStore, build_key_arn
+from .keys import ENABLED, SYMMETRIC, USAGES, Key, KeyStore, build_key_arn
 
 ACCOUNT = "123456789012"  # of all keys and all callers
 PURPOSE = "It is for this project's development and tests, and has only what they use."
@@ -185,9 +185,8 @@ def respond(name: str, caller: Caller, body: bytes, store: KeyStore) -> Response
 
 def require_enabled(key: Key) -> None:
     """Raise the error for cryptographic use from the "Key state table" of the Developer Guide."""
-    if key.state == DISABLED:
+    if key.state != ENABLED:
         raise KMSError("DisabledException", f"{key.arn} is disabled.")
-    require_not_pending(key)
 
 
 def require_spec(key: Key, spec: str = SYMMETRIC) -> None:
@@ -195,12 +194,6 @@ def require_spec(key: Key, spec: str = SYMMETRIC) -> None:
     if key.spec != spec:
         text = f"{key.arn} key usage is {USAGES[key.spec]} which is not valid for this operation."
         raise KMSError("InvalidKeyUsageException", text)
-
-
-def require_not_pending(key: Key) -> None:
-    """Raise `KMSInvalidStateException` for a key that is pending deletion."""
-    if key.state not in (ENABLED, DISABLED):
-        raise KMSError("KMSInvalidStateException", f"{key.arn} is pending deletion.")
 
 
 def build_validation_error(name: str, rule: str) -> KMSError:

@@ -1,4 +1,4 @@
-"""Key states: the result of each operation for a disabled key and for one pending deletion."""
+"""Key states: the result of each operation for a disabled key."""
 
 from __future__ import annotations
 
@@ -9,50 +9,40 @@ from botocore.exceptions import ClientError
 
 from gateway_site.local.kms import policy
 from gateway_site.local.kms.request import OPERATIONS
-from tests.local.test_kms.clients import ACCOUNT, OTHER_REGION, fails, state
+from tests.local.test_kms.clients import ACCOUNT, state
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
 
 
-# The "Key state table" of the AWS KMS Developer Guide, for a disabled key and one pending
-# deletion. Where it allows two errors for a pending key, KMSInvalidStateException is the one.
-OK, OFF, PENDING = "", "DisabledException", "KMSInvalidStateException"
+# The "Key state table" of the AWS KMS Developer Guide, for a disabled key.
+OK, OFF = "", "DisabledException"
 STATE_TABLE = {
-    "Encrypt": (OFF, PENDING),
-    "Decrypt": (OFF, PENDING),
-    "GenerateDataKey": (OFF, PENDING),
-    "GenerateMac": (OFF, PENDING),
-    "VerifyMac": (OFF, PENDING),
-    "ReEncryptFrom": (OFF, PENDING),
-    "ReEncryptTo": (OFF, PENDING),
-    "ReplicateKey": (OFF, PENDING),
-    "EnableKeyRotation": (OFF, PENDING),
-    "DisableKeyRotation": (OFF, PENDING),
-    "GetKeyRotationStatus": (OK, OK),
-    "DescribeKey": (OK, OK),
-    "PutKeyPolicy": (OK, OK),
-    "GetKeyPolicy": (OK, OK),
-    "CreateAlias": (OK, PENDING),
-    "UpdateAlias": (OK, PENDING),
-    "DisableKey": (OK, PENDING),
-    "EnableKey": (OK, PENDING),
-    "CancelKeyDeletion": (PENDING, OK),
-    "ScheduleKeyDeletion": (OK, PENDING),
+    "Encrypt": OFF,
+    "Decrypt": OFF,
+    "GenerateDataKey": OFF,
+    "GenerateMac": OFF,
+    "VerifyMac": OFF,
+    "ReEncryptFrom": OFF,
+    "ReEncryptTo": OFF,
+    "EnableKeyRotation": OFF,
+    "GetKeyRotationStatus": OK,
+    "DescribeKey": OK,
+    "PutKeyPolicy": OK,
+    "GetKeyPolicy": OK,
+    "CreateAlias": OK,
+    "DisableKey": OK,
+    "EnableKey": OK,
 }
 
 
 def test_every_operation_answers_as_the_key_state_table_says(kms: KMSClient) -> None:
     tested = {name.removesuffix("From").removesuffix("To") for name in STATE_TABLE}
     assert tested == OPERATIONS.keys() - {"CreateKey"}
-    for operation, (disabled, pending) in STATE_TABLE.items():
-        assert _outcome(kms, operation, lambda key: None) == (
-            PENDING if operation == "CancelKeyDeletion" else OK
-        ), operation
+    for operation, disabled in STATE_TABLE.items():
+        assert _outcome(kms, operation, lambda key: None) == OK, operation
         disable = _outcome(kms, operation, lambda key: kms.disable_key(KeyId=key))
         assert disable == disabled, operation
-        delete = _outcome(kms, operation, lambda key: kms.schedule_key_deletion(KeyId=key))
-        assert delete == pending, operation
 
 
 def test_reenabled_key_decrypts_earlier_ciphertexts(kms: KMSClient, key: str) -> None:
@@ -63,27 +53,14 @@ def test_reenabled_key_decrypts_earlier_ciphertexts(kms: KMSClient, key: str) ->
     assert kms.decrypt(KeyId=key, CiphertextBlob=blob)["Plaintext"] == b"x"
 
 
-def test_a_cancelled_deletion_leaves_a_disabled_key(kms: KMSClient, key: str) -> None:
-    blob = kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
-    kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
-    with fails("KMSInvalidStateException", "is pending deletion"):
-        kms.decrypt(CiphertextBlob=blob, KeyId=key)
-    assert kms.cancel_key_deletion(KeyId=key)["KeyId"] == key
-    assert state(kms, key) == "Disabled"
-    kms.enable_key(KeyId=key)
-    assert kms.decrypt(KeyId=key, CiphertextBlob=blob)["Plaintext"] == b"x"
-
-
 def _outcome(kms: KMSClient, operation: str, change: Callable[[str], object]) -> str:
     """Put a new key into a state, run one operation on it, and return the error code, if any."""
     if operation in {"GenerateMac", "VerifyMac"}:
         return _outcome_with_hmac_key(kms, operation, change)
-    key = kms.create_key(MultiRegion=True)["KeyMetadata"]["Arn"]
+    key = kms.create_key()["KeyMetadata"]["Arn"]
     other = kms.create_key()["KeyMetadata"]["Arn"]
-    name = "alias/" + key.rpartition("-")[2]
     blob = kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
     other_blob = kms.encrypt(KeyId=other, Plaintext=b"x")["CiphertextBlob"]
-    kms.create_alias(AliasName=name, TargetKeyId=other)
     change(key)
     calls: dict[str, Callable[[], object]] = {
         "Encrypt": lambda: kms.encrypt(KeyId=key, Plaintext=b"x"),
@@ -95,19 +72,16 @@ def _outcome(kms: KMSClient, operation: str, change: Callable[[str], object]) ->
         "ReEncryptTo": lambda: kms.re_encrypt(
             CiphertextBlob=other_blob, SourceKeyId=other, DestinationKeyId=key
         ),
-        "ReplicateKey": lambda: kms.replicate_key(KeyId=key, ReplicaRegion=OTHER_REGION),
         "EnableKeyRotation": lambda: kms.enable_key_rotation(KeyId=key),
-        "DisableKeyRotation": lambda: kms.disable_key_rotation(KeyId=key),
         "GetKeyRotationStatus": lambda: kms.get_key_rotation_status(KeyId=key),
         "DescribeKey": lambda: kms.describe_key(KeyId=key),
         "PutKeyPolicy": lambda: kms.put_key_policy(KeyId=key, Policy=policy.build_default(ACCOUNT)),
         "GetKeyPolicy": lambda: kms.get_key_policy(KeyId=key),
-        "CreateAlias": lambda: kms.create_alias(AliasName=name + "-new", TargetKeyId=key),
-        "UpdateAlias": lambda: kms.update_alias(AliasName=name, TargetKeyId=key),
+        "CreateAlias": lambda: kms.create_alias(
+            AliasName="alias/" + key.rpartition("-")[2], TargetKeyId=key
+        ),
         "DisableKey": lambda: kms.disable_key(KeyId=key),
         "EnableKey": lambda: kms.enable_key(KeyId=key),
-        "CancelKeyDeletion": lambda: kms.cancel_key_deletion(KeyId=key),
-        "ScheduleKeyDeletion": lambda: kms.schedule_key_deletion(KeyId=key),
     }
     try:
         calls[operation]()

@@ -6,14 +6,11 @@ docs/multi-region.md tells the same to those who operate it.
 
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
-import boto3
 import pytest
 from django.contrib.sessions.backends.base import UpdateError
 from pytest_django import Settings
 
-from gateway_site.local.kms import LocalKMS
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable, SessionMoved, StoreUnavailable
@@ -21,7 +18,14 @@ from sessions_kms.format.item_types import session_id
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
-from tests.sessions_kms.support.regions import HOME, OTHER, TwoRegions, two_regions
+from tests.sessions_kms.support.fakes import State
+from tests.sessions_kms.support.regions import (
+    HOME,
+    OTHER,
+    SINGLE,
+    TwoRegions,
+    two_regions,
+)
 from tests.sessions_kms.support.sessions import saved
 from tests.support.clock import FakeClock
 
@@ -33,18 +37,12 @@ def regions(
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
     settings: Settings,
-    local_kms: LocalKMS,
     roto_url: str,
 ) -> Iterator[TwoRegions]:
     settings.SESSION_ENGINE = "sessions_kms.backend"
-    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
     with two_regions(f"sessions-{uuid.uuid4().hex[:12]}", clock) as made:
         yield made
-
-
-def kms(region: str) -> Any:
-    return boto3.client("kms", region_name=region)
 
 
 # What a failover keeps
@@ -190,7 +188,7 @@ def test_key_disabled_in_one_region_serves_on_in_the_others(
 ) -> None:
     key = saved(n=1).session_key
     regions.table.replicate()
-    kms(region).disable_key(KeyId=regions.keys[region])
+    regions.kms.set_state(State.REFUSING, regions.keys[region])
     regions.restart(region, clock)
     with pytest.raises(KMSUnavailable):
         SessionStore(key).load()
@@ -202,15 +200,14 @@ def test_key_disabled_in_one_region_serves_on_in_the_others(
 def test_key_of_one_region_only_leaves_the_other_without_its_sessions(
     regions: TwoRegions, clock: FakeClock
 ) -> None:
-    single = kms(HOME).create_key()["KeyMetadata"]["Arn"]
-    regions.restart(HOME, clock, key_id=single)
+    regions.restart(HOME, clock, key_id=SINGLE)
     key = saved(n=1).session_key
     regions.table.replicate()
     regions.restart(OTHER, clock)
     with pytest.raises(StoreUnavailable):
         SessionStore(key).load()
     # While the home Region's KMS can be reached, naming its key there helps.
-    regions.restart(OTHER, clock, decrypt_key_ids=(single,))
+    regions.restart(OTHER, clock, decrypt_key_ids=(SINGLE,))
     assert SessionStore(key)["n"] == 1
 
 

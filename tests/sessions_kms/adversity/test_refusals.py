@@ -71,12 +71,8 @@ def deny(client: "KMSClient", key_id: str) -> None:
     client.put_key_policy(KeyId=key_id, Policy=denied)
 
 
-def delete(client: "KMSClient", key_id: str) -> None:
-    client.schedule_key_deletion(KeyId=key_id, PendingWindowInDays=7)
-
-
 @servers
-@pytest.mark.parametrize("refuse", [disable, deny, delete])
+@pytest.mark.parametrize("refuse", [disable, deny])
 def test_refused_kms_key_closes_at_the_cache_age_and_not_before(
     make_faulty: MakeFaulty, operator: "KMSClient", refuse: Callable[["KMSClient", str], None]
 ) -> None:

@@ -14,7 +14,14 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
 from sessions_kms.doctor import Finding
 from tests.sessions_kms.support import checked_store
-from tests.sessions_kms.support.checked_store import NOT_HERE, Store, check, client, troubles
+from tests.sessions_kms.support.checked_store import (
+    NOT_HERE,
+    Store,
+    check,
+    client,
+    troubles,
+    without_rotation,
+)
 from tests.sessions_kms.support.stacks import on_aws
 
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -86,9 +93,9 @@ def printed(*options: str, to: io.StringIO | None = None) -> str:
     return out.getvalue()
 
 
-def rotation(store: Store, *, on: bool) -> None:
-    change = client("kms").enable_key_rotation if on else client("kms").disable_key_rotation
-    change(KeyId=store.key_id)
+def turn_rotation_off(store: Store) -> None:
+    store.key = without_rotation()
+    store.configure()
 
 
 @on_aws
@@ -111,7 +118,7 @@ def test_look_without_a_canary_writes_nothing(store: Store) -> None:
 
 @servers
 def test_exit_status_reflects_warnings_only_when_strict(store: Store) -> None:
-    rotation(store, on=False)
+    turn_rotation_off(store)
     assert check()[0] == 0
     assert check("--strict")[0] == 4
     client("kms").disable_key(KeyId=store.key_id)
@@ -135,7 +142,7 @@ def test_text_is_a_line_for_each_finding_and_one_of_figures(store: Store) -> Non
 
 @servers
 def test_text_of_a_fault_has_its_remedy(store: Store) -> None:
-    rotation(store, on=False)
+    turn_rotation_off(store)
     lines = printed("--no-canary").splitlines()
     at = lines.index("WARN kms key rotation: off")
     assert lines[at + 1] == f"     `aws kms enable-key-rotation --key-id {store.key_id}`"
@@ -143,7 +150,7 @@ def test_text_of_a_fault_has_its_remedy(store: Store) -> None:
 
 @servers
 def test_marks_are_coloured_on_a_terminal(store: Store) -> None:
-    rotation(store, on=False)
+    turn_rotation_off(store)
     out = Terminal()
     call_command("check_session_store", "--no-canary", "--force-color", stdout=out)
     plain = re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())

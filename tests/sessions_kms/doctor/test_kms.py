@@ -1,6 +1,7 @@
 """Each fault of a KMS key is provoked, found, and gone when its remedy was applied."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from io import StringIO
 from typing import Any
@@ -19,6 +20,7 @@ from tests.sessions_kms.support.checked_store import (
     new_key,
     proxied,
     troubles,
+    without_rotation,
 )
 from tests.sessions_kms.support.faults import FaultProxy, changed
 
@@ -62,21 +64,28 @@ def deny(store: Store, *actions: str) -> None:
     set_policy(store.key, policy.build_denial(account, "testing", *actions))
 
 
-@pytest.mark.parametrize("pending", [False, True])
-def test_key_that_is_not_enabled_is_found_and_enabled_by_the_remedy(
-    store: Store, pending: bool
-) -> None:
-    if pending:
-        client("kms").schedule_key_deletion(KeyId=store.key_id, PendingWindowInDays=7)
-    else:
-        client("kms").disable_key(KeyId=store.key_id)
+def test_key_that_is_not_enabled_is_found_and_enabled_by_the_remedy(store: Store) -> None:
+    client("kms").disable_key(KeyId=store.key_id)
     found = troubles(canary=True)
-    assert found["kms key"].level == "failing"
-    assert found["kms key"].detail.startswith("PendingDeletion on 20" if pending else "Disabled")
+    assert (found["kms key"].level, found["kms key"].detail) == ("failing", "Disabled")
     assert list(found) == ["kms key", "not checked"]
     assert found["not checked"].detail == "data key, canary, sample"
     apply(found["kms key"].remedy)
     assert troubles(canary=True) == {}
+
+
+def test_key_that_will_be_deleted_is_found(store: Store, proxy: FaultProxy) -> None:
+    deleted = describing("KeyMetadata", KeyState="PendingDeletion", DeletionDate=1_924_992_000)
+    proxy.on("DescribeKey", deleted)
+    found = troubles()
+    assert (found["kms key"].level, found["kms key"].detail) == (
+        "failing",
+        "PendingDeletion on 2031-01-01",
+    )
+    assert re.findall("`aws kms ([a-z-]+) --key-id ([^`]+)`", found["kms key"].remedy) == [
+        ("cancel-key-deletion", store.key_id),
+        ("enable-key", store.key_id),
+    ]
 
 
 def test_key_in_a_state_that_passes_is_waited_for(store: Store, proxy: FaultProxy) -> None:
@@ -145,7 +154,8 @@ def the_data_key(store: Store) -> dict[str, Any]:
 
 
 def test_rotation_that_is_off_is_found_and_enabled_by_the_remedy(store: Store) -> None:
-    client("kms").disable_key_rotation(KeyId=store.key_id)
+    store.key = without_rotation()
+    store.configure()
     found = troubles()
     assert list(found) == ["kms key rotation"]
     assert (found["kms key rotation"].level, found["kms key rotation"].detail) == ("warning", "off")
@@ -154,7 +164,8 @@ def test_rotation_that_is_off_is_found_and_enabled_by_the_remedy(store: Store) -
 
 
 def test_imported_key_material_is_not_asked_to_rotate(store: Store, proxy: FaultProxy) -> None:
-    client("kms").disable_key_rotation(KeyId=store.key_id)
+    store.key = without_rotation()
+    store.configure()
     proxy.on("DescribeKey", describing("KeyMetadata", Origin="EXTERNAL"))
     assert troubles() == {}
 
@@ -193,18 +204,27 @@ def test_key_of_one_region_under_a_global_table_is_found(
     assert troubles() == {}
 
 
-def test_multi_region_key_without_a_replica_is_found_and_replicated_by_the_remedy(
-    store: Store, table_proxy: FaultProxy
+def test_multi_region_key_without_a_replica_is_found(
+    store: Store, proxy: FaultProxy, table_proxy: FaultProxy
 ) -> None:
-    made = client("kms").create_key(MultiRegion=True)["KeyMetadata"]
-    client("kms").enable_key_rotation(KeyId=made["KeyId"])
-    store.key = made["Arn"]
-    store.configure()
+    primary: dict[str, Any] = {"PrimaryKey": {"Region": REGION}}
+    proxy.on(
+        "DescribeKey",
+        describing("KeyMetadata", MultiRegion=True, MultiRegionConfiguration=primary),
+        times=1,
+    )
     table_proxy.on("DescribeTable", replicated_to(OTHER_REGION))
     found = troubles()
     assert list(found) == ["kms key Regions"]
     assert found["kms key Regions"].detail.startswith(f"no replica in {OTHER_REGION}")
-    apply(found["kms key Regions"].remedy)
+    assert found["kms key Regions"].remedy == (
+        f"`aws kms replicate-key --key-id {store.key_id} --replica-region {OTHER_REGION}`"
+    )
+    replicated = primary | {"ReplicaKeys": [{"Region": OTHER_REGION}]}
+    proxy.on(
+        "DescribeKey",
+        describing("KeyMetadata", MultiRegion=True, MultiRegionConfiguration=replicated),
+    )
     assert troubles() == {}
 
 

@@ -80,6 +80,11 @@ def new_store(settings: Settings) -> Store:
     return made
 
 
+def without_rotation() -> str:
+    """Create a key that is not rotated."""
+    return str(client("kms").create_key()["KeyMetadata"]["Arn"])
+
+
 def new_key() -> str:
     key, _ = provisioning.create_key(client("kms"), f"alias/test-{uuid.uuid4().hex[:12]}")
     return key

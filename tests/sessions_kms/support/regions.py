@@ -1,27 +1,31 @@
 """Two Regions for the tests: one multi-Region key, and a global table with its replication.
 
-Each Region has its own table on a real server. `replicate` copies the engine's writes to the other
-Region, item by item, and the last write of each item wins, as in DynamoDB: conditions and
-transactions only apply in the Region of the call.
+Each Region has its own table on a real server; KMS is the fake one. `replicate` copies the engine's
+writes to the other Region, item by item, and the last write of each item wins, as in DynamoDB:
+conditions and transactions only apply in the Region of the call.
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/V2globaltables_HowItWorks.html
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import boto3
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sessions_kms import services
 from sessions_kms.aws import clients
+from sessions_kms.aws.kms import DataKeyResponse
 from sessions_kms.conf import Config
 from sessions_kms.operations import provisioning
 from sessions_kms.services import Services
+from tests.sessions_kms.support.fakes import FakeKMS
 from tests.sessions_kms.support.stacks import install
 from tests.support.clock import FakeClock
 
 HOME, OTHER = "eu-west-1", "eu-central-1"
+SINGLE = f"arn:aws:kms:{HOME}:123456789012:key/single"  # of the home Region alone
 REGIONS = (HOME, OTHER)
 
 
@@ -95,11 +99,30 @@ def _remember_writes(params: dict[str, Any], model: Any, context: dict[str, Any]
     context["written"] = [(part.get("Item") or part["Key"])["id"]["S"] for part in parts]
 
 
+class ReplicatedKMS(FakeKMS):
+    """A multi-Region key: the keys of ``related`` share their material. ``single`` has its own."""
+
+    def __init__(self, related: Iterable[str], single: str) -> None:
+        super().__init__(*related, single)
+        self._related = {key.encode(): key for key in related}
+        self._material = dict.fromkeys(related, AESGCM.generate_key(256))
+
+    def decrypt(
+        self, key_id: str, ciphertext: bytes, context: Mapping[str, str]
+    ) -> DataKeyResponse:
+        wrapped_by, _, rest = ciphertext.partition(b"\0")
+        if wrapped_by in self._related and key_id in self._related.values():
+            opened = super().decrypt(key_id, key_id.encode() + b"\0" + rest, context)
+            return replace(opened, ciphertext=ciphertext)
+        return super().decrypt(key_id, ciphertext, context)
+
+
 @dataclass(frozen=True)
 class TwoRegions:
     """A store in two Regions. Requests are served by the Region of the last call of `serve`."""
 
     table: GlobalTable
+    kms: "ReplicatedKMS"
     keys: dict[str, str]
     services: dict[str, Services]
 
@@ -120,6 +143,7 @@ class TwoRegions:
                 }
             ),
             clock=clock,
+            kms=self.kms,
             sleep=lambda _: None,
         )
         self.services[region] = made
@@ -129,13 +153,10 @@ class TwoRegions:
 @contextmanager
 def two_regions(name: str, clock: FakeClock) -> Iterator[TwoRegions]:
     """Yield a store in two Regions, served in the first."""
-    kms = boto3.client("kms", region_name=HOME)
-    key = kms.create_key(MultiRegion=True)["KeyMetadata"]["Arn"]
-    replica = kms.replicate_key(KeyId=key, ReplicaRegion=OTHER)["ReplicaKeyMetadata"]["Arn"]
-    kms.close()
+    keys = {region: f"arn:aws:kms:{region}:123456789012:key/mrk-1" for region in REGIONS}
     table = GlobalTable(name)
     table.watch()
-    made = TwoRegions(table, {HOME: key, OTHER: replica}, {})
+    made = TwoRegions(table, ReplicatedKMS(keys.values(), SINGLE), keys, {})
     for region in reversed(REGIONS):
         made.restart(region, clock)
     yield made
