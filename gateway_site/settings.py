@@ -1,4 +1,4 @@
-"""Settings of the gateway, from environment variables (docs/settings.md).
+"""Settings of the gateway, from its variables (docs/settings.md).
 
 The defaults are those of production. The module can be imported without any variable, since
 commands that create things need it; `checks.py` then reports what is missing. `GATEWAY_LOCAL` is
@@ -13,20 +13,18 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
 
-from gateway_site import installation, variables
+from gateway_site import configuration, installation
 from gateway_site.environment import admission, languages
 from gateway_site.environment.admission_variables import SignInVariables
 from gateway_site.environment.clients import ClientVariables
 from gateway_site.environment.database import NO_DATABASE
 from gateway_site.environment.gateway_variables import GatewayVariables
 from gateway_site.environment.parsers import LOOPBACK_HOSTS
-from gateway_site.environment.secret_files import load_secret_files
 from gateway_site.policy.in_force import RulesInForce
-from gateway_site.providers import configuration
+from gateway_site.providers import configuration as providers
 from gateway_site.rules.upstream import find_resources, read_mcp_servers, read_upstreams
 
-variables.reject_unknown(os.environ)
-_environment = load_secret_files(os.environ, variables.is_secret)
+_environment = configuration.load(os.environ)
 _env = GatewayVariables(_environment)
 _clients = ClientVariables(_environment)
 
@@ -228,7 +226,7 @@ DRAIN_SECONDS = _env.drain_seconds
 if DRAIN_SECONDS is None:
     DRAIN_SECONDS = 0 if GATEWAY_LOCAL else 5
 
-OAUTH_PROVIDERS = configuration.read_providers(
+OAUTH_PROVIDERS = providers.read_providers(
     _environment, find_resources(UPSTREAMS.values()), UPSTREAM_RULES.groups
 )
 
@@ -252,7 +250,7 @@ CONTENT_SECURITY_POLICY = {
         "base-uri": [NONE],
         "connect-src": [SELF],
         "font-src": [SELF],
-        "form-action": [SELF, *configuration.form_action_origins(OAUTH_PROVIDERS)],
+        "form-action": [SELF, *providers.form_action_origins(OAUTH_PROVIDERS)],
         "frame-ancestors": [NONE],
         "img-src": [SELF, *(SITE_LOGO.origins if SITE_LOGO else [])],
         "script-src": [SELF],
@@ -281,7 +279,7 @@ ACCOUNT_SIGNUP_FIELDS = ["username*", "email"]
 ACCOUNT_ADAPTER = "gateway_site.account_adapter.AccountAdapter"
 SOCIALACCOUNT_ADAPTER = "oauth.adapter.SocialAccountAdapter"
 SOCIALACCOUNT_STORE_TOKENS = False
-SOCIALACCOUNT_PROVIDERS = configuration.social_providers(OAUTH_PROVIDERS)
+SOCIALACCOUNT_PROVIDERS = providers.social_providers(OAUTH_PROVIDERS)
 if SECURE:
     ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https"
 

@@ -10,13 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from itertools import product
-
-from django.core.exceptions import ImproperlyConfigured
+from typing import Any
 
 from gateway_site.environment.admission_variables import SignInVariables
 from gateway_site.environment.clients import ClientVariables
 from gateway_site.environment.gateway_variables import GatewayVariables
-from gateway_site.environment.variable import FILE, SERVICE_LINK, Family, Variables, find_nearest
+from gateway_site.environment.variable import (
+    FILE,
+    SERVICE_LINK,
+    Family,
+    Variable,
+    Variables,
+    find_nearest,
+)
 from gateway_site.providers.variables import ProviderVariables
 from gateway_site.rules.upstream import UpstreamVariables
 from sessions_kms.hints import page
@@ -32,6 +38,7 @@ SYNONYMS = {"GOOGLE_HD": "OAUTH_GOOGLE_HOSTED_DOMAIN"}
 # Many programs have variables of their database.
 FOREIGN = re.compile(r"DATABASE_.*")
 SIMILAR = 0.9  # one letter of ten may be wrong, missing or too much
+SIMILAR_ANYWHERE = 0.6  # if no other program can be meant
 SIMILAR_SUFFIX = 0.85  # if the prefix is ours already
 # Shorter names are words that any program may use, or resemble.
 NAME_LENGTH_MIN = 10
@@ -54,16 +61,28 @@ def is_known(name: str) -> bool:
     )
 
 
+def find_declaration(name: str) -> Variable[Any] | None:
+    """Return the declaration of a variable, also by the name with which its file is set."""
+    base = name.removesuffix(FILE) if is_secret(name.removesuffix(FILE)) else name
+    if base in GENERAL:
+        return GENERAL[base]
+    owners = [owner for family in FAMILIES for owner in family.split(base)]
+    # The longest suffix counts: `UPSTREAM_A_READ_MCP` is no MCP server's `A_READ`.
+    return min(owners, key=lambda owner: len(owner[0]))[1] if owners else None
+
+
+def suggest(name: str, environment: Mapping[str, str]) -> str | None:
+    """Return the variable that an unknown name was probably meant for."""
+    meant = name.upper().replace("-", "_").replace(".", "_")
+    if is_known(meant):
+        return meant
+    return _find_meant(meant, environment) or find_nearest(meant, GENERAL, SIMILAR_ANYWHERE)
+
+
 def concerns_gateway(name: str) -> bool:
-    """Return True for the gateway's variables, and for what `reject_unknown` may reject."""
+    """Return True for the gateway's variables, and for what `find_unknown` may find."""
     prefixes = (*OWN_PREFIXES, *(f"{family.kind}_" for family in FAMILIES))
     return is_known(name) or name.startswith(prefixes) or _find_similar(name) is not None
-
-
-def reject_unknown(environment: Mapping[str, str]) -> None:
-    """Raise ImproperlyConfigured for the first unknown variable that was meant for the gateway."""
-    for problem in find_unknown(environment):
-        raise ImproperlyConfigured(problem)
 
 
 def find_unknown(environment: Mapping[str, str]) -> Iterator[str]:

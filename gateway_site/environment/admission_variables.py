@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from gateway_site.environment.parsers import declare_flag, declare_text, parse_words
-from gateway_site.environment.variable import Family, InvalidValue, Variable, Variables
+from gateway_site.environment.variable import (
+    Family,
+    InvalidValue,
+    Variable,
+    Variables,
+    list_parser,
+    names_parser,
+)
 from oauth.access_rule import parse_address, parse_domain, parse_domain_entry, parse_github_group
 
 GITHUB = "github"  # the name of the provider without OpenID Connect
@@ -22,9 +30,21 @@ EXAMPLES = {
 }
 
 
+@names_parser
+def take_names(text: str) -> str:
+    """Return the text of a list of groups, which `read_groups` reads by the kind of provider."""
+    return text
+
+
+def declare_names(name: str, help_text: str, **options: Any) -> Variable[str]:
+    """Declare a list of groups."""
+    return Variable(name, take_names, "", help_text, **options)
+
+
 def entries(parse: Callable[[str], str], what: str) -> Callable[[str], frozenset[str]]:
     """Return a parser of a list with one parser for each entry, which raises ValueError."""
 
+    @list_parser
     def parse_entries(text: str) -> frozenset[str]:
         return _parse_entries(parse_words(text), parse, what)
 
@@ -73,7 +93,7 @@ class SignInVariables(Variables):
         NOBODY,
         "mail addresses that may sign in",
     )
-    allowed_groups = declare_text(
+    allowed_groups = declare_names(
         "SIGN_IN_ALLOWED_GROUPS", "groups that may sign in, with a single provider"
     )
     contact = declare_text("SIGN_IN_CONTACT", "whom rejected people may ask")
@@ -98,7 +118,7 @@ class AdmissionVariables(Family):
         "mail addresses that may sign in",
         shown_default="`SIGN_IN_ALLOWED_EMAILS`",
     )
-    allowed_groups = declare_text(
+    allowed_groups = declare_names(
         "ALLOWED_GROUPS", "groups that may sign in", shown_default="`SIGN_IN_ALLOWED_GROUPS`"
     )
     allowed_orgs = Variable(
@@ -120,8 +140,8 @@ class AdmissionVariables(Family):
         "GROUPS_CLAIM", "claim with the groups, or a path", shown_default="`groups`"
     )
     trust_email = declare_flag("TRUST_EMAIL", "accept addresses that are not called verified")
-    staff_groups = declare_text("STAFF_GROUPS", "groups that may enter the admin")
-    superuser_groups = declare_text("SUPERUSER_GROUPS", "groups with all rights in the admin")
+    staff_groups = declare_names("STAFF_GROUPS", "groups that may enter the admin")
+    superuser_groups = declare_names("SUPERUSER_GROUPS", "groups with all rights in the admin")
 
 
 class UpstreamGroupVariables(Family):
@@ -140,7 +160,7 @@ class UpstreamGroupVariables(Family):
         "provider whose token it gets",
         shown_default="required with `_URL`",
     )
-    allowed_groups = declare_text(
+    allowed_groups = declare_names(
         "ALLOWED_GROUPS",
         "groups that may call it",
         shown_default="everybody",

@@ -19,7 +19,7 @@ from gateway_site.environment.parsers import (
     parse_origin,
     parse_words,
 )
-from gateway_site.environment.variable import InvalidValue, Variable, Variables
+from gateway_site.environment.variable import InvalidValue, Variable, Variables, list_parser
 from oauth import strict_json
 from oauth.clients.rules import client, registration
 from oauth.clients.rules.client import Client
@@ -33,6 +33,7 @@ FILE_MAX = 256 * 1024  # bytes
 DAY = 24 * 3600  # seconds
 
 
+@list_parser
 def parse_client_hosts(text: str) -> frozenset[str]:
     """Return hosts of clients."""
     found = parse_words(text)
@@ -44,6 +45,7 @@ def parse_client_hosts(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
+@list_parser
 def parse_refused_clients(text: str) -> frozenset[str]:
     """Return hosts and ids of clients; an entry that cannot match any client is an error."""
     found = parse_words(text)
@@ -55,6 +57,7 @@ def parse_refused_clients(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
+@list_parser
 def parse_redirect_uris(text: str) -> frozenset[str]:
     """Return redirect URIs with private schemes."""
     found = parse_words(text)

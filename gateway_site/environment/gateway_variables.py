@@ -99,6 +99,9 @@ class GatewayVariables(Variables):
         "seconds to keep serving after SIGTERM",
         shown_default="`5`",
     )
+    gateway_config = declare_text(
+        "GATEWAY_CONFIG", "[TOML file](#a-configuration-file) with more of these variables"
+    )
     gateway_local = declare_flag(
         "GATEWAY_LOCAL",
         "never set it; `runlocal` does, to allow http on loopback",

@@ -9,13 +9,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import to_locale
 
 from gateway_site.environment.parsers import parse_items
-from gateway_site.environment.variable import InvalidValue
+from gateway_site.environment.variable import InvalidValue, list_parser
 
 DEFAULT = ["en", "de"]
 SOURCE = "en"  # the language of the texts in the code, which has no catalog
 FOLDER = Path(__file__).parents[1] / "locale"
 
 
+@list_parser
 def parse_languages(text: str) -> list[str]:
     """Return the codes of languages that Django knows."""
     found = list(dict.fromkeys(each.lower() for each in parse_items(text)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway_site.environment.variable import InvalidValue, Variable, Variables
+from gateway_site.environment.variable import InvalidValue, Variable, Variables, list_parser
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
@@ -35,11 +35,13 @@ def declare_flag(name: str, help_text: str) -> Variable[bool]:
     return Variable(name, parse_flag, default=False, help_text=help_text)
 
 
+@list_parser
 def parse_items(text: str) -> list[str]:
     """Return the items between commas."""
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+@list_parser
 def parse_words(text: str) -> tuple[str, ...]:
     """Return the words separated by commas or whitespace."""
     return tuple(filter(None, re.split(r"[\s,]+", text)))
@@ -111,6 +113,7 @@ def parse_time(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
+@list_parser
 def parse_allowed_hosts(text: str) -> list[str]:
     """Return `ALLOWED_HOSTS`. Reject a scheme or a port, with which an entry matches no request.
 
@@ -145,6 +148,7 @@ def parse_origin(text: str) -> str:
     return origin
 
 
+@list_parser
 def parse_networks(text: str) -> list[Network]:
     """Return networks, written as addresses or in CIDR notation (RFC 4632)."""
     try:

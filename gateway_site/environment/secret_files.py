@@ -10,7 +10,7 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.environment.variable import FILE
+from gateway_site.environment.variable import FILE, read_text_file
 
 SIZE_MAX = 64 * 1024  # bytes
 
@@ -38,19 +38,9 @@ def load_secret_files(
 def _load(variable: str, path: Path) -> str:
     """Return the content of a regular file without the newline at its end."""
     try:
-        if not path.is_file():  # a pipe might never end
-            raise ImproperlyConfigured(f"{variable}: file not found.")
-        with path.open("rb") as file:
-            data = file.read(SIZE_MAX + 1)
-        content = data.decode("utf-8")
-    except OSError as error:
-        raise ImproperlyConfigured(
-            f"{variable}: the file cannot be read: {error.strerror}."
-        ) from None
-    except ValueError:
-        raise ImproperlyConfigured(f"{variable}: the file is not UTF-8 text.") from None
-    if len(data) > SIZE_MAX:
-        raise ImproperlyConfigured(f"{variable}: the file has more than {SIZE_MAX:,} bytes.")
+        content = read_text_file(path, SIZE_MAX)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{variable}: {error}") from None
     if not content.strip() or "\0" in content:
         raise ImproperlyConfigured(f"{variable}: the file is empty, or not text.")
     return content.removesuffix("\n").removesuffix("\r")

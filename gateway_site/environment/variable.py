@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 from django.core.exceptions import ImproperlyConfigured
@@ -29,6 +30,8 @@ SERVICE_LINK = re.compile(
 NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*")  # of a thing
 
 T = TypeVar("T")
+Parse = TypeVar("Parse", bound=Callable[[str], Any])
+TAKES_LIST, ESCAPES_COMMAS = "takes_list", "escapes_commas"  # attributes of parsers
 
 
 class InvalidValue(ValueError):
@@ -36,6 +39,37 @@ class InvalidValue(ValueError):
 
     It never repeats the value, which may be a secret.
     """
+
+
+class Configuration(dict[str, str]):
+    """The variables of this process, and which of them come from a file.
+
+    ``path`` is that of the file, and ``in_file`` are their names.
+    """
+
+    def __init__(
+        self, values: Mapping[str, str], *, path: str = "", in_file: Iterable[str] = ()
+    ) -> None:
+        super().__init__(values)
+        self.path = path
+        self.in_file = frozenset(in_file)
+
+    def locate(self, sentence: str) -> str:
+        """Return a sentence that begins with a variable's name, and where that is set."""
+        name = re.split(r"[\s:]", sentence, maxsplit=1)[0]
+        return f"{sentence} It is set in {self.path}." if name in self.in_file else sentence
+
+
+def list_parser(parse: Parse) -> Parse:
+    """Mark a parser of items between commas: a configuration file may have a list for it."""
+    setattr(parse, TAKES_LIST, True)
+    return parse
+
+
+def names_parser(parse: Parse) -> Parse:
+    """Mark a parser of items between commas, of which one in an item is written `\\,`."""
+    setattr(parse, ESCAPES_COMMAS, True)
+    return list_parser(parse)
 
 
 class Variable(Generic[T]):
@@ -66,6 +100,16 @@ class Variable(Generic[T]):
         self.required = required
         self.secret = secret
         self.creates = creates
+
+    @property
+    def takes_list(self) -> bool:
+        """Whether the text is a list, with commas between the items."""
+        return hasattr(self.parse, TAKES_LIST)
+
+    @property
+    def escapes_commas(self) -> bool:
+        """Whether a comma in an item is written `\\,`."""
+        return hasattr(self.parse, ESCAPES_COMMAS)
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...
@@ -107,9 +151,12 @@ class Variables:
         return self.prefix + variable.name
 
     def error(self, variable: Variable[Any], problem: str) -> ImproperlyConfigured:
-        """Return an error that begins with the variable's name."""
+        """Return an error that begins with the variable's name, and says in which file it is."""
         blank = "" if problem.startswith(":") else " "
-        return ImproperlyConfigured(f"{self.get_name(variable)}{blank}{problem}")
+        sentence = f"{self.get_name(variable)}{blank}{problem}"
+        if isinstance(self.environment, Configuration):
+            sentence = self.environment.locate(sentence)
+        return ImproperlyConfigured(sentence)
 
     def reject(self, variables: Iterable[Variable[Any]], problem: str) -> None:
         """Raise ImproperlyConfigured for the first of these variables that is set."""
@@ -200,3 +247,20 @@ def find_nearest(name: str, known: Iterable[str], cutoff: float) -> str | None:
     """Return the most similar name, if it is at least that similar (0 to 1)."""
     found = difflib.get_close_matches(name, sorted(known), 1, cutoff)
     return found[0] if found else None
+
+
+def read_text_file(path: Path, size_max: int) -> str:
+    """Return the text of a regular file. Raises ValueError with what is wrong with it."""
+    try:
+        if not path.is_file():  # a pipe might never end
+            raise ValueError("file not found.")
+        with path.open("rb") as file:
+            data = file.read(size_max + 1)
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}.") from None
+    if len(data) > size_max:
+        raise ValueError(f"the file has more than {size_max:,} bytes.")
+    try:
+        return data.decode("utf-8")
+    except UnicodeError:
+        raise ValueError("the file is not UTF-8 text.") from None

@@ -36,7 +36,7 @@ INHERITED = re.compile(
 # Set by the local stack for its own services; the caller cannot override them.
 MADE_HERE = re.compile(
     "(KMS_KEY_ARN|DECRYPT_KEY_ARNS|SESSIONS_TABLE|DATABASE_URL|DJANGO_SECRET_KEY|ALLOWED_HOSTS"
-    "|GATEWAY_LOCAL|OAUTH_LOCAL_.+)(_FILE)?"
+    "|GATEWAY_CONFIG|GATEWAY_LOCAL|OAUTH_LOCAL_.+)(_FILE)?"
 )
 UPSTREAM = re.compile("UPSTREAM_([A-Z][A-Z0-9_]*)_(?:URL|MCP)")
 OTHER_PROVIDER = re.compile("OAUTH_(?!LOCAL_)[A-Z][A-Z0-9_]*")
@@ -92,6 +92,7 @@ def build_gateway(
     made = build_aws(ports) | {
         "DJANGO_SETTINGS_MODULE": "gateway_site.settings",
         "GATEWAY_LOCAL": "1",
+        "GATEWAY_CONFIG": "",  # the caller's file is for another gateway
         "DJANGO_SECRET_KEY": secrets.django_secret_key,
         "DATABASE_URL": f"sqlite:///{quote(str(state / 'gateway.sqlite3'))}",
         "ALLOWED_HOSTS": ",".join(LOOPBACK),

@@ -47,7 +47,7 @@ class Stack:
                 "with --state."
             ) from None
         if replaced := environment.list_replaced(self.inherited):
-            say(f"Ignored, because the local stack sets its own: {', '.join(replaced)}.")
+            say(f"Ignored, because the local stack has its own: {', '.join(replaced)}.")
         running = self.folder / "running.json"
         with folder_lock, Supervisor(running, self.logs) as supervisor:
             try:

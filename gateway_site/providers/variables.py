@@ -18,7 +18,7 @@ from gateway_site.environment.parsers import (
     parse_words,
     switch,
 )
-from gateway_site.environment.variable import InvalidValue, Variable
+from gateway_site.environment.variable import InvalidValue, Variable, list_parser
 
 LABEL_LENGTH = 40  # of allauth's SocialApp.name
 LEEWAY_MAX = 3600  # seconds
@@ -36,6 +36,7 @@ def parse_label(text: str) -> str:
     return text
 
 
+@list_parser
 def parse_pairs(text: str) -> dict[str, str]:
     """Return parameters of the authorization request."""
     pairs = [pair.partition("=") for pair in parse_words(text)]

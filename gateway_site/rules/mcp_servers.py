@@ -18,11 +18,12 @@ from gateway_site.environment.parsers import (
     parse_words,
     read_origin,
 )
-from gateway_site.environment.variable import InvalidValue, Variable
+from gateway_site.environment.variable import InvalidValue, Variable, list_parser
 
 SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 
 
+@list_parser
 def parse_scopes(text: str) -> tuple[str, ...]:
     """Return scopes."""
     found = parse_words(text)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from gateway_site.environment.parsers import parse_words
-from gateway_site.environment.variable import InvalidValue
+from gateway_site.environment.variable import InvalidValue, list_parser
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 RATE = re.compile(r"([1-9][0-9]{0,5})/([smh])")
@@ -42,6 +42,7 @@ def fold_tool(name: str) -> str:
     return name[:FOLDED].casefold()
 
 
+@list_parser
 def parse_rates(text: str) -> tuple[Rate, ...]:
     """Return the rates of a variable. Raises InvalidValue."""
     found = [_parse_rate(each) for each in parse_words(text)]

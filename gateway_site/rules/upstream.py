@@ -21,7 +21,7 @@ from gateway_site.environment.parsers import (
     number,
     parse_words,
 )
-from gateway_site.environment.variable import InvalidValue, Variable
+from gateway_site.environment.variable import InvalidValue, Variable, list_parser
 from gateway_site.providers.variables import ProviderVariables
 from gateway_site.rules import url_rules
 from gateway_site.rules.mcp_servers import McpServerVariables
@@ -96,6 +96,7 @@ class Upstream:
         return not self.allowed_groups or not self.allowed_groups.isdisjoint(groups)
 
 
+@list_parser
 def parse_methods(text: str) -> frozenset[str]:
     """Return methods of HTTP."""
     methods = frozenset(parse_words(text))
@@ -106,6 +107,7 @@ def parse_methods(text: str) -> frozenset[str]:
     return methods
 
 
+@list_parser
 def parse_paths(text: str) -> tuple[str, ...]:
     """Return prefixes of paths, without their last slashes."""
     prefixes = tuple(prefix.rstrip("/") for prefix in parse_words(text))
@@ -123,6 +125,7 @@ def parse_resource(text: str) -> str:
     return text
 
 
+@list_parser
 def parse_request_headers(text: str) -> RequestHeaders:
     """Return the headers that pass: the usual ones and these."""
     try:
@@ -131,6 +134,7 @@ def parse_request_headers(text: str) -> RequestHeaders:
         raise InvalidValue(str(bad)) from None
 
 
+@list_parser
 def parse_redirect_hosts(text: str) -> frozenset[str]:
     """Return names of hosts."""
     found = frozenset(parse_words(text))

@@ -24,6 +24,7 @@ from typing import Any
 
 from gateway_site.edge import descriptors
 from gateway_site.environment.gateway_variables import GatewayVariables
+from gateway_site.environment.variable import Configuration
 from gateway_site.server.exporters import check_workers
 
 APPLICATION = "gateway_site.asgi:application"
@@ -69,8 +70,15 @@ def arguments() -> Iterator[str]:
 
 
 def logs_json() -> bool:
-    """Return True if the environment chooses JSON for the log; the settings check the value."""
-    return os.environ.get("LOG_FORMAT", "").strip() == "json"
+    """Return True if the configuration chooses JSON for the log; the settings check the value."""
+    return _read_configuration().get("LOG_FORMAT", "").strip() == "json"
+
+
+def _read_configuration() -> Configuration:
+    """Return the variables as far as they can be used; the settings report what cannot."""
+    from gateway_site import configuration  # noqa: PLC0415 - it imports much
+
+    return configuration.read(os.environ)[0]
 
 
 @contextmanager
@@ -107,5 +115,5 @@ def run(options: Sequence[str], *, program: str) -> None:
         uvicorn.main(
             [APPLICATION, *arguments(), *options],
             prog_name=program,
-            default_map=default_timeouts(os.environ),
+            default_map=default_timeouts(_read_configuration()),
         )

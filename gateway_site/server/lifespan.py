@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import multiprocessing
+import os
 import signal
 import threading
 from types import FrameType
@@ -22,6 +24,7 @@ from types import FrameType
 from django.conf import settings
 
 from gateway_site.audit import trail
+from gateway_site.configuration import FileState
 from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 from gateway_site.edge.descriptors import pause_without_descriptors
 from gateway_site.edge.shutdown import STATE_KEY, Shutdown
@@ -29,6 +32,8 @@ from gateway_site.health import draining, replaced
 from gateway_site.policy.in_force import has_rules, reload_rules, warn_of_open_rules
 from gateway_site.server import log_queue
 from gateway_site.server.exporters import export_rest
+
+logger = logging.getLogger(__name__)
 
 YOUNG = 10_000  # new objects between two collections; a call has about 100
 
@@ -118,10 +123,11 @@ def _stay_ready_if_replaced() -> None:
 def _reload_at_hangup() -> None:
     """Read rules again at SIGHUP, which the parent of workers passes on (`workers`).
 
-    In a single process without rules it ends the server, as when its terminal is closed.
+    In a single process without rules and `GATEWAY_CONFIG` it ends the server, as when its terminal
+    is closed.
     """
-    is_worker = multiprocessing.parent_process() is not None
-    if not hasattr(signal, "SIGHUP") or not (is_worker or has_rules()):
+    is_worker, file = multiprocessing.parent_process() is not None, FileState(os.environ)
+    if not hasattr(signal, "SIGHUP") or not (is_worker or has_rules() or file.exists):
         return
     if threading.current_thread() == threading.main_thread():
         loop, waiting = asyncio.get_running_loop(), [False]
@@ -129,6 +135,8 @@ def _reload_at_hangup() -> None:
         def work() -> None:
             waiting[0] = False  # what changes from now on needs another signal
             reload_rules()
+            if not is_worker and (change := file.find_change()) is not None:
+                logger.warning("%s", change)
 
         def reload(_number: int, _frame: FrameType | None) -> None:
             # The handler may interrupt anything, so that it must not start a thread itself, nor

@@ -76,7 +76,8 @@ def test_every_variable_of_the_gateway_is_passed_on_or_named() -> None:
     assert not kept & named
     assert named == {
         "KMS_KEY_ARN", "DECRYPT_KEY_ARNS", "SESSIONS_TABLE", "DATABASE_URL", "DJANGO_SECRET_KEY",
-        "DJANGO_SECRET_KEY_FILE", "ALLOWED_HOSTS", "GATEWAY_LOCAL", "OAUTH_LOCAL_CLIENT_ID",
+        "DJANGO_SECRET_KEY_FILE", "ALLOWED_HOSTS", "GATEWAY_CONFIG", "GATEWAY_LOCAL",
+        "OAUTH_LOCAL_CLIENT_ID",
     }  # fmt: skip
 
 

@@ -16,9 +16,9 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand
 
-from gateway_site import variables
+from gateway_site import configuration, variables
 from gateway_site.environment.secret_files import load_secret_files
-from gateway_site.environment.variable import FILE, Variable, Variables
+from gateway_site.environment.variable import FILE, Configuration, Variable, Variables
 
 MASKED = "********"
 FAILED = 1
@@ -30,7 +30,7 @@ class Setting:
 
     name: str
     value: str  # MASKED for a secret; the default as the documentation shows it
-    source: str  # "variable", "default", or the file that holds a secret
+    source: str  # "variable", "default", or a file: GATEWAY_CONFIG's, or the one with a secret
     problem: str = ""
 
 
@@ -49,7 +49,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         found = [
             each
-            for each in list_settings(os.environ)
+            for each in list_settings(configuration.read(os.environ)[0])
             if not options["set"] or each.source != "default"
         ]
         problems = [each.problem for each in found if each.problem]
@@ -71,17 +71,20 @@ class Command(BaseCommand):
             self.stderr.write(problem)
 
 
-def list_settings(environment: Mapping[str, str]) -> list[Setting]:
+def list_settings(environment: Configuration) -> list[Setting]:
     """Return the general variables, then those of each provider and upstream that is named."""
     groups: list[Variables] = [group(environment) for group in variables.GROUPS]
     for family in variables.FAMILIES:
         groups += [family(environment, name) for name in sorted(family.list_mentioned(environment))]
-    return [_read(group, each) for group in groups for each in group.declarations()]
+    return [_read(group, each, environment) for group in groups for each in group.declarations()]
 
 
 def find_problems(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield a sentence for each unknown variable, and for what else stops the settings."""
-    unknown = list(variables.find_unknown(environment))
+    """Yield a sentence for each fault of the file and each unknown variable, and for what else
+    stops the settings.
+    """
+    merged, unknown = configuration.read(environment)
+    unknown += configuration.find_unknown(merged)
     yield from unknown
     try:
         missing = settings.MISSING_VARIABLES
@@ -92,14 +95,11 @@ def find_problems(environment: Mapping[str, str]) -> Iterator[str]:
         yield from (f"{name} is not set." for name in missing)
 
 
-def _read(group: Variables, variable: Variable[Any]) -> Setting:
+def _read(group: Variables, variable: Variable[Any], merged: Configuration) -> Setting:
     name = group.get_name(variable)
     file = f"{name}{FILE}"
-    environment = {each: group.environment.get(each, "").strip() for each in (name, file)}
-    if not variable.secret or not environment[file]:
-        source = "variable" if environment[name] else "default"
-    else:
-        source = environment[file]
+    environment = {each: merged.get(each, "").strip() for each in (name, file)}
+    source = _describe_source(merged, name, variable)
     try:
         loaded = load_secret_files(environment, lambda _: variable.secret)
         text = loaded.get(name, "")
@@ -107,9 +107,19 @@ def _read(group: Variables, variable: Variable[Any]) -> Setting:
             variable.parse(text)
     except (ImproperlyConfigured, ValueError) as error:
         problem = str(error)
-        named = problem if problem.startswith((name, file)) else str(group.error(variable, problem))
+        is_named = problem.startswith((name, file))
+        named = merged.locate(problem) if is_named else str(group.error(variable, problem))
         return Setting(name, _show(variable, environment[name]), source, named)
     return Setting(name, _show(variable, text), source)
+
+
+def _describe_source(merged: Configuration, name: str, variable: Variable[Any]) -> str:
+    path = merged.get(f"{name}{FILE}", "").strip() if variable.secret else ""
+    if path:
+        return f"{path}, named in {merged.path}" if f"{name}{FILE}" in merged.in_file else path
+    if not merged.get(name, "").strip():
+        return "default"
+    return merged.path if name in merged.in_file else "variable"
 
 
 def _show(variable: Variable[Any], text: str) -> str:

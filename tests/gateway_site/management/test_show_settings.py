@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway_site.environment.variable import Configuration
 from gateway_site.management.commands import show_settings
 from gateway_site.variables import GENERAL
 from tests import ROOT
@@ -47,7 +48,7 @@ def run(environment: dict[str, str], *options: str) -> subprocess.CompletedProce
 
 
 def listed(environment: dict[str, str]) -> dict[str, show_settings.Setting]:
-    return {each.name: each for each in show_settings.list_settings(environment)}
+    return {each.name: each for each in show_settings.list_settings(Configuration(environment))}
 
 
 @pytest.mark.slow

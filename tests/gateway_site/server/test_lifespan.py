@@ -121,6 +121,29 @@ async def test_many_signals_wait_for_one_reading_of_the_rules(
     assert readings == [1]
 
 
+async def test_hangup_of_a_single_process_tells_that_its_configuration_file_has_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, handlers = tmp_path / "gateway.toml", dict[int, Any]()
+    file.write_text("HSTS_SECONDS = 1")
+    monkeypatch.setenv("GATEWAY_CONFIG", str(file))
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "run_in_executor", lambda _, work: work())
+    lifespan._reload_at_hangup()  # without rules, too
+
+    async def hang_up() -> list[str]:
+        caplog.clear()
+        handlers[signal.SIGHUP](signal.SIGHUP, None)
+        await asyncio.sleep(0)
+        return [each.getMessage() for each in caplog.records if "GATEWAY_CONFIG" in each.message]
+
+    assert await hang_up() == []
+    file.write_text("HSTS_SECONDS = 2")
+    expected = "GATEWAY_CONFIG has changed. That takes effect when the server is started again."
+    assert await hang_up() == [expected]
+
+
 async def test_log_is_written_before_a_server_sends_itself_the_signal_that_ended_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
