@@ -47,10 +47,9 @@ class LogQueue:
         self._descriptor = descriptor
         self._formatter = formatter
         self._reset()
-        os.register_at_fork(after_in_child=self._reset)
+        os.register_at_fork(after_in_child=self._reset_in_child)
 
     def _reset(self) -> None:
-        """Start anew, as a forked child must: its parent writes what was queued before."""
         # Reentrant: the garbage collector may run a finalizer that writes while this is held.
         self._changed = threading.Condition(threading.RLock())
         self._records: deque[bytes] = deque()
@@ -59,8 +58,19 @@ class LogQueue:
         self._deadline: float | None = None  # once the process ends
         self._thread: threading.Thread | None = None
 
+    def _reset_in_child(self) -> None:
+        """Start anew: the parent writes what was queued before.
+
+        A child ends with `os._exit`, which runs no function of `atexit`: each write waits.
+        """
+        self._reset()
+        self._deadline = threading.TIMEOUT_MAX
+
     def put(self, record: bytes) -> None:
         """Queue a record, or count it as dropped. Waits only while the process ends."""
+        if sys.is_finalizing():
+            self._write_without_thread(record)
+            return
         with self._changed:
             if len(self._records) >= RECORDS_MAX or self._size + len(record) > BYTES_MAX:
                 self._dropped += 1
@@ -75,12 +85,14 @@ class LogQueue:
     def end_by(self, deadline: float) -> None:
         """Have each write wait from now on until all is written, or until the deadline."""
         with self._changed:
-            if self._deadline is None:
+            if self._deadline is None or deadline < self._deadline:
                 self._deadline = deadline
 
     def wait(self) -> None:
         """Wait until all is written, if the process ends, and not beyond the deadline."""
-        if self._deadline is None or threading.current_thread() is self._thread:
+        if self._deadline is None or sys.is_finalizing():
+            return
+        if threading.current_thread() is self._thread:
             return
         with self._changed:
             self._changed.wait_for(
@@ -146,16 +158,36 @@ class LogQueue:
                 return False
         return True
 
+    def _write_without_thread(self, record: bytes) -> None:
+        """Write a record until the deadline, unless others are before it.
+
+        At the end of the interpreter, destructors write. The thread no longer runs then, and may
+        hold the lock.
+        """
+        if self._records or self._is_writing or self._deadline is None:
+            return
+        rest = memoryview(record)
+        with suppress(OSError):
+            while rest:
+                seconds = max(0.0, self._deadline - monotonic())
+                if not select.select([], [self._descriptor], [], seconds)[1]:
+                    return
+                rest = rest[os.write(self._descriptor, rest[:BATCH_MAX]) :]
+
 
 class QueuedStream(io.TextIOWrapper):
-    """A text stream whose writes are queued; the descriptor is that of the stream it replaces."""
+    """A text stream whose lines are queued; the descriptor is that of the stream it replaces.
+
+    `print` and tracebacks write a line in parts: as records of their own, some could be dropped, or
+    written after the line of another process.
+    """
 
     def __init__(self, replaced: TextIO, formatter: logging.Formatter) -> None:
         self.queue = LogQueue(replaced.fileno(), formatter)
         name = getattr(replaced, "name", "")
         raw = cast("BinaryIO", _QueuedFile(self.queue, replaced.fileno(), name))
         super().__init__(
-            raw, encoding=replaced.encoding, errors=replaced.errors, write_through=True
+            raw, encoding=replaced.encoding, errors=replaced.errors, line_buffering=True
         )
 
 
@@ -210,11 +242,13 @@ def finish() -> None:
     nothing would write what is still queued.
     """
     deadline = monotonic() + STOP_TIME
-    queues = [each.queue for each in (sys.stdout, sys.stderr) if isinstance(each, QueuedStream)]
-    for queue in queues:
-        queue.end_by(deadline)
-    for queue in queues:
-        queue.wait()
+    streams = [each for each in (sys.stdout, sys.stderr) if isinstance(each, QueuedStream)]
+    for stream in streams:
+        stream.queue.end_by(deadline)
+    for stream in streams:
+        with suppress(ValueError):  # somebody has closed it
+            stream.flush()
+        stream.queue.wait()
 
 
 def _make_formatter() -> logging.Formatter:

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -140,6 +141,22 @@ def test_records_that_follow_soon_are_written_together(
     assert (writes, delays) == ([b"one\ntwo\n", full, b"last\n"], [0.02])
 
 
+def test_line_that_is_written_in_parts_is_one_record(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise some parts could be dropped, or follow the line of another process."""
+    monkeypatch.setattr(log_queue, "RECORDS_MAX", 1)
+    with open(pipe.into, "w", closefd=False) as replaced:
+        stream = log_queue.QueuedStream(replaced, logging.Formatter("%(message)s"))
+    backlog = fill(pipe)
+    stream.queue.put(b"first\n")
+    wait_until(lambda: stream.queue._is_writing, "the thread waits for the reader")
+    for _ in range(3):
+        print("a", "line", file=stream)
+    wait_until(lambda: missing_in(pipe.read()) == 2, "the others are missing")
+    wait_until(lambda: b"a line\n" in pipe.read()[backlog:], "the line is whole")
+
+
 def test_reader_that_is_gone_and_a_full_disk_are_counted_too(
     queue: LogQueue, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,17 +215,43 @@ def test_finalizer_may_write_while_a_record_is_queued(queue: LogQueue, pipe: Pip
 def test_forked_child_has_its_own_thread_and_nothing_of_its_parent(
     queue: LogQueue, pipe: Pipe
 ) -> None:
+    """Its records are written before it ends, which no function of `atexit` notices."""
     size = fill(pipe)
     queue.put(b"parent\n")
     wait_until(lambda: queue._is_writing, "the thread waits")
     child = os.fork()
     if child == 0:
-        queue.end_by(time.monotonic() + 60)
         queue.put(b"child\n")
         os._exit(0)
     wait_until(lambda: pipe.read().count(b"\n") == 2, "both have written")
     os.waitpid(child, 0)
     assert sorted(pipe.read()[size:].splitlines()) == [b"child", b"parent"]
+
+
+DESTRUCTOR = """
+import sys
+from gateway_site.server import log_queue
+class Cycle:
+    def __init__(self):
+        self.cycle, self.stream = self, sys.stderr
+    def __del__(self):
+        self.stream.write("x" * 10_000 + "end" + chr(10))
+log_queue.start()
+Cycle()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_read", [True, False])
+def test_end_of_the_interpreter_writes_what_destructors_write_and_waits_a_second(
+    pipe: Pipe, *, is_read: bool
+) -> None:
+    """The queue's thread no longer runs then."""
+    fill(pipe)
+    with subprocess.Popen([sys.executable, "-c", DESTRUCTOR], stderr=pipe.into) as process:
+        if is_read:
+            wait_until(lambda: pipe.read().endswith(b"end\n"), "it is written")
+        assert process.wait(60) == 0
 
 
 def access_lines(text: bytes) -> list[dict[str, Any]]:
