@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
@@ -25,7 +25,7 @@ from multiprocessing import parent_process
 from multiprocessing.process import BaseProcess
 from socket import socket
 
-from uvicorn.config import STARTUP_FAILURE
+from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors import Multiprocess, multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
@@ -35,6 +35,7 @@ logger = logging.getLogger("uvicorn.error")  # the one that is configured in the
 
 TIME_LIMIT = 60  # seconds
 END_TIME = 10  # seconds to end in, after those for open requests
+JOIN_TIME = 0.2  # seconds between two looks at whether the parent has to end
 # As a new worker reads them. The error of a variable never repeats a secret.
 CHECK = """
 import os, sys
@@ -61,8 +62,24 @@ class Worker(Process):
         super().target(sockets)
 
 
+class EndRequest(threading.Event):
+    """Is set as soon as a signal asks the parent to end, before the parent handles the signal."""
+
+    def __init__(self, signals: Container[int]) -> None:
+        super().__init__()
+        self._signals = signals
+
+    def is_set(self) -> bool:
+        """Return True if the parent has to end."""
+        return super().is_set() or signal.SIGTERM in self._signals or signal.SIGINT in self._signals
+
+
 class Workers(Multiprocess):
     """uvicorn's parent process, with a check before workers are started or replaced."""
+
+    def __init__(self, config: Config, sockets: list[socket]) -> None:
+        super().__init__(config, sockets)
+        self.should_exit = EndRequest(self.signal_queue)
 
     def run(self) -> None:
         """Run the workers; exit if the settings have a fault: each would fail, again and again."""
@@ -78,7 +95,12 @@ class Workers(Multiprocess):
         super().terminate_all()
 
     def handle_hup(self) -> None:
-        """Have the workers read their rules again; replace them if the settings have no fault."""
+        """Have the workers read their rules again; replace them if the settings have no fault.
+
+        Only the last of several signals does so, and none if the parent has to end.
+        """
+        if signal.SIGHUP in self.signal_queue or self.should_exit.is_set():
+            return
         for process in self.processes:
             # A worker that is still starting would be ended by the signal. It reads the files now.
             if process.pid is not None and process.is_ready(timeout=1):
@@ -87,7 +109,7 @@ class Workers(Multiprocess):
         if (fault := find_fault()) is not None:
             logger.error("The workers are not replaced: %s", fault)
             return
-        with _telling_replaced(self.processes):
+        with _telling_replaced(self.processes, self.should_exit):
             super().handle_hup()
 
 
@@ -106,16 +128,20 @@ def _end_after(parent: BaseProcess, seconds: float) -> None:
 
 
 @contextmanager
-def _telling_replaced(processes: Iterable[Process]) -> Iterator[None]:
-    """Have workers that are ended in this block told before that others serve in their place."""
+def _telling_replaced(processes: Iterable[Process], should_exit: threading.Event) -> Iterator[None]:
+    """Have workers that are ended in this block told before that others serve in their place.
+
+    They drain. A parent that has to end meanwhile does not wait for them before it ends the others.
+    """
     workers = [each for each in processes if each.is_ready(timeout=1)]
     for each in workers:
         vars(each)["terminate"] = partial(_tell_and_terminate, each)
+        vars(each)["join"] = partial(_join_unless, should_exit, each)
     try:
         yield
     finally:
         for each in workers:
-            del vars(each)["terminate"]
+            del vars(each)["terminate"], vars(each)["join"]
 
 
 def _tell_and_terminate(process: Process) -> None:
@@ -123,6 +149,11 @@ def _tell_and_terminate(process: Process) -> None:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGUSR2)
     process.__class__.terminate(process)
+
+
+def _join_unless(should_exit: threading.Event, process: Process) -> None:
+    while process.process.is_alive() and not should_exit.is_set():
+        process.process.join(JOIN_TIME)
 
 
 def find_fault() -> str | None:

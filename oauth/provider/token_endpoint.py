@@ -20,12 +20,13 @@ from urllib.parse import quote_plus
 import jwt
 
 from oauth.codes import Code
-from oauth.exceptions import ProviderUnavailable
+from oauth.exceptions import ProviderBusy, ProviderUnavailable
 from oauth.network import http
 from oauth.network.responses import ProviderResponse
 from oauth.provider import dpop
 from oauth.provider.config import BASIC, ISSUER, POST, PRIVATE_KEY, ProviderConfig
 from oauth.provider.metadata import Metadata
+from sessions_kms.http.descriptors import is_exhaustion
 
 logger = logging.getLogger(__name__)
 
@@ -48,16 +49,21 @@ def sign_with_client_key(
 ) -> str:
     """Sign with the first of the algorithms that the type of the key supports.
 
-    Raises ProviderUnavailable if the key cannot be used.
+    Raises ProviderUnavailable if the key cannot be used, ProviderBusy if this process has no file
+    descriptor left.
     """
     __traceback_hide__ = True
+    is_exhausted = False
     try:
         pem = provider.private_key or Path(provider.private_key_file or "").read_bytes()
         for algorithm in algorithms:
             if (token := _sign(claims, pem, algorithm, headers)) is not None:
                 return token
-    except (OSError, ValueError):
-        pass
+    except (OSError, ValueError) as exc:
+        is_exhausted = is_exhaustion(exc)
+    if is_exhausted:
+        logger.error("No file descriptor was left to read the private key of %s.", provider.name)
+        raise ProviderBusy("This process has no file descriptor left.")
     logger.error("The private key of the provider %s cannot be used.", provider.name)
     raise ProviderUnavailable(
         "This gateway cannot authenticate itself to the provider.", Code.CLIENT_KEY

@@ -10,13 +10,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
-from uvicorn.config import STARTUP_FAILURE
+from uvicorn.config import STARTUP_FAILURE, Config
+from uvicorn.supervisors import multiprocess
 
 from gateway_site.server import workers
 from tests.gateway_site.server.served import answer
@@ -150,6 +152,63 @@ def test_workers_are_replaced_only_if_their_rules_have_no_fault(tmp_path: Path) 
         wait_until(
             lambda: len(found := workers_of(parent)) == 2 and not found & first, "replaced", 100
         )
+
+
+class FakeWorker:
+    """A worker whose drain takes as long as a test says."""
+
+    made: ClassVar[list[FakeWorker]]
+    during_drain: ClassVar[Callable[[], bool]]  # returns whether the drain goes on
+    pid = None
+
+    def __init__(self, *_: object) -> None:
+        self.process = self
+        self.made.append(self)
+
+    def is_ready(self, timeout: float) -> bool:
+        return True
+
+    def wait_until_ready(self, *_: object) -> bool:
+        return True
+
+    def is_alive(self) -> bool:
+        return type(self).during_drain()
+
+    def start(self) -> None:
+        pass
+
+    terminate = start
+
+    def join(self, seconds: float) -> None:
+        pass
+
+
+def test_signal_to_end_during_a_reload_ends_the_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each worker may drain for 30 seconds, and orchestrators kill the parent after 45."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(multiprocess, "Process", FakeWorker)
+    monkeypatch.setattr(FakeWorker, "made", [], raising=False)
+    monkeypatch.setattr(FakeWorker, "during_drain", lambda: False, raising=False)
+    checks: list[None] = []
+    monkeypatch.setattr(workers, "find_fault", lambda: checks.append(None))
+    parent = workers.Workers(Config("none", workers=2), [])
+    parent.init_processes()
+    parent.signal_queue += [signal.SIGHUP] * 3
+    parent.handle_signals()
+    assert (len(checks), len(FakeWorker.made)) == (1, 4), "both are replaced, once"
+
+    def get_sigterm() -> bool:
+        parent.signal_queue.append(signal.SIGTERM)
+        return True
+
+    monkeypatch.setattr(FakeWorker, "during_drain", get_sigterm)
+    parent.signal_queue.append(signal.SIGHUP)
+    parent.handle_signals()
+    assert (len(checks), len(FakeWorker.made)) == (2, 5), "the second one is not replaced"
+    parent.signal_queue.insert(0, signal.SIGHUP)
+    parent.handle_signals()
+    assert len(checks) == 2
+    assert parent.should_exit.wait(0)
 
 
 @pytest.mark.long

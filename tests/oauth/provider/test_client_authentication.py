@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from pytest_django import Settings
 
 import oauth
-from oauth.exceptions import ProviderUnavailable
+from oauth.exceptions import ProviderBusy, ProviderUnavailable
 from oauth.provider.config import ProviderConfig
 from oauth.provider.token_endpoint import ASSERTION_LIFETIME, ASSERTION_TYPE, authenticate_form
 from tests.oauth.support.fake_provider import CLIENT_SECRET, FakeProvider
@@ -171,6 +173,22 @@ def test_unusable_key_is_an_error_that_does_not_show_it(
         proof(client)
     assert "private key of the provider corp cannot be used" in caplog.text
     assert "canary" not in caplog.text
+
+
+def test_key_that_no_descriptor_is_left_for_is_not_the_key_s_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Adversary: descriptors run out."""
+
+    def fail(_: Path) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    path = str(key_file(tmp_path, "ES256"))
+    client = replace(CLIENT, auth_method="private_key_jwt", private_key_file=path)
+    with pytest.raises(ProviderBusy):
+        proof(client)
+    assert "cannot be used" not in caplog.text
 
 
 def test_secret_is_not_in_the_repr() -> None:
