@@ -17,6 +17,7 @@ from gateway_site.audit.event import CHECKPOINT, Event, encode, parse_time
 NOTHING: Final = "0" * 64
 LABEL: Final = b"gateway audit checkpoint 1\0"
 MAC_START: Final = b',"mac":"'
+MAC_END: Final = re.compile(rb'([0-9a-f]{64})"}')
 LINE_MAX: Final = 16 * 1024  # bytes
 TOKEN: Final = re.compile(rb'[{}]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # a string, a brace
 TIME_END: Final = 253_402_300_800  # the year 10000
@@ -111,10 +112,10 @@ def _closes(text: bytes) -> bool:
 
 
 def _with_signature(line: Line, text: bytes) -> Line:
-    unsigned, start, mac = text.rpartition(MAC_START)
-    if not start:
+    unsigned, _, end = text.rpartition(MAC_START)
+    if (mac := MAC_END.fullmatch(end)) is None:
         return line
-    message, signature = signed_message(unsigned + b"}"), bytes.fromhex(mac[:-2].decode("ascii"))
+    message, signature = signed_message(unsigned + b"}"), bytes.fromhex(mac[1].decode("ascii"))
     return Line(
         line.writer, line.number, line.previous, line.digest, line.event, message, signature
     )

@@ -156,9 +156,11 @@ class KMSKeyring:
     async def rewrap(self, encrypted: bytes, period: int) -> bytes | None:
         """Rewrap a data key from a previous KMS key to the current one, within KMS.
 
-        Return None if no previous key wrapped it. Raises InvalidRecord if KMS reports it as
-        invalid, otherwise KMSUnavailable.
+        Return None if no previous key wrapped it. The result counts only if KMS unwraps it to the
+        same bytes as before: one wrong response would make all that the key encrypts unreadable.
+        Raises InvalidRecord if KMS reports it as invalid, otherwise KMSUnavailable.
         """
+        __traceback_hide__ = True
         for source in self._unwrap_key_ids[1:]:
             call = partial(
                 self._kms.re_encrypt,
@@ -173,8 +175,18 @@ class KMSKeyring:
                 continue
             if not 1 <= len(rewrapped) <= ENCRYPTED_KEY_MAX_BYTES:
                 raise KMSUnavailable
+            new = await self._unwrap_own(rewrapped, period)
+            await confirm(new, self._unwrap(source, encrypted, period))
             return rewrapped
         return None
+
+    async def _unwrap_own(self, encrypted: bytes, period: int) -> DataKey:
+        """Unwrap what KMS has just wrapped under the current key. Raises KMSUnavailable."""
+        __traceback_hide__ = True
+        try:
+            return await self._unwrap(self.key_id, encrypted, period)
+        except (InvalidRecord, IncorrectKey):
+            raise KMSUnavailable from None
 
 
 async def confirm(key: DataKey, again: Coroutine[Any, Any, DataKey]) -> DataKey:

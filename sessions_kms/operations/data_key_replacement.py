@@ -30,7 +30,10 @@ def get_period_start(services: Services, moment: int) -> int:
     A time with a published data key is a start, if under another DATA_KEY_PERIOD.
     """
     start = services.period_of(moment)
-    return moment if start != moment and _published(services, moment) else start
+    if start == moment:
+        return start
+    published, is_readable = _read(services, moment)
+    return start if published is None and is_readable else moment
 
 
 def get_replacement(services: Services, period: int) -> PublishedKey | None:
@@ -38,10 +41,7 @@ def get_replacement(services: Services, period: int) -> PublishedKey | None:
 
     Raises TableUnavailable.
     """
-    try:
-        published = run_sync(services.data_key_items.get(period))
-    except InvalidRecord:  # No process can have used what cannot be read.
-        return None
+    published, _ = _read(services, period)
     return published if published is not None and published.replaced_at is not None else None
 
 
@@ -53,9 +53,10 @@ def replace_data_key(
     With ``again`` the current one is replaced even if it is marked as a replacement: an attacker
     with the leaked key may have put it back. Raises StoreUnavailable.
     """
-    unwanted = _published(services, period) if again else None
+    items = services.data_key_items
+    unwanted = get_replacement(services, period) if again else None
     for _ in range(ATTEMPTS):
-        published = _published(services, period)
+        published, is_readable = _read(services, period)
         if published is not None and published.replaced_at is not None and published != unwanted:
             return published
         now = int(services.clock())
@@ -67,15 +68,21 @@ def replace_data_key(
             replaced_at=now,
         )
         # Read it again: the answer may be lost, or another call was first.
-        if published is None:
-            run_sync(services.data_key_items.publish(key))
+        if not is_readable:
+            run_sync(items.replace_unreadable(key))
+        elif published is None:
+            run_sync(items.publish(key))
         else:
-            run_sync(services.data_key_items.replace(key, old=published.encrypted))
+            run_sync(items.replace(key, old=published.encrypted))
     raise TableUnavailable("Other processes keep changing the published data key.")
 
 
-def _published(services: Services, period: int) -> PublishedKey | None:
+def _read(services: Services, period: int) -> tuple[PublishedKey | None, bool]:
+    """Return the published data key of a period, and whether what is stored can be read.
+
+    No process can have used what cannot be read.
+    """
     try:
-        return run_sync(services.data_key_items.get(period))
-    except InvalidRecord as exc:
-        raise TableUnavailable("The published data key of this period cannot be read.") from exc
+        return run_sync(services.data_key_items.get(period)), True
+    except InvalidRecord:
+        return None, False

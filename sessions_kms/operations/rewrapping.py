@@ -1,8 +1,9 @@
 """Moving wrapped data keys from previous KMS keys to the current one, while the site runs.
 
-KMS re-wraps each distinct data key once without returning its plaintext; no session is decrypted,
-and its revision stays. An item is changed only if it still holds the data key that was read, so a
-scan can be killed, repeated, or run twice at once.
+KMS re-wraps each distinct data key once, and unwraps it before and after: one wrong response would
+make its sessions unreadable. No session is decrypted, and its revision stays. An item is changed
+only if it still holds the data key that was read, so a scan can be killed, repeated, or run twice
+at once.
 """
 
 from collections.abc import Iterator
@@ -87,7 +88,10 @@ class Rewrapping:
         if not config.data_key_period:
             return now
         item = self._published(self._services.period_of(now))
-        published_at = int(now) if item is None else number(item, "createdAt")
+        try:
+            published_at = now if item is None else min(now, number(item, "createdAt"))
+        except InvalidRecord:  # No process can use it, and nothing authenticates its time.
+            published_at = now
         return published_at + config.data_key_cache_age + config.data_key_max_stale
 
     def scan(self) -> Iterator[int]:

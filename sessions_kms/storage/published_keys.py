@@ -1,6 +1,7 @@
 """Data keys that the fleet publishes in the table, wrapped by KMS: one item for each period."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -20,6 +21,7 @@ from sessions_kms.storage.suspect_answers import retry_invalid_read
 from sessions_kms.storage.table import Table, try_write
 from sessions_kms.storage.writes import ABSENT, Condition, equal
 
+NOT_WRAPPED: Final = Condition("attribute_not_exists(#encryptedKey)")
 PREPARED_AHEAD: Final = 24 * 3600  # seconds; processes publish a data key later than that
 
 
@@ -82,12 +84,7 @@ class DataKeyItems:
 
     async def _get(self, period: int) -> PublishedKey | None:
         item = await self._table.get(data_key_id(self._namespace, period))
-        if item is None:
-            return None
-        key = PublishedKey.from_item(item)
-        if key.period != period:
-            raise InvalidRecord("keyPeriod")
-        return key
+        return None if item is None else _parse(item, period)
 
     async def publish(self, key: PublishedKey) -> bool:
         """Publish the data key of its period; False when one is there already."""
@@ -97,7 +94,31 @@ class DataKeyItems:
         """Put a data key in the place of the one with exactly the old blob; False if it is not."""
         return await self._put(key, equal("encryptedKey", as_binary(old)))
 
+    async def replace_unreadable(self, key: PublishedKey) -> bool:
+        """Put a data key in the place of an item that cannot be read; False if there is none.
+
+        A writer of the table may store such an item. It must not protect a leaked data key.
+        """
+        item = await self._table.get(data_key_id(self._namespace, key.period))
+        if item is None:
+            return False
+        with suppress(InvalidRecord):
+            _parse(item, key.period)
+            return False
+        wrapped = item.get("encryptedKey")
+        return await self._put(
+            key, NOT_WRAPPED if wrapped is None else equal("encryptedKey", wrapped)
+        )
+
     async def _put(self, key: PublishedKey, when: Condition) -> bool:
         """Put a data key; if it is sent twice, the caller recognises its own."""
         item = key.to_item(data_key_id(self._namespace, key.period))
         return await try_write(self._table.put(item, when=when))
+
+
+def _parse(item: Item, period: int) -> PublishedKey:
+    """Read the item of a period. Raises InvalidRecord."""
+    key = PublishedKey.from_item(item)
+    if key.period != period:
+        raise InvalidRecord("keyPeriod")
+    return key

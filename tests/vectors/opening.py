@@ -28,6 +28,8 @@ FOLDER: Final = "tokens"
 TOKEN = "gwr_0123456789abcdefghijklmnopqrstuv"
 OTHER_TOKEN = "gwr_zyxwvutsrqponmlkjihgfedcba987654"
 ACCESS_TOKEN = "gwa_0123456789abcdefghijklmnopqrstuv"
+CODE = "gwc_0123456789abcdefghijklmnopqrstuv"
+VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"  # of RFC 7636, appendix B
 STAMP = fixed("stamp", 16)
 SESSION = ref.session_id(NAMESPACE, SESSION_KEY)
 LIVE = {
@@ -52,13 +54,14 @@ ANSWER = {
     "key": SESSION_KEY,
     "access_token": ACCESS_TOKEN,
     "refresh_token": OTHER_TOKEN,
-    "expires_in": 3600,
     "scope": "mcp",
-}
-ANSWER_WITH_ENDS = ANSWER | {
     "access_token_ends_at": NOW + 3600,
     "refresh_token_ends_at": NOW + 86400,
     "grant_ends_at": NOW + 604800,
+}
+CODE_ANSWER = {
+    "key": SESSION_KEY,
+    "items": [ref.token_id(NAMESPACE, each) for each in (ACCESS_TOKEN, OTHER_TOKEN)],
 }
 NONE: Final = {"outcome": "none"}
 CANNOT_TELL: Final = {"outcome": "cannot tell"}
@@ -72,6 +75,7 @@ class Opened:
     item: Item
     expected: Mapping[str, Any]
     token: str = TOKEN
+    verifier: str | None = None
     kms: tuple[Wrapped, ...] = (Wrapped(),)
 
     def to_text(self) -> str:
@@ -82,6 +86,7 @@ class Opened:
             "encryptionContext": {},
             "grantTimeout": GRANT_TIMEOUT,
             "token": self.token,
+            "verifier": self.verifier,
             "now": NOW,
             "kms": [each.to_json() for each in self.kms],
             "item": dynamodb_json(self.item),
@@ -120,7 +125,7 @@ def longest(more: int = 0) -> dict[str, Any]:
 
 def answer(content: Any = ANSWER, **members: Any) -> Item:
     """Return a whole item of an answer."""
-    named = {"item_id": ref.answer_id(NAMESPACE, TOKEN)} | members
+    named = {"item_id": ref.answer_id(NAMESPACE, members.get("of", TOKEN))} | members
     return {name: value for name, value in sealed(content, **named).items() if name != "stamp"}
 
 
@@ -139,6 +144,7 @@ def tombstone(**changes: Any) -> Item:
 def cases() -> Iterator[tuple[str, Opened]]:
     """Yield each vector with its name."""
     yield from _good()
+    yield from _of_codes()
     yield from _ages()
     for name, description, item in _bad():
         yield name, Opened(description=description, item=item, expected=NONE)
@@ -175,14 +181,6 @@ def _good() -> Iterator[tuple[str, Opened]]:
         ),
     )
     yield (
-        "answer_with_ends",
-        Opened(
-            description="One that tells when what was answered ends.",
-            item=answer(ANSWER_WITH_ENDS),
-            expected={"outcome": "answer", "content": ANSWER_WITH_ENDS},
-        ),
-    )
-    yield (
         "tombstone",
         Opened(
             description="A token that was spent, and whose successor was.",
@@ -190,6 +188,22 @@ def _good() -> Iterator[tuple[str, Opened]]:
             expected={"outcome": "tombstone", "session": SESSION, "spentAt": NOW - 600},
         ),
     )
+
+
+def _of_codes() -> Iterator[tuple[str, Opened]]:
+    """Yield the answer to a code, which takes the code and its verifier."""
+    right = answer(CODE_ANSWER, of=CODE, secret=CODE + VERIFIER)
+    for name, description, item, verifier in (
+        ("", "What is kept of a redeemed code.", right, VERIFIER),
+        ("_without_its_verifier", "Opened with the code alone.", right, None),
+        ("_of_another_verifier", "Opened with another one.", right, VERIFIER[::-1]),
+        ("_under_the_code_alone", "Sealed without one.", answer(CODE_ANSWER, of=CODE), VERIFIER),
+    ):
+        expected = NONE if name else {"outcome": "answer", "content": CODE_ANSWER}
+        made = Opened(
+            description=description, item=item, expected=expected, token=CODE, verifier=verifier
+        )
+        yield f"answer_to_a_code{name}", made
 
 
 def _ages() -> Iterator[tuple[str, Opened]]:

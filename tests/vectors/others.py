@@ -226,12 +226,17 @@ def _checkpoints() -> Described:
         {"outcome": "valid", "number": 7, "digest": digest},
     )
     changed = checkpoint().replace(b"gateway-1", b"gateway-2")
+    start, _, mac = checkpoint().rpartition(b':"')
     short = checkpoint()[:-4] + b'"}'
+    capitals = start + b':"' + mac[:-2].upper() + b'"}'
+    spaced = start + b':"' + mac[:2] + b" " + mac[2:]
     for name, description, item in (
         ("changed", "A changed line.", writer(changed)),
         ("mac_of_another_key", "Another HMAC key.", writer(checkpoint(mac_key=bytes(32)))),
         ("mac_of_the_digest_alone", "Without the label.", writer(checkpoint(label=b""))),
         ("mac_cut", "31 bytes of the MAC.", writer(short)),
+        ("mac_in_capitals", "Capital digits.", writer(capitals)),
+        ("mac_with_a_space", "A space in the MAC.", writer(spaced)),
         ("without_mac", "No MAC.", writer(checkpoint().partition(b',"mac"')[0] + b"}")),
         ("number_of_another_line", "Another number.", writer(number={"N": "8"})),
         ("of_another_writer", "Another writer's line.", writer(changed.replace(b"0123", b"3210"))),

@@ -333,8 +333,10 @@ class Command(OperatorCommand):
             kept: bytes | None = published.encrypted
             self.say("Another data key of this period has been published.")
             passes.append(self._delete_sealed(clearing, period, kept))
+            # Nothing authenticates its time.
+            published_at = min(published.created_at, services().clock())
             self.wait_until(
-                published.created_at + services().config.data_key_cache_age,
+                published_at + services().config.data_key_cache_age,
                 "Waiting until every process uses it",
             )
         else:  # An earlier replacement stayed in use until the end of the period.

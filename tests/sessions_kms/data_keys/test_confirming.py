@@ -9,13 +9,14 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.cached_keyring import BACK_OFF, DIFFERENT
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable
-from tests.sessions_kms.support.fakes import KEY, FakeKMS, State
+from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeKMS, State
 from tests.sessions_kms.support.fleet import (
     MAX_AGE,
     PERIOD,
     Process,
     decrypts,
     earlier_key,
+    kms_keyring,
 )
 
 Log = pytest.LogCaptureFixture
@@ -197,3 +198,34 @@ def test_failure_for_one_key_does_not_affect_another(process: Process, kms: Lyin
 def log(caplog: Log) -> Log:
     caplog.set_level("WARNING", logger="sessions_kms")
     return caplog
+
+
+# A data key that moves to another KMS key
+
+
+class SwappingKMS(LyingKMS):
+    """Answers a re-encryption with another data key, one of another period, or none."""
+
+    other: bytes | None = None
+
+    def re_encrypt(self, ciphertext: bytes, **asked: object) -> bytes:
+        right = super().re_encrypt(ciphertext, **asked)  # type: ignore[arg-type]
+        return right if self.other is None else self.other
+
+
+@pytest.mark.parametrize("period", [PERIOD, PERIOD + 86_400, None])
+def test_wrong_response_to_a_re_encryption_moves_nothing(period: int | None, log: Log) -> None:
+    kms = SwappingKMS(KEY, OLD_KEY)
+    old = run_sync(kms_keyring(kms, key_id=OLD_KEY).generate(PERIOD))
+    keyring = kms_keyring(kms, decrypt_key_ids=(OLD_KEY,))
+    kms.other = run_sync(keyring.generate(period)).encrypted if period else b"garbled"
+    with pytest.raises(KMSUnavailable):
+        run_sync(keyring.rewrap(old.encrypted, PERIOD))
+    assert period != PERIOD or DIFFER in log.messages
+    kms.other = None
+    kms.lies = 1
+    with pytest.raises(KMSUnavailable):
+        run_sync(keyring.rewrap(old.encrypted, PERIOD))
+    moved = run_sync(keyring.rewrap(old.encrypted, PERIOD))
+    assert moved is not None
+    assert run_sync(keyring.unwrap(moved, PERIOD)).plaintext == old.plaintext

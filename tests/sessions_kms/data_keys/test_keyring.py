@@ -273,6 +273,9 @@ def test_rewrapped_blob_has_1_to_6144_bytes(size: int, accepted: bool) -> None:
         def re_encrypt(self, ciphertext: bytes, **_: object) -> bytes:
             return bytes(size)
 
+        def decrypt(self, key_id: str, blob: bytes, context: object) -> DataKeyResponse:
+            return DataKeyResponse(key_id, bytes(32), blob)
+
     keyring = kms_keyring(OtherSize(), decrypt_key_ids=(OLD_KEY,))
     if accepted:
         assert run_sync(keyring.rewrap(b"wrapped", PERIOD)) == bytes(size)

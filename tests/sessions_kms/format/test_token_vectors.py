@@ -37,7 +37,7 @@ def opened(content: dict[str, Any], vector: Vector) -> dict[str, Any]:
     tokens = Tokens(services_of(vector))
     try:
         if is_answer(vector):
-            answer = run_sync(tokens.answer(content["token"]))
+            answer = run_sync(tokens.answer(content["token"], content["verifier"] or ""))
             return (
                 {"outcome": "none"}
                 if answer is None
@@ -74,7 +74,9 @@ def seen(content: dict[str, Any], vector: Vector) -> dict[str, Any]:
     given["grant_timeout"] = content["grantTimeout"]
     try:
         if is_answer(vector):
-            found = reference_format.open_answer(vector.item, **given, unwrap=unwrap)
+            found = reference_format.open_answer(
+                vector.item, **given, verifier=content["verifier"] or "", unwrap=unwrap
+            )
             return {"outcome": "answer", "content": found}
         found = reference_format.open_token(vector.item, **given, unwrap=unwrap)
     except (NoSession, Invalid):

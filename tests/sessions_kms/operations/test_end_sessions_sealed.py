@@ -10,6 +10,8 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.threads import Background
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.management.commands import end_sessions
+from sessions_kms.services import id_of
+from sessions_kms.storage.published_keys import PublishedKey
 from sessions_kms.testing.kms import MemoryKMS
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import end
@@ -287,3 +289,64 @@ def test_key_that_stays_in_use_is_reported(stack: Stack, monkeypatch: pytest.Mon
     monkeypatch.setattr(stack.services.table, "delete", as_coroutine(lambda *_, **__: True))
     done = end("--key-period", str(PERIOD))
     assert (done.status, "keeps using" in done.err) == (3, True)
+
+
+@on_aws
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"encryptedKey": {"B": b""}},
+        {"encryptedKey": {"S": "text"}},
+        {"encryptedKey": None},
+        {"keyPeriod": {"N": "1"}},
+        {"createdAt": None},
+        {"replacedAt": {"S": "never"}},
+        {"version": {"N": "2"}},
+    ],
+    ids=str,
+)
+def test_published_item_that_cannot_be_read_is_replaced(
+    stack: Stack, changed: dict[str, Any]
+) -> None:
+    session = saved()
+    item_id = f"data-key#django#{PERIOD}"
+    altered = stack.items()[item_id] | changed
+    stack.put_item({name: value for name, value in altered.items() if value is not None})
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
+    assert not lives(session)
+    stack.clock.advance(300)
+    later = saved()
+    replaced = stack.items()[item_id]
+    assert replaced["replacedAt"] == replaced["createdAt"]
+    assert stack.items()[id_of(later.session_key or "")]["encryptedKey"] == replaced["encryptedKey"]
+
+
+@on_aws
+def test_published_item_that_cannot_be_read_starts_its_period(stack: Stack) -> None:
+    saved()
+    begun = PERIOD - 3600
+    stack.put_item({"id": {"S": f"data-key#django#{begun}"}, "version": {"N": "1"}})
+    assert end("--key-period", str(begun)).status == 0
+
+
+@on_aws
+def test_replacement_of_a_replacement_by_another_run_is_kept(stack: Stack) -> None:
+    saved()
+    item_id = f"data-key#django#{PERIOD}"
+    stack.put_item({"id": {"S": item_id}, "version": {"N": "1"}})
+    end("--key-period", str(PERIOD))
+    replaced = stack.items()[item_id]
+    key = PublishedKey.from_item(replaced)
+    items = stack.services.data_key_items
+    assert not run_sync(items.replace_unreadable(replace(key, encrypted=b"other")))
+    assert stack.items()[item_id] == replaced
+
+
+@on_aws
+def test_forged_time_of_a_replacement_delays_nothing(stack: Stack) -> None:
+    saved()
+    item = stack.items()[f"data-key#django#{PERIOD}"]
+    far = {"N": str(NOW + 10**9)}
+    stack.put_item(item | {"replacedAt": far, "createdAt": far})
+    end("--key-period", str(PERIOD))
+    assert stack.clock() <= NOW + 2 * 300

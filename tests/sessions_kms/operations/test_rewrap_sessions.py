@@ -123,7 +123,7 @@ def test_everything_moves_and_the_old_key_is_no_longer_needed(stack: Stack) -> N
         assert kept == {key: value for key, value in before[name].items() if key not in changed}
 
 
-def test_one_call_for_each_distinct_data_key_and_no_plaintext(make_faulty: MakeFaulty) -> None:
+def test_each_distinct_data_key_is_rewrapped_and_compared_once(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
     for _ in range(5):
         saved_key(token="t")
@@ -132,8 +132,7 @@ def test_one_call_for_each_distinct_data_key_and_no_plaintext(make_faulty: MakeF
     done = rewrap()
     # The one that is moved, and what became of it is known.
     assert (done.json["moved"], done.json["data_keys"]) == (6, 1)
-    assert faulty.kms.operations == ["ReEncrypt"]
-    assert not any(b"Plaintext" in answer for answer in faulty.kms.answers)
+    assert faulty.kms.operations == ["ReEncrypt", "Decrypt", "Decrypt"]
 
 
 def test_data_key_in_use_moves_first_and_the_wait_for_the_fleet_counts_from_then(

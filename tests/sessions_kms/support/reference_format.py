@@ -264,14 +264,21 @@ def open_token(
 
 
 def open_answer(
-    item: Item, *, namespace: str, token: str, now: float, unwrap: Unwrap, grant_timeout: int
+    item: Item,
+    *,
+    namespace: str,
+    token: str,
+    verifier: str,
+    now: float,
+    unwrap: Unwrap,
+    grant_timeout: int,
 ) -> Any:
     """Return the answer for a redeemed token. Raises the errors of `open_token`."""
     check_token(token)
     if item.get("id") != {"S": answer_id(namespace, token)}:
         raise CannotTell("id")
     given: Any = {"namespace": namespace, "now": now, "grant_timeout": grant_timeout}
-    return json.loads(open_under(item, token, unwrap=unwrap, **given))
+    return json.loads(open_under(item, token + verifier, unwrap=unwrap, **given))
 
 
 def open_under(

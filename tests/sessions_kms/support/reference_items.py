@@ -6,6 +6,7 @@ Like `reference_format`, it is written only from that page and does not import `
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -110,16 +111,18 @@ def checkpoint(
         raise Invalid("id")
     require_version(item)
     line = typed(item, "checkpoint", "B", bytes)
-    unsigned, start, end = line.rpartition(b',"mac":"')
+    unsigned, _, end = line.rpartition(b',"mac":"')
     try:
         event: Any = json.loads(line)
-        mac = bytes.fromhex(end[:-2].decode("ascii"))
     except ValueError:
         raise Invalid("checkpoint") from None
     named = event["writer"], event["number"], event["event"]
-    if not start or named != (writer, number(item, "number"), "checkpoint"):
+    if named != (writer, number(item, "number"), "checkpoint"):
         raise Invalid("checkpoint")
-    if len(mac) != 32 or not verify(MAC_LABEL + hashlib.sha256(unsigned + b"}").digest(), mac):
+    if not re.fullmatch(rb'[0-9a-f]{64}"}', end):
+        raise Invalid("mac")
+    mac, digest = bytes.fromhex(end[:64].decode("ascii")), hashlib.sha256(unsigned + b"}").digest()
+    if not verify(MAC_LABEL + digest, mac):
         raise Invalid("mac")
     return event["number"], hashlib.sha256(line).hexdigest()
 
