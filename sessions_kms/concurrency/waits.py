@@ -12,10 +12,10 @@ leaves and middlewares await asyncio, which does not work in threads.
 
 import asyncio
 from asyncio import _get_running_loop, current_task
-from collections.abc import Callable, Container, Coroutine, Generator
+from collections.abc import Callable, Container, Coroutine, Generator, Sequence
 from concurrent import futures
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from itertools import takewhile
 from threading import Lock, RLock, get_ident, local
 from time import monotonic, sleep
@@ -27,6 +27,7 @@ from sessions_kms.concurrency.threads import executor, in_thread
 from sessions_kms.exceptions import StoreUnavailable
 
 CALLS: Final = 32  # concurrent blocking calls of one pool, for all event loops of the process
+GATHERED: Final = 8  # coroutines of one `Gather` at a time; in threads, of all of the process
 LOADING_ITSELF: Final = "The session is used while it is being loaded."
 _NO_TASK: Final = object()
 
@@ -126,6 +127,48 @@ class Pause(Wait):
     async def suspend(self) -> None:
         """Sleep without blocking the event loop."""
         await asyncio.sleep(self.seconds)
+
+
+class Gather(Wait):
+    """Runs coroutines at the same time; the outcome is the list of their results.
+
+    ``start`` creates the coroutine of an item. After an error, which is raised, no others start.
+    They must not wait for each other.
+    """
+
+    __slots__ = ("_items", "_start")
+
+    def __init__(self, start: Callable[[T], Coroutine[Any, Any, Any]], items: Sequence[T]) -> None:
+        self._start: Callable[[Any], Coroutine[Any, Any, Any]] = start
+        self._items = items
+
+    def block(self) -> list[Any]:
+        """Run them in threads, each with this thread's context."""
+        pool = executor("sessions_kms-gathered", GATHERED)
+        runs = [pool.submit(copy_context().run, self._run, item) for item in self._items]
+        try:
+            return [each.result() for each in runs]
+        finally:
+            for each in runs:
+                each.cancel()
+
+    def _run(self, item: Any) -> Any:
+        return run_sync(self._start(item))
+
+    async def suspend(self) -> list[Any]:
+        """Run them as tasks."""
+        permits = asyncio.Semaphore(GATHERED)
+
+        async def run(item: Any) -> Any:
+            async with permits:
+                return await self._start(item)
+
+        tasks = [asyncio.create_task(run(item)) for item in self._items]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for each in tasks:
+                each.cancel()
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -9,10 +9,12 @@ clients neither count nor end. The records do not show which session was used le
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Final
 
 from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.waits import Gather
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.item_types import owner_of
 from sessions_kms.format.record import RecordHead
@@ -29,7 +31,12 @@ logger = logging.getLogger("sessions_kms")
 REASON: Final = "limit"  # of `session_ended`
 ENDED_MAX: Final = 10  # per sign-in; the next ones reduce a larger surplus
 BESIDE_MAX: Final = 200  # entries that are read besides the limit: grants, expired and surplus ones
+FEW: Final = 20  # entries that are read one after the other; more are read at the same time
+SECONDS_MAX: Final = 2.5  # of the time that the request may wait: it may still need the rest
 NOTED_MAX: Final = 1024  # sign-ins of this process whose order is known
+
+
+LiveSession = tuple[RecordHead, Labels]
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,8 @@ class SignInOrder:
 
     def is_before(self, one: str, other: str) -> bool:
         """Return True if both are known, and the first was noted first."""
-        numbers = self._numbers
-        return one in numbers and other in numbers and numbers[one] < numbers[other]
+        first, second = self._numbers.get(one), self._numbers.get(other)
+        return first is not None and second is not None and first < second
 
 
 order = SignInOrder()
@@ -72,7 +79,7 @@ async def end_surplus(services: Services, own: LoadedVersion, limit: int) -> lis
     ended: list[EndedSession] = []
     order.note(own.id)
     try:
-        with deadline.request():
+        with deadline.call(SECONDS_MAX, StoreUnavailable):
             await _end_surplus(services, own, limit, ended)
     except Exception as error:
         is_outage = isinstance(error, StoreUnavailable)
@@ -88,15 +95,11 @@ async def _end_surplus(
 ) -> None:
     owner = owner_of(services.config.namespace, own.user_id)
     ids = [] if owner is None else await _list_others(services, owner, own.id, limit)
-    others: list[tuple[RecordHead, Labels]] = []
-    if len(ids) >= limit:
-        for each in ids:
-            head = await load_head(services, each)
-            if head is None or head.owner != owner or not await is_listed(services, head):
-                continue
-            labels = await _read_labels(services, each)
-            if labels is not None and not are_of_grant(labels):
-                others.append((head, labels))
+    if len(ids) < limit:
+        return
+    read = partial(_read_session, services, owner)
+    found = [await read(each) for each in ids] if len(ids) <= FEW else await Gather(read, ids)
+    others: list[LiveSession] = [each for each in found if each is not None]
     others.sort(key=lambda each: each[0].created_at, reverse=True)
     surplus = [each for each in others[limit - 1 :] if _is_earlier(each[0], own)]
     for head, labels in surplus[: -ENDED_MAX - 1 : -1]:
@@ -104,6 +107,17 @@ async def _end_surplus(
             await SessionMetadata(services).drop(head.id)
             ended.append(EndedSession(head.id, head.created_at, labels))
             await announce_async(session_ended, head.id, reason=REASON)
+
+
+async def _read_session(
+    services: Services, owner: str | None, session_id: str
+) -> LiveSession | None:
+    """Return a live session of an owner; None for anything else, such as a grant."""
+    head = await load_head(services, session_id)
+    if head is None or head.owner != owner or not await is_listed(services, head):
+        return None
+    labels = await _read_labels(services, session_id)
+    return None if labels is None or are_of_grant(labels) else (head, labels)
 
 
 async def _read_labels(services: Services, session_id: str) -> Labels | None:

@@ -1,8 +1,11 @@
 """A limit of sessions per user: each sign-in ends the earliest ones, and nothing else."""
 
+import asyncio
 import logging
 import random
+import threading
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,11 +18,18 @@ from pytest_django import Settings
 
 from sessions_kms import about
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.grant_store import GrantStore
 from sessions_kms.operations import session_limit
-from sessions_kms.operations.session_limit import BESIDE_MAX, ENDED_MAX, SignInOrder
+from sessions_kms.operations.session_limit import (
+    BESIDE_MAX,
+    ENDED_MAX,
+    FEW,
+    SECONDS_MAX,
+    SignInOrder,
+)
 from sessions_kms.services import id_of, services
 from sessions_kms.session import sign_ins
 from sessions_kms.signals import session_ended
@@ -47,7 +57,9 @@ def limit_to(stack: Stack, limit: int | None) -> None:
     install(stack.services)
 
 
-def sign_in(user: str = ADA, session: SessionStore | None = None, **content: Any) -> SessionStore:
+def begin_sign_in(
+    user: str = ADA, session: SessionStore | None = None, **content: Any
+) -> SessionStore:
     """Sign in, as Django's `login` does with a session; a second passes before."""
     services().clock.advance(1)  # type: ignore[attr-defined]  # it is a test's
     session = SessionStore() if session is None else session
@@ -55,6 +67,12 @@ def sign_in(user: str = ADA, session: SessionStore | None = None, **content: Any
     request = HttpRequest()
     request.session = session
     sign_ins._note_sign_in(request=request)  # as `user_logged_in` has it
+    return session
+
+
+def sign_in(user: str = ADA, session: SessionStore | None = None, **content: Any) -> SessionStore:
+    """Sign in, and save the session, as Django's middleware does."""
+    session = begin_sign_in(user, session, **content)
     session.save()
     return session
 
@@ -183,6 +201,41 @@ def test_number_of_reads_is_bounded(stack: Stack) -> None:
     sign_in()
     reads = [each for each in stack.dynamodb.calls if each.startswith("Get")]
     assert len(reads) <= 2 * (3 + BESIDE_MAX)
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_many_sessions_are_read_at_the_same_time(stack: Stack, *, in_loop: bool) -> None:
+    """One after the other, a thousand reads would take longer than a sign-in may."""
+    limit_to(stack, None)
+    sessions = [sign_in() for _ in range(FEW + 5)]
+    limit_to(stack, FEW + 5)
+    entered, both, left_for_call = count(), threading.Event(), list[float | None]()
+
+    def meet() -> None:
+        left_for_call.append(deadline.call_left())
+        if next(entered) == 1:
+            both.set()
+        assert both.wait(10), "It is the only read."
+
+    sessions.append(begin_sign_in())
+    stack.dynamodb.on("GetItem session", after(meet))
+    if in_loop:
+        asyncio.run(sessions[-1].asave())
+    else:
+        sessions[-1].save()
+    stack.dynamodb.heal()
+    assert left(sessions) == [False] + [True] * (FEW + 5)
+    assert max(each or deadline.REQUEST for each in left_for_call) <= SECONDS_MAX
+
+
+def test_error_of_one_of_many_reads_ends_nothing(stack: Stack) -> None:
+    limit_to(stack, None)
+    sessions = [sign_in() for _ in range(FEW + 5)]
+    limit_to(stack, 3)
+    stack.dynamodb.on("GetItem about", refused)
+    sessions.append(sign_in())
+    stack.dynamodb.heal()
+    assert left(sessions) == [True] * (FEW + 6)
 
 
 def test_signal_gives_the_reason(stack: Stack) -> None:

@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
 from sessions_kms.grant_store import GrantStore
 from sessions_kms.session import visits
@@ -150,14 +151,27 @@ async def test_store_that_fails_at_the_write_fails_no_visit(
     assert [each.message for each in caplog.records if "A visit" in each.message]
 
 
-async def test_visits_after_a_failure_wait_for_nothing_for_a_while(stack: Stack) -> None:
+@pytest.mark.parametrize("service", ["table", "KMS"])
+async def test_visits_after_a_failure_wait_for_nothing_for_a_while(
+    stack: Stack, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Reads work and writes do not: requests do not wait for them one after the other."""
     session = await saved_anew(a=1)
     stack.clock.advance(IDLE / 2)
-    stack.dynamodb.on(PUT, refused)
-    for _ in range(3):
-        assert not await visit_in_loop(again(session))
-    assert writes(stack) == 2
+    failed: list[KMSUnavailable] = []
+
+    async def fail(*_: object) -> None:
+        failed.append(KMSUnavailable())
+        raise failed[-1]
+
+    with monkeypatch.context() as kms:
+        if service == "KMS":
+            kms.setattr(stack.services.keyring, "generate", fail)
+        else:
+            stack.dynamodb.on(PUT, refused)
+        for _ in range(3):
+            assert not await visit_in_loop(again(session))
+    assert writes(stack) + len(failed) == 2, "one visit was tried"
     stack.dynamodb.heal()
     stack.clock.advance(PAUSE - 0.1)
     assert not await visit_in_loop(again(session))

@@ -23,6 +23,7 @@ IDLE = 24 * 3600
 ABSOLUTE = 7 * IDLE
 STEP = IDLE // 20
 VISITS = ["", "sessions/", "gateway/echo/x", "gateway/echo/events"]
+DEAD = "gateway/dead/x"  # The call is made, and fails.
 REJECTED = [
     "gateway/",
     "no-such-page",
@@ -90,15 +91,15 @@ def pass_time(browser: Browser, passed: list[int], seconds: int) -> None:
     browser.gateway.control(f"later/{seconds}")
 
 
-@pytest.mark.parametrize("path", VISITS)
+@pytest.mark.parametrize(("path", "status"), [*((each, 200) for each in VISITS), (DEAD, 502)])
 def test_visit_moves_the_end_of_session_and_cookie(
-    browser: Browser, passed: list[int], path: str
+    browser: Browser, passed: list[int], path: str, status: int
 ) -> None:
     pass_time(browser, passed, IDLE // 10)
-    assert browser.get(path).status_code == 200
+    assert browser.get(path).status_code == status
     assert (browser.seconds_left(), browser.cookie_age) == (IDLE - IDLE // 10, None)
     pass_time(browser, passed, IDLE // 2)
-    assert browser.get(path).status_code == 200
+    assert browser.get(path).status_code == status
     assert (browser.seconds_left(), browser.cookie_age) == (IDLE, IDLE)
 
 
@@ -202,6 +203,17 @@ def test_index_is_no_visit_where_all_middleware_runs_for_calls(
     assert visitor.client.get(path).status_code == 200
     [session] = store.sessions().values()
     assert (int(session["ttl"]["N"]) - store.clock() > IDLE * 0.9) == is_visit
+
+
+def test_anonymous_visitor_makes_no_visits(
+    store: Stack, corp: FakeProvider, visitor: Visitor, settings: Settings
+) -> None:
+    settings.SESSION_COOKIE_AGE = IDLE
+    visitor.start()
+    [before] = store.sessions().values()
+    store.clock.advance(IDLE // 2)
+    assert visitor.client.get("/").status_code == 200
+    assert list(store.sessions().values()) == [before]
 
 
 @pytest.mark.parametrize(
