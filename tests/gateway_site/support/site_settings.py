@@ -4,11 +4,11 @@ import os
 from ipaddress import ip_network
 
 from gateway_site.environment.database import parse_database_url
-from gateway_site.providers import configuration
+from gateway_site.providers.configuration import read_providers, social_providers
 from tests.settings import *  # noqa: F403
 
 DATABASES = {"default": parse_database_url(os.environ["GATEWAY_TEST_DATABASE"])}
-OAUTH_PROVIDERS = configuration.read_providers(
+OAUTH_PROVIDERS = read_providers(
     {
         "OAUTH_CORP_CLIENT_ID": "gateway",
         "OAUTH_CORP_CLIENT_SECRET": "gateway-secret-canary",
@@ -19,7 +19,7 @@ OAUTH_PROVIDERS = configuration.read_providers(
         "OAUTH_BOUND_DPOP": "1",
     }
 )
-SOCIALACCOUNT_PROVIDERS = configuration.social_providers(OAUTH_PROVIDERS)
+SOCIALACCOUNT_PROVIDERS = social_providers(OAUTH_PROVIDERS)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 TRUSTED_PROXIES = [ip_network("127.0.0.1")]
 CSRF_USE_SESSIONS = "GATEWAY_TEST_CSRF_USE_SESSIONS" in os.environ
