@@ -123,7 +123,7 @@ async def _read_session(
 async def _read_labels(services: Services, session_id: str) -> Labels | None:
     """Return the labels of a session or grant; None if there are some, and they are not readable.
 
-    Then it may be a grant. Raises StoreUnavailable.
+    Then it may be a grant. No grant is stored without them. Raises StoreUnavailable.
     """
     item = await services.table.get(id_of(services, session_id))
     return {} if item is None else await SessionMetadata(services).read_item(item) or None

@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 from allauth.account.internal.flows.reauthentication import reauthenticate_by_password
 from django.contrib.auth.models import User
+from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from gateway_site.audit import event, receivers
+from gateway_site.edge.middleware import SIGNED_OUT
+from gateway_site.pages.session_limit import SessionLimitMiddleware
+from sessions_kms import SessionStore
 from sessions_kms.signals import session_ended
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -111,6 +115,25 @@ def test_table_that_is_down_when_the_session_is_stored_is_a_503(
     callback = visitor.callback_address(corp)
     corp.hooks = {"/token": lambda: store.dynamodb.on("PutItem session", refused)}
     assert visitor.client.get(callback).status_code == 503
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_session_that_has_ended_or_whose_request_failed_is_not_stored(
+    store: Stack, status: int
+) -> None:
+    """Django's session middleware answers the former with 400, and does not save the latter."""
+    ended = SessionStore()
+    ended["a"] = 1
+    ended.save()
+    request = RequestFactory().get("/")
+    request.session = SessionStore(ended.session_key if status == 200 else None)
+    request.session["a"] = 2
+    setattr(request, SIGNED_OUT, False)  # as after a sign-in
+    ended.delete()
+    response = HttpResponse(status=status)
+    middleware = SessionLimitMiddleware(lambda _: response)
+    assert middleware.process_response(request, response) is response
+    assert store.sessions() == {}
 
 
 def test_audit_log_has_the_reason(

@@ -33,6 +33,7 @@ from sessions_kms.operations.session_limit import (
 from sessions_kms.services import id_of, services
 from sessions_kms.session import sign_ins
 from sessions_kms.signals import session_ended
+from sessions_kms.telemetry import telemetry
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.session.test_sign_in_limits import Browser, signing_in
@@ -49,6 +50,14 @@ QUERY, DELETE = "Query user", "DeleteItem session"
 @pytest.fixture
 def stack(make_fake: MakeStack) -> Stack:
     return make_fake(max_sessions_per_user=3)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the metrics that are counted from now on."""
+    found: list[str] = []
+    monkeypatch.setattr(telemetry, "count", lambda name, **_: found.append(name))
+    return found
 
 
 def limit_to(stack: Stack, limit: int | None) -> None:
@@ -143,12 +152,39 @@ def test_sign_in_in_the_session_that_signed_in_first_ends_the_next_one(stack: St
 def test_save_or_key_change_is_no_sign_in(stack: Stack) -> None:
     sessions = [sign_in() for _ in range(3)]
     limit_to(stack, 1)
-    session = again(sessions[0])
+    session = again(sessions[2])
     session["a"] = 1
     session.save()
     session.cycle_key()
     session.save()
-    assert left([session, *sessions[1:]]) == [True, True, True]
+    assert left([*sessions[:2], session]) == [True, True, True]
+
+
+def test_sign_in_that_changes_the_key_ends_what_exceeds_the_limit(stack: Stack) -> None:
+    other, anonymous = sign_in(), SessionStore()
+    anonymous["a"] = 1
+    anonymous.save()
+    limit_to(stack, 1)
+    session = begin_sign_in(session=again(anonymous))
+    session.cycle_key()
+    assert left([other, session]) == [False, True]
+    assert len(session.ended_at_sign_in) == 1
+
+
+def test_session_that_is_another_users_by_now_does_not_end(stack: Stack) -> None:
+    """The index still lists it among those of the user before."""
+    limit_to(stack, 1)
+    shared = sign_in()
+    stack.dynamodb.stop_index()
+    shared = sign_in(GRACE, session=again(shared))
+    assert left([shared, sign_in()]) == [True, True]
+
+
+def test_metadata_of_an_ended_session_is_deleted(stack: Stack) -> None:
+    limit_to(stack, 1)
+    for _ in range(2):
+        sign_in(_about={"browser": "Firefox"})
+    assert len([name for name in stack.items() if name.startswith("about#")]) == 1
 
 
 def test_grants_neither_count_nor_end(stack: Stack) -> None:
@@ -299,7 +335,11 @@ def test_session_in_which_somebody_signs_in_meanwhile_does_not_end(stack: Stack)
 @pytest.mark.parametrize("call", [QUERY, "GetItem session", "GetItem about", DELETE])
 @pytest.mark.parametrize("fault", [refused, wire.unreachable])
 def test_failure_is_logged_and_fails_no_sign_in(
-    stack: Stack, call: str, fault: wire.Fault, caplog: pytest.LogCaptureFixture
+    stack: Stack,
+    call: str,
+    fault: wire.Fault,
+    caplog: pytest.LogCaptureFixture,
+    counted: list[str],
 ) -> None:
     grants = [grant() for _ in range(3)]
     sessions = [sign_in() for _ in range(3)]
@@ -309,9 +349,24 @@ def test_failure_is_logged_and_fails_no_sign_in(
     stack.dynamodb.heal()
     assert left(sessions) == [True] * 4
     assert "The limit of a user's sessions could not be applied" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert counted.count("session_limit.failures") == 1
     assert all(run_sync(GrantStore(each.session_key).load_grant()) for each in grants)
     sessions.append(sign_in())
     assert left(sessions) == [False, False, True, True, True]
+
+
+def test_fault_of_the_code_is_logged_and_fails_no_sign_in(
+    stack: Stack,
+    caplog: pytest.LogCaptureFixture,
+    counted: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limit_to(stack, 1)
+    monkeypatch.setattr(session_limit, "load_head", None)
+    assert left([sign_in(), sign_in()]) == [True, True]
+    assert "Traceback" in caplog.text
+    assert counted.count("session_limit.failures") == 1
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -10,6 +10,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
@@ -24,7 +25,7 @@ from tests.sessions_kms.support.sessions import again, saved
 from tests.sessions_kms.support.stacks import Stack, another_process
 
 IDLE = 1000
-ABSOLUTE = 20_500
+ABSOLUTE = 20_530
 STEP = IDLE // 20
 PUT = "PutItem session"
 
@@ -201,6 +202,14 @@ async def test_session_whose_item_cannot_grow_can_be_visited(
     monkeypatch.setattr(session_items, "ITEM_MAX_BYTES", 20_000)
     assert ITEM_MAX_BYTES > 20_000
     assert not await visit_in_loop(again(session))
+
+
+async def test_visit_waits_for_the_store_no_longer_than_a_request_may(stack: Stack) -> None:
+    session, left = await saved_anew(a=1), list[float | None]()
+    stack.clock.advance(IDLE / 2)
+    stack.dynamodb.on(PUT, after(lambda: left.append(deadline.budget_left())))
+    assert await visit_in_loop(again(session))
+    assert left[0] is not None
 
 
 @pytest.mark.parametrize("processes", [1, 2])
