@@ -6,7 +6,7 @@ Events have fixed names, and attributes with few values: no ids, no keys, no use
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from time import perf_counter
@@ -14,7 +14,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import Counter, Histogram, Meter, UpDownCounter, _Gauge
+    from opentelemetry.metrics import Counter, Histogram, Meter, UpDownCounter
     from opentelemetry.trace import Span, Tracer
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Telemetry:
         self._prefix = prefix or name
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
-        self._gauges: dict[str, _Gauge] = {}
+        self._gauges: dict[str, Callable[[float], None]] = {}
         self._totals: dict[str, UpDownCounter] = {}
         self._is_enabled = False  # stays True: a provider is set once in a process
 
@@ -79,8 +79,8 @@ class Telemetry:
             return
         with _harmless():
             if name not in self._gauges:
-                self._gauges[name] = meter.create_gauge(f"{self._prefix}.{name}", unit="s")
-            self._gauges[name].set(seconds)
+                self._gauges[name] = meter.create_gauge(f"{self._prefix}.{name}", unit="s").set
+            self._gauges[name](seconds)
 
     def timed(self, name: str, **attributes: str) -> "Block":
         """Time a block of code: `with telemetry.timed(…) as done: … done.outcome = "none"`."""

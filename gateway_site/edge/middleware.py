@@ -7,7 +7,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from csp.constants import HEADER
-from csp.middleware import CheckableLazyObject, CSPMiddleware
+from csp.middleware import CSPMiddleware
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.dispatch import receiver
@@ -65,22 +65,23 @@ class ContentPolicyMiddleware(CSPMiddleware):
             response.headers.setdefault(DOCUMENT_POLICY, LOAD_AT_TOP)
         if settings.DEBUG or hasattr(request, NONCE) or _is_marked(response):
             return super().process_response(request, response)
-        for name, value in self._usual.items():
+        headers, too_late = self._usual
+        for name, value in headers.items():
             if name not in response:
                 response[name] = value
-        setattr(request, "csp_nonce", self._too_late)  # noqa: B010 - for mypy it has none
+        setattr(request, "csp_nonce", too_late)  # noqa: B010 - for mypy it has none
         return response
 
     @cached_property
-    def _usual(self) -> dict[str, str]:
-        """The headers of an ordinary response."""
-        plain = super().process_response(HttpRequest(), HttpResponse())
-        return {name: value for name, value in plain.items() if name.startswith(HEADER)}
+    def _usual(self) -> tuple[dict[str, str], object]:
+        """The headers of an ordinary response, and the nonce of a request that was answered.
 
-    @cached_property
-    def _too_late(self) -> CheckableLazyObject:
-        """Raises CSPNonceError when it is evaluated: the header lacks this nonce."""
-        return CheckableLazyObject(self._csp_nonce_post_response)
+        It raises CSPNonceError when it is evaluated: the header lacks this nonce.
+        """
+        request: Any = HttpRequest()
+        plain = super().process_response(request, HttpResponse())
+        headers = {name: value for name, value in plain.items() if name.startswith(HEADER)}
+        return headers, request.csp_nonce
 
 
 def _is_marked(response: HttpResponseBase) -> bool:

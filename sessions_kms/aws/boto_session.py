@@ -7,6 +7,7 @@ call only.
 """
 
 import base64
+import gzip
 import json
 import socket
 import ssl
@@ -55,11 +56,10 @@ SIGNATURE_VERSION = "sessions_kms-v4"
 class BoundedBotoSession(botocore.session.Session):
     """A session whose clients, and whose search for credentials, wait for a bounded time."""
 
-    _credentials: Any
-
     def __init__(self, *args: Any, signing_time: Callable[[], float], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._signing_time = signing_time
+        self._shared_credentials = SharedCredentials(self._find_credentials)
         # Lenient base64 skips invalid characters, and decodes to other bytes than were sent.
         self.get_component("response_parser_factory").set_parser_defaults(
             blob_parser=_decode_base64
@@ -77,22 +77,17 @@ class BoundedBotoSession(botocore.session.Session):
 
     def get_credentials(self, **kwargs: Any) -> Any:
         """Return credentials that are fetched at their first use, not when a client is created."""
-        if not isinstance(self._credentials, SharedCredentials):
-            self._credentials = SharedCredentials(self._find_credentials)
-        return self._credentials
+        return self._shared_credentials
 
     def _find_credentials(self) -> Any:
-        return self.get_component("credential_provider").load_credentials()
-
-    def _create_credential_resolver(self) -> Any:
-        """Return boto's chain, with bounded requests to the metadata services."""
-        resolver = super()._create_credential_resolver()  # type: ignore[misc]  # not in the stubs
+        """Search boto's chain, with bounded requests to the metadata services."""
+        resolver = self.get_component("credential_provider")
         for provider in resolver.providers:
             for name in ("_fetcher", "_role_fetcher"):  # of containers, of machines
                 fetcher = getattr(provider, name, None)
                 if fetcher is not None and hasattr(fetcher, "_session"):
                     fetcher._session = BoundedHTTPSession.copy_of(fetcher._session)
-        return resolver
+        return resolver.load_credentials()
 
 
 class PlainDictLoader(botocore.loaders.JSONFileLoader):
@@ -101,11 +96,13 @@ class PlainDictLoader(botocore.loaders.JSONFileLoader):
     boto builds OrderedDicts of 1.3 MB of JSON, which takes 15 ms more at a process's first call.
     """
 
-    def _load_file(self, full_path: str, open_method: Callable[..., Any]) -> Any:
-        if not Path(full_path).is_file():
-            return None
-        with open_method(full_path, "rb") as file:
-            return json.load(file)
+    def load_file(self, file_path: str) -> Any:
+        """Return the content of a file, whose name is given without its ending, or None."""
+        for name, opener in ((f"{file_path}.json", open), (f"{file_path}.json.gz", gzip.open)):
+            if Path(name).is_file():
+                with opener(name, "rb") as file:
+                    return json.load(file)
+        return None
 
 
 def _decode_base64(text: str) -> bytes:

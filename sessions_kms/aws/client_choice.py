@@ -23,7 +23,8 @@ import botocore
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.client import BaseClient
 from botocore.endpoint import Endpoint as BotoEndpoint
-from botocore.httpsession import get_cert_path
+from botocore.httpsession import ProxyConfiguration, get_cert_path
+from botocore.utils import get_environ_proxies
 
 from sessions_kms.aws.dynamodb.request import Target
 from sessions_kms.aws.dynamodb.shapes import OPERATIONS
@@ -94,14 +95,16 @@ def choose(client: "DynamoDBClient", setting: ClientSetting) -> Choice:
 
 def _obstacles(client: "DynamoDBClient") -> Iterator[str]:
     """Yield what the built-in client does not support, in words."""
-    session = _http_session(client)
-    if session._proxy_config.proxy_url_for(client.meta.endpoint_url):
+    config: Any = client.meta.config
+    proxies = config.proxies or get_environ_proxies(client.meta.endpoint_url)
+    if ProxyConfiguration(proxies=proxies).proxy_url_for(client.meta.endpoint_url):
         yield "a proxy for DynamoDB's endpoint"
-    if session._cert_file is not None:
+    if config.client_cert is not None:
         yield "a client certificate"
-    if not session._verify:
+    verify = _http_session(client)._verify
+    if not verify:
         yield "TLS without verification"
-    elif not Path(str(get_cert_path(session._verify))).is_file():
+    elif not Path(str(get_cert_path(verify))).is_file():
         yield "an AWS_CA_BUNDLE that is not a file"
 
 

@@ -39,8 +39,7 @@ Fixed = Mapping[bool, tuple[tuple[str, str], ...]]  # by whether the request cam
 
 
 class _Secure(HttpRequest):
-    def _get_scheme(self) -> str:
-        return "https"
+    scheme = "https"
 
 
 def fixed_headers() -> Fixed:

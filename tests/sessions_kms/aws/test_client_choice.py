@@ -122,7 +122,7 @@ def obstacle(
     made = client()
     session: Any = made._endpoint.http_session
     if request.param == "client certificate":
-        session._cert_file = "client.pem"
+        made.meta.config.client_cert = "client.pem"
         return made, "a client certificate"
     if request.param == "without verification":
         session._verify = False
