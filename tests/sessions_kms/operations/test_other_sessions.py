@@ -59,15 +59,21 @@ def test_others_anonymous_and_ended_sessions_do_not_count(stack: Stack) -> None:
     assert find() == []
 
 
-@pytest.mark.parametrize(("grant_age", "number"), [(30 * 86_400, 1), (60, 0)])
+@pytest.mark.parametrize(
+    ("session_age", "grant_age", "counts"),
+    [(60, 30 * 86_400, APP), (30 * 86_400, 60, BROWSER), (60, 60, None)],
+)
 def test_each_kind_has_its_own_maximum_age(
-    make_fake: MakeStack, grant_age: int, number: int
+    stack: Stack, session_age: int, grant_age: int, counts: about.Labels | None
 ) -> None:
-    stack = make_fake(absolute_timeout=3600, grant_timeout=grant_age)
-    saved("7")
+    """The maximum ages were shortened since: no record has expired by its own time."""
+    saved("7", **{about.ABOUT: BROWSER})
     start_grant()
-    stack.clock.advance(3601)
-    assert find() == [APP] * number
+    config = services().config
+    limits = {"absolute_timeout": session_age, "grant_timeout": grant_age}
+    install(replace(services(), config=replace(config, **limits)))
+    stack.clock.advance(61)
+    assert find() == ([] if counts is None else [counts])
 
 
 def test_old_grant_whose_metadata_is_missing_counts(make_fake: MakeStack) -> None:
