@@ -200,6 +200,10 @@ class TokenSet:
         )
         return self if kept.is_too_large else kept
 
+    def may_end_with(self, other: TokenSet | None) -> bool:
+        """Return True if revoking one of two token sets of a provider may end both."""
+        return other is not None and other.subject == self.subject
+
     @property
     def is_too_large(self) -> bool:
         """Whether the session form is over SIZE_MAX, or CONNECTION_SIZE_MAX with an issuer.

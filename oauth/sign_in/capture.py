@@ -22,12 +22,14 @@ from allauth.socialaccount.signals import (
     social_account_updated,
 )
 from django.contrib import messages
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.utils.translation import gettext as _
 
+from oauth.exceptions import SessionFull
 from oauth.logout import session_links
 from oauth.logout.deferred_revocation import (
     keep_grant,
@@ -64,11 +66,11 @@ def carry_token_set(request: HttpRequest, sociallogin: SocialLogin, **kwargs: An
         provider, owner = sociallogin.account.provider, user_id_of(sociallogin.user)
         revoke_unused(request, provider, token_set, owner)
     if _is_own_account(request, sociallogin):
-        held = vault.load_token_set(request.session, sociallogin.account.provider)
         provider = sociallogin.account.provider
+        held = vault.load_token_set(request.session, provider)
         token_set = token_set.keeping_refresh_token(vault.unless_ended(services(), provider, held))
         if sociallogin.state.get("process") not in {AuthProcess.CONNECT, AuthProcess.REDIRECT}:
-            vault.require_room(request.session, provider, token_set)
+            _require_room(request, provider, token_set, held)
             sociallogin.state[OTHERS] = others = _other_token_sets(request, sociallogin)
             for name, data in others.items():
                 keep_grant(request, name, data["subject"])
@@ -150,6 +152,22 @@ def _require_stored(
 def _store(request: HttpRequest, provider: str, token_set: TokenSet) -> None:
     vault.store_token_set(request.session, provider, token_set)
     session_links.link_session(request.session, provider, token_set)
+
+
+def _require_room(
+    request: HttpRequest, provider: str, token_set: TokenSet, held: TokenSet | None
+) -> None:
+    """Raise SessionFull if the tokens of a sign-in do not fit beside those that it takes along.
+
+    Nobody will hold them then, so they are revoked, unless those that the session has could end too.
+    """
+    __traceback_hide__ = True
+    try:
+        vault.require_room(request.session, provider, token_set)
+    except SessionFull:
+        if not token_set.may_end_with(held):
+            revoke_unused(request, provider, token_set, request.session.get(SESSION_KEY))
+        raise
 
 
 def _other_token_sets(request: HttpRequest, sociallogin: SocialLogin) -> dict[str, Any]:

@@ -131,10 +131,10 @@ def reject_large_tokens(
     """Raise ProviderRefused for new tokens of a user that are too large to be stored.
 
     Nobody will hold them, so they are revoked at the end of the request, unless the session has
-    others of the provider: they could end with these.
+    others of the same account: they could end with these.
     """
     __traceback_hide__ = True
-    if vault.load_token_set(request.session, provider) is None:
+    if not token_set.may_end_with(vault.load_token_set(request.session, provider)):
         revoke_unused(request, provider, token_set, user_id)
     raise ProviderRefused(str(TokensTooLarge()), Code.TOKENS_TOO_LARGE)
 

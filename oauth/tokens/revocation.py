@@ -77,7 +77,7 @@ def save_or_revoke(
     Returns False if the user disconnected the account or server meanwhile: the disconnect could not
     revoke the new token set. Neither could a sign-out: raises SessionInterrupted if the session has
     ended. Raises SessionTooLarge if it has no room: then the ``replaced`` token set stays stored,
-    and could end with the new one.
+    and a new one of the same account could end it.
     """
     __traceback_hide__ = True
     remaining = RemainingAccess.beside(services, session)
@@ -87,7 +87,7 @@ def save_or_revoke(
         revoke_soon(services, name, token_set, remaining)
         raise SessionInterrupted("The session has ended.") from None
     except SessionTooLarge:
-        if replaced is None:
+        if not token_set.may_end_with(replaced):
             revoke_soon(services, name, token_set, remaining)
         raise
     if vault.load_token_set(session, name) is not None:

@@ -10,21 +10,27 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from allauth.socialaccount.models import SocialAccount
 from pytest_django import Settings
 
 from gateway_site.forwarding.calls.caller import Caller
 from gateway_site.forwarding.calls.response_headers import with_session_cookie
 from oauth.network import concurrency
+from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from tests.gateway_site.pages.test_mcp_servers import call, problem_of
 from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.support.connecting import Connecting, declare
 from tests.oauth.support.fake_provider import FakeProvider
-from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.full_session import fill
+from tests.oauth.support.logout_fixtures import held_by, idp, revoked, second, sign_out
+from tests.oauth.support.logout_provider import LogoutProvider
 from tests.oauth.support.mcp_server import McpResource, serving_mcp
 from tests.oauth.support.requests import request_of
 from tests.sessions_kms.support.stacks import Stack
+
+__all__ = ["idp", "second"]
 
 # The gateway admits the call in a thread of its own, which sees what is committed.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,6 +59,14 @@ def notes(
     return Connecting(visitor, resource)
 
 
+def fill_before_a_long_successor(notes: Connecting) -> TokenSet:
+    """Connect, fill the session, and let the next refresh give a long token; return the old one."""
+    notes.connect()
+    fill(notes.visitor.session, "hostile", room=3_000)
+    notes.resource.authorization.more_of_token_response = {"access_token": LONG}
+    return notes.held
+
+
 def make_room(visitor: Visitor) -> None:
     """Follow the link of the page, and disconnect the hostile server."""
     assert visitor.client.get(DISCONNECT).status_code == 200
@@ -75,10 +89,8 @@ def assert_full(response: Any, log: pytest.LogCaptureFixture) -> None:
 def test_refreshed_token_stays_in_its_lease_until_there_is_room(
     notes: Connecting, store: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
-    notes.connect()
-    server, visitor, old = notes.resource.authorization, notes.visitor, notes.held
-    fill(visitor.session, "hostile", room=3_000)
-    server.more_of_token_response = {"access_token": LONG}
+    old = fill_before_a_long_successor(notes)
+    server, visitor = notes.resource.authorization, notes.visitor
     store.clock.advance(4000)
     for _ in range(3):
         problem = problem_of(call(visitor))
@@ -97,10 +109,8 @@ def test_refreshed_token_stays_in_its_lease_until_there_is_room(
 def test_token_that_lasts_is_used_while_its_successor_waits(
     notes: Connecting, store: Stack
 ) -> None:
-    notes.connect()
-    server, old = notes.resource.authorization, notes.held
-    fill(notes.visitor.session, "hostile", room=3_000)
-    server.more_of_token_response = {"access_token": LONG}
+    old = fill_before_a_long_successor(notes)
+    server = notes.resource.authorization
     store.clock.now = (old.expires_at or 0) - 20
     assert [call(notes.visitor).status for _ in range(2)] == [200, 200]
     assert notes.resource.calls == [old.access_token] * 2
@@ -113,10 +123,8 @@ def test_token_that_lasts_is_used_while_its_successor_waits(
 def test_successor_that_expired_in_its_lease_is_refreshed_once_there_is_room(
     notes: Connecting, store: Stack
 ) -> None:
-    notes.connect()
-    server, old = notes.resource.authorization, notes.held
-    fill(notes.visitor.session, "hostile", room=3_000)
-    server.more_of_token_response = {"access_token": LONG}
+    old = fill_before_a_long_successor(notes)
+    server = notes.resource.authorization
     for _ in range(3):
         store.clock.advance(4000)
         assert problem_of(call(notes.visitor))["code"] == "session_full"
@@ -129,10 +137,8 @@ def test_successor_that_expired_in_its_lease_is_refreshed_once_there_is_room(
 def test_sign_out_revokes_the_successor_that_waits_in_its_lease(
     notes: Connecting, store: Stack
 ) -> None:
-    notes.connect()
+    fill_before_a_long_successor(notes)
     server = notes.resource.authorization
-    fill(notes.visitor.session, "hostile", room=3_000)
-    server.more_of_token_response = {"access_token": LONG}
     store.clock.advance(4000)
     assert problem_of(call(notes.visitor))["code"] == "session_full"
     [newest] = server.refresh_tokens
@@ -212,3 +218,53 @@ def test_connection_that_is_renewed_without_room_keeps_the_old_tokens(
     assert notes.resource.authorization.revocations == []
     assert notes.held == old
     assert call(notes.visitor).status == 200
+
+
+# Accounts at providers: no token stays alive that nobody holds.
+
+
+@pytest.fixture
+def full(idp: LogoutProvider) -> Visitor:
+    """Sign somebody in whose session is full."""
+    visitor = Visitor()
+    visitor.client.raise_request_exception = False
+    visitor.sign_in(idp)
+    fill(visitor.session, "hostile", room=3_000)
+    return visitor
+
+
+def issue_long_tokens(provider: LogoutProvider) -> set[str]:
+    """Let the provider issue a long access token next; return its refresh tokens so far."""
+    provider.people_of_tokens[LONG] = dict(provider.person)
+    provider.more_of_token_response = {"access_token": LONG}
+    return set(provider.refresh_tokens)
+
+
+@pytest.mark.parametrize("signs_in", [False, True], ids=["connect", "sign-in"])
+def test_first_account_of_a_further_provider_without_room_is_revoked(
+    full: Visitor, second: LogoutProvider, *, signs_in: bool
+) -> None:
+    if signs_in:  # The account was connected in a browser that has signed out since.
+        phone = Visitor()
+        phone.sign_in(second, "other")
+        sign_out(phone)
+        SocialAccount.objects.update(user_id=full.user_id)
+        revoked(second)
+        second.revocations.clear()
+    before = issue_long_tokens(second)
+    assert full.sign_in(second, "other", process="" if signs_in else "connect").status_code == 409
+    assert len(revoked(second)) == 1
+    assert second.refresh_tokens == before
+    assert full.held("other") is None
+
+
+def test_second_account_of_a_provider_without_room_is_revoked_and_not_the_first(
+    full: Visitor, idp: LogoutProvider
+) -> None:
+    held = held_by(full)
+    idp.person = BOB
+    before = issue_long_tokens(idp)
+    assert full.connect(idp, "corp").status_code == 409
+    assert len(revoked(idp)) == 1
+    assert held_by(full) == held
+    assert idp.refresh_tokens == before

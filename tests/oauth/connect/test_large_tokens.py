@@ -22,7 +22,7 @@ from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.support import fake_provider
 from tests.oauth.support.connecting import Connecting, declare
 from tests.oauth.support.fake_provider import FakeProvider
-from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.support.full_session import fill
 from tests.oauth.support.logout_fixtures import revoked, settled
 from tests.oauth.support.logout_provider import LogoutProvider
@@ -103,15 +103,17 @@ def idp(settings: Settings) -> Iterator[LogoutProvider]:
 def test_tokens_that_are_too_large_together_are_revoked_unless_others_could_end_with_them(
     idp: LogoutProvider, visitor: Visitor
 ) -> None:
-    """Nobody would hold them."""
-    idp.people_of_tokens["a" * 31_000] = dict(idp.person)
+    """Nobody would hold them. Those of another account cannot end with them."""
     too_large = {"scope": SHORT, "access_token": "a" * 31_000, "refresh_token": "r" * 31_000}
-    for is_signed_in in (False, True):
+    ada = idp.person
+    for person, is_signed_in in ((ada, False), (ada, True), (BOB, False)):
+        idp.person = idp.people_of_tokens["a" * 31_000] = person
         idp.more_of_token_response = too_large
         assert b"tokens_too_large" in visitor.sign_in(idp).content
         assert revoked(idp) == ([] if is_signed_in else [too_large["refresh_token"]])
         idp.revocations.clear()
         idp.more_of_token_response = {}
+        idp.person = ada
         visitor.sign_in(idp)
     assert get_token(visitor) == stored(visitor)
 
