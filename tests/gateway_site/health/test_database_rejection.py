@@ -23,7 +23,9 @@ from gateway_site.environment.database import parse_database_url
 from gateway_site.health import dependencies
 from gateway_site.health.dependencies import query_database
 from gateway_site.health.probes import DatabaseRejectedError
-from tests.gateway_site.support.postgresql import PostgreSQL, binaries, running_postgresql
+from tests.gateway_site.support.postgresql import PostgreSQL, postgresql
+
+__all__ = ["postgresql"]
 
 pytestmark = pytest.mark.django_db  # pytest-django lets nothing else use a database
 REJECTIONS = ("28000", "28P01", "3D000", "42501")
@@ -111,15 +113,6 @@ def test_silent_server_is_an_outage_in_the_time_that_a_connection_may_take() -> 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         parameters = {"host": "127.0.0.1", "port": silent.getsockname()[1], "user": "user"}
         assert product.explain_failure(parameters, 0.1) is None
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[PostgreSQL]:
-    found = binaries()
-    if found is None:
-        pytest.skip("NO POSTGRESQL: install it")
-    with running_postgresql(found) as cluster:
-        yield cluster
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from oauth.mcp.discovery import accept, discover, inspect
 from oauth.mcp.pins import Pin
 from oauth.mcp.servers import McpServer, find_server
 from tests.oauth.support.mcp_internet import (
-    EVIL_HOST,
+    EVIL,
     ISSUER,
     LOGIN_HOST,
     SERVER_PATH,
@@ -26,7 +26,6 @@ from tests.oauth.support.mcp_internet import (
     server_document,
 )
 
-EVIL = f"https://{EVIL_HOST}"
 RESOURCE_OF_EVIL = "/.well-known/oauth-protected-resource/mcp"
 
 

@@ -16,6 +16,7 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.documents import SealedDocuments
 from sessions_kms.services import services
 from tests.oauth.support.mcp_internet import (
+    EVIL,
     EVIL_HOST,
     ISSUER,
     LOGIN_HOST,
@@ -27,7 +28,6 @@ from tests.oauth.support.mcp_internet import (
 )
 from tests.sessions_kms.support.stacks import Stack
 
-EVIL = f"https://{EVIL_HOST}"
 FIRST = Pin(issuer=ISSUER, resource=URL, scopes=("read",), hosts=(LOGIN_HOST,))
 
 

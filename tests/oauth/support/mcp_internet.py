@@ -26,6 +26,7 @@ from oauth.provider import metadata
 from tests.oauth.support.hostile import ADDRESS, ANOTHER_ADDRESS, Internet, certificates
 
 MCP_HOST, LOGIN_HOST, EVIL_HOST = "mcp.notes.example", "login.notes.example", "evil.example"
+EVIL = f"https://{EVIL_HOST}"
 EVIL_ADDRESS = "93.184.215.16"
 URL, ISSUER = f"https://{MCP_HOST}/team/mcp", f"https://{LOGIN_HOST}"
 RESOURCE_PATH = "/.well-known/oauth-protected-resource"

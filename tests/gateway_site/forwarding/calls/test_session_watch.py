@@ -19,19 +19,9 @@ from gateway_site.transport.pool import Lease, Owner
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.services import id_of, services
+from tests.gateway_site.transport.test_pool import Line
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
-
-
-@dataclass(eq=False)
-class Line:
-    """A connection that is always clean."""
-
-    is_clean: bool = True
-    is_closed: bool = False
-
-    def close(self) -> None:
-        self.is_closed = True
 
 
 @dataclass
