@@ -17,14 +17,17 @@ STATE = Path(".local")  # as in `gateway_site.local.options`
 
 def main() -> None:
     """Run a command of `kms-gateway` or `python -m gateway_site`."""
-    arguments = sys.argv[1:]
-    is_local = arguments[:1] == [installation.LOCAL]
-    run(arguments[1:] if is_local else arguments, is_local=is_local)
+    run(sys.argv[1:])
 
 
-def run(arguments: Sequence[str], *, is_local: bool) -> None:
-    """Run a command. Exits with one sentence for a mistake in the configuration."""
+def run(arguments: Sequence[str], *, is_local: bool = False) -> None:
+    """Run a command, with ``is_local`` as after `--local`.
+
+    Exits with one sentence for a mistake in the configuration.
+    """
     installation.require_own_oauth()
+    if arguments[:1] == [installation.LOCAL]:
+        arguments, is_local = arguments[1:], True
     argv = [installation.name_program(), *arguments]
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS)
     from django.core.exceptions import ImproperlyConfigured

@@ -105,9 +105,11 @@ def test_checking_the_lock_does_not_prevent_a_start(tmp_path: Path) -> None:
 def test_manage_py_prints_one_line_about_the_stack(
     tmp_path: Path, more: dict[str, str], said: str
 ) -> None:
+    """As with the option of `kms-gateway`, which may be written here too."""
     with running_stack(tmp_path) as state:
-        answer = command(tmp_path, str(ROOT / "manage.py"), "version", **more)
-    assert answer.stderr == said.format(state=state)
+        for options in ((), ("--local",)):
+            answer = command(tmp_path, str(ROOT / "manage.py"), *options, "version", **more)
+            assert (answer.stderr, answer.returncode) == (said.format(state=state), 0)
 
 
 @contextmanager
