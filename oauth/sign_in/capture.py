@@ -159,7 +159,7 @@ def _require_room(
 ) -> None:
     """Raise SessionFull if the tokens of a sign-in do not fit beside those that it takes along.
 
-    Nobody will hold them then, so they are revoked, unless those that the session has could end too.
+    Nobody will hold them then, so they are revoked, unless those of the session could end too.
     """
     __traceback_hide__ = True
     try:

@@ -16,7 +16,7 @@ from tests.oauth.support.requests import get_token
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.stacks import Stack
 
-TOLD = "belongs to this browser session: signing out of the gateway ends it and revokes its tokens"
+TOLD = "belongs to this browser session: signing out of the gateway ends it."
 
 
 def sql_counts() -> list[int]:

@@ -69,9 +69,9 @@ def test_each_kind_has_its_own_maximum_age(
     """The maximum ages were shortened since: no record has expired by its own time."""
     saved("7", **{about.ABOUT: BROWSER})
     start_grant()
-    config = services().config
-    limits = {"absolute_timeout": session_age, "grant_timeout": grant_age}
-    install(replace(services(), config=replace(config, **limits)))
+    now = services()
+    config = replace(now.config, absolute_timeout=session_age, grant_timeout=grant_age)
+    install(replace(now, config=config))
     stack.clock.advance(61)
     assert find() == ([] if counts is None else [counts])
 
