@@ -222,8 +222,7 @@ def revoke_pending(
 class _SharedAccess:
     """The users' remaining access, which is read once for all token sets of a request.
 
-    The request's session goes on, perhaps as a new one. It counts only if it holds another token
-    set of the same account.
+    The request's session goes on, perhaps as a new one.
     """
 
     def __init__(self, services: Services, session: SessionBase) -> None:
@@ -234,13 +233,13 @@ class _SharedAccess:
     def remaining_beside(self, removed: _Removed) -> RemainingAccess:
         """Return the access of the user who had a token set."""
         __traceback_hide__ = True
-        held = vault.load_token_set(self._session, removed.provider)
-        is_held = held is not None and held.subject == removed.token_set.subject
-        keys = {removed.ended_key, None if is_held else self._session.session_key}
+        keys = {removed.ended_key, self._session.session_key}
         ending = frozenset(id_of(key) for key in keys if key is not None)
         known = (removed.user_id, ending)
         if known not in self._known:
-            self._known[known] = RemainingAccess(self._services, removed.user_id, ending)
+            self._known[known] = RemainingAccess(
+                self._services, removed.user_id, ending, current=self._session
+            )
         return self._known[known]
 
 

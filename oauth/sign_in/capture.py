@@ -62,7 +62,7 @@ def carry_token_set(request: HttpRequest, sociallogin: SocialLogin, **kwargs: An
     token_set = _captured_token_set(sociallogin)
     if token_set is None:
         return
-    if _belongs_to_another_user(request, sociallogin):
+    if _belongs_to_another_user(request, sociallogin) or _belongs_to_inactive_user(sociallogin):
         provider, owner = sociallogin.account.provider, user_id_of(sociallogin.user)
         revoke_unused(request, provider, token_set, owner)
     if _is_own_account(request, sociallogin):
@@ -204,6 +204,12 @@ def _belongs_to_another_user(request: HttpRequest, sociallogin: SocialLogin) -> 
     """Return True if somebody tries to connect another user's account, which allauth rejects."""
     connects = sociallogin.state.get("process") == AuthProcess.CONNECT
     return bool(connects and sociallogin.is_existing and sociallogin.user != request.user)
+
+
+def _belongs_to_inactive_user(sociallogin: SocialLogin) -> bool:
+    """Return True if allauth rejects a sign-in because of its user. A consent checks it itself."""
+    signs_in = sociallogin.state.get("process") not in {AuthProcess.CONNECT, AuthProcess.REDIRECT}
+    return bool(signs_in and sociallogin.is_existing and not sociallogin.user.is_active)
 
 
 def _is_own_account(request: HttpRequest, sociallogin: SocialLogin) -> bool:

@@ -80,7 +80,7 @@ def save_or_revoke(
     and a new one of the same account could end it.
     """
     __traceback_hide__ = True
-    remaining = RemainingAccess.beside(services, session)
+    remaining = RemainingAccess.beside(services, session, goes_on=True)
     try:
         session.save()
     except UpdateError:
@@ -118,7 +118,7 @@ def _run(
     return Revocation(
         provider,
         services,
-        partial(_find_reason_to_keep, name, keeps),
+        partial(_find_reason_to_keep, name, token_set, keeps),
         every_token=provider.kind == MCP_KIND,
     ).run(token_set)
 
@@ -131,12 +131,15 @@ def _provider_of(name: str, token_set: TokenSet) -> ProviderConfig:
     return provider
 
 
-def _find_reason_to_keep(name: str, remaining: RemainingAccess | None) -> Outcome | None:
+def _find_reason_to_keep(
+    name: str, token_set: TokenSet, remaining: RemainingAccess | None
+) -> Outcome | None:
     """Return the outcome if other access may use the tokens, or if that cannot be read."""
+    __traceback_hide__ = True
     if remaining is None:
         return None
     try:
-        is_used = remaining.includes(name)
+        is_used = remaining.includes(name, token_set)
     except StoreUnavailable as exc:
         return _log_kept(name, Outcome.UNDECIDED, f"{UNREADABLE} {exc}")
     return _log_kept(name, Outcome.KEPT, "the user has other access.") if is_used else None

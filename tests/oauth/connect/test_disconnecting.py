@@ -12,12 +12,15 @@ import pytest
 
 from oauth.connect import flow, views
 from oauth.connect.exchange import exchange_code
+from oauth.logout import deferred_revocation
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from sessions_kms import SessionStore, StoreUnavailable
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
+from tests.oauth.clients.endpoints.test_one_grant_provider import Pause
 from tests.oauth.support.connecting import Connecting
+from tests.oauth.support.fake_provider import Answer
 from tests.oauth.support.logout_fixtures import settled
 
 
@@ -147,3 +150,30 @@ def test_session_that_ends_because_of_a_refresh_has_what_was_connected_meanwhile
     others = run_sync(vault.TokenRepository(services(), session, "corp").end("1001"))
     assert others is not None
     assert tokens_of(others["notes"]) == issued(notes)
+
+
+@pytest.mark.parametrize("is_completed_after_it", [False, True])
+def test_connection_that_is_made_before_an_older_one_is_revoked_is_not_ended(
+    notes: Connecting, monkeypatch: pytest.MonkeyPatch, *, is_completed_after_it: bool
+) -> None:
+    """Row: the provider with one grant per person and client. It cannot revoke at first."""
+    monkeypatch.setattr(deferred_revocation, "CONNECTIONS_WAIT", 0.01)
+    server, pause = notes.resource.authorization, Pause()
+
+    def fail() -> Answer:
+        pause()
+        return 503, "text/plain", b""
+
+    notes.connect()
+    server.failing["/revoke"] = fail
+    if is_completed_after_it:
+        with monkeypatch.context() as patch:
+            connect_and_disconnect(notes, patch)
+    else:
+        disconnect(notes)
+    assert pause.is_reached.wait(10)
+    notes.connect()
+    del server.failing["/revoke"]
+    pause.is_over.set()
+    assert revoked(notes) == set()
+    assert tokens_of(notes.held) <= issued(notes)

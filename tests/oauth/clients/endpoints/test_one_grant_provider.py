@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from allauth.socialaccount.models import SocialAccount
+from django.contrib.auth import get_user_model
 from pytest_django import Settings
 
 from oauth.clients.server import AuthorizationServer
@@ -264,6 +265,18 @@ def test_tokens_of_a_grant_that_cannot_be_stored_are_revoked(  # noqa: PLR0917
     corp.hooks["/token"] = lambda: store.dynamodb.on("PutItem session", refused)
     assert allow(ada, app, corp).status_code == 503
     assert len(revoked(corp)) == (1 if choice == "always" else 0)
+
+
+def test_tokens_of_an_inactive_user_are_revoked_unless_other_sessions_use_them(
+    ada: Visitor, corp: OneGrantProvider
+) -> None:
+    get_user_model().objects.update(is_active=False)
+    assert signed_in(corp).user_id is None
+    assert revoked(corp) == []
+    sign_out(ada)
+    assert len(revoked(corp)) == 1
+    assert signed_in(corp).user_id is None
+    assert len(revoked(corp)) == 2
 
 
 def test_account_of_another_user_that_cannot_be_connected_is_revoked(
