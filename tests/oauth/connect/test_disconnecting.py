@@ -6,6 +6,7 @@ is slow. Each test puts one request's write between two steps of the other.
 
 from __future__ import annotations
 
+import threading
 from typing import Any, NoReturn
 
 import pytest
@@ -18,7 +19,6 @@ from oauth.tokens import vault
 from sessions_kms import SessionStore, StoreUnavailable
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
-from tests.oauth.clients.endpoints.test_one_grant_provider import Pause
 from tests.oauth.support.connecting import Connecting
 from tests.oauth.support.fake_provider import Answer
 from tests.oauth.support.logout_fixtures import settled
@@ -158,10 +158,12 @@ def test_connection_that_is_made_before_an_older_one_is_revoked_is_not_ended(
 ) -> None:
     """Row: the provider with one grant per person and client. It cannot revoke at first."""
     monkeypatch.setattr(deferred_revocation, "CONNECTIONS_WAIT", 0.01)
-    server, pause = notes.resource.authorization, Pause()
+    server = notes.resource.authorization
+    is_connected_again, arrivals = threading.Event(), threading.Semaphore(0)
 
     def fail() -> Answer:
-        pause()
+        arrivals.release()
+        assert is_connected_again.wait(10)
         return 503, "text/plain", b""
 
     notes.connect()
@@ -171,9 +173,10 @@ def test_connection_that_is_made_before_an_older_one_is_revoked_is_not_ended(
             connect_and_disconnect(notes, patch)
     else:
         disconnect(notes)
-    assert pause.is_reached.wait(10)
+    for _ in range(1 + is_completed_after_it):
+        assert arrivals.acquire(timeout=10)
     notes.connect()
     del server.failing["/revoke"]
-    pause.is_over.set()
+    is_connected_again.set()
     assert revoked(notes) == set()
     assert tokens_of(notes.held) <= issued(notes)
