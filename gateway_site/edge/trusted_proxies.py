@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -31,8 +32,11 @@ WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 
 def parse_address(text: str) -> Address | None:
     """Return the address in a text, without port and zone; None for any other text."""
-    if len(text) > LENGTH_MAX:
-        return None
+    return None if len(text) > LENGTH_MAX else _parse(text)
+
+
+@lru_cache(maxsize=1024)  # every request names its proxy and its client
+def _parse(text: str) -> Address | None:
     if match := WITH_PORT.fullmatch(text):
         text = match[1] or match[2]
     try:

@@ -15,6 +15,8 @@ from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParserError
 from django.utils.http import parse_header_parameters
 
+from sessions_kms.concurrency.threads import executor, in_thread
+
 # Without these headers, Django does not look for a body, which stays in the ASGI channel.
 BODY_HEADERS = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
 # Attributes that refer back to the request: its user, and its messages.
@@ -74,6 +76,7 @@ def release_request(request: HttpRequest) -> None:
         vars(request).pop(name, None)
 
 
+RECEIVER_THREADS = 4
 # Django's own receivers of request_started and request_finished. They clean up connections of a
 # thread, of which the event loop's has none, and variables that end with the request's context.
 DJANGO_RECEIVERS = frozenset(
@@ -84,9 +87,19 @@ DJANGO_RECEIVERS = frozenset(
 async def send_signal(signal: Signal, **arguments: Any) -> None:
     """Send request_started or request_finished for a call, if a project listens.
 
-    Its receivers may block: Django runs them in a thread. They get it even if the call is cancelled
-    meanwhile, since a project may count on both.
+    Its receivers may block: they run in threads of their own, since with `asend` all of them, and
+    all else that Django runs in one thread, would wait for each other. They get the signal even if
+    the call is cancelled meanwhile: a project may count on both.
     """
     if not DJANGO_RECEIVERS.issuperset([found[0][0] for found in signal.receivers]):
-        sending = asyncio.ensure_future(signal.asend(sender=ASGIHandler, **arguments))
-        await asyncio.shield(sending)
+        sending = in_thread(
+            executor("gateway-receivers", RECEIVER_THREADS), _call_receivers, signal, arguments
+        )
+        await asyncio.shield(asyncio.ensure_future(sending))
+
+
+def _call_receivers(signal: Signal, arguments: Mapping[str, Any]) -> None:
+    try:
+        signal.send(sender=ASGIHandler, **arguments)
+    finally:
+        close_old_connections()  # the other signal may be sent in another thread

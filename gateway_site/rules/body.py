@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from gateway_site.edge.client import Client, ClientGone, Receive
+from gateway_site.rules.bounded_wait import wait_bounded
 from gateway_site.rules.headers import Headers, single_value
 from gateway_site.rules.problems import Problem
 
@@ -36,8 +37,7 @@ class BodyTimer:
         """Return the next message. Raises TimeoutError if the client is too slow."""
         now = asyncio.get_running_loop().time
         started = now()
-        async with asyncio.timeout(self._left):
-            message = await receive()
+        message = await wait_bounded(self._left, receive())
         earned = len(message.get("body", b"")) / BYTES_PER_SECOND
         self._left = min(BODY_TIMEOUT, self._left - (now() - started) + earned)
         return message

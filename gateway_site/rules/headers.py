@@ -143,15 +143,15 @@ def _cached_for_short_values(count: int) -> Callable[[Callable[[bytes], T]], Cal
 
 
 def named_by_connection(headers: Headers) -> set[bytes]:
-    """Return the names in `Connection` headers."""
-    listed = [value for name, value in headers if name.lower() == b"connection"]
+    """Return the names in `Connection` headers; those of the headers are in lower case."""
+    listed = [value for name, value in headers if name == b"connection"]
     return {item.strip().lower() for item in b",".join(listed).split(b",")} if listed else set()
 
 
 def drop_connection_headers(headers: Headers) -> Headers:
     """Return the headers in lower case, without those that `Connection` names."""
-    named = named_by_connection(headers)
     came = [(name.lower(), value) for name, value in headers]
+    named = named_by_connection(came)
     return [pair for pair in came if pair[0] not in named] if named else came
 
 

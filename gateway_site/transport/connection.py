@@ -41,6 +41,7 @@ class Http1Connection(asyncio.Protocol):
         self._is_sound = True  # no error that prevents its reuse has occurred
         self._is_sent = True  # whether the last request was sent completely
         self._is_paused = False
+        self._head = b""  # the head that waits for the first piece of its body
         self._is_late = False  # the response, or its next piece, timed out
         self._failure: type[UpstreamFailed] | None = None
         self._news: asyncio.Future[None] | None = None  # for data, or the end of them
@@ -59,9 +60,11 @@ class Http1Connection(asyncio.Protocol):
         self._is_sound = self._is_sound and request.is_unmistakable
         self._is_sent = False
         try:
-            self._put(request.head)
-            if request.length != 0 or self._room is not None or self._transport.is_closing():
-                await self._send_rest(request)
+            if request.length == 0:
+                self._put(request.head)
+                await self._write_out()
+            else:
+                await self._send_with_body(request)
             self._is_sent = True
         except ConnectionError:  # It may respond early and close; that is read below.
             pass
@@ -123,18 +126,27 @@ class Http1Connection(asyncio.Protocol):
         if self._reader is not None:
             self._reader.close()
 
-    async def _send_rest(self, request: Request) -> None:
-        await self._write_out()
+    async def _send_with_body(self, request: Request) -> None:
+        """Send the head, together with the body's first piece if that is there.
+
+        Each write is a system call and a packet. The head waits for no more than the event loop's
+        next iteration.
+        """
+        self._head = request.head
+        self._loop.call_soon(self._put, b"")
         async with aclosing(request.pieces()) as pieces:
             async for piece in pieces:
                 self._put(piece)
                 await self._write_out()
 
     def _put(self, data: bytes) -> None:
-        """Start writing bytes."""
+        """Start writing bytes, after the head if that waits."""
+        head, self._head = self._head, b""
+        if not head and not data:
+            return
         self._mark_early(self._reader is not None and self._reader.has_begun)
         if not self._transport.is_closing():
-            self._transport.write(data)
+            self._transport.write(head + data)
 
     async def _write_out(self) -> None:
         """Wait until the bytes are written. Raises ConnectionError and WriteTimeout."""

@@ -7,10 +7,10 @@ forked process has none of its parent's threads, so it starts without pools.
 import copy
 import os
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from functools import partial
+from functools import lru_cache, partial
 from threading import Lock, Thread
 from typing import Final, Generic, ParamSpec, TypeVar
 from weakref import WeakSet
@@ -163,8 +163,12 @@ async def in_thread(
 ) -> T:
     """Do blocking work in a thread of a pool, with this task's context; return its result."""
     __traceback_hide__ = True
-    call = sync_to_async(_run_in_context_copy, thread_sensitive=False, executor=pool)
-    return await call(partial(work, *args, **kwargs))
+    return await _caller_in(pool)(partial(work, *args, **kwargs))
+
+
+@lru_cache(maxsize=64)  # asgiref inspects a function whenever one is wrapped
+def _caller_in(pool: ThreadPoolExecutor) -> Callable[[Callable[[], T]], Awaitable[T]]:
+    return sync_to_async(_run_in_context_copy, thread_sensitive=False, executor=pool)
 
 
 async def in_djangos_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -104,5 +104,6 @@ def is_event_stream(answer: Answer) -> bool:
 
 def has_readable_events(answer: Answer) -> bool:
     """Return True if its events can be seen, and it may end after any of them."""
-    is_fixed = any(joined_values(answer.headers, name) for name in FIXED)
-    return is_event_stream(answer) and not is_fixed
+    return is_event_stream(answer) and not any(
+        joined_values(answer.headers, name) for name in FIXED
+    )

@@ -7,12 +7,10 @@ network connections.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from http import HTTPStatus
-from types import coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from django.http import HttpRequest
 
@@ -36,6 +34,7 @@ from gateway_site.forwarding.calls.response_headers import with_session_cookie
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.rules import url_rules
 from gateway_site.rules.body import EMPTY_BODY, TAKES_BODY, RequestBody
+from gateway_site.rules.bounded_wait import wait_bounded
 from gateway_site.rules.headers import Headers, joined_values, request_headers, response_headers
 from gateway_site.rules.problems import Problem, unavailable
 from gateway_site.transport import upstream_client
@@ -49,7 +48,6 @@ from sessions_kms.hints import page
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Content = AsyncGenerator[bytes, None]
 Message = Mapping[str, Any]  # of ASGI
 Groups = tuple[str, ...]
@@ -329,38 +327,3 @@ def _problem_of(error: UpstreamFailed) -> Problem:
     if isinstance(error, UpstreamTimeout):
         return Problem(504, "upstream_timeout", "The upstream did not answer in time.")
     return Problem(502, "upstream_failed", "The upstream could not be reached, or failed.")
-
-
-async def wait_bounded(seconds: float, work: Awaitable[T]) -> T:
-    """Return the result of an awaitable. Raises TimeoutError if it has to wait too long.
-
-    Without a timer if there is nothing to wait for: `asyncio.timeout` creates one each time, and
-    the server accepts most messages at once.
-    """
-    iterator = work.__await__()
-    try:
-        wait = next(iterator)
-    except StopIteration as end:
-        found: T = end.value
-        return found
-    async with asyncio.timeout(seconds):
-        return await _resume(iterator, wait)
-
-
-@coroutine
-def _resume(iterator: Generator[Any, Any, T], wait: Any) -> Generator[Any, Any, T]:
-    """Continue an awaitable that waits for something already."""
-    try:
-        while True:
-            error: BaseException | None = None
-            try:
-                outcome = yield wait
-            except BaseException as raised:  # noqa: BLE001 - it is thrown where the wait is
-                error = raised
-            try:
-                wait = iterator.send(outcome) if error is None else iterator.throw(error)
-            finally:
-                error = None  # Its traceback has this frame: each would keep the other.
-    except StopIteration as end:
-        found: T = end.value
-        return found

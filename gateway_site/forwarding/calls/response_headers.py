@@ -35,39 +35,47 @@ from sessions_kms.concurrency.threads import executor, in_thread
 
 COOKIE_THREADS = 4  # separate: in the event loop's own pool this would delay DNS lookups
 SETTERS = (XFrameOptionsMiddleware, ContentPolicyMiddleware, SecurityMiddleware)
-Fixed = Mapping[bool, tuple[tuple[str, str], ...]]  # by whether the request came by https
 
 
 class _Secure(HttpRequest):
     scheme = "https"
 
 
-def fixed_headers() -> Fixed:
-    """Return the headers that Django's middleware sets by the settings, on every response."""
+@dataclass(frozen=True, slots=True)
+class FixedHeaders:
+    """Headers of every response, for those of Django and those of upstreams."""
+
+    pairs: tuple[tuple[str, str], ...]
+    encoded: Headers
+
+
+def fixed_headers() -> Mapping[bool, FixedHeaders]:
+    """Return what Django's middleware sets by the settings, by whether a request is secure."""
     return {kind is _Secure: _set_on(kind()) for kind in (HttpRequest, _Secure)}
 
 
-def _set_on(request: HttpRequest) -> tuple[tuple[str, str], ...]:
+def _set_on(request: HttpRequest) -> FixedHeaders:
     request.path_info = url_rules.ROOT
     response = HttpResponse()
     del response.headers["Content-Type"]
     for kind in SETTERS:
         kind(never_called).process_response(request, response)
-    return tuple(response.items())
+    encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.items()]
+    return FixedHeaders(tuple(response.items()), encoded)
 
 
 @dataclass(slots=True)
 class OwnHeaders:
     """The headers and cookies of one answer."""
 
-    fixed: tuple[tuple[str, str], ...]
+    fixed: FixedHeaders
     vary: str
     cookies: SimpleCookie = field(default_factory=SimpleCookie)
 
     @classmethod
     def of(
         cls,
-        fixed: Fixed,
+        fixed: Mapping[bool, FixedHeaders],
         request: HttpRequest,
         caller: Caller | None,
         cookies: SimpleCookie,
@@ -85,17 +93,13 @@ class OwnHeaders:
 
     def encoded(self) -> Headers:
         """Return them for an upstream's response."""
-        pairs = [
-            (name.lower().encode("ascii"), value.encode("latin-1")) for name, value in self.fixed
-        ]
-        if self.vary:
-            pairs.append((b"vary", self.vary.encode("ascii")))
+        vary = [(b"vary", self.vary.encode("ascii"))] if self.vary else []
         cookies = [each.OutputString().encode("latin-1") for each in self.cookies.values()]
-        return pairs + [(b"set-cookie", value) for value in cookies]
+        return [*self.fixed.encoded, *vary, *((b"set-cookie", value) for value in cookies)]
 
     def add_to(self, response: HttpResponse) -> None:
         """Add them to a response of the gateway's own."""
-        for name, value in self.fixed:
+        for name, value in self.fixed.pairs:
             response.headers.setdefault(name, value)
         if self.vary:
             patch_vary_headers(response, self.vary.split(", "))

@@ -62,7 +62,7 @@ def test_browser_headers_are_not_forwarded(headers: Headers) -> None:
 
 @given(LISTS)
 def test_what_connection_names_ends_here(headers: Headers) -> None:
-    named = named_by_connection(headers)
+    named = named_by_connection([(name.lower(), value) for name, value in headers])
     ours = SET | {b"traceparent"}
     assert not {name for name, _ in sent(headers)} & named - ours
     set_here = {
@@ -100,7 +100,7 @@ def test_cors_headers_are_removed(headers: Headers) -> None:
 @given(LISTS)
 def test_everything_else_passes_in_both_directions(headers: Headers) -> None:
     own = [(b"Content-Type", b"a/b"), (b"Content-Digest", b"x"), (b"Mcp-Session-Id", b"s")]
-    named = named_by_connection(headers)
+    named = named_by_connection([(name.lower(), value) for name, value in headers])
     kept = [(name.lower(), value) for name, value in own if name.lower() not in named]
     assert [pair for pair in sent(headers + own) if pair in kept][-len(kept) :] == kept
     assert [pair for pair in response_headers(headers + own) if pair in kept][-len(kept) :] == kept

@@ -516,3 +516,36 @@ async def test_body_that_fails_ends_the_connection(server: Server) -> None:
         await begun(server, "POST", body(), (b"content-length", b"6"))
     assert not client.pool()
     await until(lambda: server.gone == 1)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_head_is_sent_with_a_body_that_is_there_and_waits_for_no_other(
+    is_there: bool,
+) -> None:
+    coming = asyncio.Event()
+
+    async def content() -> AsyncIterator[bytes]:
+        if not is_there:
+            await coming.wait()
+        yield b"body"
+
+    connection, transport, (ours, theirs) = Http1Connection(), Mock(), socket.socketpair()
+    transport.is_closing.return_value = False
+    transport.get_extra_info.return_value = ours
+    connection.connection_made(transport)
+    length = [(b"content-length", b"4")]
+    request = written(NOWHERE, "POST", f"{NOWHERE.origin}/x", length, content())
+    sending = asyncio.ensure_future(connection.send(request, seconds=TIMEOUT, ended=Mock()))
+    await until(lambda: bool(transport.write.called))
+    sent = [request.head + b"body"] if is_there else [request.head]
+    assert [each.args[0] for each in transport.write.call_args_list] == sent
+    coming.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert b"".join(each.args[0] for each in transport.write.call_args_list) == (
+        request.head + b"body"
+    )
+    sending.cancel()
+    await asyncio.wait([sending])
+    ours.close()
+    theirs.close()

@@ -54,6 +54,7 @@ class MCPReader:
         self._call = call
         self._body = body
         self._policy = policy
+        self._headers = drop_connection_headers(call.headers)  # as the upstream will see them
         self._data = b""
         self._message: Message | None = None
         self._version: str | None = None
@@ -67,7 +68,7 @@ class MCPReader:
     async def receive(self) -> None:
         """Receive the body, and read its message unless it is large. Raises Problem, ClientGone."""
         if self._call.method == "POST":
-            _check_content(self._passing_headers())
+            _check_content(self._headers)
             self._data = await self._receive()
         if self.is_unread:
             _note(CheckedMessage())
@@ -81,8 +82,8 @@ class MCPReader:
 
     async def read(self) -> None:
         """Read the message that was received, once. Raises Problem."""
-        headers, data = self._passing_headers(), self._data
-        self._data = b""
+        headers, data = self._headers, self._data
+        self._headers, self._data = [], b""
         try:
             if self._call.method == "POST":
                 self._message = await read_in_turn(
@@ -98,10 +99,6 @@ class MCPReader:
         if self._message is not None:
             method, name = self._message.method, self._message.name
         _note(CheckedMessage(protocol=self._version, method=method, tool=name))
-
-    def _passing_headers(self) -> Headers:
-        """Return the request's headers as the upstream will see them."""
-        return drop_connection_headers(self._call.headers)
 
     @property
     def message(self) -> Message | None:

@@ -28,9 +28,11 @@ from gateway_site.forwarding.asgi import GatewayHandler
 from gateway_site.forwarding.calls import calls
 from gateway_site.forwarding.calls import user_cache as user_cache_module
 from gateway_site.forwarding.calls.user_cache import user_cache
+from gateway_site.forwarding.request import RECEIVER_THREADS
 from gateway_site.forwarding.thread_pools import THREADS, QueueTimeout
 from gateway_site.rules.upstream import read_upstreams
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.threads import executor, in_thread
 from tests.gateway_site.support.gateways import upstream_variables
 from tests.gateway_site.support.in_process import (
     TIMEOUT,
@@ -138,8 +140,8 @@ def test_call_sends_the_signals_of_a_request_to_a_project_that_listens(received:
 
 
 def test_call_sends_no_signal_if_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Signal, "asend", None)
     handler = GatewayHandler()
+    monkeypatch.setattr(Signal, "send", None)
     assert in_a_new_loop(lambda: ask(handler, "/gateway/api/x"))[0] == 401
 
 
@@ -164,19 +166,46 @@ def test_call_that_is_cancelled_while_receivers_wait_for_a_thread_sends_both_sig
     go_on.clear()
 
     async def cancelled() -> None:
-        busy = asyncio.create_task(sync_to_async(go_on.wait)(TIMEOUT))  # in the thread of receivers
+        threads = executor("gateway-receivers", RECEIVER_THREADS)
+        busy = [
+            asyncio.create_task(in_thread(threads, go_on.wait, TIMEOUT))
+            for _ in range(RECEIVER_THREADS)
+        ]
         call = asyncio.create_task(ask(handler, "/gateway/api/x"))
         for _ in BOTH:  # while each of them waits
             await asyncio.sleep(0.01)
             call.cancel()
         await asyncio.wait({call})
         go_on.set()
-        await busy
+        await asyncio.wait(busy)
         while len(received) < len(BOTH):  # noqa: ASYNC110 - it has no event to wait for
             await asyncio.sleep(0.001)
 
     in_a_new_loop(cancelled)
     assert [signal for signal, _ in received] == BOTH
+
+
+def test_receiver_that_blocks_delays_no_other_call_and_nothing_in_djangos_thread() -> None:
+    handler = GatewayHandler()
+    go_on.clear()
+
+    def block(scope: Any, **_: Any) -> None:
+        assert scope["path"] == "/gateway/api/x" or go_on.wait(TIMEOUT)
+
+    async def both() -> None:
+        slow = asyncio.create_task(ask(handler, "/gateway/api/slow"))
+        await asyncio.sleep(0.01)
+        assert (await ask(handler, "/gateway/api/x"))[0] == 401
+        assert await sync_to_async(threading.active_count)()
+        assert not slow.done()
+        go_on.set()
+        assert (await slow)[0] == 401
+
+    signals.request_started.connect(block)
+    try:
+        in_a_new_loop(both)
+    finally:
+        signals.request_started.disconnect(block)
 
 
 def test_receiver_that_fails_ends_its_call_and_keeps_no_permit(received: Received) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway_site.forwarding.calls.exchange import wait_bounded
+from gateway_site.rules.bounded_wait import wait_bounded
 
 NEVER = 3600.0  # seconds
 
