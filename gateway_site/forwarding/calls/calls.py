@@ -1,15 +1,17 @@
 """A call of an upstream, step by step.
 
-The order of the statements in `Calls._answer`, `Calls._check` and `_exchange` is the order of the
-checks: host and scheme; a client's token; CSRF and origin; address; session; user; path and method;
-limits and rates; the upstream's token, with which the user's groups come; rules; the visit; the
-exchange. A new check belongs there. Django's own code does what it does for pages: the CSRF check,
+The order of the checks is that of the statements here: `Calls._take_steps` (host and scheme; who
+calls), `Calls._check` (CSRF and origin; address; user), `admission.admit` (what needs only the
+request: upstream, path, method, body), `make_call` (how many calls are open) and `_exchange` (rates;
+the upstream's token, with which the user's groups come; rules; the visit; the exchange). A new
+check belongs into one of these. Django's own code does what it does for pages: the CSRF check,
 security headers, the session's cookie, the user of a session. But `MIDDLEWARE` does not see calls:
 `middleware_check` rejects entries that might be meant for them.
 
-All steps run in the event loop. Three things take a thread: to query a user who is not cached, to
-save a browser's session that Django has changed (after a change of `SECRET_KEY` or of a password),
-and to log an error. An open stream holds none.
+All steps run in the event loop. These take a thread: querying a user who is not cached, saving a
+browser's session with Django's code and setting its cookie, reporting an error, receivers of a
+project, reading large MCP messages (`mcp.reading_threads`), and looking every minute whether the
+user of an open call is active (`watch`). An open stream holds none.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.security import SecurityMiddleware
 from django.urls import set_script_prefix
 
-from gateway_site.edge import access_log, descriptors, own_cookies
+from gateway_site.edge import access_log, own_cookies
 from gateway_site.edge.client import Client, ClientGone, Send
 from gateway_site.edge.middleware import use_public_host
 from gateway_site.forwarding.calls import admission, upstream_token
@@ -58,7 +60,6 @@ from gateway_site.forwarding.calls.watch import SessionEnded, WatchedBlock, watc
 from gateway_site.forwarding.request import BODY_HEADERS, never_called, release_request, send_signal
 from gateway_site.forwarding.thread_pools import (
     BUSY,
-    UNAVAILABLE,
     FairSemaphore,
     Permit,
     QueueTimeout,
@@ -82,7 +83,7 @@ slots = CallerSlots()
 
 
 class Calls:
-    """Serves calls: forwards those that are admitted, and answers all others."""
+    """Serves calls: makes those that are admitted, and rejects all others."""
 
     def __init__(self, handler: ASGIHandler) -> None:
         check_middleware()
@@ -95,23 +96,19 @@ class Calls:
 
     async def serve(self, scope: Any, client: Client, send: Send) -> None:
         """Serve one call. Raises ClientGone."""
-        answer: Admitted | HttpResponse | None
+        result: Admitted | HttpResponse | None
         try:
-            answer = await self._admit(scope, client)
+            result = await self._admit(scope, client)
         except QueueTimeout:
             shed.add()
-            answer = problems.unavailable("busy", BUSY).response()
-        except OSError as error:
-            if not descriptors.is_exhaustion(error):
-                raise
-            answer = problems.unavailable("service_unavailable", UNAVAILABLE).response()
-        if isinstance(answer, tuple):
-            answer = await _forward(*answer, client, send)
-        if answer is not None:
-            await self._handler.send_response(answer, send)
+            result = problems.unavailable("busy", BUSY).response()
+        if isinstance(result, tuple):
+            result = await _forward(*result, client, send)
+        if result is not None:
+            await self._handler.send_response(result, send)
 
     async def _admit(self, scope: Any, client: Client) -> Admitted | HttpResponse:
-        """Return the call that may be made, or the answer. Raises QueueTimeout, ClientGone."""
+        """Return the call that may be made, or a response. Raises QueueTimeout, ClientGone."""
         async with self._admissions.permit(client) as permit:
             set_script_prefix(get_script_prefix(scope))
             try:
@@ -119,7 +116,7 @@ class Calls:
                 request, response = self._make_request(scope)
                 if request is None:
                     return problems.as_problem(response)
-                return await self._answer(request, scope, client, permit)
+                return await self._take_steps(request, scope, client, permit)
             finally:
                 await send_signal(signals.request_finished)
 
@@ -140,10 +137,10 @@ class Calls:
                 entry.route = INDEX_ROUTE if request.path_info == url_rules.ROOT else ROUTE
         return request, cast("HttpResponse", response)
 
-    async def _answer(
+    async def _take_steps(
         self, request: HttpRequest, scope: Any, client: Client, permit: Permit
     ) -> Admitted | HttpResponse:
-        """Take the steps; turn errors into answers, and add what each answer carries."""
+        """Take the steps; turn errors into responses, and add what each response carries."""
         caller: Caller | None = None
         with ahead.bounded(), ahead.keys_of(request) as keys:
             try:
@@ -153,7 +150,7 @@ class Calls:
                     result = await self._check(request, caller, scope, client, permit)
             except (QueueTimeout, ClientGone):
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever fails is answered, as by Django
+            except Exception as error:  # noqa: BLE001 - whatever fails gets a response, as from Django
                 result = await failure_response(request, caller, error)
             try:
                 cookies = await session_cookies(request, caller, _status(result), self._csrf)
@@ -180,7 +177,7 @@ class Calls:
     async def _check(
         self, request: HttpRequest, caller: Caller, scope: Any, client: Client, permit: Permit
     ) -> UpstreamCall | HttpResponse:
-        """Return the call that may be made, or an answer. Raises Problem, and what fails."""
+        """Return the call that may be made, or a response. Raises Problem, and what fails."""
         if caller.grant is None and (rejection := await self._check_csrf(request)) is not None:
             return rejection
         origin.check_origin(request)
@@ -208,15 +205,16 @@ class Calls:
 async def _forward(
     call: UpstreamCall, headers: OwnHeaders, client: Client, send: Send
 ) -> HttpResponse | None:
-    """Make the call and forward its response; return an answer if there was none."""
+    """Make the call and forward its response; return another response if there was none."""
     if entry := access_log.current_entry():
         entry.upstream = call.upstream.name
     try:
-        problem = await forward(call, client, send, headers.encoded())
-        if problem is None:
+        rejection = await make_call(call, client, send, headers.encoded())
+        if rejection is None:
             return None
-        problem = await upstream_token.settle_problem(call, problem)
-        rejection = upstream_token.redirect_to_connect(call, problem) or problem.response()
+        if isinstance(rejection, Problem):
+            problem = await upstream_token.settle_problem(call, rejection)
+            rejection = upstream_token.redirect_to_connect(call, problem) or problem.response()
         headers.add_to(rejection)
         await renew_session_cookie(call.request, call.caller, rejection)
         return rejection
@@ -224,8 +222,10 @@ async def _forward(
         call.release()
 
 
-async def forward(call: UpstreamCall, client: Client, send: Send, extra: Headers) -> Problem | None:
-    """Make the call within its limits; return a problem if no response has started.
+async def make_call(
+    call: UpstreamCall, client: Client, send: Send, extra: Headers
+) -> Problem | HttpResponse | None:
+    """Make the call within its limits; return what else to respond if no response has started.
 
     The response gets the `extra` headers, a list that is then emptied. A response that breaks off
     is left unfinished, so that the server aborts it: a clean end would tell the client that it has
@@ -247,6 +247,10 @@ async def forward(call: UpstreamCall, client: Client, send: Send, extra: Headers
         return None if exchange.has_begun else signed_out()
     except ClientGone:
         pass
+    except Exception as error:
+        if exchange.has_begun:
+            raise
+        return await failure_response(call.request, call.caller, error)
     return None
 
 

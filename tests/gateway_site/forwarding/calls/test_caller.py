@@ -93,7 +93,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
         async def instead(call: UpstreamCall, *_: object) -> Problem | None:
             return await forward(call)
 
-        monkeypatch.setattr(calls, "forward", instead)
+        monkeypatch.setattr(calls, "make_call", instead)
         handler = gateway()
         answer: Answer = in_a_new_loop(
             lambda: ask(handler, "/gateway/tools/x", method="POST", token=token)
@@ -233,7 +233,7 @@ def test_calls_that_interleave_have_each_its_own_session(
     token: str, called: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A token that opens nothing does not get what another has just opened."""
-    monkeypatch.setattr(calls, "forward", forwarded)
+    monkeypatch.setattr(calls, "make_call", forwarded)
     handler = gateway()
     read = Grants.session
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 import threading
 from asyncio import CancelledError
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ from gateway_site.edge.client import ClientGone
 from gateway_site.forwarding.asgi import GatewayHandler
 from gateway_site.forwarding.calls import calls
 from gateway_site.forwarding.calls import user_cache as user_cache_module
+from gateway_site.forwarding.calls.exchange import Exchange
+from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.forwarding.calls.user_cache import user_cache
 from gateway_site.forwarding.request import RECEIVER_THREADS
 from gateway_site.forwarding.thread_pools import THREADS, QueueTimeout
@@ -224,15 +227,16 @@ def test_receiver_that_fails_ends_its_call_and_keeps_no_permit(received: Receive
     assert handler._calls._admissions._free == calls.ADMISSIONS
 
 
+def user_of(request: HttpRequest) -> User:
+    return User(pk=int(request.session[SESSION_KEY]))
+
+
 @pytest.mark.parametrize("is_cached", [True, False])
 def test_call_that_is_cancelled_at_any_moment_keeps_no_permit(
     monkeypatch: pytest.MonkeyPatch, is_cached: bool
 ) -> None:
-    def user_of(request: HttpRequest) -> User:
-        return User(pk=int(request.session[SESSION_KEY]))
-
     monkeypatch.setattr(user_cache_module, "_user_of_request", user_of)
-    monkeypatch.setattr(calls, "forward", forwarded)
+    monkeypatch.setattr(calls, "make_call", forwarded)
     handler, key = GatewayHandler(), signed_in(1)
     admissions, threads = handler._calls._admissions, handler._calls._users._threads._semaphore
 
@@ -254,6 +258,37 @@ def test_call_that_is_cancelled_at_any_moment_keeps_no_permit(
         return (await ask(handler, "/gateway/api/x", key))[0]
 
     assert in_a_new_loop(cancel_everywhere) == 200
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_unexpected_error_of_an_exchange_is_reported_and_is_a_problem_if_no_response_has_begun(
+    monkeypatch: pytest.MonkeyPatch, has_begun: bool
+) -> None:
+    async def fail(call: UpstreamCall, exchange: Exchange) -> Never:
+        exchange.has_begun = has_begun
+        raise ZeroDivisionError
+
+    errors: list[Any] = []
+
+    def note(**_: Any) -> None:
+        errors.append(sys.exc_info()[0])
+
+    monkeypatch.setattr(user_cache_module, "_user_of_request", user_of)
+    monkeypatch.setattr(calls, "_exchange", fail)
+    handler, key = GatewayHandler(), signed_in(1)
+    signals.got_request_exception.connect(note)
+    try:
+        if has_begun:  # The server then aborts the response.
+            with pytest.raises(ZeroDivisionError):
+                in_a_new_loop(lambda: ask(handler, "/gateway/api/x", key))
+        else:
+            status, body, headers = in_a_new_loop(lambda: ask(handler, "/gateway/api/x", key))
+            assert (status, json.loads(body)["code"]) == (500, "internal_server_error")
+            assert (b"X-Content-Type-Options", b"nosniff") in headers
+            assert errors == [ZeroDivisionError]
+    finally:
+        signals.got_request_exception.disconnect(note)
+    assert not calls.slots
 
 
 def test_user_agent_that_django_would_reject_is_rejected(settings: Settings) -> None:

@@ -56,7 +56,7 @@ def database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Da
     install(fake_stack(FakeClock()).services)
     found = Database()
     monkeypatch.setattr(caching, "_user_of_request", found.find)
-    monkeypatch.setattr(calls, "forward", forwarded)
+    monkeypatch.setattr(calls, "make_call", forwarded)
     user_cache.cache_clear()
     yield found
     found.go_on.set()
