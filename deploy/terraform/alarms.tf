@@ -1,5 +1,5 @@
-# docs/operations.md lists the alarms and what to do. Those on a log line count lines that contain its
-# constant words: the same words in both log formats.
+# docs/operations.md lists the alarms and what to do. Those on a log line read LOG_FORMAT=json. Lines
+# may quote users and servers (INFO, most of all), so each pattern names where its words must be.
 
 locals {
   actions     = var.alarm_topic == null ? [] : [var.alarm_topic]
@@ -8,97 +8,97 @@ locals {
   # How many lines in five minutes are too many: none is allowed unless `above` says otherwise.
   log_alarms = {
     kms_key = {
-      pattern     = "\"AWS refused to use the KMS key\""
+      pattern     = "{ ($.level != \"INFO\") && ($.message = \"AWS refused to use the KMS key*\") }"
       description = "The KMS key is disabled, pending deletion, or its policy changed: docs/operations.md, Key disabled"
       above       = 0
     }
     data_key = {
-      pattern     = "\"The published data key of period\""
+      pattern     = "{ ($.level != \"INFO\") && ($.message = \"The published data key of period*\") }"
       description = "A data-key item was overwritten, or a key was switched too early: docs/operations.md, Damaged data key"
       above       = 0
     }
     not_before = {
-      pattern     = "\"The not-before item\""
+      pattern     = "{ ($.level != \"INFO\") && ($.message = \"The not-before item*\") }"
       description = "A clock was wrong, or somebody wrote to a not-before item: docs/operations.md, Not-before in the future"
       above       = 0
     }
     clock = {
-      pattern     = "\"This machine's clock is\""
+      pattern     = "{ ($.level != \"INFO\") && ($.message = \"This machine's clock is*\") }"
       description = "A task's clock is wrong: docs/operations.md, The clock"
       above       = 0
     }
     doubtful_answers = {
-      pattern     = "?\"A record is of a time that is yet to come\" ?\"KMS unwrapped one data key to different bytes\" ?\"DynamoDB gave an answer to another request\""
+      pattern     = "{ ($.level != \"INFO\") && (($.message = \"A record is of a time that is yet to come*\") || ($.message = \"KMS unwrapped one data key to different bytes*\") || ($.message = \"DynamoDB gave an answer to another request*\")) }"
       description = "Something between the gateway and AWS garbles answers, or somebody writes to the table: run check_session_store"
       above       = 0
     }
     circuit = {
-      pattern     = "\"timed out\" \"times in a row\""
+      pattern     = "{ ($.level != \"INFO\") && (($.event = \"circuit\") && ($.message = \"*times in a row*\")) }"
       description = "DynamoDB or KMS hangs: docs/operations.md, A service that hangs"
       above       = 0
     }
     table = {
-      pattern     = "\"The session table cannot be used\""
+      pattern     = "{ ($.level != \"INFO\") && (($.event = \"session_store\") && ($.message = \"*The session table cannot be used:*\")) }"
       description = "DynamoDB does not answer, throttles or rejects the gateway: docs/operations.md, Throttled table"
       above       = 0
     }
     kms = {
-      pattern     = "\"AWS KMS cannot be used\""
+      pattern     = "{ ($.level != \"INFO\") && (($.event = \"session_store\") && ($.message = \"*AWS KMS cannot be used:*\")) }"
       description = "AWS KMS does not answer, or rejects the gateway, and no data key is cached: docs/operations.md, KMS outage"
       above       = 0
     }
     database = {
-      pattern     = "\"The database cannot be used\""
+      pattern     = "{ ($.level != \"INFO\") && (($.event = \"database\") && ($.message = \"*The database cannot be used:*\")) }"
       description = "The SQL database is down, hangs or is out of connections: docs/operations.md, Database outage"
       above       = 0
     }
     secret_key = {
-      pattern     = "\"A session is answered as signed out: its hash was made with a SECRET_KEY\""
+      pattern     = "{ ($.level != \"INFO\") && ($.message = \"A session is answered as signed out: its hash was made with a SECRET_KEY*\") }"
       description = "A task lacks a key that others use: docs/operations.md, DJANGO_SECRET_KEY"
       above       = 0
     }
     descriptors = {
-      pattern     = "?\"Cannot accept connections\" ?\"no file descriptor was left\""
+      pattern     = "{ ($.level != \"INFO\") && (($.message = \"Cannot accept connections*\") || ($.message = \"Request to * not sent: no file descriptor was left.*\") || (($.event = \"database\") && ($.message = \"*no file descriptor was left.*\"))) }"
       description = "The limit of descriptors is too low, or something leaks them"
       above       = 0
     }
     bodies = {
-      pattern     = "\"all bodies together took too much memory\""
+      pattern     = "{ ($.level != \"INFO\") && ($.message = \"Requests ended because all bodies together took too much memory*\") }"
       description = "Somebody sends many large bodies slowly"
       above       = 0
     }
     upstream = {
-      pattern     = "\"Upstream\" \" failed: \""
-      description = "An upstream is down, or the way to it: docs/operations.md, Upstream down"
+      pattern     = "{ ($.level != \"INFO\") && ($.message = \"Upstream * failed: *\") }"
+      description = "An upstream is down, or the way to it; nobody is notified: docs/operations.md, Upstream down"
       above       = 20
     }
     sign_in = {
-      pattern     = "\"Sign-in with\" \"did not work\""
+      pattern     = "{ ($.level != \"INFO\") && ($.message = \"Sign-in with * did not work*\") }"
       description = "Many sign-ins fail: docs/providers.md, When sign-in does not work"
       above       = 20
     }
     rejected = {
-      pattern     = "?\"calls were answered 503: their person had too many open\" ?\"calls were answered 503: no connection to the upstream was free\""
+      pattern     = "{ ($.level != \"INFO\") && ((($.event = \"limit\") && ($.message = \"*calls were answered 503: their person had too many open*\")) || (($.event = \"upstream\") && ($.message = \"*calls were answered 503: no connection to the upstream was free*\"))) }"
       description = "Persons or upstreams are at their limit of open calls"
       above       = 5
     }
     audit_events = {
-      pattern     = "?\"The audit log cannot be written\" ?\"events are missing from the audit log\""
+      pattern     = "{ ($.level != \"INFO\") && (($.message = \"The audit log cannot be written*\") || (($.event = \"audit\") && ($.message = \"*events are missing from the audit log*\"))) }"
       description = "The audit log rejects calls, or lacks events: docs/audit.md, If it cannot be written"
       above       = 0
     }
     audit_checkpoint = {
-      pattern     = "\"The audit log has no new checkpoint\""
+      pattern     = "{ ($.level != \"INFO\") && ($.message = \"The audit log has no new checkpoint*\") }"
       description = "KMS or the table does not take the audit log's checkpoints: docs/audit.md, Chains and checkpoints"
       above       = 5
     }
     reload = {
-      pattern     = "?\"The rules in force stay\" ?\"The workers are not replaced\""
+      pattern     = "{ ($.level != \"INFO\") && (($.message = \"*The rules in force stay as they are.\") || ($.message = \"The workers are not replaced*\")) }"
       description = "A file of rules or a variable has a fault, so SIGHUP changed nothing: docs/policy.md, Rules"
       above       = 0
     }
     tools = {
-      pattern     = "\"A tool of\" \"is not as pinned\""
+      pattern     = "{ ($.level != \"INFO\") && ($.message = \"A tool of * is not as pinned*\") }"
       description = "A server changed a tool, which is now hidden: docs/policy.md, Pinned tools"
       above       = 0
     }
@@ -199,8 +199,8 @@ resource "aws_cloudwatch_metric_alarm" "lines" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = each.value.above
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.actions
-  ok_actions          = local.actions
+  alarm_actions       = each.key == "upstream" ? [] : local.actions
+  ok_actions          = each.key == "upstream" ? [] : local.actions
 }
 
 resource "aws_cloudwatch_metric_alarm" "aws" {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Final
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
@@ -38,7 +38,7 @@ class MigrationsProbe:
         if not self._are_applied:
             try:
                 missing = _missing_migrations()
-            except DatabaseError:
+            except (DatabaseError, InterfaceError):
                 return
             if missing:
                 raise NotMigratedError

@@ -1,7 +1,7 @@
 """Answers `/livez`, `/healthz` and `/readyz` before anything looks at the Host or a session.
 
 A load balancer calls them by address and over plain http, which the other middlewares would reject
-or redirect. With `?verbose` `/readyz` reports the shared services as well.
+or redirect. With `?verbose` `/readyz` reports the shared services as well, and waits for them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class HealthMiddleware(SyncAndAsyncMiddleware):
         if answer := _response_without_probes(request):
             return answer
         is_verbose = VERBOSE.search(request.META.get("QUERY_STRING", "")) is not None
-        needed = {MIGRATIONS: migrations_probe().answer(), **readiness().start()}
+        needed = {MIGRATIONS: migrations_probe().latest(), **readiness().start()}
         shown = {name: each.answer() for name, each in shared_probes().items() if is_verbose}
         await _AllOrTimeout((needed | shown).values())
         return _readiness_response(needed, shown)

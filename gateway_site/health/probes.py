@@ -56,6 +56,7 @@ class SharedProbe:
         self._lock = threading.Lock()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"health-{name}")
         self._answer: Future[Outcome] | None = None
+        self._previous: Future[Outcome] | None = None
         self._began = 0.0
 
     def answer(self) -> Future[Outcome]:
@@ -63,9 +64,17 @@ class SharedProbe:
         with self._lock:
             answer = self._answer
             if answer is None or (answer.done() and self.seconds() >= self._max_age):
-                self._began = self._clock()
+                self._began, self._previous = self._clock(), answer
                 answer = self._answer = self._executor.submit(self._attempt)
             return answer
+
+    def latest(self) -> Future[Outcome]:
+        """Return the last outcome if there is one, although a new attempt may be pending.
+
+        In an outage an attempt takes seconds, and load balancers wait for one second only.
+        """
+        answer = self.answer()
+        return self._previous if self._previous and not answer.done() else answer
 
     def seconds(self) -> float:
         """Return the seconds since the last attempt began."""

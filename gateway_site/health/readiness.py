@@ -42,7 +42,7 @@ class Readiness:
         """Return the outcomes to wait for; a process that was ready needs none."""
         if self._was_ready:
             return {}
-        return {name: probe.answer() for name, probe in tuple(self._missing.items())}
+        return {name: probe.latest() for name, probe in tuple(self._missing.items())}
 
     def find_obstacle(self, answers: Answers) -> str | None:
         """Return the dependency because of which this process is not ready; None if it is."""

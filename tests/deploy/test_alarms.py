@@ -1,4 +1,7 @@
-"""CloudWatch's alarms on log lines: each pattern finds a line that the gateway can write."""
+"""CloudWatch's alarms on log lines: a pattern finds the lines of its cause only.
+
+Adversaries: the anonymous visitor, the hostile OAuth client and the careless upstream.
+"""
 
 import ast
 import json
@@ -10,9 +13,10 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from gateway_site.edge.json_log import JSONFormatter, event_of
 from gateway_site.rules import problems
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.outages import OUTAGES, Outage
+from sessions_kms.outages import LOG_INTERVAL, OUTAGES, Outage
 from tests import ROOT
 from tests.deploy import load_template
 from tests.gateway_site.support.gateways import running_gateway
@@ -20,10 +24,14 @@ from tests.support.cases import each_case
 from tests.support.waiting import wait_until
 
 PACKAGES = ("sessions_kms", "oauth", "gateway_site")
-OWN_ERRORS = "OwnErrors"  # the one pattern that reads members of a line instead of its words
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+OWN_ERRORS = "OwnErrors"  # the one pattern without words
+TOKEN = re.compile(r'\s*(&&|\|\||[(){}]|NOT EXISTS|[<>!]?=|<|>|\$\.\w+|\d+|"[^"]*")')
+# Of `sessions_kms.outages`: its lines begin with what cannot be used.
+SUBJECTS = ("The session table", "AWS KMS", "The database")
 
 
-def all_filters() -> dict[str, str]:
+def filters() -> dict[str, str]:
     return {
         name.removesuffix("Lines"): str(each["Properties"]["FilterPattern"])
         for name, each in load_template("alarms.yaml")["Resources"].items()
@@ -31,26 +39,71 @@ def all_filters() -> dict[str, str]:
     }
 
 
-def filters() -> dict[str, str]:
-    """Return the patterns of words."""
-    return {name: each for name, each in all_filters().items() if name != OWN_ERRORS}
+class Pattern:
+    """A pattern as CloudWatch evaluates it.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
+    """
+
+    def __init__(self, text: str) -> None:
+        self._tokens = TOKEN.findall(text)
+        assert re.sub(r"\s", "", "".join(self._tokens)) == re.sub(r"\s", "", text)
+
+    def matches(self, line: dict[str, Any]) -> bool:
+        self._left = list(self._tokens)
+        assert self._left.pop(0) == "{"
+        found = self._any(line)
+        assert self._left == ["}"]
+        return found
+
+    def _any(self, line: dict[str, Any]) -> bool:
+        found = self._all(line)
+        while self._left[0] == "||":
+            del self._left[0]
+            found = self._all(line) or found
+        return found
+
+    def _all(self, line: dict[str, Any]) -> bool:
+        found = self._one(line)
+        while self._left[0] == "&&":
+            del self._left[0]
+            found = self._one(line) and found
+        return found
+
+    def _one(self, line: dict[str, Any]) -> bool:
+        if (first := self._left.pop(0)) == "(":
+            found = self._any(line)
+            assert self._left.pop(0) == ")"
+            return found
+        value = line.get(first.removeprefix("$."))
+        if (operator := self._left.pop(0)) == "NOT EXISTS":
+            return value is None
+        operand = json.loads(self._left.pop(0))
+        if isinstance(operand, int):
+            is_less = value is not None and int(value) < operand
+            return value is not None and is_less == (operator == "<")
+        glob = ".*".join(map(re.escape, operand.split("*")))
+        return (re.fullmatch(glob, value or "", re.DOTALL) is not None) == (operator == "=")
+
+
+def alarms_of(line: dict[str, Any]) -> list[str]:
+    return [name for name, text in filters().items() if Pattern(text).matches(line)]
 
 
 @cache
-def texts() -> list[str]:
-    """Return every text of the packages' code, and those that f-strings and `+` make, in parts."""
+def texts() -> list[tuple[str, str]]:
+    """Return every text of the packages' code, in parts if it has fields, with its event."""
     found = []
     for package in PACKAGES:
         for file in sorted((ROOT / package).rglob("*.py")):
+            module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
             nodes = ast.walk(ast.parse(file.read_text("utf-8")))
             found += [
-                n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)
+                (n.value, event_of(module.removesuffix(".__init__")))
+                for n in nodes
+                if isinstance(n, ast.Constant) and isinstance(n.value, str)
             ]
-    return found + [f"{each} cannot be used: requests" for each in SUBJECTS]
-
-
-# Of `sessions_kms.outages`: its lines begin with what cannot be used.
-SUBJECTS = ("The session table", "AWS KMS", "The database")
+    return found
 
 
 @each_case(
@@ -61,28 +114,27 @@ SUBJECTS = ("The session table", "AWS KMS", "The database")
         (problems.database_outage, OperationalError(), "Database"),
     ],
 )
-def test_line_of_an_outage_sets_off_the_alarm_of_its_cause_only(
+def test_lines_of_an_outage_set_off_the_alarm_of_its_cause_only(
     outage: Outage, error: Exception, alarm: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     outage._is_ongoing = False  # of another test
     outage.refused(error)
-    line = caplog.messages[-1]
-    assert sum(f"{each} cannot be used: requests" in line for each in SUBJECTS) == 1
-    assert [name for name, pattern in filters().items() if matches(pattern, line)] == [alarm]
+    outage._logged_at -= LOG_INTERVAL
+    outage.refused(error)
+    lines = [json.loads(JSONFormatter().format(record)) for record in caplog.records[-2:]]
+    assert [alarms_of(line) for line in lines] == [[alarm], [alarm]]
+    assert alarms_of({**lines[0], "event": "gateway"}) == []
 
 
-def is_own_error(line: dict[str, Any]) -> bool:
-    """Evaluate the pattern of `OwnErrors`, whose text a test compares."""
-    upstream = line.get("upstream_status")
-    is_request = line.get("event") == "request" and line["status"] >= 500
-    return is_request and (upstream is None or upstream < 500)
-
-
-def test_pattern_of_own_errors_is_the_one_that_is_evaluated() -> None:
-    assert all_filters()[OWN_ERRORS] == (
-        '{ ($.event = "request") && ($.status >= 500) && '
-        "(($.upstream_status NOT EXISTS) || ($.upstream_status < 500)) }"
-    )
+def test_errors_of_upstreams_are_no_own_errors() -> None:
+    request = {"event": "request", "level": "INFO", "message": "GET / 503"}
+    for own, status, upstream in (
+        (True, {"status": 500}, {}),
+        (True, {"status": 503}, {"upstream_status": 200}),
+        (False, {"status": 503}, {"upstream_status": 500}),
+        (False, {"status": 499}, {}),
+    ):
+        assert alarms_of(request | status | upstream) == [OWN_ERRORS] * own
 
 
 @pytest.mark.slow
@@ -115,45 +167,38 @@ def test_errors_of_upstreams_set_off_no_alarm_and_those_of_the_gateway_do(tmp_pa
         for path, expected in theirs.items():
             line = logged(path)
             assert (line["status"], line["upstream_status"]) == expected, path
-            assert not is_own_error(line)
+            assert alarms_of(line) == []
         gateway.control("store/down")
         try:
             line = logged("echo/")
         finally:
             gateway.control("store/up")
         assert (line["status"], line.get("upstream_status")) == (503, None)
-        assert is_own_error(line)
+        assert alarms_of(line) == [OWN_ERRORS]
 
 
-def matches(pattern: str, line: str) -> bool:
-    """Evaluate a pattern of quoted terms: all of them, or with question marks any of them.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
-    """
-    terms: list[tuple[str, str]] = re.findall(r'(\??)"(.*?)"(?: |$)', pattern)
-    assert "".join(f' {mark}"{term}"' for mark, term in terms)[1:] == pattern
-    needed = [term in line for mark, term in terms if not mark]
-    any_of = [term in line for mark, term in terms if mark]
-    return all(needed) and (any(any_of) or not any_of)
-
-
-@pytest.mark.slow
-def test_pattern_finds_a_text_of_the_code() -> None:
-    assert filters()
-    for name, pattern in filters().items():
-        assert any(matches(pattern, text) for text in texts()), name
+def alternatives(pattern: str) -> list[tuple[str, list[str]]]:
+    """Return the event that each alternative requires, "" for any, and the parts of its text."""
+    found = re.findall(r'(?:\(\$\.event = "(\w+)"\) && )?\(\$\.message = "(.+?)"\)', pattern)
+    return [(event, [part for part in text.split("*") if part]) for event, text in found]
 
 
 @pytest.mark.slow
 def test_each_alternative_finds_a_text_of_the_code() -> None:
     for name, pattern in filters().items():
-        for term in re.findall(r'"(.*?)"(?: |$)', pattern):
-            assert any(term in text for text in texts()), (name, term)
+        assert alternatives(pattern) or name == OWN_ERRORS
+        for event, parts in alternatives(pattern):
+            if "cannot be used:" in parts[0]:
+                continue  # The lines of an outage have their own test.
+            assert any(
+                all(part in text for part in parts) and event in {"", its_event}
+                for text, its_event in texts()
+            ), (name, parts)
 
 
 def test_alarms_watch_the_filters_metrics() -> None:
     resources: dict[str, Any] = load_template("alarms.yaml")["Resources"]
-    for name in all_filters():
+    for name in filters():
         [metric] = resources[f"{name}Lines"]["Properties"]["MetricTransformations"]
         alarm = resources[f"{name}Alarm"]["Properties"]
         assert alarm["MetricName"] == metric["MetricName"]
@@ -163,8 +208,8 @@ def test_alarms_watch_the_filters_metrics() -> None:
 def test_page_of_operations_lists_the_alarms() -> None:
     page = " ".join((ROOT / "docs/operations.md").read_text("utf-8").split())
     for name, pattern in filters().items():
-        terms = re.findall(r'"(.*?)"(?: |$)', pattern)
-        assert any(term.strip(" :") in page for term in terms), name
+        parts = [part for _, parts in alternatives(pattern) for part in parts]
+        assert any(part.strip(" :") in page for part in parts) or name == OWN_ERRORS, name
 
 
 def test_no_alarm_counts_what_upstreams_answer() -> None:
@@ -176,3 +221,34 @@ def test_no_alarm_counts_what_upstreams_answer() -> None:
         for each in load_template("alarms.yaml")["Resources"].values()
     }
     assert "HTTPCode_Target_5XX_Count" not in {*watched, *re.findall(r'metric += "(\w+)"', alarms)}
+
+
+def test_upstream_that_is_down_notifies_nobody() -> None:
+    for name, each in load_template("alarms.yaml")["Resources"].items():
+        if each["Type"] == "AWS::CloudWatch::Alarm":
+            actions = {"AlarmActions", "OKActions"} & set(each["Properties"])
+            assert len(actions) == (0 if name == "UpstreamAlarm" else 2), name
+    terraform = (ROOT / "deploy/terraform/alarms.tf").read_text("utf-8")
+    assert len(re.findall(r'_actions += each.key == "upstream" \? \[\] : ', terraform)) == 2
+
+
+@pytest.mark.slow
+def test_words_of_callers_set_off_no_alarm(tmp_path: Path) -> None:
+    words = [
+        part for text in filters().values() for _, parts in alternatives(text) for part in parts
+    ]
+    with running_gateway(tmp_path, variables={"LOG_FORMAT": "json", "AUDIT_LOG": "1"}) as gateway:
+        writer = gateway.writer()
+        for text in words:
+            host = f"GET /x HTTP/1.1\r\nHost: {text}\r\nConnection: close\r\n\r\n"
+            gateway.raw(host.encode())
+            for method, name in ((text, None), ("tools/call", text)):
+                message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"name": name}}
+                for upstream in ("ruled", "pinned"):
+                    url = f"{gateway.url}/gateway/{upstream}/"
+                    writer.post(url, json=message, headers=ACCEPT, timeout=20)
+        wait_until(lambda: words[-1] in gateway.log.read_text("utf-8"), "the last line")
+    lines = [json.loads(x) for x in gateway.log.read_text("utf-8").splitlines() if x[:1] == "{"]
+    quoting = [each for each in lines if any(text in each["message"] for text in words)]
+    assert {each["event"] for each in quoting} == {"audit", "gateway", "rejected"}
+    assert [each for each in lines if alarms_of(each)] == []

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
@@ -24,7 +24,7 @@ from gateway_site.health.dependencies import (
 )
 from gateway_site.health.probes import Outcome, SharedProbe
 from gateway_site.health.readiness import ANSWER_MAX, Readiness, readiness
-from sessions_kms.exceptions import KMSUnavailable
+from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
 
@@ -80,6 +80,13 @@ def probe() -> Probe:
     return Probe()
 
 
+def status_after(probe: SharedProbe) -> int:
+    """Return the status of `/readyz` once an attempt that is due has ended."""
+    probe.answer().result(10)
+    status: int = Client().get("/readyz").status_code
+    return status
+
+
 @pytest.mark.parametrize("path", ["/livez", "/healthz"])
 def test_liveness_uses_no_service(make_health: MakeHealth, probe: Probe, path: str) -> None:
     make_health(probe)
@@ -103,7 +110,7 @@ def test_migrated_process_is_ready_and_stops_querying_the_database(
 def test_process_with_migrations_missing_is_not_ready_until_they_are_applied(
     make_health: MakeHealth, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_health(MigrationsProbe())
+    migrations = make_health(MigrationsProbe())
     monkeypatch.setattr(dependencies, "_missing_migrations", lambda: True)
     response = Client().get("/readyz")
     assert response.status_code == 503
@@ -112,24 +119,26 @@ def test_process_with_migrations_missing_is_not_ready_until_they_are_applied(
 
     monkeypatch.setattr(dependencies, "_missing_migrations", lambda: False)
     clock.advance(5)
-    assert (Client().get("/readyz").status_code, Client().get("/readyz").json()) == (
-        200,
-        {"status": "ok"},
-    )
+    assert status_after(migrations) == 200
+    assert Client().get("/readyz").json() == {"status": "ok"}
 
 
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 def test_unavailable_database_leaves_a_process_ready_and_is_queried_again(
-    make_health: MakeHealth, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    make_health: MakeHealth,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
 ) -> None:
     def down() -> bool:
-        raise OperationalError
+        raise error
 
-    make_health(MigrationsProbe())
+    migrations = make_health(MigrationsProbe())
     monkeypatch.setattr(dependencies, "_missing_migrations", down)
     assert Client().get("/readyz").status_code == 200
     monkeypatch.setattr(dependencies, "_missing_migrations", lambda: True)
     clock.advance(5)
-    assert Client().get("/readyz").status_code == 503
+    assert status_after(migrations) == 503
 
 
 def test_draining_process_is_not_ready_and_lives(
@@ -192,7 +201,7 @@ def test_unexpected_failure_is_unavailable_too_and_its_words_are_kept(
 def test_answer_is_cached_for_a_few_seconds(
     make_health: MakeHealth, probe: Probe, clock: FakeClock
 ) -> None:
-    make_health(probe)
+    health = make_health(probe)
     for _ in range(3):
         assert Client().get("/readyz").status_code == 200
     probe.error = KMSUnavailable()
@@ -201,13 +210,36 @@ def test_answer_is_cached_for_a_few_seconds(
     assert probe.calls == 1
 
     clock.advance(0.1)
-    assert Client().get("/readyz").status_code == 503
+    assert status_after(health) == 503
     assert Client().get("/readyz").status_code == 503
     assert probe.calls == 2
 
     probe.error = None
     clock.advance(5)
-    assert Client().get("/readyz").status_code == 200
+    assert status_after(health) == 200
+
+
+async def test_no_request_waits_for_an_attempt_once_an_outcome_is_known(
+    make_health: MakeHealth, probe: Probe, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an outage an attempt takes seconds; load balancers wait for one, or two."""
+    monkeypatch.setattr(middleware, "PROBE_TIMEOUT", 60)
+    sql, table = Probe(), Probe()
+    sql.error, table.error = OperationalError(), TableUnavailable(is_rejection=True)
+    for name, each in {"migrations": probe, "sql": sql, "table": table}.items():
+        make_health(each, name)
+    client: Any = AsyncClient()
+    assert (await client.get("/readyz")).json()["reason"] == "table"
+    clock.advance(5)
+    for each in (probe, sql, table):
+        each.go.clear()
+    try:
+        for _ in range(2):
+            response = await asyncio.wait_for(client.get("/readyz"), 10)
+            assert response.json()["reason"] == "table"
+    finally:
+        for each in (probe, sql, table):
+            each.go.set()
 
 
 def test_concurrent_requests_share_one_probe(make_health: MakeHealth, probe: Probe) -> None:

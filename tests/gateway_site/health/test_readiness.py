@@ -48,9 +48,9 @@ class Process:
 
     def obstacle(self) -> str | None:
         """Return why it is not ready, as `/readyz` does."""
+        for name in self.readiness.start():
+            self.probes[name].answer().result(10)
         answers = self.readiness.start()
-        for answer in answers.values():
-            answer.result(10)
         if (obstacle := self.readiness.find_obstacle(answers)) is None:
             self.readiness.settle()
         return obstacle
