@@ -104,7 +104,7 @@ locals {
     }
     # Not the load balancer's count, which has upstreams' own errors.
     own_errors = {
-      pattern     = "{ ($.event = \"request\") && ($.status >= 500) && (($.upstream_status NOT EXISTS) || ($.upstream_status < 500)) }"
+      pattern     = "{ ($.event = \"request\") && ($.status >= 500) && ($.status != 502) && ($.status != 504) && (($.upstream_status NOT EXISTS) || ($.upstream_status < 400)) }"
       description = "The gateway itself answers 5xx"
       above       = 50
     }

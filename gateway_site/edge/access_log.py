@@ -69,6 +69,13 @@ class LogEntry:
         return perf_counter() - self.began
 
     @property
+    def is_upstream_error(self) -> bool:
+        """Whether it ends with an error that an upstream made, or caused."""
+        if self.status in {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}:
+            return True  # The gateway has no other use for them.
+        return self.status >= 500 and (self.upstream_status or 0) >= 400
+
+    @property
     def duration_ms(self) -> int:
         """The same in whole milliseconds."""
         return int(self.seconds * 1000)
@@ -179,7 +186,14 @@ def _log(scope: Scope, request: LogEntry) -> None:
 
 def _record(scope: Scope, request: LogEntry) -> None:
     upstream = None if request.upstream == UNKNOWN else request.upstream
-    record_request(scope, request.status, request.seconds, route=request.route, upstream=upstream)
+    record_request(
+        scope,
+        request.status,
+        request.seconds,
+        route=request.route,
+        upstream=upstream,
+        is_upstream_error=request.is_upstream_error,
+    )
 
 
 def _path(scope: Scope) -> str:

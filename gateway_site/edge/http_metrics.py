@@ -16,6 +16,7 @@ from gateway_site.edge.client import Scope
 from sessions_kms.telemetry import ERROR_TYPE, Telemetry
 
 OTHER: Final = "_OTHER"
+UPSTREAM_ERROR: Final = "upstream"  # `error.type` of a request
 # https://opentelemetry.io/docs/specs/semconv/registry/attributes/http/#http-request-method
 METHODS: Final = frozenset(
     ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"]
@@ -31,7 +32,13 @@ gateway = Telemetry("gateway_site", prefix="gateway")
 
 
 def record_request(
-    scope: Scope, status: int, seconds: float, *, route: str | None, upstream: str | None
+    scope: Scope,
+    status: int,
+    seconds: float,
+    *,
+    route: str | None,
+    upstream: str | None,
+    is_upstream_error: bool,
 ) -> None:
     """Record how long a request took; ``route`` is the pattern of its URL, not its path."""
     if not http.is_enabled:
@@ -45,6 +52,8 @@ def record_request(
         attributes[ROUTE] = route
     if upstream is not None:
         attributes[UPSTREAM] = upstream
+    if is_upstream_error:
+        attributes[ERROR_TYPE] = UPSTREAM_ERROR
     http.record("server.request.duration", seconds, **attributes)
 
 

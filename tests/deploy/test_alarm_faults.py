@@ -245,7 +245,9 @@ def test_upstream_that_fails(prometheus: str) -> None:
     def call() -> None:
         scope = {"method": "GET", "scheme": "https"}
         TimedCall("people", "https://people.example.com", "GET").answered(503)
-        http_metrics.record_request(scope, 503, 0.1, route="gateway/", upstream="people")
+        http_metrics.record_request(
+            scope, 503, 0.1, route="gateway/", upstream="people", is_upstream_error=True
+        )
 
     fires(prometheus, "UpstreamErrors", call)
     assert firing(prometheus) == {"UpstreamErrors"}  # and nobody is paged

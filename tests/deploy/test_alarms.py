@@ -7,12 +7,14 @@ import ast
 import json
 import re
 from functools import cache
+from operator import eq, ge, lt, ne
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import OperationalError
 
+from gateway_site.edge.access_log import LogEntry
 from gateway_site.edge.json_log import JSONFormatter, event_of
 from gateway_site.rules import problems
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
@@ -27,6 +29,7 @@ PACKAGES = ("sessions_kms", "oauth", "gateway_site")
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 OWN_ERRORS = "OwnErrors"  # the one pattern without words
 TOKEN = re.compile(r'\s*(&&|\|\||[(){}]|NOT EXISTS|[<>!]?=|<|>|\$\.\w+|\d+|"[^"]*")')
+COMPARISONS = {"<": lt, ">=": ge, "!=": ne, "=": eq}
 # Of `sessions_kms.outages`: its lines begin with what cannot be used.
 SUBJECTS = ("The session table", "AWS KMS", "The database")
 
@@ -80,10 +83,10 @@ class Pattern:
             return value is None
         operand = json.loads(self._left.pop(0))
         if isinstance(operand, int):
-            is_less = value is not None and int(value) < operand
-            return value is not None and is_less == (operator == "<")
+            return value is not None and bool(COMPARISONS[operator](value, operand))
         glob = ".*".join(map(re.escape, operand.split("*")))
-        return (re.fullmatch(glob, value or "", re.DOTALL) is not None) == (operator == "=")
+        is_equal = re.fullmatch(glob, value or "", re.DOTALL) is not None
+        return is_equal is (operator == "=")
 
 
 def alarms_of(line: dict[str, Any]) -> list[str]:
@@ -127,14 +130,21 @@ def test_lines_of_an_outage_set_off_the_alarm_of_its_cause_only(
 
 
 def test_errors_of_upstreams_are_no_own_errors() -> None:
+    """The pattern of JSON lines says the same as the metric."""
     request = {"event": "request", "level": "INFO", "message": "GET / 503"}
     for own, status, upstream in (
-        (True, {"status": 500}, {}),
-        (True, {"status": 503}, {"upstream_status": 200}),
-        (False, {"status": 503}, {"upstream_status": 500}),
-        (False, {"status": 499}, {}),
+        (True, 500, None),
+        (True, 503, 200),
+        (False, 503, 500),
+        (False, 503, 401),
+        (False, 502, 302),
+        (False, 504, None),
+        (False, 499, None),
     ):
-        assert alarms_of(request | status | upstream) == [OWN_ERRORS] * own
+        line = request | {"status": status, "upstream_status": upstream}
+        assert alarms_of(line) == [OWN_ERRORS] * own
+        entry = LogEntry("a", status=status, upstream_status=upstream)
+        assert own == (status >= 500 and not entry.is_upstream_error)
 
 
 @pytest.mark.slow
@@ -157,11 +167,14 @@ def test_errors_of_upstreams_set_off_no_alarm_and_those_of_the_gateway_do(tmp_pa
             return found
 
         gateway.canned.answers["/odd"] = b"HTTP/1.1 nonsense\r\n\r\n"
+        gateway.canned.answers["/away"] = b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n"
         theirs = {
             "echo/answer?status=503": (503, 503),
             "echo/answer?status=500": (500, 500),
             "dead/x": (502, 502),
             "canned/odd": (502, 502),
+            "canned/away": (502, 302),
+            "readtools/": (502, 502),
             "echo/": (200, 200),
         }
         for path, expected in theirs.items():

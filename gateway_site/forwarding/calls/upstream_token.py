@@ -7,6 +7,7 @@ person who opened its address as a page is sent to that page, and comes back aft
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
+from gateway_site.edge.access_log import current_entry
 from gateway_site.forwarding.calls.admission import continue_url
 from gateway_site.forwarding.calls.caller import CHALLENGE, client_challenge
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
@@ -88,6 +90,8 @@ async def fetch_access_token(
     except SessionFull as error:
         raise session_full(error.connection) from None
     except ProviderUnavailable:
+        if (entry := current_entry()) is not None:
+            entry.upstream_status = HTTPStatus.BAD_GATEWAY
         raise unavailable(
             "provider_unavailable", "The provider cannot be reached at the moment."
         ) from None

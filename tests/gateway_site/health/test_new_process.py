@@ -109,7 +109,7 @@ def test_process_whose_role_is_not_known_yet_is_ready_at_the_first_success_and_s
         )
         new.deny(False)
         wait_until(lambda: new.obstacle() is None, "it is ready", TRIED_AGAIN)
-        assert new.kms.operations == ["GenerateDataKey"]
+        assert new.kms.operations == ["GenerateDataKey", "Decrypt"]
         new.deny(True)
         told = {"sql": "ok", "table": "unavailable", "kms": "ok", "circuit": "closed"}
         wait_until(lambda: new.readiness("?verbose")[1]["shared"] == told, "verbose", TRIED_AGAIN)

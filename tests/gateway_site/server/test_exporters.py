@@ -84,7 +84,37 @@ def test_failed_upstream_is_counted_with_the_type_of_its_error(scraped: Scraped)
     assert scraped.gateway.get("dead/").status_code == 502
     [found] = [each for each in scraped.labels(CLIENT) if each["gateway_upstream"] == "dead"]
     assert found["error_type"] == "ConnectError"
-    assert scraped.has(SERVER, error_type="502", gateway_upstream="dead")
+    assert scraped.has(SERVER, error_type="upstream", gateway_upstream="dead")
+
+
+def test_errors_that_upstreams_make_or_cause_are_told_from_the_gateways_own(
+    scraped: Scraped,
+) -> None:
+    """Adversary: the careless upstream. Its errors page nobody."""
+    gateway = scraped.gateway
+    gateway.canned.answers["/away"] = b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n"
+    assert gateway.get("echo/answer?status=503").status_code == 503
+    assert gateway.get("canned/away").status_code == 502
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    accept = {"Accept": "application/json, text/event-stream"}
+    unreadable = gateway.writer().post(f"{gateway.url}/gateway/read/", json=ping, headers=accept)
+    assert unreadable.status_code == 502
+    gateway.control("store/down")
+    try:
+        assert gateway.get("echo/").status_code == 503
+    finally:
+        gateway.control("store/up")
+    found = {
+        (each.get("gateway_upstream"), each["http_response_status_code"], each["error_type"])
+        for each in scraped.labels(SERVER)
+        if each["http_response_status_code"].startswith("5")
+    }
+    assert found >= {
+        ("echo", "503", "upstream"),
+        ("canned", "502", "upstream"),
+        ("read", "502", "upstream"),
+        ("", "503", "503"),
+    }
 
 
 def test_engine_is_counted_beside_it(scraped: Scraped) -> None:

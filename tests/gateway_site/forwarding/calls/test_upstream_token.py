@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from unittest.mock import AsyncMock
+
+import pytest
+from django.http import HttpRequest
+
+from gateway_site.edge.access_log import LogEntry
+from gateway_site.forwarding.calls import upstream_token
 from gateway_site.forwarding.calls.upstream_token import _is_usable
+from gateway_site.rules.problems import Problem
+from oauth import ProviderUnavailable
 from oauth.provider.token_set import TokenSet
 from tests.support.cases import each_case
 
@@ -29,3 +38,14 @@ def test_token_is_sent_if_it_fits_into_a_header(
         access_token=access_token, token_type=token_type, scope=(), subject="1", client_id="g"
     )
     assert _is_usable(token) is usable
+
+
+async def test_failed_provider_of_a_token_is_no_error_of_the_gateway_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = LogEntry("a", status=503)
+    monkeypatch.setattr(upstream_token, "current_entry", lambda: entry)
+    monkeypatch.setattr(upstream_token, "aget_token", AsyncMock(side_effect=ProviderUnavailable))
+    with pytest.raises(Problem, match="provider"):
+        await upstream_token.fetch_access_token(HttpRequest(), "corp")
+    assert entry.is_upstream_error
