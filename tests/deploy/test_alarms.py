@@ -225,6 +225,18 @@ def test_page_of_operations_lists_the_alarms() -> None:
         assert any(part.strip(" :") in page for part in parts) or name == OWN_ERRORS, name
 
 
+def test_each_alarm_has_its_entry_and_its_section() -> None:
+    pages = {path.name: path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md")}
+    for name, each in load_template("alarms.yaml")["Resources"].items():
+        if each["Type"] != "AWS::CloudWatch::Alarm":
+            continue
+        alarm = each["Properties"]
+        for page, section in re.findall(r"docs/([\w-]+\.md), (.+)$", alarm["AlarmDescription"]):
+            assert re.search(rf"(?m)^#+ {re.escape(section)}$", pages[page]), name
+        if "Dimensions" in alarm:
+            assert f"`{alarm['MetricName']}`" in pages["operations.md"], name
+
+
 def test_no_alarm_counts_what_upstreams_answer() -> None:
     """The load balancer's count of targets' errors has upstreams' own ones."""
     text = (ROOT / "deploy/terraform/alarms.tf").read_text("utf-8")
