@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from sessions_kms import conf, services
 from sessions_kms.aws import calls
 from sessions_kms.aws.remote_table import is_running_tests
-from sessions_kms.format.attributes import Item
+from sessions_kms.format.attributes import Item, number
 from sessions_kms.testing.faults import Fault, FaultyDynamoDB, FaultyKMS
 
 if TYPE_CHECKING:
@@ -48,14 +48,23 @@ class MemoryStore:
         self.dynamodb = FaultyDynamoDB()
         self.kms = FaultyKMS()
         self._offset = 0.0
+        self._latest = 0.0  # that `now` was, unless that was set back
         self._records = [Changes()]  # The last one is written to; the first one is never ended.
         self._record_in_last()
 
     # For tests
 
     def now(self) -> float:
-        """Return the store's time: `time.time()` and what it was advanced by, in seconds."""
-        return time.time() + self._offset
+        """Return the store's time: `time.time()` and what it was advanced by, in seconds.
+
+        It is never before the last write of what is stored: a session must not be of the future in
+        a test that signs in and then freezes an earlier time.
+        """
+        now = time.time() + self._offset
+        if now < self._latest:
+            return max(now, self._last_write())
+        self._latest = now
+        return now
 
     def advance(
         self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
@@ -129,6 +138,7 @@ class MemoryStore:
             else:
                 self.dynamodb.items[item_id] = item
         self._offset -= changes.seconds
+        self._latest = self._last_write()
         services.reset()
 
     def build_services(self, config: conf.Config) -> services.Services:
@@ -146,6 +156,11 @@ class MemoryStore:
     def renew_lock(self) -> None:
         """Replace the lock of the table, in a forked child."""
         self.dynamodb.renew_lock()
+
+    def _last_write(self) -> float:
+        """Return when the youngest item was written, in epoch seconds."""
+        items = list(self.dynamodb.items.values())
+        return max((number(each, "updatedAt") for each in items if "updatedAt" in each), default=0)
 
     def _record_in_last(self) -> None:
         self.dynamodb.changes = self._records[-1].items

@@ -44,6 +44,31 @@ def test_freezegun(kit: MemoryStore) -> None:
         assert content_of(key) == {}
 
 
+def test_session_from_before_an_earlier_frozen_time_stays(kit: MemoryStore) -> None:
+    freezegun = pytest.importorskip("freezegun")
+    keys = [make_session(n=1)]
+    with kit.isolated():
+        make_session()
+    with freezegun.freeze_time("2020-01-01") as frozen:
+        assert content_of(keys[0]) == {"n": 1}
+        keys.append(make_session(n=1))
+        frozen.tick(60)
+        assert content_of(keys[1]) == {"n": 1}
+    assert [content_of(key) for key in keys] == [{"n": 1}] * 2
+
+
+def test_time_that_is_frozen_in_the_past_passes(kit: MemoryStore) -> None:
+    freezegun = pytest.importorskip("freezegun")
+    with kit.isolated():
+        make_session(n=1)
+    with freezegun.freeze_time("2020-01-01") as frozen:
+        key = make_session(n=1)
+        frozen.tick(WEEK - 60)
+        assert content_of(key) == {"n": 1}
+        frozen.tick(120)
+        assert content_of(key) == {}
+
+
 def test_freezegun_in_an_event_loop(kit: MemoryStore) -> None:
     freezegun = pytest.importorskip("freezegun")
     import asyncio
