@@ -84,7 +84,7 @@ class GatewayHandler(ASGIHandler):
             call.end()
 
     async def _serve_health_check(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Answer a health check without waiting for a permit: busy must not look broken.
+        """Serve a health check without waiting for a permit: busy must not look broken.
 
         Headers about a body are dropped, since nothing here reads one.
         """

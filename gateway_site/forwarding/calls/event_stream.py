@@ -21,7 +21,7 @@ class StreamCut(Exception):
     """The stream was ended, and its client must not take it for complete."""
 
 
-class Answer(Protocol):
+class UpstreamResponse(Protocol):
     """What is used of a response (`gateway_site.transport.connection.Response`)."""
 
     status: int
@@ -51,10 +51,10 @@ class Answer(Protocol):
 class EventStream:
     """Reads a response as `Response` does; after `end`, up to the end of the current event."""
 
-    def __init__(self, answer: Answer, *, has_result: bool) -> None:
+    def __init__(self, response: UpstreamResponse, *, has_result: bool) -> None:
         """Read this response; one with a result is complete only if the upstream ends it."""
         self.is_complete = False
-        self._answer = answer
+        self._response = response
         self._has_result = has_result
         self._must_end = False
         self._has_ended = False
@@ -63,16 +63,16 @@ class EventStream:
     @property
     def has_ended(self) -> bool:
         """Whether the client has everything that it gets."""
-        return self._answer.has_ended or (self._has_ended and not self._has_result)
+        return self._response.has_ended or (self._has_ended and not self._has_result)
 
     def end(self) -> None:
         """End after the current event: at once, if the client has the whole of the last one."""
         self._must_end = True
-        self._answer.wake()
+        self._response.wake()
 
     def read_rest(self) -> bytes:
         """Return what has arrived."""
-        return self._answer.read_rest()
+        return self._response.read_rest()
 
     async def read_piece(self, seconds: float) -> bytes:
         """Return the next piece, which may be b"".
@@ -81,11 +81,11 @@ class EventStream:
         """
         if self._has_ended:
             raise StreamCut
-        return self._cut(await self._answer.read_piece(seconds))
+        return self._cut(await self._response.read_piece(seconds))
 
     def _cut(self, piece: bytes) -> bytes:
         """Return the piece; if the stream has to end first, at most up to the end of the event."""
-        if self._answer.has_ended:  # The rest, perhaps with the result, is here: it is passed on.
+        if self._response.has_ended:  # The rest, perhaps with the result, is here: it is passed on.
             return piece
         known = self._sent + piece
         for found in EVENT_END.finditer(known) if self._must_end else ():
@@ -96,14 +96,14 @@ class EventStream:
         return piece
 
 
-def is_event_stream(answer: Answer) -> bool:
+def is_event_stream(response: UpstreamResponse) -> bool:
     """Return True for a response of the type of event streams."""
-    kind = joined_values(answer.headers, b"content-type").partition(";")[0]
+    kind = joined_values(response.headers, b"content-type").partition(";")[0]
     return kind.strip().lower() == "text/event-stream"
 
 
-def has_readable_events(answer: Answer) -> bool:
+def has_readable_events(response: UpstreamResponse) -> bool:
     """Return True if its events can be seen, and it may end after any of them."""
-    return is_event_stream(answer) and not any(
-        joined_values(answer.headers, name) for name in FIXED
+    return is_event_stream(response) and not any(
+        joined_values(response.headers, name) for name in FIXED
     )

@@ -21,14 +21,14 @@ from gateway_site.edge.reports import Tally
 from gateway_site.edge.trusted_proxies import Address, parse_address
 from gateway_site.forwarding.calls import upstream_token
 from gateway_site.forwarding.calls.event_stream import (
-    Answer,
     EventStream,
     StreamCut,
+    UpstreamResponse,
     has_readable_events,
     is_event_stream,
 )
-from gateway_site.forwarding.calls.mcp.answers import UnreadableAnswer
 from gateway_site.forwarding.calls.mcp.reader import MCPReader
+from gateway_site.forwarding.calls.mcp.responses import UnreadableResponse
 from gateway_site.forwarding.calls.response_addresses import rewrite_addresses
 from gateway_site.forwarding.calls.response_headers import with_session_cookie
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
@@ -81,46 +81,46 @@ class Exchange:
 
         Rules have admitted the call for these groups.
         """
-        answer: Answer = await self._fetch(token, groups)
+        response: UpstreamResponse = await self._fetch(token, groups)
         try:
-            if answer.status == 401 and self.call.is_client:
+            if response.status == 401 and self.call.is_client:
                 # The client would think that its own token has ended.
                 detail = "The upstream does not accept the token."
                 raise Problem(502, "upstream_unauthorized", detail)
-            if answer.status == 403 and self.upstream.mcp:
-                await upstream_token.require_scope(self.call, answer.headers)
+            if response.status == 403 and self.upstream.mcp:
+                await upstream_token.require_scope(self.call, response.headers)
             if self.mcp is not None:
-                answer = await self._read_mcp(self.mcp, answer)
-            is_stream, has_events = is_event_stream(answer), has_readable_events(answer)
-            first = [await self._response_start(answer, is_stream=is_stream)]
+                response = await self._read_mcp(self.mcp, response)
+            is_stream, has_events = is_event_stream(response), has_readable_events(response)
+            first = [await self._response_start(response, is_stream=is_stream)]
             piece_timeout = (
                 self.upstream.stream_timeout if is_stream else self.upstream.read_timeout
             )
-            self._release(answer)
-            if has_events and not answer.is_complete:
-                await self._stream_events(first, answer, piece_timeout)
+            self._release(response)
+            if has_events and not response.is_complete:
+                await self._stream_events(first, response, piece_timeout)
             else:
-                await self._stream(first, answer, piece_timeout)
+                await self._stream(first, response, piece_timeout)
         finally:
-            answer.close()
+            response.close()
 
     async def _fetch(self, token: TokenSet, groups: Groups) -> Response:
         """Return the response; try again if the upstream did not accept the token."""
         headers = self._request_headers()
         content = self.body.pieces() if self.mcp is None else self.body.replay()
-        answer = await self._send_request(headers, token, content)
+        response = await self._send_request(headers, token, content)
         self.body.end()
-        if answer.status == 401:
-            answer = await self._retry_with_nonce(headers, token, answer)
-        if answer.status == 401 and self.body.can_replay:
-            answer = await self._retry_with_new_token(headers, token, groups, answer)
-        return answer
+        if response.status == 401:
+            response = await self._retry_with_nonce(headers, token, response)
+        if response.status == 401 and self.body.can_replay:
+            response = await self._retry_with_new_token(headers, token, groups, response)
+        return response
 
-    async def _read_mcp(self, mcp: MCPReader, answer: Answer) -> Answer:
-        """Return the answer with its messages read. Raises Problem."""
+    async def _read_mcp(self, mcp: MCPReader, response: UpstreamResponse) -> UpstreamResponse:
+        """Return the response with its messages read. Raises Problem."""
         try:
-            return await mcp.read_answer(answer)
-        except UnreadableAnswer as error:
+            return await mcp.read_response(response)
+        except UnreadableResponse as error:
             self._log(error)
             raise mcp.problem_of(error) from None
         except UpstreamFailed as error:
@@ -128,19 +128,19 @@ class Exchange:
             raise _problem_of(error) from None
 
     async def _retry_with_nonce(
-        self, headers: Headers, token: TokenSet, answer: Response
+        self, headers: Headers, token: TokenSet, response: Response
     ) -> Response:
         """Try again with the nonce that the upstream demands, if it does."""
-        nonce = _demanded_nonce(token, answer)
+        nonce = _demanded_nonce(token, response)
         if nonce is None:
-            return answer
-        answer.close()
+            return response
+        response.close()
         if not self.body.can_replay:
             raise unavailable("nonce_required", "The upstream requires the call to be repeated.")
         return await self._send_request(headers, token, self.body.replay(), nonce)
 
     async def _retry_with_new_token(
-        self, headers: Headers, refused: TokenSet, groups: Groups, answer: Response
+        self, headers: Headers, refused: TokenSet, groups: Groups, response: Response
     ) -> Response:
         """Try again with a newer token than the rejected one, if there is one.
 
@@ -149,12 +149,12 @@ class Exchange:
         try:
             token, new_groups = await upstream_token.fetch_token(self.call, refused=refused)
         except BaseException:
-            answer.close()
+            response.close()
             raise
         is_admitted = self.upstream.policy_file is None or set(new_groups) == set(groups)
         if token.access_token == refused.access_token or not is_admitted:
-            return answer
-        answer.close()
+            return response
+        response.close()
         return await self._send_request(headers, token, self.body.replay())
 
     def _request_headers(self) -> Headers:
@@ -189,9 +189,9 @@ class Exchange:
                 self.upstream, call.method, call.target, [*headers, *shown], content
             )
             entry.is_sent = True
-            answer = await upstream_client.send(call.owner, self.upstream, sent)
-            entry.upstream_status = answer.status
-            timed.answered(answer.status)
+            response = await upstream_client.send(call.owner, self.upstream, sent)
+            entry.upstream_status = response.status
+            timed.answered(response.status)
         except url_rules.UnsafeAddress as refused:
             raise Problem(400, "bad_path", str(refused)) from None
         except Busy:
@@ -203,12 +203,12 @@ class Exchange:
             self._log(error)
             raise _problem_of(error) from None
         if is_bound:
-            dpop.nonces.remember(call.target, _nonce_of(answer))
-        return answer
+            dpop.nonces.remember(call.target, _nonce_of(response))
+        return response
 
-    async def _response_start(self, answer: Answer, *, is_stream: bool) -> Message:
+    async def _response_start(self, response: UpstreamResponse, *, is_stream: bool) -> Message:
         """Return the start of the response as it goes to the client."""
-        status, came = answer.status, answer.headers
+        status, came = response.status, response.headers
         passed = _headers_for_caller(self.call, response_headers(came, status))
         headers = [*passed, *rewrite_addresses(self.call, status, came)]
         if is_stream:
@@ -219,19 +219,19 @@ class Exchange:
         headers += _without(extra, headers)
         return {"type": "http.response.start", "status": status, "headers": headers}
 
-    def _release(self, answer: Answer) -> None:
+    def _release(self, response: UpstreamResponse) -> None:
         """Drop everything that a stream does not need, even if others still refer to it."""
         self.call.release()
         self.body.stop_keeping()
         self._extra.clear()
-        answer.headers.clear()
+        response.headers.clear()
 
     async def _stream_events(
-        self, first: list[Message], answer: Answer, piece_timeout: float
+        self, first: list[Message], response: UpstreamResponse, piece_timeout: float
     ) -> None:
         """Do the same as `_stream`, but end the events when the server stops."""
         has_result = self.call.method != "GET"
-        events = EventStream(answer, has_result=has_result)
+        events = EventStream(response, has_result=has_result)
         with (
             open_stream(self.upstream.name),
             self._shutdown.ending(events.end, has_result=has_result),
@@ -239,7 +239,7 @@ class Exchange:
             await self._stream(first, events, piece_timeout)
 
     async def _stream(
-        self, first: list[Message], answer: Answer | EventStream, piece_timeout: float
+        self, first: list[Message], response: UpstreamResponse | EventStream, piece_timeout: float
     ) -> None:
         """Send the first messages and the body; a response that breaks off is left unfinished.
 
@@ -247,14 +247,14 @@ class Exchange:
         for too long.
         """
         self.has_begun = True
-        more = not answer.is_complete
+        more = not response.is_complete
         try:
             if not more:
-                first.append(_body(answer.read_rest(), more=False))
+                first.append(_body(response.read_rest(), more=False))
             await wait_bounded(READER_TIMEOUT, self._send_all(first))
             while more:
-                piece = await answer.read_piece(piece_timeout)
-                more = not answer.has_ended
+                piece = await response.read_piece(piece_timeout)
+                more = not response.has_ended
                 await wait_bounded(READER_TIMEOUT, self._send(_body(piece, more=more)))
         except UpstreamFailed as error:
             self._log(error)
@@ -301,16 +301,16 @@ def _client_address(request: HttpRequest) -> Address | None:
     return parse_address(request.META.get("REMOTE_ADDR") or "")
 
 
-def _demanded_nonce(token: TokenSet, answer: Response) -> str | None:
+def _demanded_nonce(token: TokenSet, response: Response) -> str | None:
     """Return the nonce that the upstream demands in a proof, if it does (RFC 9449 section 9)."""
-    if token.dpop_key is None or answer.status != 401:
+    if token.dpop_key is None or response.status != 401:
         return None
-    is_demanded = dpop.NONCE_REQUIRED in joined_values(answer.headers, b"www-authenticate")
-    return dpop.valid_nonce(_nonce_of(answer)) if is_demanded else None
+    is_demanded = dpop.NONCE_REQUIRED in joined_values(response.headers, b"www-authenticate")
+    return dpop.valid_nonce(_nonce_of(response)) if is_demanded else None
 
 
-def _nonce_of(answer: Response) -> str | None:
-    return joined_values(answer.headers, dpop.NONCE_HEADER.lower().encode("ascii")) or None
+def _nonce_of(response: Response) -> str | None:
+    return joined_values(response.headers, dpop.NONCE_HEADER.lower().encode("ascii")) or None
 
 
 def _body(piece: bytes, *, more: bool) -> Message:

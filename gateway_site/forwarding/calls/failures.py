@@ -1,4 +1,4 @@
-"""What a call is answered when one of its steps fails. Nothing is rendered in the event loop."""
+"""The response to a call of which a step fails. Nothing is rendered in the event loop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CsrfCheck(CsrfViewMiddleware):
 async def failure_response(
     request: HttpRequest, caller: Caller | None, error: Exception
 ) -> HttpResponse:
-    """Return the answer to what a step raised; nothing is rendered here."""
+    """Return the response to what a step raised; nothing is rendered here."""
     if isinstance(error, Problem):
         return error.response()
     if isinstance(error, SessionFull | SessionTooLarge):
@@ -56,7 +56,7 @@ async def failure_response(
 
 
 def _report_error(request: HttpRequest, error: Exception) -> HttpResponse:
-    """Log an error, and send Django's signal of it; return Django's answer."""
+    """Log an error, and send Django's signal of it; return Django's response."""
     try:
         raise error  # noqa: TRY301 - as above
     except Exception as raised:  # noqa: BLE001 - Django's code looks at the error being handled

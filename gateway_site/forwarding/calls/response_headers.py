@@ -1,4 +1,4 @@
-"""What the gateway adds to every answer of a call: headers of the settings, Vary, and cookies.
+"""What the gateway adds to every response to a call: headers of the settings, Vary, and cookies.
 
 A changed session is saved by Django's middleware, in a thread. The visit, and a token that is
 refreshed for a call, extend the session after the call was admitted: `renew_session_cookie` and
@@ -66,7 +66,7 @@ def _set_on(request: HttpRequest) -> FixedHeaders:
 
 @dataclass(slots=True)
 class OwnHeaders:
-    """The headers and cookies of one answer."""
+    """The headers and cookies of one response."""
 
     fixed: FixedHeaders
     vary: str
@@ -118,7 +118,7 @@ def _vary(path: str, caller: Caller | None) -> str:
 async def session_cookies(
     request: HttpRequest, caller: Caller | None, status: int, csrf: CsrfViewMiddleware
 ) -> SimpleCookie:
-    """Save a changed session; return the cookies that Django's middleware sets for an answer.
+    """Save a changed session; return the cookies that Django's middleware sets for a response.
 
     Raises StoreUnavailable, SessionTooLarge, and SessionInterrupted if the session has ended.
     """

@@ -159,7 +159,7 @@ def _way_back(request: HttpRequest) -> str | None:
 async def require_scope(call: UpstreamCall, headers: Headers) -> None:
     """Raise Problem if an MCP server's 403 demands scopes that connecting again may bring.
 
-    The answer passes if an operator chose the scopes, or if connecting again has not helped.
+    The response passes if an operator chose the scopes, or if connecting again has not helped.
     """
     demanded = bearer_parameters(joined_values(headers, b"www-authenticate"))
     server = find_server(call.upstream.provider)

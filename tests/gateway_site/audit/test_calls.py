@@ -235,8 +235,9 @@ def test_log_is_a_chain_without_secrets(gateway: Gateway, folder: Path, find: Fi
     [program] = find(event="started")
     assert program["process"] == gateway.process.pid
     assert list(find_faults(read_log([folder / "audit.jsonl"]))) == []
-    text = (folder / "audit.jsonl").read_text() + gateway.log.read_text(encoding="utf-8")
-    assert '"event":"opened"' in gateway.log.read_text(encoding="utf-8")
+    log = gateway.read_log()
+    text = (folder / "audit.jsonl").read_text() + log
+    assert '"event":"opened"' in log
     shown = [each for each in (*SECRETS, *gateway.keys) if each in text]
     assert shown == []
 

@@ -95,6 +95,12 @@ class Gateway:
         with self.client() as client:
             return client.get(f"{self.url}/gateway/{path}", timeout=20, **options)
 
+    def read_log(self) -> str:
+        """Return the log, once it has all that was logged until now: its thread may be behind."""
+        last = self.get("").headers["X-Request-ID"]
+        wait_until(lambda: last in self.log.read_text(encoding="utf-8"), "the log is written")
+        return self.log.read_text(encoding="utf-8")
+
     def control(self, what: str) -> str:
         return requests.get(f"{self.url}/_control/{what}", timeout=10).text
 

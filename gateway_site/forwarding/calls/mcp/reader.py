@@ -1,7 +1,7 @@
-"""A call of an upstream whose MCP messages are read: the body, then the answer.
+"""A call of an upstream whose MCP messages are read: the body, then the response.
 
-The body is received as a whole, and sent as it came. A JSON answer is read before it begins; events
-are passed on one by one. What cannot be read in one way only does not pass.
+The body is received as a whole, and sent as it came. A JSON response is read before it begins;
+events are passed on one by one. What cannot be read in one way only does not pass.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from django.conf import settings
 
 from gateway_site.edge import access_log
 from gateway_site.edge.access_log import CheckedMessage
-from gateway_site.forwarding.calls.event_stream import Answer, is_event_stream
-from gateway_site.forwarding.calls.mcp.answers import ReadEvents, ReadJSON, UnreadableAnswer
+from gateway_site.forwarding.calls.event_stream import UpstreamResponse, is_event_stream
 from gateway_site.forwarding.calls.mcp.reading_threads import IN_LOOP, read_in_turn
+from gateway_site.forwarding.calls.mcp.responses import ReadEvents, ReadJSON, UnreadableResponse
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.mcp import json_text, version_headers
 from gateway_site.mcp.errors import (
@@ -125,31 +125,31 @@ class MCPReader:
             pair for pair in headers if pair[0].translate(version_headers.AS_HYPHENS) not in dropped
         ]
 
-    async def read_answer(self, answer: Answer) -> Answer:
-        """Return the answer as it may pass. Raises UpstreamFailed, UnreadableAnswer too."""
-        codings = [value for name, value in answer.headers if name == b"content-encoding"]
+    async def read_response(self, response: UpstreamResponse) -> UpstreamResponse:
+        """Return the response as it may pass. Raises UpstreamFailed, UnreadableResponse too."""
+        codings = [value for name, value in response.headers if name == b"content-encoding"]
         if any(value.lower() != b"identity" for value in codings):
-            raise UnreadableAnswer("The upstream's answer has a content coding.")
+            raise UnreadableResponse("The upstream's response has a content coding.")
         if self._is_stateless():
-            answer.headers[:] = [pair for pair in answer.headers if pair[0] not in OF_SESSIONS]
-        kind = _media_type(answer.headers)
-        if kind == EVENTS or is_event_stream(answer):
+            response.headers[:] = [pair for pair in response.headers if pair[0] not in OF_SESSIONS]
+        kind = _media_type(response.headers)
+        if kind == EVENTS or is_event_stream(response):
             if kind != EVENTS:
-                raise UnreadableAnswer("The type of the upstream's answer is unclear.")
-            return ReadEvents(answer, self._call.owner, self._new_result, self._policy)
-        if single_value(answer.headers, b"content-length") == b"0" or answer.status == 204:
-            return answer
-        if answer.status == 202:  # nothing: what a server adds is no message to anybody
-            await self._read_all(answer)
-            return ReadJSON(answer, b"")
-        if answer.status not in range(200, 300) or self._call.method == "DELETE":
-            return await self._read_json(answer, is_error=True) if kind == JSON else answer
-        if kind != JSON or answer.status != 200 or self._call.method != "POST":
-            raise UnreadableAnswer("The upstream's answer is no message of MCP.")
-        return await self._read_json(answer)
+                raise UnreadableResponse("The type of the upstream's response is unclear.")
+            return ReadEvents(response, self._call.owner, self._new_result, self._policy)
+        if single_value(response.headers, b"content-length") == b"0" or response.status == 204:
+            return response
+        if response.status == 202:  # nothing: what a server adds is no message to anybody
+            await self._read_all(response)
+            return ReadJSON(response, b"")
+        if response.status not in range(200, 300) or self._call.method == "DELETE":
+            return await self._read_json(response, is_error=True) if kind == JSON else response
+        if kind != JSON or response.status != 200 or self._call.method != "POST":
+            raise UnreadableResponse("The upstream's response is no message of MCP.")
+        return await self._read_json(response)
 
-    def problem_of(self, unreadable: UnreadableAnswer) -> RPCProblem:
-        """Return the answer to a call whose own answer cannot be passed on."""
+    def problem_of(self, unreadable: UnreadableResponse) -> RPCProblem:
+        """Return the response to a call whose own response cannot be passed on."""
         message = None if self._admitted is None else self._admitted.message
         return RPCProblem(
             502,
@@ -182,23 +182,27 @@ class MCPReader:
         if self._call.framing not in ([], EMPTY_BODY):
             raise Problem(400, "bad_framing", "Only a POST may have a body here.")
 
-    async def _read_json(self, answer: Answer, *, is_error: bool = False) -> Answer:
-        """Return an answer of JSON; an error may be no message at all."""
-        data, rewritten = await self._read_all(answer), None
+    async def _read_json(
+        self, response: UpstreamResponse, *, is_error: bool = False
+    ) -> UpstreamResponse:
+        """Return a response of JSON; an error may be no message at all."""
+        data, rewritten = await self._read_all(response), None
         try:
             owner = self._call.owner
             rewritten = await read_in_turn(owner, len(data), lambda: self._new_json(data))
         except InvalidMessage:
             if not is_error:
-                raise UnreadableAnswer("The upstream's answer is no readable message.") from None
-        return ReadJSON(answer, data if rewritten is None else rewritten)
+                raise UnreadableResponse(
+                    "The upstream's response is no readable message."
+                ) from None
+        return ReadJSON(response, data if rewritten is None else rewritten)
 
-    async def _read_all(self, answer: Answer) -> bytes:
+    async def _read_all(self, response: UpstreamResponse) -> bytes:
         data = bytearray()
-        while not answer.has_ended:
-            data += await answer.read_piece(self._call.upstream.read_timeout)
+        while not response.has_ended:
+            data += await response.read_piece(self._call.upstream.read_timeout)
             if len(data) > EVENT_MAX:
-                raise UnreadableAnswer("The upstream's answer is too large.")
+                raise UnreadableResponse("The upstream's response is too large.")
         return bytes(data)
 
     def _new_json(self, data: bytes) -> bytes | None:
@@ -207,7 +211,7 @@ class MCPReader:
 
     def _new_result(self, data: bytes) -> str | None:
         """Return a message with the policy's result; None if it stays. Raises InvalidMessage."""
-        assert self._admitted is not None  # noqa: S101 - only admitted calls have answers
+        assert self._admitted is not None  # noqa: S101 - only admitted calls have responses
         message = read_message(data, EVENT_MAX)
         if not message.is_result:
             return None

@@ -333,7 +333,7 @@ def test_401_to_an_unrepeatable_body_is_passed_on(gateway: Gateway) -> None:
 
 def test_nothing_of_a_token_is_in_the_log(gateway: Gateway) -> None:
     gateway.get("dead/x")
-    log = gateway.log.read_text(encoding="utf-8")
+    log = gateway.read_log()
     assert re.search(r"Upstream dead at http://127\.0\.0\.1:\d+ failed: ConnectError\.", log)
     assert TOKEN not in log
     assert gateway.keys[0] not in log

@@ -337,7 +337,7 @@ def test_no_token_is_in_the_log(gateway: Gateway, caller: Caller) -> None:
     caller.call("open/")
     caller.call(f"open/?access_token={caller.access_token}")
     caller.refresh()
-    log = gateway.log.read_text(encoding="utf-8")
+    log = gateway.read_log()
     for secret in (caller.access_token, caller.refresh_token, GRANTED):
         assert secret not in log
 

@@ -68,4 +68,4 @@ async def test_client_sees_and_calls_the_tools_that_are_as_pinned(
         assert text(await client.call_tool("whoami")) == f"Bearer {TOKEN}"
         with pytest.raises(MCPError, match="Unknown tool"):
             await client.call_tool("count", {"to": 1})
-    assert pinned.log.read_text(encoding="utf-8").count("so it is hidden") == 1
+    assert pinned.read_log().count("so it is hidden") == 1

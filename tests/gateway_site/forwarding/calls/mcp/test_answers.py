@@ -14,10 +14,10 @@ import pytest
 
 from gateway_site.edge.client import Client
 from gateway_site.forwarding.calls.caller import Caller
-from gateway_site.forwarding.calls.event_stream import Answer, EventStream
-from gateway_site.forwarding.calls.mcp.answers import UnreadableAnswer
+from gateway_site.forwarding.calls.event_stream import EventStream, UpstreamResponse
 from gateway_site.forwarding.calls.mcp.reader import MCPReader
 from gateway_site.forwarding.calls.mcp.reading_threads import IN_LOOP
+from gateway_site.forwarding.calls.mcp.responses import UnreadableResponse
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.events import EventReader
@@ -132,7 +132,7 @@ def calling(method: str, **params: Any) -> dict[str, Any]:
 
 async def passed_on(reader: MCPReader, answer: Pieces) -> tuple[bytes, bool]:
     """Return what the client gets, and whether it takes it for complete."""
-    read: Answer = await reader.read_answer(answer)
+    read: UpstreamResponse = await reader.read_response(answer)
     found = b""
     with suppress(UpstreamFailed):
         while not read.has_ended:
@@ -191,7 +191,7 @@ async def test_stream_that_ends_at_the_stop_of_the_server_ends_after_a_whole_eve
         reader = await read_call(HideDenied(), None)
         pieces = [STREAM[at : at + 1] for at in range(cut)] + [b""]
         answer = Pieces([*pieces, STREAM[cut:]], "text/event-stream")
-        stream = EventStream(await reader.read_answer(answer), has_result=False)
+        stream = EventStream(await reader.read_response(answer), has_result=False)
         found, number = b"", 0
         while not stream.has_ended:
             if number == cut:
@@ -205,7 +205,7 @@ async def test_stream_that_ends_at_the_stop_of_the_server_ends_after_a_whole_eve
 async def test_json_is_rewritten_with_its_new_length_and_otherwise_unchanged() -> None:
     for cut in range(len(LIST)):
         reader = await read_call(HideDenied(), calling("tools/list"))
-        read = await reader.read_answer(Pieces([LIST[:cut], LIST[cut:]], "application/json"))
+        read = await reader.read_response(Pieces([LIST[:cut], LIST[cut:]], "application/json"))
         content = read.read_rest()
         assert json.loads(content)["result"] == {
             "tools": [{"name": "allowed", "cost": 1.5}],
@@ -216,7 +216,7 @@ async def test_json_is_rewritten_with_its_new_length_and_otherwise_unchanged() -
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(content)),
         ]
-    read = await reader.read_answer(Pieces([NOTE], "application/json"))
+    read = await reader.read_response(Pieces([NOTE], "application/json"))
     assert read.read_rest() == NOTE
 
 
@@ -225,8 +225,8 @@ async def test_hidden_tool_is_in_no_answer_of_another_status(status: int) -> Non
     reader = await read_call(HideDenied(), calling("tools/list"))
     answer = Pieces([LIST[:9], LIST[9:]], "application/json")
     answer.status = status
-    with suppress(UnreadableAnswer):
-        found = await reader.read_answer(answer)
+    with suppress(UnreadableResponse):
+        found = await reader.read_response(answer)
         text = found.read_rest()
         assert found.has_ended
         assert b"denied" not in text
@@ -236,10 +236,10 @@ async def test_hidden_tool_is_in_no_answer_of_another_status(status: int) -> Non
 async def test_json_that_breaks_off_passes_nothing() -> None:
     for cut in range(0, len(LIST), 7):
         reader = await read_call(HideDenied(), calling("tools/list"))
-        with pytest.raises(UnreadableAnswer):
-            await reader.read_answer(Pieces([LIST[:cut]], "application/json"))
+        with pytest.raises(UnreadableResponse):
+            await reader.read_response(Pieces([LIST[:cut]], "application/json"))
         with pytest.raises(ReadError):
-            await reader.read_answer(Pieces([LIST[:cut]], "application/json", breaks=True))
+            await reader.read_response(Pieces([LIST[:cut]], "application/json", breaks=True))
 
 
 SEPARATORS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # where httpx-sse up to 0.4.1 ends lines
@@ -322,7 +322,7 @@ async def test_comments_pass_at_once_and_keep_the_stream_open() -> None:
     """The row "the honest server that only sends comments for minutes"."""
     reader = await read_call(HideDenied(), None)
     comments = [b": ping - 2026-01-31 10:00:00+00:00\r\n\r\n", b": keep-alive\n", b":\n\n"]
-    stream = await reader.read_answer(Pieces([*comments * 200, b""], "text/event-stream"))
+    stream = await reader.read_response(Pieces([*comments * 200, b""], "text/event-stream"))
     for _ in range(200):
         for passing in (b":\r\n\r\n", b":\n", b":\n\n"):
             assert not stream.has_ended
@@ -377,8 +377,8 @@ async def test_answer_of_more_than_four_megabytes_passes_nothing() -> None:
     large = b'{"jsonrpc":"2.0","id":1,"result":{"a":"%b"}}' % (b"a" * (4 << 20))
     reader = await read_call(HideDenied(), calling("tools/list"))
     endless = Pieces([large] * 9, "application/json")
-    with pytest.raises(UnreadableAnswer):
-        await reader.read_answer(endless)
+    with pytest.raises(UnreadableResponse):
+        await reader.read_response(endless)
     assert len(endless.pieces) == 8
     assert await passed_on(
         reader, Pieces([b": hello\n\ndata: " + large + b"\n\n"], "text/event-stream")
@@ -399,7 +399,7 @@ async def test_policy_sees_the_call_and_keeps_no_content_of_it_for_the_answer() 
     seen: list[MCPCall] = []
     policy.rewrite = lambda call, answer: seen.append(call)  # type: ignore[method-assign]
     reader = await read_call(policy, calling("tools/call", name="allowed", arguments={"a": "b"}))
-    await reader.read_answer(Pieces([LIST], "application/json"))
+    await reader.read_response(Pieces([LIST], "application/json"))
     [admitted] = policy.admitted
     assert admitted.message is not None
     assert admitted.message.params["arguments"] == {"a": "b"}

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from gateway_site.forwarding.calls.mcp.answers import UnreadableAnswer
 from gateway_site.forwarding.calls.mcp.reader import MCPReader
+from gateway_site.forwarding.calls.mcp.responses import UnreadableResponse
 from gateway_site.policy.call_policy import CallPolicy
 from gateway_site.policy.policy_file import read_rules
 from gateway_site.rules.problems import Problem
@@ -63,8 +63,8 @@ async def lists_passed() -> list[Passed]:
         if (reader := await admitted(each)) is None:
             continue
         try:
-            answer = await reader.read_answer(Pieces([each.message], JSON))
-        except UnreadableAnswer:
+            answer = await reader.read_response(Pieces([each.message], JSON))
+        except UnreadableResponse:
             assert each.names is None, each
         else:
             passed.append((each, answer.read_rest()))

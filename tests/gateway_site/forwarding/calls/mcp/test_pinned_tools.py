@@ -105,7 +105,7 @@ def test_change_is_in_the_log_once_with_digests_only(
     for _ in range(3):
         show(gateway, client, changed)
         show(gateway, client, FIRST)
-    log = gateway.log.read_text(encoding="utf-8")
+    log = gateway.read_log()
     expected = "A tool of pinned is not as pinned, so it is hidden and cannot be called: first"
     digests = {line.partition("digest ")[2] for line in log.splitlines() if expected in line}
     assert len(digests) == log.count(expected) > 0

@@ -1,10 +1,10 @@
-"""Answers whose MCP messages are read before they pass: one as JSON, or events."""
+"""Responses whose MCP messages are read before they pass: one as JSON, or events."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway_site.forwarding.calls.event_stream import Answer
+from gateway_site.forwarding.calls.event_stream import UpstreamResponse
 from gateway_site.forwarding.calls.mcp.reading_threads import read_in_turn
 from gateway_site.mcp.events import PRINTABLE, Event, EventReader, UnreadableEvent
 from gateway_site.mcp.messages import InvalidMessage
@@ -18,21 +18,21 @@ MESSAGE = "message"  # the type of events that clients read
 COMMENT = b":\n\n"  # keeps a connection alive like what it replaces
 
 
-class UnreadableAnswer(UpstreamFailed):
-    """An answer that is no message of MCP which all clients read in one way."""
+class UnreadableResponse(UpstreamFailed):
+    """A response that is no message of MCP which all clients read in one way."""
 
 
 class ReadJSON:
-    """An answer that was read as a whole, with its content or another."""
+    """A response that was read as a whole, with its content or another."""
 
     is_complete = has_ended = True
 
-    def __init__(self, answer: Answer, content: bytes) -> None:
-        self._answer = answer
+    def __init__(self, response: UpstreamResponse, content: bytes) -> None:
+        self._response = response
         self._content = content
-        self.status = answer.status
+        self.status = response.status
         length = (b"content-length", str(len(content)).encode("ascii"))
-        kept = [pair for pair in answer.headers if pair[0] != b"content-length"]
+        kept = [pair for pair in response.headers if pair[0] != b"content-length"]
         self.headers: Headers = [*kept, length]
 
     def read_rest(self) -> bytes:
@@ -48,7 +48,7 @@ class ReadJSON:
 
     def close(self) -> None:
         """Release the connection."""
-        self._answer.close()
+        self._response.close()
 
 
 class ReadEvents:
@@ -58,25 +58,27 @@ class ReadEvents:
 
     def __init__(
         self,
-        answer: Answer,
+        response: UpstreamResponse,
         owner: Owner,
         new_result: Callable[[bytes], str | None],
         policy: Policy,
     ) -> None:
-        self._answer = answer
+        self._response = response
         self._owner = owner
         self._new_result = new_result
         self._policy = policy
         self._reader = EventReader()
         self._is_unreadable = False
-        self.status = answer.status
-        self.headers = answer.headers
-        self.headers[:] = [pair for pair in answer.headers if pair[0] != b"content-length"]
+        self.status = response.status
+        self.headers = response.headers
+        self.headers[:] = [pair for pair in response.headers if pair[0] != b"content-length"]
 
     @property
     def has_ended(self) -> bool:
         """Whether the upstream has ended it between two events."""
-        return self._answer.has_ended and not self._is_unreadable and self._reader.is_between_events
+        return (
+            self._response.has_ended and not self._is_unreadable and self._reader.is_between_events
+        )
 
     def read_rest(self) -> bytes:
         """Return nothing, since it is never complete from the start."""
@@ -84,20 +86,20 @@ class ReadEvents:
 
     async def read_piece(self, seconds: float) -> bytes:
         """Return the next events, perhaps none. Raises UpstreamFailed."""
-        is_cut = self._answer.has_ended and not self._reader.is_between_events
+        is_cut = self._response.has_ended and not self._reader.is_between_events
         if self._is_unreadable or is_cut:
-            raise UnreadableAnswer
-        piece = await self._answer.read_piece(seconds)
+            raise UnreadableResponse
+        piece = await self._response.read_piece(seconds)
         size = len(piece) + self._reader.pending
         return await read_in_turn(self._owner, size, lambda: self._pass_on(piece))
 
     def wake(self) -> None:
         """Make the current or next `read_piece` return."""
-        self._answer.wake()
+        self._response.wake()
 
     def close(self) -> None:
         """Release the connection."""
-        self._answer.close()
+        self._response.close()
 
     def _pass_on(self, piece: bytes) -> bytes:
         """Return what a piece completes, up to what cannot be read."""
