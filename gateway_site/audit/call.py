@@ -73,7 +73,7 @@ class AuditedCall:
         return self._send(message)
 
     def abandon(self) -> None:
-        """Note that the client has disconnected, perhaps before anything was decided."""
+        """Note that the client has disconnected, or the process ends, perhaps before a decision."""
         self._is_abandoned = True
 
     def end(self) -> None:

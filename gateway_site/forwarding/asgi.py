@@ -6,6 +6,7 @@ ASGI channel. Pages run in threads (`pages.pages`).
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 from functools import cache
@@ -77,7 +78,7 @@ class GatewayHandler(ASGIHandler):
                 _unaudited.add()
                 response = problems.unavailable("audit_unavailable", UNAVAILABLE).response()
                 await self.send_response(response, call.send)
-        except (ClientGone, RequestAborted):
+        except (ClientGone, RequestAborted, asyncio.CancelledError):
             call.abandon()
             raise
         finally:

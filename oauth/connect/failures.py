@@ -42,6 +42,7 @@ def failure_page(
     context = {
         "server": server,
         "needs_operator": needs_operator,
+        "is_busy": code == Code.BUSY,  # The server is not to blame.
         "is_temporary": is_temporary,
         "setting": setting,
         "code": code,

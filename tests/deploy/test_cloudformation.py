@@ -101,13 +101,29 @@ def test_migration_can_run_before_any_task_must_be_ready() -> None:
     assert container("ServiceTask")["Image"] == {"Ref": "Image"}
 
 
-def test_services_that_tell_of_alarms_may_publish_to_the_topic() -> None:
+def test_only_the_account_and_what_tells_of_alarms_may_publish_to_the_topic() -> None:
     resources = load_template("alarms.yaml")["Resources"]
     statements = resources["AlarmTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    services = {each["Principal"].get("Service") for each in statements}
-    assert services == {None, "cloudwatch.amazonaws.com", "events.amazonaws.com"}
     [policy] = re.findall(r'(?ms)^resource "aws_sns_topic_policy" (.*?)^\}', read_terraform())
-    assert {each["Sid"] for each in statements} == set(re.findall(r'Sid += "(\w+)"', policy))
+    terraform = dict(re.findall(r'(?s)Sid += "(\w+)".*?Principal += \{ \w+ += "(.*?)" \}', policy))
+    services = {"Alarms": "cloudwatch.amazonaws.com", "KeyChanges": "events.amazonaws.com"}
+    for each in statements:
+        name, [principal] = each["Sid"], each["Principal"].values()
+        if name == "Account":
+            root = "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"
+            assert principal == {"Fn::Sub": root}
+            assert re.sub(r"\$\{[\w.]*\.(\w+)\}", r"<\1>", terraform.pop(name)) == (
+                "arn:<partition>:iam::<account_id>:root"
+            )
+        else:
+            assert (principal, terraform.pop(name)) == (services[name], services.pop(name))
+    assert (services, terraform) == ({}, {})
+    assert policy.count('StringEquals = { "aws:SourceAccount"') == 1
+    assert [each.get("Condition") for each in statements] == [
+        None,
+        {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+        None,
+    ]
 
 
 def test_migration_has_no_role_and_the_service_only_that_of_the_store() -> None:

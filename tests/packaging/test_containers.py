@@ -77,6 +77,7 @@ def test_variable_of_the_image_names_the_authorities_of_postgresql_s_certificate
     tmp_path: Path,
     is_set: bool,
 ) -> None:
+    assert " ca-certificates " in " ".join(instructions("RUN"))
     [name] = re.findall(r"(\w+)=/etc/ssl/certs/ca-certificates\.crt", " ".join(instructions("ENV")))
     certificate = tmp_path / "certificate.pem"
     context = server_context(certificate)

@@ -20,6 +20,7 @@ from gateway_site.edge.access_log import current_entry
 from gateway_site.forwarding.calls.admission import continue_url
 from gateway_site.forwarding.calls.caller import CHALLENGE, client_challenge
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
+from gateway_site.forwarding.thread_pools import BUSY
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.rules import origin
 from gateway_site.rules.headers import Headers, joined_values
@@ -89,7 +90,9 @@ async def fetch_access_token(
         ) from None
     except SessionFull as error:
         raise session_full(error.connection) from None
-    except ProviderUnavailable:
+    except ProviderUnavailable as error:
+        if error.code == "busy":  # It is this process that has no descriptor, for example.
+            raise unavailable("busy", BUSY) from None
         if (entry := current_entry()) is not None:
             entry.upstream_status = HTTPStatus.BAD_GATEWAY
         raise unavailable(

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -261,21 +262,32 @@ def test_call_that_is_not_possible_is_rejected_before_it_is_admitted(
     assert b"audit_unavailable" in body
 
 
-def test_call_whose_client_leaves_while_it_waits_for_its_turn_is_abandoned(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_call_that_client_or_server_ends_while_it_waits_for_its_turn_is_abandoned(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, who: str
 ) -> None:
+    """A server that stops cancels what lasts too long."""
     handler = GatewayHandler()
     monkeypatch.setattr(handler, "_is_audited", True)
     monkeypatch.setattr(handler._calls, "_admissions", FairSemaphore(0))
     scope = {"type": "http", "method": "GET", "path": "/gateway/echo/x", "headers": []}
 
     async def leave() -> dict[str, str]:
+        if who == "server":
+            calls[0].cancel()
+            await asyncio.Event().wait()
         return {"type": "http.disconnect"}
 
     async def send(_: object) -> None:
         raise AssertionError
 
-    in_a_new_loop(lambda: handler(scope, leave, send))
+    async def call() -> None:
+        calls.append(asyncio.create_task(handler(scope, leave, send)))
+        with suppress(asyncio.CancelledError):
+            await calls[0]
+
+    calls: list[asyncio.Task[None]] = []
+    in_a_new_loop(call)
     [event] = queue.events
     assert (event["decision"], event["status"], queue.places) == ("abandoned", None, 0)
 

@@ -80,6 +80,30 @@ def test_reserved_places_are_kept_from_other_events(
     assert sink.has_closed
 
 
+def test_events_that_follow_soon_are_written_together_except_at_the_end(
+    sink: Sink, queue: EventQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches, delays = list[list[Any]](), list[float]()
+
+    def add_another(seconds: float) -> None:
+        delays.append(seconds)
+        queue.add(event("b"))
+
+    def write(events: list[Event]) -> bool:
+        batches.append(names(events))
+        return True
+
+    monkeypatch.setattr(file_writer, "sleep", add_another)
+    monkeypatch.setattr(sink, "write", write)
+    queue.add(event("a"))
+    wait_until(lambda: batches == [["a", "b"]], "both are written")
+    with queue._changed:
+        queue._is_closing = True
+        queue.add(event("c"))
+    queue.close()
+    assert (batches[1], delays) == (["c"], [0.005])
+
+
 def test_calls_are_rejected_while_the_file_cannot_be_written_and_nothing_is_lost(
     sink: Sink, queue: EventQueue
 ) -> None:

@@ -7,7 +7,8 @@ from allauth.socialaccount.models import SocialAccount, SocialToken
 from django.contrib.auth import get_user_model
 from pytest_django import Settings
 
-from oauth.exceptions import ProviderUnavailable, ReauthenticationRequired
+from oauth.connect import flow
+from oauth.exceptions import ProviderBusy, ProviderUnavailable, ReauthenticationRequired
 from oauth.tokens import vault
 from tests.oauth.support.connecting import Connecting, declare
 from tests.oauth.support.fixtures import Visitor
@@ -116,6 +117,21 @@ def test_client_that_others_can_correct_signs_nobody_out(
     store.clock.advance(4000)
     with pytest.raises(ProviderUnavailable):
         get_token(notes.visitor, "notes")
+
+
+def test_process_that_could_not_ask_does_not_blame_the_server(
+    notes: Connecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adversary: descriptors run out."""
+    location = notes.resource.authorization.consent(notes.begin())
+
+    def fail(*_: object) -> None:
+        raise ProviderBusy("This process has no file descriptor left.")
+
+    monkeypatch.setattr(flow, "exchange_code", fail)
+    page = notes.back(location)
+    assert (page.status_code, b"busy (request " in page.content) == (503, True)
+    assert b"does not answer" not in page.content
 
 
 def test_disconnecting_revokes_both_tokens_and_keeps_the_sign_in(notes: Connecting) -> None:

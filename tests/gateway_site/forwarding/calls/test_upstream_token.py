@@ -11,7 +11,7 @@ from gateway_site.edge.access_log import LogEntry
 from gateway_site.forwarding.calls import upstream_token
 from gateway_site.forwarding.calls.upstream_token import _is_usable
 from gateway_site.rules.problems import Problem
-from oauth import ProviderUnavailable
+from oauth.exceptions import ProviderBusy, ProviderUnavailable
 from oauth.provider.token_set import TokenSet
 from tests.support.cases import each_case
 
@@ -40,12 +40,21 @@ def test_token_is_sent_if_it_fits_into_a_header(
     assert _is_usable(token) is usable
 
 
-async def test_failed_provider_of_a_token_is_no_error_of_the_gateway_itself(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ProviderUnavailable("The provider cannot be reached."), "provider_unavailable"),
+        (ProviderBusy("This process has no file descriptor left."), "busy"),
+    ],
+)
+async def test_failed_provider_of_a_token_is_no_error_of_the_gateway_itself_unless_it_could_not_ask(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
 ) -> None:
+    """Adversary: descriptors run out."""
     entry = LogEntry("a", status=503)
     monkeypatch.setattr(upstream_token, "current_entry", lambda: entry)
-    monkeypatch.setattr(upstream_token, "aget_token", AsyncMock(side_effect=ProviderUnavailable))
-    with pytest.raises(Problem, match="provider"):
+    monkeypatch.setattr(upstream_token, "aget_token", AsyncMock(side_effect=error))
+    with pytest.raises(Problem) as raised:
         await upstream_token.fetch_access_token(HttpRequest(), "corp")
-    assert entry.is_upstream_error
+    assert (raised.value.status, raised.value.code) == (503, code)
+    assert entry.is_upstream_error is (code != "busy")
