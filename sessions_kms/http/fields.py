@@ -11,10 +11,9 @@ from typing import Final
 TCHARS: Final = r"-!#$%&'*+.^_`|~0-9a-z"  # characters of a name in lower case: section 5.6.2
 # `++` and `*+` do not backtrack: text of any length that does not match is rejected at once.
 VALUE: Final = r"[\t\x20-\x7e\x80-\xff]*+"  # section 5.5
-FIELD_LINES: Final = rf"(?:[{TCHARS}A-Z]++:{VALUE}\r\n)*+"
 
 _NAME = re.compile(rf"[{TCHARS}A-Z]+")
-_FIELD_LINES = re.compile(FIELD_LINES)
+_FIELD_LINES = re.compile(rf"(?:[{TCHARS}A-Z]++:{VALUE}\r\n)*+")
 _LOWER_NAMES = re.compile(rf"[{TCHARS}]*".encode())
 _VALUES = re.compile(VALUE.encode())
 

@@ -1,5 +1,6 @@
 """A response is parsed exactly, in any pieces, or is garbled; a truncated one is never accepted."""
 
+import time
 import tracemalloc
 from itertools import combinations
 
@@ -262,6 +263,13 @@ def test_heads_are_bounded_while_they_come() -> None:
     hint = b"HTTP/1.1 103 Early\r\nX: " + b"a" * (HEAD_MAX // 3) + b"\r\n\r\n"
     assert read(hint * 2 + SIZED) is not None
     assert refused(hint * 3 + SIZED)
+
+
+def test_head_without_headers_is_rejected_in_linear_time() -> None:
+    began = time.process_time()
+    for _ in range(20):
+        assert refused(answer(LENGTH, b"a" * (HEAD_MAX - 100)))
+    assert time.process_time() - began < 2  # linear: milliseconds; quadratic: ten seconds
 
 
 def test_bodies_are_bounded_before_they_come() -> None:
