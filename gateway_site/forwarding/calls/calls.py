@@ -23,7 +23,6 @@ from typing import Any, cast
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.core import signals
-from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpRequest, HttpResponse
 from django.middleware.security import SecurityMiddleware
@@ -167,10 +166,10 @@ class Calls:
         return result
 
     def _check_host_and_scheme(self, request: HttpRequest) -> HttpResponse | None:
-        """Return a redirect to https, or None. Raises DisallowedHost and PermissionDenied."""
-        for each in settings.DISALLOWED_USER_AGENTS:  # as Django's CommonMiddleware does
-            if each.search(request.META.get("HTTP_USER_AGENT", "")):
-                raise PermissionDenied
+        """Return a redirect to https, a 403 for a user agent, or None. Raises DisallowedHost."""
+        agent = request.META.get("HTTP_USER_AGENT", "")
+        if any(each.search(agent) for each in settings.DISALLOWED_USER_AGENTS):
+            return problems.as_problem(HttpResponse(status=403))  # as Django's CommonMiddleware
         use_public_host(request)
         return cast("HttpResponse | None", self._security.process_request(request))
 

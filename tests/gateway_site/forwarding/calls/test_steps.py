@@ -26,7 +26,7 @@ from pytest_django import Settings
 
 from gateway_site.edge.client import ClientGone
 from gateway_site.forwarding.asgi import GatewayHandler
-from gateway_site.forwarding.calls import calls
+from gateway_site.forwarding.calls import calls, failures
 from gateway_site.forwarding.calls import user_cache as user_cache_module
 from gateway_site.forwarding.calls.exchange import Exchange
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
@@ -291,7 +291,10 @@ def test_unexpected_error_of_an_exchange_is_reported_and_is_a_problem_if_no_resp
     assert not calls.slots
 
 
-def test_user_agent_that_django_would_reject_is_rejected(settings: Settings) -> None:
+def test_user_agent_that_django_would_reject_is_rejected_without_a_thread(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "in_thread", None)
     settings.DISALLOWED_USER_AGENTS = [re.compile("^$")]
     handler = GatewayHandler()
     assert in_a_new_loop(lambda: ask(handler, "/gateway/api/x"))[0] == 403
