@@ -1,30 +1,24 @@
-"""Work that gives every test the same result, done once for all tests of a process.
+"""Work of boto that gives every test the same result, done once for all tests of a process.
 
-Each test has clients of AWS and of Django of its own, and each of these would do it anew.
+Each test has AWS clients of its own, and each of these would do it anew.
 """
 
 from __future__ import annotations
 
 import inspect
-import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
-from weakref import WeakSet
 
 import botocore.session
 import moto.kms.models
 import pytest
-from _pytest import compat, fixtures
-from _pytest.logging import catching_logs
 from botocore import hooks
 from botocore.client import ClientCreator
 from botocore.hooks import EventAliaser, HierarchicalEmitter
 from botocore.loaders import Loader, create_loader
-from django import urls
-from django.template import engines
 from moto.kms.utils import generate_private_key
 
 
@@ -86,64 +80,4 @@ def _rsa_key(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(moto.kms.models, "generate_private_key", cache(generate_private_key))
 
 
-def _page_of_outages(patch: pytest.MonkeyPatch) -> None:
-    """Have the middleware render its page once for each template engine, not for each client.
-
-    It does so to have the templates in the engine's cache; each test has clients of its own.
-    """
-    from sessions_kms.middleware import StoreUnavailableMiddleware  # not before the apps are ready
-
-    begin: Any = StoreUnavailableMiddleware.__init__
-    begin_without: Any = super(StoreUnavailableMiddleware, StoreUnavailableMiddleware).__init__
-    loaded: WeakSet[Any] = WeakSet()
-
-    def begin_once(self: Any, get_response: Any) -> None:
-        used = engines.all()
-        (begin_without if used and used[0] in loaded else begin)(self, get_response)
-        loaded.update(used[:1])
-
-    patch.setattr(StoreUnavailableMiddleware, "__init__", begin_once)
-
-
-def _urls(patch: pytest.MonkeyPatch) -> None:
-    """Keep what Django has computed of a URLconf when a test chooses another one.
-
-    It is kept by the URLconf's name: only who changes the URLconf itself would have to clear it.
-    """
-    patch.setattr(urls, "clear_url_caches", lambda: None)
-
-
-def _request_fixture(patch: pytest.MonkeyPatch) -> None:
-    """Spare pytest to inspect a lambda of its own whenever a fixture uses `request`."""
-    names_of: Any = compat.getfuncargnames
-
-    def names(function: Any, name: str = "", cls: type | None = None) -> tuple[str, ...]:
-        return () if name == "request" else names_of(function, name=name, cls=cls)
-
-    patch.setattr(fixtures, "getfuncargnames", names)
-
-
-def _log_handlers(patch: pytest.MonkeyPatch) -> None:
-    """Have pytest handle what is logged to the root logger.
-
-    Six times a test it would search hundreds of loggers for those that do not propagate; here that
-    is only uvicorn's access log.
-    """
-
-    def enter(self: Any) -> logging.Handler:
-        if self.level is not None:
-            self.handler.setLevel(self.level)
-            self.orig_level = logging.root.level
-            logging.root.setLevel(min(self.orig_level, self.level))
-        logging.root.addHandler(self.handler)
-        self.attached_loggers.append(logging.root)
-        handler: logging.Handler = self.handler
-        return handler
-
-    patch.setattr(catching_logs, "__enter__", enter)
-
-
-SHARED = (
-    _data_files, _classes, _event_names, _handlers, _rsa_key, _page_of_outages, _urls,
-    _request_fixture, _log_handlers,
-)  # fmt: skip
+SHARED = (_data_files, _classes, _event_names, _handlers, _rsa_key)
