@@ -117,6 +117,20 @@ def test_no_thread_lock_is_held_across_an_await(package: str) -> None:
     assert held == []
 
 
+def test_tests_import_helpers_from_no_other_test() -> None:
+    """A star import runs the same tests with other fixtures."""
+    found = {
+        (module_of(path), node.module)
+        for path in files("tests")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.ImportFrom) and [alias.name for alias in node.names] != ["*"]
+        for name in (node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names))
+        if name.startswith("tests.") and name.rpartition(".")[2].startswith("test_")
+        if (ROOT / name.replace(".", "/")).with_suffix(".py").exists()
+    }
+    assert found == set()
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_each_subpackage_has_a_docstring(package: str) -> None:
     found = [

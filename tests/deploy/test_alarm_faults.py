@@ -38,9 +38,9 @@ from sessions_kms.telemetry import telemetry
 from sessions_kms.testing.kms import MemoryKMS
 from tests.deploy.prometheus import PROMETHEUS, firing, watching
 from tests.gateway_site.audit.written import Machine
-from tests.gateway_site.policy.test_pin_policy import Process as PinningProcess
-from tests.gateway_site.policy.test_pin_policy import tool
-from tests.gateway_site.rules.test_upstream import one
+from tests.gateway_site.support.declared_upstreams import read_api
+from tests.gateway_site.support.pinned_process import Process as PinningProcess
+from tests.gateway_site.support.pinned_process import pinned_tool
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, address, corp, store, visitor
 from tests.oauth.support.requests import get_token
@@ -232,7 +232,7 @@ def test_database_that_is_down(prometheus: str) -> None:
 def test_rules_with_a_fault_at_sighup(prometheus: str, tmp_path: Path, settings: Settings) -> None:
     path = tmp_path / "rules.toml"
     path.write_text('[[rule]]\naction = "allow"\ngroups = ["a"]\n', encoding="utf-8")
-    settings.UPSTREAM_RULES = RulesInForce([one(POLICY_FILE=str(path))], ())
+    settings.UPSTREAM_RULES = RulesInForce([read_api(POLICY_FILE=str(path))], ())
     path.write_text("x = 1", encoding="utf-8")
     fires(prometheus, "ReloadFailed", reload_rules)
 
@@ -243,7 +243,7 @@ def test_tool_that_changes(prometheus: str) -> None:
     fires(
         prometheus,
         "ToolsChanged",
-        lambda: process.lists(tool("a", f"changed {next(numbers)}")),
+        lambda: process.lists(pinned_tool("a", f"changed {next(numbers)}")),
     )
 
 

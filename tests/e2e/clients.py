@@ -7,7 +7,9 @@ import hashlib
 from urllib.parse import urlencode
 
 import requests
+from playwright.sync_api import Page, expect
 
+from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
 
 VERIFIER = "verifier-" * 5
@@ -45,3 +47,17 @@ def redeemed(stack: LocalStack, client_id: str, code: str) -> requests.Response:
         "code_verifier": VERIFIER,
     }
     return requests.post(f"{stack.url}/oauth/token", form, timeout=20)
+
+
+def allow_app_and_open_home_page(stack: LocalStack, page: Page) -> None:
+    """Allow an app, and stay at the home page, which tells of it."""
+    arrive(page, stack)
+    page.route("**/callback?**", lambda route: route.fulfill(body="Back in the app"))
+    redirect_uri = "http://127.0.0.1:9/callback"
+    page.goto(consent_address(stack, registered(stack, redirect_uri), redirect_uri))
+    page.get_by_role("button", name="Allow").click()  # the app
+    page.wait_for_url(f"http://127.0.0.1:{stack.provider}/**")
+    page.get_by_role("button", name="Allow").click()  # at the provider, for the app
+    expect(page.get_by_text("Back in the app")).to_be_visible()
+    page.goto(stack.url)
+    expect(page.get_by_role("status").first).to_contain_text("was allowed to call")

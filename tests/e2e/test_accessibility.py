@@ -14,8 +14,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
-from tests.e2e.clients import consent_address, registered
+from tests.e2e.clients import allow_app_and_open_home_page, consent_address, registered
 from tests.e2e.keyboard import press_until_focused
+from tests.e2e.layout import OVERFLOW
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
 
@@ -23,8 +24,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
 
 axe = Axe()
 SCHEMES = ("light", "dark")
-# Wider than the window at any of its parts: a page that has to be scrolled sideways.
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 # As wide as that in the admin, where a table that is too wide is scrolled by itself.
 TABLE_OVERFLOW = """
 Math.max(0, ...[...document.querySelectorAll("#content, .results")].map(
@@ -66,20 +65,6 @@ def after_an_action(stack: LocalStack, page: Page) -> None:
     expect(page.get_by_role("status")).to_be_visible()
 
 
-def told_of_an_app(stack: LocalStack, page: Page) -> None:
-    """Allow an app, and stay at the home page, which tells of it."""
-    arrive(page, stack)
-    page.route("**/callback?**", lambda route: route.fulfill(body="Back in the app"))
-    redirect_uri = "http://127.0.0.1:9/callback"
-    page.goto(consent_address(stack, registered(stack, redirect_uri), redirect_uri))
-    page.get_by_role("button", name="Allow").click()  # the app
-    page.wait_for_url(f"http://127.0.0.1:{stack.provider}/**")
-    page.get_by_role("button", name="Allow").click()  # at the provider, for the app
-    expect(page.get_by_text("Back in the app")).to_be_visible()
-    page.goto(stack.url)
-    expect(page.get_by_role("status").first).to_contain_text("was allowed to call")
-
-
 def before_a_document(stack: LocalStack, page: Page) -> None:
     arrive(page, stack)
     address = consent_address(stack, "https://app.example.com/x", "http://127.0.0.1/callback")
@@ -89,7 +74,7 @@ def before_a_document(stack: LocalStack, page: Page) -> None:
 
 
 def with_an_app(stack: LocalStack, page: Page) -> None:
-    told_of_an_app(stack, page)
+    allow_app_and_open_home_page(stack, page)
     page.goto(f"{stack.url}/apps/")
     expect(page.get_by_role("button", name="Disconnect all apps")).to_be_visible()
 
@@ -149,7 +134,7 @@ def at_the_choice_of_upstream(stack: LocalStack, page: Page) -> None:
 
 
 def of_a_grant_in_the_admin(stack: LocalStack, page: Page) -> None:
-    told_of_an_app(stack, page)
+    allow_app_and_open_home_page(stack, page)
     page.goto(f"{stack.url}/admin/sessions_kms/session/?grants=1")
     page.locator("#result_list .field-short_id a").first.click()
     expect(page.locator("#content")).to_contain_text("client id: ")
@@ -193,7 +178,7 @@ STATES: dict[str, State] = {
     "sessions": signed_in_at("/sessions/"),
     "no apps": signed_in_at("/apps/"),
     "apps": with_an_app,
-    "app is new": told_of_an_app,
+    "app is new": allow_app_and_open_home_page,
     "before a client's document": before_a_document,
     "message": after_an_action,
     "disconnect": signed_in_at("/accounts/3rdparty/"),

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.clients import consent_address, registered
+from tests.e2e.clients import allow_app_and_open_home_page, consent_address, registered
+from tests.e2e.layout import OVERFLOW
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
-from tests.e2e.test_accessibility import OVERFLOW, told_of_an_app
 from tests.support import pseudo_locale
 
 pytest.importorskip(
@@ -80,7 +80,7 @@ def test_sign_in_page_fits(right_to_left: LocalStack, phone: Page) -> None:
 
 def test_consent_connections_and_connected_apps_fit(right_to_left: LocalStack, phone: Page) -> None:
     phone.set_viewport_size({"width": 1280, "height": 900})  # so that nothing has to be scrolled
-    told_of_an_app(right_to_left, phone)
+    allow_app_and_open_home_page(right_to_left, phone)
     phone.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
     switch_language(phone, pseudo_locale.CODE)
     assert_fits(phone, "Connections")

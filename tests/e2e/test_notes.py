@@ -10,9 +10,9 @@ from urllib.parse import urljoin
 import pytest
 import requests
 
+from tests.e2e.mcp_client_example import REFRESH, Example
 from tests.e2e.signing_in import signed_in
 from tests.e2e.stack import LocalStack
-from tests.e2e.test_mcp_client_example import REFRESH, Example
 from tests.local.form import submit
 from tests.oauth.support.connecting import ONWARD
 

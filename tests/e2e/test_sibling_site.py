@@ -27,7 +27,7 @@ from tests.e2e.conftest import ARGUMENTS, CHROMIUM
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import environment
-from tests.sessions_kms.session.test_cookies import ODD
+from tests.sessions_kms.support.odd_cookies import ODD_BYTES
 from tests.support.processes import free_ports, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
@@ -181,11 +181,18 @@ def test_attackers_session_gets_no_account(site: Site, new_page: Callable[[], Pa
     sign_in(attacker, site, MALLORY)
     key = session_key(attacker, site)
 
-    plant(site, victim, NAME, *(odd + NAME for odd in ODD), *(NAME + odd for odd in ODD), key=key)
+    plant(
+        site,
+        victim,
+        NAME,
+        *(odd + NAME for odd in ODD_BYTES),
+        *(NAME + odd for odd in ODD_BYTES),
+        key=key,
+    )
     victim.goto(site.url)
     sent = {pair.partition(b"=")[0] for pair in site.received(victim).split(b"; ")}
     # The browser itself refuses control characters, and from there what begins with the prefix.
-    assert sent == {odd + NAME for odd in ODD if odd > b"\x1f"}
+    assert sent == {odd + NAME for odd in ODD_BYTES if odd > b"\x1f"}
     expect(victim.get_by_role("button", name="Sign in with corp")).to_be_visible()
 
     sign_in(victim, site, ADA)

@@ -11,9 +11,9 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
+from tests.e2e.back_door import BackDoor, session_key_of
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
-from tests.e2e.test_restart import BackDoor, session_key_of
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fixtures import environment
 from tests.oauth.support.logout_provider import ABSENT, LogoutProvider

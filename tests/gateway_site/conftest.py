@@ -4,8 +4,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from pytest_django import Settings
 
 from tests.gateway_site.support.gateways import Gateway, running_gateway
+from tests.gateway_site.support.loading import production
 from tests.oauth.support.fake_provider import FakeProvider, serving
 from tests.oauth.support.fixtures import corp, database_file, github, other, store, visitor
 
@@ -44,3 +46,21 @@ def _grants_end_with_their_test(request: pytest.FixtureRequest) -> Iterator[None
     yield
     while len(gateway.end_grants) > before:
         gateway.end_grants.pop()()
+
+
+APPLIED = (
+    "ALLOWED_HOSTS",
+    "CONTENT_SECURITY_POLICY",
+    "CSRF_",
+    "MESSAGE_",
+    "SECURE_",
+    "SESSION_COOKIE_",
+    "X_FRAME_OPTIONS",
+)
+
+
+@pytest.fixture
+def in_production(settings: Settings) -> None:
+    for name, value in production().items():
+        if name.startswith(APPLIED):
+            setattr(settings, name, value)

@@ -50,3 +50,6 @@ def submit(
         if TOO_SOON not in answer.text or time.monotonic() > deadline:
             return answer
         time.sleep(0.05)
+
+
+BROWSER_ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"

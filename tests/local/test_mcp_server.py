@@ -13,11 +13,11 @@ import pytest
 import requests
 
 from tests import ROOT
+from tests.local.form import BROWSER_ACCEPT
 from tests.support.processes import free_port, module, running
 
 TOKEN = "of-the-provider-0123456789abcdef"
 ANOTHER = "of-the-provider-too-0123456789ab"
-BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
 
 class Userinfo(BaseHTTPRequestHandler):
@@ -95,12 +95,12 @@ def test_refuse_rejects_only_the_token_of_its_call(url: str) -> None:
 def test_browser_gets_a_page_that_ends_and_a_client_its_stream(url: str) -> None:
     authorization = {"Authorization": f"Bearer {TOKEN}"}
     for accepted, kind in (
-        (BROWSER, "text/html; charset=utf-8"),
+        (BROWSER_ACCEPT, "text/html; charset=utf-8"),
         ("text/event-stream", "text/event-stream"),
         ("*/*", "text/event-stream"),
     ):
         headers = authorization | {"Accept": accepted}
         with requests.get(url, headers=headers, stream=True, timeout=20) as answer:
             assert (answer.status_code, answer.headers["Content-Type"]) == (200, kind)
-            assert accepted != BROWSER or "apps that speak MCP" in answer.text
+            assert accepted != BROWSER_ACCEPT or "apps that speak MCP" in answer.text
     assert requests.get(url, headers={"Accept": "*/*"}, timeout=20).status_code == 401

@@ -22,7 +22,7 @@ from pydantic import AnyUrl
 
 from gateway_site.local.mcp_servers.authorization import Authorization
 from tests import ROOT
-from tests.local.test_mcp_server import BROWSER
+from tests.local.form import BROWSER_ACCEPT
 from tests.support.processes import free_port, module, running
 
 BACK = "http://127.0.0.1:1/accounts/connect/notes/callback/"
@@ -182,7 +182,7 @@ def test_restart_keeps_clients_and_grants_and_no_token_is_stored(tmp_path: Path)
 
 
 def test_browser_gets_a_page(notes: Notes) -> None:
-    page = requests.get(notes.url, headers={"Accept": BROWSER}, timeout=20)
+    page = requests.get(notes.url, headers={"Accept": BROWSER_ACCEPT}, timeout=20)
     assert "apps that speak MCP" in page.text
     assert requests.get(notes.url, headers=ACCEPTED, timeout=20).status_code == 401
 

@@ -20,7 +20,7 @@ from django.core.management import CommandError, call_command
 from gateway_site.local.options import Ports
 from gateway_site.local.processes import StackError
 from gateway_site.local.stack import Stack
-from tests.local.test_runlocal_environment import HOSTILE
+from tests.local.hostile_environment import HOSTILE
 from tests.support.processes import (
     finished,
     free_ports,

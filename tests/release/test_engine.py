@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.packaging.building import ENGINE
-from tests.packaging.test_wheel import try_readme
+from tests.packaging.readme_steps import try_readme
 from tests.release.conftest import Installer
 from tests.sessions_kms.support.project import Project
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.packaging.building import ENGINE
 from tests.release.conftest import Installer
+from tests.sessions_kms.testing.examples import EXAMPLES
 from tests.sessions_kms.testing.suite_project import PAGES, SETTINGS
-from tests.sessions_kms.testing.test_examples import EXAMPLES
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -25,7 +25,7 @@ import requests
 
 from gateway_site.local.kms import running_kms
 from sessions_kms.operations import provisioning
-from tests.gateway_site.server import test_starting
+from tests.gateway_site.server.starting import environment
 from tests.support.processes import finished, free_port, module, running
 from tests.support.roto import running_roto
 from tests.support.waiting import wait_until
@@ -155,7 +155,7 @@ def site(tmp_path: Path, aws: Mapping[str, str], request: pytest.FixtureRequest)
         "UPSTREAM_ECHO_URL": "http://127.0.0.1:1",
         "UPSTREAM_ECHO_PROVIDER": "corp",
     }
-    return Site(test_starting.environment(tmp_path, **aws, **more), log)
+    return Site(environment(tmp_path, **aws, **more), log)
 
 
 def test_workers_write_a_chain_each_through_rotation_restart_and_end(site: Site) -> None:

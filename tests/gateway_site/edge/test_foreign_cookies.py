@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.gateway_site.support.gateways import Gateway
-from tests.sessions_kms.session.test_cookies import ODD
+from tests.sessions_kms.support.odd_cookies import ODD_BYTES
 
 NAME = b"gateway_sessionid"
 CALL, PAGE = b"/gateway/echo/x", b"/"
@@ -37,7 +37,7 @@ def cookies_of(gateway: Gateway) -> tuple[bytes, bytes]:
 
 def disguises(gateway: Gateway) -> Iterator[bytes]:
     key = gateway.keys[-1].encode()
-    for odd in ODD:
+    for odd in ODD_BYTES:
         yield odd + NAME + b"=" + key
         yield NAME + odd + b"=" + key
 

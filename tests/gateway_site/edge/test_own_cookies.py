@@ -12,10 +12,11 @@ from pytest_django import Settings
 
 from gateway_site.edge import own_cookies
 from gateway_site.edge.messages import MessageStorage
-from tests.gateway_site.pages.test_headers import HOST, in_production
+from tests.gateway_site.conftest import in_production
+from tests.gateway_site.support.hosts import HOST
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.sessions_kms.session.test_cookies import ODD, ask_asgi
+from tests.sessions_kms.support.odd_cookies import ODD_BYTES, get_by_asgi
 
 __all__ = ["in_production"]
 
@@ -28,7 +29,7 @@ def get(cookie: bytes, path: str = "/") -> Any:
 
 
 def disguised(name: bytes) -> list[bytes]:
-    return [*(odd + name for odd in ODD), *(name + odd for odd in ODD)]
+    return [*(odd + name for odd in ODD_BYTES), *(name + odd for odd in ODD_BYTES)]
 
 
 def test_foreign_session_cannot_be_planted(corp: FakeProvider, in_production: None) -> None:
@@ -68,7 +69,7 @@ def test_cookies_of_others_are_skipped(settings: Settings) -> None:
     settings.MIDDLEWARE = ["gateway_site.edge.own_cookies.OwnCookiesMiddleware"]
     planted = b"f\xf6\xf6=1; [a]=2; bare; =3; a:b=4; _ga=5; \xa0gateway_sessionid=6"
     own = rb'gateway_csrftoken="a\054\"b"; gateway_messages=\"'
-    found = ask_asgi(planted + b"; " + own, "/cookies/").json()
+    found = get_by_asgi(planted + b"; " + own, "/cookies/").json()
     header = own.decode()
     decoded = {"gateway_csrftoken": 'a,"b', "gateway_messages": '\\"'}
     assert found[:3] == [decoded, header, header]
@@ -85,7 +86,7 @@ def test_no_cookie_is_decoded_by_python(
 
     monkeypatch.setattr(python_cookies, "_unquote", decode)
     for name in ("x", "gateway_sessionid", "gateway_csrftoken", "gateway_messages"):
-        assert ask_asgi(f'{name}="\\"'.encode(), path).status_code != 500
+        assert get_by_asgi(f'{name}="\\"'.encode(), path).status_code != 500
 
 
 @pytest.mark.parametrize("name", ["gateway_sessionid", "gateway_signed-out", "gateway_logout"])
@@ -93,10 +94,10 @@ def test_cookie_of_more_than_4_kilobytes_is_absent(name: str, settings: Settings
     settings.ROOT_URLCONF = "tests.sessions_kms.sites.pages"
     settings.MIDDLEWARE = ["gateway_site.edge.own_cookies.OwnCookiesMiddleware"]
     longest = "x" * (4096 - len(name))
-    assert ask_asgi(f"{name}={longest}".encode(), "/cookies/").json()[0] == {name: longest}
-    assert ask_asgi(f"{name}={longest}x; a=1".encode(), "/cookies/").json()[:3] == [{}, "", ""]
+    assert get_by_asgi(f"{name}={longest}".encode(), "/cookies/").json()[0] == {name: longest}
+    assert get_by_asgi(f"{name}={longest}x; a=1".encode(), "/cookies/").json()[:3] == [{}, "", ""]
     both = f"{name}={longest}x; {name}=1".encode()
-    assert ask_asgi(both, "/cookies/").json()[0] == {name: "1"}
+    assert get_by_asgi(both, "/cookies/").json()[0] == {name: "1"}
 
 
 def test_no_middleware_of_others_is_outside_of_it(settings: Settings) -> None:

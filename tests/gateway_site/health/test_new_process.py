@@ -19,7 +19,7 @@ from django.db import connection
 from gateway_site.local.kms import LocalKMS
 from sessions_kms.operations import provisioning
 from tests.conftest import AWS_ENVIRONMENT
-from tests.gateway_site.server.test_starting import environment
+from tests.gateway_site.server.starting import environment
 from tests.sessions_kms.support.faults import FaultProxy, dropped, error, running_proxy
 from tests.support.processes import free_port, module, running
 from tests.support.waiting import wait_until

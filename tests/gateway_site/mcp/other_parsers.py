@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import posixpath
+import re
 import shutil
 import subprocess
 import unicodedata
@@ -198,3 +199,21 @@ def _shortened(path: str) -> str:
     short = posixpath.normpath(path)
     short = "/" + short.lstrip("/") if path.startswith("/") else short
     return short + "/" if path.endswith("/") and not short.endswith("/") else short
+
+
+def parse_by_specification(stream: bytes) -> list[tuple[str, str]]:
+    """Return type and data of the events, read at once."""
+    found: list[tuple[str, str]] = []
+    kind, data = "", ""
+    for line in re.split(r"\r\n|\n|\r", stream.decode("utf-8-sig")):
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            data += value + "\n"
+        elif name == "event":
+            kind = value
+        elif not line:
+            if data:
+                found.append((kind or "message", data[:-1]))
+            kind, data = "", ""
+    return found

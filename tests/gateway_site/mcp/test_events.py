@@ -7,6 +7,7 @@ import re
 import pytest
 
 from gateway_site.mcp.events import EVENT_MAX, LINES_MAX, Event, EventReader, UnreadableEvent
+from tests.gateway_site.mcp.other_parsers import parse_by_specification
 from tests.support.cases import each_case
 
 STREAMS = {
@@ -19,24 +20,6 @@ STREAMS = {
     "a mark at the start": b"\xef\xbb\xbfdata: a\n\n",
     "mixed": b"data: a\r\ndata: b\rdata: c\n\r\n\rdata: d\r\r\n\n\ndata: \xe2\x80\xa8\n\n",
 }
-
-
-def by_the_specification(stream: bytes) -> list[tuple[str, str]]:
-    """Return type and data of the events, read at once."""
-    found: list[tuple[str, str]] = []
-    kind, data = "", ""
-    for line in re.split(r"\r\n|\n|\r", stream.decode("utf-8-sig")):
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if name == "data":
-            data += value + "\n"
-        elif name == "event":
-            kind = value
-        elif not line:
-            if data:
-                found.append((kind or "message", data[:-1]))
-            kind, data = "", ""
-    return found
 
 
 def escaped(events: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -58,7 +41,7 @@ def with_data(events: list[Event]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
 def test_stream_cut_anywhere_is_read_and_stays_the_same_to_clients(stream: bytes) -> None:
-    expected = by_the_specification(stream)
+    expected = parse_by_specification(stream)
     for first in range(len(stream) + 1):
         for second in range(first, len(stream) + 1, 3):
             reader, passed, events = EventReader(), b"", list[Event]()
@@ -66,7 +49,7 @@ def test_stream_cut_anywhere_is_read_and_stays_the_same_to_clients(stream: bytes
                 found = read(reader, piece)
                 passed, events = passed + found[0], events + found[1]
             assert reader.is_between_events
-            assert by_the_specification(passed) == escaped(expected)
+            assert parse_by_specification(passed) == escaped(expected)
             assert with_data(events) == [pair for pair in expected if pair[1]]
 
 
@@ -77,9 +60,9 @@ def test_stream_that_ends_anywhere_has_passed_whole_events_only(stream: bytes) -
         reader, passed = EventReader(), b""
         for at in range(end):
             passed += read(reader, stream[at : at + 1])[0]
-        found = by_the_specification(passed)
-        assert found == escaped(by_the_specification(stream))[: len(found)]
-        assert found == by_the_specification(passed + b"\n\n")
+        found = parse_by_specification(passed)
+        assert found == escaped(parse_by_specification(stream))[: len(found)]
+        assert found == parse_by_specification(passed + b"\n\n")
         *lines, rest = re.split(rb"\r\n|\n|\r", stream[:end])
         begun = lines[max((at + 1 for at, each in enumerate(lines) if not each), default=0) :]
         is_between = not rest and all(each.startswith(b":") for each in begun)

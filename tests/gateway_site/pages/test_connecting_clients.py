@@ -10,7 +10,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from oauth.clients.server import AuthorizationServer
-from tests.gateway_site.pages.test_trial_calls import declared, status
+from tests.gateway_site.support.declared_upstreams import read_people
+from tests.gateway_site.support.home_page import status_message
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER
@@ -28,7 +29,7 @@ def ada(corp: FakeProvider, settings: Settings) -> Visitor:
     """Sign somebody in to a gateway whose upstream `people` clients may call."""
     settings.ROOT_URLCONF = urls.__name__
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"issuer": ISSUER})
-    settings.UPSTREAMS = declared(corp, PATHS="/userinfo", CLIENTS="1")
+    settings.UPSTREAMS = read_people(corp, PATHS="/userinfo", CLIENTS="1")
     visitor = Visitor()
     visitor.sign_in_directly(corp)
     return visitor
@@ -73,7 +74,7 @@ def test_page_has_the_address_and_a_line_for_each_client(ada: Visitor, called: l
 def test_call_is_made_on_request(ada: Visitor, called: list[str]) -> None:
     (link,) = [each for each in tried(ada).all("a") if "GET request" in each.text]
     page = tried(ada, link.attributes["href"])
-    assert status(page).startswith("200 OK")
+    assert status_message(page).startswith("200 OK")
     assert called == ["GET"]
     (again,) = [each for each in page.all("a") if each.text == "Try again"]
     assert again.attributes["href"] == f"/try/people/{link.attributes['href']}"
@@ -82,7 +83,7 @@ def test_call_is_made_on_request(ada: Visitor, called: list[str]) -> None:
 def test_upstream_without_get_can_be_connected_and_not_called(
     corp: FakeProvider, ada: Visitor, settings: Settings
 ) -> None:
-    settings.UPSTREAMS = declared(corp, METHODS="POST", CLIENTS="1")
+    settings.UPSTREAMS = read_people(corp, METHODS="POST", CLIENTS="1")
     page = tried(ada)
     assert copied(page)["Copy the address"] == f"{ISSUER}/gateway/people"
     assert not [each for each in page.all("a") if "GET request" in each.text]
@@ -94,7 +95,7 @@ def test_upstream_is_called_without_oauth_clients(
     ada: Visitor, called: list[str], settings: Settings
 ) -> None:
     settings.AUTHORIZATION_SERVER = None
-    assert status(tried(ada)).startswith("200 OK")
+    assert status_message(tried(ada)).startswith("200 OK")
     assert called == ["GET"]
 
 

@@ -7,7 +7,15 @@ from allauth.socialaccount.models import SocialAccount
 from django.test import Client
 from pytest_django import Settings
 
-from tests.gateway_site.pages.test_home import accounts, buttons, cards, fields, home, links, status
+from tests.gateway_site.support.home_page import (
+    accounts,
+    buttons,
+    cards,
+    fields,
+    home,
+    links,
+    status,
+)
 from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment

@@ -8,28 +8,11 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
+from tests.gateway_site.support.hosts import HOST
 from tests.gateway_site.support.loading import production
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack
-
-HOST = "gateway.example.com"
-APPLIED = (
-    "ALLOWED_HOSTS",
-    "CONTENT_SECURITY_POLICY",
-    "CSRF_",
-    "MESSAGE_",
-    "SECURE_",
-    "SESSION_COOKIE_",
-    "X_FRAME_OPTIONS",
-)
-
-
-@pytest.fixture
-def in_production(settings: Settings) -> None:
-    for name, value in production().items():
-        if name.startswith(APPLIED):
-            setattr(settings, name, value)
 
 
 @pytest.fixture

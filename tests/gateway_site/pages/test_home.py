@@ -14,7 +14,8 @@ from gateway_site.pages import connections
 from gateway_site.pages.connections import missing_scope
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault as tokens
-from tests.gateway_site.support.page_requests import Element, assert_accessible
+from tests.gateway_site.support.home_page import accounts, buttons, cards, fields, home, status
+from tests.gateway_site.support.page_requests import Element
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure
 from tests.oauth.support.shown import shown_to
@@ -22,48 +23,14 @@ from tests.sessions_kms.support.stacks import Stack
 from tests.support.waiting import wait_until
 
 
-def home(visitor: Visitor) -> Element:
-    response = visitor.client.get("/")
-    assert response.status_code == 200
-    return assert_accessible(response.content.decode())
-
-
 def facts(card: Element) -> dict[str, str]:
     terms = (term.text for term in card.all("dt"))
     return dict(zip(terms, (item.text for item in card.all("dd")), strict=True))
 
 
-def fields(form: Element) -> dict[str, str]:
-    return {field.attributes["name"]: field.attributes["value"] for field in form.all("input")}
-
-
 def sent(visitor: Visitor, form: Element) -> dict[str, str]:
     """Return the fields of a form that the visitor has looked at for long enough."""
     return fields(form) | shown_to(visitor.user_id)
-
-
-def cards(page: Element) -> dict[str, Element]:
-    named = {each.attributes["aria-labelledby"]: each for each in page.all("section")}
-    items = named["connections"].all("li")
-    found = [item for item in items if item.attributes.get("class") == "card"]
-    return {card.all("h3")[0].text: card for card in found}
-
-
-def accounts(card: Element) -> list[str]:
-    return [e.text for e in card.all("li") if "account" in e.attributes.get("class", "").split()]
-
-
-def status(card: Element) -> str:
-    (state,) = [e for e in card.all("span") if "state" in e.attributes.get("class", "").split()]
-    return state.text
-
-
-def buttons(card: Element) -> list[str]:
-    return [each.text for each in card.all("button") if each.attributes["type"] == "submit"]
-
-
-def links(card: Element) -> dict[str, str]:
-    return {link.text: link.attributes["href"] for link in card.all("a")}
 
 
 def test_signed_out_page_has_a_form_for_each_provider(

@@ -16,10 +16,10 @@ from gateway_site.forwarding.asgi import GatewayHandler
 from gateway_site.pages import upstreams
 from gateway_site.pages.upstreams import TrialResponse
 from oauth.clients.server import AuthorizationServer
-from tests.gateway_site.pages.test_mcp_servers import call
-from tests.oauth.clients.endpoints.test_server_consent import RESOURCE, Consent, scope_of
+from tests.gateway_site.support.notes_calls import call_notes
 from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import ISSUER, App
+from tests.oauth.clients.support.consent import RESOURCE, Consent, scope_of
 from tests.oauth.support.connecting import declare
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -68,7 +68,7 @@ def consent(person: Visitor) -> Consent:
 
 
 def call_as(person: Visitor, tokens: dict[str, Any]) -> TrialResponse:
-    return call(person, authorization=f"Bearer {tokens['access_token']}")
+    return call_notes(person, authorization=f"Bearer {tokens['access_token']}")
 
 
 def test_app_calls_with_its_own_tokens_and_not_with_the_browsers(
@@ -79,7 +79,7 @@ def test_app_calls_with_its_own_tokens_and_not_with_the_browsers(
     assert (answer.status, bytes(answer.body)) == (200, b'{"jsonrpc": "2.0"}')
     [token] = notes.calls
     assert token in notes.authorization.people_of_tokens
-    assert call(person).status == 401, "the browser has not connected it"
+    assert call_notes(person).status == 401, "the browser has not connected it"
     assert notes.calls == [token]
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from asgiref.sync import async_to_sync
-from django.conf import settings as django_settings
 from pytest_django import Settings
 
-from gateway_site.pages import upstreams
-from gateway_site.pages.upstreams import TrialResponse
+from tests.gateway_site.support.notes_calls import call_notes, problem_of
 from tests.oauth.support.connecting import Connecting, declare
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
@@ -39,47 +35,21 @@ def notes(
     return Connecting(visitor, resource)
 
 
-def call(visitor: Visitor, **headers: str) -> TrialResponse:
-    """Call the server through the gateway, with the browser's cookie."""
-    cookie = f"{django_settings.SESSION_COOKIE_NAME}={visitor.session.session_key}"
-    sent = {"host": "testserver", "cookie": cookie, "sec-fetch-site": "same-origin", **headers}
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": "/gateway/notes",
-        "raw_path": b"/gateway/notes",
-        "root_path": "",
-        "query_string": b"a=1",
-        "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
-        "client": ("127.0.0.1", 1),
-        "server": ("testserver", 80),
-    }
-    return async_to_sync(upstreams._call_gateway_in_new_loop)(scope)
-
-
-def problem_of(answer: TrialResponse) -> dict[str, Any]:
-    found = upstreams._problem(answer)
-    assert found is not None, answer
-    return found
-
-
 def test_program_is_told_where_to_connect_and_a_person_is_taken_there_and_back(
     notes: Connecting,
 ) -> None:
-    answer = call(notes.visitor)
+    answer = call_notes(notes.visitor)
     problem = problem_of(answer)
     assert (answer.status, problem["code"]) == (401, "not_connected")
     assert problem["connect_url"] == problem["sign_in_url"] == notes.path
-    led = call(notes.visitor, **NAVIGATION)
+    led = call_notes(notes.visitor, **NAVIGATION)
     target = urlsplit(led.headers["location"])
     assert (led.status, target.path) == (302, notes.path)
     back = parse_qs(target.query)["next"][0]
     response = notes.connect(next=back)
     assert response["Location"] == back
     assert "/gateway/notes?a=1" in notes.visitor.client.get(back).content.decode()
-    assert call(notes.visitor, **NAVIGATION).status == 200
+    assert call_notes(notes.visitor, **NAVIGATION).status == 200
     assert notes.resource.calls == [notes.held.access_token]
 
 
@@ -89,13 +59,13 @@ def test_server_that_demands_more_scopes_gets_a_problem_twice_and_then_its_way(
     notes.connect()
     notes.resource.demanded = "write"
     for _ in range(2):
-        answer = call(notes.visitor)
+        answer = call_notes(notes.visitor)
         problem = problem_of(answer)
         assert (answer.status, problem["code"]) == (403, "more_scope")
         assert problem["connect_url"] == notes.path
         notes.connect(scope="write")
     assert notes.held.requested_scope == ("write",)
-    passed = call(notes.visitor)
+    passed = call_notes(notes.visitor)
     assert (passed.status, passed.is_problem) == (403, False)
     assert "insufficient_scope" in passed.headers["www-authenticate"]
 
@@ -109,7 +79,7 @@ def test_other_403_passes(notes: Connecting, settings: Settings, variables: dict
     notes.resource.demanded = "write"
     if not variables:
         notes.resource.failing["/mcp"] = lambda: (403, "application/json", b"{}")
-    answer = call(notes.visitor)
+    answer = call_notes(notes.visitor)
     assert (answer.status, answer.is_problem) == (403, False)
 
 
@@ -129,7 +99,7 @@ def test_groups_are_those_at_the_provider_of_the_sign_in(
     assert (notes.path in visitor.client.get("/").content.decode()) is may
     assert visitor.client.get("/gateway/").json()["upstreams"] == (["notes"] if may else [])
     notes.connect()
-    assert call(visitor).status == (200 if may else 403)
+    assert call_notes(visitor).status == (200 if may else 403)
     assert bool(notes.resource.calls) is may
 
 

@@ -18,7 +18,7 @@ from gateway_site.forwarding.calls.response_headers import with_session_cookie
 from oauth.network import concurrency
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
-from tests.gateway_site.pages.test_mcp_servers import call, problem_of
+from tests.gateway_site.support.notes_calls import call_notes, problem_of
 from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.support.connecting import Connecting, declare
 from tests.oauth.support.fake_provider import FakeProvider
@@ -93,7 +93,7 @@ def test_refreshed_token_stays_in_its_lease_until_there_is_room(
     server, visitor = notes.resource.authorization, notes.visitor
     store.clock.advance(4000)
     for _ in range(3):
-        problem = problem_of(call(visitor))
+        problem = problem_of(call_notes(visitor))
         assert (problem["status"], problem["code"]) == (409, "session_full")
         assert (problem["connection"], problem["connections_url"]) == ("hostile", "/")
     assert "A refreshed token of notes stays in its lease" in caplog.text
@@ -101,7 +101,7 @@ def test_refreshed_token_stays_in_its_lease_until_there_is_room(
     assert notes.held == old
     assert visitor.client.get("/").status_code == 200
     make_room(visitor)
-    assert call(visitor).status == 200
+    assert call_notes(visitor).status == 200
     assert notes.held.access_token == LONG
     assert server.refreshes == [old.refresh_token]
 
@@ -112,10 +112,10 @@ def test_token_that_lasts_is_used_while_its_successor_waits(
     old = fill_before_a_long_successor(notes)
     server = notes.resource.authorization
     store.clock.now = (old.expires_at or 0) - 20
-    assert [call(notes.visitor).status for _ in range(2)] == [200, 200]
+    assert [call_notes(notes.visitor).status for _ in range(2)] == [200, 200]
     assert notes.resource.calls == [old.access_token] * 2
     make_room(notes.visitor)
-    assert call(notes.visitor).status == 200
+    assert call_notes(notes.visitor).status == 200
     assert notes.resource.calls[2:] == [LONG]
     assert server.refreshes == [old.refresh_token]
 
@@ -127,9 +127,9 @@ def test_successor_that_expired_in_its_lease_is_refreshed_once_there_is_room(
     server = notes.resource.authorization
     for _ in range(3):
         store.clock.advance(4000)
-        assert problem_of(call(notes.visitor))["code"] == "session_full"
+        assert problem_of(call_notes(notes.visitor))["code"] == "session_full"
     make_room(notes.visitor)
-    assert call(notes.visitor).status == 200
+    assert call_notes(notes.visitor).status == 200
     assert (server.refreshes[0], len(server.refreshes)) == (old.refresh_token, 2)
     assert not server.reused
 
@@ -140,7 +140,7 @@ def test_sign_out_revokes_the_successor_that_waits_in_its_lease(
     fill_before_a_long_successor(notes)
     server = notes.resource.authorization
     store.clock.advance(4000)
-    assert problem_of(call(notes.visitor))["code"] == "session_full"
+    assert problem_of(call_notes(notes.visitor))["code"] == "session_full"
     [newest] = server.refresh_tokens
     assert notes.visitor.client.post("/accounts/logout/").status_code == 302
     assert concurrency.drain_background(20)
@@ -160,7 +160,7 @@ def test_new_connection_without_room_is_revoked_and_possible_afterwards(
     make_room(notes.visitor)
     server.people_of_tokens[LONGEST] = {}
     assert notes.connect().status_code == 302
-    assert call(notes.visitor).status == 200
+    assert call_notes(notes.visitor).status == 200
 
 
 def test_state_without_room_leads_to_the_page_instead_of_the_server(
@@ -177,7 +177,7 @@ def test_demanded_scopes_without_room_are_a_problem(
     notes.connect()
     fill(notes.visitor.session, "hostile", room=1_000)
     notes.resource.demanded = " ".join(f"{'s' * 150}{number}" for number in range(20))
-    problem = problem_of(call(notes.visitor))
+    problem = problem_of(call_notes(notes.visitor))
     assert (problem["code"], problem["connection"]) == ("session_full", "hostile")
     assert "A session is full: its largest connection is hostile." in caplog.text
 
@@ -217,7 +217,7 @@ def test_connection_that_is_renewed_without_room_keeps_the_old_tokens(
     assert concurrency.drain_background(20)
     assert notes.resource.authorization.revocations == []
     assert notes.held == old
-    assert call(notes.visitor).status == 200
+    assert call_notes(notes.visitor).status == 200
 
 
 # Accounts at providers: no token stays alive that nobody holds.

@@ -18,7 +18,7 @@ from sessions_kms import SessionStore
 from sessions_kms.signals import session_ended
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.sessions_kms.operations.test_session_limit import limit_to
+from tests.sessions_kms.support.browser import limit_sessions
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack
 
@@ -30,7 +30,7 @@ ENDED = "This sign-in has ended an older session"
 @pytest.fixture(autouse=True)
 def limit(store: Stack, settings: Settings) -> None:
     settings.SESSIONS_KMS = settings.SESSIONS_KMS | {"MAX_SESSIONS_PER_USER": 1}
-    limit_to(store, 1)
+    limit_sessions(store, 1)
 
 
 def browser(user_agent: str, **headers: str) -> Visitor:
@@ -85,11 +85,11 @@ def test_sign_ins_in_one_browser_and_connected_accounts_end_nothing(
 
 
 def test_reauthentication_ends_nothing(store: Stack, corp: FakeProvider) -> None:
-    limit_to(store, None)
+    limit_sessions(store, None)
     visitors = [browser(FIREFOX), browser(CHROME)]
     for visitor in visitors:
         sign_in(visitor, corp, store)
-    limit_to(store, 1)
+    limit_sessions(store, 1)
     request = RequestFactory().post("/")
     request.session, request.user = visitors[0].session, User.objects.get()
     reauthenticate_by_password(request)

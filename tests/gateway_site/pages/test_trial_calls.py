@@ -15,10 +15,11 @@ from pytest_django import Settings
 
 from gateway_site.pages import upstreams as pages_upstreams
 from gateway_site.pages.upstreams import SIZE_MAX
-from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.transport import upstream_client as client
 from oauth.tokens import vault as held_tokens
 from oauth.tokens.fresh_token import REJECTED_AGE
+from tests.gateway_site.support.declared_upstreams import read_people
+from tests.gateway_site.support.home_page import status_message
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -34,13 +35,8 @@ WHAT_ADDRESSES_ARE_FOR = "You can call the services below with your account."
 @pytest.fixture
 def upstream(corp: FakeProvider, settings: Settings) -> FakeProvider:
     """Declare the provider's userinfo as the upstream `people`."""
-    settings.UPSTREAMS = declared(corp, PATHS="/userinfo,/other")
+    settings.UPSTREAMS = read_people(corp, PATHS="/userinfo,/other")
     return corp
-
-
-def declared(provider: FakeProvider, **more: str) -> dict[str, Upstream]:
-    variables = {"URL": provider.issuer, "PROVIDER": "corp", **more}
-    return read_upstreams({f"UPSTREAM_PEOPLE_{k}": value for k, value in variables.items()})
 
 
 def response_to(visitor: Visitor, **headers: str) -> Any:
@@ -58,11 +54,6 @@ def tried(visitor: Visitor, **headers: str) -> Element:
 def shown(page: Element) -> str:
     (answer,) = page.all("pre")
     return answer.text
-
-
-def status(page: Element) -> str:
-    (found,) = [e for e in page.all("span") if e.attributes.get("role") == "status"]
-    return " ".join([*(part.text for part in found.all("span")), *"".join(found.own_text).split()])
 
 
 def test_call_in_a_loop_of_its_own_leaves_no_connection_behind(
@@ -87,7 +78,7 @@ def test_card_offers_a_trial_call(upstream: FakeProvider, visitor: Visitor) -> N
 def test_answer_of_the_upstream_is_shown(upstream: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(upstream)
     page = tried(visitor)
-    assert status(page) == "200 OK , from " + upstream.issuer
+    assert status_message(page) == "200 OK , from " + upstream.issuer
     assert json.loads(shown(page)) == upstream.person
     assert "GET /gateway/people/userinfo" in page.text
 
@@ -148,7 +139,7 @@ def test_expired_token_is_renewed_by_the_call_and_the_cookie_with_it(
     visitor.sign_in(upstream)
     upstream.expires_in = 3600
     response = response_to(visitor)
-    assert status(assert_accessible(response.content.decode())).startswith("200 OK")
+    assert status_message(assert_accessible(response.content.decode())).startswith("200 OK")
     assert len(upstream.refreshes) == 1
     assert response.cookies[settings.SESSION_COOKIE_NAME].value == visitor.session.session_key
 
@@ -166,7 +157,7 @@ def test_token_that_the_upstream_refuses_is_refreshed_once_and_the_call_made_aga
     visitor.sign_in(upstream)
     store.clock.advance(REJECTED_AGE)  # a token fresh from the provider is not to blame
     upstream.people_of_tokens.clear()
-    assert status(tried(visitor)).startswith("200 OK")
+    assert status_message(tried(visitor)).startswith("200 OK")
     assert len(upstream.refreshes) == 1
 
 
@@ -179,7 +170,7 @@ def test_problem_document_of_the_upstream_is_not_taken_for_the_gateways(
         json.dumps(said).encode(), "application/problem+json", 400
     )
     page = tried(visitor)
-    assert status(page).startswith("400 Bad Request , from http")
+    assert status_message(page).startswith("400 Bad Request , from http")
     assert page.all("main")[0].all("form") == []
 
 
@@ -192,7 +183,7 @@ def test_token_that_must_be_renewed_by_the_person_offers_that(
 
     page = tried(visitor)
 
-    assert status(page) == "401 Unauthorized , from the gateway"
+    assert status_message(page) == "401 Unauthorized , from the gateway"
     assert "The provider requires a new sign-in." in page.text
     (form,) = page.all("main")[0].all("form")
     assert form.attributes["action"] == "/accounts/oidc/corp/login/?process=connect"
@@ -205,10 +196,10 @@ def test_unreachable_upstream_is_explained(
     upstream: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
     visitor.sign_in(upstream)
-    settings.UPSTREAMS = declared(upstream, URL="http://127.0.0.1:9", PATHS="/userinfo")
+    settings.UPSTREAMS = read_people(upstream, URL="http://127.0.0.1:9", PATHS="/userinfo")
     page = tried(visitor)
-    assert status(page).endswith("from the gateway")
-    assert status(page).startswith("502")
+    assert status_message(page).endswith("from the gateway")
+    assert status_message(page).startswith("502")
 
 
 @pytest.mark.parametrize(
@@ -249,7 +240,7 @@ def test_slow_upstream_is_left_after_a_while(
         page = tried(visitor)
     finally:
         seen.set()
-    assert status(page) == "No response within ten seconds"
+    assert status_message(page) == "No response within ten seconds"
     assert not page.all("pre")
 
 
@@ -260,9 +251,9 @@ def wait_for(event: threading.Event) -> None:
 def test_error_of_the_upstream_is_its_own(upstream: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(upstream)
     upstream.failing["/userinfo"] = answering(b"no", "text/plain", 418)
-    assert status(tried(visitor)).startswith("418 ")
+    assert status_message(tried(visitor)).startswith("418 ")
     upstream.failing["/userinfo"] = answering(b"no", "text/plain", 599)
-    assert status(tried(visitor)).startswith("599 ,")
+    assert status_message(tried(visitor)).startswith("599 ,")
 
 
 def test_request_of_another_site_is_refused_by_the_gateway(
@@ -270,7 +261,7 @@ def test_request_of_another_site_is_refused_by_the_gateway(
 ) -> None:
     visitor.sign_in(upstream)
     page = tried(visitor, **{"Sec-Fetch-Site": "cross-site"})
-    assert status(page) == "403 Forbidden , from the gateway"
+    assert status_message(page) == "403 Forbidden , from the gateway"
 
 
 @pytest.mark.parametrize("name", ["nothing", "people/userinfo", "PEOPLE", "..", "%2e%2e"])
@@ -284,7 +275,7 @@ def test_nothing_but_declared_upstreams_can_be_tried(
 def test_upstream_without_get_is_not_offered(
     upstream: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
-    settings.UPSTREAMS = declared(upstream, METHODS="POST")
+    settings.UPSTREAMS = read_people(upstream, METHODS="POST")
     visitor.sign_in(upstream)
     page = visitor.client.get("/").content.decode()
     assert "/try/people/" not in page

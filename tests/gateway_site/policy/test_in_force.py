@@ -16,7 +16,7 @@ from gateway_site.policy.client_names import find_client_problem
 from gateway_site.policy.in_force import RulesInForce, pins_of, rules_of
 from gateway_site.policy.policy_file import read_rules
 from gateway_site.rules.upstream import Upstream
-from tests.gateway_site.rules.test_upstream import one
+from tests.gateway_site.support.declared_upstreams import read_api
 from tests.gateway_site.support.loading import local
 from tests.support.cases import each_case
 
@@ -30,13 +30,13 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def upstream(path: Path) -> Upstream:
-    return one(POLICY_FILE=str(path))
+    return read_api(POLICY_FILE=str(path))
 
 
 def test_file_implies_that_messages_are_read(upstream: Upstream, path: Path) -> None:
     assert (upstream.read_mcp, upstream.policy_file) == (True, str(path))
-    assert one().policy_file is None
-    assert rules_of(one()) is None
+    assert read_api().policy_file is None
+    assert rules_of(read_api()) is None
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_reload_is_logged_and_a_fault_is_counted_once(
     monkeypatch.setattr(http_metrics.gateway, "count", counted.append)
     caplog.set_level("INFO", logger=rules_in_force.__name__)
     path.write_text(ALLOW + "tools = ['a']\n")
-    settings.UPSTREAM_RULES = RulesInForce([one(POLICY_FILE=str(path))], ())
+    settings.UPSTREAM_RULES = RulesInForce([read_api(POLICY_FILE=str(path))], ())
     path.write_text(DENY)
     rules_in_force.reload_rules()
     digest = hashlib.sha256(DENY.encode()).hexdigest()
@@ -132,7 +132,7 @@ def test_reload_is_logged_and_a_fault_is_counted_once(
     assert caplog.messages[1].startswith(f"UPSTREAM_API_POLICY_FILE: {path}: Line 1: 'x' is")
     assert caplog.messages[1].endswith(" The rules in force stay as they are.")
     assert (len(caplog.messages), counted) == (2, ["policy.reload_failures"])
-    settings.UPSTREAM_RULES = RulesInForce([one()], ())
+    settings.UPSTREAM_RULES = RulesInForce([read_api()], ())
     rules_in_force.reload_rules()
     del settings.UPSTREAM_RULES  # as in a project with settings of its own
     rules_in_force.reload_rules()
@@ -144,7 +144,7 @@ def test_fault_in_one_file_changes_the_rules_of_none(path: Path, settings: Setti
     other = path.with_name("other.toml")
     path.write_text(ALLOW)
     other.write_text(ALLOW)
-    upstreams = [one(POLICY_FILE=str(path)), one(POLICY_FILE=str(other))]
+    upstreams = [read_api(POLICY_FILE=str(path)), read_api(POLICY_FILE=str(other))]
     object.__setattr__(upstreams[1], "name", "b")
     settings.UPSTREAM_RULES = in_force = RulesInForce(upstreams, ())
     before = [rules_of(each) for each in upstreams]
@@ -166,7 +166,7 @@ def test_fault_in_one_file_changes_the_rules_of_none(path: Path, settings: Setti
         "UPSTREAM_B_POLICY_FILE",
     ]
     assert bool(in_force)
-    assert not RulesInForce([one()], ())
+    assert not RulesInForce([read_api()], ())
 
 
 def test_new_group_needs_a_restart(path: Path, upstream: Upstream) -> None:
@@ -191,15 +191,15 @@ def test_missing_file_of_pins_is_an_error_of_the_settings(tmp_path: Path) -> Non
             UPSTREAM_A_PROVIDER="github",
             UPSTREAM_A_TOOLS_PINNED=str(path),
         )
-    assert one(TOOLS_PINNED=str(path)).read_mcp
-    assert pins_of(one()) is None
+    assert read_api(TOOLS_PINNED=str(path)).read_mcp
+    assert pins_of(read_api()) is None
 
 
 def test_rules_and_pins_are_replaced_together(path: Path, settings: Settings) -> None:
     pins = path.with_name("pins.json")
     path.write_text(ALLOW)
     pins.write_text('{"tools": [{"name": "a"}]}')
-    upstream = one(POLICY_FILE=str(path), TOOLS_PINNED=str(pins))
+    upstream = read_api(POLICY_FILE=str(path), TOOLS_PINNED=str(pins))
     settings.UPSTREAM_RULES = in_force = RulesInForce([upstream], ())
 
     def found() -> tuple[str, set[str]]:
@@ -220,12 +220,12 @@ def test_rules_and_pins_are_replaced_together(path: Path, settings: Settings) ->
     path.write_text(DENY)
     assert in_force.reload() == []
     assert found() == ("deny", {"b"})
-    assert bool(RulesInForce([one(TOOLS_PINNED=str(pins))], ()))
+    assert bool(RulesInForce([read_api(TOOLS_PINNED=str(pins))], ()))
 
 
 def test_what_was_seen_of_tools_survives_new_pins(path: Path, settings: Settings) -> None:
     path.write_text('{"tools": [{"name": "a"}, {"name": "b"}]}')
-    upstream = one(TOOLS_PINNED=str(path))
+    upstream = read_api(TOOLS_PINNED=str(path))
     settings.UPSTREAM_RULES = in_force = RulesInForce([upstream], ())
 
     def is_current(name: str) -> bool:

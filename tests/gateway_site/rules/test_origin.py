@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from tests.gateway_site.forwarding.calls.test_calls import assert_problem
 from tests.gateway_site.support.gateways import Gateway
+from tests.gateway_site.support.problems import assert_problem
 from tests.support.cases import each_case
 
 SAME = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}

@@ -7,20 +7,14 @@ from dataclasses import FrozenInstanceError
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.rules.upstream import Upstream, find_resources, read_upstreams
+from gateway_site.rules.upstream import find_resources, read_upstreams
+from tests.gateway_site.support.declared_upstreams import read_api
 from tests.gateway_site.support.loading import production
 from tests.support.cases import each_case
 
 
-def one(**variables: str) -> Upstream:
-    given = {"URL": "https://api.example.com", "PROVIDER": "corp"} | variables
-    found = read_upstreams({f"UPSTREAM_API_{key}": value for key, value in given.items()})
-    assert list(found) == ["api"]
-    return found["api"]
-
-
 def test_defaults() -> None:
-    upstream = one()
+    upstream = read_api()
     assert upstream.origin == "https://api.example.com"
     assert upstream.prefix == ""
     assert upstream.provider == "corp"
@@ -35,7 +29,7 @@ def test_defaults() -> None:
 
 def test_upstream_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
-        one().origin = "https://evil.example"  # type: ignore[misc]  # what must not work
+        read_api().origin = "https://evil.example"  # type: ignore[misc]  # what must not work
 
 
 @each_case(
@@ -52,7 +46,7 @@ def test_upstream_cannot_be_changed() -> None:
     ],
 )
 def test_address(url: str, origin: str, prefix: str) -> None:
-    upstream = one(URL=url)
+    upstream = read_api(URL=url)
     assert (upstream.origin, upstream.prefix) == (origin, prefix)
 
 
@@ -89,12 +83,12 @@ def test_address(url: str, origin: str, prefix: str) -> None:
 )
 def test_unusable_address_is_an_error_that_does_not_repeat_it(url: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="UPSTREAM_API_URL must be") as caught:
-        one(URL=url)
+        read_api(URL=url)
     assert url not in str(caught.value)
 
 
 def test_lists_and_numbers() -> None:
-    upstream = one(
+    upstream = read_api(
         METHODS="GET, OPTIONS",
         PATHS="/user/,/repos",
         MAX_BODY="1",
@@ -140,15 +134,18 @@ def test_lists_and_numbers() -> None:
 )
 def test_unusable_variable_is_an_error_that_names_it(suffix: str, value: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=f"UPSTREAM_API_{suffix} "):
-        one(**{suffix: value})
+        read_api(**{suffix: value})
 
 
 def test_plain_http_is_accepted_where_allowed() -> None:
-    assert one(URL="http://api.internal:8080", ALLOW_HTTP="1").origin == "http://api.internal:8080"
+    assert (
+        read_api(URL="http://api.internal:8080", ALLOW_HTTP="1").origin
+        == "http://api.internal:8080"
+    )
     with pytest.raises(
         ImproperlyConfigured, match="in a private network with UPSTREAM_API_ALLOW_HTTP=1"
     ):
-        one(URL="http://api.internal:8080", ALLOW_HTTP="0")
+        read_api(URL="http://api.internal:8080", ALLOW_HTTP="0")
 
 
 def test_provider_is_required() -> None:
@@ -242,17 +239,17 @@ def test_name_has_a_limit() -> None:
 def test_forbidden_request_header_is_rejected(entry: str, because: str) -> None:
     for entries in (entry, f"Notion-Version, {entry.upper()}", f"{entry.lower()} x-amz-*"):
         with pytest.raises(ImproperlyConfigured, match=because) as refused:
-            one(REQUEST_HEADERS=entries)
+            read_api(REQUEST_HEADERS=entries)
         assert str(refused.value).startswith("UPSTREAM_API_REQUEST_HEADERS ")
 
 
 def test_added_request_headers_pass_in_any_case_and_need_no_warning() -> None:
-    upstream = one(REQUEST_HEADERS="X-AMZ-*,Notion-Version")
+    upstream = read_api(REQUEST_HEADERS="X-AMZ-*,Notion-Version")
     assert upstream.request_headers.pass_on("x-amz-date")
     assert upstream.request_headers.pass_on("notion-version")
     assert not upstream.request_headers.pass_on("notion")
     assert upstream.request_headers.doubtful == ()
-    assert not one().request_headers.pass_on("x-amz-date")
+    assert not read_api().request_headers.pass_on("x-amz-date")
 
 
 @each_case(
@@ -267,7 +264,7 @@ def test_added_request_headers_pass_in_any_case_and_need_no_warning() -> None:
     ],
 )
 def test_hosts_of_redirects(given: str, hosts: set[str]) -> None:
-    assert one(REDIRECT_HOSTS=given).redirect_hosts == hosts
+    assert read_api(REDIRECT_HOSTS=given).redirect_hosts == hosts
 
 
 @each_case(
@@ -296,7 +293,7 @@ def test_hosts_of_redirects(given: str, hosts: set[str]) -> None:
 )
 def test_inexact_redirect_host_is_an_error(host: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="UPSTREAM_API_REDIRECT_HOSTS must be") as caught:
-        one(REDIRECT_HOSTS=f"files.example.com,{host}")
+        read_api(REDIRECT_HOSTS=f"files.example.com,{host}")
     assert "lower case" in str(caught.value)
 
 
@@ -326,7 +323,7 @@ def test_redirects_cannot_be_allowed_to_the_gateway_itself(name: str, own: str) 
     ],
 )
 def test_resource_is_any_absolute_uri(uri: str) -> None:
-    assert one(RESOURCE=uri).resource == uri
+    assert read_api(RESOURCE=uri).resource == uri
 
 
 @each_case(
@@ -352,7 +349,7 @@ def test_resource_is_any_absolute_uri(uri: str) -> None:
 )
 def test_resource_that_is_no_absolute_uri_is_an_error(uri: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="UPSTREAM_API_RESOURCE must be an absolute URI"):
-        one(RESOURCE=uri)
+        read_api(RESOURCE=uri)
 
 
 def several(**resources: str) -> dict[str, str]:

@@ -17,37 +17,12 @@ from hypothesis import strategies as st
 
 from gateway_site.rules import url_rules
 from gateway_site.rules.url_rules import UnsafeAddress
-from tests.gateway_site.rules.test_url_rules import ADDRESSES, PARTS, ROOT_UPSTREAM, UPSTREAM
+from tests.gateway_site.support.declared_upstreams import ROOT_UPSTREAM, UPSTREAM
+from tests.gateway_site.support.url_strategies import ABSOLUTE, ADDRESSES, REFERENCES
 from tests.support.cases import each_case
 
 UPSTREAMS = (UPSTREAM, ROOT_UPSTREAM)
 GATEWAY = "https://gateway.example"
-# References as an upstream may give them: anything, and what looks much like its own.
-STARTS = (
-    "https://api.example.com:8443/base/v1/", "//", "/base/v1/", "https://gateway", "127", "0x7f",
-    "xn--", "%65", ".example", "[::1]",
-)  # fmt: skip
-REFERENCES = st.one_of(
-    ADDRESSES,
-    st.lists(
-        st.one_of(PARTS, st.sampled_from(STARTS)),
-        max_size=8,
-    ).map("".join),
-)  # fmt: skip
-
-HOSTS = st.lists(
-    st.one_of(
-        st.sampled_from([
-            "gateway", "example", ".", "127", "0", "1", "0x7f", "%2e", "%65", "xn--", "-", "_",
-            "[::1]",
-            "[", "]", "\xe3\x80\x82", "\xc2\xad", "A", ":443", ":8443", ":0443",
-        ]),
-        st.text("abcdefx0123456789.%-", max_size=3),
-    ),
-    min_size=1,
-    max_size=6,
-).map("".join)  # fmt: skip
-ABSOLUTE = HOSTS.map(lambda host: f"https://{host}/x")
 
 
 class Read(NamedTuple):

@@ -14,29 +14,9 @@ from gateway_site.rules import url_rules
 from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.rules.url_rules import UnsafeAddress
 from gateway_site.transport.messages import Request, build_request
+from tests.gateway_site.support.declared_upstreams import ROOT_UPSTREAM, UPSTREAM
+from tests.gateway_site.support.url_strategies import ADDRESSES
 from tests.support.cases import each_case
-
-UPSTREAM = read_upstreams(
-    {
-        "UPSTREAM_API_URL": "https://api.example.com:8443/base/v1",
-        "UPSTREAM_API_PROVIDER": "corp",
-        "UPSTREAM_API_PATHS": "/a,/b/c",
-    }
-)["api"]
-ROOT_UPSTREAM = read_upstreams(
-    {"UPSTREAM_ROOT_URL": "https://api.example.com", "UPSTREAM_ROOT_PROVIDER": "corp"}
-)["root"]
-
-# What attacks are made of, so that random sequences meet the rules often.
-PARTS = st.sampled_from(
-    [
-        *"/.\\%;@:?#&=+~-_aZ09 \t\n\r\x00\x7f",
-        "..", "//", "%2e", "%2E", "%2f", "%5c", "%25", "%00", "%0a", "%c0%ae", "%ff", "%20",
-        "%e2%80%8b", "%ef%bc%8f", "%e2%82%ac", "evil.example", "http:", "https://", "@evil", ":80",
-        "é", "\uff0f", "\uff0e", "\u2025", "\u2100", "a", "b/c", "api",
-    ]
-)  # fmt: skip
-ADDRESSES = st.lists(PARTS, max_size=12).map("".join)
 
 
 def read(target: str) -> Request:

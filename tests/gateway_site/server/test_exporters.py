@@ -26,7 +26,7 @@ from gateway_site.edge.http_metrics import METHODS, OTHER
 from gateway_site.server.exporters import SHUTDOWN_MAX, check_workers, start_exporter
 from tests.deploy_check import PRODUCTION
 from tests.gateway_site.server.served import answer
-from tests.gateway_site.server.test_starting import PAGE, start
+from tests.gateway_site.server.starting import PAGE, start
 from tests.gateway_site.support.gateways import Gateway, running_gateway
 from tests.support.cases import each_case
 from tests.support.processes import finished, free_port

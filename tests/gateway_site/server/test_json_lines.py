@@ -11,24 +11,11 @@ from typing import Any
 import pytest
 import requests
 
-from tests.deploy_check import PRODUCTION
-from tests.gateway_site.server import test_starting
+from tests.gateway_site.server.starting import production_environment
 from tests.support.processes import finished, free_port, module, running, started
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
-
-
-def environment(folder: Path, **more: str) -> dict[str, str]:
-    return test_starting.environment(
-        folder,
-        **{
-            "KMS_KEY_ARN": PRODUCTION["KMS_KEY_ARN"],
-            "SESSIONS_TABLE": "sessions",
-            "LOG_FORMAT": "json",
-            **more,
-        },
-    )
 
 
 def parsed(text: str) -> list[dict[str, Any]]:
@@ -51,7 +38,7 @@ def parsed(text: str) -> list[dict[str, Any]]:
 def test_every_line_is_an_object_from_start_to_end(tmp_path: Path, command: str) -> None:
     port, log = free_port(), tmp_path / "log"
     serve = [sys.executable, *command.format(port=port).split()]
-    env = environment(tmp_path)
+    env = production_environment(tmp_path)
     with running(serve, env, log, port) as process:
         page = requests.get(f"http://127.0.0.1:{port}/nothing?code=secret", timeout=60)
         wait_until(lambda: '"request"' in log.read_text(encoding="utf-8"), "it logs the request")
@@ -77,7 +64,7 @@ def test_failed_start_is_one_object(
     tmp_path: Path, broken: dict[str, str], workers: list[str]
 ) -> None:
     serve = module("gateway_site", "serve", "--port", str(free_port()), *workers)
-    env = environment(tmp_path, **broken)
+    env = production_environment(tmp_path, **broken)
     if workers and "DATABASE_URL" in broken:
         # Only a worker notices: it is started anew until the supervisor is told to end.
         log = tmp_path / "log"

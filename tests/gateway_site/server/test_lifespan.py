@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from gateway_site.policy.in_force import RulesInForce
 from gateway_site.server import lifespan, log_queue
-from tests.gateway_site.rules.test_upstream import one
+from tests.gateway_site.support.declared_upstreams import read_api
 
 
 class Referring:
@@ -68,7 +68,7 @@ async def test_rule_that_allows_everybody_everything_is_logged_at_the_start(
     path = tmp_path / "rules.toml"
     path.write_text('[[rule]]\naction = "allow"\ngroups = ["a"]\n\n[[rule]]\naction = "allow"\n')
     settings.DRAIN_SECONDS = 0
-    settings.UPSTREAM_RULES = RulesInForce([one(POLICY_FILE=str(path))], ())
+    settings.UPSTREAM_RULES = RulesInForce([read_api(POLICY_FILE=str(path))], ())
     await live()
     [record] = caplog.records
     assert record.levelname == "WARNING"

@@ -27,7 +27,7 @@ import pytest
 from gateway_site.server import log_queue
 from gateway_site.server.log_queue import LogQueue
 from tests.gateway_site.server.served import answer
-from tests.gateway_site.server.test_json_lines import environment
+from tests.gateway_site.server.starting import production_environment
 from tests.support.processes import finished, free_port, is_listening, running, started
 from tests.support.waiting import wait_until
 
@@ -272,7 +272,7 @@ def test_requests_health_and_end_do_not_wait_for_the_reader_of_the_log(
     port, program = free_port(), tmp_path / "serve.py"
     program.write_text(SERVE)
     command = [sys.executable, str(program), "--port", str(port), *workers]
-    env = environment(tmp_path, DRAIN_SECONDS="1")
+    env = production_environment(tmp_path, DRAIN_SECONDS="1")
 
     def ask(request: bytes) -> bytes:
         with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
@@ -299,9 +299,9 @@ def test_end_of_a_process_loses_nothing_that_is_read(tmp_path: Path) -> None:
     """Also of a process that cannot start."""
     port, log = free_port(), tmp_path / "log"
     command = [sys.executable, "-m", "gateway_site", "serve", "--port", str(port)]
-    with running(command, environment(tmp_path), log, port) as process:
+    with running(command, production_environment(tmp_path), log, port) as process:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
     assert "Finished server process" in log.read_text(encoding="utf-8").splitlines()[-1]
-    done = finished(command, environment(tmp_path, DATABASE_URL=""))
+    done = finished(command, production_environment(tmp_path, DATABASE_URL=""))
     assert "cannot start" in done.stderr

@@ -17,7 +17,7 @@ import pytest
 
 from gateway_site.edge.descriptors import ACCEPT_FAILED, WARNING_INTERVAL, pause_without_descriptors
 from tests.gateway_site.server.served import MovedLoop, advance, answer, on_moved_clock
-from tests.gateway_site.server.test_starting import DESCRIPTORS, HEALTH, Started, start
+from tests.gateway_site.server.starting import DESCRIPTORS, HEALTH, Started, start
 from tests.support.processes import free_port
 from tests.support.waiting import wait_until
 

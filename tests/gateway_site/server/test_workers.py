@@ -22,7 +22,7 @@ from uvicorn.supervisors import multiprocess
 
 from gateway_site.server import workers
 from tests.gateway_site.server.served import answer
-from tests.gateway_site.server.test_starting import WORKING, environment
+from tests.gateway_site.server.starting import WORKING, environment
 from tests.support.processes import (
     finished,
     free_port,

@@ -18,9 +18,8 @@ from oauth.mcp.registrations import registration_for
 from oauth.provider.token_endpoint import make_assertion
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.documents import SealedDocuments
-from tests.oauth.mcp.test_registrations import Binding
 from tests.oauth.support import registering
-from tests.oauth.support.registering import CALLBACK, RESOURCE, WIKI, RegistrationServer
+from tests.oauth.support.registering import CALLBACK, RESOURCE, WIKI, Binding, RegistrationServer
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack
 

@@ -17,9 +17,8 @@ from oauth.network import http
 from oauth.network.vetted_addresses import PUBLIC
 from oauth.provider import metadata
 from oauth.provider.server_metadata import URL_MAX, check_server_document
-from tests.oauth.network.test_hostile_addresses import INSIDE, name_the_inside
 from tests.oauth.support.fixtures import configure
-from tests.oauth.support.hostile import ADDRESS, ANOTHER_ADDRESS
+from tests.oauth.support.hostile import ADDRESS, ANOTHER_ADDRESS, INSIDE, name_the_inside
 from tests.oauth.support.mcp_internet import (
     EVIL_ADDRESS,
     ISSUER,

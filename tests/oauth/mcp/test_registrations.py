@@ -31,6 +31,7 @@ from tests.oauth.support.registering import (
     MANAGEMENT_TOKEN,
     RESOURCE,
     WIKI,
+    Binding,
     RegistrationServer,
 )
 from tests.sessions_kms.support.stacks import Stack
@@ -355,10 +356,3 @@ def test_provider_of_tokens_is_made_of_what_they_belong_to(idp: RegistrationServ
         Binding("another", idp.issuer, RESOURCE),
     ):
         assert with_credentials(provider_of(WIKI, other), other).client_secret == ""
-
-
-class Binding:
-    def __init__(self, client_id: str, issuer: str, resource: str) -> None:
-        self.client_id = client_id
-        self.issuer = issuer
-        self.resource = resource

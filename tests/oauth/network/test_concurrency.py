@@ -25,10 +25,9 @@ from oauth.network.concurrency import (
 )
 from oauth.tokens.fresh_token import FreshToken
 from tests import ROOT
-from tests.oauth.sign_in.test_signup_race import in_threads
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.requests import get_token
+from tests.oauth.support.requests import get_token, request_in_threads
 from tests.sessions_kms.support.stacks import Stack
 from tests.support import warm_python
 
@@ -136,8 +135,10 @@ def test_sign_in_holds_no_sql_connection_during_provider_calls(
     corp: FakeProvider, visitor: Visitor, database_file: Path
 ) -> None:
     with recorded(http, "_run") as held:
-        in_threads(lambda each: each.sign_in(corp), [visitor])
-        in_threads(lambda each: each.sign_in(corp), [visitor])  # the session is checked first
+        request_in_threads(lambda each: each.sign_in(corp), [visitor])
+        request_in_threads(
+            lambda each: each.sign_in(corp), [visitor]
+        )  # the session is checked first
     assert len(held) >= 5  # the metadata; the token and user info requests, twice
     assert not any(held)
 
@@ -146,7 +147,7 @@ def test_oauth2_sign_in_holds_no_sql_connection_during_provider_calls(
     github: FakeProvider, visitor: Visitor, database_file: Path
 ) -> None:
     with recorded(http, "_run") as held:
-        in_threads(lambda each: each.sign_in(github, "github"), [visitor])
+        request_in_threads(lambda each: each.sign_in(github, "github"), [visitor])
     assert held
     assert not any(held)
 
@@ -158,10 +159,10 @@ def test_refresh_in_a_view_holds_no_sql_connection(
         connection.ensure_connection()
         get_token(visitor)
 
-    in_threads(lambda each: each.sign_in(corp), [visitor])
+    request_in_threads(lambda each: each.sign_in(corp), [visitor])
     store.clock.advance(4000)
     with recorded(FreshToken, "_refresh_if_possible") as held:
-        in_threads(use, [visitor])
+        request_in_threads(use, [visitor])
     assert held == [False]
 
 
@@ -173,4 +174,4 @@ def test_connection_in_a_transaction_is_kept(database_file: Path) -> None:
             release_sql_connections()
             return get_user_model().objects.exists()
 
-    assert in_threads(use, [Visitor()]) == [True]
+    assert request_in_threads(use, [Visitor()]) == [True]

@@ -28,9 +28,11 @@ from tests.oauth.support.hostile import (
     ADDRESS,
     ANOTHER_ADDRESS,
     HOST,
+    INSIDE,
     HostileProvider,
     Internet,
     good,
+    name_the_inside,
 )
 from tests.oauth.support.hostile_fixtures import ENVIRONMENT, come_back, hostile, internet
 from tests.oauth.support.logout_fixtures import post, settled
@@ -40,48 +42,6 @@ from tests.sessions_kms.support.stacks import Stack
 
 __all__ = ["hostile", "internet"]
 WORLD = {(ADDRESS, 443)}
-
-INSIDE = [
-    "127.0.0.1",
-    "127.0.0.1:8000",
-    "127.9.9.9",
-    "127.1",
-    "2130706433",
-    "0x7f.1",
-    "0.0.0.0",  # noqa: S104 - to be refused
-    "localhost",
-    "10.0.0.5",
-    "172.16.0.1",
-    "192.168.1.1:8443",
-    "100.64.0.1",
-    "169.254.169.254",
-    "198.18.0.1",
-    "224.0.0.1",
-    "255.255.255.255",
-    "[::1]",
-    "[::]",
-    "[fe80::1]",
-    "[fc00::1]",
-    "[fec0::1]",
-    "[ff02::1]",
-    "[::ffff:127.0.0.1]",
-    "[::ffff:a9fe:a9fe]",
-    "[::127.0.0.1]",
-    "[2002:7f00:1::]",
-    "[2002:a9fe:a9fe::1]",
-    "[64:ff9b::7f00:1]",
-    "[64:ff9b::10.0.0.5]",
-    "[64:ff9b:1::7f00:1]",
-    "[2001:0:7f00:1::]",
-    "inside.hostile.example",
-    "both.hostile.example",
-]
-
-
-def name_the_inside(internet: Internet) -> None:
-    internet.name("localhost", "127.0.0.1", "::1")
-    internet.name("inside.hostile.example", "10.0.0.5")
-    internet.name("both.hostile.example", ADDRESS, "169.254.169.254")
 
 
 def sign_in(hostile: HostileProvider, visitor: Visitor, store: Stack) -> None:

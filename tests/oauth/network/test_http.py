@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 import requests
@@ -18,63 +15,14 @@ from oauth.network import http
 from oauth.network.responses import ProviderResponse
 from oauth.network.vetted_addresses import ANYWHERE
 from oauth.sign_in import oauth2_adapter
+from tests.oauth.support.raw_responses import BAD, HEAD, say, serving_bytes
 from tests.support.cases import each_case
 
 SECRET = "canary-in-the-form"
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-Talk = Callable[[socket.socket, threading.Event], None]
-
-
-@contextmanager
-def talking(talk: Talk) -> Iterator[str]:
-    """Serve one connection by hand."""
-    done = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                try:
-                    talk(connection, done)
-                except OSError:
-                    return
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/token"
-        finally:
-            done.set()
-            thread.join()
-
-
-def say(*pieces: bytes) -> Talk:
-    def talk(connection: socket.socket, done: threading.Event) -> None:
-        for piece in pieces:
-            connection.sendall(piece)
-
-    return talk
-
-
-def drip(connection: socket.socket, done: threading.Event) -> None:
-    connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n")
-    while not done.wait(0.02):
-        connection.sendall(b" ")
-
-
-def drip_headers(connection: socket.socket, done: threading.Event) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-    while not done.wait(0.02):
-        connection.sendall(b"x")
-
-
-def keep_silent(connection: socket.socket, done: threading.Event) -> None:
-    done.wait()
 
 
 def test_answer_is_read() -> None:
-    with talking(say(HEAD + b"Content-Length: 9\r\n\r\n", b'{"a": 1}\n')) as url:
+    with serving_bytes(say(HEAD + b"Content-Length: 9\r\n\r\n", b'{"a": 1}\n')) as url:
         answer = http.post(url, {"a": SECRET}, {}, reach=ANYWHERE)
     assert (answer.status, answer.media_type, answer.parse()) == (
         200,
@@ -83,26 +31,11 @@ def test_answer_is_read() -> None:
     )
 
 
-COMPRESSED = gzip.compress(b" " * 10_000_000)
-BAD: dict[str, Talk] = {
-    "silent": keep_silent,
-    "dripping": drip,
-    "dripping in its headers": drip_headers,
-    "endless": say(HEAD + b"\r\n", *[b" " * 65536] * 8),
-    "compressed": say(
-        HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(COMPRESSED), COMPRESSED
-    ),
-    "cut off": say(HEAD + b"Content-Length: 100\r\n\r\n{"),
-    "no http": say(b"220 mail.example.com ESMTP\r\n"),
-    "nothing": say(),
-}
-
-
 @pytest.mark.parametrize("what", BAD)
 def test_invalid_response_fails_in_time(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some never end; without the time limit this would not either."""
     monkeypatch.setattr(http, "POST_TIMEOUT", 3600.0)
-    with talking(BAD[what]) as url, pytest.raises(ProviderUnavailable) as caught:
+    with serving_bytes(BAD[what]) as url, pytest.raises(ProviderUnavailable) as caught:
         http.post(
             url, {"refresh_token": SECRET}, {"Authorization": SECRET}, reach=ANYWHERE, timeout=0.4
         )
@@ -139,7 +72,7 @@ def test_unreachable_address_raises_provider_unavailable(url: str) -> None:
 def test_query_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, logger="httpx2")  # which the settings keep quiet
-    with talking(say(HEAD + b"Content-Length: 2\r\n\r\n{}")) as url:
+    with serving_bytes(say(HEAD + b"Content-Length: 2\r\n\r\n{}")) as url:
         assert http.get(f"{url}?client_secret={SECRET}", reach=ANYWHERE).parse() == {}
     assert f"GET {url} " in caplog.text
     assert SECRET not in caplog.text
@@ -147,7 +80,7 @@ def test_query_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_cookies_and_redirects_of_a_provider_are_ignored() -> None:
     head = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nSet-Cookie: a=b\r\n"
-    with talking(say(head + b"Content-Length: 0\r\n\r\n")) as url:
+    with serving_bytes(say(head + b"Content-Length: 0\r\n\r\n")) as url:
         assert http.get(url, reach=ANYWHERE).status == 302
 
 

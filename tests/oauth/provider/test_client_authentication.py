@@ -12,14 +12,13 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from pytest_django import Settings
 
 import oauth
 from oauth.exceptions import ProviderBusy, ProviderUnavailable
 from oauth.provider.config import ProviderConfig
 from oauth.provider.token_endpoint import ASSERTION_LIFETIME, ASSERTION_TYPE, authenticate_form
+from tests.oauth.support.client_keys import KEYS, key_file
 from tests.oauth.support.fake_provider import CLIENT_SECRET, FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import get_token, stored
@@ -33,11 +32,6 @@ CLIENT = ProviderConfig(
     client_secret="a+b/c d:ü",
     issuer="https://login.example.com",
 )
-KEYS: dict[str, Any] = {
-    "RS256": rsa.generate_private_key(public_exponent=65537, key_size=2048),
-    "ES256": ec.generate_private_key(ec.SECP256R1()),
-    "EdDSA": ed25519.Ed25519PrivateKey.generate(),
-}
 
 
 def proof(
@@ -53,18 +47,6 @@ def proof(
         now=int(time.time()),
         **more,
     )
-
-
-def key_file(folder: Path, algorithm: str) -> Path:
-    path = folder / "key.pem"
-    path.write_bytes(
-        KEYS[algorithm].private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return path
 
 
 def test_basic_encodes_both_parts() -> None:

@@ -15,9 +15,9 @@ from oauth.network.document_cache import FETCH_PAUSE
 from oauth.provider import metadata as endpoints
 from oauth.provider.config import find_provider
 from oauth.provider.metadata import GRANT_FETCH_PAUSE, METADATA_AGE, Metadata
-from tests.oauth.sign_in.test_provider_failures import DISCOVERY, NONSENSE
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import configure, environment
+from tests.oauth.support.provider_failures import DISCOVERY, NONSENSE
 from tests.sessions_kms.support.stacks import Stack
 
 

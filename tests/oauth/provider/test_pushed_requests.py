@@ -10,14 +10,14 @@ import pytest
 from pytest_django import Settings
 
 from oauth.sign_in import oauth2_adapter
-from tests.oauth.provider.test_client_authentication import KEYS, key_file
-from tests.oauth.sign_in.test_provider_failures import (
+from tests.oauth.support.client_keys import KEYS, key_file
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.provider_failures import (
     CANARY,
     NONSENSE,
-    answering,
-    assert_says_that_the_provider_is_down,
+    assert_provider_is_down,
+    respond_with,
 )
-from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import stored
 from tests.oauth.support.strict_provider import StrictProvider
 
@@ -77,10 +77,10 @@ def test_push_authenticates_with_the_private_key_for_the_issuer(
     "answer",
     [
         *[NONSENSE[what] for what in ("server error", "redirect", "no json", "null", "huge")],
-        answering(201, b"{}"),
-        answering(201, b'{"request_uri": ["urn:a"]}'),
-        answering(201, b'{"request_uri": "urn: a"}'),
-        answering(201, json.dumps({"request_uri": "u" * 3000}).encode()),
+        respond_with(201, b"{}"),
+        respond_with(201, b'{"request_uri": ["urn:a"]}'),
+        respond_with(201, b'{"request_uri": "urn: a"}'),
+        respond_with(201, json.dumps({"request_uri": "u" * 3000}).encode()),
     ],
 )
 def test_unreadable_push_response_shows_an_error_page(
@@ -88,7 +88,7 @@ def test_unreadable_push_response_shows_an_error_page(
 ) -> None:
     strict.takes_pushed_only = True
     strict.failing["/par"] = answer
-    assert_says_that_the_provider_is_down(visitor.start())
+    assert_provider_is_down(visitor.start())
 
 
 def test_missing_push_endpoint_shows_an_error_page(
@@ -96,7 +96,7 @@ def test_missing_push_endpoint_shows_an_error_page(
 ) -> None:
     strict.takes_pushed_only = True
     strict.more_of_metadata = {"pushed_authorization_request_endpoint": None}
-    assert_says_that_the_provider_is_down(visitor.start())
+    assert_provider_is_down(visitor.start())
 
 
 def test_rejected_push_shows_a_page_without_the_providers_text(
@@ -104,7 +104,7 @@ def test_rejected_push_shows_a_page_without_the_providers_text(
 ) -> None:
     strict.takes_pushed_only = True
     body = json.dumps({"error": "invalid_request", "error_description": CANARY}).encode()
-    strict.failing["/par"] = answering(400, body)
+    strict.failing["/par"] = respond_with(400, body)
     response = visitor.start()
     assert response.status_code == 401
     assert CANARY not in response.content.decode() + caplog.text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +14,16 @@ from pytest_django import Settings
 
 from oauth.network import http
 from oauth.provider import metadata as endpoints
-from tests.oauth.network.test_http import BAD, talking
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.oauth.support.fixtures import Visitor
-
-CANARY = "canary-in-the-body-of-the-answer"
-DISCOVERY = "/.well-known/openid-configuration"
-
-
-def answering(status: int, body: bytes, kind: str = "application/json") -> Callable[[], Answer]:
-    return lambda: (status, kind, body)
-
-
-def assert_says_that_the_provider_is_down(response: Any) -> None:
-    assert response.status_code == 503
-    assert int(response["Retry-After"]) > 0
-    page = response.content.decode()
-    assert "Corp cannot be reached" in page
-    assert 'href="/accounts/login/"' in page
-    assert CANARY not in page
-
-
-NONSENSE = {
-    "not found": answering(404, b"{}"),
-    "server error": answering(500, CANARY.encode()),
-    "redirect": answering(302, b"", "http://127.0.0.1:9/"),
-    "redirect with an answer": answering(302, b'{"sub": "1001"}', "http://127.0.0.1:9/"),
-    "no json": answering(200, f"<html>{CANARY}".encode(), "text/html"),
-    "a list": answering(200, b"[]"),
-    "a number": answering(200, b"7"),
-    "null": answering(200, b"null"),
-    "a text": answering(200, b'"text"'),
-    "no UTF-8": answering(200, b'{"issuer": "\xff\xfe"}'),
-    "huge": answering(200, b'{"x": "%s"}' % (b"x" * 300_000)),
-    "empty": answering(200, b""),
-    "an object without anything": answering(200, b"{}"),
-    "deep": answering(200, b"[" * 100_000),
-}
+from tests.oauth.support.provider_failures import (
+    CANARY,
+    DISCOVERY,
+    NONSENSE,
+    assert_provider_is_down,
+    respond_with,
+)
+from tests.oauth.support.raw_responses import BAD, serving_bytes
 
 
 @pytest.mark.parametrize("what", NONSENSE)
@@ -59,7 +31,7 @@ def test_bad_discovery_at_the_start_is_a_page(
     corp: FakeProvider, visitor: Visitor, what: str
 ) -> None:
     corp.failing[DISCOVERY] = NONSENSE[what]
-    assert_says_that_the_provider_is_down(visitor.start())
+    assert_provider_is_down(visitor.start())
 
 
 @pytest.mark.parametrize("what", NONSENSE)
@@ -69,7 +41,7 @@ def test_bad_discovery_at_the_callback_of_another_process_is_a_page(
     url = visitor.callback_address(corp)
     endpoints.clear_metadata_cache()
     corp.failing[DISCOVERY] = NONSENSE[what]
-    assert_says_that_the_provider_is_down(visitor.client.get(url))
+    assert_provider_is_down(visitor.client.get(url))
     assert visitor.user_id is None
 
 
@@ -96,7 +68,7 @@ def test_unusable_metadata_is_a_page(
     corp: FakeProvider, visitor: Visitor, metadata: dict[str, Any]
 ) -> None:
     corp.more_of_metadata = metadata
-    assert_says_that_the_provider_is_down(visitor.start())
+    assert_provider_is_down(visitor.start())
 
 
 def test_metadata_that_is_null_counts_as_left_out(corp: FakeProvider, visitor: Visitor) -> None:
@@ -171,7 +143,7 @@ def test_bad_userinfo_leaves_the_id_token(
 def test_bad_token_endpoint_is_a_page(corp: FakeProvider, visitor: Visitor, what: str) -> None:
     url = visitor.callback_address(corp)
     corp.failing["/token"] = NONSENSE[what]
-    assert_says_that_the_provider_is_down(visitor.client.get(url))
+    assert_provider_is_down(visitor.client.get(url))
     assert visitor.user_id is None
 
 
@@ -263,10 +235,10 @@ def test_redirected_token_request_carries_the_code_nowhere(
         return 200, "application/json", b"{}"
 
     url = visitor.callback_address(corp)
-    corp.failing["/token"] = answering(302, b"", f"{corp.issuer}/elsewhere")
+    corp.failing["/token"] = respond_with(302, b"", f"{corp.issuer}/elsewhere")
     corp.failing["/elsewhere"] = elsewhere
 
-    assert_says_that_the_provider_is_down(visitor.client.get(url))
+    assert_provider_is_down(visitor.client.get(url))
     assert asked == []
 
 
@@ -275,7 +247,7 @@ def test_refused_code_is_a_page_and_its_answer_is_not_repeated(
 ) -> None:
     url = visitor.callback_address(corp)
     body = json.dumps({"error": "invalid_grant", "error_description": CANARY}).encode()
-    corp.failing["/token"] = answering(400, body)
+    corp.failing["/token"] = respond_with(400, body)
 
     with caplog.at_level(logging.DEBUG):
         response = visitor.client.get(url)
@@ -298,10 +270,10 @@ def test_invalid_early_response_ends_the_call_in_time(
 ) -> None:
     """Some never end: without its time-out this would not, either."""
     monkeypatch.setattr(http, "GET_TIMEOUT", 0.4)
-    with talking(BAD[what]) as url:
+    with serving_bytes(BAD[what]) as url:
         app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
         app["settings"]["server_url"] = url
-        assert_says_that_the_provider_is_down(visitor.start())
+        assert_provider_is_down(visitor.start())
 
 
 def test_overlong_userinfo_is_dropped(corp: FakeProvider, visitor: Visitor) -> None:
@@ -325,7 +297,7 @@ def test_userinfo_request_uses_the_token_whatever_netrc_contains(
 def test_closed_port_is_a_page(corp: FakeProvider, visitor: Visitor, settings: Settings) -> None:
     app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
     app["settings"]["server_url"] = "http://127.0.0.1:9"
-    assert_says_that_the_provider_is_down(visitor.start())
+    assert_provider_is_down(visitor.start())
 
 
 def test_slow_provider_times_out(
@@ -340,7 +312,7 @@ def test_slow_provider_times_out(
 
     corp.failing[DISCOVERY] = wait
     try:
-        assert_says_that_the_provider_is_down(visitor.start())
+        assert_provider_is_down(visitor.start())
     finally:
         end_of_test.set()
 
@@ -350,7 +322,7 @@ def test_provider_that_says_it_is_down_gets_the_same_page(
 ) -> None:
     started = visitor.start()
     url = corp.consent(started["Location"], error="temporarily_unavailable")
-    assert_says_that_the_provider_is_down(visitor.client.get(url))
+    assert_provider_is_down(visitor.client.get(url))
 
 
 def test_error_without_a_state_does_not_blame_the_provider(
@@ -410,7 +382,7 @@ def test_failed_sign_in_leaves_the_one_before_alone(corp: FakeProvider, visitor:
 
 def test_github_error_in_a_good_answer_is_a_page(github: FakeProvider, visitor: Visitor) -> None:
     body = f"error=bad_verification_code&error_description={CANARY}".encode()
-    github.failing["/login/oauth/access_token"] = answering(
+    github.failing["/login/oauth/access_token"] = respond_with(
         200, body, "application/x-www-form-urlencoded"
     )
     response = visitor.sign_in(github, "github")
@@ -419,7 +391,7 @@ def test_github_error_in_a_good_answer_is_a_page(github: FakeProvider, visitor: 
 
 
 def test_github_that_is_down_is_a_page(github: FakeProvider, visitor: Visitor) -> None:
-    github.failing["/user"] = answering(502, b"")
+    github.failing["/user"] = respond_with(502, b"")
     response = visitor.sign_in(github, "github")
     assert response.status_code == 503
     assert "GitHub cannot be reached" in response.content.decode()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.signals import pre_social_login
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
+from tests.oauth.support.requests import Ask, request_in_threads
 
 AT_ONCE = 4
-Ask = Callable[[Visitor], Any]
 
 
 @contextmanager
@@ -41,20 +40,9 @@ def meeting(count: int) -> Iterator[None]:
         pre_social_login.disconnect(wait)
 
 
-def in_threads(ask: Ask, visitors: list[Visitor]) -> list[Any]:
-    def asked(visitor: Visitor) -> Any:
-        try:
-            return ask(visitor)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(visitors)) as pool:
-        return list(pool.map(asked, visitors))
-
-
 def all_at_once(ask: Ask, visitors: list[Visitor]) -> list[Any]:
     with meeting(len(visitors)):
-        return in_threads(ask, visitors)
+        return request_in_threads(ask, visitors)
 
 
 def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
@@ -124,7 +112,7 @@ def test_connections_of_one_account_at_once_all_succeed(
 ) -> None:
     visitors = [Visitor() for _ in range(2)]
     for visitor in visitors:
-        in_threads(lambda each: each.sign_in(corp), [visitor])
+        request_in_threads(lambda each: each.sign_in(corp), [visitor])
 
     responses = all_at_once(lambda visitor: visitor.connect(other), visitors)
 

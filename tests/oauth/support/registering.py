@@ -130,3 +130,10 @@ def serving() -> Iterator[RegistrationServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+class Binding:
+    def __init__(self, client_id: str, issuer: str, resource: str) -> None:
+        self.client_id = client_id
+        self.issuer = issuer
+        self.resource = resource

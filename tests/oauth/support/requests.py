@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import connection
 from django.http import HttpRequest
 from django.test import RequestFactory
 
@@ -59,3 +61,17 @@ def successor_of(held: TokenSet) -> Successor:
     refresh = refresh_of(held)
     found = run_sync(refresh.find(patient=True))
     return Successor(found or run_sync(refresh.perform()), made=found is None)
+
+
+Ask = Callable[[Visitor], Any]
+
+
+def request_in_threads(ask: Ask, visitors: list[Visitor]) -> list[Any]:
+    def asked(visitor: Visitor) -> Any:
+        try:
+            return ask(visitor)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(visitors)) as pool:
+        return list(pool.map(asked, visitors))

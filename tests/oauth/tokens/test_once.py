@@ -26,9 +26,9 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
-from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
+from tests.oauth.support.provider_failures import NONSENSE, respond_with
 from tests.oauth.support.requests import (
     Successor,
     get_token,
@@ -123,7 +123,7 @@ def test_rejected_token_is_refreshed_once(
     ("answer", "error"),
     [
         (NONSENSE["server error"], oauth.ProviderUnavailable),
-        (answering(400, b'{"error": "invalid_grant"}'), oauth.ReauthenticationRequired),
+        (respond_with(400, b'{"error": "invalid_grant"}'), oauth.ReauthenticationRequired),
     ],
 )
 def test_failure_is_shared(

@@ -9,9 +9,9 @@ import pytest
 import oauth
 from oauth.tokens.fresh_token import REJECTED_AGE
 from sessions_kms.exceptions import StoreUnavailable
-from tests.oauth.sign_in.test_provider_failures import NONSENSE
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.provider_failures import NONSENSE
 from tests.oauth.support.requests import get_token, request_of, stored
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack

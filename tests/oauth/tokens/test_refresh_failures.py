@@ -12,22 +12,22 @@ from oauth.tokens import refresh_coordinator
 from oauth.tokens.refresh_coordinator import BACK_OFF, REJECTION_KEPT
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
-from tests.oauth.sign_in.test_provider_failures import CANARY, NONSENSE, answering
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.provider_failures import CANARY, NONSENSE, respond_with
 from tests.oauth.support.requests import get_token, request_of, stored
 from tests.sessions_kms.support.stacks import Stack
 
 TRANSIENT = {
     **{name: NONSENSE[name] for name in NONSENSE if name != "not found"},
-    "too many requests": answering(429, b'{"error": "invalid_grant"}'),
-    "server error with a code": answering(500, b'{"error": "invalid_grant"}'),
-    "too long": answering(200, b" " * 300_000),
-    "no token": answering(200, b'{"token_type": "bearer"}'),
-    "unknown error": answering(400, b'{"error": "slow_down"}'),
-    "error that is no text": answering(400, b'{"error": ["invalid_grant"]}'),
-    "not this client": answering(401, b'{"error": "invalid_client"}'),
-    "malformed id token": answering(200, b'{"access_token": "a", "id_token": "b"}'),
+    "too many requests": respond_with(429, b'{"error": "invalid_grant"}'),
+    "server error with a code": respond_with(500, b'{"error": "invalid_grant"}'),
+    "too long": respond_with(200, b" " * 300_000),
+    "no token": respond_with(200, b'{"token_type": "bearer"}'),
+    "unknown error": respond_with(400, b'{"error": "slow_down"}'),
+    "error that is no text": respond_with(400, b'{"error": ["invalid_grant"]}'),
+    "not this client": respond_with(401, b'{"error": "invalid_client"}'),
+    "malformed id token": respond_with(200, b'{"access_token": "a", "id_token": "b"}'),
 }
 
 
@@ -117,7 +117,7 @@ def test_rejected_grant_needs_a_sign_in_and_is_not_retried(
 ) -> None:
     asked = []
     corp.hooks["/token"] = lambda: asked.append(1)
-    corp.failing["/token"] = answering(status, f'{{"error": "{error}"}}'.encode())
+    corp.failing["/token"] = respond_with(status, f'{{"error": "{error}"}}'.encode())
     store.clock.advance(4000)
     for _ in range(5):
         with pytest.raises(oauth.ReauthenticationRequired):
@@ -146,7 +146,7 @@ def test_redirect_of_a_refresh_is_not_followed(
 ) -> None:
     asked = []
     corp.hooks["/elsewhere"] = lambda: asked.append(1)
-    corp.failing["/token"] = answering(302, b"", f"{corp.issuer}/elsewhere")
+    corp.failing["/token"] = respond_with(302, b"", f"{corp.issuer}/elsewhere")
     store.clock.advance(4000)
     with pytest.raises(oauth.ProviderUnavailable):
         get_token(signed_in)
@@ -157,7 +157,7 @@ def test_providers_error_text_is_not_logged_or_raised(
     corp: FakeProvider, signed_in: Visitor, store: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = f'{{"error": "{CANARY}", "error_description": "{CANARY}"}}'.encode()
-    corp.failing["/token"] = answering(400, body)
+    corp.failing["/token"] = respond_with(400, body)
     store.clock.advance(4000)
     with caplog.at_level(logging.DEBUG), pytest.raises(oauth.ProviderUnavailable) as caught:
         get_token(signed_in)

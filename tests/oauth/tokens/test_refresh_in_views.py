@@ -22,9 +22,9 @@ from oauth.tokens.refresh_coordinator import _back_off
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.item_types import session_id
-from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.provider_failures import NONSENSE, respond_with
 from tests.oauth.support.requests import request_of, stored
 from tests.sessions_kms.support.faults import applied, dropped, error
 from tests.sessions_kms.support.faulty import FaultyStack, behind_proxies
@@ -206,7 +206,7 @@ FAILURES: dict[str, Any] = {
     "fine": None,
     "server error": NONSENSE["server error"],
     "no json": NONSENSE["no json"],
-    "dead grant": answering(400, b'{"error": "invalid_grant"}'),
+    "dead grant": respond_with(400, b'{"error": "invalid_grant"}'),
 }
 
 

@@ -4,9 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sessions_kms.adversity.test_processes import real_time, saved_now, stored_now, workers
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.contention import contend, expected
+from tests.sessions_kms.support.real_workers import (
+    make_real_time_stack,
+    read_now,
+    running_workers,
+    save_now,
+)
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.worker import Worker
 from tests.support.clock import FakeClock
@@ -20,7 +25,7 @@ PROCESSES, WRITERS = 4, 16
 
 @pytest.fixture(name="stack")
 def real_stack(make_stack: MakeStack, clock: FakeClock) -> Stack:
-    return real_time(make_stack, clock)
+    return make_real_time_stack(make_stack, clock)
 
 
 @pytest.fixture(
@@ -30,7 +35,7 @@ def real_stack(make_stack: MakeStack, clock: FakeClock) -> Stack:
     ]
 )
 def processes(request: pytest.FixtureRequest, stack: Stack) -> Iterator[list[Worker]]:
-    with workers(stack, PROCESSES) as running:
+    with running_workers(stack, PROCESSES) as running:
         for process in running:
             process.ask("be_slow", seconds=request.param)
         yield running
@@ -40,8 +45,8 @@ def processes(request: pytest.FixtureRequest, stack: Stack) -> Iterator[list[Wor
 def test_64_writers_in_4_processes_lose_nothing_and_are_refused_nothing(
     stack: Stack, processes: list[Worker], saves: int
 ) -> None:
-    key = saved_now(stack)
+    key = save_now(stack)
     found = contend(processes, key, writers=WRITERS, saves=saves, alone=1)
     assert found.told == [None] * PROCESSES * WRITERS * saves
-    assert stored_now(stack, key) == expected(PROCESSES, writers=WRITERS, saves=saves)
+    assert read_now(stack, key) == expected(PROCESSES, writers=WRITERS, saves=saves)
     assert found.writes <= PROCESSES * WRITERS * saves

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,8 +14,14 @@ from gateway_site.local.kms.server import serve
 from sessions_kms.backend import SessionStore
 from sessions_kms.services import id_of
 from tests.sessions_kms.conftest import MakeStack
-from tests.sessions_kms.support.sessions import saved_key, stored
-from tests.sessions_kms.support.stacks import Stack, settings_of
+from tests.sessions_kms.support.real_workers import (
+    make_real_time_stack,
+    read_now,
+    running_workers,
+    save_now,
+    settings_for,
+)
+from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.worker import Worker, at_once
 from tests.support.clock import FakeClock
 
@@ -24,21 +30,12 @@ pytestmark = [
     pytest.mark.timeout(60),
 ]
 ROUNDS = 8
-HOUR = 3600
 Pair = tuple[Worker, Worker]
-
-
-def real_time(make_stack: MakeStack, clock: FakeClock) -> Stack:
-    """Make a stack for processes, whose clocks are real."""
-    clock.now = time.time()
-    # No period may end, nor its successor be fetched ahead, while calls are counted.
-    lengths = (24 * HOUR, 23 * HOUR)
-    return make_stack(data_key_period=next(p for p in lengths if HOUR < clock.now % p < p - HOUR))
 
 
 @pytest.fixture
 def stack(make_stack: MakeStack, clock: FakeClock) -> Stack:
-    return real_time(make_stack, clock)
+    return make_real_time_stack(make_stack, clock)
 
 
 @pytest.fixture(scope="module")
@@ -69,34 +66,6 @@ def on(stack: Stack, kept: list[Worker], count: int) -> list[Worker]:
     return chosen
 
 
-def settings_for(stack: Stack) -> dict[str, Any]:
-    return settings_of(stack.config) | {
-        "REGION_NAME": stack.config.region_name,
-        "DATA_KEY_PERIOD": stack.config.data_key_period,
-    }
-
-
-@contextmanager
-def workers(stack: Stack, count: int) -> Iterator[list[Worker]]:
-    """Run new processes on a stack, ready for commands."""
-    settings = settings_for(stack)
-    with ExitStack() as made:
-        processes = [made.enter_context(Worker(settings)) for _ in range(count)]
-        for process in processes:
-            process.ask("warm_up")
-        yield processes
-
-
-def saved_now(stack: Stack, **content: Any) -> str:
-    stack.clock.now = time.time()
-    return saved_key(**content)
-
-
-def stored_now(stack: Stack, key: str) -> dict[str, Any]:
-    stack.clock.now = time.time()
-    return stored(key)
-
-
 def open_in(pair: Pair, key: str, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
     """Have both processes load and change one session, without saving."""
     at_once((pair[0], "open", {"key": key, **mine}), (pair[1], "open", {"key": key, **theirs}))
@@ -112,20 +81,20 @@ def test_two_processes_that_create_one_key_have_one_winner(stack: Stack, pair: P
         at_once((pair[0], "open", {"by": 0}), (pair[1], "open", {"by": 1}))
         outcome = at_once((pair[0], "create", {"key": key}), (pair[1], "create", {"key": key}))
         assert sorted(map(str, outcome)) == ["CreateError", "None"]
-        assert stored_now(stack, key) == {"by": outcome.index(None)}
+        assert read_now(stack, key) == {"by": outcome.index(None)}
 
 
 def test_two_processes_that_save_different_keys_lose_nothing(stack: Stack, pair: Pair) -> None:
     for number in range(ROUNDS):
-        key = saved_now(stack, a=0, b=0)
+        key = save_now(stack, a=0, b=0)
         open_in(pair, key, {"a": number}, {"b": number})
         assert race(pair, "save", "save") == [None, None]
-        assert stored_now(stack, key) == {"a": number, "b": number}
+        assert read_now(stack, key) == {"a": number, "b": number}
 
 
 def test_logout_against_save_leaves_no_session(stack: Stack, pair: Pair) -> None:
     for _ in range(ROUNDS):
-        key = saved_now(stack, a=1)
+        key = save_now(stack, a=1)
         open_in(pair, key, {}, {"a": 2})
         logout, save = race(pair, "flush", "save")
         assert logout is None
@@ -135,7 +104,7 @@ def test_logout_against_save_leaves_no_session(stack: Stack, pair: Pair) -> None
 
 def test_cycling_against_logout_leaves_at_most_the_moved_session(stack: Stack, pair: Pair) -> None:
     for _ in range(ROUNDS):
-        key = saved_now(stack, a=1)
+        key = save_now(stack, a=1)
         open_in(pair, key, {}, {})
         logout, cycle = race(pair, "flush", "cycle")
         moved = pair[1].ask("look")
@@ -144,13 +113,13 @@ def test_cycling_against_logout_leaves_at_most_the_moved_session(stack: Stack, p
         assert not SessionStore().exists(key)
         assert len(stack.sessions()) == (cycle is None)
         if cycle is None:
-            assert stored_now(stack, moved["key"]) == {"a": 1}
+            assert read_now(stack, moved["key"]) == {"a": 1}
             SessionStore().delete(moved["key"])
 
 
 def test_cycling_against_a_token_change_loses_no_token_silently(stack: Stack, pair: Pair) -> None:
     for _ in range(ROUNDS):
-        key = saved_now(stack, token="old")
+        key = save_now(stack, token="old")
         open_in(pair, key, {}, {"token": "new"})
         cycle, refresh = race(pair, "cycle", "save")
         moved = pair[0].ask("look")
@@ -158,7 +127,7 @@ def test_cycling_against_a_token_change_loses_no_token_silently(stack: Stack, pa
         assert not SessionStore().exists(key)
         # The late request gets an error, and can store the token under the new key.
         expected = {None: "new", "SessionMoved": "old"}[refresh]
-        assert stored_now(stack, moved["key"]) == {"token": expected}
+        assert read_now(stack, moved["key"]) == {"token": expected}
         SessionStore().delete(moved["key"])
 
 
@@ -178,8 +147,8 @@ def test_first_data_key_of_a_period_is_one_for_all_processes(
 
     with serve(None, 0, on_call=on_call) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", url)
-        stack = real_time(make_stack, clock)
-        with workers(stack, 3) as processes:
+        stack = make_real_time_stack(make_stack, clock)
+        with running_workers(stack, 3) as processes:
             calls.clear()
             sessions = at_once(*((process, "burst", {"threads": 6}) for process in processes))
             first = list(calls)
@@ -199,7 +168,7 @@ def test_first_data_key_of_a_period_is_one_for_all_processes(
 def test_later_process_adopts_the_published_data_key(
     stack: Stack, local_kms: LocalKMS, kept: list[Worker]
 ) -> None:
-    key = saved_now(stack, pid=1)
+    key = save_now(stack, pid=1)
     (late,) = on(stack, kept, 1)
     before = len(local_kms.calls)
     late.ask("burst", threads=4)
@@ -217,12 +186,12 @@ def test_session_saved_by_a_process_that_was_killed_is_read_by_another(pair: Pai
 
 
 def test_process_killed_during_a_save_leaves_a_complete_session(stack: Stack, pair: Pair) -> None:
-    key = saved_now(stack, a=1)
+    key = save_now(stack, a=1)
     open_in(pair, key, {"a": 2, "big": "x" * 100_000}, {"b": 1})
     pair[0].tell("save")
     pair[0].kill()
     assert pair[1].ask("save") is None
-    content = stored_now(stack, key)
+    content = read_now(stack, key)
     assert content.pop("big", None) in (None, "x" * 100_000)
     assert content in ({"a": 1, "b": 1}, {"a": 2, "b": 1})
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from sessions_kms.format import item_types
-from tests.sessions_kms.adversity.test_processes import real_time
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.every_kind import AFTER, AHEAD, BEFORE, KNOWN, unknown, versions_in
+from tests.sessions_kms.support.real_workers import make_real_time_stack
 from tests.sessions_kms.support.released import Release
 from tests.sessions_kms.support.stacks import Stack, settings_of
 from tests.sessions_kms.support.worker import at_once
@@ -31,7 +31,7 @@ BOTH_WAYS = ((0, 1), (1, 0))
 
 @pytest.fixture
 def stack(make_stack: MakeStack, clock: FakeClock) -> Stack:
-    return real_time(make_stack, clock)
+    return make_real_time_stack(make_stack, clock)
 
 
 @contextmanager

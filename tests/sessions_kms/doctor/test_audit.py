@@ -6,11 +6,11 @@ import pytest
 
 from gateway_site.local.kms import policy
 from tests.sessions_kms.support import checked_store
+from tests.sessions_kms.support.check_ids import WITH_AUDIT_KEY
 from tests.sessions_kms.support.checked_store import REGION, Store, check, client, new_key
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
-WITH_AUDIT_KEY = ("audit key", "right kms:GenerateMac")
 ACCOUNT = "123456789012"
 
 

@@ -14,6 +14,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
 from sessions_kms.doctor import Finding
 from tests.sessions_kms.support import checked_store
+from tests.sessions_kms.support.check_ids import CHECKS
 from tests.sessions_kms.support.checked_store import (
     NOT_HERE,
     Store,
@@ -26,58 +27,6 @@ from tests.sessions_kms.support.stacks import on_aws
 
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
-CHECKS = [
-    "settings",
-    "settings saving",
-    "client",
-    "table",
-    "table key schema",
-    "table index",
-    "table billing",
-    "table encryption",
-    "table deletion protection",
-    "table replicas",
-    "table TTL",
-    "table recovery",
-    "kms key",
-    "kms key type",
-    "kms key manager",
-    "kms key rotation",
-    "kms key Regions",
-    "previous kms keys",
-    "right dynamodb:GetItem",
-    "right dynamodb:PutItem",
-    "right dynamodb:DeleteItem",
-    "right dynamodb:Query",
-    "right kms:GenerateDataKey",
-    "right kms:Decrypt",
-    "over-grant context",
-    "over-grant key",
-    "over-grant table",
-    "data key",
-    "data keys ahead",
-    "clock",
-    "not-before",
-    "canary create",
-    "canary ciphertext",
-    "canary read",
-    "canary conflict",
-    "canary merge",
-    "canary cycle",
-    "canary about",
-    "canary index",
-    "canary link",
-    "canary lease",
-    "canary token",
-    "canary tamper",
-    "canary expiry",
-    "canary delete",
-    "sample format",
-    "sample expired",
-    "sample size",
-    "sample data keys",
-    "waits",
-]
 
 
 class Terminal(io.StringIO):

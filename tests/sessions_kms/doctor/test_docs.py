@@ -10,9 +10,8 @@ from sessions_kms.doctor.finding import NOT_CHECKED
 from sessions_kms.doctor.process import DJANGOS
 from sessions_kms.management.commands.check_session_store import INTERRUPTED
 from tests import ROOT
-from tests.sessions_kms.doctor.test_audit import WITH_AUDIT_KEY
-from tests.sessions_kms.doctor.test_check_session_store import CHECKS
-from tests.sessions_kms.test_checks import OF_PYTHON, PROVOKED
+from tests.sessions_kms.support.check_ids import CHECKS, WITH_AUDIT_KEY
+from tests.sessions_kms.support.provoked_checks import OF_PYTHON, PROVOKED
 
 PAGE = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
 SOURCE = "".join(

@@ -7,9 +7,9 @@ import pytest
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items import about
-from tests.sessions_kms.format.test_vectors import services_of
 from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.reference_format import CannotTell, Invalid, NoSession
+from tests.sessions_kms.support.vector_services import services_of
 from tests.support.cases import each_case
 from tests.vectors.telling import FOLDER as NAME
 from tests.vectors.vector import FOLDER, Vector, load

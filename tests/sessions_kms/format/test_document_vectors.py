@@ -8,8 +8,8 @@ import pytest
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.documents import SealedDocuments
-from tests.sessions_kms.format.test_vectors import services_of
 from tests.sessions_kms.support import reference_format
+from tests.sessions_kms.support.vector_services import services_of
 from tests.support.cases import each_case
 from tests.vectors.shared import FOLDER as NAME
 from tests.vectors.vector import FOLDER, Vector, load

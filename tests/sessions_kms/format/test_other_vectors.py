@@ -10,9 +10,9 @@ from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.operations.audit_writers import AuditWriters
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.storage.not_before import NotBefore
-from tests.sessions_kms.format.test_vectors import services_of
 from tests.sessions_kms.support import reference_format as ref
 from tests.sessions_kms.support import reference_items as items
+from tests.sessions_kms.support.vector_services import services_of
 from tests.support.cases import each_case
 from tests.vectors.others import CHECKPOINTS, CUTOFFS, DATA_KEYS, LEASES
 from tests.vectors.vector import FOLDER, Vector, load

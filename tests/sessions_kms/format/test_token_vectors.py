@@ -6,9 +6,9 @@ from typing import Any
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.tokens import SealedToken, Tokens, TokenTombstone
-from tests.sessions_kms.format.test_vectors import services_of
 from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.reference_format import CannotTell, Invalid, NoSession
+from tests.sessions_kms.support.vector_services import services_of
 from tests.support.cases import each_case
 from tests.vectors.opening import FOLDER as NAME
 from tests.vectors.vector import FOLDER, Vector, load

@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,14 @@ import pytest
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.conf import Config
-from sessions_kms.data_keys.keyring import DataKey, KMSKeyring
-from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, SessionMoved, StoreUnavailable
+from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.format.item_types import session_id
 from sessions_kms.format.serializer import codec_of
 from sessions_kms.sealed_items.sealing import Sealing
-from sessions_kms.services import Services
-from sessions_kms.storage.not_before import NotBefore
-from sessions_kms.storage.table import Table
 from tests import ROOT
 from tests.sessions_kms.support import reference_format
-from tests.sessions_kms.support.stacks import FAKE_KEY, install
-from tests.sessions_kms.support.stepping import as_coroutine
+from tests.sessions_kms.support.stacks import install
+from tests.sessions_kms.support.vector_services import services_of
 from tests.support.cases import each_case
 from tests.vectors import generate
 from tests.vectors.vector import FOLDER, NAMES, Vector, from_dynamodb_json, load
@@ -37,61 +31,6 @@ READABLE = [
     for name in NAMES
     if load(name).outcome in {"session", "invalid"} and "encryptedData" in load(name).item
 ]
-
-
-class OneItem:
-    """A DynamoDB client that answers every read with one item."""
-
-    def __init__(self, item: Mapping[str, Any]) -> None:
-        self._item = item
-
-    def get_item(self, **_: Any) -> dict[str, Any]:
-        return {"Item": self._item, "ConsumedCapacity": {}}
-
-
-class VectorKeyring:
-    """Unwraps what the vector says that KMS unwraps."""
-
-    def __init__(self, vector: Vector, config: Config) -> None:
-        self._vector = vector
-        self._kms = KMSKeyring(
-            None,  # type: ignore[arg-type]  # only the encryption context is asked for
-            key_id=FAKE_KEY,
-            decrypt_key_ids=(),
-            namespace=config.namespace,
-            encryption_context=config.encryption_context,
-        )
-
-    async def generate(self, period: int) -> DataKey:
-        raise KMSUnavailable  # Nothing is sealed, such as a document that is old.
-
-    async def confirmed(self, key: DataKey) -> DataKey:
-        return await self.unwrap(key.encrypted, key.period)
-
-    async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
-        plaintext = self._vector.unwrap(encrypted, self._kms.context(period))
-        if plaintext is None:
-            raise InvalidRecord("encrypted_key")
-        return DataKey(period, encrypted, plaintext, FAKE_KEY)
-
-
-def services_of(vector: Vector) -> Services:
-    config = Config(
-        key_id=FAKE_KEY,
-        table_name="vectors",
-        namespace=vector.namespace,
-        encryption_context=vector.configured_context,
-        absolute_timeout=vector.absolute_timeout,
-        grant_timeout=vector.grant_timeout,
-    )
-    client: Any = OneItem(vector.item)
-    return Services(
-        config,
-        Table(client, name="vectors"),
-        VectorKeyring(vector, config),
-        NotBefore(as_coroutine(lambda: vector.not_before), at_least=0, clock=lambda: vector.now),
-        clock=lambda: vector.now,
-    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,10 +11,10 @@ from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.storage.session_items import SessionItems
-from tests.sessions_kms.storage.test_session_items import NOW, following, stored
 from tests.sessions_kms.support.faults import Fault, applied, changed, cut_off, dropped, error
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.records import NOW, create_record, next_record
 from tests.sessions_kms.support.stacks import Stack
 
 make_faulty = make_faulty_fixture
@@ -32,7 +32,7 @@ def give_back(records: SessionItems, at: SessionRecord) -> None:
 
 def test_mark_and_its_record_are_deleted_together(stack: Stack) -> None:
     records = stack.services.session_items
-    first = stored(records)
+    first = create_record(records)
     assert mark(records, first)
     assert stack.items() == {first.id: first.to_item(), "moved#django#a": MARK}
     assert mark(records, first)
@@ -41,7 +41,7 @@ def test_mark_and_its_record_are_deleted_together(stack: Stack) -> None:
 
 
 def test_unmarked_record_is_deleted_alone(stack: Stack) -> None:
-    first = stored(stack.services.session_items)
+    first = create_record(stack.services.session_items)
     give_back(stack.services.session_items, first)
     assert stack.items() == {}
 
@@ -49,11 +49,11 @@ def test_unmarked_record_is_deleted_alone(stack: Stack) -> None:
 @pytest.mark.parametrize("now", ["gone", "changed", "expired"])
 def test_changed_record_is_not_marked_and_stays(stack: Stack, now: str) -> None:
     records = stack.services.session_items
-    loaded = stored(records, ttl=NOW if now == "expired" else NOW + 1000)
+    loaded = create_record(records, ttl=NOW if now == "expired" else NOW + 1000)
     if now == "gone":
         stack.delete_item(loaded.id)
     if now == "changed":
-        run_sync(records.replace(following(loaded), expected=loaded, now=NOW))
+        run_sync(records.replace(next_record(loaded), expected=loaded, now=NOW))
     stack.put_item(MARK)
     before = stack.items()
     assert not mark(records, loaded)
@@ -73,7 +73,7 @@ LOST: dict[str, Fault] = {
 def test_answer_that_was_lost_is_made_up_for(make_faulty: MakeFaulty, lost: str) -> None:
     faulty = make_faulty()
     records = faulty.stack.services.session_items
-    first = stored(records)
+    first = create_record(records)
     faulty.table.on("TransactWriteItems", LOST[lost])
     assert mark(records, first)
     assert set(faulty.stack.items()) == {first.id, "moved#django#a"}
@@ -86,7 +86,7 @@ def test_answer_that_was_lost_is_made_up_for(make_faulty: MakeFaulty, lost: str)
 def test_outage_is_reported_and_changes_nothing(make_faulty: MakeFaulty, fault: Fault) -> None:
     faulty = make_faulty()
     records = faulty.stack.services.session_items
-    first = stored(records)
+    first = create_record(records)
     faulty.table.on("TransactWriteItems", fault)
     for write in (mark, give_back):
         with pytest.raises(TableUnavailable):
@@ -98,7 +98,7 @@ def test_outage_is_reported_and_changes_nothing(make_faulty: MakeFaulty, fault: 
 def test_transaction_in_conflict_for_long_is_an_outage(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
     records = faulty.stack.services.session_items
-    first = stored(records)
+    first = create_record(records)
     reasons: list[Any] = [{"Code": "TransactionConflict"}, {"Code": "None"}]
     conflict = error("TransactionCanceledException", CancellationReasons=reasons)
     faulty.table.on("TransactWriteItems", conflict)

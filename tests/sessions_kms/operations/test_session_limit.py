@@ -4,7 +4,6 @@ import asyncio
 import logging
 import random
 import threading
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -36,11 +35,11 @@ from sessions_kms.signals import session_ended
 from sessions_kms.telemetry import telemetry
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.model.world import World
-from tests.sessions_kms.session.test_sign_in_limits import Browser, signing_in
 from tests.sessions_kms.support import wire
+from tests.sessions_kms.support.browser import Browser, limit_sessions, sign_in_view
 from tests.sessions_kms.support.memory_dynamodb import after, refused
 from tests.sessions_kms.support.sessions import again, lives
-from tests.sessions_kms.support.stacks import Stack, install
+from tests.sessions_kms.support.stacks import Stack
 
 ADA, GRACE = "7", "8"
 SLOW = {"killed", "killed_after", "throttled"}  # ends the test, or pauses for seconds
@@ -58,12 +57,6 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     monkeypatch.setattr(telemetry, "count", lambda name, **_: found.append(name))
     return found
-
-
-def limit_to(stack: Stack, limit: int | None) -> None:
-    config = replace(stack.services.config, max_sessions_per_user=limit)
-    stack.services = replace(stack.services, config=config)
-    install(stack.services)
 
 
 def begin_sign_in(
@@ -120,7 +113,7 @@ def test_use_of_a_session_does_not_count(stack: Stack) -> None:
 
 
 def test_without_a_limit_nothing_ends_and_nothing_is_read(stack: Stack) -> None:
-    limit_to(stack, None)
+    limit_sessions(stack, None)
     sessions = [sign_in() for _ in range(5)]
     assert left(sessions) == [True] * 5
     assert QUERY not in stack.dynamodb.calls
@@ -151,7 +144,7 @@ def test_sign_in_in_the_session_that_signed_in_first_ends_the_next_one(stack: St
 
 def test_save_or_key_change_is_no_sign_in(stack: Stack) -> None:
     sessions = [sign_in() for _ in range(3)]
-    limit_to(stack, 1)
+    limit_sessions(stack, 1)
     session = again(sessions[2])
     session["a"] = 1
     session.save()
@@ -164,7 +157,7 @@ def test_sign_in_that_changes_the_key_ends_what_exceeds_the_limit(stack: Stack) 
     other, anonymous = sign_in(), SessionStore()
     anonymous["a"] = 1
     anonymous.save()
-    limit_to(stack, 1)
+    limit_sessions(stack, 1)
     session = begin_sign_in(session=again(anonymous))
     session.cycle_key()
     assert left([other, session]) == [False, True]
@@ -173,7 +166,7 @@ def test_sign_in_that_changes_the_key_ends_what_exceeds_the_limit(stack: Stack) 
 
 def test_session_that_is_another_users_by_now_does_not_end(stack: Stack) -> None:
     """The index still lists it among those of the user before."""
-    limit_to(stack, 1)
+    limit_sessions(stack, 1)
     shared = sign_in()
     stack.dynamodb.stop_index()
     shared = sign_in(GRACE, session=again(shared))
@@ -181,7 +174,7 @@ def test_session_that_is_another_users_by_now_does_not_end(stack: Stack) -> None
 
 
 def test_metadata_of_an_ended_session_is_deleted(stack: Stack) -> None:
-    limit_to(stack, 1)
+    limit_sessions(stack, 1)
     for _ in range(2):
         sign_in(_about={"browser": "Firefox"})
     assert len([name for name in stack.items() if name.startswith("about#")]) == 1
@@ -218,9 +211,9 @@ def test_expired_sessions_do_not_count(stack: Stack) -> None:
 
 
 def test_at_most_ten_sessions_end_at_once_the_earliest_first(stack: Stack) -> None:
-    limit_to(stack, None)
+    limit_sessions(stack, None)
     sessions = [sign_in() for _ in range(20)]
-    limit_to(stack, 3)
+    limit_sessions(stack, 3)
     sessions.append(sign_in())
     assert left(sessions) == [False] * ENDED_MAX + [True] * 11
     sessions.append(sign_in())
@@ -229,10 +222,10 @@ def test_at_most_ten_sessions_end_at_once_the_earliest_first(stack: Stack) -> No
 
 
 def test_number_of_reads_is_bounded(stack: Stack) -> None:
-    limit_to(stack, None)
+    limit_sessions(stack, None)
     for _ in range(BESIDE_MAX + 20):
         sign_in()
-    limit_to(stack, 3)
+    limit_sessions(stack, 3)
     stack.dynamodb.calls.clear()
     sign_in()
     reads = [each for each in stack.dynamodb.calls if each.startswith("Get")]
@@ -242,9 +235,9 @@ def test_number_of_reads_is_bounded(stack: Stack) -> None:
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_many_sessions_are_read_at_the_same_time(stack: Stack, *, in_loop: bool) -> None:
     """One after the other, a thousand reads would take longer than a sign-in may."""
-    limit_to(stack, None)
+    limit_sessions(stack, None)
     sessions = [sign_in() for _ in range(FEW + 5)]
-    limit_to(stack, FEW + 5)
+    limit_sessions(stack, FEW + 5)
     entered, both, left_for_call = count(), threading.Event(), list[float | None]()
 
     def meet() -> None:
@@ -265,9 +258,9 @@ def test_many_sessions_are_read_at_the_same_time(stack: Stack, *, in_loop: bool)
 
 
 def test_error_of_one_of_many_reads_ends_nothing(stack: Stack) -> None:
-    limit_to(stack, None)
+    limit_sessions(stack, None)
     sessions = [sign_in() for _ in range(FEW + 5)]
-    limit_to(stack, 3)
+    limit_sessions(stack, 3)
     stack.dynamodb.on("GetItem about", refused)
     sessions.append(sign_in())
     stack.dynamodb.heal()
@@ -294,7 +287,7 @@ def test_signal_gives_the_reason(stack: Stack) -> None:
 
 def test_two_sign_ins_at_the_same_time_never_end_each_other(stack: Stack) -> None:
     """Each is stored before the index is read for the other."""
-    limit_to(stack, 1)
+    limit_sessions(stack, 1)
     others: list[SessionStore] = []
 
     def sign_in_elsewhere() -> None:
@@ -310,7 +303,7 @@ def test_two_sign_ins_at_the_same_time_never_end_each_other(stack: Stack) -> Non
 
 
 def test_index_that_lags_leaves_one_too_many_until_the_next_sign_in(stack: Stack) -> None:
-    limit_to(stack, 1)
+    limit_sessions(stack, 1)
     stack.dynamodb.stop_index()
     sessions = [sign_in(), sign_in()]
     assert left(sessions) == [True, True]
@@ -362,7 +355,7 @@ def test_fault_of_the_code_is_logged_and_fails_no_sign_in(
     counted: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    limit_to(stack, 1)
+    limit_sessions(stack, 1)
     monkeypatch.setattr(session_limit, "load_head", None)
     assert left([sign_in(), sign_in()]) == [True, True]
     assert "Traceback" in caplog.text
@@ -423,7 +416,7 @@ def stored(client: Client) -> SessionStore:
 def test_sign_in_of_the_test_client_ends_the_session_of_another_one(
     stack: Stack, ada: User, *, same_second: bool
 ) -> None:
-    limit_to(stack, 1)
+    limit_sessions(stack, 1)
     one, other = Client(), Client()
     one.force_login(ada)
     stack.clock.advance(0 if same_second else 1)
@@ -437,7 +430,7 @@ def test_sign_in_of_the_test_client_ends_the_session_of_another_one(
 async def test_async_sign_in_ends_the_session_of_another_client(
     stack: Stack, transactional_db: None
 ) -> None:
-    limit_to(stack, 1)
+    limit_sessions(stack, 1)
     ada = await User.objects.acreate_user("ada")
     clients = [AsyncClient(), AsyncClient()]
     keys = []
@@ -452,9 +445,9 @@ def test_changed_password_and_changed_key_are_no_sign_ins(
 ) -> None:
     browsers = [Browser(settings) for _ in range(2)]
     for browser in browsers:
-        browser.visit(signing_in(ada))
+        browser.visit(sign_in_view(ada))
         stack.clock.advance(1)
-    limit_to(stack, 1)
+    limit_sessions(stack, 1)
 
     def change_password(request: HttpRequest) -> None:
         request.user = ada
@@ -465,6 +458,6 @@ def test_changed_password_and_changed_key_are_no_sign_ins(
     browsers[0].visit(lambda request: request.session.cycle_key())
     assert [SessionStore().exists(str(each.key)) for each in browsers] == [True, True]
     for _ in range(3):
-        browsers[1].visit(signing_in(ada))
+        browsers[1].visit(sign_in_view(ada))
         stack.clock.advance(1)
     assert [SessionStore().exists(str(each.key)) for each in browsers] == [False, True]

@@ -23,7 +23,9 @@ from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import mixins, next_cookie
 from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.model.world import World
-from tests.sessions_kms.session.test_coroutines import (
+from tests.sessions_kms.support.stacks import install
+from tests.sessions_kms.support.stepping import with_waits
+from tests.sessions_kms.support.stories import (
     NEW,
     WITHIN,
     ChangesItsKey,
@@ -35,13 +37,11 @@ from tests.sessions_kms.session.test_coroutines import (
     SavesOverAnother,
     SavesWithoutALook,
     Story,
-    goes_on,
-    request_with,
-    saved,
-    until,
+    check_next_request,
+    request_with_key,
+    save_content,
+    wait_until_true,
 )
-from tests.sessions_kms.support.stacks import install
-from tests.sessions_kms.support.stepping import with_waits
 from tests.sessions_kms.support.wire import FAULTS, Wire
 
 ASKED: dict[type[Story], str] = {
@@ -131,7 +131,7 @@ async def left_at(
     """Ask, and leave; False when all ended before. Check what is left."""
 
     asked = ASKED[type(story)]
-    with next_cookie.keys_of(request_with(story.key)) as keys, deadline.request():
+    with next_cookie.keys_of(request_with_key(story.key)) as keys, deadline.request():
         await story.prepare()
         with monkeypatch.context() as patch:
             leaving.watch_writes(patch)
@@ -140,7 +140,7 @@ async def left_at(
             leaving.requester = asyncio.ensure_future(request)
             await asyncio.wait([leaving.requester])
             gc.collect()  # The loop alone would not hold what goes on.
-            await until(lambda: not mixins._writes)
+            await wait_until_true(lambda: not mixins._writes)
         assert leaving.requester.cancelled() is leaving.has_left
         assert len(story.world.processes[0].write_queues) == 0
         assert waits._held.get() == ()
@@ -156,7 +156,7 @@ async def left_at(
     story.world.wire.heal()
     if leaving.has_left and asked not in READS:
         assert is_finished(story, found) or (leaving.fate in FAULTS and TOLD in told.text)
-    await goes_on(story, found)
+    await check_next_request(story, found)
     return leaving.has_left
 
 
@@ -199,7 +199,7 @@ async def changed(key: str, **changes: Any) -> SessionStore:
 
 @pytest.mark.parametrize("asked", ["acreate", "asave", "acycle_key", "adelete"])
 async def test_write_that_had_not_begun_never_does(world: World, asked: str) -> None:
-    session = await changed(saved(a=1), b=2)
+    session = await changed(save_content(a=1), b=2)
     world.wire.calls.clear()
     task = asyncio.ensure_future(getattr(session, asked)())
     task.cancel()
@@ -212,14 +212,14 @@ async def test_write_that_had_not_begun_never_does(world: World, asked: str) -> 
 async def test_failed_write_of_a_cancelled_request_is_logged(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    session = await changed(saved(a=1), b=2)
+    session = await changed(save_content(a=1), b=2)
     await SessionStore(session.session_key).adelete()
     leaving = Leaving(0, "meanwhile", world.wire)
     leaving.watch_writes(monkeypatch)
     with caplog.at_level(logging.ERROR, "sessions_kms"):
         leaving.requester = asyncio.ensure_future(session.asave())
         await asyncio.wait([leaving.requester])
-        await until(lambda: not mixins._writes)
+        await wait_until_true(lambda: not mixins._writes)
         await asyncio.sleep(0)
     assert leaving.requester.cancelled()
     told = [each for each in caplog.records if each.name == "sessions_kms"]
@@ -232,7 +232,7 @@ async def test_writes_of_one_process_are_bounded_and_more_begin_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mixins._writes, "_maximum", 2)
-    sessions = [await changed(saved(a=1), b=each) for each in range(3)]
+    sessions = [await changed(save_content(a=1), b=each) for each in range(3)]
     keys = [str(session.session_key) for session in sessions]
     told = await asyncio.wait_for(
         asyncio.gather(*(session.asave() for session in sessions), return_exceptions=True), WITHIN
@@ -247,9 +247,9 @@ async def test_writes_of_one_process_are_bounded_and_more_begin_nothing(
 async def test_cancelled_load_does_not_affect_other_waiters(
     world: World,
 ) -> None:
-    session = SessionStore(saved(a=1))
+    session = SessionStore(save_content(a=1))
     first, second = (asyncio.ensure_future(session.aget("a")) for _ in range(2))
-    await until(lambda: len(session._loading_lock._waiting) == 1)
+    await wait_until_true(lambda: len(session._loading_lock._waiting) == 1)
     first.cancel()
     assert await asyncio.wait_for(second, WITHIN) == 1
     assert first.cancelled()
@@ -257,7 +257,7 @@ async def test_cancelled_load_does_not_affect_other_waiters(
 
 @pytest.mark.parametrize("is_read", ["before it ends", "afterwards"])
 async def test_session_ended_during_a_load_is_not_restored(world: World, is_read: str) -> None:
-    session = SessionStore(saved(a=1))
+    session = SessionStore(save_content(a=1))
     read, may = threading.Event(), threading.Event()
 
     def held(handle: Handle) -> Any:
@@ -286,7 +286,7 @@ async def test_session_ended_during_a_load_is_not_restored(world: World, is_read
 async def test_error_of_a_write_is_raised_in_a_request_that_was_not_cancelled(
     world: World, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = await changed(saved(a=1), b=2)
+    session = await changed(save_content(a=1), b=2)
 
     async def failing(*_: Any) -> None:
         await Pause(0)

@@ -19,16 +19,9 @@ from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailabl
 from sessions_kms.session.repository import SessionRepository
 from sessions_kms.signals import session_refused
 from tests.sessions_kms.support.memory_dynamodb import after
-from tests.sessions_kms.support.sessions import saved, stored
+from tests.sessions_kms.support.sessions import open_again, saved, stored
 from tests.sessions_kms.support.stacks import Stack, another_process, install
 from tests.support.clock import FakeClock
-
-
-def opened(session: SessionStore) -> SessionStore:
-    """Give the same session as another request loads it."""
-    other = SessionStore(session.session_key)
-    other.get("anything")
-    return other
 
 
 def at_once(*calls: Callable[[], object]) -> list[BaseException | None]:
@@ -55,7 +48,7 @@ def at_once(*calls: Callable[[], object]) -> list[BaseException | None]:
 
 def test_changes_of_two_requests_to_different_keys_are_both_kept(stack: Stack) -> None:
     session = saved(a=1, b=1, c=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
     mine["a"] = 2
@@ -66,7 +59,7 @@ def test_changes_of_two_requests_to_different_keys_are_both_kept(stack: Stack) -
 
 def test_merged_state_is_in_the_same_dict_and_is_the_new_baseline(stack: Stack) -> None:
     session = saved(a=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     held = mine._session
     theirs["b"] = 2
     theirs.save()
@@ -80,7 +73,7 @@ def test_merged_state_is_in_the_same_dict_and_is_the_new_baseline(stack: Stack) 
 
 def test_nested_mutation_counts_as_a_change(stack: Stack) -> None:
     session = saved(cart={"items": [1]}, other=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     theirs["other"] = 2
     theirs.save()
     mine["cart"]["items"].append(2)
@@ -91,7 +84,7 @@ def test_nested_mutation_counts_as_a_change(stack: Stack) -> None:
 
 def test_this_requests_value_wins_if_both_changed_one_key(stack: Stack) -> None:
     session = saved(a=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     theirs["a"] = 2
     theirs.save()
     mine["a"] = 3
@@ -101,7 +94,7 @@ def test_this_requests_value_wins_if_both_changed_one_key(stack: Stack) -> None:
 
 def test_conflict_with_an_invalid_record_is_announced_and_changes_nothing(fake: Stack) -> None:
     session = saved(a=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
     (item,) = fake.sessions().values()
@@ -125,7 +118,7 @@ def test_record_that_arrives_invalid_once_is_read_again(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = saved(a=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
     decrypt, arrived = SessionRepository.decrypt, count()
@@ -145,7 +138,7 @@ def test_record_that_arrives_invalid_once_is_read_again(
 @pytest.mark.parametrize("deleter", ["mine", "theirs"])
 def test_key_deleted_on_either_side_stays_deleted(stack: Stack, deleter: str) -> None:
     session = saved(a=1, b=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     for name, side in (("theirs", theirs), ("mine", mine)):
         if name == deleter:
             del side["a"]
@@ -158,7 +151,7 @@ def test_key_deleted_on_either_side_stays_deleted(stack: Stack, deleter: str) ->
 
 def test_unrelated_save_does_not_put_an_old_value_back(stack: Stack) -> None:
     session = saved(token="old")
-    slow, refresher = opened(session), opened(session)
+    slow, refresher = open_again(session), open_again(session)
     refresher["token"] = "new"
     refresher.save()
     slow["visited"] = True
@@ -168,12 +161,12 @@ def test_unrelated_save_does_not_put_an_old_value_back(stack: Stack) -> None:
 
 def test_ended_session_has_what_others_stored_since_it_was_loaded(stack: Stack) -> None:
     session = saved(a=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
     mine.flush()
     assert mine.ended_content == {"a": 1, "b": 2}
-    alone = opened(saved(a=1))
+    alone = open_again(saved(a=1))
     alone.flush()
     assert alone.ended_content is None
 
@@ -182,7 +175,7 @@ def test_end_does_not_fail_because_of_what_others_stored(
     stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = saved(a=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
 
@@ -197,7 +190,7 @@ def test_end_does_not_fail_because_of_what_others_stored(
 
 def test_session_that_does_not_merge_is_saved_as_it_was_loaded_or_not_at_all(stack: Stack) -> None:
     session = saved(a=1, b=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     mine.merges = False
     del mine["a"]
     theirs["b"] = 2
@@ -205,7 +198,7 @@ def test_session_that_does_not_merge_is_saved_as_it_was_loaded_or_not_at_all(sta
     with pytest.raises(UpdateError):
         mine.save()
     assert stored(session) == {"a": 1, "b": 2}
-    again = opened(session)
+    again = open_again(session)
     again.merges = False
     del again["a"]
     again.save()
@@ -214,7 +207,7 @@ def test_session_that_does_not_merge_is_saved_as_it_was_loaded_or_not_at_all(sta
 
 def test_of_sessions_that_do_not_merge_one_is_saved_and_delays_no_other(stack: Stack) -> None:
     session = saved(a=1)
-    removing, others = ([opened(session) for _ in range(4)] for _ in "12")
+    removing, others = ([open_again(session) for _ in range(4)] for _ in "12")
     for each in removing:
         each.merges = False
         del each["a"]
@@ -228,7 +221,7 @@ def test_of_sessions_that_do_not_merge_one_is_saved_and_delays_no_other(stack: S
 
 def test_session_that_catches_up_with_another_object_keeps_its_own_changes(stack: Stack) -> None:
     session = saved(a=1, b=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
     mine["a"] = 2
@@ -241,7 +234,7 @@ def test_session_that_catches_up_with_another_object_keeps_its_own_changes(stack
 
 def test_session_that_caught_up_and_changed_nothing_is_not_written_again(stack: Stack) -> None:
     session = saved(a=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
     before = stack.sessions()
@@ -253,7 +246,7 @@ def test_session_that_caught_up_and_changed_nothing_is_not_written_again(stack: 
 
 def test_replaced_content_is_not_merged(stack: Stack) -> None:
     session = saved(a=1)
-    mine, theirs = SessionStore(session.session_key), opened(session)
+    mine, theirs = SessionStore(session.session_key), open_again(session)
     mine.clear()
     theirs["b"] = 2
     theirs.save()
@@ -265,7 +258,7 @@ def test_replaced_content_is_not_merged(stack: Stack) -> None:
 
 def test_session_that_caught_up_does_not_go_back(stack: Stack) -> None:
     session = saved(a=1)
-    mine, earlier, later = opened(session), opened(session), opened(session)
+    mine, earlier, later = open_again(session), open_again(session), open_again(session)
     earlier["a"] = 2
     earlier.save()
     later.load()
@@ -278,7 +271,7 @@ def test_session_that_caught_up_does_not_go_back(stack: Stack) -> None:
 
 def test_session_that_caught_up_and_was_ended_since_is_not_kept_alive(stack: Stack) -> None:
     session = saved(a=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
     mine.catch_up(theirs)
@@ -288,7 +281,7 @@ def test_session_that_caught_up_and_was_ended_since_is_not_kept_alive(stack: Sta
 
 
 def test_session_does_not_catch_up_with_one_of_another_key(stack: Stack) -> None:
-    mine, theirs = opened(saved(a=1)), opened(saved(a=2))
+    mine, theirs = open_again(saved(a=1)), open_again(saved(a=2))
     mine.catch_up(theirs)
     assert dict(mine.items()) == {"a": 1}
     assert not mine.modified
@@ -296,7 +289,7 @@ def test_session_does_not_catch_up_with_one_of_another_key(stack: Stack) -> None
 
 def test_session_does_not_catch_up_with_another_users(stack: Stack) -> None:
     session = saved(**{USER_ID: "1"})
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     theirs[USER_ID] = "2"
     theirs.save()
     with pytest.raises(UpdateError):
@@ -306,7 +299,7 @@ def test_session_does_not_catch_up_with_another_users(stack: Stack) -> None:
 
 def test_direct_load_beside_unsaved_changes_does_not_move_the_baseline(stack: Stack) -> None:
     session = saved(a=1, b=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     mine["a"] = 2
     theirs["b"] = 2
     theirs.save()
@@ -322,7 +315,7 @@ def test_clear_before_any_read_replaces_everything_even_on_conflict(
     mine = SessionStore(session.session_key)
     mine.clear()
     mine["only"] = True
-    theirs = opened(session)
+    theirs = open_again(session)
 
     def save_theirs() -> None:
         fake.dynamodb.heal()
@@ -345,7 +338,7 @@ def test_clear_before_any_read_of_an_ended_session_raises_update_error(stack: St
 
 def test_merge_across_a_change_of_user_is_refused(stack: Stack) -> None:
     session = saved(a=1)
-    mine, theirs = opened(session), opened(session)
+    mine, theirs = open_again(session), open_again(session)
     theirs[USER_ID] = "7"
     theirs.save()
     mine["a"] = 2
@@ -356,7 +349,7 @@ def test_merge_across_a_change_of_user_is_refused(stack: Stack) -> None:
 
 def test_session_that_expired_meanwhile_raises_update_error(stack: Stack) -> None:
     session = saved(a=1)
-    mine = opened(session)
+    mine = open_again(session)
     stack.clock.advance(8 * 86400)
     mine["a"] = 2
     with pytest.raises(UpdateError):
@@ -381,13 +374,13 @@ def test_time_is_bounded_not_tries_and_then_the_store_is_unavailable(
     steady = FakeClock(0.0)
     install(replace(fake.services, write_queues=WriteQueues(steady)))
     session = saved(a=0)
-    mine = opened(session)
+    mine = open_again(session)
     rivals = itertools.count()
 
     def beat() -> None:
         fake.dynamodb.heal()
         with another_process():
-            theirs = opened(session)
+            theirs = open_again(session)
             theirs["rival"] = next(rivals)
             theirs.save()
         fake.dynamodb.on("PutItem session", after(beat))
@@ -404,7 +397,7 @@ def test_time_is_bounded_not_tries_and_then_the_store_is_unavailable(
 
 def test_many_threads_save_different_keys_and_none_is_lost(stack: Stack) -> None:
     session = saved()
-    requests = [opened(session) for _ in range(6)]
+    requests = [open_again(session) for _ in range(6)]
 
     def save(number: int) -> None:
         requests[number][f"key{number}"] = number
@@ -428,7 +421,7 @@ def test_two_threads_that_create_one_key_have_one_winner(stack: Stack) -> None:
 def test_logout_against_save_never_leaves_a_session(stack: Stack) -> None:
     for _ in range(5):
         session = saved(a=1)
-        mine, leaver = opened(session), opened(session)
+        mine, leaver = open_again(session), open_again(session)
         mine["a"] = 2
         save_error, logout_error = at_once(mine.save, leaver.flush)
         assert logout_error is None
@@ -440,7 +433,7 @@ def test_logout_against_save_never_leaves_a_session(stack: Stack) -> None:
 def test_cycling_against_logout_leaves_at_most_the_moved_session(stack: Stack) -> None:
     for _ in range(5):
         session = saved(a=1)
-        cycler, leaver = opened(session), opened(session)
+        cycler, leaver = open_again(session), open_again(session)
         cycle_error, logout_error = at_once(cycler.cycle_key, leaver.flush)
         assert not SessionStore().exists(session.session_key or "")
         if cycle_error is None:  # It came first; the logout found that the session had moved.
@@ -455,7 +448,7 @@ def test_cycling_against_logout_leaves_at_most_the_moved_session(stack: Stack) -
 
 def test_cycling_of_an_ended_session_is_interrupted_and_revives_nothing(stack: Stack) -> None:
     session = saved(a=1)
-    mine = opened(session)
+    mine = open_again(session)
     session.delete()
     with pytest.raises(SessionInterrupted):
         mine.cycle_key()
@@ -464,7 +457,7 @@ def test_cycling_of_an_ended_session_is_interrupted_and_revives_nothing(stack: S
 
 def test_cycling_keeps_a_token_that_another_request_refreshed(stack: Stack) -> None:
     session = saved(token="old", a=1)
-    cycler, refresher = opened(session), opened(session)
+    cycler, refresher = open_again(session), open_again(session)
     refresher["token"] = "new"
     refresher.save()
     cycler["a"] = 2
@@ -475,7 +468,7 @@ def test_cycling_keeps_a_token_that_another_request_refreshed(stack: Stack) -> N
 
 def test_save_after_a_key_change_elsewhere_asks_for_a_retry(stack: Stack) -> None:
     session = saved(a=1)
-    mine, cycler = opened(session), opened(session)
+    mine, cycler = open_again(session), open_again(session)
     cycler.cycle_key()
     mine["a"] = 2
     with pytest.raises(SessionMoved):
@@ -486,7 +479,7 @@ def test_save_after_a_key_change_elsewhere_asks_for_a_retry(stack: Stack) -> Non
 def test_cycling_against_a_token_change_in_threads_loses_nothing(stack: Stack) -> None:
     for _ in range(5):
         session = saved(token="old")
-        cycler, refresher = opened(session), opened(session)
+        cycler, refresher = open_again(session), open_again(session)
         refresher["token"] = "new"
         cycle_error, refresh_error = at_once(cycler.cycle_key, refresher.save)
         assert cycle_error is None
@@ -499,8 +492,8 @@ def test_cycling_against_a_token_change_in_threads_loses_nothing(stack: Stack) -
 
 def test_error_of_a_moved_session_does_not_refer_to_an_item(stack: Stack) -> None:
     session = saved(a=1)
-    mine = opened(session)
-    opened(session).cycle_key()
+    mine = open_again(session)
+    open_again(session).cycle_key()
     mine["a"] = 2
     with pytest.raises(SessionMoved) as raised:
         mine.save()

@@ -15,7 +15,7 @@ from sessions_kms.session.cookies import (
     rules_for_site,
     sift,
 )
-from tests.sessions_kms.session.test_cookies import ODD
+from tests.sessions_kms.support.odd_cookies import ODD_BYTES
 from tests.support.cases import each_case
 
 PLAIN = rules_for_site("sessionid", "csrftoken", "messages")
@@ -31,7 +31,7 @@ OURS = [
 fragments = st.sampled_from(
     [b"=", b";", b" ", b"\t", b"; ", b",", b'"', b"a", b"\xc2", b"\xe2\x80", b"\x00", b"\r\n "]
     + [name.encode() for name in OURS]
-    + [b"__Host-", b"__Secure-x", b"-next-", *ODD]
+    + [b"__Host-", b"__Secure-x", b"-next-", *ODD_BYTES]
 )
 headers = st.lists(fragments | st.binary(max_size=3), max_size=20).map(b"".join)
 PARTS = (b"\xa0", b"\xa0a", b" ", b"; ", b";", b"=", b"; a=1", b"; __Host-sessionid=1")
@@ -88,7 +88,7 @@ def joined(cookies: dict[bytes, bytes]) -> bytes:
 
 
 @each_case("name", OURS)
-@each_case("odd", [*ODD, b"\t", b'"', b"(", b"\x00", b"\xff", b"\xef\xbb\xbf"])
+@each_case("odd", [*ODD_BYTES, b"\t", b'"', b"(", b"\x00", b"\xff", b"\xef\xbb\xbf"])
 def test_name_of_ours_in_disguise_is_dropped_at_either_end(name: str, odd: bytes) -> None:
     kind = next(kind for kind in (PLAIN, HOST, STRICT) if kind.is_ours(name.encode()))
     bare = name.encode()

@@ -5,7 +5,6 @@ name than `__Host-sessionid`, with none of its protection. Real servers get the 
 a raw socket here, as the victim's browser would send them.
 """
 
-import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -16,12 +15,13 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from django.test import AsyncClient, Client
+from django.test import Client
 from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.session import cookies
 from tests.sessions_kms.sites import serving
+from tests.sessions_kms.support.odd_cookies import ODD_BYTES, get_by_asgi
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
 
@@ -29,13 +29,6 @@ OURS = "sessions_kms.middleware.StoreUnavailableMiddleware"
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
 CSRF = "django.middleware.csrf.CsrfViewMiddleware"
 NAME = b"__Host-sessionid"
-BY_SERVERS = b" \t\r\n"  # what no header's value may hold, or what a browser trims itself
-SPACES = [chr(code) for code in range(0x10000) if chr(code).isspace()]  # none is beyond
-ODD = sorted(
-    {space.encode("latin-1") for space in SPACES if ord(space) < 256}.union(
-        space.encode() for space in SPACES
-    ).difference(bytes([each]) for each in BY_SERVERS)
-)
 
 Serve = Callable[[], AbstractContextManager[int]]
 Ask = Callable[[bytes, str], Any]
@@ -79,7 +72,7 @@ def answer(port: int, *cookies: bytes, path: str = "/read/", more: bytes = b"") 
 
 
 def disguises(name: bytes) -> Iterator[bytes]:
-    for odd in ODD:
+    for odd in ODD_BYTES:
         yield from (
             odd + name,
             name + odd,
@@ -144,10 +137,6 @@ def ask_wsgi(cookie: bytes, path: str) -> Any:
     return Client().get(path, HTTP_COOKIE=cookie.decode("latin-1"))
 
 
-def ask_asgi(cookie: bytes, path: str) -> Any:
-    return asyncio.run(AsyncClient().get(path, headers={"Cookie": cookie.decode("latin-1")}))
-
-
 def told(serve: Serve, cookie: bytes) -> Any:
     """Give what a server's page could read of the request's cookies."""
     with serve() as port:
@@ -167,7 +156,7 @@ def test_dropped_cookies_are_read_by_nothing(
     assert "planted" not in str(found)
 
 
-@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+@pytest.mark.parametrize("ask", [ask_wsgi, get_by_asgi])
 def test_names_of_a_site_without_prefixes_are_its_own_too(ask: Ask, settings: Settings) -> None:
     settings.MIDDLEWARE = [OURS]
     settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME = "sid", "csrf"
@@ -200,7 +189,7 @@ def test_no_cookie_is_decoded_by_python(
     assert decoded == {"a": 'x,y"z', "b": "\\", name: blank, "a.b": "1"}
 
 
-@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+@pytest.mark.parametrize("ask", [ask_wsgi, get_by_asgi])
 def test_cookie_sent_twice_is_logged_once_a_minute_without_its_value(
     ask: Ask,
     settings: Settings,

@@ -5,37 +5,46 @@ The table is the one in memory; what it holds in truth is opened past the engine
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from botocore.exceptions import ClientError
-from django.conf import settings
-from django.contrib.auth import SESSION_KEY as USER_ID
-from django.contrib.sessions.backends.base import UpdateError
-from django.http import HttpRequest
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline, waits
 from sessions_kms.concurrency.waits import CoroutineLock, Wait, run_sync
 from sessions_kms.concurrency.write_queue import WriteQueue
-from sessions_kms.exceptions import SessionMoved, StoreUnavailable
+from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.session import next_cookie
-from sessions_kms.session.links import LINKS
 from sessions_kms.signals import session_refused
 from tests.sessions_kms.model.world import World
-from tests.sessions_kms.support.stacks import another_process, install
+from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.stepping import with_waits
+from tests.sessions_kms.support.stories import (
+    NEW,
+    WITHIN,
+    ChangesItsKey,
+    ChangesItsKeyOverAnother,
+    Creates,
+    Ends,
+    Loads,
+    Saves,
+    SavesOverAnother,
+    SavesWithoutALook,
+    Story,
+    check_next_request,
+    opened,
+    request_with_key,
+    save_content,
+    wait_until_true,
+)
 
 T = TypeVar("T")
-Content = dict[str, Any]
-
-NEW = {"a": 1, USER_ID: "7", LINKS: ["1" * 64]}
-WITHIN = 20  # seconds, after which something counts as hung
 
 
 @pytest.fixture
@@ -43,22 +52,6 @@ def world() -> World:
     made = World(1)
     install(made.processes[0])
     return made
-
-
-def saved(**content: Any) -> str:
-    """Store a session, in this thread; give its key."""
-    session = SessionStore()
-    session._session_cache = content
-    run_sync(session._save())
-    return str(session.session_key)
-
-
-async def opened(key: str, **changes: Any) -> SessionStore:
-    """Load a session, and change it."""
-    session = SessionStore(key)
-    content = await session._get_content()
-    content.update(changes)
-    return session
 
 
 # Cancelled at any step
@@ -101,119 +94,6 @@ def cut(
     return with_waits(coroutine, replaced)
 
 
-class Story:
-    """One thing that a request does, and what may stand afterwards."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.key: str | None = saved(**NEW)
-        self.session = SessionStore(self.key)
-
-    async def prepare(self) -> None:
-        """Do what comes before it, which is not cancelled."""
-
-    async def steps(self) -> Any:
-        """Do it."""
-        raise NotImplementedError
-
-    def may_stand(self) -> Iterator[Content | None]:
-        """Yield what the session of this key may hold afterwards, whatever was cancelled."""
-        yield NEW
-
-    def check(self) -> None:
-        """See that the request itself was left as it may be, when it was cancelled."""
-
-
-class Loads(Story):
-    async def steps(self) -> Any:
-        return await self.session._load_session()
-
-
-class Creates(Story):
-    """A session created under an unknown key is as good as not created."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self.session = SessionStore()
-        self.session._session_cache = dict(NEW)
-
-    async def steps(self) -> Any:
-        return await self.session._save()
-
-    def check(self) -> None:
-        assert self.session.session_key is None
-
-
-class Saves(Story):
-    theirs: ClassVar[Content] = {}
-
-    async def prepare(self) -> None:
-        self.session = await opened(str(self.key), mine=1)
-
-    async def steps(self) -> Any:
-        return await self.session._save()
-
-    def may_stand(self) -> Iterator[Content | None]:
-        yield NEW | self.theirs
-        yield NEW | self.theirs | {"mine": 1}
-
-
-class SavesOverAnother(Saves):
-    theirs: ClassVar[Content] = {"theirs": 1}
-
-    async def prepare(self) -> None:
-        await super().prepare()
-        with another_process():
-            await (await opened(str(self.key), theirs=1))._save()
-
-
-class SavesWithoutALook(Saves):
-    """Replaces what it never looked at."""
-
-    async def prepare(self) -> None:
-        self.session = SessionStore(self.key)
-        self.session._session_cache = {"mine": 1}
-
-    def may_stand(self) -> Iterator[Content | None]:
-        yield NEW
-        yield {"mine": 1}
-
-
-class ChangesItsKey(Story):
-    theirs: ClassVar[Content] = {}
-
-    async def prepare(self) -> None:
-        self.session = await opened(str(self.key), mine=1)
-
-    async def steps(self) -> Any:
-        return await self.session._cycle()
-
-    def may_stand(self) -> Iterator[Content | None]:
-        yield NEW | self.theirs
-        yield None
-
-
-class ChangesItsKeyOverAnother(ChangesItsKey):
-    theirs: ClassVar[Content] = {"theirs": 1}
-
-    async def prepare(self) -> None:
-        await super().prepare()
-        with another_process():
-            await (await opened(str(self.key), theirs=1))._save()
-
-
-class Ends(Story):
-    async def prepare(self) -> None:
-        self.session = await opened(str(self.key))
-
-    async def steps(self) -> Any:
-        return await self.session._delete()
-
-    def may_stand(self) -> Iterator[Content | None]:
-        yield NEW
-        yield None
-
-
 STORIES = [
     Loads,
     Creates,
@@ -226,17 +106,10 @@ STORIES = [
 ]
 
 
-def request_with(key: str | None) -> HttpRequest:
-    request = HttpRequest()
-    if key:
-        request.COOKIES[settings.SESSION_COOKIE_NAME] = key
-    return request
-
-
 async def is_cut(story: Story, at: int, done: str) -> bool:
     """Do a story, cancelled at a step; False when it ended before. Check what is left."""
     cuts: list[Cut] = []
-    with next_cookie.keys_of(request_with(story.key)) as keys, deadline.request():
+    with next_cookie.keys_of(request_with_key(story.key)) as keys, deadline.request():
         await story.prepare()
         task = asyncio.ensure_future(cut(story.steps(), at, done, cuts))
         await asyncio.wait([task])
@@ -257,23 +130,8 @@ async def is_cut(story: Story, at: int, done: str) -> bool:
         assert moved.content == NEW | story.theirs | {"mine": 1}
         story.key = keys.changed.new_key if keys.changed else None
         found = moved.content
-    await goes_on(story, found)
+    await check_next_request(story, found)
     return bool(cuts)
-
-
-async def goes_on(story: Story, found: Content | None) -> None:
-    """See the next request read and change what there is, and this one do what is left to do."""
-    if found is None:
-        assert await SessionStore(story.key)._load_session() is None or story.key is None
-        return
-    await (await opened(str(story.key), later=1))._save()
-    stands = story.world.truth(str(story.key))
-    assert stands is not None
-    assert stands.content == found | {"later": 1}
-    try:
-        await story.session._save()
-    except (SessionMoved, UpdateError):
-        assert story.session.session_key != story.key
 
 
 @pytest.mark.parametrize("done", ["before", "later", "never"])
@@ -292,21 +150,15 @@ async def test_operation_cancelled_at_any_step_leaves_a_valid_session_and_no_loc
 # Shared
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN):
-        while not is_so():  # noqa: ASYNC110 - there is no event for it
-            await asyncio.sleep(0)
-
-
 async def in_lanes(world: World) -> list[WriteQueue[Any]]:
     """Wait until somebody saves; return the lanes."""
     lanes = world.processes[0].write_queues
-    await until(lambda: len(lanes) > 0)
+    await wait_until_true(lambda: len(lanes) > 0)
     return list(lanes._queues.values())
 
 
 async def test_tasks_that_save_one_session_share_writes(world: World) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     requests = [await opened(key, **{f"key{each}": each}) for each in range(5)]
     world.wire.calls.clear()
     await asyncio.gather(*(request._save() for request in requests))
@@ -319,11 +171,11 @@ async def test_tasks_that_save_one_session_share_writes(world: World) -> None:
 
 @pytest.mark.parametrize("who", [0, 1])
 async def test_others_write_when_one_of_them_is_cancelled(world: World, who: int) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     requests = [await opened(key, **{f"key{each}": each}) for each in range(3)]
     tasks = [asyncio.ensure_future(request._save()) for request in requests]
     (lane,) = await in_lanes(world)
-    await until(lambda: len(lane.waiting()) == len(tasks))
+    await wait_until_true(lambda: len(lane.waiting()) == len(tasks))
     tasks[who].cancel()
     results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), WITHIN)
     assert [type(each) for each in results].count(asyncio.CancelledError) == 1
@@ -335,7 +187,7 @@ async def test_others_write_when_one_of_them_is_cancelled(world: World, who: int
 
 
 async def test_threads_and_tasks_wait_in_one_lane(world: World) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     requests = [await opened(key, **{f"key{each}": each}) for each in range(6)]
     threads = [threading.Thread(target=run_sync, args=(each._save(),)) for each in requests[::2]]
     for thread in threads:
@@ -349,7 +201,7 @@ async def test_threads_and_tasks_wait_in_one_lane(world: World) -> None:
 
 
 async def test_tasks_of_one_request_share_one_load(world: World) -> None:
-    session = SessionStore(saved(a=1))
+    session = SessionStore(save_content(a=1))
     await opened(str(session.session_key))  # The not-before moment is known from now on.
     world.wire.calls.clear()
     found = await asyncio.gather(*(session._get_content() for _ in range(5)))
@@ -358,7 +210,7 @@ async def test_tasks_of_one_request_share_one_load(world: World) -> None:
 
 
 async def test_load_that_uses_its_own_session_is_rejected(world: World) -> None:
-    session = SessionStore(saved(a=1))
+    session = SessionStore(save_content(a=1))
     item = world.table.items
     for each in item.values():
         if "authTag" in each:
@@ -396,7 +248,7 @@ async def test_lock_goes_to_the_longest_waiter_that_has_not_left() -> None:
     for name in ("first", "second", "third"):
         context = Context()
         others.append(asyncio.Task(taking(turn, results, name), context=context))
-        await until(lambda: len(turn._waiting) == len(others))
+        await wait_until_true(lambda: len(turn._waiting) == len(others))
     others[0].cancel()
     await asyncio.wait([others[0]])
     turn.release()
@@ -410,7 +262,7 @@ async def test_turn_of_a_cancelled_waiter_is_passed_on() -> None:
     await turn.acquire()
     context = Context()
     other = asyncio.Task(taking(turn, results, "other"), context=context)
-    await until(lambda: len(turn._waiting) == 1)
+    await wait_until_true(lambda: len(turn._waiting) == 1)
     turn.release()  # It is woken, and has not run yet.
     other.cancel()
     await asyncio.wait([other])

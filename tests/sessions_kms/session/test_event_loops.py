@@ -23,10 +23,10 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.session.mixins import forbid_in_event_loop
 from sessions_kms.signals import session_created, session_cycled, session_ended, session_refused
 from tests.sessions_kms.model.world import World
-from tests.sessions_kms.session.test_coroutines import WITHIN, saved, until
 from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import saved_key, stored
 from tests.sessions_kms.support.stacks import Stack, install
+from tests.sessions_kms.support.stories import WITHIN, save_content, wait_until_true
 
 MANY = 64
 
@@ -85,7 +85,7 @@ async def test_nothing_but_calls_that_block_is_done_in_a_thread(
 async def test_unwrapping_a_data_key_delays_no_other_load() -> None:
     world = World(2, data_key_period=0)
     install(world.processes[0])
-    held, cold = await asyncio.to_thread(lambda: (saved(held=1), saved(cold=1)))
+    held, cold = await asyncio.to_thread(lambda: (save_content(held=1), save_content(cold=1)))
     install(world.processes[1])
     assert await SessionStore(held).aget("held") == 1
     asked, go_on = threading.Event(), threading.Event()
@@ -96,7 +96,7 @@ async def test_unwrapping_a_data_key_delays_no_other_load() -> None:
 
     world.kms.during = hang
     missing = asyncio.ensure_future(SessionStore(cold).aget("cold"))
-    await until(asked.is_set)
+    await wait_until_true(asked.is_set)
     for _ in range(3):
         assert await asyncio.wait_for(SessionStore(held).aget("held"), WITHIN) == 1
     assert not missing.done()
@@ -123,7 +123,7 @@ async def test_services_are_made_once_and_not_in_the_loop(
     asked: list[Awaitable[Any]] = [first.aload(), SessionStore(key).aget("a"), first.aexists(key)]
     asked += [first.asave(), SessionStore(key).aprefetch()]
     tasks = [asyncio.ensure_future(each) for each in asked]
-    await until(began.is_set)  # The loop continues in the meantime.
+    await wait_until_true(began.is_set)  # The loop continues in the meantime.
     go_on.set()
     results = await asyncio.wait_for(asyncio.gather(*tasks), WITHIN)
     assert results[:3] == [{"a": 1}, 1, True]
@@ -201,7 +201,7 @@ async def test_request_thread_waiting_for_a_load_delays_no_receiver(
     world: World, results: list[str]
 ) -> None:
     """What tells has the turn of the load, and Django's one thread of a request waits for it."""
-    session = SessionStore(saved(a=1))
+    session = SessionStore(save_content(a=1))
     for item in world.table.items.values():
         if "authTag" in item:
             item["authTag"] = {"B": bytes(16)}
@@ -214,9 +214,9 @@ async def test_request_thread_waiting_for_a_load_delays_no_receiver(
     world.table.on("GetItem session", after(hold))
     with deadline.request():
         load = asyncio.ensure_future(session.aget("a"))
-        await until(asked.is_set)
+        await wait_until_true(asked.is_set)
         in_thread = asyncio.ensure_future(sync_to_async(session.get)("a"))
-        await until(lambda: len(session._loading_lock._waiting) == 1)
+        await wait_until_true(lambda: len(session._loading_lock._waiting) == 1)
         go_on.set()
         assert [*await asyncio.wait_for(asyncio.gather(load, in_thread), WITHIN)] == [None, None]
         left = deadline.budget_left()
@@ -229,7 +229,7 @@ async def test_request_thread_waiting_for_a_load_delays_no_receiver(
 
 
 async def test_64_threads_and_64_tasks_change_one_session_and_lose_nothing(world: World) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     barrier = threading.Barrier(MANY + 1)
     failed: list[BaseException] = []
 
@@ -263,7 +263,7 @@ async def test_64_threads_and_64_tasks_change_one_session_and_lose_nothing(world
 
 
 async def test_request_whose_time_is_over_begins_nothing(world: World) -> None:
-    session = SessionStore(saved(a=1))
+    session = SessionStore(save_content(a=1))
     await session.aset("b", 2)
     world.wire.calls.clear()
     with deadline.request(deadline.LEAST / 2):

@@ -21,12 +21,11 @@ from sessions_kms.exceptions import SessionMoved, SessionTooLarge, StoreUnavaila
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
 from sessions_kms.session.pending import PendingSave
 from sessions_kms.testing.dynamodb import Handle
-from tests.sessions_kms.session.test_conflicts import opened
-from tests.sessions_kms.session.test_coroutines import until
 from tests.sessions_kms.support.memory_dynamodb import after, unharmed
-from tests.sessions_kms.support.sessions import saved, stored
+from tests.sessions_kms.support.sessions import open_again, saved, stored
 from tests.sessions_kms.support.stacks import Stack, another_process, install
 from tests.sessions_kms.support.stepping import in_time
+from tests.sessions_kms.support.stories import wait_until_true
 from tests.sessions_kms.support.wire import Fault
 from tests.support.clock import FakeClock
 
@@ -107,7 +106,7 @@ class Writers:
 
 def writers(session: SessionStore, number: int) -> list[SessionStore]:
     """Give so many requests that have loaded a session and changed a key each."""
-    found = [opened(session) for _ in range(number)]
+    found = [open_again(session) for _ in range(number)]
     for each, request in enumerate(found):
         request[f"key{each}"] = each
     return found
@@ -132,7 +131,7 @@ def test_writers_arriving_during_a_write_share_the_next_one(gate: Gate) -> None:
 
 def test_changes_are_laid_over_each_other_in_the_order_in_which_they_came(gate: Gate) -> None:
     session = saved(a=1, b=1, c=1)
-    requests = [opened(session) for _ in range(4)]
+    requests = [open_again(session) for _ in range(4)]
     requests[0]["first"] = True
     requests[1]["a"] = 2
     del requests[1]["b"]
@@ -251,7 +250,7 @@ def test_lost_answer_of_a_shared_write_is_everybodys(gate: Gate) -> None:
     def lost(put: Handle) -> Any:
         put()
         with another_process():
-            theirs = opened(session)
+            theirs = open_again(session)
             theirs["key1"] = "theirs"
             gate.then.insert(0, unharmed)
             theirs.save()
@@ -269,7 +268,7 @@ def test_shared_write_that_was_not_applied_is_made_again_for_all(gate: Gate) -> 
 
     def beaten(put: Handle) -> Any:
         with another_process():
-            theirs = opened(session)
+            theirs = open_again(session)
             theirs["theirs"] = True
             theirs.save()
         raise ConnectionError
@@ -283,7 +282,7 @@ def test_shared_write_that_was_not_applied_is_made_again_for_all(gate: Gate) -> 
 @pytest.mark.parametrize(("ends", "told"), [("delete", "UpdateError"), ("cycle", "SessionMoved")])
 def test_end_or_move_of_the_session_reaches_all_waiters(gate: Gate, ends: str, told: str) -> None:
     session = saved()
-    other = opened(session)
+    other = open_again(session)
     running = Writers(gate, writers(session, 3))
     other.delete() if ends == "delete" else other.cycle_key()
     assert running.finish() == [told] * 3
@@ -364,9 +363,9 @@ def resting(stack: Stack, latency: float) -> Iterator[tuple[Stack, list[float]]]
 def test_process_that_won_pauses_for_one_latency(fake: Stack) -> None:
     with resting(fake, 0.05) as (_, pauses):
         session = saved()
-        mine = opened(session)
+        mine = open_again(session)
         with another_process():
-            theirs = opened(session)
+            theirs = open_again(session)
             theirs["theirs"] = True
             theirs.save()
         mine["mine"] = 1
@@ -439,7 +438,7 @@ def test_save_that_blocks_a_loop_does_not_wait_for_a_task_of_that_loop(
     async def visits() -> str:
         gate.close()
         writing = asyncio.create_task(first.asave())
-        await until(lambda: len(gate.stack.services.write_queues) == 1)
+        await wait_until_true(lambda: len(gate.stack.services.write_queues) == 1)
         with pytest.raises(StoreUnavailable):
             second.save()
         gate.open()

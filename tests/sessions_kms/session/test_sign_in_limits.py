@@ -1,25 +1,23 @@
 """The absolute timeout through Django's own login and SessionMiddleware: when it restarts."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth import alogin, get_user_model, login, logout, update_session_auth_hash
+from django.contrib.auth import alogin, get_user_model, logout, update_session_auth_hash
 from django.contrib.auth.models import User
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
-from django.test import AsyncRequestFactory, RequestFactory
+from django.test import AsyncRequestFactory
 from pytest_django import Settings
 
 from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.browser import BACKEND, Browser, View, sign_in_view
 from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = pytest.mark.django_db
 START = 1_800_000_000
 IDLE = 1000
 ABSOLUTE = 5000
-BACKEND = "django.contrib.auth.backends.ModelBackend"
-View = Callable[[HttpRequest], object]
 
 
 @pytest.fixture
@@ -43,37 +41,9 @@ def made(name: str) -> User:
     return user
 
 
-class Browser:
-    """Keeps the session cookie of one visitor; every visit goes through SessionMiddleware."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._name = settings.SESSION_COOKIE_NAME
-        self.key: str | None = None
-        self.max_age: object = None
-
-    def visit(self, view: View) -> None:
-        def get_response(request: HttpRequest) -> HttpResponse:
-            view(request)
-            return HttpResponse()
-
-        request = RequestFactory().get("/")
-        if self.key:
-            request.COOKIES[self._name] = self.key
-        self.keep(SessionMiddleware(get_response)(request))
-
-    def keep(self, response: Any) -> None:
-        if self._name in response.cookies:
-            cookie = response.cookies[self._name]
-            self.key, self.max_age = cookie.value or None, cookie["max-age"]
-
-
 @pytest.fixture
 def browser(settings: Settings) -> Browser:
     return Browser(settings)
-
-
-def signing_in(user: User) -> View:
-    return lambda request: login(request, user, backend=BACKEND)
 
 
 def change(request: HttpRequest) -> None:
@@ -109,7 +79,7 @@ def test_sign_in_restarts_the_limit_of_an_anonymous_session(
     browser.visit(changing(10**6))
     stack.clock.advance(600)
     before = browser.key
-    browser.visit(signing_in(ada))
+    browser.visit(sign_in_view(ada))
     assert browser.key != before
     assert (browser.max_age, ends(stack)) == (ABSOLUTE, (600, 600 + ABSOLUTE))
 
@@ -117,27 +87,27 @@ def test_sign_in_restarts_the_limit_of_an_anonymous_session(
 def test_sign_in_without_a_session_starts_the_limit(
     stack: Stack, browser: Browser, ada: User
 ) -> None:
-    browser.visit(signing_in(ada))
+    browser.visit(sign_in_view(ada))
     assert ends(stack) == (0, IDLE)
 
 
 def test_sign_in_of_another_user_restarts_the_limit(
     stack: Stack, browser: Browser, ada: User, grace: User
 ) -> None:
-    browser.visit(signing_in(ada))
+    browser.visit(sign_in_view(ada))
     stack.clock.advance(600)
-    browser.visit(signing_in(grace))
+    browser.visit(sign_in_view(grace))
     assert ends(stack) == (600, 600 + IDLE)
 
 
 def test_sign_in_of_the_same_user_restarts_the_limit_and_keeps_the_key(
     stack: Stack, browser: Browser, ada: User
 ) -> None:
-    browser.visit(signing_in(ada))
+    browser.visit(sign_in_view(ada))
     browser.visit(lambda request: request.session.set_expiry(10**6))
     key = browser.key
     stack.clock.advance(600)
-    browser.visit(signing_in(ada))
+    browser.visit(sign_in_view(ada))
     assert browser.key == key
     assert (browser.max_age, ends(stack)) == (ABSOLUTE, (600, 600 + ABSOLUTE))
 
@@ -165,7 +135,7 @@ async def test_async_sign_in_of_the_same_user_restarts_the_limit(
 def test_cycled_key_alone_does_not_restart_the_limit(
     stack: Stack, browser: Browser, ada: User
 ) -> None:
-    browser.visit(signing_in(ada))
+    browser.visit(sign_in_view(ada))
     stack.clock.advance(600)
     key = browser.key
     browser.visit(lambda request: request.session.cycle_key())
@@ -176,7 +146,7 @@ def test_cycled_key_alone_does_not_restart_the_limit(
 def test_changed_password_does_not_restart_the_limit(
     stack: Stack, browser: Browser, ada: User
 ) -> None:
-    browser.visit(signing_in(ada))
+    browser.visit(sign_in_view(ada))
     stack.clock.advance(600)
     key = browser.key
 
@@ -192,7 +162,7 @@ def test_changed_password_does_not_restart_the_limit(
 
 
 def test_sign_out_leaves_nothing(stack: Stack, browser: Browser, ada: User) -> None:
-    browser.visit(signing_in(ada))
+    browser.visit(sign_in_view(ada))
 
     def sign_out(request: HttpRequest) -> None:
         request.user = ada

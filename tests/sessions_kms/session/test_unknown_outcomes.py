@@ -17,9 +17,9 @@ from sessions_kms.storage.published_keys import PublishedKey
 from sessions_kms.storage.writes import REPEATS_MAX, equal
 from sessions_kms.testing.dynamodb import Handle
 from tests import ROOT
-from tests.sessions_kms.storage.test_session_items import NOW, PERIOD, record
 from tests.sessions_kms.support import wire
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
+from tests.sessions_kms.support.records import NOW, PERIOD, make_record
 from tests.sessions_kms.support.stacks import Items
 from tests.sessions_kms.support.wire import Fault, Wire
 from tests.support.cases import each_case
@@ -28,7 +28,7 @@ DOCUMENT = ROOT / "docs" / "operations.md"
 LOST = ("unreachable", "lost", "late", "truncated", "delayed_by_a_call", "delayed_for_long")
 MARK: Item = {"id": {"S": "moved#django#a"}, "ttl": {"N": "1"}}
 LEASE: Item = {"id": {"S": "lease#django#a"}, "stamp": {"B": b"new"}}
-FIRST = record("a")
+FIRST = make_record("a")
 NAMED: Item = {"id": {"S": "logout#django#1"}}
 
 

@@ -14,8 +14,8 @@ from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.storage.not_before import ALARM_EVERY, NAMES_MAX, NamedNotBefores, NotBefore
 from tests.sessions_kms.conftest import MakeStack
-from tests.sessions_kms.storage.test_not_before import Source
 from tests.sessions_kms.support.commands import end
+from tests.sessions_kms.support.cutoff_source import CutoffSource
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install
@@ -29,12 +29,12 @@ AHEAD = 300
 
 
 @pytest.fixture
-def source() -> Source:
-    return Source()
+def source() -> CutoffSource:
+    return CutoffSource()
 
 
 @pytest.fixture
-def not_before(source: Source, clock: FakeClock) -> NotBefore:
+def not_before(source: CutoffSource, clock: FakeClock) -> NotBefore:
     return NotBefore(as_coroutine(source), at_least=0, clock=clock)
 
 
@@ -66,14 +66,14 @@ def parts_of(stack: Stack) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("ahead", "counts"), [(0, True), (AHEAD, True), (AHEAD + 1, False)])
 def test_moment_more_than_five_minutes_ahead_does_not_count(
-    not_before: NotBefore, source: Source, ahead: int, counts: bool
+    not_before: NotBefore, source: CutoffSource, ahead: int, counts: bool
 ) -> None:
     source.moment = NOW + ahead
     assert run_sync(not_before.moment()) == (NOW + ahead if counts else 0)
 
 
 def test_moment_counts_once_it_is_five_minutes_ahead(
-    not_before: NotBefore, source: Source, clock: FakeClock
+    not_before: NotBefore, source: CutoffSource, clock: FakeClock
 ) -> None:
     source.moment = NOW + 600
     assert run_sync(not_before.moment()) == 0
@@ -84,7 +84,7 @@ def test_moment_counts_once_it_is_five_minutes_ahead(
 
 
 def test_moment_far_ahead_lowers_nothing_that_was_accepted(
-    not_before: NotBefore, source: Source, clock: FakeClock
+    not_before: NotBefore, source: CutoffSource, clock: FakeClock
 ) -> None:
     source.moment = NOW - 10
     run_sync(not_before.moment())
@@ -95,7 +95,7 @@ def test_moment_far_ahead_lowers_nothing_that_was_accepted(
 
 
 def test_accepted_cutoff_survives_a_clock_that_is_set_back(
-    not_before: NotBefore, source: Source, clock: FakeClock
+    not_before: NotBefore, source: CutoffSource, clock: FakeClock
 ) -> None:
     source.moment = NOW
     run_sync(not_before.moment())
@@ -105,7 +105,7 @@ def test_accepted_cutoff_survives_a_clock_that_is_set_back(
 
 
 def test_moment_far_ahead_is_read_as_often_as_another_and_is_no_outage(
-    not_before: NotBefore, source: Source, clock: FakeClock
+    not_before: NotBefore, source: CutoffSource, clock: FakeClock
 ) -> None:
     source.moment = FAR
     for reads in range(1, 5):
@@ -116,7 +116,7 @@ def test_moment_far_ahead_is_read_as_often_as_another_and_is_no_outage(
 
 
 def test_setting_far_ahead_does_not_count_until_it_is_near(
-    source: Source, clock: FakeClock
+    source: CutoffSource, clock: FakeClock
 ) -> None:
     source.moment = 5
     not_before = NotBefore(as_coroutine(source), at_least=NOW + 600, clock=clock)
@@ -126,7 +126,7 @@ def test_setting_far_ahead_does_not_count_until_it_is_near(
 
 
 def test_setting_that_has_passed_counts_beside_an_item_far_ahead(
-    source: Source, clock: FakeClock
+    source: CutoffSource, clock: FakeClock
 ) -> None:
     source.moment = FAR
     assert (
@@ -158,7 +158,7 @@ def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_alarm_names_setting_difference_and_remedy(
-    not_before: NotBefore, source: Source, caplog: pytest.LogCaptureFixture
+    not_before: NotBefore, source: CutoffSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.moment = NOW + 86_400
     run_sync(not_before.moment())
@@ -168,7 +168,7 @@ def test_alarm_names_setting_difference_and_remedy(
 
 
 def test_alarm_names_the_setting_and_the_provider(
-    source: Source, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    source: CutoffSource, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_sync(NotBefore(as_coroutine(source), at_least=FAR, clock=clock).moment())
     run_sync(NamedNotBefores(as_coroutine(lambda _: FAR), clock=clock).of("google").moment())
@@ -179,7 +179,7 @@ def test_alarm_names_the_setting_and_the_provider(
 
 
 def test_alarm_is_repeated_hourly_and_at_each_other_moment(
-    not_before: NotBefore, source: Source, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    not_before: NotBefore, source: CutoffSource, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.moment = FAR
     for _ in range(ALARM_EVERY // 30):
@@ -195,14 +195,14 @@ def test_alarm_is_repeated_hourly_and_at_each_other_moment(
 
 
 def test_no_alarm_for_a_valid_cutoff(
-    not_before: NotBefore, source: Source, caplog: pytest.LogCaptureFixture
+    not_before: NotBefore, source: CutoffSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.moment = NOW + AHEAD
     run_sync(not_before.moment())
     assert alarms(caplog) == []
 
 
-def test_log_handler_that_reads_the_cutoff_gets_it(source: Source, clock: FakeClock) -> None:
+def test_log_handler_that_reads_the_cutoff_gets_it(source: CutoffSource, clock: FakeClock) -> None:
     source.moment = FAR
     not_before = NotBefore(as_coroutine(source), at_least=0, clock=clock)
     asked: list[int] = []

@@ -12,6 +12,7 @@ from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavai
 from sessions_kms.outages import Outage
 from sessions_kms.storage.not_before import NotBefore, known_names, names_from
 from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.cutoff_source import CutoffSource
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack
@@ -19,39 +20,24 @@ from tests.sessions_kms.support.stepping import as_coroutine, blocking
 from tests.support.clock import FakeClock
 
 
-class Source:
-    """What the table says, and how often it was asked."""
-
-    def __init__(self, moment: int = 0) -> None:
-        self.moment = moment
-        self.error: Exception | None = None
-        self.reads = 0
-
-    def __call__(self) -> int:
-        self.reads += 1
-        if self.error:
-            raise self.error
-        return self.moment
+@pytest.fixture
+def source() -> CutoffSource:
+    return CutoffSource(1000)
 
 
 @pytest.fixture
-def source() -> Source:
-    return Source(1000)
-
-
-@pytest.fixture
-def not_before(source: Source, clock: FakeClock) -> NotBefore:
+def not_before(source: CutoffSource, clock: FakeClock) -> NotBefore:
     return NotBefore(as_coroutine(source), at_least=0, clock=clock)
 
 
-def test_first_use_reads(not_before: NotBefore, source: Source) -> None:
+def test_first_use_reads(not_before: NotBefore, source: CutoffSource) -> None:
     assert source.reads == 0
     assert run_sync(not_before.moment()) == 1000
     assert source.reads == 1
 
 
 def test_it_is_read_again_at_30_seconds_and_not_before(
-    not_before: NotBefore, source: Source, clock: FakeClock
+    not_before: NotBefore, source: CutoffSource, clock: FakeClock
 ) -> None:
     run_sync(not_before.moment())
     source.moment = 2000
@@ -62,7 +48,7 @@ def test_it_is_read_again_at_30_seconds_and_not_before(
 
 
 def test_cutoff_never_decreases_whatever_the_table_returns(
-    not_before: NotBefore, source: Source, clock: FakeClock
+    not_before: NotBefore, source: CutoffSource, clock: FakeClock
 ) -> None:
     run_sync(not_before.moment())
     source.moment = 0  # The item was deleted, or the table restored.
@@ -79,13 +65,13 @@ def test_cutoff_raised_during_a_read_stays_raised(clock: FakeClock) -> None:
     assert run_sync(view.moment()) == 100
 
 
-def test_setting_applies_if_the_table_has_less(source: Source, clock: FakeClock) -> None:
+def test_setting_applies_if_the_table_has_less(source: CutoffSource, clock: FakeClock) -> None:
     assert run_sync(NotBefore(as_coroutine(source), at_least=5000, clock=clock).moment()) == 5000
 
 
 @pytest.mark.parametrize("error", [TableUnavailable(), InvalidRecord("notBefore")])
 def test_unreadable_cutoff_is_used_for_60_seconds_and_then_unavailable(
-    not_before: NotBefore, source: Source, clock: FakeClock, error: Exception
+    not_before: NotBefore, source: CutoffSource, clock: FakeClock, error: Exception
 ) -> None:
     run_sync(not_before.moment())
     source.error = error
@@ -97,7 +83,7 @@ def test_unreadable_cutoff_is_used_for_60_seconds_and_then_unavailable(
 
 
 def test_cutoff_unreadable_from_the_start_is_unavailable(
-    not_before: NotBefore, source: Source
+    not_before: NotBefore, source: CutoffSource
 ) -> None:
     source.error = TableUnavailable()
     with pytest.raises(TableUnavailable):
@@ -105,7 +91,7 @@ def test_cutoff_unreadable_from_the_start_is_unavailable(
 
 
 def test_log_of_a_first_use_that_fails_has_the_cause(
-    not_before: NotBefore, source: Source, caplog: pytest.LogCaptureFixture
+    not_before: NotBefore, source: CutoffSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.error = TableUnavailable()
     source.error.__cause__ = RuntimeError("ResourceNotFoundException")
@@ -119,7 +105,7 @@ def test_log_of_a_first_use_that_fails_has_the_cause(
 
 
 def test_unreadable_it_is_tried_every_5_seconds_while_it_still_serves(
-    not_before: NotBefore, source: Source, clock: FakeClock
+    not_before: NotBefore, source: CutoffSource, clock: FakeClock
 ) -> None:
     run_sync(not_before.moment())
     source.error = TableUnavailable()
@@ -134,7 +120,7 @@ def test_unreadable_it_is_tried_every_5_seconds_while_it_still_serves(
 
 
 def test_it_serves_again_as_soon_as_it_is_readable(
-    not_before: NotBefore, source: Source, clock: FakeClock
+    not_before: NotBefore, source: CutoffSource, clock: FakeClock
 ) -> None:
     run_sync(not_before.moment())
     source.error = TableUnavailable()
@@ -146,7 +132,7 @@ def test_it_serves_again_as_soon_as_it_is_readable(
 
 
 def test_clock_set_back_makes_it_read_again(
-    not_before: NotBefore, source: Source, clock: FakeClock
+    not_before: NotBefore, source: CutoffSource, clock: FakeClock
 ) -> None:
     run_sync(not_before.moment())
     clock.advance(-3600)
@@ -194,7 +180,7 @@ def test_cutoff_too_far_ahead_is_reported_with_its_remedy(
 
 @pytest.mark.parametrize("error", [None, TableUnavailable()])
 def test_threads_that_wait_for_a_read_share_its_outcome(
-    source: Source, clock: FakeClock, error: TableUnavailable | None
+    source: CutoffSource, clock: FakeClock, error: TableUnavailable | None
 ) -> None:
     threads, came = 8, threading.Semaphore(0)
 
@@ -221,7 +207,7 @@ def test_threads_that_wait_for_a_read_share_its_outcome(
 
 
 def test_no_thread_waits_for_a_read_while_a_good_moment_is_held(
-    source: Source, clock: FakeClock
+    source: CutoffSource, clock: FakeClock
 ) -> None:
     reading, go_on = threading.Event(), threading.Event()
 

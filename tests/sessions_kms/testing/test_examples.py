@@ -5,13 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import ROOT
+from tests.sessions_kms.testing.examples import EXAMPLES, PAGE
 from tests.sessions_kms.testing.suite_project import SuiteProject, require_success
 
-PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
-EXAMPLES = dict(
-    re.findall(r"^```python\n# (test_\w+\.py)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-)
 RUNS = [
     ("settings", ("test_count.py", "test_members.py", "test_with_moto.py")),
     ("oauth_settings", ("test_repositories.py",)),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.gateway_site.forwarding.calls.test_calls import assert_problem
 from tests.gateway_site.support.gateways import Gateway
+from tests.gateway_site.support.problems import assert_problem
 
 
 def test_call_proves_the_key_and_shows_nothing_of_it(gateway: Gateway) -> None:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from http.cookies import SimpleCookie
-from typing import Any
 from urllib.parse import quote
 
 import psutil
@@ -16,24 +15,9 @@ import pytest
 import requests
 
 from tests.gateway_site.support.gateways import TOKEN, Gateway
+from tests.gateway_site.support.problems import assert_problem
 from tests.support.cases import each_case
 from tests.support.waiting import wait_until
-
-PROBLEM = "application/problem+json"
-
-
-def assert_problem(response: requests.Response, status: int, code: str) -> dict[str, Any]:
-    """Assert that a response is a problem document (RFC 9457) that gives nothing away."""
-    assert response.status_code == status, response.text
-    assert response.headers["Content-Type"] == PROBLEM
-    assert response.headers["Cache-Control"] == "no-store"
-    assert response.headers["X-Content-Type-Options"] == "nosniff"
-    document: dict[str, Any] = response.json()
-    assert document["status"] == status
-    assert document["type"] == "about:blank"
-    assert document["code"] == code
-    assert TOKEN not in response.text
-    return document
 
 
 def test_call_reaches_the_upstream_with_the_token(gateway: Gateway) -> None:

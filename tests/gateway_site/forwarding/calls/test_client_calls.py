@@ -15,10 +15,11 @@ import requests
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.gateway_site.forwarding.calls.test_calls import assert_problem
-from tests.gateway_site.forwarding.calls.test_mcp import text, tools
+from tests.gateway_site.forwarding.conftest import tools
 from tests.gateway_site.support.client_tokens import CLIENT_ID, Caller
 from tests.gateway_site.support.gateways import TOKEN, Gateway
+from tests.gateway_site.support.mcp_clients import text_of
+from tests.gateway_site.support.problems import assert_problem
 from tests.support.cases import each_case
 from tests.support.waiting import wait_until
 
@@ -354,9 +355,9 @@ async def test_official_mcp_client_calls_with_a_token(tools: Gateway, mode: str)
     async with httpx2.AsyncClient(headers=headers, timeout=20) as http:
         transport = streamable_http_client(f"{tools.url}/gateway/mcp", http_client=http)
         async with Client(transport, mode=mode) as client:
-            assert text(await client.call_tool("whoami")) == f"Bearer {GRANTED}"
+            assert text_of(await client.call_tool("whoami")) == f"Bearer {GRANTED}"
             result: Any = await client.call_tool("count", {"to": 3}, progress_callback=note)
-    assert text(result) == "counted to 3"
+    assert text_of(result) == "counted to 3"
     assert steps == [1, 2, 3]
 
 

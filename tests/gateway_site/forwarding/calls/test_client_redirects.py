@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from tests.gateway_site.forwarding.calls.test_calls import assert_problem
 from tests.gateway_site.support.client_tokens import Caller
 from tests.gateway_site.support.gateways import Gateway
+from tests.gateway_site.support.problems import assert_problem
 from tests.support.certificates import server_context
 
 EVERY_REDIRECT = (300, 301, 302, 303, 304, 305, 306, 307, 308, 399)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.gateway_site.forwarding.calls.test_calls import assert_problem
 from tests.gateway_site.support.gateways import Gateway
+from tests.gateway_site.support.problems import assert_problem
 from tests.support.waiting import wait_until
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx2
 import pytest
@@ -15,23 +11,10 @@ import requests
 from pytest_django import Settings
 
 from gateway_site.policy.pinned_tools import load_pins
-from tests import ROOT
-from tests.gateway_site.rules.test_upstream import one
+from tests.gateway_site.support.declared_upstreams import read_api
 from tests.gateway_site.support.gateways import TOKEN, Gateway
+from tests.gateway_site.support.mcp_clients import connected_client, text_of
 from tests.sessions_kms.support.commands import run
-from tests.support.processes import running
-
-if TYPE_CHECKING:
-    from mcp import Client
-
-
-@pytest.fixture(scope="module")
-def tools(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    command = [sys.executable, "-m", "tests.gateway_site.support.mcp_server", str(gateway.mcp_port)]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    log: Path = tmp_path_factory.mktemp("mcp") / "log"
-    with running(command, environment, log, gateway.mcp_port):
-        yield gateway
 
 
 def seen(gateway: Gateway) -> list[dict[str, Any]]:
@@ -40,35 +23,12 @@ def seen(gateway: Gateway) -> list[dict[str, Any]]:
     return found
 
 
-@asynccontextmanager
-async def connected(gateway: Gateway, mode: str, upstream: str = "tools") -> AsyncIterator[Client]:
-    """Connect as the documentation tells a client that is no browser.
-
-    The SDK is imported here: it takes more than a second, in each process that collects tests.
-    """
-    from mcp import Client
-    from mcp.client.streamable_http import streamable_http_client
-
-    cookies = {"gateway_sessionid": gateway.keys[0]}
-    async with httpx2.AsyncClient(cookies=cookies, timeout=20) as http:
-        told = (await http.get(f"{gateway.url}/gateway/")).json()
-        http.headers[told["csrf_header"]] = told["csrf_token"]
-        http.headers["Origin"] = gateway.url
-        transport = streamable_http_client(f"{gateway.url}/gateway/{upstream}", http_client=http)
-        async with Client(transport, mode=mode) as client:
-            yield client
-
-
-def text(result: Any) -> str:
-    return str(result.content[0].text)
-
-
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_tools_are_called_with_the_token(tools: Gateway, mode: str) -> None:
-    async with connected(tools, mode) as client:
+    async with connected_client(tools, mode) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
         assert names == {"whoami", "count", "interrupted"}
-        assert text(await client.call_tool("whoami")) == f"Bearer {TOKEN}"
+        assert text_of(await client.call_tool("whoami")) == f"Bearer {TOKEN}"
     for request in seen(tools):
         assert request["headers"]["authorization"] == f"Bearer {TOKEN}"
         assert "cookie" not in request["headers"]
@@ -82,15 +42,15 @@ async def test_progress_arrives_while_the_tool_works(tools: Gateway, mode: str) 
     async def note(progress: float, total: float | None, message: str | None) -> None:
         steps.append(progress)
 
-    async with connected(tools, mode) as client:
+    async with connected_client(tools, mode) as client:
         result = await client.call_tool("count", {"to": 3}, progress_callback=note)
-    assert text(result) == "counted to 3"
+    assert text_of(result) == "counted to 3"
     assert steps == [1, 2, 3]
 
 
 async def test_session_is_kept_listened_to_and_ended(tools: Gateway) -> None:
     before = len(seen(tools))
-    async with connected(tools, "legacy") as client:
+    async with connected_client(tools, "legacy") as client:
         await client.call_tool("whoami")
     requests_ = seen(tools)[before:]
     assert {"POST", "GET", "DELETE"} == {request["method"] for request in requests_}
@@ -111,13 +71,13 @@ async def test_client_notices_nothing_where_its_messages_are_read(
     async def note(progress: float, total: float | None, message: str | None) -> None:
         steps.append(progress)
 
-    async with connected(tools, mode, "readtools") as client:
+    async with connected_client(tools, mode, "readtools") as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
         assert names == {"whoami", "count", "interrupted"}
         result = await client.call_tool("count", {"to": 3}, progress_callback=note)
-        assert (text(result), steps) == ("counted to 3", [1, 2, 3])
+        assert (text_of(result), steps) == ("counted to 3", [1, 2, 3])
         if mode == "legacy":
-            assert text(await client.call_tool("interrupted")) == "resumed"
+            assert text_of(await client.call_tool("interrupted")) == "resumed"
 
 
 def test_tools_are_pinned_as_the_server_lists_them_in_both_versions(
@@ -125,7 +85,7 @@ def test_tools_are_pinned_as_the_server_lists_them_in_both_versions(
 ) -> None:
     path = tmp_path / "pins.json"
     variables = {"URL": f"http://127.0.0.1:{tools.mcp_port}/mcp", "TOOLS_PINNED": str(path)}
-    settings.UPSTREAMS = {"api": one(**variables)}
+    settings.UPSTREAMS = {"api": read_api(**variables)}
     monkeypatch.setenv("PINNING_TOKEN", TOKEN)
     command = ("pin_tools", "api", "--token-env", "PINNING_TOKEN")
     written = run(*command, "--write", "--json")
@@ -138,8 +98,8 @@ def test_tools_are_pinned_as_the_server_lists_them_in_both_versions(
 
 async def test_interrupted_stream_is_resumed_by_its_last_event(tools: Gateway) -> None:
     before = len(seen(tools))
-    async with connected(tools, "legacy") as client:
-        assert text(await client.call_tool("interrupted")) == "resumed"
+    async with connected_client(tools, "legacy") as client:
+        assert text_of(await client.call_tool("interrupted")) == "resumed"
     assert any(
         request["method"] == "GET" and "last-event-id" in request["headers"]
         for request in seen(tools)[before:]

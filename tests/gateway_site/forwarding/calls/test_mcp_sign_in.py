@@ -23,8 +23,9 @@ from mcp.shared.auth import (
 )
 
 from oauth.sign_in.click_delay import FIELD
-from tests.gateway_site.forwarding.calls.test_mcp import text, tools
+from tests.gateway_site.forwarding.conftest import tools
 from tests.gateway_site.support.gateways import Gateway
+from tests.gateway_site.support.mcp_clients import text_of
 from tests.gateway_site.support.page_requests import Element, parse
 from tests.gateway_site.support.signing_in import TIMEOUT, Visitor
 from tests.oauth.support.fake_provider import FakeProvider
@@ -133,7 +134,7 @@ async def call_a_tool(auth: OAuthClientProvider, mode: str = "auto") -> str:
     async with httpx2.AsyncClient(auth=auth, timeout=TIMEOUT) as http:
         transport = streamable_http_client(url, http_client=http)
         async with Client(transport, mode=mode) as client:
-            return text(await client.call_tool("whoami"))
+            return text_of(await client.call_tool("whoami"))
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
-from tests.gateway_site.forwarding.calls.test_mcp import connected, text
-from tests.gateway_site.rules.test_upstream import one
+from tests.gateway_site.support.declared_upstreams import read_api
 from tests.gateway_site.support.gateways import (
     TOKEN,
     Gateway,
     running_gateway,
     upstream_variables,
 )
+from tests.gateway_site.support.mcp_clients import connected_client, text_of
 from tests.sessions_kms.support.commands import run
 from tests.support.processes import free_port, running
 
@@ -37,7 +37,7 @@ def pinned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         pytest.MonkeyPatch.context() as patch,
         running(command, environment, folder / "log", port),
     ):
-        patch.setattr("django.conf.settings.UPSTREAMS", {"api": one(**address)})
+        patch.setattr("django.conf.settings.UPSTREAMS", {"api": read_api(**address)})
         patch.setenv("PINNING_TOKEN", TOKEN)
         done = run("pin_tools", "api", "--token-env", "PINNING_TOKEN", "--write")
         assert done.status == 0, done.err
@@ -62,10 +62,10 @@ async def test_client_sees_and_calls_the_tools_that_are_as_pinned(
 ) -> None:
     from mcp import MCPError  # as in `connected`
 
-    async with connected(pinned, mode, "seen") as client:
+    async with connected_client(pinned, mode, "seen") as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
         assert names == {"whoami", "interrupted"}
-        assert text(await client.call_tool("whoami")) == f"Bearer {TOKEN}"
+        assert text_of(await client.call_tool("whoami")) == f"Bearer {TOKEN}"
         with pytest.raises(MCPError, match="Unknown tool"):
             await client.call_tool("count", {"to": 1})
     assert pinned.read_log().count("so it is hidden") == 1

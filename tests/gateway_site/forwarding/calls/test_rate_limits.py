@@ -20,7 +20,7 @@ from gateway_site.rules.problems import Problem
 from gateway_site.rules.upstream import Upstream
 from oauth.clients.server import AuthorizationServer
 from sessions_kms import about
-from tests.gateway_site.rules.test_upstream import one
+from tests.gateway_site.support.declared_upstreams import read_api
 from tests.gateway_site.support.gateways import Gateway
 
 
@@ -132,7 +132,7 @@ def test_clients_are_counted_apart_but_not_those_that_registered_themselves(
         labels = {about.CLIENT: "A", about.CLIENT_ID: client_id}
         grant = None if client_id is None else SimpleNamespace(labels=labels)
         try:
-            limit_rate(made(one(RATE="1/h"), grant), None)
+            limit_rate(made(read_api(RATE="1/h"), grant), None)
         except Problem:
             return False
         return True
@@ -159,13 +159,13 @@ def test_other_spelling_of_a_call_is_no_way_around_the_rate_of_a_tool(
     monkeypatch: pytest.MonkeyPatch, method: str, name: str, passes: bool
 ) -> None:
     monkeypatch.setattr(limits, "rate_counter", RateCounter(lambda: 0.0))
-    upstream_call = made(one(RATE="look=1/h"))
+    upstream_call = made(read_api(RATE="look=1/h"))
     limit_rate(upstream_call, read_message(call("tools/call", 1, name="look")))
     with nullcontext() if passes else pytest.raises(Problem):
         limit_rate(upstream_call, read_message(call(method, 2, name=name)))
 
 
 def test_rate_of_a_tool_implies_that_messages_are_read() -> None:
-    assert one(RATE="9/m look=1/m").read_mcp
-    assert not one(RATE="9/m").read_mcp
-    assert one().rates == ()
+    assert read_api(RATE="9/m look=1/m").read_mcp
+    assert not read_api(RATE="9/m").read_mcp
+    assert read_api().rates == ()

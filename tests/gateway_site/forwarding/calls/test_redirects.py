@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from gateway_site.rules import url_rules
 from gateway_site.rules.url_rules import UnsafeAddress
-from tests.gateway_site.forwarding.calls.test_calls import assert_problem
-from tests.gateway_site.rules.test_url_rules import ADDRESSES, ROOT_UPSTREAM, UPSTREAM
+from tests.gateway_site.support.declared_upstreams import ROOT_UPSTREAM, UPSTREAM
 from tests.gateway_site.support.gateways import Gateway
+from tests.gateway_site.support.problems import assert_problem
+from tests.gateway_site.support.url_strategies import ADDRESSES
 from tests.support.cases import each_case
 
 NAVIGATION = {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}

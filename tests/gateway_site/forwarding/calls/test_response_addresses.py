@@ -28,8 +28,8 @@ from gateway_site.rules.problems import Problem
 from gateway_site.rules.upstream import Upstream, read_upstreams
 from gateway_site.transport.pool import Owner
 from sessions_kms import SessionStore
-from tests.gateway_site.rules.test_url_parsers import ABSOLUTE
-from tests.gateway_site.rules.test_url_parsers import REFERENCES as ADDRESSES_GIVEN
+from tests.gateway_site.support.url_strategies import ABSOLUTE
+from tests.gateway_site.support.url_strategies import REFERENCES as ADDRESSES_GIVEN
 
 HOST = "127.0.0.1:8000"
 BASE = f"https://{HOST}/gateway/{{}}/a/b"

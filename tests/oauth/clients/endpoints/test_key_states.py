@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from tests.oauth.clients.endpoints.test_authorization import allow
 from tests.oauth.clients.support.app import App, WayBack
+from tests.oauth.clients.support.consent import allow
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.key_states import NEW, OLD, KeyProcess

@@ -24,8 +24,8 @@ from oauth.network import concurrency
 from oauth.provider.revocation import Revocation
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import revocation
-from tests.oauth.clients.endpoints.test_authorization import allow
 from tests.oauth.clients.support.app import SERVER, App, WayBack
+from tests.oauth.clients.support.consent import allow
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import Answer
 from tests.oauth.support.fixtures import BOB, Visitor, configure, environment

@@ -22,8 +22,8 @@ from oauth.clients.rules.client import Source
 from oauth.clients.server import AuthorizationServer
 from sessions_kms import outages as store_outages
 from sessions_kms.outages import Outage
-from tests.oauth.clients.endpoints.test_authorization import allow
 from tests.oauth.clients.support.app import ISSUER, RESOURCE, SERVER, App, WayBack
+from tests.oauth.clients.support.consent import allow
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +22,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
+from tests.oauth.clients.support.consent import RESOURCE, Consent, scope_of
 from tests.oauth.support.connecting import ONWARD, declare, query_of
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.full_session import fill
@@ -31,11 +31,7 @@ from tests.oauth.support.mcp_server import (
     serving_mcp,
     serving_mcp_with_issuer_elsewhere,
 )
-from tests.oauth.support.shown import shown_to
 from tests.sessions_kms.support.stacks import Stack
-
-RESOURCE = f"{ISSUER}/gateway/notes"
-HIDDEN = re.compile(r'<input type="hidden" name="((?:issuer|scope)-[a-z]+)" value="([^"]*)">')
 
 
 @pytest.fixture
@@ -51,48 +47,6 @@ def notes(ada: Visitor, settings: Settings) -> Iterator[McpResource]:
     with serving_mcp() as served:
         declare(settings, notes=served.url)
         yield served
-
-
-class Consent:
-    """A person who reads the consent page of an app and confirms what it says."""
-
-    def __init__(self, person: Visitor, app: App, **changes: str | None) -> None:
-        self.person, self.app = person, app
-        self.address = app.address(**{"resource": RESOURCE, **changes})
-        self.page = self.read(person.client.get(self.address))
-
-    @staticmethod
-    def read(response: Any) -> str:
-        assert response.status_code == 200, response.content
-        return " ".join(response.content.decode().split())
-
-    @property
-    def named(self) -> dict[str, str]:
-        return {name: html.unescape(value) for name, value in HIDDEN.findall(self.page)}
-
-    def confirm(self, **form: str) -> Any:
-        """Allow what the page said."""
-        sent = {"decision": "allow", **self.named, **shown_to(self.person.user_id), **form}
-        return self.person.client.post(self.address, sent)
-
-    def go_on(self, **form: str) -> str:
-        """Confirm, twice if the page has more to say; return the authorization request."""
-        response = self.confirm(**form)
-        if (found := ONWARD.search(response.content.decode())) is None:
-            self.page = self.read(response)
-            response = self.confirm(**form)
-            found = ONWARD.search(response.content.decode())
-        assert found is not None, response.content.decode()
-        return html.unescape(found[1])
-
-    def allow(self, notes: McpResource, **form: str) -> dict[str, Any]:
-        """Go through the whole flow; return the tokens of the app."""
-        back = self.person.client.get(notes.authorization.consent(self.go_on(**form)))
-        way = WayBack.of(back)
-        assert way.is_led
-        answer = self.app.redeem(way.answer["code"], resource=RESOURCE)
-        assert answer.status_code == 200, answer.content
-        return dict(answer.json())
 
 
 @pytest.fixture
@@ -283,10 +237,6 @@ def test_only_posts_about_the_server_wait_for_it(
 
 def demand(tokens: dict[str, Any], *scopes: str) -> bool:
     return run_sync(wanted_scopes.demand_scopes(grant_of(tokens), "notes", scopes))
-
-
-def scope_of(address: str) -> set[str]:
-    return set(query_of(address).get("scope", "").split())
 
 
 @pytest.mark.parametrize("is_disconnected", [False, True])

@@ -17,7 +17,7 @@ from sessions_kms.aws.http_client.body import InvalidResponse
 from sessions_kms.aws.http_client.response import Response
 from sessions_kms.http.connecting import Origin
 from tests.sessions_kms.aws.dynamodb.boto_reading import METHODS
-from tests.sessions_kms.aws.dynamodb.test_request_json import example
+from tests.sessions_kms.support.shapes import example
 from tests.support.cases import each_case
 
 MOMENT = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from random import Random, getrandbits
 from threading import Thread, current_thread
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from gateway_site.edge.client import Client
-from gateway_site.forwarding.calls.caller import Caller
-from gateway_site.forwarding.calls.event_stream import EventStream, UpstreamResponse
-from gateway_site.forwarding.calls.mcp.reader import MCPReader
+from gateway_site.forwarding.calls.event_stream import EventStream
 from gateway_site.forwarding.calls.mcp.reading_threads import IN_LOOP
 from gateway_site.forwarding.calls.mcp.responses import UnreadableResponse
-from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.mcp.events import EventReader
 from gateway_site.mcp.json_text import JSONObject
 from gateway_site.mcp.messages import Message
-from gateway_site.mcp.policy import MCPCall, Policy
-from gateway_site.rules.body import RequestBody
-from gateway_site.rules.upstream import Upstream
-from gateway_site.transport.failures import ReadError, UpstreamFailed
-from gateway_site.transport.pool import Owner
-from tests.gateway_site.mcp.test_events import by_the_specification
-from tests.gateway_site.rules.test_upstream import one
+from gateway_site.mcp.policy import MCPCall
+from gateway_site.transport.failures import ReadError
+from tests.gateway_site.mcp.other_parsers import parse_by_specification
+from tests.gateway_site.support.mcp_reading import Pieces, read_call, read_to_end, request_message
 
 LISTED = {
     "jsonrpc": "2.0",
@@ -64,83 +57,6 @@ class HideDenied:
         return answer.result | {"tools": [each for each in tools if each["name"] != "denied"]}
 
 
-class Pieces:
-    """An answer that arrives in pieces; a connection that breaks off after them has no end."""
-
-    def __init__(self, pieces: list[bytes], kind: str, *, breaks: bool = False) -> None:
-        self.status = 200
-        self.headers = [(b"content-type", kind.encode()), (b"content-length", b"9")]
-        self.pieces = pieces
-        self.breaks = breaks
-
-    @property
-    def is_complete(self) -> bool:
-        return False
-
-    @property
-    def has_ended(self) -> bool:
-        return not self.pieces and not self.breaks
-
-    def read_rest(self) -> bytes:
-        return b""
-
-    async def read_piece(self, seconds: float) -> bytes:
-        if self.breaks and not self.pieces:
-            raise ReadError
-        return self.pieces.pop(0) if self.pieces else b""
-
-    def wake(self) -> None:
-        self.pieces.insert(0, b"")
-
-    def close(self) -> None: ...
-
-
-async def read_call(
-    policy: Policy,
-    message: dict[str, Any] | None,
-    upstream: Upstream | None = None,
-    groups: Sequence[str] = ("staff",),
-) -> MCPReader:
-    """Return the reader of an admitted call."""
-    data = json.dumps(message).encode() if message else b""
-    framing = [(b"content-length", b"%d" % len(data))] if data else []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": data, "more_body": False}
-
-    headers = [(b"content-type", b"application/json")] if data else []
-    call = UpstreamCall(
-        request=cast("Any", None),
-        caller=Caller(cast("Any", None)),
-        owner=Owner(cast("Any", "holder"), "7"),
-        upstream=upstream or one(READ_MCP="1"),
-        method="POST" if data else "GET",
-        target="",
-        headers=headers,
-        framing=framing,
-    )
-    client = Client({"headers": headers}, receive)
-    reader = MCPReader(call, RequestBody(client, framing, 1 << 20), policy)
-    await reader.receive()
-    reader.admit(tuple(groups))
-    return reader
-
-
-def calling(method: str, **params: Any) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-
-
-async def passed_on(reader: MCPReader, answer: Pieces) -> tuple[bytes, bool]:
-    """Return what the client gets, and whether it takes it for complete."""
-    read: UpstreamResponse = await reader.read_response(answer)
-    found = b""
-    with suppress(UpstreamFailed):
-        while not read.has_ended:
-            found += await read.read_piece(1)
-        return found, True
-    return found, False
-
-
 def tools_in(passed: bytes) -> list[list[str]]:
     """Return the names of tools in whatever events a lenient client finds, complete or not."""
     found = []
@@ -152,12 +68,12 @@ def tools_in(passed: bytes) -> list[list[str]]:
     return [names for names in found if names]
 
 
-@pytest.mark.parametrize("message", [calling("tools/list"), None], ids=["first", "resumed"])
+@pytest.mark.parametrize("message", [request_message("tools/list"), None], ids=["first", "resumed"])
 async def test_hidden_tool_is_in_no_stream_wherever_it_is_cut(message: Any) -> None:
     for cut in range(len(STREAM) + 1):
         reader = await read_call(HideDenied(), message)
         pieces = [STREAM[:cut], STREAM[cut:]]
-        passed, is_whole = await passed_on(reader, Pieces(pieces, "text/event-stream"))
+        passed, is_whole = await read_to_end(reader, Pieces(pieces, "text/event-stream"))
         assert is_whole
         assert tools_in(passed) == [["allowed"]]
         assert b"denied" not in passed
@@ -170,9 +86,9 @@ async def test_hidden_tool_is_in_no_stream_wherever_it_is_cut(message: Any) -> N
 async def test_stream_that_ends_or_breaks_anywhere_passes_no_part_of_an_event() -> None:
     for cut in range(len(STREAM)):
         for breaks in (True, False):
-            reader = await read_call(HideDenied(), calling("tools/list"))
+            reader = await read_call(HideDenied(), request_message("tools/list"))
             answer = Pieces([STREAM[:cut]], "text/event-stream", breaks=breaks)
-            passed, is_whole = await passed_on(reader, answer)
+            passed, is_whole = await read_to_end(reader, answer)
             assert b"denied" not in passed
             assert not passed or passed.endswith((*ENDS, b":\n"))
             assert not (breaks and is_whole)
@@ -204,7 +120,7 @@ async def test_stream_that_ends_at_the_stop_of_the_server_ends_after_a_whole_eve
 
 async def test_json_is_rewritten_with_its_new_length_and_otherwise_unchanged() -> None:
     for cut in range(len(LIST)):
-        reader = await read_call(HideDenied(), calling("tools/list"))
+        reader = await read_call(HideDenied(), request_message("tools/list"))
         read = await reader.read_response(Pieces([LIST[:cut], LIST[cut:]], "application/json"))
         content = read.read_rest()
         assert json.loads(content)["result"] == {
@@ -222,7 +138,7 @@ async def test_json_is_rewritten_with_its_new_length_and_otherwise_unchanged() -
 
 @pytest.mark.parametrize("status", [201, 202, 300, 400, 404, 500])
 async def test_hidden_tool_is_in_no_answer_of_another_status(status: int) -> None:
-    reader = await read_call(HideDenied(), calling("tools/list"))
+    reader = await read_call(HideDenied(), request_message("tools/list"))
     answer = Pieces([LIST[:9], LIST[9:]], "application/json")
     answer.status = status
     with suppress(UnreadableResponse):
@@ -235,7 +151,7 @@ async def test_hidden_tool_is_in_no_answer_of_another_status(status: int) -> Non
 
 async def test_json_that_breaks_off_passes_nothing() -> None:
     for cut in range(0, len(LIST), 7):
-        reader = await read_call(HideDenied(), calling("tools/list"))
+        reader = await read_call(HideDenied(), request_message("tools/list"))
         with pytest.raises(UnreadableResponse):
             await reader.read_response(Pieces([LIST[:cut]], "application/json"))
         with pytest.raises(ReadError):
@@ -274,12 +190,14 @@ async def test_client_that_ends_lines_elsewhere_finds_the_messages_that_were_rea
     assert b"denied" in json.dumps(found_by_splitlines(f": x{hidden}\n\n".encode())).encode()
     for field in (*FIELDS, "event: endpoint\ndata: /"):
         for stream in (f"{field}{hidden}\n\n", f"{field}{hidden}\ndata: {text}\n\n"):
-            reader = await read_call(HideDenied(accepts_old_transport=True), calling("tools/list"))
+            reader = await read_call(
+                HideDenied(accepts_old_transport=True), request_message("tools/list")
+            )
             pieces = [before, stream.encode(), before]
-            passed, _ = await passed_on(reader, Pieces(pieces, "text/event-stream"))
+            passed, _ = await read_to_end(reader, Pieces(pieces, "text/event-stream"))
             found = found_by_splitlines(passed)
             assert [each for each in found if each != json.loads(NOTE)] in ([], [note])
-            assert found == [json.loads(each) for _, each in by_the_specification(passed)]
+            assert found == [json.loads(each) for _, each in parse_by_specification(passed)]
             assert passed.startswith(before)
 
 
@@ -300,7 +218,7 @@ async def test_all_clients_find_the_same_in_a_generated_stream() -> None:
         cuts = sorted(chance.choices(range(len(stream) + 1), k=3))
         pieces = [stream[a:b] for a, b in pairwise([0, *cuts, len(stream)])]
         reader = await read_call(HideDenied(), None)
-        passed, is_whole = await passed_on(reader, Pieces(pieces, "text/event-stream"))
+        passed, is_whole = await read_to_end(reader, Pieces(pieces, "text/event-stream"))
         found = found_by_specification(passed)
         assert found_by_splitlines(passed) == found
         if is_whole:
@@ -312,7 +230,7 @@ async def test_all_clients_find_the_same_in_a_generated_stream() -> None:
 def found_by_specification(stream: bytes) -> list[Any]:
     """Return the messages in whole events."""
     found = []
-    for _, data in by_the_specification(stream + b"\n\n"):
+    for _, data in parse_by_specification(stream + b"\n\n"):
         with suppress(ValueError):
             found.append(json.loads(data))
     return found
@@ -336,17 +254,17 @@ async def test_nothing_follows_an_unreadable_event() -> None:
             stream = b"data: " + NOTE + b"\n\n" + unreadable + STREAM
             pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
             reader = await read_call(HideDenied(), None)
-            found = await passed_on(reader, Pieces(pieces, "text/event-stream"))
+            found = await read_to_end(reader, Pieces(pieces, "text/event-stream"))
             assert found == (b"data: " + NOTE + b"\n\n", False)
 
 
 async def test_sign_of_life_in_an_event_of_another_type_passes_as_a_comment() -> None:
     """Clients ignore such events, but load balancers do not. Nothing passes that is no message."""
-    reader = await read_call(HideDenied(), calling("tools/list"))
+    reader = await read_call(HideDenied(), request_message("tools/list"))
     signs = b"event: ping\ndata: 2026-01-31\n\nevent: ping\ndata: {}\n\nevent: x\ndata: [1]\n\n"
     kept = b"event: ping\n\nevent: ping\ndata\n\nevent: x\ndata: " + NOTE + b"\n\n"
     stream = Pieces([signs + kept, b"event: x\ndata: " + LIST + b"\n\n"], "text/event-stream")
-    found, is_whole = await passed_on(reader, stream)
+    found, is_whole = await read_to_end(reader, stream)
     assert found.startswith(b":\n\n" * 3 + kept + b"event: x\ndata: ")
     assert b"denied" not in found
     assert b"allowed" in found
@@ -364,10 +282,10 @@ async def test_much_that_arrives_at_once_is_read_in_a_thread(
 
     monkeypatch.setattr(EventReader, "feed", watch)
     event = b"data: " + NOTE + b"\n\n"
-    reader = await read_call(HideDenied(), calling("tools/list"))
+    reader = await read_call(HideDenied(), request_message("tools/list"))
     pieces = [event, event * (IN_LOOP // len(event)), b": \n" * IN_LOOP, b"data: " + b" " * IN_LOOP]
     stream = b"".join([*pieces, NOTE, b"\n\n"])
-    found = await passed_on(reader, Pieces([*pieces, NOTE, b"\n\n"], "text/event-stream"))
+    found = await read_to_end(reader, Pieces([*pieces, NOTE, b"\n\n"], "text/event-stream"))
     assert found == (stream.replace(b": \n", b":\n"), True)
     is_in_loop = [each is current_thread() for each in threads]
     assert is_in_loop == [True, True, False, False, False, False]
@@ -375,12 +293,12 @@ async def test_much_that_arrives_at_once_is_read_in_a_thread(
 
 async def test_answer_of_more_than_four_megabytes_passes_nothing() -> None:
     large = b'{"jsonrpc":"2.0","id":1,"result":{"a":"%b"}}' % (b"a" * (4 << 20))
-    reader = await read_call(HideDenied(), calling("tools/list"))
+    reader = await read_call(HideDenied(), request_message("tools/list"))
     endless = Pieces([large] * 9, "application/json")
     with pytest.raises(UnreadableResponse):
         await reader.read_response(endless)
     assert len(endless.pieces) == 8
-    assert await passed_on(
+    assert await read_to_end(
         reader, Pieces([b": hello\n\ndata: " + large + b"\n\n"], "text/event-stream")
     ) == (b":\n\n", False)
 
@@ -390,7 +308,7 @@ async def test_stream_of_the_old_transport_passes_only_without_rules() -> None:
     for accepts in (True, False):
         policy = HideDenied(accepts_old_transport=accepts)
         reader = await read_call(policy, None)
-        found = await passed_on(reader, Pieces([stream], "text/event-stream"))
+        found = await read_to_end(reader, Pieces([stream], "text/event-stream"))
         assert found == ((stream, True) if accepts else (b"", False))
 
 
@@ -398,7 +316,9 @@ async def test_policy_sees_the_call_and_keeps_no_content_of_it_for_the_answer() 
     policy = HideDenied()
     seen: list[MCPCall] = []
     policy.rewrite = lambda call, answer: seen.append(call)  # type: ignore[method-assign]
-    reader = await read_call(policy, calling("tools/call", name="allowed", arguments={"a": "b"}))
+    reader = await read_call(
+        policy, request_message("tools/call", name="allowed", arguments={"a": "b"})
+    )
     await reader.read_response(Pieces([LIST], "application/json"))
     [admitted] = policy.admitted
     assert admitted.message is not None
@@ -408,7 +328,7 @@ async def test_policy_sees_the_call_and_keeps_no_content_of_it_for_the_answer() 
     assert seen[0].message is not None
     assert (seen[0].message.name, seen[0].message.params) == ("allowed", {})
     with pytest.raises(RPCProblem) as rejected:
-        await read_call(policy, calling("tools/call", name="denied"))
+        await read_call(policy, request_message("tools/call", name="denied"))
     assert json.loads(rejected.value.response().content) == {
         "jsonrpc": "2.0",
         "id": 1,

@@ -21,25 +21,19 @@ from gateway_site.forwarding.calls.mcp.responses import UnreadableResponse
 from gateway_site.policy.call_policy import CallPolicy
 from gateway_site.policy.policy_file import read_rules
 from gateway_site.rules.problems import Problem
-from tests.gateway_site.forwarding.calls.mcp.test_answers import (
-    Pieces,
-    calling,
-    passed_on,
-    read_call,
-)
 from tests.gateway_site.mcp import other_parsers
-from tests.gateway_site.mcp.other_parsers import LISTS, Call
-from tests.gateway_site.mcp.test_events import by_the_specification
+from tests.gateway_site.mcp.other_parsers import LISTS, Call, parse_by_specification
 from tests.gateway_site.policy.generated_calls import as_toml
 from tests.gateway_site.policy.generated_lists import Listing, generated_lists
 from tests.gateway_site.policy.reference import may_call, may_see_template
+from tests.gateway_site.support.mcp_reading import Pieces, read_call, read_to_end, request_message
 
 IS_LONG = bool(os.environ.get("FUZZ_EXAMPLES"))
 COUNT, CUT_COUNT = (20_000, 50) if IS_LONG else (300, 2)
 JSON, EVENTS = "application/json", "text/event-stream"
 METHODS = {"tools": "tools/call", "prompts": "prompts/get", "resources": "resources/read"}
 NAMED_ONCE = {"tools", "prompts"}
-LIST = calling("tools/list")
+LIST = request_message("tools/list")
 STREAM_MAX = 600  # bytes, of those that are cut
 Passed = tuple[Listing, bytes]  # the message, as a client gets it
 
@@ -153,9 +147,9 @@ async def check_cut_everywhere(listing: Listing, message: Any) -> None:
             reader = await admitted(listing, message)
             assert reader
             answer = Pieces(pieces[:1] if breaks else list(pieces), EVENTS, breaks=breaks)
-            found.add((await passed_on(reader, answer))[0])
+            found.add((await read_to_end(reader, answer))[0])
     # Of CR and LF, whatever comes later is an empty line of its own.
-    assert len({tuple(by_the_specification(each)) for each in whole}) == 1
+    assert len({tuple(parse_by_specification(each)) for each in whole}) == 1
     texts = data_of(whole.pop())
     assert len(texts) == 2, texts  # the notification, and the list
     for each in broken:
@@ -169,4 +163,4 @@ async def check_cut_everywhere(listing: Listing, message: Any) -> None:
 
 def data_of(stream: bytes) -> set[bytes]:
     """Return what a client gets that takes an event for complete although it is not."""
-    return {data.encode() for _, data in by_the_specification(stream + b"\n\n") if data}
+    return {data.encode() for _, data in parse_by_specification(stream + b"\n\n") if data}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.gateway_site.forwarding.calls.mcp.test_reader import answer_path
 from tests.gateway_site.support.gateways import PINNED, Gateway
+from tests.gateway_site.support.mcp_reading import response_path
 from tests.support.waiting import wait_until
 
 JSON, EVENTS = "application/json", "text/event-stream"
@@ -34,7 +34,7 @@ def page(tools: list[Any], kind: str = JSON, upstream: str = "pinned", **more: A
     """Return the path of an upstream that answers with such a page."""
     text = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools, **more}})
     body = text if kind == JSON else f"id: 1\ndata: {text}\n\n"
-    return answer_path(body.encode(), kind).replace("read/", f"{upstream}/")
+    return response_path(body.encode(), kind).replace("read/", f"{upstream}/")
 
 
 def call(gateway: Gateway, client: requests.Session, name: str, upstream: str = "pinned") -> Any:
@@ -80,7 +80,7 @@ def test_list_as_pinned_passes_byte_for_byte(gateway: Gateway, client: requests.
         json.dumps(dict(reversed(FIRST.items())), indent=1).encode(),
         json.dumps(SECOND).encode(),
     )
-    path = answer_path(body).replace("read/", "pinned/")
+    path = response_path(body).replace("read/", "pinned/")
     assert post(gateway, client, path, method="tools/list").content == body
 
 

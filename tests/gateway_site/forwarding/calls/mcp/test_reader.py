@@ -6,17 +6,15 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 import requests
 
 from tests.gateway_site.support.gateways import Gateway
+from tests.gateway_site.support.mcp_reading import JSON, NEW, response_path
 
-NEW = "2026-07-28"
 EVENT = b'data: {"jsonrpc":"2.0","id":1,"result":{}}\n\n'
 MESSAGE = b'{ "jsonrpc":"2.0", "id":1,\n"method":"ping","params":{"a":1.50,"b":"\\u0061"} }'
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +33,6 @@ def post(
 ) -> requests.Response:
     named = JSON | {name.replace("_", "-"): value for name, value in headers.items()}
     return client.post(f"{gateway.url}/gateway/{path}", data=data, headers=named, timeout=20)
-
-
-def answer_path(
-    body: bytes, kind: str = "application/json", *, status: int = 200, **headers: str
-) -> str:
-    """Return the path of an upstream that answers so."""
-    pairs = [["content-type", kind], *([n.replace("_", "-"), v] for n, v in headers.items())]
-    query = {"status": status, "body": body.decode("latin-1"), "headers": json.dumps(pairs)}
-    return "read/answer?" + urlencode(query)
 
 
 def rejected(response: requests.Response, status: int, code: int) -> dict[str, Any]:
@@ -134,7 +123,7 @@ def test_body_in_another_form_is_rejected(
 def test_json_in_other_words_passes(gateway: Gateway, client: requests.Session, kind: str) -> None:
     response = post(gateway, client, Content_Type=kind, Content_Encoding="Identity")
     assert response.status_code == 200
-    answered = post(gateway, client, path=answer_path(RESULT, kind))
+    answered = post(gateway, client, path=response_path(RESULT, kind))
     assert (answered.status_code, answered.content) == (200, RESULT)
 
 
@@ -151,12 +140,12 @@ def test_new_version_has_neither_sessions_nor_streams_by_get(
     assert names.isdisjoint({"mcp-session-id", "last-event-id", "mcp-session.id"})
     rejected(post(gateway, client, data), 400, -32020)
     rejected(post(gateway, client, data, **new, Connection="mcp-method"), 400, -32020)
-    path = answer_path(b'{"jsonrpc":"2.0","id":1,"result":{}}', Mcp_Session_Id="s")
+    path = response_path(b'{"jsonrpc":"2.0","id":1,"result":{}}', Mcp_Session_Id="s")
     assert "Mcp-Session-Id" not in post(gateway, client, data, path=path, **new).headers
     assert post(gateway, client, path=path).headers["Mcp-Session-Id"] == "s"
     for method in ("GET", "DELETE"):
         for sent, status in [({"MCP-Protocol-Version": NEW}, 405), ({}, 200)]:
-            path = answer_path(EVENT, "text/event-stream")
+            path = response_path(EVENT, "text/event-stream")
             url = f"{gateway.url}/gateway/{path}"
             assert client.request(method, url, headers=sent, timeout=20).status_code == status
 
@@ -170,7 +159,7 @@ def test_other_method_is_rejected(gateway: Gateway, client: requests.Session, me
 
 
 def test_get_with_a_body_is_rejected(gateway: Gateway, client: requests.Session) -> None:
-    url = f"{gateway.url}/gateway/{answer_path(EVENT, 'text/event-stream')}"
+    url = f"{gateway.url}/gateway/{response_path(EVENT, 'text/event-stream')}"
     response = client.get(url, data=MESSAGE, headers=JSON, timeout=20)
     assert (response.status_code, response.json()["code"]) == (400, "bad_framing")
 
@@ -181,19 +170,19 @@ RESULT = b'{ "jsonrpc":"2.0", "id":1, "result":{"a":1.50} }'
 @pytest.mark.parametrize(
     "path",
     [
-        answer_path(RESULT, content_encoding="gzip"),
-        answer_path(RESULT, content_encoding="x"),
-        answer_path(EVENT, "text/event-stream", content_encoding="br"),
-        answer_path(b"", status=404, content_encoding="gzip"),
-        answer_path(b"[" + RESULT + b"]"),
-        answer_path(RESULT[:-1]),
-        answer_path(RESULT.replace(b'"result"', b'"result":{},"Result"')),
-        answer_path(RESULT.replace(b'"a"', b'"Tools"')),
-        answer_path(RESULT, "text/plain"),
-        answer_path(RESULT, "application/json; charset=utf-16"),
-        answer_path(RESULT, "application/json; x"),
-        answer_path(EVENT, "text/event-stream; x"),
-        answer_path(RESULT, status=206),
+        response_path(RESULT, content_encoding="gzip"),
+        response_path(RESULT, content_encoding="x"),
+        response_path(EVENT, "text/event-stream", content_encoding="br"),
+        response_path(b"", status=404, content_encoding="gzip"),
+        response_path(b"[" + RESULT + b"]"),
+        response_path(RESULT[:-1]),
+        response_path(RESULT.replace(b'"result"', b'"result":{},"Result"')),
+        response_path(RESULT.replace(b'"a"', b'"Tools"')),
+        response_path(RESULT, "text/plain"),
+        response_path(RESULT, "application/json; charset=utf-16"),
+        response_path(RESULT, "application/json; x"),
+        response_path(EVENT, "text/event-stream; x"),
+        response_path(RESULT, status=206),
     ],
 )
 def test_answer_that_is_no_readable_message_is_502(
@@ -209,7 +198,7 @@ def test_answer_without_a_body_passes(
 ) -> None:
     """As to a notification: some servers say 200."""
     for kind in ("application/json", "text/plain"):
-        response = post(gateway, client, path=answer_path(b"", kind, status=status))
+        response = post(gateway, client, path=response_path(b"", kind, status=status))
         assert (response.status_code, response.content) == (status, b"")
 
 
@@ -217,7 +206,7 @@ def test_body_of_an_accepted_message_does_not_pass(
     gateway: Gateway, client: requests.Session
 ) -> None:
     for kind in ("application/json", "text/plain"):
-        response = post(gateway, client, path=answer_path(RESULT, kind, status=202))
+        response = post(gateway, client, path=response_path(RESULT, kind, status=202))
         assert (response.status_code, response.content) == (202, b"")
 
 
@@ -226,14 +215,14 @@ def test_answer_without_a_result_passes(
     gateway: Gateway, client: requests.Session, status: int
 ) -> None:
     for kind in ("application/json", "text/html"):
-        path = answer_path(b'{"detail": "x"}', kind, status=status)
+        path = response_path(b'{"detail": "x"}', kind, status=status)
         response = post(gateway, client, path=path)
         assert (response.status_code, response.text) == (status, '{"detail": "x"}')
         assert "X-Gateway-Problem" not in response.headers
 
 
 def test_answer_passes_byte_for_byte(gateway: Gateway, client: requests.Session) -> None:
-    response = post(gateway, client, path=answer_path(RESULT, content_encoding="identity"))
+    response = post(gateway, client, path=response_path(RESULT, content_encoding="identity"))
     assert (response.content, response.headers["Content-Length"]) == (RESULT, str(len(RESULT)))
 
 
@@ -249,7 +238,7 @@ PASSING = STREAM.replace(b": hello", b":")
 def test_events_pass_byte_for_byte(gateway: Gateway, client: requests.Session) -> None:
     for kind in ("text/event-stream", "text/event-stream; charset=utf-8"):
         for old in (b"", b"event: endpoint\ndata: /messages/?id=1\n\n"):
-            path = answer_path(old + STREAM, kind)
+            path = response_path(old + STREAM, kind)
             assert post(gateway, client, path=path).content == old + PASSING
             url = f"{gateway.url}/gateway/{path}"
             assert client.get(url, headers={"Last-Event-ID": "1"}, timeout=20).content == (
@@ -273,7 +262,7 @@ def test_unreadable_event_breaks_the_stream_off(
 ) -> None:
     """What is before it has passed, and the client notices that it has not everything."""
     found: list[bytes] = []
-    url = f"{gateway.url}/gateway/{answer_path(STREAM + end, 'text/event-stream')}"
+    url = f"{gateway.url}/gateway/{response_path(STREAM + end, 'text/event-stream')}"
     with (
         client.post(url, data=MESSAGE, headers=JSON, stream=True, timeout=20) as response,
         pytest.raises(requests.exceptions.ChunkedEncodingError),
@@ -284,7 +273,7 @@ def test_unreadable_event_breaks_the_stream_off(
 
 
 def test_body_of_a_get_that_is_no_stream_is_502(gateway: Gateway, client: requests.Session) -> None:
-    url = f"{gateway.url}/gateway/{answer_path(EVENT, 'application/octet-stream')}"
+    url = f"{gateway.url}/gateway/{response_path(EVENT, 'application/octet-stream')}"
     rejected(client.get(url, timeout=20), 502, -32012)
 
 
@@ -296,7 +285,7 @@ def test_upstream_whose_messages_are_not_read_gets_everything_as_before(
     seen = post(gateway, client, odd, path="echo/message", **headers).json()["result"]
     assert seen["body"].encode("latin-1") == odd
     assert dict(seen["headers"])["accept-encoding"] == "gzip"
-    path = answer_path(b"data: \xff", "text/event-stream").replace("read/", "echo/")
+    path = response_path(b"data: \xff", "text/event-stream").replace("read/", "echo/")
     assert post(gateway, client, path=path).content == b"data: \xff"
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.gateway_site.forwarding.calls.mcp.test_reader import JSON, NEW, answer_path
 from tests.gateway_site.support.client_tokens import Caller
 from tests.gateway_site.support.gateways import LONG_ID, RULES, Gateway
+from tests.gateway_site.support.mcp_reading import JSON, NEW, response_path
 from tests.support.waiting import wait_until
 
 META = {"io.modelcontextprotocol/protocolVersion": NEW}
@@ -127,7 +127,7 @@ def test_lists_have_on_each_page_what_the_caller_may_call(
     pages = [page(*TOOLS, cursor="b"), page("other", "search_b", cursor="c"), page("other")]
     expected = [(["search_a", "delete"], "b"), (["search_b"], "c"), ([], None)]
     for answer, (names, cursor) in zip(pages, expected, strict=True):
-        path = answer_path(answer).replace("read/", "ruled/")
+        path = response_path(answer).replace("read/", "ruled/")
         url = f"{gateway.url}/gateway/{path}"
         listing = message("tools/list", cursor="x")
         found = post(member, url, listing)
@@ -136,7 +136,7 @@ def test_lists_have_on_each_page_what_the_caller_may_call(
         seen = [each for each in names if each != "delete"]
         assert read(post(client, url, listing).text) == (seen, cursor, "private")
     stream = b"id: 4\ndata: " + pages[0] + b"\n\nid: 5\ndata: " + pages[1] + b"\n\n"
-    path = answer_path(stream, "text/event-stream").replace("read/", "ruled/")
+    path = response_path(stream, "text/event-stream").replace("read/", "ruled/")
     url = f"{gateway.url}/gateway/{path}"
     resumed = member.get(url, headers={"Last-Event-ID": "3"}, timeout=20).text
     for text in (resumed, post(member, url, message("tools/list")).text):

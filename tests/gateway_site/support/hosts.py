@@ -1,0 +1,5 @@
+"""Names of hosts."""
+
+from __future__ import annotations
+
+HOST = "gateway.example.com"

@@ -1,0 +1,38 @@
+"""Calls of the MCP server `notes` through the gateway, in this process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.conf import settings as django_settings
+
+from gateway_site.pages import upstreams
+from gateway_site.pages.upstreams import TrialResponse
+from tests.oauth.support.fixtures import Visitor
+
+
+def call_notes(visitor: Visitor, **headers: str) -> TrialResponse:
+    """Call the server through the gateway, with the browser's cookie."""
+    cookie = f"{django_settings.SESSION_COOKIE_NAME}={visitor.session.session_key}"
+    sent = {"host": "testserver", "cookie": cookie, "sec-fetch-site": "same-origin", **headers}
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/gateway/notes",
+        "raw_path": b"/gateway/notes",
+        "root_path": "",
+        "query_string": b"a=1",
+        "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("testserver", 80),
+    }
+    return async_to_sync(upstreams._call_gateway_in_new_loop)(scope)
+
+
+def problem_of(answer: TrialResponse) -> dict[str, Any]:
+    found = upstreams._problem(answer)
+    assert found is not None, answer
+    return found

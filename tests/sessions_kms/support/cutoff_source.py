@@ -1,0 +1,18 @@
+"""A source of the not-before cutoff."""
+
+from __future__ import annotations
+
+
+class CutoffSource:
+    """What the table says, and how often it was asked."""
+
+    def __init__(self, moment: int = 0) -> None:
+        self.moment = moment
+        self.error: Exception | None = None
+        self.reads = 0
+
+    def __call__(self) -> int:
+        self.reads += 1
+        if self.error:
+            raise self.error
+        return self.moment
