@@ -11,20 +11,10 @@ import pytest
 
 from gateway_site.transport.places import Busy
 from gateway_site.transport.pool import ConnectionPool, Lease, Limits, Owner
+from tests.gateway_site.support.fake_line import Line
 
 ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")
 SOON, NEVER = 0.001, 60.0  # seconds of waiting: in vain, and not to its end
-
-
-@dataclass(eq=False)
-class Line:
-    """A connection: it is clean or not as a test says."""
-
-    is_clean: bool = True
-    is_closed: bool = False
-
-    def close(self) -> None:
-        self.is_closed = True
 
 
 @dataclass

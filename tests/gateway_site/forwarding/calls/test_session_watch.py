@@ -19,7 +19,7 @@ from gateway_site.transport.pool import Lease, Owner
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.services import id_of, services
-from tests.gateway_site.transport.test_pool import Line
+from tests.gateway_site.support.fake_line import Line
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
 

@@ -1,0 +1,16 @@
+"""A connection to an upstream that is only noted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(eq=False)
+class Line:
+    """A connection: it is clean or not as a test says."""
+
+    is_clean: bool = True
+    is_closed: bool = False
+
+    def close(self) -> None:
+        self.is_closed = True
