@@ -74,7 +74,7 @@ def kms_findings(config: Config, table_regions: Sequence[str]) -> Iterator[Findi
 @report_errors("kms key", needs=DESCRIBE)
 def _current(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
     client = clients.control_client("kms", kms.region_of(config.key_id))
-    key = _describe_key(client, config.key_id)
+    key = describe_key(client, config.key_id)
     if key is None:
         yield failing("kms key", f"{config.key_id} does not exist", NO_KEY)
         return
@@ -85,7 +85,8 @@ def _current(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
     yield _regions(key, table_regions)
 
 
-def _describe_key(client: Any, arn: str) -> Any:
+def describe_key(client: Any, arn: str) -> Any:
+    """Return what KMS tells of a key, or None if there is none."""
     return describe_or_none(lambda: in_time(partial(client.describe_key, KeyId=arn))["KeyMetadata"])
 
 
@@ -194,7 +195,7 @@ def _previous(config: Config) -> Iterator[Finding]:
 
 
 def _key_fault(arn: str) -> str:
-    key = _describe_key(clients.control_client("kms", kms.region_of(arn)), arn)
+    key = describe_key(clients.control_client("kms", kms.region_of(arn)), arn)
     if key is None:
         return f"{arn} does not exist"
     return "" if key["KeyState"] == "Enabled" else f"{arn} is {key['KeyState']}"

@@ -38,36 +38,35 @@ UNUSABLE = frozenset({"DisabledException", "KMSInvalidStateException"})
 Call = Callable[[], object]
 
 
-def is_permitted(call: Call) -> bool:
+def right_finding(action: str, call: Call, of: str) -> Finding:
+    """Return whether AWS allows an action that the engine needs. Raises any other error."""
+    return ok(f"right {action}", "allowed") if _is_permitted(call) else _denied(action, of)
+
+
+def _is_permitted(call: Call) -> bool:
     """Return True or False if AWS allows or denies the call; raise any other error."""
     try:
         in_time(call)
     except Exception as exc:
         kind = _kind(exc)
-        if kind in PERMITTED | UNUSABLE:
-            return True
         if kind in DENIED:
             return False
-        raise
+        if kind not in PERMITTED | UNUSABLE:
+            raise
     return True
 
 
-def seems_permitted(call: Call) -> bool:
-    """Return True if AWS allows the call; any other error means no."""
+def _error_of(call: Call) -> str:
+    """Return the name of the error, such as that of a KMS that lacks the operation, or ""."""
     try:
         in_time(call)
-    except Exception as exc:  # noqa: BLE001 - a KMS that lacks the operation, say
-        return _kind(exc) in PERMITTED
-    return True
+    except Exception as exc:  # noqa: BLE001 - whatever it is, it is not allowed
+        return _kind(exc)
+    return ""
 
 
-def ends_as_dry_run(call: Call) -> bool:
-    """Return True if KMS reports that it would do this; any other answer means no."""
-    try:
-        in_time(call)
-    except Exception as exc:  # noqa: BLE001 - the same
-        return _kind(exc) == DRY_RUN
-    return False
+def _seems_permitted(call: Call) -> bool:
+    return _error_of(call) in {"", *PERMITTED}
 
 
 def dry_run(operation: str, key_id: str, context: Mapping[str, str], **params: object) -> Call:
@@ -135,13 +134,14 @@ def _table_checks(client: Callable[[], Any], table: str) -> Mapping[str, Callabl
         ),
     }
     tries = {
-        action: partial(_needed, action, call, f"table {table}") for action, call in needed.items()
+        action: partial(right_finding, action, call, f"table {table}")
+        for action, call in needed.items()
     }
     return {**tries, QUERY: partial(_query, client, table)}
 
 
 def _query(client: Callable[[], Any], table: str) -> Finding:
-    if is_permitted(
+    if _is_permitted(
         lambda: client().query(
             TableName=table,
             IndexName=OWNER_INDEX,
@@ -161,9 +161,9 @@ def _query(client: Callable[[], Any], table: str) -> Finding:
 
 def _kms_checks(config: Config) -> Mapping[str, Callable[[], Finding]]:
     ours = build_kms_keyring(config).context(_period(config))
-    generate = dry_run("generate_data_key", config.key_id, ours, KeySpec="AES_256")
+    generate = _generate(config, ours)
     return {
-        GENERATE: partial(_needed, GENERATE, generate, config.key_id),
+        GENERATE: partial(right_finding, GENERATE, generate, config.key_id),
         DECRYPT: partial(_decrypt, config, ours),
     }
 
@@ -171,16 +171,9 @@ def _kms_checks(config: Config) -> Mapping[str, Callable[[], Finding]]:
 def _decrypt(config: Config, context: Mapping[str, str]) -> Finding:
     blob = wrapped_data_key(config)
     keys = dict.fromkeys([config.key_id, *config.decrypt_key_ids])
-    denied = [
-        key
-        for key in keys
-        if not is_permitted(dry_run("decrypt", key, context, CiphertextBlob=blob))
-    ]
+    tries = {key: dry_run("decrypt", key, context, CiphertextBlob=blob) for key in keys}
+    denied = [key for key, attempt in tries.items() if not _is_permitted(attempt)]
     return _denied(DECRYPT, ", ".join(denied)) if denied else ok(f"right {DECRYPT}", "allowed")
-
-
-def _needed(action: str, call: Call, of: str) -> Finding:
-    return ok(f"right {action}", "allowed") if is_permitted(call) else _denied(action, of)
 
 
 def _denied(action: str, of: str) -> Finding:
@@ -205,7 +198,7 @@ def _excess_contexts(config: Config) -> Finding:
         "kms:GenerateDataKey": _generate(config, OTHER_CONTEXT),
         "kms:Decrypt": dry_run("decrypt", config.key_id, OTHER_CONTEXT, CiphertextBlob=blob),
     }
-    if loose := [action for action, call in tried.items() if seems_permitted(call)]:
+    if loose := [action for action, call in tried.items() if _seems_permitted(call)]:
         return warning(
             "over-grant context",
             f"{' and '.join(loose)} with any encryption context",
@@ -232,8 +225,8 @@ def _excess_on_key(config: Config) -> Finding:
     }
     # A KMS that ignores the flag would create the grant.
     ours = build_kms_keyring(config).context(_period(config))
-    knows_dry_runs = ends_as_dry_run(_generate(config, ours))
-    more = [action for action, call in tried.items() if knows_dry_runs and ends_as_dry_run(call)]
+    knows_dry_runs = _error_of(_generate(config, ours)) == DRY_RUN
+    more = [name for name, call in tried.items() if knows_dry_runs and _error_of(call) == DRY_RUN]
     if more:
         return warning(
             "over-grant key",
@@ -245,18 +238,16 @@ def _excess_on_key(config: Config) -> Finding:
 
 def _excess_on_table(config: Config, client: Callable[[], Any]) -> Finding:
     """Report the right that operator commands need and the site does not."""
-    if seems_permitted(
+    is_operator = _seems_permitted(
         lambda: client().update_item(
             TableName=config.table_name,
             Key={"id": {"S": f"canary-{secrets.token_hex(16)}"}},
             UpdateExpression="REMOVE canary",
             ConditionExpression=NEVER,
         )
-    ):
-        detail = "dynamodb:UpdateItem: correct for an operator, not for the site"
-    else:
-        detail = NONE
-    return ok("over-grant table", detail)
+    )
+    detail = "dynamodb:UpdateItem: correct for an operator, not for the site"
+    return ok("over-grant table", detail if is_operator else NONE)
 
 
 def _generate(config: Config, context: Mapping[str, str]) -> Call:
