@@ -122,7 +122,7 @@ class DocumentFetcher:
         try:
             return fetch.result(WAIT_MAX)
         except UnknownClient as refused:  # a separate error for each thread
-            raise UnknownClient(refused.description) from None
+            raise UnknownClient(refused.description, refused.supported) from None
         except (ProviderUnavailable, TimeoutError) as failure:
             logger.warning(
                 "The document of a client at %s was not fetched: %s",

@@ -183,4 +183,5 @@ def _reject(request: HttpRequest, why: RequestRejected | DocumentUnavailable) ->
     status = HTTPStatus.SERVICE_UNAVAILABLE if is_temporary else HTTPStatus.BAD_REQUEST
     code = why.code if isinstance(why, RequestRejected) else INVALID_REQUEST
     logger.info("An authorization request was refused (%s): %s", code, why)
-    return pages.rejection_page(request, str(why), status)
+    supported = why.supported if isinstance(why, UnknownClient) else ()
+    return pages.rejection_page(request, str(why), status, supported)

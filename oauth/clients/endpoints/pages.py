@@ -290,9 +290,18 @@ def error_response(
     return _response_page(request, client, auth_request, address, is_led=is_led, why=why)
 
 
-def rejection_page(request: HttpRequest, why: str, status: HTTPStatus) -> HttpResponse:
-    """Return an error page for the person; the client is not informed."""
-    context = {"why": why, "is_temporary": status == HTTPStatus.SERVICE_UNAVAILABLE}
+def rejection_page(
+    request: HttpRequest, why: str, status: HTTPStatus, supported: Sequence[str] = ()
+) -> HttpResponse:
+    """Return an error page for the person; the client is not informed.
+
+    ``supported`` are the client's authentication methods, if that is the reason.
+    """
+    context = {
+        "why": why,
+        "supported": ", ".join(supported),
+        "is_temporary": status == HTTPStatus.SERVICE_UNAVAILABLE,
+    }
     return _private(render(request, "oauth/clients/refused.html", context, status=status))
 
 

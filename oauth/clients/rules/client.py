@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from oauth.clients.rules import names, redirect_uris
+from oauth.clients.rules import authentication, names, redirect_uris
 from oauth.clients.rules.errors import UnknownClient
 from oauth.clients.rules.redirect_uris import HOST, PCHAR
 
@@ -87,12 +87,14 @@ def read_document(client_id: str, members: Mapping[str, Any], listed: Collection
     host = document_host(client_id)
     if members.get("client_id") != client_id:
         raise UnknownClient("The client's document is about another client_id than its address.")
-    # A client that has a key would have to prove it at each token request, which is not built.
-    if (
-        members.get("token_endpoint_auth_method", "none") != "none"
-        or SECRET_MEMBERS & members.keys()
-    ):
-        raise UnknownClient("The client's document wants another authentication than none.")
+    if SECRET_MEMBERS & members.keys():
+        raise UnknownClient("The client's document has a secret, which everybody can read.")
+    supported = authentication.read_methods(members)
+    if authentication.NONE not in supported:
+        raise UnknownClient(
+            "The client's document supports no way to authenticate that is accepted here.",
+            supported=sorted(supported),
+        )
     name = names.clean_name(members.get("client_name"))
     if name == names.UNNAMED:
         raise UnknownClient("The client's document has no client_name.")

@@ -12,6 +12,7 @@ TooManyRefreshes         nothing was spent; try again later
 An unknown outcome is `sessions_kms.StoreUnavailable`.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 INVALID_REQUEST: Final = "invalid_request"  # RFC 6749 section 4.1.2.1 and 5.2
@@ -46,10 +47,18 @@ class RequestRejected(Exception):
 
 
 class UnknownClient(RequestRejected):
-    """The client does not exist here, or its data are not acceptable."""
+    """The client does not exist here, or its data are not acceptable.
 
-    def __init__(self, description: str = translatable("The client is not known here.")) -> None:
+    ``supported`` are the authentication methods of a client, if none of them is accepted.
+    """
+
+    def __init__(
+        self,
+        description: str = translatable("The client is not known here."),
+        supported: Sequence[str] = (),
+    ) -> None:
         super().__init__(INVALID_CLIENT, description)
+        self.supported = tuple(supported)
 
 
 class GrantError(Exception):

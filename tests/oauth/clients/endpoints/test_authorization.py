@@ -26,13 +26,11 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from tests.gateway_site.support.page_requests import assert_accessible, parse
 from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack
-from tests.oauth.clients.support.consent import allow, decide
+from tests.oauth.clients.support.consent import TYPED, allow, decide
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
-
-TYPED = {"sec-fetch-site": "none"}  # of an address that was typed, or opened by a program
 
 
 def test_full_flow_from_registration_to_tokens(corp: FakeProvider, ada: Visitor, app: App) -> None:

@@ -75,6 +75,16 @@ def test_id_that_is_no_plain_https_address_names_no_document(address: str) -> No
         {"token_endpoint_auth_method": "private_key_jwt"},
         {"token_endpoint_auth_method": "client_secret_post"},
         {"token_endpoint_auth_method": None},
+        {"token_endpoint_auth_methods_supported": []},
+        {"token_endpoint_auth_methods_supported": None},
+        {"token_endpoint_auth_methods_supported": "none"},
+        {"token_endpoint_auth_methods_supported": ["none", ["none"]]},
+        {"token_endpoint_auth_methods_supported": ["none", "<b>"]},
+        {"token_endpoint_auth_methods_supported": ["none"] * 17},
+        {
+            "token_endpoint_auth_method": "none",
+            "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+        },
         {"client_secret": "x"},
         {"client_name": None},
         {"client_name": ""},
@@ -91,6 +101,21 @@ def test_id_that_is_no_plain_https_address_names_no_document(address: str) -> No
 def test_invalid_document_is_rejected(changes: dict[str, Any]) -> None:
     with pytest.raises(UnknownClient):
         client(**changes)
+
+
+@each_case(
+    "changes",
+    [
+        {"token_endpoint_auth_method": "none"},
+        {
+            "token_endpoint_auth_method": "private_key_jwt",
+            "token_endpoint_auth_methods_supported": ["private_key_jwt", "none"],
+        },
+        {"token_endpoint_auth_methods_supported": ["client_secret_post", "none"]},
+    ],
+)
+def test_document_that_supports_none_is_accepted(changes: dict[str, Any]) -> None:
+    assert client(**changes).name == "App"
 
 
 def test_document_without_a_name_is_rejected() -> None:

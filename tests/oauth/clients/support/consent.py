@@ -15,6 +15,8 @@ from tests.oauth.support.mcp_server import (
 )
 from tests.oauth.support.shown import shown_to
 
+TYPED = {"sec-fetch-site": "none"}  # of an address that was typed, or opened by a program
+
 
 def decide(visitor: Visitor, address: str, decision: str = "allow") -> Any:
     return visitor.client.post(address, {"decision": decision} | shown_to(visitor.user_id))

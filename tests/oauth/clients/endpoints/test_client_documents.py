@@ -1,0 +1,96 @@
+"""Apps that are known by a document, from the consent to the end of their grant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from oauth.clients import metadata_documents
+from oauth.clients.grants import grants
+from oauth.network.responses import ProviderResponse
+from sessions_kms.concurrency.waits import run_sync
+from tests.gateway_site.support.page_requests import assert_accessible
+from tests.oauth.clients.support.app import App, WayBack
+from tests.oauth.clients.support.consent import TYPED, allow
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+
+# As published in September 2026; before, without the list of methods.
+CHATGPT: dict[str, Any] = {
+    "client_id": "https://chatgpt.com/oauth/client.json",
+    "client_uri": "https://chatgpt.com/",
+    "redirect_uris": ["https://chatgpt.com/connector_platform_oauth_redirect"],
+    "token_endpoint_auth_method": "private_key_jwt",
+    "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
+    "grant_types": ["authorization_code", "refresh_token"],
+    "response_types": ["code"],
+    "client_name": "ChatGPT",
+    "token_endpoint_auth_signing_alg": "RS256",
+    "jwks_uri": "https://chatgpt.com/oauth/jwks.json",
+}
+
+Publish = Callable[[dict[str, Any]], list[str]]
+
+
+@pytest.fixture
+def publish(monkeypatch: pytest.MonkeyPatch) -> Publish:
+    """Serve one document; return the addresses that are fetched."""
+
+    def serve(document: dict[str, Any]) -> list[str]:
+        fetched: list[str] = []
+
+        def get(address: str) -> ProviderResponse:
+            fetched.append(address)
+            return ProviderResponse(200, "application/json", json.dumps(document).encode())
+
+        fetcher = metadata_documents.DocumentFetcher(get)
+        monkeypatch.setattr(metadata_documents, "_fetcher", fetcher)
+        return fetched
+
+    return serve
+
+
+@pytest.fixture
+def chatgpt(app: App) -> App:
+    app.client_id, (app.redirect_uri,) = CHATGPT["client_id"], CHATGPT["redirect_uris"]
+    return app
+
+
+def lives(tokens: dict[str, Any]) -> bool:
+    return run_sync(grants().session(tokens["access_token"], upstream="tools")) is not None
+
+
+def test_chatgpt_signs_in_as_a_public_client_and_its_key_is_not_fetched(
+    ada: Visitor, corp: FakeProvider, chatgpt: App, publish: Publish
+) -> None:
+    fetched = publish(CHATGPT)
+    page = ada.client.get(chatgpt.address(), headers=TYPED).content.decode()
+    assert_accessible(page)
+    assert "ChatGPT" in page
+    assert "chatgpt.com" in page
+    answer = chatgpt.redeem(WayBack.of(allow(ada, chatgpt, corp)).answer["code"])
+    assert answer.status_code == 200, answer.content
+    first = answer.json()
+    assert lives(first)
+    second = chatgpt.refresh(first["refresh_token"]).json()
+    assert lives(second)
+    form = {"client_id": chatgpt.client_id, "token": second["refresh_token"]}
+    assert chatgpt.post("/oauth/revoke", form).status_code == 200
+    assert not lives(second)
+    assert set(fetched) == {CHATGPT["client_id"]}
+
+
+@pytest.mark.parametrize("method", ["private_key_jwt", "client_secret_post"])
+def test_page_names_the_methods_of_a_document_that_supports_none_of_ours(
+    ada: Visitor, chatgpt: App, publish: Publish, method: str
+) -> None:
+    document = CHATGPT | {"token_endpoint_auth_method": method}
+    del document["token_endpoint_auth_methods_supported"]
+    publish(document)
+    answer = ada.client.get(chatgpt.address(), headers=TYPED)
+    assert answer.status_code == 400
+    assert f"It supports: {method}." in answer.content.decode()
+    assert_accessible(answer.content.decode())
