@@ -1,9 +1,10 @@
 """An independent decryptor of a whole table, written from docs/format.md alone.
 
 It shares no line with the product or with the generator of the vectors. It takes all items of a
-table, the right to `Decrypt`, and what people and clients hold: cookies, tokens, codes with their
-verifiers. It opens what these open and follows the secrets in it: grants' keys and leases. It
-raises `Unreadable` for an item that the page does not describe.
+table, the rights to `Decrypt` and `VerifyMac`, and what people and clients hold: cookies, tokens,
+codes with their verifiers. It opens what these open and follows the secrets in it: grants' keys and
+leases. It raises `Unreadable` for an item that the page does not describe, or whose data key or
+checkpoint KMS does not confirm.
 """
 
 import base64
@@ -36,6 +37,8 @@ SEALED = {
 }
 LENGTHS = {"iv": (12, 12), "authTag": (16, 16), "salt": (16, 16), "commitment": (32, 32)}
 LENGTHS |= {"encryptedKey": (1, 6144), "encryptedData": (0, 409_600), "stamp": (16, 16)}
+LENGTHS |= {"checkpoint": (0, 16_384)}
+MAC_LABEL = b"gateway audit checkpoint 1\0"
 DATA_MAX = {"about": 16_384, "token": 32_768, "answer": 32_768, "document": 65_536}
 UNSEALED = {
     "data-key": {"keyPeriod": "N", "encryptedKey": "B", "createdAt": "N", "ttl": "N"},
@@ -45,8 +48,10 @@ UNSEALED = {
     "logout": {"ttl": "N"},
     "token": {"ttl": "N", "stamp": "B", "session": "S", "spentAt": "N"},
     "session": {"movedAt": "N", "ttl": "N"},
-    "audit": {"owner": "S", "createdAt": "N", "ttl": "N", "stamp": "B", "number": "N"},
+    "audit": {"owner": "S", "createdAt": "N", "ttl": "N", "stamp": "B", "number": "N"}
+    | {"checkpoint": "B"},
 }
+STAMPED = {"token", "document", "lease"}
 
 
 class Unreadable(Exception):
@@ -55,13 +60,17 @@ class Unreadable(Exception):
 
 @dataclass
 class Decryptor:
-    """One namespace of a table. ``unwrap`` is KMS's Decrypt; timeouts are in seconds."""
+    """One namespace of a table. ``unwrap`` is KMS's Decrypt; timeouts are in seconds.
+
+    ``is_signed`` is VerifyMac, of a message and a MAC.
+    """
 
     namespace: str
     unwrap: Callable[[bytes, Mapping[str, str]], bytes]
     now: float
     absolute_timeout: int
     grant_timeout: int
+    is_signed: Callable[[bytes, bytes], bool] = lambda message, mac: False
     opened: dict[str, Any] = field(default_factory=dict)  # contents by id
     plain: set[str] = field(default_factory=set)  # ids of items without a ciphertext
 
@@ -73,6 +82,10 @@ class Decryptor:
             if not {"encryptedData", "authTag"} & item.keys():
                 check(item, UNSEALED[kind] | {"id": "S", "version": "N"})
                 self.plain.add(item_id)
+                if kind == "data-key":
+                    self.check_data_key(item)
+                if kind == "audit":
+                    self.check_checkpoint(item)
             elif kind in {"about", "document"}:
                 self.opened[item_id] = self.open(item, item_id)
         while waiting:
@@ -103,18 +116,13 @@ class Decryptor:
 
     def open(self, item: Item, secret: str) -> Any:
         """Check and decrypt a sealed item; return what its JSON says."""
-        check(item, SEALED)
         kind = kind_of(item["id"]["S"])
+        check(item, SEALED | ({"stamp": "B"} if kind in STAMPED else {}))
         if len(item["encryptedData"]["B"]) > DATA_MAX.get(kind, 409_600):
             raise Unreadable("encryptedData")
         numbers = {name: int(value["N"]) for name, value in item.items() if "N" in value}
         self.check_times(kind, numbers)
-        context = {
-            "purpose": "sessions_kms",
-            "namespace": self.namespace,
-            "period": item["keyPeriod"]["N"],
-        }
-        data_key = self.unwrap(item["encryptedKey"]["B"], context)
+        data_key = self.data_key_of(item)
         hashed = hashlib.sha256(f"{SUITE}/secret\0{secret}".encode()).digest()
         named = fields(item, "version", "revision", "updatedAt")
         info = prefixed(SUITE, kind, self.namespace, item["id"]["S"], *named)
@@ -130,6 +138,28 @@ class Decryptor:
         )
         sealed = item["encryptedData"]["B"] + item["authTag"]["B"]
         return json.loads(AESGCM(key).decrypt(item["iv"]["B"], sealed, associated))
+
+    def data_key_of(self, item: Item) -> bytes:
+        context = {"purpose": "sessions_kms", "namespace": self.namespace}
+        return self.unwrap(item["encryptedKey"]["B"], context | {"period": item["keyPeriod"]["N"]})
+
+    def check_data_key(self, item: Item) -> None:
+        if item["id"]["S"] != f"data-key#{self.namespace}#{item['keyPeriod']['N']}":
+            raise Unreadable("keyPeriod")
+        self.data_key_of(item)
+
+    def check_checkpoint(self, item: Item) -> None:
+        line = item["checkpoint"]["B"]
+        event, writer = json.loads(line), item["id"]["S"].split("#", maxsplit=2)[2]
+        named = {"writer": writer, "number": int(item["number"]["N"]), "event": "checkpoint"}
+        if not named.items() <= event.items() or item["owner"]["S"] != f"audit#{self.namespace}":
+            raise Unreadable("checkpoint")
+        unsigned, _, mac = line.rpartition(b',"mac":"')
+        message = MAC_LABEL + hashlib.sha256(unsigned + b"}").digest()
+        if not re.fullmatch(rb'[0-9a-f]{64}"}', mac) or not self.is_signed(
+            message, bytes.fromhex(mac[:64].decode())
+        ):
+            raise Unreadable("mac")
 
     def check_times(self, kind: str, numbers: Mapping[str, int]) -> None:
         created, updated, period = (numbers[n] for n in ("createdAt", "updatedAt", "keyPeriod"))

@@ -1,5 +1,6 @@
 """Codes and answers are deleted on time, by the process that wrote them."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -128,3 +129,30 @@ def test_exit_does_not_wait_for_later_deletions() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "ends\n"), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="NO FORK")
+def test_forked_child_deletes_what_it_writes_and_nothing_of_its_parent() -> None:
+    program = (
+        "import os\n"
+        "from types import SimpleNamespace\n"
+        "from oauth.clients import timed_deletions\n"
+        "services = SimpleNamespace(clock=lambda: 1000.0)\n"
+        "timed_deletions.delete_once_ended(services, 'of the parent', 1000)\n"
+        "child = os.fork()\n"
+        "if child:\n"
+        "    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "found = []\n"
+        "timed_deletions.delete_items_soon = lambda _, ids, ended_by: found.extend(ids)\n"
+        "timed_deletions.delete_once_ended(services, 'of the child', 1150)\n"
+        "timed_deletions.delete_due(also_later=True)\n"
+        "os._exit(0 if found == ['of the child'] else 1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "import django; django.setup()\n" + program],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
